@@ -1,0 +1,1 @@
+"""Technical plumbing that every service stands on; no business noun lives here."""

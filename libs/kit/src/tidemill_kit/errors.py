@@ -1,0 +1,136 @@
+"""What can go wrong, without any transport in it.
+
+TidemillError
+├── InvalidInput            a field, its value and its limit; `violations` names them all
+│   └── RequestIdReused     the same request id with another body
+├── NotFound
+├── AlreadyExists
+├── Conflict                somebody was faster: read again and decide again
+├── PreconditionFailed      the system is not in the state that the call needs
+├── Unauthenticated
+├── PermissionDenied
+├── RateLimited
+├── DeadlineExceeded        the caller's time ran out
+├── Internal                another service failed inside: nothing the caller can change
+└── DependencyUnavailable   something that this service needs does not answer: try again
+
+Services derive their own from these and set `reason` (UPPER_SNAKE). Entry points translate them once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Violation:
+    """One field that broke one rule. `description` tells value and limit and what to do, never a secret."""
+
+    field: str
+    description: str
+
+
+class TidemillError(Exception):
+    """Root of the tree. `metadata` are facts for programs: ids and limits, never text of users."""
+
+    reason = "INTERNAL"
+
+    def __init__(self, message: str, **metadata: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata = {key: str(value) for key, value in metadata.items() if value is not None}
+
+
+class InvalidInput(TidemillError):
+    """The call can never succeed as it is."""
+
+    reason = "INVALID_INPUT"
+
+    def __init__(self, message: str, *, violations: Sequence[Violation] = (), **metadata: object) -> None:
+        super().__init__(message, **metadata)
+        self.violations = tuple(violations)
+
+    @classmethod
+    def of(cls, *violations: Violation) -> "InvalidInput":
+        """Return one error that names every violation."""
+        return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+
+
+class RequestIdReused(InvalidInput):
+    """The request id was used before with another body."""
+
+    reason = "REQUEST_ID_REUSED"
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(
+            f"request id {request_id} was used before with another body: choose a new one",
+            violations=[Violation(field="request_id", description="was used before with another body")],
+            request_id=request_id,
+        )
+
+
+class NotFound(TidemillError):
+    """The caller's project has no such thing."""
+
+    reason = "NOT_FOUND"
+
+
+class AlreadyExists(TidemillError):
+    """The id is taken."""
+
+    reason = "ALREADY_EXISTS"
+
+
+class Conflict(TidemillError):
+    """The thing changed meanwhile."""
+
+    reason = "CONFLICT"
+
+
+class PreconditionFailed(TidemillError):
+    """The thing is not in the state that the call needs."""
+
+    reason = "PRECONDITION_FAILED"
+
+
+class Unauthenticated(TidemillError):
+    """Nobody knows who calls."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(TidemillError):
+    """The caller may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class RateLimited(TidemillError):
+    """Too much at once; `retry_after_s` says when to come again."""
+
+    reason = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after_s: float, **metadata: object) -> None:
+        super().__init__(message, **metadata)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(TidemillError):
+    """The caller's time ran out before the work was done."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class Internal(TidemillError):
+    """Another service failed inside."""
+
+    reason = "INTERNAL"
+
+
+class DependencyUnavailable(TidemillError):
+    """A dependency does not answer; the same call may succeed later."""
+
+    reason = "DEPENDENCY_UNAVAILABLE"
+
+    def __init__(self, message: str, *, dependency: str, **metadata: object) -> None:
+        super().__init__(message, dependency=dependency, **metadata)
+        self.dependency = dependency
