@@ -1,0 +1,93 @@
+"""About a thousand real documents that every Python carries: its standard library and its language reference.
+
+A document is a function's or class's full name and its docstring, or one topic of the language reference. The question
+that belongs to a document is what a newcomer would ask. Only the standard library is used here.
+"""
+
+import contextlib
+import importlib
+import inspect
+import io
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+
+SHORTEST = 80
+"""Characters; a shorter docstring says too little to answer from."""
+LIBRARY_DOCUMENTS = 920
+SKIPPED = {"antigravity", "idlelib", "lib2to3", "pip", "test", "this", "tkinter", "turtle", "turtledemo"}
+"""Modules that open windows, print poems or are not documentation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document as a content system would publish it."""
+
+    key: str
+    title: str
+    media_type: str
+    text: str
+    area: str
+
+    @property
+    def question(self) -> str:
+        """What a newcomer would ask about it."""
+        return f"What does {self.title} do in Python?"
+
+
+def documents() -> list[Document]:
+    """Return the corpus: the same documents in the same order for the same interpreter."""
+    return [*_library(), *_reference()]
+
+
+def questions(corpus: list[Document], count: int) -> list[Document]:
+    """Return `count` documents of the library, evenly spread, whose questions are asked."""
+    library = [document for document in corpus if document.area != "reference"]
+    step = len(library) / count
+    return [library[int(index * step)] for index in range(count)]
+
+
+def _library() -> list[Document]:
+    found = list(_documented())
+    step = max(1.0, len(found) / LIBRARY_DOCUMENTS)
+    return [found[int(index * step)] for index in range(min(LIBRARY_DOCUMENTS, len(found)))]
+
+
+def _documented() -> Iterator[Document]:
+    seen = set()
+    for module in _modules():
+        for name in sorted(getattr(module, "__all__", None) or [n for n in vars(module) if not n.startswith("_")]):
+            thing = getattr(module, name, None)
+            if not (inspect.isroutine(thing) or inspect.isclass(thing)):
+                continue
+            if getattr(thing, "__module__", None) not in {module.__name__, None}:
+                continue
+            text = (inspect.getdoc(thing) or "").strip()
+            if len(text) < SHORTEST or text in seen:
+                continue
+            seen.add(text)
+            title = f"{module.__name__}.{name}"
+            yield Document(f"library/{title}", title, "text/plain", f"{title}\n\n{text}\n", module.__name__)
+
+
+def _modules() -> Iterator[ModuleType]:
+    for name in sorted(sys.stdlib_module_names - SKIPPED):
+        module = None if name.startswith("_") else _imported(name)
+        if module:
+            yield module
+
+
+def _imported(name: str) -> ModuleType | None:
+    """Import a module quietly; one that does not fit this platform has no documentation here."""
+    with warnings.catch_warnings(), contextlib.suppress(ImportError), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # deprecated modules are documented too
+        return importlib.import_module(name)
+    return None
+
+
+def _reference() -> Iterator[Document]:
+    topics = importlib.import_module("pydoc_data.topics").topics
+    for name, text in sorted(topics.items()):
+        yield Document(f"reference/{name}", name, "text/markdown", f"# {name}\n\n{text.strip()}\n", "reference")

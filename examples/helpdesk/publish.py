@@ -1,0 +1,68 @@
+"""Publish documents as CloudEvents with aiokafka alone: what any upstream system does, in any language.
+
+    python publish.py --bootstrap 127.0.0.1:9092 --project acme --source https://cms.acme.example/kb < documents.jsonl
+
+Each line of standard input is one event: {"subject": KEY, "data": {...}} upserts a document, {"subject": KEY,
+"deleted": {...}} deletes it. A line that cannot be published ends the program; running it again is harmless, since an
+event's id is derived from its content.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaProducer
+
+TOPIC = "tidemill.ingest.submission.v1"
+UPSERTED = "tidemill.ingest.submission.document_upserted.v1"
+DELETED = "tidemill.ingest.submission.document_deleted.v1"
+
+
+async def publish(lines: Iterable[str], *, bootstrap: str, project: str, source: str) -> int:
+    """Publish every line and return how many the broker has acknowledged."""
+    acknowledged = 0
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer:
+        sends = [await producer.send(TOPIC, **record(line, project, source)) for line in lines if line.strip()]
+        for send in sends:
+            await send
+            acknowledged += 1
+    return acknowledged
+
+
+def record(line: str, project: str, source: str) -> dict[str, object]:
+    """Return key, value and headers of one event in CloudEvents' binary mode."""
+    entry = json.loads(line)
+    body = json.dumps(entry.get("data") or entry["deleted"], ensure_ascii=False).encode()
+    headers = {
+        "ce_specversion": "1.0",
+        "ce_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project}|{source}|{entry['subject']}|{body.decode()}")),
+        "ce_type": UPSERTED if "data" in entry else DELETED,
+        "ce_source": source,
+        "ce_subject": entry["subject"],
+        "ce_project": project,
+        "ce_time": datetime.now(UTC).isoformat(),
+        "content-type": "application/json",
+    }
+    return {
+        "key": entry["subject"].encode(),
+        "value": body,
+        "headers": [(name, value.encode()) for name, value in headers.items()],
+    }
+
+
+def main() -> None:
+    """Read standard input to its end and say how many events were acknowledged."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    for name in ("bootstrap", "project", "source"):
+        parser.add_argument(f"--{name}", required=True)
+    arguments = parser.parse_args()
+    count = asyncio.run(publish(sys.stdin, **vars(arguments)))
+    print(json.dumps({"published": count}))  # noqa: T201 - the program's result
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,319 @@
+"""Read a loop.yaml: every problem at once, each with its line, what was expected and the nearest match."""
+
+import difflib
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+from tidemill_client.loop.declaration import LATER, FromFile, Loop
+from tidemill_kit.errors import InvalidInput, Violation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Problem:
+    """One thing that is wrong; `line` and `column` count from 1, as editors do."""
+
+    line: int
+    column: int
+    path: str
+    message: str
+
+
+class LoopErrors(InvalidInput):
+    """Everything that is wrong with one file."""
+
+    reason = "LOOP_INVALID"
+
+    def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
+        self.file = file
+        self.problems = tuple(sorted(problems))
+        super().__init__(
+            "\n".join(f"{file}:{p.line}:{p.column}: {p.path}: {p.message}" for p in self.problems),
+            violations=[Violation(field=p.path, description=p.message) for p in self.problems],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Document:
+    """A parsed file that knows where each of its parts stands."""
+
+    file: Path
+    root: Any
+
+    def problem(self, path: Sequence[str | int], message: str) -> Problem:
+        line, column = self._position(path)
+        return Problem(line=line + 1, column=column + 1, path=_spell(path), message=message)
+
+    def _position(self, path: Sequence[str | int]) -> tuple[int, int]:
+        """Return where the path stands, or its nearest ancestor that is in the file."""
+        node, position = self.root, (0, 0)
+        for step in path:
+            if isinstance(node, CommentedMap) and step in node:
+                position = node.lc.key(step)
+            elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
+                position = node.lc.item(step)
+            else:
+                break
+            node = node[step]
+        return position
+
+
+def read_loop(file: Path) -> Loop:
+    """Return the loop of a file, with the text of its `{file: ...}` parts in place.
+
+    Raises:
+        LoopErrors: anything is wrong; all of it is named.
+
+    """
+    document = _parse(file)
+    problems = [
+        *_dialect_problems(document),
+        *_section_problems(document),
+        *_reference_problems(document),
+        *_model_problems(document),
+        *_file_problems(document),
+    ]
+    try:
+        loop = Loop.model_validate({key: value for key, value in document.root.items() if key not in LATER})
+    except ValidationError as error:
+        raise LoopErrors(file, [*problems, *_shape_problems(document, error)]) from None
+    if problems:
+        raise LoopErrors(file, problems)
+    return _with_files(file, loop)
+
+
+def _parse(file: Path) -> _Document:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise LoopErrors(file, [_at_start("there is no such file")]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LoopErrors(file, [_at_start(f"cannot be read as UTF-8 text: {type(error).__name__}")]) from error
+    try:
+        root = YAML(typ="rt").load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line, column = (mark.line, mark.column) if mark else (0, 0)
+        raise LoopErrors(
+            file, [Problem(line=line + 1, column=column + 1, path="(yaml)", message=str(error.problem or "not YAML"))]
+        ) from None
+    if not isinstance(root, CommentedMap):
+        raise LoopErrors(file, [_at_start("expected a map with apiVersion, kind, metadata and the loop's sections")])
+    return _Document(file=file, root=root)
+
+
+def _at_start(message: str) -> Problem:
+    return Problem(line=1, column=1, path="(file)", message=message)
+
+
+def _spell(path: Sequence[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".") or "(file)"
+
+
+def _dialect_problems(document: _Document) -> Iterator[Problem]:
+    """Find scalars that YAML 1.1 and 1.2 read differently, such as `on` or `1e-3`."""
+    old = YAML(typ="safe", pure=True)
+    old.version = (1, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of exactly what is reported here
+        read_as_1_1 = old.load(document.file.read_text(encoding="utf-8"))
+    yield from _differences(document, read_as_1_1, document.root, ())
+
+
+def _differences(document: _Document, old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:  # noqa: ANN401 - any YAML value
+    if isinstance(new, Mapping) and isinstance(old, Mapping):
+        for (old_key, old_value), (new_key, new_value) in zip(old.items(), new.items(), strict=False):
+            if old_key != new_key:
+                yield document.problem((*path, new_key), f"YAML 1.1 reads this key as {old_key!r}: quote it")
+            yield from _differences(document, old_value, new_value, (*path, new_key))
+    elif isinstance(new, list) and isinstance(old, list):
+        for index, (old_item, new_item) in enumerate(zip(old, new, strict=False)):
+            yield from _differences(document, old_item, new_item, (*path, index))
+    elif old != new:
+        yield document.problem(path, f"YAML 1.1 reads this as {old!r}, YAML 1.2 as {new!r}: quote it or spell it out")
+
+
+def _section_problems(document: _Document) -> Iterator[Problem]:
+    for section in LATER:
+        if section in document.root:
+            yield document.problem((section,), "is not served yet: remove it until a later version of Tidemill does")
+
+
+def _shape_problems(document: _Document, error: ValidationError) -> list[Problem]:
+    """Return one problem a place: of a union's members, the one that came furthest."""
+    found: dict[tuple[int, int], tuple[int, Problem]] = {}
+    for details in error.errors(include_url=False):
+        path = tuple(step for step in details["loc"] if _in_file(document.root, details["loc"], step))
+        problem = document.problem(path, _explain(details))
+        place = (problem.line, len(path)) if problem.path.endswith("]") else (problem.line, problem.column)
+        found.setdefault(place, (len(path), problem))
+    deepest = {problem for _, problem in found.values()}
+    return [p for p in deepest if not any(other.path.startswith(p.path + "[") for other in deepest)]
+
+
+def _in_file(root: Any, path: tuple[str | int, ...], step: str | int) -> bool:  # noqa: ANN401 - any YAML value
+    """Tell steps of the file from those that only name a member of a union in the model."""
+    node = root
+    for current in path:
+        if current == "[key]":
+            return step != "[key]"
+        if isinstance(node, Mapping) and (current in node or current == path[-1]):
+            node = node.get(current)
+        elif isinstance(node, list) and isinstance(current, int):
+            node = node[current] if current < len(node) else None
+        elif current == step:
+            return False
+        if current == step:
+            return True
+    return True
+
+
+def _explain(details: ErrorDetails) -> str:
+    kind, path, value, context = details["type"], details["loc"], details["input"], details.get("ctx", {})
+    if "api_key" in path:
+        return "write {secret: NAME}, where NAME is upper case; a key itself never stands in this file"
+    if kind == "extra_forbidden":
+        return f"unknown key{_nearest(str(path[-1]), _allowed_at(path[:-1]))}"
+    if kind == "missing":
+        return "is required"
+    if kind == "string_pattern_mismatch":
+        return f"{value!r} is not a name: use lower-case letters, digits, - and _, at most 63 ({context['pattern']})"
+    if kind == "literal_error":
+        expected = str(context["expected"])
+        hint = _nearest(str(value), expected.replace("'", "").replace(" or ", ", ").split(", "))
+        return f"{value!r} is not allowed{hint}"
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{message} (found {value!r})" if isinstance(value, str | int | float | bool) else message
+
+
+def _allowed_at(path: Sequence[str | int]) -> list[str]:
+    """Return the keys that the model knows at a path."""
+    model: Any = Loop
+    for step in path:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
+            model = fields.get(str(step))
+        else:
+            model = _value_type(model)
+        model = _model_of(model)
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return [field.alias or name for name, field in model.model_fields.items()]
+    return []
+
+
+def _model_of(annotation: Any) -> Any:  # noqa: ANN401 - a type annotation
+    """Return the model among the members of a union, or the annotation."""
+    members = [m for m in get_args(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
+    is_map = getattr(annotation, "__origin__", None) is dict
+    return members[0] if members and not is_map else annotation
+
+
+def _value_type(annotation: Any) -> Any:  # noqa: ANN401 - a type annotation
+    return get_args(annotation)[-1] if get_args(annotation) else None
+
+
+def _nearest(word: str, allowed: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
+    hint = f": did you mean {close[0]}?" if close else ""
+    return f"{hint} (there are: {', '.join(allowed)})" if allowed else hint
+
+
+_REFERENCES = {
+    ("collections", "*", "sources", "*"): "sources",
+    ("collections", "*", "embedding"): "models",
+    ("deployments", "*", "model"): "models",
+    ("deployments", "*", "prompt"): "prompts",
+    ("deployments", "*", "fallback", "*"): "models",
+    ("deployments", "*", "retrieval", "collection"): "collections",
+}
+"""Which section a bare name refers to, by the field that holds it."""
+
+
+def _reference_problems(document: _Document) -> Iterator[Problem]:
+    for pattern, section in _REFERENCES.items():
+        declared = document.root.get(section)
+        names = [str(name) for name in declared] if isinstance(declared, Mapping) else []
+        for path, value in _matching(document.root, pattern):
+            if isinstance(value, str) and value.split("@")[0] not in names:
+                hint = _nearest(value.split("@")[0], names)
+                yield document.problem(path, f"there is no {section.removesuffix('s')} {value!r} in this file{hint}")
+
+
+def _matching(node: object, pattern: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+    """Return every path that fits the pattern, with its value; `*` is any key or index."""
+    if not pattern:
+        yield (), node
+        return
+    items: Iterable[tuple[str | int, object]] = ()
+    if isinstance(node, Mapping):
+        items = node.items()
+    elif isinstance(node, list):
+        items = enumerate(node)
+    for step, child in items:
+        if pattern[0] in {"*", step}:
+            for path, value in _matching(child, pattern[1:]):
+                yield (step, *path), value
+
+
+def _model_problems(document: _Document) -> Iterator[Problem]:
+    for path, model in _matching(document.root, ("models", "*")):
+        if not isinstance(model, Mapping) or not isinstance(model.get("source"), str):
+            continue
+        kind, _, address = model["source"].partition(":")
+        if kind == "file" and not (document.file.parent / address).is_dir():
+            yield document.problem((*path, "source"), f"there is no folder {address!r} beside {document.file.name}")
+        if kind == "openai" and "base_url" not in model:
+            yield document.problem(
+                path, 'base_url is required for openai: models, for example "https://api.openai.com/v1"'
+            )
+        if kind in {"file", "hf"} and ("base_url" in model or "api_key" in model):
+            yield document.problem(path, "base_url and api_key belong to openai: models only")
+
+
+def _file_problems(document: _Document) -> Iterator[Problem]:
+    for field in ("system", "user", "variables"):
+        for path, part in _matching(document.root, ("prompts", "*", field, "file")):
+            try:
+                text = _text_of(document.file, FromFile(file=str(part)))
+                if field == "variables":
+                    json.loads(text)
+            except json.JSONDecodeError as error:
+                yield document.problem(path, f"{part!r} is not JSON: {error.msg} at line {error.lineno}")
+            except (OSError, ValueError):
+                yield document.problem(path, f"{part!r} is not a readable UTF-8 file beside {document.file.name}")
+
+
+def _with_files(file: Path, loop: Loop) -> Loop:
+    """Put the text of `{file: ...}` parts in their place."""
+    prompts = {
+        name: prompt.model_copy(
+            update={
+                "system": _text_of(file, prompt.system),
+                "user": _text_of(file, prompt.user),
+                "variables": json.loads(_text_of(file, prompt.variables))
+                if isinstance(prompt.variables, FromFile)
+                else prompt.variables,
+            }
+        )
+        for name, prompt in loop.prompts.items()
+    }
+    return loop.model_copy(update={"prompts": prompts})
+
+
+def _text_of(file: Path, part: str | FromFile) -> str:
+    if isinstance(part, str):
+        return part
+    target = (file.parent / part.file).resolve()
+    if not target.is_relative_to(file.parent.resolve()):
+        message = "outside the loop's folder"
+        raise ValueError(message)
+    return target.read_text(encoding="utf-8")
