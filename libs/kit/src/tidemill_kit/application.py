@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from tidemill_kit.domain import Aggregate
@@ -68,6 +68,14 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """Return the current time."""
         ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime.now(UTC)
 
 
 class Aggregates(Protocol[A]):

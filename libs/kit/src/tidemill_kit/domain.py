@@ -29,3 +29,13 @@ class Aggregate:
     deleted: bool = False
     """A tombstone: it keeps counting, and `get` no longer finds it."""
     pending: list[Event] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectRef:
+    """Where bytes lie that are too big for an event, and how to tell that they are the right ones."""
+
+    bucket: str
+    key: str
+    size: int
+    sha256: str

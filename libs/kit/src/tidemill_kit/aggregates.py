@@ -1,0 +1,338 @@
+"""Aggregates in MongoDB: one document each, whose state and events are saved by one write.
+
+A document is `{_id: "<project>/<id>", project, id, schema, version, seq, deleted, labels, create_time, update_time,
+state, requests: [{id, digest}], outbox: [entry], outbox_at}`. `state` belongs to the codec, the rest to this module;
+only the relay also touches `outbox` and `outbox_at`: it takes out entries by `ce_id` once they are published, and never
+changes `version`. An entry is `{seq, ce_id, type, source, subject, time, topic, key, data, traceparent}`, `data` being
+proto-JSON text. `outbox_at` is the time of the last save with events; the relay takes it away from an empty outbox.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, Protocol, TypeVar
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from tidemill_kit.application import Clock, Page, PageRequest, Request, SystemClock, derived_id
+from tidemill_kit.domain import Aggregate, Event
+from tidemill_kit.errors import (
+    AlreadyExists,
+    Conflict,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    RequestIdReused,
+    Violation,
+)
+from tidemill_kit.mongo import Collection, Document, DuplicateId, bson_of, translated
+from tidemill_kit.paging import Place, checked_size, list_digest, place_of, token_after
+
+A = TypeVar("A", bound=Aggregate)
+
+REMEMBERED_REQUESTS = 50
+MAX_REQUEST_ID_LENGTH = 200
+_ATTEMPTS = 8
+_FIRST_PAUSE_S = 0.005
+_FOR_READING = {"requests": False, "outbox": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What every aggregate has; a codec writes `Task(**asdict(identity), title=state["title"])`."""
+
+    id: str
+    project: str
+    labels: dict[str, str]
+    version: int
+    seq: int
+    create_time: datetime | None
+    update_time: datetime | None
+    deleted: bool
+
+
+class Codec(Protocol[A]):
+    """Aggregate <-> document, and event -> message. Times in `state` keep milliseconds, as MongoDB does."""
+
+    schema: int
+    """The number of the form that `encode` writes; `decode` reads all earlier ones too."""
+
+    def encode(self, aggregate: A) -> Document:
+        """Return the state, without the fields of `Aggregate` itself."""
+        ...
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> A:
+        """Return the aggregate of a state that was written with the number `schema`."""
+        ...
+
+    def event(self, aggregate: A, event: Event, seq: int) -> tuple[str, Message]:
+        """Return the ce_type and the payload, whose seq field is set."""
+        ...
+
+
+class TooLarge(InvalidInput):
+    """An aggregate or an event outgrew what one document or one record may carry."""
+
+    reason = "TOO_LARGE"
+
+    def __init__(self, what: str, *, size: int, limit: int) -> None:
+        super().__init__(f"{what} has {size} bytes, and {limit} is the limit: put less in it", size=size, limit=limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxLimits:
+    """What a document may grow to. All at their limit together stay below MongoDB's 16 MB."""
+
+    length: int = 100
+    """Events of one aggregate that wait to be published."""
+    event_bytes: int = 64 * 1024
+    state_bytes: int = 8 * 1024 * 1024
+
+
+def _nobody(_document_id: str) -> None:
+    """Nobody waits for events: the relay's sweep finds them."""
+
+
+class MongoAggregates(Generic[A]):
+    """Implements `application.Aggregates`. `wake` is told the `_id` of every document that got new events."""
+
+    def __init__(  # noqa: PLR0913 - an adapter is made of its parts, once, in app.py
+        self,
+        collection: Collection,
+        *,
+        codec: Codec[A],
+        topic: str,
+        source: str,
+        missing: Callable[[str], NotFound],
+        wake: Callable[[str], None] = _nobody,
+        limits: OutboxLimits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._collection = collection
+        self._codec = codec
+        self._topic = topic
+        self._source = source
+        self._missing = missing
+        self._wake = wake
+        self._limits = limits or OutboxLimits()
+        self._clock = clock or SystemClock()
+
+    async def ensure_indexes(self) -> None:
+        """Create what lists and the relay's sweep need; repeating it changes nothing."""
+        with translated():
+            await self._collection.create_index([("project", 1), ("create_time", 1), ("id", 1)])
+            await self._collection.create_index([("outbox_at", 1)])
+
+    async def get(self, project: str, aggregate_id: str) -> A:
+        """See `Aggregates.get`."""
+        with translated():
+            document = await self._collection.find_one({"_id": document_id(project, aggregate_id)}, _FOR_READING)
+        if document is None or document["deleted"]:
+            raise self._missing(aggregate_id)
+        return self._decoded(document)
+
+    async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
+        """See `Aggregates.get_many`."""
+        wanted = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}, "deleted": False}
+        with translated():
+            documents = await self._collection.find(wanted, _FOR_READING).to_list(None)
+        return {document["id"]: self._decoded(document) for document in documents}
+
+    async def list(
+        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+    ) -> Page[A]:
+        """See `Aggregates.list`."""
+        size, where = checked_size(page), where or {}
+        digest = list_digest(project, where, show_deleted=show_deleted)
+        wanted: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
+        if not show_deleted:
+            wanted["deleted"] = False
+        if place := place_of(page.token, digest=digest):
+            same_time = {"create_time": place.create_time, "id": {"$gt": place.id}}
+            wanted["$or"] = [{"create_time": {"$gt": place.create_time}}, same_time]
+        with translated():
+            cursor = self._collection.find(wanted, _FOR_READING).sort([("create_time", 1), ("id", 1)])
+            documents = await cursor.limit(size + 1).to_list(None)
+        shown = documents[:size]
+        more = len(documents) > size
+        token = token_after(Place(shown[-1]["create_time"], shown[-1]["id"]), digest=digest) if more else ""
+        return Page(items=[self._decoded(document) for document in shown], next_token=token)
+
+    async def add(self, aggregate: A, *, request: Request) -> A:
+        """See `Aggregates.add`."""
+
+        def taken_up(stored: A | None) -> A:
+            if stored is not None and not stored.deleted:
+                message = f"{aggregate.id} exists already: choose another id"
+                raise AlreadyExists(message, id=aggregate.id)
+            return deepcopy(aggregate)
+
+        return await self._write(aggregate.project, aggregate.id, taken_up, request)
+
+    async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
+        """See `Aggregates.update`."""
+
+        def changed(stored: A | None) -> A:
+            if stored is None or stored.deleted:
+                raise self._missing(aggregate_id)
+            change(stored)
+            return stored
+
+        return await self._write(project, aggregate_id, changed, request)
+
+    async def upsert(self, fresh: A, change: Callable[[A], None], *, request: Request) -> A:
+        """See `Aggregates.upsert`."""
+
+        def changed(stored: A | None) -> A:
+            aggregate = deepcopy(fresh) if stored is None else stored
+            change(aggregate)
+            return aggregate
+
+        return await self._write(fresh.project, fresh.id, changed, request)
+
+    async def _write(self, project: str, aggregate_id: str, decide: Callable[[A | None], A], request: Request) -> A:
+        """Load, decide and save, again on fresh state where somebody was faster."""
+        _refuse_long_id(request)
+        key = document_id(project, aggregate_id)
+        for attempt in range(_ATTEMPTS):
+            with translated():
+                document = await self._collection.find_one({"_id": key})
+            if document is not None and _was_applied(document, request):
+                return self._decoded(document)
+            saved = await self._decide_and_save(key, document, decide, request)
+            if saved is not None:
+                return saved
+            await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - jitter, no secret
+        message = f"{aggregate_id} is being changed by others all the time: try again"
+        raise Conflict(message, id=aggregate_id)
+
+    async def _decide_and_save(
+        self, key: str, document: Document | None, decide: Callable[[A | None], A], request: Request
+    ) -> A | None:
+        """Return the aggregate as saved, or None where the document changed meanwhile."""
+        stored = self._decoded(document) if document is not None else None
+        before = b"" if stored is None else bson_of(self._image(stored))  # bytes: `decide` may change it in place
+        aggregate = decide(stored)
+        image = self._image(aggregate)
+        after = bson_of(image)
+        if before == after and not aggregate.pending:
+            return aggregate
+        if len(after) > self._limits.state_bytes:
+            raise TooLarge(aggregate.id, size=len(after), limit=self._limits.state_bytes)
+        aggregate.version, aggregate.seq = (document["version"], document["seq"]) if document else (0, 0)
+        entries = self._entries(aggregate, waiting=len(document["outbox"]) if document else 0)
+        aggregate.update_time = _milliseconds(self._clock.now())
+        aggregate.create_time = aggregate.create_time or aggregate.update_time
+        aggregate.seq += len(entries)
+        fields = image | {
+            "schema": self._codec.schema,
+            "seq": aggregate.seq,
+            "create_time": aggregate.create_time,
+            "update_time": aggregate.update_time,
+        }
+        if not await self._save(key, aggregate, fields, entries, request):
+            return None
+        aggregate.version += 1
+        aggregate.pending = []
+        if entries:
+            self._wake(key)
+        return aggregate
+
+    async def _save(
+        self, key: str, aggregate: A, fields: Document, entries: Sequence[Document], request: Request
+    ) -> bool:
+        """Write everything at once, if the document is still the version that was decided on."""
+        requests = [{"id": request.id, "digest": request.digest}]
+        outbox_at = {"outbox_at": aggregate.update_time} if entries else {}
+        if aggregate.version == 0:
+            named = {"_id": key, "project": aggregate.project, "id": aggregate.id, "version": 1}
+            document = named | fields | {"requests": requests, "outbox": entries} | outbox_at
+            try:
+                with translated():
+                    await self._collection.insert_one(document)
+            except DuplicateId:
+                return False
+            return True
+        pushed: Document = {"requests": {"$each": requests, "$slice": -REMEMBERED_REQUESTS}}
+        if entries:
+            pushed["outbox"] = {"$each": entries}
+        update = {"$set": fields | outbox_at, "$inc": {"version": 1}, "$push": pushed}
+        with translated():
+            result = await self._collection.update_one({"_id": key, "version": aggregate.version}, update)
+        return result.matched_count == 1
+
+    def _entries(self, aggregate: A, *, waiting: int) -> Sequence[Document]:
+        """Return the outbox entries of the pending events, numbered on."""
+        if waiting + len(aggregate.pending) > self._limits.length:
+            message = f"{waiting} events of {aggregate.id} wait to be published: Kafka has to take some of them first"
+            raise DependencyUnavailable(message, dependency="kafka", id=aggregate.id)
+        return [
+            self._entry(aggregate, event, seq) for seq, event in enumerate(aggregate.pending, start=aggregate.seq + 1)
+        ]
+
+    def _entry(self, aggregate: A, event: Event, seq: int) -> Document:
+        ce_type, payload = self._codec.event(aggregate, event, seq)
+        data = MessageToJson(
+            payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
+        )
+        if (size := len(data.encode())) > self._limits.event_bytes:
+            raise TooLarge(ce_type, size=size, limit=self._limits.event_bytes)
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier)
+        # The collection's name, because two kinds of aggregates of one service may have the same id.
+        ce_id = derived_id(self._source, self._collection.name, aggregate.project, aggregate.id, str(seq))
+        return {
+            "seq": seq,
+            "ce_id": ce_id,
+            "type": ce_type,
+            "source": self._source,
+            "subject": aggregate.id,
+            "time": event.occurred_at,
+            "topic": self._topic,
+            "key": document_id(aggregate.project, aggregate.id),
+            "data": data,
+            "traceparent": carrier.get("traceparent", ""),
+        }
+
+    def _image(self, aggregate: A) -> Document:
+        """Return what a change can change."""
+        return {
+            "state": self._codec.encode(aggregate),
+            "labels": dict(sorted(aggregate.labels.items())),
+            "deleted": aggregate.deleted,
+        }
+
+    def _decoded(self, document: Document) -> A:
+        names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")
+        identity = Identity(**{name: document[name] for name in names})
+        return self._codec.decode(identity, document["state"], document["schema"])
+
+
+def document_id(project: str, aggregate_id: str) -> str:
+    """Return the `_id` of an aggregate, which is the Kafka key of its events too; a project has no slash in it."""
+    return f"{project}/{aggregate_id}"
+
+
+def _was_applied(document: Document, request: Request) -> bool:
+    for known in document["requests"]:
+        if known["id"] == request.id:
+            if known["digest"] != request.digest:
+                raise RequestIdReused(request.id)
+            return True
+    return False
+
+
+def _refuse_long_id(request: Request) -> None:
+    if len(request.id) > MAX_REQUEST_ID_LENGTH:
+        text = f"has {len(request.id)} characters: take at most {MAX_REQUEST_ID_LENGTH}"
+        raise InvalidInput.of(Violation(field="request_id", description=text))
+
+
+def _milliseconds(moment: datetime) -> datetime:
+    """Return the time as MongoDB keeps it, so that what is returned equals what is read."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
