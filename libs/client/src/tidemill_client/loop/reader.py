@@ -293,7 +293,7 @@ def _file_problems(document: _Document) -> Iterator[Problem]:
 
 
 def _with_files(file: Path, loop: Loop) -> Loop:
-    """Put the text of `{file: ...}` parts in their place."""
+    """Put the text of `{file: ...}` parts in their place, and make the folders of models absolute."""
     prompts = {
         name: prompt.model_copy(
             update={
@@ -306,7 +306,13 @@ def _with_files(file: Path, loop: Loop) -> Loop:
         )
         for name, prompt in loop.prompts.items()
     }
-    return loop.model_copy(update={"prompts": prompts})
+    models = {
+        name: model.model_copy(update={"source": f"file:{(file.parent / model.source[5:]).resolve()}"})
+        if model.source.startswith("file:")
+        else model
+        for name, model in loop.models.items()
+    }
+    return loop.model_copy(update={"prompts": prompts, "models": models})
 
 
 def _text_of(file: Path, part: str | FromFile) -> str:

@@ -1,0 +1,1 @@
+"""What users of Tidemill import and type: a typed client, and the `tidemill` command."""

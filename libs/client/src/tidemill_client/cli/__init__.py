@@ -1,0 +1,1 @@
+"""The `tidemill` command: tables for people, --json for programs."""

@@ -1,0 +1,176 @@
+"""init, diff and apply: a loop as a file."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.text import Text
+
+from tidemill_client.cli.output import (
+    EXIT_DIFFERENT,
+    JsonOption,
+    ProjectOption,
+    chosen_project,
+    progress,
+    run,
+    show,
+)
+from tidemill_client.connection import Connection
+from tidemill_client.loop import read_loop
+from tidemill_client.loop.changes import Action, Change
+from tidemill_client.loop.declaration import json_schema
+from tidemill_client.loop.plan import Planner
+from tidemill_kit.errors import AlreadyExists
+
+FileOption = Annotated[Path, typer.Option("--file", "-f", help="The loop's file.")]
+PruneOption = Annotated[bool, typer.Option("--prune", help="Delete what this loop declared before and does no longer.")]
+
+LINE = 80
+"""Characters of a value that are shown."""
+
+_SIGNS = {
+    Action.CREATE: ("+", "green"),
+    Action.UPDATE: ("~", "yellow"),
+    Action.DELETE: ("-", "red"),
+    Action.ORPHAN: ("?", "magenta"),
+    Action.NONE: ("=", "dim"),
+}
+_STARTER = """\
+# yaml-language-server: $schema=./loop.v1.schema.json
+apiVersion: tidemill.dev/v1
+kind: Loop
+metadata: {name: my-loop}
+
+models:
+  smollm2: {source: "hf:HuggingFaceTB/SmolLM2-135M-Instruct"}    # or "file:FOLDER" beside this file
+  minilm: {source: "hf:sentence-transformers/all-MiniLM-L6-v2"}
+
+sources:
+  manual: {}
+
+collections:
+  handbook: {sources: [manual], embedding: minilm}
+
+prompts:
+  answer:
+    system: "Answer in one or two sentences. Use only the passages that you are given."
+    user: "{% for passage in passages %}[{{ passage.id }}] {{ passage.text }}\\n\\n{% endfor %}Question: {{ question }}"
+
+deployments:
+  helpdesk:
+    model: smollm2
+    prompt: answer
+    retrieval: {collection: handbook, top_k: 2}
+    sampling: {temperature: 0.0, max_output_tokens: 64}
+"""
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where the loop will live.")] = Path(),
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a loop.yaml to start from, and the schema that editors check it with."""
+
+    async def work() -> None:
+        files = {"loop.yaml": _STARTER, "loop.v1.schema.json": json.dumps(json_schema(), indent=2) + "\n"}
+        taken = [name for name in files if (folder / name).exists()]
+        if taken:
+            message = f"{folder / taken[0]} is there already: choose another folder or move it away"
+            raise AlreadyExists(message)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        written = [str(folder / name) for name in files]
+        next_step = f"Wrote {', '.join(written)}. Next: tidemill apply -f {folder / 'loop.yaml'}"
+        show({"written": written}, next_step, as_json=as_json)
+
+    run(work(), as_json=as_json)
+
+
+def diff(
+    file: FileOption = Path("loop.yaml"),
+    *,
+    prune: PruneOption = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what apply would change; exit 0 for nothing, 2 for changes."""
+
+    async def work() -> list[Change]:
+        loop = read_loop(file)
+        async with Connection(chosen_project(project)) as connection:
+            return await Planner(connection, loop).diff(prune=prune)
+
+    changes = run(work(), as_json=as_json)
+    show(_data(changes), _picture(changes, "would be"), as_json=as_json)
+    if any(change.changes for change in changes):
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+def apply(
+    file: FileOption = Path("loop.yaml"),
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="As diff.")] = False,
+    prune: PruneOption = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make what runs like the file. The same file again changes nothing."""
+    if dry_run:
+        diff(file, prune=prune, project=project, as_json=as_json)
+        return
+
+    async def work() -> list[Change]:
+        loop = read_loop(file)
+        async with Connection(chosen_project(project)) as connection:
+            with progress(counted=False) as bar:
+                task = bar.add_task("reading", total=1.0)
+                return await Planner(connection, loop).apply(
+                    prune=prune, progress=lambda text, share: bar.update(task, description=text, completed=share)
+                )
+
+    changes = run(work(), as_json=as_json)
+    show(_data(changes), _picture(changes, "was"), as_json=as_json)
+
+
+def _data(changes: list[Change]) -> dict[str, object]:
+    return {
+        "changed": sum(change.changes for change in changes),
+        "changes": [
+            {
+                "kind": change.kind,
+                "name": change.name,
+                "action": change.action,
+                "note": change.note,
+                "fields": {field: {"before": old, "after": new} for field, (old, new) in change.details.items()},
+            }
+            for change in changes
+        ],
+    }
+
+
+def _picture(changes: list[Change], verb: str) -> RenderableType:
+    lines: list[RenderableType] = []
+    for change in changes:
+        sign, style = _SIGNS[change.action]
+        note = f"  ({change.note})" if change.note else ""
+        lines.append(Text(f"{sign} {change.kind} {change.name}: {change.action}{note}", style=style))
+        lines += [
+            Text(f"    {field}: {_short(old)} -> {_short(new)}", style="dim")
+            for field, (old, new) in change.details.items()
+        ]
+    count = sum(change.changes for change in changes)
+    lines.append(escape(f"{count} of {len(changes)} {verb} changed" if count else "nothing to change"))
+    return Group(*lines)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= LINE else f"{text[: LINE - 3]}..."
+
+
+COMMANDS = (init, apply, diff)

@@ -1,0 +1,137 @@
+"""How a command speaks: tables and progress for people, one JSON document for programs, and exit codes for both."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from tidemill_client.connection import current_project
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, TidemillError
+
+EXIT_ERROR = 1
+EXIT_DIFFERENT = 2
+EXIT_UNAVAILABLE = 69
+"""EX_UNAVAILABLE of sysexits.h: the same command may succeed later."""
+EXIT_INTERRUPTED = 130
+
+T = TypeVar("T")
+
+ProjectOption = Annotated[
+    str, typer.Option("--project", "-p", envvar="TIDEMILL_PROJECT", help="The project; else that of the last demo.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+stdout = Console()
+stderr = Console(stderr=True)
+
+
+def chosen_project(given: str) -> str:
+    """Return the project that was given, else the one that was last used here.
+
+    Raises:
+        InvalidInput: there is none.
+
+    """
+    project = given or current_project()
+    if not project:
+        message = "say which project: --project NAME, or set TIDEMILL_PROJECT"
+        raise InvalidInput(message)
+    return project
+
+
+def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
+    """Run a command's work; an error ends the command with one sentence and an exit code."""
+    try:
+        return asyncio.run(work)
+    except TidemillError as error:
+        fail(error, as_json=as_json)
+    except BaseExceptionGroup as group:
+        first = _first(group)
+        if isinstance(first, TidemillError):
+            fail(first, as_json=as_json)
+        raise
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def fail(error: TidemillError, *, as_json: bool) -> NoReturn:
+    """End the command with an error."""
+    if as_json:
+        violations = error.violations if isinstance(error, InvalidInput) else ()
+        fields = [{"field": violation.field, "description": violation.description} for violation in violations]
+        print_json({"error": {"reason": error.reason, "message": error.message, "violations": fields}})
+    else:
+        stderr.print(f"[bold red]error[/]: {escape(error.message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(EXIT_UNAVAILABLE if isinstance(error, DependencyUnavailable) else EXIT_ERROR)
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """Return a message as programs read it: the contract's names, defaults written out."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def print_json(data: object) -> None:
+    """Print one JSON document on one line."""
+    sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def show(data: object, renderable: RenderableType, *, as_json: bool) -> None:
+    """Print the data for programs, or the renderable for people."""
+    if as_json:
+        print_json(data)
+    else:
+        stdout.print(renderable)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> Table:
+    """Return a table; text of others is never read as markup."""
+    result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        result.add_column(column, overflow="fold")
+    for row in rows:
+        result.add_row(*(escape(str(cell)) for cell in row))
+    return result
+
+
+def card(values: Mapping[str, object], *, title: str = "") -> Table:
+    """Return names and values as two columns."""
+    result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, show_header=False)
+    result.add_column(style="bold")
+    result.add_column(overflow="fold")
+    for name, value in values.items():
+        result.add_row(name, escape(str(value)))
+    return result
+
+
+@contextmanager
+def progress(*, counted: bool = True) -> Iterator[Progress]:
+    """Show progress with an estimate on a terminal, and nothing elsewhere."""
+    count = [MofNCompleteColumn()] if counted else []
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        *count,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+        transient=True,
+    ) as bar:
+        yield bar

@@ -1,0 +1,247 @@
+"""models, prompts, deployments and inferences: what there is, and one of them whole."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from google.protobuf.message import Message
+from rich.console import RenderableType
+
+from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest, ListDeploymentsRequest
+from tidemill.inference.v1.inference_pb2 import InferenceState
+from tidemill.inference.v1.inference_service_pb2 import GetInferenceRequest, ListInferencesRequest
+from tidemill.inference.v1.prompt_service_pb2 import GetPromptRequest, ListPromptsRequest
+from tidemill.trainer.v1.model_pb2 import HuggingFaceSource, ModelSource, ModelVersion, ModelVersionState
+from tidemill.trainer.v1.model_registry_service_pb2 import (
+    GetModelVersionRequest,
+    ListModelsRequest,
+    ListModelVersionsRequest,
+)
+from tidemill_client.cli.output import (
+    JsonOption,
+    ProjectOption,
+    card,
+    chosen_project,
+    plain,
+    progress,
+    run,
+    show,
+    table,
+)
+from tidemill_client.connection import Connection
+from tidemill_client.model_import import folder_source, import_model
+
+models = typer.Typer(help="Base models and their versions.", no_args_is_help=True)
+prompts = typer.Typer(help="Prompts and their versions.", no_args_is_help=True)
+deployments = typer.Typer(help="What answers under which name.", no_args_is_help=True)
+inferences = typer.Typer(help="Answers as they were recorded.", no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="The name, for example helpdesk.")]
+SizeOption = Annotated[int, typer.Option("--page-size", min=1, max=1000, help="At most this many.")]
+TokenOption = Annotated[str, typer.Option("--page-token", help="From the page before.")]
+
+
+def show_page(name: str, items: list[Message], next_token: str, picture: RenderableType, *, as_json: bool) -> None:
+    """Print one page of a list, and how to get the next."""
+    show({name: [plain(item) for item in items], "next_page_token": next_token}, picture, as_json=as_json)
+    if next_token and not as_json:
+        show({}, f"more: --page-token {next_token}", as_json=False)
+
+
+@models.command("list")
+def list_models(
+    size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", *, as_json: JsonOption = False
+) -> None:
+    """List the project's models."""
+
+    async def work() -> tuple[list[Message], str, RenderableType]:
+        async with Connection(chosen_project(project)) as connection:
+            page = await connection.models.ListModels(ListModelsRequest(page_size=size, page_token=token))
+        rows = [(m.id, m.latest_version or "-", m.version_count, m.create_time.ToJsonString()) for m in page.models]
+        picture = table(("model", "newest ready", "versions", "created"), rows)
+        return list(page.models), page.next_page_token, picture
+
+    show_page("models", *run(work(), as_json=as_json), as_json=as_json)
+
+
+@models.command("versions")
+def list_versions(
+    name: NameArgument,
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List the versions of a model."""
+
+    async def work() -> tuple[list[Message], str, RenderableType]:
+        request = ListModelVersionsRequest(model=name, page_size=size, page_token=token)
+        async with Connection(chosen_project(project)) as connection:
+            page = await connection.models.ListModelVersions(request)
+        rows = [(v.id, _state(v), f"{v.total_bytes / 1e6:.0f} MB", v.message) for v in page.versions]
+        return list(page.versions), page.next_page_token, table(("version", "state", "size", "message"), rows)
+
+    show_page("versions", *run(work(), as_json=as_json), as_json=as_json)
+
+
+@models.command("show")
+def show_model(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+    """Show a model version: `model@number`, or `model` for the newest ready one."""
+
+    async def work() -> ModelVersion:
+        async with Connection(chosen_project(project)) as connection:
+            return (await connection.models.GetModelVersion(GetModelVersionRequest(id=name))).version
+
+    version = run(work(), as_json=as_json)
+    files = ", ".join(artifact.path for artifact in version.artifacts)
+    facts = {"version": version.id, "state": _state(version), "digest": version.digest, "files": files}
+    show(plain(version), card({**facts, "message": version.message}), as_json=as_json)
+
+
+@models.command("import")
+def import_(
+    name: NameArgument,
+    source: Annotated[str, typer.Argument(help="A folder, or hf:OWNER/NAME[@REVISION].")],
+    project: ProjectOption = "",
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a model into the registry; the same content again changes nothing."""
+
+    async def work() -> tuple[ModelVersion, bool]:
+        with progress() as bar:
+            task = bar.add_task("hashing", total=None)
+            if source.startswith("hf:"):
+                repository, _, revision = source.removeprefix("hf:").partition("@")
+                folder, wanted = (
+                    None,
+                    ModelSource(hugging_face=HuggingFaceSource(repository=repository, revision=revision)),
+                )
+            else:
+                folder = Path(source)
+                wanted = await folder_source(folder)
+            async with Connection(chosen_project(project)) as connection:
+                return await import_model(
+                    connection,
+                    name,
+                    wanted,
+                    folder=folder,
+                    progress=lambda done, total: bar.update(
+                        task, description="storing MB", completed=done // 1_000_000, total=total // 1_000_000
+                    ),
+                )
+
+    version, created = run(work(), as_json=as_json)
+    sentence = f"{version.id} is {'new and ready' if created else 'there already'}"
+    show({"version": plain(version), "created": created}, sentence, as_json=as_json)
+
+
+def _state(version: ModelVersion) -> str:
+    return ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
+
+
+@prompts.command("list")
+def list_prompts(
+    size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", *, as_json: JsonOption = False
+) -> None:
+    """List the project's prompts."""
+
+    async def work() -> tuple[list[Message], str, RenderableType]:
+        async with Connection(chosen_project(project)) as connection:
+            page = await connection.prompts.ListPrompts(ListPromptsRequest(page_size=size, page_token=token))
+        rows = [
+            (p.id, p.latest_version, ", ".join(f"{k}={v}" for k, v in p.version_labels.items())) for p in page.prompts
+        ]
+        return list(page.prompts), page.next_page_token, table(("prompt", "newest version", "labels"), rows)
+
+    show_page("prompts", *run(work(), as_json=as_json), as_json=as_json)
+
+
+@prompts.command("show")
+def show_prompt(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+    """Show a prompt with all its versions."""
+
+    async def work() -> Message:
+        async with Connection(chosen_project(project)) as connection:
+            return (await connection.prompts.GetPrompt(GetPromptRequest(id=name))).prompt
+
+    prompt = plain(run(work(), as_json=as_json))
+    newest = {"prompt": f"{prompt['id']}@{prompt['latest_version']}", **prompt["content"]}
+    show(prompt, card(newest), as_json=as_json)
+
+
+@deployments.command("list")
+def list_deployments(
+    size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", *, as_json: JsonOption = False
+) -> None:
+    """List the project's deployments."""
+
+    async def work() -> tuple[list[Message], str, RenderableType]:
+        request = ListDeploymentsRequest(page_size=size, page_token=token)
+        async with Connection(chosen_project(project)) as connection:
+            page = await connection.deployments.ListDeployments(request)
+        rows = [(d.id, d.live.model, d.live.prompt, d.live.retrieval.collection or "-") for d in page.deployments]
+        return (
+            list(page.deployments),
+            page.next_page_token,
+            table(("deployment", "model", "prompt", "collection"), rows),
+        )
+
+    show_page("deployments", *run(work(), as_json=as_json), as_json=as_json)
+
+
+@deployments.command("show")
+def show_deployment(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+    """Show a deployment and what answers now."""
+
+    async def work() -> Message:
+        async with Connection(chosen_project(project)) as connection:
+            return (await connection.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment
+
+    deployment = plain(run(work(), as_json=as_json))
+    show(deployment, card({"deployment": deployment["id"], **deployment.get("live", {})}), as_json=as_json)
+
+
+@inferences.command("list")
+def list_inferences(
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only those of this deployment.")] = "",
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """List what was answered, oldest first."""
+
+    async def work() -> tuple[list[Message], str, RenderableType]:
+        request = ListInferencesRequest(page_size=size, page_token=token, deployment=deployment)
+        async with Connection(chosen_project(project)) as connection:
+            page = await connection.inferences.ListInferences(request)
+        rows = [
+            (
+                i.id,
+                i.deployment,
+                InferenceState.Name(i.state).removeprefix("INFERENCE_STATE_").lower(),
+                i.variant.model,
+                i.usage.output_tokens,
+                i.create_time.ToJsonString(),
+            )
+            for i in page.inferences
+        ]
+        picture = table(("inference", "deployment", "state", "model", "tokens", "asked"), rows)
+        return list(page.inferences), page.next_page_token, picture
+
+    show_page("inferences", *run(work(), as_json=as_json), as_json=as_json)
+
+
+@inferences.command("show")
+def show_inference(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
+    """Show one answer and everything that explains it."""
+
+    async def work() -> Message:
+        async with Connection(chosen_project(project)) as connection:
+            return (await connection.inferences.GetInference(GetInferenceRequest(id=name))).inference
+
+    inference = plain(run(work(), as_json=as_json))
+    show(inference, card(inference), as_json=as_json)

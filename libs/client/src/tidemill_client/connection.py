@@ -1,0 +1,172 @@
+"""Where the services are, and one channel to each."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc.aio
+
+from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
+from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
+from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
+from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+from tidemill_kit.errors import PreconditionFailed
+from tidemill_kit.grpc_client import open_channel
+
+SERVICES = ("ingest", "rag", "trainer", "inference")
+CALL_LIMIT_S = 120.0
+UPLOAD_LIMIT_S = 3600.0
+"""The longest that a call, and the upload of one file of a model, may take."""
+
+
+class NoAddress(PreconditionFailed):
+    """Nobody said where a service or server is."""
+
+    reason = "NO_ADDRESS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """`host:port` of each service's gRPC door, of the OpenAI-compatible door and of Kafka."""
+
+    services: Mapping[str, str]
+    http: str = ""
+    kafka: str = ""
+
+    @classmethod
+    def find(cls, folder: Path | None = None) -> Self:
+        """Return the addresses of TIDEMILL_<NAME>_ADDRESS, else those of the stack that runs in `.tidemill/`.
+
+        The stack's folder is looked for from the current folder upwards.
+        """
+        stack = _stack(folder or Path.cwd())
+        local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}
+        given = {name: os.environ.get(f"TIDEMILL_{name.upper()}_ADDRESS", "") for name in SERVICES}
+        return cls(
+            services={name: given[name] or local.get(name, "") for name in SERVICES},
+            http=os.environ.get("TIDEMILL_HTTP_ADDRESS", "")
+            or stack.get("services", {}).get("inference", {}).get("http", ""),
+            kafka=os.environ.get("TIDEMILL_KAFKA_ADDRESS", "") or stack.get("kafka", ""),
+        )
+
+    def of(self, service: str) -> str:
+        """Return a service's address.
+
+        Raises:
+            NoAddress: neither the environment nor a running stack tells it.
+
+        """
+        address = self.services.get(service, "")
+        if not address:
+            message = f"nobody says where {service} is: run `tidemill up`, or set TIDEMILL_{service.upper()}_ADDRESS"
+            raise NoAddress(message, service=service)
+        return address
+
+
+def local_folder(folder: Path | None = None) -> Path | None:
+    """Return the nearest `.tidemill/` from a folder upwards."""
+    start = folder or Path.cwd()
+    return next((f / ".tidemill" for f in (start, *start.parents) if (f / ".tidemill").is_dir()), None)
+
+
+def current_project() -> str:
+    """Return the project that was last remembered here, or nothing."""
+    folder = local_folder()
+    file = folder / "project" if folder else None
+    return file.read_text(encoding="utf-8").strip() if file and file.is_file() else ""
+
+
+def remember_project(project: str) -> None:
+    """Make a project the one that commands take where none is given."""
+    folder = local_folder()
+    if folder:
+        (folder / "project").write_text(f"{project}\n", encoding="utf-8")
+
+
+def _stack(folder: Path) -> dict[str, Any]:
+    local = local_folder(folder)
+    file = local / "stack.json" if local else None
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else {}
+    return found
+
+
+class Connection:
+    """Typed stubs of every service, on behalf of one project; channels open when they are first used."""
+
+    def __init__(self, project: str, addresses: Addresses | None = None) -> None:
+        self.project = project
+        self.addresses = addresses or Addresses.find()
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def __aenter__(self) -> Self:
+        """Return the connection; nothing is sent yet."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every channel."""
+        for channel in self._channels.values():
+            await channel.close()
+
+    def channel(self, service: str) -> grpc.aio.Channel:
+        """Return the channel to a service.
+
+        Raises:
+            NoAddress: nobody says where it is.
+
+        """
+        if service not in self._channels:
+            self._channels[service] = open_channel(
+                self.addresses.of(service), name=service, project=self.project, timeout_s=CALL_LIMIT_S
+            )
+        return self._channels[service]
+
+    @cached_property
+    def sources(self) -> SourceServiceStub:
+        """Where documents may come from."""
+        return SourceServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def documents(self) -> DocumentServiceStub:
+        """Documents and their versions."""
+        return DocumentServiceStub(self.channel("ingest"))
+
+    @cached_property
+    def collections(self) -> CollectionServiceStub:
+        """What is searchable."""
+        return CollectionServiceStub(self.channel("rag"))
+
+    @cached_property
+    def retrieval(self) -> RetrievalServiceStub:
+        """Search."""
+        return RetrievalServiceStub(self.channel("rag"))
+
+    @cached_property
+    def models(self) -> ModelRegistryServiceStub:
+        """Models and their versions."""
+        return ModelRegistryServiceStub(self.channel("trainer"))
+
+    @cached_property
+    def prompts(self) -> PromptServiceStub:
+        """Prompts and their versions."""
+        return PromptServiceStub(self.channel("inference"))
+
+    @cached_property
+    def deployments(self) -> DeploymentServiceStub:
+        """What answers."""
+        return DeploymentServiceStub(self.channel("inference"))
+
+    @cached_property
+    def inferences(self) -> InferenceServiceStub:
+        """Answers and their records."""
+        return InferenceServiceStub(self.channel("inference"))

@@ -1,0 +1,89 @@
+"""The example that the demo runs: a loop, a corpus and two scripts, as a user would have written them."""
+
+import asyncio
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from tidemill_client.connection import local_folder
+from tidemill_kit.errors import Internal, NotFound
+
+
+class CorpusDocument(Protocol):
+    """One document of the example's corpus."""
+
+    key: str
+    title: str
+    media_type: str
+    text: str
+    area: str
+
+    @property
+    def question(self) -> str:
+        """What a newcomer would ask about it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """The example's folder."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls) -> "Example":
+        """Return the example beside the repository's `.tidemill/`.
+
+        Raises:
+            NotFound: the command does not run inside the repository.
+
+        """
+        local = local_folder()
+        folder = local.parent / "examples" / "helpdesk" if local else Path("examples/helpdesk")
+        if not (folder / "loop.yaml").is_file():
+            message = "the demo runs inside the repository, after `make setup`: there is no examples/helpdesk here"
+            raise NotFound(message)
+        return cls(folder=folder)
+
+    @property
+    def loop(self) -> Path:
+        """The loop's file."""
+        return self.folder / "loop.yaml"
+
+    def corpus(self) -> ModuleType:
+        """Return the example's corpus module."""
+        specification = importlib.util.spec_from_file_location("helpdesk_corpus", self.folder / "corpus.py")
+        if specification is None or specification.loader is None:
+            message = "examples/helpdesk/corpus.py is missing"
+            raise NotFound(message)
+        module = importlib.util.module_from_spec(specification)
+        sys.modules[specification.name] = module  # dataclasses look their module up
+        specification.loader.exec_module(module)
+        return module
+
+    async def run(self, script: str, arguments: Sequence[str], stdin: str) -> dict[str, Any]:
+        """Run one of the example's scripts as a process of its own and return the JSON that it prints last.
+
+        Raises:
+            Internal: the script failed.
+
+        """
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            str(self.folder / script),
+            *arguments,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await process.communicate(stdin.encode())
+        if process.returncode:
+            message = f"{script} failed: {errors.decode(errors='replace').strip().splitlines()[-1:]}"
+            raise Internal(message)
+        result: dict[str, Any] = json.loads(output.decode().strip().splitlines()[-1])
+        return result

@@ -1,0 +1,300 @@
+"""The demo's steps: documents in, grounded answers out, and the figures of both."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+
+from tidemill.content.v1.content_pb2 import Message, Part, Role
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
+from tidemill.ingest.v1.document_pb2 import Document, DocumentState
+from tidemill.ingest.v1.document_service_pb2 import (
+    DocumentSpec,
+    GetDocumentRequest,
+    GetDocumentTextRequest,
+    ListDocumentsRequest,
+    UpdateDocumentRequest,
+)
+from tidemill.rag.v1.collection_pb2 import IndexState
+from tidemill.rag.v1.collection_service_pb2 import GetCollectionRequest
+from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
+from tidemill_client.cli.documents import upload
+from tidemill_client.cli.output import progress, stdout
+from tidemill_client.connection import Connection
+from tidemill_client.demo.example import CorpusDocument, Example
+from tidemill_client.demo.report import Report
+from tidemill_client.loop import read_loop
+from tidemill_client.loop.plan import Planner
+from tidemill_kit.errors import DeadlineExceeded, Internal
+
+COLLECTION = "handbook"
+DEPLOYMENT = "helpdesk"
+UPLOADED, PUBLISHED = "manual", "cms"
+PUBLISHED_SOURCE = "https://cms.example/kb"
+UPLOADS_AT_ONCE = 8
+SEARCHES_AT_ONCE = 4
+QUESTIONS = 200
+ANSWERS = 8
+POLL_S = 0.5
+STEP_LIMIT_S = 300.0
+
+
+@dataclass(slots=True)
+class Helpdesk:
+    """One run of the demo in a project of its own."""
+
+    connection: Connection
+    example: Example
+    report: Report
+    documents: Sequence[CorpusDocument] = ()
+    asked_elsewhere: str = ""
+    """The question that other doors are asked too."""
+    ids: dict[str, str] = field(default_factory=dict)
+    """The id of each document by its key."""
+
+    async def apply(self) -> None:
+        """Apply the loop twice: the second time changes nothing."""
+        loop = read_loop(self.example.loop)
+        planner = Planner(self.connection, loop)
+        with progress(counted=False) as bar:
+            task = bar.add_task("applying", total=1.0)
+            first = await planner.apply(
+                progress=lambda text, share: bar.update(task, description=text, completed=share)
+            )
+            bar.update(task, description="applying again", completed=1.0)
+            again = await planner.apply()
+        changed, repeated = (sum(change.changes for change in changes) for changes in (first, again))
+        stdout.print(f"   loop.yaml applied: {changed} parts made; applied again: {repeated} changed")
+        self.report.add("apply", changed=changed, changed_again=repeated)
+        if repeated:
+            message = f"applying loop.yaml a second time changed {repeated} parts"
+            raise Internal(message)
+
+    async def feed(self) -> None:
+        """Upload one half of the corpus, publish the other, and wait until all of it is searchable."""
+        corpus = self.example.corpus()
+        self.documents = corpus.documents()
+        uploads, published = self.documents[::2], self.documents[1::2]
+        with progress() as bar:
+            uploading = bar.add_task("uploading by gRPC", total=len(uploads))
+            publishing = bar.add_task("publishing CloudEvents", total=len(published))
+            searchable = bar.add_task("searchable", total=len(self.documents))
+            async with asyncio.TaskGroup() as work:
+                work.create_task(self._upload(uploads, bar, uploading))
+                work.create_task(self._publish(published, bar, publishing))
+                indexing = work.create_task(self._until_searchable(bar, searchable))
+            found = indexing.result()
+        accepted = len(self.ids)
+        stdout.print(f"   {accepted} documents accepted ({len(uploads)} by gRPC, {len(published)} as events), "
+                     f"{found} searchable")  # fmt: skip
+        self.report.add("documents", accepted=accepted, searchable=found)
+        if found != accepted:
+            message = f"{accepted} documents were accepted and {found} are searchable"
+            raise Internal(message)
+
+    async def _upload(self, documents: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> None:
+        places = asyncio.Semaphore(UPLOADS_AT_ONCE)
+
+        async def one(document: CorpusDocument) -> None:
+            async with places:
+                spec = DocumentSpec(
+                    source=UPLOADED, key=document.key, media_type=document.media_type, title=document.title
+                )
+                accepted = await upload(self.connection, spec, document.text.encode())
+            self.ids[document.key] = accepted.id
+            bar.advance(task)
+
+        async with asyncio.TaskGroup() as uploads:
+            for document in documents:
+                uploads.create_task(one(document))
+
+    async def _publish(self, documents: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> None:
+        """Publish by a program that has none of our code, and wait until ingest has answered for each event."""
+        lines = [
+            json.dumps({"subject": d.key, "data": {"media_type": d.media_type, "title": d.title, "text": d.text}})
+            for d in documents
+        ]
+        await self._publish_lines(lines)
+        async with asyncio.timeout(STEP_LIMIT_S):
+            while True:
+                found = await self._list(PUBLISHED)
+                bar.update(task, completed=len(found))
+                if len(found) >= len(documents):
+                    break
+                await asyncio.sleep(POLL_S)
+        self.ids |= {document.key: document.id for document in found}
+
+    async def _publish_lines(self, lines: Sequence[str]) -> None:
+        arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
+        await self.example.run("publish.py", [*arguments, "--source", PUBLISHED_SOURCE], "\n".join(lines))
+
+    async def _list(self, source: str) -> list[Document]:
+        found: list[Document] = []
+        token = ""
+        while True:
+            request = ListDocumentsRequest(source=source, page_size=1000, page_token=token)
+            page = await self.connection.documents.ListDocuments(request)
+            found += page.documents
+            token = page.next_page_token
+            if not token:
+                return found
+
+    async def _until_searchable(self, bar: Progress, task: TaskID) -> int:
+        """Return how many documents the live index holds, once it holds all that were accepted."""
+        indexed = 0
+        async with asyncio.timeout(STEP_LIMIT_S):
+            while True:
+                request = GetCollectionRequest(id=COLLECTION)
+                collection = (await self.connection.collections.GetCollection(request)).collection
+                live = [index for index in collection.indexes if index.state == IndexState.INDEX_STATE_LIVE]
+                indexed = live[0].documents_indexed if live else 0
+                bar.update(task, completed=indexed)
+                if len(self.ids) == len(self.documents) == indexed:
+                    return indexed
+                if live and live[0].documents_failed:
+                    message = f"{live[0].documents_failed} documents could not be indexed: {live[0].message}"
+                    raise Internal(message)
+                await asyncio.sleep(POLL_S)
+
+    async def retrieve(self, model: Path) -> None:
+        """Measure how often the right document is found, beside bare MiniLM over whole documents."""
+        asked = self.example.corpus().questions(list(self.documents), QUESTIONS)
+        with progress() as bar:
+            task = bar.add_task("searching", total=len(asked))
+            hits = await self._hits(asked, bar, task)
+            bar.update(task, description="the same by bare MiniLM", total=None)
+            plain = await self.example.run(
+                "plain_retrieval.py",
+                ["--model", str(model)],
+                json.dumps(
+                    {
+                        "documents": [[document.key, document.text] for document in self.documents],
+                        "questions": [[document.key, document.question] for document in asked],
+                    }
+                ),
+            )
+        figures = {f"hit_at_{k}": sum(rank <= k for rank in hits) / len(hits) for k in (1, 2)}
+        self.report.add("retrieval", questions=len(asked), **figures)
+        self.report.add("retrieval", **{f"plain_{name}": value for name, value in plain.items()})
+        stdout.print(
+            f"   right document first: {figures['hit_at_1']:.1%} of {len(asked)} questions, among the first two: "
+            f"{figures['hit_at_2']:.1%}; bare MiniLM over whole documents: {plain['hit_at_1']:.1%}, {plain['hit_at_2']:.1%}"
+        )
+
+    async def _hits(self, asked: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> list[float]:
+        """Return the rank of each question's own document among the two best passages, or infinity."""
+        places = asyncio.Semaphore(SEARCHES_AT_ONCE)
+
+        async def rank(document: CorpusDocument) -> float:
+            async with places:
+                request = SearchRequest(collection=COLLECTION, query=document.question, top_k=2)
+                passages = (await self.connection.retrieval.Search(request)).passages
+            bar.advance(task)
+            found = [passage.document for passage in passages]
+            wanted = self.ids[document.key]
+            return found.index(wanted) + 1 if wanted in found else float("inf")
+
+        return await asyncio.gather(*(rank(document) for document in asked))
+
+    async def answer(self) -> None:
+        """Ask, check that every citation resolves, and see an update and a deletion arrive in the answers."""
+        asked = self.example.corpus().questions(list(self.documents), ANSWERS)
+        cited = 0
+        for document in asked:
+            inference = await self.ask(document.question)
+            cited += bool(await self._resolved(inference))
+        self.asked_elsewhere = asked[-1].question
+        self.report.add("answers", asked=len(asked), with_citation=cited)
+        await self._update(asked[0])
+        await self._delete(next(document for document in asked[1:] if document in self.documents[1::2]))
+
+    async def ask(self, question: str) -> Inference:
+        """Stream one answer onto the terminal and return it whole."""
+        request = GenerateRequest(
+            request_id=str(uuid.uuid4()),
+            deployment=DEPLOYMENT,
+            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=question)])],
+        )
+        stdout.print(f"   [bold]{escape(question)}[/]", highlight=False)
+        stdout.print("   ", end="")
+        finished = Inference()
+        async for event in self.connection.inferences.GenerateStream(GenerateStreamRequest(request=request)):
+            if event.HasField("delta"):
+                stdout.print(event.delta.text, end="", markup=False, highlight=False)
+            if event.HasField("finished"):
+                finished = event.finished
+        stdout.print()
+        for passage in finished.passages:
+            mark = "cited" if passage.id in _cited(finished) else "given"
+            where = f"{passage.source}/{passage.key} version {passage.version}"
+            stdout.print(f"     [dim][{passage.id}] {mark}: {escape(where)}[/]", highlight=False)
+        return finished
+
+    async def _resolved(self, inference: Inference) -> set[str]:
+        """Return the passages that the answer cites, each found again in its document's version."""
+        cited = _cited(inference)
+        for passage in inference.passages:
+            if passage.id in cited:
+                request = GetDocumentTextRequest(id=passage.document, version=passage.version)
+                text = (await self.connection.documents.GetDocumentText(request)).text
+                if text[passage.start : passage.end] != passage.text:
+                    message = f"citation [{passage.id}] does not resolve to version {passage.version} of its document"
+                    raise Internal(message)
+        return cited
+
+    async def _update(self, document: CorpusDocument) -> None:
+        """Give a document new content and wait until an answer is grounded in it."""
+        stdout.print(f"   [italic]now {escape(document.title)} is rewritten ...[/]", highlight=False)
+        identity = {"id": self.ids[document.key]}
+        source = (await self.connection.documents.GetDocument(GetDocumentRequest(**identity))).document.source
+        spec = DocumentSpec(source=source, key=document.key, media_type=document.media_type, title=document.title)
+        text = (
+            f"{document.title}\n\n{document.title} is retired since the autumn release; use tidemill.compass instead.\n"
+        )
+        request = UpdateDocumentRequest(spec=spec, content=text.encode(), request_id=str(uuid.uuid4()))
+        updated = (await self.connection.documents.UpdateDocument(request)).document
+        await self._until_found(document, version=updated.current.number)
+        inference = await self.ask(document.question)
+        versions = {passage.version for passage in inference.passages if passage.document == updated.id}
+        if versions != {updated.current.number}:
+            message = f"the answer after the update is grounded in versions {versions} of {document.key}"
+            raise Internal(message)
+
+    async def _delete(self, document: CorpusDocument) -> None:
+        """Delete a published document by an event and wait until no answer has it."""
+        stdout.print(f"   [italic]now {escape(document.title)} is deleted by an event ...[/]", highlight=False)
+        await self._publish_lines([json.dumps({"subject": document.key, "deleted": {"reason": "retired"}})])
+        await self._until_found(document, version=None)
+        inference = await self.ask(document.question)
+        if self.ids[document.key] in {passage.document for passage in inference.passages}:
+            message = f"the answer after the deletion is still grounded in {document.key}"
+            raise Internal(message)
+        gone = (await self.connection.documents.GetDocument(GetDocumentRequest(id=self.ids[document.key]))).document
+        if gone.state != DocumentState.DOCUMENT_STATE_DELETED:
+            message = f"{document.key} was deleted by an event and is not"
+            raise Internal(message)
+
+    async def _until_found(self, document: CorpusDocument, *, version: int | None) -> None:
+        """Wait until search finds this version of the document, or nothing of it."""
+        request = SearchRequest(collection=COLLECTION, query=document.question, top_k=5)
+        try:
+            async with asyncio.timeout(STEP_LIMIT_S):
+                while True:
+                    passages = (await self.connection.retrieval.Search(request)).passages
+                    found = {p.version for p in passages if p.document == self.ids[document.key]}
+                    if found == ({version} if version else set()):
+                        return
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError:
+            message = f"search did not follow the change of {document.key} within {STEP_LIMIT_S:.0f} s"
+            raise DeadlineExceeded(message) from None
+
+
+def _cited(inference: Inference) -> set[str]:
+    return {citation.passage for message in inference.output for part in message.parts for citation in part.citations}

@@ -1,0 +1,129 @@
+"""What a declared part is at the service that owns it: its message, and the fields that the file owns."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode, Retrieval, Sampling
+from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
+from tidemill.ingest.v1.source_pb2 import Masking, Source
+from tidemill.rag.v1.collection_pb2 import Chunking, Collection
+from tidemill_client.loop import declaration
+from tidemill_client.loop.declaration import Loop
+
+OWNER_LABEL = "tidemill.dev/loop"
+"""The label that says which loop declares a resource."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """One resource as the file wants it. `refers_to` are the (kind, name) pairs that must exist before it."""
+
+    kind: str
+    name: str
+    message: Message
+    fields: tuple[str, ...]
+    refers_to: tuple[tuple[str, str], ...] = ()
+
+
+def desired_resources(loop: Loop) -> list[Desired]:
+    """Return every resource of the loop but its models, in the order in which they depend on each other."""
+    labels = {**loop.metadata.labels, OWNER_LABEL: loop.metadata.name}
+    return [
+        *(_source(name, part, labels) for name, part in loop.sources.items()),
+        *(_collection(name, part, labels) for name, part in loop.collections.items()),
+        *(_prompt(name, part, labels) for name, part in loop.prompts.items()),
+        *(_deployment(name, part, labels) for name, part in loop.deployments.items()),
+    ]
+
+
+def _source(name: str, part: declaration.Source, labels: dict[str, str]) -> Desired:
+    masking = Masking(none=True) if part.mask == "none" else Masking(kinds=part.mask or [])
+    message = Source(
+        id=name,
+        labels=labels,
+        events=part.events,
+        masking=masking,
+        retention_days=part.retention.days if part.retention else 0,
+    )
+    return Desired(kind="source", name=name, message=message, fields=("labels", "events", "masking", "retention_days"))
+
+
+def _collection(name: str, part: declaration.Collection, labels: dict[str, str]) -> Desired:
+    message = Collection(
+        id=name,
+        labels=labels,
+        sources=part.sources,
+        embedding=part.embedding,
+        chunking=Chunking(by=part.chunk.by, max_tokens=part.chunk.max_tokens, overlap_tokens=part.chunk.overlap_tokens),
+    )
+    return Desired(
+        kind="collection",
+        name=name,
+        message=message,
+        fields=("labels", "sources", "embedding", "chunking"),
+        refers_to=(*(("source", source) for source in part.sources), ("model", _name(part.embedding))),
+    )
+
+
+def _prompt(name: str, part: declaration.Prompt, labels: dict[str, str]) -> Desired:
+    schema = json.dumps(part.variables, sort_keys=True) if part.variables else ""
+    content = PromptContent(system=str(part.system), user=str(part.user), variables_schema=schema)
+    return Desired(
+        kind="prompt",
+        name=name,
+        message=Prompt(id=name, labels=labels, content=content),
+        fields=("labels", "content"),
+    )
+
+
+def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str]) -> Desired:
+    deadline = Duration()
+    deadline.FromTimedelta(part.deadline)
+    message = Deployment(
+        id=name,
+        labels=labels,
+        model=part.model,
+        prompt=part.prompt,
+        sampling=Sampling(**part.sampling.model_dump(exclude_none=True)),
+        fallback=part.fallback,
+        deadline=deadline,
+        record=RecordMode.Value(f"RECORD_MODE_{part.record.upper()}"),
+        allow_sampling_override=part.allow_sampling_override,
+    )
+    refers_to = [("model", _name(part.model)), ("prompt", _name(part.prompt))]
+    refers_to += [("model", _name(model)) for model in part.fallback]
+    if part.retrieval:
+        message.retrieval.CopyFrom(
+            Retrieval(
+                collection=part.retrieval.collection,
+                top_k=part.retrieval.top_k,
+                index=part.retrieval.index or 0,
+                metadata_filter=_struct(part.retrieval.filter),
+            )
+        )
+        refers_to.append(("collection", part.retrieval.collection))
+    fields = ("labels", "model", "prompt", "retrieval", "sampling", "fallback", "deadline", "record")
+    return Desired(
+        kind="deployment",
+        name=name,
+        message=message,
+        fields=(*fields, "allow_sampling_override"),
+        refers_to=tuple(refers_to),
+    )
+
+
+def _struct(values: dict[str, Any]) -> Struct | None:
+    if not values:
+        return None
+    struct = Struct()
+    struct.update(values)
+    return struct
+
+
+def _name(reference: str) -> str:
+    return reference.partition("@")[0]
