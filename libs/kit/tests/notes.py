@@ -1,0 +1,75 @@
+"""The aggregate that the tests of the kit's stores save."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+from tidemill.ingest.v1.events_pb2 import DocumentIngested
+from tidemill_kit.aggregates import Identity, MongoAggregates, OutboxLimits
+from tidemill_kit.application import Clock
+from tidemill_kit.domain import Aggregate, Event
+from tidemill_kit.errors import NotFound
+from tidemill_kit.mongo import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteWasWritten(Event):
+    line: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Note(Aggregate):
+    lines: list[str] = field(default_factory=list)
+    colour: str = "white"
+
+    def write(self, line: str, *, now: datetime) -> None:
+        self.lines.append(line)
+        self.pending.append(NoteWasWritten(occurred_at=now, line=line))
+
+    def erase(self, *, now: datetime) -> None:
+        self.write("erased", now=now)
+        self.lines = []
+        self.deleted = True
+
+
+class NoteNotFound(NotFound):
+    reason = "NOTE_NOT_FOUND"
+
+
+class NoteCodec:
+    """Schema 1 kept the lines as one text."""
+
+    schema = 2
+
+    def encode(self, aggregate: Note) -> dict[str, Any]:
+        return {"lines": aggregate.lines, "colour": aggregate.colour}
+
+    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Note:
+        lines = state["text"].splitlines() if schema == 1 else state["lines"]
+        return Note(**asdict(identity), lines=lines, colour=state["colour"])
+
+    def event(self, aggregate: Note, event: Event, seq: int) -> tuple[str, Message]:
+        assert isinstance(event, NoteWasWritten)
+        return "tidemill.notes.note.written.v1", DocumentIngested(document=aggregate.id, seq=seq, key=event.line)
+
+
+def notes_in(
+    database: Database,
+    *,
+    clock: Clock | None = None,
+    wake: Callable[[str], None] = lambda _: None,
+    limits: OutboxLimits | None = None,
+) -> MongoAggregates[Note]:
+    return MongoAggregates(
+        database["notes"],
+        codec=NoteCodec(),
+        topic="tidemill.notes.note.v1",
+        source="/tidemill/notes",
+        missing=NoteNotFound,
+        wake=wake,
+        limits=limits,
+        clock=clock,
+    )
