@@ -183,9 +183,10 @@ class Helpdesk:
         self.report.add("retrieval", questions=len(asked), **figures)
         self.report.add("retrieval", **{f"plain_{name}": value for name, value in plain.items()})
         stdout.print(
-            f"   right document first: {figures['hit_at_1']:.1%} of {len(asked)} questions, among the first two: "
-            f"{figures['hit_at_2']:.1%}; bare MiniLM over whole documents: {plain['hit_at_1']:.1%}, {plain['hit_at_2']:.1%}"
+            f"   {len(asked)} questions: the right document is first for {figures['hit_at_1']:.1%}, "
+            f"among the first two for {figures['hit_at_2']:.1%}"
         )
+        stdout.print(f"   (bare MiniLM over whole documents: {plain['hit_at_1']:.1%} and {plain['hit_at_2']:.1%})")
 
     async def _hits(self, asked: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> list[float]:
         """Return the rank of each question's own document among the two best passages, or infinity."""
