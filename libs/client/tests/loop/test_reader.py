@@ -91,9 +91,16 @@ def test_a_section_of_a_later_version_is_refused_by_name(folder: Path) -> None:
 def test_what_two_versions_of_yaml_read_differently_is_refused(folder: Path) -> None:
     text = RIGHT.replace("prompt: answer,", "prompt: answer, sampling: {temperature: 1e-3},")
 
-    problem = problems_of(folder, text)["deployments.helpdesk.sampling.temperature"]
+    assert problems_of(folder, text)["(yaml)"] == (
+        13,
+        "YAML 1.1 reads 1e-3 as text: write a decimal point, such as 1.0e-3",
+    )
 
-    assert problem == (13, "YAML 1.1 reads this as '1e-3', YAML 1.2 as 0.001: quote it or spell it out")
+
+def test_a_word_that_is_a_truth_value_in_one_version_of_yaml_is_refused(folder: Path) -> None:
+    text = RIGHT.replace("name: helpdesk}", "name: helpdesk, labels: {on: wednesday}}")
+
+    assert problems_of(folder, text)["metadata.labels.on"] == (3, "YAML 1.1 reads this key as True: quote it")
 
 
 def test_broken_yaml_is_told_with_its_line(folder: Path) -> None:

@@ -6,7 +6,7 @@ import mimetypes
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Group
@@ -258,9 +258,8 @@ def delete(
     """Delete a document; it is no longer found from the moment its event is heard."""
 
     async def work() -> Document:
-        request = DeleteDocumentRequest(
-            **_name(key, source), erase=erase, delete_reason=reason, request_id=str(uuid.uuid4())
-        )
+        request = DeleteDocumentRequest(erase=erase, delete_reason=reason, request_id=str(uuid.uuid4()))
+        request.MergeFrom(DeleteDocumentRequest(**_name(key, source)))
         async with Connection(chosen_project(project)) as connection:
             return (await connection.documents.DeleteDocument(request)).document
 
@@ -268,7 +267,7 @@ def delete(
     show(plain(document), f"{document.source}/{document.key} is {_state(document)}", as_json=as_json)
 
 
-def _name(key: str, source: str) -> dict[str, str]:
+def _name(key: str, source: str) -> dict[str, Any]:
     """Return how a request names a document: by id where the key is one."""
     try:
         uuid.UUID(key)

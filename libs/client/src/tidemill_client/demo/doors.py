@@ -16,7 +16,7 @@ from tidemill_kit.errors import Internal
 async def same_question_elsewhere(connection: Connection, question: str, deployment: str, report: Report) -> None:
     """Ask through both and show the answers."""
     base_url = f"http://{connection.addresses.http}/v1"
-    body = {"model": deployment, "messages": [{"role": "user", "content": question}]}
+    body: dict[str, object] = {"model": deployment, "messages": [{"role": "user", "content": question}]}
     doors: dict[str, str] = {}
     if shutil.which("curl"):
         doors["curl"] = await _by_curl(base_url, connection.project, body)

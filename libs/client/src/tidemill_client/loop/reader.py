@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError
 
 from tidemill_client.loop.declaration import LATER, FromFile, Loop
 from tidemill_kit.errors import InvalidInput, Violation
@@ -123,9 +123,14 @@ def _dialect_problems(document: _Document) -> Iterator[Problem]:
     """Find scalars that YAML 1.1 and 1.2 read differently, such as `on` or `1e-3`."""
     old = YAML(typ="safe", pure=True)
     old.version = (1, 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of exactly what is reported here
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         read_as_1_1 = old.load(document.file.read_text(encoding="utf-8"))
+    for warning in caught:
+        if isinstance(warning.message, MantissaNoDotYAML1_1Warning):
+            mark, number = warning.message.node.start_mark, warning.message.flt
+            message = f"YAML 1.1 reads {number} as text: write a decimal point, such as 1.0e-3"
+            yield Problem(line=mark.line + 1, column=mark.column + 1, path="(yaml)", message=message)
     yield from _differences(document, read_as_1_1, document.root, ())
 
 
