@@ -102,7 +102,7 @@ class Manifest:
             if not stat.S_ISREG(mode):
                 raise ArtifactRefused(relative, "is a link or no plain file: copy the file itself")
             file = ArtifactFile(relative, path.stat().st_size, _sha256(path))
-            _refuse_what_runs(path, relative)
+            refuse_what_runs(path, relative)
             files.append(file)
         return cls(files)
 
@@ -128,16 +128,23 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _refuse_what_runs(path: Path, relative: str) -> None:
+def refuse_what_runs(path: Path, relative: str) -> None:
+    """Look into a local file, which may have any name, for what its name in the manifest does not show.
+
+    Raises:
+        ArtifactRefused: its content is not what the suffix says, or it names code to run.
+
+    """
+    suffix = PurePosixPath(relative).suffix
     with path.open("rb") as file:
         start = file.read(9)
-    if path.suffix == ".safetensors":
+    if suffix == ".safetensors":
         header = int.from_bytes(start[:8], "little")
         if start[8:] != b"{" or header > min(_MAX_HEADER_BYTES, path.stat().st_size - 8):
             raise ArtifactRefused(relative, "is not in the safetensors format")
     elif start.startswith(_ARCHIVE_OR_PICKLE):
         raise ArtifactRefused(relative, "is a pickle or an archive")
-    if path.suffix == ".json":
+    if suffix == ".json":
         try:
             content = json.loads(path.read_bytes())
         except (ValueError, RecursionError) as error:

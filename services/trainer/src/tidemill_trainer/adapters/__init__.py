@@ -1,0 +1,1 @@
+"""Stores, hub and files behind the ports."""

@@ -1,0 +1,30 @@
+"""Files of versions in the exchange bucket of trainer."""
+
+from pathlib import Path
+
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.manifest import ArtifactFile
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
+
+MEDIA_TYPE = "application/octet-stream"
+
+
+class ExchangeArtifacts:
+    """Implements `ports.Artifacts`: key `<project>/<version>/<sha256>`, read by whoever loads the version."""
+
+    def __init__(self, store: ObjectStore, *, bucket: str) -> None:
+        self._store = store
+        self._exchange = ExchangeBucket(store, bucket)
+
+    async def put(self, project: str, version: str, *, file: ArtifactFile, local: Path) -> ObjectRef:
+        """See `Artifacts.put`."""
+        stored = await self._exchange.put(project, version, local, media_type=MEDIA_TYPE)
+        if (stored.size, stored.sha256) != (file.size, file.sha256):
+            message = f"{file.path} changed on local disk between its check and its storing"
+            raise RuntimeError(message)
+        return stored
+
+    async def is_whole(self, stored: ObjectRef) -> bool:
+        """See `Artifacts.is_whole`."""
+        found = await self._store.list(stored.bucket, prefix=stored.key)
+        return any(object_.key == stored.key and object_.size == stored.size for object_ in found)

@@ -1,0 +1,161 @@
+"""The Hugging Face hub: what a repository holds, by huggingface_hub; its bytes, streamed, so that they can stop."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
+
+import httpx2
+from huggingface_hub import HfApi, hf_hub_url
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+from huggingface_hub.utils._headers import build_hf_headers
+
+from tidemill_kit.application import derived_id
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput
+from tidemill_kit.manifest import ArtifactFile
+from tidemill_trainer.adapters.file_spool import disk_errors, refuse_if_full
+from tidemill_trainer.application.ports import HubFile, Snapshot
+from tidemill_trainer.domain.errors import SourceRefused
+
+T = TypeVar("T")
+
+CHUNK_BYTES = 1 << 20
+TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+class HuggingFaceHub:
+    """Implements `ports.Hub`. A broken download leaves `<name>.part` in the folder, and goes on from it."""
+
+    def __init__(self, folder: Path, *, endpoint: str, token: str, timeout_s: float) -> None:
+        self._folder = folder
+        self._endpoint = endpoint.rstrip("/")
+        self._token: str | bool = token or False
+        self._timeout_s = timeout_s
+        self._api = HfApi(endpoint=self._endpoint, token=self._token)
+
+    def prepare(self) -> None:
+        """Create the folder; parts that a killed process left in it are gone on with."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    async def commit_of(self, repository: str, revision: str) -> str:
+        """See `Hub.commit_of`."""
+        with self._translated(repository):
+            info = await asyncio.to_thread(self._api.model_info, repository, revision=revision, timeout=self._timeout_s)
+        return _known(info.sha, "the commit")
+
+    async def snapshot(self, repository: str, commit: str) -> Snapshot:
+        """See `Hub.snapshot`."""
+        with self._translated(repository):
+            info = await asyncio.to_thread(
+                self._api.model_info, repository, revision=commit, timeout=self._timeout_s, files_metadata=True
+            )
+        files = [
+            HubFile(
+                path=found.rfilename,
+                size=_known(found.size, f"the size of {found.rfilename}"),
+                sha256=found.lfs.sha256 if found.lfs else "",
+                blob_id=found.blob_id or "",
+            )
+            for found in info.siblings or []
+        ]
+        return Snapshot(repository=repository, commit=commit, files=files)
+
+    @asynccontextmanager
+    async def fetch(self, snapshot: Snapshot, file: HubFile) -> AsyncIterator[tuple[ArtifactFile, Path]]:
+        """See `Hub.fetch`."""
+        name = derived_id("hugging_face", self._endpoint, snapshot.repository, snapshot.commit, file.path)
+        part = self._folder / f"{name}.part"
+        with self._translated(snapshot.repository), disk_errors():
+            await self._download(snapshot, file, part)
+            fetched = await asyncio.to_thread(_verified, file, part)
+        try:
+            yield fetched, part
+        except InvalidInput:
+            part.unlink(missing_ok=True)
+            raise
+        part.unlink(missing_ok=True)
+
+    async def _download(self, snapshot: Snapshot, file: HubFile, part: Path) -> None:
+        """Fill the part up to the announced size; what is there already is kept."""
+        present = _size_of(part)
+        if present == file.size and present:
+            return
+        if present > file.size:
+            present = 0
+        refuse_if_full(self._folder, file.size - present)
+        url = hf_hub_url(snapshot.repository, file.path, revision=snapshot.commit, endpoint=self._endpoint)
+        headers = build_hf_headers(token=self._token) | {"accept-encoding": "identity"}
+        if present:
+            headers["range"] = f"bytes={present}-"
+        async with (
+            httpx2.AsyncClient(timeout=self._timeout_s, follow_redirects=True) as client,
+            client.stream("GET", url, headers=headers) as response,
+        ):
+            if response.is_error:
+                what = f"{snapshot.repository}/{file.path}"
+                raise _http_error(what, response.status_code)
+            resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
+            with await asyncio.to_thread(part.open, "ab" if resumed else "wb") as target:
+                room = file.size - (present if resumed else 0)
+                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                    await asyncio.to_thread(target.write, chunk)
+                    room -= len(chunk)
+                    if room < 0:  # too long already: verifying it will say so
+                        break
+
+    @contextmanager
+    def _translated(self, repository: str) -> Iterator[None]:
+        try:
+            yield
+        except HFValidationError as error:
+            message = f"{repository} is no name of a repository on the hub"
+            raise SourceRefused(message) from error
+        except HfHubHTTPError as error:
+            raise _http_error(repository, error.response.status_code) from error
+        except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
+            message = f"{self._endpoint} does not answer ({type(error).__name__}); it is tried again"
+            raise DependencyUnavailable(message, dependency="hugging_face") from error
+
+
+def _http_error(what: str, status: int) -> DependencyUnavailable | SourceRefused:
+    if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        message = f"the hub answered {status}; it is tried again"
+        return DependencyUnavailable(message, dependency="hugging_face")
+    message = (
+        f"the hub has no {what} for us (it answered {status}): check the name and the revision, and for a private or "
+        "gated repository the trainer's TRAINER_HUGGING_FACE_TOKEN"
+    )
+    return SourceRefused(message, status=status)
+
+
+def _size_of(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _known(value: T | None, what: str) -> T:
+    if value is None:
+        message = f"the hub does not tell {what}; it is tried again"
+        raise DependencyUnavailable(message, dependency="hugging_face")
+    return value
+
+
+def _verified(file: HubFile, part: Path) -> ArtifactFile:
+    """Compare the download with every digest that the hub announced; a wrong one is begun anew."""
+    size = part.stat().st_size
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)  # git's object id
+    with part.open("rb") as source:
+        while chunk := source.read(CHUNK_BYTES):
+            sha256.update(chunk)
+            blob.update(chunk)
+    if size < file.size:
+        message = f"the download of {file.path} stopped after {size} of {file.size} bytes; it goes on from there"
+        raise DependencyUnavailable(message, dependency="hugging_face")
+    announced = sha256.hexdigest() == file.sha256 if file.sha256 else file.blob_id in {"", blob.hexdigest()}
+    if size != file.size or not announced:
+        part.unlink()
+        message = f"{file.path} arrived with other bytes than the hub announced; it is fetched again"
+        raise DependencyUnavailable(message, dependency="hugging_face")
+    return ArtifactFile(path=file.path, size=size, sha256=sha256.hexdigest())

@@ -1,0 +1,113 @@
+"""How a version of a model is written down."""
+
+from dataclasses import asdict
+
+from google.protobuf.message import Message
+
+from tidemill.trainer.v1 import events_pb2 as events
+from tidemill_kit.aggregates import Identity
+from tidemill_kit.domain import Event, ObjectRef
+from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_kit.mongo import Document
+from tidemill_trainer.domain.model_version import (
+    Artifact,
+    ModelVersion,
+    ModelVersionHasFailed,
+    ModelVersionWasRegistered,
+    VersionState,
+)
+from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
+
+
+class ModelVersionCodec:
+    """ModelVersion <-> document, and its events -> messages. A folder's manifest is kept once, as its artifacts."""
+
+    schema = 1
+
+    def encode(self, aggregate: ModelVersion) -> Document:
+        """Return the state."""
+        return {
+            "model": aggregate.model,
+            "number": aggregate.number,
+            "state": aggregate.state.value,
+            "source": _encoded_source(aggregate.source),
+            "begun_by": aggregate.begun_by,
+            "artifacts": [
+                {
+                    "path": artifact.file.path,
+                    "size": artifact.file.size,
+                    "sha256": artifact.file.sha256,
+                    "object": asdict(artifact.object) if artifact.object else None,
+                }
+                for artifact in aggregate.artifacts
+            ],
+            "digest": aggregate.digest,
+            "expected_bytes": aggregate.expected_bytes,
+            "message": aggregate.message,
+            "epoch": aggregate.epoch,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> ModelVersion:  # noqa: ARG002 - there is one schema
+        """Return the version."""
+        artifacts = tuple(
+            Artifact(
+                file=ArtifactFile(path=entry["path"], size=entry["size"], sha256=entry["sha256"]),
+                object=ObjectRef(**entry["object"]) if entry["object"] else None,
+            )
+            for entry in state["artifacts"]
+        )
+        return ModelVersion(
+            **asdict(identity),
+            model=state["model"],
+            number=state["number"],
+            state=VersionState(state["state"]),
+            source=_decoded_source(state["source"], artifacts),
+            begun_by=state["begun_by"],
+            artifacts=artifacts,
+            digest=state["digest"],
+            expected_bytes=state["expected_bytes"],
+            message=state["message"],
+            epoch=state["epoch"],
+        )
+
+    def event(self, aggregate: ModelVersion, event: Event, seq: int) -> tuple[str, Message]:
+        """Return the ce_type and the payload."""
+        match event:
+            case ModelVersionWasRegistered():
+                return "tidemill.trainer.model.version_registered.v1", events.ModelVersionRegistered(
+                    version=aggregate.id,
+                    seq=seq,
+                    model=event.model,
+                    digest=event.digest,
+                    total_bytes=event.total_bytes,
+                )
+            case ModelVersionHasFailed():
+                return "tidemill.trainer.model.version_failed.v1", events.ModelVersionFailed(
+                    version=aggregate.id, seq=seq, model=event.model, reason=event.reason, message=event.message
+                )
+            case _:
+                raise TypeError(event)
+
+
+def _encoded_source(source: Source) -> Document:
+    match source:
+        case FolderSource():
+            return {"kind": "folder"}
+        case HuggingFaceSource():
+            return {"kind": "hugging_face"} | asdict(source)
+        case OpenAiSource():
+            return {"kind": "openai"} | asdict(source)
+
+
+def _decoded_source(document: Document, artifacts: tuple[Artifact, ...]) -> Source:
+    fields = {name: value for name, value in document.items() if name != "kind"}
+    match document["kind"]:
+        case "folder":
+            return FolderSource(manifest=Manifest(files=tuple(artifact.file for artifact in artifacts)))
+        case "hugging_face":
+            return HuggingFaceSource(**fields)
+        case "openai":
+            return OpenAiSource(**fields)
+        case unknown:
+            message = f"a version was saved with the source {unknown}"
+            raise ValueError(message)

@@ -1,0 +1,28 @@
+"""What workers have to do, found in the versions themselves: no second list that could disagree with them."""
+
+from collections.abc import Sequence
+
+from tidemill_kit.mongo import Collection, translated
+from tidemill_trainer.application.ports import VersionName
+from tidemill_trainer.domain.model_version import VersionState
+
+AT_ONCE = 1000
+
+
+class MongoWanted:
+    """Implements `ports.Wanted` on the collection of versions, which holds thousands at most."""
+
+    def __init__(self, versions: Collection) -> None:
+        self._versions = versions
+
+    async def ensure_indexes(self) -> None:
+        """Create the index that finds the few versions in work."""
+        with translated():
+            await self._versions.create_index([("state.state", 1)])
+
+    async def imports(self) -> Sequence[VersionName]:
+        """See `Wanted.imports`."""
+        wanted = {"state.state": VersionState.IMPORTING.value, "deleted": False}
+        with translated():
+            found = await self._versions.find(wanted, {"project": True, "id": True}).to_list(AT_ONCE)
+        return [VersionName(project=document["project"], version=document["id"]) for document in found]

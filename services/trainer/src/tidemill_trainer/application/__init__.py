@@ -1,0 +1,1 @@
+"""What trainer does, one use case a file."""

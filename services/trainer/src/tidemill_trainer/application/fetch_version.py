@@ -1,0 +1,106 @@
+"""Fetch a version from the hub: the work of a worker, which may be killed at any point and goes on elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidemill_kit.application import Clock, Request
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_trainer.application.ports import (
+    Artifacts,
+    Hub,
+    HubFile,
+    ImportLeases,
+    Inspector,
+    Models,
+    Snapshot,
+    VersionName,
+    Versions,
+)
+from tidemill_trainer.domain.errors import ImportLost
+from tidemill_trainer.domain.limits import ImportLimits
+from tidemill_trainer.domain.model_rules import check_model_files, is_data
+from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.sources import HuggingFaceSource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchVersion:
+    """Emits ModelVersionWasRegistered or ModelVersionHasFailed.
+
+    One worker at a time holds the lease, and each of its writes is void once another epoch has begun. The commit is
+    fixed first, and each file that is stored is not fetched again: a killed import goes on at the next file, and
+    within a file where the download stopped.
+    """
+
+    models: Models
+    versions: Versions
+    hub: Hub
+    inspector: Inspector
+    artifacts: Artifacts
+    leases: ImportLeases
+    limits: ImportLimits
+    clock: Clock
+
+    async def __call__(self, name: VersionName) -> bool:
+        """Import the version, and return whether nothing is left to do; False means: come again later."""
+        try:
+            async with self.leases.held(name) as epoch:
+                return epoch is not None and await self._import(name, epoch)
+        except (ImportLost, NotFound):
+            return True  # it is finished, deleted, or somebody else's now
+
+    async def _import(self, name: VersionName, epoch: int) -> bool:
+        version = await self._write(name, lambda v: v.claim(epoch))
+        try:
+            await self._fetch(name, version, epoch)
+        except DependencyUnavailable as unavailable:
+            message = f"waits for {unavailable.dependency}: {unavailable.message}"
+            await self._write(name, lambda v: v.wait(message, epoch=epoch))
+            return False
+        except InvalidInput as refused:
+            reason, text, now = refused.reason, refused.message, self.clock.now()
+            await self._write(name, lambda v: v.fail_fetched(reason=reason, message=text, now=now, epoch=epoch))
+        return True
+
+    async def _fetch(self, name: VersionName, version: ModelVersion, epoch: int) -> None:
+        source = version.source
+        if not isinstance(source, HuggingFaceSource):  # claim() let only these pass
+            raise ImportLost(version.id)
+        commit = source.commit or await self.hub.commit_of(source.repository, source.revision)
+        snapshot = await self.hub.snapshot(source.repository, commit)
+        files = self._loadable(snapshot)
+        total = sum(file.size for file in files)
+        await self._write(name, lambda v: v.resolve(commit, expected_bytes=total, epoch=epoch))
+        stored = {artifact.file.path for artifact in version.artifacts if artifact.object}
+        for file in files:
+            if file.path not in stored:
+                version = await self._fetch_file(name, snapshot, file, epoch)
+        await self._remember(version, HuggingFaceSource(repository=source.repository, revision=commit))
+        now = self.clock.now()
+        await self._write(name, lambda v: v.complete_fetched(now, epoch=epoch))
+
+    def _loadable(self, snapshot: Snapshot) -> list[HubFile]:
+        """Return the files that may be part of a model: what a repository holds besides them is left there."""
+        files = [file for file in snapshot.files if is_data(file.path)]
+        check_model_files([file.path for file in files])
+        self.limits.check([(file.path, file.size) for file in files], field="source.hugging_face")
+        return files
+
+    async def _fetch_file(self, name: VersionName, snapshot: Snapshot, file: HubFile, epoch: int) -> ModelVersion:
+        async with self.hub.fetch(snapshot, file) as (fetched, local):
+            await self.inspector.inspect(fetched.path, local)
+            stored = await self.artifacts.put(name.project, name.version, file=fetched, local=local)
+        return await self._write(name, lambda v: v.store_fetched(fetched, stored, epoch=epoch))
+
+    async def _remember(self, version: ModelVersion, pinned: HuggingFaceSource) -> None:
+        """Let the model find this content again, by its files and by its commit; before it is ready, so never not."""
+        keys = [pinned.key, version.manifest.digest]
+        await self.models.update(
+            version.project,
+            version.model,
+            lambda model: model.know(keys, version.number),
+            request=Request.of("", b""),
+        )
+
+    async def _write(self, name: VersionName, change: Callable[[ModelVersion], None]) -> ModelVersion:
+        return await self.versions.update(name.project, name.version, change, request=Request.of("", b""))

@@ -1,0 +1,80 @@
+"""From what callers write, `model` or `model@number`, to what is stored; what is not there is answered with what is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidemill_kit.application import PageRequest
+from tidemill_kit.errors import InvalidInput, NotFound, Violation
+from tidemill_trainer.application.ports import Models, Versions
+from tidemill_trainer.domain.errors import SHOWN, ModelNotFound, ModelVersionNotFound
+from tidemill_trainer.domain.model import Model, split_reference, version_id
+from tidemill_trainer.domain.model_version import ModelVersion, VersionState
+
+AT_ONCE = 20
+"""How many versions are read together while the newest ready one is looked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """Resolves references within a project."""
+
+    models: Models
+    versions: Versions
+
+    async def model(self, project: str, model: str) -> Model:
+        """Return the model.
+
+        Raises:
+            ModelNotFound: names the models that exist.
+
+        """
+        try:
+            return await self.models.get(project, model)
+        except NotFound:
+            raise await self.missing(project, model) from None
+
+    async def missing(self, project: str, model: str) -> ModelNotFound:
+        """Return the error for a model that is not there: it names those that are."""
+        page = await self.models.list(project, page=PageRequest(size=SHOWN + 1))
+        return ModelNotFound(model, existing=[found.id for found in page.items])
+
+    async def version(self, project: str, reference: str) -> ModelVersion:
+        """Return `model@number`, or for `model` its newest ready version.
+
+        Raises:
+            InvalidInput: the reference is neither.
+            ModelNotFound: names the models that exist.
+            ModelVersionNotFound: names the versions that exist.
+
+        """
+        try:
+            model_id, number = split_reference(reference)
+        except ValueError as error:
+            raise InvalidInput.of(Violation(field="id", description=str(error))) from error
+        model = await self.model(project, model_id)
+        found = await self._numbered(model, number) if number else await self.newest_ready(model)
+        if found is None:
+            raise ModelVersionNotFound(reference, existing=await self._described(model))
+        return found
+
+    async def newest_ready(self, model: Model) -> ModelVersion | None:
+        """Return the model's newest ready version, None where it has none."""
+        numbers = list(reversed(model.live_numbers))
+        for begin in range(0, len(numbers), AT_ONCE):
+            for version in await self.numbered(model, numbers[begin : begin + AT_ONCE]):
+                if version.state is VersionState.READY:
+                    return version
+        return None
+
+    async def numbered(self, model: Model, numbers: Sequence[int]) -> Sequence[ModelVersion]:
+        """Return the versions with these numbers, in their order; a number may have been given out in vain."""
+        ids = [version_id(model.id, number) for number in numbers]
+        found = await self.versions.get_many(model.project, ids)
+        return [found[version] for version in ids if version in found]
+
+    async def _numbered(self, model: Model, number: int) -> ModelVersion | None:
+        return next(iter(await self.numbered(model, [number] if number in model.live_numbers else [])), None)
+
+    async def _described(self, model: Model) -> Sequence[str]:
+        newest = await self.numbered(model, list(reversed(model.live_numbers))[: SHOWN + 1])
+        return [f"{version.id} ({version.state.value})" for version in newest]

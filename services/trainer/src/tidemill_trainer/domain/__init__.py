@@ -1,0 +1,1 @@
+"""Models and their versions: what may become one, and when it may be loaded."""

@@ -1,0 +1,34 @@
+"""How large a version may be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidemill_trainer.domain.errors import LimitExceeded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportLimits:
+    """Limits of one version, in files and bytes."""
+
+    files: int = 500
+    file_bytes: int = 16 * 1024**3
+    total_bytes: int = 64 * 1024**3
+    json_bytes: int = 64 * 1024**2
+    """JSON is read whole to look for the names of code in it."""
+
+    def check(self, sizes: Sequence[tuple[str, int]], *, field: str) -> None:
+        """Refuse files, given as (path, size), that are too many, too large, or too large together.
+
+        Raises:
+            LimitExceeded: names the field, the value and the limit.
+
+        """
+        if len(sizes) > self.files:
+            raise LimitExceeded(field=field, value=len(sizes), limit=self.files, what="the number of files")
+        for path, size in sizes:
+            limit = min(self.file_bytes, self.json_bytes) if path.endswith(".json") else self.file_bytes
+            if size > limit:
+                raise LimitExceeded(field=field, value=size, limit=limit, what=f"the size of {path} in bytes")
+        total = sum(size for _, size in sizes)
+        if total > self.total_bytes:
+            raise LimitExceeded(field=field, value=total, limit=self.total_bytes, what="the size of all files in bytes")

@@ -1,0 +1,46 @@
+"""What must hold for a model before any of its bytes are there."""
+
+import re
+from collections.abc import Sequence
+
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.manifest import ArtifactFile, ArtifactRefused
+from tidemill_trainer.domain.errors import SourceRefused
+
+SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+
+
+def check_model_id(model: str) -> None:
+    """Refuse ids that are no slugs.
+
+    Raises:
+        InvalidInput: names the field and the rule.
+
+    """
+    if not SLUG.fullmatch(model):
+        description = "must be 1 to 63 characters of a-z, 0-9, - and _, and begin and end with a letter or digit"
+        raise InvalidInput.of(Violation(field="model", description=description))
+
+
+def check_model_files(paths: Sequence[str]) -> None:
+    """Refuse a set of files that no engine could load.
+
+    Raises:
+        SourceRefused: says which file is missing.
+
+    """
+    if "config.json" not in paths:
+        message = "there is no config.json at the top: this is not the folder of a model"
+        raise SourceRefused(message)
+    if not any(path.endswith(".safetensors") for path in paths):
+        message = "there is no *.safetensors: weights are only taken in this format (transformers' save_pretrained)"
+        raise SourceRefused(message)
+
+
+def is_data(path: str) -> bool:
+    """Tell whether a file of this name may be part of a model."""
+    try:
+        ArtifactFile(path, size=0, sha256="0" * 64)
+    except ArtifactRefused:
+        return False
+    return True

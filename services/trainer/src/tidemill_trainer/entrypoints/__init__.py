@@ -1,0 +1,1 @@
+"""How calls and wake-ups come in."""

@@ -1,0 +1,129 @@
+"""ModelRegistryService: what callers ask of the registry."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from tidemill.trainer.v1 import model_registry_service_pb2 as pb
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.grpc_server import current_caller, page_of, request_of
+from tidemill_trainer.application.browse_models import BrowseModels, ModelOverview
+from tidemill_trainer.application.complete_model_version import CompleteModelVersion
+from tidemill_trainer.application.delete_model import DeleteCommand, DeleteModel
+from tidemill_trainer.application.import_model import ImportCommand, ImportModel
+from tidemill_trainer.application.upload_model_file import UploadModelFile
+from tidemill_trainer.entrypoints.messages import model_message, source_of, version_message
+
+LARGEST_CHUNK = 2 * 1024 * 1024
+NO_VERSION = -1
+"""What no save is counted as: an etag that we never gave."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """What the service is made of."""
+
+    import_model: ImportModel
+    upload_model_file: UploadModelFile
+    complete_model_version: CompleteModelVersion
+    browse_models: BrowseModels
+    delete_model: DeleteModel
+
+
+class GrpcModelRegistryService(ModelRegistryServiceServicer):
+    """Message -> use case -> message; errors are translated by the server's interceptor."""
+
+    def __init__(self, use_cases: UseCases) -> None:
+        self._do = use_cases
+
+    async def ImportModel(self, request: pb.ImportModelRequest, _context: object) -> pb.ImportModelResponse:
+        """Begin a version, or find the one with this content."""
+        command = ImportCommand(
+            model=request.model,
+            source=source_of(request.source),
+            labels=dict(request.labels),
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        imported = await self._do.import_model(current_caller(), command)
+        return pb.ImportModelResponse(version=version_message(imported.version), created=imported.created)
+
+    async def UploadModelFile(
+        self, request_iterator: AsyncIterator[pb.UploadModelFileRequest], _context: object
+    ) -> pb.UploadModelFileResponse:
+        """Store one file of a version."""
+        start = await _start_of(request_iterator)
+        version = await self._do.upload_model_file(
+            current_caller(), version_id=start.version, path=start.path, chunks=_chunks_of(request_iterator)
+        )
+        return pb.UploadModelFileResponse(version=version_message(version))
+
+    async def CompleteModelVersion(
+        self, request: pb.CompleteModelVersionRequest, _context: object
+    ) -> pb.CompleteModelVersionResponse:
+        """Make a version ready whose files are all stored."""
+        version = await self._do.complete_model_version(
+            current_caller(), version_id=request.id, request=request_of(request)
+        )
+        return pb.CompleteModelVersionResponse(version=version_message(version))
+
+    async def GetModel(self, request: pb.GetModelRequest, _context: object) -> pb.GetModelResponse:
+        """Return one model."""
+        return pb.GetModelResponse(
+            model=model_message(await self._do.browse_models.model(current_caller(), request.id))
+        )
+
+    async def ListModels(self, request: pb.ListModelsRequest, _context: object) -> pb.ListModelsResponse:
+        """Return a page of models."""
+        page = await self._do.browse_models.list_models(current_caller(), page_of(request))
+        return pb.ListModelsResponse(
+            models=[model_message(overview) for overview in page.items], next_page_token=page.next_token
+        )
+
+    async def DeleteModel(self, request: pb.DeleteModelRequest, _context: object) -> pb.DeleteModelResponse:
+        """Delete a model and its versions."""
+        command = DeleteCommand(
+            model=request.id,
+            request=request_of(request),
+            expected_version=_version_of(request.etag),
+            validate_only=request.validate_only,
+        )
+        model = await self._do.delete_model(current_caller(), command)
+        return pb.DeleteModelResponse(model=model_message(ModelOverview(model=model, latest_version=0)))
+
+    async def GetModelVersion(self, request: pb.GetModelVersionRequest, _context: object) -> pb.GetModelVersionResponse:
+        """Return one version, or a model's newest ready one."""
+        version = await self._do.browse_models.version(current_caller(), request.id)
+        return pb.GetModelVersionResponse(version=version_message(version))
+
+    async def ListModelVersions(
+        self, request: pb.ListModelVersionsRequest, _context: object
+    ) -> pb.ListModelVersionsResponse:
+        """Return a page of a model's versions."""
+        page = await self._do.browse_models.list_versions(current_caller(), request.model, page_of(request))
+        return pb.ListModelVersionsResponse(
+            versions=[version_message(version) for version in page.items], next_page_token=page.next_token
+        )
+
+
+def _version_of(etag: str) -> int | None:
+    if not etag:
+        return None
+    return int(etag) if etag.isascii() and etag.isdigit() else NO_VERSION
+
+
+async def _start_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> pb.UploadModelFileStart:
+    first = await anext(messages, None)
+    if first is None or first.WhichOneof("part") != "start":
+        raise InvalidInput.of(Violation(field="start", description="the first message says version and path"))
+    return first.start
+
+
+async def _chunks_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> AsyncIterator[bytes]:
+    async for message in messages:
+        if message.WhichOneof("part") != "chunk":
+            raise InvalidInput.of(Violation(field="chunk", description="every message after the first is a chunk"))
+        if len(message.chunk) > LARGEST_CHUNK:
+            description = f"has {len(message.chunk)} bytes; the limit is {LARGEST_CHUNK}"
+            raise InvalidInput.of(Violation(field="chunk", description=description))
+        yield message.chunk

@@ -1,0 +1,60 @@
+"""What trainer does by itself: it fetches the versions that wait for the hub."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from tidemill_kit.errors import TidemillError
+from tidemill_trainer.application.fetch_version import FetchVersion
+from tidemill_trainer.application.ports import VersionName, Wanted
+
+_log = structlog.get_logger()
+
+
+class ImportWorker:
+    """Looks for waiting imports when woken and once in a while; each of them is tried again until it is final."""
+
+    def __init__(self, *, wanted: Wanted, fetch: FetchVersion, at_once: int, retry_after_s: float) -> None:
+        self._wanted = wanted
+        self._fetch = fetch
+        self._turns = asyncio.Semaphore(at_once)
+        self._retry_after_s = retry_after_s
+        self._woken = asyncio.Event()
+        self._running: set[VersionName] = set()
+
+    def wake(self) -> None:
+        """Look for work at once."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as imports:
+            while True:
+                self._woken.clear()
+                for name in await self._waiting():
+                    self._running.add(name)
+                    imports.create_task(self._import(name))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._retry_after_s):
+                        await self._woken.wait()
+
+    async def _waiting(self) -> list[VersionName]:
+        try:
+            return [name for name in await self._wanted.imports() if name not in self._running]
+        except TidemillError as error:
+            _log.warning("imports_not_found", reason=error.reason, why=error.message)
+            return []
+
+    async def _import(self, name: VersionName) -> None:
+        facts = {"project": name.project, "version": name.version}
+        try:
+            async with self._turns:
+                done = await self._fetch(name)
+            _log.info("import_finished" if done else "import_postponed", **facts)
+        except TidemillError as error:
+            _log.warning("import_interrupted", reason=error.reason, why=error.message, **facts)
+        except Exception as error:  # noqa: BLE001 - one import that breaks must not end the others; it is tried again
+            _log.error("import_broken", exc_info=error, **facts)
+        finally:
+            self._running.discard(name)

@@ -1,0 +1,11 @@
+from pathlib import Path
+
+import pytest
+
+from services.trainer.tests.fakes import Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Return a registry on stores in memory."""
+    return Registry(folder=tmp_path)

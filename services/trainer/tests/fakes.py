@@ -1,0 +1,234 @@
+"""Stores and a hub that live in memory, and a registry put together on them."""
+
+import asyncio
+import hashlib
+import json
+import struct
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidemill_kit.application import Caller, Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import DependencyUnavailable, TidemillError
+from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.stores import InMemoryAggregates
+from tidemill_trainer.adapters.file_inspector import FileInspector
+from tidemill_trainer.adapters.file_spool import FileSpool
+from tidemill_trainer.application.browse_models import BrowseModels
+from tidemill_trainer.application.complete_model_version import CompleteModelVersion
+from tidemill_trainer.application.delete_model import DeleteModel
+from tidemill_trainer.application.fetch_version import FetchVersion
+from tidemill_trainer.application.import_model import ImportCommand, Imported, ImportModel
+from tidemill_trainer.application.ports import HubFile, Snapshot, VersionName
+from tidemill_trainer.application.references import References
+from tidemill_trainer.application.upload_model_file import UploadModelFile
+from tidemill_trainer.domain.errors import ModelNotFound, ModelVersionNotFound, SourceRefused
+from tidemill_trainer.domain.limits import ImportLimits
+from tidemill_trainer.domain.model import Model
+from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.sources import FolderSource, Source
+
+ADA = Caller(project="acme", subject="ada")
+
+
+def safetensors(numbers: int = 2) -> bytes:
+    """Return a file with one tensor of as many float32 zeros."""
+    header = json.dumps({"weight": {"dtype": "F32", "shape": [numbers], "data_offsets": [0, 4 * numbers]}}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(4 * numbers)
+
+
+def model_files(**more: bytes) -> dict[str, bytes]:
+    """Return a small folder that is a model; keyword arguments replace or add files, `__` standing for a dot."""
+    files = {"config.json": b'{"model_type": "llama"}', "model.safetensors": safetensors()}
+    return files | {name.replace("__", "."): content for name, content in more.items()}
+
+
+def manifest_of(files: Mapping[str, bytes]) -> Manifest:
+    """Return the manifest of files given by path."""
+    return Manifest(
+        files=tuple(
+            ArtifactFile(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for path, content in sorted(files.items())
+        )
+    )
+
+
+async def chunks_of(content: bytes, *, size: int = 7) -> AsyncIterator[bytes]:
+    """Yield the content in small pieces."""
+    for begin in range(0, len(content), size):
+        yield content[begin : begin + size]
+
+
+class InMemoryArtifacts:
+    """An exchange bucket that keeps copies; passes the same contract suite as the one in the object store."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, bytes] = {}
+
+    async def put(self, project: str, version: str, *, file: ArtifactFile, local: Path) -> ObjectRef:
+        key = f"{project}/{version}/{file.sha256}"
+        self.objects[key] = await asyncio.to_thread(local.read_bytes)
+        return ObjectRef(bucket="exchange", key=key, size=file.size, sha256=file.sha256)
+
+    async def is_whole(self, stored: ObjectRef) -> bool:
+        return len(self.objects.get(stored.key, b"")) == stored.size
+
+
+class FakeHub:
+    """A hub whose repositories are given by commit; it can be away, and break off after some fetches."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.branches: dict[tuple[str, str], str] = {}
+        self.commits: dict[str, dict[str, bytes]] = {}
+        self.away = False
+        self.fetched: list[str] = []
+        self.fails_at: dict[str, BaseException] = {}
+        """Path -> what happens once when it is fetched."""
+
+    def publish(self, repository: str, commit: str, files: dict[str, bytes], *, branch: str = "main") -> None:
+        self.branches[repository, branch] = commit
+        self.commits[commit] = files
+
+    async def commit_of(self, repository: str, revision: str) -> str:
+        self._answer()
+        if revision in self.commits:
+            return revision
+        if (repository, revision) not in self.branches:
+            message = f"the hub has no {repository} at {revision}"
+            raise SourceRefused(message)
+        return self.branches[repository, revision]
+
+    async def snapshot(self, repository: str, commit: str) -> Snapshot:
+        self._answer()
+        files = [
+            HubFile(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+            for path, content in self.commits[commit].items()
+        ]
+        return Snapshot(repository=repository, commit=commit, files=files)
+
+    @asynccontextmanager
+    async def fetch(self, snapshot: Snapshot, file: HubFile) -> AsyncIterator[tuple[ArtifactFile, Path]]:
+        self._answer()
+        if error := self.fails_at.pop(file.path, None):
+            raise error
+        content = self.commits[snapshot.commit][file.path]
+        local = self._folder / "fetched"
+        local.write_bytes(content)
+        self.fetched.append(file.path)
+        yield ArtifactFile(path=file.path, size=len(content), sha256=hashlib.sha256(content).hexdigest()), local
+        local.unlink()
+
+    def _answer(self) -> None:
+        if self.away:
+            message = "no answer"
+            raise DependencyUnavailable(message, dependency="hugging_face")
+
+
+class FakeLeases:
+    """Gives every lease out with the next epoch; `taken` ones are held by another worker."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.taken: set[VersionName] = set()
+
+    @asynccontextmanager
+    async def held(self, version: VersionName) -> AsyncIterator[int | None]:
+        if version in self.taken:
+            yield None
+            return
+        self.epoch += 1
+        yield self.epoch
+
+
+@dataclass(kw_only=True)
+class Registry:
+    """The use cases on stores in memory."""
+
+    folder: Path
+    limits: ImportLimits = field(default_factory=ImportLimits)
+    clock: FixedClock = field(default_factory=FixedClock)
+    woken: int = 0
+
+    def __post_init__(self) -> None:
+        self.models = InMemoryAggregates[Model](missing=ModelNotFound, clock=self.clock)
+        self.versions = InMemoryAggregates[ModelVersion](missing=ModelVersionNotFound, clock=self.clock)
+        self.artifacts = InMemoryArtifacts()
+        self.hub = FakeHub(self.folder)
+        self.leases = FakeLeases()
+        self.spool = FileSpool(self.folder, at_once=2)
+        inspector = FileInspector()
+        references = References(models=self.models, versions=self.versions)
+        self.import_model = ImportModel(
+            models=self.models,
+            versions=self.versions,
+            hub=self.hub,
+            limits=self.limits,
+            clock=self.clock,
+            wake=self._wake,
+        )
+        self.upload = UploadModelFile(
+            versions=self.versions,
+            references=references,
+            spool=self.spool,
+            inspector=inspector,
+            artifacts=self.artifacts,
+            clock=self.clock,
+        )
+        self.complete = CompleteModelVersion(
+            versions=self.versions, references=references, artifacts=self.artifacts, clock=self.clock
+        )
+        self.browse = BrowseModels(models=self.models, references=references)
+        self.delete = DeleteModel(models=self.models, versions=self.versions, references=references, clock=self.clock)
+        self.fetch = FetchVersion(
+            models=self.models,
+            versions=self.versions,
+            hub=self.hub,
+            inspector=inspector,
+            artifacts=self.artifacts,
+            leases=self.leases,
+            limits=self.limits,
+            clock=self.clock,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def begin(self, source: Source, *, model: str = "smollm2", request: str = "") -> Imported:
+        """Import a source."""
+        body = repr(source).encode()
+        return await self.import_model(
+            ADA, ImportCommand(model=model, source=source, request=Request.of(request, body))
+        )
+
+    async def begin_folder(self, files: Mapping[str, bytes], *, model: str = "smollm2") -> ModelVersion:
+        """Begin a version for a folder's files."""
+        return (await self.begin(FolderSource(manifest=manifest_of(files)), model=model)).version
+
+    async def send(self, version: str, path: str, content: bytes) -> ModelVersion:
+        """Upload a file."""
+        return await self.upload(ADA, version_id=version, path=path, chunks=chunks_of(content))
+
+    async def finish(self, version: str) -> ModelVersion:
+        """Complete a version."""
+        return await self.complete(ADA, version_id=version, request=Request.of("", b""))
+
+    async def register(self, files: Mapping[str, bytes], *, model: str = "smollm2") -> ModelVersion:
+        """Import a folder from the first byte to READY."""
+        version = await self.begin_folder(files, model=model)
+        for path, content in files.items():
+            await self.send(version.id, path, content)
+        return await self.finish(version.id)
+
+    def files_left(self) -> Sequence[str]:
+        """Return the names of the local files that are still there."""
+        return [path.name for path in self.folder.iterdir()]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the reason of one of our errors."""
+    assert isinstance(error, TidemillError)
+    return error.reason
