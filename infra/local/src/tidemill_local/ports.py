@@ -1,0 +1,72 @@
+"""Chooses the ports of a stack: the ones asked for, else those of last time, else free ones."""
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterable, Mapping
+
+from tidemill_local.errors import PortTaken, StackError
+
+LOOPBACK = "127.0.0.1"
+FIRST, LAST = 20_000, 31_999
+"""Below Linux's range of outgoing ports (32768 and up), so that no connection takes a chosen port by chance."""
+
+WISHES = "TIDEMILL_PORTS"
+"""Environment variable of ports asked for: "inference.http=8080,kafka=9092"."""
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could listen on a loopback port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def wishes() -> dict[str, int]:
+    """Read the ports asked for by the environment."""
+    text = os.environ.get(WISHES, "")
+    try:
+        pairs = [item.split("=") for item in text.split(",") if item.strip()]
+        return {name.strip(): int(port) for name, port in pairs}
+    except ValueError:
+        message = f'{WISHES} is "{text}": write it as name=port pairs, for example inference.http=8080,kafka=9092.'
+        raise StackError(message) from None
+
+
+def choose(
+    names: Iterable[str], *, wanted: Mapping[str, int], previous: Mapping[str, int], seed: str
+) -> dict[str, int]:
+    """Return a port for each name; `seed` keeps the stacks of different folders apart.
+
+    Raises:
+        PortTaken: a wanted port is not free.
+        StackError: a wanted name does not exist.
+    """
+    names = list(names)
+    if unknown := sorted(wanted.keys() - set(names)):
+        message = f"There is no port named {unknown[0]}; the names are {', '.join(names)}."
+        raise StackError(message)
+    chosen: dict[str, int] = {}
+    start = FIRST + int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) % (LAST - FIRST)
+    candidates = iter([*range(start, LAST), *range(FIRST, start)])
+    reserved = set(wanted.values())
+    for name in names:
+        if name in wanted:
+            if not is_free(wanted[name]):
+                message = f"Port {wanted[name]} for {name} is taken: stop what uses it, or change {WISHES}."
+                raise PortTaken(message)
+            chosen[name] = wanted[name]
+        elif (before := previous.get(name)) and before not in reserved and is_free(before):
+            chosen[name] = before
+        else:
+            taken = {*chosen.values(), *previous.values(), *reserved}
+            free = next((port for port in candidates if port not in taken and is_free(port)), None)
+            if free is None:
+                message = f"No port between {FIRST} and {LAST} is free: stop something that listens there."
+                raise PortTaken(message)
+            chosen[name] = free
+    return chosen

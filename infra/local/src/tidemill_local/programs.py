@@ -1,0 +1,172 @@
+"""The programs of a stack, one table: what each listens on, how it is started, which settings it gets."""
+
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidemill_local.addresses import Addresses, ObjectStoreAddress
+from tidemill_local.kafka import KafkaNode
+from tidemill_local.places import StackFolder
+from tidemill_local.ports import LOOPBACK
+
+SERVERS = ("kafka", "mongo", "s3")
+
+SERVICES: Mapping[str, tuple[str, ...]] = {
+    "ingest": ("grpc", "metrics"),
+    "rag": ("grpc", "metrics"),
+    "trainer": ("grpc", "metrics"),
+    "inference": ("grpc", "http", "metrics"),
+}
+"""Each service and its doors; all of them are addressed by gRPC."""
+
+CALLS: Mapping[str, tuple[str, ...]] = {"rag": ("ingest", "trainer"), "inference": ("rag", "trainer")}
+"""Which services a service calls; it is told their addresses."""
+
+WEED_PORTS = (
+    "s3",
+    "s3.grpc",
+    "s3.master",
+    "s3.master.grpc",
+    "s3.volume",
+    "s3.volume.grpc",
+    "s3.filer",
+    "s3.filer.grpc",
+)
+
+PORT_NAMES = (
+    *("kafka", "kafka.controller", "mongo"),
+    *WEED_PORTS,
+    *(f"{service}.{door}" for service, doors in SERVICES.items() for door in doors),
+)
+
+NO_TELEMETRY = {
+    "ANONYMIZED_TELEMETRY": "false",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""Nothing that runs here tells anybody that it does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One supervised process; `environment` is its alone."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    stop_within_s: int = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What is decided once for a stack and kept: its ports, its keys, its Kafka cluster."""
+
+    ports: Mapping[str, int]
+    cluster: str
+    access_key: str
+    secret_key: str
+
+    def address(self, name: str) -> str:
+        """Return host:port of a named port."""
+        return f"{LOOPBACK}:{self.ports[name]}"
+
+
+def addresses(choices: Choices) -> Addresses:
+    """Return what clients need to know."""
+    return Addresses(
+        kafka=choices.address("kafka"),
+        mongo=f"mongodb://{choices.address('mongo')}",
+        s3=ObjectStoreAddress(
+            endpoint=choices.address("s3"), access_key=choices.access_key, secret_key=choices.secret_key
+        ),
+        services={
+            service: {door: choices.address(f"{service}.{door}") for door in doors}
+            for service, doors in SERVICES.items()
+        },
+    )
+
+
+def kafka_node(folder: StackFolder, choices: Choices, jars: Path) -> KafkaNode:
+    """Return the Kafka node of a stack."""
+    return KafkaNode(
+        jars=jars,
+        data=folder.data("kafka"),
+        settings=folder.config / "kafka.properties",
+        cluster=choices.cluster,
+        broker_port=choices.ports["kafka"],
+        controller_port=choices.ports["kafka.controller"],
+    )
+
+
+def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
+    """Return the three servers."""
+    mongo = [sys.executable, "-m", "tidemill_local.mongo_server", "--jars", str(jars)]
+    mongo += ["--file", str(folder.data("mongo") / "store.mv"), "--port", str(choices.ports["mongo"])]
+    keys = {"AWS_ACCESS_KEY_ID": choices.access_key, "AWS_SECRET_ACCESS_KEY": choices.secret_key}
+    return [
+        Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command())),
+        Program(name="mongo", command=tuple(mongo)),
+        Program(name="s3", command=_weed(folder, choices), environment=keys),
+    ]
+
+
+def services(folder: StackFolder, choices: Choices) -> list[Program]:
+    """Return the four services."""
+    return [
+        Program(
+            name=service,
+            command=(sys.executable, "-m", f"tidemill_{service}"),
+            environment=service_environment(service, folder=folder, stack=addresses(choices)),
+            stop_within_s=30,
+        )
+        for service in SERVICES
+    ]
+
+
+def service_environment(service: str, *, folder: StackFolder, stack: Addresses) -> dict[str, str]:
+    """Return the settings that a service gets, as its README lists them."""
+    values = {
+        "KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
+        "MONGO_URI": stack.mongo,
+        "S3_ENDPOINT": stack.s3.endpoint,
+        "S3_ACCESS_KEY": stack.s3.access_key,
+        "S3_SECRET_KEY": stack.s3.secret_key,
+        "DATA_DIR": str(folder.data(service)),
+        **{f"{door.upper()}_PORT": stack.services[service][door].rpartition(":")[2] for door in SERVICES[service]},
+        **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
+    }
+    return {f"{service.upper()}_{name}": value for name, value in values.items()}
+
+
+def _weed(folder: StackFolder, choices: Choices) -> tuple[str, ...]:
+    ports = {
+        "s3.port": "s3",
+        "s3.port.grpc": "s3.grpc",
+        "master.port": "s3.master",
+        "master.port.grpc": "s3.master.grpc",
+        "volume.port": "s3.volume",
+        "volume.port.grpc": "s3.volume.grpc",
+        "filer.port": "s3.filer",
+        "filer.port.grpc": "s3.filer.grpc",
+    }
+    flags = {
+        "dir": folder.data("s3"),
+        "ip": LOOPBACK,
+        "ip.bind": LOOPBACK,
+        **{flag: choices.ports[name] for flag, name in ports.items()},
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
+        "s3.localSocket": folder.socket("s3"),
+        "filer.localSocket": folder.socket("filer"),
+        "s3.allowDeleteBucketNotEmpty": "false",
+        "s3.autoCreateBucket": "false",
+        "volume.preStopSeconds": 0,
+        "admin.ui": "false",
+        "webdav": "false",
+        "master.telemetry": "false",
+    }
+    weed = Path(sysconfig.get_path("scripts")) / "weed"
+    return (str(weed), "-logtostderr=true", "mini", *(f"-{flag}={value}" for flag, value in flags.items()))

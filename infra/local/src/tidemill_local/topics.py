@@ -1,0 +1,112 @@
+"""The topics that infra/kafka/topics.yaml declares, and how they come to be on a broker.
+
+`python -m tidemill_local.topics --bootstrap kafka:9092 --copies 1` creates what is missing; docker compose runs it.
+"""
+
+import argparse
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import for_code
+from pydantic import BaseModel, ConfigDict
+
+from tidemill_local.errors import StackError
+from tidemill_local.places import TOPICS
+
+SECONDS = {"h": 3600, "d": 86400}
+ALREADY_EXISTS = 36
+REQUEST_TIMEOUT_MS = 15_000
+
+
+class Production(BaseModel, extra="forbid", frozen=True):
+    """How many copies a topic has where there is more than one machine."""
+
+    replication: int
+    min_insync_replicas: int
+
+
+class Topic(BaseModel, frozen=True):
+    """One declared topic; `retention` is a number of hours or days ("36h", "7d")."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    owner: str
+    kind: Literal["events", "inbound", "dead-letters"]
+    key: str
+    partitions: int
+    retention: str
+    max_bytes: int
+    production: Production
+
+    @property
+    def retention_ms(self) -> int:
+        """The retention in milliseconds."""
+        match = re.fullmatch(r"(\d+)([hd])", self.retention)
+        if match is None:
+            message = f'Topic {self.name} has retention "{self.retention}": write hours or days, for example 36h or 7d.'
+            raise StackError(message)
+        return int(match[1]) * SECONDS[match[2]] * 1000
+
+    def to_create(self, *, copies: int | None = None) -> NewTopic:
+        """Return the request that creates it, with the production's copies unless another number is given."""
+        replication = copies or self.production.replication
+        return NewTopic(
+            self.name,
+            num_partitions=self.partitions,
+            replication_factor=replication,
+            topic_configs={
+                "cleanup.policy": "delete",
+                "retention.ms": str(self.retention_ms),
+                "max.message.bytes": str(self.max_bytes),
+                "min.insync.replicas": str(min(replication, self.production.min_insync_replicas)),
+            },
+        )
+
+
+def declared(path: Path = TOPICS) -> list[Topic]:
+    """Return every declared topic."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [Topic.model_validate({**document["defaults"], **topic}) for topic in document["topics"]]
+
+
+async def create(bootstrap: str, topics: Sequence[Topic], *, copies: int | None = None) -> list[str]:
+    """Create the topics that are missing and return their names; what exists is left as it is.
+
+    Raises:
+        StackError: the broker refused one.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+    await admin.start()
+    try:
+        missing = [topic for topic in topics if topic.name not in set(await admin.list_topics())]
+        if not missing:
+            return []
+        reply = await admin.create_topics([topic.to_create(copies=copies) for topic in missing])
+    finally:
+        await admin.close()
+    # The client raises nothing for a topic that was refused: the reply tells it.
+    for name, code, *_ in reply.topic_errors:
+        if code not in (0, ALREADY_EXISTS):
+            message = f"Kafka refused topic {name}: {for_code(code).__name__}."
+            raise StackError(message)
+    return [topic.name for topic in missing]
+
+
+def main() -> None:
+    """Create the declared topics on a broker."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bootstrap", required=True)
+    parser.add_argument("--copies", type=int, help="instead of those that topics.yaml names for production")
+    arguments = parser.parse_args()
+    created = asyncio.run(create(arguments.bootstrap, declared(), copies=arguments.copies))
+    print(f"{len(created)} topics created.")  # noqa: T201 - a command's answer
+
+
+if __name__ == "__main__":
+    main()
