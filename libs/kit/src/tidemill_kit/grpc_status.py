@@ -86,6 +86,8 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, *, dependency: str) -> Tidemil
             violations = _first(details, error_details_pb2.BadRequest()).field_violations
             blamed = [Violation(field=v.field, description=v.description) for v in violations]
             error = errors.InvalidInput(message, violations=blamed)
+        case errors.RateLimited if info.domain != DOMAIN:
+            error = errors.InvalidInput(message)  # gRPC's own refusal of a message that is too large
         case errors.RateLimited:
             pause = _first(details, error_details_pb2.RetryInfo()).retry_delay.ToNanoseconds() / 1e9
             error = errors.RateLimited(message, retry_after_s=pause or _DEFAULT_PAUSE_S)

@@ -1,6 +1,7 @@
 """Logs: one structlog line per fact on stderr; JSON, or a console renderer on a terminal."""
 
 import logging
+import os
 import sys
 
 import structlog
@@ -15,6 +16,7 @@ def configure_logging(settings: ServiceSettings) -> None:
 
     Stacks are printed without local variables, which would carry what users wrote.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # gRPC's core writes lines of its own, not by way of Python
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     facts: list[Processor] = [
         structlog.contextvars.merge_contextvars,

@@ -1,0 +1,238 @@
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from libs.kit.tests.rpc.support import Context, Lines, documents, inferences, serving, sources
+from tidemill.inference.v1.inference_service_pb2 import GenerateStreamRequest, GenerateStreamResponse
+from tidemill.ingest.v1.document_service_pb2 import UploadDocumentRequest, UploadDocumentResponse
+from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.ingest.v1.source_service_pb2 import (
+    CreateSourceRequest,
+    CreateSourceResponse,
+    GetSourceRequest,
+    GetSourceResponse,
+)
+from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+from tidemill_kit import errors, telemetry
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import acting_for, current_caller, remaining_s
+
+
+class SourceFrozen(errors.PreconditionFailed):
+    reason = "SOURCE_FROZEN"
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        errors.InvalidInput("x", violations=[errors.Violation(field="id", description="is odd")], limit=3),
+        errors.RequestIdReused("r-1"),
+        errors.NotFound("no such source", source="cms"),
+        errors.AlreadyExists("x"),
+        errors.Conflict("x"),
+        errors.PreconditionFailed("x"),
+        errors.Unauthenticated("x"),
+        errors.PermissionDenied("x"),
+        errors.RateLimited("x", retry_after_s=2.5),
+        errors.DeadlineExceeded("x"),
+        errors.Internal("x"),
+        errors.DependencyUnavailable("x", dependency="mongodb"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_error_comes_out_of_a_call_as_it_went_into_it(raised: errors.TidemillError) -> None:
+    async def fail(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        raise raised
+
+    async with serving(sources(GetSource=fail)) as running:
+        with pytest.raises(errors.TidemillError) as caught:
+            await running.get_source()
+
+    assert type(caught.value) is type(raised)
+    assert (caught.value.message, caught.value.reason) == (raised.message, raised.reason)
+    assert vars(caught.value) | {"reason": raised.reason} == vars(raised) | {"reason": raised.reason}
+
+
+async def test_a_reason_unknown_here_arrives_in_the_class_of_its_code() -> None:
+    async def fail(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        message = "thaw it first"
+        raise SourceFrozen(message, source="cms")
+
+    async with serving(sources(GetSource=fail)) as running:
+        with pytest.raises(errors.PreconditionFailed) as caught:
+            await running.get_source()
+
+    assert (caught.value.reason, caught.value.metadata) == ("SOURCE_FROZEN", {"source": "cms"})
+
+
+async def test_a_service_that_is_not_there_is_unavailable_and_found_once_it_is_back() -> None:
+    async def get(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        return GetSourceResponse(source=Source(id="cms"))
+
+    async with serving(sources(GetSource=get)) as gone:
+        port = gone.server.port
+    async with open_channel(f"127.0.0.1:{port}", name="ingest", project="acme", timeout_s=20) as channel:
+        stub = SourceServiceStub(channel)
+        with pytest.raises(errors.DependencyUnavailable) as unavailable:
+            await stub.GetSource(GetSourceRequest())
+        async with serving(sources(GetSource=get), grpc_port=port):
+            reply = await stub.GetSource(GetSourceRequest(), wait_for_ready=True)
+
+    assert unavailable.value.dependency == "ingest"
+    assert reply.source.id == "cms"
+
+
+async def test_unavailable_is_tried_again_with_the_same_request_id() -> None:
+    async def create(request: CreateSourceRequest, _context: Context) -> CreateSourceResponse:
+        ids.append(request.request_id)
+        if len(ids) < 3:
+            message = "not yet"
+            raise errors.DependencyUnavailable(message, dependency="mongodb")
+        return CreateSourceResponse(source=request.source)
+
+    ids: list[str] = []
+    async with serving(sources(CreateSource=create)) as running:
+        reply = await SourceServiceStub(running.kit).CreateSource(CreateSourceRequest(source=Source(id="cms")))
+
+    assert reply.source.id == "cms"
+    assert len(ids) == 3
+    assert len(set(ids)) == 1
+    assert ids[0]
+
+
+@pytest.mark.parametrize(
+    "raised", [errors.Conflict("x"), errors.Internal("x"), errors.RateLimited("x", retry_after_s=1)], ids=repr
+)
+async def test_nothing_but_unavailable_is_tried_again(raised: errors.TidemillError) -> None:
+    async def fail(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        calls.append(1)
+        raise raised
+
+    calls: list[int] = []
+    async with serving(sources(GetSource=fail)) as running:
+        with pytest.raises(type(raised)):
+            await running.get_source()
+
+    assert calls == [1]
+
+
+async def test_unavailable_is_not_tried_for_ever() -> None:
+    async def fail(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        calls.append(1)
+        message = "down"
+        raise errors.DependencyUnavailable(message, dependency="mongodb")
+
+    calls: list[int] = []
+    async with serving(sources(GetSource=fail)) as running:
+        with pytest.raises(errors.DependencyUnavailable):
+            await running.get_source()
+
+    assert len(calls) == 4
+
+
+async def test_project_deadline_and_trace_go_on_to_the_next_server(lines: Lines) -> None:
+    async def behind(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        seen.append((current_caller().project, remaining_s(60), telemetry.trace_id()))
+        return GetSourceResponse()
+
+    async def before(request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        seen.append((current_caller().project, remaining_s(60), telemetry.trace_id()))
+        return await SourceServiceStub(onward).GetSource(request, timeout=30)
+
+    seen: list[tuple[str, float, str]] = []
+    async with (
+        serving(sources(GetSource=behind)) as second,
+        open_channel(second.address) as onward,
+        serving(sources(GetSource=before)) as first,
+    ):
+        await first.get_source(timeout=3)
+
+    (project, first_s, trace), (next_project, next_s, next_trace) = seen
+    assert (project, next_project) == ("acme", "acme")
+    assert first_s <= 3
+    assert next_s < first_s + 0.1  # on the wire, deadlines are rounded
+    assert trace == next_trace
+    assert trace
+    assert {line["trace_id"] for line in lines.named("rpc_finished")} == {trace}
+
+
+async def test_a_call_has_a_deadline_though_nobody_gave_one() -> None:
+    async def wait(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        await asyncio.Event().wait()
+        return GetSourceResponse()
+
+    async with (
+        serving(sources(GetSource=wait)) as running,
+        open_channel(running.address, project="acme", timeout_s=0.2) as channel,
+    ):
+        with pytest.raises(errors.DeadlineExceeded):
+            await SourceServiceStub(channel).GetSource(GetSourceRequest())
+
+
+async def test_a_worker_calls_on_behalf_of_a_project() -> None:
+    async def get(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        return GetSourceResponse(source=Source(project=current_caller().project))
+
+    async with serving(sources(GetSource=get)) as running, open_channel(running.address) as channel:
+        stub = SourceServiceStub(channel)
+        with acting_for("umbrella"):
+            reply = await stub.GetSource(GetSourceRequest())
+        with pytest.raises(errors.Unauthenticated):
+            await stub.GetSource(GetSourceRequest())
+
+    assert reply.source.project == "umbrella"
+
+
+async def test_an_error_in_the_middle_of_a_stream_arrives_after_what_was_sent() -> None:
+    async def stream(_request: GenerateStreamRequest, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
+        yield GenerateStreamResponse(sequence=1)
+        message = "the engine went away"
+        raise errors.PreconditionFailed(message)
+
+    async with serving(inferences(GenerateStream=stream)) as running:
+        responses = aiter(running.generate())
+        assert (await anext(responses)).sequence == 1
+        with pytest.raises(errors.PreconditionFailed, match="went away"):
+            await anext(responses)
+
+
+async def test_a_reader_who_leaves_a_stream_early_ends_it_on_the_server() -> None:
+    async def stream(_request: GenerateStreamRequest, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
+        try:
+            while True:
+                yield GenerateStreamResponse()
+                await asyncio.sleep(0.001)
+        finally:
+            ended.set()
+
+    ended = asyncio.Event()
+    async with serving(inferences(GenerateStream=stream)) as running:
+        async for _ in running.generate():
+            break
+        await asyncio.wait_for(ended.wait(), 5)
+
+
+async def test_an_upload_that_is_refused_raises_the_kits_error() -> None:
+    async def upload(requests: AsyncIterator[UploadDocumentRequest], _context: Context) -> UploadDocumentResponse:
+        async for request in requests:
+            if request.chunk == b"bad":
+                raise errors.InvalidInput.of(errors.Violation(field="chunk", description="is bad"))
+        return UploadDocumentResponse()
+
+    async def chunks() -> AsyncIterator[UploadDocumentRequest]:
+        for chunk in (b"good", b"bad", b"never read"):
+            yield UploadDocumentRequest(chunk=chunk)
+
+    async with serving(documents(UploadDocument=upload)) as running:
+        with pytest.raises(errors.InvalidInput, match="is bad"):
+            await running.documents.UploadDocument(chunks())
+
+
+async def test_a_message_beyond_the_limit_can_never_succeed() -> None:
+    async def get(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        return GetSourceResponse()
+
+    async with serving(sources(GetSource=get), max_message_bytes=64 * 1024) as running:
+        with pytest.raises(errors.InvalidInput, match="larger than max"):
+            await SourceServiceStub(running.kit).GetSource(GetSourceRequest(id="x" * 100_000))
