@@ -1,7 +1,9 @@
 """events tail, and the dead letters: what is said on Kafka, and what nobody could use."""
 
-import asyncio
-from typing import Annotated
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 import typer
 from aiokafka import AIOKafkaConsumer
@@ -21,7 +23,8 @@ from tidemill_client.cli.output import (
 from tidemill_client.connection import Addresses, NoAddress
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.dead_letters import DeadLetter, DeadLetters
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, Violation
+from tidemill_kit.kafka import Publisher, read_topic
 
 events = typer.Typer(help="Events as they are published.", no_args_is_help=True)
 dead_letters = typer.Typer(help="Records that a consumer could not use, with the reason.", no_args_is_help=True)
@@ -64,7 +67,8 @@ async def _print(consumer: AIOKafkaConsumer, project: str, count: int, *, as_jso
     printed = 0
     async for record in consumer:
         try:
-            event = from_record(record.key, record.value, record.headers)
+            arrived = datetime.fromtimestamp(record.timestamp / 1000, tz=UTC)
+            event = from_record(record.value, record.headers, arrive_time=arrived)
         except InvalidEvent:
             continue
         if record.topic.endswith(".dead.v1") or (project and event.project != project):
@@ -77,7 +81,7 @@ async def _print(consumer: AIOKafkaConsumer, project: str, count: int, *, as_jso
 
 def _print_one(event: CloudEvent, topic: str, *, as_json: bool) -> None:
     facts = {
-        "time": event.time.isoformat() if event.time else "",
+        "time": event.time.isoformat(),
         "type": event.type,
         "project": event.project,
         "subject": event.subject,
@@ -107,4 +111,119 @@ def kafka_address() -> str:
 
 
 TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as `dead-letters list` shows it.")]
-__all__ = ["DeadLetter", "DeadLetters", "asyncio", "card", "show", "table"]
+PlaceArgument = Annotated[str, typer.Argument(help="PARTITION/OFFSET, as `dead-letters list` shows it.")]
+
+
+@dead_letters.command("list")
+def list_dead_letters(
+    topic: Annotated[str, typer.Argument(help="Only this topic.")] = "", *, as_json: JsonOption = False
+) -> None:
+    """List what consumers could not use, oldest first, with the reason."""
+
+    async def work() -> list[tuple[str, DeadLetter]]:
+        async with _letters() as (letters, topics):
+            return [(name, letter) for name in topics if topic in {"", name} for letter in await letters.list(name)]
+
+    found = run(work(), as_json=as_json)
+    rows = [
+        (name, _place(letter), letter.reason, letter.attributes.get("project", ""), _state(letter), letter.message)
+        for name, letter in found
+    ]
+    picture = table(("topic", "place", "reason", "project", "state", "message"), rows)
+    show({"dead_letters": [_facts(name, letter) for name, letter in found]}, picture, as_json=as_json)
+
+
+@dead_letters.command("show")
+def show_dead_letter(
+    topic: TopicArgument,
+    place: PlaceArgument,
+    *,
+    value: Annotated[bool, typer.Option("--value", help="Its body too, which may hold unmasked text.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one dead letter: who refused it, why, and where it came from."""
+
+    async def work() -> DeadLetter:
+        async with _letters() as (letters, _):
+            return await letters.show(topic, **_parsed(place))
+
+    letter = run(work(), as_json=as_json)
+    facts = _facts(topic, letter)
+    if value:
+        facts["value"] = (letter.original.value or b"").decode(errors="replace")
+    show(facts, card(facts), as_json=as_json)
+
+
+@dead_letters.command("redrive")
+def redrive(
+    topic: TopicArgument,
+    place: Annotated[str, typer.Argument(help="PARTITION/OFFSET, or `all` that were not driven again yet.")],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Write dead letters again where they came from; every effect still happens once."""
+
+    async def work() -> list[DeadLetter]:
+        async with _letters() as (letters, _):
+            if place != "all":
+                return [await letters.redrive(topic, **_parsed(place))]
+            waiting = [letter for letter in await letters.list(topic) if not letter.redriven]
+            return [
+                await letters.redrive(topic, partition=letter.partition, offset=letter.offset) for letter in waiting
+            ]
+
+    driven = run(work(), as_json=as_json)
+    facts = {"redriven": [_facts(topic, letter) for letter in driven]}
+    show(facts, f"{len(driven)} driven again", as_json=as_json)
+
+
+@asynccontextmanager
+async def _letters() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
+    """Open the dead letters and name their topics."""
+    bootstrap = kafka_address()
+    publisher = Publisher(bootstrap)
+    await publisher.start()
+    try:
+        topics = await _dead_letter_topics(bootstrap)
+        yield DeadLetters(lambda topic: read_topic(bootstrap, topic), publisher), topics
+    finally:
+        await publisher.stop()
+
+
+async def _dead_letter_topics(bootstrap: str) -> list[str]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    try:
+        await consumer.start()
+        return sorted(name for name in await consumer.topics() if name.endswith(".dead.v1"))
+    finally:
+        await consumer.stop()
+
+
+def _parsed(place: str) -> dict[str, int]:
+    partition, _, offset = place.partition("/")
+    if not (partition.isdigit() and offset.isdigit()):
+        raise InvalidInput.of(Violation(field="place", description="write PARTITION/OFFSET, such as 0/17"))
+    return {"partition": int(partition), "offset": int(offset)}
+
+
+def _place(letter: DeadLetter) -> str:
+    return f"{letter.partition}/{letter.offset}"
+
+
+def _state(letter: DeadLetter) -> str:
+    return "driven again" if letter.redriven else "waits"
+
+
+def _facts(topic: str, letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "topic": topic,
+        "place": _place(letter),
+        "consumer": letter.consumer,
+        "reason": letter.reason,
+        "message": letter.message,
+        "origin": f"{letter.origin.topic} {letter.origin.number}/{letter.origin_offset}",
+        "time": letter.time.isoformat(),
+        "attempts": letter.attempts,
+        "redriven": letter.redriven,
+        "attributes": dict(letter.attributes),
+    }

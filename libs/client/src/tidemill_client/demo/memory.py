@@ -9,7 +9,7 @@ KILOBYTE = 1024
 
 def peak_memory(folder: Path) -> dict[str, int]:
     """Return the peak resident memory of every process in MB, by its name (VmHWM of proc(5))."""
-    return {process.name: _peak_mb(process.pid) for process in LocalStack(folder).status().processes if process.pid}
+    return {process.name: _peak_mb(process.pid) for process in LocalStack(folder).status().programs if process.pid}
 
 
 def _peak_mb(pid: int) -> int:

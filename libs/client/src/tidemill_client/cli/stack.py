@@ -1,0 +1,159 @@
+"""up, down, status and logs: the stack of this machine, and how every service is."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
+from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
+from tidemill_client.cli.output import EXIT_ERROR, JsonOption, plain, run, show, stderr, stdout, table
+from tidemill_client.connection import SERVICES, Addresses, Connection
+from tidemill_kit.errors import PreconditionFailed, TidemillError
+from tidemill_local.errors import StackError
+from tidemill_local.stack import LocalStack, StackStatus
+
+STATUS_LIMIT_S = 5.0
+T = TypeVar("T")
+
+
+class StackFailed(PreconditionFailed):
+    """The local stack cannot do what was asked."""
+
+    reason = "STACK_FAILED"
+
+
+async def _blocking(work: Callable[[], T]) -> T:
+    """Run one of the stack's blocking methods; its errors are one sentence each."""
+    try:
+        return await asyncio.to_thread(work)
+    except StackError as error:
+        raise StackFailed(str(error)) from error
+
+
+def up(*, as_json: JsonOption = False) -> None:
+    """Start the stack and wait until everything is ready; one that runs is left as it is."""
+
+    def say(sentence: str) -> None:
+        if not as_json:
+            stdout.print(sentence, highlight=False, markup=False)
+
+    addresses = run(_blocking(lambda: LocalStack().up(say)), as_json=as_json)
+    http = addresses.services["inference"]["http"]
+    data = {"services": addresses.services, "kafka": addresses.kafka, "http": f"http://{http}/v1"}
+    show(data, f"Everything is ready. OpenAI-compatible door: http://{http}/v1", as_json=as_json)
+
+
+def down(*, as_json: JsonOption = False) -> None:
+    """Stop every process of the stack; the data stays."""
+    stopped = run(_blocking(lambda: LocalStack().down()), as_json=as_json)
+    show(
+        {"stopped": stopped}, "Stopped; the data stays in .tidemill/." if stopped else "Nothing runs.", as_json=as_json
+    )
+
+
+def status(*, as_json: JsonOption = False) -> None:
+    """Ask every service how it is; exit 1 when anything is not ready."""
+
+    async def work() -> tuple[StackStatus, dict[str, ServiceStatus | TidemillError]]:
+        return await _blocking(lambda: LocalStack().status()), await _answers()
+
+    stack, answers = run(work(), as_json=as_json)
+    data = {"programs": [_program(program) for program in stack.programs], "services": _services(answers)}
+    show(data, _picture(stack, answers), as_json=as_json)
+    if not all(isinstance(answer, ServiceStatus) and answer.ready for answer in answers.values()):
+        raise typer.Exit(EXIT_ERROR)
+
+
+async def _answers() -> dict[str, ServiceStatus | TidemillError]:
+    async with Connection("", Addresses.find()) as connection:
+        answers = await asyncio.gather(*(_answer(connection, service) for service in SERVICES))
+        return dict(zip(SERVICES, answers, strict=True))
+
+
+async def _answer(connection: Connection, service: str) -> ServiceStatus | TidemillError:
+    try:
+        stub = StatusServiceStub(connection.channel(service))
+        return (await stub.GetStatus(GetStatusRequest(), timeout=STATUS_LIMIT_S)).status
+    except TidemillError as error:
+        return error
+
+
+def _program(program: Any) -> dict[str, Any]:  # noqa: ANN401 - tidemill_local has no public name for it
+    return {
+        "name": program.name,
+        "state": program.state,
+        "pid": program.pid,
+        "uptime_s": round(program.uptime_s, 1),
+        "resident_mb": program.resident_bytes // 1_000_000,
+        "doors": program.doors,
+        "message": program.message,
+        "log": str(program.log),
+    }
+
+
+def _services(answers: dict[str, ServiceStatus | TidemillError]) -> dict[str, Any]:
+    return {
+        name: plain(answer) if isinstance(answer, ServiceStatus) else {"ready": False, "message": answer.message}
+        for name, answer in answers.items()
+    }
+
+
+def _picture(stack: StackStatus, answers: dict[str, ServiceStatus | TidemillError]) -> Group:
+    programs = [
+        (
+            program.name,
+            program.state.lower(),
+            program.pid or "-",
+            timedelta(seconds=int(program.uptime_s)),
+            f"{program.resident_bytes // 1_000_000} MB",
+            "  ".join(f"{door} {address}" for door, address in program.doors.items()),
+        )
+        for program in stack.programs
+    ]
+    services = [
+        (name, "yes" if isinstance(answer, ServiceStatus) and answer.ready else "no", _says(answer))
+        for name, answer in answers.items()
+    ]
+    running = table(("program", "state", "pid", "up", "memory", "doors"), programs)
+    nothing = f"No stack runs in {stack.folder}: `tidemill up` starts one."
+    return Group(running if stack.running else nothing, "", table(("service", "ready", "says"), services))
+
+
+def _says(answer: ServiceStatus | TidemillError) -> str:
+    """Return what an operator needs to know of a service, in one line."""
+    if isinstance(answer, TidemillError):
+        return answer.message
+    waiting = [f"{d.name}: {d.message}" for d in answer.dependencies if not d.ready]
+    consumers = [f"{c.name}: {c.lag} behind, {c.dead_lettered} dead letters" for c in answer.consumers]
+    waiting += [f"{c.name} waits for {c.waiting_for}" for c in answer.consumers if c.waiting_for]
+    outbox = [f"{answer.outbox_length} events to publish"] if answer.outbox_length else []
+    return "; ".join([*waiting, *consumers, *outbox]) or "all is well"
+
+
+def logs(
+    program: Annotated[str, typer.Argument(help="One program; else all of them.")] = "",
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of the last lines.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what the programs said."""
+
+    def print_lines() -> None:
+        for line in LocalStack().logs(program or None, follow=follow, lines=lines):
+            data = {"program": line.program, "line": line.text}
+            text = line.text if program else f"{line.program}: {line.text}"
+            show(data, Text(text), as_json=as_json)
+
+    try:
+        run(_blocking(print_lines), as_json=as_json)
+    except BrokenPipeError:
+        stderr.quiet = True
+
+
+COMMANDS = (up, down, status, logs)
