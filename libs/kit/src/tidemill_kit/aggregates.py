@@ -200,6 +200,8 @@ class MongoAggregates(Generic[A]):
         _refuse_long_id(request)
         key = document_id(project, aggregate_id)
         for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - jitter, no secret
             with translated():
                 document = await self._collection.find_one({"_id": key})
             if document is not None and _was_applied(document, request):
@@ -207,7 +209,6 @@ class MongoAggregates(Generic[A]):
             saved = await self._decide_and_save(key, document, decide, request)
             if saved is not None:
                 return saved
-            await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - jitter, no secret
         message = f"{aggregate_id} is being changed by others all the time: try again"
         raise Conflict(message, id=aggregate_id)
 

@@ -50,8 +50,8 @@ class Lease:
 
     @property
     def fence(self) -> dict[str, Any]:
-        """Filter of another document that matches only while no later holder wrote it."""
-        return {"$or": [{"epoch": {"$lte": self.epoch}}, {"epoch": {"$exists": False}}]}
+        """Filter of another document that matches only while no later holder wrote it; nobody has, without `epoch`."""
+        return {"epoch": {"$not": {"$gt": self.epoch}}}
 
 
 class Leases:

@@ -25,8 +25,8 @@ Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
 CONNECT_TIMEOUT_S = 2.0
 
 # Answers that no repetition makes better: BadValue, FailedToParse, TypeMismatch, PathNotViable, CommandNotFound,
-# ConflictingUpdateOperators, BSONObjectTooLarge (three codes). Every other answer tells of the server, not of our call.
-_OUR_MISTAKE = frozenset({2, 9, 14, 28, 40, 59, 10334, 17419, 17420})
+# ConflictingUpdateOperators, DollarPrefixedFieldName, BSONObjectTooLarge (three codes). Others tell of the server.
+_OUR_MISTAKE = frozenset({2, 9, 14, 28, 40, 52, 59, 10334, 17419, 17420})
 
 
 class DuplicateId(AlreadyExists):
