@@ -10,10 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-from jgo.maven import MavenContext
+from typing import TYPE_CHECKING
 
 from tidemill_local.errors import JarRefused
+
+if TYPE_CHECKING:
+    from jgo.maven import MavenContext
 
 PINS = Path(__file__).with_name("jars.txt")
 STAMP = "complete"
@@ -58,6 +60,8 @@ def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> No
     jars = pinned()
     progress(f"Fetching {len(jars)} jars, {sum(jar.size for jar in jars) // 1_000_000} MB")
     folder.mkdir(parents=True, exist_ok=True)
+    from jgo.maven import MavenContext  # noqa: PLC0415 - a second's import that only the first start needs
+
     with tempfile.TemporaryDirectory(dir=folder) as cache, ThreadPoolExecutor(max_workers=6) as pool:
         maven = MavenContext(repo_cache=Path(cache), timeout=60)
         list(pool.map(lambda jar: _fetch(jar, folder, maven), jars))
@@ -69,7 +73,7 @@ def classpath(folder: Path, name: str) -> str:
     return ":".join(str(folder / name / jar.file_name) for jar in pinned() if jar.set == name)
 
 
-def _fetch(jar: Jar, folder: Path, maven: MavenContext) -> None:
+def _fetch(jar: Jar, folder: Path, maven: "MavenContext") -> None:
     target = folder / jar.set / jar.file_name
     if target.exists() and _digest(target) == jar.sha256:
         return

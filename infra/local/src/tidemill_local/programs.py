@@ -33,6 +33,8 @@ WEED_PORTS = (
     "s3.volume.grpc",
     "s3.filer",
     "s3.filer.grpc",
+    "s3.admin",
+    "s3.admin.grpc",
 )
 
 PORT_NAMES = (
@@ -151,6 +153,8 @@ def _weed(folder: StackFolder, choices: Choices) -> tuple[str, ...]:
         "volume.port.grpc": "s3.volume.grpc",
         "filer.port": "s3.filer",
         "filer.port.grpc": "s3.filer.grpc",
+        "admin.port": "s3.admin",
+        "admin.port.grpc": "s3.admin.grpc",
     }
     flags = {
         "dir": folder.data("s3"),

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from functools import partial
 
 import grpc
@@ -10,13 +12,14 @@ import minio
 import pymongo
 import urllib3
 from aiokafka.errors import KafkaError
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from pymongo.errors import PyMongoError
 
 from tidemill_local import topics
 from tidemill_local.addresses import Addresses
 
 PROBE_TIMEOUT_S = 5.0
+POLL_S = 0.2
 
 Probe = Callable[[], str]
 """Returns an empty text when it is ready, else why it is not."""
@@ -30,6 +33,28 @@ def probes(stack: Addresses) -> dict[str, Probe]:
         "s3": partial(_object_store, stack),
         **{name: partial(_service, doors["grpc"]) for name, doors in stack.services.items()},
     }
+
+
+def watch(asked: Mapping[str, Probe]) -> Iterator[tuple[list[str], Mapping[str, str]]]:
+    """Ask all of them at the same time, again and again, until each is ready.
+
+    Yields a few times a second: the names that became ready, and why each of the others is not.
+    """
+    waiting = dict.fromkeys(asked, "it has not answered yet")
+    with ThreadPoolExecutor(max_workers=max(1, len(asked))) as pool:
+        questions = {pool.submit(probe): name for name, probe in asked.items()}
+        while waiting:
+            done, _ = wait(questions, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            answers = {questions.pop(question): question.result() for question in done}
+            ready = [name for name, reason in answers.items() if not reason]
+            waiting = {name: answers.get(name, reason) for name, reason in waiting.items() if name not in ready}
+            questions |= {pool.submit(_ask_later, asked[name]): name for name in answers if name in waiting}
+            yield ready, waiting
+
+
+def _ask_later(probe: Probe) -> str:
+    time.sleep(POLL_S)
+    return probe()
 
 
 def _kafka(bootstrap: str) -> str:
@@ -74,8 +99,13 @@ def _object_store(stack: Addresses) -> str:
 
 def _service(address: str) -> str:
     with grpc.insecure_channel(address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
         try:
-            reply = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S)
-        except grpc.RpcError as error:
-            return f"it does not answer ({type(error).__name__})"
+            reply = check(health_pb2.HealthCheckRequest(), timeout=PROBE_TIMEOUT_S)
+        except grpc.RpcError:
+            return "it does not answer"
     return "" if reply.status == health_pb2.HealthCheckResponse.SERVING else "its dependencies do not answer yet"

@@ -9,14 +9,14 @@ import shutil
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
-from tidemill_local import jars, ports, readiness
+from tidemill_local import jars, ports
 from tidemill_local.addresses import Addresses, write_private
 from tidemill_local.errors import DiskFull, NotReady, StackError, Unsupported
 from tidemill_local.logs import LogLine, read
@@ -35,7 +35,6 @@ from tidemill_local.programs import (
 from tidemill_local.supervision import ProcessState, Supervisor, end_left_overs, processes_of
 
 FREE_BYTES = 1_000_000_000
-POLL_S = 0.2
 READY_TIMEOUT_S = 180.0
 
 Progress = Callable[[str], None]
@@ -159,28 +158,25 @@ class LocalStack:
 
     def _run(self, group: str, names: Sequence[str], stack: Addresses, progress: Progress) -> None:
         """Start programs of one group and wait until each is ready."""
+        from tidemill_local import readiness  # noqa: PLC0415 - the clients of three servers: two seconds to import
+
         for name in names:
             self._supervisor.run(group, name)
-        probes = {name: probe for name, probe in readiness.probes(stack).items() if name in names}
         doors = _doors(self._choices())
         begin = time.monotonic()
-        reasons = dict.fromkeys(probes, "it was not asked yet")
-        while reasons:
-            self._check_alive(reasons)
-            for name in list(reasons):
-                reasons[name] = probes[name]()
-                if not reasons[name]:
-                    del reasons[name]
-                    where = ", ".join(f"{door} {address}" for door, address in doors[name].items() if door != "metrics")
-                    progress(f"{name} is ready after {time.monotonic() - begin:.1f} s: {where}")
-            if reasons and time.monotonic() - begin > READY_TIMEOUT_S:
-                name, reason = next(iter(reasons.items()))
+
+        asked = {name: probe for name, probe in readiness.probes(stack).items() if name in names}
+        for ready, waiting in readiness.watch(asked):
+            for name in ready:
+                where = ", ".join(f"{door} {address}" for door, address in doors[name].items() if door != "metrics")
+                progress(f"{name} is ready after {time.monotonic() - begin:.1f} s: {where}")
+            self._check_alive(waiting)
+            if waiting and time.monotonic() - begin > READY_TIMEOUT_S:
+                name, reason = next(iter(waiting.items()))
                 message = f"{name} is not ready after {READY_TIMEOUT_S:.0f} s ({reason}): see {self._folder.log(name)}."
                 raise NotReady(message)
-            if reasons:
-                time.sleep(POLL_S)
 
-    def _check_alive(self, names: dict[str, str]) -> None:
+    def _check_alive(self, names: Mapping[str, str]) -> None:
         for state in self._supervisor.states():
             if state.name in names and state.has_failed:
                 message = (

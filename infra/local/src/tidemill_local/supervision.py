@@ -18,7 +18,7 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from tidemill_local.errors import StackError
 from tidemill_local.places import StackFolder
-from tidemill_local.programs import Program
+from tidemill_local.programs import SERVERS, SERVICES, Program
 
 MARK = "TIDEMILL_STACK_FOLDER"
 """In the environment of every process of a stack, so that those whose supervisor was killed are found as well."""
@@ -128,7 +128,9 @@ class Supervisor:
                 raise StackError(message) from fault
 
     def states(self) -> list[ProcessState]:
-        """Return every program's state, in the order of the groups."""
+        """Return every program's state, in the order of the table of programs."""
+        order = [*SERVERS, *SERVICES]
+        infos = sorted(self._rpc().getAllProcessInfo(), key=lambda info: order.index(info["name"]))
         return [
             ProcessState(
                 name=info["name"],
@@ -137,7 +139,7 @@ class Supervisor:
                 since=float(info["start"]) if info["state"] == ProcessStates.RUNNING else 0.0,
                 message=info["spawnerr"] or info["description"],
             )
-            for info in self._rpc().getAllProcessInfo()
+            for info in infos
         ]
 
     def stop(self) -> None:
