@@ -7,7 +7,7 @@ from tidemill_client.cli.output import JsonOption, ProjectOption, print_json, ru
 from tidemill_client.connection import Connection, remember_project
 from tidemill_client.demo.doors import same_question_elsewhere
 from tidemill_client.demo.example import Example
-from tidemill_client.demo.helpdesk import DEPLOYMENT, Helpdesk
+from tidemill_client.demo.helpdesk import Helpdesk
 from tidemill_client.demo.memory import peak_memory
 from tidemill_client.demo.report import Report
 
@@ -46,7 +46,7 @@ async def _demo(project: str, report: Report) -> Path:
         with report.step("answers"):
             await helpdesk.answer()
         with report.step("other_doors"):
-            await same_question_elsewhere(connection, helpdesk.asked_elsewhere, DEPLOYMENT, report)
+            await same_question_elsewhere(helpdesk, helpdesk.asked_elsewhere)
         report.add("peak_rss_mb", **peak_memory(local))
         return report.write(local / "demo")
 

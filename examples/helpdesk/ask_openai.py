@@ -1,0 +1,33 @@
+"""Ask a deployment with OpenAI's own client: what any product that speaks to OpenAI already does.
+
+    python ask_openai.py --base-url http://127.0.0.1:8000/v1 --project acme --deployment helpdesk <<< "What is zip?"
+
+The deployment takes the place of the model, the project that of OpenAI's project. No key is checked yet, but the client
+wants one.
+"""
+
+import argparse
+import json
+import sys
+
+from openai import OpenAI
+
+
+def main() -> None:
+    """Stream the answer to the question on standard input, then print {"answer": text}."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    for name in ("base-url", "project", "deployment"):
+        parser.add_argument(f"--{name}", required=True)
+    arguments = parser.parse_args()
+    client = OpenAI(base_url=arguments.base_url, api_key="none", project=arguments.project)
+    stream = client.chat.completions.create(
+        model=arguments.deployment,
+        messages=[{"role": "user", "content": sys.stdin.read().strip()}],
+        stream=True,
+    )
+    answer = "".join(choice.delta.content or "" for chunk in stream for choice in chunk.choices)
+    print(json.dumps({"answer": answer.strip()}))  # noqa: T201 - the program's result
+
+
+if __name__ == "__main__":
+    main()
