@@ -1,0 +1,146 @@
+"""Dead letters: records that could not be handled, kept with the reason until somebody drives them again.
+
+A dead letter is the record as it was, with headers of our own; once driven again, a mark that names it follows.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from tidemill_kit.cloudevents import attributes_of
+from tidemill_kit.errors import NotFound, TidemillError
+from tidemill_kit.records import OutgoingRecord, Partition, Publishing, Record
+
+PREFIX = "tidemill_dead_"
+_MARK = PREFIX + "redriven"
+_LONGEST_MESSAGE = 2000
+
+
+class DeadLetterNotFound(NotFound):
+    """There is no dead letter in this place; it may have expired."""
+
+    reason = "DEAD_LETTER_NOT_FOUND"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Where it lies, who could not handle it and why, and the record itself, to be written where it came from."""
+
+    partition: int
+    offset: int
+    consumer: str
+    reason: str
+    message: str
+    origin: Partition
+    origin_offset: int
+    time: datetime
+    attempts: int
+    attributes: Mapping[str, str]
+    """What of the CloudEvent's attributes its headers tell."""
+    original: OutgoingRecord
+    redriven: bool = False
+
+
+def dead_letter(record: Record, *, topic: str, consumer: str, error: TidemillError, attempts: int) -> OutgoingRecord:
+    """Return the dead letter of a record that `consumer` could not handle, for the dead-letter topic `topic`."""
+    facts = {
+        "consumer": consumer,
+        "reason": error.reason,
+        "message": error.message[:_LONGEST_MESSAGE],
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "time": datetime.now(UTC).isoformat(),
+        "attempts": attempts,
+    }
+    told = tuple((PREFIX + name, str(fact).encode()) for name, fact in facts.items())
+    value = b"" if record.key is None and record.value is None else record.value  # one of them must be there
+    return OutgoingRecord(topic=topic, key=record.key, value=value, headers=(*_own(record), *told))
+
+
+class DeadLetters:
+    """The dead letters of any topic; `read` yields all records that a topic holds now."""
+
+    def __init__(self, read: Callable[[str], AsyncIterator[Record]], publisher: Publishing) -> None:
+        self._read = read
+        self._publisher = publisher
+
+    async def list(self, topic: str) -> Sequence[DeadLetter]:
+        """Return all dead letters, oldest first, without their values."""
+        letters: dict[str, DeadLetter] = {}
+        marks: set[str] = set()
+        async for record in self._read(topic):
+            letter = _letter(record)
+            if letter is None:
+                marks.add(dict(record.headers).get(_MARK, b"").decode())
+            else:
+                letters[_place(letter.partition, letter.offset)] = replace(
+                    letter, original=replace(letter.original, value=None)
+                )
+        told = [replace(letter, redriven=place in marks) for place, letter in letters.items()]
+        return sorted(told, key=lambda letter: letter.time)
+
+    async def show(self, topic: str, *, partition: int, offset: int) -> DeadLetter:
+        """Return one dead letter with its value.
+
+        Raises:
+            DeadLetterNotFound: there is none in this place.
+
+        """
+        found: DeadLetter | None = None
+        redriven = False
+        async for record in self._read(topic):
+            if (record.partition, record.offset) == (partition, offset):
+                found = _letter(record)
+            redriven |= dict(record.headers).get(_MARK) == _place(partition, offset).encode()
+        if found is None:
+            message = f"{topic} has no dead letter {_place(partition, offset)}: list them to see what there is"
+            raise DeadLetterNotFound(message, topic=topic)
+        return replace(found, redriven=redriven)
+
+    async def redrive(self, topic: str, *, partition: int, offset: int) -> DeadLetter:
+        """Write the record again where it came from, and mark the dead letter as driven again.
+
+        All consumers of that topic hear it again. A redrive that broke off may be repeated.
+
+        Raises:
+            DeadLetterNotFound: there is none in this place.
+
+        """
+        letter = await self.show(topic, partition=partition, offset=offset)
+        await self._publisher.publish(letter.original)
+        place = _place(partition, offset).encode()
+        await self._publisher.publish(OutgoingRecord(topic=topic, key=place, value=b"", headers=((_MARK, place),)))
+        return replace(letter, redriven=True)
+
+
+def _letter(record: Record) -> DeadLetter | None:
+    """Return what the record tells, or None if it is a mark, or no dead letter at all."""
+    told = {
+        name.removeprefix(PREFIX): value.decode() for name, value in record.headers if value and name.startswith(PREFIX)
+    }
+    if "offset" not in told:
+        return None
+    origin = Partition(told["topic"], int(told["partition"]))
+    own = _own(record)
+    return DeadLetter(
+        partition=record.partition,
+        offset=record.offset,
+        consumer=told["consumer"],
+        reason=told["reason"],
+        message=told.get("message", ""),
+        origin=origin,
+        origin_offset=int(told["offset"]),
+        time=datetime.fromisoformat(told["time"]),
+        attempts=int(told["attempts"]),
+        attributes=attributes_of(own),
+        original=OutgoingRecord(topic=origin.topic, key=record.key, value=record.value, headers=own),
+    )
+
+
+def _own(record: Record) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, value) for name, value in record.headers if not name.startswith(PREFIX))
+
+
+def _place(partition: int, offset: int) -> str:
+    return f"{partition}/{offset}"

@@ -1,0 +1,115 @@
+"""How long an event is tried: until it succeeds, until there is no hope, or until somebody else owns it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from tidemill_kit.errors import (
+    AlreadyExists,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    RateLimited,
+    Unauthenticated,
+)
+
+_PERMANENT = (InvalidInput, NotFound, AlreadyExists, PreconditionFailed, Unauthenticated, PermissionDenied)
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """How much at once, and how patient. A dependency that is down is waited for without limit."""
+
+    concurrency: int = 32
+    """Subjects in work at the same time."""
+    attempts: int = 5
+    """Runs of a handler that fails for no known reason, until its event is dead-lettered."""
+    first_pause_s: float = 0.2
+    longest_pause_s: float = 15.0
+
+
+class Released(Exception):
+    """The record is not ours any more; it was not finished."""
+
+
+@dataclass(slots=True, eq=False)
+class Persistence:
+    """Repeats a call: without limit while a dependency is down, else a few times; stops when the record is released."""
+
+    limits: EngineLimits
+    released: asyncio.Event
+    waiting: dict["Persistence", str]
+    attempts: int = 0
+    _failures: int = field(default=0, init=False)
+
+    async def until_done(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Return when a call succeeded; raise the error that is not worth another call."""
+        self.attempts += 1
+        try:
+            await call()
+        except Exception as error:
+            if not _may_pass(error):
+                raise
+            await self._repeat(call, error)
+
+    async def _repeat(self, call: Callable[[], Awaitable[None]], first: Exception) -> None:
+        """Go on after a first failure; apart because tenacity costs a good event a third of a millisecond."""
+        failed: list[Exception] = [first]
+        self._failures = 0
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_may_pass),
+            stop=self._enough,
+            wait=self._pause_s,
+            sleep=self._sleep,
+            before_sleep=self._note,
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    if failed:
+                        raise failed.pop()
+                    self.attempts += 1
+                    await call()
+        finally:
+            self.waiting.pop(self, None)
+
+    def _enough(self, state: RetryCallState) -> bool:
+        self._failures += not isinstance(_error(state), DependencyUnavailable)
+        return self._failures >= self.limits.attempts
+
+    def _pause_s(self, state: RetryCallState) -> float:
+        pause_s = wait_random_exponential(self.limits.first_pause_s, max=self.limits.longest_pause_s)(state)
+        error = _error(state)
+        return max(pause_s, error.retry_after_s) if isinstance(error, RateLimited) else pause_s
+
+    def _note(self, state: RetryCallState) -> None:
+        error = _error(state)
+        if isinstance(error, DependencyUnavailable):
+            if self not in self.waiting:
+                _log.warning("event_waiting", dependency=error.dependency, why=error.message)
+            self.waiting[self] = error.dependency
+        else:
+            self.waiting.pop(self, None)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self.released.wait(), seconds)
+        except TimeoutError:
+            return
+        raise Released
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, (*_PERMANENT, Released))

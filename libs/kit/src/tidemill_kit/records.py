@@ -1,0 +1,54 @@
+"""Kafka records as the engine and the relay see them, without any client library."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class Partition(NamedTuple):
+    """One partition of one topic."""
+
+    topic: str
+    number: int
+
+
+class Record(Protocol):
+    """A record as it was read; `timestamp` is in milliseconds since 1970."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102
+    @property
+    def partition(self) -> int: ...  # noqa: D102
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingRecord:
+    """A record to be written."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class Publishing(Protocol):
+    """Where records are written."""
+
+    async def publish(self, record: OutgoingRecord) -> None:
+        """Return when every replica that must have the record has it. The same record again joins the attempt before.
+
+        Raises:
+            DependencyUnavailable: nobody acknowledged it yet; it may still arrive.
+
+        """
+        ...

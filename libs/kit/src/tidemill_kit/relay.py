@@ -1,0 +1,177 @@
+"""Brings events from the outboxes to Kafka: each aggregate's in order, each at least once under the same ce_id.
+
+Event n+1 of an aggregate is published after n was acknowledged and taken out by its id. A crash in between publishes n
+again. Saves wake the relay; a sweep at the start, and seldom after, finds what was missed. Two relays at once repeat
+each other's events, and lose none.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import structlog
+from prometheus_client import Gauge
+
+from tidemill_kit.cloudevents import CloudEvent, to_headers
+from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.mongo import Collection, Document, translated
+from tidemill_kit.records import OutgoingRecord, Publishing
+
+OUTBOX_LENGTH = Gauge("tidemill_outbox_aggregates", "Aggregates whose events wait to be published.")
+OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them has waited.")
+
+_SWEEP_EVERY_S = 60.0
+_CONCURRENCY = 16
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+_log = structlog.get_logger()
+
+
+class _Outbox(NamedTuple):
+    collection: str
+    document_id: str
+
+
+class Relay:
+    """Publishes the events of the aggregates in `collections`. Implements `service.Watched`."""
+
+    def __init__(
+        self, collections: Sequence[Collection], publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S
+    ) -> None:
+        self._collections: dict[str, Collection] = {collection.name: collection for collection in collections}
+        self._publisher = publisher
+        self._sweep_every_s = sweep_every_s
+        self._since: dict[_Outbox, float] = {}
+        self._busy: set[_Outbox] = set()
+        self._woken_meanwhile: set[_Outbox] = set()
+        self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # bounded by the number of aggregates: each is in it once
+        self._task: asyncio.Task[None] | None = None
+
+    def waker(self, collection: Collection) -> Callable[[str], None]:
+        """Return what tells the relay the `_id` of a document of this collection that got new events."""
+        return lambda document_id: self._wake(_Outbox(collection.name, document_id), time.time())
+
+    async def start(self) -> None:
+        """Sweep, and begin."""
+        OUTBOX_LENGTH.set_function(self.outbox_length)
+        OUTBOX_AGE.set_function(self.oldest_age_s)
+        self._task = asyncio.create_task(self._run())
+
+    async def wait(self) -> None:
+        """Return when the work has ended, and raise what it ended with."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Stop at once; what was not published yet is found at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def outbox_length(self) -> int:
+        """Return how many aggregates are known to have events that wait."""
+        return len(self._since)
+
+    def oldest_age_s(self) -> float:
+        """Return how long the oldest of them has waited."""
+        return time.time() - min(self._since.values()) if self._since else 0.0
+
+    def _wake(self, outbox: _Outbox, since: float) -> None:
+        if outbox in self._busy:
+            self._woken_meanwhile.add(outbox)
+        elif outbox not in self._since:
+            self._since[outbox] = since
+            self._queue.put_nowait(outbox)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweep())
+            for _ in range(_CONCURRENCY):
+                tasks.create_task(self._work())
+
+    async def _sweep(self) -> None:
+        while True:
+            for name, collection in self._collections.items():
+                try:
+                    with translated():
+                        waiting = collection.find({"outbox_at": {"$gt": _BEGINNING}}, {"outbox_at": True})
+                        async for document in waiting.sort("outbox_at", 1):
+                            self._wake(_Outbox(name, document["_id"]), document["outbox_at"].timestamp())
+                except DependencyUnavailable as error:
+                    _log.warning("outbox_sweep_failed", collection=name, why=error.message)
+            await asyncio.sleep(self._sweep_every_s)
+
+    async def _work(self) -> None:
+        while True:
+            outbox = await self._queue.get()
+            self._busy.add(outbox)
+            try:
+                await self._empty_patiently(outbox)
+            except Exception as error:  # noqa: BLE001 - one aggregate's defect must not hold up the others; it is swept again
+                _log.error("outbox_not_published", document=outbox.document_id, exc_info=error)
+            finally:
+                self._busy.discard(outbox)
+                self._since.pop(outbox, None)
+            if outbox in self._woken_meanwhile:
+                self._woken_meanwhile.discard(outbox)
+                self._wake(outbox, time.time())
+
+    async def _empty_patiently(self, outbox: _Outbox) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._empty(outbox)
+            except DependencyUnavailable as error:
+                _log.warning("outbox_waiting", document=outbox.document_id, why=error.message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _empty(self, outbox: _Outbox) -> None:
+        """Publish event by event until the outbox is empty."""
+        collection = self._collections[outbox.collection]
+        while True:
+            with translated():
+                document = await collection.find_one({"_id": outbox.document_id}, {"project": True, "outbox": True})
+            entries = sorted(document["outbox"], key=lambda entry: int(entry["seq"])) if document else []
+            if document is None or not entries:
+                with translated():
+                    await collection.update_one({"_id": outbox.document_id, "outbox": {"$size": 0}}, _NOTHING_WAITS)
+                return
+            for entry in entries:
+                await self._publisher.publish(_record(document["project"], entry))
+                if await self._take_out(collection, outbox.document_id, entry["ce_id"]):
+                    return
+
+    async def _take_out(self, collection: Collection, document_id: str, ce_id: str) -> bool:
+        """Take a published event out; return True if it was the last one."""
+        pulled = {"$pull": {"outbox": {"ce_id": ce_id}}}
+        with translated():
+            last = await collection.update_one(
+                {"_id": document_id, "outbox": {"$size": 1}, "outbox.ce_id": ce_id}, pulled | _NOTHING_WAITS
+            )
+            if last.matched_count == 0:
+                await collection.update_one({"_id": document_id}, pulled)
+        return bool(last.matched_count)
+
+
+_NOTHING_WAITS: Document = {"$unset": {"outbox_at": ""}}
+
+
+def _record(project: str, entry: Document) -> OutgoingRecord:
+    event = CloudEvent(
+        id=entry["ce_id"],
+        source=entry["source"],
+        type=entry["type"],
+        subject=entry["subject"],
+        project=project,
+        time=entry["time"],
+        data=entry["data"].encode(),
+        seq=entry["seq"],
+        traceparent=entry["traceparent"],
+    )
+    return OutgoingRecord(topic=entry["topic"], key=entry["key"].encode(), value=event.data, headers=to_headers(event))
