@@ -18,11 +18,9 @@ class ExchangeArtifacts:
 
     async def put(self, project: str, version: str, *, file: ArtifactFile, local: Path) -> ObjectRef:
         """See `Artifacts.put`."""
-        stored = await self._exchange.put(project, version, local, media_type=MEDIA_TYPE)
-        if (stored.size, stored.sha256) != (file.size, file.sha256):
-            message = f"{file.path} changed on local disk between its check and its storing"
-            raise RuntimeError(message)
-        return stored
+        return await self._exchange.put(
+            project, version, local, media_type=MEDIA_TYPE, measured=(file.size, file.sha256)
+        )
 
     async def is_whole(self, stored: ObjectRef) -> bool:
         """See `Artifacts.is_whole`."""

@@ -100,7 +100,7 @@ class HuggingFaceHub:
             resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
             with await asyncio.to_thread(part.open, "ab" if resumed else "wb") as target:
                 room = file.size - (present if resumed else 0)
-                async for chunk in response.aiter_bytes(CHUNK_BYTES):
+                async for chunk in response.aiter_raw():  # as it comes: what was received is kept
                     await asyncio.to_thread(target.write, chunk)
                     room -= len(chunk)
                     if room < 0:  # too long already: verifying it will say so

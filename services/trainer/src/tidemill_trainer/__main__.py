@@ -1,0 +1,18 @@
+"""`python -m tidemill_trainer`."""
+
+from tidemill_kit.logging import configure_logging
+from tidemill_kit.service import run
+from tidemill_kit.settings import load
+from tidemill_trainer.app import build_app
+from tidemill_trainer.settings import TrainerSettings
+
+
+def main() -> None:
+    """Run trainer until it is told to stop."""
+    settings = load(TrainerSettings)
+    configure_logging(settings)
+    run(build_app(settings))
+
+
+if __name__ == "__main__":
+    main()

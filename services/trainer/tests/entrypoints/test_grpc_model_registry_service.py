@@ -1,0 +1,229 @@
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from services.trainer.tests.fakes import Registry, eventually, manifest_of, model_files
+from tidemill.trainer.v1 import model_pb2 as pb
+from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
+    ModelRegistryServiceStub,
+    add_ModelRegistryServiceServicer_to_server,
+)
+from tidemill_kit.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import GrpcServer
+from tidemill_trainer.entrypoints.grpc_model_registry_service import GrpcModelRegistryService, UseCases
+from tidemill_trainer.settings import TrainerSettings
+
+
+@dataclass(kw_only=True)
+class Door:
+    """A real server on a free port, and a stub for project acme."""
+
+    registry: Registry
+    port: int
+    stub: ModelRegistryServiceStub
+
+    async def import_folder(self, files: dict[str, bytes], *, model: str = "smollm2") -> rpc.ImportModelResponse:
+        source = pb.ModelSource(folder=pb.FolderSource(files=manifest_files(files)))
+        return await self.stub.ImportModel(rpc.ImportModelRequest(model=model, source=source))
+
+    async def upload(self, version: str, path: str, content: bytes) -> rpc.UploadModelFileResponse:
+        return await self.stub.UploadModelFile(messages(version, path, [content[:5], content[5:]]))
+
+
+def manifest_files(files: dict[str, bytes]) -> list[pb.ManifestFile]:
+    return [pb.ManifestFile(path=f.path, size=f.size, sha256=f.sha256) for f in manifest_of(files).files]
+
+
+async def messages(version: str, path: str, chunks: list[bytes]) -> AsyncIterator[rpc.UploadModelFileRequest]:
+    yield rpc.UploadModelFileRequest(start=rpc.UploadModelFileStart(version=version, path=path))
+    for chunk in chunks:
+        yield rpc.UploadModelFileRequest(chunk=chunk)
+
+
+def settings(folder: Path) -> TrainerSettings:
+    return TrainerSettings.model_validate(
+        {
+            "grpc_port": 0,
+            "kafka_bootstrap_servers": "127.0.0.1:1",
+            "mongo_uri": "mongodb://127.0.0.1:1",
+            "s3_endpoint": "127.0.0.1:1",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+            "data_dir": folder,
+        }
+    )
+
+
+@pytest.fixture
+async def door(registry: Registry, tmp_path: Path) -> AsyncIterator[Door]:
+    servicer = GrpcModelRegistryService(
+        UseCases(
+            import_model=registry.import_model,
+            upload_model_file=registry.upload,
+            complete_model_version=registry.complete,
+            browse_models=registry.browse,
+            delete_model=registry.delete,
+        )
+    )
+    server = GrpcServer(settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)])
+    await server.start()
+    channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
+    yield Door(registry=registry, port=server.port, stub=ModelRegistryServiceStub(channel))
+    await channel.close()
+    await server.stop(1.0)
+
+
+async def test_a_folder_is_registered_through_the_door(door: Door) -> None:
+    begun = await door.import_folder(model_files())
+    for path, content in model_files().items():
+        await door.upload(begun.version.id, path, content)
+    done = await door.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.version.id))
+    found = await door.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2"))
+    model = await door.stub.GetModel(rpc.GetModelRequest(id="smollm2"))
+
+    assert begun.created
+    assert [artifact.stored for artifact in begun.version.artifacts] == [False, False]
+    assert done.version.state == pb.MODEL_VERSION_STATE_READY
+    assert found.version == done.version
+    assert [(a.path, a.stored, a.bucket) for a in found.version.artifacts] == [
+        ("config.json", True, "exchange"),
+        ("model.safetensors", True, "exchange"),
+    ]
+    assert found.version.seq == 1
+    assert (model.model.latest_version, model.model.version_count) == (1, 1)
+
+
+async def test_the_same_folder_again_is_not_created_again(door: Door) -> None:
+    await door.import_folder(model_files())
+
+    assert not (await door.import_folder(model_files())).created
+
+
+async def test_a_refused_file_is_named(door: Door) -> None:
+    with pytest.raises(InvalidInput, match=r"model\.bin"):
+        await door.import_folder(model_files() | {"model.bin": b"\x80\x04"})
+
+
+async def test_a_model_that_names_code_fails_with_the_name_of_the_file(door: Door) -> None:
+    files = model_files(config__json=b'{"auto_map": {"AutoModel": "x.Y"}}')
+    begun = await door.import_folder(files)
+
+    with pytest.raises(InvalidInput, match=r"config\.json: names code"):
+        await door.upload(begun.version.id, "config.json", files["config.json"])
+
+    done = await door.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.version.id))
+    assert done.version.state == pb.MODEL_VERSION_STATE_FAILED
+    assert "config.json" in done.version.message
+
+
+async def test_a_remote_model_keeps_the_name_of_its_secret_only(door: Door) -> None:
+    remote = pb.OpenAiSource(model="gpt", base_url="https://api.openai.com/v1", api_key_secret="OPENAI_API_KEY")  # noqa: S106 - a name
+    literal = pb.OpenAiSource(model="gpt", base_url="https://api.openai.com/v1", api_key_secret="sk-12345")  # noqa: S106 - the mistake
+
+    taken = await door.stub.ImportModel(rpc.ImportModelRequest(model="gpt", source=pb.ModelSource(openai=remote)))
+    with pytest.raises(InvalidInput) as refused:
+        await door.stub.ImportModel(rpc.ImportModelRequest(model="gpt", source=pb.ModelSource(openai=literal)))
+
+    assert taken.version.state == pb.MODEL_VERSION_STATE_READY
+    assert taken.version.source.openai == remote
+    assert refused.value.reason == "SECRET_GIVEN"
+    assert "sk-12345" not in str(refused.value)
+
+
+async def test_a_source_must_be_given(door: Door) -> None:
+    with pytest.raises(InvalidInput, match="source: must be folder, hugging_face or openai"):
+        await door.stub.ImportModel(rpc.ImportModelRequest(model="gpt"))
+
+
+async def test_an_upload_says_first_what_it_is(door: Door) -> None:
+    async def without_start() -> AsyncIterator[rpc.UploadModelFileRequest]:
+        yield rpc.UploadModelFileRequest(chunk=b"x")
+
+    with pytest.raises(InvalidInput, match="first message"):
+        await door.stub.UploadModelFile(without_start())
+
+
+async def test_a_chunk_above_two_megabytes_is_refused_and_one_of_two_is_taken(door: Door) -> None:
+    content = bytes(2 * 1024 * 1024 + 1)
+    begun = await door.import_folder(model_files(big__txt=content))
+
+    with pytest.raises(InvalidInput, match="the limit is 2097152"):
+        await door.stub.UploadModelFile(messages(begun.version.id, "big.txt", [content]))
+    taken = await door.stub.UploadModelFile(messages(begun.version.id, "big.txt", [content[:-1], content[-1:]]))
+
+    assert taken.version.stored_bytes == len(content)
+
+
+async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(door: Door) -> None:
+    begun = await door.import_folder(model_files())
+    sent = asyncio.Event()
+
+    async def endless() -> AsyncIterator[rpc.UploadModelFileRequest]:
+        yield rpc.UploadModelFileRequest(
+            start=rpc.UploadModelFileStart(version=begun.version.id, path="model.safetensors")
+        )
+        yield rpc.UploadModelFileRequest(chunk=model_files()["model.safetensors"][:10])
+        sent.set()
+        await asyncio.Event().wait()
+
+    call = door.stub.UploadModelFile(endless())
+    await sent.wait()
+    await eventually(lambda: len(door.registry.files_left()) == 1)
+    call.cancel()
+    await eventually(lambda: door.registry.files_left() == [])
+
+    assert door.registry.artifacts.objects == {}
+
+
+async def test_unknown_things_are_answered_with_what_exists(door: Door) -> None:
+    await door.import_folder(model_files())
+
+    with pytest.raises(NotFound, match="there are smollm2"):
+        await door.stub.GetModel(rpc.GetModelRequest(id="gpt"))
+    with pytest.raises(NotFound, match=r"smollm2@1 \(uploading\)"):
+        await door.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2"))
+    with pytest.raises(PreconditionFailed, match=r"config\.json"):
+        await door.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id="smollm2@1"))
+
+
+async def test_lists_page(door: Door) -> None:
+    for name in ("a", "b", "c"):
+        await door.import_folder(model_files(notes__md=name.encode()), model=name)
+
+    first = await door.stub.ListModels(rpc.ListModelsRequest(page_size=2))
+    second = await door.stub.ListModels(rpc.ListModelsRequest(page_size=2, page_token=first.next_page_token))
+    versions = await door.stub.ListModelVersions(rpc.ListModelVersionsRequest(model="a"))
+
+    assert len(first.models) + len(second.models) == 3
+    assert {model.id for model in [*first.models, *second.models]} == {"a", "b", "c"}
+    assert second.next_page_token == ""
+    assert [version.id for version in versions.versions] == ["a@1"]
+    with pytest.raises(InvalidInput, match="page_size"):
+        await door.stub.ListModelVersions(rpc.ListModelVersionsRequest(model="a", page_size=-1))
+
+
+@pytest.mark.parametrize("etag", ["17", "nonsense"])
+async def test_a_model_is_deleted_only_as_it_was_seen(door: Door, etag: str) -> None:
+    await door.import_folder(model_files())
+
+    with pytest.raises(Conflict):
+        await door.stub.DeleteModel(rpc.DeleteModelRequest(id="smollm2", etag=etag))
+    seen = (await door.stub.GetModel(rpc.GetModelRequest(id="smollm2"))).model
+    await door.stub.DeleteModel(rpc.DeleteModelRequest(id="smollm2", etag=seen.etag))
+
+    with pytest.raises(NotFound, match="there are none"):
+        await door.stub.GetModel(rpc.GetModelRequest(id="smollm2"))
+
+
+async def test_without_a_project_nobody_is_served(door: Door) -> None:
+    channel = open_channel(f"127.0.0.1:{door.port}")
+
+    with pytest.raises(Unauthenticated):
+        await ModelRegistryServiceStub(channel).ListModels(rpc.ListModelsRequest())
+
+    await channel.close()
