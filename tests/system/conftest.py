@@ -1,0 +1,43 @@
+"""The whole platform as a user has it: the local stack with its services, and the command."""
+
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.running import LOOP, Platform
+from tidemill_client.connection import Addresses, Connection
+from tidemill_local import LocalStack
+from tidemill_testkit.stack import unique_name
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    """Give the folder of a stack that runs with all services; TIDEMILL_TEST_PLATFORM may name one that does."""
+    if running := os.environ.get("TIDEMILL_TEST_PLATFORM"):
+        yield Path(running)
+        return
+    with tempfile.TemporaryDirectory(prefix="tidemill-system-") as name:
+        stack = LocalStack(Path(name) / ".tidemill")
+        try:
+            stack.up()
+            yield Path(name) / ".tidemill"
+        finally:
+            stack.down()
+
+
+@pytest.fixture(scope="session")
+def platform(folder: Path) -> Platform:
+    """Give the platform with the example's loop applied in a project of this run."""
+    given = Platform(folder, Addresses.find(folder.parent), unique_name("system"))
+    applied = given.tidemill("apply", "-f", str(LOOP), "--json")
+    assert applied.code == 0, applied.output + applied.errors
+    return given
+
+
+@pytest.fixture
+async def connection(platform: Platform) -> AsyncIterator[Connection]:
+    async with Connection(platform.project, platform.addresses) as connection:
+        yield connection

@@ -1,0 +1,88 @@
+"""What the system tests know of the platform: its addresses, the `tidemill` command, and patience with a deadline."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tidemill_client.connection import Addresses
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOP = ROOT / "examples" / "helpdesk" / "loop.yaml"
+SOURCE = "https://cms.example/kb"
+PATIENCE_S = 120.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    output: str
+    errors: str
+
+    @property
+    def data(self) -> Any:  # noqa: ANN401 - whatever JSON it is
+        """The JSON document that it printed."""
+        return json.loads(self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """A running stack and one project in it."""
+
+    folder: Path
+    addresses: Addresses
+    project: str
+
+    def tidemill(self, *arguments: str) -> Outcome:
+        """Run the command as a user would."""
+        named = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in self.addresses.services.items()}
+        environment = os.environ | named
+        environment |= {
+            "TIDEMILL_PROJECT": self.project,
+            "TIDEMILL_KAFKA_ADDRESS": self.addresses.kafka,
+            "TIDEMILL_HTTP_ADDRESS": self.addresses.http,
+        }
+        command = [sys.executable, "-c", "from tidemill_client.cli.main import main; main()", *arguments]
+        done = subprocess.run(  # noqa: S603 - our own command
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def publish(self, *lines: object) -> int:
+        """Publish documents by the example's script, which has none of our code."""
+        arguments = ["--bootstrap", self.addresses.kafka, "--project", self.project, "--source", SOURCE]
+        return int(self.run("publish.py", *arguments, stdin="\n".join(json.dumps(line) for line in lines))["published"])
+
+    def run(self, script: str, *arguments: str, stdin: str) -> dict[str, Any]:
+        """Run a script of the example and return the JSON that it prints."""
+        done = subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, str(LOOP.with_name(script)), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=True,
+        )
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+
+
+async def wait_until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:
+    """Return the condition's first result that is not empty; fail with what was waited for."""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not (result := await condition()):  # noqa: ASYNC110 - another process, which sets no event
+                await asyncio.sleep(0.2)
+            return result
+    except TimeoutError:
+        message = f"waited {PATIENCE_S:.0f} s for {what}"
+        raise AssertionError(message) from None

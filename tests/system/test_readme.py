@@ -1,0 +1,23 @@
+"""Every `tidemill` command that the README shows does what it says."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.system.running import ROOT, Platform
+
+SHOWN = re.findall(r"^    tidemill (.+?)(?:\s+#.*)?$", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+NEEDS_MORE = ("documents explain library/", "apply -f loop.yaml")
+"""What stands for the reader's own: their documents, their file."""
+
+
+def test_the_readme_shows_commands() -> None:
+    assert len(SHOWN) > 5
+
+
+@pytest.mark.parametrize("command", [shown for shown in SHOWN if not shown.startswith(NEEDS_MORE)])
+def test_a_shown_command_works(platform: Platform, command: str) -> None:
+    outcome = platform.tidemill(*shlex.split(command))
+
+    assert outcome.code == 0, outcome.output + outcome.errors
