@@ -1,0 +1,1 @@
+"""Answers questions from documents, under a name that products call."""

@@ -1,0 +1,252 @@
+"""Prompts as Jinja templates in a sandbox, and their variables as JSON Schema."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError, ValidationError
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from tidemill_inference.application.ports import CheckedPrompt, PromptInput
+from tidemill_inference.domain.content import Message, Role
+from tidemill_inference.domain.errors import PromptRefused
+from tidemill_inference.domain.prompt import PromptContent
+from tidemill_kit.errors import InvalidInput, Violation
+
+MAX_SOURCE_CHARACTERS = 64 * 1024
+MAX_RENDERED_CHARACTERS = 1024 * 1024
+MAX_RANGE = 100
+MAX_NESTED_LOOPS = 2
+GIVEN = frozenset({"question", "passages", "messages"})
+"""What every template sees beside its own variables."""
+
+_FILTERS = frozenset(
+    "capitalize default e escape first float int items join last length list lower map max min reject rejectattr replace "
+    "reverse round safe select selectattr sort string sum title tojson trim truncate unique upper wordcount".split()
+)
+"""Filters that make little of little: no padding to a width, nothing that builds large texts."""
+
+
+_PADDING = frozenset({"center", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill"})
+"""Methods of texts that make much of little."""
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Refuses the operators and methods that make much of little."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def is_safe_attribute(self, obj: object, attr: str, value: object) -> bool:
+        """Refuse padding beside what the sandbox refuses anyway."""
+        return attr not in _PADDING and super().is_safe_attribute(obj, attr, value)
+
+    def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
+        """Let numbers be calculated with, but neither texts be repeated nor powers be taken."""
+        numbers = all(isinstance(each, int | float) and abs(each) < MAX_RENDERED_CHARACTERS for each in (left, right))
+        if operator == "**" or not numbers:
+            message = f"the operator {operator} is for small numbers"
+            raise SecurityError(message)
+        return left * right if operator == "*" else left % right  # type: ignore[operator] # both are numbers
+
+
+def _environment() -> _Sandbox:
+    made = _Sandbox(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
+    made.filters = {name: made.filters[name] for name in _FILTERS}
+    made.globals = {"range": _short_range}
+    return made
+
+
+def _short_range(*bounds: int) -> range:
+    wanted = range(*bounds)
+    if len(wanted) > MAX_RANGE:
+        message = f"range has {len(wanted)} steps, at most {MAX_RANGE} are taken"
+        raise SecurityError(message)
+    return wanted
+
+
+_ENVIRONMENT = _environment()
+
+
+class JinjaTemplates:
+    """Implements `application.ports.Templates`."""
+
+    def check(self, content: PromptContent) -> CheckedPrompt:
+        """See `Templates.check`."""
+        violations: list[Violation] = []
+        schema: Mapping[str, object] = {}
+        try:
+            schema = _schema_of(content.variables_schema)
+        except InvalidInput as error:
+            violations += error.violations
+        known = GIVEN | _properties(schema)
+        if not content.user.strip():
+            violations.append(Violation(field="content.user", description="is required"))
+        violations += _problems("content.system", content.system, known)
+        violations += _problems("content.user", content.user, known)
+        if taken := sorted(GIVEN & _properties(schema)):
+            text = f"declares {', '.join(taken)}, which every template has already: choose other names"
+            violations.append(Violation(field="content.variables_schema", description=text))
+        if violations:
+            raise PromptRefused(*violations)
+        normal = [_without_comments(content.system), _without_comments(content.user), json.dumps(schema, sort_keys=True)]
+        return CheckedPrompt(content=content, digest=hashlib.sha256(json.dumps(normal).encode()).hexdigest())
+
+    def check_variables(self, content: PromptContent, variables: Mapping[str, object]) -> None:
+        """See `Templates.check_variables`."""
+        schema = _schema_of(content.variables_schema) or {"type": "object"}
+        found = [
+            Violation(field="variables", description=f"{name} is not declared by the prompt; {_declared(schema)}")
+            for name in sorted(set(variables) - _properties(schema))
+        ]
+        try:
+            for error in Draft202012Validator(schema, registry=Registry()).iter_errors(dict(variables)):
+                found.append(Violation(field=_path_of(error), description=_told(error)))
+        except Unresolvable as error:
+            message = f"content.variables_schema: {error.ref} cannot be resolved"
+            raise InvalidInput(message) from error
+        if found:
+            raise InvalidInput.of(*found)
+
+    def render(self, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
+        """See `Templates.render`. Space at the end of a rendered template is cut, as a version's digest ignores it."""
+        seen = {
+            **given.variables,
+            "question": given.question,
+            "passages": [
+                {
+                    "id": passage.id,
+                    "title": passage.title,
+                    "text": passage.text,
+                    "uri": passage.uri,
+                    "source": passage.source,
+                    "key": passage.key,
+                    "document": passage.document,
+                    "version": passage.version,
+                    "score": passage.score,
+                }
+                for passage in given.passages
+            ],
+            "messages": [{"role": message.role.value, "text": message.text} for message in given.messages],
+        }
+        system = _rendered("content.system", content.system, seen) if content.system.strip() else ""
+        user = _rendered("content.user", content.user, seen)
+        return (*([Message.of(Role.SYSTEM, system)] if system else []), Message.of(Role.USER, user))
+
+
+def _schema_of(text: str) -> Mapping[str, object]:
+    """Return the schema, {} where there is none."""
+    if not text.strip():
+        return {}
+    try:
+        schema = json.loads(text)
+        Draft202012Validator.check_schema(schema)
+    except json.JSONDecodeError as error:
+        raise _refused(f"line {error.lineno}: is not JSON: {error.msg}") from error
+    except SchemaError as error:
+        raise _refused(f"is no JSON Schema (draft 2020-12): {_path_of(error, root='schema')}: {error.message}") from error
+    if not isinstance(schema, dict) or not isinstance(schema.get("properties", {}), dict):
+        raise _refused("has to describe an object: a JSON object with `properties`")
+    return {"type": "object", **schema}
+
+
+def _refused(description: str) -> InvalidInput:
+    return InvalidInput.of(Violation(field="content.variables_schema", description=description))
+
+
+def _properties(schema: Mapping[str, object]) -> frozenset[str]:
+    properties = schema.get("properties", {})
+    return frozenset(properties) if isinstance(properties, dict) else frozenset()
+
+
+def _declared(schema: Mapping[str, object]) -> str:
+    names = sorted(_properties(schema))
+    return f"declared are {', '.join(names)}" if names else "it declares none"
+
+
+def _problems(field: str, source: str, known: frozenset[str]) -> Iterator[Violation]:
+    if len(source) > MAX_SOURCE_CHARACTERS:
+        text = f"has {len(source)} characters, at most {MAX_SOURCE_CHARACTERS} are taken"
+        yield Violation(field=field, description=text)
+        return
+    try:
+        tree = _ENVIRONMENT.parse(source)
+        _ENVIRONMENT.from_string(source)  # filters and tests are looked up by compiling
+    except TemplateSyntaxError as error:
+        yield Violation(field=field, description=f"line {error.lineno}: {error.message}")
+        return
+    for name in sorted(find_undeclared_variables(tree) - known - {"range"}):
+        line = next((node.lineno for node in tree.find_all(nodes.Name) if node.name == name), 1)
+        text = f"line {line}: {name!r} is not known; there are {', '.join(sorted(known))}"
+        yield Violation(field=field, description=text)
+    for loop in tree.find_all(nodes.For):
+        if _depth(loop) > MAX_NESTED_LOOPS:
+            text = f"line {loop.lineno}: loops are nested more than {MAX_NESTED_LOOPS} deep"
+            yield Violation(field=field, description=text)
+            return
+    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Macro, nodes.CallBlock)):
+        text = f"line {node.lineno}: {type(node).__name__.lower()} is not supported in prompts"
+        yield Violation(field=field, description=text)
+
+
+def _depth(loop: nodes.For) -> int:
+    return 1 + max((_depth(inner) for child in loop.body for inner in _loops(child)), default=0)
+
+
+def _loops(node: nodes.Node) -> Iterator[nodes.For]:
+    """Yield the outermost loops at or below a node."""
+    if isinstance(node, nodes.For):
+        yield node
+        return
+    for child in node.iter_child_nodes():
+        yield from _loops(child)
+
+
+def _without_comments(source: str) -> str:
+    """Return the source without Jinja's comments and without space at the end."""
+    kept, inside = [], False
+    for _line, kind, value in _ENVIRONMENT.lex(source):
+        inside = inside or kind == "comment_begin"
+        if not inside:
+            kept.append(value)
+        inside = inside and kind != "comment_end"
+    return "".join(kept).rstrip()
+
+
+@lru_cache(maxsize=256)
+def _compiled(source: str) -> Template:
+    return _ENVIRONMENT.from_string(source)
+
+
+def _rendered(field: str, source: str, seen: Mapping[str, object]) -> str:
+    """Render with a limit on what comes out."""
+    pieces, length = [], 0
+    try:
+        for piece in _compiled(source).generate(seen):
+            pieces.append(piece)
+            length += len(piece)
+            if length > MAX_RENDERED_CHARACTERS:
+                text = f"makes more than {MAX_RENDERED_CHARACTERS} characters of this question"
+                raise PromptRefused(Violation(field=field, description=text))
+    except (TemplateError, ArithmeticError, TypeError, ValueError, LookupError) as error:
+        # A template may fail in any way on a value that it did not expect. Only Jinja's words are free of users' text.
+        why = error.message if isinstance(error, UndefinedError | SecurityError) else type(error).__name__
+        raise PromptRefused(Violation(field=field, description=f"cannot be rendered: {why}")) from error
+    return "".join(pieces).rstrip()
+
+
+def _path_of(error: ValidationError | SchemaError, *, root: str = "variables") -> str:
+    return root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
+
+
+def _told(error: ValidationError) -> str:
+    """Return what is wrong without the value, which may be a user's."""
+    if error.validator == "required":
+        missing = sorted(set(error.validator_value) - set(error.instance))
+        return f"lacks {', '.join(missing)}"
+    return f"does not fit {error.validator}: {json.dumps(error.validator_value, default=str)[:200]}"

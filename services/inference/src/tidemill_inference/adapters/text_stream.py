@@ -1,0 +1,41 @@
+"""From tokens to text as it comes: whole characters only, and never a part of a stop text."""
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+
+class TextStream:
+    """Turns the growing answer of a model into pieces of text."""
+
+    def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] = ()) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = DecodeStream(skip_special_tokens=True)
+        self._stop = tuple(stop)
+        self._held = ""
+        self.stopped = False
+        """Whether a stop text has come; nothing follows it."""
+
+    def feed(self, tokens: Sequence[int]) -> str:
+        """Return the text that these next tokens make certain, "" where that is none yet."""
+        for token in tokens:
+            self._held += self._decoder.step(self._tokenizer, token) or ""
+        found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        if found:
+            self.stopped = True
+            text, self._held = self._held[: min(found)], ""
+            return text
+        cut = len(self._held) - max((_overlap(self._held, stop) for stop in self._stop), default=0)
+        text, self._held = self._held[:cut], self._held[cut:]
+        return text
+
+    def end(self) -> str:
+        """Return what was held back for a stop text that did not come; half a character is dropped."""
+        text, self._held = self._held, ""
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return how many characters at the end of the text may be the beginning of the stop text."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

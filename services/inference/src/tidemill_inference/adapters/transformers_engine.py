@@ -1,0 +1,231 @@
+"""A model of this machine's disk, run by transformers; requests are batched as they come.
+
+transformers' continuous batching adds a request to the running batch at the next step and takes one out when it ends or
+is cancelled. It runs in a thread of its own and tells each token on the event loop.
+"""
+
+import asyncio
+import secrets
+import time
+import uuid
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
+from transformers.generation.continuous_batching import ContinuousBatchingManager
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from tidemill_inference.adapters import rowwise_attention
+from tidemill_inference.adapters.request_sampling import per_request_processors
+from tidemill_inference.adapters.text_stream import TextStream
+from tidemill_inference.application.ports import Finish, Piece
+from tidemill_inference.domain.content import Message
+from tidemill_inference.domain.deployment import Sampling
+from tidemill_kit.errors import DependencyUnavailable, Internal, InvalidInput
+
+DEFAULT_OUTPUT_TOKENS = 512
+_PAGE_TOKENS = 32
+_STOP_TIMEOUT_S = 10.0
+_ENDED = "the engine has stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineLimits:
+    """What one engine may take. `step_tokens` bounds a step, so that a long prompt does not hold up other requests."""
+
+    cache_tokens: int = 16384
+    batch: int = 64
+    step_tokens: int = 512
+
+
+class TransformersEngine:
+    """Implements `application.ports.Engine`; blocks while it is made, so make it in a thread."""
+
+    def __init__(self, folder: Path, *, name: str, dtype: torch.dtype, limits: EngineLimits) -> None:
+        """Load a folder whose files were verified; code in it is never run."""
+        self._name = name
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+            self._model: Any = AutoModelForCausalLM.from_pretrained(
+                folder,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                dtype=dtype,
+            ).eval()
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            message = f"model {name} cannot be loaded: {type(error).__name__} in transformers {transformers.__version__}"
+            raise InvalidInput(message, model=name) from error
+        if not self._tokenizer.chat_template or not self._tokenizer.is_fast:
+            message = f"model {name} has no chat template or no tokenizer.json: add them to its folder"
+            raise InvalidInput(message, model=name)
+        self._manager = self._batching(limits)
+        config = self._model.config.get_text_config()
+        self.context_tokens: int = min(config.max_position_embeddings, limits.cache_tokens)
+        self.fingerprint = f"transformers {transformers.__version__} {str(dtype).removeprefix('torch.')}"
+        self.resident_bytes = sum(each.numel() * each.element_size() for each in self._model.parameters())
+        self.resident_bytes += cache_bytes(config, tokens=limits.cache_tokens, dtype=dtype)
+
+    def start(self) -> None:
+        """Begin to take requests."""
+        self._manager.start()
+
+    def close(self) -> None:
+        """End the engine's thread; requests under way fail. Blocks for a step."""
+        self._manager.stop(block=True, timeout=_STOP_TIMEOUT_S, hard_stop=True)
+
+    @property
+    def alive(self) -> bool:
+        """False once the engine's thread has died."""
+        return self._manager.is_running()
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int:
+        """See `Engine.count_tokens`."""
+        return len(await asyncio.to_thread(self._encoded, messages))
+
+    async def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
+    ) -> AsyncGenerator[Piece | Finish, None]:
+        """See `Engine.generate`."""
+        deadline = time.monotonic() + timeout_s
+        prompt = await asyncio.to_thread(self._encoded, messages)
+        room = self.context_tokens - len(prompt)
+        if room <= 0:
+            message = f"the prompt has {len(prompt)} tokens, and {self._name} takes {self.context_tokens}"
+            raise InvalidInput(message, tokens=len(prompt), limit=self.context_tokens)
+        text = TextStream(self._tokenizer.backend_tokenizer, stop=sampling.stop)
+        outputs, request_id = _Outputs(), uuid.uuid4().hex
+        self._manager.register_result_handler(request_id, outputs.put)
+        told = 0
+        try:
+            self._add(request_id, prompt, sampling, at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, room))
+            while not (outputs.ended or text.stopped):
+                output = await self._next(outputs, deadline)
+                fresh, told = output.generated_tokens[told:], len(output.generated_tokens)
+                if piece := text.feed(fresh):
+                    yield Piece(text=piece)
+        finally:
+            self._forget(request_id)
+        if not text.stopped and (rest := text.end()):
+            yield Piece(text=rest)
+        ended_itself = text.stopped or output.generated_tokens[-1] in self._ends
+        yield Finish(reason="stop" if ended_itself else "length", input_tokens=len(prompt), output_tokens=told)
+
+    def _batching(self, limits: EngineLimits) -> ContinuousBatchingManager:
+        defaults = self._model.generation_config
+        ends = defaults.eos_token_id if isinstance(defaults.eos_token_id, list) else [defaults.eos_token_id]
+        self._ends = {end for end in (*ends, self._tokenizer.eos_token_id) if end is not None}
+        self._defaults = Sampling(
+            temperature=(defaults.temperature or 1.0) if defaults.do_sample else 0.0, top_p=defaults.top_p or 1.0
+        )
+        batching = ContinuousBatchingConfig(
+            page_size=_PAGE_TOKENS,
+            num_blocks=ceil(limits.cache_tokens / _PAGE_TOKENS),
+            max_batch_tokens=limits.step_tokens,
+            max_requests_per_batch=limits.batch,
+            use_async_batching=False,
+            auto_switch_to_flash=False,
+        )
+        # Its own sampling is off: RequestSampling draws for each request, and the arg max of that is the token.
+        greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(self._ends) or -1)
+        manager: ContinuousBatchingManager = self._model.init_continuous_batching(
+            generation_config=greedy, continuous_batching_config=batching
+        )
+        manager.logit_processor = per_request_processors()
+        if _attends_to_everything(self._model.config.get_text_config()):
+            self._model.set_attn_implementation(rowwise_attention.NAME)
+        return manager
+
+    def _encoded(self, messages: Sequence[Message]) -> list[int]:
+        turns = [{"role": message.role.value, "content": message.text} for message in messages]
+        encoded = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)
+        return list(encoded["input_ids"])
+
+    def _add(self, request_id: str, prompt: list[int], sampling: Sampling, *, at_most: int) -> None:
+        how = sampling.over(self._defaults)
+        seed = secrets.randbits(62) if how.seed is None else abs(how.seed)
+        added = self._manager.add_request(
+            prompt,
+            request_id=request_id,
+            max_new_tokens=at_most,
+            streaming=True,
+            temperature=float(how.temperature or 0.0),
+            top_p=float(how.top_p or 1.0),
+            seed=seed,
+        )
+        if added is None:
+            raise DependencyUnavailable(_ENDED, dependency=self._name)
+
+    async def _next(self, outputs: "_Outputs", deadline: float) -> GenerationOutput:
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                output = await outputs.next()
+        except TimeoutError as error:
+            message = f"model {self._name} did not finish in time: allow more time, or ask for fewer tokens"
+            raise DependencyUnavailable(message, dependency=self._name) from error
+        if output.error:
+            if not self.alive:
+                raise DependencyUnavailable(_ENDED, dependency=self._name)
+            message = f"model {self._name} failed inside: its log has more"
+            raise Internal(message, model=self._name)
+        return output
+
+    def _forget(self, request_id: str) -> None:
+        """Take a request out of the batch, at the next step, wherever it stands."""
+        self._manager.cancel_request(request_id)
+        router = self._manager.output_router
+        router.result_handlers.pop(request_id, None)
+        # What the running step still tells about forgotten requests ends up here.
+        while not router.output_queue.empty():
+            self._manager.get_result(timeout=0)
+
+
+class _Outputs:
+    """The newest output of a request: each holds all tokens so far, so that a slow reader misses nothing."""
+
+    def __init__(self) -> None:
+        self._newest: GenerationOutput | None = None
+        self._changed = asyncio.Event()
+        self.ended = False
+
+    def put(self, output: GenerationOutput) -> None:
+        """Take an output; called on the event loop."""
+        self._newest = output
+        self._changed.set()
+
+    async def next(self) -> GenerationOutput:
+        """Return the newest output, once there is one that was not returned yet."""
+        await self._changed.wait()
+        self._changed.clear()
+        assert self._newest is not None  # noqa: S101 - the event says so
+        self.ended = self._newest.is_finished()
+        return self._newest
+
+
+def served_dtype(choice: str) -> torch.dtype:
+    """Return the numeric format: "auto" takes bfloat16 where this processor calculates in it, else float32."""
+    if choice != "auto":
+        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[choice]
+    able: dict[str, object] = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
+
+
+def cache_bytes(config: Any, *, tokens: int, dtype: torch.dtype) -> int:  # noqa: ANN401 - a transformers config
+    """Return the size of the cache of keys and values for so many tokens."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * tokens * dtype.itemsize)
+
+
+def _attends_to_everything(config: Any) -> bool:  # noqa: ANN401 - a transformers config
+    """Whether no layer looks at a window only, which rowwise attention does not know."""
+    kinds = getattr(config, "layer_types", None)
+    if kinds:
+        return set(kinds) == {"full_attention"}
+    return not getattr(config, "sliding_window", None)

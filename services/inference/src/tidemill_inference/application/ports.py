@@ -1,0 +1,196 @@
+"""What inference needs from outside."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidemill_inference.domain.content import Message, Passage
+from tidemill_inference.domain.deployment import Deployment, Retrieval, Sampling
+from tidemill_inference.domain.inference import Inference
+from tidemill_inference.domain.prompt import Prompt, PromptContent
+from tidemill_kit.application import Aggregates
+from tidemill_kit.domain import ObjectRef
+
+Prompts = Aggregates[Prompt]
+Deployments = Aggregates[Deployment]
+Inferences = Aggregates[Inference]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedPrompt:
+    """A content that can be rendered; the digest is the same for contents that differ in nothing that counts."""
+
+    content: PromptContent
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptInput:
+    """What a template sees; `messages` are those before the question."""
+
+    question: str
+    passages: Sequence[Passage] = ()
+    messages: Sequence[Message] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
+
+
+class Templates(Protocol):
+    """Checks and renders prompts; quick and without I/O."""
+
+    def check(self, content: PromptContent) -> CheckedPrompt:
+        """Return the content with its digest.
+
+        Raises:
+            PromptRefused: every problem of both templates and the schema, each with its line.
+
+        """
+        ...
+
+    def check_variables(self, content: PromptContent, variables: Mapping[str, object]) -> None:
+        """Refuse variables that the prompt's schema does not allow.
+
+        Raises:
+            InvalidInput: every problem.
+
+        """
+        ...
+
+    def render(self, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
+        """Return the system message, if the prompt has one, and the user message.
+
+        Raises:
+            PromptRefused: the template fails on this input, or makes too much of it.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteModel:
+    """A model behind an OpenAI-compatible endpoint; `secret` names its key, "" sends none."""
+
+    model: str
+    base_url: str
+    secret: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """An immutable version of the registry: files, or a remote model. `digest` is the manifest's or the address's."""
+
+    id: str
+    digest: str
+    files: Mapping[str, ObjectRef] = field(default_factory=dict)
+    remote: RemoteModel | None = None
+
+
+class Models(Protocol):
+    """The trainer's registry."""
+
+    async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
+        """Return the version that `model` (the newest ready one) or `model@number` names.
+
+        Raises:
+            ReferenceNotFound: tells what exists; `field` is where the reference stands.
+            ModelNotReady: the version was not imported, or not yet.
+            DependencyUnavailable: the trainer does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Passages, best first, with ids from "1" on; `index` is the index version that answered."""
+
+    passages: tuple[Passage, ...]
+    index: int
+
+
+class Retriever(Protocol):
+    """rag's search."""
+
+    async def check(self, project: str, retrieval: Retrieval) -> None:
+        """Refuse a collection or a pinned index that is not there.
+
+        Raises:
+            ReferenceNotFound: tells what exists.
+            DependencyUnavailable: rag does not answer.
+
+        """
+        ...
+
+    async def search(
+        self, project: str, retrieval: Retrieval, *, question: str, principals: Sequence[str], timeout_s: float
+    ) -> Found:
+        """Return the passages for a question.
+
+        Raises:
+            PreconditionFailed: the collection is gone, or has no live index yet.
+            DependencyUnavailable: rag does not answer in time.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """More text of an answer, never part of a character."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The end of an answer: why ("stop" or "length"), and what it cost in the model's tokens."""
+
+    reason: str
+    input_tokens: int
+    output_tokens: int
+
+
+class Engine(Protocol):
+    """Runs one model version."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The engine, its library's version and its numeric format."""
+        ...
+
+    @property
+    def context_tokens(self) -> int | None:
+        """How many tokens prompt and answer may have together; None is not known here."""
+        ...
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        """Return how many tokens the messages come to; None is not known here."""
+        ...
+
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
+    ) -> AsyncGenerator[Piece | Finish, None]:
+        """Yield pieces and then one Finish. Closing the generator, or the time-out, stops the work at once.
+
+        Raises:
+            InvalidInput: the model cannot take the messages or the sampling.
+            DependencyUnavailable: the engine fails, or does not answer in time.
+            Internal: the engine answers nonsense.
+
+        """
+        ...
+
+
+class Engines(Protocol):
+    """All engines of this process."""
+
+    def use(self, project: str, model: ModelVersion) -> AbstractAsyncContextManager[Engine]:
+        """Load the model where it is not loaded yet, and keep it for the length of a block.
+
+        Raises:
+            InvalidInput: an artifact is damaged, missing, added or not data.
+            SecretMissing: the remote model's key is not known here.
+            DependencyUnavailable: the object store does not answer, or memory is used up by models in use.
+
+        """
+        ...

@@ -1,0 +1,145 @@
+"""What can go wrong in inference, beyond bad input.
+
+InvalidInput
+├── PromptRefused           a template or schema that cannot be used, with its line
+├── QuestionRefused         a question that cannot be answered as it is
+└── PromptTooLong           the messages alone do not fit the model
+NotFound
+├── PromptNotFound
+├── PromptVersionNotFound
+├── DeploymentNotFound
+├── InferenceNotFound
+└── ReferenceNotFound       a deployment names a model, prompt or collection that is not there
+PreconditionFailed
+├── PromptInUse
+├── ModelNotReady
+└── SecretMissing
+Conflict
+└── LeaseLost               another replica has taken the inference over
+"""
+
+from collections.abc import Sequence
+
+from tidemill_kit.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+
+
+class PromptRefused(InvalidInput):
+    """A template or the schema of its variables cannot be used."""
+
+    reason = "PROMPT_REFUSED"
+
+    def __init__(self, *violations: Violation) -> None:
+        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
+
+
+class QuestionRefused(InvalidInput):
+    """A question cannot be answered as it is."""
+
+    reason = "QUESTION_REFUSED"
+
+    def __init__(self, field: str, description: str) -> None:
+        super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])
+
+
+class PromptTooLong(InvalidInput):
+    """The messages alone, without any passage, leave the model no room for an answer."""
+
+    reason = "PROMPT_TOO_LONG"
+
+    def __init__(self, *, tokens: int, limit: int, output_tokens: int) -> None:
+        text = (
+            f"come to {tokens} tokens without any passage; the model takes {limit}, of which {output_tokens} are kept "
+            "for the answer: send less, or lower max_output_tokens"
+        )
+        super().__init__(
+            f"messages: {text}", violations=[Violation(field="messages", description=text)], tokens=tokens, limit=limit
+        )
+
+
+class PromptNotFound(NotFound):
+    """No prompt with this id in the caller's project."""
+
+    reason = "PROMPT_NOT_FOUND"
+
+    def __init__(self, prompt: str) -> None:
+        super().__init__(f"there is no prompt {prompt} in this project", prompt=prompt)
+
+
+class PromptVersionNotFound(NotFound):
+    """The prompt has no such version or label."""
+
+    reason = "PROMPT_VERSION_NOT_FOUND"
+
+    def __init__(self, prompt: str, *, wanted: str, latest: int, labels: Sequence[str]) -> None:
+        known = f"versions 1 to {latest}" + (f" and the labels {', '.join(labels)}" if labels else "")
+        super().__init__(f"prompt {prompt} has no {wanted!r}; it has {known}", prompt=prompt, wanted=wanted)
+
+
+class DeploymentNotFound(NotFound):
+    """No deployment with this id in the caller's project."""
+
+    reason = "DEPLOYMENT_NOT_FOUND"
+
+    def __init__(self, deployment: str, *, known: Sequence[str] = ()) -> None:
+        there = f"; there are {', '.join(known)}" if known else ""
+        super().__init__(f"there is no deployment {deployment} in this project{there}", deployment=deployment)
+
+
+class InferenceNotFound(NotFound):
+    """No inference with this id in the caller's project."""
+
+    reason = "INFERENCE_NOT_FOUND"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(f"there is no inference {inference} in this project", inference=inference)
+
+
+class ReferenceNotFound(NotFound):
+    """A deployment refers to something that is not there."""
+
+    reason = "REFERENCE_NOT_FOUND"
+
+    def __init__(self, field: str, wanted: str, *, known: Sequence[str]) -> None:
+        there = f"there are {', '.join(known)}" if known else "there is none yet"
+        super().__init__(f"{field}: {wanted!r} is not there; {there}", field=field, wanted=wanted)
+
+
+class PromptInUse(PreconditionFailed):
+    """A deployment still answers with the prompt."""
+
+    reason = "PROMPT_IN_USE"
+
+    def __init__(self, prompt: str, *, deployments: Sequence[str]) -> None:
+        users = ", ".join(deployments)
+        super().__init__(f"prompt {prompt} is used by {users}: change or delete these first", deployments=users)
+
+
+class ModelNotReady(PreconditionFailed):
+    """A model is named whose import has not ended well."""
+
+    reason = "MODEL_NOT_READY"
+
+    def __init__(self, model: str, *, state: str) -> None:
+        super().__init__(f"model {model} is {state}: wait until it is ready, or import it again", model=model)
+
+
+class SecretMissing(PreconditionFailed):
+    """A model needs a key that this service was not given."""
+
+    reason = "SECRET_MISSING"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"the secret {name} is not known here: set INFERENCE_SECRET_{name}, or put a file of this name into "
+            "the folder INFERENCE_SECRETS_DIR",
+            secret=name,
+        )
+
+
+class LeaseLost(Conflict):
+    """The inference belongs to somebody else by now."""
+
+    reason = "LEASE_LOST"
+
+    def __init__(self, inference: str) -> None:
+        super().__init__(f"another replica has taken over inference {inference}: ask again", inference=inference)

@@ -1,0 +1,301 @@
+"""One answer and everything that explains it: reserved under a lease, then completed, failed or cancelled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_inference.domain.content import Message, Passage, Role
+from tidemill_inference.domain.deployment import RecordMode, Sampling
+from tidemill_inference.domain.errors import LeaseLost, QuestionRefused
+from tidemill_kit.domain import Aggregate, Event
+from tidemill_kit.errors import RequestIdReused
+
+
+class State(Enum):
+    """Where an inference stands; only COMPLETED is final for its request id."""
+
+    RESERVED = 1
+    COMPLETED = 2
+    CANCELLED = 3
+    FAILED = 4
+
+
+class Purpose(Enum):
+    """Why an inference was asked."""
+
+    LIVE = 1
+    SHADOW = 2
+    EVALUATION = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of a deployment."""
+
+    deployment: str
+    messages: tuple[Message, ...]
+    variables: Mapping[str, object] = field(default_factory=dict)
+    end_user: str = ""
+    principals: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    sampling: Sampling = field(default_factory=Sampling)
+    record: RecordMode | None = None
+    purpose: Purpose = Purpose.LIVE
+
+    @property
+    def text(self) -> str:
+        """The last message: what is to be answered."""
+        return self.messages[-1].text
+
+    def check(self) -> None:
+        """Refuse what is no question.
+
+        Raises:
+            QuestionRefused: names the field and what is supported.
+
+        """
+        if not self.messages:
+            raise QuestionRefused("messages", "is empty; send at least one, the last of them from the user")
+        for number, message in enumerate(self.messages):
+            if not message.parts:
+                raise QuestionRefused(f"messages[{number}].parts", "is empty; send at least one text part")
+        if self.messages[-1].role is not Role.USER:
+            last = f"messages[{len(self.messages) - 1}].role"
+            raise QuestionRefused(last, f"is {self.messages[-1].role.value}; the last message has to be the user's")
+        if not self.text.strip():
+            raise QuestionRefused(f"messages[{len(self.messages) - 1}]", "is blank; ask something")
+        if found := self.sampling.violations("sampling"):
+            raise QuestionRefused(found[0].field, found[0].description)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What answered, in full; `index` 0 searched nothing."""
+
+    name: str
+    configuration: str
+    model: str
+    prompt: str
+    index: int = 0
+    engine: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What an answer cost."""
+
+    input_tokens: int
+    output_tokens: int
+    first_token_s: float
+    total_s: float
+    search_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer. `citation_valid` is the share of its sentences that a passage supports, None without passages."""
+
+    output: tuple[Message, ...]
+    variant: Variant
+    passages: tuple[Passage, ...]
+    usage: Usage
+    finish_reason: str
+    warnings: tuple[str, ...] = ()
+    citation_valid: float | None = None
+
+    @property
+    def cited(self) -> frozenset[str]:
+        """The ids of the passages that it cites."""
+        parts = (part for message in self.output for part in message.parts)
+        return frozenset(citation.passage for part in parts for citation in part.citations)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to answer: whoever takes it over counts `epoch` up, and the one before changes nothing any more."""
+
+    owner: str
+    epoch: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentUse:
+    """A document version that an answer was given, and whether the answer cites it."""
+
+    document: str
+    version: int
+    cited: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceWasCompleted(Event):
+    """The answer is final. Facts about its text are in the record; `documents` tells what it rests on."""
+
+    documents: tuple[DocumentUse, ...]
+    citations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceHasFailed(Event):
+    """It did not come to an answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferenceWasCancelled(Event):
+    """Its last listener left."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Inference(Aggregate):
+    """The record of one request id. What it keeps of question and answer is up to its mode."""
+
+    request_id: str
+    request_digest: str
+    deployment: str
+    purpose: Purpose = Purpose.LIVE
+    record: RecordMode = RecordMode.FULL
+    end_user: str = ""
+    state: State = State.RESERVED
+    lease: Lease | None = None
+    variant: Variant | None = None
+    messages: tuple[Message, ...] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
+    output: tuple[Message, ...] = ()
+    passages: tuple[Passage, ...] = ()
+    usage: Usage | None = None
+    finish_reason: str = ""
+    warnings: tuple[str, ...] = ()
+    failure: str = ""
+    citation_valid: float | None = None
+    finish_time: datetime | None = None
+
+    def reserve(self, lease: Lease, *, digest: str, variant: Variant, now: datetime) -> None:
+        """Take the right to answer, unless the answer is there or somebody else holds it; the epoch is counted on.
+
+        Raises:
+            RequestIdReused: the request id belongs to another body.
+
+        """
+        if self.request_digest != digest:
+            raise RequestIdReused(self.request_id)
+        if self.state is State.COMPLETED:
+            return
+        held = self.lease is not None and self.state is State.RESERVED and self.lease.until > now
+        if held:
+            return
+        self.lease = replace(lease, epoch=(self.lease.epoch if self.lease else 0) + 1)
+        self.state, self.variant, self.failure, self.finish_reason = State.RESERVED, variant, "", ""
+        self.finish_time = None
+
+    def holds(self, owner: str) -> bool:
+        """Whether this owner is the one to answer."""
+        return self.state is State.RESERVED and self.lease is not None and self.lease.owner == owner
+
+    def renew(self, lease: Lease) -> None:
+        """Hold the right for longer.
+
+        Raises:
+            LeaseLost: it is not the holder's any more.
+
+        """
+        self._check(lease)
+        self.lease = lease
+
+    def complete(self, lease: Lease, answer: Answer, *, now: datetime) -> None:
+        """Keep the answer, for good.
+
+        Raises:
+            LeaseLost: somebody else has taken it over.
+
+        """
+        self._check(lease)
+        self.state, self.finish_time = State.COMPLETED, now
+        self.variant, self.finish_reason = answer.variant, answer.finish_reason
+        self.warnings, self.citation_valid = answer.warnings, answer.citation_valid
+        if self.record is not RecordMode.NONE:
+            self.usage = answer.usage
+            self.passages = tuple(replace(passage, text="") for passage in answer.passages)
+        if self.record is RecordMode.FULL:
+            self.output = answer.output
+        documents = {(each.document, each.version): False for each in self.passages}
+        for each in self.passages:
+            documents[each.document, each.version] |= each.id in answer.cited
+        uses = tuple(DocumentUse(document=name, version=v, cited=cited) for (name, v), cited in documents.items())
+        self.pending.append(InferenceWasCompleted(occurred_at=now, documents=uses, citations=len(answer.cited)))
+
+    def fail(self, lease: Lease, *, reason: str, now: datetime) -> None:
+        """Note that no answer came of it; the same request id may try again.
+
+        Raises:
+            LeaseLost: somebody else has taken it over.
+
+        """
+        self._check(lease)
+        self.state, self.failure, self.finish_time = State.FAILED, reason, now
+        self.pending.append(InferenceHasFailed(occurred_at=now, reason=reason))
+
+    def cancel(self, lease: Lease, *, now: datetime) -> None:
+        """Note that nobody listens any more; the same request id may try again.
+
+        Raises:
+            LeaseLost: somebody else has taken it over.
+
+        """
+        self._check(lease)
+        self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
+        self.pending.append(InferenceWasCancelled(occurred_at=now))
+
+    def told(self, question: Question, answer: Answer | None = None) -> "Inference":
+        """Return it as those hear it who are listening now: whole, whatever the record keeps."""
+        heard = replace(
+            self,
+            messages=question.messages,
+            end_user=question.end_user,
+            labels=dict(question.labels),
+            pending=[],
+        )
+        if answer is None:
+            return heard
+        return replace(
+            heard,
+            variant=answer.variant,
+            output=answer.output,
+            passages=answer.passages,
+            usage=answer.usage,
+            warnings=answer.warnings,
+        )
+
+    def _check(self, lease: Lease) -> None:
+        current = self.lease
+        if self.state is not State.RESERVED or current is None or (current.owner, current.epoch) != (
+            lease.owner,
+            lease.epoch,
+        ):
+            raise LeaseLost(self.id)
+
+
+def reserved(question: Question, *, inference_id: str, project: str, request_id: str, digest: str) -> Inference:
+    """Return the record of a question before anybody has the right to answer it.
+
+    `question.record` is the mode that was settled between caller and deployment.
+    """
+    mode = question.record or RecordMode.FULL
+    return Inference(
+        id=inference_id,
+        project=project,
+        request_id=request_id,
+        request_digest=digest,
+        deployment=question.deployment,
+        purpose=question.purpose,
+        record=mode,
+        end_user=question.end_user if mode is not RecordMode.NONE else "",
+        labels=dict(question.labels) if mode is not RecordMode.NONE else {},
+        messages=question.messages if mode is RecordMode.FULL else (),
+        variables=question.variables if mode is RecordMode.FULL else {},
+    )
+
+
