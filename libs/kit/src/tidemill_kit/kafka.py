@@ -296,6 +296,19 @@ class Publisher:
         if producer is not None:
             await _closed(producer)
 
+    async def ping(self) -> None:
+        """Ask Kafka for a sign of life.
+
+        Raises:
+            DependencyUnavailable: there is none.
+
+        """
+        producer = await self._connected()
+        try:
+            await producer.client.fetch_all_metadata()
+        except (KafkaError, OSError) as error:
+            raise _unavailable(error) from error
+
     async def publish(self, record: OutgoingRecord) -> None:
         """See `Publishing.publish`.
 
