@@ -1,0 +1,12 @@
+"""Start ingest: settings -> logging -> app."""
+
+from tidemill_ingest.app import build_app
+from tidemill_ingest.settings import IngestSettings
+from tidemill_kit.logging import configure_logging
+from tidemill_kit.service import run
+from tidemill_kit.settings import load
+
+if __name__ == "__main__":
+    settings = load(IngestSettings)
+    configure_logging(settings)
+    run(build_app(settings))

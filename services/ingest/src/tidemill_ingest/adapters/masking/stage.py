@@ -1,0 +1,54 @@
+"""The masking stage: every text passes it before it is stored anywhere but in quarantine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+
+from tidemill_ingest.adapters.masking import credentials
+from tidemill_ingest.adapters.masking.contacts import find_emails, phone_finder
+from tidemill_ingest.adapters.masking.numbers import find_addresses, find_cards, find_ibans
+from tidemill_ingest.adapters.masking.spans import Finder, replaced
+from tidemill_ingest.domain.masking import Masking, MaskKind
+
+STAGE_VERSION = 1
+"""Counted up when the same text would be masked in another way."""
+
+DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
+_LIBRARIES = ("detect-secrets", "phonenumbers", "python-stdnum")
+
+
+@dataclass(slots=True)
+class MaskingStage:
+    """Masks any number of texts of one document, and counts."""
+
+    masking: Masking
+    phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS
+    masked: dict[str, int] = field(default_factory=dict)
+
+    def mask(self, text: str) -> str:
+        """Return the text with every identifier of the masking's kinds replaced by its placeholder.
+
+        Kinds go one after the other, the most telling first: what is replaced is no longer there for the next.
+        """
+        for kind, finders in self._finders().items():
+            if kind in self.masking.kinds:
+                for finder in finders:
+                    text, count = replaced(text, finder(text), kind.placeholder)
+                    if count:
+                        self.masked[kind.value] = self.masked.get(kind.value, 0) + count
+        return text
+
+    def name(self) -> str:
+        """Return the stage as a step of a document's provenance."""
+        kinds = ",".join(self.masking.names) or "none"
+        return f"mask {STAGE_VERSION} ({kinds}; {', '.join(f'{each} {version(each)}' for each in _LIBRARIES)})"
+
+    def _finders(self) -> Mapping[MaskKind, Sequence[Finder]]:
+        return {
+            MaskKind.CREDENTIAL: credentials.FINDERS,
+            MaskKind.EMAIL: (find_emails,),
+            MaskKind.IBAN: (find_ibans,),
+            MaskKind.CARD: (find_cards,),
+            MaskKind.IP: (find_addresses,),
+            MaskKind.PHONE: (phone_finder(self.phone_regions),),
+        }

@@ -1,0 +1,84 @@
+"""Sources, and who takes which events, in MongoDB."""
+
+from dataclasses import asdict
+from typing import Any
+
+from google.protobuf.message import Message
+
+from tidemill_ingest.adapters.mongo_documents import CE_SOURCE
+from tidemill_ingest.domain.errors import SourceNotFound
+from tidemill_ingest.domain.event_binding import EventBinding
+from tidemill_ingest.domain.masking import Masking, MaskKind
+from tidemill_ingest.domain.source import Source
+from tidemill_kit.aggregates import Identity, MongoAggregates
+from tidemill_kit.domain import Aggregate, Event
+from tidemill_kit.errors import NotFound
+from tidemill_kit.mongo import Collection
+
+_NO_TOPIC = ""
+
+
+class SourceCodec:
+    """Source <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: Source) -> dict[str, Any]:
+        """See `Codec.encode`."""
+        return {
+            "events": aggregate.events,
+            "masking": list(aggregate.masking.names),
+            "retention_days": aggregate.retention_days,
+        }
+
+    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Source:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        return Source(
+            **asdict(identity),
+            events=state["events"],
+            masking=Masking(kinds=frozenset(MaskKind(name) for name in state["masking"])),
+            retention_days=state["retention_days"],
+        )
+
+    def event(self, aggregate: Source, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+class EventBindingCodec:
+    """EventBinding <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: EventBinding) -> dict[str, Any]:
+        """See `Codec.encode`."""
+        return {"events": aggregate.events, "source_id": aggregate.source_id, "bound_at": aggregate.bound_at}
+
+    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> EventBinding:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        return EventBinding(**asdict(identity), **state)
+
+    def event(self, aggregate: EventBinding, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+class BindingNotFound(NotFound):
+    """Nobody ever took these events."""
+
+
+def mongo_sources(collection: Collection) -> MongoAggregates[Source]:
+    """Return the sources of a collection."""
+    return MongoAggregates(collection, codec=SourceCodec(), topic=_NO_TOPIC, source=CE_SOURCE, missing=SourceNotFound)
+
+
+def mongo_event_bindings(collection: Collection) -> MongoAggregates[EventBinding]:
+    """Return the bindings of a collection."""
+    return MongoAggregates(
+        collection, codec=EventBindingCodec(), topic=_NO_TOPIC, source=CE_SOURCE, missing=BindingNotFound
+    )
+
+
+def _no_event(aggregate: Aggregate, event: Event, seq: int) -> tuple[str, Message]:
+    message = f"{type(aggregate).__name__} emits no events, and was given {type(event).__name__} {seq}"
+    raise TypeError(message)

@@ -1,0 +1,127 @@
+"""From bytes to clean text with a title: plain text and Markdown stay what they are, HTML becomes Markdown."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from importlib.metadata import version
+from itertools import pairwise
+
+from html_to_markdown import ConversionOptions, WarningKind, convert
+from markdown_it import MarkdownIt
+
+from tidemill_ingest.domain.errors import DocumentRefused
+
+CLEANING_VERSION = 1
+"""Counted up when the same bytes would become another text."""
+
+_TITLE_WITHIN = 32_768
+"""A title is looked for in so many characters from the start."""
+_LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
+# Control characters mean nothing in a text; zero-width ones and soft hyphens hide words from search and masking.
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff]")
+_BLANK_LINES = re.compile(r"\n{4,}")
+_NOT_CONTENT = ["script", "style", "noscript", "template", "svg", "iframe", "object", "button", "select", "head"]
+_CONTENT_LOST = (WarningKind.DEPTH_LIMIT_EXCEEDED, WarningKind.TRUNCATED_INPUT)
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracted:
+    """Clean text, not masked yet; `title` is "" where the document has none."""
+
+    media_type: str
+    text: str
+    title: str
+    steps: tuple[str, ...]
+
+
+def extract(content: bytes, media_type: str) -> Extracted:
+    """Return the text of a document.
+
+    Raises:
+        DocumentRefused: the bytes are no UTF-8 text, or hold no text at all.
+
+    """
+    text, steps = _decoded(content), ["decode utf-8"]
+    title = ""
+    if media_type == "text/html":
+        title, text = _html_title(text), _markdown(text)
+        steps.append(f"extract html-to-markdown {version('html-to-markdown')}")
+        media_type = "text/markdown"
+    text = clean(text)
+    steps.append(f"clean {CLEANING_VERSION}")
+    if not text.strip():
+        description = "holds no text: send a document with at least one visible character"
+        raise DocumentRefused(reason="EMPTY_DOCUMENT", field="content", description=description)
+    if not title and media_type == "text/markdown":
+        title = _first_heading(text)
+    return Extracted(media_type=media_type, text=text, title=" ".join(clean(title).split()), steps=tuple(steps))
+
+
+def clean(text: str) -> str:
+    """Return the text in NFC, lines ended by LF, without characters that nobody sees."""
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text)))
+
+
+def _decoded(content: bytes) -> str:
+    if content.startswith(_UTF16_MARKS):
+        description = "is UTF-16; send it as UTF-8"
+        raise DocumentRefused(reason="NOT_TEXT", field="content", description=description)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        description = f"is no UTF-8 text (the byte at {error.start}); send text encoded as UTF-8"
+        raise DocumentRefused(reason="NOT_TEXT", field="content", description=description) from None
+    if (place := text.find("\x00")) >= 0:
+        description = f"is no text (a NUL at character {place}); send text, not a binary file"
+        raise DocumentRefused(reason="NOT_TEXT", field="content", description=description)
+    return text
+
+
+def _markdown(html: str) -> str:
+    options = ConversionOptions(bullets="-", exclude_selectors=_NOT_CONTENT, extract_metadata=False, skip_images=True)
+    result = convert(html, options)
+    if any(warning.kind in _CONTENT_LOST for warning in result.warnings):
+        description = "has markup that is nested too deep to be read whole; simplify it, or send its text as text/plain"
+        raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description)
+    return _BLANK_LINES.sub("\n\n\n", result.content or "")
+
+
+class _Title(HTMLParser):
+    """Takes the text of the first <title>."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self.inside = self.done = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - HTMLParser's
+        """Begin with the first one."""
+        self.inside = self.inside or (tag == "title" and not self.done)
+
+    def handle_endtag(self, tag: str) -> None:
+        """End with it."""
+        if tag == "title" and self.inside:
+            self.inside, self.done = False, True
+
+    def handle_data(self, data: str) -> None:
+        """Take what is in it."""
+        if self.inside:
+            self.parts.append(data)
+
+
+def _html_title(html: str) -> str:
+    parser = _Title()
+    parser.feed(html[:_TITLE_WITHIN])
+    return "".join(parser.parts).strip() if parser.done else ""
+
+
+def _first_heading(markdown: str) -> str:
+    """Return the text of the first heading; a comment in a code block is none."""
+    tokens = MarkdownIt().parse(markdown[:_TITLE_WITHIN])
+    for token, following in pairwise(tokens):
+        if token.type == "heading_open":
+            parts = (child.content for child in following.children or [] if child.type in ("text", "code_inline"))
+            return "".join(parts)
+    return ""

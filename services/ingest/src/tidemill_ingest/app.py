@@ -1,0 +1,174 @@
+"""The composition root: the only module that sees adapters and entry points."""
+
+from datetime import timedelta
+
+import structlog
+
+from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill_ingest.adapters.mongo_documents import MongoOutbox, mongo_documents
+from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
+from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
+from tidemill_ingest.adapters.preparation import ProcessPreparation
+from tidemill_ingest.application.accept_document import AcceptDocument
+from tidemill_ingest.application.change_sources import ChangeSources
+from tidemill_ingest.application.delete_document import DeleteDocument
+from tidemill_ingest.application.event_bindings import BindEvents
+from tidemill_ingest.application.find_source import FindSource
+from tidemill_ingest.application.ports import SweepRules
+from tidemill_ingest.application.read_documents import ReadDocuments
+from tidemill_ingest.application.reject_submission import RejectSubmission
+from tidemill_ingest.application.sweep import Sweep
+from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
+from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
+from tidemill_ingest.entrypoints.kafka_submissions import Submissions
+from tidemill_ingest.entrypoints.uploads import Uploads
+from tidemill_ingest.entrypoints.workers import sweep_for_ever
+from tidemill_ingest.settings import IngestSettings
+from tidemill_kit.application import SystemClock
+from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.mongo import Database, connect, ping
+from tidemill_kit.objects import ObjectStore
+from tidemill_kit.relay import Relay
+from tidemill_kit.service import App, Dependency, Worker
+
+_log = structlog.get_logger(__name__)
+
+
+async def build_app(settings: IngestSettings) -> App:
+    """Put the service together: clients, adapters, use cases, entry points. Nothing runs yet."""
+    client = connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
+    database = client[settings.mongo_database]
+    store = ObjectStore(
+        settings.s3_endpoint,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        secure=settings.s3_secure,
+    )
+    publisher = Publisher(settings.kafka_bootstrap_servers)
+    relay = Relay([database["documents"]], publisher)
+    preparation = ProcessPreparation(
+        workers=settings.preparation_workers,
+        timeout_s=settings.preparation_timeout_s,
+        phone_regions=settings.phone_regions,
+    )
+    parts = _Parts(settings, database, store, relay, preparation)
+    consumers = Consumers(
+        settings.kafka_bootstrap_servers,
+        [parts.submissions.subscription(settings.submission_topics)],
+        publisher,
+    )
+    return App(
+        settings=settings,
+        servicers=[
+            (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, parts.document_servicer),
+            (source_service_pb2_grpc.add_SourceServiceServicer_to_server, parts.source_servicer),
+        ],
+        dependencies=[
+            Dependency(name="mongodb", probe=lambda: ping(client)),
+            Dependency(name="s3", probe=store.ping),
+            Dependency(name="kafka", probe=publisher.start),
+        ],
+        components=[
+            _Ground(settings, parts, store),
+            preparation,
+            publisher,
+            relay,
+            consumers,
+            Worker("sweep", lambda: sweep_for_ever(parts.sweep, every_s=settings.sweep_every_s)),
+        ],
+        consumers=consumers.status,
+        outbox_length=relay.outbox_length,
+    )
+
+
+class _Parts:
+    """Adapters, use cases and entry points of one app."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        database: Database,
+        store: ObjectStore,
+        relay: Relay,
+        preparation: ProcessPreparation,
+    ) -> None:
+        clock, limits = SystemClock(), settings.limits
+        self.documents = mongo_documents(database["documents"], wake=relay.waker(database["documents"]))
+        self.sources = mongo_sources(database["sources"])
+        self.bindings = mongo_event_bindings(database["event_bindings"])
+        texts = ExchangeTexts(store, settings.exchange_bucket)
+        quarantine = ObjectStoreQuarantine(store, settings.quarantine_bucket)
+        events = BindEvents(sources=self.sources, bindings=self.bindings, clock=clock)
+        reading = ReadDocuments(
+            sources=self.sources, documents=self.documents, texts=texts, outbox=MongoOutbox(database["documents"])
+        )
+        accept = AcceptDocument(
+            sources=self.sources,
+            documents=self.documents,
+            preparation=preparation,
+            quarantine=quarantine,
+            texts=texts,
+            clock=clock,
+            limits=limits,
+        )
+        delete = DeleteDocument(
+            sources=self.sources,
+            documents=self.documents,
+            reading=reading,
+            preparation=preparation,
+            texts=texts,
+            clock=clock,
+            limits=limits,
+        )
+        reject = RejectSubmission(documents=self.documents, preparation=preparation, clock=clock, limits=limits)
+        self.sweep = Sweep(
+            sources=self.sources,
+            documents=self.documents,
+            texts=texts,
+            quarantine=quarantine,
+            clock=clock,
+            rules=SweepRules(
+                unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+                quarantine_after=timedelta(hours=settings.quarantine_hours),
+            ),
+        )
+        self.submissions = Submissions(
+            find_source=FindSource(events=events, clock=clock),
+            accept=accept,
+            delete=delete,
+            reject=reject,
+            limits=limits,
+        )
+        uploads = Uploads(limits=limits, at_once=settings.uploads_at_once, idle_s=settings.upload_idle_s)
+        self.document_servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
+        self.source_servicer = SourceServicer(
+            sources=self.sources, changing=ChangeSources(sources=self.sources, events=events, limits=limits)
+        )
+
+
+class _Ground:
+    """What must be there before the first document: buckets and indexes. Implements `service.Component`."""
+
+    name = "ground"
+
+    def __init__(self, settings: IngestSettings, parts: _Parts, store: ObjectStore) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._store = store
+
+    async def start(self) -> None:
+        """Create what is missing."""
+        for bucket in (self._settings.quarantine_bucket, self._settings.exchange_bucket):
+            await self._store.ensure_bucket(bucket)
+        days = -(-self._settings.quarantine_hours // 24)
+        try:
+            await self._store.expire_after(self._settings.quarantine_bucket, days=days)
+        except DependencyUnavailable as error:
+            # Not every S3 server knows lifecycles; the sweep is there for all of them.
+            _log.info("quarantine_lifecycle_not_set", why=error.message)
+        for aggregates in (self._parts.documents, self._parts.sources, self._parts.bindings):
+            await aggregates.ensure_indexes()
+
+    async def stop(self) -> None:
+        """Leave everything."""

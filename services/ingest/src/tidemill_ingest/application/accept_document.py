@@ -1,0 +1,173 @@
+"""Take a document in, by whichever door it comes."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import dataclass
+
+from tidemill_ingest.application.ports import Documents, Preparation, Prepared, Quarantine, Sources, Texts
+from tidemill_ingest.domain.document import Document, DocumentState, Keep, Offer
+from tidemill_ingest.domain.errors import DocumentNotFound
+from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.domain.source import Source
+from tidemill_ingest.domain.submission import DocumentSpec, Door, Submission, check_size
+from tidemill_ingest.domain.version import Draft, Provenance
+from tidemill_kit.application import Caller, Clock, Request, derived_id
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import Conflict, NotFound, TidemillError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptCommand:
+    """`must_exist` and `etag` are for updates: the document must be active, and still what the caller read."""
+
+    spec: DocumentSpec
+    content: bytes
+    submission: Submission
+    request: Request
+    validate_only: bool = False
+    must_exist: bool = False
+    etag: str = ""
+
+
+class _TextNeededError(Exception):
+    """What was to be ignored makes a version after all, because somebody changed the document meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptDocument:
+    """Emits DocumentWasIngested or DocumentWasUpdated, or nothing where the submission changes nothing.
+
+    The order is the law: bytes to quarantine, masked text to the exchange bucket, state and event in one save, then
+    the quarantined bytes go, then the reply. The same request again returns the same document and has no effect.
+    """
+
+    sources: Sources
+    documents: Documents
+    preparation: Preparation
+    quarantine: Quarantine
+    texts: Texts
+    clock: Clock
+    limits: Limits
+
+    async def __call__(self, caller: Caller, command: AcceptCommand) -> Document:
+        """Return the document as it is then.
+
+        Raises:
+            InvalidInput: a field breaks its rule; as DocumentRefused where the content itself does.
+            SourceNotFound: the caller's project has no such source.
+            DocumentNotFound: it must exist and does not.
+            Conflict: it changed since the etag.
+
+        """
+        spec = command.spec
+        spec.check(self.limits)
+        self._check_size(command)
+        source = await self.sources.get(caller.project, spec.source)
+        offer = Offer(revision=spec.revision, body_digest=spec.digest(command.content), masking=source.masking.names)
+        fresh = self._fresh(caller.project, spec)
+        stored = await self._stored(fresh)
+        if command.validate_only:
+            return await self._preview(stored, source, command, offer)
+        if stored.reason_to_ignore(offer) or _objection(stored, command):
+            # Asked of the store all the same: it knows whether this request was answered before.
+            without_text = self._change(command, offer, None)
+            with suppress(_TextNeededError):
+                return await self.documents.upsert(fresh, without_text, request=command.request)
+        return await self._with_text(fresh, source, command, offer)
+
+    async def _with_text(self, fresh: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:
+        spec, project = command.spec, fresh.project
+        async with self.quarantine.hold(project, command.content):
+            prepared = await self.preparation.prepare(spec, command.content, masking=source.masking)
+            ref = await self.texts.put(project, fresh.id, prepared, spec)
+            change = self._change(command, offer, _draft(prepared, ref, command, offer))
+            document = await self.documents.upsert(fresh, change, request=command.request)
+            if ref.key in document.given_up_keys():
+                # The same request again, after an erasure: it must not bring the text back.
+                await self.texts.delete([ref.key])
+            elif document.lost_text:
+                # An erasure that ran meanwhile may have taken the object away: a put is repeated, never skipped.
+                await self.texts.put(project, fresh.id, prepared, spec)
+            return document
+
+    async def _preview(self, stored: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:
+        """Return the document as it would be; nothing is stored, so its object has no place."""
+        prepared = await self.preparation.prepare(command.spec, command.content, masking=source.masking)
+        nowhere = ObjectRef(bucket="", key="", size=0, sha256="")
+        preview = deepcopy(stored)
+        self._change(command, offer, _draft(prepared, nowhere, command, offer))(preview)
+        preview.pending = []
+        return preview
+
+    def _change(self, command: AcceptCommand, offer: Offer, draft: Draft | None) -> Callable[[Document], None]:
+        now = self.clock.now()
+
+        def change(document: Document) -> None:
+            document.keep = self._keep
+            if objection := _objection(document, command):
+                raise objection
+            if why := document.reason_to_ignore(offer):
+                document.ignore(offer, command.submission, why=why, now=now)
+            elif draft is None:
+                raise _TextNeededError
+            else:
+                document.accept(draft, now=now)
+
+        return change
+
+    def _check_size(self, command: AcceptCommand) -> None:
+        inline = command.submission.door is Door.GRPC
+        limit = self.limits.inline_bytes if inline else self.limits.document_bytes
+        instead = "send it with UploadDocument" if inline else "split it into several documents"
+        check_size(len(command.content), field="content", limit=limit, instead=instead)
+
+    def _fresh(self, project: str, spec: DocumentSpec) -> Document:
+        return fresh_document(project, spec.source, spec.key, keep=self._keep)
+
+    @property
+    def _keep(self) -> Keep:
+        return Keep(versions=self.limits.kept_versions, steps=self.limits.kept_steps)
+
+    async def _stored(self, fresh: Document) -> Document:
+        try:
+            return await self.documents.get(fresh.project, fresh.id)
+        except NotFound:
+            return fresh
+
+
+def fresh_document(project: str, source: str, key: str, *, keep: Keep) -> Document:
+    """Return a document that is not saved yet; its id is the same at every door."""
+    return Document(id=derived_id(project, source, key), project=project, source=source, key=key, keep=keep)
+
+
+def _objection(document: Document, command: AcceptCommand) -> TidemillError | None:
+    """Return the error of an update that met something else than it expected."""
+    if command.must_exist and document.state is not DocumentState.ACTIVE:
+        return DocumentNotFound(f"{command.spec.key!r} of source {command.spec.source!r}")
+    if command.etag and command.etag != str(document.version):
+        message = f"it changed since etag {command.etag}: read it again and decide again"
+        return Conflict(message, etag=document.version)
+    return None
+
+
+def _draft(prepared: Prepared, ref: ObjectRef, command: AcceptCommand, offer: Offer) -> Draft:
+    spec = command.spec
+    provenance = Provenance(
+        submission=command.submission,
+        body_digest=offer.body_digest,
+        masking=offer.masking,
+        steps=prepared.steps,
+        masked=prepared.masked,
+    )
+    return Draft(
+        media_type=prepared.media_type,
+        title=prepared.title,
+        uri=prepared.uri,
+        language=spec.language,
+        readers=tuple(sorted(set(spec.readers))),
+        metadata=prepared.metadata,
+        object=ref,
+        provenance=provenance,
+        revision=spec.revision,
+    )

@@ -1,0 +1,111 @@
+"""What ingest needs from outside."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from tidemill_ingest.domain.document import Document
+from tidemill_ingest.domain.event_binding import EventBinding
+from tidemill_ingest.domain.masking import Masking
+from tidemill_ingest.domain.source import Source
+from tidemill_ingest.domain.submission import DocumentSpec, Fact
+from tidemill_kit.application import Aggregates
+from tidemill_kit.domain import ObjectRef
+
+Sources = Aggregates[Source]
+Documents = Aggregates[Document]
+EventBindings = Aggregates[EventBinding]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A document's content and what is said about it: extracted, cleaned, masked."""
+
+    media_type: str
+    text: str
+    title: str
+    uri: str
+    metadata: dict[str, Fact]
+    steps: tuple[str, ...]
+    masked: dict[str, int]
+
+
+class Preparation(Protocol):
+    """Extraction, cleaning and masking. CPU work: it never runs on the event loop."""
+
+    async def prepare(self, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+        """Return what may be stored.
+
+        Raises:
+            DocumentRefused: the bytes are no text, hold no text, or take too long.
+
+        """
+        ...
+
+    async def mask(self, text: str) -> str:
+        """Return a short text of a user, such as the reason of a deletion, with everything masked."""
+        ...
+
+
+class Quarantine(Protocol):
+    """The one place, besides the submission topics, where unmasked bytes are stored: private and expiring."""
+
+    def hold(self, project: str, content: bytes) -> AbstractAsyncContextManager[None]:
+        """Store the bytes, and delete them when the block ends; what a crash leaves is swept."""
+        ...
+
+    async def sweep(self, *, older_than: datetime) -> int:
+        """Delete what is older, and return how many objects that were."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredText:
+    """One object in the exchange bucket."""
+
+    key: str
+    stored_at: datetime
+
+
+class Texts(Protocol):
+    """The masked texts of document versions, in ingest's exchange bucket."""
+
+    async def put(self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec) -> ObjectRef:
+        """Store it, whether it is there already or not."""
+        ...
+
+    async def get(self, ref: ObjectRef) -> str:
+        """Return the text.
+
+        Raises:
+            NotFound: it is not there any more.
+
+        """
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete them; what is not there is no error."""
+        ...
+
+    def by_document(self) -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
+        """Yield project, document id and objects of every document that has any."""
+        ...
+
+
+class Outbox(Protocol):
+    """Tells what the relay has still to publish."""
+
+    async def waiting(self, project: str, document_id: str) -> frozenset[int]:
+        """Return the seqs of the document's events that are not on Kafka yet."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRules:
+    """When what nobody needs is deleted."""
+
+    unreferenced_after: timedelta = timedelta(days=1)
+    """Longer than any submission takes from its put to its save."""
+    quarantine_after: timedelta = timedelta(hours=24)

@@ -1,0 +1,54 @@
+"""Tell the world that a submission from Kafka was refused, and why."""
+
+from dataclasses import dataclass
+
+from tidemill_ingest.application.accept_document import fresh_document
+from tidemill_ingest.application.ports import Documents, Preparation
+from tidemill_ingest.domain.document import Document, Keep
+from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.domain.submission import Submission, key_violations
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectCommand:
+    """Which document was meant, and what is wrong with the submission."""
+
+    source: str
+    key: str
+    reason: str
+    message: str
+    submission: Submission
+    request: Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectSubmission:
+    """Emits DocumentWasRejected: saved on the document, without bytes or a version. Once for each request."""
+
+    documents: Documents
+    preparation: Preparation
+    clock: Clock
+    limits: Limits
+
+    async def __call__(self, caller: Caller, command: RejectCommand) -> Document:
+        """Return the document that remembers the rejection.
+
+        Raises:
+            InvalidInput: the key itself cannot be stored.
+
+        """
+        if violations := [*key_violations(command.key, self.limits)]:
+            raise InvalidInput.of(*violations)
+        keep = Keep(versions=self.limits.kept_versions, steps=self.limits.kept_steps)
+        fresh = fresh_document(caller.project, command.source, command.key, keep=keep)
+        # The names of unknown fields are the sender's own words.
+        message = await self.preparation.mask(command.message[: self.limits.reason_length])
+        now = self.clock.now()
+
+        def change(document: Document) -> None:
+            document.keep = keep
+            document.reject(command.submission, reason=command.reason, message=message, now=now)
+
+        return await self.documents.upsert(fresh, change, request=command.request)

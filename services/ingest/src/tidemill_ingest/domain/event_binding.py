@@ -1,0 +1,36 @@
+"""Which source of a project a ce_source belongs to: one at most."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from tidemill_ingest.domain.errors import EventsTaken
+from tidemill_kit.domain import Aggregate
+
+SETTLING = timedelta(minutes=1)
+"""A binding is made before its source is saved; younger than this it holds even if no source shows it yet."""
+
+
+@dataclass(slots=True, kw_only=True)
+class EventBinding(Aggregate):
+    """Its id is derived from project and ce_source, so that there is only one, found without a search."""
+
+    events: str
+    source_id: str = ""
+    bound_at: datetime | None = None
+
+    def bind(self, source_id: str, *, now: datetime, in_use: bool) -> None:
+        """Give the events to a source. `in_use`: the source that has them now still shows them.
+
+        Raises:
+            EventsTaken: another source has them.
+
+        """
+        settling = self.bound_at is not None and now - self.bound_at < SETTLING
+        if self.source_id not in ("", source_id) and (in_use or settling):
+            raise EventsTaken(self.events, source_id=self.source_id)
+        self.source_id, self.bound_at = source_id, now
+
+    def release(self, source_id: str) -> None:
+        """Take the events from a source that no longer wants them."""
+        if self.source_id == source_id:
+            self.source_id, self.bound_at = "", None

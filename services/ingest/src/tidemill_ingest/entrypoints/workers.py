@@ -1,0 +1,22 @@
+"""What ingest does without being asked."""
+
+import asyncio
+
+import structlog
+
+from tidemill_ingest.application.sweep import Sweep
+from tidemill_kit.errors import DependencyUnavailable
+
+_log = structlog.get_logger(__name__)
+
+
+async def sweep_for_ever(sweep: Sweep, *, every_s: float) -> None:
+    """Sweep at once and then again and again; a dependency that is down is met again next time."""
+    while True:
+        try:
+            swept = await sweep()
+        except DependencyUnavailable as error:
+            _log.warning("sweep_postponed", dependency=error.dependency, why=error.message)
+        else:
+            _log.info("sweep_finished", texts=swept.texts, quarantined=swept.quarantined)
+        await asyncio.sleep(every_s)

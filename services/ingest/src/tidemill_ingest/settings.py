@@ -1,0 +1,80 @@
+"""What ingest can be told; every name is INGEST_ plus the field's in upper case."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from tidemill_ingest.domain.limits import Limits
+from tidemill_kit.settings import ServiceSettings
+
+_LIMITS = Limits()
+
+
+class IngestSettings(ServiceSettings):
+    """Settings of ingest. Limits are measured in bytes or characters, as they say."""
+
+    model_config = SettingsConfigDict(env_prefix="INGEST_", frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    mongo_database: str = "ingest"
+    """The database, which belongs to ingest alone."""
+    submission_topics: Annotated[tuple[str, ...], NoDecode] = ("tidemill.ingest.submission.v1",)
+    """The topics of submissions, joined by commas: the common one, and those of single sources."""
+    quarantine_bucket: str = "tidemill-ingest-quarantine"
+    """The private bucket of what is not masked yet; only ingest may read it."""
+    exchange_bucket: str = "tidemill-ingest-exchange"
+    """The bucket of masked texts, which other services read."""
+    quarantine_hours: int = Field(24, ge=1)
+    """How long a crash can leave something in quarantine."""
+    sweep_every_s: float = Field(3600.0, gt=0)
+    """The pause between two sweeps of the buckets."""
+    garbage_after_hours: float = Field(24.0, ge=1)
+    """How long an object without a version stays; longer than any submission takes."""
+    preparation_workers: int = Field(1, ge=1, le=64)
+    """Processes that extract and mask."""
+    preparation_timeout_s: float = Field(60.0, gt=0)
+    """How long extracting and masking one document may take."""
+    phone_regions: Annotated[tuple[str, ...], NoDecode] = ("US", "GB", "DE", "FR")
+    """The regions (CLDR, joined by commas) whose national way of writing phone numbers is masked too."""
+    uploads_at_once: int = Field(8, ge=1)
+    """Uploads in memory at the same time; further ones wait."""
+    upload_idle_s: float = Field(30.0, gt=0)
+    """How long an upload may pause."""
+    max_document_bytes: int = Field(_LIMITS.document_bytes, ge=1)
+    """The largest document by upload."""
+    max_inline_bytes: int = Field(_LIMITS.inline_bytes, ge=1)
+    """The largest document by CreateDocument and UpdateDocument; below max_message_bytes."""
+    max_record_bytes: int = Field(_LIMITS.record_bytes, ge=1)
+    """The largest value of a submission record."""
+    max_key_length: int = Field(_LIMITS.key_length, ge=1, le=4096)
+    """The longest key of a document."""
+    max_title_length: int = Field(_LIMITS.title_length, ge=1)
+    """The longest title that is taken."""
+    max_metadata_entries: int = Field(_LIMITS.metadata_entries, ge=0)
+    """The most facts about one document."""
+    max_metadata_bytes: int = Field(_LIMITS.metadata_bytes, ge=2)
+    """The most bytes of all of them as JSON."""
+    kept_versions: int = Field(_LIMITS.kept_versions, ge=1, le=500)
+    """The versions that a document remembers; older ones are forgotten, with their text."""
+    kept_steps: int = Field(_LIMITS.kept_steps, ge=1, le=1000)
+    """The steps of its way that a document remembers."""
+
+    @field_validator("submission_topics", "phone_regions", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def limits(self) -> Limits:
+        """What submissions are measured against."""
+        return Limits(
+            document_bytes=self.max_document_bytes,
+            inline_bytes=self.max_inline_bytes,
+            record_bytes=self.max_record_bytes,
+            key_length=self.max_key_length,
+            title_length=self.max_title_length,
+            metadata_entries=self.max_metadata_entries,
+            metadata_bytes=self.max_metadata_bytes,
+            kept_versions=self.kept_versions,
+            kept_steps=self.kept_steps,
+        )

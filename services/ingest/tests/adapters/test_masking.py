@@ -1,0 +1,154 @@
+import pydoc_data.topics
+import time
+
+import pytest
+
+from tidemill_ingest.adapters.masking.stage import MaskingStage
+from tidemill_ingest.domain.masking import Masking, MaskKind
+
+# Every secret here is made up, and put together from parts so that no scanner takes this file for a leak.
+AWS = "AKIA" + "IOSFODNN7EXAMPLE"
+GITHUB = "ghp_" + "a1B2" * 9
+STRIPE = "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"
+SLACK = "xoxb-" + "123456789012-" + "abcdefABCDEF1234"
+OPENAI = "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0k1L2"
+GOOGLE = "AIza" + "SyA1234567890abcdefghijklmnopqrstuv"
+JWT = ".".join(("eyJhbGciOiJIUzI1NiJ9", "eyJzdWIiOiIxMjM0NTY3ODkwIn0", "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P"))
+KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7bq\nxyz+/==\n-----END RSA PRIVATE KEY-----"
+
+MASKED = [
+    ("mail ada.lovelace+x@mail.acme.example, please", "mail [EMAIL], please"),
+    ("<ada@acme.example>; 'bob@acme.example'.", "<[EMAIL]>; '[EMAIL]'."),
+    ("mailto:ada@acme.example?subject=hi", "mailto:[EMAIL]?subject=hi"),
+    ("/unsubscribe?who=ada%40acme.example", "/unsubscribe?who=[EMAIL]"),
+    ("jürgen@bücher.example", "[EMAIL]"),
+    ("to: a@b.co\nb@c.org", "to: [EMAIL]\n[EMAIL]"),
+    ("call +1 212-555-0123 now", "call [PHONE] now"),
+    ("+49 30 901820", "[PHONE]"),
+    ("(+44 20 7946 0958)", "([PHONE])"),
+    ("0044 20 7946 0958", "[PHONE]"),
+    ("(212) 736-5000 or 212-736-5000", "[PHONE] or [PHONE]"),
+    ("Tel.: 030 901820", "Tel.: [PHONE]"),
+    ("Telefon 030/901820", "Telefon [PHONE]"),
+    ("phone 2127365000", "phone [PHONE]"),
+    ("020 7946 0958", "[PHONE]"),
+    ("card 4111 1111 1111 1111.", "card [CARD]."),
+    ("5500-0000-0000-0004", "[CARD]"),
+    ("378282246310005", "[CARD]"),
+    ("IBAN DE89 3704 0044 0532 0130 00, BIC X", "IBAN [IBAN], BIC X"),
+    ("GB82WEST12345698765432", "[IBAN]"),
+    ("pay to DE89370400440532013000 and more words", "pay to [IBAN] and more words"),
+    ("http://127.0.0.1:8080/x", "http://[IP]:8080/x"),
+    ("10.0.0.0/8 via 192.168.1.254.", "[IP]/8 via [IP]."),
+    ("fe80::1ff:fe23:4567:890a%eth0", "[IP]%eth0"),
+    ("listen on [2001:db8::1]:443 and [::1]:80", "listen on [[IP]]:443 and [[IP]]:80"),
+    ("::ffff:192.0.2.128", "::ffff:[IP]"),
+    (f"id {AWS};", "id [CREDENTIAL];"),
+    (f"token {GITHUB}", "token [CREDENTIAL]"),
+    (f"'{STRIPE}'", "'[CREDENTIAL]'"),
+    (f"{SLACK} {OPENAI} {GOOGLE}", "[CREDENTIAL] [CREDENTIAL] [CREDENTIAL]"),
+    (f"jwt={JWT} end", "jwt=[CREDENTIAL] end"),
+    (f"before\n{KEY}\nafter", "before\n[CREDENTIAL]\nafter"),
+    ("postgres://app:s3cr3t!pw@db/x", "postgres://app:[CREDENTIAL]@db/x"),
+    ("Authorization: Bearer abcdef0123456789", "Authorization: Bearer [CREDENTIAL]"),
+    ("authorization: Basic dXNlcjpwYXNz", "authorization: Basic [CREDENTIAL]"),
+    ('password = "Sommer2024!x"', 'password = "[CREDENTIAL]"'),
+    ("Password: hunter2hunter2", "Password: [CREDENTIAL]"),
+    ('"api_key": "9f8e7d6c5b4a39281706"', '"api_key": "[CREDENTIAL]"'),
+    ("AWS_SECRET_ACCESS_KEY=wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLE1KEY", "AWS_SECRET_ACCESS_KEY=[CREDENTIAL]"),
+]
+
+UNTOUCHED = [
+    "version 1.2.3.4, v10.0.19041.1 and pip install foo==2.31.0.1",
+    "Python 3.11.9, section 3.1.2, 1.3.6.1.4.1.343 is an OID",
+    "a[::2], a[1::2], b[10::100] and std::vector<int>::iterator",
+    "at 12:30:45 on 2024-01-15, 2024-01-15T10:30:00Z, 15/01/2024",
+    "00:1A:2B:3C:4D:5E is a MAC address",
+    "@app.route('/x')\n@typing.runtime_checkable\ndef f(self) -> None:",
+    "decorated with\n@typing.runtime_checkable",
+    "git@github.com:python/cpython.git",
+    "A @ B.T and M@N.x",
+    "2147483647, 9223372036854775807, 18446744073709551615, 4294967296",
+    "0.1000000000000000055511151231257827 and 3.141592653589793",
+    "ISBN 978-0-13-468599-1, DOI 10.1002/0470841559",
+    "1234 5678 9012 3456 is no card: its check digit is wrong, as is 4111 1111 1111 1112",
+    "DE00 3704 0044 0532 0130 00 has wrong check digits",
+    "password=None, token = tokenize.generate_tokens(x), key=lambda item: item[1]",
+    "secret = secrets.token_urlsafe(16); api_key = os.environ['API_KEY_2']",
+    "passwd: pwd.getpwnam('root'); getpass.getpass(prompt='Password: ', stream=None)",
+    "The token is INDENT2; the key is described in RFC2104",
+    "sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+    "uuid 123e4567-e89b-12d3-a456-426614174000",
+    "https://docs.python.org/3/library/hashlib.html#hashlib.pbkdf2_hmac",
+    "range(100, 200, 10) 1 2 3 4 5 6 7 8 9 10 11 12",
+    "+3.140000; -3.140000 1e+10 x +1234567",
+    "[EMAIL] and [PHONE] stay what they are",
+    "eyJust a word.and another.one",
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), MASKED, ids=[text[:30] for text, _ in MASKED])
+def test_identifiers_become_placeholders_and_what_is_around_them_stays(text: str, expected: str) -> None:
+    assert MaskingStage(Masking()).mask(text) == expected
+
+
+@pytest.mark.parametrize("text", UNTOUCHED, ids=[text[:30] for text in UNTOUCHED])
+def test_technical_text_stays_what_it_is(text: str) -> None:
+    assert MaskingStage(Masking()).mask(text) == text
+
+
+def test_only_the_kinds_that_a_source_names_are_masked_and_each_is_counted() -> None:
+    stage = MaskingStage(Masking(kinds=frozenset({MaskKind.EMAIL})))
+
+    text = stage.mask("ada@acme.example and bob@acme.example at 127.0.0.1")
+
+    assert text == "[EMAIL] and [EMAIL] at 127.0.0.1"
+    assert stage.masked == {"email": 2}
+
+
+def test_masking_nothing_changes_nothing() -> None:
+    assert MaskingStage(Masking.of([], none=True)).mask(f"ada@acme.example {AWS}") == f"ada@acme.example {AWS}"
+
+
+def test_masking_a_masked_text_again_changes_nothing() -> None:
+    once = MaskingStage(Masking()).mask("\n".join(text for text, _ in MASKED))
+
+    assert MaskingStage(Masking()).mask(once) == once
+
+
+def test_a_private_key_without_an_end_is_masked_as_far_as_it_looks_like_one() -> None:
+    text = MaskingStage(Masking()).mask("-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n\nécrit plus tard")
+
+    assert text == "[CREDENTIAL]écrit plus tard"
+
+
+def test_the_language_reference_of_python_keeps_every_word_but_addresses() -> None:
+    stage = MaskingStage(Masking())
+
+    for topic in pydoc_data.topics.topics.values():
+        stage.mask(topic)
+
+    assert set(stage.masked) <= {"email", "ip"}
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "lorem ipsum dolor sit amet ",
+        "0.12345678 1.5e-3\t212 ",
+        "-----BEGIN RSA PRIVATE KEY-----",
+        "a@b.",
+        "password:",
+        "::1:2",
+        "+1+1 (",
+        "AAAABBBBCCCC0123456789/+",
+        "DE89 3704 ",
+    ],
+)
+def test_no_text_takes_much_longer_than_its_length_explains(pattern: str) -> None:
+    text = pattern * (200_000 // len(pattern))
+    started = time.monotonic()
+
+    MaskingStage(Masking()).mask(text)
+
+    assert time.monotonic() - started < 5

@@ -1,0 +1,153 @@
+"""Ingest with stores in memory: the same use cases, the same extraction and masking, nothing on a network."""
+
+from dataclasses import dataclass, field
+
+from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
+from tidemill_ingest.adapters.preparation import mask_text, prepare_document
+from tidemill_ingest.application.accept_document import AcceptCommand, AcceptDocument
+from tidemill_ingest.application.change_sources import ChangeSources
+from tidemill_ingest.application.delete_document import DeleteCommand, DeleteDocument
+from tidemill_ingest.application.event_bindings import BindEvents
+from tidemill_ingest.application.find_source import FindSource
+from tidemill_ingest.application.ports import Prepared, SweepRules
+from tidemill_ingest.application.read_documents import DocumentName, ReadDocuments
+from tidemill_ingest.application.reject_submission import RejectSubmission
+from tidemill_ingest.application.sweep import Sweep
+from tidemill_ingest.domain.document import Document
+from tidemill_ingest.domain.errors import DocumentNotFound, SourceNotFound
+from tidemill_ingest.domain.event_binding import EventBinding
+from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.domain.masking import Masking
+from tidemill_ingest.domain.source import Source
+from tidemill_ingest.domain.submission import DocumentSpec, Door, Submission
+from tidemill_ingest.entrypoints.kafka_submissions import Submissions
+from tidemill_kit.application import Caller, Request
+from tidemill_kit.errors import NotFound
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.stores import InMemoryAggregates
+
+ACME = Caller(project="acme")
+QUARANTINE, EXCHANGE = "quarantine", "exchange"
+
+
+class PreparationHere:
+    """The real extraction and masking, in this process."""
+
+    async def prepare(self, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+        return prepare_document(spec, content, masking)
+
+    async def mask(self, text: str) -> str:
+        return mask_text(text)
+
+
+@dataclass
+class OutboxHere:
+    """Says what a test says."""
+
+    seqs: frozenset[int] = frozenset()
+
+    async def waiting(self, project: str, document_id: str) -> frozenset[int]:
+        assert project
+        assert document_id
+        return self.seqs
+
+
+@dataclass
+class Ingest:
+    """Everything that an entry point calls, on shared stores."""
+
+    limits: Limits = field(default_factory=Limits)
+    clock: FixedClock = field(default_factory=FixedClock)
+    objects: InMemoryObjects = field(default_factory=lambda: InMemoryObjects(QUARANTINE, EXCHANGE))
+    outbox: OutboxHere = field(default_factory=OutboxHere)
+
+    def __post_init__(self) -> None:
+        self.sources = InMemoryAggregates[Source](missing=SourceNotFound, clock=self.clock)
+        self.documents = InMemoryAggregates[Document](missing=DocumentNotFound, clock=self.clock)
+        self.bindings = InMemoryAggregates[EventBinding](missing=NotFound, clock=self.clock)
+        self.texts = ExchangeTexts(self.objects, EXCHANGE)
+        self.quarantine = ObjectStoreQuarantine(self.objects, QUARANTINE)
+        self.preparation = PreparationHere()
+        self.events = BindEvents(sources=self.sources, bindings=self.bindings, clock=self.clock)
+        self.changing = ChangeSources(sources=self.sources, events=self.events, limits=self.limits)
+        self.reading = ReadDocuments(
+            sources=self.sources, documents=self.documents, texts=self.texts, outbox=self.outbox
+        )
+        self.accept = AcceptDocument(
+            sources=self.sources,
+            documents=self.documents,
+            preparation=self.preparation,
+            quarantine=self.quarantine,
+            texts=self.texts,
+            clock=self.clock,
+            limits=self.limits,
+        )
+        self.delete = DeleteDocument(
+            sources=self.sources,
+            documents=self.documents,
+            reading=self.reading,
+            preparation=self.preparation,
+            texts=self.texts,
+            clock=self.clock,
+            limits=self.limits,
+        )
+        self.reject = RejectSubmission(
+            documents=self.documents, preparation=self.preparation, clock=self.clock, limits=self.limits
+        )
+        self.submissions = Submissions(
+            find_source=FindSource(events=self.events, clock=self.clock),
+            accept=self.accept,
+            delete=self.delete,
+            reject=self.reject,
+            limits=self.limits,
+        )
+        self.sweep = Sweep(
+            sources=self.sources,
+            documents=self.documents,
+            texts=self.texts,
+            quarantine=self.quarantine,
+            clock=self.clock,
+            rules=SweepRules(),
+        )
+
+    async def with_source(self, source: Source | None = None) -> "Ingest":
+        """Register a source, `cms` of acme unless another one is given."""
+        await self.sources.add(source or Source(id="cms", project="acme"), request=Request.of("", b""))
+        return self
+
+    def texts_stored(self) -> list[str]:
+        """Return the keys of all objects that other services could read."""
+        return sorted(self.objects.buckets[EXCHANGE])
+
+    def quarantined(self) -> list[str]:
+        """Return the keys of what is in quarantine."""
+        return sorted(self.objects.buckets[QUARANTINE])
+
+
+def spec(key: str = "kb/1", *, media_type: str = "text/markdown", revision: int = 0, title: str = "") -> DocumentSpec:
+    return DocumentSpec(source="cms", key=key, media_type=media_type, revision=revision, title=title)
+
+
+def submitted(text: str | bytes, *, of: DocumentSpec | None = None, request_id: str = "") -> AcceptCommand:
+    """Return a submission of a text, by gRPC, with a request id of its own unless one is given."""
+    content = text.encode() if isinstance(text, str) else text
+    what = of or spec()
+    request = Request.of(request_id, repr(what).encode() + content)
+    return AcceptCommand(
+        spec=what, content=content, request=request, submission=Submission(door=Door.GRPC, id=request.id)
+    )
+
+
+def deletion(
+    *, key: str = "kb/1", revision: int = 0, erase: bool = False, request_id: str = "", unknown_too: bool = False
+) -> DeleteCommand:
+    request = Request.of(request_id, f"{key} {revision} {erase}".encode())
+    return DeleteCommand(
+        name=DocumentName(source="cms", key=key),
+        submission=Submission(door=Door.GRPC, id=request.id),
+        request=request,
+        revision=revision,
+        erase=erase,
+        unknown_too=unknown_too,
+    )
