@@ -17,7 +17,7 @@ from tidemill.options.v1 import options_pb2
 from tidemill_kit.grpc_context import acting_for, current_caller, remaining_s
 from tidemill_kit.grpc_interceptors import EdgeInterceptor, Policy
 from tidemill_kit.grpc_requests import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.settings import PortTaken, ServiceSettings
 
 __all__ = [
     "GrpcServer",
@@ -90,13 +90,22 @@ class GrpcServer:
         reflection.enable_server_reflection(
             [*services.names, health.SERVICE_NAME, reflection.SERVICE_NAME], cast("grpc.Server", self._server)
         )
-        self._address = f"{settings.host}:{settings.grpc_port}"
+        self._settings = settings
         self.port = 0
         """The port in use, once it has started."""
 
     async def start(self) -> None:
-        """Listen: liveness is SERVING, readiness is not."""
-        self.port = self._server.add_insecure_port(self._address)
+        """Listen: liveness is SERVING, readiness is not.
+
+        Raises:
+            PortTaken: somebody else listens there.
+
+        """
+        settings = self._settings
+        try:
+            self.port = self._server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+        except RuntimeError as error:
+            raise PortTaken(settings, "grpc_port") from error
         await self._health.set(READINESS, _NOT_SERVING)
         await self._health.set(LIVENESS, _SERVING)
         await self._server.start()

@@ -15,7 +15,7 @@ import structlog
 
 from tidemill.status.v1 import status_service_pb2_grpc
 from tidemill_kit import telemetry
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, TidemillError
 from tidemill_kit.grpc_server import GrpcServer, Registration
 from tidemill_kit.readiness import Dependency, Readiness
 from tidemill_kit.service_status import Consumers, OutboxLength, StatusServicer, version_of
@@ -108,7 +108,7 @@ async def _main(app: App | Coroutine[Any, Any, App]) -> int:
         close_metrics = telemetry.serve_metrics(built.settings)
         code = await serve(built, stop=stop)
     except Exception as error:  # noqa: BLE001 - the edge of the process
-        _log.error("service_failed", exc_info=error)
+        _log_failure(error)
         return 1
     await asyncio.to_thread(close_metrics)
     await asyncio.to_thread(close_tracing)
@@ -126,7 +126,7 @@ async def serve(app: App, *, stop: asyncio.Event) -> int:
     except* Exception as group:  # noqa: BLE001 - whatever failed, the rest is to shut down
         failures = _leaves(group)
     for failure in failures:
-        _log.error("service_failed", exc_info=failure)
+        _log_failure(failure)
     orderly = await life.end()
     _log.info("service_stopped", orderly=orderly)
     return 0 if orderly and not failures else 1
@@ -222,6 +222,14 @@ async def _watched(component: Watched) -> None:
     await component.wait()
     message = f"{_name_of(component)} ended although nobody stopped it"
     raise RuntimeError(message)
+
+
+def _log_failure(error: Exception) -> None:
+    """Tell why the process ends; an error of the kit's tree says it all in a sentence."""
+    if isinstance(error, TidemillError):
+        _log.error("service_failed", why=error.message)
+    else:
+        _log.error("service_failed", exc_info=error)
 
 
 def _name_of(component: Component) -> str:

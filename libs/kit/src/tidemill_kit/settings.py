@@ -6,6 +6,8 @@ from typing import Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tidemill_kit.errors import PreconditionFailed
+
 
 class ServiceSettings(BaseSettings):
     """What every service is told. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
@@ -51,6 +53,16 @@ class ServiceSettings(BaseSettings):
     def service(self) -> str:
         """The service's name: its prefix in lower case."""
         return env_prefix(type(self)).rstrip("_").lower()
+
+
+class PortTaken(PreconditionFailed):
+    """Nothing can listen on a port that the settings name."""
+
+    reason = "PORT_TAKEN"
+
+    def __init__(self, settings: ServiceSettings, field: str) -> None:
+        address, name = f"{settings.host}:{getattr(settings, field)}", (env_prefix(type(settings)) + field).upper()
+        super().__init__(f"{address} cannot be listened on: end what listens there, or set {name} to a free port")
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -14,7 +14,7 @@ from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import start_http_server
 
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.settings import PortTaken, ServiceSettings
 
 TRACEPARENT = "traceparent"
 
@@ -38,10 +38,18 @@ def configure_tracing(settings: ServiceSettings, *, version: str) -> Callable[[]
 
 
 def serve_metrics(settings: ServiceSettings) -> Callable[[], None]:
-    """Serve the process's Prometheus metrics on `metrics_port`, unless it is 0; return what stops that."""
+    """Serve the process's Prometheus metrics on `metrics_port`, unless it is 0; return what stops that.
+
+    Raises:
+        PortTaken: somebody else listens there.
+
+    """
     if settings.metrics_port == 0:
         return lambda: None
-    server, _thread = start_http_server(settings.metrics_port, settings.host)
+    try:
+        server, _thread = start_http_server(settings.metrics_port, settings.host)
+    except OSError as error:
+        raise PortTaken(settings, "metrics_port") from error
     return server.shutdown
 
 

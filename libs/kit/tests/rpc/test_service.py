@@ -23,6 +23,8 @@ from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.service import App, Dependency, Worker, serve
+from tidemill_kit.settings import PortTaken
+from tidemill_kit.telemetry import serve_metrics
 
 pytestmark = pytest.mark.usefixtures("lines")
 
@@ -250,13 +252,19 @@ async def test_a_service_that_is_told_to_stop_while_it_waits_stops() -> None:
         assert await service.ends() == 0
 
 
-async def test_a_port_that_is_taken_ends_the_process_and_says_why(lines: Lines) -> None:
+async def test_a_port_that_is_taken_ends_the_process_with_one_sentence_that_says_what_to_do(lines: Lines) -> None:
     async with living() as service:
         await service.becomes(ready=True)
         app = App(settings=settings(grpc_port=service.port), servicers=[])
         assert await serve(app, stop=asyncio.Event()) == 1
+        with pytest.raises(PortTaken, match="set PROBE_METRICS_PORT to a free port"):
+            serve_metrics(settings(metrics_port=service.port))
 
-    assert str(service.port) in lines.named("service_failed")[0]["exception"]
+    (line,) = lines.named("service_failed")
+    assert line["why"] == (
+        f"127.0.0.1:{service.port} cannot be listened on: end what listens there, or set PROBE_GRPC_PORT to a free port"
+    )
+    assert "exception" not in line
 
 
 @dataclass(frozen=True)
