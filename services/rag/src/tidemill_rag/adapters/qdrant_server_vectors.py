@@ -1,0 +1,107 @@
+"""Vectors in a Qdrant server, one collection an index."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from qdrant_client import AsyncQdrantClient, models
+from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
+
+from tidemill_kit.application import derived_id
+from tidemill_kit.errors import DependencyUnavailable
+from tidemill_rag.adapters.point_payloads import DOCUMENT, FACETS, READERS, SEQ, SOURCE, facet, from_stored, to_stored
+from tidemill_rag.application.vector_store import Match, Point, Where
+
+
+class QdrantServerVectors:
+    """Implements `VectorStore` on a client that somebody else configured."""
+
+    def __init__(self, client: AsyncQdrantClient) -> None:
+        self._client = client
+
+    async def create(self, index: str, *, dimensions: int) -> None:
+        """See `VectorStore.create`."""
+        name = _name(index)
+        async with _translated():
+            if await self._client.collection_exists(name):
+                return
+            vectors = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
+            await self._client.create_collection(name, vectors_config=vectors)
+            for field in (DOCUMENT, SOURCE, FACETS):
+                await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+
+    async def drop(self, index: str) -> None:
+        """See `VectorStore.drop`."""
+        async with _translated():
+            await self._client.delete_collection(_name(index))
+
+    async def upsert(self, index: str, points: Sequence[Point]) -> None:
+        """See `VectorStore.upsert`."""
+        if not points:
+            return
+        stored = [
+            models.PointStruct(id=point.id, vector=list(point.vector), payload=to_stored(point.payload))
+            for point in points
+        ]
+        async with _translated():
+            await self._client.upsert(_name(index), stored, wait=True)
+
+    async def delete(self, index: str, document: str, *, below_seq: int) -> None:
+        """See `VectorStore.delete`."""
+        of_document = models.FieldCondition(key=DOCUMENT, match=models.MatchValue(value=document))
+        older = models.FieldCondition(key=SEQ, range=models.Range(lt=below_seq))
+        chosen = models.FilterSelector(filter=models.Filter(must=[of_document, older]))
+        async with _translated():
+            if await self._client.collection_exists(_name(index)):
+                await self._client.delete(_name(index), chosen, wait=True)
+
+    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
+        """See `VectorStore.search`."""
+        async with _translated():
+            if not await self._client.collection_exists(_name(index)):
+                return []
+            answer = await self._client.query_points(
+                _name(index), query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
+            )
+        return [Match(id=str(p.id), score=p.score, payload=from_stored(p.payload or {})) for p in answer.points]
+
+    async def count(self, index: str) -> int:
+        """See `VectorStore.count`."""
+        async with _translated():
+            if not await self._client.collection_exists(_name(index)):
+                return 0
+            return (await self._client.count(_name(index), exact=True)).count
+
+    async def ping(self) -> None:
+        """See `VectorStore.ping`."""
+        async with _translated():
+            await self._client.get_collections()
+
+    async def close(self) -> None:
+        """See `VectorStore.close`."""
+        await self._client.close()
+
+
+def _name(index: str) -> str:
+    return f"tidemill-{derived_id(index)}"
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    try:
+        yield
+    except (ApiException, ResponseHandlingException, UnexpectedResponse, OSError) as error:
+        message = "the Qdrant server does not answer as it should: see its log and RAG_QDRANT_URL"
+        raise DependencyUnavailable(message, dependency="qdrant") from error
+
+
+def _filter(where: Where) -> models.Filter:
+    readable: list[models.Condition] = [models.IsEmptyCondition(is_empty=models.PayloadField(key=READERS))]
+    if where.principals:
+        readable.append(models.FieldCondition(key=READERS, match=models.MatchAny(any=list(where.principals))))
+    must: list[models.Condition] = [models.Filter(should=readable)]
+    if where.sources:
+        must.append(models.FieldCondition(key=SOURCE, match=models.MatchAny(any=list(where.sources))))
+    for name, values in where.metadata.items():
+        wanted = models.MatchAny(any=[facet(name, value) for value in values])
+        must.append(models.FieldCondition(key=FACETS, match=wanted))
+    return models.Filter(must=must)

@@ -1,0 +1,172 @@
+"""One contract for every vector store. The server's adapter meets its client's own local mode here, not a server."""
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from tidemill_kit.application import derived_id
+from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
+from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors
+from tidemill_rag.application.vector_store import MetadataValue, Payload, Point, VectorStore, Where
+
+INDEX = "acme/handbook/1"
+
+
+@pytest.fixture(params=["edge", "server"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[VectorStore]:
+    made: VectorStore = (
+        QdrantEdgeVectors(tmp_path)
+        if request.param == "edge"
+        else QdrantServerVectors(AsyncQdrantClient(location=":memory:"))
+    )
+    await made.create(INDEX, dimensions=2)
+    yield made
+    await made.close()
+
+
+def point(  # noqa: PLR0913 - a point has many sides, and each test names one
+    document: str,
+    *,
+    seq: int = 1,
+    vector: tuple[float, float] = (1.0, 0.0),
+    source: str = "cms",
+    readers: tuple[str, ...] = (),
+    metadata: dict[str, MetadataValue] | None = None,
+) -> Point:
+    payload = Payload(
+        document=document,
+        seq=seq,
+        version=seq,
+        start=0,
+        end=4,
+        text="text",
+        source=source,
+        key=document,
+        readers=readers,
+        metadata=metadata or {},
+    )
+    return Point(id=derived_id(document, str(seq)), vector=vector, payload=payload)
+
+
+async def found(store: VectorStore, where: Where | None = None, *, limit: int = 10) -> list[str]:
+    matches = await store.search(INDEX, (1.0, 0.0), limit=limit, where=where or Where())
+    return [match.payload.document for match in matches]
+
+
+async def test_the_nearest_come_first_with_their_cosine(store: VectorStore) -> None:
+    await store.upsert(INDEX, [point("far", vector=(0.0, 3.0)), point("near", vector=(2.0, 0.0))])
+
+    matches = await store.search(INDEX, (1.0, 0.0), limit=10, where=Where())
+
+    assert [match.payload.document for match in matches] == ["near", "far"]
+    assert [round(match.score, 5) for match in matches] == [1.0, 0.0]
+
+
+async def test_the_same_point_again_replaces_it(store: VectorStore) -> None:
+    await store.upsert(INDEX, [point("a")])
+    await store.upsert(INDEX, [point("a")])
+
+    assert await store.count(INDEX) == 1
+
+
+async def test_only_older_points_of_one_document_are_deleted(store: VectorStore) -> None:
+    await store.upsert(INDEX, [point("a", seq=1), point("a", seq=2), point("b", seq=1)])
+
+    await store.delete(INDEX, "a", below_seq=2)
+
+    matches = await store.search(INDEX, (1.0, 0.0), limit=10, where=Where())
+    assert {(match.payload.document, match.payload.seq) for match in matches} == {("a", 2), ("b", 1)}
+
+
+async def test_metadata_must_have_one_of_the_values_of_every_field(store: VectorStore) -> None:
+    await store.upsert(
+        INDEX,
+        [
+            point("vpn", metadata={"product": "vpn", "level": 2, "public": True, "weight": 0.5}),
+            point("mail", metadata={"product": "mail", "level": 2, "public": False, "weight": 0.25}),
+            point("bare"),
+        ],
+    )
+
+    assert set(await found(store, Where(metadata={"product": ["vpn", "mail"], "level": [2]}))) == {"vpn", "mail"}
+    assert await found(store, Where(metadata={"public": [True]})) == ["vpn"]
+    assert await found(store, Where(metadata={"weight": [0.25]})) == ["mail"]
+    assert await found(store, Where(metadata={"product": ["phone"]})) == []
+
+
+async def test_documents_with_readers_are_found_by_their_readers_only(store: VectorStore) -> None:
+    await store.upsert(INDEX, [point("open"), point("closed", readers=("group:support", "group:legal"))])
+
+    assert await found(store) == ["open"]
+    assert await found(store, Where(principals=["group:sales"])) == ["open"]
+    assert set(await found(store, Where(principals=["group:sales", "group:legal"]))) == {"open", "closed"}
+
+
+async def test_sources_narrow_a_search(store: VectorStore) -> None:
+    await store.upsert(INDEX, [point("a", source="cms"), point("b", source="wiki")])
+
+    assert await found(store, Where(sources=["wiki"])) == ["b"]
+
+
+async def test_another_index_is_another_world(store: VectorStore) -> None:
+    await store.create("other/handbook/1", dimensions=2)
+    await store.upsert("other/handbook/1", [point("theirs")])
+
+    assert await found(store) == []
+
+
+async def test_a_dropped_index_finds_nothing_and_can_be_made_again(store: VectorStore) -> None:
+    await store.upsert(INDEX, [point("a")])
+    await store.drop(INDEX)
+    await store.drop(INDEX)
+
+    assert await found(store) == []
+    await store.create(INDEX, dimensions=2)
+    assert await store.count(INDEX) == 0
+
+
+async def test_creating_an_index_again_keeps_its_points(store: VectorStore) -> None:
+    await store.upsert(INDEX, [point("a")])
+    await store.create(INDEX, dimensions=2)
+
+    assert await store.count(INDEX) == 1
+
+
+async def test_what_was_stored_keeps_all_its_sides(store: VectorStore) -> None:
+    given = point("a", metadata={"product": "vpn"})
+    await store.upsert(INDEX, [given])
+
+    (match,) = await store.search(INDEX, (1.0, 0.0), limit=1, where=Where())
+    assert (match.id, match.payload) == (given.id, given.payload)
+
+
+async def test_the_embedded_engine_keeps_what_it_acknowledged_when_its_process_is_killed(tmp_path: Path) -> None:
+    writer = textwrap.dedent(
+        """
+        import asyncio, os, signal, sys
+        from pathlib import Path
+        from services.rag.tests.adapters.test_vector_stores import INDEX, point
+        from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
+
+        async def main():
+            store = QdrantEdgeVectors(Path(sys.argv[1]))
+            await store.create(INDEX, dimensions=2)
+            for number in range(200):
+                await store.upsert(INDEX, [point(f"d{number}")])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        asyncio.run(main())
+        """
+    )
+    root = Path(__file__).parents[4]
+    killed = subprocess.run([sys.executable, "-c", writer, str(tmp_path)], cwd=root, check=False, timeout=60)  # noqa: ASYNC221, S603 - a test
+
+    assert killed.returncode < 0
+    store = QdrantEdgeVectors(tmp_path)
+    assert await store.count(INDEX) == 200
+    await store.close()
