@@ -11,9 +11,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill_kit.application import PageRequest, Request
 from tidemill_kit.errors import Conflict, InvalidInput, Violation
+from tidemill_kit.paging import MAX_PAGE_SIZE
 
 DEFAULT_PAGE_SIZE = 50
-MAX_PAGE_SIZE = 1000
 MAX_REQUEST_ID = 128
 
 
