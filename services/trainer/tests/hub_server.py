@@ -23,6 +23,8 @@ class HubServer:
     """Path and range of every request for bytes."""
     breaks_after: dict[str, int] = field(default_factory=dict)
     """Path -> how many bytes are sent, once, before the connection breaks."""
+    stalls_after: dict[str, int] = field(default_factory=dict)
+    """Path -> how many bytes are sent, once, before nothing comes any more."""
     replaced: dict[str, bytes] = field(default_factory=dict)
     """Path -> other bytes than were announced."""
     status: int = 0
@@ -32,6 +34,7 @@ class HubServer:
 
     def __enter__(self) -> Self:
         hub = self
+        self._stopping = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -46,6 +49,7 @@ class HubServer:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -91,6 +95,10 @@ class HubServer:
         request.send_header("content-length", str(len(content) - begin))
         request.end_headers()
         end = begin + self.breaks_after.pop(path, len(content))
+        if stalled := self.stalls_after.pop(path, 0):
+            request.wfile.write(content[begin : begin + stalled])
+            self._stopping.wait()
+            return
         request.wfile.write(content[begin:end])
         request.close_connection = True
 

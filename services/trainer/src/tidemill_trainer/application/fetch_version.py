@@ -80,8 +80,11 @@ class FetchVersion:
         await self._write(name, lambda v: v.complete_fetched(now, epoch=epoch))
 
     def _loadable(self, snapshot: Snapshot) -> list[HubFile]:
-        """Return the files that may be part of a model: what a repository holds besides them is left there."""
-        files = [file for file in snapshot.files if is_data(file.path)]
+        """Return the files that may be part of a model, small ones first: a config that is refused costs no gigabytes.
+
+        What a repository holds besides them is left there.
+        """
+        files = sorted((file for file in snapshot.files if is_data(file.path)), key=lambda file: (file.size, file.path))
         check_model_files([file.path for file in files])
         self.limits.check([(file.path, file.size) for file in files], field="source.hugging_face")
         return files

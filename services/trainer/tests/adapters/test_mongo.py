@@ -1,0 +1,136 @@
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.trainer.tests.fakes import manifest_of, model_files
+from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.application import Request, SystemClock
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.jobs import Leases
+from tidemill_kit.mongo import Database, connect
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+from tidemill_trainer.adapters.model_codec import ModelCodec
+from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
+from tidemill_trainer.adapters.mongo_import_leases import MongoImportLeases
+from tidemill_trainer.adapters.mongo_wanted import MongoWanted
+from tidemill_trainer.application.ports import VersionName
+from tidemill_trainer.domain.errors import ImportLost, ModelNotFound, ModelVersionNotFound
+from tidemill_trainer.domain.model import Model
+from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STORED = ObjectRef(bucket="exchange", key="acme/m@1/abc", size=23, sha256="a" * 64)
+HUB = HuggingFaceSource(repository="org/model")
+
+
+def request() -> Request:
+    return Request.of("", b"")
+
+
+def version_from(source: Source, *, number: int = 1, project: str = "acme") -> ModelVersion:
+    return ModelVersion.begin(
+        project=project, model="m", number=number, source=source, labels={"team": "support"}, by="r1", now=NOON
+    )
+
+
+@pytest.fixture
+async def database(stack: Addresses) -> AsyncIterator[Database]:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("trainer")
+    yield client[name]
+    await client.drop_database(name)
+    client.close()
+
+
+@pytest.fixture
+def versions(database: Database) -> MongoAggregates[ModelVersion]:
+    return MongoAggregates(
+        database["model_versions"],
+        codec=ModelVersionCodec(),
+        topic="topic",
+        source="/tidemill/trainer",
+        missing=ModelVersionNotFound,
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        FolderSource(manifest=manifest_of(model_files())),
+        HUB,
+        OpenAiSource(model="gpt", base_url="https://api.example/v1", api_key_secret="KEY"),  # noqa: S106 - a name
+    ],
+    ids=["folder", "hugging face", "openai"],
+)
+async def test_a_version_is_read_as_it_was_saved(versions: MongoAggregates[ModelVersion], source: Source) -> None:
+    saved = await versions.add(version_from(source), request=request())
+
+    assert await versions.get("acme", "m@1") == saved
+
+
+async def test_a_version_with_stored_files_is_read_as_it_was_saved(versions: MongoAggregates[ModelVersion]) -> None:
+    await versions.add(version_from(FolderSource(manifest=manifest_of(model_files()))), request=request())
+
+    saved = await versions.update("acme", "m@1", lambda v: v.store("config.json", STORED), request=request())
+
+    assert await versions.get("acme", "m@1") == saved
+    assert saved.artifacts[0].object == STORED
+
+
+async def test_a_model_is_read_as_it_was_saved(database: Database) -> None:
+    models = MongoAggregates(
+        database["models"], codec=ModelCodec(), topic="topic", source="/tidemill/trainer", missing=ModelNotFound
+    )
+
+    saved = await models.upsert(
+        Model(id="m", project="acme"), lambda m: m.begin("a.b$c", alias="main"), request=request()
+    )
+
+    assert saved.numbers == {"a.b$c": 1, "main": 1}
+    assert await models.get("acme", "m") == saved
+
+
+async def test_only_versions_that_wait_for_a_worker_are_wanted(
+    database: Database, versions: MongoAggregates[ModelVersion]
+) -> None:
+    wanted = MongoWanted(database["model_versions"])
+    await wanted.ensure_indexes()
+    await versions.add(version_from(HUB), request=request())
+    await versions.add(version_from(HUB, project="other"), request=request())
+    await versions.add(version_from(HUB, number=2), request=request())
+    await versions.update("acme", "m@2", lambda v: v.discard(), request=request())
+    await versions.add(version_from(FolderSource(manifest=manifest_of(model_files())), number=3), request=request())
+
+    found = await wanted.imports()
+
+    assert sorted((name.project, name.version) for name in found) == [("acme", "m@1"), ("other", "m@1")]
+
+
+def leases_of(database: Database, owner: str, *, ttl: timedelta = timedelta(seconds=30)) -> MongoImportLeases:
+    return MongoImportLeases(Leases(database["import_leases"], owner=owner, ttl=ttl, clock=SystemClock()))
+
+
+async def test_an_import_is_held_by_one_worker_and_each_holder_has_a_higher_epoch(database: Database) -> None:
+    name = VersionName(project="acme", version="m@1")
+
+    async with leases_of(database, "one").held(name) as first, leases_of(database, "two").held(name) as meanwhile:
+        assert meanwhile is None
+    async with leases_of(database, "two").held(name) as second:
+        assert (first, second) == (1, 2)
+
+
+async def test_a_worker_whose_lease_was_lost_is_told_so(database: Database) -> None:
+    with pytest.raises(ImportLost):
+        await _work_while_the_lease_is_stolen(database)
+
+
+async def _work_while_the_lease_is_stolen(database: Database) -> None:
+    name = VersionName(project="acme", version="m@1")
+    stolen = {"$set": {"lease.owner": "thief"}, "$inc": {"lease.epoch": 1}}
+    async with asyncio.timeout(20), leases_of(database, "one", ttl=timedelta(seconds=0.6)).held(name):
+        await database["import_leases"].update_one({"_id": "acme/m@1"}, stolen)
+        await asyncio.Event().wait()

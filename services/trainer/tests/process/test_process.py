@@ -1,0 +1,128 @@
+"""Trainer whole: a real process, real servers, and nothing but its doors."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from services.trainer.tests.fakes import eventually_async, manifest_of, model_files, safetensors
+from services.trainer.tests.hub_server import HubServer
+from services.trainer.tests.process.trainer_process import TrainerProcess
+from tidemill.trainer.v1 import model_pb2 as pb
+from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+from tidemill_kit.cloudevents import CloudEvent, from_record
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.kafka import read_topic
+from tidemill_kit.mongo import connect
+from tidemill_kit.objects import ObjectStore
+from tidemill_local import Addresses
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.stack import unique_name
+
+COMMIT = "c" * 40
+REPOSITORY = "org/model"
+
+
+@pytest.fixture
+async def trainer(stack: Addresses, tmp_path: Path) -> AsyncIterator[TrainerProcess]:
+    process = TrainerProcess(stack=stack, folder=tmp_path)
+    yield process
+    await process.stop()
+    client = connect(stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()
+    store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+    await store.delete_prefix(process.bucket, "")
+
+
+async def published(stack: Addresses, project: str) -> list[CloudEvent]:
+    records = [record async for record in read_topic(stack.kafka, "tidemill.trainer.model.v1")]
+    ours = [record for record in records if (record.key or b"").startswith(f"{project}/".encode())]
+    return [from_record(record.value, record.headers, arrive_time=NOON) for record in ours]
+
+
+async def test_a_folder_goes_through_the_door_to_the_bucket_and_the_topic(
+    trainer: TrainerProcess, stack: Addresses
+) -> None:
+    await trainer.start()
+    project, files = unique_name("acme"), model_files()
+    async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
+        stub = ModelRegistryServiceStub(channel)
+        manifest = [pb.ManifestFile(path=f.path, size=f.size, sha256=f.sha256) for f in manifest_of(files).files]
+        source = pb.ModelSource(folder=pb.FolderSource(files=manifest))
+        begun = (await stub.ImportModel(rpc.ImportModelRequest(model="smollm2", source=source))).version
+        for path, content in files.items():
+            await stub.UploadModelFile(_messages(begun.id, path, content))
+        ready = (await stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.id))).version
+
+    store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+    assert [await store.get(a.bucket, a.key) for a in ready.artifacts] == [files[a.path] for a in ready.artifacts]
+    assert ready.state == pb.MODEL_VERSION_STATE_READY
+    await eventually_async(lambda: _has_events(stack, project, 1))
+    (event,) = await published(stack, project)
+    assert (event.type, event.subject, event.source, event.seq) == (
+        "tidemill.trainer.model.version_registered.v1",
+        "smollm2@1",
+        "/tidemill/trainer",
+        1,
+    )
+    assert json.loads(event.data)["digest"] == ready.digest
+    assert list((trainer.folder / "uploads").iterdir()) == []
+    assert await trainer.stop() == 0
+
+
+async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
+    trainer: TrainerProcess, stack: Addresses
+) -> None:
+    files = model_files(model__safetensors=safetensors(1_000_000), big__safetensors=safetensors(2_000_000))
+    with HubServer() as hub:
+        hub.publish(REPOSITORY, COMMIT, files)
+        hub.stalls_after["model.safetensors"] = 1_500_000
+        trainer.hub = hub.endpoint
+        await trainer.start()
+        project = unique_name("acme")
+        source = pb.ModelSource(hugging_face=pb.HuggingFaceSource(repository=REPOSITORY))
+        async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
+            stub = ModelRegistryServiceStub(channel)
+            begun = (await stub.ImportModel(rpc.ImportModelRequest(model="m", source=source))).version
+        assert begun.state == pb.MODEL_VERSION_STATE_IMPORTING
+        await eventually_async(lambda: _is_stalled(trainer, 1_500_000))
+        await trainer.kill()
+        await trainer.start()
+
+        async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
+            stub = ModelRegistryServiceStub(channel)
+            await eventually_async(lambda: _is_ready(stub))
+            ready = (await stub.GetModelVersion(rpc.GetModelVersionRequest(id="m"))).version
+
+    assert ready.source.hugging_face.revision == COMMIT
+    assert ready.stored_bytes == ready.total_bytes == sum(map(len, files.values()))
+    assert hub.requests == [
+        "config.json",
+        "model.safetensors",
+        "model.safetensors bytes=1500000-",
+        "big.safetensors",
+    ]
+    await eventually_async(lambda: _has_events(stack, project, 1))
+    assert [event.seq for event in await published(stack, project)] == [1]
+    assert list((trainer.folder / "downloads").iterdir()) == []
+
+
+async def _messages(version: str, path: str, content: bytes) -> AsyncIterator[rpc.UploadModelFileRequest]:
+    yield rpc.UploadModelFileRequest(start=rpc.UploadModelFileStart(version=version, path=path))
+    yield rpc.UploadModelFileRequest(chunk=content)
+
+
+async def _has_events(stack: Addresses, project: str, count: int) -> bool:
+    return len(await published(stack, project)) == count
+
+
+async def _is_stalled(trainer: TrainerProcess, size: int) -> bool:
+    return any(part.stat().st_size == size for part in (trainer.folder / "downloads").glob("*.part"))
+
+
+async def _is_ready(stub: ModelRegistryServiceStub) -> bool:
+    versions = (await stub.ListModelVersions(rpc.ListModelVersionsRequest(model="m"))).versions
+    return [version.state for version in versions] == [pb.MODEL_VERSION_STATE_READY]
