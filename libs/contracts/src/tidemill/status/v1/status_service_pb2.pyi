@@ -83,7 +83,7 @@ class ServiceStatus(_message.Message):
     resident_bytes: _builtins.int
     """Output only. Resident memory in bytes."""
     outbox_length: _builtins.int
-    """Output only. Events saved but not yet on Kafka."""
+    """Output only. Events saved but not yet on Kafka; -1 when the store does not tell."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When this process started."""
