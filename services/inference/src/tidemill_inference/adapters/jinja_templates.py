@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from referencing import Registry
@@ -27,8 +28,11 @@ GIVEN = frozenset({"question", "passages", "messages"})
 """What every template sees beside its own variables."""
 
 _FILTERS = frozenset(
-    "capitalize default e escape first float int items join last length list lower map max min reject rejectattr replace "
-    "reverse round safe select selectattr sort string sum title tojson trim truncate unique upper wordcount".split()
+    {
+        *("capitalize", "default", "e", "escape", "first", "float", "int", "items", "join", "last", "length", "list"),
+        *("lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select"),
+        *("selectattr", "sort", "string", "sum", "title", "tojson", "trim", "truncate", "unique", "upper", "wordcount"),
+    }
 )
 """Filters that make little of little: no padding to a width, nothing that builds large texts."""
 
@@ -46,7 +50,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         """Refuse padding beside what the sandbox refuses anyway."""
         return attr not in _PADDING and super().is_safe_attribute(obj, attr, value)
 
-    def call_binop(self, context: object, operator: str, left: object, right: object) -> object:
+    def call_binop(self, _context: object, operator: str, left: object, right: object) -> object:
         """Let numbers be calculated with, but neither texts be repeated nor powers be taken."""
         numbers = all(isinstance(each, int | float) and abs(each) < MAX_RENDERED_CHARACTERS for each in (left, right))
         if operator == "**" or not numbers:
@@ -94,7 +98,11 @@ class JinjaTemplates:
             violations.append(Violation(field="content.variables_schema", description=text))
         if violations:
             raise PromptRefused(*violations)
-        normal = [_without_comments(content.system), _without_comments(content.user), json.dumps(schema, sort_keys=True)]
+        normal = [
+            _without_comments(content.system),
+            _without_comments(content.user),
+            json.dumps(schema, sort_keys=True),
+        ]
         return CheckedPrompt(content=content, digest=hashlib.sha256(json.dumps(normal).encode()).hexdigest())
 
     def check_variables(self, content: PromptContent, variables: Mapping[str, object]) -> None:
@@ -105,8 +113,8 @@ class JinjaTemplates:
             for name in sorted(set(variables) - _properties(schema))
         ]
         try:
-            for error in Draft202012Validator(schema, registry=Registry()).iter_errors(dict(variables)):
-                found.append(Violation(field=_path_of(error), description=_told(error)))
+            errors = Draft202012Validator(schema, registry=Registry()).iter_errors(dict(variables))
+            found += [Violation(field=_path_of(error), description=_told(error)) for error in errors]
         except Unresolvable as error:
             message = f"content.variables_schema: {error.ref} cannot be resolved"
             raise InvalidInput(message) from error
@@ -147,16 +155,18 @@ def _schema_of(text: str) -> Mapping[str, object]:
         schema = json.loads(text)
         Draft202012Validator.check_schema(schema)
     except json.JSONDecodeError as error:
-        raise _refused(f"line {error.lineno}: is not JSON: {error.msg}") from error
+        raise _refused(why=f"line {error.lineno}: is not JSON: {error.msg}") from error
     except SchemaError as error:
-        raise _refused(f"is no JSON Schema (draft 2020-12): {_path_of(error, root='schema')}: {error.message}") from error
+        raise _refused(
+            why=f"is no JSON Schema (draft 2020-12): {_path_of(error, root='schema')}: {error.message}"
+        ) from error
     if not isinstance(schema, dict) or not isinstance(schema.get("properties", {}), dict):
-        raise _refused("has to describe an object: a JSON object with `properties`")
+        raise _refused(why="has to describe an object: a JSON object with `properties`")
     return {"type": "object", **schema}
 
 
-def _refused(description: str) -> InvalidInput:
-    return InvalidInput.of(Violation(field="content.variables_schema", description=description))
+def _refused(*, why: str) -> InvalidInput:
+    return InvalidInput.of(Violation(field="content.variables_schema", description=why))
 
 
 def _properties(schema: Mapping[str, object]) -> frozenset[str]:
@@ -189,7 +199,9 @@ def _problems(field: str, source: str, known: frozenset[str]) -> Iterator[Violat
             text = f"line {loop.lineno}: loops are nested more than {MAX_NESTED_LOOPS} deep"
             yield Violation(field=field, description=text)
             return
-    for node in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Macro, nodes.CallBlock)):
+    for node in tree.find_all(
+        (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends, nodes.Macro, nodes.CallBlock)
+    ):
         text = f"line {node.lineno}: {type(node).__name__.lower()} is not supported in prompts"
         yield Violation(field=field, description=text)
 
@@ -247,6 +259,6 @@ def _path_of(error: ValidationError | SchemaError, *, root: str = "variables") -
 def _told(error: ValidationError) -> str:
     """Return what is wrong without the value, which may be a user's."""
     if error.validator == "required":
-        missing = sorted(set(error.validator_value) - set(error.instance))
-        return f"lacks {', '.join(missing)}"
+        # Its message names the property, which the schema declares, and no value.
+        return error.message
     return f"does not fit {error.validator}: {json.dumps(error.validator_value, default=str)[:200]}"

@@ -1,6 +1,4 @@
-"""Each request of a batch draws its tokens in its own way: greedy or sampled, by its own temperature, top-p and seed."""
-
-from typing import ClassVar
+"""Each request of a batch draws its tokens in its own way: greedy, or by its own temperature, top-p and seed."""
 
 import torch
 from transformers import LogitsProcessorList
@@ -20,10 +18,9 @@ class RequestSampling(ContinuousBatchingLogitsProcessor):
     The noise depends on the request's seed and the token's position only, so that it is the same in every batch.
     """
 
-    supported_kwargs: ClassVar[dict[str, type]] = {"temperature": float, "top_p": float, "seed": int}
-    ignored_kwargs: ClassVar[tuple[str, ...]] = ()
-
     def __init__(self) -> None:
+        self.supported_kwargs = {"temperature": float, "top_p": float, "seed": int}
+        self.ignored_kwargs = ()
         self._rows: list[tuple[float, float, int]] = []
 
     def fill_defaults(self, int32_tensor: torch.Tensor) -> None:

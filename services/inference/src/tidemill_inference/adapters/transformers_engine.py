@@ -58,9 +58,11 @@ class TransformersEngine:
                 use_safetensors=True,
                 attn_implementation="sdpa",
                 dtype=dtype,
-            ).eval()
+            )
         except (OSError, ValueError, KeyError, ImportError) as error:
-            message = f"model {name} cannot be loaded: {type(error).__name__} in transformers {transformers.__version__}"
+            message = (
+                f"model {name} cannot be loaded: {type(error).__name__} in transformers {transformers.__version__}"
+            )
             raise InvalidInput(message, model=name) from error
         if not self._tokenizer.chat_template or not self._tokenizer.is_fast:
             message = f"model {name} has no chat template or no tokenizer.json: add them to its folder"
@@ -101,21 +103,23 @@ class TransformersEngine:
             raise InvalidInput(message, tokens=len(prompt), limit=self.context_tokens)
         text = TextStream(self._tokenizer.backend_tokenizer, stop=sampling.stop)
         outputs, request_id = _Outputs(), uuid.uuid4().hex
+        tokens: list[int] = []
         self._manager.register_result_handler(request_id, outputs.put)
-        told = 0
         try:
-            self._add(request_id, prompt, sampling, at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, room))
+            self._add(
+                request_id, prompt, sampling, at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, room)
+            )
             while not (outputs.ended or text.stopped):
                 output = await self._next(outputs, deadline)
-                fresh, told = output.generated_tokens[told:], len(output.generated_tokens)
+                fresh, tokens = output.generated_tokens[len(tokens) :], output.generated_tokens
                 if piece := text.feed(fresh):
                     yield Piece(text=piece)
         finally:
             self._forget(request_id)
         if not text.stopped and (rest := text.end()):
             yield Piece(text=rest)
-        ended_itself = text.stopped or output.generated_tokens[-1] in self._ends
-        yield Finish(reason="stop" if ended_itself else "length", input_tokens=len(prompt), output_tokens=told)
+        ended_itself = text.stopped or tokens[-1] in self._ends
+        yield Finish(reason="stop" if ended_itself else "length", input_tokens=len(prompt), output_tokens=len(tokens))
 
     def _batching(self, limits: EngineLimits) -> ContinuousBatchingManager:
         defaults = self._model.generation_config
@@ -133,7 +137,9 @@ class TransformersEngine:
             auto_switch_to_flash=False,
         )
         # Its own sampling is off: RequestSampling draws for each request, and the arg max of that is the token.
-        greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(self._ends) or -1)
+        greedy = GenerationConfig(  # type: ignore[no-untyped-call] # transformers
+            do_sample=False, eos_token_id=sorted(self._ends) or -1
+        )
         manager: ContinuousBatchingManager = self._model.init_continuous_batching(
             generation_config=greedy, continuous_batching_config=batching
         )
@@ -163,12 +169,8 @@ class TransformersEngine:
             raise DependencyUnavailable(_ENDED, dependency=self._name)
 
     async def _next(self, outputs: "_Outputs", deadline: float) -> GenerationOutput:
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                output = await outputs.next()
-        except TimeoutError as error:
-            message = f"model {self._name} did not finish in time: allow more time, or ask for fewer tokens"
-            raise DependencyUnavailable(message, dependency=self._name) from error
+        async with asyncio.timeout(deadline - time.monotonic()):
+            output = await outputs.next()
         if output.error:
             if not self.alive:
                 raise DependencyUnavailable(_ENDED, dependency=self._name)
@@ -212,7 +214,7 @@ def served_dtype(choice: str) -> torch.dtype:
     """Return the numeric format: "auto" takes bfloat16 where this processor calculates in it, else float32."""
     if choice != "auto":
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[choice]
-    able: dict[str, object] = torch.cpu.get_capabilities()
+    able = torch.cpu.get_capabilities()
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
 
 

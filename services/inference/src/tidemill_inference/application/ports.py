@@ -174,8 +174,9 @@ class Engine(Protocol):
 
         Raises:
             InvalidInput: the model cannot take the messages or the sampling.
-            DependencyUnavailable: the engine fails, or does not answer in time.
-            Internal: the engine answers nonsense.
+            TimeoutError: the time-out has passed.
+            DependencyUnavailable: a remote engine fails, answers nonsense, or not in time; a local one has died.
+            Internal: the engine fails on this request.
 
         """
         ...

@@ -37,8 +37,8 @@ class QuestionRefused(InvalidInput):
 
     reason = "QUESTION_REFUSED"
 
-    def __init__(self, field: str, description: str) -> None:
-        super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])
+    def __init__(self, *, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}", violations=[Violation(field=field, description=why)])
 
 
 class PromptTooLong(InvalidInput):
@@ -99,7 +99,7 @@ class ReferenceNotFound(NotFound):
 
     reason = "REFERENCE_NOT_FOUND"
 
-    def __init__(self, field: str, wanted: str, *, known: Sequence[str]) -> None:
+    def __init__(self, wanted: str, *, field: str, known: Sequence[str]) -> None:
         there = f"there are {', '.join(known)}" if known else "there is none yet"
         super().__init__(f"{field}: {wanted!r} is not there; {there}", field=field, wanted=wanted)
 

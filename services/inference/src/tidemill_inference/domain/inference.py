@@ -56,17 +56,19 @@ class Question:
 
         """
         if not self.messages:
-            raise QuestionRefused("messages", "is empty; send at least one, the last of them from the user")
+            raise QuestionRefused(field="messages", why="is empty; send at least one, the last of them from the user")
         for number, message in enumerate(self.messages):
             if not message.parts:
-                raise QuestionRefused(f"messages[{number}].parts", "is empty; send at least one text part")
+                raise QuestionRefused(field=f"messages[{number}].parts", why="is empty; send at least one text part")
         if self.messages[-1].role is not Role.USER:
             last = f"messages[{len(self.messages) - 1}].role"
-            raise QuestionRefused(last, f"is {self.messages[-1].role.value}; the last message has to be the user's")
+            raise QuestionRefused(
+                field=last, why=f"is {self.messages[-1].role.value}; the last message has to be the user's"
+            )
         if not self.text.strip():
-            raise QuestionRefused(f"messages[{len(self.messages) - 1}]", "is blank; ask something")
+            raise QuestionRefused(field=f"messages[{len(self.messages) - 1}]", why="is blank; ask something")
         if found := self.sampling.violations("sampling"):
-            raise QuestionRefused(found[0].field, found[0].description)
+            raise QuestionRefused(field=found[0].field, why=found[0].description)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,14 +175,16 @@ class Inference(Aggregate):
     citation_valid: float | None = None
     finish_time: datetime | None = None
 
-    def reserve(self, lease: Lease, *, digest: str, variant: Variant, now: datetime) -> None:
+    def reserve(self, lease: Lease, fresh: "Inference", *, variant: Variant, now: datetime) -> None:
         """Take the right to answer, unless the answer is there or somebody else holds it; the epoch is counted on.
+
+        `fresh` is the record as this attempt would begin it: what may be kept can have changed since the last one.
 
         Raises:
             RequestIdReused: the request id belongs to another body.
 
         """
-        if self.request_digest != digest:
+        if self.request_digest != fresh.request_digest:
             raise RequestIdReused(self.request_id)
         if self.state is State.COMPLETED:
             return
@@ -190,6 +194,8 @@ class Inference(Aggregate):
         self.lease = replace(lease, epoch=(self.lease.epoch if self.lease else 0) + 1)
         self.state, self.variant, self.failure, self.finish_reason = State.RESERVED, variant, "", ""
         self.finish_time = None
+        self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
+        self.messages, self.variables = fresh.messages, fresh.variables
 
     def holds(self, owner: str) -> bool:
         """Whether this owner is the one to answer."""
@@ -271,9 +277,14 @@ class Inference(Aggregate):
 
     def _check(self, lease: Lease) -> None:
         current = self.lease
-        if self.state is not State.RESERVED or current is None or (current.owner, current.epoch) != (
-            lease.owner,
-            lease.epoch,
+        if (
+            self.state is not State.RESERVED
+            or current is None
+            or (current.owner, current.epoch)
+            != (
+                lease.owner,
+                lease.epoch,
+            )
         ):
             raise LeaseLost(self.id)
 
@@ -297,5 +308,3 @@ def reserved(question: Question, *, inference_id: str, project: str, request_id:
         messages=question.messages if mode is RecordMode.FULL else (),
         variables=question.variables if mode is RecordMode.FULL else {},
     )
-
-

@@ -1,0 +1,61 @@
+"""Model versions, as the trainer's registry knows them."""
+
+from collections import OrderedDict
+
+import grpc
+
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill_inference.application.ports import ModelVersion, RemoteModel
+from tidemill_inference.domain.errors import ModelNotReady, ReferenceNotFound
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import InvalidInput, NotFound
+
+_REMEMBERED = 256
+_SHOWN = 50
+
+
+class TrainerModels:
+    """Implements `application.ports.Models`. A ready version never changes, so it is asked for once."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+        self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
+        self._timeout_s = timeout_s
+        self._ready: OrderedDict[tuple[str, str], ModelVersion] = OrderedDict()
+
+    async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
+        """See `Models.resolve`. It asks for the current caller's project, which is `project`."""
+        if known := self._ready.get((project, reference)):
+            return known
+        try:
+            response = await self._registry.GetModelVersion(
+                model_registry_service_pb2.GetModelVersionRequest(id=reference), timeout=self._timeout_s
+            )
+        except (NotFound, InvalidInput) as error:
+            raise ReferenceNotFound(reference, field=field, known=await self._known()) from error
+        version = response.version
+        if version.state != model_pb2.MODEL_VERSION_STATE_READY:
+            state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
+            raise ModelNotReady(version.id, state=f"{state} ({version.message})" if version.message else state)
+        model = _model_of(version)
+        self._ready[project, model.id] = model
+        while len(self._ready) > _REMEMBERED:
+            self._ready.popitem(last=False)
+        return model
+
+    async def _known(self) -> list[str]:
+        response = await self._registry.ListModels(
+            model_registry_service_pb2.ListModelsRequest(page_size=_SHOWN), timeout=self._timeout_s
+        )
+        return [f"{model.id}@{model.latest_version}" if model.latest_version else model.id for model in response.models]
+
+
+def _model_of(version: model_pb2.ModelVersion) -> ModelVersion:
+    if version.source.HasField("openai"):
+        openai = version.source.openai
+        remote = RemoteModel(model=openai.model, base_url=openai.base_url, secret=openai.api_key_secret)
+        return ModelVersion(id=version.id, digest=version.digest, remote=remote)
+    files = {
+        artifact.path: ObjectRef(bucket=artifact.bucket, key=artifact.key, size=artifact.size, sha256=artifact.sha256)
+        for artifact in version.artifacts
+    }
+    return ModelVersion(id=version.id, digest=version.digest, files=files)

@@ -1,0 +1,159 @@
+"""Answer a question: once per request id, for everybody who asks it meanwhile."""
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from tidemill_inference.application.generation import Finished, Generation, SharedGenerations, Step
+from tidemill_inference.application.make_answer import MakeAnswer
+from tidemill_inference.application.ports import Deployments, Inferences, Prompts, Templates
+from tidemill_inference.application.reserve_inference import Reservations
+from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
+from tidemill_inference.domain.inference import Inference, Question, State, Variant, reserved
+from tidemill_inference.domain.references import Reference
+from tidemill_kit.application import Caller, PageRequest, Request, derived_id
+from tidemill_kit.errors import RequestIdReused
+
+_SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerQuestion:
+    """Emits InferenceWasCompleted, InferenceHasFailed or InferenceWasCancelled.
+
+    Equal request ids share one generation, also across replicas, where the record's lease says who answers. It stops
+    when its last listener leaves. A completed inference is final: the same request again returns its record, in which
+    only mode FULL keeps the text. What failed or was cancelled starts again.
+    """
+
+    deployments: Deployments
+    prompts: Prompts
+    inferences: Inferences
+    templates: Templates
+    generations: SharedGenerations
+    reservations: Reservations
+    make: MakeAnswer
+
+    async def __call__(
+        self, caller: Caller, question: Question, *, request: Request, until: float | None = None
+    ) -> AsyncGenerator[Step, None]:
+        """Yield Started, then text as it comes, then Finished. Closing the generator is leaving.
+
+        `until`, on time.monotonic(), is how long this caller listens; the answer itself has the deployment's deadline.
+
+        Raises:
+            QuestionRefused, InvalidInput: the question cannot be answered as it is.
+            RequestIdReused: the request id belongs to another question.
+            DeploymentNotFound: the project has no such deployment.
+            DependencyUnavailable: rag, the trainer, the store or the engine does not answer.
+            DeadlineExceeded: the deployment's deadline passed.
+
+        """
+        question.check()
+        key = (caller.project, derived_id(caller.project, "inference", request.id))
+
+        async def work(generation: Generation) -> Inference:
+            return await self._answer(key, question, request, generation)
+
+        listening = self.generations.listen(key, digest=request.digest, request_id=request.id, until=until, work=work)
+        async with aclosing(listening) as steps:
+            async for step in steps:
+                yield step
+
+    async def whole(
+        self, caller: Caller, question: Question, *, request: Request, until: float | None = None
+    ) -> Inference:
+        """Return the whole answer; raises as above."""
+        async with aclosing(self(caller, question, request=request, until=until)) as steps:
+            async for step in steps:
+                if isinstance(step, Finished):
+                    return step.inference
+        raise AssertionError  # Finished is always the last step
+
+    async def _answer(
+        self, key: tuple[str, str], question: Question, request: Request, generation: Generation
+    ) -> Inference:
+        """Tell the stored answer, or make it; what is wrong with the question is said before anything is stored."""
+        started = time.monotonic()
+        generation.waiting_for = "mongodb"
+        if stored := await self._completed(key, request):
+            return _retell(stored, generation)
+        deployment = await self._deployment(key[0], question.deployment)
+        question = _settled(question, deployment)
+        chosen = deployment.choose()
+        configuration = chosen.configuration
+        reference = Reference.parse("prompt", configuration.prompt)
+        content = (await self.prompts.get(key[0], reference.name)).resolve(reference.pin).content
+        self.templates.check_variables(content, question.variables)
+        variant = Variant(
+            name=chosen.variant,
+            configuration=configuration.digest,
+            model=configuration.model,
+            prompt=configuration.prompt,
+        )
+        fresh = reserved(question, inference_id=key[1], project=key[0], request_id=request.id, digest=request.digest)
+        deadline = started + deployment.spec.deadline.total_seconds()
+        async with self.reservations.reserved(fresh, variant, deadline=deadline) as reservation:
+            if reservation.lease is None:
+                return _retell(reservation.inference, generation)
+            answer = await self.make(
+                reservation.inference.told(question),
+                question,
+                configuration,
+                content=content,
+                generation=generation,
+                started=started,
+                deadline=deadline,
+            )
+            saved = await reservation.complete(answer)
+        whole = saved.told(question, answer)
+        generation.end(whole)
+        return whole
+
+    async def _completed(self, key: tuple[str, str], request: Request) -> Inference | None:
+        try:
+            inference = await self.inferences.get(*key)
+        except InferenceNotFound:
+            return None
+        if inference.request_digest != request.digest:
+            raise RequestIdReused(request.id)
+        return inference if inference.state is State.COMPLETED else None
+
+    async def _deployment(self, project: str, name: str) -> Deployment:
+        try:
+            return await self.deployments.get(project, name)
+        except DeploymentNotFound as error:
+            known = await self.deployments.list(project, page=PageRequest(size=_SHOWN))
+            raise DeploymentNotFound(name, known=[each.id for each in known.items]) from error
+
+
+def _settled(question: Question, deployment: Deployment) -> Question:
+    """Return the question with the record mode and the sampling that caller and deployment come to.
+
+    Raises:
+        QuestionRefused: the caller asks for more than the deployment allows.
+
+    """
+    spec = deployment.spec
+    record = question.record or spec.record
+    if record.value > spec.record.value:
+        text = f"is {record.name}; deployment {deployment.id} records {spec.record.name}, which may only be lowered"
+        raise QuestionRefused(field="record_mode", why=text)
+    if question.sampling != type(question.sampling)() and not spec.allow_sampling_override:
+        text = f"cannot be overridden: deployment {deployment.id} does not set allow_sampling_override"
+        raise QuestionRefused(field="sampling", why=text)
+    return replace(question, record=record)
+
+
+def _retell(inference: Inference, generation: Generation) -> Inference:
+    """Tell a stored answer as if it came now."""
+    if not inference.output:
+        text = "the answer was not recorded: only record mode FULL keeps it for a retry"
+        inference = replace(inference, warnings=(*inference.warnings, text))
+    generation.start(replace(inference, output=(), state=State.RESERVED))
+    for message in inference.output:
+        generation.add(message.text)
+    generation.end(inference)
+    return inference

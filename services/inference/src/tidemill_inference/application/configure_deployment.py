@@ -1,0 +1,143 @@
+"""Create, change and delete deployments."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tidemill_inference.application.ports import Deployments
+from tidemill_inference.application.resolve_configuration import ResolveConfiguration
+from tidemill_inference.application.write_prompt import check_version
+from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
+from tidemill_inference.domain.references import check_slug
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.errors import AlreadyExists, NotFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentToCreate:
+    """A new deployment."""
+
+    id: str
+    spec: DeploymentSpec
+    labels: dict[str, str] = field(default_factory=dict)
+    request: Request
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentChange:
+    """`change` turns the spec as it is into the spec as it shall be; labels None stay as they are."""
+
+    id: str
+    change: Callable[[DeploymentSpec], DeploymentSpec]
+    labels: dict[str, str] | None = None
+    request: Request
+    version: int | None = None
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateDeployment:
+    """Emits DeploymentWasConfigured. The same request again returns what it made."""
+
+    deployments: Deployments
+    resolve: ResolveConfiguration
+    clock: Clock
+
+    async def __call__(self, caller: Caller, command: DeploymentToCreate) -> Deployment:
+        """Return the new deployment.
+
+        Raises:
+            InvalidInput: a field is out of bounds.
+            ReferenceNotFound: something that it names is not there.
+            AlreadyExists: the id is taken.
+
+        """
+        check_slug("deployment.id", command.id)
+        command.spec.check()
+        live = await self.resolve(caller.project, command.spec)
+        deployment = Deployment(
+            id=command.id, project=caller.project, labels=command.labels, spec=command.spec, live=live
+        )
+        if not command.validate_only:
+            deployment.announce(now=self.clock.now())
+            return await self.deployments.add(deployment, request=command.request)
+        try:
+            await self.deployments.get(caller.project, command.id)
+        except NotFound:
+            return deployment
+        message = f"{command.id} exists already: choose another id, or update it"
+        raise AlreadyExists(message, id=command.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateDeployment:
+    """Resolves all references again; emits DeploymentWasConfigured where another configuration comes of it."""
+
+    deployments: Deployments
+    resolve: ResolveConfiguration
+    clock: Clock
+
+    async def __call__(self, caller: Caller, command: DeploymentChange) -> Deployment:
+        """Return the changed deployment.
+
+        Raises:
+            DeploymentNotFound: the project has no such deployment.
+            InvalidInput: a field is out of bounds.
+            ReferenceNotFound: something that it names is not there.
+            Conflict: it has changed since `version`.
+
+        """
+        current = await self.deployments.get(caller.project, command.id)
+        spec = command.change(current.spec)
+        spec.check()
+        live = await self.resolve(caller.project, spec)
+        now = self.clock.now()
+
+        def change(stored: Deployment) -> None:
+            check_version(stored.version, command.version)
+            # The references were resolved for the spec that was read: another one meanwhile is decided on again.
+            check_version(stored.version, current.version)
+            stored.configure(spec, live, now=now)
+            if command.labels is not None:
+                stored.labels = command.labels
+
+        if not command.validate_only:
+            return await self.deployments.update(caller.project, command.id, change, request=command.request)
+        change(current)
+        return replace(current, pending=[])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteDeployment:
+    """Emits DeploymentWasDeleted; its inferences stay."""
+
+    deployments: Deployments
+    clock: Clock
+
+    async def __call__(
+        self,
+        caller: Caller,
+        deployment_id: str,
+        *,
+        request: Request,
+        version: int | None = None,
+        validate_only: bool = False,
+    ) -> Deployment:
+        """Return the deployment as it was.
+
+        Raises:
+            DeploymentNotFound: the project has no such deployment.
+            Conflict: it has changed since `version`.
+
+        """
+        now = self.clock.now()
+
+        def change(stored: Deployment) -> None:
+            check_version(stored.version, version)
+            stored.delete(now=now)
+
+        if not validate_only:
+            return await self.deployments.update(caller.project, deployment_id, change, request=request)
+        current = await self.deployments.get(caller.project, deployment_id)
+        check_version(current.version, version)
+        return current

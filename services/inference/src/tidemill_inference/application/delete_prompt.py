@@ -1,0 +1,59 @@
+"""Delete a prompt that no deployment uses."""
+
+from dataclasses import dataclass
+
+from tidemill_inference.application.ports import Deployments, Prompts
+from tidemill_inference.application.write_prompt import check_version
+from tidemill_inference.domain.errors import PromptInUse
+from tidemill_inference.domain.prompt import Prompt
+from tidemill_inference.domain.references import Reference
+from tidemill_kit.application import Caller, PageRequest, Request
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletePrompt:
+    """The same request again returns the same prompt."""
+
+    prompts: Prompts
+    deployments: Deployments
+
+    async def __call__(
+        self,
+        caller: Caller,
+        prompt_id: str,
+        *,
+        request: Request,
+        version: int | None = None,
+        validate_only: bool = False,
+    ) -> Prompt:
+        """Return the prompt as it was.
+
+        Raises:
+            PromptNotFound: the project has no such prompt.
+            PromptInUse: names the deployments.
+            Conflict: it has changed since `version`.
+
+        """
+        if users := await self._users(caller.project, prompt_id):
+            raise PromptInUse(prompt_id, deployments=users)
+
+        def change(stored: Prompt) -> None:
+            check_version(stored.version, version)
+            stored.deleted = True
+
+        if not validate_only:
+            return await self.prompts.update(caller.project, prompt_id, change, request=request)
+        prompt = await self.prompts.get(caller.project, prompt_id)
+        check_version(prompt.version, version)
+        return prompt
+
+    async def _users(self, project: str, prompt_id: str) -> list[str]:
+        users, page = [], PageRequest(size=_PAGE)
+        while True:
+            found = await self.deployments.list(project, page=page)
+            users += [each.id for each in found.items if Reference.parse("prompt", each.live.prompt).name == prompt_id]
+            if not found.next_token:
+                return users
+            page = PageRequest(size=_PAGE, token=found.next_token)

@@ -1,0 +1,185 @@
+"""One generation in the making, and everybody who listens to it."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill_inference.domain.inference import Inference
+from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, RequestIdReused, TidemillError
+
+_BUSY_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The first step of every answer: who answers, and on what; the text is still to come."""
+
+    inference: Inference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """More text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The last step of every answer: all of it."""
+
+    inference: Inference
+
+
+Step = Started | Delta | Finished
+
+
+@dataclass(slots=True, kw_only=True)
+class Generation:
+    """What has been made of an answer so far.
+
+    There is one text for all listeners, and each has its own place in it: a slow one lags, holds up nobody, and gets
+    what it missed in one piece. So the bound of every listener's queue is the length of the answer.
+    """
+
+    digest: str
+    started: Inference | None = None
+    text: str = ""
+    finished: Inference | None = None
+    waiting_for: str = ""
+    """What has to answer next; "" once text is coming."""
+    listeners: int = 0
+    task: asyncio.Task[Inference] | None = None
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def start(self, inference: Inference) -> None:
+        """Tell who answers."""
+        self.started = inference
+        self._tell()
+
+    def add(self, text: str) -> None:
+        """Add text."""
+        self.text += text
+        self._tell()
+
+    def end(self, inference: Inference) -> None:
+        """Tell the whole answer."""
+        self.finished = inference
+        self._tell()
+
+    def late(self) -> TidemillError:
+        """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
+        if self.waiting_for:
+            message = f"{self.waiting_for} did not answer in time: the same call may succeed later"
+            return DependencyUnavailable(message, dependency=self.waiting_for)
+        message = "the answer was not complete in time: allow more time, or ask for fewer tokens"
+        return DeadlineExceeded(message)
+
+    async def steps(self, *, until: float | None) -> AsyncGenerator[Step, None]:
+        """Yield the answer from its beginning, whenever one comes to listen, `until` on time.monotonic().
+
+        Raises:
+            TidemillError: what the generation failed with, or what it still waits for.
+
+        """
+        told = 0
+        started = False
+        while True:
+            changed, finished = self._changed, self.finished
+            if self.started and not started:
+                started = True
+                yield Started(inference=self.started)
+            if len(self.text) > told:
+                fresh, told = self.text[told:], len(self.text)
+                yield Delta(text=fresh)
+            if finished:
+                yield Finished(inference=finished)
+                return
+            if changed is self._changed:
+                await self._wait(changed, until)
+
+    async def _wait(self, changed: asyncio.Event, until: float | None) -> None:
+        """Return at the next change; raise when the task ended without an answer."""
+        assert self.task is not None  # noqa: S101 - listeners come after the task
+        if self.task.done():
+            self.task.result()
+            return
+        waiter = asyncio.ensure_future(changed.wait())
+        try:
+            patience_s = None if until is None else max(0.0, until - time.monotonic())
+            done, _ = await asyncio.wait({waiter, self.task}, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+        if not done:
+            raise self.late()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class SharedGenerations:
+    """The generations of this process by inference; the last listener to leave ends one."""
+
+    def __init__(self, *, at_most: int) -> None:
+        self._at_most = at_most
+        self._running: dict[tuple[str, str], Generation] = {}
+
+    async def listen(
+        self,
+        key: tuple[str, str],
+        *,
+        digest: str,
+        request_id: str,
+        until: float | None,
+        work: Callable[[Generation], Coroutine[Any, Any, Inference]],
+    ) -> AsyncGenerator[Step, None]:
+        """Join the generation of this key, or begin it with `work`.
+
+        Raises:
+            RequestIdReused: it runs for another body.
+            RateLimited: as many run as this process takes.
+
+        """
+        generation = self._running.get(key)
+        if generation is None:
+            generation = self._begin(key, digest, work)
+        elif generation.digest != digest:
+            raise RequestIdReused(request_id)
+        generation.listeners += 1
+        try:
+            async for step in generation.steps(until=until):
+                yield step
+        finally:
+            generation.listeners -= 1
+            if generation.listeners == 0:
+                await self._end(key, generation)
+
+    async def stop(self) -> None:
+        """End everything that still runs."""
+        for key, generation in list(self._running.items()):
+            await self._end(key, generation)
+
+    def _begin(
+        self, key: tuple[str, str], digest: str, work: Callable[[Generation], Coroutine[Any, Any, Inference]]
+    ) -> Generation:
+        if len(self._running) >= self._at_most:
+            message = f"{self._at_most} answers are under way here, and no more are taken: try again"
+            raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
+        generation = Generation(digest=digest)
+        self._running[key] = generation
+        generation.task = asyncio.create_task(work(generation), name=f"generation {key[1]}")
+        return generation
+
+    async def _end(self, key: tuple[str, str], generation: Generation) -> None:
+        """Stop the work, if it is not done, and forget it; a new listener begins anew."""
+        if self._running.get(key) is generation:
+            del self._running[key]
+        if generation.task is not None:
+            generation.task.cancel()
+            # Waits also when the listener itself is being cancelled: asyncio.wait leaves the task to end by itself.
+            await asyncio.wait({generation.task})
+            if not generation.task.cancelled():
+                generation.task.exception()

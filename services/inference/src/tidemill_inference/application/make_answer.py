@@ -1,0 +1,229 @@
+"""Make one answer: search, prompt, engine, citations."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from tidemill_inference.application.generation import Generation
+from tidemill_inference.application.ports import (
+    Engine,
+    Engines,
+    Finish,
+    Found,
+    Models,
+    PromptInput,
+    Retriever,
+    Templates,
+)
+from tidemill_inference.domain.citations import DEFAULT_THRESHOLD, MarkerFilter, ground
+from tidemill_inference.domain.content import Message, Part, Passage, Role
+from tidemill_inference.domain.deployment import Configuration
+from tidemill_inference.domain.errors import PromptTooLong
+from tidemill_inference.domain.inference import Answer, Inference, Question, Usage, Variant
+from tidemill_inference.domain.prompt import PromptContent
+from tidemill_kit.errors import DependencyUnavailable, Internal, PreconditionFailed
+
+DEFAULT_OUTPUT_TOKENS = 512
+_ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed)
+"""What another model may do better; what is wrong with the question is wrong for all of them."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Making:
+    """One answer on its way."""
+
+    inference: Inference
+    question: Question
+    configuration: Configuration
+    content: PromptContent
+    generation: Generation
+    started: float
+    deadline: float
+    found: Found = field(default_factory=lambda: Found(passages=(), index=0))
+    search_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self.started
+
+    def remaining_s(self) -> float:
+        return max(0.0, self.deadline - time.monotonic())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prompt:
+    """What the engine is given, and the passages that found room in it."""
+
+    messages: tuple[Message, ...]
+    passages: tuple[Passage, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MakeAnswer:
+    """Tells `generation` who answers, then the text, and returns the whole.
+
+    Without passages from rag there is no answer: grounded answers are the product, so a search that fails, fails the
+    call. A model that fails before its first token is replaced by the deployment's next one.
+    """
+
+    templates: Templates
+    models: Models
+    retriever: Retriever
+    engines: Engines
+    threshold: float = DEFAULT_THRESHOLD
+
+    async def __call__(  # noqa: PLR0913 - everything that one answer is made of
+        self,
+        inference: Inference,
+        question: Question,
+        configuration: Configuration,
+        *,
+        content: PromptContent,
+        generation: Generation,
+        started: float,
+        deadline: float,
+    ) -> Answer:
+        """Return the whole answer; `started` and `deadline` are on time.monotonic().
+
+        Raises:
+            PromptTooLong: the messages do not fit the model.
+            DependencyUnavailable: rag, the trainer or every model failed, or did not answer in time.
+            DeadlineExceeded: the answer was not complete in time.
+
+        """
+        making = _Making(
+            inference=inference,
+            question=question,
+            configuration=configuration,
+            content=content,
+            generation=generation,
+            started=started,
+            deadline=deadline,
+        )
+        try:
+            async with asyncio.timeout(making.remaining_s()):
+                await self._search(making)
+                return await self._first_that_answers(making)
+        except TimeoutError as error:
+            raise generation.late() from error
+
+    async def _search(self, making: _Making) -> None:
+        retrieval = making.configuration.retrieval
+        if retrieval is None:
+            return
+        making.generation.waiting_for = "rag"
+        began = time.monotonic()
+        making.found = await self.retriever.search(
+            making.inference.project,
+            retrieval,
+            question=making.question.text,
+            principals=making.question.principals,
+            timeout_s=making.remaining_s(),
+        )
+        making.search_s = time.monotonic() - began
+
+    async def _first_that_answers(self, making: _Making) -> Answer:
+        models = (making.configuration.model, *making.configuration.fallback)
+        for number, model in enumerate(models, start=1):
+            making.generation.waiting_for = f"model {model}"
+            try:
+                return await self._answered_by(model, making)
+            except _ENGINE_FAILURES as error:
+                if making.generation.text or number == len(models):
+                    raise
+                making.warnings.append(f"fallback used: {model} failed ({error.reason})")
+        raise AssertionError  # there is always a model, and the last one answers or raises
+
+    async def _answered_by(self, reference: str, making: _Making) -> Answer:
+        async with self._engine(reference, making) as engine:
+            prompt = await self._fitted(engine, making)
+            variant = replace(
+                _variant(making.inference), model=reference, index=making.found.index, engine=engine.fingerprint
+            )
+            making.generation.start(replace(making.inference, variant=variant, passages=prompt.passages))
+            grounded = making.configuration.retrieval is not None
+            markers = MarkerFilter([passage.id for passage in prompt.passages])
+            first_token_s, finish = None, None
+            sampling = making.question.sampling.over(making.configuration.sampling)
+            async with aclosing(engine.generate(prompt.messages, sampling, timeout_s=making.remaining_s())) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Finish):
+                        finish = piece
+                        continue
+                    if first_token_s is None:
+                        first_token_s = making.elapsed_s()
+                        making.generation.waiting_for = ""
+                    _tell(making.generation, markers.feed(piece.text) if grounded else piece.text)
+        if finish is None:
+            message = f"model {reference} ended without saying why"
+            raise Internal(message, model=reference)
+        _tell(making.generation, markers.end())
+        grounding = ground(making.generation.text, prompt.passages, threshold=self.threshold)
+        part = Part(text=making.generation.text, citations=grounding.citations)
+        total_s = making.elapsed_s()
+        return Answer(
+            output=(Message(role=Role.ASSISTANT, parts=(part,)),),
+            variant=variant,
+            passages=prompt.passages,
+            usage=Usage(
+                input_tokens=finish.input_tokens,
+                output_tokens=finish.output_tokens,
+                first_token_s=total_s if first_token_s is None else first_token_s,
+                total_s=total_s,
+                search_s=making.search_s,
+            ),
+            finish_reason=finish.reason,
+            warnings=tuple(making.warnings),
+            citation_valid=grounding.valid,
+        )
+
+    @asynccontextmanager
+    async def _engine(self, reference: str, making: _Making) -> AsyncIterator[Engine]:
+        model = await self.models.resolve(making.inference.project, reference, field="model")
+        async with self.engines.use(making.inference.project, model) as engine:
+            yield engine
+
+    async def _fitted(self, engine: Engine, making: _Making) -> _Prompt:
+        """Return the prompt with as many passages as there is room for, the best first.
+
+        Raises:
+            PromptTooLong: it does not fit without any.
+
+        """
+        passages = making.found.passages
+        wanted = making.question.sampling.over(making.configuration.sampling).max_output_tokens
+        output_tokens = wanted or DEFAULT_OUTPUT_TOKENS
+        for kept in range(len(passages), -1, -1):
+            messages = self._rendered(making, passages[:kept])
+            limit = engine.context_tokens
+            tokens = None if limit is None else await engine.count_tokens(messages)
+            if limit is None or tokens is None or tokens + min(output_tokens, limit // 2) <= limit:
+                if cut := len(passages) - kept:
+                    making.warnings.append(f"{cut} of {len(passages)} passages cut: the prompt had no room for them")
+                return _Prompt(messages=messages, passages=passages[:kept])
+            if kept == 0:
+                raise PromptTooLong(tokens=tokens, limit=limit, output_tokens=min(output_tokens, limit // 2))
+        raise AssertionError  # the last round returns or raises
+
+    def _rendered(self, making: _Making, passages: Sequence[Passage]) -> tuple[Message, ...]:
+        """Return the conversation: one system message (the prompt's, then the caller's), the turns, the question."""
+        *earlier, _question = making.question.messages
+        given = PromptInput(
+            question=making.question.text, passages=passages, messages=earlier, variables=making.question.variables
+        )
+        *system, user = self.templates.render(making.content, given)
+        rules = [message.text for message in (*system, *earlier) if message.role is Role.SYSTEM]
+        turns = [message for message in earlier if message.role is not Role.SYSTEM]
+        return (*([Message.of(Role.SYSTEM, "\n\n".join(rules))] if rules else []), *turns, user)
+
+
+def _variant(inference: Inference) -> Variant:
+    assert inference.variant is not None  # noqa: S101 - it was reserved with one
+    return inference.variant
+
+
+def _tell(generation: Generation, text: str) -> None:
+    if text:
+        generation.add(text)

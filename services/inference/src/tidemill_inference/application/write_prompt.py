@@ -1,0 +1,150 @@
+"""Create a prompt, write its next version, label a version."""
+
+from dataclasses import dataclass, field
+
+from tidemill_inference.application.ports import Prompts, Templates
+from tidemill_inference.domain.prompt import Prompt, PromptContent
+from tidemill_inference.domain.references import check_slug
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Violation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptToCreate:
+    """A new prompt with its first version."""
+
+    id: str
+    content: PromptContent
+    labels: dict[str, str] = field(default_factory=dict)
+    request: Request
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptChange:
+    """What to change; None leaves it as it is. `version` is the one that the change was decided on, None any."""
+
+    id: str
+    content: PromptContent | None = None
+    labels: dict[str, str] | None = None
+    request: Request
+    version: int | None = None
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelToSet:
+    """Which version a label is to point to."""
+
+    id: str
+    label: str
+    version: int
+    request: Request
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatePrompt:
+    """The same request again returns the prompt that it made."""
+
+    prompts: Prompts
+    templates: Templates
+    clock: Clock
+
+    async def __call__(self, caller: Caller, command: PromptToCreate) -> Prompt:
+        """Return the new prompt.
+
+        Raises:
+            InvalidInput: the id is no slug.
+            PromptRefused: a template or the schema cannot be used.
+            AlreadyExists: the id is taken.
+
+        """
+        check_slug("prompt.id", command.id)
+        checked = self.templates.check(command.content)
+        prompt = Prompt(id=command.id, project=caller.project, labels=command.labels)
+        prompt.write(checked.content, digest=checked.digest, now=self.clock.now())
+        if not command.validate_only:
+            return await self.prompts.add(prompt, request=command.request)
+        try:
+            await self.prompts.get(caller.project, command.id)
+        except NotFound:
+            return prompt
+        message = f"{command.id} exists already: choose another id, or update it"
+        raise AlreadyExists(message, id=command.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePrompt:
+    """Content that differs in something that counts becomes the next version; the same content changes nothing."""
+
+    prompts: Prompts
+    templates: Templates
+    clock: Clock
+
+    async def __call__(self, caller: Caller, command: PromptChange) -> Prompt:
+        """Return the changed prompt.
+
+        Raises:
+            PromptNotFound: the project has no such prompt.
+            PromptRefused: a template or the schema cannot be used.
+            Conflict: it has changed since `version`.
+
+        """
+        checked = self.templates.check(command.content) if command.content else None
+        now = self.clock.now()
+
+        def change(prompt: Prompt) -> None:
+            check_version(prompt.version, command.version)
+            if checked:
+                prompt.write(checked.content, digest=checked.digest, now=now)
+            if command.labels is not None:
+                prompt.labels = command.labels
+
+        if not command.validate_only:
+            return await self.prompts.update(caller.project, command.id, change, request=command.request)
+        prompt = await self.prompts.get(caller.project, command.id)
+        change(prompt)
+        return prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelPrompt:
+    """A label that points there already changes nothing."""
+
+    prompts: Prompts
+
+    async def __call__(self, caller: Caller, command: LabelToSet) -> Prompt:
+        """Return the prompt with the label set.
+
+        Raises:
+            InvalidInput: the label is no slug, or a number.
+            PromptNotFound: the project has no such prompt.
+            PromptVersionNotFound: the prompt has no such version.
+
+        """
+        check_slug("label", command.label)
+        if command.label.isdecimal():
+            text = f"is {command.label!r}, which would be read as a version: take a word"
+            raise InvalidInput.of(Violation(field="label", description=text))
+
+        def change(prompt: Prompt) -> None:
+            prompt.label(command.label, version=command.version)
+
+        if not command.validate_only:
+            return await self.prompts.update(caller.project, command.id, change, request=command.request)
+        prompt = await self.prompts.get(caller.project, command.id)
+        change(prompt)
+        return prompt
+
+
+def check_version(current: int, decided_on: int | None) -> None:
+    """Refuse a change that was decided on another version.
+
+    Raises:
+        Conflict: the thing has changed since.
+
+    """
+    if decided_on is not None and decided_on != current:
+        message = "it changed meanwhile: read it again and decide again"
+        raise Conflict(message, etag=current)
