@@ -132,10 +132,8 @@ async def test_up_after_the_supervisor_was_killed_replaces_what_it_left(
     assert await end_offset(up) == after_last
 
 
-def test_down_leaves_no_process_even_when_the_supervisor_was_killed(
-    own: LocalStack, up: Addresses, folder: Path
-) -> None:
-    assert up
+@pytest.mark.usefixtures("up")
+def test_down_leaves_no_process_even_when_the_supervisor_was_killed(own: LocalStack, folder: Path) -> None:
     kill_supervisor(folder)
     assert own.down()
     assert processes(folder) == []
@@ -143,8 +141,8 @@ def test_down_leaves_no_process_even_when_the_supervisor_was_killed(
     assert not own.down(), "the second time there is nothing to stop"
 
 
-def test_down_leaves_no_process(own: LocalStack, up: Addresses, folder: Path) -> None:
-    assert up
+@pytest.mark.usefixtures("up")
+def test_down_leaves_no_process(own: LocalStack, folder: Path) -> None:
     assert own.down()
     assert processes(folder) == []
 
@@ -156,10 +154,10 @@ def test_a_port_that_somebody_took_meanwhile_is_replaced(own: LocalStack, up: Ad
         assert own.up().s3.endpoint != up.s3.endpoint
 
 
+@pytest.mark.usefixtures("up")
 def test_a_taken_port_that_was_asked_for_is_told_in_one_sentence(
-    own: LocalStack, up: Addresses, monkeypatch: pytest.MonkeyPatch
+    own: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert up
     own.down()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -173,8 +171,8 @@ def test_an_unknown_service_is_told_in_one_sentence(folder: Path) -> None:
         LocalStack(folder, services=["storage"]).up()
 
 
-def test_logs_tell_what_a_server_printed(own: LocalStack, up: Addresses) -> None:
-    assert up
+@pytest.mark.usefixtures("up")
+def test_logs_tell_what_a_server_printed(own: LocalStack) -> None:
     assert any("listens on" in line.text for line in own.logs("mongo"))
     with pytest.raises(StackError, match="There is no program mongodb; there are kafka, mongo, s3"):
         own.logs("mongodb")

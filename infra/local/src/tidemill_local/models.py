@@ -5,6 +5,8 @@ folders hold data files only, so that the registry takes them as it takes any ot
 """
 
 import argparse
+import contextlib
+import io
 import shutil
 import subprocess
 import sys
@@ -50,7 +52,9 @@ def ensure(folder: Path = MODELS, progress: Callable[[str], None] = lambda _: No
             progress(f"Making the model folder {name}")
             target = Path(scratch) / name
             target.mkdir()
-            makers[name](target)
+            # Bars of progress are for people.
+            with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
+                makers[name](target)
             target.rename(folder / name)
 
 
@@ -76,15 +80,14 @@ def _convert(gguf: Path, target: Path) -> None:
     import torch  # noqa: PLC0415 - ten seconds' import, only when a model is made
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM  # noqa: PLC0415
 
-    torch.manual_seed(0)
     read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
     config = read.config.to_dict()
     config.pop("quantization_config", None)
     # Saving the object that was read from GGUF raises: its weights go into a plain one.
-    plain = LlamaForCausalLM(LlamaConfig.from_dict(config)).to(torch.bfloat16)
+    plain = LlamaForCausalLM(LlamaConfig.from_dict(config))
+    torch.nn.Module.to(plain, torch.bfloat16)
     plain.load_state_dict(read.state_dict())
     plain.tie_weights()
-    plain.config.architectures = ["LlamaForCausalLM"]
     plain.save_pretrained(target)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
 

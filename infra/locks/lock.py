@@ -1,0 +1,103 @@
+"""Locks what the repository's packages need from outside: one root lock, and one for each service.
+
+`python infra/locks/lock.py` writes them with uv: every version and every hash, for every platform, and no address of a
+registry. A service's lock holds no version that the root's does not: tests and services run on the same code.
+`--upgrade` takes newer versions; without it, versions stay as they are.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOT_LOCK = ROOT / "requirements.lock"
+FOLDERS = ("libs/*", "infra/local", "services/*")
+LOWEST_PYTHON = "3.11"
+OWN = re.compile(r"tidemill-[a-z]+$")
+NAME = re.compile(r"[A-Za-z0-9._-]+")
+HEADER = "# Written by `make locks` from the pyproject.toml files. Installed by `uv pip sync`.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One package of this repository."""
+
+    name: str
+    folder: Path
+    requirements: tuple[str, ...]
+
+    @property
+    def lock(self) -> Path:
+        """Where the package's own lock is, if it has one."""
+        return self.folder / "requirements.lock"
+
+
+def members() -> dict[str, Member]:
+    """Return every package of the repository by name."""
+    found = {}
+    for file in sorted(file for pattern in FOLDERS for file in ROOT.glob(f"{pattern}/pyproject.toml")):
+        project = tomllib.loads(file.read_text("utf-8"))["project"]
+        found[project["name"]] = Member(project["name"], file.parent, tuple(project["dependencies"]))
+    return found
+
+
+def from_outside(names: Iterable[str], known: dict[str, Member]) -> Iterator[str]:
+    """Yield what packages need from outside, also through packages of this repository."""
+    seen, todo = set[str](), list(names)
+    while todo:
+        if (name := todo.pop()) in seen:
+            continue
+        seen.add(name)
+        for requirement in known[name].requirements:
+            match = NAME.match(requirement)
+            if match and OWN.match(match[0]):
+                todo.append(match[0])
+            else:
+                yield requirement
+
+
+def development_tools() -> list[str]:
+    """Return the root's development dependencies."""
+    return list(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]["dev"])
+
+
+def compile_lock(requirements: Iterable[str], lock: Path, *, constraints: Path | None, upgrade: bool) -> None:
+    """Resolve requirements into a lock file."""
+    with tempfile.NamedTemporaryFile("w", suffix=".in", encoding="utf-8") as file:
+        file.write("\n".join(sorted(set(requirements))))
+        file.flush()
+        command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
+        command += ["--no-annotate", "--no-header", "--python-version", LOWEST_PYTHON, "--output-file", str(lock)]
+        command += ["--constraints", str(constraints)] if constraints else []
+        command += ["--upgrade"] if upgrade else []
+        subprocess.run([*command, file.name], check=True)  # noqa: S603 - our own command
+    lock.write_text(HEADER + lock.read_text("utf-8"), encoding="utf-8")
+
+
+def services(known: dict[str, Member]) -> list[Member]:
+    """Return the packages that are deployed."""
+    return [member for member in known.values() if member.folder.parent == ROOT / "services"]
+
+
+def main() -> None:
+    """Write every lock."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--upgrade", action="store_true", help="take newer versions")
+    upgrade = parser.parse_args().upgrade
+    known = members()
+    compile_lock([*from_outside(known, known), *development_tools()], ROOT_LOCK, constraints=None, upgrade=upgrade)
+    for service in services(known):
+        # Always resolved anew within the root's versions, so that nothing of an older lock stays.
+        service.lock.unlink(missing_ok=True)
+        compile_lock(from_outside([service.name], known), service.lock, constraints=ROOT_LOCK, upgrade=False)
+        print(f"{service.lock.relative_to(ROOT)} written")  # noqa: T201 - a command's answer
+
+
+if __name__ == "__main__":
+    main()
