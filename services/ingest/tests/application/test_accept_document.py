@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,9 +43,9 @@ async def test_a_first_version_is_stored_masked_and_told() -> None:
 async def test_other_content_makes_the_next_version_and_a_b_a_makes_three() -> None:
     ingest = await Ingest().with_source()
 
-    for text in ("A", "B", "A"):
-        document = await ingest.accept(ACME, submitted(text))
+    documents = [await ingest.accept(ACME, submitted(text)) for text in ("A", "B", "A")]
 
+    document = documents[-1]
     assert current_number(document) == 3
     assert [await text_of(ingest, document, number) for number in (1, 2, 3)] == ["A", "B", "A"]
     assert [type(event) for event in ingest.documents.published[1:]] == [DocumentWasUpdated, DocumentWasUpdated]
@@ -238,9 +239,12 @@ async def test_each_door_takes_its_limit_and_not_a_byte_more(door: Door, limit: 
 async def test_what_is_said_about_a_document_has_limits_on_both_sides(field: str, good: object, bad: object) -> None:
     ingest = await Ingest().with_source()
 
-    await ingest.accept(ACME, submitted("A", of=replace(spec(), **{field: good})))
+    right: dict[str, Any] = {field: good}
+    wrong: dict[str, Any] = {field: bad}
+
+    await ingest.accept(ACME, submitted("A", of=replace(spec(), **right)))
     with pytest.raises(InvalidInput) as refused:
-        await ingest.accept(ACME, submitted("A", of=replace(spec(), **{field: bad})))
+        await ingest.accept(ACME, submitted("A", of=replace(spec(), **wrong)))
 
     assert refused.value.violations[0].field.startswith(field)
 
@@ -258,9 +262,9 @@ async def test_another_project_has_neither_the_source_nor_the_document() -> None
 async def test_a_document_remembers_only_so_many_versions_and_steps() -> None:
     ingest = await Ingest(limits=Limits(kept_versions=2, kept_steps=3)).with_source()
 
-    for number in range(5):
-        document = await ingest.accept(ACME, submitted(f"text {number}"))
+    documents = [await ingest.accept(ACME, submitted(f"text {number}")) for number in range(5)]
 
+    document = documents[-1]
     assert [version.number for version in document.versions] == [4, 5]
     assert document.version_count == 5
     assert len(document.steps) == 3
@@ -268,10 +272,11 @@ async def test_a_document_remembers_only_so_many_versions_and_steps() -> None:
 
 async def test_a_submission_that_is_ignored_again_and_again_takes_one_step() -> None:
     ingest = await Ingest().with_source()
-    for _ in range(4):
-        document = await ingest.accept(ACME, submitted("A"))
 
-    assert [(step.happened, step.times) for step in document.steps] == [(Happened.INGESTED, 1), (Happened.IGNORED, 3)]
+    documents = [await ingest.accept(ACME, submitted("A")) for _ in range(4)]
+
+    steps = documents[-1].steps
+    assert [(step.happened, step.times) for step in steps] == [(Happened.INGESTED, 1), (Happened.IGNORED, 3)]
 
 
 async def test_a_crash_after_the_put_leaves_quarantine_empty_and_the_retry_succeeds() -> None:

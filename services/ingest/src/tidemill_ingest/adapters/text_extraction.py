@@ -15,6 +15,7 @@ from tidemill_ingest.domain.errors import DocumentRefused
 CLEANING_VERSION = 1
 """Counted up when the same bytes would become another text."""
 
+_EXTRACTION = f"extract html-to-markdown {version('html-to-markdown')}"
 _TITLE_WITHIN = 32_768
 """A title is looked for in so many characters from the start."""
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
@@ -47,7 +48,7 @@ def extract(content: bytes, media_type: str) -> Extracted:
     title = ""
     if media_type == "text/html":
         title, text = _html_title(text), _markdown(text)
-        steps.append(f"extract html-to-markdown {version('html-to-markdown')}")
+        steps.append(_EXTRACTION)
         media_type = "text/markdown"
     text = clean(text)
     steps.append(f"clean {CLEANING_VERSION}")

@@ -14,7 +14,7 @@ STAGE_VERSION = 1
 """Counted up when the same text would be masked in another way."""
 
 DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
-_LIBRARIES = ("detect-secrets", "phonenumbers", "python-stdnum")
+_LIBRARIES = ", ".join(f"{each} {version(each)}" for each in ("detect-secrets", "phonenumbers", "python-stdnum"))
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class MaskingStage:
     def name(self) -> str:
         """Return the stage as a step of a document's provenance."""
         kinds = ",".join(self.masking.names) or "none"
-        return f"mask {STAGE_VERSION} ({kinds}; {', '.join(f'{each} {version(each)}' for each in _LIBRARIES)})"
+        return f"mask {STAGE_VERSION} ({kinds}; {_LIBRARIES})"
 
     def _finders(self) -> Mapping[MaskKind, Sequence[Finder]]:
         return {

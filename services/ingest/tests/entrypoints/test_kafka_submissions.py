@@ -1,0 +1,244 @@
+import json
+from datetime import UTC, datetime
+
+import pytest
+from pydantic import ValidationError
+
+from services.ingest.tests.fakes import ACME, EXCHANGE, QUARANTINE, Ingest
+from tidemill_ingest.application.read_documents import DocumentName
+from tidemill_ingest.domain.document import Document, DocumentState
+from tidemill_ingest.domain.document_events import DocumentWasRejected
+from tidemill_ingest.domain.errors import DocumentNotFound, EventsNotRegistered
+from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.domain.source import Source
+from tidemill_ingest.entrypoints.kafka_submissions import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
+from tidemill_kit.application import Request, derived_id
+from tidemill_kit.errors import InvalidInput, RequestIdReused, TidemillError
+from tidemill_kit.subscriptions import EventContext, Refusal
+
+KB = "https://cms.acme.example/kb"
+
+
+async def ingest_with_events(limits: Limits | None = None) -> Ingest:
+    source = Source(id="cms", project="acme", events=KB)
+    ingest = await Ingest(limits=limits or Limits()).with_source(source)
+    await ingest.events.bind("acme", KB, "cms")
+    return ingest
+
+
+def context(event_id: str, *, project: str = "acme", subject: str = "kb/1", size: int = 100) -> EventContext:
+    return EventContext(
+        id=event_id,
+        source=KB,
+        type=UPSERTED,
+        subject=subject,
+        project=project,
+        time=datetime(2026, 1, 1, tzinfo=UTC),
+        seq=None,
+        topic="tidemill.ingest.submission.v1",
+        partition=0,
+        offset=1,
+        size=size,
+        request=Request(id=derived_id(project, KB, event_id), digest=event_id),
+    )
+
+
+def upsert(text: str, **fields: object) -> DocumentUpserted:
+    body = {"media_type": "text/markdown", "text": text, **fields}
+    return DocumentUpserted.model_validate_json(json.dumps(body))
+
+
+def refusal(error: TidemillError, *, subject: str = "kb/1", project: str = "acme", event_id: str = "e1") -> Refusal:
+    return Refusal(
+        id=event_id,
+        source=KB,
+        type=UPSERTED,
+        subject=subject,
+        project=project,
+        topic="t",
+        partition=0,
+        offset=7,
+        error=error,
+    )
+
+
+async def the_document(ingest: Ingest) -> Document:
+    return await ingest.reading.get(ACME, DocumentName(source="cms", key="kb/1"))
+
+
+async def test_an_upsert_becomes_the_same_document_as_at_the_other_doors() -> None:
+    ingest = await ingest_with_events()
+
+    await ingest.submissions.upserted(context("e1"), upsert("# A", revision="42", metadata={"n": 1, "ok": True}))
+
+    document = await the_document(ingest)
+    assert document.id == derived_id("acme", "cms", "kb/1")
+    assert document.current is not None
+    assert document.current.revision == 42
+    assert document.current.metadata == {"n": 1.0, "ok": True}
+    assert document.current.provenance.submission.id == "e1"
+    assert document.current.provenance.submission.source == KB
+
+
+async def test_the_same_event_again_has_one_effect_and_its_id_with_another_body_is_an_error() -> None:
+    ingest = await ingest_with_events()
+    await ingest.submissions.upserted(context("e1"), upsert("A"))
+    await ingest.submissions.upserted(context("e2"), upsert("B"))
+    await ingest.submissions.upserted(context("e1"), upsert("A"))
+
+    document = await the_document(ingest)
+    assert document.version_count == 2
+    again = context("e1")
+    other = EventContext(
+        **{name: getattr(again, name) for name in again.__slots__ if name != "request"},
+        request=Request(id=again.request.id, digest="another body"),
+    )
+    with pytest.raises(RequestIdReused):
+        await ingest.submissions.upserted(other, upsert("C"))
+
+
+async def test_events_out_of_order_end_with_the_highest_revision() -> None:
+    ingest = await ingest_with_events()
+    for number in (3, 1, 2):
+        await ingest.submissions.upserted(context(f"e{number}"), upsert(f"text {number}", revision=number))
+
+    text, version = await ingest.reading.text(ACME, (await the_document(ingest)).id, number=0)
+    assert (text, version.number) == ("text 3", 1)
+
+
+async def test_a_deletion_that_comes_first_keeps_the_document_out() -> None:
+    ingest = await ingest_with_events()
+    deletion = DocumentDeleted.model_validate_json('{"revision": 43, "erase": true, "reason": "request 2291"}')
+
+    await ingest.submissions.deleted(context("e2"), deletion)
+    await ingest.submissions.upserted(context("e1"), upsert("A", revision=42))
+
+    document = await the_document(ingest)
+    assert document.state is DocumentState.DELETED
+    assert document.version_count == 0
+    assert ingest.objects.buckets[EXCHANGE] == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "field"),
+    [
+        (upsert(""), "EMPTY_DOCUMENT", "content"),
+        (upsert("  \n"), "EMPTY_DOCUMENT", "content"),
+        (upsert("A", media_type="application/pdf"), "UNSUPPORTED_MEDIA_TYPE", "media_type"),
+        (upsert("A", language="not a tag"), "INVALID_INPUT", "language"),
+        (upsert("A", metadata={"n": 2**60}), "INVALID_INPUT", "metadata[n]"),
+    ],
+)
+async def test_content_that_can_never_be_taken_is_rejected_without_a_version(
+    body: DocumentUpserted, reason: str, field: str
+) -> None:
+    ingest = await ingest_with_events()
+
+    await ingest.submissions.upserted(context("e1"), body)
+    await ingest.submissions.upserted(context("e1"), body)
+
+    document = await the_document(ingest)
+    assert document.state is DocumentState.REJECTED
+    assert document.last_rejection is not None
+    assert (document.last_rejection.reason, document.last_rejection.submission_id) == (reason, "e1")
+    assert document.last_rejection.message.startswith(field)
+    assert [type(event) for event in ingest.documents.published] == [DocumentWasRejected]
+    assert ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
+
+
+async def test_a_rejection_leaves_the_current_version_current() -> None:
+    ingest = await ingest_with_events()
+    await ingest.submissions.upserted(context("e1"), upsert("A", revision=1))
+    await ingest.submissions.upserted(context("e2"), upsert("", revision=2))
+
+    document = await the_document(ingest)
+    assert document.state is DocumentState.ACTIVE
+    assert document.revision == 1
+    assert document.last_rejection is not None
+
+
+async def test_a_record_has_a_limit_on_both_sides_and_points_to_the_upload() -> None:
+    ingest = await ingest_with_events()
+    limit = 900 * 1024
+
+    await ingest.submissions.upserted(context("e1", size=limit), upsert("A"))
+    assert (await the_document(ingest)).last_rejection is None
+    await ingest.submissions.upserted(context("e2", size=limit + 1), upsert("B"))
+
+    rejection = (await the_document(ingest)).last_rejection
+    assert rejection is not None
+    assert rejection.reason == "DOCUMENT_TOO_LARGE"
+    assert f"{limit + 1} bytes, and {limit} is the limit" in rejection.message
+    assert "UploadDocument" in rejection.message
+
+
+async def test_events_that_nobody_registered_or_another_project_did_are_no_submissions() -> None:
+    ingest = await ingest_with_events()
+
+    with pytest.raises(EventsNotRegistered, match="umbrella"):
+        await ingest.submissions.upserted(context("e1", project="umbrella"), upsert("A"))
+    with pytest.raises(EventsNotRegistered):
+        await ingest.submissions.deleted(context("e1", project="umbrella"), DocumentDeleted())
+    await ingest.submissions.refused(refusal(EventsNotRegistered("umbrella", KB), project="umbrella"))
+
+    assert ingest.documents.published == []
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"text": "A"}, "media_type"),
+        ({"media_type": "text/plain"}, "text"),
+        ({"media_type": "text/plain", "data": "QQ=="}, "data"),
+        ({"media_type": "text/plain", "text": "A", "colour": "red"}, "colour"),
+        ({"media_type": "text/plain", "text": 7}, "text"),
+        ({"media_type": "text/plain", "text": "A", "revision": "4x"}, "revision"),
+        ({"media_type": "text/plain", "text": "A", "revision": -1}, "revision"),
+        ({"media_type": "text/plain", "text": "A", "revision": 2**63}, "revision"),
+        ({"media_type": "text/plain", "text": "A", "revision": True}, "revision"),
+        ({"media_type": "text/plain", "text": "A", "readers": "all"}, "readers"),
+        ({"media_type": "text/plain", "text": "A", "metadata": {"a": {"b": 1}}}, "metadata"),
+    ],
+)
+def test_a_body_that_says_something_else_is_refused_by_the_field(body: dict[str, object], named: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        DocumentUpserted.model_validate_json(json.dumps(body))
+
+    assert named in {str(problem["loc"][0]) for problem in refused.value.errors()}
+
+
+async def test_a_refused_record_that_names_its_document_is_rejected_once_with_its_message_masked() -> None:
+    ingest = await ingest_with_events()
+    error = InvalidInput("ada@acme.example: Extra inputs are not permitted")
+
+    await ingest.submissions.refused(refusal(error))
+    await ingest.submissions.refused(refusal(error))
+
+    document = await the_document(ingest)
+    assert document.last_rejection is not None
+    assert document.last_rejection.message == "[EMAIL]: Extra inputs are not permitted"
+    assert len(ingest.documents.published) == 1
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["", "k" * 1025, "kb\n1"],
+)
+async def test_a_refused_record_without_a_usable_name_is_told_to_nobody(subject: str) -> None:
+    ingest = await ingest_with_events()
+
+    await ingest.submissions.refused(refusal(InvalidInput("no"), subject=subject))
+
+    assert ingest.documents.published == []
+    with pytest.raises(DocumentNotFound):
+        await the_document(ingest)
+
+
+def test_submissions_of_one_document_keep_their_order_and_models_are_strict() -> None:
+    subscription = Ingest().submissions.subscription(["a", "b"])
+
+    assert subscription.strict
+    assert subscription.topics == ("a", "b")
+    assert subscription.group == "tidemill.ingest.submissions"
+    assert subscription.dead_letter_topic == "tidemill.ingest.submissions.dead.v1"
+    assert set(subscription.routes) == {UPSERTED, DELETED}
