@@ -1,0 +1,81 @@
+"""Every event that ingest has ever published or taken stays readable: one golden example each."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import MessageToJson, Parse
+from google.protobuf.message import Message
+from pydantic import BaseModel
+
+from tidemill_ingest.adapters.event_payloads import DELETED, INGESTED, REJECTED, UPDATED
+from tidemill_ingest.adapters.mongo_documents import DocumentCodec
+from tidemill_ingest.domain.document import Document
+from tidemill_ingest.domain.submission import Door, Submission
+from tidemill_ingest.domain.version import Draft, Provenance
+from tidemill_ingest.entrypoints import kafka_submissions
+from tidemill_ingest.entrypoints.kafka_submissions import DocumentDeleted, DocumentUpserted
+from tidemill_kit.application import derived_id
+from tidemill_kit.domain import ObjectRef
+
+EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+DOCUMENT = derived_id("acme", "cms", "kb/4711")
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+SUBMISSION = Submission(door=Door.KAFKA, id="0b6e7f8a", source="https://cms.acme.example/kb")
+
+
+def draft(revision: int) -> Draft:
+    return Draft(
+        media_type="text/markdown",
+        title="Reset a password",
+        uri="https://kb.acme.example/4711",
+        language="en",
+        readers=("group:support",),
+        metadata={"product": "vpn"},
+        object=ObjectRef(
+            bucket="tidemill-ingest-exchange", key=f"acme/{DOCUMENT}/{SHA256}", size=2048, sha256=SHA256
+        ),
+        provenance=Provenance(submission=SUBMISSION, body_digest="d", masking=("email",)),
+        revision=revision,
+    )
+
+
+def published(ce_type: str) -> Message:
+    """Live the life of a document, and return its event of this type as it is published."""
+    document = Document(id=DOCUMENT, project="acme", source="cms", key="kb/4711")
+    document.reject(
+        SUBMISSION,
+        reason="EMPTY_DOCUMENT",
+        message="content: has 0 bytes: send at least one",
+        now=NOON,
+    )
+    document.accept(draft(42), now=NOON)
+    document.accept(draft(43), now=NOON)
+    document.delete(SUBMISSION, revision=44, erase=True, reason="erasure request 2291", now=NOON)
+    events = [DocumentCodec().event(document, event, seq) for seq, event in enumerate(document.pending, start=1)]
+    return dict(events)[ce_type]
+
+
+@pytest.mark.parametrize("ce_type", [INGESTED, UPDATED, DELETED, REJECTED])
+def test_an_event_is_published_as_its_golden_example_and_carries_no_text(ce_type: str) -> None:
+    payload = published(ce_type)
+
+    written = MessageToJson(payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    example = (EXAMPLES / f"{ce_type}.json").read_text(encoding="utf-8")
+
+    assert written + "\n" == example
+    assert Parse(example, type(payload)()) == payload
+    assert "Reset a password" not in example
+
+
+@pytest.mark.parametrize(
+    ("ce_type", "model"),
+    [(kafka_submissions.UPSERTED, DocumentUpserted), (kafka_submissions.DELETED, DocumentDeleted)],
+)
+def test_a_submission_is_taken_as_its_golden_example_shows_every_field(ce_type: str, model: type[BaseModel]) -> None:
+    example = json.loads((EXAMPLES / f"{ce_type}.json").read_text(encoding="utf-8"))
+
+    assert model.model_validate(example).model_dump() == example
+    assert set(example) == set(model.model_fields)
