@@ -1,11 +1,49 @@
-# Everything a newcomer types. `make help` lists it.
+# Everything a newcomer types; `make help` lists it. Each target sets up first, which takes a moment when it is done.
 .DEFAULT_GOAL := help
+PYTHON3 ?= python3
 PYTHON := .venv/bin/python
+TIDEMILL := .venv/bin/tidemill
 
 .PHONY: help
-help: ## List the targets
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+.PHONY: setup
+setup: ## fetch and install what everything else needs
+	@$(PYTHON3) infra/setup.py
+
+.PHONY: demo
+demo: setup ## documents in, grounded answers out, before your eyes; leaves it running
+	@$(TIDEMILL) demo
+
+.PHONY: up
+up: setup ## start the servers and the services
+	@$(TIDEMILL) up
+
+.PHONY: down
+down: setup ## stop all of them; the data stays
+	@$(TIDEMILL) down
+
+.PHONY: status
+status: setup ## ask each service how it is
+	@$(TIDEMILL) status
+
+.PHONY: logs
+logs: setup ## what they print, as it comes
+	@$(TIDEMILL) logs --follow
+
+.PHONY: test
+test: setup ## every check and every test
+	@$(PYTHON) infra/checks.py
+
+.PHONY: bench
+bench: setup ## measure; prints the figures that docs/ tells
+	@$(PYTHON) tests/bench
+
 .PHONY: protos
-protos: ## Generate libs/contracts from protos/
+protos: setup ## generate libs/contracts from protos/
 	@$(PYTHON) infra/protos/generate.py
+
+.PHONY: locks
+locks: setup ## lock what the pyproject.toml files ask for
+	@$(PYTHON) infra/locks/lock.py

@@ -1,0 +1,185 @@
+"""Makes this checkout ready: the virtual environment, the packages, the jars, the example's models.
+
+Run by `make` with the system's Python and nothing installed. So: standard library only, and no syntax that an older
+Python cannot read, for it has to say that it is too old. What is there already is neither fetched nor made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "tidemill-setup"
+LOCK = ROOT / "requirements.lock"
+LOCAL = ROOT / "infra" / "local" / "src" / "tidemill_local"
+JARS = Path(os.environ.get("TIDEMILL_JARS", ROOT / ".tidemill" / "jars"))
+MODELS = Path(os.environ.get("TIDEMILL_MODELS", ROOT / ".tidemill" / "models"))
+
+OLDEST = (3, 11)
+MACHINES = ("x86_64", "aarch64")
+DATA_GB = 1.0
+"""What a stack's own data may take."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One part of the work; how much it fetches and takes (GB) and how long (s) was measured on two cores."""
+
+    name: str
+    is_done: Callable[[], bool]
+    run: Callable[[], None]
+    fetches_gb: float
+    takes_gb: float
+    seconds: int
+
+
+def main() -> int:
+    """Do what is missing and return the exit code."""
+    missing = [step for step in steps() if not step.is_done()]
+    if not missing:
+        return 0
+    refusal = why_not(sum(step.takes_gb for step in missing) + DATA_GB)
+    if refusal:
+        return fail(refusal)
+    fetches, takes = (sum(getattr(step, what) for step in missing) for what in ("fetches_gb", "takes_gb"))
+    seconds = sum(step.seconds for step in missing)
+    say(f"Set-up fetches up to {fetches:.1f} GB and takes {takes:.1f} GB of disk; about {seconds} s on a fast network.")
+    for number, step in enumerate(missing, start=1):
+        begin = time.monotonic()
+        say(f"[{number}/{len(missing)}] {step.name} (about {step.seconds} s)")
+        try:
+            step.run()
+        except subprocess.CalledProcessError:
+            return fail(f"{step.name}: that failed, for the reason above; put it right and run `make setup` again.")
+        say(f"      done in {time.monotonic() - begin:.0f} s")
+    return 0
+
+
+def steps() -> list[Step]:
+    """Return every step in order."""
+    return [
+        Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 5),
+        Step("Packages", packages_are_current, install_packages, 2.9, 5.9, 60),
+        Step("Jars of Kafka and the MongoDB server", jars_are_current, local("jars"), 0.05, 0.05, 5),
+        Step("Models of the example", models_are_there, local("models"), 0.2, 0.4, 40),
+    ]
+
+
+def why_not(takes_gb: float) -> str:
+    """Return in one sentence why this machine cannot be set up, or nothing."""
+    if sys.version_info < OLDEST:
+        version = platform.python_version()
+        return f"This is Python {version} and Tidemill needs 3.11 or newer: install it, then `make setup PYTHON3=python3.11`."
+    if platform.system() != "Linux" or platform.machine() not in MACHINES or platform.libc_ver()[0] != "glibc":
+        machine = platform.platform()
+        return f"The servers run on Linux with glibc on x86-64 or aarch64, not on {machine}: use docker compose there."
+    if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
+        return "This Python has no venv: install it (Debian and Ubuntu: apt install python3-venv) and run it again."
+    free_gb = shutil.disk_usage(ROOT).free / 1000**3
+    if free_gb < takes_gb:
+        return f"The disk of {ROOT} has {free_gb:.1f} GB free and {takes_gb:.1f} GB are needed: make room."
+    return ""
+
+
+def make_environment() -> None:
+    """Create the virtual environment with the pinned uv in it."""
+    call(sys.executable, "-m", "venv", "--clear", str(VENV))
+    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    pin = VENV / "uv.lock.txt"
+    pin.write_text(pinned("uv"), encoding="utf-8")
+    call(*command, "--require-hashes", "--requirement", str(pin))
+
+
+def install_packages() -> None:
+    """Install what the lock names, and the repository's packages as they lie here."""
+    uv = [str(PYTHON), "-m", "uv", "pip"]
+    python = ["--python", str(PYTHON)]
+    call(*uv, "sync", *python, "--require-hashes", str(LOCK))
+    editable = [flag for member in members() for flag in ("--editable", str(member.parent))]
+    # The build back-end is in the lock: nothing is fetched for building.
+    call(*uv, "install", *python, "--quiet", "--no-deps", "--no-build-isolation", *editable)
+    STAMP.write_text(digest(), encoding="utf-8")
+
+
+def pinned(package: str) -> str:
+    """Return the lines of the lock that pin one package."""
+    lines = LOCK.read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(package + "=="))
+    last = next(number for number in range(first, len(lines)) if not lines[number].endswith("\\"))
+    return "\n".join(lines[first : last + 1]) + "\n"
+
+
+def members() -> list[Path]:
+    """Return the pyproject.toml of every package of this repository."""
+    patterns = ("libs/*/pyproject.toml", "infra/local/pyproject.toml", "services/*/pyproject.toml")
+    return sorted(file for pattern in patterns for file in ROOT.glob(pattern))
+
+
+def digest() -> str:
+    """Return what the installed packages depend on, as one digest."""
+    whole = hashlib.sha256(sys.version.encode())
+    for file in [LOCK, *members()]:
+        whole.update(str(file).encode() + file.read_bytes())
+    return whole.hexdigest()
+
+
+def packages_are_current() -> bool:
+    """Tell whether the lock and the packages are installed as they are now."""
+    return STAMP.exists() and STAMP.read_text(encoding="utf-8") == digest()
+
+
+def jars_are_current() -> bool:
+    """Tell whether the pinned jars were fetched and checked."""
+    stamp = JARS / "complete"
+    wanted = hashlib.sha256((LOCAL / "jars.txt").read_bytes()).hexdigest()
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == wanted
+
+
+def models_are_there() -> bool:
+    """Tell whether the example's models were made."""
+    return (MODELS / "smollm2").is_dir() and (MODELS / "all-MiniLM-L6-v2").is_dir()
+
+
+def local(module: str) -> Callable[[], None]:
+    """Return a run of a module of tidemill_local in the new environment."""
+
+    def run() -> None:
+        call(str(PYTHON), "-m", f"tidemill_local.{module}")
+
+    return run
+
+
+def call(*command: str) -> None:
+    """Run a command in the repository; its output goes where ours goes."""
+    subprocess.run(command, check=True, cwd=ROOT)  # noqa: S603 - our own commands
+
+
+def say(sentence: str) -> None:
+    """Print one line at once."""
+    sys.stdout.write(sentence + "\n")
+    sys.stdout.flush()
+
+
+def fail(sentence: str) -> int:
+    """Print why it failed and return the exit code."""
+    sys.stderr.write(sentence + "\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
