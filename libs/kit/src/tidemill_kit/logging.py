@@ -3,18 +3,21 @@
 import logging
 import os
 import sys
+import traceback
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from tidemill_kit import telemetry
+from tidemill_kit.errors import TidemillError
 from tidemill_kit.settings import ServiceSettings
 
 
 def configure_logging(settings: ServiceSettings) -> None:
     """Send this process's lines to stderr: ours from `log_level` on, those of libraries from warning on.
 
-    Stacks are printed without local variables, which would carry what users wrote.
+    Stacks are printed without local variables and without the messages of errors that are not ours: both may quote what
+    users wrote.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # gRPC's core writes lines of its own, not by way of Python
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
@@ -25,9 +28,9 @@ def configure_logging(settings: ServiceSettings) -> None:
         _Origin(settings.service),
     ]
     rendering: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [structlog.processors.ExceptionRenderer(_stack), structlog.dev.ConsoleRenderer()]
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        else [structlog.processors.ExceptionRenderer(_stack), structlog.processors.JSONRenderer(default=str)]
     )
     structlog.configure(
         processors=[*facts, *rendering],
@@ -55,3 +58,21 @@ class _Origin:
         if trace_id := telemetry.trace_id():
             line["trace_id"] = trace_id
         return line
+
+
+def _stack(exc_info: ExcInfo) -> str:
+    """Return the error and what led to it, each with its frames, innermost cause first."""
+    told: list[str] = []
+    error: BaseException | None = exc_info[1]
+    while error is not None:
+        name = f"{type(error).__module__}.{type(error).__qualname__}"
+        told.insert(0, "".join(traceback.format_tb(error.__traceback__)) + name + _message(error))
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(told)
+
+
+def _message(error: BaseException) -> str:
+    """Return what is ours or the operating system's to say."""
+    if isinstance(error, TidemillError):
+        return f": {error.message}"
+    return f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""

@@ -15,7 +15,7 @@ import structlog
 
 from tidemill.status.v1 import status_service_pb2_grpc
 from tidemill_kit import telemetry
-from tidemill_kit.errors import DependencyUnavailable, TidemillError
+from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError
 from tidemill_kit.grpc_server import GrpcServer, Registration
 from tidemill_kit.readiness import Dependency, Readiness
 from tidemill_kit.service_status import Consumers, OutboxLength, StatusServicer, version_of
@@ -221,7 +221,7 @@ class _Life:
 async def _watched(component: Watched) -> None:
     await component.wait()
     message = f"{_name_of(component)} ended although nobody stopped it"
-    raise RuntimeError(message)
+    raise Internal(message)
 
 
 def _log_failure(error: Exception) -> None:

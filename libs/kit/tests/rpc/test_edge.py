@@ -98,9 +98,8 @@ async def test_health_and_reflection_need_no_project() -> None:
 
 async def test_an_unknown_error_is_hidden_behind_its_trace_id_and_logged_once_without_payload(lines: Lines) -> None:
     async def fail(request: CreateSourceRequest, _context: Context) -> CreateSourceResponse:
-        text = request.source.events  # noqa: F841 - a local variable that no stack may show
-        message = "the disk is on " + "fire"
-        raise RuntimeError(message)
+        text = request.source.events
+        raise RuntimeError(text)
 
     async with serving(sources(CreateSource=fail)) as running:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
@@ -111,8 +110,8 @@ async def test_an_unknown_error_is_hidden_behind_its_trace_id_and_logged_once_wi
     (stack,) = lines.named("rpc_failed")
     assert failed.value.code() == grpc.StatusCode.INTERNAL
     assert failed.value.details() == f"internal error; the service's log has it under trace {stack['trace_id']}"
-    assert "the disk is on fire" in stack["exception"]
-    assert lines.text.count("the disk is on fire") == lines.text.count("Traceback") == 1
+    assert stack["exception"].endswith("builtins.RuntimeError")
+    assert lines.text.count("builtins.RuntimeError") == 1
     assert "my-private-words" not in lines.text
 
 
@@ -154,7 +153,7 @@ async def test_a_handler_that_meets_a_cancelled_task_answers_instead_of_hanging(
             await running.get_source_plainly(timeout=3)
 
     assert failed.value.code() == grpc.StatusCode.INTERNAL
-    assert "was cancelled" in lines.named("rpc_failed")[0]["exception"]
+    assert "CancelledError" in lines.named("rpc_failed")[0]["exception"]
 
 
 async def test_a_handler_stops_when_its_client_cancels(lines: Lines) -> None:

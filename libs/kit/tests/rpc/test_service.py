@@ -20,7 +20,7 @@ from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceRes
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, Internal
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.service import App, Dependency, Worker, serve
 from tidemill_kit.settings import PortTaken
@@ -199,7 +199,7 @@ async def test_a_component_whose_dependency_went_away_meanwhile_is_started_again
     assert diary == ["consumers started", "consumers stopped"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("the sweep is broken"), None], ids=["fails", "ends"])
+@pytest.mark.parametrize("error", [Internal("the sweep is broken"), None], ids=["fails", "ends"])
 async def test_a_worker_that_does_not_go_on_ends_the_process_and_says_why(
     error: Exception | None, lines: Lines
 ) -> None:
@@ -216,7 +216,7 @@ async def test_a_worker_that_does_not_go_on_ends_the_process_and_says_why(
 
     assert diary == ["relay started", "relay stopped"]
     (line,) = lines.named("service_failed")
-    assert ("the sweep is broken" if error else "sweeper ended although nobody stopped it") in line["exception"]
+    assert ("the sweep is broken" if error else "sweeper ended although nobody stopped it") in str(line)
 
 
 async def test_a_worker_is_cancelled_when_the_service_stops() -> None:
