@@ -203,6 +203,7 @@ class Batch:
         for slot in slots:
             self._unfinished[Partition(slot.record.topic, slot.record.partition)].append(slot)
         self._ends: dict[Partition, int] = {}
+        self._farthest: dict[Partition, int] = defaultdict(lambda: -1)
         self._lanes = deque(lanes)
         self._workers = [asyncio.create_task(self._work()) for _ in range(min(concurrency, len(lanes)))]
 
@@ -212,7 +213,7 @@ class Batch:
         return not running
 
     async def release(self, timeout_s: float) -> None:
-        """Begin nothing more, let what is being handled finish for a while, and cancel what does not."""
+        """Finish what is begun and what lies before it, so that it can be committed; cancel what takes too long."""
         self._released.set()
         if not await self.wait(timeout_s):
             for worker in self._workers:
@@ -240,12 +241,14 @@ class Batch:
     async def _work(self) -> None:
         while self._lanes:
             for slot in self._lanes.popleft():
-                if self._released.is_set():
-                    return
+                partition, offset = Partition(slot.record.topic, slot.record.partition), slot.record.offset
+                if self._released.is_set() and offset > self._farthest[partition]:
+                    break
+                self._farthest[partition] = max(offset, self._farthest[partition])
                 try:
                     await self._settle(slot, self._released)
                 except Released:
-                    return
+                    break
                 slot.done = True
 
 

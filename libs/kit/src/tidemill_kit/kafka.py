@@ -35,6 +35,7 @@ MAX_RECORD_BYTES = 64 * 1024 * 1024
 
 _ANSWER_S = 5.0
 _METADATA_AGE_S = 30.0
+_RETRY_S = 0.3
 _STOP_TIMEOUT_S = 10.0
 
 _log = structlog.get_logger()
@@ -82,10 +83,10 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._letting_go = self._stopping = False
 
     async def start(self) -> None:
-        """Join the group and begin.
+        """Join the group, which takes as long as other members need to let go, and begin.
 
         Raises:
-            DependencyUnavailable: Kafka does not answer; call it again.
+            DependencyUnavailable: Kafka does not answer, or a topic is not there yet; call it again.
 
         """
         if self._broker is not None:
@@ -93,11 +94,16 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._letting_go = self._stopping = False
         broker, subscriber = self._subscriber()
         try:
-            await broker.start()
-        except (KafkaError, OSError) as error:
-            await broker.stop()
-            raise _unavailable(error) from error
-        self._broker, self._consumer = broker, subscriber.consumer
+            async with asyncio.timeout(self._limits.rebalance_s + _ANSWER_S):
+                await broker.start()
+            self._broker, self._consumer = broker, subscriber.consumer
+        except (KafkaError, OSError, TimeoutError) as error:
+            topics = ", ".join(self._engine.subscription.topics)
+            message = f"Kafka does not answer, or lacks one of the topics {topics}: {error!r}"
+            raise DependencyUnavailable(message, dependency=KAFKA) from error
+        finally:
+            if self._broker is None:
+                await broker.stop()
 
     async def stop(self) -> None:
         """Let the events in hand finish for a while, commit, and leave the group."""
@@ -127,6 +133,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             request_timeout_ms=_ms(limits.rebalance_s + _ANSWER_S),
             metadata_max_age_ms=_ms(_METADATA_AGE_S),
             client_id=subscription.group,
+            retry_backoff_ms=_ms(_RETRY_S),
             consumer_only=True,
             apply_types=False,
             graceful_timeout=None,
@@ -257,8 +264,10 @@ class Consumers:
             DependencyUnavailable: Kafka does not answer; call it again.
 
         """
-        for pump in self._pumps:
-            await pump.start()
+        started = await asyncio.gather(*(pump.start() for pump in self._pumps), return_exceptions=True)
+        for failure in started:
+            if failure is not None:
+                raise failure
 
     async def stop(self) -> None:
         """Stop all at once."""
@@ -347,6 +356,7 @@ class Publisher:
                     bootstrap_servers=self._bootstrap,
                     acks="all",
                     enable_idempotence=True,
+                    retry_backoff_ms=_ms(_RETRY_S),
                     compression_type="gzip",  # every client reads it; dead letters stay as small as they came
                     max_request_size=MAX_RECORD_BYTES,
                     request_timeout_ms=_ms(self._timeout_s),

@@ -1,0 +1,57 @@
+"""The publisher when Kafka is slow, away or refuses."""
+
+import asyncio
+
+import pytest
+
+from libs.kit.tests.events.world import Topics
+from libs.kit.tests.wire import wire_to
+from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.kafka import Publisher, read_topic
+from tidemill_kit.records import OutgoingRecord
+
+
+def record(topic: str, value: bytes = b"v") -> OutgoingRecord:
+    return OutgoingRecord(topic=topic, key=b"k", value=value, headers=(("n", b"1"),))
+
+
+async def values_of(topics: Topics, topic: str) -> list[bytes | None]:
+    return [each.value async for each in read_topic(topics.bootstrap, topic)]
+
+
+async def test_a_record_that_is_published_again_while_it_is_on_its_way_is_written_once(topics: Topics) -> None:
+    later = f"{await topics.make()}.later"
+    publisher = Publisher(topics.bootstrap, timeout_s=0.5)
+    for _ in range(2):
+        with pytest.raises(DependencyUnavailable):
+            await publisher.publish(record(later))
+    await topics.make(later)
+    patient = Publisher(topics.bootstrap, timeout_s=10)
+    await asyncio.gather(*(patient.publish(record(later)) for _ in range(3)))
+    assert await values_of(topics, later) == [b"v"]
+    await publisher.stop()
+    await patient.stop()
+
+
+async def test_a_record_that_the_broker_refuses_does_not_spoil_the_next_ones(topics: Topics) -> None:
+    topic = await topics.make(max_bytes=2000)
+    publisher = Publisher(topics.bootstrap, timeout_s=5)
+    await publisher.publish(record(topic, b"first"))
+    with pytest.raises(DependencyUnavailable, match="MessageSizeTooLarge"):
+        await publisher.publish(record(topic, bytes(range(256)) * 2 + b"".join(b"%d" % i for i in range(4000))))
+    await publisher.publish(record(topic, b"second"))
+    assert await values_of(topics, topic) == [b"first", b"second"]
+    await publisher.stop()
+
+
+async def test_a_broker_that_is_away_is_told_in_time_and_found_again(topics: Topics) -> None:
+    topic = await topics.make()
+    async with wire_to(topics.bootstrap) as wire:
+        wire.cut()
+        publisher = Publisher(wire.address, timeout_s=1)
+        with pytest.raises(DependencyUnavailable):
+            await publisher.publish(record(topic))
+        await wire.mend()
+        await publisher.publish(record(topic))
+        await publisher.stop()
+    assert await values_of(topics, topic) == [b"v"]

@@ -1,0 +1,412 @@
+"""The traps of Kafka consumers that lost or repeated data, each on the real broker."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from pydantic import ValidationError
+
+from libs.kit.tests.events.world import (
+    PUMP,
+    Bench,
+    Effects,
+    FlakyPublisher,
+    Line,
+    Upstream,
+    event_headers,
+    eventually,
+)
+from libs.kit.tests.wire import wire_to
+from tidemill_kit.dead_letters import DeadLetter, DeadLetters
+from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.kafka import Consumers, Publisher, read_topic
+from tidemill_kit.subscriptions import EventContext
+
+MakeBench = Callable[[int], Awaitable[Bench]]
+
+
+async def dead_letters_of(bench: Bench) -> list[DeadLetter]:
+    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    return list(await letters.list(bench.dead_letter_topic))
+
+
+async def test_broken_records_among_good_ones_cost_only_themselves(bench: Bench, upstream: Upstream) -> None:
+    await upstream.write(bench.topic, [0])
+    await upstream.raw(bench.topic, b'{"number": ', event_headers("broken", "kb/1"))
+    await upstream.raw(bench.topic, b'{"number": 9}', [("ce_id", b"no more than an id")])
+    await upstream.raw(bench.topic, b'{"number": 9}', [("ce_source", b"\xff\xfe"), ("ce_type", b"\xff")])
+    await upstream.raw(bench.topic, b'{"number": 9, "colour": "red"}', event_headers("unknown-field", "kb/1"))
+    await upstream.raw(bench.topic, None, event_headers("tombstone", "kb/1"))
+    await upstream.raw(bench.topic, b'{"number": 9}', [*event_headers("", "kb/1"), ("x", None)], key=None)
+    await upstream.write(bench.topic, [7])
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [0, 7])
+    await eventually(lambda: consumers.status()[0].lag == 0)
+    await consumers.stop()
+
+    letters = await dead_letters_of(bench)
+    assert sorted((letter.origin_offset, letter.reason) for letter in letters) == [
+        (1, "INVALID_BODY"),
+        (2, "INVALID_EVENT"),
+        (3, "INVALID_EVENT"),
+        (4, "INVALID_BODY"),
+        (5, "INVALID_EVENT"),
+        (6, "INVALID_EVENT"),
+    ]
+    assert {letter.origin for letter in letters} == {(bench.topic, 0)}
+    assert await bench.committed() == 8
+    assert consumers.status()[0].dead_lettered == 6
+
+
+async def test_only_what_is_done_without_a_gap_is_committed(bench: Bench, upstream: Upstream) -> None:
+    await upstream.write(bench.topic, [0, 1], subject="quick")
+    await upstream.write(bench.topic, [2], subject="slow")
+    await upstream.write(bench.topic, [3, 4], subject="quick")
+    effects = Effects()
+
+    async def handle(context: EventContext, line: Line) -> None:
+        if context.subject == "slow":
+            await asyncio.Event().wait()
+        await effects.write(context, line)
+
+    consumers = bench.consumers(handle, limits=replace(PUMP, drain_s=0.1))
+    await consumers.start()
+
+    async def committed_two() -> bool:
+        return await bench.committed() == 2
+
+    await eventually(committed_two)
+    await eventually(lambda: effects.numbers == [0, 1, 3, 4])
+    await consumers.stop()
+    assert await bench.committed() == 2
+
+    again = bench.consumers(effects.write)
+    await again.start()
+    await eventually(lambda: effects.numbers == [0, 1, 3, 4, 2])
+    await eventually(lambda: again.status()[0].lag == 0)
+    await again.stop()
+    assert effects.repeated == 2
+    assert await bench.committed() == 5
+
+
+async def test_a_handler_longer_than_the_poll_interval_keeps_its_partitions(bench: Bench, upstream: Upstream) -> None:
+    limits = replace(PUMP, max_poll_interval_s=2, session_s=6)
+    ours, theirs = Effects("ours"), Effects("theirs")
+    begun: list[float] = []
+
+    async def handle(context: EventContext, line: Line) -> None:
+        begun.append(time.monotonic())
+        await asyncio.sleep(7)
+        await ours.write(context, line)
+
+    await upstream.write(bench.topic, [0])
+    consumers = bench.consumers(handle, limits=limits)
+    await consumers.start()
+    await eventually(lambda: ours.numbers == [0])
+    await upstream.write(bench.topic, [1])
+    await eventually(lambda: ours.numbers == [0, 1])
+    await consumers.stop()
+
+    assert len(begun) == 2
+    assert await bench.committed() == 2
+    late = bench.consumers(theirs.write)
+    await late.start()
+    await upstream.write(bench.topic, [2])
+    await eventually(lambda: theirs.numbers == [2])
+    await late.stop()
+
+
+async def test_a_second_member_joining_half_way_repeats_nothing_and_keeps_the_order(
+    make_bench: MakeBench, upstream: Upstream
+) -> None:
+    bench = await make_bench(6)
+    total, subjects = 6000, 60
+
+    async def write(subject: int) -> None:
+        for number in range(total // subjects):
+            name = f"kb/{subject}"
+            headers = event_headers(f"{name}-{number}", name)
+            await upstream.producer.send(bench.topic, b'{"number": %d}' % number, key=name.encode(), headers=headers)
+
+    for subject in range(subjects):
+        await write(subject)
+    await upstream.producer.flush()
+    store = Effects()
+
+    async def handle(context: EventContext, line: Line) -> None:
+        await asyncio.sleep(0.002)
+        await store.write(context, line)
+
+    first, second = bench.consumers(handle), bench.consumers(handle)
+    await first.start()
+    await eventually(lambda: len(store.happened) > total // 4)
+    await second.start()
+    await eventually(lambda: len(store.happened) == total, within_s=60)
+    await eventually(lambda: first.status()[0].lag + second.status()[0].lag == 0)
+    assert second.status()[0].handled > 0
+    await asyncio.gather(first.stop(), second.stop())
+
+    assert store.repeated == 0
+    for subject in range(subjects):
+        assert store.of(f"kb/{subject}") == list(range(total // subjects))
+
+
+async def test_work_in_hand_ends_before_the_partition_has_a_new_owner(bench: Bench, upstream: Upstream) -> None:
+    """An old version must not be written after a new owner's delete."""
+    order: list[str] = []
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: EventContext, line: Line) -> None:
+        begun.set()
+        await gate.wait()
+        order.append(f"ours {line.number}")
+
+    async def quick(_: EventContext, line: Line) -> None:
+        order.append(f"theirs {line.number}")
+
+    ours = bench.consumers(slow)
+    await upstream.write(bench.topic, [0, 1])
+    await ours.start()
+    await begun.wait()
+    theirs = bench.consumers(quick)
+    starting = asyncio.create_task(theirs.start())
+    await eventually(lambda: ours._pumps[0]._letting_go)  # noqa: SLF001 - the moment of the rebalance shows nowhere else
+    assert order == []
+    gate.set()
+    await starting
+
+    await eventually(lambda: len(order) == 2)
+    await eventually(lambda: ours.status()[0].lag + theirs.status()[0].lag == 0)
+    await asyncio.gather(ours.stop(), theirs.stop())
+    assert [line[-1] for line in order] == ["0", "1"]
+    assert order[0] == "ours 0"
+
+
+async def test_work_that_does_not_end_in_time_is_cancelled_and_done_by_the_new_owner(
+    bench: Bench, upstream: Upstream
+) -> None:
+    order: list[str] = []
+    begun = asyncio.Event()
+
+    async def endless(_: EventContext, line: Line) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+        order.append(f"ours {line.number}")
+
+    async def quick(_: EventContext, line: Line) -> None:
+        order.append(f"theirs {line.number}")
+
+    ours = bench.consumers(endless, limits=replace(PUMP, drain_s=0.5))
+    await upstream.write(bench.topic, [0, 1])
+    await ours.start()
+    await begun.wait()
+    theirs = bench.consumers(quick)
+    starting = asyncio.create_task(theirs.start())
+    await eventually(lambda: ours._pumps[0]._letting_go)  # noqa: SLF001 - the moment of the rebalance shows nowhere else
+    await ours.stop()
+    await starting
+    await eventually(lambda: order == ["theirs 0", "theirs 1"])
+    await theirs.stop()
+
+
+async def test_an_effect_before_a_crash_happens_once(bench: Bench, upstream: Upstream) -> None:
+    effects = Effects()
+    done = asyncio.Event()
+
+    async def crash_after_the_effect(context: EventContext, line: Line) -> None:
+        await effects.write(context, line)
+        done.set()
+        await asyncio.Event().wait()
+
+    await upstream.write(bench.topic, [0])
+    crashing = bench.consumers(crash_after_the_effect, limits=replace(PUMP, drain_s=0))
+    await crashing.start()
+    await done.wait()
+    await crashing.stop()
+    assert await bench.committed() is None
+
+    again = bench.consumers(effects.write)
+    await again.start()
+    await eventually(lambda: effects.repeated == 1)
+    await eventually(lambda: again.status()[0].lag == 0)
+    await again.stop()
+    assert effects.numbers == [0]
+    assert await bench.committed() == 1
+
+
+async def test_a_poisonous_event_goes_to_the_dead_letters_and_the_rest_goes_on(
+    bench: Bench, upstream: Upstream
+) -> None:
+    effects, runs = Effects(), 0
+
+    async def handle(context: EventContext, line: Line) -> None:
+        nonlocal runs
+        if line.number == 1:
+            runs += 1
+            message = "secret text of a user"
+            raise ValueError(message)
+        await effects.write(context, line)
+
+    await upstream.write(bench.topic, [0, 1, 2])
+    consumers = bench.consumers(handle)
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [0, 2])
+    await eventually(lambda: consumers.status()[0].lag == 0)
+    await consumers.stop()
+
+    (letter,) = await dead_letters_of(bench)
+    assert (letter.reason, letter.attempts, letter.origin_offset, runs) == ("INTERNAL", 3, 1, 3)
+    assert "ValueError" in letter.message
+    assert "secret" not in letter.message
+    assert letter.attributes["id"] == "kb/1-1"
+
+
+async def test_a_new_group_reads_the_history(bench: Bench, upstream: Upstream) -> None:
+    await upstream.write(bench.topic, [0, 1, 2])
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [0, 1, 2])
+    await consumers.stop()
+
+
+async def test_a_topic_that_is_not_there_yet_is_waited_for(bench: Bench, upstream: Upstream) -> None:
+    await bench.topics.admin.delete_topics([bench.topic])
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+    starting = asyncio.create_task(consumers.start())
+    await bench.topics.make(bench.topic)
+    await upstream.write(bench.topic, [0])
+    await starting
+    await eventually(lambda: effects.numbers == [0])
+    await consumers.stop()
+
+
+async def test_a_dependency_that_is_down_is_waited_for_and_nothing_is_dead_lettered(
+    bench: Bench, upstream: Upstream
+) -> None:
+    effects, down = Effects(), True
+
+    async def handle(context: EventContext, line: Line) -> None:
+        if down:
+            message = "MongoDB does not answer"
+            raise DependencyUnavailable(message, dependency="mongodb")
+        await effects.write(context, line)
+
+    await upstream.write(bench.topic, [0, 1])
+    consumers = bench.consumers(handle)
+    await consumers.start()
+    await eventually(lambda: consumers.status()[0].waiting_for == "mongodb")
+    await consumers.stop()
+    assert await bench.committed() is None
+
+    again = bench.consumers(handle)
+    await again.start()
+    await eventually(lambda: again.status()[0].waiting_for == "mongodb")
+    down = False
+    await eventually(lambda: effects.numbers == [0, 1])
+    await eventually(lambda: again.status()[0].waiting_for == "")
+    await eventually(lambda: again.status()[0].lag == 0)
+    await again.stop()
+    assert await dead_letters_of(bench) == []
+    assert await bench.committed() == 2
+
+
+async def test_kafka_that_is_down_at_the_start_is_asked_again(bench: Bench, upstream: Upstream) -> None:
+    await upstream.write(bench.topic, [0])
+    effects = Effects()
+    async with wire_to(bench.topics.bootstrap) as wire:
+        wire.cut()
+        publisher = Publisher(wire.address, timeout_s=2)
+        consumers = Consumers(wire.address, [bench.subscription(effects.write)], publisher, pump_limits=PUMP)
+        with pytest.raises(DependencyUnavailable):
+            await consumers.start()
+        with pytest.raises(DependencyUnavailable):
+            await publisher.start()
+        assert consumers.status()[0].waiting_for == "kafka"
+
+        await wire.mend()
+        await publisher.start()
+        await consumers.start()
+        await eventually(lambda: effects.numbers == [0])
+        await consumers.stop()
+        await publisher.stop()
+
+
+async def test_a_record_near_the_limit_can_be_dead_lettered(bench: Bench, upstream: Upstream) -> None:
+    near = b'{"text": "' + b"x" * 900_000
+    grows = b'{"text": "' + b"y" * (9 * 1024 * 1024)
+    await upstream.raw(bench.topic, near, event_headers("near", "kb/1"))
+    await upstream.raw(bench.topic, grows, event_headers("grows", "kb/1"))
+    await upstream.write(bench.topic, [3])
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [3])
+    await consumers.stop()
+
+    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    found = await letters.list(bench.dead_letter_topic)
+    shown = [
+        await letters.show(bench.dead_letter_topic, partition=letter.partition, offset=letter.offset)
+        for letter in found
+    ]
+    assert [letter.original.value for letter in shown] == [near, grows]
+
+
+async def test_a_dead_letter_that_cannot_be_written_is_waited_for(bench: Bench, upstream: Upstream) -> None:
+    flaky = FlakyPublisher(failures=1_000_000, behind=bench.publisher)
+    waiting = replace(bench, publisher=flaky)
+    await upstream.raw(bench.topic, b"{", event_headers("broken", "kb/1"))
+    effects = Effects()
+    consumers = waiting.consumers(effects.write)
+    await consumers.start()
+    await eventually(lambda: consumers.status()[0].waiting_for == "kafka")
+    assert await bench.committed() is None
+    flaky.failures = 0
+    await eventually(lambda: consumers.status()[0].dead_lettered == 1)
+    await consumers.stop()
+    assert await bench.committed() == 1
+
+
+async def test_a_dead_letter_can_be_driven_again(bench: Bench, upstream: Upstream) -> None:
+    effects, mended = Effects(), False
+
+    async def handle(context: EventContext, line: Line) -> None:
+        if not mended:
+            Line.model_validate({"number": "no number"})
+        await effects.write(context, line)
+
+    await upstream.write(bench.topic, [5])
+    consumers = bench.consumers(handle)
+    await consumers.start()
+    await eventually(lambda: consumers.status()[0].dead_lettered == 1)
+    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    (letter,) = await letters.list(bench.dead_letter_topic)
+    assert ValidationError.__name__ in letter.message
+    assert not letter.redriven
+
+    mended = True
+    await letters.redrive(bench.dead_letter_topic, partition=letter.partition, offset=letter.offset)
+    await eventually(lambda: effects.numbers == [5])
+    await consumers.stop()
+    (letter,) = await letters.list(bench.dead_letter_topic)
+    assert letter.redriven
+    assert letter.original.headers == tuple(event_headers("kb/1-5", "kb/1"))
+
+
+async def test_compressed_records_of_every_kind_are_read(bench: Bench) -> None:
+    for number, kind in enumerate(["gzip", "snappy", "lz4", "zstd"]):
+        async with AIOKafkaProducer(bootstrap_servers=bench.topics.bootstrap, compression_type=kind) as producer:
+            await Upstream(producer).write(bench.topic, [number])
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [0, 1, 2, 3])
+    await consumers.stop()

@@ -1,0 +1,195 @@
+"""From the outbox to Kafka, on the real servers: nothing lost, nothing out of order."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from libs.kit.tests.events.world import FlakyPublisher, Topics, eventually
+from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
+from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.application import Request
+from tidemill_kit.cloudevents import CloudEvent, from_record
+from tidemill_kit.kafka import Publisher, read_topic
+from tidemill_kit.mongo import Collection, Database
+from tidemill_kit.records import OutgoingRecord, Publishing
+from tidemill_kit.relay import Relay
+
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+
+@dataclass
+class Office:
+    """Notes in MongoDB, and their topic."""
+
+    notes: Collection
+    topics: Topics
+    topic: str
+
+    def aggregates(self, wake: Callable[[str], None] = lambda _: None) -> MongoAggregates[Note]:
+        return MongoAggregates(
+            self.notes,
+            codec=NoteCodec(),
+            topic=self.topic,
+            source="/tidemill/notes",
+            missing=NoteNotFound,
+            wake=wake,
+        )
+
+    async def published(self) -> list[CloudEvent]:
+        records = read_topic(self.topics.bootstrap, self.topic)
+        return [from_record(each.value, each.headers, arrive_time=NOW) async for each in records]
+
+    async def waiting(self) -> int:
+        return await self.notes.count_documents({"$or": [{"outbox.0": {"$exists": True}}, {"outbox_at": {"$gt": NOW}}]})
+
+
+@dataclass
+class PublishesAndHangs:
+    """Publishes, and never comes back to say so: its process is about to die."""
+
+    behind: Publishing
+    published: list[OutgoingRecord] = field(default_factory=list)
+
+    async def publish(self, record: OutgoingRecord) -> None:
+        await self.behind.publish(record)
+        self.published.append(record)
+        await asyncio.Event().wait()
+
+
+@pytest.fixture
+async def office(database: Database, topics: Topics) -> Office:
+    return Office(database["notes"], topics, await topics.make(partitions=3))
+
+
+@asynccontextmanager
+async def running(relay: Relay) -> AsyncIterator[Relay]:
+    await relay.start()
+    try:
+        yield relay
+    finally:
+        await relay.stop()
+
+
+def by_subject(events: list[CloudEvent]) -> dict[str, list[int]]:
+    """Return the numbers of each subject's events, each as often as it came first."""
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for event in events:
+        assert event.seq is not None
+        if event.seq not in numbers[event.subject]:
+            numbers[event.subject].append(event.seq)
+    return numbers
+
+
+async def write(notes: MongoAggregates[Note], note: str, line: str) -> None:
+    await notes.upsert(
+        Note(id=note, project="acme"), lambda each: each.write(line, now=NOW), request=Request.of("", line.encode())
+    )
+
+
+async def test_events_come_in_order_and_without_gaps_while_many_save(office: Office, publisher: Publisher) -> None:
+    async with running(Relay([office.notes], publisher)) as relay:
+        notes = office.aggregates(relay.waker(office.notes))
+
+        async def work(writer: int) -> None:
+            for turn in range(6):
+                await write(notes, f"n{(writer + turn) % 4}", f"{writer}-{turn}")
+
+        await asyncio.gather(*(work(writer) for writer in range(6)))
+        await eventually(lambda: relay.outbox_length() == 0)
+
+    events = await office.published()
+    assert len(events) == 36
+    assert by_subject(events) == {
+        note: list(range(1, len(numbers) + 1)) for note, numbers in by_subject(events).items()
+    }
+    assert await office.waiting() == 0
+    assert {event.project for event in events} == {"acme"}
+    assert relay.oldest_age_s() == 0
+
+
+async def test_a_crash_between_publishing_and_taking_out_publishes_the_same_event_again(
+    office: Office, publisher: Publisher
+) -> None:
+    dying = PublishesAndHangs(publisher)
+    async with running(Relay([office.notes], dying)) as relay:
+        await write(office.aggregates(relay.waker(office.notes)), "n1", "first")
+        await eventually(lambda: len(dying.published) == 1)
+    assert await office.waiting() == 1
+
+    async with running(Relay([office.notes], publisher)) as relay:
+        await write(office.aggregates(relay.waker(office.notes)), "n1", "second")
+
+        async def nothing_waits() -> bool:
+            return await office.waiting() == 0
+
+        await eventually(nothing_waits)
+    first, again, second = await office.published()
+    assert first == again
+    assert [first.seq, second.seq] == [1, 2]
+
+
+async def test_the_sweep_finds_what_nobody_woke_the_relay_for(office: Office, publisher: Publisher) -> None:
+    for note in range(5):
+        await write(office.aggregates(), f"n{note}", "unheard")
+    assert await office.waiting() == 5
+
+    async with running(Relay([office.notes], publisher, sweep_every_s=0.2)) as relay:
+
+        async def nothing_waits() -> bool:
+            return await office.waiting() == 0
+
+        await eventually(nothing_waits)
+        await write(office.aggregates(), "n9", "unheard, too")
+        await eventually(nothing_waits)
+        assert relay.outbox_length() == 0
+    assert by_subject(await office.published()) == {f"n{note}": [1] for note in (0, 1, 2, 3, 4, 9)}
+
+
+async def test_two_relays_at_once_lose_nothing_and_keep_the_order(office: Office, publisher: Publisher) -> None:
+    one, other = Relay([office.notes], publisher), Relay([office.notes], publisher)
+    async with running(one), running(other):
+        wake_one, wake_other = one.waker(office.notes), other.waker(office.notes)
+
+        def wake_both(document_id: str) -> None:
+            wake_one(document_id)
+            wake_other(document_id)
+
+        notes = office.aggregates(wake_both)
+
+        async def work(note: int) -> None:
+            for turn in range(10):
+                await write(notes, f"n{note}", f"{turn}")
+
+        await asyncio.gather(*(work(note) for note in range(4)))
+        await eventually(lambda: one.outbox_length() + other.outbox_length() == 0)
+
+    events = await office.published()
+    assert by_subject(events) == {f"n{note}": list(range(1, 11)) for note in range(4)}
+    assert len({event.id for event in events}) == 40
+    assert await office.waiting() == 0
+
+
+async def test_while_kafka_is_down_events_wait_and_then_go_out_in_order(office: Office, publisher: Publisher) -> None:
+    flaky = FlakyPublisher(failures=3, behind=publisher)
+    async with running(Relay([office.notes], flaky)) as relay:
+        notes = office.aggregates(relay.waker(office.notes))
+        for turn in range(3):
+            await write(notes, "n1", f"{turn}")
+        assert relay.outbox_length() == 1
+        await eventually(lambda: relay.outbox_length() == 0)
+    assert [event.seq for event in await office.published()] == [1, 2, 3]
+
+
+async def test_a_broken_entry_holds_up_its_own_aggregate_only(office: Office, publisher: Publisher) -> None:
+    await write(office.aggregates(), "broken", "a")
+    await office.notes.update_one({"_id": "acme/broken"}, {"$unset": {"outbox.0.topic": ""}})
+    async with running(Relay([office.notes], publisher)) as relay:
+        await write(office.aggregates(relay.waker(office.notes)), "sound", "b")
+        await eventually(lambda: relay.outbox_length() == 0)
+    assert by_subject(await office.published()) == {"sound": [1]}
+    assert await office.waiting() == 1
