@@ -75,8 +75,8 @@ def steps() -> list[Step]:
     return [
         Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 5),
         Step("Packages", packages_are_current, install_packages, 2.9, 5.9, 60),
-        Step("Jars of Kafka and the MongoDB server", jars_are_current, local("jars"), 0.05, 0.05, 5),
-        Step("Models of the example", models_are_there, local("models"), 0.2, 0.4, 40),
+        Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 5),
+        Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 40),
     ]
 
 
@@ -84,7 +84,7 @@ def why_not(takes_gb: float) -> str:
     """Return in one sentence why this machine cannot be set up, or nothing."""
     if sys.version_info < OLDEST:
         version = platform.python_version()
-        return f"This is Python {version} and Tidemill needs 3.11 or newer: install it, then `make setup PYTHON3=python3.11`."
+        return f"This is Python {version} and Tidemill needs 3.11 or newer: run `make PYTHON3=python3.11`."
     if platform.system() != "Linux" or platform.machine() not in MACHINES or platform.libc_ver()[0] != "glibc":
         machine = platform.platform()
         return f"The servers run on Linux with glibc on x86-64 or aarch64, not on {machine}: use docker compose there."
@@ -109,7 +109,8 @@ def install_packages() -> None:
     """Install what the lock names, and the repository's packages as they lie here."""
     uv = [str(PYTHON), "-m", "uv", "pip"]
     python = ["--python", str(PYTHON)]
-    call(*uv, "sync", *python, "--require-hashes", str(LOCK))
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # on a terminal uv shows how far each download is
+    call(*uv, "sync", *quiet, *python, "--require-hashes", str(LOCK))
     editable = [flag for member in members() for flag in ("--editable", str(member.parent))]
     # The build back-end is in the lock: nothing is fetched for building.
     call(*uv, "install", *python, "--quiet", "--no-deps", "--no-build-isolation", *editable)
@@ -155,11 +156,11 @@ def models_are_there() -> bool:
     return (MODELS / "smollm2").is_dir() and (MODELS / "all-MiniLM-L6-v2").is_dir()
 
 
-def local(module: str) -> Callable[[], None]:
-    """Return a run of a module of tidemill_local in the new environment."""
+def fetch(what: str) -> Callable[[], None]:
+    """Return a run of tidemill_local.fetch in the new environment."""
 
     def run() -> None:
-        call(str(PYTHON), "-m", f"tidemill_local.{module}")
+        call(str(PYTHON), "-m", "tidemill_local.fetch", what)
 
     return run
 

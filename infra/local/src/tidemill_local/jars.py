@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tidemill_local.errors import JarRefused
-from tidemill_local.places import JARS
 
 if TYPE_CHECKING:
     from jgo.maven import MavenContext
@@ -50,7 +49,7 @@ def is_complete(folder: Path) -> bool:
     return stamp.exists() and stamp.read_text(encoding="utf-8") == _list_digest()
 
 
-def ensure(folder: Path = JARS, progress: Callable[[str], None] = lambda _: None) -> None:
+def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> None:
     """Fetch what is missing and check every jar; nothing is downloaded when all are there.
 
     Raises:
@@ -98,12 +97,3 @@ def _digest(path: Path) -> str:
 
 def _list_digest() -> str:
     return _digest(PINS)
-
-
-def main() -> None:
-    """Fetch the jars that are missing."""
-    ensure(JARS, lambda sentence: print(sentence, flush=True))  # noqa: T201 - progress
-
-
-if __name__ == "__main__":
-    main()

