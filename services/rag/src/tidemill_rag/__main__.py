@@ -1,0 +1,12 @@
+"""Start rag: settings -> logging -> app."""
+
+from tidemill_kit.logging import configure_logging
+from tidemill_kit.service import run
+from tidemill_kit.settings import load
+from tidemill_rag.app import build_app
+from tidemill_rag.settings import RagSettings
+
+if __name__ == "__main__":
+    settings = load(RagSettings)
+    configure_logging(settings)
+    run(build_app(settings))

@@ -1,0 +1,56 @@
+"""One thread that computes, so that the event loop never does; what is urgent goes first."""
+
+import asyncio
+import itertools
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(order=True, slots=True)
+class _Job:
+    urgency: int
+    number: int
+    work: Callable[[], Any] = field(compare=False)
+    done: "asyncio.Future[Any]" = field(compare=False)
+
+
+class EmbeddingThread:
+    """Runs one piece of work at a time, urgent ones first, each kind in order; callers bound what they ask for."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
+        self._numbers = itertools.count()
+        threading.Thread(target=self._compute, name="embedding", daemon=True).start()
+
+    async def run(self, work: Callable[[], T], *, urgent: bool = False) -> T:
+        """Return what the work returns; being cancelled while it waits, it is not done at all."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(0 if urgent else 1, next(self._numbers), work, done))
+        return await done
+
+    def _compute(self) -> None:
+        while True:
+            job = self._jobs.get()
+            if job.done.cancelled():
+                continue
+            try:
+                result, error = job.work(), None
+            except Exception as raised:  # noqa: BLE001 - it is the caller's, who awaits it
+                result, error = None, raised
+            loop = job.done.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_finish, job.done, result, error)
+
+
+def _finish(done: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:
+    if done.cancelled():
+        return
+    if error:
+        done.set_exception(error)
+    else:
+        done.set_result(result)

@@ -1,0 +1,91 @@
+"""What ingest tells when asked: its list of documents, and the content of a version."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+from google.protobuf.json_format import MessageToDict, Parse, ParseError
+
+from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
+from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import NotFound
+from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.objects import ExchangeBucket, ObjectMissing
+from tidemill_rag.application.ports import DocumentContent
+from tidemill_rag.application.vector_store import MetadataValue
+from tidemill_rag.domain.errors import DocumentUnreadable
+from tidemill_rag.domain.ledger import Wanted
+
+_PAGE = 1000
+
+
+class IngestCatalog:
+    """Implements `ports.Catalog`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._documents = DocumentServiceStub(channel)
+
+    async def documents(self, project: str, source: str) -> AsyncIterator[Wanted]:
+        """See `Catalog.documents`. Of a source that ingest does not know there are none."""
+        token = ""
+        while True:
+            request = document_service_pb2.ListDocumentsRequest(
+                page_size=_PAGE, page_token=token, source=source, show_all=True
+            )
+            with acting_for(project):
+                try:
+                    page = await self._documents.ListDocuments(request)
+                except NotFound:
+                    return
+            for document in page.documents:
+                if document.state == document_pb2.DOCUMENT_STATE_ACTIVE:
+                    yield _present(document)
+                elif document.state == document_pb2.DOCUMENT_STATE_DELETED:
+                    yield Wanted(document=document.id, source=document.source, key=document.key, seq=document.seq)
+            token = page.next_page_token
+            if not token:
+                return
+
+
+class ExchangeContents:
+    """Implements `ports.Contents`."""
+
+    def __init__(self, bucket: ExchangeBucket) -> None:
+        self._bucket = bucket
+
+    async def get(self, ref: ObjectRef) -> DocumentContent | None:
+        """See `Contents.get`."""
+        try:
+            data = await self._bucket.get(ref)
+        except ObjectMissing:
+            return None
+        try:
+            content = Parse(data, events_pb2.VersionContent(), ignore_unknown_fields=True)
+        except ParseError as error:
+            message = f"object {ref.key} holds no document version"
+            raise DocumentUnreadable(message, key=ref.key) from error
+        return DocumentContent(
+            media_type=content.media_type,
+            text=content.text,
+            title=content.title,
+            uri=content.uri,
+            readers=tuple(content.readers),
+            metadata={name: plain(value) for name, value in MessageToDict(content.metadata).items()},
+        )
+
+
+def plain(value: MetadataValue) -> MetadataValue:
+    """Return a number of a Struct as people wrote it: 5, not 5.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _present(document: document_pb2.Document) -> Wanted:
+    content = document.current.object
+    return Wanted(
+        document=document.id,
+        source=document.source,
+        key=document.key,
+        seq=document.seq,
+        version=document.current.number,
+        content=ObjectRef(bucket=content.bucket, key=content.key, size=content.size, sha256=content.sha256),
+    )

@@ -1,0 +1,104 @@
+"""Embedding models out of the trainer's registry."""
+
+import asyncio
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import grpc
+
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_kit.objects import ExchangeBucket
+from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.adapters.transformers_embedding import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
+from tidemill_rag.application.ports import ResolvedModel
+from tidemill_rag.domain.errors import EmbeddingUnusable
+
+_NEEDED = ("config.json", "tokenizer.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    project: str
+    reference: str
+
+
+class TrainerModels:
+    """Implements `ports.EmbeddingModels`. A model is loaded once for each content, whatever projects call it."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        artifacts: ArtifactCache,
+        bucket: ExchangeBucket,
+        most_loaded: int,
+        threads: int,
+    ) -> None:
+        self._registry = ModelRegistryServiceStub(channel)
+        self._artifacts = artifacts
+        self._bucket = bucket
+        self._most_loaded = most_loaded
+        self._threads = threads or os.cpu_count() or 1
+        self._thread = EmbeddingThread()
+        self._digests: dict[_Place, str] = {}
+        self._loaded: OrderedDict[str, TransformersEmbedding] = OrderedDict()
+        self._loading = asyncio.Lock()
+
+    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+        """See `EmbeddingModels.resolve`."""
+        version = await self._version(project, reference)
+        refs = _objects(version)
+        files = {name: await self._bucket.get(refs[name]) for name in CONFIG_FILES if name in refs}
+        return ResolvedModel(reference=version.id, max_tokens=EmbeddingConfig.read(files).max_tokens)
+
+    async def load(self, project: str, resolved: str) -> TransformersEmbedding:
+        """See `EmbeddingModels.load`. Versions never change, so the registry is asked once."""
+        place = _Place(project=project, reference=resolved)
+        digest = self._digests.get(place)
+        if digest is None or digest not in self._loaded:
+            async with self._loading:
+                digest = await self._load(place)
+        self._loaded.move_to_end(digest)
+        return self._loaded[digest]
+
+    async def _load(self, place: _Place) -> str:
+        """Return the digest of the model, which is loaded then; its files are verified first."""
+        version = await self._version(place.project, place.reference)
+        if version.digest not in self._loaded:
+            files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
+            folder = await self._artifacts.fetch(place.project, Manifest(files), _objects(version))
+            self._loaded[version.digest] = await self._thread.run(
+                lambda: TransformersEmbedding(folder, self._thread, threads=self._threads)
+            )
+            while len(self._loaded) > self._most_loaded:
+                self._loaded.popitem(last=False)
+        self._digests[place] = version.digest
+        return version.digest
+
+    async def _version(self, project: str, reference: str) -> model_pb2.ModelVersion:
+        request = model_registry_service_pb2.GetModelVersionRequest(id=reference)
+        with acting_for(project):
+            version = (await self._registry.GetModelVersion(request)).version
+        if version.state != model_pb2.MODEL_VERSION_STATE_READY:
+            state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
+            raise EmbeddingUnusable(version.id, f"is {state}, not ready: {version.message or 'wait until it is'}")
+        paths = {artifact.path for artifact in version.artifacts}
+        if version.source.HasField("openai"):
+            raise EmbeddingUnusable(version.id, "is a remote model; take one whose files are in the registry")
+        missing = [name for name in _NEEDED if name not in paths]
+        if missing or not any(path.endswith(".safetensors") for path in paths):
+            raise EmbeddingUnusable(version.id, f"has no {' and no '.join(missing or ['safetensors file'])}")
+        return version
+
+
+def _objects(version: model_pb2.ModelVersion) -> dict[str, ObjectRef]:
+    return {
+        each.path: ObjectRef(bucket=each.bucket, key=each.key, size=each.size, sha256=each.sha256)
+        for each in version.artifacts
+    }

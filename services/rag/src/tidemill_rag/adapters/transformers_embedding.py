@@ -1,0 +1,150 @@
+"""Sentence embedding models of the Hugging Face kind (MiniLM, BGE, E5, GTE), in fp32 on the CPU."""
+
+import json
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+
+Vectors = list[list[float]]
+
+TOKENS_AT_ONCE = 2048
+"""Of one pass through the model, padding counted; a question waits for one pass at most."""
+_REMEMBERED_QUESTIONS = 1024
+_DEFAULT_LIMIT = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingConfig:
+    """What the files beside the weights say."""
+
+    max_tokens: int
+    pooling: str
+    query_prompt: str
+    passage_prompt: str
+
+    @classmethod
+    def read(cls, files: Mapping[str, bytes]) -> "EmbeddingConfig":
+        """Read the JSON files of a sentence-transformers folder, of which only config.json must be there."""
+        config, limits, pooling, prompts = (
+            json.loads(files.get(name, b"{}"))
+            for name in (
+                "config.json",
+                "sentence_bert_config.json",
+                "1_Pooling/config.json",
+                "config_sentence_transformers.json",
+            )
+        )
+        named = prompts.get("prompts") or {}
+        return cls(
+            max_tokens=int(limits.get("max_seq_length") or config.get("max_position_embeddings") or _DEFAULT_LIMIT),
+            pooling="cls" if pooling.get("pooling_mode_cls_token") else "mean",
+            query_prompt=str(named.get("query") or ""),
+            passage_prompt=str(named.get("document") or named.get("passage") or ""),
+        )
+
+
+CONFIG_FILES = (
+    "config.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    "config_sentence_transformers.json",
+)
+
+
+class TransformersEmbedding:
+    """Implements `ports.EmbeddingModel`: pooled as the model says, normalised, in micro-batches of like lengths."""
+
+    def __init__(self, folder: Path, thread: EmbeddingThread, *, threads: int) -> None:
+        """Load from a verified folder; blocks for a second, so it is called on the embedding thread."""
+        # Imported here, because it takes seconds: by the thread that needs it, not by every start of the process.
+        import torch  # noqa: PLC0415
+        from transformers import AutoModel  # noqa: PLC0415
+
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        torch.set_num_threads(threads)
+        self._torch = torch
+        self._thread = thread
+        self._config = EmbeddingConfig.read({name: _read(folder / name) for name in CONFIG_FILES})
+        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._network: Any = AutoModel.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+        ).eval()
+        self._asked: OrderedDict[str, list[float]] = OrderedDict()
+        self.dimensions = int(self._network.config.hidden_size)
+        self.special_tokens = int(self._tokenizer.num_special_tokens_to_add(is_pair=False))
+        prompt = len(self.tokenize(self._config.passage_prompt))
+        self.max_tokens = self._config.max_tokens - prompt
+
+    def tokenize(self, text: str) -> Sequence[tuple[int, int]]:
+        """Return the spans of the tokens in code points, without special tokens."""
+        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
+        return offsets
+
+    async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """See `EmbeddingModel.embed_passages`."""
+        prompt = self._config.passage_prompt
+        encoded = await self._thread.run(lambda: self._encode([prompt + text for text in texts]))
+        vectors: Vectors = [[] for _ in texts]
+        for batch in _micro_batches(encoded):
+            embed = partial(self._embed, [encoded[position] for position in batch])
+            for position, vector in zip(batch, await self._thread.run(embed), strict=True):
+                vectors[position] = vector
+        return vectors
+
+    async def embed_query(self, text: str) -> Sequence[float]:
+        """See `EmbeddingModel.embed_query`. The last questions are remembered."""
+        if text in self._asked:
+            self._asked.move_to_end(text)
+            return self._asked[text]
+        asked = self._config.query_prompt + text
+        [vector] = await self._thread.run(lambda: self._embed(self._encode([asked])), urgent=True)
+        self._asked[text] = vector
+        if len(self._asked) > _REMEMBERED_QUESTIONS:
+            self._asked.popitem(last=False)
+        return vector
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return token ids with special tokens, cut at the limit so that the closing special token stays."""
+        most, closing = self._config.max_tokens, max(0, self.special_tokens - 1)
+        ids = [encoded.ids for encoded in self._tokenizer.encode_batch(list(texts))]
+        return [each if len(each) <= most else each[: most - closing] + each[len(each) - closing :] for each in ids]
+
+    def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:
+        torch, longest = self._torch, max(map(len, batch))
+        ids = torch.zeros((len(batch), longest), dtype=torch.long)
+        mask = torch.zeros((len(batch), longest), dtype=torch.long)
+        for row, tokens in enumerate(batch):
+            ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        with torch.inference_mode():
+            hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state
+            if self._config.pooling == "cls":
+                pooled = hidden[:, 0]
+            else:
+                pooled = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+            vectors: Vectors = torch.nn.functional.normalize(pooled, dim=1).tolist()
+        return vectors
+
+
+def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Group positions of like lengths, so that little is computed for padding."""
+    batches: list[list[int]] = []
+    for position in sorted(range(len(encoded)), key=lambda position: len(encoded[position])):
+        if not batches or (len(batches[-1]) + 1) * len(encoded[position]) > TOKENS_AT_ONCE:
+            batches.append([])
+        batches[-1].append(position)
+    return batches
+
+
+def _read(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b"{}"

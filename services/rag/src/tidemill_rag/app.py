@@ -1,0 +1,221 @@
+"""The composition root: the only module that sees adapters and entry points."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import grpc
+from qdrant_client import AsyncQdrantClient
+
+from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
+from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
+from tidemill_kit import mongo
+from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.application import SystemClock
+from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.jobs import Leases
+from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.relay import Relay
+from tidemill_kit.service import App, Dependency, Worker
+from tidemill_rag.adapters.ingest_documents import ExchangeContents, IngestCatalog
+from tidemill_rag.adapters.mongo_collections import CollectionCodec, MongoIndexes, MongoIndexLeases
+from tidemill_rag.adapters.mongo_ledger import MongoLedger
+from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
+from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors
+from tidemill_rag.adapters.trainer_models import TrainerModels
+from tidemill_rag.application.create_collection import CreateCollection
+from tidemill_rag.application.delete_collection import DeleteCollection
+from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
+from tidemill_rag.application.note_document import NoteDocument
+from tidemill_rag.application.ports import VectorStore
+from tidemill_rag.application.read_collections import ReadCollections
+from tidemill_rag.application.rebuild_index import RebuildIndex
+from tidemill_rag.application.resolve_settings import ResolveSettings
+from tidemill_rag.application.search import Search
+from tidemill_rag.application.tend_index import TendIndex
+from tidemill_rag.application.update_collection import UpdateCollection
+from tidemill_rag.domain.collection import Collection
+from tidemill_rag.domain.errors import CollectionNotFound
+from tidemill_rag.entrypoints.grpc_collection_service import GrpcCollectionService, UseCases
+from tidemill_rag.entrypoints.grpc_retrieval_service import GrpcRetrievalService
+from tidemill_rag.entrypoints.kafka_documents import documents
+from tidemill_rag.entrypoints.workers import IndexWorker
+from tidemill_rag.settings import RagSettings
+
+SOURCE = "/tidemill/rag"
+INDEX_TOPIC = "tidemill.rag.index.v1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """Everything behind the ports, and the clients that it stands on."""
+
+    database: mongo.Database
+    publisher: Publisher
+    relay: Relay
+    store: ObjectStore
+    ingest: grpc.aio.Channel
+    trainer: grpc.aio.Channel
+    collections: MongoAggregates[Collection]
+    ledger: MongoLedger
+    vectors: VectorStore
+    models: TrainerModels
+    contents: ExchangeContents
+
+
+async def build_app(settings: RagSettings) -> App:
+    """Put rag together, on the event loop that it will live on. Nothing is connected yet."""
+    adapters = _adapters(settings)
+    worker = _worker(settings, adapters)
+    tend = _tend(settings, adapters)
+    note = NoteDocument(collections=adapters.collections, ledger=adapters.ledger, wake=worker.wake)
+    consumers = Consumers(settings.kafka_bootstrap_servers, [documents(note)], adapters.publisher)
+    client = adapters.database.client
+    return App(
+        settings=settings,
+        servicers=[
+            (add_CollectionServiceServicer_to_server, GrpcCollectionService(_use_cases(adapters, worker))),
+            (add_RetrievalServiceServicer_to_server, GrpcRetrievalService(_search(settings, adapters, worker))),
+        ],
+        dependencies=[
+            Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
+            Dependency(name="s3", probe=adapters.store.ping),
+            Dependency(name="kafka", probe=adapters.publisher.ping),
+            Dependency(name="vectors", probe=adapters.vectors.ping),
+        ],
+        components=[
+            Stores(adapters),
+            adapters.publisher,
+            adapters.relay,
+            Worker("indexes", lambda: worker.run(tend)),
+            consumers,
+        ],
+        consumers=consumers.status,
+        outbox_length=adapters.relay.outbox_length,
+    )
+
+
+class Stores:
+    """The component that prepares what the others write to."""
+
+    def __init__(self, adapters: Adapters) -> None:
+        self._adapters = adapters
+
+    async def start(self) -> None:
+        """Create the indexes in MongoDB; repeating it changes nothing."""
+        await self._adapters.collections.ensure_indexes()
+        await self._adapters.ledger.ensure_indexes()
+
+    async def stop(self) -> None:
+        """Close what is open, after everybody who uses it has stopped."""
+        await self._adapters.vectors.close()
+        await self._adapters.ingest.close()
+        await self._adapters.trainer.close()
+        self._adapters.database.client.close()
+
+
+def _adapters(settings: RagSettings) -> Adapters:
+    database = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)[settings.mongo_database]
+    publisher = Publisher(settings.kafka_bootstrap_servers)
+    collections = database["collections"]
+    relay = Relay([collections], publisher)
+    store = ObjectStore(
+        settings.s3_endpoint,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        secure=settings.s3_secure,
+    )
+    models_bucket = ExchangeBucket(store, settings.trainer_bucket)
+    trainer = open_channel(settings.trainer_address, name="trainer")
+    return Adapters(
+        database=database,
+        publisher=publisher,
+        relay=relay,
+        store=store,
+        ingest=open_channel(settings.ingest_address, name="ingest"),
+        trainer=trainer,
+        collections=MongoAggregates(
+            collections,
+            codec=CollectionCodec(),
+            topic=INDEX_TOPIC,
+            source=SOURCE,
+            missing=CollectionNotFound,
+            wake=relay.waker(collections),
+        ),
+        ledger=MongoLedger(database["ledger"]),
+        vectors=_vectors(settings),
+        models=TrainerModels(
+            trainer,
+            artifacts=ArtifactCache(settings.data_dir / "models", models_bucket),
+            bucket=models_bucket,
+            most_loaded=settings.models_loaded,
+            threads=settings.embedding_threads,
+        ),
+        contents=ExchangeContents(ExchangeBucket(store, settings.ingest_bucket)),
+    )
+
+
+def _vectors(settings: RagSettings) -> VectorStore:
+    if settings.vector_store == "server":
+        return QdrantServerVectors(AsyncQdrantClient(url=settings.qdrant_url))
+    return QdrantEdgeVectors(settings.data_dir / "vectors")
+
+
+def _worker(settings: RagSettings, adapters: Adapters) -> IndexWorker:
+    leases = Leases(
+        adapters.database["index_leases"],
+        owner=str(uuid4()),
+        ttl=timedelta(seconds=settings.lease_s),
+        clock=SystemClock(),
+    )
+    return IndexWorker(
+        indexes=MongoIndexes(adapters.database["collections"]),
+        leases=MongoIndexLeases(leases),
+        vectors=adapters.vectors,
+        at_once=settings.indexes_at_once,
+        look_every_s=settings.look_every_s,
+    )
+
+
+def _tend(settings: RagSettings, adapters: Adapters) -> TendIndex:
+    return TendIndex(
+        collections=adapters.collections,
+        ledger=adapters.ledger,
+        vectors=adapters.vectors,
+        catalog=IngestCatalog(adapters.ingest),
+        models=adapters.models,
+        index_documents=IndexDocuments(
+            ledger=adapters.ledger,
+            contents=adapters.contents,
+            models=adapters.models,
+            vectors=adapters.vectors,
+            limits=BatchLimits(),
+        ),
+        clock=SystemClock(),
+        sweep_after=timedelta(seconds=settings.sweep_after_s),
+    )
+
+
+def _search(settings: RagSettings, adapters: Adapters, worker: IndexWorker) -> Search:
+    return Search(
+        collections=adapters.collections,
+        ledger=adapters.ledger,
+        vectors=adapters.vectors,
+        models=adapters.models,
+        sweep=worker.sweep,
+        most_characters=settings.max_query_characters,
+    )
+
+
+def _use_cases(adapters: Adapters, worker: IndexWorker) -> UseCases:
+    clock, resolve = SystemClock(), ResolveSettings(models=adapters.models)
+    collections, wake = adapters.collections, worker.wake
+    return UseCases(
+        create=CreateCollection(collections=collections, resolve=resolve, clock=clock, wake=wake),
+        read=ReadCollections(collections=collections, ledger=adapters.ledger),
+        update=UpdateCollection(collections=collections, resolve=resolve, clock=clock, wake=wake),
+        delete=DeleteCollection(collections=collections, clock=clock, wake=wake),
+        rebuild=RebuildIndex(collections=collections, models=adapters.models, clock=clock, wake=wake),
+    )

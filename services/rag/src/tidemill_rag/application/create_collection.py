@@ -1,0 +1,51 @@
+"""Create a collection: from then on its sources are heard, and what they have already is listed."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.errors import NotFound
+from tidemill_rag.application.ports import Collections, Wake
+from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
+from tidemill_rag.domain.collection import Collection
+from tidemill_rag.domain.errors import CollectionExists
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateCollection:
+    """Emits IndexBuildWasStarted. A deleted collection's id may be taken again; its index numbers go on."""
+
+    collections: Collections
+    resolve: ResolveSettings
+    clock: Clock
+    wake: Wake
+
+    async def __call__(
+        self, caller: Caller, wish: Wish, *, request: Request, validate_only: bool = False
+    ) -> Collection:
+        """Return the collection as created, or as it would be.
+
+        Raises:
+            CollectionExists: the id is taken.
+            InvalidInput: a setting is wrong.
+            NotFound: there is no such embedding model.
+
+        """
+        settings = await self.resolve(caller.project, wish)
+        fresh = Collection(id=wish.collection, project=caller.project)
+        now = self.clock.now()
+        if validate_only:
+            await self._refuse_existing(caller.project, wish.collection)
+            fresh.begin(settings, now=now)
+            return fresh
+        created = await self.collections.upsert(
+            fresh, lambda collection: collection.begin(settings, now=now), request=request
+        )
+        self.wake(created.ref(created.last_index))
+        return created
+
+    async def _refuse_existing(self, project: str, collection_id: str) -> None:
+        try:
+            await self.collections.get(project, collection_id)
+        except NotFound:
+            return
+        raise CollectionExists(collection_id)

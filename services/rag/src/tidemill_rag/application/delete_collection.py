@@ -1,0 +1,43 @@
+"""Delete a collection: it answers no more at once, and what it held is swept."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.errors import Conflict
+from tidemill_rag.application.ports import Collections, Wake
+from tidemill_rag.domain.collection import Collection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteCollection:
+    """Emits CollectionWasDeleted."""
+
+    collections: Collections
+    clock: Clock
+    wake: Wake
+
+    async def __call__(
+        self, caller: Caller, collection_id: str, *, version: int, request: Request, validate_only: bool = False
+    ) -> Collection:
+        """Return the collection as deleted; `version` 0 takes any.
+
+        Raises:
+            CollectionNotFound: the caller's project has none with this id.
+            Conflict: it changed since the version that the caller has seen.
+
+        """
+
+        def delete(collection: Collection) -> None:
+            if version and version != collection.version:
+                message = f"collection {collection_id} changed since: read it again and decide again"
+                raise Conflict(message, collection=collection_id)
+            collection.delete(now=self.clock.now())
+
+        if validate_only:
+            current = await self.collections.get(caller.project, collection_id)
+            delete(current)
+            return current
+        deleted = await self.collections.update(caller.project, collection_id, delete, request=request)
+        for index in deleted.indexes:
+            self.wake(deleted.ref(index.number))
+        return deleted

@@ -1,0 +1,181 @@
+"""Make it so: bring what the ledger wants into the vector store, a batch of documents at a time."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidemill_kit.application import derived_id
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput
+from tidemill_rag.application.ports import Contents, DocumentContent, EmbeddingModel, EmbeddingModels, Ledger
+from tidemill_rag.application.vector_store import Payload, Point, VectorStore
+from tidemill_rag.domain.chunking import Chunk, Cut, chunk
+from tidemill_rag.domain.collection import IndexRef, IndexVersion
+from tidemill_rag.domain.embedding import passage_vector
+from tidemill_rag.domain.ledger import Row
+
+_MOST_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """How much is in hand at once."""
+
+    documents: int = 64
+    fetched_at_once: int = 8
+    chunks: int = 128
+    """Embedded and stored in one go, of however many documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    row: Row
+    content: DocumentContent
+    chunks: Sequence[Chunk]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexDocuments:
+    """The order of writes makes every crash harmless: points, then the row that makes them current, then old points.
+
+    Ids of points derive from what they are about, so that a repetition overwrites; a row is only settled by the holder
+    of the lease and while it still wants what was indexed.
+    """
+
+    ledger: Ledger
+    contents: Contents
+    models: EmbeddingModels
+    vectors: VectorStore
+    limits: BatchLimits
+
+    async def __call__(self, ref: IndexRef, index: IndexVersion, *, epoch: int) -> int:
+        """Work on one batch; return how many rows were taken, 0 where there is nothing to do.
+
+        Raises:
+            DependencyUnavailable: something does not answer; what is done so far is kept.
+
+        """
+        rows = await self.ledger.take(ref, epoch=epoch, limit=self.limits.documents)
+        if not rows:
+            return 0
+        for row in rows:
+            if row.wanted.content is None:
+                await self._remove(ref, row, epoch)
+        present = [row for row in rows if row.wanted.content]
+        if present:
+            model = await self.models.load(ref.project, index.embedding)
+            await self.vectors.create(ref.key, dimensions=model.dimensions)
+            await self._index(ref, index, present, model, epoch)
+        return len(rows)
+
+    async def _index(
+        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
+    ) -> None:
+        """Fetch until there is enough to embed; what is not reached stays pending."""
+        chunking = index.chunking
+        cut = Cut(
+            max_tokens=min(chunking.max_tokens, model.max_tokens),
+            overlap_tokens=chunking.overlap_tokens,
+            special=model.special_tokens,
+        )
+        step = self.limits.fetched_at_once
+        ready: list[_Prepared] = []
+        for begin in range(0, len(rows), step):
+            prepared = await asyncio.gather(
+                *(self._prepare(ref, row, model, cut, epoch) for row in rows[begin : begin + step])
+            )
+            ready += [each for each in prepared if each]
+            if sum(len(each.chunks) for each in ready) >= self.limits.chunks:
+                await self._store(ref, ready, model, epoch)
+                ready = []
+        await self._store(ref, ready, model, epoch)
+
+    async def _prepare(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> _Prepared | None:
+        """Fetch and cut one document; whatever is wrong with it is its own failure."""
+        assert row.wanted.content is not None  # noqa: S101 - the caller took those without content out
+        try:
+            content = await self.contents.get(row.wanted.content)
+            if content is None:
+                await self._remove(ref, row, epoch)
+                return None
+            chunks = await asyncio.to_thread(
+                chunk,
+                content.text,
+                media_type=content.media_type,
+                title=content.title,
+                tokenize=model.tokenize,
+                cut=cut,
+            )
+        except DependencyUnavailable:
+            raise
+        except InvalidInput as error:
+            await self.ledger.fail(ref, row, epoch=epoch, message=error.message, final=True)
+            return None
+        except Exception as error:  # noqa: BLE001 - one document that breaks must not hold up the others
+            final = row.attempts + 1 >= _MOST_ATTEMPTS
+            message = f"{type(error).__name__} while it was cut, {row.attempts + 1} times"
+            await self.ledger.fail(ref, row, epoch=epoch, message=message, final=final)
+            return None
+        return _Prepared(row, content, chunks)
+
+    async def _store(self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int) -> None:
+        """Embed the chunks of all documents together, small ones first; settle each document with its last chunk."""
+        ordered = sorted(ready, key=lambda each: len(each.chunks))
+        todo = [(document, piece) for document in ordered for piece in document.chunks]
+        left = {id(document): len(document.chunks) for document in ordered}
+        for document in ordered:
+            if not document.chunks:
+                await self._settle(ref, document, epoch)
+        for begin in range(0, len(todo), self.limits.chunks):
+            part = todo[begin : begin + self.limits.chunks]
+            await self.vectors.upsert(ref.key, await _points(ref, part, model))
+            for document, _ in part:
+                left[id(document)] -= 1
+                if not left[id(document)]:
+                    await self._settle(ref, document, epoch)
+
+    async def _settle(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
+        row = document.row
+        if await self.ledger.settle(ref, row, epoch=epoch, chunks=len(document.chunks)):
+            await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq)
+
+    async def _remove(self, ref: IndexRef, row: Row, epoch: int) -> None:
+        if await self.ledger.settle(ref, row, epoch=epoch, chunks=0):
+            await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq + 1)
+
+
+async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model: EmbeddingModel) -> Sequence[Point]:
+    contexts = list(dict.fromkeys(piece.context for _, piece in part if piece.context))
+    vectors = await model.embed_passages([*(piece.embedded for _, piece in part), *contexts])
+    of_context = dict(zip(contexts, vectors[len(part) :], strict=True))
+    return [
+        Point(
+            id=point_id(ref, document.row, piece.ordinal),
+            vector=passage_vector(vector, of_context.get(piece.context)),
+            payload=_payload(document, piece),
+        )
+        for (document, piece), vector in zip(part, vectors, strict=False)
+    ]
+
+
+def point_id(ref: IndexRef, row: Row, ordinal: int) -> str:
+    """Return the same id for the same passage of the same event, whoever stores it."""
+    wanted = row.wanted
+    return derived_id(ref.project, ref.collection, str(ref.number), wanted.document, str(wanted.seq), str(ordinal))
+
+
+def _payload(document: _Prepared, piece: Chunk) -> Payload:
+    wanted, content = document.row.wanted, document.content
+    return Payload(
+        document=wanted.document,
+        seq=wanted.seq,
+        version=wanted.version,
+        start=piece.start,
+        end=piece.end,
+        text=content.text[piece.start : piece.end],
+        source=wanted.source,
+        key=wanted.key,
+        title=content.title,
+        uri=content.uri,
+        readers=content.readers,
+        metadata=content.metadata,
+    )

@@ -1,0 +1,38 @@
+"""Write down what a source says about a document: all that the handler of an event does."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.application import PageRequest
+from tidemill_rag.application.ports import Collections, Ledger, Wake
+from tidemill_rag.domain.ledger import Wanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteDocument:
+    """Fills the ledger of every index version that reads the source, and wakes the worker.
+
+    Repetitions and events that come late change nothing: only a newer `seq` is kept.
+    """
+
+    collections: Collections
+    ledger: Ledger
+    wake: Wake
+
+    async def __call__(self, project: str, wanted: Wanted) -> None:
+        """Keep what is wanted of the document from now on.
+
+        The collections are read for every event. An index version that is begun after this reading lists the
+        document later than that, so that between its beginning and its list nothing is missed.
+        """
+        token = ""
+        while True:
+            page = await self.collections.list(project, page=PageRequest(size=1000, token=token))
+            for collection in page.items:
+                for index in collection.indexes:
+                    if index.hears and wanted.source in index.sources:
+                        ref = collection.ref(index.number)
+                        if await self.ledger.want(ref, wanted):
+                            self.wake(ref)
+            token = page.next_token
+            if not token:
+                return

@@ -1,0 +1,178 @@
+"""What rag needs from outside."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidemill_kit.application import Aggregates
+from tidemill_kit.domain import ObjectRef
+from tidemill_rag.application.vector_store import MetadataValue, VectorStore
+from tidemill_rag.domain.collection import Collection, IndexRef
+from tidemill_rag.domain.ledger import Counts, Row, Wanted
+
+__all__ = [
+    "Catalog",
+    "Collections",
+    "Contents",
+    "DocumentContent",
+    "EmbeddingModel",
+    "EmbeddingModels",
+    "IndexLeases",
+    "Indexes",
+    "Ledger",
+    "ResolvedModel",
+    "Sweep",
+    "VectorStore",
+    "Wake",
+]
+
+Collections = Aggregates[Collection]
+Wake = Callable[[IndexRef], None]
+"""Tells the worker that an index version may have something to do."""
+Sweep = Callable[[IndexRef, str, int], None]
+"""Asks for the removal of a document's passages below a `seq`."""
+
+
+class Indexes(Protocol):
+    """Every index version of every project that is not gone, for the worker."""
+
+    async def all(self) -> Sequence[IndexRef]:
+        """Return their names, those of deleted collections too."""
+        ...
+
+
+class IndexLeases(Protocol):
+    """Who works on an index version: one worker at a time."""
+
+    def held(self, index: IndexRef) -> AbstractAsyncContextManager[int | None]:
+        """Hold the index version while the body runs; yields the epoch, or None where somebody else holds it."""
+        ...
+
+
+class Ledger(Protocol):
+    """Rows by index version and document. Writes of a worker carry its epoch; a later holder's are never undone."""
+
+    async def want(self, index: IndexRef, wanted: Wanted) -> bool:
+        """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
+        ...
+
+    async def take(self, index: IndexRef, *, epoch: int, limit: int) -> Sequence[Row]:
+        """Return rows with something to do, and shut out writes of earlier epochs to them."""
+        ...
+
+    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
+        """Note that what the row wants is indexed; False where it wants something else by now, or the epoch is over."""
+        ...
+
+    async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
+        """Note a failed attempt; a final one is not tried again."""
+        ...
+
+    async def rows(self, index: IndexRef, documents: Sequence[str]) -> Mapping[str, Row]:
+        """Return the rows of these documents."""
+        ...
+
+    async def counts(self, index: IndexRef) -> Counts:
+        """Return the index version in numbers."""
+        ...
+
+    async def has_pending(self, index: IndexRef) -> bool:
+        """Tell whether a row has something to do."""
+        ...
+
+    async def reset(self, index: IndexRef) -> None:
+        """Want everything once more."""
+        ...
+
+    async def drop(self, index: IndexRef) -> None:
+        """Remove all rows."""
+        ...
+
+
+class Catalog(Protocol):
+    """ingest's list of documents."""
+
+    def documents(self, project: str, source: str) -> AsyncIterator[Wanted]:
+        """Yield every document of a source as it is now, deleted ones too.
+
+        Raises:
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DocumentContent:
+    """One version's masked text and what is known about it."""
+
+    media_type: str
+    text: str
+    title: str = ""
+    uri: str = ""
+    readers: tuple[str, ...] = ()
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+
+class Contents(Protocol):
+    """ingest's exchange bucket."""
+
+    async def get(self, ref: ObjectRef) -> DocumentContent | None:
+        """Return the content, or None where it was erased.
+
+        Raises:
+            DocumentUnreadable: it is not what ingest promises.
+            DependencyUnavailable: the object store does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedModel:
+    """The model version that a reference means now."""
+
+    reference: str
+    """`model@version`."""
+    max_tokens: int
+    """What the model takes, special tokens counted."""
+
+
+class EmbeddingModel(Protocol):
+    """A loaded model; vectors have length 1."""
+
+    dimensions: int
+    max_tokens: int
+    special_tokens: int
+
+    def tokenize(self, text: str) -> Sequence[tuple[int, int]]:
+        """See `domain.chunking.Tokenize`."""
+        ...
+
+    async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return a vector for each text, cut at the model's limit."""
+        ...
+
+    async def embed_query(self, text: str) -> Sequence[float]:
+        """Return the vector of a question, cut at the model's limit; questions go before passages."""
+        ...
+
+
+class EmbeddingModels(Protocol):
+    """The trainer's registry, and the models that were loaded from it."""
+
+    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+        """Return what `model` or `model@version` means now.
+
+        Raises:
+            NotFound: the project has no such model.
+            EmbeddingUnusable: it cannot embed.
+            DependencyUnavailable: the trainer does not answer.
+
+        """
+        ...
+
+    async def load(self, project: str, resolved: str) -> EmbeddingModel:
+        """Return the model, loaded once for each content."""
+        ...

@@ -1,0 +1,74 @@
+"""Read collections with their index versions in numbers, and where one document stands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill_kit.application import Caller, Page, PageRequest
+from tidemill_rag.application.ports import Collections, Ledger
+from tidemill_rag.domain.collection import Collection
+from tidemill_rag.domain.errors import CollectionNotFound
+from tidemill_rag.domain.ledger import Counts, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """A collection, and its index versions in numbers."""
+
+    collection: Collection
+    counts: Mapping[int, Counts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadCollections:
+    """Changes nothing."""
+
+    collections: Collections
+    ledger: Ledger
+
+    async def get(self, caller: Caller, collection_id: str) -> Overview:
+        """Return one collection.
+
+        Raises:
+            CollectionNotFound: the caller's project has none with this id; the error names those that exist.
+
+        """
+        return await self.overview(await found(self.collections, caller.project, collection_id))
+
+    async def list(self, caller: Caller, page: PageRequest) -> Page[Overview]:
+        """Return a page, oldest first."""
+        shown = await self.collections.list(caller.project, page=page)
+        return Page(items=[await self.overview(each) for each in shown.items], next_token=shown.next_token)
+
+    async def overview(self, collection: Collection) -> Overview:
+        """Return a collection with its numbers."""
+        counts = {index.number: await self.ledger.counts(collection.ref(index.number)) for index in collection.indexes}
+        return Overview(collection=collection, counts=counts)
+
+    async def document(self, caller: Caller, collection_id: str, document: str) -> Sequence[tuple[int, Row]]:
+        """Return where a document stands in each index version that knows it.
+
+        Raises:
+            CollectionNotFound: the caller's project has none with this id.
+
+        """
+        collection = await found(self.collections, caller.project, collection_id)
+        standing = []
+        for index in collection.indexes:
+            rows = await self.ledger.rows(collection.ref(index.number), [document])
+            if row := rows.get(document):
+                standing.append((index.number, row))
+        return standing
+
+
+async def found(collections: Collections, project: str, collection_id: str) -> Collection:
+    """Return a collection, or say which ones there are.
+
+    Raises:
+        CollectionNotFound: the project has none with this id.
+
+    """
+    try:
+        return await collections.get(project, collection_id)
+    except CollectionNotFound as error:
+        page = await collections.list(project, page=PageRequest(size=20))
+        raise CollectionNotFound(collection_id, existing=[each.id for each in page.items]) from error

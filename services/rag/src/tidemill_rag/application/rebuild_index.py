@@ -1,0 +1,43 @@
+"""Begin a new index version beside the live one."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_rag.application.ports import Collections, EmbeddingModels, Wake
+from tidemill_rag.domain.collection import Collection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildIndex:
+    """Emits IndexBuildWasStarted. A reference without a version takes the model's newest one."""
+
+    collections: Collections
+    models: EmbeddingModels
+    clock: Clock
+    wake: Wake
+
+    async def __call__(
+        self, caller: Caller, collection_id: str, *, request: Request, validate_only: bool = False
+    ) -> Collection:
+        """Return the collection with the index version that was begun, or would be.
+
+        Raises:
+            CollectionNotFound: the caller's project has none with this id.
+            NotFound: its embedding model is gone.
+
+        """
+        current = await self.collections.get(caller.project, collection_id)
+        model = await self.models.resolve(caller.project, current.embedding)
+        now = self.clock.now()
+        if validate_only:
+            current.rebuild(model.reference, now=now)
+            return current
+        rebuilt = await self.collections.update(
+            caller.project,
+            collection_id,
+            lambda collection: collection.rebuild(model.reference, now=now),
+            request=request,
+        )
+        for index in rebuilt.indexes:
+            self.wake(rebuilt.ref(index.number))
+        return rebuilt

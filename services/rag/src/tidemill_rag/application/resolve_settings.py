@@ -1,0 +1,88 @@
+"""Check what a user decides about a collection, and find out which model version it means."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_rag.application.ports import EmbeddingModels
+from tidemill_rag.domain.collection import Chunking, Settings
+
+SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
+_REFERENCE = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[1-9][0-9]{0,8})?")
+MAX_SOURCES = 100
+LEAST_TOKENS, MOST_TOKENS = 16, 8192
+DEFAULT_MAX_TOKENS = 256
+DEFAULT_OVERLAP_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Settings as a caller sends them; `by` "", `max_tokens` 0 and `overlap_tokens` None mean the default."""
+
+    collection: str
+    sources: tuple[str, ...]
+    embedding: str
+    by: str
+    max_tokens: int
+    overlap_tokens: int | None
+    labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveSettings:
+    """The model is asked for at the trainer, because a wrong name is better refused now than found by the worker."""
+
+    models: EmbeddingModels
+
+    async def __call__(self, project: str, wish: Wish, *, known: str = "") -> Settings:
+        """Return the settings; `known` is the model version that is to stay what the reference means.
+
+        Raises:
+            InvalidInput: all violations at once.
+            NotFound: there is no such model.
+
+        """
+        violations = [*_violations(wish)]
+        if violations:
+            raise InvalidInput.of(*violations)
+        model = await self.models.resolve(project, known or wish.embedding)
+        if wish.max_tokens > model.max_tokens:
+            text = f"is {wish.max_tokens}; {model.reference} takes at most {model.max_tokens}"
+            raise InvalidInput.of(Violation(field="chunking.max_tokens", description=text))
+        most = wish.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
+        overlap = min(DEFAULT_OVERLAP_TOKENS, most // 2) if wish.overlap_tokens is None else wish.overlap_tokens
+        if overlap > most // 2:
+            text = f"is {overlap}; at most half of max_tokens, {most // 2}, is repeated"
+            raise InvalidInput.of(Violation(field="chunking.overlap_tokens", description=text))
+        return Settings(
+            sources=wish.sources,
+            embedding=wish.embedding,
+            resolved=model.reference,
+            chunking=Chunking(max_tokens=most, overlap_tokens=overlap),
+            labels=wish.labels,
+        )
+
+
+def _violations(wish: Wish) -> Iterator[Violation]:
+    if not SLUG.fullmatch(wish.collection):
+        text = f"is {wish.collection[:80]!r}; take 1 to 63 of a-z, 0-9, - and _, a letter or digit at both ends"
+        yield Violation(field="id", description=text)
+    if not 1 <= len(wish.sources) <= MAX_SOURCES:
+        yield Violation(field="sources", description=f"has {len(wish.sources)} entries; name 1 to {MAX_SOURCES}")
+    if len(set(wish.sources)) != len(wish.sources):
+        yield Violation(field="sources", description="names a source twice")
+    for source in wish.sources:
+        if not SLUG.fullmatch(source):
+            yield Violation(field="sources", description=f"{source[:80]!r} is not the id of a source")
+    if not _REFERENCE.fullmatch(wish.embedding):
+        text = f"is {wish.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1"
+        yield Violation(field="embedding", description=text)
+    if wish.by not in {"", "structure"}:
+        yield Violation(field="chunking.by", description=f"is {wish.by[:80]!r}; the only way is 'structure'")
+    if wish.max_tokens and not LEAST_TOKENS <= wish.max_tokens <= MOST_TOKENS:
+        text = f"is {wish.max_tokens}; take {LEAST_TOKENS} to {MOST_TOKENS}, or 0 for the default"
+        yield Violation(field="chunking.max_tokens", description=text)
+    if wish.overlap_tokens is not None and wish.overlap_tokens < 0:
+        text = f"is {wish.overlap_tokens}; take 0 or more"
+        yield Violation(field="chunking.overlap_tokens", description=text)

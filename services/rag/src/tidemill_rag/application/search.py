@@ -1,0 +1,120 @@
+"""Find the passages that answer a question, and show none that is not current."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidemill_kit.application import Caller
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_rag.application.ports import Collections, EmbeddingModels, Ledger, Sweep, VectorStore
+from tidemill_rag.application.read_collections import found
+from tidemill_rag.application.vector_store import Match, MetadataValue, Where
+from tidemill_rag.domain.collection import Collection, IndexVersion, numbers
+from tidemill_rag.domain.errors import IndexNotFound, IndexNotReady
+
+DEFAULT_TOP_K, MOST_TOP_K = 5, 100
+_SPARE = 4
+_MOST_CANDIDATES = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """`top_k` 0 means the default; `index` 0 follows the live one."""
+
+    collection: str
+    text: str
+    top_k: int = 0
+    metadata: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
+    principals: tuple[str, ...] = ()
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The passages, best first, and the index version that they are from."""
+
+    index: int
+    passages: Sequence[Match]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """Checks every candidate against the ledger.
+
+    More are fetched than asked for: what a later event made stale, or a crash left behind, is dropped, swept, and made
+    good by further candidates.
+    """
+
+    collections: Collections
+    ledger: Ledger
+    vectors: VectorStore
+    models: EmbeddingModels
+    sweep: Sweep
+    most_characters: int
+
+    async def __call__(self, caller: Caller, question: Question) -> Answer:
+        """Return at most `top_k` passages. A question above the model's token limit is cut there.
+
+        Raises:
+            InvalidInput: the question is empty or over-long, or `top_k` out of range.
+            CollectionNotFound: the caller's project has none with this id.
+            IndexNotFound: the pinned index version does not answer.
+            IndexNotReady: the first index version does not know its documents yet.
+
+        """
+        self._check(question)
+        collection = await found(self.collections, caller.project, question.collection)
+        index = await self._index(collection, question.index)
+        model = await self.models.load(caller.project, index.embedding)
+        vector = await model.embed_query(question.text)
+        where = Where(metadata=question.metadata, sources=question.sources, principals=question.principals)
+        passages = await self._current(collection, index, vector, where, question.top_k or DEFAULT_TOP_K)
+        return Answer(index=index.number, passages=passages)
+
+    async def _current(
+        self, collection: Collection, index: IndexVersion, vector: Sequence[float], where: Where, top_k: int
+    ) -> Sequence[Match]:
+        ref, limit = collection.ref(index.number), 2 * top_k + _SPARE
+        asked: set[str] = set()
+        while True:
+            candidates = await self.vectors.search(ref.key, vector, limit=limit, where=where)
+            rows = await self.ledger.rows(ref, list({match.payload.document for match in candidates}))
+            current = []
+            for match in candidates:
+                row = rows.get(match.payload.document)
+                if row and row.shows(match.payload.seq):
+                    current.append(match)
+                elif row and match.payload.seq < row.stale_below and match.payload.document not in asked:
+                    asked.add(match.payload.document)
+                    self.sweep(ref, match.payload.document, row.stale_below)
+            if len(current) >= top_k or len(candidates) < limit or limit >= _MOST_CANDIDATES:
+                return current[:top_k]
+            limit = min(4 * limit, _MOST_CANDIDATES)
+
+    async def _index(self, collection: Collection, pinned: int) -> IndexVersion:
+        if pinned:
+            index = collection.index(pinned)
+            if index is None or not index.hears:
+                raise IndexNotFound(collection.id, pinned, existing=numbers(collection.indexes))
+            return index
+        if collection.live:
+            return collection.live
+        building = collection.indexes[-1]
+        counts = await self.ledger.counts(collection.ref(building.number))
+        raise IndexNotReady(collection.id, indexed=counts.indexed, wanted=counts.wanted, message=building.message)
+
+    def _check(self, question: Question) -> None:
+        violations = []
+        if not question.text.strip():
+            violations.append(Violation(field="query", description="is empty; ask something"))
+        if len(question.text) > self.most_characters:
+            text = f"has {len(question.text)} characters; at most {self.most_characters} are taken"
+            violations.append(Violation(field="query", description=text))
+        if not 0 <= question.top_k <= MOST_TOP_K:
+            text = f"is {question.top_k}; take 1 to {MOST_TOP_K}, or 0 for {DEFAULT_TOP_K}"
+            violations.append(Violation(field="top_k", description=text))
+        if question.index < 0:
+            text = f"is {question.index}; name an index version, or 0 for the live one"
+            violations.append(Violation(field="index", description=text))
+        if violations:
+            raise InvalidInput.of(*violations)

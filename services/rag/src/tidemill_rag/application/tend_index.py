@@ -1,0 +1,129 @@
+"""Bring one index version to where it should be: seeded, indexed, live, or swept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tidemill_kit.application import Clock, Request
+from tidemill_kit.errors import NotFound, TidemillError
+from tidemill_rag.application.index_documents import IndexDocuments
+from tidemill_rag.application.ports import Catalog, Collections, EmbeddingModels, Ledger, VectorStore
+from tidemill_rag.domain.collection import Collection, IndexRef, IndexState, IndexVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TendIndex:
+    """What the holder of an index version's lease does with it. Every step may be repeated.
+
+    Emits IndexWentLive. A collection's first index version goes live as soon as it knows which documents there are,
+    and answers from those that are indexed so far; a later one takes over when nothing is missing in it.
+    """
+
+    collections: Collections
+    ledger: Ledger
+    vectors: VectorStore
+    catalog: Catalog
+    models: EmbeddingModels
+    index_documents: IndexDocuments
+    clock: Clock
+    sweep_after: timedelta
+    """How long a retired index version is kept for the searches that are under way."""
+    checked: set[str] = field(default_factory=set)
+    """The index versions that this process has looked at."""
+
+    async def __call__(self, ref: IndexRef, *, epoch: int) -> bool:
+        """Do what there is to do; return whether to come back later for the rest.
+
+        Raises:
+            DependencyUnavailable: something does not answer; the index version says so too.
+            LeaseLost: somebody else goes on.
+
+        """
+        while True:
+            collection = await self._collection(ref)
+            index = collection.index(ref.number)
+            if index is None:
+                return False
+            if not index.hears:
+                return not await self._sweep(ref, collection, index)
+            try:
+                if not await self._advance(ref, collection, index, epoch):
+                    return False
+            except TidemillError as error:
+                await self._note(ref, error.message)
+                raise
+
+    async def _advance(self, ref: IndexRef, collection: Collection, index: IndexVersion, epoch: int) -> bool:
+        """Take one step; return whether there may be another."""
+        if not index.seeded:
+            await self._seed(ref, index)
+            return True
+        if index.state is IndexState.BUILDING and not collection.live:
+            await self._go_live(ref)
+            return True
+        await self._first_look(ref, index)
+        if await self.index_documents(ref, index, epoch=epoch):
+            return True
+        if index.state is IndexState.BUILDING:
+            await self._go_live(ref)
+            return True
+        if index.message:
+            await self._note(ref, "")
+        return False
+
+    async def _collection(self, ref: IndexRef) -> Collection:
+        """Return the collection, or what is left of it."""
+        fresh = Collection(id=ref.collection, project=ref.project, deleted=True)
+        try:
+            return await self.collections.get(ref.project, ref.collection)
+        except NotFound:
+            return await self.collections.upsert(fresh, lambda _: None, request=_once())
+
+    async def _seed(self, ref: IndexRef, index: IndexVersion) -> None:
+        """List what is there; its events were heard before this began, and the newer of both is kept."""
+        for source in index.sources:
+            async for wanted in self.catalog.documents(ref.project, source):
+                await self.ledger.want(ref, wanted)
+        await self._update(ref, lambda collection: collection.note_seeded(ref.number))
+
+    async def _go_live(self, ref: IndexRef) -> None:
+        counts = await self.ledger.counts(ref)
+        now = self.clock.now()
+        await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.wanted, now=now))
+
+    async def _first_look(self, ref: IndexRef, index: IndexVersion) -> None:
+        """Once in a process's life: load the model, so that no question waits for it, and notice lost points.
+
+        A vector store that lost its folder or its disk has fewer points than the ledger has settled.
+        """
+        if ref.key in self.checked:
+            return
+        await self.models.load(ref.project, index.embedding)
+        counts = await self.ledger.counts(ref)
+        if await self.vectors.count(ref.key) < counts.chunks:
+            await self._note(ref, "the vector store has lost points: everything is indexed once more")
+            await self.ledger.reset(ref)
+        self.checked.add(ref.key)
+
+    async def _sweep(self, ref: IndexRef, collection: Collection, index: IndexVersion) -> bool:
+        """Remove what nobody searches any more; return whether it was time."""
+        if index.retire_time and self.clock.now() < index.retire_time + self.sweep_after:
+            return False
+        await self.vectors.drop(ref.key)
+        await self.ledger.drop(ref)
+        await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=_once())
+        return True
+
+    async def _note(self, ref: IndexRef, message: str) -> None:
+        await self._update(ref, lambda collection: collection.note(ref.number, message))
+
+    async def _update(self, ref: IndexRef, change: Callable[[Collection], None]) -> None:
+        try:
+            await self.collections.update(ref.project, ref.collection, change, request=_once())
+        except NotFound:
+            return  # deleted meanwhile: the next round sweeps
+
+
+def _once() -> Request:
+    """Return a request of its own: these changes are decided on what is stored, so repeating them is harmless."""
+    return Request.of("", b"")

@@ -1,0 +1,94 @@
+"""The structure of a text: sections, and in them paragraphs, lists, tables and code, each as a span of the text."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+
+
+@dataclass(slots=True, kw_only=True)
+class Block:
+    """A span of the text (half-open, in code points), and the smaller blocks that it is made of.
+
+    `path` are the headings that it stands under, outermost first, without its own.
+    """
+
+    start: int
+    end: int
+    path: tuple[str, ...] = ()
+    heading: bool = False
+    parts: list["Block"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Heading:
+    """A block that opens a section; level 1 is the outermost."""
+
+    block: Block
+    level: int
+    title: str
+
+
+_MARKDOWN = MarkdownIt("commonmark").enable("table")
+_LINE_END = re.compile(r"\r\n?|\n")
+_PARAGRAPH = re.compile(r"[^\s](?:.*(?:\r\n?|\n)(?=.*\S))*.*")
+
+
+def blocks_of(text: str, media_type: str) -> list[Block]:
+    """Return the outermost blocks of a text in order: sections, and what stands before the first heading."""
+    if media_type == "text/markdown":
+        return _sections(_markdown(text))
+    return [Block(start=found.start(), end=found.end()) for found in _PARAGRAPH.finditer(text)]
+
+
+def _markdown(text: str) -> list[Block | _Heading]:
+    """Read CommonMark and its tables: the parser tells lines, and lines tell spans."""
+    lines = [0, *(found.end() for found in _LINE_END.finditer(text)), len(text)]
+    leaves: list[Block | _Heading] = []
+    for node in SyntaxTreeNode(_MARKDOWN.parse(text)).children:
+        block = _block(node, text, lines)
+        if block and node.type == "heading":
+            title = node.children[0].content if node.children else ""
+            leaves.append(_Heading(block=block, level=int(node.tag[1:]), title=title))
+        elif block:
+            leaves.append(block)
+    return leaves
+
+
+def _block(node: SyntaxTreeNode, text: str, lines: Sequence[int]) -> Block | None:
+    if node.map is None or node.type == "inline":
+        return None
+    start, end = lines[node.map[0]], lines[min(node.map[1], len(lines) - 1)]
+    parts = [part for child in node.children if (part := _block(child, text, lines))]
+    return Block(start=start, end=start + len(text[start:end].rstrip()), parts=parts)
+
+
+def _sections(leaves: Sequence[Block | _Heading]) -> list[Block]:
+    """Nest leaves under their headings: a section ends where one of the same or an outer level begins."""
+    outermost: list[Block] = []
+    open_sections: list[tuple[_Heading, Block]] = []
+    for leaf in leaves:
+        if isinstance(leaf, _Heading):
+            while open_sections and open_sections[-1][0].level >= leaf.level:
+                open_sections.pop()
+        siblings = open_sections[-1][1].parts if open_sections else outermost
+        path = tuple(heading.title for heading, _ in open_sections)
+        if isinstance(leaf, _Heading):
+            opening = Block(start=leaf.block.start, end=leaf.block.end, path=path, heading=True)
+            section = Block(start=opening.start, end=opening.end, path=path, parts=[opening])
+            siblings.append(section)
+            open_sections.append((leaf, section))
+        else:
+            _set_path(leaf, path)
+            siblings.append(leaf)
+        for _, section in open_sections:
+            section.end = (leaf.block if isinstance(leaf, _Heading) else leaf).end
+    return outermost
+
+
+def _set_path(block: Block, path: tuple[str, ...]) -> None:
+    block.path = path
+    for part in block.parts:
+        _set_path(part, path)

@@ -1,0 +1,84 @@
+"""What can go wrong in rag, beyond bad input.
+
+InvalidInput
+├── EmbeddingUnusable       the model cannot embed: it is remote, not ready, or has no tokenizer
+└── DocumentUnreadable      what the exchange bucket holds is not a document version
+NotFound
+├── CollectionNotFound
+└── IndexNotFound
+PreconditionFailed
+└── IndexNotReady           the first index version does not know its documents yet
+"""
+
+from collections.abc import Sequence
+
+from tidemill_kit.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, Violation
+
+
+class CollectionNotFound(NotFound):
+    """The caller's project has no collection with this id."""
+
+    reason = "COLLECTION_NOT_FOUND"
+
+    def __init__(self, collection_id: str, *, existing: Sequence[str] = ()) -> None:
+        there = f"there are {', '.join(existing)}" if existing else "list them, or create it first"
+        super().__init__(f"there is no collection {collection_id} in this project: {there}", collection=collection_id)
+
+
+class CollectionExists(AlreadyExists):
+    """The id is taken."""
+
+    reason = "COLLECTION_EXISTS"
+
+    def __init__(self, collection_id: str) -> None:
+        super().__init__(f"collection {collection_id} exists already: update it", collection=collection_id)
+
+
+class IndexNotFound(NotFound):
+    """The collection has no such index version that answers."""
+
+    reason = "INDEX_NOT_FOUND"
+
+    def __init__(self, collection_id: str, index: int, *, existing: Sequence[int]) -> None:
+        numbers = ", ".join(map(str, existing)) or "none"
+        super().__init__(
+            f"collection {collection_id} has no index version {index}: there are {numbers}",
+            collection=collection_id,
+            index=index,
+        )
+
+
+class IndexNotReady(PreconditionFailed):
+    """The first index version is being built."""
+
+    reason = "INDEX_NOT_READY"
+
+    def __init__(self, collection_id: str, *, indexed: int, wanted: int, message: str) -> None:
+        waits = f" ({message})" if message else ""
+        super().__init__(
+            f"the first index of collection {collection_id} is being built, {indexed} of {wanted} documents{waits}: "
+            "try again",
+            collection=collection_id,
+            indexed=indexed,
+            wanted=wanted,
+        )
+
+
+class EmbeddingUnusable(InvalidInput):
+    """The model exists and cannot embed."""
+
+    reason = "EMBEDDING_UNUSABLE"
+
+    def __init__(self, reference: str, why: str) -> None:
+        description = f"{reference} {why}"
+        super().__init__(
+            f"embedding: {description}",
+            violations=[Violation(field="embedding", description=description)],
+            model=reference,
+        )
+
+
+class DocumentUnreadable(InvalidInput):
+    """The stored version is not what ingest promises."""
+
+    reason = "DOCUMENT_UNREADABLE"

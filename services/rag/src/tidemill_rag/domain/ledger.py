@@ -1,0 +1,57 @@
+"""What should be in an index version, and what is: the one place that decides whether a passage is current."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.domain import ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a source says of a document as of event `seq`; without `content` it is not there any more."""
+
+    document: str
+    source: str
+    key: str
+    seq: int
+    version: int = 0
+    content: ObjectRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One document in one index version."""
+
+    wanted: Wanted
+    indexed_seq: int = 0
+    """The event whose passages may be shown; 0 before the first."""
+    chunks: int = 0
+    attempts: int = 0
+    """How often indexing what is wanted failed for a reason that nobody foresaw."""
+    failure: str = ""
+    """Why what is wanted will not be indexed."""
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether there is something to do."""
+        return self.indexed_seq != self.wanted.seq and not self.failure
+
+    def shows(self, seq: int) -> bool:
+        """Tell whether a passage of event `seq` is current: a deleted document has none from the moment we know."""
+        return self.wanted.content is not None and seq == self.indexed_seq
+
+    @property
+    def stale_below(self) -> int:
+        """Return the `seq` below which no passage of the document is needed any more."""
+        return self.indexed_seq if self.wanted.content else self.wanted.seq + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """An index version in numbers; deleted documents are not counted."""
+
+    wanted: int = 0
+    indexed: int = 0
+    failed: int = 0
+    chunks: int = 0
+    pending: int = 0
+    """Rows with something to do, deletions too."""

@@ -1,0 +1,79 @@
+"""What rag hears: documents that come, change and go."""
+
+from pydantic import BaseModel
+
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import PermissionDenied
+from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_rag.application.note_document import NoteDocument
+from tidemill_rag.domain.ledger import Wanted
+
+TOPIC = "tidemill.ingest.document.v1"
+
+
+class ContentFields(BaseModel):
+    """The fields of an ObjectRef."""
+
+    bucket: str
+    key: str
+    size: int
+    sha256: str
+
+
+class VersionFields(BaseModel):
+    """The fields that are read of a document version."""
+
+    number: int
+    object: ContentFields
+
+
+class DocumentIsThere(BaseModel):
+    """The fields that are read of document.ingested and document.updated."""
+
+    document: str
+    seq: int
+    source: str
+    key: str
+    version: VersionFields
+
+
+class DocumentIsGone(BaseModel):
+    """The fields that are read of document.deleted."""
+
+    document: str
+    seq: int
+    source: str
+    key: str
+
+
+def documents(note: NoteDocument) -> Subscription:
+    """Return the subscription. document.rejected has no route: what was current before it stays so."""
+
+    async def there(event: EventContext, body: DocumentIsThere) -> None:
+        content = ObjectRef(**body.version.object.model_dump())
+        if not content.key.startswith(f"{event.project}/"):
+            message = f"document {body.document} refers to content outside its project"
+            raise PermissionDenied(message, document=body.document)
+        wanted = Wanted(
+            document=body.document,
+            source=body.source,
+            key=body.key,
+            seq=body.seq,
+            version=body.version.number,
+            content=content,
+        )
+        await note(event.project, wanted)
+
+    async def gone(event: EventContext, body: DocumentIsGone) -> None:
+        await note(event.project, Wanted(document=body.document, source=body.source, key=body.key, seq=body.seq))
+
+    return Subscription(
+        name="rag.documents",
+        topics=(TOPIC,),
+        delivery=Delivery.LATEST,
+        routes={
+            "tidemill.ingest.document.ingested.v1": Route(DocumentIsThere, there),
+            "tidemill.ingest.document.updated.v1": Route(DocumentIsThere, there),
+            "tidemill.ingest.document.deleted.v1": Route(DocumentIsGone, gone),
+        },
+    )

@@ -1,0 +1,138 @@
+"""What callers send and see, from and to what rag means."""
+
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.content.v1 import content_pb2
+from tidemill.rag.v1 import collection_pb2 as pb
+from tidemill.rag.v1 import collection_service_pb2 as service_pb
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.grpc_server import etag_of, timestamp_of
+from tidemill_rag.application.read_collections import Overview
+from tidemill_rag.application.resolve_settings import Wish
+from tidemill_rag.application.vector_store import Match, MetadataValue
+from tidemill_rag.domain.collection import Chunking, IndexState, IndexVersion
+from tidemill_rag.domain.ledger import Counts, Row
+
+STATES = {
+    IndexState.BUILDING: pb.INDEX_STATE_BUILDING,
+    IndexState.LIVE: pb.INDEX_STATE_LIVE,
+    IndexState.RETIRED: pb.INDEX_STATE_RETIRED,
+}
+_NO_VERSION = -1
+"""What no save is counted as: an etag that we never gave."""
+
+
+def wish_of(message: pb.Collection) -> Wish:
+    """Return what a caller wants a collection to be."""
+    chunking = message.chunking
+    return Wish(
+        collection=message.id,
+        sources=tuple(message.sources),
+        embedding=message.embedding,
+        by=chunking.by,
+        max_tokens=chunking.max_tokens,
+        overlap_tokens=chunking.overlap_tokens if chunking.HasField("overlap_tokens") else None,
+        labels=dict(message.labels),
+    )
+
+
+def version_of(etag: str) -> int:
+    """Return the version that an etag names; "" names none, 0."""
+    if not etag:
+        return 0
+    return int(etag) if etag.isdecimal() else _NO_VERSION
+
+
+def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
+    """Return a metadata filter: for each field the values of which it must have one.
+
+    Raises:
+        InvalidInput: a value is neither a string, number or boolean nor a list of them.
+
+    """
+    violations, wanted = [], {}
+    for name, value in MessageToDict(message).items():
+        values = value if isinstance(value, list) else [value]
+        if not values or not all(isinstance(each, str | int | float | bool) for each in values):
+            text = "must be a string, a number, a boolean, or a list of them that is not empty"
+            violations.append(Violation(field=f"metadata_filter.{name}", description=text))
+        wanted[name] = [_whole(each) for each in values]
+    if violations:
+        raise InvalidInput.of(*violations)
+    return wanted
+
+
+def _whole(value: MetadataValue) -> MetadataValue:
+    """Return 5 for 5.0: a Struct knows only doubles."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def collection_message(overview: Overview) -> pb.Collection:
+    """Return a collection as callers see it."""
+    collection = overview.collection
+    return pb.Collection(
+        id=collection.id,
+        project=collection.project,
+        seq=collection.seq,
+        etag=etag_of(collection.version),
+        labels=collection.labels,
+        create_time=timestamp_of(collection.create_time),
+        update_time=timestamp_of(collection.update_time),
+        sources=collection.sources,
+        embedding=collection.embedding,
+        chunking=_chunking_message(collection.chunking),
+        live_index=collection.live.number if collection.live else 0,
+        indexes=[_index_message(index, overview.counts.get(index.number, Counts())) for index in collection.indexes],
+    )
+
+
+def _chunking_message(chunking: Chunking) -> pb.Chunking:
+    return pb.Chunking(by=chunking.by, max_tokens=chunking.max_tokens, overlap_tokens=chunking.overlap_tokens)
+
+
+def _index_message(index: IndexVersion, counts: Counts) -> pb.IndexVersion:
+    return pb.IndexVersion(
+        number=index.number,
+        state=STATES[index.state],
+        embedding=index.embedding,
+        chunking=_chunking_message(index.chunking),
+        documents_wanted=counts.wanted,
+        documents_indexed=counts.indexed,
+        documents_failed=counts.failed,
+        chunks=counts.chunks,
+        create_time=timestamp_of(index.create_time),
+        live_time=timestamp_of(index.live_time),
+        message=index.message,
+    )
+
+
+def document_message(index: int, row: Row) -> service_pb.IndexedDocument:
+    """Return where a document stands as callers see it."""
+    return service_pb.IndexedDocument(
+        index=index,
+        wanted_seq=row.wanted.seq,
+        indexed_seq=row.indexed_seq,
+        chunks=row.chunks,
+        message=row.failure or ("" if row.wanted.content else "deleted"),
+    )
+
+
+def passage_message(position: int, match: Match) -> content_pb2.Passage:
+    """Return a passage as callers see it; the best has the id "1"."""
+    payload = match.payload
+    return content_pb2.Passage(
+        id=str(position),
+        document=payload.document,
+        version=payload.version,
+        start=payload.start,
+        end=payload.end,
+        text=payload.text,
+        score=match.score,
+        source=payload.source,
+        key=payload.key,
+        title=payload.title,
+        uri=payload.uri,
+    )

@@ -1,0 +1,114 @@
+"""What rag does by itself: it tends the index versions that have something to do."""
+
+import asyncio
+import time
+from contextlib import suppress
+
+import structlog
+
+from tidemill_kit.errors import TidemillError
+from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore
+from tidemill_rag.application.tend_index import TendIndex
+from tidemill_rag.domain.collection import IndexRef
+
+_log = structlog.get_logger()
+
+_HELD_PAUSE_S = 1.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 15.0
+_MOST_SWEEPS = 10_000
+
+
+class IndexWorker:
+    """Tends index versions when woken, and looks for all of them at the start and seldom after.
+
+    One that somebody else holds, or that failed, is tried again: so an event that came while the holder was finishing
+    is not left until the next look.
+    """
+
+    def __init__(
+        self, *, indexes: Indexes, leases: IndexLeases, vectors: VectorStore, at_once: int, look_every_s: float
+    ) -> None:
+        self._indexes = indexes
+        self._leases = leases
+        self._vectors = vectors
+        self._turns = asyncio.Semaphore(at_once)
+        self._look_every_s = look_every_s
+        self._woken = asyncio.Event()
+        self._due: dict[IndexRef, float] = {}
+        self._running: set[IndexRef] = set()
+        self._failures: dict[IndexRef, int] = {}
+        self._stale: dict[tuple[IndexRef, str], int] = {}
+
+    def wake(self, index: IndexRef) -> None:
+        """Tend the index version at once."""
+        self._due[index] = 0.0
+        self._woken.set()
+
+    def sweep(self, index: IndexRef, document: str, below_seq: int) -> None:
+        """Remove a document's old passages soon; a request too many is made again by the next search."""
+        if len(self._stale) < _MOST_SWEEPS:
+            self._stale[index, document] = below_seq
+            self._woken.set()
+
+    async def run(self, tend: TendIndex) -> None:
+        """Work until cancelled."""
+        look_at = 0.0
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken.clear()
+                if time.monotonic() >= look_at:
+                    await self._look()
+                    look_at = time.monotonic() + self._look_every_s
+                await self._sweep_stale()
+                now = time.monotonic()
+                for index in [each for each, at in self._due.items() if at <= now and each not in self._running]:
+                    del self._due[index]
+                    self._running.add(index)
+                    tasks.create_task(self._tend(tend, index))
+                waits = [at - now for each, at in self._due.items() if each not in self._running]
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.01, min([look_at - now, *waits]))):
+                        await self._woken.wait()
+
+    async def _look(self) -> None:
+        try:
+            for index in await self._indexes.all():
+                self._due.setdefault(index, 0.0)
+        except TidemillError as error:
+            _log.warning("indexes_not_listed", reason=error.reason, why=error.message)
+
+    async def _sweep_stale(self) -> None:
+        while self._stale:
+            (index, document), below_seq = self._stale.popitem()
+            try:
+                await self._vectors.delete(index.key, document, below_seq=below_seq)
+            except TidemillError as error:
+                _log.warning("stale_points_left", index=index.key, reason=error.reason, why=error.message)
+                return
+
+    async def _tend(self, tend: TendIndex, index: IndexRef) -> None:
+        started, pause_s = time.perf_counter(), 0.0
+        try:
+            async with self._turns, self._leases.held(index) as epoch:
+                again = epoch is None or await tend(index, epoch=epoch)
+            pause_s = _HELD_PAUSE_S if again else 0.0
+            self._failures.pop(index, None)
+            if epoch is not None:
+                _log.debug("index_tended", index=index.key, duration_s=round(time.perf_counter() - started, 3))
+        except TidemillError as error:
+            pause_s = self._failed(index)
+            _log.warning("index_tending_failed", index=index.key, reason=error.reason, why=error.message)
+        except Exception as error:  # noqa: BLE001 - one index version that breaks must not end the others
+            pause_s = self._failed(index)
+            _log.error("index_tending_broken", index=index.key, exc_info=error)
+        finally:
+            self._running.discard(index)
+            if pause_s:
+                self._due.setdefault(index, time.monotonic() + pause_s)
+            self._woken.set()
+
+    def _failed(self, index: IndexRef) -> float:
+        """Return how long to wait: longer with each failure in a row."""
+        self._failures[index] = self._failures.get(index, 0) + 1
+        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** self._failures[index]))

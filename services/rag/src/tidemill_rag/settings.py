@@ -1,0 +1,53 @@
+"""What rag is told by its environment."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from tidemill_kit.settings import ServiceSettings
+
+
+class RagSettings(ServiceSettings):
+    """Settings of rag, read from RAG_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="RAG_")
+
+    mongo_database: str = "rag"
+    """The database, which belongs to rag alone."""
+    data_dir: Path
+    """A folder of this process alone: vectors of the embedded store, and downloaded models."""
+    ingest_address: str
+    """ingest's gRPC host:port."""
+    trainer_address: str
+    """trainer's gRPC host:port."""
+    ingest_bucket: str = "tidemill-ingest-exchange"
+    """The bucket in which ingest hands over document versions."""
+    trainer_bucket: str = "tidemill-trainer-exchange"
+    """The bucket in which trainer hands over models."""
+    vector_store: Literal["edge", "server"] = "edge"
+    """edge: embedded, in data_dir, for one process; server: a Qdrant server."""
+    qdrant_url: str = ""
+    """The Qdrant server, for example http://127.0.0.1:6333."""
+    embedding_threads: int = Field(default=0, ge=0, le=256)
+    """CPU threads of one embedding pass; 0 takes all cores."""
+    models_loaded: int = Field(default=3, ge=1, le=32)
+    """How many embedding models are kept in memory."""
+    indexes_at_once: int = Field(default=4, ge=1, le=64)
+    """How many index versions are worked on at the same time."""
+    look_every_s: float = Field(default=60.0, gt=0)
+    """The pause between two looks at all index versions, for what nobody woke the worker for."""
+    lease_s: float = Field(default=15.0, gt=1)
+    """How long an index version stays with a worker that gives no sign of life."""
+    sweep_after_s: float = Field(default=30.0, ge=0)
+    """How long a replaced index version is kept for the searches that are under way."""
+    max_query_characters: int = Field(default=8000, ge=1)
+    """The longest question that is taken; what the model does not read of it is cut off."""
+
+    @model_validator(mode="after")
+    def _check_server(self) -> Self:
+        if self.vector_store == "server" and not self.qdrant_url:
+            message = "RAG_VECTOR_STORE=server needs RAG_QDRANT_URL"
+            raise ValueError(message)
+        return self
