@@ -1,1 +1,8 @@
 """What users of Tidemill import and type: a typed client, and the `tidemill` command."""
+
+from tidemill_client.connection import Addresses
+from tidemill_client.documents import NewDocument, Uploaded
+from tidemill_client.tidemill import Ask, Tidemill
+from tidemill_client.values import assistant, text_of, user
+
+__all__ = ["Addresses", "Ask", "NewDocument", "Tidemill", "Uploaded", "assistant", "text_of", "user"]

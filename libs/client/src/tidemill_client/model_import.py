@@ -14,15 +14,18 @@ from tidemill.trainer.v1.model_registry_service_pb2 import (
     UploadModelFileStart,
 )
 from tidemill_client.connection import UPLOAD_LIMIT_S, Connection
-from tidemill_kit.errors import PreconditionFailed
+from tidemill_client.retries import persistently
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.manifest import Manifest
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 256 * 1024
+"""The fastest size: gRPC copies larger messages more slowly."""
 UPLOADS_AT_ONCE = 2
 POLL_S = 0.5
+PATIENCE_S = 120.0
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes of how many are stored."""
+"""Told how many bytes of how many were sent; a file that is sent again takes its bytes back."""
 
 
 class ModelRefused(PreconditionFailed):
@@ -32,7 +35,7 @@ class ModelRefused(PreconditionFailed):
 
 
 async def folder_source(folder: Path) -> ModelSource:
-    """Return the source that names every file of a folder with size and sha256 (about 1 GB a second).
+    """Return the source that names every file of a folder with size and sha256; hashing is done in a thread.
 
     Raises:
         ArtifactRefused: the folder holds something that is not data.
@@ -43,63 +46,93 @@ async def folder_source(folder: Path) -> ModelSource:
     return ModelSource(folder=FolderSource(files=files))
 
 
-async def import_model(
+async def import_model(  # noqa: PLR0913 - what, from where, and how to watch and wait
     connection: Connection,
     model: str,
     source: ModelSource,
     *,
     folder: Path | None = None,
     progress: Progress = lambda _done, _total: None,
+    patience_s: float = PATIENCE_S,
 ) -> tuple[ModelVersion, bool]:
     """Return the ready version that has this content, and whether it is new. Doing it again uploads nothing.
 
-    An upload that broke off goes on with the files that are not stored yet.
+    An upload that broke off goes on with the files that are not stored yet. A version that the trainer fetches is
+    waited for as long as it proceeds.
 
     Raises:
+        ArtifactRefused: a file may not be loaded; the error names it.
         ModelRefused: the version failed its checks.
+        DependencyUnavailable: fetching it has waited for the hub for longer than `patience_s`; it goes on by itself.
 
     """
-    answer = await connection.models.ImportModel(
-        ImportModelRequest(model=model, source=source, request_id=str(uuid.uuid4()))
-    )
+    request = ImportModelRequest(model=model, source=source, request_id=str(uuid.uuid4()))
+    answer = await connection.models.ImportModel(request)
     version = answer.version
     if version.state == ModelVersionState.MODEL_VERSION_STATE_UPLOADING and folder is not None:
-        version = await _upload(connection, version, folder, progress)
-    while version.state == ModelVersionState.MODEL_VERSION_STATE_IMPORTING:
-        progress(version.stored_bytes, version.total_bytes)
-        await asyncio.sleep(POLL_S)
-        version = (await connection.models.GetModelVersion(GetModelVersionRequest(id=version.id))).version
+        version = await _Upload(connection, version, folder, progress).run()
+    elif version.state == ModelVersionState.MODEL_VERSION_STATE_IMPORTING:
+        version = await _fetched(connection, version, progress, patience_s)
     if version.state != ModelVersionState.MODEL_VERSION_STATE_READY:
         message = f"model version {version.id} is not ready: {version.message or 'its files are not all stored'}"
         raise ModelRefused(message, version=version.id)
+    progress(version.total_bytes, version.total_bytes)
     return version, answer.created
 
 
-async def _upload(connection: Connection, version: ModelVersion, folder: Path, progress: Progress) -> ModelVersion:
-    done, places = version.stored_bytes, asyncio.Semaphore(UPLOADS_AT_ONCE)
+class _Upload:
+    """The files of one version that are not stored yet, on their way."""
 
-    async def upload(path: str) -> None:
-        nonlocal done
-        async with places:
-            async for sent in _sent(connection, version.id, folder, path):
-                done += sent
-                progress(done, version.total_bytes)
+    def __init__(self, connection: Connection, version: ModelVersion, folder: Path, progress: Progress) -> None:
+        self._connection = connection
+        self._version = version
+        self._folder = folder
+        self._progress = progress
+        self._stored_bytes = version.stored_bytes
+        self._sent: dict[str, int] = {}
+        self._turns = asyncio.Semaphore(UPLOADS_AT_ONCE)
 
-    async with asyncio.TaskGroup() as uploads:
-        for artifact in version.artifacts:
-            if not artifact.stored:
-                uploads.create_task(upload(artifact.path))
-    request = CompleteModelVersionRequest(id=version.id, request_id=str(uuid.uuid4()))
-    return (await connection.models.CompleteModelVersion(request)).version
+    async def run(self) -> ModelVersion:
+        """Send every missing file and complete the version; the first error ends all of it, and comes out as it is."""
+        try:
+            async with asyncio.TaskGroup() as uploads:
+                for artifact in self._version.artifacts:
+                    if not artifact.stored:
+                        uploads.create_task(self._send(artifact.path))
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+        request = CompleteModelVersionRequest(id=self._version.id, request_id=str(uuid.uuid4()))
+        return (await self._connection.models.CompleteModelVersion(request)).version
+
+    async def _send(self, path: str) -> None:
+        async with self._turns:
+            await persistently(
+                lambda: self._connection.models.UploadModelFile(self._messages(path), timeout=UPLOAD_LIMIT_S)
+            )
+
+    async def _messages(self, path: str) -> AsyncIterator[UploadModelFileRequest]:
+        self._sent[path] = 0
+        yield UploadModelFileRequest(start=UploadModelFileStart(version=self._version.id, path=path))
+        with await asyncio.to_thread((self._folder / path).open, "rb") as file:
+            while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+                yield UploadModelFileRequest(chunk=chunk)
+                self._sent[path] += len(chunk)
+                self._progress(self._stored_bytes + sum(self._sent.values()), self._version.total_bytes)
 
 
-async def _sent(connection: Connection, version: str, folder: Path, path: str) -> AsyncIterator[int]:
-    """Upload one file and tell the size of every chunk on its way."""
-    call = connection.models.UploadModelFile(timeout=UPLOAD_LIMIT_S)
-    await call.write(UploadModelFileRequest(start=UploadModelFileStart(version=version, path=path)))
-    with (folder / path).open("rb") as file:
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            await call.write(UploadModelFileRequest(chunk=chunk))
-            yield len(chunk)
-    await call.done_writing()
-    await call
+async def _fetched(
+    connection: Connection, version: ModelVersion, progress: Progress, patience_s: float
+) -> ModelVersion:
+    """Return the version once the trainer has fetched or refused it."""
+    loop = asyncio.get_running_loop()
+    proceeded_at, stored_bytes = loop.time(), version.stored_bytes
+    while version.state == ModelVersionState.MODEL_VERSION_STATE_IMPORTING:
+        progress(version.stored_bytes, version.total_bytes)
+        if version.stored_bytes != stored_bytes or not version.message:
+            proceeded_at, stored_bytes = loop.time(), version.stored_bytes
+        if loop.time() - proceeded_at > patience_s:
+            message = f"model version {version.id} {version.message}; the trainer keeps trying"
+            raise DependencyUnavailable(message, dependency="hugging_face", version=version.id)
+        await asyncio.sleep(POLL_S)
+        version = (await connection.models.GetModelVersion(GetModelVersionRequest(id=version.id))).version
+    return version

@@ -1,0 +1,37 @@
+"""Many things at a time, and never too many."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from typing import TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+async def concurrently(
+    items: AsyncIterable[A], work: Callable[[A], Awaitable[B]], *, at_once: int
+) -> AsyncGenerator[B, None]:
+    """Yield what `work` makes of each item, in the order in which it ends; the first error ends it all.
+
+    Items are taken as there is room for them. A reader that leaves early (`aclosing`) cancels what is running.
+    """
+    running: set[asyncio.Task[B]] = set()
+
+    async def do(item: A) -> B:
+        return await work(item)
+
+    try:
+        async for item in items:
+            running.add(asyncio.create_task(do(item)))
+            if len(running) >= at_once:
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        while running:
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

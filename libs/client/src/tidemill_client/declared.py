@@ -1,0 +1,154 @@
+"""What a project declares: sources, collections, prompts and deployments. Their messages are the contract's own."""
+
+from collections.abc import AsyncIterator
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from tidemill.inference.v1 import deployment_service_pb2 as deployments
+from tidemill.inference.v1 import prompt_service_pb2 as prompts
+from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.prompt_pb2 import Prompt
+from tidemill.ingest.v1 import source_service_pb2 as sources
+from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.rag.v1 import collection_service_pb2 as collections
+from tidemill.rag.v1.collection_pb2 import Collection
+from tidemill_client.connection import Connection
+from tidemill_client.pages import every
+
+
+class Sources:
+    """Where documents may come from."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._stub = connection.sources
+
+    async def create(self, source: Source) -> Source:
+        """Create a source under the id that it carries."""
+        return (await self._stub.CreateSource(sources.CreateSourceRequest(source=source))).source
+
+    async def get(self, source: str) -> Source:
+        """Return a source."""
+        return (await self._stub.GetSource(sources.GetSourceRequest(id=source))).source
+
+    async def all(self) -> AsyncIterator[Source]:
+        """Yield the sources, oldest first."""
+        async for page in every(self._stub.ListSources, sources.ListSourcesRequest()):
+            for source in page.sources:
+                yield source
+
+    async def update(self, source: Source, *fields: str) -> Source:
+        """Change the named fields; one that carries an etag, only if it has not changed since."""
+        mask = FieldMask(paths=fields)
+        return (await self._stub.UpdateSource(sources.UpdateSourceRequest(source=source, update_mask=mask))).source
+
+    async def delete(self, source: str, *, etag: str = "") -> Source:
+        """Delete a source that takes no more documents; its documents stay."""
+        return (await self._stub.DeleteSource(sources.DeleteSourceRequest(id=source, etag=etag))).source
+
+
+class Collections:
+    """What is searchable, and how."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._stub = connection.collections
+
+    async def create(self, collection: Collection) -> Collection:
+        """Create a collection under the id that it carries; it takes what its sources already have."""
+        request = collections.CreateCollectionRequest(collection=collection)
+        return (await self._stub.CreateCollection(request)).collection
+
+    async def get(self, collection: str) -> Collection:
+        """Return a collection with its index versions."""
+        return (await self._stub.GetCollection(collections.GetCollectionRequest(id=collection))).collection
+
+    async def all(self) -> AsyncIterator[Collection]:
+        """Yield the collections, oldest first."""
+        async for page in every(self._stub.ListCollections, collections.ListCollectionsRequest()):
+            for collection in page.collections:
+                yield collection
+
+    async def update(self, collection: Collection, *fields: str) -> Collection:
+        """Change the named fields; another embedding or chunking begins a new index version."""
+        request = collections.UpdateCollectionRequest(collection=collection, update_mask=FieldMask(paths=fields))
+        return (await self._stub.UpdateCollection(request)).collection
+
+    async def delete(self, collection: str, *, etag: str = "") -> Collection:
+        """Delete a collection; the documents stay where they are."""
+        request = collections.DeleteCollectionRequest(id=collection, etag=etag)
+        return (await self._stub.DeleteCollection(request)).collection
+
+    async def rebuild(self, collection: str) -> Collection:
+        """Begin a new index version, which replaces the live one when it is complete."""
+        return (await self._stub.RebuildIndex(collections.RebuildIndexRequest(id=collection))).collection
+
+    async def standing(self, collection: str, document: str) -> list[collections.IndexedDocument]:
+        """Return where a document stands in each index version; searchable is where both numbers are equal."""
+        request = collections.GetIndexedDocumentRequest(collection=collection, document=document)
+        return list((await self._stub.GetIndexedDocument(request)).documents)
+
+
+class Prompts:
+    """Templates in versions; changed content is the next version."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._stub = connection.prompts
+
+    async def create(self, prompt: Prompt) -> Prompt:
+        """Create a prompt under the id that it carries."""
+        return (await self._stub.CreatePrompt(prompts.CreatePromptRequest(prompt=prompt))).prompt
+
+    async def get(self, prompt: str) -> Prompt:
+        """Return a prompt with all its versions."""
+        return (await self._stub.GetPrompt(prompts.GetPromptRequest(id=prompt))).prompt
+
+    async def all(self) -> AsyncIterator[Prompt]:
+        """Yield the prompts, oldest first."""
+        async for page in every(self._stub.ListPrompts, prompts.ListPromptsRequest()):
+            for prompt in page.prompts:
+                yield prompt
+
+    async def update(self, prompt: Prompt, *fields: str) -> Prompt:
+        """Change the named fields; the same content again is the same version."""
+        request = prompts.UpdatePromptRequest(prompt=prompt, update_mask=FieldMask(paths=fields))
+        return (await self._stub.UpdatePrompt(request)).prompt
+
+    async def label(self, prompt: str, label: str, *, version: int) -> Prompt:
+        """Point a label, for example "production", to a version."""
+        request = prompts.LabelPromptRequest(id=prompt, label=label, version=version)
+        return (await self._stub.LabelPrompt(request)).prompt
+
+    async def delete(self, prompt: str, *, etag: str = "") -> Prompt:
+        """Delete a prompt that no deployment uses."""
+        return (await self._stub.DeletePrompt(prompts.DeletePromptRequest(id=prompt, etag=etag))).prompt
+
+
+class Deployments:
+    """The names that products call, and what answers under them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._stub = connection.deployments
+
+    async def create(self, deployment: Deployment) -> Deployment:
+        """Create a deployment under the id that it carries."""
+        request = deployments.CreateDeploymentRequest(deployment=deployment)
+        return (await self._stub.CreateDeployment(request)).deployment
+
+    async def get(self, deployment: str) -> Deployment:
+        """Return a deployment and what answers now."""
+        return (await self._stub.GetDeployment(deployments.GetDeploymentRequest(id=deployment))).deployment
+
+    async def all(self) -> AsyncIterator[Deployment]:
+        """Yield the deployments, oldest first."""
+        async for page in every(self._stub.ListDeployments, deployments.ListDeploymentsRequest()):
+            for deployment in page.deployments:
+                yield deployment
+
+    async def update(self, deployment: Deployment, *fields: str) -> Deployment:
+        """Change the named fields; what answers changes with the next request."""
+        request = deployments.UpdateDeploymentRequest(deployment=deployment, update_mask=FieldMask(paths=fields))
+        return (await self._stub.UpdateDeployment(request)).deployment
+
+    async def delete(self, deployment: str, *, etag: str = "") -> Deployment:
+        """Delete a deployment; its inferences stay."""
+        request = deployments.DeleteDeploymentRequest(id=deployment, etag=etag)
+        return (await self._stub.DeleteDeployment(request)).deployment

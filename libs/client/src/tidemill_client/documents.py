@@ -1,0 +1,195 @@
+"""Documents: files and text on their way in, and what became of them."""
+
+import asyncio
+import hashlib
+import mimetypes
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tidemill.ingest.v1.document_pb2 import Document
+from tidemill.ingest.v1.document_service_pb2 import (
+    CreateDocumentRequest,
+    DeleteDocumentRequest,
+    DocumentSpec,
+    ExplainDocumentRequest,
+    ExplainDocumentResponse,
+    GetDocumentRequest,
+    GetDocumentTextRequest,
+    ListDocumentsRequest,
+    UpdateDocumentRequest,
+    UploadDocumentRequest,
+    UploadStart,
+)
+from tidemill_client.concurrency import concurrently
+from tidemill_client.connection import Connection
+from tidemill_client.pages import every
+from tidemill_client.retries import persistently
+from tidemill_client.values import Json, struct_of
+from tidemill_kit.errors import InvalidInput
+
+CHUNK_BYTES = 256 * 1024
+MEDIA_TYPES: Mapping[str, str] = {
+    ".txt": "text/plain",
+    ".rst": "text/plain",
+    ".md": "text/markdown",
+    ".markdown": "text/markdown",
+    ".html": "text/html",
+    ".htm": "text/html",
+}
+"""By the end of a file's name; what ingest does not take is refused there, with what it takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDocument:
+    """A document to be uploaded: bytes, text, or a file that is read when its turn comes."""
+
+    source: str
+    key: str
+    content: bytes | str | Path
+    media_type: str = ""
+    """Empty takes it from the file's name, or from the key's."""
+    title: str = ""
+    uri: str = ""
+    language: str = ""
+    readers: Sequence[str] = ()
+    metadata: Mapping[str, Json] = field(default_factory=dict)
+    revision: int = 0
+
+    @property
+    def spec(self) -> DocumentSpec:
+        """What is said about it besides its bytes."""
+        named = self.content.name if isinstance(self.content, Path) else self.key
+        return DocumentSpec(
+            source=self.source,
+            key=self.key,
+            media_type=self.media_type or media_type_of(named),
+            title=self.title,
+            uri=self.uri,
+            language=self.language,
+            readers=self.readers,
+            metadata=struct_of(self.metadata) if self.metadata else None,
+            revision=self.revision,
+        )
+
+    async def read(self) -> bytes:
+        """Return its bytes."""
+        if isinstance(self.content, Path):
+            return await asyncio.to_thread(self.content.read_bytes)
+        return self.content.encode() if isinstance(self.content, str) else self.content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploaded:
+    """What became of one document of many: it was accepted, or refused for a reason of its own."""
+
+    new: NewDocument
+    document: Document | None = None
+    refused: InvalidInput | None = None
+
+
+def media_type_of(name: str) -> str:
+    """Return the media type that a file's name stands for; application/octet-stream where it stands for none."""
+    suffix = Path(name).suffix.lower()
+    return MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+class Documents:
+    """The documents of a project. Writing the same content again changes nothing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def upload(self, new: NewDocument, *, request_id: str = "") -> Document:
+        """Upload one document in chunks, and return it with its current version.
+
+        Raises:
+            InvalidInput: names the field, its value and the limit.
+
+        """
+        content, start = await new.read(), UploadStart(spec=new.spec, request_id=request_id or str(uuid.uuid4()))
+        start.size, start.sha256 = len(content), hashlib.sha256(content).hexdigest()
+
+        async def messages() -> AsyncIterator[UploadDocumentRequest]:
+            yield UploadDocumentRequest(start=start)
+            for position in range(0, len(content), CHUNK_BYTES):
+                yield UploadDocumentRequest(chunk=content[position : position + CHUNK_BYTES])
+
+        return (await persistently(lambda: self._connection.documents.UploadDocument(messages()))).document
+
+    async def upload_many(
+        self, documents: Iterable[NewDocument] | AsyncIterable[NewDocument], *, at_once: int = 8
+    ) -> AsyncGenerator[Uploaded, None]:
+        """Upload documents, `at_once` at a time, and yield what became of each, in the order in which they end.
+
+        Documents are taken from the iterable as there is room for them, so that it may be endless. A document that is
+        refused does not stop the others; anything else that goes wrong does.
+        """
+        items = documents if isinstance(documents, AsyncIterable) else _one_by_one(documents)
+        async with aclosing(concurrently(items, self._upload_one, at_once=at_once)) as uploads:
+            async for uploaded in uploads:
+                yield uploaded
+
+    async def create(self, new: NewDocument, *, validate_only: bool = False) -> Document:
+        """Create a document, or a new version, by one message; `upload` takes larger ones."""
+        request = CreateDocumentRequest(spec=new.spec, content=await new.read(), validate_only=validate_only)
+        return (await self._connection.documents.CreateDocument(request)).document
+
+    async def update(self, new: NewDocument, *, etag: str = "") -> Document:
+        """Give a document that exists its new state; with an etag, only if it has not changed since.
+
+        Raises:
+            NotFound: there is none with this source and key.
+
+        """
+        request = UpdateDocumentRequest(spec=new.spec, content=await new.read(), etag=etag)
+        return (await self._connection.documents.UpdateDocument(request)).document
+
+    async def get(self, *, id: str = "", source: str = "", key: str = "") -> Document:  # noqa: A002 - the contract's name
+        """Return a document, named by id or by source and key."""
+        request = GetDocumentRequest(id=id, source=source, key=key)
+        return (await self._connection.documents.GetDocument(request)).document
+
+    async def text(self, document: str, *, version: int = 0) -> str:
+        """Return the masked text of a version, by the document's id; 0 is the current one."""
+        request = GetDocumentTextRequest(id=document, version=version)
+        return (await self._connection.documents.GetDocumentText(request)).text
+
+    async def all(self, *, source: str = "", show_all: bool = False) -> AsyncIterator[Document]:
+        """Yield the documents, oldest first; with `show_all` also deleted and rejected ones."""
+        request = ListDocumentsRequest(source=source, show_all=show_all)
+        async for page in every(self._connection.documents.ListDocuments, request):
+            for document in page.documents:
+                yield document
+
+    async def explain(self, *, id: str = "", source: str = "", key: str = "") -> ExplainDocumentResponse:  # noqa: A002 - ditto
+        """Return a document and all that happened to it, oldest first."""
+        request = ExplainDocumentRequest(id=id, source=source, key=key)
+        return await self._connection.documents.ExplainDocument(request)
+
+    async def delete(  # noqa: PLR0913 - one name in two forms, and how
+        self,
+        *,
+        id: str = "",  # noqa: A002 - the contract's name
+        source: str = "",
+        key: str = "",
+        erase: bool = False,
+        reason: str = "",
+        etag: str = "",
+    ) -> Document:
+        """Delete a document, and with `erase` the text of all its versions; return what is left."""
+        request = DeleteDocumentRequest(id=id, source=source, key=key, erase=erase, delete_reason=reason, etag=etag)
+        return (await self._connection.documents.DeleteDocument(request)).document
+
+    async def _upload_one(self, new: NewDocument) -> Uploaded:
+        try:
+            return Uploaded(new=new, document=await self.upload(new))
+        except InvalidInput as refused:
+            return Uploaded(new=new, refused=refused)
+
+
+async def _one_by_one(documents: Iterable[NewDocument]) -> AsyncIterator[NewDocument]:
+    for document in documents:
+        yield document

@@ -1,0 +1,37 @@
+"""Lists that page, read to their end."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Protocol, TypeVar
+
+PAGE_SIZE = 200
+
+
+class PagedRequest(Protocol):
+    """A List request."""
+
+    page_size: int
+    page_token: str
+
+
+class Page(Protocol):
+    """A List response."""
+
+    @property
+    def next_page_token(self) -> str:
+        """Empty on the last page."""
+        ...
+
+
+Q = TypeVar("Q", bound=PagedRequest)
+R = TypeVar("R", bound=Page)
+
+
+async def every(call: Callable[[Q], Awaitable[R]], request: Q) -> AsyncIterator[R]:
+    """Yield every page of a list; the request is used up by it."""
+    request.page_size = request.page_size or PAGE_SIZE
+    while True:
+        page = await call(request)
+        yield page
+        if not page.next_page_token:
+            return
+        request.page_token = page.next_page_token

@@ -1,0 +1,28 @@
+"""Uploads that broke off are begun again; everything else is retried by the channel."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tidemill_kit.errors import DependencyUnavailable
+
+T = TypeVar("T")
+
+PAUSES_S = (0.2, 1.0, 3.0)
+
+
+async def persistently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what the attempt returns; one that met UNAVAILABLE is made again a few times.
+
+    A stream's messages are made anew by every attempt, which a channel cannot do: it forgets them once they are many.
+
+    Raises:
+        DependencyUnavailable: the last attempt's.
+
+    """
+    for pause_s in PAUSES_S:
+        try:
+            return await attempt()
+        except DependencyUnavailable:
+            await asyncio.sleep(pause_s)
+    return await attempt()

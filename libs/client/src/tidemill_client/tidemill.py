@@ -1,0 +1,207 @@
+"""Tidemill, from Python.
+
+async with Tidemill("acme") as tidemill:
+    await tidemill.documents.upload(NewDocument(source="cms", key="kb/1", content=Path("reset.md")))
+    answer = await tidemill.generate("helpdesk", "How do I reset my password?")
+    print(text_of(answer))
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from tidemill.content.v1.content_pb2 import Message
+from tidemill.inference.v1.deployment_pb2 import RecordMode, Sampling
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2 import (
+    GenerateRequest,
+    GenerateStreamRequest,
+    GenerateStreamResponse,
+    GetInferenceRequest,
+    ListInferencesRequest,
+)
+from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest, SearchResponse
+from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
+from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
+from tidemill_client.connection import CALL_LIMIT_S, SERVICES, Addresses, Connection
+from tidemill_client.declared import Collections, Deployments, Prompts, Sources
+from tidemill_client.documents import Documents
+from tidemill_client.models import Models
+from tidemill_client.pages import every
+from tidemill_client.values import Json, struct_of, user
+from tidemill_kit.errors import TidemillError
+
+STATUS_LIMIT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What may be said with a question; what is left out is the deployment's choice."""
+
+    variables: Mapping[str, Json] | None = None
+    """Checked against the prompt's schema."""
+    end_user: str = ""
+    """A pseudonym of the person who asks."""
+    principals: Sequence[str] = ()
+    """The reader groups that the person belongs to."""
+    labels: Mapping[str, str] | None = None
+    sampling: Sampling | None = None
+    """Refused unless the deployment allows it."""
+    record_mode: RecordMode.ValueType = RecordMode.RECORD_MODE_UNSPECIFIED
+    request_id: str = ""
+    """The same id again returns the stored answer; empty is a question of its own."""
+
+
+class Inferences:
+    """Answers as they were recorded."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._stub = connection.inferences
+
+    async def get(self, inference: str) -> Inference:
+        """Return an inference."""
+        return (await self._stub.GetInference(GetInferenceRequest(id=inference))).inference
+
+    async def all(self, *, deployment: str = "") -> AsyncIterator[Inference]:
+        """Yield the inferences, oldest first."""
+        async for page in every(self._stub.ListInferences, ListInferencesRequest(deployment=deployment)):
+            for inference in page.inferences:
+                yield inference
+
+
+class Tidemill:
+    """Everything that a project can do; nothing is sent before it is needed.
+
+    Addresses are the given ones, else TIDEMILL_<SERVICE>_ADDRESS, else those of the stack that runs in the nearest
+    `.tidemill/`. Every call has a deadline, every write a request id of its own, and UNAVAILABLE is tried again a few
+    times, so that however often a write arrives, it has one effect. Errors are those of `tidemill_kit.errors`.
+    """
+
+    def __init__(self, project: str, addresses: Addresses | None = None) -> None:
+        self.connection = Connection(project, addresses)
+        """The generated stubs, for what is not told here."""
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every channel."""
+        await self.connection.__aexit__(kind, error, trace)
+
+    @property
+    def sources(self) -> Sources:
+        """Where documents may come from."""
+        return Sources(self.connection)
+
+    @property
+    def documents(self) -> Documents:
+        """Documents and their versions."""
+        return Documents(self.connection)
+
+    @property
+    def collections(self) -> Collections:
+        """What is searchable."""
+        return Collections(self.connection)
+
+    @property
+    def models(self) -> Models:
+        """Models and their versions."""
+        return Models(self.connection)
+
+    @property
+    def prompts(self) -> Prompts:
+        """Prompts and their versions."""
+        return Prompts(self.connection)
+
+    @property
+    def deployments(self) -> Deployments:
+        """What answers."""
+        return Deployments(self.connection)
+
+    @property
+    def inferences(self) -> Inferences:
+        """Answers as they were recorded."""
+        return Inferences(self.connection)
+
+    async def search(  # noqa: PLR0913 - one question and its filters
+        self,
+        collection: str,
+        query: str,
+        *,
+        top_k: int = 0,
+        where: Mapping[str, Json] | None = None,
+        sources: Sequence[str] = (),
+        principals: Sequence[str] = (),
+        index: int = 0,
+    ) -> SearchResponse:
+        """Return the passages that answer a question, best first; 0 takes the service's number and the live index."""
+        request = SearchRequest(
+            collection=collection,
+            query=query,
+            top_k=top_k,
+            metadata_filter=struct_of(where) if where else None,
+            sources=sources,
+            principals=principals,
+            index=index,
+        )
+        return await self.connection.retrieval.Search(request)
+
+    async def generate(
+        self,
+        deployment: str,
+        question: str | Sequence[Message],
+        ask: Ask | None = None,
+        *,
+        within_s: float = CALL_LIMIT_S,
+    ) -> Inference:
+        """Return the whole answer to a question, or to a conversation whose last message is one."""
+        request = _question(deployment, question, ask or Ask())
+        return (await self.connection.inferences.Generate(request, timeout=within_s)).inference
+
+    async def generate_stream(
+        self,
+        deployment: str,
+        question: str | Sequence[Message],
+        ask: Ask | None = None,
+        *,
+        within_s: float = CALL_LIMIT_S,
+    ) -> AsyncGenerator[GenerateStreamResponse, None]:
+        """Yield an answer as it comes: `started` first, then `delta`s, and `finished`, which is whole, last.
+
+        A reader that leaves early (`contextlib.aclosing`) also ends the work on the other side.
+        """
+        request = GenerateStreamRequest(request=_question(deployment, question, ask or Ask()))
+        async for event in self.connection.inferences.GenerateStream(request, timeout=within_s):
+            yield event
+
+    async def status(self) -> Mapping[str, ServiceStatus | TidemillError]:
+        """Ask every service how it is; one that does not answer is told by its error."""
+        answers = await asyncio.gather(*(self._status(service) for service in SERVICES))
+        return dict(zip(SERVICES, answers, strict=True))
+
+    async def _status(self, service: str) -> ServiceStatus | TidemillError:
+        try:
+            stub = StatusServiceStub(self.connection.channel(service))
+            return (await stub.GetStatus(GetStatusRequest(), timeout=STATUS_LIMIT_S)).status
+        except TidemillError as error:
+            return error
+
+
+def _question(deployment: str, question: str | Sequence[Message], ask: Ask) -> GenerateRequest:
+    return GenerateRequest(
+        request_id=ask.request_id or str(uuid.uuid4()),
+        deployment=deployment,
+        messages=[user(question)] if isinstance(question, str) else question,
+        variables=struct_of(ask.variables) if ask.variables else None,
+        end_user=ask.end_user,
+        principals=ask.principals,
+        labels=ask.labels,
+        sampling=ask.sampling,
+        record_mode=ask.record_mode,
+    )

@@ -1,0 +1,33 @@
+"""Python's values and texts, as messages carry them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.content.v1.content_pb2 import Message, Part, Role
+from tidemill.inference.v1.inference_pb2 import Inference
+
+Json: TypeAlias = str | float | bool | Sequence["Json"] | Mapping[str, "Json"] | None
+
+
+def struct_of(values: Mapping[str, Json]) -> Struct:
+    """Return the values as a Struct; numbers are doubles there."""
+    struct = Struct()
+    struct.update(dict(values))
+    return struct
+
+
+def user(text: str) -> Message:
+    """Return what the person or product says."""
+    return Message(role=Role.ROLE_USER, parts=[Part(text=text)])
+
+
+def assistant(text: str) -> Message:
+    """Return what the model said before."""
+    return Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=text)])
+
+
+def text_of(inference: Inference) -> str:
+    """Return the text of an answer, without its citations."""
+    return "".join(part.text for message in inference.output for part in message.parts)

@@ -1,0 +1,303 @@
+"""Services in memory behind real gRPC servers on free ports."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from tidemill.content.v1.content_pb2 import Message, Part, Passage, Role
+from tidemill.inference.v1 import inference_service_pb2 as inference_rpc
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2_grpc import (
+    InferenceServiceServicer,
+    add_InferenceServiceServicer_to_server,
+)
+from tidemill.ingest.v1 import document_service_pb2 as document_rpc
+from tidemill.ingest.v1 import source_service_pb2 as source_rpc
+from tidemill.ingest.v1.document_pb2 import Document
+from tidemill.ingest.v1.document_service_pb2_grpc import (
+    DocumentServiceServicer,
+    add_DocumentServiceServicer_to_server,
+)
+from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceServicer, add_SourceServiceServicer_to_server
+from tidemill.rag.v1 import retrieval_service_pb2 as retrieval_rpc
+from tidemill.rag.v1.retrieval_service_pb2_grpc import (
+    RetrievalServiceServicer,
+    add_RetrievalServiceServicer_to_server,
+)
+from tidemill.status.v1 import status_service_pb2 as status_rpc
+from tidemill.status.v1.status_service_pb2_grpc import StatusServiceServicer, add_StatusServiceServicer_to_server
+from tidemill.trainer.v1 import model_pb2 as model
+from tidemill.trainer.v1 import model_registry_service_pb2 as model_rpc
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
+    ModelRegistryServiceServicer,
+    add_ModelRegistryServiceServicer_to_server,
+)
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound, TidemillError
+from tidemill_kit.grpc_server import GrpcServer, Registration, current_caller
+from tidemill_kit.manifest import ArtifactRefused
+from tidemill_kit.settings import ServiceSettings
+
+
+class Failing:
+    """Fails the next calls of a method with the given errors, one each."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, list[TidemillError]] = {}
+        self.calls: list[str] = []
+
+    def called(self, method: str) -> None:
+        self.calls.append(method)
+        if waiting := self.errors.get(method):
+            raise waiting.pop(0)
+
+
+class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
+    """Takes text of up to a limit; keeps sources and documents by project and key."""
+
+    limit = 10_000_000
+
+    def __init__(self) -> None:
+        self.fails = Failing()
+        self.documents: dict[tuple[str, str], Document] = {}
+        self.contents: dict[str, bytes] = {}
+        self.sources: dict[str, Source] = {}
+        self.request_ids: list[str] = []
+        self.running = self.most_at_once = 0
+
+    async def UploadDocument(  # noqa: N802 - the contract's name
+        self, request_iterator: AsyncIterator[document_rpc.UploadDocumentRequest], _context: object
+    ) -> document_rpc.UploadDocumentResponse:
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        try:
+            start = (await anext(request_iterator)).start
+            self.request_ids.append(start.request_id)
+            content = b"".join([message.chunk async for message in request_iterator])
+            self.fails.called("UploadDocument")
+        finally:
+            self.running -= 1
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (start.size, start.sha256)
+        return document_rpc.UploadDocumentResponse(document=self._stored(start.spec, content))
+
+    async def ListDocuments(  # noqa: N802 - ditto
+        self, request: document_rpc.ListDocumentsRequest, _context: object
+    ) -> document_rpc.ListDocumentsResponse:
+        begin = int(request.page_token or 0)
+        found = list(self.documents.values())
+        shown = found[begin : begin + 2]  # smaller than asked for, as a service may
+        token = str(begin + 2) if begin + 2 < len(found) else ""
+        return document_rpc.ListDocumentsResponse(documents=shown, next_page_token=token)
+
+    async def GetDocument(  # noqa: N802 - ditto
+        self, request: document_rpc.GetDocumentRequest, _context: object
+    ) -> document_rpc.GetDocumentResponse:
+        self.fails.called("GetDocument")
+        found = self.documents.get((current_caller().project, request.key))
+        if found is None:
+            message = f"there is no document {request.key}"
+            raise NotFound(message)
+        return document_rpc.GetDocumentResponse(document=found)
+
+    async def CreateSource(  # noqa: N802 - ditto
+        self, request: source_rpc.CreateSourceRequest, _context: object
+    ) -> source_rpc.CreateSourceResponse:
+        self.request_ids.append(request.request_id)
+        self.fails.called("CreateSource")
+        created = Source(project=current_caller().project)
+        created.MergeFrom(request.source)
+        self.sources[created.id] = created
+        return source_rpc.CreateSourceResponse(source=created)
+
+    def _stored(self, spec: document_rpc.DocumentSpec, content: bytes) -> Document:
+        if len(content) > self.limit:
+            message = f"content: has {len(content)} bytes; the limit is {self.limit}"
+            raise InvalidInput(message)
+        project = current_caller().project
+        document = Document(id=f"id-{spec.key}", project=project, source=spec.source, key=spec.key)
+        document.current.media_type = spec.media_type
+        self.documents[project, spec.key] = document
+        self.contents[spec.key] = content
+        return document
+
+
+class FakeTrainer(ModelRegistryServiceServicer):
+    """One version a model; refuses what contains `auto_map`."""
+
+    def __init__(self) -> None:
+        self.fails = Failing()
+        self.versions: dict[str, model.ModelVersion] = {}
+        self.contents: dict[str, bytes] = {}
+        self.waits = 0
+        """How often a fetched version is still waited for."""
+
+    async def ImportModel(  # noqa: N802 - ditto
+        self, request: model_rpc.ImportModelRequest, _context: object
+    ) -> model_rpc.ImportModelResponse:
+        created = request.model not in self.versions
+        if created:
+            files = request.source.folder.files
+            self.versions[request.model] = model.ModelVersion(
+                id=f"{request.model}@1",
+                model=request.model,
+                number=1,
+                source=request.source,
+                total_bytes=sum(file.size for file in files),
+                artifacts=[model.Artifact(path=f.path, size=f.size, sha256=f.sha256) for f in files],
+                state=(
+                    model.MODEL_VERSION_STATE_UPLOADING
+                    if request.source.WhichOneof("kind") == "folder"
+                    else model.MODEL_VERSION_STATE_IMPORTING
+                ),
+                message="waits for hugging_face: no answer",
+            )
+        return model_rpc.ImportModelResponse(version=self.versions[request.model], created=created)
+
+    async def UploadModelFile(  # noqa: N802 - ditto
+        self, request_iterator: AsyncIterator[model_rpc.UploadModelFileRequest], _context: object
+    ) -> model_rpc.UploadModelFileResponse:
+        start = (await anext(request_iterator)).start
+        content = b"".join([message.chunk async for message in request_iterator])
+        self.fails.called(f"UploadModelFile {start.path}")
+        version = self.versions[start.version.partition("@")[0]]
+        if b"auto_map" in content:
+            raise ArtifactRefused(start.path, "names code to run: auto_map")
+        for artifact in version.artifacts:
+            if artifact.path == start.path:
+                assert hashlib.sha256(content).hexdigest() == artifact.sha256
+                artifact.stored = True
+                version.stored_bytes += artifact.size
+        self.contents[start.path] = content
+        return model_rpc.UploadModelFileResponse(version=version)
+
+    async def CompleteModelVersion(  # noqa: N802 - ditto
+        self, request: model_rpc.CompleteModelVersionRequest, _context: object
+    ) -> model_rpc.CompleteModelVersionResponse:
+        version = self.versions[request.id.partition("@")[0]]
+        assert all(artifact.stored for artifact in version.artifacts)
+        version.state = model.MODEL_VERSION_STATE_READY
+        return model_rpc.CompleteModelVersionResponse(version=version)
+
+    async def GetModelVersion(  # noqa: N802 - ditto
+        self, request: model_rpc.GetModelVersionRequest, _context: object
+    ) -> model_rpc.GetModelVersionResponse:
+        version = self.versions[request.id.partition("@")[0]]
+        if version.state == model.MODEL_VERSION_STATE_IMPORTING:
+            self.waits -= 1
+            if self.waits <= 0:
+                version.state = model.MODEL_VERSION_STATE_READY
+        return model_rpc.GetModelVersionResponse(version=version)
+
+
+class FakeRag(RetrievalServiceServicer):
+    """Finds the query itself."""
+
+    def __init__(self) -> None:
+        self.searched: list[retrieval_rpc.SearchRequest] = []
+
+    async def Search(  # noqa: N802 - ditto
+        self, request: retrieval_rpc.SearchRequest, _context: object
+    ) -> retrieval_rpc.SearchResponse:
+        self.searched.append(request)
+        return retrieval_rpc.SearchResponse(passages=[Passage(id="1", text=request.query)], index=3)
+
+
+class FakeInference(InferenceServiceServicer):
+    """Answers with the question's words, one at a time."""
+
+    def __init__(self) -> None:
+        self.asked: list[inference_rpc.GenerateRequest] = []
+        self.streams_ended = 0
+
+    async def Generate(  # noqa: N802 - ditto
+        self, request: inference_rpc.GenerateRequest, _context: object
+    ) -> inference_rpc.GenerateResponse:
+        self.asked.append(request)
+        return inference_rpc.GenerateResponse(inference=_answered(request))
+
+    async def GenerateStream(  # noqa: N802 - ditto
+        self, request: inference_rpc.GenerateStreamRequest, _context: object
+    ) -> AsyncIterator[inference_rpc.GenerateStreamResponse]:
+        self.asked.append(request.request)
+        answer = _answered(request.request)
+        try:
+            yield inference_rpc.GenerateStreamResponse(sequence=1, started=Inference(id=answer.id))
+            for number, word in enumerate(answer.output[0].parts[0].text.split(), start=2):
+                delta = inference_rpc.PartDelta(text=word)
+                yield inference_rpc.GenerateStreamResponse(sequence=number, delta=delta)
+            yield inference_rpc.GenerateStreamResponse(sequence=99, finished=answer)
+        finally:
+            self.streams_ended += 1
+
+
+class FakeStatus(StatusServiceServicer):
+    """Is ready."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+
+    async def GetStatus(  # noqa: N802 - ditto
+        self, _request: status_rpc.GetStatusRequest, _context: object
+    ) -> status_rpc.GetStatusResponse:
+        return status_rpc.GetStatusResponse(status=status_rpc.ServiceStatus(service=self._service, ready=True))
+
+
+def _answered(request: inference_rpc.GenerateRequest) -> Inference:
+    words = request.messages[-1].parts[0].text
+    output = [Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=words)])]
+    return Inference(id=f"answer to {request.request_id}", deployment=request.deployment, output=output)
+
+
+def away(service: str) -> DependencyUnavailable:
+    """Return what a service says that cannot work now."""
+    message = "not now"
+    return DependencyUnavailable(message, dependency=service)
+
+
+class FakeTidemill:
+    """All services, each behind a server of its own."""
+
+    def __init__(self) -> None:
+        self.ingest = FakeIngest()  # type: ignore[abstract] # it serves what the tests call
+        self.trainer = FakeTrainer()  # type: ignore[abstract] # it serves what the tests call
+        self.rag = FakeRag()
+        self.inference = FakeInference()  # type: ignore[abstract] # it serves what the tests call
+        self.ports: dict[str, int] = {}
+        self._servers: list[GrpcServer] = []
+
+    async def start(self) -> None:
+        """Listen."""
+        made: dict[str, list[tuple[Callable[..., None], Any]]] = {
+            "ingest": [
+                (add_DocumentServiceServicer_to_server, self.ingest),
+                (add_SourceServiceServicer_to_server, self.ingest),
+            ],
+            "trainer": [(add_ModelRegistryServiceServicer_to_server, self.trainer)],
+            "rag": [(add_RetrievalServiceServicer_to_server, self.rag)],
+            "inference": [(add_InferenceServiceServicer_to_server, self.inference)],
+        }
+        for service, servicers in made.items():
+            status: Registration = (add_StatusServiceServicer_to_server, FakeStatus(service))
+            server = GrpcServer(_settings(), [*servicers, status])
+            await server.start()
+            self.ports[service] = server.port
+            self._servers.append(server)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        for server in self._servers:
+            await server.stop(0.5)
+
+
+def _settings() -> ServiceSettings:
+    return ServiceSettings.model_validate(
+        {
+            "grpc_port": 0,
+            "kafka_bootstrap_servers": "127.0.0.1:1",
+            "mongo_uri": "mongodb://127.0.0.1:1",
+            "mongo_database": "fake",
+            "s3_endpoint": "127.0.0.1:1",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+        }
+    )
