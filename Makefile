@@ -14,7 +14,7 @@ setup: ## fetch and install what everything else needs
 
 .PHONY: demo
 demo: setup ## documents in, grounded answers out, before your eyes; leaves it running
-	@$(TIDEMILL) demo
+	@$(TIDEMILL) demo $(ARGS)
 
 .PHONY: up
 up: setup ## start the servers and the services

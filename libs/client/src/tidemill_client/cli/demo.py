@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tidemill_client.cli.output import JsonOption, ProjectOption, print_json, run, stdout
+from tidemill_client.cli.stack import start
 from tidemill_client.connection import Connection, remember_project
 from tidemill_client.demo.doors import same_question_elsewhere
 from tidemill_client.demo.example import Example
@@ -17,6 +18,7 @@ def demo(*, project: ProjectOption = "", as_json: JsonOption = False) -> None:
     if as_json:
         stdout.quiet = True
     name = project or f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    start(quiet=as_json)
     report = Report(name)
     path = run(_demo(name, report), as_json=as_json)
     if as_json:

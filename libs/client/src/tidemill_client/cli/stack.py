@@ -14,6 +14,7 @@ from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_client.cli.output import EXIT_ERROR, JsonOption, plain, run, show, stderr, stdout, table
 from tidemill_client.connection import SERVICES, Addresses, Connection
 from tidemill_kit.errors import PreconditionFailed, TidemillError
+from tidemill_local.addresses import Addresses as RunningStack
 from tidemill_local.errors import StackError
 from tidemill_local.stack import LocalStack, StackStatus
 
@@ -35,14 +36,19 @@ async def _blocking(work: Callable[[], T]) -> T:
         raise StackFailed(str(error)) from error
 
 
-def up(*, as_json: JsonOption = False) -> None:
-    """Start the stack and wait until everything is ready; one that runs is left as it is."""
+def start(*, quiet: bool) -> RunningStack:
+    """Start what does not run yet and wait until all of it is ready."""
 
     def say(sentence: str) -> None:
-        if not as_json:
+        if not quiet:
             stdout.print(sentence, highlight=False, markup=False)
 
-    addresses = run(_blocking(lambda: LocalStack().up(say)), as_json=as_json)
+    return run(_blocking(lambda: LocalStack().up(say)), as_json=quiet)
+
+
+def up(*, as_json: JsonOption = False) -> None:
+    """Start the stack and wait until everything is ready; one that runs is left as it is."""
+    addresses = start(quiet=as_json)
     http = addresses.services["inference"]["http"]
     data = {"services": addresses.services, "kafka": addresses.kafka, "http": f"http://{http}/v1"}
     show(data, f"Everything is ready. OpenAI-compatible door: http://{http}/v1", as_json=as_json)
