@@ -73,6 +73,7 @@ async def test_what_is_added_is_found_again_as_it_was_returned(notes: Aggregates
 async def test_what_a_caller_does_to_its_copy_stays_with_the_caller(notes: Aggregates[Note]) -> None:
     given = a_note()
     added = await notes.add(given, request=intent("r1"))
+    assert given == a_note()
     given.lines.append("mine")
     added.lines.append("mine")
     (await notes.get("acme", "n1")).lines.append("mine")
@@ -163,6 +164,16 @@ async def test_a_change_that_changes_nothing_writes_nothing(notes: Aggregates[No
     same = await notes.update("acme", "n1", lambda note: setattr(note, "colour", "white"), request=intent("r2"))
 
     assert same == added == await notes.get("acme", "n1")
+
+
+async def test_an_event_alone_is_a_change(notes: Aggregates[Note]) -> None:
+    await notes.add(a_note(), request=intent("r1"))
+
+    told = await notes.update(
+        "acme", "n1", lambda note: note.pending.append(NoteWasWritten(occurred_at=NOON, line="")), request=intent("r2")
+    )
+
+    assert (told.version, told.seq, told.lines) == (2, 2, ["first"])
 
 
 async def test_a_change_that_refuses_leaves_everything_as_it_was(notes: Aggregates[Note]) -> None:

@@ -144,7 +144,7 @@ def test_an_empty_manifest_and_a_file_twice_are_refused() -> None:
     with pytest.raises(ArtifactRefused, match="no files"):
         Manifest([])
     with pytest.raises(ArtifactRefused, match="twice"):
-        Manifest([ArtifactFile("a.json", 1, SHA), ArtifactFile("A.json", 2, SHA)])
+        Manifest([ArtifactFile("Ab.json", 1, SHA), ArtifactFile("aB.json", 2, SHA)])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ class Wire:
         self._port = int(port)
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._breaks = False
         self._writers: set[asyncio.StreamWriter] = set()
+        self._connections: set[asyncio.Task[None] | None] = set()
         self._server: asyncio.Server | None = None
         self.address = ""
 
@@ -35,12 +37,28 @@ class Wire:
         self._server.close()
         self.drop()
 
+    async def stop(self) -> None:
+        self.flow()
+        self.cut()
+        await asyncio.gather(*(task for task in self._connections if task), return_exceptions=True)
+
+    async def mend(self) -> None:
+        """Take connections again, at the same address."""
+        _, port = self.address.rsplit(":", 1)
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", int(port))
+
+    def break_next(self) -> None:
+        """Close every connection when the next bytes come, and take new ones."""
+        self._breaks = True
+
     def drop(self) -> None:
         """Close every connection, and take new ones."""
+        self._breaks = False
         for writer in self._writers:
             writer.transport.abort()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(asyncio.current_task())
         there_reader, there_writer = await asyncio.open_connection(self._host, self._port)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pass_on(reader, there_writer))
@@ -51,6 +69,8 @@ class Wire:
         with suppress(ConnectionError):
             while data := await reader.read(65536):
                 await self._flowing.wait()
+                if self._breaks:
+                    self.drop()
                 writer.write(data)
                 await writer.drain()
         self._writers.discard(writer)
@@ -64,5 +84,4 @@ async def wire_to(target: str) -> AsyncIterator[Wire]:
     try:
         yield wire
     finally:
-        wire.flow()
-        wire.cut()
+        await wire.stop()
