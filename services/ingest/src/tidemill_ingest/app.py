@@ -49,7 +49,8 @@ async def build_app(settings: IngestSettings) -> App:
     relay = Relay([database["documents"]], publisher)
     preparation = ProcessPreparation(
         workers=settings.preparation_workers,
-        timeout_s=settings.preparation_timeout_s,
+        cpu_s=settings.preparation_cpu_s,
+        wall_s=settings.preparation_wall_s,
         phone_regions=settings.phone_regions,
     )
     parts = _Parts(settings, database, store, relay, preparation)

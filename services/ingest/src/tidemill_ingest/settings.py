@@ -32,8 +32,10 @@ class IngestSettings(ServiceSettings):
     """How long an object without a version stays; longer than any submission takes."""
     preparation_workers: int = Field(1, ge=1, le=64)
     """Processes that extract and mask."""
-    preparation_timeout_s: float = Field(60.0, gt=0)
-    """How long extracting and masking one document may take."""
+    preparation_cpu_s: float = Field(30.0, gt=0)
+    """The processor's time that extracting and masking one document may take; it is refused beyond."""
+    preparation_wall_s: float = Field(300.0, gt=0)
+    """How long that may take in all, on a machine however busy."""
     phone_regions: Annotated[tuple[str, ...], NoDecode] = ("US", "GB", "DE", "FR")
     """The regions (CLDR, joined by commas) whose national way of writing phone numbers is masked too."""
     uploads_at_once: int = Field(8, ge=1)

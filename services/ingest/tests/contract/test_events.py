@@ -34,9 +34,7 @@ def draft(revision: int) -> Draft:
         language="en",
         readers=("group:support",),
         metadata={"product": "vpn"},
-        object=ObjectRef(
-            bucket="tidemill-ingest-exchange", key=f"acme/{DOCUMENT}/{SHA256}", size=2048, sha256=SHA256
-        ),
+        object=ObjectRef(bucket="tidemill-ingest-exchange", key=f"acme/{DOCUMENT}/{SHA256}", size=2048, sha256=SHA256),
         provenance=Provenance(submission=SUBMISSION, body_digest="d", masking=("email",)),
         revision=revision,
     )

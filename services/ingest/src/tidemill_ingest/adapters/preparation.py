@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import structlog
@@ -55,10 +56,15 @@ def mask_text(text: str, phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS) -
 
 
 class ProcessPreparation:
-    """Implements `ports.Preparation`. A document that takes too long, or kills its process, harms no other one."""
+    """Implements `ports.Preparation`. A document that takes too long, or kills its process, harms no other one.
 
-    def __init__(self, *, workers: int, timeout_s: float, phone_regions: Sequence[str]) -> None:
-        self._timeout_s = timeout_s
+    What takes more than `cpu_s` of a processor is the document's fault, and it is refused; what takes more than
+    `wall_s` in all may be the machine's, and the same call may succeed later.
+    """
+
+    def __init__(self, *, workers: int, cpu_s: float, wall_s: float, phone_regions: Sequence[str]) -> None:
+        self._cpu_s = cpu_s
+        self._wall_s = wall_s
         self._phone_regions = tuple(phone_regions)
         # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
         context = multiprocessing.get_context("spawn")
@@ -82,16 +88,65 @@ class ProcessPreparation:
         return await self._run(mask_text, text, self._phone_regions)
 
     async def _run(self, work: Callable[..., R], *arguments: object) -> R:
-        future = self._pool.schedule(work, args=arguments, timeout=self._timeout_s)
+        future = self._pool.schedule(_outcome, args=(self._cpu_s, work, *arguments), timeout=self._wall_s)
         try:
-            return await asyncio.wrap_future(future)
+            outcome: R | _Refused | _Failed = await asyncio.wrap_future(future)
         except TimeoutError as error:
-            description = f"takes more than {self._timeout_s:g} s to extract and mask: split it, or simplify its markup"
-            raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description) from error
+            _log.warning("preparation_stopped", after_s=self._wall_s)
+            message = f"the document was not processed within {self._wall_s:g} s: try again, then send it in parts"
+            raise Internal(message) from error
         except ProcessExpired as error:
             _log.warning("preparation_process_died", exit_code=error.exitcode)
             message = "the document's processing died: try again, then send it in parts"
             raise Internal(message) from error
+        if isinstance(outcome, _Refused):
+            raise DocumentRefused(reason=outcome.reason, field=outcome.field, description=outcome.description)
+        if isinstance(outcome, _Failed):
+            _log.error("preparation_failed", error=outcome.error)
+            message = f"the document could not be processed ({outcome.error}): try again, then send it in parts"
+            raise Internal(message)
+        return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A DocumentRefused on its way between processes: an error that cannot be copied would break the pool."""
+
+    reason: str
+    field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """Any other error; only its name, because its text may quote the document."""
+
+    error: str
+
+
+class _CpuTimeSpentError(Exception):
+    """The document has had all the processor's time that there is for one."""
+
+
+def _outcome(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _Refused | _Failed:
+    try:
+        signal.signal(signal.SIGVTALRM, _stop_spending)
+        signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s)
+        return work(*arguments)
+    except DocumentRefused as refused:
+        (violation,) = refused.violations
+        return _Refused(refused.reason, violation.field, violation.description)
+    except _CpuTimeSpentError:
+        description = f"takes more than {cpu_s:g} s to extract and mask: split it, or simplify its markup"
+        return _Refused("DOCUMENT_TOO_COMPLEX", "content", description)
+    except Exception as error:  # noqa: BLE001 - the edge of the process
+        return _Failed(type(error).__name__)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def _stop_spending(_signal: int, _frame: object) -> None:
+    raise _CpuTimeSpentError
 
 
 def _shortened(title: str) -> str:

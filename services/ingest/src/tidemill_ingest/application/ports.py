@@ -39,7 +39,7 @@ class Preparation(Protocol):
         """Return what may be stored.
 
         Raises:
-            DocumentRefused: the bytes are no text, hold no text, or take too long.
+            DocumentRefused: the bytes are no text, hold no text, or take too much work.
 
         """
         ...

@@ -98,7 +98,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
     async def ExplainDocument(self, request: pb.ExplainDocumentRequest, context: Context) -> pb.ExplainDocumentResponse:  # noqa: ARG002
         """See the contract."""
         document, waiting = await self.reading.explain(current_caller(), _name(request))
-        steps = [step_message(step, published=step.seq not in waiting) for step in document.steps]
+        steps = [step_message(step, published=step.seq > 0 and step.seq not in waiting) for step in document.steps]
         return pb.ExplainDocumentResponse(document=document_message(document), steps=steps)
 
     async def _accept(

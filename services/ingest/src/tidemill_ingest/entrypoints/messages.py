@@ -145,7 +145,7 @@ def version_message(version: Version) -> document_pb2.DocumentVersion:
 
 
 def step_message(step: Step, *, published: bool) -> document_service_pb2.DocumentStep:
-    """Return the message of a step; those without an event count as published."""
+    """Return the message of a step; one without an event is never published."""
     times = f" ({step.times} times)" if step.times > 1 else ""
     return document_service_pb2.DocumentStep(
         time=timestamp_of(step.time),

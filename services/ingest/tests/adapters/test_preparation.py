@@ -1,0 +1,144 @@
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+
+from services.ingest.tests.fakes import spec
+from tidemill_ingest.adapters.preparation import ProcessPreparation
+from tidemill_ingest.domain.errors import DocumentRefused
+from tidemill_ingest.domain.masking import Masking
+from tidemill_kit.errors import Internal
+
+
+@asynccontextmanager
+async def preparing(*, cpu_s: float = 60.0, wall_s: float = 60.0) -> AsyncIterator[ProcessPreparation]:
+    preparation = ProcessPreparation(workers=1, cpu_s=cpu_s, wall_s=wall_s, phone_regions=("US",))
+    await preparation.start()
+    try:
+        yield preparation
+    finally:
+        await preparation.stop()
+
+
+@pytest.fixture
+async def preparation() -> AsyncIterator[ProcessPreparation]:
+    async with preparing() as started:
+        yield started
+
+
+def spend() -> None:
+    while True:
+        pass
+
+
+def fall_asleep() -> None:
+    time.sleep(600)
+
+
+def die() -> None:
+    os._exit(7)
+
+
+async def test_a_document_is_prepared_in_another_process(preparation: ProcessPreparation) -> None:
+    prepared = await preparation.prepare(spec(title="For ada@acme.example"), b"# A\n\n10.0.0.1", masking=Masking())
+
+    assert (prepared.title, prepared.text) == ("For [EMAIL]", "# A\n\n[IP]")
+    assert prepared.masked == {"email": 1, "ip": 1}
+    assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
+async def test_a_refusal_comes_back_as_it_was_raised(preparation: ProcessPreparation) -> None:
+    with pytest.raises(DocumentRefused) as refused:
+        await preparation.prepare(spec(), b"\xff", masking=Masking())
+
+    assert refused.value.reason == "NOT_TEXT"
+    assert refused.value.violations[0].field == "content"
+
+
+def fail() -> None:
+    raise Uncopied(reason="x", other="y")
+
+
+class Uncopied(Exception):
+    def __init__(self, *, reason: str, other: str) -> None:
+        super().__init__(f"{reason} {other}")
+
+
+async def test_an_error_that_cannot_be_copied_between_processes_harms_no_other_document(
+    preparation: ProcessPreparation,
+) -> None:
+    with pytest.raises(Internal, match="Uncopied"):
+        await preparation._run(fail)  # noqa: SLF001 - no document is known to fail so
+
+    assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
+async def test_a_document_that_takes_too_much_of_the_processor_is_refused_and_the_next_one_is_not() -> None:
+    async with preparing(cpu_s=0.3) as preparation:
+        with pytest.raises(DocumentRefused) as refused:
+            await preparation._run(spend)  # noqa: SLF001 - no document is known to take that long
+
+        assert refused.value.reason == "DOCUMENT_TOO_COMPLEX"
+        assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
+async def test_a_document_that_takes_too_long_otherwise_may_be_tried_again() -> None:
+    async with preparing(wall_s=5.0) as preparation:
+        with pytest.raises(Internal, match="try again"):
+            await preparation._run(fall_asleep)  # noqa: SLF001 - no document is known to take that long
+
+        assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
+async def test_a_process_that_dies_is_replaced(preparation: ProcessPreparation) -> None:
+    with pytest.raises(Internal):
+        await preparation._run(die)  # noqa: SLF001 - no document is known to kill it
+
+    assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
+async def test_the_event_loop_goes_on_while_a_long_document_is_masked(preparation: ProcessPreparation) -> None:
+    work = asyncio.create_task(preparation.prepare(spec(), b"word 10.0.0.1 " * 40_000, masking=Masking()))
+    started = last = time.monotonic()
+    longest_pause_s = 0.0
+    while not work.done():
+        await asyncio.sleep(0.005)
+        longest_pause_s, last = max(longest_pause_s, time.monotonic() - last), time.monotonic()
+
+    assert (await work).masked == {"ip": 40_000}
+    assert longest_pause_s < (last - started) / 2
+
+
+PARENT = """
+import asyncio
+from tidemill_ingest.adapters.preparation import ProcessPreparation
+
+async def main():
+    preparation = ProcessPreparation(workers=1, cpu_s=60.0, wall_s=60.0, phone_regions=("US",))
+    await preparation.start()
+    print("started", flush=True)
+    await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+async def test_no_process_outlives_a_killed_parent(tmp_path_factory: pytest.TempPathFactory) -> None:
+    script = tmp_path_factory.mktemp("parent") / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE) as parent:  # noqa: ASYNC220, S603
+        assert parent.stdout is not None
+        assert await asyncio.to_thread(parent.stdout.readline) == b"started\n"
+        children = psutil.Process(parent.pid).children(recursive=True)
+        parent.kill()
+
+    assert children
+    _, alive = await asyncio.to_thread(psutil.wait_procs, children, 10)
+    assert not alive

@@ -1,0 +1,67 @@
+"""A real gRPC server on a free port, in front of stores in memory."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from services.ingest.tests.fakes import Ingest
+from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
+from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
+from tidemill_ingest.entrypoints.uploads import Uploads
+from tidemill_ingest.settings import IngestSettings
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import GrpcServer
+
+SMALL = Limits(inline_bytes=100, document_bytes=1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """Stubs for project acme, and for nobody."""
+
+    ingest: Ingest
+    sources: source_service_pb2_grpc.SourceServiceStub
+    documents: document_service_pb2_grpc.DocumentServiceStub
+    nobody: document_service_pb2_grpc.DocumentServiceStub
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    ingest = await Ingest(limits=SMALL).with_source()
+    documents = DocumentServicer(
+        accept=ingest.accept,
+        delete=ingest.delete,
+        reading=ingest.reading,
+        uploads=Uploads(limits=SMALL, at_once=2, idle_s=0.5),
+    )
+    sources = SourceServicer(sources=ingest.sources, changing=ingest.changing)
+    settings = IngestSettings.model_validate(
+        {
+            "grpc_port": 0,
+            "kafka_bootstrap_servers": "127.0.0.1:1",
+            "mongo_uri": "mongodb://127.0.0.1:1",
+            "s3_endpoint": "127.0.0.1:1",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+        }
+    )
+    server = GrpcServer(
+        settings,
+        [
+            (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),
+            (source_service_pb2_grpc.add_SourceServiceServicer_to_server, sources),
+        ],
+    )
+    await server.start()
+    address = f"127.0.0.1:{server.port}"
+    async with open_channel(address, project="acme") as channel, open_channel(address) as anonymous:
+        yield Door(
+            ingest=ingest,
+            sources=source_service_pb2_grpc.SourceServiceStub(channel),
+            documents=document_service_pb2_grpc.DocumentServiceStub(channel),
+            nobody=document_service_pb2_grpc.DocumentServiceStub(anonymous),
+        )
+    await server.stop(1.0)
