@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
@@ -116,7 +117,7 @@ class FakeHub:
         if error := self.fails_at.pop(file.path, None):
             raise error
         content = self.commits[snapshot.commit][file.path]
-        local = self._folder / "fetched"
+        local = self._folder / f"fetched-{uuid4()}"
         local.write_bytes(content)
         self.fetched.append(file.path)
         yield ArtifactFile(path=file.path, size=len(content), sha256=hashlib.sha256(content).hexdigest()), local

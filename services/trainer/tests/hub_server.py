@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
@@ -95,11 +96,12 @@ class HubServer:
         request.send_header("content-length", str(len(content) - begin))
         request.end_headers()
         end = begin + self.breaks_after.pop(path, len(content))
-        if stalled := self.stalls_after.pop(path, 0):
-            request.wfile.write(content[begin : begin + stalled])
-            self._stopping.wait()
-            return
-        request.wfile.write(content[begin:end])
+        with suppress(ConnectionError):  # a client may leave at any point
+            if stalled := self.stalls_after.pop(path, 0):
+                request.wfile.write(content[begin : begin + stalled])
+                self._stopping.wait()
+                return
+            request.wfile.write(content[begin:end])
         request.close_connection = True
 
 

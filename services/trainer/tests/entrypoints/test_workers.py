@@ -1,0 +1,112 @@
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from services.trainer.tests.fakes import ADA, Registry, eventually, model_files
+from tidemill_kit.errors import DependencyUnavailable
+from tidemill_trainer.application.ports import VersionName
+from tidemill_trainer.domain.model_version import VersionState
+from tidemill_trainer.domain.sources import HuggingFaceSource
+from tidemill_trainer.entrypoints.workers import ImportWorker
+
+SOURCE = HuggingFaceSource(repository="org/model")
+COMMIT = "a" * 40
+
+
+class WantedInMemory:
+    """Names the versions in state IMPORTING of the given ones."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.names: list[VersionName] = []
+        self.asked = 0
+        self.away = False
+
+    async def imports(self) -> Sequence[VersionName]:
+        self.asked += 1
+        if self.away:
+            message = "no answer"
+            raise DependencyUnavailable(message, dependency="mongodb")
+        states = [(name, (await self._registry.versions.get(name.project, name.version)).state) for name in self.names]
+        return [name for name, state in states if state is VersionState.IMPORTING]
+
+
+@pytest.fixture
+def wanted(registry: Registry) -> WantedInMemory:
+    return WantedInMemory(registry)
+
+
+@pytest.fixture
+async def worker(registry: Registry, wanted: WantedInMemory) -> AsyncIterator[ImportWorker]:
+    patient = ImportWorker(wanted=wanted, fetch=registry.fetch, at_once=2, retry_after_s=30.0)
+    running = asyncio.create_task(patient.run())
+    await eventually(lambda: wanted.asked == 1)
+    yield patient
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def want(registry: Registry, wanted: WantedInMemory, model: str) -> None:
+    version = (await registry.begin(SOURCE, model=model)).version
+    wanted.names.append(VersionName(project="acme", version=version.id))
+
+
+async def state_of(registry: Registry, version: str) -> VersionState:
+    return (await registry.browse.version(ADA, version)).state
+
+
+async def test_a_woken_worker_fetches_at_once(registry: Registry, wanted: WantedInMemory, worker: ImportWorker) -> None:
+    registry.hub.publish("org/model", COMMIT, model_files())
+    await want(registry, wanted, "m")
+
+    worker.wake()
+
+    await eventually(lambda: len(registry.versions.published) == 1)
+    assert await state_of(registry, "m@1") is VersionState.READY
+
+
+async def test_an_import_that_waits_is_tried_again(registry: Registry, wanted: WantedInMemory) -> None:
+    registry.hub.away = True
+    await want(registry, wanted, "m")
+    impatient = ImportWorker(wanted=wanted, fetch=registry.fetch, at_once=2, retry_after_s=0.02)
+    running = asyncio.create_task(impatient.run())
+    await eventually(lambda: wanted.asked > 3)
+
+    registry.hub.away = False
+    registry.hub.publish("org/model", COMMIT, model_files())
+
+    await eventually(lambda: len(registry.versions.published) == 1)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_an_import_that_breaks_does_not_end_the_others(
+    registry: Registry, wanted: WantedInMemory, worker: ImportWorker
+) -> None:
+    registry.hub.publish("org/model", COMMIT, model_files())
+    registry.hub.fails_at["config.json"] = ZeroDivisionError()
+    await want(registry, wanted, "a")
+    await want(registry, wanted, "b")
+
+    worker.wake()
+    await eventually(lambda: len(registry.versions.published) == 1)
+    worker.wake()
+
+    await eventually(lambda: len(registry.versions.published) == 2)
+    assert await state_of(registry, "a@1") is await state_of(registry, "b@1") is VersionState.READY
+
+
+async def test_a_store_that_is_away_is_asked_again(
+    registry: Registry, wanted: WantedInMemory, worker: ImportWorker
+) -> None:
+    registry.hub.publish("org/model", COMMIT, model_files())
+    await want(registry, wanted, "m")
+    wanted.away = True
+    worker.wake()
+    await eventually(lambda: wanted.asked == 2)
+
+    wanted.away = False
+    worker.wake()
+
+    await eventually(lambda: len(registry.versions.published) == 1)
