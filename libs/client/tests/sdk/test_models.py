@@ -1,5 +1,3 @@
-import json
-import struct
 from pathlib import Path
 
 import pytest
@@ -9,18 +7,6 @@ from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill_client import Tidemill
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.manifest import ArtifactRefused
-
-SIZE = 2_000_000
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    header = json.dumps({"w": {"dtype": "U8", "shape": [SIZE], "data_offsets": [0, SIZE]}}).encode()
-    (tmp_path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(SIZE))
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling": true}')
-    return tmp_path
 
 
 async def test_a_folder_is_uploaded_with_its_progress(tidemill: Tidemill, services: FakeTidemill, folder: Path) -> None:
