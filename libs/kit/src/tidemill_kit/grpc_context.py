@@ -1,5 +1,6 @@
 """What an RPC, or work done for a project, carries along: who calls and how much time is left."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from tidemill_kit.errors import Unauthenticated
 PROJECT = "tidemill-project"
 """The metadata key that names the caller's project."""
 
-HOW_TO_NAME_A_PROJECT = (
-    f'send your project in the gRPC metadata "{PROJECT}": 1 to 63 characters of a-z, 0-9 and -, '
-    "starting and ending with a letter or digit"
-)
+PROJECT_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+PROJECT_FORM = "1 to 63 characters of a-z, 0-9 and -, starting and ending with a letter or digit"
+"""The slug in words."""
+
+HOW_TO_NAME_A_PROJECT = f'send your project in the gRPC metadata "{PROJECT}": {PROJECT_FORM}'
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)

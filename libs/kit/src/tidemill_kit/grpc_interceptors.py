@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager
@@ -18,13 +17,12 @@ from tidemill.options.v1 import options_pb2
 from tidemill_kit import telemetry
 from tidemill_kit.application import Caller
 from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal, TidemillError, Unauthenticated
-from tidemill_kit.grpc_context import HOW_TO_NAME_A_PROJECT, PROJECT, bind_call
+from tidemill_kit.grpc_context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
 from tidemill_kit.grpc_status import code_of, to_status
 
 RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
 RPC_SECONDS = Histogram("tidemill_rpc_seconds", "Time from an RPC's arrival to its end.", ["method"])
 
-_PROJECT_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN})
 """Codes that are not the caller's doing."""
 
@@ -157,7 +155,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         if rpc.policy.public:
             return None
         project = rpc.metadata(PROJECT)
-        if not _PROJECT_SLUG.fullmatch(project):
+        if not PROJECT_SLUG.fullmatch(project):
             raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
         structlog.contextvars.bind_contextvars(project=project)
         if reason := self._closed():
