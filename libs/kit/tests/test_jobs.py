@@ -203,7 +203,9 @@ async def test_the_body_is_stopped_after_a_term_without_an_answer_of_the_store(
 ) -> None:
     async with wire_to(stack.mongo.removeprefix("mongodb://")) as wire:
         client = connect(f"mongodb://{wire.address}", timeout_s=0.1)
-        ada = leases(client[database.name]["jobs"], clock, owner="ada", ttl=3 * SHORT)
+        ada = leases(
+            client[database.name]["jobs"], clock, owner="ada", ttl=8 * SHORT
+        )  # the driver takes 0.6 s to give up
 
         async def work() -> None:
             async with ada.held("job"):

@@ -58,7 +58,7 @@ def place_of(token: str, *, digest: str) -> Place | None:
         padded = token + "=" * (-len(token) % 4)
         token_digest, create_time, item_id = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
         place = Place(datetime.fromisoformat(create_time).astimezone(UTC), str(item_id))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _unusable() from error
     if token_digest != digest:
         raise _unusable()
