@@ -73,9 +73,9 @@ def main() -> int:
 def steps() -> list[Step]:
     """Return every step in order."""
     return [
-        Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 5),
-        Step("Packages", packages_are_current, install_packages, 2.9, 5.9, 60),
-        Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 5),
+        Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 10),
+        Step("Packages", packages_are_current, install_packages, 3.0, 5.5, 90),
+        Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 10),
         Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 40),
     ]
 

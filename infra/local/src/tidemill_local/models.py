@@ -82,9 +82,9 @@ def _convert(gguf: Path, target: Path) -> None:
     config = read.config.to_dict()
     config.pop("quantization_config", None)
     # Saving the object that was read from GGUF raises: its weights go into a plain one.
-    plain = LlamaForCausalLM(LlamaConfig.from_dict(config))
-    torch.nn.Module.to(plain, torch.bfloat16)
-    plain.load_state_dict(read.state_dict())
+    with torch.device("meta"):
+        plain = LlamaForCausalLM(LlamaConfig.from_dict(config))
+    plain.load_state_dict(read.state_dict(), assign=True)
     plain.tie_weights()
     plain.save_pretrained(target)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(target)
