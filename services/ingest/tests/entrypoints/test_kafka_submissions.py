@@ -12,7 +12,7 @@ from tidemill_ingest.domain.errors import DocumentNotFound, EventsNotRegistered
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.entrypoints.kafka_submissions import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
-from tidemill_kit.application import derived_id
+from tidemill_kit.application import Request, derived_id
 from tidemill_kit.errors import InvalidInput, RequestIdReused, TidemillError
 from tidemill_kit.subscriptions import EventContext, Refusal
 
@@ -41,7 +41,7 @@ def context(
         partition=0,
         offset=1,
         size=size,
-        body=body,
+        request=Request.of(derived_id(project, KB, event_id), body),
     )
 
 

@@ -1,0 +1,40 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from services.ingest.tests.process.world import IngestProcess, Project, project_of
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+
+
+@pytest.fixture(scope="session")
+def new_process(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestProcess]:
+    topic = unique_name("submissions")
+    asyncio.run(_topic(stack.kafka, create=topic))
+    yield IngestProcess(stack=stack, folder=tmp_path_factory.mktemp("ingest"), topic=topic)
+    asyncio.run(_topic(stack.kafka, delete=topic))
+
+
+@pytest.fixture(scope="session")
+def ingest(new_process: IngestProcess) -> Iterator[IngestProcess]:
+    new_process.start()
+    yield new_process
+    assert new_process.stop() == 0
+
+
+@pytest.fixture
+async def project(ingest: IngestProcess) -> AsyncIterator[Project]:
+    async with project_of(ingest) as made:
+        yield made
+
+
+async def _topic(bootstrap: str, *, create: str = "", delete: str = "") -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    if create:
+        await admin.create_topics([NewTopic(create, 3, 1)])
+    if delete:
+        await admin.delete_topics([delete])
+    await admin.close()

@@ -1,0 +1,198 @@
+"""Ingest on Kafka, MongoDB and S3: what goes in, what comes out, and what nobody may ever see."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.ingest.tests.process.world import (
+    IngestProcess,
+    Project,
+    eventually,
+)
+from tidemill.ingest.v1 import document_pb2
+from tidemill.ingest.v1 import document_service_pb2 as pb
+from tidemill_kit.errors import InvalidInput
+
+SECRETS = (
+    "ada.lovelace@secret.example",
+    "+1 212-555-0199",
+    "4111 1111 1111 1111",
+    "DE89 3704 0044 0532 0130 00",
+    "203.0.113.77",
+    "AKIA" + "IOSFODNN7EXAMPLE",
+)
+UNMASKED = "# For " + SECRETS[0] + "\n\n" + "\n".join(SECRETS)
+LIMIT = 900 * 1024
+
+
+def body(text: str, *, revision: int = 0) -> dict[str, object]:
+    return {"media_type": "text/markdown", "text": text, "revision": revision}
+
+
+async def upload(content: bytes, *, key: str, chunk: int = 1024 * 1024) -> AsyncIterator[pb.UploadDocumentRequest]:
+    spec = pb.DocumentSpec(source="cms", key=key, media_type="text/plain")
+    yield pb.UploadDocumentRequest(start=pb.UploadStart(spec=spec, size=len(content)))
+    for place in range(0, len(content), chunk):
+        yield pb.UploadDocumentRequest(chunk=content[place : place + chunk])
+
+
+async def explained(project: Project, key: str) -> pb.ExplainDocumentResponse:
+    return await project.documents.ExplainDocument(pb.ExplainDocumentRequest(source="cms", key=key))
+
+
+async def test_a_document_by_grpc_is_told_on_kafka_without_its_text(project: Project) -> None:
+    spec = pb.DocumentSpec(source="cms", key="kb/1", media_type="text/html")
+    created = await project.documents.CreateDocument(
+        pb.CreateDocumentRequest(spec=spec, content=b"<h1>Reset</h1><p>Call +1 212-555-0199</p>", request_id="r1")
+    )
+
+    async def is_told() -> bool:
+        return len(await project.events()) == 1
+
+    await eventually(is_told)
+    ((happened, event),) = await project.events()
+    assert happened == "ingested"
+    assert (event["document"], event["seq"], event["key"]) == (created.document.id, "1", "kb/1")
+    assert event["version"]["object"]["key"] == created.document.current.object.key
+    assert event["submission"] == {"door": "grpc", "source": "", "id": "r1"}
+    text = await project.documents.GetDocumentText(pb.GetDocumentTextRequest(id=created.document.id))
+    assert text.text == "# Reset\n\nCall [PHONE]\n"
+    assert [step.published for step in (await explained(project, "kb/1")).steps] == [True]
+
+
+async def test_submissions_duplicated_and_out_of_order_end_where_they_should(project: Project) -> None:
+    await project.publish("kb/1", body("two", revision=2), event_id="e2")
+    await project.publish("kb/1", body("one", revision=1), event_id="e1")
+    await project.publish("kb/1", body("two", revision=2), event_id="e2")
+    await project.publish("kb/1", body("three", revision=3), event_id="e3")
+    await project.publish("kb/2", b'{"revision": 5}', ce_type="tidemill.ingest.submission.document_deleted.v1")
+    await project.publish("kb/2", body("late", revision=4))
+    await project.publish("last", body("marker"))
+
+    async def is_done() -> bool:
+        return any(event["key"] == "last" for _, event in await project.events())
+
+    await eventually(is_done)
+    told = [(happened, event["key"], event["seq"]) for happened, event in await project.events()]
+    assert sorted(told) == [
+        ("deleted", "kb/2", "1"),
+        ("ingested", "kb/1", "1"),
+        ("ingested", "last", "1"),
+        ("updated", "kb/1", "2"),
+    ]
+    steps = [step.happened for step in (await explained(project, "kb/1")).steps]
+    assert steps == ["ingested", "ignored", "updated"]
+    assert (await explained(project, "kb/2")).document.state == document_pb2.DOCUMENT_STATE_DELETED
+
+
+async def test_poison_is_dead_lettered_and_rejected_while_the_others_are_taken(project: Project) -> None:
+    await project.publish("good/1", body("A"))
+    await project.publish("broken", b'{"media_type": "text/plain", "text": "A"')
+    await project.publish("unknown-field", {**body("A"), "colour": "red"})
+    await project.publish("no-id", body("A"), without="ce_id")
+    await project.publish("nobody", body("A"), ce_source="https://nobody.example")
+    await project.publish("other-type", body("A"), ce_type="tidemill.ingest.submission.something_else.v1")
+    await project.publish("empty", body(" "))
+    await project.publish("pdf", {"media_type": "application/pdf", "text": "A"})
+    await project.publish("good/2", body("A"))
+
+    async def is_done() -> bool:
+        events, letters = await project.events(), await project.dead_letters()
+        return len(events) == 6 and len(letters) == 4
+
+    await eventually(is_done)
+    told = {event["key"]: (happened, event.get("reason")) for happened, event in await project.events()}
+    assert told == {
+        "good/1": ("ingested", None),
+        "good/2": ("ingested", None),
+        "broken": ("rejected", "INVALID_BODY"),
+        "unknown-field": ("rejected", "INVALID_BODY"),
+        "empty": ("rejected", "EMPTY_DOCUMENT"),
+        "pdf": ("rejected", "UNSUPPORTED_MEDIA_TYPE"),
+    }
+    letters = await project.dead_letters()
+    assert set(letters) == {"broken", "unknown-field", "no-id", "nobody"}
+    assert "colour" in letters["unknown-field"]["tidemill_dead_message"]
+    assert letters["nobody"]["tidemill_dead_reason"] == "EVENTS_NOT_REGISTERED"
+    assert letters["no-id"]["tidemill_dead_topic"] == project.topic
+    assert letters["no-id"]["tidemill_dead_offset"].isdigit()
+    assert (await explained(project, "empty")).document.state == document_pb2.DOCUMENT_STATE_REJECTED
+
+
+async def test_a_record_and_an_upload_take_their_limits_and_not_a_byte_more(project: Project) -> None:
+    frame = len(json.dumps(body("")))
+    await project.publish("fits", body("x" * (LIMIT - frame)))
+    await project.publish("too-large", body("x" * (LIMIT - frame + 1)))
+
+    async def is_done() -> bool:
+        return len(await project.events()) == 2
+
+    await eventually(is_done)
+    told = {event["key"]: (happened, event.get("message", "")) for happened, event in await project.events()}
+    assert told["fits"][0] == "ingested"
+    assert told["too-large"][0] == "rejected"
+    assert f"{LIMIT + 1} bytes, and {LIMIT} is the limit" in told["too-large"][1]
+    assert "UploadDocument" in told["too-large"][1]
+    ten_megabytes = b"The quick brown fox jumps. " * (10 * 1024 * 1024 // 27)
+    ten_megabytes += b"." * (10 * 1024 * 1024 - len(ten_megabytes))
+    uploaded = await project.documents.UploadDocument(upload(ten_megabytes, key="ten"))
+    assert uploaded.document.current.object.size > len(ten_megabytes)
+    with pytest.raises(InvalidInput, match="10485761 bytes, and 10485760 is the limit"):
+        await project.documents.UploadDocument(upload(ten_megabytes + b"x", key="ten"))
+
+
+async def test_what_is_masked_is_nowhere_but_in_the_submission_itself(ingest: IngestProcess, project: Project) -> None:
+    spec = pb.DocumentSpec(source="cms", key="grpc", media_type="text/markdown", uri=f"mailto:{SECRETS[0]}")
+    spec.metadata.update({"owner": SECRETS[0]})
+    await project.documents.CreateDocument(pb.CreateDocumentRequest(spec=spec, content=UNMASKED.encode()))
+    await project.documents.UploadDocument(upload(UNMASKED.encode(), key="upload"))
+    with pytest.raises(InvalidInput):
+        await project.documents.UploadDocument(upload(UNMASKED.encode() + b"\xff", key="not-text"))
+    bad = pb.DocumentSpec(source="cms", key="bad", media_type="text/plain", language=SECRETS[0])
+    with pytest.raises(InvalidInput):
+        await project.documents.CreateDocument(pb.CreateDocumentRequest(spec=bad, content=UNMASKED.encode()))
+    await project.documents.DeleteDocument(
+        pb.DeleteDocumentRequest(source="cms", key="upload", delete_reason=f"asked for by {SECRETS[0]}")
+    )
+    await project.publish("kafka", {**body(UNMASKED), "title": SECRETS[0]})
+    await project.publish("refused", {**body(UNMASKED), SECRETS[0]: "unknown"})
+    await project.publish("broken", UNMASKED.encode())
+    await project.publish("pdf", {"media_type": SECRETS[0], "text": UNMASKED})
+
+    async def is_done() -> bool:
+        return len(await project.events()) == 7
+
+    await eventually(is_done)
+    seen = {
+        "log": ingest.log.read_bytes(),
+        "events": json.dumps(await project.events()).encode(),
+        "stores": await ingest.everything_stored(),
+    }
+    for place, found in seen.items():
+        assert found, place
+        for secret in SECRETS:
+            assert secret.encode() not in found, (place, secret)
+
+
+async def test_a_kill_in_the_middle_loses_nothing_and_does_nothing_twice(
+    ingest: IngestProcess, project: Project
+) -> None:
+    count = 120
+    await asyncio.gather(*(project.publish(f"kb/{number}", body(f"text {number}")) for number in range(count)))
+
+    async def has_begun() -> bool:
+        return len(await project.events()) >= 10
+
+    await eventually(has_begun)
+    await asyncio.to_thread(ingest.kill)
+    await asyncio.to_thread(ingest.start)
+
+    async def is_done() -> bool:
+        return len({event["key"] for _, event in await project.events()}) == count
+
+    await eventually(is_done)
+    told = [(happened, event["seq"]) for happened, event in await project.events()]
+    assert set(told) == {("ingested", "1")}
+    assert not await project.dead_letters()
