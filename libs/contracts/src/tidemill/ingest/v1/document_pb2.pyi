@@ -145,7 +145,7 @@ class DocumentVersion(_message.Message):
     revision: _builtins.int
     """Output only. The source's own revision, 0 where it has none."""
     media_type: _builtins.str
-    """Output only. The media type of the stored text: text/plain, text/markdown or text/html."""
+    """Output only. The media type of the stored text: text/plain or text/markdown, which HTML becomes."""
     title: _builtins.str
     """Output only. The title."""
     uri: _builtins.str
@@ -162,7 +162,7 @@ class DocumentVersion(_message.Message):
 
     @_builtins.property
     def object(self) -> Global___ObjectRef:
-        """Output only. The masked content (VersionContent as proto-JSON), in ingest's exchange bucket."""
+        """Output only. The masked content (VersionContent as proto-JSON), in ingest's exchange bucket; unset in a preview."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -49,7 +49,7 @@ class DocumentSpec(_message.Message):
     language: _builtins.str
     """Optional. BCP 47 language tag."""
     revision: _builtins.int
-    """Optional. A higher revision wins whatever arrives last; 0 means order of arrival."""
+    """Optional. A higher revision wins whatever arrives last, others are ignored; 0 means order of arrival."""
     @_builtins.property
     def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The groups that may read it; empty means everybody in the project."""
@@ -182,7 +182,7 @@ class UploadStart(_message.Message):
     request_id: _builtins.str
     """Optional. The same id again gives the same answer and one effect."""
     size: _builtins.int
-    """Optional. The whole size in bytes; a size above the limit is refused before any byte is sent."""
+    """Optional. The whole size in bytes: checked, and above the limit refused before any byte is sent."""
     sha256: _builtins.str
     """Optional. Lower-case hex sha256 of the whole; checked when given."""
     @_builtins.property
@@ -493,7 +493,7 @@ class DeleteDocumentRequest(_message.Message):
     validate_only: _builtins.bool
     """Optional. True checks everything and deletes nothing."""
     revision: _builtins.int
-    """Optional. As in DocumentSpec."""
+    """Optional. Blocks every upsert up to this revision, also of a document that never came: that leaves a tombstone."""
     etag: _builtins.str
     """Optional. Refused when the document has changed since."""
     def __init__(

@@ -23,7 +23,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DocumentIngested(_message.Message):
-    """DocumentIngested is tidemill.ingest.document.ingested.v1: a document has its first version."""
+    """DocumentIngested is tidemill.ingest.document.ingested.v1: a document has a current version where it had
+    none, its first one or the first after a deletion.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -115,7 +117,9 @@ Global___DocumentUpdated: _TypeAlias = DocumentUpdated  # noqa: Y015
 
 @_typing.final
 class DocumentDeleted(_message.Message):
-    """DocumentDeleted is tidemill.ingest.document.deleted.v1: a document has no current version any more."""
+    """DocumentDeleted is tidemill.ingest.document.deleted.v1: a document has no current version any more. It is
+    told again when the text of a deleted document is erased afterwards.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -66,7 +66,7 @@ class Source(_message.Message):
     events: _builtins.str
     """Optional. The ce_source of the events that belong to this source; unique in the project. Empty: no events."""
     retention_days: _builtins.int
-    """Optional. How many days a superseded version is kept; 0 keeps it for ever."""
+    """Optional. How many days the text of a superseded or deleted version is kept; 0 keeps it for ever."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. The user's own marks."""
