@@ -20,6 +20,7 @@ PREFIX = "ce_"
 
 _STRUCTURED = "application/cloudevents+json"
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _REQUIRED = ("id", "source", "type", "subject", "project")
 _OWN_FIELDS = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "sequence", "traceparent"})
 _LONGEST_ATTRIBUTE = 1024
@@ -73,7 +74,9 @@ def from_record(value: bytes | None, headers: Headers, *, arrive_time: datetime)
         violations.append(Violation(field="data", description="is empty: send a body with every event"))
     time = _time(attributes.get("time"), violations) or arrive_time
     if violations or value is None:
-        raise InvalidEvent(*violations, attributes=attributes)
+        unusable = {violation.field for violation in violations}
+        usable = {name: text for name, text in attributes.items() if name not in unusable}
+        raise InvalidEvent(*violations, attributes=usable)
     sequence = attributes.get("sequence", "")
     return CloudEvent(
         **{name: attributes[name] for name in _REQUIRED},
@@ -123,8 +126,8 @@ def _violations(attributes: Mapping[str, str]) -> Iterable[Violation]:
             yield Violation(field=name, description="is missing")
         elif len(text) > _LONGEST_ATTRIBUTE:
             yield Violation(field=name, description=f"has {len(text)} characters: take at most {_LONGEST_ATTRIBUTE}")
-        elif "\ufffd" in text:
-            yield Violation(field=name, description="is not UTF-8")
+        elif _UNPRINTABLE.search(text):
+            yield Violation(field=name, description="has control characters, or is not UTF-8")
     if (project := attributes.get("project")) and not _PROJECT.fullmatch(project):
         yield Violation(field="project", description="is no project: lower-case letters, digits and inner hyphens only")
 

@@ -53,7 +53,7 @@ def dead_letter(record: Record, *, topic: str, consumer: str, error: TidemillErr
         "time": datetime.now(UTC).isoformat(),
         "attempts": attempts,
     }
-    told = tuple((PREFIX + name, str(fact).encode()) for name, fact in facts.items())
+    told = tuple((PREFIX + name, str(fact).encode("utf-8", "replace")) for name, fact in facts.items())
     value = b"" if record.key is None and record.value is None else record.value  # one of them must be there
     return OutgoingRecord(topic=topic, key=record.key, value=value, headers=(*_own(record), *told))
 

@@ -64,6 +64,7 @@ class Engine:
         self.dead_lettered = 0
         self._dead_letters = dead_letters
         self._waiting: dict[Persistence, str] = {}
+        self._log = _log.bind()  # made once: the lazy logger would be made anew for each line
 
     @property
     def waiting_for(self) -> str:
@@ -131,9 +132,9 @@ class Engine:
             duration_s = time.perf_counter() - started
             facts = {"duration_ms": round(duration_s * 1000, 1), "attempts": attempts}
             if error is None:
-                _log.info("event_handled", outcome="handled", **facts)
+                self._log.info("event_handled", outcome="handled", **facts)
             else:
-                _log.warning("event_handled", outcome="dead_lettered", reason=error.reason, **facts)
+                self._log.warning("event_handled", outcome="dead_lettered", reason=error.reason, **facts)
         self._count(event.type if event else "", "dead_lettered" if error else "handled")
         SECONDS.labels(self.subscription.name, event.type if event else "").observe(duration_s)
         return error is None

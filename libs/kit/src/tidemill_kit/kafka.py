@@ -1,243 +1,24 @@
-"""Kafka: FastStream's batch subscriber pumps records into the engine, and the publisher writes them.
-
-The pump hands over one poll at a time. Work that takes longer than a moment goes on beside it, with all partitions
-paused, while the pump keeps polling: so the membership, and with it the records, are kept for however long it takes.
-Offsets are committed for what is done without a gap and still assigned. A failing commit loses nothing: the records
-come again, and effects are idempotent.
-"""
+"""What a service needs of Kafka: its subscriptions as one component, a publisher, and a way to read a topic once."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 
-import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from faststream import AckPolicy
-from faststream.kafka import KafkaBroker
-from faststream.kafka.subscriber.usecase import BatchSubscriber
-from faststream.message import StreamMessage
-from prometheus_client import Gauge
 
-from tidemill_kit.engine import Batch, Engine
+from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.persistence import EngineLimits
-from tidemill_kit.records import OutgoingRecord, Publishing, Record
+from tidemill_kit.pump import ConsumerStatus, EventPump, PumpLimits
+from tidemill_kit.records import KAFKA, OutgoingRecord, Publishing, Record, milliseconds
 from tidemill_kit.subscriptions import Subscription
 
-LAG = Gauge("tidemill_event_lag", "Records not committed yet.", ["consumer", "topic", "partition"])
-
-KAFKA = "kafka"
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """Far above what a topic takes, because a record may grow when it is decompressed; brokers see it compressed again."""
 
 _ANSWER_S = 5.0
-_METADATA_AGE_S = 30.0
 _RETRY_S = 0.3
-_STOP_TIMEOUT_S = 10.0
-
-_log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PumpLimits:
-    """Times of a consumer group's member. A drain must end well before the rebalance does."""
-
-    records: int = 500
-    """Records taken at once."""
-    poll_s: float = 0.05
-    hold_s: float = 1.0
-    """How long polling waits for the work before it goes on with all partitions paused."""
-    commit_every_s: float = 5.0
-    drain_s: float = 15.0
-    rebalance_s: float = 40.0
-    session_s: float = 15.0
-    max_poll_interval_s: float = 300.0
-    """Irrelevant but for tests: polling never stops."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsumerStatus:
-    """One subscription's progress since the process started."""
-
-    name: str
-    lag: int
-    handled: int
-    dead_lettered: int
-    waiting_for: str
-
-
-class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """One subscription's member of its consumer group."""
-
-    def __init__(self, bootstrap: str, engine: Engine, *, limits: PumpLimits | None = None) -> None:
-        self._bootstrap = bootstrap
-        self._engine = engine
-        self._limits = limits or PumpLimits()
-        self._broker: KafkaBroker | None = None
-        self._consumer: AIOKafkaConsumer | None = None
-        self._work: tuple[Batch, asyncio.Task[None]] | None = None
-        self._reached: dict[TopicPartition, int] = {}
-        self._letting_go = self._stopping = False
-
-    async def start(self) -> None:
-        """Join the group, which takes as long as other members need to let go, and begin.
-
-        Raises:
-            DependencyUnavailable: Kafka does not answer, or a topic is not there yet; call it again.
-
-        """
-        if self._broker is not None:
-            return
-        self._letting_go = self._stopping = False
-        broker, subscriber = self._subscriber()
-        try:
-            async with asyncio.timeout(self._limits.rebalance_s + _ANSWER_S):
-                await broker.start()
-            self._broker, self._consumer = broker, subscriber.consumer
-        except (KafkaError, OSError, TimeoutError) as error:
-            topics = ", ".join(self._engine.subscription.topics)
-            message = f"Kafka does not answer, or lacks one of the topics {topics}: {error!r}"
-            raise DependencyUnavailable(message, dependency=KAFKA) from error
-        finally:
-            if self._broker is None:
-                await broker.stop()
-
-    async def stop(self) -> None:
-        """Let the events in hand finish for a while, commit, and leave the group."""
-        if self._broker is not None:
-            self._stopping = True
-            await self._let_go()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_STOP_TIMEOUT_S):
-                    await self._broker.stop()
-            self._broker = self._consumer = None
-
-    def status(self) -> ConsumerStatus:
-        """Return how it stands."""
-        return ConsumerStatus(
-            name=self._engine.subscription.name,
-            lag=sum(self._lags().values()),
-            handled=self._engine.handled,
-            dead_lettered=self._engine.dead_lettered,
-            waiting_for=self._engine.waiting_for if self._consumer else KAFKA,
-        )
-
-    def _subscriber(self) -> tuple[KafkaBroker, BatchSubscriber]:
-        limits, subscription = self._limits, self._engine.subscription
-        broker = KafkaBroker(
-            self._bootstrap,
-            # A join is answered when the slowest member has let go, so its answer may take that long.
-            request_timeout_ms=_ms(limits.rebalance_s + _ANSWER_S),
-            metadata_max_age_ms=_ms(_METADATA_AGE_S),
-            client_id=subscription.group,
-            retry_backoff_ms=_ms(_RETRY_S),
-            consumer_only=True,
-            apply_types=False,
-            graceful_timeout=None,
-            logger=None,
-        )
-        subscriber = broker.subscriber(
-            *subscription.topics,
-            batch=True,
-            ack_policy=AckPolicy.MANUAL,
-            parser=_unparsed,
-            decoder=_undecoded,
-            group_id=subscription.group,
-            auto_offset_reset="earliest",
-            max_records=limits.records,
-            batch_timeout_ms=_ms(limits.poll_s),
-            rebalance_timeout_ms=_ms(limits.rebalance_s),
-            session_timeout_ms=_ms(limits.session_s),
-            heartbeat_interval_ms=_ms(limits.session_s / 5),
-            max_poll_interval_ms=_ms(limits.max_poll_interval_s),
-            listener=self,
-        )
-
-        async def receive(records: tuple[ConsumerRecord, ...]) -> None:
-            await self._receive(records, subscriber.consumer)
-
-        subscriber(receive)
-        return broker, subscriber
-
-    async def _receive(self, polled: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
-        """Take the records of a poll; what FastStream calls, and nothing is raised to it.
-
-        There is no await between the poll and `take`, so no rebalance can come between them.
-        """
-        assigned = consumer.assignment()
-        records = [record for record in polled if _partition(record) in assigned]
-        if self._letting_go or not records:
-            return
-        for record in records:
-            self._reached.setdefault(_partition(record), record.offset)
-        batch = self._engine.take(records)
-        task = asyncio.create_task(self._see_through(batch, consumer))
-        self._work = batch, task
-        await asyncio.wait([task], timeout=self._limits.hold_s)
-        if not task.done():
-            consumer.pause(*consumer.assignment())
-
-    async def _see_through(self, batch: Batch, consumer: AIOKafkaConsumer) -> None:
-        try:
-            while not await batch.wait(self._limits.commit_every_s):
-                await self._commit(batch, consumer)
-            if batch.failure is not None:
-                self._go_back(batch, consumer)
-                await asyncio.sleep(self._limits.hold_s)
-            await self._commit(batch, consumer)
-        finally:
-            self._work = None
-            consumer.resume(*consumer.paused())
-
-    def _go_back(self, batch: Batch, consumer: AIOKafkaConsumer) -> None:
-        """Have read again what the engine failed to bring to an end, so that nothing behind it is committed first."""
-        _log.error("event_engine_failed", consumer=self._engine.subscription.name, exc_info=batch.failure)
-        for partition, offset in batch.left_over().items():
-            if not self._letting_go and TopicPartition(*partition) in consumer.assignment():
-                consumer.seek(TopicPartition(*partition), offset)
-
-    async def _commit(self, batch: Batch, consumer: AIOKafkaConsumer) -> None:
-        """Commit what is done without a gap; one partition that is not assigned any more would fail all of it."""
-        ends = {TopicPartition(*partition): offset for partition, offset in batch.committable().items()}
-        assigned = consumer.assignment()
-        offsets = {tp: end for tp, end in ends.items() if tp in assigned and self._reached.get(tp) != end}
-        if not offsets:
-            return
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                await consumer.commit(offsets)
-        except (KafkaError, TimeoutError) as error:
-            _log.info("offsets_not_committed", consumer=self._engine.subscription.name, why=repr(error))
-            return
-        self._reached |= offsets
-        for (topic, number), lag in self._lags().items():
-            LAG.labels(self._engine.subscription.name, topic, number).set(lag)
-
-    def _lags(self) -> dict[TopicPartition, int]:
-        consumer = self._consumer
-        if consumer is None:
-            return {}
-        known = {tp: consumer.highwater(tp) for tp in consumer.assignment() if tp in self._reached}
-        return {tp: max(0, end - self._reached[tp]) for tp, end in known.items() if end is not None}
-
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - always all of them
-        """Finish or drop what is in hand before somebody else gets it."""
-        await self._let_go()
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - polls will tell
-        """Begin afresh, from what is committed."""
-        self._letting_go = self._stopping
-
-    async def _let_go(self) -> None:
-        self._letting_go = True
-        if self._work is not None:
-            batch, task = self._work
-            await batch.release(self._limits.drain_s)
-            await asyncio.wait([task], timeout=_ANSWER_S)
-        self._reached.clear()
 
 
 class Consumers:
@@ -287,6 +68,7 @@ class Publisher:
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
         self._deliveries: dict[OutgoingRecord, asyncio.Task[None]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Connect.
@@ -346,7 +128,9 @@ class Publisher:
         except (KafkaError, OSError) as error:
             if self._producer is producer:  # its sequence numbers may have a gap now, which brokers refuse for ever
                 self._producer = None
-                self._closing = asyncio.create_task(_closed(producer))
+                closing = asyncio.create_task(_closed(producer))
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
             raise _unavailable(error) from error
 
     async def _connected(self) -> AIOKafkaProducer:
@@ -356,10 +140,10 @@ class Publisher:
                     bootstrap_servers=self._bootstrap,
                     acks="all",
                     enable_idempotence=True,
-                    retry_backoff_ms=_ms(_RETRY_S),
+                    retry_backoff_ms=milliseconds(_RETRY_S),
                     compression_type="gzip",  # every client reads it; dead letters stay as small as they came
                     max_request_size=MAX_RECORD_BYTES,
-                    request_timeout_ms=_ms(self._timeout_s),
+                    request_timeout_ms=milliseconds(self._timeout_s),
                 )
                 try:
                     async with asyncio.timeout(self._timeout_s):
@@ -385,7 +169,7 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[Record]:
         await consumer.start()
         ends = await consumer.end_offsets(consumer.assignment())
         while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
-            for tp, records in (await consumer.getmany(timeout_ms=_ms(_ANSWER_S))).items():
+            for tp, records in (await consumer.getmany(timeout_ms=milliseconds(_ANSWER_S))).items():
                 for record in records:
                     if record.offset < ends[tp]:
                         yield record
@@ -395,30 +179,12 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[Record]:
         await consumer.stop()
 
 
-async def _unparsed(polled: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:
-    """Spare FastStream the parsing: one header that is not UTF-8 would cost the handler the whole poll."""
-    return StreamMessage(polled, body=b"")
-
-
-async def _undecoded(message: StreamMessage[Any]) -> Any:  # noqa: ANN401 - whatever FastStream was given
-    """Hand over the records as they are: decoding the whole poll at once, one broken value would hide all others."""
-    return message.raw_message
-
-
 async def _closed(producer: AIOKafkaProducer) -> None:
     """Stop the producer, which waits for its last records only while there is hope for them."""
     with suppress(TimeoutError, KafkaError):
         async with asyncio.timeout(_ANSWER_S):
             await producer.stop()
     await producer.client.close()
-
-
-def _partition(record: Record) -> TopicPartition:
-    return TopicPartition(record.topic, record.partition)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)
 
 
 def _unavailable(error: Exception) -> DependencyUnavailable:

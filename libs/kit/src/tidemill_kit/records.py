@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+KAFKA = "kafka"
+"""The dependency's name in errors and status."""
+
 
 class Partition(NamedTuple):
     """One partition of one topic."""
@@ -52,3 +55,8 @@ class Publishing(Protocol):
 
         """
         ...
+
+
+def milliseconds(seconds: float) -> int:
+    """Return what Kafka's settings and calls want."""
+    return int(seconds * 1000)

@@ -74,6 +74,7 @@ def test_each_missing_attribute_is_named(name: str) -> None:
         ("specversion", b"0.3"),
         ("id", b"x" * 1025),
         ("source", b"\xff\xfe"),
+        ("subject", b"a\nb"),
         ("project", b"No Project"),
         ("time", b"yesterday"),
         ("time", b"2026-11-20T10:15:00"),
@@ -111,6 +112,14 @@ def test_a_tombstone_is_no_event(value: bytes | None) -> None:
 def test_structured_nonsense_is_refused(value: bytes | None, content_type: bytes) -> None:
     with pytest.raises(InvalidEvent):
         from_record(value, [("content-type", content_type)], arrive_time=ARRIVED)
+
+
+def test_what_is_not_text_names_nothing() -> None:
+    with pytest.raises(InvalidEvent) as refused:
+        from_record(envelope(subject="\ud800", type=None), STRUCTURED, arrive_time=ARRIVED)
+
+    assert "subject" not in refused.value.attributes
+    assert refused.value.attributes["id"] == "e1"
 
 
 def test_a_sequence_that_is_no_number_is_no_seq() -> None:

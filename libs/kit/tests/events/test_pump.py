@@ -20,6 +20,7 @@ from libs.kit.tests.events.world import (
     eventually,
 )
 from libs.kit.tests.wire import wire_to
+from tidemill_kit.cloudevents import CloudEvent
 from tidemill_kit.dead_letters import DeadLetter, DeadLetters
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.kafka import Consumers, Publisher, read_topic
@@ -399,6 +400,26 @@ async def test_a_dead_letter_can_be_driven_again(bench: Bench, upstream: Upstrea
     (letter,) = await letters.list(bench.dead_letter_topic)
     assert letter.redriven
     assert letter.original.headers == tuple(event_headers("kb/1-5", "kb/1"))
+
+
+async def test_an_engine_that_fails_loses_nothing(bench: Bench, upstream: Upstream) -> None:
+    effects, failures = Effects(), 2
+
+    def order(event: CloudEvent) -> str:
+        nonlocal failures
+        failures -= 1
+        if failures >= 0:
+            message = "a defect in our own code"
+            raise LookupError(message)
+        return event.subject
+
+    await upstream.write(bench.topic, [0, 1, 2])
+    subscription = replace(bench.subscription(effects.write), order_by=order)
+    consumers = Consumers(bench.topics.bootstrap, [subscription], bench.publisher, pump_limits=PUMP)
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [0, 1, 2])
+    await consumers.stop()
+    assert await bench.committed() == 3
 
 
 async def test_compressed_records_of_every_kind_are_read(bench: Bench) -> None:

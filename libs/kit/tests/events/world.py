@@ -12,8 +12,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import BaseModel, ConfigDict
 
 from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.kafka import Consumers, PumpLimits
+from tidemill_kit.kafka import Consumers
 from tidemill_kit.persistence import EngineLimits
+from tidemill_kit.pump import PumpLimits
 from tidemill_kit.records import OutgoingRecord, Publishing
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 
