@@ -14,9 +14,11 @@ from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
 from tidemill_inference.application.ports import Engine, ModelVersion, RemoteModel
+from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
-from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_kit.manifest import ArtifactFile, ArtifactRefused, Manifest
+from tidemill_kit.objects import ObjectMissing
 
 _log = structlog.get_logger()
 
@@ -143,9 +145,12 @@ class LoadedEngines:
     async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> TransformersEngine:
         """Fetch, verify, load and start; a cancelled caller does not stop what others wait for too."""
         started = time.monotonic()
-        files = [ArtifactFile(path, ref.size, ref.sha256) for path, ref in model.files.items()]
         slot.stage = "fetching its files"
-        folder = await self._cache.fetch(project, Manifest(files), model.files)
+        try:
+            files = [ArtifactFile(path, ref.size, ref.sha256) for path, ref in model.files.items()]
+            folder = await self._cache.fetch(project, Manifest(files), model.files)
+        except (ArtifactRefused, ObjectMissing) as error:
+            raise ModelRefused(model.id, why=error.message) from error
         slot.stage = "loading"
         made = asyncio.ensure_future(asyncio.to_thread(self._made, folder, model.id))
         try:

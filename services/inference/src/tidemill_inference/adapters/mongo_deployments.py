@@ -1,5 +1,6 @@
 """Deployments as documents, and their events as messages."""
 
+import json
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -30,7 +31,11 @@ class DeploymentCodec:
         """See `Codec.encode`."""
         spec = aggregate.spec
         declared = asdict(spec) | {"deadline": spec.deadline.total_seconds(), "record": spec.record.name}
-        return {"spec": declared, "live": asdict(aggregate.live)}
+        live = asdict(aggregate.live)
+        for each in (declared, live):
+            if each["retrieval"]:  # its names are the user's, and MongoDB may not take them
+                each["retrieval"]["metadata_filter"] = json.dumps(each["retrieval"]["metadata_filter"])
+        return {"spec": declared, "live": live}
 
     def decode(self, identity: Identity, state: Document, schema: int) -> Deployment:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
@@ -81,4 +86,6 @@ def sampling_of(stored: Document) -> Sampling:
 
 
 def _retrieval(stored: Document | None) -> Retrieval | None:
-    return Retrieval(**stored) if stored else None
+    if stored is None:
+        return None
+    return Retrieval(**{**stored, "metadata_filter": json.loads(stored["metadata_filter"])})

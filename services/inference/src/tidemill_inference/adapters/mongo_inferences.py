@@ -1,18 +1,15 @@
-"""Inferences as documents, and their events as messages without any text."""
+"""Inferences as documents."""
 
+import json
 from dataclasses import asdict
 
 from google.protobuf.message import Message as ProtoMessage
 
-from tidemill.inference.v1 import events_pb2, inference_pb2
-from tidemill_inference.adapters.inference_messages import usage_message, variant_message
+from tidemill_inference.adapters.inference_payloads import payload_of
 from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.inference import (
     Inference,
-    InferenceHasFailed,
-    InferenceWasCancelled,
-    InferenceWasCompleted,
     Lease,
     Purpose,
     State,
@@ -21,7 +18,6 @@ from tidemill_inference.domain.inference import (
 )
 from tidemill_kit.aggregates import Identity
 from tidemill_kit.domain import Event
-from tidemill_kit.grpc_requests import timestamp_of
 from tidemill_kit.mongo import Document
 
 _PLAIN = ("request_id", "request_digest", "deployment", "end_user", "finish_reason", "failure", "citation_valid")
@@ -42,7 +38,7 @@ class InferenceCodec:
             "variant": asdict(aggregate.variant) if aggregate.variant else None,
             "usage": asdict(aggregate.usage) if aggregate.usage else None,
             "messages": [_encoded(message) for message in aggregate.messages],
-            "variables": dict(aggregate.variables),
+            "variables": json.dumps(dict(aggregate.variables)),  # names that MongoDB may not take
             "output": [_encoded(message) for message in aggregate.output],
             "passages": [{**asdict(passage), "text": ""} for passage in aggregate.passages],
             "warnings": list(aggregate.warnings),
@@ -60,7 +56,7 @@ class InferenceCodec:
             variant=Variant(**state["variant"]) if state["variant"] else None,
             usage=Usage(**state["usage"]) if state["usage"] else None,
             messages=tuple(_decoded(message) for message in state["messages"]),
-            variables=state["variables"],
+            variables=json.loads(state["variables"]),
             output=tuple(_decoded(message) for message in state["output"]),
             passages=tuple(Passage(**passage) for passage in state["passages"]),
             warnings=tuple(state["warnings"]),
@@ -68,46 +64,7 @@ class InferenceCodec:
 
     def event(self, aggregate: Inference, event: Event, seq: int) -> tuple[str, ProtoMessage]:
         """See `Codec.event`."""
-        match event:
-            case InferenceWasCompleted():
-                return "tidemill.inference.inference.completed.v1", _completed(aggregate, event, seq)
-            case InferenceHasFailed():
-                return "tidemill.inference.inference.failed.v1", events_pb2.InferenceFailed(
-                    inference=aggregate.id,
-                    seq=seq,
-                    deployment=aggregate.deployment,
-                    variant=variant_message(aggregate.variant),
-                    purpose=inference_pb2.Purpose.Value(f"PURPOSE_{aggregate.purpose.name}"),
-                    reason=event.reason,
-                )
-            case InferenceWasCancelled():
-                cancelled = events_pb2.InferenceCancelled(
-                    inference=aggregate.id, seq=seq, deployment=aggregate.deployment
-                )
-                return "tidemill.inference.inference.cancelled.v1", cancelled
-        raise NotImplementedError(event)
-
-
-def _completed(inference: Inference, event: InferenceWasCompleted, seq: int) -> events_pb2.InferenceCompleted:
-    return events_pb2.InferenceCompleted(
-        inference=inference.id,
-        seq=seq,
-        deployment=inference.deployment,
-        variant=variant_message(inference.variant),
-        purpose=inference_pb2.Purpose.Value(f"PURPOSE_{inference.purpose.name}"),
-        end_user=inference.end_user,
-        request_id=inference.request_id,
-        documents=[
-            events_pb2.DocumentUse(document=use.document, version=use.version, cited=use.cited)
-            for use in event.documents
-        ],
-        usage=usage_message(inference.usage),
-        finish_reason=inference.finish_reason,
-        citations=event.citations,
-        citation_valid=inference.citation_valid,
-        create_time=timestamp_of(inference.create_time or event.occurred_at),
-        recorded=inference.record is RecordMode.FULL,
-    )
+        return payload_of(aggregate, event, seq)
 
 
 def _encoded(message: Message) -> Document:

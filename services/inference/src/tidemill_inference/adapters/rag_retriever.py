@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import grpc
+from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
@@ -62,8 +63,7 @@ class RagRetriever:
         timeout_s: float,
     ) -> Found:
         """See `Retriever.search`."""
-        metadata_filter = Struct()
-        metadata_filter.update(retrieval.metadata_filter)
+        metadata_filter = ParseDict(dict(retrieval.metadata_filter), Struct())
         request = retrieval_service_pb2.SearchRequest(
             collection=retrieval.collection,
             query=question[:_MAX_QUERY_CHARACTERS],

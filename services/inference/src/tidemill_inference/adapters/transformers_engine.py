@@ -26,6 +26,7 @@ from tidemill_inference.adapters.text_stream import TextStream
 from tidemill_inference.application.ports import Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
+from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import DependencyUnavailable, Internal, InvalidInput
 
 DEFAULT_OUTPUT_TOKENS = 512
@@ -49,6 +50,7 @@ class TransformersEngine:
     def __init__(self, folder: Path, *, name: str, dtype: torch.dtype, limits: EngineLimits) -> None:
         """Load a folder whose files were verified; code in it is never run."""
         self._name = name
+        transformers.logging.disable_progress_bar()
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             self._model: Any = AutoModelForCausalLM.from_pretrained(
@@ -60,13 +62,10 @@ class TransformersEngine:
                 dtype=dtype,
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
-            message = (
-                f"model {name} cannot be loaded: {type(error).__name__} in transformers {transformers.__version__}"
-            )
-            raise InvalidInput(message, model=name) from error
+            text = f"transformers {transformers.__version__} cannot load it ({type(error).__name__})"
+            raise ModelRefused(name, why=text) from error
         if not self._tokenizer.chat_template or not self._tokenizer.is_fast:
-            message = f"model {name} has no chat template or no tokenizer.json: add them to its folder"
-            raise InvalidInput(message, model=name)
+            raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
         self._manager = self._batching(limits)
         config = self._model.config.get_text_config()
         self.context_tokens: int = min(config.max_position_embeddings, limits.cache_tokens)

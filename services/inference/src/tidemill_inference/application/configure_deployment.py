@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from tidemill_inference.application.etags import check_etag
 from tidemill_inference.application.ports import Deployments
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
-from tidemill_inference.application.write_prompt import check_version
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.domain.references import check_slug
 from tidemill_kit.application import Caller, Clock, Request
@@ -31,7 +31,7 @@ class DeploymentChange:
     change: Callable[[DeploymentSpec], DeploymentSpec]
     labels: dict[str, str] | None = None
     request: Request
-    version: int | None = None
+    etag: str = ""
     validate_only: bool = False
 
 
@@ -84,7 +84,7 @@ class UpdateDeployment:
             DeploymentNotFound: the project has no such deployment.
             InvalidInput: a field is out of bounds.
             ReferenceNotFound: something that it names is not there.
-            Conflict: it has changed since `version`.
+            Conflict: it has changed since `etag`.
 
         """
         current = await self.deployments.get(caller.project, command.id)
@@ -94,9 +94,9 @@ class UpdateDeployment:
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
-            check_version(stored.version, command.version)
+            check_etag(command.etag, stored.version)
             # The references were resolved for the spec that was read: another one meanwhile is decided on again.
-            check_version(stored.version, current.version)
+            check_etag(str(current.version), stored.version)
             stored.configure(spec, live, now=now)
             if command.labels is not None:
                 stored.labels = command.labels
@@ -120,24 +120,24 @@ class DeleteDeployment:
         deployment_id: str,
         *,
         request: Request,
-        version: int | None = None,
+        etag: str = "",
         validate_only: bool = False,
     ) -> Deployment:
         """Return the deployment as it was.
 
         Raises:
             DeploymentNotFound: the project has no such deployment.
-            Conflict: it has changed since `version`.
+            Conflict: it has changed since `etag`.
 
         """
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
-            check_version(stored.version, version)
+            check_etag(etag, stored.version)
             stored.delete(now=now)
 
         if not validate_only:
             return await self.deployments.update(caller.project, deployment_id, change, request=request)
         current = await self.deployments.get(caller.project, deployment_id)
-        check_version(current.version, version)
+        check_etag(etag, current.version)
         return current

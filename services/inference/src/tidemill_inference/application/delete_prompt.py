@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from tidemill_inference.application.etags import check_etag
 from tidemill_inference.application.ports import Deployments, Prompts
-from tidemill_inference.application.write_prompt import check_version
 from tidemill_inference.domain.errors import PromptInUse
 from tidemill_inference.domain.prompt import Prompt
 from tidemill_inference.domain.references import Reference
@@ -25,7 +25,7 @@ class DeletePrompt:
         prompt_id: str,
         *,
         request: Request,
-        version: int | None = None,
+        etag: str = "",
         validate_only: bool = False,
     ) -> Prompt:
         """Return the prompt as it was.
@@ -33,20 +33,20 @@ class DeletePrompt:
         Raises:
             PromptNotFound: the project has no such prompt.
             PromptInUse: names the deployments.
-            Conflict: it has changed since `version`.
+            Conflict: it has changed since `etag`.
 
         """
         if users := await self._users(caller.project, prompt_id):
             raise PromptInUse(prompt_id, deployments=users)
 
         def change(stored: Prompt) -> None:
-            check_version(stored.version, version)
+            check_etag(etag, stored.version)
             stored.deleted = True
 
         if not validate_only:
             return await self.prompts.update(caller.project, prompt_id, change, request=request)
         prompt = await self.prompts.get(caller.project, prompt_id)
-        check_version(prompt.version, version)
+        check_etag(etag, prompt.version)
         return prompt
 
     async def _users(self, project: str, prompt_id: str) -> list[str]:

@@ -189,7 +189,7 @@ class Engines(Protocol):
         """Load the model where it is not loaded yet, and keep it for the length of a block.
 
         Raises:
-            InvalidInput: an artifact is damaged, missing, added or not data.
+            ModelRefused: a file is damaged, missing, added or not data, or the engine cannot serve the model.
             SecretMissing: the remote model's key is not known here.
             DependencyUnavailable: the object store does not answer, or memory is used up by models in use.
 

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from tidemill_inference.application.etags import check_etag
 from tidemill_inference.application.ports import Prompts, Templates
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_inference.domain.references import check_slug
 from tidemill_kit.application import Caller, Clock, Request
-from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Violation
+from tidemill_kit.errors import AlreadyExists, InvalidInput, NotFound, Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +23,13 @@ class PromptToCreate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptChange:
-    """What to change; None leaves it as it is. `version` is the one that the change was decided on, None any."""
+    """What to change; None leaves it as it is. `etag` names what the change was decided on, "" anything."""
 
     id: str
     content: PromptContent | None = None
     labels: dict[str, str] | None = None
     request: Request
-    version: int | None = None
+    etag: str = ""
     validate_only: bool = False
 
 
@@ -88,14 +89,14 @@ class UpdatePrompt:
         Raises:
             PromptNotFound: the project has no such prompt.
             PromptRefused: a template or the schema cannot be used.
-            Conflict: it has changed since `version`.
+            Conflict: it has changed since `etag`.
 
         """
         checked = self.templates.check(command.content) if command.content else None
         now = self.clock.now()
 
         def change(prompt: Prompt) -> None:
-            check_version(prompt.version, command.version)
+            check_etag(command.etag, prompt.version)
             if checked:
                 prompt.write(checked.content, digest=checked.digest, now=now)
             if command.labels is not None:
@@ -136,15 +137,3 @@ class LabelPrompt:
         prompt = await self.prompts.get(caller.project, command.id)
         change(prompt)
         return prompt
-
-
-def check_version(current: int, decided_on: int | None) -> None:
-    """Refuse a change that was decided on another version.
-
-    Raises:
-        Conflict: the thing has changed since.
-
-    """
-    if decided_on is not None and decided_on != current:
-        message = "it changed meanwhile: read it again and decide again"
-        raise Conflict(message, etag=current)

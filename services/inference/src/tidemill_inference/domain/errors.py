@@ -13,6 +13,7 @@ NotFound
 PreconditionFailed
 ├── PromptInUse
 ├── ModelNotReady
+├── ModelRefused            its files are not what the registry says, or cannot be served
 └── SecretMissing
 Conflict
 └── LeaseLost               another replica has taken the inference over
@@ -121,6 +122,15 @@ class ModelNotReady(PreconditionFailed):
 
     def __init__(self, model: str, *, state: str) -> None:
         super().__init__(f"model {model} is {state}: wait until it is ready, or import it again", model=model)
+
+
+class ModelRefused(PreconditionFailed):
+    """A model's files are not what the registry says, or this service cannot serve them."""
+
+    reason = "MODEL_REFUSED"
+
+    def __init__(self, model: str, *, why: str) -> None:
+        super().__init__(f"model {model} is refused: {why}", model=model)
 
 
 class SecretMissing(PreconditionFailed):

@@ -1,4 +1,4 @@
-"""An inference as messages of the contract: the same for replies and events."""
+"""Inferences as messages of the contract."""
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -21,12 +21,12 @@ def inference_message(inference: Inference) -> inference_pb2.Inference:
         id=inference.id,
         deployment=inference.deployment,
         create_time=timestamp_of(inference.create_time),
-        variant=variant_message(inference.variant),
+        variant=_variant(inference.variant),
         output=[_message(message) for message in inference.output],
         state=inference_pb2.InferenceState.Value(f"INFERENCE_STATE_{inference.state.name}"),
         finish_reason=inference.finish_reason,
         passages=[_passage(passage) for passage in inference.passages],
-        usage=usage_message(inference.usage),
+        usage=_usage(inference.usage),
         warnings=inference.warnings,
         project=inference.project,
         seq=inference.seq,
@@ -40,8 +40,7 @@ def inference_message(inference: Inference) -> inference_pb2.Inference:
     )
 
 
-def variant_message(variant: Variant | None) -> inference_pb2.Variant | None:
-    """Return what answered; None leaves a field unset."""
+def _variant(variant: Variant | None) -> inference_pb2.Variant | None:
     if variant is None:
         return None
     return inference_pb2.Variant(
@@ -54,8 +53,7 @@ def variant_message(variant: Variant | None) -> inference_pb2.Variant | None:
     )
 
 
-def usage_message(usage: Usage | None) -> inference_pb2.Usage | None:
-    """Return what it cost; None leaves a field unset."""
+def _usage(usage: Usage | None) -> inference_pb2.Usage | None:
     if usage is None:
         return None
     return inference_pb2.Usage(

@@ -1,0 +1,247 @@
+"""The composition root: the only module that sees adapters and entry points."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import grpc
+import torch
+
+from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
+from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
+from tidemill_inference.adapters.jinja_templates import JinjaTemplates
+from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
+from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
+from tidemill_inference.adapters.mongo_inferences import InferenceCodec
+from tidemill_inference.adapters.mongo_prompts import PromptCodec
+from tidemill_inference.adapters.rag_retriever import RagRetriever
+from tidemill_inference.adapters.secrets import Secrets
+from tidemill_inference.adapters.trainer_models import TrainerModels
+from tidemill_inference.adapters.transformers_engine import EngineLimits, served_dtype
+from tidemill_inference.application.answer_question import AnswerQuestion
+from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
+from tidemill_inference.application.delete_prompt import DeletePrompt
+from tidemill_inference.application.generation import SharedGenerations
+from tidemill_inference.application.make_answer import MakeAnswer
+from tidemill_inference.application.reserve_inference import Reservations
+from tidemill_inference.application.resolve_configuration import ResolveConfiguration
+from tidemill_inference.application.write_prompt import CreatePrompt, LabelPrompt, UpdatePrompt
+from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
+from tidemill_inference.domain.inference import Inference
+from tidemill_inference.domain.prompt import Prompt
+from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUseCases, GrpcDeploymentService
+from tidemill_inference.entrypoints.grpc_inference_service import GrpcInferenceService
+from tidemill_inference.entrypoints.grpc_prompt_service import GrpcPromptService, PromptUseCases
+from tidemill_inference.entrypoints.http_openai_door import OpenAiDoor
+from tidemill_inference.entrypoints.http_server import HttpServer
+from tidemill_inference.settings import InferenceSettings
+from tidemill_kit import mongo
+from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.application import SystemClock
+from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.kafka import Publisher
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.relay import Relay
+from tidemill_kit.service import App, Dependency
+
+SOURCE = "/tidemill/inference"
+INFERENCE_TOPIC = "tidemill.inference.inference.v1"
+DEPLOYMENT_TOPIC = "tidemill.inference.deployment.v1"
+_MB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """Everything behind the ports, and the clients that it stands on."""
+
+    client: mongo.Client
+    store: ObjectStore
+    publisher: Publisher
+    relay: Relay
+    channels: tuple[grpc.aio.Channel, ...]
+    prompts: MongoAggregates[Prompt]
+    deployments: MongoAggregates[Deployment]
+    inferences: MongoAggregates[Inference]
+    templates: JinjaTemplates
+    models: TrainerModels
+    retriever: RagRetriever
+    engines: LoadedEngines
+
+
+async def build_app(settings: InferenceSettings, *, environment: Mapping[str, str]) -> App:
+    """Put inference together, on the event loop that it will live on. Nothing is connected yet.
+
+    `environment` holds the secrets INFERENCE_SECRET_<NAME>.
+    """
+    if settings.engine_threads:
+        torch.set_num_threads(settings.engine_threads)
+    adapters = _adapters(settings, environment)
+    generations = SharedGenerations(at_most=settings.max_generations)
+    answer = _answer(settings, adapters, generations)
+    door = OpenAiDoor(answer, adapters.deployments, max_body_bytes=settings.max_body_bytes)
+    return App(
+        settings=settings,
+        servicers=[
+            (add_PromptServiceServicer_to_server, GrpcPromptService(_prompts(adapters))),
+            (add_DeploymentServiceServicer_to_server, GrpcDeploymentService(_deployments(adapters))),
+            (add_InferenceServiceServicer_to_server, GrpcInferenceService(answer, adapters.inferences)),
+        ],
+        dependencies=[
+            Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
+            Dependency(name="s3", probe=adapters.store.ping),
+            Dependency(name="kafka", probe=adapters.publisher.ping),
+            Dependency(name="engine", probe=adapters.engines.probe),
+        ],
+        components=[
+            Stores(adapters, data_dir=settings.data_dir),
+            adapters.publisher,
+            adapters.relay,
+            adapters.engines,
+            Answers(generations),
+            HttpServer(door.app(), host=settings.host, port=settings.http_port, grace_s=settings.shutdown_grace_s / 2),
+        ],
+        outbox_length=adapters.relay.outbox_length,
+    )
+
+
+class Stores:
+    """The component that prepares what the others write to."""
+
+    def __init__(self, adapters: Adapters, *, data_dir: Path) -> None:
+        self._adapters = adapters
+        self._data_dir = data_dir
+
+    async def start(self) -> None:
+        """Create the folder and the indexes; repeating it changes nothing."""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        for indexed in (self._adapters.prompts, self._adapters.deployments, self._adapters.inferences):
+            await indexed.ensure_indexes()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        for channel in self._adapters.channels:
+            await channel.close()
+        self._adapters.client.close()
+
+
+class Answers:
+    """The component that ends what is still being answered when the service stops."""
+
+    def __init__(self, generations: SharedGenerations) -> None:
+        self._generations = generations
+
+    async def start(self) -> None:
+        """Begin nothing: answers come with questions."""
+
+    async def stop(self) -> None:
+        """Cancel what still runs; its records say so."""
+        await self._generations.stop()
+
+
+def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Adapters:
+    client = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
+    database = client[settings.mongo_database]
+    publisher = Publisher(settings.kafka_bootstrap_servers)
+    deployments, inferences = database["deployments"], database["inferences"]
+    relay = Relay([deployments, inferences], publisher)
+    trainer = open_channel(settings.trainer_address, name="trainer", timeout_s=settings.call_timeout_s)
+    rag = open_channel(settings.rag_address, name="rag", timeout_s=settings.call_timeout_s)
+    store = ObjectStore(
+        settings.s3_endpoint,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        secure=settings.s3_secure,
+        timeout_s=settings.s3_timeout_s,
+    )
+    return Adapters(
+        client=client,
+        store=store,
+        publisher=publisher,
+        relay=relay,
+        channels=(trainer, rag),
+        prompts=MongoAggregates(
+            database["prompts"], codec=PromptCodec(), topic="", source=SOURCE, missing=PromptNotFound
+        ),
+        deployments=MongoAggregates(
+            deployments,
+            codec=DeploymentCodec(),
+            topic=DEPLOYMENT_TOPIC,
+            source=SOURCE,
+            missing=DeploymentNotFound,
+            wake=relay.waker(deployments),
+        ),
+        inferences=MongoAggregates(
+            inferences,
+            codec=InferenceCodec(),
+            topic=INFERENCE_TOPIC,
+            source=SOURCE,
+            missing=InferenceNotFound,
+            wake=relay.waker(inferences),
+        ),
+        templates=JinjaTemplates(),
+        models=TrainerModels(trainer, timeout_s=settings.call_timeout_s),
+        retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
+        engines=_engines(settings, store, Secrets(environment, settings.secrets_dir)),
+    )
+
+
+def _engines(settings: InferenceSettings, store: ObjectStore, secrets: Secrets) -> LoadedEngines:
+    options = EngineOptions(
+        dtype=served_dtype(settings.engine_dtype),
+        memory_bytes=settings.engine_memory_mb * _MB,
+        limits=EngineLimits(
+            cache_tokens=settings.engine_cache_tokens,
+            batch=settings.engine_batch,
+            step_tokens=settings.engine_step_tokens,
+        ),
+        remote_stall_s=settings.remote_stall_s,
+        remote_retries=settings.remote_retries,
+    )
+    cache = ArtifactCache(settings.data_dir, ExchangeBucket(store, settings.model_bucket))
+    return LoadedEngines(cache, secrets, options)
+
+
+def _answer(settings: InferenceSettings, adapters: Adapters, generations: SharedGenerations) -> AnswerQuestion:
+    return AnswerQuestion(
+        deployments=adapters.deployments,
+        prompts=adapters.prompts,
+        inferences=adapters.inferences,
+        templates=adapters.templates,
+        generations=generations,
+        reservations=Reservations(
+            inferences=adapters.inferences, clock=SystemClock(), ttl=timedelta(seconds=settings.lease_s)
+        ),
+        make=MakeAnswer(
+            templates=adapters.templates,
+            models=adapters.models,
+            retriever=adapters.retriever,
+            engines=adapters.engines,
+            threshold=settings.citation_threshold,
+        ),
+    )
+
+
+def _prompts(adapters: Adapters) -> PromptUseCases:
+    prompts, templates, clock = adapters.prompts, adapters.templates, SystemClock()
+    return PromptUseCases(
+        prompts=prompts,
+        create=CreatePrompt(prompts=prompts, templates=templates, clock=clock),
+        update=UpdatePrompt(prompts=prompts, templates=templates, clock=clock),
+        label=LabelPrompt(prompts=prompts),
+        delete=DeletePrompt(prompts=prompts, deployments=adapters.deployments),
+    )
+
+
+def _deployments(adapters: Adapters) -> DeploymentUseCases:
+    deployments, clock = adapters.deployments, SystemClock()
+    resolve = ResolveConfiguration(prompts=adapters.prompts, models=adapters.models, retriever=adapters.retriever)
+    return DeploymentUseCases(
+        deployments=deployments,
+        create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock),
+        update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock),
+        delete=DeleteDeployment(deployments=deployments, clock=clock),
+    )

@@ -1,0 +1,95 @@
+"""DeploymentService: message -> use case -> message."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from tidemill.inference.v1 import deployment_service_pb2 as pb
+from tidemill.inference.v1 import deployment_service_pb2_grpc
+from tidemill_inference.application.configure_deployment import (
+    CreateDeployment,
+    DeleteDeployment,
+    DeploymentChange,
+    DeploymentToCreate,
+    UpdateDeployment,
+)
+from tidemill_inference.application.ports import Deployments
+from tidemill_inference.entrypoints.deployment_messages import CHANGEABLE, change_of, deployment_message, spec_of
+from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentUseCases:
+    """What the service can do."""
+
+    deployments: Deployments
+    create: CreateDeployment
+    update: UpdateDeployment
+    delete: DeleteDeployment
+
+
+class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
+    """Serves deployments; errors are mapped by the kit's interceptor."""
+
+    def __init__(self, use_cases: DeploymentUseCases) -> None:
+        self._use = use_cases
+
+    async def CreateDeployment(
+        self, request: pb.CreateDeploymentRequest, _context: Context
+    ) -> pb.CreateDeploymentResponse:
+        """Create a deployment."""
+        command = DeploymentToCreate(
+            id=request.deployment.id,
+            spec=spec_of(request.deployment),
+            labels=dict(request.deployment.labels),
+            request=request_of(request),
+            validate_only=request.validate_only,
+        )
+        deployment = await self._use.create(current_caller(), command)
+        return pb.CreateDeploymentResponse(deployment=deployment_message(deployment))
+
+    async def GetDeployment(self, request: pb.GetDeploymentRequest, _context: Context) -> pb.GetDeploymentResponse:
+        """Return one deployment."""
+        deployment = await self._use.deployments.get(current_caller().project, request.id)
+        return pb.GetDeploymentResponse(deployment=deployment_message(deployment))
+
+    async def ListDeployments(
+        self, request: pb.ListDeploymentsRequest, _context: Context
+    ) -> pb.ListDeploymentsResponse:
+        """Return a page of deployments."""
+        page = await self._use.deployments.list(current_caller().project, page=page_of(request))
+        return pb.ListDeploymentsResponse(
+            deployments=[deployment_message(each) for each in page.items], next_page_token=page.next_token
+        )
+
+    async def UpdateDeployment(
+        self, request: pb.UpdateDeploymentRequest, _context: Context
+    ) -> pb.UpdateDeploymentResponse:
+        """Change the fields that the mask names, and resolve all references again."""
+        paths = paths_of(request.update_mask, allowed=CHANGEABLE)
+        command = DeploymentChange(
+            id=request.deployment.id,
+            change=change_of(request.deployment, paths),
+            labels=dict(request.deployment.labels) if "labels" in paths else None,
+            request=request_of(request),
+            etag=request.deployment.etag,
+            validate_only=request.validate_only,
+        )
+        deployment = await self._use.update(current_caller(), command)
+        return pb.UpdateDeploymentResponse(deployment=deployment_message(deployment))
+
+    async def DeleteDeployment(
+        self, request: pb.DeleteDeploymentRequest, _context: Context
+    ) -> pb.DeleteDeploymentResponse:
+        """Delete a deployment."""
+        deployment = await self._use.delete(
+            current_caller(),
+            request.id,
+            request=request_of(request),
+            etag=request.etag,
+            validate_only=request.validate_only,
+        )
+        return pb.DeleteDeploymentResponse(deployment=deployment_message(deployment))

@@ -1,0 +1,79 @@
+"""InferenceService: message -> use case -> message, streams at the pace of their reader."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from tidemill.inference.v1 import inference_service_pb2 as pb
+from tidemill.inference.v1 import inference_service_pb2_grpc
+from tidemill_inference.application.answer_question import AnswerQuestion
+from tidemill_inference.application.generation import Delta, Finished, Started, Step
+from tidemill_inference.application.ports import Inferences
+from tidemill_inference.entrypoints.inference_messages import inference_message
+from tidemill_inference.entrypoints.question_messages import question_of
+from tidemill_kit.grpc_server import current_caller, page_of, remaining_s, request_of
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_NO_DEADLINE_S = 3600.0
+_MARGIN_S = 0.25
+"""How long before the caller's deadline an answer that is not there is told to be late, and by whom."""
+
+
+class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
+    """Serves answers; errors are mapped by the kit's interceptor."""
+
+    def __init__(self, answer: AnswerQuestion, inferences: Inferences) -> None:
+        self._answer = answer
+        self._inferences = inferences
+
+    async def Generate(self, request: pb.GenerateRequest, _context: Context) -> pb.GenerateResponse:
+        """Answer a question, whole."""
+        inference = await self._answer.whole(
+            current_caller(), question_of(request), request=request_of(request), until=_until()
+        )
+        return pb.GenerateResponse(inference=inference_message(inference))
+
+    async def GenerateStream(
+        self, request: pb.GenerateStreamRequest, _context: Context
+    ) -> AsyncIterator[pb.GenerateStreamResponse]:
+        """Answer a question, token by token. A request id is the same intent here and in Generate."""
+        asked = request.request
+        steps = self._answer(current_caller(), question_of(asked), request=request_of(asked), until=_until())
+        sequence = 0
+        async with aclosing(steps):
+            async for step in steps:
+                sequence += 1
+                yield _streamed(step, sequence)
+
+    async def GetInference(self, request: pb.GetInferenceRequest, _context: Context) -> pb.GetInferenceResponse:
+        """Return one inference as it was recorded."""
+        inference = await self._inferences.get(current_caller().project, request.id)
+        return pb.GetInferenceResponse(inference=inference_message(inference))
+
+    async def ListInferences(self, request: pb.ListInferencesRequest, _context: Context) -> pb.ListInferencesResponse:
+        """Return a page of inferences."""
+        where = {"deployment": request.deployment} if request.deployment else None
+        page = await self._inferences.list(current_caller().project, page=page_of(request), where=where)
+        return pb.ListInferencesResponse(
+            inferences=[inference_message(each) for each in page.items], next_page_token=page.next_token
+        )
+
+
+def _until() -> float:
+    """Return until when the caller listens, less the time that it takes to tell it."""
+    left_s = remaining_s(_NO_DEADLINE_S)
+    return time.monotonic() + left_s - min(_MARGIN_S, left_s / 10)
+
+
+def _streamed(step: Step, sequence: int) -> pb.GenerateStreamResponse:
+    match step:
+        case Started():
+            return pb.GenerateStreamResponse(sequence=sequence, started=inference_message(step.inference))
+        case Delta():
+            return pb.GenerateStreamResponse(sequence=sequence, delta=pb.PartDelta(text=step.text))
+        case Finished():
+            return pb.GenerateStreamResponse(sequence=sequence, finished=inference_message(step.inference))

@@ -1,0 +1,98 @@
+"""Errors in the shape of OpenAI's API.
+
+`{"error": {"message", "type", "param", "code"}}`: `message` says what to do next, `code` is the reason of the kit's
+tree in lower case, `param` is what the caller sent, as it is called there. OpenAI's clients try 408, 409, 429 and
+everything from 500 on again by themselves, so PreconditionFailed, for which waiting a second does not help, is 400.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from tidemill_inference.domain.errors import DeploymentNotFound
+from tidemill_kit.errors import (
+    AlreadyExists,
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    RateLimited,
+    TidemillError,
+    Unauthenticated,
+    Violation,
+)
+
+
+class BodyTooLarge(InvalidInput):
+    """The request's body is above the limit; the rest of it was not read."""
+
+    reason = "BODY_TOO_LARGE"
+
+    def __init__(self, *, limit: int) -> None:
+        text = f"has more than {limit} bytes: send less"
+        super().__init__(f"the body {text}", violations=[Violation(field="body", description=text)], limit=limit)
+
+
+class BodyTooSlow(DeadlineExceeded):
+    """The request's body did not come in time."""
+
+    reason = "BODY_TOO_SLOW"
+
+
+class RouteNotFound(NotFound):
+    """Nothing is served at the path."""
+
+    reason = "ROUTE_NOT_FOUND"
+
+
+class MethodNotAllowed(InvalidInput):
+    """Something is served at the path, but not by this method."""
+
+    reason = "METHOD_NOT_ALLOWED"
+
+
+_STATUSES: Mapping[type[TidemillError], tuple[int, str]] = {
+    InvalidInput: (400, "invalid_request_error"),
+    MethodNotAllowed: (405, "invalid_request_error"),
+    BodyTooLarge: (413, "invalid_request_error"),
+    PreconditionFailed: (400, "invalid_request_error"),
+    Unauthenticated: (401, "authentication_error"),
+    PermissionDenied: (403, "permission_error"),
+    NotFound: (404, "invalid_request_error"),
+    BodyTooSlow: (408, "invalid_request_error"),
+    AlreadyExists: (409, "invalid_request_error"),
+    Conflict: (409, "conflict_error"),
+    RateLimited: (429, "rate_limit_error"),
+    DependencyUnavailable: (503, "server_error"),
+    DeadlineExceeded: (504, "server_error"),
+}
+
+
+def error_body(error: TidemillError) -> dict[str, Any]:
+    """Return the body of an error, which is also its event in a stream."""
+    _, kind = _status_of(error)
+    param = error.violations[0].field if isinstance(error, InvalidInput) and error.violations else None
+    if isinstance(error, DeploymentNotFound):
+        param = "model"
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": error.reason.lower()}}
+
+
+def error_response(error: TidemillError) -> Response:
+    """Return the answer to a request that failed."""
+    status, _ = _status_of(error)
+    headers = {}
+    if isinstance(error, RateLimited):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, BodyTooLarge | BodyTooSlow):
+        headers["Connection"] = "close"  # the rest of the body is not waited for
+    return JSONResponse(error_body(error), status_code=status, headers=headers)
+
+
+def _status_of(error: TidemillError) -> tuple[int, str]:
+    """Return status and type of the nearest class of the tree."""
+    return next((_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES), (500, "server_error"))

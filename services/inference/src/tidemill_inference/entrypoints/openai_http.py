@@ -1,0 +1,202 @@
+"""The OpenAI-compatible door: `POST /v1/chat/completions`, `GET /v1/models`, and probes under `/healthz`.
+
+`model` is a deployment, the project stands in the header OpenAI-Project. The header Idempotency-Key, where it is sent,
+is the request id: the same key again returns the same answer, streamed or whole. See `openai_messages` for what is
+taken, `openai_completions` for what comes back, `openai_errors` for what goes wrong.
+"""
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tidemill_inference.application.generation import Delta, Finished, Started, Step
+from tidemill_inference.application.ports import Deployments
+from tidemill_inference.domain.inference import Inference, Question
+from tidemill_inference.entrypoints.http_exchange import Exchange, HttpEdge
+from tidemill_inference.entrypoints.http_health import HttpHealth
+from tidemill_inference.entrypoints.openai_completions import Chunks, completion, model
+from tidemill_inference.entrypoints.openai_errors import MethodNotAllowed, RouteNotFound, error_body, error_response
+from tidemill_inference.entrypoints.openai_messages import IDEMPOTENCY_HEADER, chat_request_of, request_of
+from tidemill_kit.application import Caller, PageRequest, Request
+from tidemill_kit.errors import InvalidInput, TidemillError
+from tidemill_kit.service import Dependency
+
+DEFAULT_STALL_S = 30.0
+_PAGE = 1000
+_PROBE_TIMEOUT_S = 5.0
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),  # a proxy in between is to pass every token on at once
+]
+
+
+class Answering(Protocol):
+    """The use case `AnswerQuestion`."""
+
+    def __call__(self, caller: Caller, question: Question, *, request: Request) -> AsyncGenerator[Step, None]:
+        """See `AnswerQuestion`."""
+        ...
+
+
+class OpenAiDoor:
+    """Puts the door together. `stall_s` is how long a client may neither send nor take anything."""
+
+    def __init__(
+        self,
+        answer: Answering,
+        deployments: Deployments,
+        *,
+        max_body_bytes: int,
+        dependencies: Sequence[Dependency] = (),
+        stall_s: float = DEFAULT_STALL_S,
+    ) -> None:
+        self._chat = ChatCompletions(answer, max_body_bytes=max_body_bytes)
+        self._deployments = deployments
+        self._health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
+        self._stall_s = stall_s
+
+    def app(self) -> Starlette:
+        """Return the application."""
+        app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/models", self._list_models, methods=["GET"]),
+                Route("/v1/models/{model}", self._get_model, methods=["GET"]),
+                *self._health.routes(),
+            ],
+            middleware=[Middleware(HttpEdge, stall_s=self._stall_s)],
+            exception_handlers={HTTPException: _not_served},
+        )
+        app.router.redirect_slashes = False  # a client that follows would send its question again
+        return app
+
+    async def _list_models(self, http: HttpRequest) -> Response:
+        """Return the project's deployments."""
+        caller, models, page = Exchange.of(http.scope).admit(), [], PageRequest(size=_PAGE)
+        while True:
+            found = await self._deployments.list(caller.project, page=page)
+            models += [model(deployment) for deployment in found.items]
+            if not found.next_token:
+                return JSONResponse({"object": "list", "data": models})
+            page = PageRequest(size=_PAGE, token=found.next_token)
+
+    async def _get_model(self, http: HttpRequest) -> Response:
+        """Return one deployment."""
+        caller = Exchange.of(http.scope).admit()
+        return JSONResponse(model(await self._deployments.get(caller.project, http.path_params["model"])))
+
+
+class ChatCompletions:
+    """`POST /v1/chat/completions`; an ASGI application, so that answer and client are attended to by one task."""
+
+    def __init__(self, answer: Answering, *, max_body_bytes: int) -> None:
+        self._answer = answer
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
+        """Answer one request, and stop when its client leaves."""
+        exchange = Exchange.of(scope)
+        caller = exchange.admit()
+        asked = chat_request_of(await exchange.body(at_most=self._max_body_bytes))
+        question = asked.question()
+        request = request_of(exchange.header(IDEMPOTENCY_HEADER), question)
+        steps = self._answer(caller, question, request=request)
+        try:
+            if asked.stream:
+                await _stream(exchange, steps, include_usage=asked.includes_usage)
+            else:
+                body = completion(await _whole(exchange, steps))
+                await JSONResponse(body)(scope, receive, exchange.send)
+        except InvalidInput as error:
+            raise asked.blamed(error) from error
+
+
+async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:
+    async with exchange.attended(), aclosing(steps):
+        async for step in steps:
+            if isinstance(step, Started):
+                exchange.inference = step.inference.id
+            elif isinstance(step, Finished):
+                return step.inference
+    raise AssertionError  # Finished is always the last step
+
+
+async def _stream(exchange: Exchange, steps: AsyncGenerator[Step, None], *, include_usage: bool) -> None:
+    """Send the steps as they come.
+
+    Raises:
+        TidemillError: before anything was sent. A later error is the last event, and no [DONE] follows it.
+
+    """
+    events = _EventStream(exchange)
+    try:
+        with exchange.hiding():
+            async with exchange.attended(), aclosing(steps):
+                chunks: Chunks | None = None
+                async for step in steps:
+                    if isinstance(step, Started):
+                        exchange.inference = step.inference.id
+                        chunks = Chunks(step.inference, include_usage=include_usage)
+                        await events.tell(chunks.first())
+                    elif chunks and isinstance(step, Delta):
+                        await events.tell(chunks.more(step.text))
+                    elif chunks and isinstance(step, Finished):
+                        for chunk in chunks.last(step.inference):
+                            await events.tell(chunk)
+    except TidemillError as error:
+        if not events.begun:
+            raise
+        exchange.reason = error.reason
+        await events.tell(error_body(error))
+    else:
+        await events.tell("[DONE]")
+    await events.end()
+
+
+class _EventStream:
+    """Server-sent events (WHATWG HTML, 9.2); the answer begins with the first one."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.begun = False
+
+    async def tell(self, data: dict[str, Any] | str) -> None:
+        """Send one event."""
+        if not self.begun:
+            self.begun = True
+            await self._exchange.send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+        text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        body = f"data: {text}\n\n".encode()
+        await self._exchange.send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end(self) -> None:
+        """Send that nothing follows."""
+        await self._exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _not_served(http: HttpRequest, error: Exception) -> Response:
+    """Return Starlette's own refusals, of paths and methods, in OpenAI's shape."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for these
+    refusal: TidemillError
+    match error.status_code:
+        case 404:
+            refusal = RouteNotFound("nothing is served here: see POST /v1/chat/completions and GET /v1/models")
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            refusal = MethodNotAllowed(f"{Exchange.of(http.scope).route} takes {allowed} only")
+        case _:
+            refusal = InvalidInput(error.detail)
+    Exchange.of(http.scope).reason = refusal.reason
+    response = error_response(refusal)
+    response.headers.update(error.headers or {})
+    return response

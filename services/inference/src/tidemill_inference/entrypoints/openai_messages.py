@@ -1,0 +1,274 @@
+"""Requests of OpenAI's chat completions as questions.
+
+What is not supported is refused by name, all of it at once, and never ignored. A parameter that is known to change
+nothing at a certain value (`n: 1`, `store: false`) is taken at that value, and null always is the same as leaving out.
+The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client) is for what OpenAI has no word for:
+`variables` of the prompt, `principals` (reader groups) and `record_mode`, which may only lower what is recorded.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import ErrorDetails, from_json
+
+from tidemill_inference.domain.content import Message, Part, Role
+from tidemill_inference.domain.deployment import RecordMode, Sampling
+from tidemill_inference.domain.inference import Question
+from tidemill_kit.application import Request
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.grpc_requests import MAX_REQUEST_ID
+
+IDEMPOTENCY_HEADER = "Idempotency-Key"
+
+_ROLES = {"system": Role.SYSTEM, "developer": Role.SYSTEM, "user": Role.USER, "assistant": Role.ASSISTANT}
+_HARMLESS: Mapping[str, tuple[object, ...]] = {
+    "n": (1,),
+    "store": (False,),
+    "logprobs": (False,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "modalities": (["text"],),
+    "response_format": ({"type": "text"},),
+    "service_tier": ("auto", "default"),
+    "tool_choice": ("none",),
+}
+"""Parameters that are not supported, with the values at which they change nothing."""
+_SHOWN_VIOLATIONS = 12
+_SHOWN_CHARACTERS = 80
+_MAX_INT32 = 2**31 - 1
+_MAX_INT64 = 2**63 - 1
+
+
+def _without_nulls(given: object) -> object:
+    return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+def _as_parts(content: object) -> object:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def _as_list(stop: object) -> object:
+    return [stop] if isinstance(stop, str) else stop
+
+
+class _Strict(BaseModel):
+    """Nothing unknown, nothing converted; null is the same as leaving out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    _leave_nulls_out = model_validator(mode="before")(_without_nulls)
+
+
+class TextPart(_Strict):
+    """The one kind of content that is supported."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Strict):
+    """One turn of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[list[TextPart], BeforeValidator(_as_parts)]
+    name: str = ""
+
+    def message(self) -> Message:
+        """Return it as the domain knows it; a developer's rules are the system's."""
+        parts = tuple(Part(text=part.text) for part in self.content)
+        return Message(role=_ROLES[self.role], parts=parts, name=self.name)
+
+
+class StreamOptions(_Strict):
+    """How a stream ends."""
+
+    include_usage: bool = False
+    include_obfuscation: Literal[False] = False
+
+
+class TidemillOptions(_Strict):
+    """What OpenAI's API has no word for."""
+
+    variables: dict[str, Any] = {}
+    principals: list[str] = []
+    record_mode: Literal["none", "metadata", "full"] | None = None
+
+
+class ChatRequest(_Strict):
+    """What `POST /v1/chat/completions` takes. `model` is a deployment."""
+
+    model: Annotated[str, StringConstraints(min_length=1)]
+    messages: list[ChatMessage]
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = Field(None, le=_MAX_INT32)
+    max_completion_tokens: int | None = Field(None, le=_MAX_INT32)
+    seed: int | None = Field(None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
+    stop: Annotated[list[str], BeforeValidator(_as_list)] = []
+    user: Annotated[str, StringConstraints(max_length=512)] = ""
+    metadata: Annotated[
+        dict[
+            Annotated[str, StringConstraints(min_length=1, max_length=64)],
+            Annotated[str, StringConstraints(max_length=512)],
+        ],
+        Field(max_length=16),
+    ] = {}
+    tidemill: TidemillOptions = TidemillOptions()
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether the stream tells at its end what it cost."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def question(self) -> Question:
+        """Return what is asked, without how it is to be answered."""
+        mode = self.tidemill.record_mode
+        return Question(
+            deployment=self.model,
+            messages=tuple(message.message() for message in self.messages),
+            variables=self.tidemill.variables,
+            end_user=self.user,
+            principals=tuple(self.tidemill.principals),
+            labels=self.metadata,
+            sampling=Sampling(
+                temperature=self.temperature,
+                top_p=self.top_p,
+                max_output_tokens=self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens,
+                seed=self.seed,
+                stop=tuple(self.stop),
+            ),
+            record=RecordMode[mode.upper()] if mode else None,
+        )
+
+    def blamed(self, error: InvalidInput) -> InvalidInput:
+        """Return the error with its fields called as this caller called them."""
+        if not error.violations:
+            return error
+        renamed = [Violation(field=self._sent_as(v.field), description=v.description) for v in error.violations]
+        told = InvalidInput.of(*renamed)
+        told.reason, told.metadata = error.reason, error.metadata
+        return told
+
+    def _sent_as(self, field: str) -> str:
+        length = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+        head, dot, rest = field.partition(".")
+        match head:
+            case "deployment":
+                return "model"
+            case "request_id":
+                return IDEMPOTENCY_HEADER
+            case "sampling" if dot:
+                return length if rest == "max_output_tokens" else rest
+            case "sampling":
+                names = ("temperature", "top_p", length, "seed", "stop")
+                return ", ".join(name for name in names if name in self.model_fields_set) or field
+            case "variables" | "principals" | "record_mode":
+                return f"tidemill.{field}"
+            case _:
+                return field.replace(".parts", ".content")
+
+
+def chat_request_of(body: bytes) -> ChatRequest:
+    """Return what a body asks for.
+
+    Raises:
+        InvalidInput: names every parameter that is missing, wrong or not supported.
+
+    """
+    try:
+        given = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
+    if not isinstance(given, dict):
+        raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
+    known = {name: value for name, value in given.items() if name in ChatRequest.model_fields}
+    others = [name for name in given if name not in known and not _changes_nothing(name, given[name])]
+    violations = [Violation(field=_shown(name), description=_refused(name)) for name in others]
+    asked: ChatRequest | None = None
+    try:
+        asked = ChatRequest.model_validate(known)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=True)
+        violations += [Violation(field=_path(each["loc"]), description=_why(each)) for each in found]
+    if asked is not None:
+        violations += _contradictions(asked)
+    if asked is None or violations:
+        refusal = InvalidInput.of(*violations[:_SHOWN_VIOLATIONS])
+        refusal.reason = "UNSUPPORTED_PARAMETER" if others else InvalidInput.reason
+        raise refusal
+    return asked
+
+
+def request_of(key: str, question: Question) -> Request:
+    """Return the caller's intent: the header Idempotency-Key, and a digest of what is asked.
+
+    Whether the answer is streamed is no part of it, so that a stream that broke can be asked for again as a whole.
+
+    Raises:
+        InvalidInput: the key is too long.
+
+    """
+    if len(key) > MAX_REQUEST_ID:
+        text = f"has {len(key)} characters, at most {MAX_REQUEST_ID} are taken"
+        raise InvalidInput.of(Violation(field=IDEMPOTENCY_HEADER, description=text))
+    asked = json.dumps(asdict(question), sort_keys=True, default=_name_of)
+    return Request.of(key, asked.encode())
+
+
+def _contradictions(asked: ChatRequest) -> list[Violation]:
+    found = []
+    if asked.stream_options is not None and not asked.stream:
+        found.append(Violation(field="stream_options", description="goes with stream: true only"))
+    if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
+        text = "is the old name of max_completion_tokens: send one of them"
+        found.append(Violation(field="max_tokens", description=text))
+    return found
+
+
+def _changes_nothing(name: str, value: object) -> bool:
+    """Whether a parameter may be dropped; 1 is not true here, nor 0 false."""
+    return value is None or any(
+        value == harmless and isinstance(value, bool) is isinstance(harmless, bool)
+        for harmless in _HARMLESS.get(name, ())
+    )
+
+
+def _refused(name: str) -> str:
+    if name in _HARMLESS:
+        allowed = " or ".join(json.dumps(value) for value in _HARMLESS[name])
+        return f"is not supported: leave it out, or send {allowed}"
+    return f"is not supported: leave it out; supported are {', '.join(ChatRequest.model_fields)}"
+
+
+def _why(problem: ErrorDetails) -> str:
+    match problem["type"]:
+        case "missing":
+            return "is required"
+        case "extra_forbidden":
+            return "is not supported: leave it out"
+        case "literal_error":
+            return f"is {_shown(str(problem['input']))}; supported: {problem['ctx']['expected']}"
+        case _:
+            return problem["msg"][:1].lower() + problem["msg"][1:]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return a place as `messages[0].content[1].type`."""
+    return _shown("".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in location).lstrip("."))
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _name_of(value: object) -> str:
+    if isinstance(value, Enum):
+        return value.name
+    raise TypeError(type(value).__name__)

@@ -1,0 +1,61 @@
+"""What inference can be told; every name is INFERENCE_ plus the field's in upper case."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from tidemill_inference.domain.citations import DEFAULT_THRESHOLD
+from tidemill_kit.settings import ServiceSettings
+
+
+class InferenceSettings(ServiceSettings):
+    """Settings of inference. A secret NAME of a model comes from INFERENCE_SECRET_<NAME> or from `secrets_dir`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="INFERENCE_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    mongo_database: str = "inference"
+    """The database, which belongs to inference alone."""
+    http_port: int = Field(ge=0, le=65535)
+    """The port of the OpenAI-compatible door; 0 takes any free one."""
+    rag_address: str
+    """rag's gRPC host:port."""
+    trainer_address: str
+    """trainer's gRPC host:port."""
+    data_dir: Path
+    """The folder for models; it may be emptied while the service is down."""
+    model_bucket: str = "tidemill-trainer-exchange"
+    """The trainer's exchange bucket, which holds the files of models."""
+    secrets_dir: Path | None = None
+    """A folder with one file per secret, the file's name being the secret's."""
+    engine_dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """The numeric format of local models; auto takes bfloat16 where the processor calculates in it, else float32."""
+    engine_threads: int = Field(0, ge=0, le=256)
+    """Threads that local models calculate with; 0 takes one per processor core."""
+    engine_memory_mb: int = Field(4096, ge=64)
+    """What weights and caches of all local models may take together; the one not used for longest is dropped."""
+    engine_cache_tokens: int = Field(8192, ge=256)
+    """Tokens of prompts and answers that one local model keeps at hand; also the longest prompt with its answer."""
+    engine_batch: int = Field(64, ge=1, le=1024)
+    """Answers that one local model works on at the same time; further ones wait."""
+    engine_step_tokens: int = Field(256, ge=16, le=8192)
+    """Tokens that a local model reads in one step: more reads long prompts sooner, and lets others wait longer."""
+    remote_stall_s: float = Field(20.0, gt=0)
+    """The longest silence of a remote model, before its first token or between two."""
+    remote_retries: int = Field(2, ge=0, le=10)
+    """How often a request to a remote model is tried again before its first token."""
+    citation_threshold: float = Field(DEFAULT_THRESHOLD, gt=0, le=1)
+    """The support (K-Precision) from which on a sentence cites a passage."""
+    max_generations: int = Field(256, ge=1)
+    """Answers under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
+    max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
+    """The largest body of an HTTP request."""
+    lease_s: float = Field(15.0, gt=0)
+    """How long an answer of a replica that died keeps the others waiting."""
+    call_timeout_s: float = Field(10.0, gt=0)
+    """How long one call of rag or trainer may take."""
+    s3_timeout_s: float = Field(30.0, gt=0)
+    """How long the object store may be silent."""

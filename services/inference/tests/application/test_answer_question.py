@@ -1,0 +1,440 @@
+import asyncio
+from contextlib import aclosing
+from datetime import timedelta
+
+import pytest
+
+from services.inference.tests.fakes import (
+    ADA,
+    Desk,
+    ScriptedEngine,
+    all_steps,
+    asking,
+    eventually,
+    helpdesk,
+    question,
+)
+from tidemill_inference.application.generation import Delta, Finished, Started
+from tidemill_inference.domain.content import Citation, Message, Role
+from tidemill_inference.domain.deployment import RecordMode, Sampling
+from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, QuestionRefused
+from tidemill_inference.domain.inference import (
+    DocumentUse,
+    InferenceHasFailed,
+    InferenceWasCancelled,
+    InferenceWasCompleted,
+    State,
+)
+from tidemill_inference.domain.prompt import PromptContent
+from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal, InvalidInput
+
+DOWN = DependencyUnavailable("it is down", dependency="it")
+
+
+async def test_an_answer_cites_its_passages_and_its_record_keeps_them_by_span() -> None:
+    desk = Desk()
+
+    answer = await desk.answer.whole(ADA, question(end_user="u1"), request=asking("r1"))
+
+    assert answer.state is State.COMPLETED
+    (message,) = answer.output
+    assert message.parts[0].citations == (Citation(start=0, end=31, passage="1"),)
+    assert answer.citation_valid == 1.0
+    assert [passage.text for passage in answer.passages] == [passage.text for passage in desk.rag.passages]
+    stored = await desk.stored(answer)
+    assert [(each.document, each.version, each.start, each.end, each.text) for each in stored.passages] == [
+        ("d1", 3, 0, 40, ""),
+        ("d2", 1, 5, 30, ""),
+    ]
+    assert stored.output == answer.output
+    assert stored.variant == answer.variant
+    assert stored.variant is not None
+    assert (stored.variant.index, stored.variant.engine) == (4, "scripted 1")
+
+
+async def test_the_event_of_an_answer_tells_documents_and_no_text() -> None:
+    desk = Desk()
+
+    await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    (event,) = desk.inferences.published
+    assert isinstance(event, InferenceWasCompleted)
+    assert event.documents == (
+        DocumentUse(document="d1", version=3, cited=True),
+        DocumentUse(document="d2", version=1, cited=False),
+    )
+    assert event.citations == 1
+
+
+async def test_a_stream_starts_with_the_inference_and_ends_with_all_of_it() -> None:
+    desk = Desk()
+
+    steps = await all_steps(desk.answer(ADA, question(), request=asking("r1")))
+
+    assert isinstance(steps[0], Started)
+    assert steps[0].inference.state is State.RESERVED
+    assert steps[0].inference.variant is not None
+    assert isinstance(steps[-1], Finished)
+    text = "".join(step.text for step in steps if isinstance(step, Delta))
+    assert text == steps[-1].inference.output[0].text == "os.walk walks a directory tree."
+    assert steps[0].inference.id == steps[-1].inference.id
+
+
+async def test_the_same_request_again_returns_what_was_stored_and_runs_nothing() -> None:
+    desk = Desk()
+    first = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    again = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert (again.id, again.output) == (first.id, first.output)
+    assert desk.engine.runs == 1
+    assert len(desk.inferences.published) == 1
+
+
+async def test_the_same_request_id_with_another_body_is_refused_while_running_and_after() -> None:
+    desk = Desk()
+    desk.engine.gate.clear()
+    running = asyncio.create_task(desk.answer.whole(ADA, question(), request=asking("r1", "one")))
+    await eventually(lambda: desk.engine.runs == 1)
+
+    with pytest.raises(InvalidInput, match="another body"):
+        await desk.answer.whole(ADA, question("other"), request=asking("r1", "two"))
+    desk.engine.gate.set()
+    await running
+    with pytest.raises(InvalidInput, match="another body"):
+        await desk.answer.whole(ADA, question("other"), request=asking("r1", "two"))
+
+
+async def test_concurrent_equal_requests_share_one_generation_and_a_late_one_hears_it_from_the_beginning() -> None:
+    desk = Desk(ScriptedEngine(free_words=2))
+    desk.engine.gate.clear()
+    early = desk.answer(ADA, question(), request=asking("r1"))
+    assert isinstance(await anext(early), Started)
+    first = await anext(early)
+
+    late = desk.answer(ADA, question(), request=asking("r1"))
+    assert isinstance(await anext(late), Started)
+    second = await anext(late)
+    desk.engine.gate.set()
+    rest = await asyncio.gather(all_steps(early), all_steps(late))
+
+    assert isinstance(first, Delta)
+    assert isinstance(second, Delta)
+    assert second.text.startswith(first.text)
+    for heard, steps in zip((first.text, second.text), rest, strict=True):
+        assert isinstance(steps[-1], Finished)
+        told = heard + "".join(step.text for step in steps if isinstance(step, Delta))
+        assert told == steps[-1].inference.output[0].text
+    assert desk.engine.runs == 1
+
+
+async def test_a_listener_who_does_not_read_holds_up_nobody() -> None:
+    desk = Desk()
+    idle = desk.answer(ADA, question(), request=asking("r1"))
+    await anext(idle)
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.state is State.COMPLETED
+    missed = await all_steps(idle)
+    assert [type(step) for step in missed] == [Delta, Finished]
+
+
+async def test_the_work_stops_when_the_last_listener_leaves_and_a_retry_starts_again() -> None:
+    desk = Desk()
+    desk.engine.gate.clear()
+    listeners = [desk.answer(ADA, question(), request=asking("r1")) for _ in range(2)]
+    for each in listeners:
+        await anext(each)
+
+    await listeners[0].aclose()
+    assert desk.engine.stops == 0
+    await listeners[1].aclose()
+
+    assert desk.engine.stops == 1
+    record = await desk.only_record()
+    assert (record.state, record.finish_reason) == (State.CANCELLED, "cancelled")
+    assert [type(event) for event in desk.inferences.published] == [InferenceWasCancelled]
+    desk.engine.gate.set()
+    again = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    assert (again.id, again.state) == (record.id, State.COMPLETED)
+
+
+async def test_a_failed_inference_says_why_and_the_same_request_tries_again() -> None:
+    desk = Desk(ScriptedEngine(fails_before=DOWN))
+
+    with pytest.raises(DependencyUnavailable):
+        await desk.answer.whole(ADA, question(), request=asking("r1"))
+    record = await desk.only_record()
+    assert (record.state, record.failure) == (State.FAILED, "DEPENDENCY_UNAVAILABLE")
+    desk.engine.fails_before = None
+    again = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert (again.id, again.state, again.failure) == (record.id, State.COMPLETED, "")
+    assert [type(event) for event in desk.inferences.published] == [InferenceHasFailed, InferenceWasCompleted]
+
+
+async def test_no_answer_without_passages_when_rag_is_down() -> None:
+    desk = Desk()
+    desk.rag.down = DOWN
+
+    with pytest.raises(DependencyUnavailable):
+        await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert desk.engine.runs == 0
+    assert (await desk.only_record()).state is State.FAILED
+
+
+async def test_the_next_model_answers_when_one_fails_before_its_first_token() -> None:
+    desk = Desk(ScriptedEngine(fails_before=DOWN), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine())
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.variant is not None
+    assert answer.variant.model == "gpt@1"
+    assert answer.warnings == ("fallback used: smollm2@1 failed (DEPENDENCY_UNAVAILABLE)",)
+
+
+async def test_no_other_model_takes_over_in_the_middle_of_an_answer() -> None:
+    broken = ScriptedEngine(fails_after=Internal("it broke"))
+    desk = Desk(broken, deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine())
+
+    with pytest.raises(Internal):
+        await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+
+async def test_an_engine_that_says_nothing_is_named_as_unavailable_at_the_deadline() -> None:
+    desk = Desk(deployment=helpdesk(deadline=timedelta(seconds=0.1)))
+    desk.engine.gate.clear()
+
+    with pytest.raises(DependencyUnavailable, match="model smollm2@1 did not answer in time"):
+        await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert desk.engine.stops == 1
+
+
+async def test_an_answer_that_takes_too_long_ends_at_the_deadline() -> None:
+    desk = Desk(ScriptedEngine(free_words=2), deployment=helpdesk(deadline=timedelta(seconds=0.2)))
+    desk.engine.gate.clear()
+    steps = desk.answer(ADA, question(), request=asking("r1"))
+    async with aclosing(steps):
+        assert isinstance(await anext(steps), Started)
+        assert isinstance(await anext(steps), Delta)
+        with pytest.raises(DeadlineExceeded):
+            await all_steps(steps)
+
+    assert (await desk.only_record()).failure == "DEADLINE_EXCEEDED"
+
+
+async def test_a_caller_with_less_time_than_the_deployment_hears_who_did_not_answer() -> None:
+    desk = Desk()
+    desk.engine.gate.clear()
+
+    with pytest.raises(DependencyUnavailable, match="model smollm2@1"):
+        await desk.answer.whole(ADA, question(), request=asking("r1"), until=0.0)
+
+    assert (await desk.only_record()).state is State.CANCELLED
+
+
+async def test_another_replica_waits_for_the_answer_of_the_one_that_holds_the_lease() -> None:
+    desk = Desk()
+    desk.engine.gate.clear()
+    here = asyncio.create_task(desk.answer.whole(ADA, question(), request=asking("r1")))
+    await eventually(lambda: desk.engine.runs == 1)
+
+    there = asyncio.create_task(desk.replica().whole(ADA, question(), request=asking("r1")))
+    await asyncio.sleep(0)
+    desk.engine.gate.set()
+    one, other = await asyncio.gather(here, there)
+
+    assert one.output == other.output
+    assert desk.engine.runs == 1
+
+
+async def test_the_lease_of_a_replica_that_died_is_taken_over_and_the_dead_one_changes_nothing() -> None:
+    desk = Desk()
+    slow = ScriptedEngine(says="too late")
+    slow.gate.clear()
+    desk.engines.engines["smollm2"] = slow
+    dead = asyncio.create_task(desk.answer.whole(ADA, question(), request=asking("r1")))
+    await eventually(lambda: slow.runs == 1)
+    desk.clock.advance(timedelta(seconds=16))
+    desk.engines.engines["smollm2"] = desk.engine
+
+    answer = await desk.replica().whole(ADA, question(), request=asking("r1"))
+    slow.gate.set()
+    with pytest.raises(Exception, match="taken over"):
+        await dead
+
+    record = await desk.stored(answer)
+    assert record.output == answer.output
+    assert record.lease is not None
+    assert record.lease.epoch == 2
+    assert [type(event) for event in desk.inferences.published] == [InferenceWasCompleted]
+
+
+async def test_a_long_answer_renews_its_lease() -> None:
+    desk = Desk()
+    replica = desk.replica(ttl=timedelta(seconds=0.06))
+    desk.engine.gate.clear()
+    running = asyncio.create_task(replica.whole(ADA, question(), request=asking("r1")))
+    await eventually(lambda: desk.engine.runs == 1)
+    before = await desk.only_record()
+    desk.clock.advance(timedelta(seconds=0.05))
+
+    async def renewed() -> bool:
+        return (await desk.only_record()).lease != before.lease
+
+    await eventually(renewed)
+    desk.engine.gate.set()
+
+    assert (await running).state is State.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("mode", "keeps_text", "keeps_passages"),
+    [(RecordMode.FULL, True, True), (RecordMode.METADATA, False, True), (RecordMode.NONE, False, False)],
+)
+async def test_a_record_keeps_what_its_mode_says_and_the_caller_hears_everything(
+    mode: RecordMode, *, keeps_text: bool, keeps_passages: bool
+) -> None:
+    desk = Desk()
+    asked = question(record=mode, labels={"product": "vpn"}, end_user="u1")
+
+    answer = await desk.answer.whole(ADA, asked, request=asking("r1"))
+    again = await desk.answer.whole(ADA, asked, request=asking("r1"))
+
+    assert answer.output
+    assert answer.usage
+    assert answer.labels == {"product": "vpn"}
+    record = await desk.stored(answer)
+    assert (bool(record.output), bool(record.messages)) == (keeps_text, keeps_text)
+    assert (bool(record.passages), bool(record.usage), bool(record.labels), bool(record.end_user)) == (
+        (keeps_passages,) * 4
+    )
+    assert (again.id, again.state) == (answer.id, State.COMPLETED)
+    assert bool(again.warnings) is not keeps_text
+    assert desk.engine.runs == 1
+
+
+async def test_a_caller_may_lower_the_record_mode_and_not_raise_it() -> None:
+    desk = Desk(deployment=helpdesk(record=RecordMode.METADATA))
+
+    with pytest.raises(QuestionRefused, match="may only be lowered"):
+        await desk.answer.whole(ADA, question(record=RecordMode.FULL), request=asking("r1"))
+
+
+async def test_sampling_is_overridden_only_where_the_deployment_allows_it() -> None:
+    hot = question(sampling=Sampling(temperature=1.0))
+    with pytest.raises(QuestionRefused, match="allow_sampling_override"):
+        await Desk().answer.whole(ADA, hot, request=asking("r1"))
+    desk = Desk(deployment=helpdesk(allow_sampling_override=True, sampling=Sampling(max_output_tokens=5)))
+
+    await desk.answer.whole(ADA, hot, request=asking("r1"))
+
+    assert desk.engine.seen[0][1] == Sampling(temperature=1.0, max_output_tokens=5)
+
+
+async def test_passages_that_find_no_room_are_cut_from_the_end_and_the_answer_says_so() -> None:
+    desk = Desk(ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14)))
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert [passage.id for passage in answer.passages] == ["1"]
+    assert answer.warnings == ("1 of 2 passages cut: the prompt had no room for them",)
+
+
+async def test_messages_that_do_not_fit_are_refused_with_tokens_and_limit() -> None:
+    desk = Desk(ScriptedEngine(context_tokens=20))
+
+    with pytest.raises(PromptTooLong, match=r"come to 54 tokens .* the model takes 20"):
+        await desk.answer.whole(ADA, question("word " * 50), request=asking("r1"))
+
+
+async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(DeploymentNotFound, match="there are helpdesk"):
+        await Desk().answer.whole(ADA, question(deployment="nobody"), request=asking("r1"))
+
+
+@pytest.mark.parametrize(
+    ("messages", "why"),
+    [
+        ((), "is empty"),
+        ((Message.of(Role.ASSISTANT, "hi"),), "has to be the user's"),
+        ((Message.of(Role.USER, "  "),), "is blank"),
+        ((Message(role=Role.USER, parts=()),), "at least one text part"),
+    ],
+)
+async def test_what_is_no_question_is_refused_and_leaves_no_record(messages: tuple[Message, ...], why: str) -> None:
+    desk = Desk()
+
+    with pytest.raises(QuestionRefused, match=why):
+        await desk.answer.whole(ADA, question(messages=messages), request=asking("r1"))
+
+    assert not desk.inferences.published
+
+
+async def test_earlier_turns_are_passed_on_and_system_messages_join_the_prompts() -> None:
+    desk = Desk()
+    turns = (
+        Message.of(Role.SYSTEM, "Be brief."),
+        Message.of(Role.USER, "Hello"),
+        Message.of(Role.ASSISTANT, "Hi"),
+        Message.of(Role.USER, "What does os.walk do?"),
+    )
+
+    await desk.answer.whole(ADA, question(messages=turns), request=asking("r1"))
+
+    seen = desk.engine.seen[0][0]
+    assert [message.role for message in seen] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
+    assert seen[0].text == "Answer from the passages.\n\nBe brief."
+    assert seen[3].text.endswith("What does os.walk do?")
+
+
+async def test_variables_are_checked_before_anything_is_stored() -> None:
+    content = PromptContent(
+        user="{{ tone }}: {{ question }}",
+        variables_schema='{"properties": {"tone": {"enum": ["kind"]}}, "required": ["tone"]}',
+    )
+    desk = Desk(prompt=content)
+
+    with pytest.raises(InvalidInput, match="variables"):
+        await desk.answer.whole(ADA, question(variables={"tone": "rude"}), request=asking("r1"))
+    await desk.answer.whole(ADA, question(variables={"tone": "kind"}), request=asking("r2"))
+
+    assert desk.engine.seen[0][0][0].text == "kind: What does os.walk do?"
+    assert len(desk.inferences.published) == 1
+
+
+async def test_markers_that_name_no_passage_are_taken_out_of_text_and_stream() -> None:
+    desk = Desk(ScriptedEngine(says="os.walk walks a directory tree [1]. It is fast [9]. Blue cows sing."))
+
+    steps = await all_steps(desk.answer(ADA, question(), request=asking("r1")))
+
+    assert isinstance(steps[-1], Finished)
+    text = steps[-1].inference.output[0].text
+    assert text == "os.walk walks a directory tree [1]. It is fast. Blue cows sing."
+    assert "".join(step.text for step in steps if isinstance(step, Delta)) == text
+    assert steps[-1].inference.citation_valid == pytest.approx(1 / 3)
+
+
+async def test_without_retrieval_there_are_no_passages_and_texts_stay_as_they_are() -> None:
+    desk = Desk(ScriptedEngine(says="see [9]"), deployment=helpdesk(retrieval=None))
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert (answer.passages, answer.citation_valid) == ((), None)
+    assert answer.output[0].text == "see [9]"
+    assert not desk.rag.asked
+
+
+async def test_more_answers_than_the_process_takes_are_refused_for_now() -> None:
+    desk = Desk()
+    replica = desk.replica(at_most=1)
+    first = replica(ADA, question(), request=asking("r1"))
+    await anext(first)
+
+    with pytest.raises(Exception, match="no more are taken"):
+        await replica.whole(ADA, question(), request=asking("r2"))
+    await first.aclose()
+    await replica.whole(ADA, question(), request=asking("r2"))

@@ -1,0 +1,286 @@
+"""The OpenAI-compatible door by OpenAI's own client, and by httpx where the bytes themselves matter."""
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletionUserMessageParam
+from prometheus_client import REGISTRY
+
+from services.inference.tests.entrypoints.doors import (
+    BODY,
+    PASSAGE,
+    QUESTION,
+    Lines,
+    ScriptedAnswers,
+    open_door,
+    until,
+)
+from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady
+from tidemill_kit.application import derived_id
+from tidemill_kit.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidInput,
+    PermissionDenied,
+    RateLimited,
+    TidemillError,
+    Violation,
+)
+from tidemill_kit.service import Dependency
+
+ASKED: ChatCompletionUserMessageParam = {"role": "user", "content": QUESTION}
+
+
+def events_of(response: httpx.Response) -> list[str]:
+    return [event.removeprefix("data: ") for event in response.text.split("\n\n") if event]
+
+
+async def test_a_whole_answer_comes_in_openais_shape_with_what_it_rests_on() -> None:
+    async with open_door(ScriptedAnswers()) as door:
+        answer = await door.openai.chat.completions.create(
+            model="helpdesk", messages=[ASKED], extra_headers={"Idempotency-Key": "k-1"}
+        )
+
+    [choice] = answer.choices
+    assert (choice.message.role, choice.message.content, choice.finish_reason) == ("assistant", "Press reset.", "stop")
+    assert answer.id == derived_id("acme", "inference", "k-1")
+    assert (answer.object, answer.model, answer.created) == ("chat.completion", "helpdesk", 1795169700)
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (20, 3, 23)
+    basis: dict[str, Any] = (answer.model_extra or {})["tidemill"]
+    assert basis["citations"] == [{"start": 0, "end": 12, "passage": "1"}]
+    assert basis["passages"][0] | {"document": PASSAGE.document, "version": PASSAGE.version} == basis["passages"][0]
+    assert (basis["warnings"], basis["citation_valid"], basis["variant"]["index"]) == (["fallback used"], 1.0, 3)
+
+
+async def test_a_stream_says_who_speaks_then_the_text_then_why_it_ended() -> None:
+    async with open_door(ScriptedAnswers("Press ", "reset.")) as door:
+        stream = await door.openai.chat.completions.create(
+            model="helpdesk", messages=[ASKED], stream=True, stream_options={"include_usage": True}
+        )
+        *chunks, costs = [chunk async for chunk in stream]
+
+    deltas = [chunk.choices[0].delta for chunk in chunks]
+    assert [delta.role for delta in deltas] == ["assistant", None, None, None]
+    assert [delta.content for delta in deltas] == ["", "Press ", "reset.", None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, None, "stop"]
+    assert len({chunk.id for chunk in [*chunks, costs]}) == 1
+    assert costs.choices == []
+    assert costs.usage is not None
+    assert costs.usage.total_tokens == 23
+    assert (chunks[-1].model_extra or {})["tidemill"]["citations"] == [{"start": 0, "end": 12, "passage": "1"}]
+
+
+async def test_the_bytes_of_a_stream_are_events_that_end_with_done() -> None:
+    async with open_door(ScriptedAnswers("ä\u2028\n")) as door:
+        response = await door.ask(stream=True)
+
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    first, text, last, done = events_of(response)
+    assert json.loads(first)["object"] == "chat.completion.chunk"
+    assert json.loads(text)["choices"] == [
+        {"index": 0, "delta": {"content": "ä\u2028\n"}, "logprobs": None, "finish_reason": None}
+    ]
+    assert "usage" not in json.loads(last)
+    assert done == "[DONE]"
+
+
+async def test_the_models_are_the_projects_deployments() -> None:
+    async with open_door(ScriptedAnswers()) as door:
+        models = await door.openai.models.list()
+        one = await door.openai.models.retrieve("sales")
+        with pytest.raises(openai.NotFoundError) as refused:
+            await door.openai.models.retrieve("other")
+
+    assert [(each.id, each.object, each.owned_by) for each in models.data] == [
+        ("helpdesk", "model", "acme"),
+        ("sales", "model", "acme"),
+    ]
+    assert (one.id, one.created) == ("sales", 1795169700)
+    assert (refused.value.code, refused.value.param) == ("deployment_not_found", "model")
+
+
+@pytest.mark.parametrize("headers", [{}, {"OpenAI-Project": ""}, {"OpenAI-Project": "Not A Slug"}])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/models/helpdesk"])
+async def test_a_call_without_a_project_is_told_what_to_send(headers: dict[str, str], path: str) -> None:
+    answers = ScriptedAnswers()
+    async with open_door(answers) as door, httpx.AsyncClient(base_url=door.http.base_url) as stranger:
+        method = "POST" if path.endswith("completions") else "GET"
+        response = await stranger.request(method, path, headers=headers, content=json.dumps(BODY).encode())
+
+    error = response.json()["error"]
+    assert (response.status_code, error["type"], error["code"]) == (401, "authentication_error", "unauthenticated")
+    assert "OpenAI-Project" in error["message"]
+    assert answers.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "expected"),
+    [
+        (InvalidInput.of(Violation(field="deployment", description="is no name")), 400, ("model", "invalid_input")),
+        (ModelNotReady("tiny", state="IMPORTING"), 400, (None, "model_not_ready")),
+        (PermissionDenied("no"), 403, (None, "permission_denied")),
+        (DeploymentNotFound("helpdesk", known=["sales"]), 404, ("model", "deployment_not_found")),
+        (Conflict("again"), 409, (None, "conflict")),
+        (RateLimited("busy", retry_after_s=1.2), 429, (None, "rate_limited")),
+        (DependencyUnavailable("rag is down", dependency="rag"), 503, (None, "dependency_unavailable")),
+        (DeadlineExceeded("late"), 504, (None, "deadline_exceeded")),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_error_before_the_answer_has_its_status_also_for_a_stream(
+    error: TidemillError, status: int, expected: tuple[str | None, str], *, stream: bool
+) -> None:
+    async with open_door(ScriptedAnswers(error)) as door:
+        with pytest.raises(openai.APIStatusError) as refused:
+            await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=stream)
+
+    assert (refused.value.status_code, refused.value.param, refused.value.code) == (status, *expected)
+    assert refused.value.response.headers.get("retry-after") == ("2" if status == 429 else None)
+
+
+async def test_a_failure_of_ours_is_hidden_from_the_caller_and_logged_once(lines: Lines) -> None:
+    async with open_door(ScriptedAnswers(ZeroDivisionError("a detail"))) as door:
+        whole = await door.ask()
+        streamed = await door.ask(stream=True)
+
+    failed = lines.named("http_request_failed")
+    for response, line in zip([whole, streamed], failed, strict=True):
+        assert response.status_code == 500
+        assert line["trace_id"] in response.json()["error"]["message"]
+        assert "a detail" not in response.text
+        assert "ZeroDivisionError" in line["exception"]
+
+
+@pytest.mark.parametrize("error", [DependencyUnavailable("e is down", dependency="e"), ZeroDivisionError("a detail")])
+async def test_an_error_in_the_middle_of_a_stream_is_its_last_event(error: Exception, lines: Lines) -> None:
+    async with open_door(ScriptedAnswers("Press ", error)) as door:
+        response = await door.ask(stream=True)
+        stream = await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
+        heard = [(await anext(stream)).choices[0].delta.content for _ in range(2)]
+        with pytest.raises(openai.APIError):
+            await anext(stream)
+
+    assert heard == ["", "Press "]
+    body = json.loads(events_of(response)[-1])
+    assert body["error"]["type"] == "server_error"
+    assert "a detail" not in response.text
+    line = lines.named("http_request_finished")[0]
+    assert (line["status"], line["reason"].lower()) == (200, body["error"]["code"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_ends_its_answer(lines: Lines, *, stream: bool) -> None:
+    answers = ScriptedAnswers("Press ", asyncio.Event())
+    async with open_door(answers) as door:
+        asking = asyncio.create_task(door.ask(stream=stream))
+        await until(lambda: answers.asked)
+        asking.cancel()
+        await asyncio.wait_for(answers.left.wait(), timeout=5)
+        await until(lambda: lines.named("http_request_finished"))
+
+    assert [line["status"] for line in lines.named("http_request_finished")] == [499]
+
+
+async def test_a_stopping_server_tells_who_still_waits() -> None:
+    answers = ScriptedAnswers("Press ", asyncio.Event())
+    async with open_door(answers) as door:
+        streaming, waiting = asyncio.create_task(door.ask(stream=True)), asyncio.create_task(door.ask())
+        await until(lambda: len(answers.asked) == 2)
+        await door.server.stop()
+        streamed, whole = await streaming, await waiting
+
+    assert whole.status_code == 503
+    assert json.loads(events_of(streamed)[-1]) == whole.json()
+    assert "stopping" in whole.json()["error"]["message"]
+
+
+async def test_a_request_leaves_one_line_and_no_text_in_the_log(lines: Lines) -> None:
+    async with open_door(ScriptedAnswers("Secret ", "answer.")) as door:
+        whole = await door.ask()
+        await door.ask(stream=True, user="ada@example.com")
+        await door.ask(temperature="Kestrel")
+        await door.http.get("/v1/models/kestrel")
+        await door.http.get("/kestrel")
+
+    finished = lines.named("http_request_finished")
+    assert [(line["path"], line["status"]) for line in finished] == [
+        ("/v1/chat/completions", 200),
+        ("/v1/chat/completions", 200),
+        ("/v1/chat/completions", 400),
+        ("/v1/models/{model}", 404),
+        ("unmatched", 404),
+    ]
+    assert finished[0]["inference"] == whole.json()["id"]
+    assert finished[0]["project"] == "acme"
+    assert finished[0]["duration_s"] >= 0
+    for text in ("kestrel", "password", "secret ", "answer.", "ada@example.com"):
+        assert text not in lines.text.lower()
+
+
+async def test_the_callers_trace_goes_on_and_names_the_request(lines: Lines) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    async with open_door(ScriptedAnswers()) as door:
+        response = await door.ask(headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+
+    assert response.headers["x-request-id"] == trace
+    assert [line["trace_id"] for line in lines.named("http_request_finished")] == [trace]
+
+
+async def test_requests_are_counted_by_route_and_status() -> None:
+    labels = {"route": "/v1/chat/completions", "status": "400"}
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("tidemill_http_requests_total", labels) or 0
+
+    before = counted()
+    async with open_door(ScriptedAnswers()) as door:
+        await door.ask(messages=[])
+
+    assert counted() == before + 1
+
+
+async def test_probes_tell_life_and_readiness_without_a_project() -> None:
+    async def answers() -> None: ...
+
+    async def fails() -> None:
+        raise OSError
+
+    up, down = Dependency(name="rag", probe=answers), Dependency(name="mongodb", probe=fails)
+    async with open_door(ScriptedAnswers(), dependencies=(up,)) as well, httpx.AsyncClient() as probe:
+        live = await probe.get(f"{well.http.base_url}/healthz/live")
+        ready = await probe.get(f"{well.http.base_url}/healthz/ready")
+    async with open_door(ScriptedAnswers(), dependencies=(up, down)) as ill:
+        waiting = await ill.http.get("/healthz/ready")
+
+    assert (live.status_code, ready.status_code) == (200, 200)
+    assert (waiting.status_code, waiting.json()["waiting_for"]) == (503, ["mongodb"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/v1/embeddings", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/v1/models/", 404)],
+)
+async def test_what_is_not_served_is_refused_in_openais_shape(method: str, path: str, status: int) -> None:
+    async with open_door(ScriptedAnswers()) as door:
+        response = await door.http.request(method, path)
+
+    assert response.status_code == status
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async with open_door(ScriptedAnswers(), stall_s=0.2) as door:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: door\r\nOpenAI-Project: acme\r\nContent-Length: 10\r\n\r\n{"
+        writer.write(head.encode())
+        answer = (await asyncio.wait_for(reader.read(), timeout=5)).decode()
+        writer.close()
+
+    assert answer.startswith("HTTP/1.1 408")
+    assert "body_too_slow" in answer

@@ -1,0 +1,199 @@
+"""What the OpenAI-compatible door takes, and what it refuses by name."""
+
+import json
+from typing import Any
+
+import pytest
+
+from services.inference.tests.entrypoints.doors import BODY, QUESTION, ScriptedAnswers, open_door
+from tidemill_inference.domain.content import Role
+from tidemill_inference.domain.deployment import RecordMode, Sampling
+from tidemill_inference.entrypoints.openai_messages import chat_request_of, request_of
+from tidemill_kit.errors import InvalidInput, Violation
+
+
+def body(**changes: object) -> bytes:
+    return json.dumps({**BODY, **changes}).encode()
+
+
+def refused(**changes: object) -> dict[str, str]:
+    with pytest.raises(InvalidInput) as error:
+        chat_request_of(body(**changes))
+    return {violation.field: violation.description for violation in error.value.violations}
+
+
+def test_a_request_becomes_a_question_with_all_that_it_says() -> None:
+    question = chat_request_of(
+        body(
+            messages=[
+                {"role": "developer", "content": "Be brief."},
+                {"role": "assistant", "content": "Hello.", "refusal": None, "tool_calls": None},
+                {"role": "user", "content": [{"type": "text", "text": "One"}, {"type": "text", "text": "two"}]},
+            ],
+            user="u-1",
+            metadata={"cohort": "a"},
+            temperature=0,
+            top_p=0.5,
+            max_completion_tokens=9,
+            seed=7,
+            stop="END",
+            tidemill={"variables": {"tone": "kind"}, "principals": ["group:support"], "record_mode": "none"},
+        )
+    ).question()
+
+    assert [message.role for message in question.messages] == [Role.SYSTEM, Role.ASSISTANT, Role.USER]
+    assert question.text == "One\ntwo"
+    assert (question.deployment, question.end_user, question.labels) == ("helpdesk", "u-1", {"cohort": "a"})
+    assert question.sampling == Sampling(temperature=0, top_p=0.5, max_output_tokens=9, seed=7, stop=("END",))
+    assert (question.variables, question.principals) == ({"tone": "kind"}, ("group:support",))
+    assert question.record is RecordMode.NONE
+
+
+def test_what_the_client_does_not_set_is_left_to_the_deployment() -> None:
+    question = chat_request_of(body(temperature=None, stop=None, metadata=None, stream_options=None)).question()
+
+    assert question.sampling == Sampling()
+    assert question.record is None
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        {"n": 1},
+        {"store": False},
+        {"logprobs": False},
+        {"presence_penalty": 0.0, "frequency_penalty": 0},
+        {"response_format": {"type": "text"}},
+        {"tool_choice": "none"},
+        {"tools": None, "logit_bias": None, "audio": None},
+        {"service_tier": "auto"},
+    ],
+)
+def test_a_parameter_that_changes_nothing_is_taken(harmless: dict[str, object]) -> None:
+    assert chat_request_of(body(**harmless)) == chat_request_of(body())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n", 2),
+        ("n", True),
+        ("store", True),
+        ("store", 0),
+        ("logprobs", True),
+        ("top_logprobs", 3),
+        ("presence_penalty", 0.5),
+        ("logit_bias", {"50256": -100}),
+        ("response_format", {"type": "json_object"}),
+        ("tools", [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", "auto"),
+        ("functions", []),
+        ("audio", {"voice": "alloy", "format": "mp3"}),
+        ("modalities", ["text", "audio"]),
+        ("reasoning_effort", "low"),
+        ("web_search_options", {}),
+        ("temprature", 0.2),
+    ],
+)
+async def test_a_parameter_that_is_not_supported_is_refused_by_name(name: str, value: object) -> None:
+    answers = ScriptedAnswers()
+    async with open_door(answers) as door:
+        response = await door.http.post("/v1/chat/completions", content=body(**{name: value}))
+
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, name, "unsupported_parameter")
+    assert "not supported" in error["message"]
+    assert answers.asked == []
+
+
+def test_everything_that_is_wrong_is_told_at_once() -> None:
+    assert set(refused(tools=[], temperature="hot", max_tokens=1.5, model="", stream="yes")) == {
+        "tools",
+        "temperature",
+        "max_tokens",
+        "model",
+        "stream",
+    }
+
+
+@pytest.mark.parametrize(
+    ("messages", "field", "why"),
+    [
+        ([{"role": "tool", "content": "x"}], "messages[0].role", "'developer'"),
+        ([{"role": "user"}], "messages[0].content", "is required"),
+        ([{"role": "user", "content": 5}], "messages[0].content", "list"),
+        ([{"role": "user", "content": [{"type": "image_url"}]}], "messages[0].content[0].type", "supported: 'text'"),
+        ([{"role": "assistant", "content": "x", "tool_calls": [1]}], "messages[0].tool_calls", "not supported"),
+    ],
+)
+def test_a_message_that_cannot_be_taken_is_named_by_its_place(messages: list[Any], field: str, why: str) -> None:
+    assert why in refused(messages=messages)[field]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+        ({"seed": 2**63}, "seed"),
+        ({"metadata": {"k": "v" * 513}}, "metadata.k"),
+        ({"metadata": {str(number): "v" for number in range(17)}}, "metadata"),
+        ({"tidemill": {"variant": "b"}}, "tidemill.variant"),
+        ({"tidemill": {"record_mode": "most"}}, "tidemill.record_mode"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes: dict[str, object], field: str) -> None:
+    assert field in refused(**changes)
+
+
+@pytest.mark.parametrize("given", [b"", b"{", b"[]", b'"text"', b'{"model": NaN}', b"\xff", b"[" * 4000])
+async def test_a_body_that_is_no_json_object_is_refused(given: bytes) -> None:
+    async with open_door(ScriptedAnswers()) as door:
+        response = await door.http.post("/v1/chat/completions", content=given)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "body")
+
+
+@pytest.mark.parametrize(("surplus", "status"), [(0, 200), (1, 413)])
+async def test_a_body_is_taken_up_to_the_limit(surplus: int, status: int) -> None:
+    given = body().ljust(4096 + surplus)
+    async with open_door(ScriptedAnswers()) as door:
+        response = await door.http.post("/v1/chat/completions", content=given)
+
+    assert response.status_code == status
+
+
+async def test_what_the_use_case_refuses_is_named_as_the_caller_named_it() -> None:
+    async with open_door(ScriptedAnswers()) as door:
+        too_hot = await door.ask(temperature=3)
+        too_few = await door.ask(max_tokens=0)
+        nothing = await door.ask(messages=[])
+    denied = InvalidInput.of(Violation(field="sampling", description="cannot be overridden"))
+    async with open_door(ScriptedAnswers(denied)) as door:
+        overridden = await door.ask(temperature=0.5, seed=3)
+
+    params = [each.json()["error"]["param"] for each in (too_hot, too_few, nothing, overridden)]
+    assert params == ["temperature", "max_tokens", "messages", "temperature, seed"]
+
+
+async def test_the_idempotency_key_is_the_request_id() -> None:
+    answers = ScriptedAnswers()
+    async with open_door(answers) as door:
+        first = await door.ask(headers={"Idempotency-Key": "k-1"})
+        again = await door.ask(headers={"Idempotency-Key": "k-1"}, stream=True)
+        without = [(await door.ask()).json()["id"] for _ in range(2)]
+        too_long = await door.ask(headers={"Idempotency-Key": "k" * 129})
+
+    assert first.json()["id"] in again.text
+    assert len({first.json()["id"], *without}) == 3
+    one, same = (request for _caller, _question, request in answers.asked[:2])
+    assert one == same
+    assert (too_long.status_code, too_long.json()["error"]["param"]) == (400, "Idempotency-Key")
+
+
+def test_another_question_under_the_same_key_has_another_digest() -> None:
+    one, other = (chat_request_of(body(user=user)).question() for user in ("ada", "bob"))
+
+    assert request_of("k", one).digest == request_of("k", one).digest != request_of("k", other).digest
+    assert QUESTION not in request_of("k", one).digest

@@ -1,0 +1,231 @@
+"""What stands in for the outside of inference: little engines, a trainer and a rag that are always there."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tidemill_inference.adapters.jinja_templates import JinjaTemplates
+from tidemill_inference.application.answer_question import AnswerQuestion
+from tidemill_inference.application.generation import SharedGenerations, Step
+from tidemill_inference.application.make_answer import MakeAnswer
+from tidemill_inference.application.ports import Engine, Finish, Found, ModelVersion, Piece
+from tidemill_inference.application.reserve_inference import Reservations
+from tidemill_inference.domain.content import Message, Passage, Role
+from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Retrieval, Sampling
+from tidemill_inference.domain.errors import (
+    DeploymentNotFound,
+    InferenceNotFound,
+    PromptNotFound,
+    ReferenceNotFound,
+)
+from tidemill_inference.domain.inference import Inference, Question
+from tidemill_inference.domain.prompt import Prompt, PromptContent
+from tidemill_kit.application import Caller, Request
+from tidemill_kit.errors import TidemillError
+from tidemill_testkit.clocks import NOON, FixedClock
+from tidemill_testkit.stores import InMemoryAggregates
+
+ADA = Caller(project="acme", subject="ada")
+HANDBOOK = (
+    Passage(id="1", document="d1", version=3, start=0, end=40, score=0.9, text="os.walk walks a directory tree."),
+    Passage(id="2", document="d2", version=1, start=5, end=30, score=0.5, text="json.dumps writes an object as text."),
+)
+PROMPT = PromptContent(
+    system="Answer from the passages.",
+    user="{% for passage in passages %}[{{ passage.id }}] {{ passage.text }}\n{% endfor %}{{ question }}",
+)
+
+
+@dataclass(kw_only=True)
+class ScriptedEngine:
+    """Says what it is told to, a word at a time; `gate` closed holds it, but for its first `free_words`."""
+
+    says: str = "os.walk walks a directory tree."
+    fails_before: TidemillError | None = None
+    fails_after: TidemillError | None = None
+    free_words: int = 0
+    context_tokens: int | None = None
+    fingerprint: str = "scripted 1"
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    runs: int = 0
+    stops: int = 0
+    seen: list[tuple[Sequence[Message], Sampling]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        return sum(len(message.text.split()) for message in messages) if self.context_tokens else None
+
+    async def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
+    ) -> AsyncGenerator[Piece | Finish, None]:
+        self.runs += 1
+        self.seen.append((messages, sampling))
+        try:
+            if self.fails_before:
+                raise self.fails_before
+            words = self.says.split(" ")
+            for number, word in enumerate(words):
+                if number >= self.free_words:
+                    async with asyncio.timeout(timeout_s):
+                        await self.gate.wait()
+                yield Piece(text=word if number == 0 else f" {word}")
+            if self.fails_after:
+                raise self.fails_after
+            yield Finish(reason="stop", input_tokens=10, output_tokens=len(words))
+        finally:
+            self.stops += 1
+
+
+class ScriptedEngines:
+    """One engine per model version."""
+
+    def __init__(self, **engines: ScriptedEngine) -> None:
+        self.engines = engines
+
+    @asynccontextmanager
+    async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
+        assert project
+        yield self.engines[model.id.partition("@")[0]]
+
+
+class Registry:
+    """A trainer that knows these models, each in version 1 or as said."""
+
+    def __init__(self, **versions: int) -> None:
+        self.versions = versions
+        self.down: TidemillError | None = None
+
+    async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
+        assert project
+        if self.down:
+            raise self.down
+        name, _, number = reference.partition("@")
+        if name not in self.versions:
+            raise ReferenceNotFound(reference, field=field, known=sorted(self.versions))
+        return ModelVersion(id=f"{name}@{number or self.versions[name]}", digest=name)
+
+
+class Handbook:
+    """A rag with one collection, whose passages answer everything."""
+
+    def __init__(self, passages: Sequence[Passage] = HANDBOOK) -> None:
+        self.passages = tuple(passages)
+        self.down: TidemillError | None = None
+        self.asked: list[tuple[str, tuple[str, ...]]] = []
+
+    async def check(self, project: str, retrieval: Retrieval) -> None:
+        assert project
+        if retrieval.collection != "handbook":
+            raise ReferenceNotFound(retrieval.collection, field="retrieval.collection", known=["handbook"])
+
+    async def search(
+        self, project: str, retrieval: Retrieval, *, question: str, principals: Sequence[str], timeout_s: float
+    ) -> Found:
+        assert project
+        assert timeout_s > 0
+        self.asked.append((question, tuple(principals)))
+        if self.down:
+            raise self.down
+        return Found(passages=self.passages[: retrieval.top_k], index=4)
+
+
+def prompt_named(name: str, content: PromptContent = PROMPT) -> Prompt:
+    prompt = Prompt(id=name, project=ADA.project)
+    prompt.write(content, digest="d", now=NOON)
+    return prompt
+
+
+def helpdesk(**changes: object) -> Deployment:
+    spec = DeploymentSpec(
+        **{  # type: ignore[arg-type] # the test says what it changes
+            "model": "smollm2",
+            "prompt": "answer",
+            "retrieval": Retrieval(collection="handbook"),
+            **changes,
+        }
+    )
+    live = Configuration(
+        model="smollm2@1",
+        prompt="answer@1",
+        retrieval=spec.retrieval,
+        sampling=spec.sampling,
+        fallback=tuple(f"{name}@1" for name in spec.fallback),
+    )
+    return Deployment(id="helpdesk", project=ADA.project, spec=spec, live=live)
+
+
+class Desk:
+    """AnswerQuestion with everything around it; `replica()` is a second process on the same stores."""
+
+    def __init__(
+        self,
+        engine: ScriptedEngine | None = None,
+        *,
+        deployment: Deployment | None = None,
+        prompt: PromptContent = PROMPT,
+        passages: Sequence[Passage] = HANDBOOK,
+        **fallbacks: ScriptedEngine,
+    ) -> None:
+        self.clock = FixedClock()
+        self.engine = engine or ScriptedEngine()
+        self.engines = ScriptedEngines(smollm2=self.engine, **fallbacks)
+        self.rag = Handbook(passages)
+        self.prompts = InMemoryAggregates(prompt_named("answer", prompt), missing=PromptNotFound)
+        self.deployments = InMemoryAggregates(deployment or helpdesk(), missing=DeploymentNotFound)
+        self.inferences: InMemoryAggregates[Inference] = InMemoryAggregates(missing=InferenceNotFound, clock=self.clock)
+        self.registry = Registry(smollm2=1, **dict.fromkeys(fallbacks, 1))
+        self.answer = self.replica()
+
+    def replica(self, *, ttl: timedelta = timedelta(seconds=15), at_most: int = 10) -> AnswerQuestion:
+        templates = JinjaTemplates()
+        return AnswerQuestion(
+            deployments=self.deployments,
+            prompts=self.prompts,
+            inferences=self.inferences,
+            templates=templates,
+            generations=SharedGenerations(at_most=at_most),
+            reservations=Reservations(inferences=self.inferences, clock=self.clock, ttl=ttl, poll_s=0.01),
+            make=MakeAnswer(templates=templates, models=self.registry, retriever=self.rag, engines=self.engines),
+        )
+
+    async def stored(self, inference: Inference) -> Inference:
+        return await self.inferences.get(inference.project, inference.id)
+
+    async def only_record(self) -> Inference:
+        stored = self.inferences._stored  # noqa: SLF001 - the fake's own content
+        (record,) = (each.aggregate for each in stored.values())
+        return record
+
+
+def question(text: str = "What does os.walk do?", **changes: object) -> Question:
+    return Question(
+        **{  # type: ignore[arg-type] # the test says what it changes
+            "deployment": "helpdesk",
+            "messages": (Message.of(Role.USER, text),),
+            **changes,
+        }
+    )
+
+
+def asking(request_id: str, digest: str = "body") -> Request:
+    return Request(id=request_id, digest=digest)
+
+
+async def all_steps(steps: AsyncGenerator[Step, None]) -> list[Step]:
+    async with aclosing(steps):
+        return [step async for step in steps]
+
+
+async def eventually(true: Callable[[], bool | Awaitable[bool]], *, within_s: float = 10.0) -> None:
+    """Return as soon as something is true."""
+    for _ in range(int(within_s / 0.005)):
+        answer = true()
+        if await answer if inspect.isawaitable(answer) else answer:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(true)

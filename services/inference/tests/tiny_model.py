@@ -1,0 +1,72 @@
+"""A real model of the smallest kind, made on the spot: random weights, a tokenizer of bytes, a chat template."""
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.manifest import Manifest
+from tidemill_kit.objects import ObjectStore
+
+END = "<|end|>"
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_tiny_model(folder: Path, *, seed: int = 7, context: int = 512, ends: bool = False) -> Path:
+    """Write a model whose every token is one byte; unless it `ends`, it talks until it is stopped."""
+    tokenizer = _tokenizer()
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer) if ends else tokenizer.eos_token_id,  # what is not in it cannot be said
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=context,
+        eos_token_id=tokenizer.eos_token_id if ends else None,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.4,
+    )
+    model = LlamaForCausalLM(config)
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call] # transformers
+        eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+async def upload(store: ObjectStore, bucket: str, project: str, folder: Path) -> tuple[str, dict[str, ObjectRef]]:
+    """Put the files where the trainer would, and return the manifest's digest and the references."""
+    manifest = Manifest.from_folder(folder)
+    references = {}
+    for file in manifest.files:
+        key = f"{project}/tiny@1/{file.sha256}"
+        await store.put_file(bucket, key, folder / file.path, media_type="application/octet-stream")
+        references[file.path] = ObjectRef(bucket=bucket, key=key, size=file.size, sha256=file.sha256)
+    return manifest.digest, references
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytes_only = Tokenizer(models.BPE(vocab={char: number for number, char in enumerate(alphabet)}, merges=[]))
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bytes_only, pad_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
+    )
+    tokenizer.add_special_tokens({"eos_token": END})  # the last one
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def add_file(folder: Path, name: str, content: object) -> None:
+    """Add a JSON file to a model's folder."""
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
