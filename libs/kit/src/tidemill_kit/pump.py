@@ -75,6 +75,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._consumer: AIOKafkaConsumer | None = None
         self._work: tuple[Batch, asyncio.Task[None]] | None = None
         self._reached: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
         self._letting_go = self._stopping = False
 
     async def start(self) -> None:
@@ -185,14 +186,16 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         try:
             while not await batch.wait(self._limits.commit_every_s):
                 await self._commit(batch, consumer)
+                await self._look_ahead(consumer)
             if batch.failure is not None:
                 left_over = {TopicPartition(*partition): offset for partition, offset in batch.left_over().items()}
                 self._go_back(left_over, consumer, batch.failure)
                 await asyncio.sleep(self._limits.hold_s)
             await self._commit(batch, consumer)
         finally:
-            self._work = None
-            consumer.resume(*consumer.paused())
+            if self._work is not None and self._work[0] is batch:  # else it was let go, and others are in work
+                self._work = None
+                consumer.resume(*consumer.paused())
 
     def _go_back(
         self, offsets: Mapping[TopicPartition, int], consumer: AIOKafkaConsumer, failure: BaseException
@@ -217,15 +220,25 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             _log.info("offsets_not_committed", consumer=self._engine.subscription.name, why=repr(error))
             return
         self._reached |= offsets
-        for (topic, number), lag in self._lags().items():
-            LAG.labels(self._engine.subscription.name, topic, number).set(lag)
+        self._tell_lags()
+
+    async def _look_ahead(self, consumer: AIOKafkaConsumer) -> None:
+        """Ask where the topics end: paused partitions are not fetched from, and their lag is what one looks at then."""
+        with suppress(KafkaError, TimeoutError):
+            async with asyncio.timeout(_ANSWER_S):
+                self._ends = await consumer.end_offsets(consumer.assignment())
+            self._tell_lags()
 
     def _lags(self) -> dict[TopicPartition, int]:
-        consumer = self._consumer
-        if consumer is None:
+        if self._consumer is None:
             return {}
-        known = {tp: consumer.highwater(tp) for tp in consumer.assignment() if tp in self._reached}
-        return {tp: max(0, end - self._reached[tp]) for tp, end in known.items() if end is not None}
+        known = [tp for tp in self._consumer.assignment() if tp in self._reached]
+        ends = {tp: max(self._consumer.highwater(tp) or 0, self._ends.get(tp, 0)) for tp in known}
+        return {tp: max(0, end - self._reached[tp]) for tp, end in ends.items()}
+
+    def _tell_lags(self) -> None:
+        for (topic, number), lag in self._lags().items():
+            LAG.labels(self._engine.subscription.name, topic, number).set(lag)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - always all of them
         """Finish or drop what is in hand before somebody else gets it."""
@@ -241,7 +254,10 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             batch, task = self._work
             await batch.release(self._limits.drain_s)
             await asyncio.wait([task], timeout=_ANSWER_S)
+        for topic, number in self._reached:
+            LAG.remove(self._engine.subscription.name, topic, number)
         self._reached.clear()
+        self._ends = {}
 
 
 async def _unparsed(polled: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:

@@ -310,13 +310,15 @@ async def test_a_dependency_that_is_down_is_waited_for_and_nothing_is_dead_lette
     again = bench.consumers(handle)
     await again.start()
     await eventually(lambda: again.status()[0].waiting_for == "mongodb")
+    await upstream.write(bench.topic, [2])
+    await eventually(lambda: again.status()[0].lag == 3)
     down = False
-    await eventually(lambda: effects.numbers == [0, 1])
+    await eventually(lambda: effects.numbers == [0, 1, 2])
     await eventually(lambda: again.status()[0].waiting_for == "")
     await eventually(lambda: again.status()[0].lag == 0)
     await again.stop()
     assert await dead_letters_of(bench) == []
-    assert await bench.committed() == 2
+    assert await bench.committed() == 3
 
 
 async def test_kafka_that_is_down_at_the_start_is_asked_again(bench: Bench, upstream: Upstream) -> None:
