@@ -38,7 +38,7 @@ class IngestSettings(ServiceSettings):
     """How long that may take in all, on a machine however busy."""
     phone_regions: Annotated[tuple[str, ...], NoDecode] = ("US", "GB", "DE", "FR")
     """The regions (CLDR, joined by commas) whose national way of writing phone numbers is masked too."""
-    uploads_at_once: int = Field(8, ge=1)
+    uploads_at_once: int = Field(4, ge=1)
     """Uploads in memory at the same time; further ones wait."""
     upload_idle_s: float = Field(30.0, gt=0)
     """How long an upload may pause."""

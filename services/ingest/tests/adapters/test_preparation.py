@@ -103,6 +103,12 @@ async def test_a_process_that_dies_is_replaced(preparation: ProcessPreparation) 
     assert await preparation.mask("ada@acme.example") == "[EMAIL]"
 
 
+async def test_a_pool_that_broke_is_replaced(preparation: ProcessPreparation) -> None:
+    preparation._pool.stop()  # type: ignore[no-untyped-call]  # noqa: SLF001 - nothing is known to break it
+
+    assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
 async def test_the_event_loop_goes_on_while_a_long_document_is_masked(preparation: ProcessPreparation) -> None:
     work = asyncio.create_task(preparation.prepare(spec(), b"word 10.0.0.1 " * 40_000, masking=Masking()))
     started = last = time.monotonic()

@@ -192,6 +192,7 @@ async def test_a_text_is_found_by_its_reference_until_it_is_deleted(buckets: Buc
         "d1": [ref.key],
         "d2": [other.key],
     }
+    assert await texts.of_document("acme", "d1") == found["d1"]
     await texts.delete([ref.key, "acme/d1/never-there"])
     with pytest.raises(NotFound):
         await texts.get(ref)

@@ -89,6 +89,11 @@ class ExchangeTexts:
         for key in keys:
             await self._store.delete(self._bucket, key)
 
+    async def of_document(self, project: str, document_id: str) -> Sequence[StoredText]:
+        """See `ports.Texts.of_document`."""
+        listed = await self._store.list(self._bucket, prefix=f"{project}/{document_id}/")
+        return [StoredText(key=each.key, stored_at=each.modified_at) for each in listed]
+
     async def by_document(self) -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
         """See `ports.Texts.by_document`."""
         listed = await self._store.list(self._bucket)

@@ -66,9 +66,8 @@ class ProcessPreparation:
         self._cpu_s = cpu_s
         self._wall_s = wall_s
         self._phone_regions = tuple(phone_regions)
-        # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(max_workers=workers, initializer=_die_with_parent, context=context)
+        self._workers = workers
+        self._pool = self._new_pool()
 
     async def start(self) -> None:
         """Start the processes, so that the first document does not wait for them."""
@@ -87,7 +86,15 @@ class ProcessPreparation:
         """See `ports.Preparation.mask`."""
         return await self._run(mask_text, text, self._phone_regions)
 
+    def _new_pool(self) -> ProcessPool:
+        # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPool(max_workers=self._workers, initializer=_die_with_parent, context=context)
+
     async def _run(self, work: Callable[..., R], *arguments: object) -> R:
+        if not self._pool.active:
+            _log.error("preparation_pool_replaced")
+            self._pool = self._new_pool()
         future = self._pool.schedule(_outcome, args=(self._cpu_s, work, *arguments), timeout=self._wall_s)
         try:
             outcome: R | _Refused | _Failed = await asyncio.wrap_future(future)

@@ -89,6 +89,10 @@ class Texts(Protocol):
         """Delete them; what is not there is no error."""
         ...
 
+    async def of_document(self, project: str, document_id: str) -> Sequence[StoredText]:
+        """Return the objects of one document."""
+        ...
+
     def by_document(self) -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
         """Yield project, document id and objects of every document that has any."""
         ...

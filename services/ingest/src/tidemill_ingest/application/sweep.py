@@ -1,6 +1,6 @@
 """Delete what nobody needs any more: ends erasures that a crash interrupted, retention, garbage, quarantine."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -8,6 +8,9 @@ from tidemill_ingest.application.ports import Documents, Quarantine, Sources, St
 from tidemill_ingest.domain.document import Document
 from tidemill_kit.application import Clock, Request, derived_id
 from tidemill_kit.errors import NotFound
+
+_AT_ONCE = 200
+_FOR_EVER = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,30 +35,42 @@ class Sweep:
     async def __call__(self) -> Swept:
         """Go once through everything."""
         now, deleted = self.clock.now(), 0
-        async for project, document_id, stored in self.texts.by_document():
-            document = await self._expired(project, document_id, now)
-            unneeded = self._unneeded(document, stored, now)
-            await self.texts.delete(unneeded)
-            deleted += len(unneeded)
+        retentions: dict[tuple[str, str], int] = {}
+        async for project, batch in _batches(self.texts.by_document()):
+            documents = await self.documents.get_many(project, list(batch))
+            for document_id, stored in batch.items():
+                document = documents.get(document_id)
+                if document is not None:
+                    document = await self._expired(document, retentions, now)
+                if self._unneeded(document, stored, now):
+                    deleted += await self._delete_unneeded(project, document_id, now)
         quarantined = await self.quarantine.sweep(older_than=now - self.rules.quarantine_after)
         return Swept(texts=deleted, quarantined=quarantined)
 
-    async def _expired(self, project: str, document_id: str, now: datetime) -> Document | None:
-        """Return the document after the retention of its source was applied; None where there is none."""
-        try:
-            document = await self.documents.get(project, document_id)
-            source = await self.sources.get(project, document.source)
-        except NotFound:
-            return (await self.documents.get_many(project, [document_id])).get(document_id)
-        if not source.retention_days:
+    async def _expired(self, document: Document, retentions: dict[tuple[str, str], int], now: datetime) -> Document:
+        """Return the document after the retention of its source, looked up once for all its documents, was applied."""
+        project = document.project
+        if (project, document.source) not in retentions:
+            try:
+                retentions[project, document.source] = (await self.sources.get(project, document.source)).retention_days
+            except NotFound:
+                retentions[project, document.source] = _FOR_EVER
+        days = retentions[project, document.source]
+        before = now - timedelta(days=days)
+        if days == _FOR_EVER or not document.has_expired(superseded_before=before):
             return document
-        before = now - timedelta(days=source.retention_days)
-        if not document.has_expired(superseded_before=before):
-            return document
-        request = Request(id=derived_id(project, document_id, "expire", before.isoformat()), digest="")
+        request = Request(id=derived_id(project, document.id, "expire", before.isoformat()), digest="")
         return await self.documents.update(
-            project, document_id, lambda each: each.expire(superseded_before=before), request=request
+            project, document.id, lambda each: each.expire(superseded_before=before), request=request
         )
+
+    async def _delete_unneeded(self, project: str, document_id: str, now: datetime) -> int:
+        """Look again right before: what was unneeded when the sweep began may have been submitted anew since."""
+        stored = await self.texts.of_document(project, document_id)
+        document = (await self.documents.get_many(project, [document_id])).get(document_id)
+        unneeded = self._unneeded(document, stored, now)
+        await self.texts.delete(unneeded)
+        return len(unneeded)
 
     def _unneeded(self, document: Document | None, stored: Sequence[StoredText], now: datetime) -> list[str]:
         kept = document.kept_keys() if document else frozenset()
@@ -66,3 +81,18 @@ class Sweep:
             for text in stored
             if text.key in given_up or (text.key not in kept and text.stored_at < garbage_before)
         ]
+
+
+async def _batches(
+    found: AsyncIterator[tuple[str, str, Sequence[StoredText]]],
+) -> AsyncIterator[tuple[str, Mapping[str, Sequence[StoredText]]]]:
+    """Yield documents of one project together, a few at a time."""
+    project, batch = "", dict[str, Sequence[StoredText]]()
+    async for of_project, document_id, stored in found:
+        if batch and (of_project != project or len(batch) == _AT_ONCE):
+            yield project, batch
+            batch = {}
+        project = of_project
+        batch[document_id] = stored
+    if batch:
+        yield project, batch
