@@ -102,7 +102,7 @@ async def test_the_models_are_the_projects_deployments() -> None:
         ("sales", "model", "acme"),
     ]
     assert (one.id, one.created) == ("sales", 1795169700)
-    assert (refused.value.code, refused.value.param) == ("deployment_not_found", "model")
+    assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
 
 
 @pytest.mark.parametrize("headers", [{}, {"OpenAI-Project": ""}, {"OpenAI-Project": "Not A Slug"}])
@@ -125,7 +125,7 @@ async def test_a_call_without_a_project_is_told_what_to_send(headers: dict[str, 
         (InvalidInput.of(Violation(field="deployment", description="is no name")), 400, ("model", "invalid_input")),
         (ModelNotReady("tiny", state="IMPORTING"), 400, (None, "model_not_ready")),
         (PermissionDenied("no"), 403, (None, "permission_denied")),
-        (DeploymentNotFound("helpdesk", known=["sales"]), 404, ("model", "deployment_not_found")),
+        (DeploymentNotFound("helpdesk", known=["sales"]), 404, ("model", "model_not_found")),
         (Conflict("again"), 409, (None, "conflict")),
         (RateLimited("busy", retry_after_s=1.2), 429, (None, "rate_limited")),
         (DependencyUnavailable("rag is down", dependency="rag"), 503, (None, "dependency_unavailable")),

@@ -49,6 +49,11 @@ def test_a_request_becomes_a_question_with_all_that_it_says() -> None:
     assert question.record is RecordMode.NONE
 
 
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+def test_both_names_of_the_person_who_asks_are_taken(name: str) -> None:
+    assert chat_request_of(body(**{name: "u-1"})).question().end_user == "u-1"
+
+
 def test_what_the_client_does_not_set_is_left_to_the_deployment() -> None:
     question = chat_request_of(body(temperature=None, stop=None, metadata=None, stream_options=None)).question()
 
@@ -136,6 +141,7 @@ def test_a_message_that_cannot_be_taken_is_named_by_its_place(messages: list[Any
         ({"stream_options": {"include_usage": True}}, "stream_options"),
         ({"stream": True, "stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
         ({"max_tokens": 5, "max_completion_tokens": 6}, "max_tokens"),
+        ({"user": "ada", "safety_identifier": "bob"}, "user"),
         ({"seed": 2**63}, "seed"),
         ({"metadata": {"k": "v" * 513}}, "metadata.k"),
         ({"metadata": {str(number): "v" for number in range(17)}}, "metadata"),

@@ -8,6 +8,14 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from tidemill_kit.errors import PreconditionFailed
+
+
+class HttpPortTaken(PreconditionFailed):
+    """Nothing can listen on the port of the door."""
+
+    reason = "PORT_TAKEN"
+
 
 class _Server(uvicorn.Server):
     """Leaves signals to the service, and tells when it listens."""
@@ -51,15 +59,18 @@ class HttpServer:
         """Listen.
 
         Raises:
-            OSError: the port is taken.
+            HttpPortTaken: somebody else listens there.
 
         """
         try:
             listening = socket.create_server(self._address, backlog=1024)
         except OSError as error:
             host, port = self._address
-            message = f"cannot listen on {host}:{port} ({error.strerror}): set INFERENCE_HTTP_PORT to a free port"
-            raise OSError(error.errno, message) from error
+            message = (
+                f"{host}:{port} cannot be listened on ({error.strerror}): end what listens there, or set "
+                "INFERENCE_HTTP_PORT to a free port"
+            )
+            raise HttpPortTaken(message) from error
         self.port = listening.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve(sockets=[listening]), name=self.name)
         listens = asyncio.ensure_future(self._server.listening.wait())

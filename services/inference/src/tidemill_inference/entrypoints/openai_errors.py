@@ -76,10 +76,12 @@ _STATUSES: Mapping[type[TidemillError], tuple[int, str]] = {
 def error_body(error: TidemillError) -> dict[str, Any]:
     """Return the body of an error, which is also its event in a stream."""
     _, kind = _status_of(error)
-    param = error.violations[0].field if isinstance(error, InvalidInput) and error.violations else None
+    param, code = None, error.reason.lower()
+    if isinstance(error, InvalidInput) and error.violations:
+        param = error.violations[0].field
     if isinstance(error, DeploymentNotFound):
-        param = "model"
-    return {"error": {"message": error.message, "type": kind, "param": param, "code": error.reason.lower()}}
+        param, code = "model", "model_not_found"  # OpenAI's own word
+    return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
 
 
 def error_response(error: TidemillError) -> Response:

@@ -113,6 +113,7 @@ class ChatRequest(_Strict):
     seed: int | None = Field(None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
     stop: Annotated[list[str], BeforeValidator(_as_list)] = []
     user: Annotated[str, StringConstraints(max_length=512)] = ""
+    safety_identifier: Annotated[str, StringConstraints(max_length=512)] = ""
     metadata: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=64)],
@@ -134,7 +135,7 @@ class ChatRequest(_Strict):
             deployment=self.model,
             messages=tuple(message.message() for message in self.messages),
             variables=self.tidemill.variables,
-            end_user=self.user,
+            end_user=self.safety_identifier or self.user,
             principals=tuple(self.tidemill.principals),
             labels=self.metadata,
             sampling=Sampling(
@@ -229,6 +230,9 @@ def _contradictions(asked: ChatRequest) -> list[Violation]:
     if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
         text = "is the old name of max_completion_tokens: send one of them"
         found.append(Violation(field="max_tokens", description=text))
+    if "" not in (asked.user, asked.safety_identifier) and asked.user != asked.safety_identifier:
+        text = "is the old name of safety_identifier: send one of them"
+        found.append(Violation(field="user", description=text))
     return found
 
 
