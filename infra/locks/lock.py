@@ -1,4 +1,4 @@
-"""Locks what the repository's packages need from outside: one root lock, and one for each service.
+"""Locks what the repository's packages need from outside: one root lock, one for each service, one to build images.
 
 `python infra/locks/lock.py` writes them with uv: every version and every hash, for every platform, and no address of a
 registry. A service's lock holds no version that the root's does not: tests and services run on the same code.
@@ -18,6 +18,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 ROOT_LOCK = ROOT / "requirements.lock"
 FOLDERS = ("libs/*", "infra/local", "services/*")
+BUILD_LOCK = ROOT / "infra" / "docker" / "build.lock"
+BUILD_TOOLS = ("hatchling", "uv==")
+"""What an image needs to install a service, and does not keep."""
 LOWEST_PYTHON = "3.11"
 OWN = re.compile(r"tidemill-[a-z]+$")
 NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -92,6 +95,8 @@ def main() -> None:
     upgrade = parser.parse_args().upgrade
     known = members()
     compile_lock([*from_outside(known, known), *development_tools()], ROOT_LOCK, constraints=None, upgrade=upgrade)
+    build = [tool for tool in development_tools() if tool.startswith(BUILD_TOOLS)]
+    compile_lock(build, BUILD_LOCK, constraints=ROOT_LOCK, upgrade=False)
     for service in services(known):
         # Always resolved anew within the root's versions, so that nothing of an older lock stays.
         service.lock.unlink(missing_ok=True)

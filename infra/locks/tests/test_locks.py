@@ -9,7 +9,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PIN = re.compile(r"(?m)^([a-z0-9-]+)==([^\s;]+)")
 SERVICES = sorted(file.parent for file in ROOT.glob("services/*/pyproject.toml"))
-LOCKS = [ROOT / "requirements.lock", *(service / "requirements.lock" for service in SERVICES)]
+LOCKS = [
+    ROOT / "requirements.lock",
+    ROOT / "infra" / "docker" / "build.lock",
+    *(service / "requirements.lock" for service in SERVICES),
+]
 
 
 def pins(lock: Path) -> set[tuple[str, str]]:
@@ -28,6 +32,10 @@ def external_names(project: Path) -> set[str]:
 def test_a_service_is_locked_within_the_roots_versions(service: Path) -> None:
     assert pins(service / "requirements.lock")
     assert pins(service / "requirements.lock") <= pins(ROOT / "requirements.lock")
+
+
+def test_images_are_built_within_the_roots_versions() -> None:
+    assert pins(ROOT / "infra" / "docker" / "build.lock") <= pins(ROOT / "requirements.lock")
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)

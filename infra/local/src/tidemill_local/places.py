@@ -14,7 +14,6 @@ HOME = ROOT / ".tidemill"
 
 JARS = Path(os.environ.get("TIDEMILL_JARS", HOME / "jars"))
 MODELS = Path(os.environ.get("TIDEMILL_MODELS", HOME / "models"))
-TOPICS = ROOT / "infra" / "kafka" / "topics.yaml"
 
 LONGEST_SOCKET = 100
 """Linux takes 107 bytes for the path of a Unix socket; weed's socket names need no more than the folder's."""

@@ -24,6 +24,9 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
 CALLS: Mapping[str, tuple[str, ...]] = {"rag": ("ingest", "trainer"), "inference": ("rag", "trainer")}
 """Which services a service calls; it is told their addresses."""
 
+KEEP_FILES = ("rag", "trainer", "inference")
+"""Which services keep files of their own (indexes, downloads); they are told a folder."""
+
 WEED_PORTS = (
     "s3",
     "s3.grpc",
@@ -136,7 +139,7 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
         "S3_ENDPOINT": stack.s3.endpoint,
         "S3_ACCESS_KEY": stack.s3.access_key,
         "S3_SECRET_KEY": stack.s3.secret_key,
-        "DATA_DIR": str(folder.data(service)),
+        **({"DATA_DIR": str(folder.data(service))} if service in KEEP_FILES else {}),
         **{f"{door.upper()}_PORT": stack.services[service][door].rpartition(":")[2] for door in SERVICES[service]},
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }

@@ -17,6 +17,7 @@ from pymongo.errors import PyMongoError
 
 from tidemill_local import topics
 from tidemill_local.addresses import Addresses
+from tidemill_local.errors import StackError
 
 PROBE_TIMEOUT_S = 5.0
 POLL_S = 0.2
@@ -62,6 +63,8 @@ def _kafka(bootstrap: str) -> str:
     before, client_log.level = client_log.level, logging.CRITICAL  # it shouts at each attempt; the result is told here
     try:
         asyncio.run(asyncio.wait_for(topics.create(bootstrap, topics.declared(), copies=1), timeout=PROBE_TIMEOUT_S))
+    except topics.TopicRefused as error:
+        raise StackError(str(error)) from error
     except (KafkaError, TimeoutError, OSError) as error:
         return f"Kafka does not answer ({type(error).__name__})"
     finally:

@@ -22,6 +22,7 @@ from tidemill_local.errors import DiskFull, NotReady, StackError, Unsupported
 from tidemill_local.logs import LogLine, read
 from tidemill_local.places import HOME, JARS, StackFolder
 from tidemill_local.programs import (
+    KEEP_FILES,
     NO_TELEMETRY,
     PORT_NAMES,
     SERVERS,
@@ -142,7 +143,7 @@ class LocalStack:
         jars.ensure(self._jars, progress)
         choices = self._choose()
         kafka_node(self._folder, choices, self._jars).prepare()
-        for name in ("s3", *SERVICES):
+        for name in ("s3", *KEEP_FILES):
             self._folder.data(name).mkdir(parents=True, exist_ok=True)
         groups = {"servers": servers(self._folder, choices, self._jars), "services": services(self._folder, choices)}
         self._supervisor.start(groups, NO_TELEMETRY)

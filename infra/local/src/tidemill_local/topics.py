@@ -1,6 +1,7 @@
 """The topics that infra/kafka/topics.yaml declares, and how they come to be on a broker.
 
-`python -m tidemill_local.topics --bootstrap kafka:9092 --copies 1` creates what is missing; docker compose runs it.
+`python topics.py --bootstrap kafka:9092 --copies 1` creates what is missing. docker compose runs this file by its path
+inside the image of a service, so it imports nothing of this package.
 """
 
 import argparse
@@ -15,12 +16,14 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
 from pydantic import BaseModel, ConfigDict
 
-from tidemill_local.errors import StackError
-from tidemill_local.places import TOPICS
-
+TOPICS = Path(__file__).resolve().parents[3] / "kafka" / "topics.yaml"
 SECONDS = {"h": 3600, "d": 86400}
 ALREADY_EXISTS = 36
 REQUEST_TIMEOUT_MS = 15_000
+
+
+class TopicRefused(Exception):
+    """A topic is declared wrongly, or the broker did not take it."""
 
 
 class Production(BaseModel, extra="forbid", frozen=True):
@@ -50,7 +53,7 @@ class Topic(BaseModel, frozen=True):
         match = re.fullmatch(r"(\d+)([hd])", self.retention)
         if match is None:
             message = f'Topic {self.name} has retention "{self.retention}": write hours or days, for example 36h or 7d.'
-            raise StackError(message)
+            raise TopicRefused(message)
         return int(match[1]) * SECONDS[match[2]] * 1000
 
     def to_create(self, *, copies: int | None = None) -> NewTopic:
@@ -79,7 +82,7 @@ async def create(bootstrap: str, topics: Sequence[Topic], *, copies: int | None 
     """Create the topics that are missing and return their names; what exists is left as it is.
 
     Raises:
-        StackError: the broker refused one.
+        TopicRefused: the broker refused one.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
     await admin.start()
@@ -94,7 +97,7 @@ async def create(bootstrap: str, topics: Sequence[Topic], *, copies: int | None 
     for name, code, *_ in reply.topic_errors:
         if code not in (0, ALREADY_EXISTS):
             message = f"Kafka refused topic {name}: {for_code(code).__name__}."
-            raise StackError(message)
+            raise TopicRefused(message)
     return [topic.name for topic in missing]
 
 

@@ -1,0 +1,113 @@
+"""What can be said of the containers without running them."""
+
+import ast
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tidemill_inference.settings import InferenceSettings
+from tidemill_ingest.settings import IngestSettings
+from tidemill_kit.settings import ServiceSettings, load
+from tidemill_local.places import StackFolder
+from tidemill_local.programs import PORT_NAMES, SERVICES, Choices, addresses, service_environment
+from tidemill_rag.settings import RagSettings
+from tidemill_trainer.settings import TrainerSettings
+
+ROOT = Path(__file__).resolve().parents[3]
+BIN = Path(sysconfig.get_path("scripts"))
+SETTINGS: dict[str, type[ServiceSettings]] = {
+    "ingest": IngestSettings,
+    "rag": RagSettings,
+    "trainer": TrainerSettings,
+    "inference": InferenceSettings,
+}
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    return dict(yaml.safe_load(re.sub(r"\$\{\w+:[?-]([^}]*)\}", r"\1", text)))
+
+
+def check(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - our own commands
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_file_is_a_compose_file() -> None:
+    check(str(BIN / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", "docker-compose.yml")
+
+
+def test_the_dockerfile_passes_its_linter() -> None:
+    check(str(BIN / "hadolint"), "infra/docker/Dockerfile")
+
+
+def test_every_service_of_the_repository_is_a_container(compose: dict[str, Any]) -> None:
+    folders = {file.parent.name for file in ROOT.glob("services/*/pyproject.toml")}
+    assert folders == set(SERVICES) == set(SETTINGS)
+    assert folders <= compose["services"].keys()
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_a_container_is_told_every_setting_that_its_service_needs(
+    service: str, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_settings(service, compose["services"][service]["environment"], monkeypatch)
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_a_process_is_told_every_setting_that_its_service_needs(
+    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = {name: 20_000 + number for number, name in enumerate(PORT_NAMES)}
+    stack = addresses(Choices(ports=ports, cluster="c", access_key="a", secret_key="s"))  # noqa: S106 - of no server
+    check_settings(service, service_environment(service, folder=StackFolder(tmp_path), stack=stack), monkeypatch)
+
+
+def check_settings(service: str, environment: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    prefix = f"{service.upper()}_"
+    unknown = {name for name in environment if name.removeprefix(prefix).lower() not in SETTINGS[service].model_fields}
+    assert not unknown
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    assert load(SETTINGS[service]).service == service
+
+
+def test_the_vectors_of_containers_are_in_the_qdrant_server(compose: dict[str, Any]) -> None:
+    assert compose["services"]["rag"]["environment"]["RAG_VECTOR_STORE"] == "server"
+
+
+def test_writes_to_mongodb_are_journaled_and_kept_by_a_majority(compose: dict[str, Any]) -> None:
+    for service in SERVICES:
+        assert compose["services"][service]["environment"][f"{service.upper()}_MONGO_URI"].endswith(
+            "w=majority&journal=true"
+        )
+
+
+def test_doors_open_to_this_machine_only(compose: dict[str, Any]) -> None:
+    published = [port for service in compose["services"].values() for port in service.get("ports", [])]
+    assert published
+    assert all(port.startswith("127.0.0.1:") for port in published)
+
+
+def test_every_container_that_stays_tells_its_health(compose: dict[str, Any]) -> None:
+    servers = {name: service for name, service in compose["services"].items() if name not in {*SERVICES, "topics"}}
+    assert all("healthcheck" in service for service in servers.values())
+    assert "\nHEALTHCHECK " in (ROOT / "infra" / "docker" / "Dockerfile").read_text("utf-8")
+
+
+def test_the_topics_job_finds_its_libraries_in_the_image_that_runs_it() -> None:
+    tree = ast.parse((ROOT / "infra/local/src/tidemill_local/topics.py").read_text("utf-8"))
+    imported = {
+        node.module.partition(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module
+    }
+    imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    locked = set(re.findall(r"(?m)^([a-z0-9-]+)==", (ROOT / "services/ingest/requirements.lock").read_text("utf-8")))
+    assert {"tidemill_local"}.isdisjoint(imported)
+    assert {"aiokafka", "pydantic", "pyyaml"} <= locked
+    assert imported & {"aiokafka", "pydantic", "yaml"} == {"aiokafka", "pydantic", "yaml"}
