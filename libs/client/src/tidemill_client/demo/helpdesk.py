@@ -3,7 +3,8 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,7 +122,7 @@ class Helpdesk:
             for d in documents
         ]
         await self._publish_lines(lines)
-        async with asyncio.timeout(STEP_LIMIT_S):
+        async with _patience("ingest did not answer for every published document"):
             while True:
                 found = await self._list(PUBLISHED)
                 bar.update(task, completed=len(found))
@@ -148,7 +149,7 @@ class Helpdesk:
     async def _until_searchable(self, bar: Progress, task: TaskID) -> int:
         """Return how many documents the live index holds, once it holds all that were accepted."""
         indexed = 0
-        async with asyncio.timeout(STEP_LIMIT_S):
+        async with _patience("not every document became searchable: see `tidemill status` and `tidemill logs rag`"):
             while True:
                 request = GetCollectionRequest(id=COLLECTION)
                 collection = (await self.connection.collections.GetCollection(request)).collection
@@ -284,17 +285,23 @@ class Helpdesk:
     async def _until_found(self, document: CorpusDocument, *, version: int | None) -> None:
         """Wait until search finds this version of the document, or nothing of it."""
         request = SearchRequest(collection=COLLECTION, query=document.question, top_k=5)
-        try:
-            async with asyncio.timeout(STEP_LIMIT_S):
-                while True:
-                    passages = (await self.connection.retrieval.Search(request)).passages
-                    found = {p.version for p in passages if p.document == self.ids[document.key]}
-                    if found == ({version} if version else set()):
-                        return
-                    await asyncio.sleep(POLL_S)
-        except TimeoutError:
-            message = f"search did not follow the change of {document.key} within {STEP_LIMIT_S:.0f} s"
-            raise DeadlineExceeded(message) from None
+        async with _patience(f"search did not follow the change of {document.key}"):
+            while True:
+                passages = (await self.connection.retrieval.Search(request)).passages
+                found = {p.version for p in passages if p.document == self.ids[document.key]}
+                if found == ({version} if version else set()):
+                    return
+                await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def _patience(failure: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STEP_LIMIT_S):
+            yield
+    except TimeoutError:
+        message = f"{failure} within {STEP_LIMIT_S:.0f} s"
+        raise DeadlineExceeded(message) from None
 
 
 def _cited(inference: Inference) -> set[str]:
