@@ -1,12 +1,13 @@
 """Start rag: settings -> logging -> app."""
 
-from tidemill_kit.logging import configure_logging
-from tidemill_kit.service import run
-from tidemill_kit.settings import load
-from tidemill_rag.app import build_app
-from tidemill_rag.settings import RagSettings
-
 if __name__ == "__main__":
+    # Imported here, because the child process of the vector store imports this module too, and needs none of it.
+    from tidemill_kit.logging import configure_logging
+    from tidemill_kit.service import run
+    from tidemill_kit.settings import load
+    from tidemill_rag.app import build_app
+    from tidemill_rag.settings import RagSettings
+
     settings = load(RagSettings)
     configure_logging(settings)
     run(build_app(settings))

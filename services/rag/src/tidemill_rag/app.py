@@ -5,7 +5,6 @@ from datetime import timedelta
 from uuid import uuid4
 
 import grpc
-from qdrant_client import AsyncQdrantClient
 
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
@@ -23,7 +22,6 @@ from tidemill_rag.adapters.ingest_documents import ExchangeContents, IngestCatal
 from tidemill_rag.adapters.mongo_collections import CollectionCodec, MongoIndexes, MongoIndexLeases
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
-from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors
 from tidemill_rag.adapters.trainer_models import TrainerModels
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
@@ -159,6 +157,11 @@ def _adapters(settings: RagSettings) -> Adapters:
 
 def _vectors(settings: RagSettings) -> VectorStore:
     if settings.vector_store == "server":
+        # Imported where it is wanted: the client takes seconds of every start and 60 MB.
+        from qdrant_client import AsyncQdrantClient  # noqa: PLC0415
+
+        from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors  # noqa: PLC0415
+
         return QdrantServerVectors(AsyncQdrantClient(url=settings.qdrant_url))
     return QdrantEdgeVectors(settings.data_dir / "vectors")
 

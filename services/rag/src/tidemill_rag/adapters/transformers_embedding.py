@@ -67,7 +67,9 @@ class TransformersEmbedding:
         # Imported here, because it takes seconds: by the thread that needs it, not by every start of the process.
         import torch  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415
+        from transformers.utils import logging  # noqa: PLC0415
 
+        logging.disable_progress_bar()
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         torch.set_num_threads(threads)
         self._torch = torch

@@ -1,0 +1,186 @@
+"""What runs in the process of the embedded vector store: it imports nothing that takes long.
+
+The engine holds Python's lock through every call, 150 ms for a flush, a second for a vacuum. In a process of its own it
+holds up nobody else. That process ends when the one that started it does, however that ended.
+"""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import parent_process
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from qdrant_edge import (
+    CountRequest,
+    Distance,
+    EdgeConfig,
+    EdgeOptimizersConfig,
+    EdgeShard,
+    EdgeVectorParams,
+    FieldCondition,
+    Filter,
+    IsEmptyCondition,
+    KeywordIndexParams,
+    MatchAny,
+    MatchValue,
+    Point,
+    Query,
+    RangeFloat,
+    SearchRequest,
+    UpdateOperation,
+)
+
+from tidemill_rag.adapters.point_payloads import DOCUMENT, FACETS, READERS, SEQ, SOURCE
+
+StoredPoint = tuple[str, Sequence[float], dict[str, Any]]
+"""Id, vector and payload."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Narrowed:
+    """Which points count: of each list of facets one must be there; empty lists let all pass."""
+
+    facets: list[list[str]]
+    sources: list[str]
+    principals: list[str]
+
+
+FLUSH_EVERY_S = 5.0
+"""The log survives the death of the process as it is; flushing is for the machine's."""
+VACUUM_EVERY = 5000
+"""Points between two looks for space to win back."""
+NO_GRAPH_KB = 1_000_000_000
+"""No segment gets a graph: building one for 20,000 points takes 35 s here, and exact search takes 5 ms."""
+
+_shards: dict[str, "_Shard"] = {}
+_folder = Path()
+
+
+def begin(folder: Path) -> None:
+    """Prepare this process: it is told to stop by its parent, by closing or by dying, and not by signals."""
+    global _folder  # noqa: PLW0603 - a pool's process has no other place for what it was started with
+    _folder = folder
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def create(name: str, dimensions: int) -> None:
+    """Make a shard beside its place and move it there, so that a half-made one is never opened."""
+    path = _folder / name
+    if path.exists():
+        return
+    fresh = path.with_suffix(".new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    optimizers = EdgeOptimizersConfig(indexing_threshold=NO_GRAPH_KB)
+    vectors = EdgeVectorParams(size=dimensions, distance=Distance.Cosine)
+    shard = EdgeShard.create(str(fresh), EdgeConfig(vectors=vectors, optimizers=optimizers))
+    for field in (DOCUMENT, SOURCE, FACETS):
+        shard.update(UpdateOperation.create_field_index(field, KeywordIndexParams()))
+    shard.flush()
+    shard.close()
+    fresh.rename(path)
+
+
+def drop(name: str) -> None:
+    """Remove a shard, if it is there."""
+    if opened := _shards.pop(name, None):
+        opened.shard.close()
+    shutil.rmtree(_folder / name, ignore_errors=True)
+
+
+def upsert(name: str, points: Sequence[StoredPoint]) -> None:
+    """Store points; the write-ahead log has them when this returns."""
+    opened = _opened(name)
+    if opened is None:
+        message = f"shard {name} was not created"
+        raise OSError(message)
+    opened.shard.update(
+        UpdateOperation.upsert_points([Point(point, list(vector), payload) for point, vector, payload in points])
+    )
+    opened.tidy(len(points))
+
+
+def delete(name: str, document: str, below_seq: int) -> None:
+    """Remove points of a document with a lower seq."""
+    if opened := _opened(name):
+        of_document = FieldCondition(DOCUMENT, match=MatchValue(document))
+        older = FieldCondition(SEQ, range=RangeFloat(lt=below_seq))
+        opened.shard.update(UpdateOperation.delete_points_by_filter(Filter(must=[of_document, older])))
+
+
+def search(
+    name: str, vector: Sequence[float], limit: int, narrowed: "Narrowed"
+) -> list[tuple[str, float, dict[str, Any]]]:
+    """Return id, score and payload of the nearest."""
+    opened = _opened(name)
+    if opened is None:
+        return []
+    readable: list[IsEmptyCondition | FieldCondition] = [IsEmptyCondition(READERS)]
+    if narrowed.principals:
+        readable.append(FieldCondition(READERS, match=MatchAny(narrowed.principals)))
+    must: list[FieldCondition | Filter] = [Filter(should=list(readable))]
+    if narrowed.sources:
+        must.append(FieldCondition(SOURCE, match=MatchAny(narrowed.sources)))
+    must += [FieldCondition(FACETS, match=MatchAny(facets)) for facets in narrowed.facets]
+    request = SearchRequest(Query.Nearest(list(vector)), limit, filter=Filter(must=list(must)), with_payload=True)
+    return [(str(found.id), found.score, found.payload or {}) for found in opened.shard.search(request)]
+
+
+def count(name: str) -> int:
+    """Return how many points a shard holds."""
+    opened = _opened(name)
+    return opened.shard.count(CountRequest(exact=True)) if opened else 0
+
+
+def ping() -> None:
+    """Make sure of the folder."""
+    _folder.mkdir(parents=True, exist_ok=True)
+
+
+def close() -> None:
+    """Flush and let go of everything."""
+    while _shards:
+        _, opened = _shards.popitem()
+        opened.shard.flush()
+        opened.shard.close()
+
+
+class _Shard:
+    """An open shard."""
+
+    def __init__(self, path: Path) -> None:
+        self.shard = EdgeShard.load(str(path))  # with the settings that it was created with
+        self.shard.optimize()
+        self._flushed_at = time.monotonic()
+        self._changes = 0
+
+    def tidy(self, changes: int) -> None:
+        """Flush, and win space back, where it is time."""
+        self._changes += changes
+        if self._changes >= VACUUM_EVERY:
+            self.shard.optimize()
+            self._changes = 0
+        if time.monotonic() >= self._flushed_at + FLUSH_EVERY_S:
+            self.shard.flush()
+            self._flushed_at = time.monotonic()
+
+
+def _opened(name: str) -> _Shard | None:
+    if name not in _shards and (_folder / name).exists():
+        _shards[name] = _Shard(_folder / name)
+    return _shards.get(name)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(0)
