@@ -1,10 +1,11 @@
+import asyncio
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import FakeHub, model_files
+from services.trainer.tests.fakes import FakeHub, model_files, safetensors
 from services.trainer.tests.hub_server import HubServer
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput
 from tidemill_kit.manifest import ArtifactRefused
@@ -81,6 +82,15 @@ async def test_a_download_that_broke_off_goes_on_where_it_stopped(server: HubSer
 
     assert content == model_files()[WEIGHTS]
     assert server.requests == [WEIGHTS, f"{WEIGHTS} bytes=10-"]
+
+
+async def test_two_that_want_the_same_file_at_once_both_get_it(server: HubServer, tmp_path: Path) -> None:
+    server.commits[OLD][WEIGHTS] = safetensors(2_000_000)
+    hub = hub_of(server, tmp_path)
+
+    both = await asyncio.gather(fetched(hub, WEIGHTS), fetched(hub, WEIGHTS))
+
+    assert list(both) == [safetensors(2_000_000)] * 2
 
 
 @pytest.mark.parametrize("path", sorted(model_files()))

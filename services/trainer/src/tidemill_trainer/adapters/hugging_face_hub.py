@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import httpx2
 from huggingface_hub import HfApi, hf_hub_url
@@ -35,6 +36,7 @@ class HuggingFaceHub:
         self._token: str | bool = token or False
         self._timeout_s = timeout_s
         self._api = HfApi(endpoint=self._endpoint, token=self._token)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may want the same file
 
     def prepare(self) -> None:
         """Create the folder; parts that a killed process left in it are gone on with."""
@@ -68,15 +70,16 @@ class HuggingFaceHub:
         """See `Hub.fetch`."""
         name = derived_id("hugging_face", self._endpoint, snapshot.repository, snapshot.commit, file.path)
         part = self._folder / f"{name}.part"
-        with self._translated(snapshot.repository), disk_errors():
-            await self._download(snapshot, file, part)
-            fetched = await asyncio.to_thread(_verified, file, part)
-        try:
-            yield fetched, part
-        except InvalidInput:
+        async with self._turns.setdefault(name, asyncio.Lock()):
+            with self._translated(snapshot.repository), disk_errors():
+                await self._download(snapshot, file, part)
+                fetched = await asyncio.to_thread(_verified, file, part)
+            try:
+                yield fetched, part
+            except InvalidInput:
+                part.unlink(missing_ok=True)
+                raise
             part.unlink(missing_ok=True)
-            raise
-        part.unlink(missing_ok=True)
 
     async def _download(self, snapshot: Snapshot, file: HubFile, part: Path) -> None:
         """Fill the part up to the announced size; what is there already is kept."""
