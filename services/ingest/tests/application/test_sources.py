@@ -175,6 +175,17 @@ async def test_checking_only_changes_nothing() -> None:
     assert (await ingest.sources.get("acme", "cms")).events == ""
 
 
+async def test_checking_only_finds_that_events_are_taken() -> None:
+    ingest = Ingest()
+    await ingest.changing.create(creating(events=KB))
+    other = await ingest.changing.create(creating("other"))
+
+    with pytest.raises(EventsTaken):
+        await ingest.changing.create(replace(creating("third", events=KB), validate_only=True))
+    with pytest.raises(EventsTaken):
+        await ingest.changing.update(replace(updating(replace(other, events=KB), "events"), validate_only=True))
+
+
 async def test_a_source_that_was_found_is_remembered_for_a_moment_and_one_that_was_not_is_not() -> None:
     ingest = Ingest()
     find = FindSource(events=ingest.events, clock=ingest.clock)

@@ -64,8 +64,8 @@ class ChangeSources:
         source = command.source
         source.check(self.limits)
         existing = await self._existing(source)
-        if existing is None and not command.validate_only:
-            await self.events.bind(source.project, source.events, source.id)
+        if existing is None:
+            await self.events.bind(source.project, source.events, source.id, validate_only=command.validate_only)
         if existing is not None and command.validate_only:
             message = f"{source.id} exists already: choose another id"
             raise AlreadyExists(message, id=source.id)
@@ -90,8 +90,9 @@ class ChangeSources:
         preview.check(self.limits)
         if command.validate_only:
             change(preview)
+        await self.events.bind(wanted.project, preview.events, wanted.id, validate_only=command.validate_only)
+        if command.validate_only:
             return preview
-        await self.events.bind(wanted.project, preview.events, wanted.id)
         saved = await self.sources.update(wanted.project, wanted.id, change, request=command.request)
         if before.events != saved.events:
             await self.events.release(wanted.project, before.events, wanted.id)

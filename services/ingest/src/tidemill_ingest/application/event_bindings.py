@@ -18,8 +18,8 @@ class BindEvents:
     bindings: EventBindings
     clock: Clock
 
-    async def bind(self, project: str, events: str, source_id: str) -> None:
-        """Reserve the events for a source; "" needs nothing.
+    async def bind(self, project: str, events: str, source_id: str, *, validate_only: bool = False) -> None:
+        """Reserve the events for a source; "" needs nothing, and `validate_only` only asks whether it would work.
 
         Raises:
             EventsTaken: another source of the project has them.
@@ -31,10 +31,15 @@ class BindEvents:
         holder = await self._holder(fresh)
         in_use = holder is not None and holder.events == events
         now = self.clock.now()
+
+        def change(binding: EventBinding) -> None:
+            binding.bind(source_id, now=now, in_use=in_use)
+
+        if validate_only:
+            change((await self.bindings.get_many(project, [fresh.id])).get(fresh.id, fresh))
+            return
         request = _once(project, events, source_id, now.isoformat())
-        await self.bindings.upsert(
-            fresh, lambda binding: binding.bind(source_id, now=now, in_use=in_use), request=request
-        )
+        await self.bindings.upsert(fresh, change, request=request)
 
     async def release(self, project: str, events: str, source_id: str) -> None:
         """Give the events free, where the source still has them."""
