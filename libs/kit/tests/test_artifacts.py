@@ -5,7 +5,6 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -236,16 +235,14 @@ print(asyncio.run(cache.fetch("acme", manifest, objects)))
 
 
 async def test_processes_that_want_the_same_artifact_share_it(
-    folder: Path, object_store: ObjectStore, stack: Addresses, tmp_path: Path
+    folder: Path, object_store: ObjectStore, real_bucket: str, stack: Addresses, tmp_path: Path
 ) -> None:
-    bucket = f"kit-{uuid4().hex[:12]}"
-    await object_store.ensure_bucket(bucket)
     (folder / "big.txt").write_bytes(b"x" * 5_000_000)
-    manifest, objects = await uploaded(folder, object_store, bucket)
+    manifest, objects = await uploaded(folder, object_store, real_bucket)
     given = {
         "s3": [stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key],
         "root": str(tmp_path / "cache"),
-        "bucket": bucket,
+        "bucket": real_bucket,
         "files": [asdict(file) for file in manifest.files],
         "objects": {path: asdict(ref) for path, ref in objects.items()},
     }
@@ -259,7 +256,6 @@ async def test_processes_that_want_the_same_artifact_share_it(
         return output.decode().strip()
 
     folders = await asyncio.gather(fetch(), fetch())
-    await object_store.delete_prefix(bucket, "")
 
     assert set(folders) == {str(tmp_path / "cache" / "acme" / manifest.digest)}
     assert contents(Path(folders[0])) == contents(folder)

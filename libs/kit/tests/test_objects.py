@@ -2,12 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import TypeAlias
-from uuid import uuid4
 
 import pytest
 
@@ -34,11 +32,15 @@ def store(request: pytest.FixtureRequest) -> AnyStore:
 
 
 @pytest.fixture
-async def bucket(store: AnyStore) -> AsyncIterator[str]:
-    name = f"kit-{uuid4().hex[:12]}"
-    await store.ensure_bucket(name)
-    yield name
-    await store.delete_prefix(name, "")
+async def memory_bucket(in_memory: InMemoryObjects) -> str:
+    await in_memory.ensure_bucket("kit")
+    return "kit"
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest, store: AnyStore) -> str:
+    name: str = request.getfixturevalue("real_bucket" if isinstance(store, ObjectStore) else "memory_bucket")
+    return name
 
 
 def exchange(store: AnyStore, bucket: str) -> ExchangeBucket:

@@ -229,7 +229,9 @@ class ExchangeBucket:
 
         `measured` are size and sha256 where the caller has just worked them out: a second is saved on 200 MB.
         """
-        size, sha256 = measured if measured else await asyncio.to_thread(_measured, data)
+        if measured is None:
+            measured = await asyncio.to_thread(_measured, data)
+        size, sha256 = measured
         ref = ObjectRef(bucket=self._bucket, key=f"{project}/{resource_id}/{sha256}", size=size, sha256=sha256)
         if isinstance(data, Path):
             await self._store.put_file(ref.bucket, ref.key, data, media_type=media_type)
