@@ -35,9 +35,7 @@ def write_tiny_model(folder: Path, *, seed: int = 7, context: int = 512, ends: b
         initializer_range=0.4,
     )
     model = LlamaForCausalLM(config)
-    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call] # transformers
-        eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id
-    )
+    model.generation_config = GenerationConfig(eos_token_id=config.eos_token_id, pad_token_id=config.pad_token_id)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -59,9 +57,8 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     bytes_only = Tokenizer(models.BPE(vocab={char: number for number, char in enumerate(alphabet)}, merges=[]))
     bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bytes_only.decoder = decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_only, pad_token="<|im_end|>", additional_special_tokens=["<|im_start|>"]
-    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, additional_special_tokens=["<|im_start|>"])
+    tokenizer.add_special_tokens({"pad_token": "<|im_end|>"})
     tokenizer.add_special_tokens({"eos_token": END})  # the last one
     tokenizer.chat_template = TEMPLATE
     return tokenizer

@@ -35,8 +35,8 @@ from tidemill_inference.domain.prompt import Prompt
 from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUseCases, GrpcDeploymentService
 from tidemill_inference.entrypoints.grpc_inference_service import GrpcInferenceService
 from tidemill_inference.entrypoints.grpc_prompt_service import GrpcPromptService, PromptUseCases
-from tidemill_inference.entrypoints.http_openai_door import OpenAiDoor
 from tidemill_inference.entrypoints.http_server import HttpServer
+from tidemill_inference.entrypoints.openai_http import OpenAiDoor
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
@@ -82,7 +82,13 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     adapters = _adapters(settings, environment)
     generations = SharedGenerations(at_most=settings.max_generations)
     answer = _answer(settings, adapters, generations)
-    door = OpenAiDoor(answer, adapters.deployments, max_body_bytes=settings.max_body_bytes)
+    dependencies = [
+        Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
+        Dependency(name="s3", probe=adapters.store.ping),
+        Dependency(name="kafka", probe=adapters.publisher.ping),
+        Dependency(name="engine", probe=adapters.engines.probe),
+    ]
+    door = OpenAiDoor(answer, adapters.deployments, max_body_bytes=settings.max_body_bytes, dependencies=dependencies)
     return App(
         settings=settings,
         servicers=[
@@ -90,12 +96,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             (add_DeploymentServiceServicer_to_server, GrpcDeploymentService(_deployments(adapters))),
             (add_InferenceServiceServicer_to_server, GrpcInferenceService(answer, adapters.inferences)),
         ],
-        dependencies=[
-            Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
-            Dependency(name="s3", probe=adapters.store.ping),
-            Dependency(name="kafka", probe=adapters.publisher.ping),
-            Dependency(name="engine", probe=adapters.engines.probe),
-        ],
+        dependencies=dependencies,
         components=[
             Stores(adapters, data_dir=settings.data_dir),
             adapters.publisher,

@@ -21,7 +21,7 @@ from tidemill_inference.domain.deployment import Configuration, Deployment, Depl
 from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.entrypoints.http_server import HttpServer
-from tidemill_inference.entrypoints.openai_http import OpenAiDoor
+from tidemill_inference.entrypoints.openai_http import Answering, OpenAiDoor
 from tidemill_kit.application import Caller, Request, derived_id
 from tidemill_kit.service import Dependency
 from tidemill_kit.settings import ServiceSettings
@@ -132,7 +132,7 @@ class Door:
 
 @asynccontextmanager
 async def open_door(
-    answers: ScriptedAnswers, *, dependencies: tuple[Dependency, ...] = (), stall_s: float = 10.0
+    answers: Answering, *, dependencies: tuple[Dependency, ...] = (), stall_s: float = 10.0
 ) -> AsyncIterator[Door]:
     deployments = InMemoryAggregates(
         deployment("helpdesk"), deployment("sales"), deployment("other", project="b"), missing=DeploymentNotFound

@@ -136,9 +136,7 @@ class TransformersEngine:
             auto_switch_to_flash=False,
         )
         # Its own sampling is off: RequestSampling draws for each request, and the arg max of that is the token.
-        greedy = GenerationConfig(  # type: ignore[no-untyped-call] # transformers
-            do_sample=False, eos_token_id=sorted(self._ends) or -1
-        )
+        greedy = GenerationConfig(do_sample=False, eos_token_id=sorted(self._ends) or -1)
         manager: ContinuousBatchingManager = self._model.init_continuous_batching(
             generation_config=greedy, continuous_batching_config=batching
         )

@@ -1,0 +1,69 @@
+"""The OpenAI-compatible door with the real use case behind it."""
+
+import asyncio
+import json
+
+from services.inference.tests.entrypoints.doors import BODY, open_door
+from services.inference.tests.fakes import Desk, ScriptedEngine, eventually
+from tidemill_inference.domain.inference import State
+
+
+async def test_a_stream_is_the_whole_answer_in_pieces() -> None:
+    desk = Desk()
+    async with open_door(desk.answer) as door:
+        whole = (await door.ask()).json()
+        stream = await door.openai.chat.completions.create(
+            model="helpdesk", messages=[{"role": "user", "content": "What does os.walk do?"}], stream=True
+        )
+        chunks = [chunk async for chunk in stream]
+
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == desk.engine.says
+    assert whole["choices"][0]["message"]["content"] == desk.engine.says
+    assert (chunks[-1].model_extra or {})["tidemill"]["citations"] == whole["tidemill"]["citations"] != []
+    assert whole["tidemill"]["passages"][0]["text"] == desk.rag.passages[0].text
+
+
+async def test_a_client_that_leaves_in_the_middle_of_a_stream_cancels_the_generation() -> None:
+    desk = Desk(ScriptedEngine(free_words=1))
+    desk.engine.gate.clear()
+    async with open_door(desk.answer) as door:
+        async with door.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
+            async for line in response.aiter_lines():
+                if "os.walk" in line:
+                    break
+        await eventually(lambda: desk.engine.stops == 1)
+
+        async def cancelled() -> bool:
+            return (await desk.only_record()).state is State.CANCELLED
+
+        await eventually(cancelled)
+
+
+async def test_two_with_one_key_share_an_answer_that_goes_on_when_one_leaves() -> None:
+    desk = Desk()
+    desk.engine.gate.clear()
+    key = {"Idempotency-Key": "k-1"}
+    async with open_door(desk.answer) as door:
+        leaves = asyncio.create_task(door.ask(headers=key))
+        stays = asyncio.create_task(door.ask(headers=key, stream=True))
+        await eventually(lambda: desk.engine.runs == 1)
+        leaves.cancel()
+        desk.engine.gate.set()
+        heard = (await stays).text
+        again = (await door.ask(headers=key)).json()
+
+    assert heard.endswith("data: [DONE]\n\n")
+    assert again["choices"][0]["message"]["content"] == desk.engine.says
+    assert json.loads(heard.split("\n\n")[0].removeprefix("data: "))["id"] == again["id"]
+    assert desk.engine.runs == 1
+
+
+async def test_sampling_that_the_deployment_does_not_allow_is_refused_under_its_own_name() -> None:
+    async with open_door(Desk().answer) as door:
+        response = await door.ask(temperature=0.7)
+        unknown = await door.ask(model="nobody")
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "temperature")
+    assert "allow_sampling_override" in response.json()["error"]["message"]
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
+    assert "helpdesk" in unknown.json()["error"]["message"]
