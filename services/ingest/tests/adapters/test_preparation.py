@@ -103,6 +103,17 @@ async def test_a_process_that_dies_is_replaced(preparation: ProcessPreparation) 
     assert await preparation.mask("ada@acme.example") == "[EMAIL]"
 
 
+def take_all_memory() -> int:
+    return len(bytearray(3 * 1024**3))
+
+
+async def test_a_document_that_takes_too_much_memory_harms_no_other_one(preparation: ProcessPreparation) -> None:
+    with pytest.raises(Internal, match="MemoryError"):
+        await preparation._run(take_all_memory)  # noqa: SLF001 - a document of that kind takes long to make
+
+    assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
 async def test_a_pool_that_broke_is_replaced(preparation: ProcessPreparation) -> None:
     preparation._pool.stop()  # type: ignore[no-untyped-call]  # noqa: SLF001 - nothing is known to break it
 

@@ -71,15 +71,18 @@ async def test_the_same_text_for_other_readers_is_another_version() -> None:
     assert current_number(document) == 2
 
 
-async def test_the_same_content_is_masked_again_once_its_source_masks_otherwise() -> None:
+@pytest.mark.parametrize("revision", [0, 7])
+async def test_the_same_content_is_masked_again_once_its_source_masks_otherwise(revision: int) -> None:
     ingest = await Ingest().with_source(Source(id="cms", project="acme", masking=Masking.of([], none=True)))
-    document = await ingest.accept(ACME, submitted("ada@acme.example"))
+    document = await ingest.accept(ACME, submitted("ada@acme.example", of=spec(revision=revision)))
     assert await text_of(ingest, document) == "ada@acme.example"
 
     await ingest.sources.update("acme", "cms", _mask_all, request=submitted("").request)
-    document = await ingest.accept(ACME, submitted("ada@acme.example"))
+    document = await ingest.accept(ACME, submitted("ada@acme.example", of=spec(revision=revision)))
+    again = await ingest.accept(ACME, submitted("ada@acme.example", of=spec(revision=revision)))
 
     assert await text_of(ingest, document) == "[EMAIL]"
+    assert current_number(again) == 2
 
 
 def _mask_all(source: Source) -> None:

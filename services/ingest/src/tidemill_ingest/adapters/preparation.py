@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Sequence
@@ -18,12 +19,15 @@ from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, Maskin
 from tidemill_ingest.adapters.text_extraction import extract
 from tidemill_ingest.application.ports import Prepared
 from tidemill_ingest.domain.errors import DocumentRefused
+from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.submission import DocumentSpec
 from tidemill_kit.errors import Internal
 
 R = TypeVar("R")
 _TITLE_LENGTH = 500
+_MOST_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
+"""Address space of a process; a document of 10 MB needs a tenth of it."""
 _log = structlog.get_logger(__name__)
 
 
@@ -89,7 +93,7 @@ class ProcessPreparation:
     def _new_pool(self) -> ProcessPool:
         # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
         context = multiprocessing.get_context("spawn")
-        return ProcessPool(max_workers=self._workers, initializer=_die_with_parent, context=context)
+        return ProcessPool(max_workers=self._workers, initializer=_begin, context=context)
 
     async def _run(self, work: Callable[..., R], *arguments: object) -> R:
         if not self._pool.active:
@@ -158,6 +162,12 @@ def _stop_spending(_signal: int, _frame: object) -> None:
 
 def _shortened(title: str) -> str:
     return title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1] + "…"
+
+
+def _begin() -> None:
+    """Bound this process: in memory, so that one document cannot take the machine's, and in life by its parent's."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY_BYTES, _MOST_MEMORY_BYTES))
+    _die_with_parent()
 
 
 def _die_with_parent() -> None:

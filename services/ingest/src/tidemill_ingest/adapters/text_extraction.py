@@ -11,11 +11,14 @@ from html_to_markdown import ConversionOptions, WarningKind, convert
 from markdown_it import MarkdownIt
 
 from tidemill_ingest.domain.errors import DocumentRefused
+from tidemill_ingest.domain.limits import MEBIBYTE
 
 CLEANING_VERSION = 1
 """Counted up when the same bytes would become another text."""
 
 _EXTRACTION = f"extract html-to-markdown {version('html-to-markdown')}"
+_MOST_GROWTH_BYTES = 2 * MEBIBYTE
+"""Indentation of lists in lists can grow without bounds."""
 _TITLE_WITHIN = 32_768
 """A title is looked for in so many characters from the start."""
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
@@ -52,6 +55,9 @@ def extract(content: bytes, media_type: str) -> Extracted:
         media_type = "text/markdown"
     text = clean(text)
     steps.append(f"clean {CLEANING_VERSION}")
+    if len(text.encode()) > len(content) + _MOST_GROWTH_BYTES:
+        description = "has markup whose text is far larger than itself; simplify it, or send its text as text/plain"
+        raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description)
     if not text.strip():
         description = "holds no text: send a document with at least one visible character"
         raise DocumentRefused(reason="EMPTY_DOCUMENT", field="content", description=description)
@@ -81,7 +87,9 @@ def _decoded(content: bytes) -> str:
 
 
 def _markdown(html: str) -> str:
-    options = ConversionOptions(bullets="-", exclude_selectors=_NOT_CONTENT, extract_metadata=False, skip_images=True)
+    options = ConversionOptions(
+        bullets="-", compact_tables=True, exclude_selectors=_NOT_CONTENT, extract_metadata=False, skip_images=True
+    )
     result = convert(html, options)
     if any(warning.kind in _CONTENT_LOST for warning in result.warnings):
         description = "has markup that is nested too deep to be read whole; simplify it, or send its text as text/plain"

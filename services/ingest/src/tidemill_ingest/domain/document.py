@@ -3,7 +3,8 @@
 The rules of order, the same at every door: a higher revision wins whatever arrives last; without revisions the order of
 arrival counts. A revision that is not above the highest one seen is ignored, but for a deletion with exactly that
 revision: so upsert and deletion of one revision end in a deletion in whichever order they come. The same content again
-is ignored; it is compared with the current version only, so A, B, A makes three versions.
+is ignored; it is compared with the current version only, so A, B, A makes three versions. Where its source masks other
+kinds by now, the same content does make a version, also with the revision that it had.
 """
 
 from collections.abc import Callable
@@ -108,13 +109,15 @@ class Document(Aggregate):
 
     def reason_to_ignore(self, offer: Offer) -> str:
         """Return why a submission would change nothing, or "" where it would."""
-        if offer.revision and offer.revision <= self.revision:
-            return f"revision {offer.revision} is not above {self.revision}, the highest one seen"
         current = self.current
-        if current is None or current.provenance.body_digest != offer.body_digest:
+        if current is not None and current.provenance.body_digest == offer.body_digest:
+            masked_alike = current.provenance.masking == offer.masking
+            if masked_alike or 0 < offer.revision < self.revision:
+                return f"the content is that of version {current.number}"
             return ""
-        same_masking = current.provenance.masking == offer.masking
-        return f"the content is that of version {current.number}" if same_masking else ""
+        if 0 < offer.revision <= self.revision:
+            return f"revision {offer.revision} is not above {self.revision}, the highest one seen"
+        return ""
 
     def accept(self, draft: Draft, *, now: datetime) -> None:
         """Make the draft the current version, unless `reason_to_ignore` has one."""
