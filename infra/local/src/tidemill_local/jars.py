@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PINS = Path(__file__).with_name("jars.txt")
 STAMP = "complete"
+FETCH_TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,16 @@ def is_complete(folder: Path) -> bool:
     return stamp.exists() and stamp.read_text(encoding="utf-8") == _list_digest()
 
 
-def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> None:
+def ensure(
+    folder: Path,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    local_repositories: list[Path] | None = None,
+    remote_repositories: dict[str, str] | None = None,
+) -> None:
     """Fetch what is missing and check every jar; nothing is downloaded when all are there.
+
+    Jars come from Maven Central unless repositories are given: folders, and name -> address.
 
     Raises:
         JarRefused: a jar could not be fetched or has another sha256.
@@ -63,7 +72,12 @@ def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> No
     from jgo.maven import MavenContext  # noqa: PLC0415 - a second's import that only the first start needs
 
     with tempfile.TemporaryDirectory(dir=folder) as cache, ThreadPoolExecutor(max_workers=6) as pool:
-        maven = MavenContext(repo_cache=Path(cache), timeout=60)
+        maven = MavenContext(
+            repo_cache=Path(cache),
+            local_repos=local_repositories,
+            remote_repos=remote_repositories,
+            timeout=FETCH_TIMEOUT_S,
+        )
         list(pool.map(lambda jar: _fetch(jar, folder, maven), jars))
     (folder / STAMP).write_text(_list_digest(), encoding="utf-8")
 
@@ -87,7 +101,7 @@ def _fetch(jar: Jar, folder: Path, maven: "MavenContext") -> None:
         message = f"{jar.coordinates} has sha256 {digest} instead of {jar.sha256}: do not run it, and tell us."
         raise JarRefused(message)
     target.parent.mkdir(exist_ok=True)
-    shutil.move(source, target)
+    shutil.copyfile(source, target)
 
 
 def _digest(path: Path) -> str:

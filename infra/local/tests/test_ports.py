@@ -1,0 +1,65 @@
+"""Which ports a stack gets."""
+
+import socket
+
+import pytest
+
+from tidemill_local.errors import PortTaken, StackError
+from tidemill_local.ports import FIRST, LAST, choose, is_free, wishes
+
+NAMES = ["kafka", "mongo"]
+
+
+def chosen(**changes: object) -> dict[str, int]:
+    given: dict[str, object] = {"wanted": {}, "previous": {}, "seed": "a folder"}
+    return choose(NAMES, **{**given, **changes})  # type: ignore[arg-type]  # the test says what differs
+
+
+def test_a_stack_gets_different_free_ports_below_those_of_outgoing_connections() -> None:
+    ports = chosen()
+    assert len(set(ports.values())) == len(NAMES)
+    assert all(FIRST <= port <= LAST and is_free(port) for port in ports.values())
+
+
+def test_two_folders_start_to_look_at_different_ports() -> None:
+    assert chosen(seed="one") != chosen(seed="two")
+
+
+def test_the_ports_of_last_time_are_kept_while_they_are_free() -> None:
+    previous = chosen()
+    assert chosen(previous=previous, seed="another folder") == previous
+
+
+def test_a_port_of_last_time_that_somebody_took_is_replaced() -> None:
+    previous = chosen()
+    with socket.create_server(("127.0.0.1", previous["kafka"])):
+        again = chosen(previous=previous)
+    assert again["kafka"] != previous["kafka"]
+    assert again["mongo"] == previous["mongo"]
+
+
+def test_a_port_that_was_asked_for_is_given_to_nobody_else() -> None:
+    previous = chosen()
+    swapped = chosen(previous=previous, wanted={"mongo": previous["kafka"]})
+    assert swapped["mongo"] == previous["kafka"]
+    assert swapped["kafka"] not in previous.values()
+
+
+def test_a_taken_port_that_was_asked_for_is_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(PortTaken, match=f"Port {port} for mongo is taken"):
+            chosen(wanted={"mongo": port})
+
+
+def test_an_unknown_name_is_told_with_those_that_exist() -> None:
+    with pytest.raises(StackError, match="no port named redis; the names are kafka, mongo"):
+        chosen(wanted={"redis": 6379})
+
+
+def test_ports_are_asked_for_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIDEMILL_PORTS", "inference.http=8080, kafka=9092")
+    assert wishes() == {"inference.http": 8080, "kafka": 9092}
+    monkeypatch.setenv("TIDEMILL_PORTS", "8080")
+    with pytest.raises(StackError, match="write it as name=port pairs"):
+        wishes()
