@@ -12,6 +12,7 @@ from tidemill_ingest.domain.errors import DocumentNotFound, EventsNotRegistered
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.entrypoints.kafka_submissions import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
+from tidemill_ingest.entrypoints.outcomes import SUBMISSIONS
 from tidemill_kit.application import Request, derived_id
 from tidemill_kit.errors import InvalidInput, RequestIdReused, TidemillError
 from tidemill_kit.subscriptions import EventContext, Refusal
@@ -101,6 +102,18 @@ async def test_events_out_of_order_end_with_the_highest_revision() -> None:
 
     text, version = await ingest.reading.text(ACME, (await the_document(ingest)).id, number=0)
     assert (text, version.number) == ("text 3", 1)
+
+
+async def test_what_became_of_submissions_is_counted() -> None:
+    ingest = await ingest_with_events()
+    outcomes = ("ingested", "ignored", "rejected")
+    before = [SUBMISSIONS.labels("kafka", outcome)._value.get() for outcome in outcomes]  # noqa: SLF001 - no other way
+
+    for number, text in enumerate(("A", "A", "")):
+        await ingest.submissions.upserted(context(f"e{number}"), upsert(text))
+
+    after = [SUBMISSIONS.labels("kafka", outcome)._value.get() for outcome in outcomes]  # noqa: SLF001 - no other way
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1]
 
 
 async def test_a_deletion_that_comes_first_keeps_the_document_out() -> None:

@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.ingest.v1 import events_pb2
+from tidemill_ingest.adapters.stages import EXCHANGE, QUARANTINE
 from tidemill_ingest.application.ports import Prepared, StoredText
 from tidemill_ingest.domain.submission import DocumentSpec
 from tidemill_kit.domain import ObjectRef
@@ -46,7 +47,8 @@ class ObjectStoreQuarantine:
         """See `ports.Quarantine.hold`."""
         key = f"{project}/{uuid.uuid4()}"
         try:
-            await self._store.put(self._bucket, key, content, media_type="application/octet-stream")
+            with QUARANTINE.time():
+                await self._store.put(self._bucket, key, content, media_type="application/octet-stream")
             yield
         finally:
             # Also when the caller went away: a cancelled RPC must not leave its bytes behind.
@@ -76,8 +78,9 @@ class ExchangeTexts:
 
     async def put(self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec) -> ObjectRef:
         """See `ports.Texts.put`."""
-        data = await asyncio.to_thread(_content_json, prepared, spec)
-        return await self._exchange.put(project, document_id, data, media_type="application/json")
+        with EXCHANGE.time():
+            data = await asyncio.to_thread(_content_json, prepared, spec)
+            return await self._exchange.put(project, document_id, data, media_type="application/json")
 
     async def get(self, ref: ObjectRef) -> str:
         """See `ports.Texts.get`."""

@@ -16,6 +16,7 @@ import structlog
 from pebble import ProcessExpired, ProcessPool
 
 from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, MaskingStage
+from tidemill_ingest.adapters.stages import PREPARATION
 from tidemill_ingest.adapters.text_extraction import extract
 from tidemill_ingest.application.ports import Prepared
 from tidemill_ingest.domain.errors import DocumentRefused
@@ -84,7 +85,8 @@ class ProcessPreparation:
 
     async def prepare(self, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
         """See `ports.Preparation.prepare`."""
-        return await self._run(prepare_document, spec, content, masking, self._phone_regions)
+        with PREPARATION.time():
+            return await self._run(prepare_document, spec, content, masking, self._phone_regions)
 
     async def mask(self, text: str) -> str:
         """See `ports.Preparation.mask`."""

@@ -19,6 +19,7 @@ from tidemill_ingest.entrypoints.messages import (
     step_message,
     version_message,
 )
+from tidemill_ingest.entrypoints.outcomes import counted
 from tidemill_ingest.entrypoints.uploads import Uploads
 from tidemill_kit.grpc_server import current_caller, page_of, request_of
 
@@ -56,7 +57,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
                 submission=Submission(door=Door.UPLOAD, id=upload.request.id),
                 request=upload.request,
             )
-            document = await self.accept(current_caller(), command)
+            document = counted(Door.UPLOAD, await self.accept(current_caller(), command))
         return pb.UploadDocumentResponse(document=document_message(document))
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:  # noqa: ARG002
@@ -93,7 +94,8 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             unknown_too=request.revision > 0,
             validate_only=request.validate_only,
         )
-        return pb.DeleteDocumentResponse(document=document_message(await self.delete(current_caller(), command)))
+        deleted = counted(Door.GRPC, await self.delete(current_caller(), command))
+        return pb.DeleteDocumentResponse(document=document_message(deleted))
 
     async def ExplainDocument(self, request: pb.ExplainDocumentRequest, context: Context) -> pb.ExplainDocumentResponse:  # noqa: ARG002
         """See the contract."""
@@ -115,7 +117,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             must_exist=must_exist,
             etag=etag,
         )
-        return document_message(await self.accept(current_caller(), command))
+        return document_message(counted(Door.GRPC, await self.accept(current_caller(), command)))
 
 
 def _name(

@@ -14,6 +14,7 @@ from tidemill_ingest.application.reject_submission import RejectCommand, RejectS
 from tidemill_ingest.domain.errors import EventsNotRegistered
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.submission import DocumentSpec, Door, Fact, Submission, check_size, media_type_of
+from tidemill_ingest.entrypoints.outcomes import counted
 from tidemill_kit.application import Caller
 from tidemill_kit.cloudevents import CloudEvent
 from tidemill_kit.errors import InvalidInput, RequestIdReused
@@ -101,7 +102,7 @@ class Submissions:
             instead = "upload it with DocumentService.UploadDocument, which takes up to"
             instead = f"{instead} {self.limits.document_bytes} bytes"
             check_size(context.size, field="data", limit=self.limits.record_bytes, instead=instead)
-            await self.accept(context.caller, self._command(source.id, context, body))
+            counted(Door.KAFKA, await self.accept(context.caller, self._command(source.id, context, body)))
         except InvalidInput as error:
             await self._reject(source.id, context, error)
 
@@ -123,7 +124,7 @@ class Submissions:
             unknown_too=True,
         )
         try:
-            await self.delete(context.caller, command)
+            counted(Door.KAFKA, await self.delete(context.caller, command))
         except InvalidInput as error:
             await self._reject(source.id, context, error)
 
@@ -173,7 +174,7 @@ class Submissions:
             submission=_submission(context),
             request=context.request,
         )
-        await self.reject(context.caller, command)
+        counted(Door.KAFKA, await self.reject(context.caller, command))
 
 
 def _submission(context: EventContext) -> Submission:
