@@ -97,12 +97,6 @@ class MongoLedger:
             pending=sum(group["n"] for group in groups if group["_id"]["state"] == _PENDING),
         )
 
-    async def has_pending(self, index: IndexRef) -> bool:
-        """See `Ledger.has_pending`."""
-        with translated():
-            found = await self._rows.find_one({"index": index.key, "state": _PENDING}, {"_id": True})
-        return found is not None
-
     async def reset(self, index: IndexRef) -> None:
         """See `Ledger.reset`."""
         again = {"indexed_seq": 0, "chunks": 0, "state": _PENDING, "attempts": 0, "failure": ""}

@@ -77,10 +77,6 @@ class Ledger(Protocol):
         """Return the index version in numbers."""
         ...
 
-    async def has_pending(self, index: IndexRef) -> bool:
-        """Tell whether a row has something to do."""
-        ...
-
     async def reset(self, index: IndexRef) -> None:
         """Want everything once more."""
         ...

@@ -10,7 +10,7 @@ from tidemill_rag.domain.blocks import Block, blocks_of
 Tokenize = Callable[[str], Sequence[tuple[int, int]]]
 """Returns the spans of a text's tokens in order, in code points, without special tokens."""
 
-_SENTENCE_END = re.compile(r"[.!?…]['\")\]]*\s+|[。！？]|(?:\r\n?|\n)\s*(?:\r\n?|\n)")  # noqa: RUF001 - CJK full stops
+_SENTENCE_END = re.compile(r"[.!?…]['\")\]]*\s+|[。！？]|(?>\r\n?|\n)\s*(?>\r\n?|\n)")  # noqa: RUF001 - CJK full stops
 _LINE_END = re.compile(r"\r\n?|\n")
 _LEAST_BODY = 16
 """Tokens that a chunk's own text has at least, however long title and headings are."""

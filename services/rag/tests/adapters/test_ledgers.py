@@ -1,0 +1,151 @@
+"""One contract for the ledger in memory, which tests use, and the one in MongoDB."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.rag.tests.fakes import InMemoryLedger
+from tidemill_kit import mongo
+from tidemill_kit.domain import ObjectRef
+from tidemill_local import Addresses
+from tidemill_rag.adapters.mongo_ledger import MongoLedger
+from tidemill_rag.application.ports import Ledger
+from tidemill_rag.domain.collection import IndexRef
+from tidemill_rag.domain.ledger import Wanted
+from tidemill_testkit.stack import unique_name
+
+INDEX = IndexRef(project="acme", collection="handbook", number=1)
+OTHER = IndexRef(project="acme", collection="handbook", number=11)
+
+
+@pytest.fixture
+async def mongo_ledger(stack: Addresses) -> AsyncIterator[MongoLedger]:
+    client = mongo.connect(stack.mongo, timeout_s=10)
+    database = client[unique_name("rag")]
+    ledger = MongoLedger(database["ledger"])
+    await ledger.ensure_indexes()
+    yield ledger
+    await client.drop_database(database.name)
+    client.close()
+
+
+@pytest.fixture(params=["memory", "mongo"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    chosen: Ledger = InMemoryLedger() if request.param == "memory" else request.getfixturevalue("mongo_ledger")
+    return chosen
+
+
+def wanted(document: str = "d1", *, seq: int = 1, gone: bool = False) -> Wanted:
+    ref = ObjectRef(bucket="b", key=f"acme/{document}/{seq}", size=3, sha256="ab")
+    return Wanted(
+        document=document, source="cms", key=f"kb/{document}", seq=seq, version=seq, content=None if gone else ref
+    )
+
+
+async def test_what_is_wanted_comes_back_whole(ledger: Ledger) -> None:
+    assert await ledger.want(INDEX, wanted())
+
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+
+    assert row.wanted == wanted()
+    assert (row.indexed_seq, row.chunks, row.failure) == (0, 0, "")
+
+
+async def test_only_a_newer_event_is_kept(ledger: Ledger) -> None:
+    assert await ledger.want(INDEX, wanted(seq=2))
+    assert not await ledger.want(INDEX, wanted(seq=2))
+    assert not await ledger.want(INDEX, wanted(seq=1))
+    assert await ledger.want(INDEX, wanted(seq=3, gone=True))
+
+    rows = await ledger.rows(INDEX, ["d1", "nope"])
+
+    assert {document: row.wanted for document, row in rows.items()} == {"d1": wanted(seq=3, gone=True)}
+
+
+async def test_a_settled_row_is_taken_no_more_until_something_new_is_wanted(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    assert await ledger.settle(INDEX, row, epoch=1, chunks=4)
+    assert await ledger.take(INDEX, epoch=1, limit=10) == []
+
+    await ledger.want(INDEX, wanted(seq=2))
+
+    [again] = await ledger.take(INDEX, epoch=1, limit=10)
+    assert (again.indexed_seq, again.chunks) == (1, 4)
+
+
+async def test_a_row_that_wants_something_else_by_now_is_not_settled(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    await ledger.want(INDEX, wanted(seq=2))
+
+    assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
+    assert not await ledger.fail(INDEX, row, epoch=1, message="broken", final=True)
+    assert (await ledger.counts(INDEX)).pending == 1
+
+
+async def test_a_later_holder_shuts_the_earlier_one_out(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    await ledger.take(INDEX, epoch=2, limit=10)
+
+    assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
+    assert await ledger.settle(INDEX, row, epoch=2, chunks=4)
+
+
+async def test_a_failure_that_is_not_final_leaves_the_row_to_be_tried_again(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    await ledger.fail(INDEX, row, epoch=1, message="broken", final=False)
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    assert row.attempts == 1
+
+    await ledger.fail(INDEX, row, epoch=1, message="broken", final=True)
+
+    assert await ledger.take(INDEX, epoch=1, limit=10) == []
+    assert (await ledger.rows(INDEX, ["d1"]))["d1"].failure == "broken"
+    await ledger.want(INDEX, wanted(seq=2))
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    assert (row.attempts, row.failure) == (0, "")
+
+
+async def test_the_numbers_tell_what_is_there(ledger: Ledger) -> None:
+    for number in range(1, 5):
+        await ledger.want(INDEX, wanted(f"d{number}"))
+    await ledger.want(INDEX, wanted("gone", gone=True))
+    rows = {row.wanted.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
+    await ledger.settle(INDEX, rows["d1"], epoch=1, chunks=3)
+    await ledger.settle(INDEX, rows["d2"], epoch=1, chunks=2)
+    await ledger.fail(INDEX, rows["d3"], epoch=1, message="broken", final=True)
+
+    counts = await ledger.counts(INDEX)
+
+    assert (counts.wanted, counts.indexed, counts.failed, counts.chunks, counts.pending) == (4, 2, 1, 5, 2)
+
+
+async def test_a_reset_wants_everything_once_more(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    await ledger.settle(INDEX, row, epoch=1, chunks=4)
+
+    await ledger.reset(INDEX)
+
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    assert (row.indexed_seq, row.chunks) == (0, 0)
+
+
+async def test_another_index_version_is_another_world(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    await ledger.want(OTHER, wanted(seq=7))
+
+    await ledger.drop(INDEX)
+
+    assert await ledger.rows(INDEX, ["d1"]) == {}
+    assert (await ledger.rows(OTHER, ["d1"]))["d1"].wanted.seq == 7
+
+
+async def test_no_more_rows_are_taken_than_asked_for(ledger: Ledger) -> None:
+    for number in range(5):
+        await ledger.want(INDEX, wanted(f"d{number}"))
+
+    assert len(await ledger.take(INDEX, epoch=1, limit=3)) == 3

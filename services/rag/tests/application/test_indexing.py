@@ -1,0 +1,354 @@
+"""What is searchable, and when, as documents come, change and go."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.rag.tests.fakes import ADA, EVE, Rag, request, wish
+from tidemill_kit.errors import DependencyUnavailable
+from tidemill_rag.application.update_collection import UpdateCommand
+from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexState, IndexWentLive
+from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
+
+FIRST = IndexRef(project="acme", collection="handbook", number=1)
+
+
+async def test_a_new_collection_takes_what_is_there_already() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "How to reset a password.")
+    rag.ingest.put("d2", "How to order a phone.")
+
+    await rag.handbook()
+
+    assert await rag.found("reset password", top_k=1) == ["d1"]
+    counts = await rag.ledger.counts(FIRST)
+    assert (counts.wanted, counts.indexed, counts.pending) == (2, 2, 0)
+
+
+async def test_an_empty_collection_is_live_at_once_and_answers_with_the_first_document() -> None:
+    rag = Rag()
+    collection = await rag.handbook()
+    assert collection.live
+    assert await rag.found("password") == []
+
+    await rag.hear(rag.ingest.put("d1", "How to reset a password."))
+    await rag.work()
+
+    assert await rag.found("password") == ["d1"]
+
+
+async def test_an_index_tells_that_its_build_started_and_that_it_went_live() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "text")
+    await rag.handbook()
+
+    started, live = rag.collections.published
+    assert isinstance(started, IndexBuildWasStarted)
+    assert (started.index, started.embedding) == (1, "words@1")
+    assert isinstance(live, IndexWentLive)
+    assert (live.index, live.replaced, live.documents) == (1, 0, 1)
+
+
+async def test_a_search_before_the_documents_are_known_tells_the_progress() -> None:
+    rag = Rag()
+    rag.ingest.down = True
+    await rag.create(ADA, wish(), request=request("r1"))
+    with pytest.raises(DependencyUnavailable):
+        await rag.work()
+
+    with pytest.raises(IndexNotReady, match=r"0 of 0 documents \(ingest does not answer\)"):
+        await rag.search("anything")
+
+    rag.ingest.down = False
+    await rag.work()
+    assert await rag.found("anything") == []
+    assert (await rag.collections.get("acme", "handbook")).indexes[0].message == ""
+
+
+async def test_an_update_replaces_the_passages_of_the_version_before() -> None:
+    rag = Rag()
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "old words", seq=1))
+    await rag.work()
+
+    await rag.hear(rag.ingest.put("d1", "fresh words", seq=2))
+    assert [p.payload.version for p in (await rag.search("words")).passages] == [1]
+    await rag.work()
+
+    assert [p.payload.version for p in (await rag.search("words")).passages] == [2]
+    assert await rag.vectors.count(FIRST.key) == 1
+
+
+async def test_a_deleted_document_is_invisible_before_the_worker_moves() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "secret words")
+    await rag.handbook()
+
+    await rag.hear(rag.ingest.remove("d1", seq=2))
+
+    assert await rag.found("secret words") == []
+    await rag.work()
+    assert await rag.vectors.count(FIRST.key) == 0
+
+
+async def test_events_out_of_order_leave_the_newest() -> None:
+    rag = Rag()
+    await rag.handbook()
+    old = rag.ingest.put("d1", "old words", seq=1)
+    new = rag.ingest.put("d1", "new words", seq=2)
+    gone = rag.ingest.remove("d2", seq=5) if rag.ingest.put("d2", "other", seq=4) else None
+
+    assert gone
+    for wanted in (new, old, gone):
+        await rag.hear(wanted)
+    await rag.work()
+
+    assert [p.payload.version for p in (await rag.search("words")).passages] == [2]
+    assert (await rag.ledger.rows(FIRST, ["d2"]))["d2"].wanted.content is None
+
+
+async def test_the_same_event_again_wakes_nobody() -> None:
+    rag = Rag()
+    await rag.handbook()
+    wanted = rag.ingest.put("d1", "words")
+    await rag.hear(wanted)
+    await rag.work()
+    rag.woken.clear()
+
+    await rag.hear(wanted)
+
+    assert rag.woken == []
+
+
+async def test_an_update_while_a_document_is_indexed_is_not_lost() -> None:
+    rag = Rag()
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "old words", seq=1))
+    [row] = await rag.ledger.take(FIRST, epoch=1, limit=10)
+    await rag.hear(rag.ingest.put("d1", "fresh words", seq=2))
+
+    assert not await rag.ledger.settle(FIRST, row, epoch=1, chunks=1)
+    await rag.work()
+
+    assert [p.payload.text for p in (await rag.search("words")).passages] == ["fresh words"]
+
+
+async def test_a_deletion_while_a_document_is_indexed_wins() -> None:
+    rag = Rag()
+    await rag.handbook()
+    wanted = rag.ingest.put("d1", "some words", seq=1)
+    await rag.hear(wanted)
+    rows = await rag.ledger.take(FIRST, epoch=1, limit=10)
+    await rag.hear(rag.ingest.remove("d1", seq=2))
+
+    model = await rag.models.load("acme", "words@1")
+    await rag.vectors.create(FIRST.key, dimensions=model.dimensions)
+    index = (await rag.collections.get("acme", "handbook")).indexes[0]
+    await rag.index_documents._index(FIRST, index, rows, model, 1)  # noqa: SLF001 - the worker that was in the middle
+
+    assert await rag.vectors.count(FIRST.key) == 1
+    assert await rag.found("some words") == []
+    await rag.work()
+    assert await rag.vectors.count(FIRST.key) == 0
+
+
+async def test_a_worker_that_slept_through_its_lease_settles_nothing() -> None:
+    rag = Rag()
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "words"))
+    [row] = await rag.ledger.take(FIRST, epoch=1, limit=10)
+    await rag.ledger.take(FIRST, epoch=2, limit=10)
+
+    assert not await rag.ledger.settle(FIRST, row, epoch=1, chunks=1)
+    assert await rag.ledger.settle(FIRST, row, epoch=2, chunks=1)
+
+
+async def test_an_erased_text_leaves_no_passages() -> None:
+    rag = Rag()
+    await rag.handbook()
+    wanted = rag.ingest.put("d1", "words")
+    rag.ingest.erase(wanted)
+    await rag.hear(wanted)
+    await rag.work()
+
+    assert await rag.found("words") == []
+    assert (await rag.ledger.counts(FIRST)).pending == 0
+
+
+async def test_a_document_that_cannot_be_read_fails_alone_and_says_why() -> None:
+    rag = Rag()
+    await rag.handbook()
+    broken, whole = rag.ingest.put("d1", "words"), rag.ingest.put("d2", "words")
+    assert broken.content
+    rag.ingest.contents[broken.content] = DocumentUnreadable("object d1 holds no document version")
+    for wanted in (broken, whole):
+        await rag.hear(wanted)
+    await rag.work()
+
+    assert await rag.found("words") == ["d2"]
+    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    assert row.failure == "object d1 holds no document version"
+    assert (await rag.ledger.counts(FIRST)).failed == 1
+
+
+async def test_a_document_that_breaks_the_code_is_tried_a_few_times_and_then_given_up() -> None:
+    rag = Rag()
+    await rag.handbook()
+    broken = rag.ingest.put("d1", "words")
+    assert broken.content
+    rag.ingest.contents[broken.content] = RuntimeError("bug")
+    await rag.hear(broken)
+    await rag.work()
+
+    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    assert row.failure == "RuntimeError while it was cut, 3 times"
+
+
+async def test_a_failed_update_leaves_the_version_before_searchable() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "old words", seq=1)
+    await rag.handbook()
+    broken = rag.ingest.put("d1", "new", seq=2)
+    assert broken.content
+    rag.ingest.contents[broken.content] = DocumentUnreadable("damaged")
+    await rag.hear(broken)
+    await rag.work()
+
+    assert [p.payload.version for p in (await rag.search("words")).passages] == [1]
+
+
+async def test_a_store_that_is_down_is_waited_for_and_named() -> None:
+    rag = Rag()
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "words"))
+    rag.vectors.down = True
+    with pytest.raises(DependencyUnavailable):
+        await rag.work()
+    assert (await rag.collections.get("acme", "handbook")).indexes[0].message == "the vector store is down"
+
+    rag.vectors.down = False
+    await rag.work()
+
+    assert await rag.found("words") == ["d1"]
+
+
+async def test_documents_are_embedded_together_and_large_ones_in_parts() -> None:
+    rag = Rag()
+    await rag.handbook()
+    for number in range(6):
+        await rag.hear(rag.ingest.put(f"small{number}", f"words {number}"))
+    await rag.hear(rag.ingest.put("large", "\n\n".join("word " * 200 for _ in range(20))))
+    await rag.work()
+
+    assert max(rag.models.model.batches) <= 8
+    assert min(rag.models.model.batches) > 1
+    assert (await rag.ledger.rows(FIRST, ["large"]))["large"].chunks == 20
+
+
+async def test_a_rebuild_hears_live_changes_from_before_it_lists_and_switches_when_complete() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "old words", seq=1)
+    rag.ingest.put("d2", "gone words", seq=1)
+    await rag.handbook()
+    rag.models.newest = 2
+    await rag.rebuild(ADA, "handbook", request=request("r2"))
+
+    async def meanwhile() -> None:  # after ingest made its list, before the list arrives
+        await rag.hear(rag.ingest.put("d1", "fresh words", seq=2))
+        await rag.hear(rag.ingest.remove("d2", seq=2))
+        assert (await rag.search("words")).index == 1
+
+    rag.ingest.when_listed = meanwhile
+    await rag.work()
+
+    answer = await rag.search("words")
+    assert answer.index == 2
+    assert [p.payload.text for p in answer.passages] == ["fresh words"]
+    collection = await rag.collections.get("acme", "handbook")
+    assert [index.state for index in collection.indexes] == [IndexState.RETIRED, IndexState.LIVE]
+    assert collection.indexes[1].embedding == "words@2"
+
+
+async def test_a_replaced_index_is_swept_when_no_search_uses_it_any_more() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    await rag.rebuild(ADA, "handbook", request=request("r2"))
+    await rag.work()
+    assert await rag.vectors.count(FIRST.key) == 1
+
+    rag.clock.advance(timedelta(seconds=31))
+    await rag.work()
+
+    assert await rag.vectors.count(FIRST.key) == 0
+    assert (await rag.ledger.counts(FIRST)).wanted == 0
+    assert [index.number for index in (await rag.collections.get("acme", "handbook")).indexes] == [2]
+
+
+async def test_a_second_rebuild_takes_the_place_of_one_that_is_not_finished() -> None:
+    rag = Rag()
+    await rag.handbook()
+    await rag.rebuild(ADA, "handbook", request=request("r2"))
+    await rag.rebuild(ADA, "handbook", request=request("r3"))
+    await rag.work()
+
+    collection = await rag.collections.get("acme", "handbook")
+    assert [(i.number, i.state) for i in collection.indexes][-1] == (3, IndexState.LIVE)
+    assert sum(index.state is IndexState.LIVE for index in collection.indexes) == 1
+
+
+async def test_changed_sources_build_a_new_index_and_the_old_one_answers_meanwhile() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words", source="cms")
+    rag.ingest.put("d2", "words", source="wiki")
+    await rag.handbook()
+
+    command = UpdateCommand(wish=wish(sources=("cms", "wiki")), fields={"sources"}, version=0, request=request("r2"))
+    await rag.update(ADA, command)
+    assert await rag.found("words") == ["d1"]
+    await rag.work()
+
+    assert sorted(await rag.found("words")) == ["d1", "d2"]
+
+
+async def test_a_vector_store_that_lost_its_points_is_filled_again() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    rag.vectors.points.clear()
+
+    rag.tend = rag.new_tend()
+    await rag.work()
+
+    assert await rag.found("words") == ["d1"]
+
+
+async def test_a_deleted_collection_is_swept_and_its_id_may_be_taken_again() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    await rag.delete(ADA, "handbook", version=0, request=request("r2"))
+    rag.clock.advance(timedelta(seconds=31))
+    await rag.work()
+    assert await rag.vectors.count(FIRST.key) == 0
+    assert rag.ledger.stored == {}
+
+    collection = await rag.handbook(request_id="r3")
+
+    assert collection.live
+    assert collection.live.number == 2
+    assert await rag.found("words") == ["d1"]
+
+
+async def test_two_projects_with_the_same_names_share_nothing() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "acme words")
+    rag.ingest.put("d1", "other words", project="other")
+    await rag.handbook()
+    await rag.handbook(caller=EVE)
+
+    assert [p.payload.text for p in (await rag.search("words")).passages] == ["acme words"]
+    assert [p.payload.text for p in (await rag.search("words", caller=EVE)).passages] == ["other words"]
+    await rag.hear(rag.ingest.remove("d1", seq=2))
+    assert await rag.found("words") == []
+    assert await rag.found("words", caller=EVE) == ["d1"]

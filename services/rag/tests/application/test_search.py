@@ -1,0 +1,152 @@
+"""What a question finds, and what it must not."""
+
+import pytest
+
+from services.rag.tests.fakes import ADA, EVE, Rag, request
+from tidemill_kit.errors import InvalidInput
+from tidemill_rag.application.index_documents import point_id
+from tidemill_rag.application.vector_store import Payload, Point
+from tidemill_rag.domain.collection import IndexRef
+from tidemill_rag.domain.errors import CollectionNotFound, IndexNotFound
+
+FIRST = IndexRef(project="acme", collection="handbook", number=1)
+
+
+async def leave_behind(rag: Rag, document: str, *, seq: int, text: str = "stale words") -> None:
+    """Put a point into the store as a worker that died or slept would leave it."""
+    [row] = (await rag.ledger.rows(FIRST, [document])).values()
+    vector = (await rag.models.model.embed_passages([text]))[0]
+    payload = Payload(
+        document=document, seq=seq, version=seq, start=0, end=len(text), text=text, source="cms", key=document
+    )
+    point = Point(id=f"{point_id(FIRST, row, 0)}{seq}{text}", vector=vector, payload=payload)
+    await rag.vectors.upsert(FIRST.key, [point])
+
+
+async def test_a_passage_tells_its_span_in_the_text_of_its_version() -> None:
+    text = "# Näme\n\nReset a pässword in the portal.\n"
+    rag = Rag()
+    rag.ingest.put("d1", text, media_type="text/markdown", title="Näme")
+    await rag.handbook()
+
+    [passage] = (await rag.search("password portal")).passages
+
+    assert text[passage.payload.start : passage.payload.end] == passage.payload.text
+    assert passage.payload.text.endswith("in the portal.")
+    assert (passage.payload.title, passage.payload.version) == ("Näme", 1)
+    assert -1 <= passage.score <= 1
+
+
+async def test_stale_points_are_not_shown_and_are_swept() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "current words", seq=3)
+    await rag.handbook()
+    await leave_behind(rag, "d1", seq=2)
+
+    assert [p.payload.version for p in (await rag.search("stale words")).passages] == [3]
+    assert rag.swept == [(FIRST, "d1", 3)]
+
+
+async def test_points_that_are_not_settled_yet_are_neither_shown_nor_swept() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "current words", seq=3)
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "next words", seq=4))
+    await leave_behind(rag, "d1", seq=4, text="next words")
+
+    assert [p.payload.version for p in (await rag.search("next words")).passages] == [3]
+    assert rag.swept == []
+
+
+async def test_stale_points_are_made_good_by_further_candidates() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "something else", seq=100)
+    rag.ingest.put("d2", "words", seq=1)
+    await rag.handbook()
+    for seq in range(1, 60):
+        await leave_behind(rag, "d1", seq=seq, text="words")
+
+    assert (await rag.found("words", top_k=1)) == ["d2"]
+
+
+async def test_metadata_filters_take_one_value_or_any_of_a_list() -> None:
+    rag = Rag()
+    rag.ingest.put("vpn", "words", metadata={"product": "vpn", "level": 2})
+    rag.ingest.put("mail", "words", metadata={"product": "mail", "level": 2})
+    await rag.handbook()
+
+    assert await rag.found("words", metadata={"product": ["vpn"]}) == ["vpn"]
+    assert sorted(await rag.found("words", metadata={"product": ["vpn", "mail"], "level": [2]})) == ["mail", "vpn"]
+    assert await rag.found("words", metadata={"product": ["phone"]}) == []
+
+
+async def test_documents_with_readers_are_found_only_by_them() -> None:
+    rag = Rag()
+    rag.ingest.put("open", "words")
+    rag.ingest.put("closed", "words", readers=("group:legal",))
+    await rag.handbook()
+
+    assert await rag.found("words") == ["open"]
+    assert sorted(await rag.found("words", principals=("group:legal",))) == ["closed", "open"]
+
+
+async def test_changed_readers_count_as_soon_as_their_version_is_indexed() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words", seq=1)
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "words", seq=2, readers=("group:legal",)))
+    await rag.work()
+
+    assert await rag.found("words") == []
+
+
+async def test_sources_narrow_a_search() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+
+    assert await rag.found("words", sources=("cms",)) == ["d1"]
+    assert await rag.found("words", sources=("wiki",)) == []
+
+
+async def test_an_index_version_can_be_pinned_while_it_answers() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+
+    assert (await rag.search("words", index=1)).index == 1
+    with pytest.raises(IndexNotFound, match="no index version 7: there are 1"):
+        await rag.search("words", index=7)
+    await rag.rebuild(ADA, "handbook", request=request("r2"))
+    await rag.work()
+    with pytest.raises(IndexNotFound, match="no index version 1: there are 2"):
+        await rag.search("words", index=1)
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ({"text": " \n"}, "query: is empty"),
+        ({"text": "x" * 1001}, "query: has 1001 characters; at most 1000"),
+        ({"top_k": 101}, "top_k: is 101; take 1 to 100"),
+        ({"top_k": -1}, "top_k: is -1"),
+        ({"index": -1}, "index: is -1"),
+    ],
+)
+async def test_a_question_out_of_its_limits_is_refused_with_the_limit(sides: dict[str, object], message: str) -> None:
+    rag = Rag()
+    await rag.handbook()
+    text = str(sides.pop("text", "words"))
+
+    with pytest.raises(InvalidInput, match=message):
+        await rag.search(text, **sides)
+
+
+async def test_an_unknown_collection_is_not_found_and_the_known_ones_are_named() -> None:
+    rag = Rag()
+    await rag.handbook()
+
+    with pytest.raises(CollectionNotFound, match="there are handbook"):
+        await rag.read.get(ADA, "nope")
+    with pytest.raises(CollectionNotFound, match="list them, or create it"):
+        await rag.search("words", caller=EVE)

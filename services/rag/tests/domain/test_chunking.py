@@ -1,0 +1,178 @@
+"""How documents are cut: a token is a word or a punctuation mark here."""
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+
+from tidemill_rag.domain.chunking import Chunk, Cut, chunk
+
+
+def tokenize(text: str) -> Sequence[tuple[int, int]]:
+    return [found.span() for found in re.finditer(r"\w+|[^\w\s]", text)]
+
+
+def cut(
+    text: str, *, most: int = 40, overlap: int = 4, title: str = "", media_type: str = "text/markdown"
+) -> list[Chunk]:
+    how = Cut(max_tokens=most, overlap_tokens=overlap, special=2)
+    return chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=how)
+
+
+def spans(text: str, chunks: Sequence[Chunk]) -> list[str]:
+    return [text[each.start : each.end] for each in chunks]
+
+
+def words(name: str, count: int) -> str:
+    return " ".join(f"{name}{number}" for number in range(count))
+
+
+MANUAL = f"""# Manual
+
+{words("intro", 10)}
+
+## Passwords
+
+{words("reset", 12)}
+
+- {words("one", 5)}
+- {words("two", 5)}
+
+## Phones
+
+```python
+{words("code", 10)}
+
+{words("more", 10)}
+```
+
+### Old phones
+
+{words("old", 12)}
+"""
+
+
+def test_a_text_that_fits_is_one_chunk() -> None:
+    text = "# Title\n\nOne.\n\nTwo.\n"
+
+    [only] = cut(text)
+
+    assert text[only.start : only.end] == "# Title\n\nOne.\n\nTwo."
+    assert (only.ordinal, only.context) == (0, "")
+
+
+@pytest.mark.parametrize("most", [16, 20, 27, 40, 64, 200])
+def test_no_chunk_has_more_tokens_than_allowed_and_every_token_is_in_one(most: int) -> None:
+    chunks = cut(MANUAL, most=most, title="The manual")
+
+    assert max(len(tokenize(each.embedded)) + 2 for each in chunks) <= max(most, 16 + 2 + most // 2)
+    covered = {place for each in chunks for place in range(each.start, each.end)}
+    assert all(start in covered for start, _ in tokenize(MANUAL))
+    assert [each.ordinal for each in chunks] == list(range(len(chunks)))
+
+
+def test_blocks_that_fit_are_never_cut() -> None:
+    for span in spans(MANUAL, cut(MANUAL, most=40)):
+        for block in (words("intro", 10), words("reset", 12), words("one", 5), words("old", 12)):
+            assert (block in span) or not (set(block.split()) & set(span.split()))
+
+
+def test_a_fence_with_an_empty_line_in_it_stays_whole() -> None:
+    [code] = [span for span in spans(MANUAL, cut(MANUAL, most=32)) if "code0" in span]
+
+    assert "more9" in code
+    assert code.rstrip().endswith("```")
+
+
+def test_a_heading_stays_with_what_follows_it() -> None:
+    for span in spans(MANUAL, cut(MANUAL, most=30)):
+        assert not span.splitlines()[-1].startswith("#")
+
+
+def test_what_is_embedded_begins_with_title_and_headings_that_the_span_does_not_show() -> None:
+    chunks = cut(MANUAL, most=24, title="The manual")
+    [old] = [each for each in chunks if "old0" in each.embedded]
+
+    assert old.context == "The manual > Manual > Phones"
+    assert old.embedded.startswith("The manual > Manual > Phones\n### Old phones")
+    assert MANUAL[old.start : old.end].startswith("### Old phones")
+
+
+def test_small_neighbours_are_packed_together() -> None:
+    text = "\n\n".join(f"Paragraph {number}." for number in range(8))
+
+    assert len(cut(text, most=18)) == 2
+
+
+def test_a_long_paragraph_is_cut_where_sentences_end_and_repeats_a_little() -> None:
+    sentences = [f"This is sentence number {number} of a long paragraph." for number in range(9)]
+    text = " ".join(sentences)
+
+    chunks = cut(text, most=42, overlap=12, media_type="text/plain")
+
+    assert all(span.rstrip().endswith(".") for span in spans(text, chunks))
+    assert all(span.startswith("This is") for span in spans(text, chunks))
+    assert all(after.start < before.end for before, after in pairwise(chunks))
+
+
+def test_without_overlap_nothing_is_repeated() -> None:
+    text = words("w", 100)
+
+    chunks = cut(text, most=22, overlap=0, media_type="text/plain")
+
+    assert "".join(spans(text, chunks)).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_word_that_no_boundary_cuts_is_cut_between_tokens() -> None:
+    text = "-" * 200
+
+    chunks = cut(text, most=22, overlap=5, media_type="text/plain")
+
+    assert all(each.end - each.start <= 20 for each in chunks)
+    assert chunks[-1].end == 200
+
+
+def test_spans_count_code_points() -> None:
+    text = "# Ünïcödé 🎉\n\n" + "\n\n".join(f"Grüße 🎉 {number}." for number in range(12)) + "\n"
+
+    for each in cut(text, most=20):
+        span = text[each.start : each.end]
+        assert span == span.strip()
+        assert span in each.embedded
+
+
+@pytest.mark.parametrize("ends", ["\r\n", "\r", "\n"])
+def test_line_ends_of_all_systems_tell_the_same_blocks(ends: str) -> None:
+    text = MANUAL.replace("\n", ends)
+
+    assert [span.split() for span in spans(text, cut(text, most=30))] == [
+        span.split() for span in spans(MANUAL, cut(MANUAL, most=30))
+    ]
+
+
+def test_plain_text_is_cut_at_empty_lines() -> None:
+    text = f"{words('a', 12)}\n{words('b', 5)}\n\n{words('c', 17)}\n"
+
+    assert spans(text, cut(text, most=20, media_type="text/plain")) == [
+        f"{words('a', 12)}\n{words('b', 5)}",
+        words("c", 17),
+    ]
+
+
+def test_a_title_that_is_too_long_takes_half_at_most() -> None:
+    chunks = cut(words("w", 60), most=32, title=words("title", 100), media_type="text/plain")
+
+    assert len(tokenize(chunks[0].context)) == 16
+    assert len(chunks) > 4
+
+
+@pytest.mark.parametrize("text", ["", " \n\n ", "\n"])
+def test_a_text_without_tokens_has_no_chunks(text: str) -> None:
+    assert cut(text) == []
+
+
+def test_ten_thousand_paragraphs_take_no_more_than_a_moment() -> None:
+    text = "\n\n".join(words(f"p{number}x", 20) for number in range(10_000))
+
+    assert len(cut(text, most=256)) > 700

@@ -1,0 +1,401 @@
+"""Stores, ingest and an embedding model that live in memory, and a rag put together on them."""
+
+import hashlib
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from tidemill_kit.application import Caller, Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import DependencyUnavailable, NotFound
+from tidemill_rag.application.create_collection import CreateCollection
+from tidemill_rag.application.delete_collection import DeleteCollection
+from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
+from tidemill_rag.application.note_document import NoteDocument
+from tidemill_rag.application.ports import DocumentContent, ResolvedModel
+from tidemill_rag.application.read_collections import ReadCollections
+from tidemill_rag.application.rebuild_index import RebuildIndex
+from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
+from tidemill_rag.application.search import Answer, Question, Search
+from tidemill_rag.application.tend_index import TendIndex
+from tidemill_rag.application.update_collection import UpdateCollection
+from tidemill_rag.application.vector_store import Match, Point, Where
+from tidemill_rag.domain.collection import Collection, IndexRef
+from tidemill_rag.domain.errors import CollectionNotFound, EmbeddingUnusable
+from tidemill_rag.domain.ledger import Counts, Row, Wanted
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.stores import InMemoryAggregates
+
+ADA = Caller(project="acme", subject="ada")
+EVE = Caller(project="other", subject="eve")
+BUCKET = "tidemill-ingest-exchange"
+
+
+class InMemoryLedger:
+    """Does what `MongoLedger` does: both pass tests/adapters/test_ledgers.py."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[IndexRef, str], Row] = {}
+        self.epochs: dict[tuple[IndexRef, str], int] = {}
+
+    async def want(self, index: IndexRef, wanted: Wanted) -> bool:
+        row = self.stored.get((index, wanted.document))
+        if row and row.wanted.seq >= wanted.seq:
+            return False
+        kept = row or Row(wanted=wanted)
+        self.stored[index, wanted.document] = replace(kept, wanted=wanted, attempts=0, failure="")
+        return True
+
+    async def take(self, index: IndexRef, *, epoch: int, limit: int) -> Sequence[Row]:
+        rows = [row for (ref, _), row in self.stored.items() if ref == index and row.pending][:limit]
+        for row in rows:
+            place = index, row.wanted.document
+            self.epochs[place] = max(epoch, self.epochs.get(place, 0))
+        return deepcopy(rows)
+
+    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
+        return self._write(
+            index, row, epoch, replace(row, indexed_seq=row.wanted.seq, chunks=chunks, attempts=0, failure="")
+        )
+
+    async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
+        failed = replace(row, attempts=row.attempts + 1, failure=message if final else "")
+        return self._write(index, row, epoch, failed)
+
+    def _write(self, index: IndexRef, row: Row, epoch: int, written: Row) -> bool:
+        place = index, row.wanted.document
+        stored = self.stored.get(place)
+        if stored is None or stored.wanted.seq != row.wanted.seq or self.epochs.get(place, 0) > epoch:
+            return False
+        self.stored[place], self.epochs[place] = written, epoch
+        return True
+
+    async def rows(self, index: IndexRef, documents: Sequence[str]) -> Mapping[str, Row]:
+        found = {document: self.stored.get((index, document)) for document in documents}
+        return {document: deepcopy(row) for document, row in found.items() if row}
+
+    async def counts(self, index: IndexRef) -> Counts:
+        rows = [row for (ref, _), row in self.stored.items() if ref == index]
+        present = [row for row in rows if row.wanted.content]
+        return Counts(
+            wanted=len(present),
+            indexed=sum(row.indexed_seq == row.wanted.seq for row in present),
+            failed=sum(bool(row.failure) for row in present),
+            chunks=sum(row.chunks for row in rows),
+            pending=sum(row.pending for row in rows),
+        )
+
+    async def reset(self, index: IndexRef) -> None:
+        for place, row in self.stored.items():
+            if place[0] == index:
+                self.stored[place] = replace(row, indexed_seq=0, chunks=0, attempts=0, failure="")
+
+    async def drop(self, index: IndexRef) -> None:
+        for place in [place for place in self.stored if place[0] == index]:
+            del self.stored[place]
+
+
+class InMemoryVectors:
+    """Does what the Qdrant adapters do: all pass tests/adapters/test_vector_stores.py."""
+
+    def __init__(self) -> None:
+        self.points: dict[str, dict[str, Point]] = {}
+        self.down = False
+
+    async def create(self, index: str, *, dimensions: int) -> None:
+        assert dimensions
+        self.points.setdefault(index, {})
+
+    async def drop(self, index: str) -> None:
+        self.points.pop(index, None)
+
+    async def upsert(self, index: str, points: Sequence[Point]) -> None:
+        if self.down:
+            message = "the vector store is down"
+            raise DependencyUnavailable(message, dependency="vectors")
+        self.points[index].update({point.id: deepcopy(point) for point in points})
+
+    async def delete(self, index: str, document: str, *, below_seq: int) -> None:
+        kept = self.points.get(index, {})
+        for point in [p for p in kept.values() if p.payload.document == document and p.payload.seq < below_seq]:
+            del kept[point.id]
+
+    async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
+        matches = [
+            Match(id=point.id, score=_cosine(vector, point.vector), payload=point.payload)
+            for point in self.points.get(index, {}).values()
+            if _passes(point, where)
+        ]
+        return deepcopy(sorted(matches, key=lambda match: -match.score)[:limit])
+
+    async def count(self, index: str) -> int:
+        return len(self.points.get(index, {}))
+
+    async def ping(self) -> None:
+        """Answer always."""
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+def _passes(point: Point, where: Where) -> bool:
+    payload = point.payload
+    return (
+        (not payload.readers or bool({*payload.readers} & {*where.principals}))
+        and (not where.sources or payload.source in where.sources)
+        and all(
+            any(
+                (type(known := payload.metadata.get(name)) is bool) == (type(value) is bool) and known == value
+                for value in values
+            )
+            for name, values in where.metadata.items()
+        )
+    )
+
+
+def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    lengths = math.hypot(*a) * math.hypot(*b)
+    return sum(x * y for x, y in zip(a, b, strict=True)) / lengths if lengths else 0.0
+
+
+class WordModel:
+    """Embeds a text as the bag of its words: alike texts share words. A token is a word."""
+
+    dimensions = 512
+    max_tokens = 256
+    special_tokens = 2
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def tokenize(self, text: str) -> Sequence[tuple[int, int]]:
+        return [found.span() for found in re.finditer(r"\w+|[^\w\s]", text)]
+
+    async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        self.batches.append(len(texts))
+        return [_bag(text) for text in texts]
+
+    async def embed_query(self, text: str) -> Sequence[float]:
+        return _bag(text)
+
+
+def _bag(text: str) -> list[float]:
+    vector = [0.0] * WordModel.dimensions
+    for word in re.findall(r"\w+", text.lower()):
+        vector[int(hashlib.sha256(word.encode()).hexdigest(), 16) % WordModel.dimensions] += 1.0
+    length = math.hypot(*vector) or 1.0
+    return [value / length for value in vector]
+
+
+class Models:
+    """A registry with the models `words`, of which there are `newest` versions, and `remote`, which cannot embed."""
+
+    def __init__(self) -> None:
+        self.model = WordModel()
+        self.newest = 1
+
+    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+        assert project
+        name, _, version = reference.partition("@")
+        if name == "remote":
+            raise EmbeddingUnusable(reference, "is a remote model")
+        if name != "words" or int(version or 1) > self.newest:
+            message = f"there is no model {reference} in this project: there are words"
+            raise NotFound(message)
+        return ResolvedModel(reference=f"words@{version or self.newest}", max_tokens=self.model.max_tokens)
+
+    async def load(self, project: str, resolved: str) -> WordModel:
+        await self.resolve(project, resolved)
+        return self.model
+
+
+class Ingest:
+    """ingest as rag sees it: its list, its exchange bucket, and its events."""
+
+    def __init__(self) -> None:
+        self.documents_of: dict[tuple[str, str], dict[str, Wanted]] = {}
+        self.contents: dict[ObjectRef, DocumentContent | Exception] = {}
+        self.down = False
+        self.when_listed: Callable[[], Awaitable[None]] | None = None
+
+    def put(  # noqa: PLR0913 - a document has many sides, and each test names one
+        self,
+        document: str,
+        text: str,
+        *,
+        seq: int = 1,
+        project: str = "acme",
+        source: str = "cms",
+        media_type: str = "text/plain",
+        title: str = "",
+        readers: tuple[str, ...] = (),
+        metadata: dict[str, str | int | float | bool] | None = None,
+    ) -> Wanted:
+        """Keep a version, and return what its event tells."""
+        digest = hashlib.sha256(f"{text}{seq}".encode()).hexdigest()
+        ref = ObjectRef(bucket=BUCKET, key=f"{project}/{document}/{digest}", size=len(text), sha256=digest)
+        self.contents[ref] = DocumentContent(
+            media_type=media_type, text=text, title=title, readers=readers, metadata=metadata or {}
+        )
+        wanted = Wanted(document=document, source=source, key=document, seq=seq, version=seq, content=ref)
+        self.documents_of.setdefault((project, source), {})[document] = wanted
+        return wanted
+
+    def remove(self, document: str, *, seq: int, project: str = "acme", source: str = "cms") -> Wanted:
+        """Delete a document, and return what its event tells."""
+        gone = Wanted(document=document, source=source, key=document, seq=seq)
+        self.documents_of[project, source][document] = gone
+        return gone
+
+    def erase(self, wanted: Wanted) -> None:
+        """Remove a version's text."""
+        assert wanted.content
+        del self.contents[wanted.content]
+
+    async def documents(self, project: str, source: str) -> AsyncIterator[Wanted]:
+        if self.down:
+            message = "ingest does not answer"
+            raise DependencyUnavailable(message, dependency="ingest")
+        listed = list(self.documents_of.get((project, source), {}).values())
+        if self.when_listed:
+            meanwhile, self.when_listed = self.when_listed, None
+            await meanwhile()
+        for wanted in listed:
+            yield wanted
+
+    async def get(self, ref: ObjectRef) -> DocumentContent | None:
+        content = self.contents.get(ref)
+        if isinstance(content, Exception):
+            raise content
+        return content
+
+
+class InMemoryLeases:
+    """One holder at a time; the epoch grows with every holder."""
+
+    def __init__(self) -> None:
+        self.held_now: set[IndexRef] = set()
+        self.epochs: dict[IndexRef, int] = {}
+
+    @asynccontextmanager
+    async def held(self, index: IndexRef) -> AsyncIterator[int | None]:
+        if index in self.held_now:
+            yield None
+            return
+        self.held_now.add(index)
+        self.epochs[index] = self.epochs.get(index, 0) + 1
+        try:
+            yield self.epochs[index]
+        finally:
+            self.held_now.discard(index)
+
+
+@dataclass(kw_only=True)
+class Rag:
+    """A rag on stores in memory."""
+
+    clock: FixedClock = field(default_factory=FixedClock)
+    ingest: Ingest = field(default_factory=Ingest)
+    ledger: InMemoryLedger = field(default_factory=InMemoryLedger)
+    vectors: InMemoryVectors = field(default_factory=InMemoryVectors)
+    models: Models = field(default_factory=Models)
+    leases: InMemoryLeases = field(default_factory=InMemoryLeases)
+    woken: list[IndexRef] = field(default_factory=list)
+    swept: list[tuple[IndexRef, str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.collections = InMemoryAggregates[Collection](missing=CollectionNotFound, clock=self.clock)
+        resolve = ResolveSettings(models=self.models)
+        wake = self.woken.append
+        self.create = CreateCollection(collections=self.collections, resolve=resolve, clock=self.clock, wake=wake)
+        self.update = UpdateCollection(collections=self.collections, resolve=resolve, clock=self.clock, wake=wake)
+        self.delete = DeleteCollection(collections=self.collections, clock=self.clock, wake=wake)
+        self.rebuild = RebuildIndex(collections=self.collections, models=self.models, clock=self.clock, wake=wake)
+        self.read = ReadCollections(collections=self.collections, ledger=self.ledger)
+        self.note = NoteDocument(collections=self.collections, ledger=self.ledger, wake=wake)
+        self.index_documents = IndexDocuments(
+            ledger=self.ledger,
+            contents=self.ingest,
+            models=self.models,
+            vectors=self.vectors,
+            limits=BatchLimits(documents=10, fetched_at_once=3, chunks=8),
+        )
+        self.tend = self.new_tend()
+        self.search_use_case = Search(
+            collections=self.collections,
+            ledger=self.ledger,
+            vectors=self.vectors,
+            models=self.models,
+            sweep=lambda index, document, below: self.swept.append((index, document, below)),
+            most_characters=1000,
+        )
+
+    def new_tend(self) -> TendIndex:
+        """Return what a worker does in a new life of its process."""
+        return TendIndex(
+            collections=self.collections,
+            ledger=self.ledger,
+            vectors=self.vectors,
+            catalog=self.ingest,
+            models=self.models,
+            index_documents=self.index_documents,
+            clock=self.clock,
+            sweep_after=timedelta(seconds=30),
+        )
+
+    async def handbook(self, *, caller: Caller = ADA, request_id: str = "r1") -> Collection:
+        """Create collection handbook over source cms, and bring it to where it should be."""
+        await self.create(caller, wish(), request=Request(id=request_id, digest="d"))
+        await self.work(caller.project)
+        return await self.collections.get(caller.project, "handbook")
+
+    async def work(self, project: str = "acme", *, collection: str = "handbook") -> None:
+        """Do what workers would do for a collection, until nothing is left but what has to wait."""
+        for number in range(1, 20):
+            ref = IndexRef(project=project, collection=collection, number=number)
+            async with self.leases.held(ref) as epoch:
+                assert epoch
+                await self.tend(ref, epoch=epoch)
+
+    async def hear(self, wanted: Wanted, *, project: str = "acme") -> None:
+        """Handle an event of ingest."""
+        await self.note(project, wanted)
+
+    async def search(self, text: str, *, caller: Caller = ADA, **sides: object) -> Answer:
+        """Ask collection handbook."""
+        question = Question(collection="handbook", text=text)
+        return await self.search_use_case(caller, replace(question, **sides))  # type: ignore[arg-type]  # named fields
+
+    async def found(self, text: str, *, caller: Caller = ADA, **sides: object) -> list[str]:
+        """Return the documents that are found, best first."""
+        answer = await self.search(text, caller=caller, **sides)
+        return [passage.payload.document for passage in answer.passages]
+
+
+def wish(
+    collection: str = "handbook",
+    *,
+    sources: tuple[str, ...] = ("cms",),
+    embedding: str = "words",
+    max_tokens: int = 0,
+    overlap_tokens: int | None = None,
+) -> Wish:
+    """Return what an operator wants."""
+    return Wish(
+        collection=collection,
+        sources=sources,
+        embedding=embedding,
+        by="",
+        max_tokens=max_tokens,
+        overlap_tokens=overlap_tokens,
+        labels={},
+    )
+
+
+def request(request_id: str, digest: str = "d") -> Request:
+    """Return a caller's intent."""
+    return Request(id=request_id, digest=digest)
