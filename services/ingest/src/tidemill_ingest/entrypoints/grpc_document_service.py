@@ -94,8 +94,9 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             unknown_too=request.revision > 0,
             validate_only=request.validate_only,
         )
-        deleted = counted(Door.GRPC, await self.delete(current_caller(), command))
-        return pb.DeleteDocumentResponse(document=document_message(deleted))
+        document = await self.delete(current_caller(), command)
+        shown = document if request.validate_only else counted(Door.GRPC, document)
+        return pb.DeleteDocumentResponse(document=document_message(shown))
 
     async def ExplainDocument(self, request: pb.ExplainDocumentRequest, context: Context) -> pb.ExplainDocumentResponse:  # noqa: ARG002
         """See the contract."""
@@ -117,7 +118,8 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             must_exist=must_exist,
             etag=etag,
         )
-        return document_message(counted(Door.GRPC, await self.accept(current_caller(), command)))
+        document = await self.accept(current_caller(), command)
+        return document_message(document if request.validate_only else counted(Door.GRPC, document))
 
 
 def _name(
