@@ -18,7 +18,7 @@ from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.manifest import ArtifactFile, ArtifactRefused, Manifest
-from tidemill_kit.objects import ObjectMissing
+from tidemill_kit.objects import ObjectDamaged, ObjectMissing
 
 _log = structlog.get_logger()
 
@@ -149,8 +149,12 @@ class LoadedEngines:
         try:
             files = [ArtifactFile(path, ref.size, ref.sha256) for path, ref in model.files.items()]
             folder = await self._cache.fetch(project, Manifest(files), model.files)
-        except (ArtifactRefused, ObjectMissing) as error:
+        except ArtifactRefused as error:
             raise ModelRefused(model.id, why=error.message) from error
+        except (ObjectDamaged, ObjectMissing) as error:
+            path = next((path for path, ref in model.files.items() if ref.key == error.metadata["key"]), "a file")
+            what = "is not in the store" if isinstance(error, ObjectMissing) else "is damaged in the store"
+            raise ModelRefused(model.id, why=f"{path} {what}") from error
         slot.stage = "loading"
         made = asyncio.ensure_future(asyncio.to_thread(self._made, folder, model.id))
         try:

@@ -1,0 +1,110 @@
+"""trainer and rag as inference meets them: real gRPC servers with one model and one collection."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from tidemill.content.v1 import content_pb2
+from tidemill.rag.v1 import (
+    collection_pb2,
+    collection_service_pb2,
+    collection_service_pb2_grpc,
+    retrieval_service_pb2,
+    retrieval_service_pb2_grpc,
+)
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill_kit.domain import ObjectRef
+
+Context = grpc.aio.ServicerContext[Any, Any]
+PASSAGES = ("os.walk walks a directory tree.", "json.dumps writes an object as text.")
+
+
+class Registry(model_registry_service_pb2_grpc.ModelRegistryServiceServicer):
+    """Knows these versions, `model@1` each."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, model_pb2.ModelVersion] = {}
+
+    def add_files(self, model: str, digest: str, files: Mapping[str, ObjectRef]) -> None:
+        artifacts = [
+            model_pb2.Artifact(path=path, size=ref.size, sha256=ref.sha256, bucket=ref.bucket, key=ref.key, stored=True)
+            for path, ref in files.items()
+        ]
+        self._add(model_pb2.ModelVersion(id=f"{model}@1", model=model, digest=digest, artifacts=artifacts))
+
+    def add_remote(self, model: str, base_url: str, *, name: str, secret: str = "") -> None:
+        openai = model_pb2.OpenAiSource(model=name, base_url=base_url, api_key_secret=secret)
+        self._add(
+            model_pb2.ModelVersion(
+                id=f"{model}@1", model=model, digest=base_url + name, source=model_pb2.ModelSource(openai=openai)
+            )
+        )
+
+    def _add(self, version: model_pb2.ModelVersion) -> None:
+        version.state = model_pb2.MODEL_VERSION_STATE_READY
+        version.number = 1
+        self.versions[version.model] = version
+
+    async def GetModelVersion(  # noqa: N802 - the contract's name
+        self, request: model_registry_service_pb2.GetModelVersionRequest, context: Context
+    ) -> model_registry_service_pb2.GetModelVersionResponse:
+        version = self.versions.get(request.id.removesuffix("@1"))
+        if version is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such model")
+        return model_registry_service_pb2.GetModelVersionResponse(version=version)
+
+    async def ListModels(  # noqa: N802 - the contract's name
+        self, _request: model_registry_service_pb2.ListModelsRequest, _context: Context
+    ) -> model_registry_service_pb2.ListModelsResponse:
+        models = [model_pb2.Model(id=name, latest_version=1) for name in self.versions]
+        return model_registry_service_pb2.ListModelsResponse(models=models)
+
+
+class Rag(collection_service_pb2_grpc.CollectionServiceServicer, retrieval_service_pb2_grpc.RetrievalServiceServicer):
+    """Has a collection `handbook`; `projects` are those that searched."""
+
+    def __init__(self) -> None:
+        self.projects: set[str] = set()
+
+    async def GetCollection(  # noqa: N802 - the contract's name
+        self, request: collection_service_pb2.GetCollectionRequest, context: Context
+    ) -> collection_service_pb2.GetCollectionResponse:
+        if request.id != "handbook":
+            await context.abort(grpc.StatusCode.NOT_FOUND, "no such collection")
+        return collection_service_pb2.GetCollectionResponse(collection=_handbook())
+
+    async def ListCollections(  # noqa: N802 - the contract's name
+        self, _request: collection_service_pb2.ListCollectionsRequest, _context: Context
+    ) -> collection_service_pb2.ListCollectionsResponse:
+        return collection_service_pb2.ListCollectionsResponse(collections=[_handbook()])
+
+    async def Search(  # noqa: N802 - the contract's name
+        self, request: retrieval_service_pb2.SearchRequest, context: Context
+    ) -> retrieval_service_pb2.SearchResponse:
+        self.projects |= {str(value) for key, value in context.invocation_metadata() or () if key == "tidemill-project"}
+        passages = [
+            content_pb2.Passage(id=str(number), document=f"d{number}", version=1, end=len(text), text=text, score=0.5)
+            for number, text in enumerate(PASSAGES[: request.top_k], start=1)
+        ]
+        return retrieval_service_pb2.SearchResponse(passages=passages, index=2)
+
+
+def _handbook() -> collection_pb2.Collection:
+    return collection_pb2.Collection(id="handbook", live_index=2, indexes=[collection_pb2.IndexVersion(number=2)])
+
+
+@asynccontextmanager
+async def neighbours() -> AsyncIterator[tuple[Registry, Rag, str]]:
+    """Run both behind one address."""
+    server, registry, rag = grpc.aio.server(), Registry(), Rag()
+    model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(registry, server)
+    collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(rag, server)
+    retrieval_service_pb2_grpc.add_RetrievalServiceServicer_to_server(rag, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield registry, rag, f"127.0.0.1:{port}"
+    finally:
+        await server.stop(None)

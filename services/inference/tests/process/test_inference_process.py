@@ -1,0 +1,236 @@
+"""inference through its public doors only, on real servers."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import openai
+import pytest
+import pytest_asyncio
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from services.inference.tests.process.neighbours import PASSAGES
+from services.inference.tests.process.world import CONTENT, World, asked, deployment, running_inference
+from services.inference.tests.tiny_model import write_tiny_model
+from tidemill.inference.v1 import (
+    deployment_pb2,
+    deployment_service_pb2,
+    inference_pb2,
+    inference_service_pb2,
+    prompt_pb2,
+    prompt_service_pb2,
+)
+from tidemill_kit.cloudevents import from_record
+from tidemill_kit.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
+from tidemill_kit.kafka import read_topic
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with running_inference(stack, tmp_path_factory.mktemp("inference")) as running:
+        await running.prompts.CreatePrompt(
+            prompt_service_pb2.CreatePromptRequest(prompt=prompt_pb2.Prompt(id="answer", content=CONTENT))
+        )
+        await running.deployments.CreateDeployment(
+            deployment_service_pb2.CreateDeploymentRequest(deployment=deployment())
+        )
+        yield running
+
+
+async def generate(world: World, request: inference_service_pb2.GenerateRequest) -> inference_pb2.Inference:
+    return (await world.inferences.Generate(request)).inference
+
+
+async def streamed(
+    world: World, request: inference_service_pb2.GenerateRequest
+) -> list[inference_service_pb2.GenerateStreamResponse]:
+    return [
+        response
+        async for response in world.inferences.GenerateStream(
+            inference_service_pb2.GenerateStreamRequest(request=request)
+        )
+    ]
+
+
+async def test_a_real_engine_answers_and_the_record_can_be_read(world: World) -> None:
+    answer = await generate(world, asked(end_user="u1", labels={"product": "vpn"}))
+
+    assert answer.state == inference_pb2.INFERENCE_STATE_COMPLETED
+    assert answer.output[0].parts[0].text
+    assert (answer.variant.model, answer.variant.prompt, answer.variant.index) == ("tiny@1", "answer@1", 2)
+    assert answer.variant.engine.startswith("transformers 5")
+    assert answer.usage.output_tokens == 24
+    assert [passage.text for passage in answer.passages] == list(PASSAGES)
+    assert world.project in world.rag.projects
+    stored = (await world.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=answer.id))).inference
+    assert stored.output == answer.output
+    assert [passage.text for passage in stored.passages] == ["", ""]
+    assert [(passage.document, passage.end) for passage in stored.passages] == [("d1", 31), ("d2", 36)]
+    assert (stored.end_user, dict(stored.labels)) == ("u1", {"product": "vpn"})
+
+
+async def test_a_stream_is_numbered_and_its_text_is_that_of_the_end(world: World) -> None:
+    responses = await streamed(world, asked())
+
+    assert [response.sequence for response in responses] == list(range(1, len(responses) + 1))
+    assert [response.WhichOneof("event") for response in (responses[0], responses[-1])] == ["started", "finished"]
+    text = "".join(response.delta.text for response in responses)
+    assert text == responses[-1].finished.output[0].parts[0].text
+    assert len(responses) > 3
+
+
+async def test_a_retry_returns_the_stored_inference_streamed_or_not(world: World) -> None:
+    request = asked(request_id=unique_name("r"))
+
+    first, again = await asyncio.gather(generate(world, request), generate(world, request))
+    later = await streamed(world, request)
+
+    assert first.id == again.id == later[-1].finished.id
+    assert first.output == again.output == later[-1].finished.output
+    with pytest.raises(RequestIdReused):
+        await generate(world, asked("Another question?", request_id=request.request_id))
+
+
+async def test_the_events_of_answers_and_deployments_are_on_kafka_and_carry_no_text(world: World) -> None:
+    answer = await generate(world, asked("What is a kestrel, please?", request_id=unique_name("r")))
+
+    async with asyncio.timeout(30):
+        completed = await _event(world, "tidemill.inference.inference.v1", answer.id)
+        configured = await _event(world, "tidemill.inference.deployment.v1", "helpdesk")
+
+    assert completed["usage"]["output_tokens"] == 24
+    assert [use["document"] for use in completed["documents"]] == ["d1", "d2"]
+    assert "kestrel" not in json.dumps(completed)
+    assert answer.output[0].parts[0].text not in json.dumps(completed)
+    assert (configured["model"], configured["prompt"], configured["replaced"]) == ("tiny@1", "answer@1", "")
+
+
+async def test_inferences_are_listed_by_deployment(world: World) -> None:
+    await generate(world, asked())
+
+    page = await world.inferences.ListInferences(
+        inference_service_pb2.ListInferencesRequest(deployment="helpdesk", page_size=1)
+    )
+    other = await world.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(deployment="other"))
+
+    assert [each.deployment for each in page.inferences] == ["helpdesk"]
+    assert not other.inferences
+
+
+async def test_the_next_answer_follows_a_changed_deployment(world: World) -> None:
+    await world.deployments.CreateDeployment(
+        deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("moving"))
+    )
+    before = await generate(world, asked(deployment="moving"))
+    await world.prompts.UpdatePrompt(
+        prompt_service_pb2.UpdatePromptRequest(
+            prompt=prompt_pb2.Prompt(id="answer", content=prompt_pb2.PromptContent(user="Now: {{ question }}")),
+            update_mask=FieldMask(paths=["content"]),
+        )
+    )
+    still = await generate(world, asked(deployment="moving"))
+
+    await world.deployments.UpdateDeployment(
+        deployment_service_pb2.UpdateDeploymentRequest(
+            deployment=deployment("moving"), update_mask=FieldMask(paths=["prompt"])
+        )
+    )
+    after = await generate(world, asked(deployment="moving"))
+
+    prompts = [each.variant.prompt for each in (before, still, after)]
+    assert prompts == ["answer@1", "answer@1", "answer@2"]
+    assert before.variant.configuration == still.variant.configuration != after.variant.configuration
+
+
+async def test_an_update_that_changes_nothing_writes_nothing(world: World) -> None:
+    change = deployment_service_pb2.UpdateDeploymentRequest(
+        deployment=deployment("steady"),
+        update_mask=FieldMask(paths=["labels", "model", "prompt", "retrieval", "sampling", "fallback", "record"]),
+    )
+    created = (
+        await world.deployments.CreateDeployment(
+            deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("steady"))
+        )
+    ).deployment
+
+    preview = deployment_service_pb2.UpdateDeploymentRequest(validate_only=True)
+    preview.MergeFrom(change)
+    would_be = (await world.deployments.UpdateDeployment(preview)).deployment
+    updated = (await world.deployments.UpdateDeployment(change)).deployment
+
+    assert would_be == updated == created
+
+
+async def test_references_that_lead_nowhere_are_refused_with_what_exists(world: World) -> None:
+    async def refused(**changes: object) -> str:
+        request = deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("bad", **changes))
+        with pytest.raises(NotFound) as caught:
+            await world.deployments.CreateDeployment(request)
+        return caught.value.message
+
+    assert await refused(model="gpt") == "model: 'gpt' is not there; there are tiny@1"
+    assert await refused(prompt="nobody") == "prompt: 'nobody' is not there; there are answer"
+    missing = deployment_pb2.Retrieval(collection="library")
+    assert await refused(retrieval=missing) == "retrieval.collection: 'library' is not there; there are handbook"
+    gone = deployment_pb2.Retrieval(collection="handbook", index=9)
+    assert await refused(retrieval=gone) == "retrieval.index: '9' is not there; there are 2"
+
+
+async def test_a_damaged_model_is_refused_by_its_files_name_before_it_is_loaded(world: World, tmp_path: Path) -> None:
+    await world.add_model("damaged", await asyncio.to_thread(write_tiny_model, tmp_path, seed=8))
+    (config,) = (each for each in world.registry.versions["damaged"].artifacts if each.path == "config.json")
+    await world.store.put(config.bucket, config.key, b"{}" * (config.size // 2), media_type="application/json")
+    await world.deployments.CreateDeployment(
+        deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("damaged", model="damaged"))
+    )
+
+    with pytest.raises(PreconditionFailed, match=r"damaged@1 is refused: config\.json is damaged"):
+        await generate(world, asked(deployment="damaged"))
+
+
+async def test_openais_own_client_and_curl_get_answers(world: World) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{world.http}/v1", api_key="none", project=world.project) as client:
+        whole = await client.chat.completions.create(
+            model="helpdesk", messages=[{"role": "user", "content": "What does os.walk do?"}]
+        )
+        stream = await client.chat.completions.create(
+            model="helpdesk", messages=[{"role": "user", "content": "What does os.walk do?"}], stream=True
+        )
+        pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    body = {"model": "helpdesk", "messages": [{"role": "user", "content": "What does os.walk do?"}]}
+    by_curl = await _curl(world, "--data", json.dumps(body))
+
+    said = whole.choices[0].message.content
+    assert said
+    assert "".join(pieces) == said == by_curl["choices"][0]["message"]["content"]
+    stored = await world.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=whole.id))
+    assert stored.inference.output[0].parts[0].text == said
+
+
+async def test_what_is_no_question_is_refused_by_name(world: World) -> None:
+    with pytest.raises(InvalidInput, match="messages"):
+        await generate(world, asked(messages=[]))
+    with pytest.raises(NotFound, match="helpdesk"):
+        await generate(world, asked(deployment="nobody"))
+
+
+async def _event(world: World, topic: str, aggregate: str) -> dict[str, object]:
+    """Return the newest event of an aggregate once it is there."""
+    while True:
+        async for record in read_topic(world.stack.kafka, topic):
+            if record.key == f"{world.project}/{aggregate}".encode():
+                event = from_record(record.value, record.headers, arrive_time=record.arrive_time)
+                return dict(json.loads(event.data))
+        await asyncio.sleep(0.1)
+
+
+async def _curl(world: World, *arguments: str) -> dict[str, list[dict[str, dict[str, str]]]]:
+    command = ["curl", "--silent", f"{world.http}/v1/chat/completions", "--header", f"OpenAI-Project: {world.project}"]
+    process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    return dict(json.loads(output))

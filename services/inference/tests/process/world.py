@@ -1,0 +1,153 @@
+"""inference as a whole, on real servers, with a tiny model and its neighbours."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.inference.tests.process.neighbours import Rag, Registry, neighbours
+from services.inference.tests.tiny_model import upload, write_tiny_model
+from tidemill.content.v1 import content_pb2
+from tidemill.inference.v1 import (
+    deployment_pb2,
+    deployment_service_pb2_grpc,
+    inference_service_pb2,
+    inference_service_pb2_grpc,
+    prompt_pb2,
+    prompt_service_pb2_grpc,
+)
+from tidemill_inference.app import build_app
+from tidemill_inference.settings import InferenceSettings
+from tidemill_kit.errors import TidemillError
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.objects import ObjectStore
+from tidemill_kit.service import serve
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+
+BUCKET = "tidemill-trainer-exchange"
+CONTENT = prompt_pb2.PromptContent(
+    system="Answer from the passages.",
+    user="{% for passage in passages %}[{{ passage.id }}] {{ passage.text }}\n{% endfor %}{{ question }}",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A running inference, and what a test reaches it by."""
+
+    project: str
+    http: str
+    grpc_address: str
+    registry: Registry
+    rag: Rag
+    store: ObjectStore
+    stack: Addresses
+    prompts: prompt_service_pb2_grpc.PromptServiceStub
+    deployments: deployment_service_pb2_grpc.DeploymentServiceStub
+    inferences: inference_service_pb2_grpc.InferenceServiceStub
+
+    async def add_model(self, model: str, folder: Path) -> None:
+        """Register a folder's files as trainer would."""
+        digest, files = await upload(self.store, BUCKET, self.project, folder)
+        self.registry.add_files(model, digest, files)
+
+
+def deployment(name: str = "helpdesk", **changes: object) -> deployment_pb2.Deployment:
+    return deployment_pb2.Deployment(
+        **{  # type: ignore[arg-type] # the test says what it changes
+            "id": name,
+            "model": "tiny",
+            "prompt": "answer",
+            "retrieval": deployment_pb2.Retrieval(collection="handbook", top_k=2),
+            "sampling": deployment_pb2.Sampling(max_output_tokens=24),
+            **changes,
+        }
+    )
+
+
+def asked(text: str = "What does os.walk do?", **changes: object) -> inference_service_pb2.GenerateRequest:
+    message = content_pb2.Message(role=content_pb2.ROLE_USER, parts=[content_pb2.Part(text=text)])
+    return inference_service_pb2.GenerateRequest(
+        **{  # type: ignore[arg-type] # the test says what it changes
+            "deployment": "helpdesk",
+            "messages": [message],
+            **changes,
+        }
+    )
+
+
+@asynccontextmanager
+async def running_inference(
+    stack: Addresses, folder: Path, *, environment: Mapping[str, str] | None = None, project: str = ""
+) -> AsyncIterator[World]:
+    project = project or unique_name("acme")
+    store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+    await store.ensure_bucket(BUCKET)
+    async with neighbours() as (registry, rag, address):
+        settings = _settings(stack, folder, address)
+        stop = asyncio.Event()
+        app = await build_app(settings, environment=environment or {})
+        living = asyncio.create_task(serve(app, stop=stop))
+        grpc_address = f"127.0.0.1:{settings.grpc_port}"
+        channel = open_channel(grpc_address, name="inference", project=project, timeout_s=60)
+        world = World(
+            project=project,
+            http=f"http://127.0.0.1:{settings.http_port}",
+            grpc_address=grpc_address,
+            registry=registry,
+            rag=rag,
+            store=store,
+            stack=stack,
+            prompts=prompt_service_pb2_grpc.PromptServiceStub(channel),
+            deployments=deployment_service_pb2_grpc.DeploymentServiceStub(channel),
+            inferences=inference_service_pb2_grpc.InferenceServiceStub(channel),
+        )
+        try:
+            await world.add_model("tiny", await asyncio.to_thread(write_tiny_model, folder / "tiny"))
+            await _open(world)
+            yield world
+        finally:
+            await channel.close()
+            stop.set()
+            assert await living == 0
+
+
+async def _open(world: World) -> None:
+    """Wait until the door is open."""
+    for _ in range(300):
+        try:
+            await world.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=1))
+        except TidemillError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    message = "inference did not open in time"
+    raise AssertionError(message)
+
+
+def _settings(stack: Addresses, folder: Path, neighbour: str) -> InferenceSettings:
+    return InferenceSettings(
+        grpc_port=_free_port(),
+        http_port=_free_port(),
+        kafka_bootstrap_servers=stack.kafka,
+        mongo_uri=stack.mongo,
+        mongo_database=unique_name("inference"),
+        s3_endpoint=stack.s3.endpoint,
+        s3_access_key=stack.s3.access_key,
+        s3_secret_key=stack.s3.secret_key,
+        rag_address=neighbour,
+        trainer_address=neighbour,
+        data_dir=folder / "data",
+        engine_cache_tokens=2048,
+        engine_threads=1,
+        probe_interval_s=1.0,
+        shutdown_grace_s=10.0,
+    )
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
