@@ -14,7 +14,7 @@ from typing import Literal
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import for_code
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 TOPICS = Path(__file__).resolve().parents[3] / "kafka" / "topics.yaml"
 SECONDS = {"h": 3600, "d": 86400}
@@ -33,10 +33,8 @@ class Production(BaseModel, extra="forbid", frozen=True):
     min_insync_replicas: int
 
 
-class Topic(BaseModel, frozen=True):
+class Topic(BaseModel, extra="forbid", frozen=True):
     """One declared topic; `retention` is a number of hours or days ("36h", "7d")."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: str
     owner: str
