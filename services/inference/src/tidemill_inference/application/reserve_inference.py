@@ -1,6 +1,7 @@
 """The right to answer one request id, among all replicas: held by a lease while the answer is made."""
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -8,8 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
-
-import structlog
 
 from tidemill_inference.application.ports import Inferences
 from tidemill_inference.domain.errors import LeaseLost
@@ -21,7 +20,7 @@ _SAVE_TIMEOUT_S = 5.0
 _BEATS = 3
 """Renewals within the life of a lease, so that one lost renewal does no harm."""
 
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,7 +175,7 @@ class Reservations:
         if not task.done():
             task.cancel()
         elif not task.cancelled() and (error := task.exception()) and not isinstance(error, LeaseLost):
-            _log.warning("inference_end_not_saved", inference=reservation.inference.id, exc_info=error)
+            _log.warning("inference_end_not_saved: %s", reservation.inference.id, exc_info=error)
 
 
 def _own() -> Request:
