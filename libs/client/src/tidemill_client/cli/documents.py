@@ -1,10 +1,6 @@
 """documents: add, look at, explain and delete."""
 
-import asyncio
-import hashlib
-import mimetypes
 import uuid
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +10,6 @@ from rich.console import Group
 from tidemill.ingest.v1.document_pb2 import Document, DocumentState
 from tidemill.ingest.v1.document_service_pb2 import (
     DeleteDocumentRequest,
-    DocumentSpec,
     ExplainDocumentRequest,
     ExplainDocumentResponse,
     GetDocumentRequest,
@@ -22,8 +17,6 @@ from tidemill.ingest.v1.document_service_pb2 import (
     GetDocumentTextResponse,
     ListDocumentsRequest,
     ListDocumentsResponse,
-    UploadDocumentRequest,
-    UploadStart,
 )
 from tidemill.rag.v1.collection_service_pb2 import GetIndexedDocumentRequest, ListCollectionsRequest
 from tidemill_client.cli.output import (
@@ -39,30 +32,13 @@ from tidemill_client.cli.output import (
 )
 from tidemill_client.cli.resources import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
+from tidemill_client.documents import MEDIA_TYPES, Documents, NewDocument
 from tidemill_kit.errors import InvalidInput, TidemillError, Violation
 
 documents = typer.Typer(help="Documents: what goes in.", no_args_is_help=True)
 
-CHUNK_BYTES = 1 << 19
-UPLOADS_AT_ONCE = 8
-MEDIA_TYPES = {".txt": "text/plain", ".rst": "text/plain", ".md": "text/markdown", ".markdown": "text/markdown",
-               ".html": "text/html", ".htm": "text/html"}  # fmt: skip
-
 SourceOption = Annotated[str, typer.Option("--source", "-s", help="The source that it belongs to.")]
 KeyArgument = Annotated[str, typer.Argument(help="The document's key, or its id.")]
-
-
-async def upload(connection: Connection, spec: DocumentSpec, content: bytes, *, request_id: str = "") -> Document:
-    """Upload one document in chunks and return it with its current version."""
-
-    async def messages() -> AsyncIterator[UploadDocumentRequest]:
-        digest = hashlib.sha256(content).hexdigest()
-        start = UploadStart(spec=spec, request_id=request_id or str(uuid.uuid4()), size=len(content), sha256=digest)
-        yield UploadDocumentRequest(start=start)
-        for position in range(0, len(content), CHUNK_BYTES):
-            yield UploadDocumentRequest(chunk=content[position : position + CHUNK_BYTES])
-
-    return (await connection.documents.UploadDocument(messages())).document
 
 
 @documents.command("add")
@@ -78,25 +54,18 @@ def add(
 
     async def work() -> tuple[list[Document], dict[str, str]]:
         files = _files(paths, recursive=recursive)
+        new = [NewDocument(source=source, key=key, content=file) for key, file in files.items()]
         added: list[Document] = []
         refused: dict[str, str] = {}
-        places = asyncio.Semaphore(UPLOADS_AT_ONCE)
-
-        async def one(key: str, file: Path) -> None:
-            async with places:
-                spec = DocumentSpec(source=source, key=key, media_type=_media_type(file))
-                try:
-                    added.append(await upload(connection, spec, await asyncio.to_thread(file.read_bytes)))
-                except InvalidInput as error:
-                    refused[key] = error.message
-                bar.advance(task)
-
         async with Connection(chosen_project(project)) as connection:
             with progress() as bar:
-                task = bar.add_task("adding", total=len(files))
-                async with asyncio.TaskGroup() as uploads:
-                    for key, file in files.items():
-                        uploads.create_task(one(key, file))
+                task = bar.add_task("adding", total=len(new))
+                async for uploaded in Documents(connection).upload_many(new):
+                    if uploaded.document:
+                        added.append(uploaded.document)
+                    elif uploaded.refused:
+                        refused[uploaded.new.key] = uploaded.refused.message
+                    bar.advance(task)
         return added, refused
 
     added, refused = run(work(), as_json=as_json)
@@ -123,10 +92,6 @@ def _files(paths: list[Path], *, recursive: bool) -> dict[str, Path]:
     if not found:
         raise InvalidInput.of(Violation(field="paths", description=f"hold no files ending in {', '.join(MEDIA_TYPES)}"))
     return found
-
-
-def _media_type(file: Path) -> str:
-    return MEDIA_TYPES.get(file.suffix.lower()) or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
 
 
 @documents.command("list")

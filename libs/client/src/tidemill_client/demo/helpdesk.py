@@ -14,22 +14,15 @@ from rich.progress import Progress, TaskID
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
-from tidemill.ingest.v1.document_pb2 import Document, DocumentState
-from tidemill.ingest.v1.document_service_pb2 import (
-    DocumentSpec,
-    GetDocumentRequest,
-    GetDocumentTextRequest,
-    ListDocumentsRequest,
-    UpdateDocumentRequest,
-)
+from tidemill.ingest.v1.document_pb2 import DocumentState
 from tidemill.rag.v1.collection_pb2 import IndexState
 from tidemill.rag.v1.collection_service_pb2 import GetCollectionRequest
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
-from tidemill_client.cli.documents import upload
 from tidemill_client.cli.output import progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.demo.example import CorpusDocument, Example
 from tidemill_client.demo.report import Report
+from tidemill_client.documents import Documents, NewDocument
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
 from tidemill_kit.errors import DeadlineExceeded, Internal
@@ -38,7 +31,6 @@ COLLECTION = "handbook"
 DEPLOYMENT = "helpdesk"
 UPLOADED, PUBLISHED = "manual", "cms"
 PUBLISHED_SOURCE = "https://cms.example/kb"
-UPLOADS_AT_ONCE = 8
 SEARCHES_AT_ONCE = 4
 QUESTIONS = 200
 ANSWERS = 8
@@ -100,20 +92,16 @@ class Helpdesk:
             raise Internal(message)
 
     async def _upload(self, documents: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> None:
-        places = asyncio.Semaphore(UPLOADS_AT_ONCE)
-
-        async def one(document: CorpusDocument) -> None:
-            async with places:
-                spec = DocumentSpec(
-                    source=UPLOADED, key=document.key, media_type=document.media_type, title=document.title
-                )
-                accepted = await upload(self.connection, spec, document.text.encode())
-            self.ids[document.key] = accepted.id
+        new = [
+            NewDocument(source=UPLOADED, key=d.key, content=d.text, media_type=d.media_type, title=d.title)
+            for d in documents
+        ]
+        async for uploaded in Documents(self.connection).upload_many(new):
+            if uploaded.document is None:
+                message = f"{uploaded.new.key} was refused: {uploaded.refused}"
+                raise Internal(message)
+            self.ids[uploaded.new.key] = uploaded.document.id
             bar.advance(task)
-
-        async with asyncio.TaskGroup() as uploads:
-            for document in documents:
-                uploads.create_task(one(document))
 
     async def _publish(self, documents: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> None:
         """Publish by a program that has none of our code, and wait until ingest has answered for each event."""
@@ -124,7 +112,7 @@ class Helpdesk:
         await self._publish_lines(lines)
         async with _patience("ingest did not answer for every published document"):
             while True:
-                found = await self._list(PUBLISHED)
+                found = [document async for document in Documents(self.connection).all(source=PUBLISHED)]
                 bar.update(task, completed=len(found))
                 if len(found) >= len(documents):
                     break
@@ -134,17 +122,6 @@ class Helpdesk:
     async def _publish_lines(self, lines: Sequence[str]) -> None:
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
         await self.example.run("publish.py", [*arguments, "--source", PUBLISHED_SOURCE], "\n".join(lines))
-
-    async def _list(self, source: str) -> list[Document]:
-        found: list[Document] = []
-        token = ""
-        while True:
-            request = ListDocumentsRequest(source=source, page_size=1000, page_token=token)
-            page = await self.connection.documents.ListDocuments(request)
-            found += page.documents
-            token = page.next_page_token
-            if not token:
-                return found
 
     async def _until_searchable(self, bar: Progress, task: TaskID) -> int:
         """Return how many documents the live index holds, once it holds all that were accepted."""
@@ -240,11 +217,10 @@ class Helpdesk:
 
     async def _resolved(self, inference: Inference) -> set[str]:
         """Return the passages that the answer cites, each found again in its document's version."""
-        cited = _cited(inference)
+        cited, documents = _cited(inference), Documents(self.connection)
         for passage in inference.passages:
             if passage.id in cited:
-                request = GetDocumentTextRequest(id=passage.document, version=passage.version)
-                text = (await self.connection.documents.GetDocumentText(request)).text
+                text = await documents.text(passage.document, version=passage.version)
                 if text[passage.start : passage.end] != passage.text:
                     message = f"citation [{passage.id}] does not resolve to version {passage.version} of its document"
                     raise Internal(message)
@@ -253,14 +229,12 @@ class Helpdesk:
     async def _update(self, document: CorpusDocument) -> None:
         """Give a document new content and wait until an answer is grounded in it."""
         stdout.print(f"   [italic]now {escape(document.title)} is rewritten ...[/]", highlight=False)
-        identity = {"id": self.ids[document.key]}
-        source = (await self.connection.documents.GetDocument(GetDocumentRequest(**identity))).document.source
-        spec = DocumentSpec(source=source, key=document.key, media_type=document.media_type, title=document.title)
-        text = (
-            f"{document.title}\n\n{document.title} is retired since the autumn release; use tidemill.compass instead.\n"
+        documents = Documents(self.connection)
+        source = (await documents.get(id=self.ids[document.key])).source
+        text = f"{document.title}\n\n{document.title} is retired: use tidemill.compass instead.\n"
+        updated = await documents.update(
+            NewDocument(source=source, key=document.key, content=text, media_type="text/plain", title=document.title)
         )
-        request = UpdateDocumentRequest(spec=spec, content=text.encode(), request_id=str(uuid.uuid4()))
-        updated = (await self.connection.documents.UpdateDocument(request)).document
         await self._until_found(document, version=updated.current.number)
         inference = await self.ask(document.question)
         versions = {passage.version for passage in inference.passages if passage.document == updated.id}
@@ -277,7 +251,7 @@ class Helpdesk:
         if self.ids[document.key] in {passage.document for passage in inference.passages}:
             message = f"the answer after the deletion is still grounded in {document.key}"
             raise Internal(message)
-        gone = (await self.connection.documents.GetDocument(GetDocumentRequest(id=self.ids[document.key]))).document
+        gone = await Documents(self.connection).get(id=self.ids[document.key])
         if gone.state != DocumentState.DOCUMENT_STATE_DELETED:
             message = f"{document.key} was deleted by an event and is not"
             raise Internal(message)
