@@ -36,6 +36,10 @@ logs: setup ## what they print, as it comes
 test: setup ## every check and every test
 	@$(PYTHON) infra/checks.py
 
+.PHONY: verify
+verify: demo ## run the demo and hold its figures against what is promised
+	@$(PYTHON) infra/verify.py
+
 .PHONY: bench
 bench: setup ## measure; prints the figures that docs/ tells
 	@$(PYTHON) tests/bench
