@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
@@ -365,12 +366,12 @@ class Rag:
         """Handle an event of ingest."""
         await self.note(project, wanted)
 
-    async def search(self, text: str, *, caller: Caller = ADA, **sides: object) -> Answer:
+    async def search(self, text: str, *, caller: Caller = ADA, **sides: Any) -> Answer:  # noqa: ANN401 - fields of Question
         """Ask collection handbook."""
         question = Question(collection="handbook", text=text)
-        return await self.search_use_case(caller, replace(question, **sides))  # type: ignore[arg-type]  # named fields
+        return await self.search_use_case(caller, replace(question, **sides))
 
-    async def found(self, text: str, *, caller: Caller = ADA, **sides: object) -> list[str]:
+    async def found(self, text: str, *, caller: Caller = ADA, **sides: Any) -> list[str]:  # noqa: ANN401 - ditto
         """Return the documents that are found, best first."""
         answer = await self.search(text, caller=caller, **sides)
         return [passage.payload.document for passage in answer.passages]

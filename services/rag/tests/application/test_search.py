@@ -1,5 +1,7 @@
 """What a question finds, and what it must not."""
 
+from typing import Any
+
 import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, request
@@ -133,7 +135,7 @@ async def test_an_index_version_can_be_pinned_while_it_answers() -> None:
         ({"index": -1}, "index: is -1"),
     ],
 )
-async def test_a_question_out_of_its_limits_is_refused_with_the_limit(sides: dict[str, object], message: str) -> None:
+async def test_a_question_out_of_its_limits_is_refused_with_the_limit(sides: dict[str, Any], message: str) -> None:
     rag = Rag()
     await rag.handbook()
     text = str(sides.pop("text", "words"))

