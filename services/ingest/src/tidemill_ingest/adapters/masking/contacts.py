@@ -55,21 +55,25 @@ def phone_finder(regions: Sequence[str]) -> Finder:
             before = window(text, start, before=_WORD_WINDOW)
             if before.endswith("+"):
                 start, before = start - 1, before[:-1]
-            if _is_inside_word(text, before, stop):
+            announced = _PHONE_WORD.search(before) is not None
+            if not announced and _begins_inside_word(before):
                 continue
-            for first, last in _found(text[start:stop], tuple(regions), bool(_PHONE_WORD.search(before))):
+            if _ends_inside_word(text[stop : stop + 2]):
+                continue
+            for first, last in _found(text[start:stop], tuple(regions), announced):
                 yield start + first, start + last
 
     return find_phones
 
 
-def _is_inside_word(text: str, before: str, stop: int) -> bool:
-    """Tell numbers that are part of an identifier, a path, a decimal fraction or a longer number."""
+def _begins_inside_word(before: str) -> bool:
+    """Tell numbers that are the rest of an identifier, a path, a decimal fraction or a longer number."""
     if before and (before[-1].isalnum() or before[-1] in "_@/=.#$%"):
         return True
-    if len(before) > 1 and before[-1] in "-:," and before[-2].isalnum():
-        return True
-    after = text[stop : stop + 2]
+    return len(before) > 1 and before[-1] in "-:," and before[-2].isalnum()
+
+
+def _ends_inside_word(after: str) -> bool:
     if after and (after[0].isalnum() or after[0] in "_@"):
         return True
     return len(after) > 1 and after[0] in ".-/:" and after[1].isalnum()

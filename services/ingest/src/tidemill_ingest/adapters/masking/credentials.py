@@ -56,7 +56,8 @@ _NEWER_FORMS = (
     r"xapp-[0-9A-Za-z-]{20,}",
     r"npm_[A-Za-z0-9]{36}",
     r"dop_v1_[a-f0-9]{64}",
-    r"sk-(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}",
+    r"sk-or-v1-[0-9a-f]{64}",
+    r"sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[A-Za-z0-9_-]{20,}",
 )
 """Forms that appeared after detect-secrets 1.5.0."""
 

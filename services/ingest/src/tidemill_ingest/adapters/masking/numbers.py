@@ -9,7 +9,7 @@ from stdnum import iban, luhn
 
 from tidemill_ingest.adapters.masking.spans import Span, window
 
-_CARD = re.compile(r"[2-6]\d{3}(?:[ -]?\d){8,15}(?![\w]|[.-]\d)")
+_CARD = re.compile(r"[2-6]\d{3}(?:[ -]?\d){8,15}(?!\w|[.-]\d)")
 # The first digits and lengths that networks issue (ISO/IEC 7812): Visa, Mastercard, American Express, Diners Club,
 # Discover, JCB, UnionPay, Maestro.
 _ISSUED = re.compile(
@@ -17,6 +17,7 @@ _ISSUED = re.compile(
     r"|3(?:0[0-5]|095|[68]\d)\d{11}|(?:6011|64[4-9]\d|65\d\d)\d{12,15}|35(?:2[89]|[3-8]\d)\d{12,15}"
     r"|62\d{14,17}|(?:5018|5020|5038|5893|6304|6759|676[1-3])\d{8,15}"
 )
+_SHORTEST_CARD = 12
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ \u00a0]?[A-Za-z0-9]){11,30}")
 _SHORTEST_IBAN = 15
 _DIGITS_OF = {character: str(value) for value, character in enumerate(string.digits + string.ascii_uppercase)}
@@ -24,7 +25,7 @@ _DIGITS_OF = {character: str(value) for value, character in enumerate(string.dig
 _IPV4 = re.compile(r"\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?!\.?\w)")
 _VERSION = re.compile(
     r"(?i)(?:\b(?:v|ver|version|release|build|revision|section|chapter|clause|figure|table|oid)s?[.:]?\s*|§\s*|[=<>~!^]=\s*"
-    r"|\bpython\s+|[-_]v?)\Z"
+    r"|\bpython\s+|[\w.]|[^\W\d_]-)\Z"
 )
 _TWO_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:")
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{2,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
@@ -38,11 +39,19 @@ _TELLING_HEXTET = 3
 def find_cards(text: str) -> Iterator[Span]:
     """Yield numbers that some network issues and whose check digit is right (Luhn)."""
     for match in _CARD.finditer(text):
-        if _continues(text, match.start()):
-            continue
-        digits = re.sub(r"[ -]", "", match[0])
-        if _ISSUED.fullmatch(digits) and luhn.is_valid(digits):
-            yield match.span()
+        if not _continues(text, match.start()) and (stop := _end_of_card(text, match.start(), match.end())):
+            yield match.start(), stop
+
+
+def _end_of_card(text: str, start: int, stop: int) -> int:
+    """Return the end of the longest card number that starts here; other numbers, such as a date, may follow it."""
+    while stop - start >= _SHORTEST_CARD:
+        if stop == len(text) or not text[stop].isalnum():
+            digits = text[start:stop].replace(" ", "").replace("-", "")
+            if _ISSUED.fullmatch(digits) and luhn.is_valid(digits):
+                return stop
+        stop -= 1
+    return 0
 
 
 def find_ibans(text: str) -> Iterator[Span]:
@@ -72,7 +81,7 @@ def find_addresses(text: str) -> Iterator[Span]:
     """Yield IPv4 and IPv6 addresses, not version numbers or slices."""
     for match in _IPV4.finditer(text):
         before = window(text, match.start(), before=16)
-        if not _continues(text, match.start()) and _is_address(match[0]) and not _VERSION.search(before):
+        if _is_address(match[0]) and not _VERSION.search(before):
             yield match.span()
     end = 0
     for match in _TWO_COLONS.finditer(text):
