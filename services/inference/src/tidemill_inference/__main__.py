@@ -1,7 +1,5 @@
 """Start inference: settings -> logging -> app."""
 
-# ruff: noqa: E402 - the first lines have to come before torch is imported
-
 import os
 
 # Threads that wait for each other sleep instead of spinning: beside other busy processes a spinning engine stands

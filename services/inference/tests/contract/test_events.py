@@ -1,0 +1,110 @@
+"""Every event that inference has ever published stays readable: one golden example each."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from google.protobuf.json_format import MessageToJson, Parse
+from google.protobuf.message import Message as ProtoMessage
+
+from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
+from tidemill_inference.adapters.mongo_inferences import InferenceCodec
+from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
+from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
+from tidemill_inference.domain.inference import (
+    Answer,
+    Inference,
+    InferenceHasFailed,
+    InferenceWasCancelled,
+    Lease,
+    Question,
+    Usage,
+    Variant,
+    reserved,
+)
+from tidemill_kit.application import derived_id
+
+EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SAID = "the words of the user"
+VARIANT = Variant(
+    name="live", configuration="c" * 64, model="smollm2@1", prompt="answer@2", index=4, engine="transformers 5.23.0"
+)
+
+
+def inference() -> Inference:
+    asked = Question(
+        deployment="helpdesk", messages=(Message.of(Role.USER, SAID),), end_user="u-17", labels={"product": "vpn"}
+    )
+    record = reserved(
+        asked,
+        inference_id=derived_id("acme", "inference", "r-1"),
+        project="acme",
+        request_id="r-1",
+        digest="d",
+    )
+    record.create_time = NOON
+    record.reserve(Lease(owner="o", epoch=0, until=NOON + timedelta(days=1)), record, variant=VARIANT, now=NOON)
+    return record
+
+
+def completed() -> ProtoMessage:
+    record = inference()
+    assert record.lease is not None
+    part = Part(text=SAID, citations=(Citation(start=0, end=21, passage="1"),))
+    answer = Answer(
+        output=(Message(role=Role.ASSISTANT, parts=(part,)),),
+        variant=VARIANT,
+        passages=(
+            Passage(id="1", document="d-1", version=3, start=0, end=21, score=0.75, text=SAID),
+            Passage(id="2", document="d-2", version=1, start=5, end=50, score=0.5, text=SAID),
+        ),
+        usage=Usage(input_tokens=210, output_tokens=24, first_token_s=0.5, total_s=1.75, search_s=0.125),
+        finish_reason="stop",
+        citation_valid=1.0,
+    )
+    record.complete(record.lease, answer, now=NOON)
+    return InferenceCodec().event(record, record.pending[0], 1)[1]
+
+
+def configured() -> Deployment:
+    live = Configuration(model="smollm2@1", prompt="answer@2", retrieval=None, sampling=Sampling(temperature=0.0))
+    spec = DeploymentSpec(model="smollm2", prompt="answer")
+    deployment = Deployment(id="helpdesk", project="acme", spec=spec, live=live)
+    deployment.announce(now=NOON)
+    deployment.delete(now=NOON)
+    return deployment
+
+
+def published(ce_type: str) -> ProtoMessage:
+    record, deployment = inference(), configured()
+    made = [
+        InferenceCodec().event(record, InferenceHasFailed(occurred_at=NOON, reason="DEPENDENCY_UNAVAILABLE"), 1),
+        InferenceCodec().event(record, InferenceWasCancelled(occurred_at=NOON), 1),
+        *(DeploymentCodec().event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
+    ]
+    return {**dict(made), "tidemill.inference.inference.completed.v1": completed()}[ce_type]
+
+
+@pytest.mark.parametrize(
+    "ce_type",
+    [
+        "tidemill.inference.inference.completed.v1",
+        "tidemill.inference.inference.failed.v1",
+        "tidemill.inference.inference.cancelled.v1",
+        "tidemill.inference.deployment.configured.v1",
+        "tidemill.inference.deployment.deleted.v1",
+    ],
+)
+def test_an_event_is_published_as_its_golden_example_and_carries_no_text(ce_type: str) -> None:
+    event = published(ce_type)
+    golden = (EXAMPLES / f"{ce_type}.json").read_text(encoding="utf-8")
+
+    as_published = MessageToJson(
+        event, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
+    )
+
+    assert json.loads(as_published) == json.loads(golden)
+    assert Parse(golden, type(event)()) == event
+    assert SAID not in as_published
