@@ -64,13 +64,15 @@ class TransformersEmbedding:
 
     def __init__(self, folder: Path, thread: EmbeddingThread, *, threads: int) -> None:
         """Load from a verified folder; blocks for a second, so it is called on the embedding thread."""
+        # Threads that wait for each other sleep: spinning, they would stand still beside other busy processes.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         # Imported here, because it takes seconds: by the thread that needs it, not by every start of the process.
         import torch  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415
         from transformers.utils import logging  # noqa: PLC0415
 
         logging.disable_progress_bar()
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         torch.set_num_threads(threads)
         self._torch = torch
         self._thread = thread
