@@ -1,6 +1,7 @@
 """What every store of aggregates does, in memory and in MongoDB."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
@@ -158,7 +159,20 @@ async def test_a_request_is_remembered_over_49_others_and_no_longer(notes: Aggre
         await notes.add(a_note(), request=intent("r0"))
 
 
-async def test_a_change_that_changes_nothing_writes_nothing(notes: Aggregates[Note]) -> None:
+async def test_a_request_that_changed_nothing_changes_nothing_later_either(notes: Aggregates[Note]) -> None:
+    def paint(colour: str) -> Callable[[Note], None]:
+        return lambda note: setattr(note, "colour", colour)
+
+    await notes.add(a_note(), request=intent("r1"))
+    await notes.update("acme", "n1", paint("white"), request=intent("r2"))
+    await notes.update("acme", "n1", paint("red"), request=intent("r3"))
+
+    again = await notes.update("acme", "n1", paint("white"), request=intent("r2"))
+
+    assert again.colour == "red"
+
+
+async def test_a_change_that_changes_nothing_is_no_new_version(notes: Aggregates[Note]) -> None:
     added = await notes.add(a_note(), request=intent("r1"))
 
     same = await notes.update("acme", "n1", lambda note: setattr(note, "colour", "white"), request=intent("r2"))

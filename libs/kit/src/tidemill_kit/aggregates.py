@@ -221,8 +221,8 @@ class MongoAggregates(Generic[A]):
         aggregate = decide(stored)
         image = self._image(aggregate)
         after = bson_of(image)
-        if before == after and not aggregate.pending:
-            return aggregate
+        if document is not None and before == after and not aggregate.pending:
+            return aggregate if await self._remember(key, document["version"], request) else None
         if len(after) > self._limits.state_bytes:
             raise TooLarge(aggregate.id, size=len(after), limit=self._limits.state_bytes)
         aggregate.version, aggregate.seq = (document["version"], document["seq"]) if document else (0, 0)
@@ -244,22 +244,28 @@ class MongoAggregates(Generic[A]):
             self._wake(key)
         return aggregate
 
+    async def _remember(self, key: str, version: int, request: Request) -> bool:
+        """Keep the id of a request that changed nothing, so that it will not change anything later either."""
+        unchanged = {"_id": key, "version": version}
+        with translated():
+            result = await self._collection.update_one(unchanged, {"$push": _remembered(request)})
+        return result.matched_count == 1
+
     async def _save(
         self, key: str, aggregate: A, fields: Document, entries: Sequence[Document], request: Request
     ) -> bool:
         """Write everything at once, if the document is still the version that was decided on."""
-        requests = [{"id": request.id, "digest": request.digest}]
         outbox_at = {"outbox_at": aggregate.update_time} if entries else {}
         if aggregate.version == 0:
             named = {"_id": key, "project": aggregate.project, "id": aggregate.id, "version": 1}
-            document = named | fields | {"requests": requests, "outbox": entries} | outbox_at
+            document = named | fields | {"requests": [_entry_of(request)], "outbox": entries} | outbox_at
             try:
                 with translated():
                     await self._collection.insert_one(document)
             except DuplicateId:
                 return False
             return True
-        pushed: Document = {"requests": {"$each": requests, "$slice": -REMEMBERED_REQUESTS}}
+        pushed = _remembered(request)
         if entries:
             pushed["outbox"] = {"$each": entries}
         update = {"$set": fields | outbox_at, "$inc": {"version": 1}, "$push": pushed}
@@ -326,6 +332,15 @@ def _was_applied(document: Document, request: Request) -> bool:
                 raise RequestIdReused(request.id)
             return True
     return False
+
+
+def _entry_of(request: Request) -> Document:
+    return {"id": request.id, "digest": request.digest}
+
+
+def _remembered(request: Request) -> Document:
+    """Return what is pushed so that the last requests stay known."""
+    return {"requests": {"$each": [_entry_of(request)], "$slice": -REMEMBERED_REQUESTS}}
 
 
 def _refuse_long_id(request: Request) -> None:

@@ -121,7 +121,8 @@ class Aggregates(Protocol[A]):
         """Load, apply `change`, and save state and pending events in one write; return the aggregate as saved.
 
         On a lost race `change` is decided again on fresh state, so it must be a pure function of the aggregate. The
-        same request again changes nothing. A change that leaves the aggregate as it was writes nothing.
+        same request again changes nothing, also where it changed nothing the first time. A change that leaves the
+        aggregate as it was is no new version.
 
         Raises:
             NotFound: the project has none with this id, or it was deleted.

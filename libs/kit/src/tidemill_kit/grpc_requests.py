@@ -25,7 +25,7 @@ class Paged(Protocol):
 
 
 def request_of(message: Message) -> Request:
-    """Return the intent of a request with a `request_id`; its digest covers the body without that id.
+    """Return the intent of a request with a `request_id`; its digest covers the rest and what it is asked of.
 
     Raises:
         InvalidInput: the id is too long.
@@ -39,7 +39,8 @@ def request_of(message: Message) -> Request:
     if len(request_id) > MAX_REQUEST_ID:
         text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken"
         raise InvalidInput.of(Violation(field="request_id", description=text))
-    request = Request.of(request_id, body.SerializeToString(deterministic=True))
+    asked = body.DESCRIPTOR.full_name.encode()
+    request = Request.of(request_id, asked + b"\0" + body.SerializeToString(deterministic=True))
     structlog.contextvars.bind_contextvars(request_id=request.id)
     return request
 

@@ -102,7 +102,11 @@ class InMemoryAggregates(Generic[A]):
     def _changed(self, stored: _Stored[A], change: Callable[[A], None], request: Request) -> A:
         aggregate = deepcopy(stored.aggregate)
         change(aggregate)
-        return aggregate if aggregate == stored.aggregate else self._save(aggregate, request)
+        if aggregate != stored.aggregate:
+            return self._save(aggregate, request)
+        stored.requests.append(request)
+        del stored.requests[:-_REMEMBERED_REQUESTS]
+        return aggregate
 
     def _save(self, aggregate: A, request: Request | None) -> A:
         stored = self._stored.get((aggregate.project, aggregate.id))
