@@ -1,9 +1,9 @@
 """How fast rag searches and indexes, on a running stack: kafka and services are not needed, MongoDB is.
 
-Run `TIDEMILL_TEST_STACK=.tidemill/stack.json python -m services.rag.tests.bench.search_and_index` in the repository. Search: synthetic
-random vectors for the passages (so the distances mean nothing, the work is the same), real MiniLM for the questions,
-embedded vector store, ledger in MongoDB, 200 different questions one after the other. Indexing: the documents of
-examples/helpdesk, fetched from memory, everything else real. Prints one JSON line for each.
+In the repository: `TIDEMILL_TEST_STACK=.tidemill/stack.json python -m services.rag.tests.bench.search_and_index`.
+Search: synthetic random vectors for the passages (so the distances mean nothing, the work is the same), real MiniLM for
+the questions, embedded vector store, ledger in MongoDB, 200 different questions one after the other. Indexing: the
+documents of examples/helpdesk, fetched from memory, everything else real. Prints one JSON line for each.
 """
 
 import asyncio

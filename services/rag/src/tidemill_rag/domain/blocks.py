@@ -31,7 +31,8 @@ class _Heading:
     title: str
 
 
-_MARKDOWN = MarkdownIt("commonmark").enable("table")
+_MARKDOWN = MarkdownIt("commonmark").enable("table").disable("inline")
+"""Blocks only: what is inside of a line does not matter, and costs most of the time."""
 _LINE_END = re.compile(r"\r\n?|\n")
 _PARAGRAPH = re.compile(r"[^\s](?:.*(?:\r\n?|\n)(?=.*\S))*.*")
 
