@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec, MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
@@ -53,13 +54,14 @@ class Buckets:
 
 
 @pytest.fixture
-async def buckets(stack: Addresses) -> Buckets:
+async def buckets(stack: Addresses) -> AsyncIterator[Buckets]:
     s3 = stack.s3
     store = ObjectStore(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
     made = Buckets(store=store, quarantine=unique_name("quarantine"), exchange=unique_name("exchange"))
     for bucket in (made.quarantine, made.exchange):
         await store.ensure_bucket(bucket)
-    return made
+    yield made
+    remove_buckets(stack, made.quarantine, made.exchange)
 
 
 async def lived() -> Document:

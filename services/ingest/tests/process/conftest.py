@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.process.world import IngestProcess, Project, project_of
+from tidemill_kit.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 
@@ -13,8 +15,17 @@ from tidemill_testkit.stack import unique_name
 def new_process(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestProcess]:
     topic = unique_name("submissions")
     asyncio.run(_topic(stack.kafka, create=topic))
-    yield IngestProcess(stack=stack, folder=tmp_path_factory.mktemp("ingest"), topic=topic)
-    asyncio.run(_topic(stack.kafka, delete=topic))
+    process = IngestProcess(stack=stack, folder=tmp_path_factory.mktemp("ingest"), topic=topic)
+    yield process
+    asyncio.run(_clean_up(process))
+
+
+async def _clean_up(process: IngestProcess) -> None:
+    await _topic(process.stack.kafka, delete=process.topic)
+    remove_buckets(process.stack, process.quarantine, process.exchange)
+    client = connect(process.stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()
 
 
 @pytest.fixture(scope="session")
