@@ -58,13 +58,12 @@ class OpenAiEngine:
         try:
             chunks = aiter(stream)
             while (chunk := await self._next(chunks, deadline)) is not None:
-                usage = getattr(chunk, "usage", None) or usage
-                for choice in getattr(chunk, "choices", None) or ():
-                    reason = getattr(choice, "finish_reason", None) or reason
-                    text = getattr(getattr(choice, "delta", None), "content", None)
-                    if isinstance(text, str) and text:
-                        length += len(text)
-                        yield Piece(text=text)
+                with self._translated():
+                    text, ended = _read(chunk)
+                usage, reason = getattr(chunk, "usage", None) or usage, ended or reason
+                if text:
+                    length += len(text)
+                    yield Piece(text=text)
                 if length > MAX_ANSWER_CHARACTERS:
                     raise self._unavailable(what="does not stop answering")
         finally:
@@ -128,6 +127,17 @@ class OpenAiEngine:
     def _unavailable(self, what: str) -> DependencyUnavailable:
         message = f"{self._host} {what} for model {self._model}"
         return DependencyUnavailable(message, dependency=self._host, model=self._model)
+
+
+def _read(chunk: Any) -> tuple[str, str]:  # noqa: ANN401 - what a server sends need not fit
+    """Return the text of a chunk, and why the answer ended, "" where it goes on."""
+    choice = next(iter(chunk.choices or ()), None)
+    if choice is None:
+        return "", ""
+    text = choice.delta.content if choice.delta else ""
+    if not isinstance(text, str | None) or not isinstance(choice.finish_reason, str | None):
+        raise TypeError(type(text))
+    return text or "", choice.finish_reason or ""
 
 
 def _count(usage: Any, name: str) -> int:  # noqa: ANN401 - what a server sends need not fit
