@@ -1,0 +1,215 @@
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from services.inference.tests.fakes import eventually
+from services.inference.tests.tiny_model import add_file, write_tiny_model
+from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
+from tidemill_inference.adapters.secrets import Secrets
+from tidemill_inference.adapters.transformers_engine import EngineLimits
+from tidemill_inference.application.ports import ModelVersion, RemoteModel
+from tidemill_inference.domain.errors import ModelRefused, SecretMissing
+from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_kit.manifest import Manifest
+from tidemill_kit.objects import ExchangeBucket
+from tidemill_testkit.objects import InMemoryObjects
+
+MB = 1024 * 1024
+BUCKET = "exchange"
+
+
+@dataclass
+class Shop:
+    """Engines, and models to load into them."""
+
+    engines: LoadedEngines
+    objects: InMemoryObjects
+    folder: Path
+
+    async def model(self, name: str, *, seed: int = 1, project: str = "acme") -> ModelVersion:
+        folder = self.folder / name
+        await asyncio.to_thread(write_tiny_model, folder, seed=seed)
+        return await self.stored(name, folder, project=project)
+
+    async def stored(self, name: str, folder: Path, *, project: str = "acme") -> ModelVersion:
+        manifest, files = Manifest.from_folder(folder), {}
+        for file in manifest.files:
+            key = f"{project}/{name}/{file.sha256}"
+            await self.objects.put(BUCKET, key, (folder / file.path).read_bytes(), media_type="x")
+            files[file.path] = ObjectRef(bucket=BUCKET, key=key, size=file.size, sha256=file.sha256)
+        return ModelVersion(id=f"{name}@1", digest=manifest.digest, files=files)
+
+
+def a_shop(folder: Path, *, memory_bytes: int = 100 * MB) -> Shop:
+    objects = InMemoryObjects(BUCKET)
+    (folder / "cache").mkdir()
+    options = EngineOptions(
+        dtype=torch.float32, memory_bytes=memory_bytes, limits=EngineLimits(cache_tokens=256, batch=4)
+    )
+    cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
+    environment = {"INFERENCE_SECRET_KEY": "sk-1"}
+    return Shop(LoadedEngines(cache, Secrets(environment, folder), options), objects, folder)
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    made = a_shop(tmp_path)
+    yield made
+    await made.engines.stop()
+
+
+async def test_a_model_is_loaded_once_for_all_who_ask_and_in_all_projects(shop: Shop) -> None:
+    mine, theirs = await shop.model("tiny"), await shop.model("other", project="globex")
+
+    async def fingerprint(project: str, model: ModelVersion) -> int:
+        async with shop.engines.use(project, model) as engine:
+            return id(engine)
+
+    loaded = await asyncio.gather(
+        *(fingerprint("acme", mine) for _ in range(5)), *(fingerprint("globex", theirs) for _ in range(5))
+    )
+
+    assert len(set(loaded)) == 1
+
+
+async def test_the_first_load_is_told_by_the_probe(shop: Shop) -> None:
+    await shop.engines.probe()
+    model = await shop.model("tiny")
+
+    async def load() -> None:
+        async with shop.engines.use("acme", model):
+            pass
+
+    loading = asyncio.create_task(load())
+    told = ""
+    for _ in range(1000):
+        try:
+            await shop.engines.probe()
+        except DependencyUnavailable as error:
+            told = error.message
+            break
+        await asyncio.sleep(0)
+    await loading
+
+    assert told.startswith("loading tiny@1 (")
+    await shop.engines.probe()
+
+
+async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path)
+    models = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
+    async with shop.engines.use("acme", models[0]) as engine:
+        one = engine.resident_bytes  # type: ignore[attr-defined] # a local one
+    await shop.engines.stop()
+    shop.engines._options = EngineOptions(  # noqa: SLF001 - room for two
+        dtype=torch.float32, memory_bytes=int(2.5 * one), limits=EngineLimits(cache_tokens=256, batch=4)
+    )
+
+    for model in models:
+        async with shop.engines.use("acme", model):
+            pass
+
+    held = [slot.name for slot in shop.engines._slots.values()]  # noqa: SLF001 - what is in memory
+    assert held == ["b@1", "c@1"]
+    async with shop.engines.use("acme", models[1]), shop.engines.use("acme", models[2]):
+        with pytest.raises(DependencyUnavailable, match="used up by others in use"):
+            async with shop.engines.use("acme", models[0]):
+                pass
+    await shop.engines.stop()
+
+
+async def test_a_model_that_never_fits_is_refused(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path, memory_bytes=1)
+
+    with pytest.raises(PreconditionFailed, match="needs about"):
+        async with shop.engines.use("acme", await shop.model("tiny")):
+            pass
+
+
+async def test_a_damaged_missing_or_added_file_is_refused_by_name(shop: Shop) -> None:
+    model = await shop.model("tiny")
+    config = model.files["config.json"]
+    good = shop.objects.buckets[BUCKET][config.key]
+    for broken, why in ((b"x" * config.size, "config.json is damaged"), (None, "config.json is not in the store")):
+        if broken is None:
+            del shop.objects.buckets[BUCKET][config.key]
+        else:
+            shop.objects.buckets[BUCKET][config.key] = broken
+        with pytest.raises(ModelRefused, match=why):
+            async with shop.engines.use("acme", model):
+                pass
+    shop.objects.buckets[BUCKET][config.key] = good
+    async with shop.engines.use("acme", model):
+        pass
+    await shop.engines.stop()
+    added = shop.folder / "cache" / "acme" / model.digest / "added.json"
+    added.write_text("{}")
+
+    with pytest.raises(ModelRefused, match=r"added\.json: is not in the manifest"):
+        async with shop.engines.use("acme", model):
+            pass
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "modeling_tiny.py"])
+async def test_what_could_run_is_refused_before_it_is_fetched(shop: Shop, name: str) -> None:
+    model = await shop.model("tiny")
+    some = model.files["config.json"]
+    bad = ModelVersion(id=model.id, digest="bad", files={**model.files, name: some})
+
+    with pytest.raises(ModelRefused, match=name):
+        async with shop.engines.use("acme", bad):
+            pass
+
+
+async def test_a_config_that_names_code_is_refused(shop: Shop) -> None:
+    folder = shop.folder / "coded"
+    await asyncio.to_thread(write_tiny_model, folder)
+    model = await shop.stored("coded", folder)
+    add_file(folder, "config.json", {"auto_map": {"AutoModel": "evil.Model"}})
+    data = (folder / "config.json").read_bytes()
+    with pytest.raises(Exception, match="auto_map"):
+        Manifest.from_folder(folder)
+    key = "acme/coded/evil"
+    evil = ObjectRef(bucket=BUCKET, key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    shop.objects.buckets[BUCKET][key] = data
+
+    with pytest.raises(ModelRefused, match=r"config\.json"):
+        async with shop.engines.use(
+            "acme", ModelVersion(id="coded@1", digest="x", files={**model.files, "config.json": evil})
+        ):
+            pass
+
+
+async def test_a_remote_model_needs_the_secret_that_it_names(shop: Shop) -> None:
+    def remote(secret: str) -> ModelVersion:
+        address = RemoteModel(model="gpt", base_url="http://127.0.0.1:1/v1", secret=secret)
+        return ModelVersion(id="gpt@1", digest="d", remote=address)
+
+    async with shop.engines.use("acme", remote("KEY")) as engine:
+        assert "127.0.0.1" in engine.fingerprint
+    for name in ("OTHER", "../KEY", ""):
+        if name:
+            with pytest.raises(SecretMissing, match="INFERENCE_SECRET_"):
+                async with shop.engines.use("acme", remote(name)):
+                    pass
+    (shop.folder / "OTHER").write_text("sk-2\n")
+    async with shop.engines.use("acme", remote("OTHER")):
+        pass
+
+
+async def test_an_engine_whose_thread_died_is_loaded_again(shop: Shop) -> None:
+    model = await shop.model("tiny")
+    async with shop.engines.use("acme", model) as engine:
+        first = engine
+        await asyncio.to_thread(engine.close)  # type: ignore[attr-defined] # a local one
+
+    await eventually(lambda: not first.alive)  # type: ignore[attr-defined] # ditto
+    async with shop.engines.use("acme", model) as engine:
+        assert engine is not first
