@@ -170,6 +170,9 @@ def _weed(folder: StackFolder, choices: Choices) -> tuple[str, ...]:
         "filer.localSocket": folder.socket("filer"),
         "s3.allowDeleteBucketNotEmpty": "false",
         "s3.autoCreateBucket": "false",
+        # Each bucket takes a volume at least, and the free disk divided by this is how many there can be: the 1024 that
+        # weed takes by itself ended at 55 buckets on 56 GB.
+        "master.volumeSizeLimitMB": 128,
         "volume.preStopSeconds": 0,
         "admin.ui": "false",
         "webdav": "false",
