@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from prometheus_client import REGISTRY, generate_latest
 
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import add_file, write_tiny_model
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.secrets import Secrets
-from tidemill_inference.adapters.transformers_engine import EngineLimits
-from tidemill_inference.application.ports import ModelVersion, RemoteModel
+from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
+from tidemill_inference.application.ports import Engine, ModelVersion, RemoteModel
+from tidemill_inference.domain.content import Message, Role
+from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused, SecretMissing
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.domain import ObjectRef
@@ -23,6 +26,13 @@ from tidemill_testkit.objects import InMemoryObjects
 
 MB = 1024 * 1024
 BUCKET = "exchange"
+
+
+def inner(engine: Engine) -> TransformersEngine:
+    """Return the local engine behind what is handed out."""
+    found = engine._engine  # type: ignore[attr-defined] # noqa: SLF001 - to tell one from another
+    assert isinstance(found, TransformersEngine)
+    return found
 
 
 @dataclass
@@ -70,7 +80,7 @@ async def test_a_model_is_loaded_once_for_all_who_ask_and_in_all_projects(shop: 
 
     async def fingerprint(project: str, model: ModelVersion) -> int:
         async with shop.engines.use(project, model) as engine:
-            return id(engine)
+            return id(inner(engine))
 
     loaded = await asyncio.gather(
         *(fingerprint("acme", mine) for _ in range(5)), *(fingerprint("globex", theirs) for _ in range(5))
@@ -106,7 +116,7 @@ async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     models = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
     async with shop.engines.use("acme", models[0]) as engine:
-        one = engine.resident_bytes  # type: ignore[attr-defined] # a local one
+        one = inner(engine).resident_bytes
     await shop.engines.stop()
     shop.engines._options = EngineOptions(  # noqa: SLF001 - room for two
         dtype=torch.float32, memory_bytes=int(2.5 * one), limits=EngineLimits(cache_tokens=256, batch=4)
@@ -207,9 +217,26 @@ async def test_a_remote_model_needs_the_secret_that_it_names(shop: Shop) -> None
 async def test_an_engine_whose_thread_died_is_loaded_again(shop: Shop) -> None:
     model = await shop.model("tiny")
     async with shop.engines.use("acme", model) as engine:
-        first = engine
-        await asyncio.to_thread(engine.close)  # type: ignore[attr-defined] # a local one
+        first = inner(engine)
+        await asyncio.to_thread(first.close)
 
-    await eventually(lambda: not first.alive)  # type: ignore[attr-defined] # ditto
+    await eventually(lambda: not first.alive)
     async with shop.engines.use("acme", model) as engine:
-        assert engine is not first
+        assert inner(engine) is not first
+
+
+async def test_a_call_is_measured_and_its_text_is_not(shop: Shop) -> None:
+    model = await shop.model("measured")
+
+    async with shop.engines.use("acme", model) as engine:
+        asked = [Message.of(Role.USER, "a kestrel")]
+        async for _ in engine.generate(asked, Sampling(max_output_tokens=5), timeout_s=30):
+            pass
+
+    def value(name: str, **labels: str) -> float | None:
+        return REGISTRY.get_sample_value(name, {"model": "measured@1", **labels})
+
+    assert value("tidemill_model_calls_total", outcome="length") == 1
+    assert value("tidemill_model_tokens_total", kind="output") == 5
+    assert value("tidemill_model_running") == 0
+    assert "kestrel" not in generate_latest().decode()

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 import torch
 
+from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
@@ -61,7 +62,7 @@ class LoadedEngines:
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
         """See `Engines.use`."""
         if model.remote is not None:
-            yield self._remote_engine(model.remote)
+            yield ObservedEngine(self._remote_engine(model.remote), model=model.id)
             return
         slot = self._slots.get(model.digest) or await self._reserve(model)
         slot.users += 1
@@ -69,7 +70,7 @@ class LoadedEngines:
             async with slot.loading:
                 if slot.engine is None or not slot.engine.alive:
                     slot.engine = await self._load(project, model, slot)
-            yield slot.engine
+            yield ObservedEngine(slot.engine, model=model.id)
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()

@@ -1,0 +1,98 @@
+"""What a model call looks like from outside: a span by OpenTelemetry's GenAI conventions, and metrics; never a text."""
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from prometheus_client import Counter, Gauge, Histogram
+
+from tidemill_inference.application.ports import Engine, Finish, Piece
+from tidemill_inference.domain.content import Message
+from tidemill_inference.domain.deployment import Sampling
+
+FIRST_TOKEN_SECONDS = Histogram(
+    "tidemill_model_first_token_seconds",
+    "Time from a request to the model to its first text.",
+    ["model"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64),
+)
+TOKENS = Counter("tidemill_model_tokens", "Tokens read (input) and made (output).", ["model", "kind"])
+CALLS = Counter("tidemill_model_calls", "Calls of a model by how they ended.", ["model", "outcome"])
+RUNNING = Gauge("tidemill_model_running", "Calls of a model under way.", ["model"])
+
+_TRACER = trace.get_tracer("tidemill.inference")
+
+
+class ObservedEngine:
+    """Implements `application.ports.Engine` by another one."""
+
+    def __init__(self, engine: Engine, *, model: str) -> None:
+        self._engine = engine
+        self._model = model
+
+    @property
+    def fingerprint(self) -> str:
+        """See `Engine.fingerprint`."""
+        return self._engine.fingerprint
+
+    @property
+    def context_tokens(self) -> int | None:
+        """See `Engine.context_tokens`."""
+        return self._engine.context_tokens
+
+    async def count_tokens(self, messages: Sequence[Message]) -> int | None:
+        """See `Engine.count_tokens`."""
+        return await self._engine.count_tokens(messages)
+
+    async def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
+    ) -> AsyncGenerator[Piece | Finish, None]:
+        """See `Engine.generate`."""
+        began, first, outcome = time.perf_counter(), True, "left"
+        # Never the current span: a generator may be closed in another context than it was begun in.
+        span = _TRACER.start_span(f"chat {self._model}", kind=SpanKind.CLIENT, attributes=self._asked(sampling))
+        RUNNING.labels(self._model).inc()
+        try:
+            async with aclosing(self._engine.generate(messages, sampling, timeout_s=timeout_s)) as pieces:
+                async for piece in pieces:
+                    if isinstance(piece, Finish):
+                        outcome = piece.reason
+                        self._finished(piece, span)
+                    elif first:
+                        first = False
+                        FIRST_TOKEN_SECONDS.labels(self._model).observe(time.perf_counter() - began)
+                    yield piece
+        except Exception as error:
+            outcome = type(error).__name__
+            span.set_status(StatusCode.ERROR)
+            span.set_attribute("error.type", outcome)
+            raise
+        finally:
+            RUNNING.labels(self._model).dec()
+            CALLS.labels(self._model, outcome).inc()
+            span.end()
+
+    def _asked(self, sampling: Sampling) -> dict[str, str | int | float]:
+        known = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": self._engine.fingerprint.partition(" ")[0],
+            "gen_ai.request.model": self._model,
+            "gen_ai.request.temperature": sampling.temperature,
+            "gen_ai.request.top_p": sampling.top_p,
+            "gen_ai.request.max_tokens": sampling.max_output_tokens,
+            "gen_ai.request.seed": sampling.seed,
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _finished(self, finish: Finish, span: Span) -> None:
+        TOKENS.labels(self._model, "input").inc(finish.input_tokens)
+        TOKENS.labels(self._model, "output").inc(finish.output_tokens)
+        span.set_attributes(
+            {
+                "gen_ai.response.finish_reasons": (finish.reason,),
+                "gen_ai.usage.input_tokens": finish.input_tokens,
+                "gen_ai.usage.output_tokens": finish.output_tokens,
+            }
+        )
