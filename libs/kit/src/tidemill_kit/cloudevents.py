@@ -24,6 +24,8 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _REQUIRED = ("id", "source", "type", "subject", "project")
 _OWN_FIELDS = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "sequence", "traceparent"})
 _LONGEST_ATTRIBUTE = 1024
+_LONGEST_SEQUENCE = 18
+"""Digits of a number that fits in 64 bits."""
 
 Headers = Iterable[tuple[str, bytes | None]]
 
@@ -128,6 +130,9 @@ def _violations(attributes: Mapping[str, str]) -> Iterable[Violation]:
             yield Violation(field=name, description=f"has {len(text)} characters: take at most {_LONGEST_ATTRIBUTE}")
         elif _UNPRINTABLE.search(text):
             yield Violation(field=name, description="has control characters, or is not UTF-8")
+    sequence = attributes.get("sequence", "")
+    if sequence.isascii() and sequence.isdigit() and len(sequence) > _LONGEST_SEQUENCE:
+        yield Violation(field="sequence", description=f"has {len(sequence)} digits: take at most {_LONGEST_SEQUENCE}")
     if (project := attributes.get("project")) and not _PROJECT.fullmatch(project):
         yield Violation(field="project", description="is no project: lower-case letters, digits and inner hyphens only")
 

@@ -3,12 +3,13 @@
 A dead letter is the record as it was, with headers of our own; once driven again, a mark that names it follows.
 """
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from tidemill_kit.cloudevents import attributes_of
-from tidemill_kit.errors import NotFound, TidemillError
+from tidemill_kit.errors import NotFound, PreconditionFailed, TidemillError
 from tidemill_kit.records import OutgoingRecord, Partition, Publishing, Record
 
 PREFIX = "tidemill_dead_"
@@ -38,6 +39,8 @@ class DeadLetter:
     attributes: Mapping[str, str]
     """What of the CloudEvent's attributes its headers tell."""
     original: OutgoingRecord
+    value_size: int | None = None
+    """Set where the record's value was too large to be kept."""
     redriven: bool = False
 
 
@@ -56,6 +59,14 @@ def dead_letter(record: Record, *, topic: str, consumer: str, error: TidemillErr
     told = tuple((PREFIX + name, str(fact).encode("utf-8", "replace")) for name, fact in facts.items())
     value = b"" if record.key is None and record.value is None else record.value  # one of them must be there
     return OutgoingRecord(topic=topic, key=record.key, value=value, headers=(*_own(record), *told))
+
+
+def without_value(letter: OutgoingRecord) -> OutgoingRecord:
+    """Return a dead letter that Kafka takes where the record itself is too large: its size and sha256 stand for it."""
+    value = letter.value or b""
+    facts = {"value_size": str(len(value)), "value_sha256": hashlib.sha256(value).hexdigest()}
+    told = tuple((PREFIX + name, fact.encode()) for name, fact in facts.items())
+    return replace(letter, value=b"", headers=(*letter.headers, *told))
 
 
 class DeadLetters:
@@ -105,9 +116,13 @@ class DeadLetters:
 
         Raises:
             DeadLetterNotFound: there is none in this place.
+            PreconditionFailed: its value was not kept.
 
         """
         letter = await self.show(topic, partition=partition, offset=offset)
+        if letter.value_size is not None:
+            message = f"its value was too large to keep ({letter.value_size} bytes): have it published anew, smaller"
+            raise PreconditionFailed(message)
         await self._publisher.publish(letter.original)
         place = _place(partition, offset).encode()
         await self._publisher.publish(OutgoingRecord(topic=topic, key=place, value=b"", headers=((_MARK, place),)))
@@ -134,6 +149,7 @@ def _letter(record: Record) -> DeadLetter | None:
         time=datetime.fromisoformat(told["time"]),
         attempts=int(told["attempts"]),
         attributes=attributes_of(own),
+        value_size=int(told["value_size"]) if "value_size" in told else None,
         original=OutgoingRecord(topic=origin.topic, key=record.key, value=record.value, headers=own),
     )
 

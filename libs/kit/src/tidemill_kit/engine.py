@@ -19,10 +19,10 @@ from pydantic import BaseModel, ValidationError
 from tidemill_kit import telemetry
 from tidemill_kit.application import Request, derived_id
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
-from tidemill_kit.dead_letters import dead_letter
+from tidemill_kit.dead_letters import dead_letter, without_value
 from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation
 from tidemill_kit.persistence import EngineLimits, Persistence, Released
-from tidemill_kit.records import Partition, Publishing, Record
+from tidemill_kit.records import Partition, Publishing, Record, RecordRefused
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Subscription
 
 EVENTS = Counter("tidemill_events", "Records taken, by what became of them.", ["consumer", "type", "outcome"])
@@ -31,6 +31,8 @@ DEAD_LETTERS = Counter("tidemill_dead_letters", "Records put into the dead lette
 
 _TOLD_VIOLATIONS = 20
 _CANCEL_S = 5.0
+
+_LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 _log = structlog.get_logger()
 
@@ -178,7 +180,11 @@ class Engine:
             error=error,
             attempts=attempts,
         )
-        await persistence.until_done(lambda: self._dead_letters.publish(letter))
+        try:
+            await persistence.until_done(lambda: self._dead_letters.publish(letter))
+        except RecordRefused:
+            bare = without_value(letter)
+            await persistence.until_done(lambda: self._dead_letters.publish(bare))
         DEAD_LETTERS.labels(self.subscription.name, error.reason).inc()
         self.dead_lettered += 1
 
@@ -254,13 +260,20 @@ class Batch:
 
 
 def _decoded(record: Record) -> _Slot:
+    """Read a record; whatever is wrong with it is its own failure, or one record would hold up all others."""
     try:
-        event = from_record(
-            record.value, record.headers, arrive_time=datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC)
-        )
+        event = from_record(record.value, record.headers, arrive_time=_arrive_time(record))
     except InvalidEvent as error:
         return _Slot(record=record, error=error)
+    except Exception as error:  # noqa: BLE001 - see above
+        told = Violation(field="record", description=f"cannot be read ({type(error).__name__}): publish it anew")
+        return _Slot(record=record, error=InvalidEvent(told, attributes={}))
     return _Slot(record=record, event=event)
+
+
+def _arrive_time(record: Record) -> datetime:
+    """Return when the record arrived, as its producer says; the last time that there is for what lies beyond."""
+    return datetime.fromtimestamp(min(max(record.timestamp, 0) / 1000, _LAST_SECOND), UTC)
 
 
 def _subject(slot: _Slot) -> Hashable:

@@ -5,17 +5,26 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    InvalidMessageError,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 
 from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.persistence import EngineLimits
 from tidemill_kit.pump import ConsumerStatus, EventPump, PumpLimits
-from tidemill_kit.records import KAFKA, OutgoingRecord, Publishing, Record, milliseconds
+from tidemill_kit.records import KAFKA, OutgoingRecord, Publishing, Record, RecordRefused, milliseconds
 from tidemill_kit.subscriptions import Subscription
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """Far above what a topic takes, because a record may grow when it is decompressed; brokers see it compressed again."""
+
+_NEVER = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidMessageError, InvalidTimestampError)
+"""What Kafka, or the producer before it, says of a record that it will not take however often it comes."""
 
 _ANSWER_S = 5.0
 _RETRY_S = 0.3
@@ -111,7 +120,7 @@ class Publisher:
             delivery = self._deliveries[record] = asyncio.create_task(self._deliver(record))
             delivery.add_done_callback(lambda done: self._forget(record, done))
         done, _ = await asyncio.wait([delivery], timeout=self._timeout_s)
-        if not done:
+        if not done or delivery.cancelled():
             message = f"{record.topic} has not acknowledged a record within {self._timeout_s:g} s"
             raise DependencyUnavailable(message, dependency=KAFKA)
         delivery.result()
@@ -124,14 +133,32 @@ class Publisher:
     async def _deliver(self, record: OutgoingRecord) -> None:
         producer = await self._connected()
         try:
-            await producer.send_and_wait(record.topic, record.value, key=record.key, headers=list(record.headers))
+            sent = await producer.send(record.topic, record.value, key=record.key, headers=list(record.headers))
+        except _NEVER as error:  # by the producer itself, before anything was sent
+            raise _refused(record, error) from error
         except (KafkaError, OSError) as error:
-            if self._producer is producer:  # its sequence numbers may have a gap now, which brokers refuse for ever
-                self._producer = None
-                closing = asyncio.create_task(_closed(producer))
-                self._closing.add(closing)
-                closing.add_done_callback(self._closing.discard)
             raise _unavailable(error) from error
+        try:
+            await sent
+        except (KafkaError, OSError) as error:
+            self._give_up(producer)
+            raise (_refused(record, error) if isinstance(error, _NEVER) else _unavailable(error)) from error
+
+    def _give_up(self, producer: AIOKafkaProducer) -> None:
+        """Leave a producer whose sequence numbers may have a gap now, which brokers refuse for ever.
+
+        What it still had on its way would never be told about: those calls fail, and come again on the next producer.
+        """
+        if self._producer is not producer:
+            return
+        self._producer = None
+        ours = asyncio.current_task()
+        for delivery in self._deliveries.values():
+            if delivery is not ours:
+                delivery.cancel()
+        closing = asyncio.create_task(_closed(producer))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:
@@ -185,6 +212,12 @@ async def _closed(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(_ANSWER_S):
             await producer.stop()
     await producer.client.close()
+
+
+def _refused(record: OutgoingRecord, error: Exception) -> RecordRefused:
+    size = len(record.value or b"")
+    message = f"{record.topic} does not take a record of {size} bytes ({type(error).__name__}): put less in it"
+    return RecordRefused(message, topic=record.topic, size=size)
 
 
 def _unavailable(error: Exception) -> DependencyUnavailable:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
@@ -24,9 +24,14 @@ from prometheus_client import Gauge
 
 from tidemill_kit.engine import Batch, Engine
 from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.records import KAFKA, Record, milliseconds
+from tidemill_kit.records import KAFKA, Record, Unreadable, milliseconds
+from tidemill_kit.subscriptions import Delivery
 
 LAG = Gauge("tidemill_event_lag", "Records not committed yet.", ["consumer", "topic", "partition"])
+
+MOST_UNCOMMITTED = 40
+"""Records whose effects must happen once and that are not committed yet: fewer than an aggregate remembers requests, so
+that it knows every one of them again after a crash."""
 
 _ANSWER_S = 5.0
 _METADATA_AGE_S = 30.0
@@ -71,11 +76,14 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._bootstrap = bootstrap
         self._engine = engine
         self._limits = limits or PumpLimits()
+        once = engine.subscription.delivery is Delivery.ONCE
+        self._at_once = min(self._limits.records, MOST_UNCOMMITTED) if once else self._limits.records
         self._broker: KafkaBroker | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._work: tuple[Batch, asyncio.Task[None]] | None = None
         self._reached: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
+        self._next: dict[TopicPartition, int] = {}
         self._letting_go = self._stopping = False
 
     async def start(self) -> None:
@@ -157,7 +165,46 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             await self._receive(records, subscriber.consumer)
 
         subscriber(receive)
+        # FastStream's own poll would lose what it had drained when one record in it cannot be read.
+        subscriber.get_msg = self._poll  # type: ignore[method-assign]
         return broker, subscriber
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        """Return the next records; one that cannot be read costs only itself."""
+        try:
+            polled = await consumer.getmany(timeout_ms=milliseconds(self._limits.poll_s), max_records=self._at_once)
+        except (KafkaError, ConsumerStoppedError):
+            raise
+        except Exception as error:  # noqa: BLE001 - aiokafka decodes headers while it drains
+            _log.warning("record_unreadable", consumer=self._engine.subscription.name, exc_info=error)
+            return await self._poll_one_by_one(consumer)
+        for partition, records in polled.items():
+            self._next[partition] = records[-1].offset + 1
+        if not polled:
+            await asyncio.sleep(self._limits.poll_s)
+        return tuple(record for records in polled.values() for record in records)
+
+    async def _poll_one_by_one(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
+        """Go back to what was not handed on yet, and take one record of each partition, or what stands for it."""
+        found: list[ConsumerRecord] = []
+        for partition in consumer.assignment() - consumer.paused():
+            begin = self._next.get(partition) or await consumer.committed(partition)
+            if begin is None:
+                await consumer.seek_to_beginning(partition)
+            else:
+                consumer.seek(partition, begin)
+            offset = await consumer.position(partition)
+            try:
+                polled = await consumer.getmany(partition, timeout_ms=milliseconds(_ANSWER_S), max_records=1)
+                records = polled.get(partition, [])
+            except (KafkaError, ConsumerStoppedError):
+                raise
+            except Exception:  # noqa: BLE001 - told above; its dead letter has no value
+                records = [Unreadable(topic=partition.topic, partition=partition.partition, offset=offset)]
+                consumer.seek(partition, offset + 1)
+            found += records
+            self._next[partition] = records[-1].offset + 1 if records else offset
+        return tuple(found)
 
     async def _receive(self, polled: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
         """Take the records of a poll; what FastStream calls, and nothing is raised to it.
@@ -191,7 +238,8 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 left_over = {TopicPartition(*partition): offset for partition, offset in batch.left_over().items()}
                 self._go_back(left_over, consumer, batch.failure)
                 await asyncio.sleep(self._limits.hold_s)
-            await self._commit(batch, consumer)
+            while not await self._commit(batch, consumer) and not self._letting_go:
+                await asyncio.sleep(self._limits.hold_s)  # noqa: ASYNC110 - Kafka sets no event; nothing new is taken
         finally:
             if self._work is not None and self._work[0] is batch:  # else it was let go, and others are in work
                 self._work = None
@@ -205,22 +253,27 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         for partition, offset in offsets.items():
             if not self._letting_go and partition in consumer.assignment():
                 consumer.seek(partition, offset)
+                self._next[partition] = offset
 
-    async def _commit(self, batch: Batch, consumer: AIOKafkaConsumer) -> None:
-        """Commit what is done without a gap; one partition that is not assigned any more would fail all of it."""
+    async def _commit(self, batch: Batch, consumer: AIOKafkaConsumer) -> bool:
+        """Commit what is done without a gap, and return whether all of that is committed.
+
+        One partition that is not assigned any more would fail the whole commit.
+        """
         ends = {TopicPartition(*partition): offset for partition, offset in batch.committable().items()}
         assigned = consumer.assignment()
         offsets = {tp: end for tp, end in ends.items() if tp in assigned and self._reached.get(tp) != end}
         if not offsets:
-            return
+            return True
         try:
             async with asyncio.timeout(_ANSWER_S):
                 await consumer.commit(offsets)
         except (KafkaError, TimeoutError) as error:
             _log.info("offsets_not_committed", consumer=self._engine.subscription.name, why=repr(error))
-            return
+            return False
         self._reached |= offsets
         self._tell_lags()
+        return True
 
     async def _look_ahead(self, consumer: AIOKafkaConsumer) -> None:
         """Ask where the topics end: paused partitions are not fetched from, and their lag is what one looks at then."""
@@ -257,11 +310,12 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         for topic, number in self._reached:
             LAG.remove(self._engine.subscription.name, topic, number)
         self._reached.clear()
+        self._next.clear()
         self._ends = {}
 
 
 async def _unparsed(polled: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:
-    """Spare FastStream the parsing: one header that is not UTF-8 would cost the handler the whole poll."""
+    """Spare FastStream the parsing: one header value that is not UTF-8 would cost the handler the whole poll."""
     return StreamMessage(polled, body=b"")
 
 

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from tidemill_kit.errors import InvalidInput
+
 KAFKA = "kafka"
 """The dependency's name in errors and status."""
 
@@ -35,6 +37,19 @@ class Record(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Stands for a record that the client library cannot read; it is known only where it lies. Implements `Record`."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int = 0
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingRecord:
     """A record to be written."""
 
@@ -42,6 +57,12 @@ class OutgoingRecord:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+
+
+class RecordRefused(InvalidInput):
+    """Kafka will never take this record, however often it is written: it is too large, or not valid."""
+
+    reason = "RECORD_REFUSED"
 
 
 class Publishing(Protocol):
@@ -52,6 +73,7 @@ class Publishing(Protocol):
 
         Raises:
             DependencyUnavailable: nobody acknowledged it yet; it may still arrive.
+            RecordRefused: it never will be.
 
         """
         ...

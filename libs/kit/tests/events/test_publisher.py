@@ -8,7 +8,7 @@ from libs.kit.tests.events.world import Topics
 from libs.kit.tests.wire import wire_to
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.kafka import Publisher, read_topic
-from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.records import OutgoingRecord, RecordRefused
 
 
 def record(topic: str, value: bytes = b"v") -> OutgoingRecord:
@@ -38,11 +38,28 @@ async def test_a_record_that_the_broker_refuses_does_not_spoil_the_next_ones(top
     topic = await topics.make(max_bytes=2000)
     publisher = Publisher(topics.bootstrap, timeout_s=5)
     await publisher.publish(record(topic, b"first"))
-    with pytest.raises(DependencyUnavailable, match="MessageSizeTooLarge"):
+    with pytest.raises(RecordRefused, match="MessageSizeTooLarge"):
         await publisher.publish(record(topic, bytes(range(256)) * 2 + b"".join(b"%d" % i for i in range(4000))))
     await publisher.publish(record(topic, b"second"))
     assert await values_of(topics, topic) == [b"first", b"second"]
     await publisher.stop()
+
+
+async def test_what_was_on_its_way_when_a_producer_is_given_up_can_be_published_again(topics: Topics) -> None:
+    topic, small = await topics.make(), await topics.make(max_bytes=2000)
+    async with wire_to(topics.bootstrap) as wire:
+        publisher = Publisher(wire.address, timeout_s=5)
+        await publisher.publish(record(topic, b"first"))
+        noise = b"".join(b"%d" % i for i in range(4000))
+        refused = asyncio.create_task(publisher.publish(record(small, noise)))
+        others = [asyncio.create_task(publisher.publish(record(topic, b"%d" % number))) for number in range(50)]
+        outcomes = await asyncio.gather(refused, *others, return_exceptions=True)
+        assert isinstance(outcomes[0], RecordRefused)
+        for number, outcome in enumerate(outcomes[1:]):
+            assert outcome is None or isinstance(outcome, DependencyUnavailable)
+            await asyncio.wait_for(publisher.publish(record(topic, b"%d" % number)), 5)
+        await publisher.stop()
+    assert {b"%d" % number for number in range(50)} <= set(await values_of(topics, topic))
 
 
 async def test_a_broker_that_is_away_is_told_in_time_and_found_again(topics: Topics) -> None:

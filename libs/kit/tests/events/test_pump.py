@@ -1,9 +1,12 @@
 """The traps of Kafka consumers that lost or repeated data, each on the real broker."""
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -20,9 +23,10 @@ from libs.kit.tests.events.world import (
     eventually,
 )
 from libs.kit.tests.wire import wire_to
+from tidemill_kit.aggregates import REMEMBERED_REQUESTS
 from tidemill_kit.cloudevents import CloudEvent
 from tidemill_kit.dead_letters import DeadLetter, DeadLetters
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.kafka import Consumers, Publisher, read_topic
 from tidemill_kit.subscriptions import EventContext
 
@@ -433,3 +437,90 @@ async def test_compressed_records_of_every_kind_are_read(bench: Bench) -> None:
     await consumers.start()
     await eventually(lambda: effects.numbers == [0, 1, 2, 3])
     await consumers.stop()
+
+
+async def test_a_record_that_cannot_be_read_costs_only_itself(make_bench: MakeBench, upstream: Upstream) -> None:
+    bench = await make_bench(2)
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+    await upstream.raw(bench.topic, b'{"number": 0}', event_headers("before", "kb/0"), partition=0)
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [0])
+
+    script = Path(__file__).with_name("strange_producer.py")
+    strange = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(script),
+        *(bench.topics.bootstrap, bench.topic),
+        env={**os.environ, "AIOKAFKA_NO_EXTENSIONS": "1"},
+    )
+    assert await strange.wait() == 0
+    for number in range(1, 41):
+        headers = event_headers(f"beside-{number}", "kb/1")
+        await upstream.raw(bench.topic, b'{"number": %d}' % number, headers, partition=1)
+    await upstream.raw(bench.topic, b'{"number": 41}', event_headers("behind", "kb/0"), partition=0)
+
+    await eventually(lambda: set(effects.numbers) == set(range(42)))
+    await eventually(lambda: consumers.status()[0].lag == 0)
+    await consumers.stop()
+    assert effects.of("kb/1") == list(range(1, 41))
+    assert [letter.origin_offset for letter in await dead_letters_of(bench)] == [1]
+    assert (await bench.committed(0), await bench.committed(1)) == (3, 40)
+
+
+async def test_a_sequence_that_is_no_number_of_ours_holds_nobody_up(bench: Bench, upstream: Upstream) -> None:
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+    await upstream.write(bench.topic, [1], subject="kb/huge", sequence="9" * 4301)
+    await upstream.write(bench.topic, [2])
+
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [2])
+    await eventually(lambda: consumers.status()[0].dead_lettered == 1)
+    await consumers.stop()
+
+    (letter,) = await dead_letters_of(bench)
+    assert "sequence: has 4301 digits" in letter.message
+
+
+async def test_a_record_too_large_for_the_dead_letters_leaves_its_size_and_digest(
+    bench: Bench, upstream: Upstream
+) -> None:
+    value = b'{"colour": "' + b" " * (65 * 1024 * 1024) + b'"}'  # small on the wire, and more than a producer takes
+    effects = Effects()
+    consumers = bench.consumers(effects.write)
+    async with AIOKafkaProducer(
+        bootstrap_servers=bench.topics.bootstrap, compression_type="gzip", max_request_size=2 * len(value)
+    ) as producer:
+        await Upstream(producer).raw(bench.topic, value, event_headers("bomb", "kb/1"))
+    await upstream.write(bench.topic, [2])
+
+    await consumers.start()
+    await eventually(lambda: effects.numbers == [2])
+    await eventually(lambda: consumers.status()[0].dead_lettered == 1)
+    await consumers.stop()
+
+    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    (letter,) = await letters.list(bench.dead_letter_topic)
+    shown = await letters.show(bench.dead_letter_topic, partition=letter.partition, offset=letter.offset)
+    assert (letter.reason, letter.value_size, shown.original.value) == ("INVALID_BODY", len(value), b"")
+    with pytest.raises(PreconditionFailed, match="its value was too large to keep"):
+        await letters.redrive(bench.dead_letter_topic, partition=letter.partition, offset=letter.offset)
+
+
+async def test_fewer_events_of_one_subject_wait_for_their_commit_than_an_aggregate_remembers(
+    bench: Bench, upstream: Upstream
+) -> None:
+    handled: list[int] = []
+
+    async def write(_context: EventContext, line: Line) -> None:
+        committed = await bench.committed() or 0
+        handled.append(line.number - committed)
+
+    await upstream.write(bench.topic, range(120))
+    consumers = bench.consumers(write, limits=replace(PUMP, records=500, commit_every_s=60))
+    await consumers.start()
+    await eventually(lambda: len(handled) == 120)
+    await consumers.stop()
+
+    assert max(handled) < REMEMBERED_REQUESTS

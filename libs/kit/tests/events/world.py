@@ -109,9 +109,15 @@ class Upstream:
             await self.raw(topic, b'{"number": "%d"}' % number, headers, key=subject.encode())
 
     async def raw(
-        self, topic: str, value: bytes | None, headers: list[tuple[str, Any]], *, key: bytes | None = b"k"
+        self,
+        topic: str,
+        value: bytes | None,
+        headers: list[tuple[str, Any]],
+        *,
+        key: bytes | None = b"k",
+        partition: int | None = None,
     ) -> None:
-        await self.producer.send_and_wait(topic, value, key=key, headers=headers)
+        await self.producer.send_and_wait(topic, value, key=key, headers=headers, partition=partition)
 
 
 @dataclass(slots=True)

@@ -225,5 +225,6 @@ def _facts(topic: str, letter: DeadLetter) -> dict[str, Any]:
         "time": letter.time.isoformat(),
         "attempts": letter.attempts,
         "redriven": letter.redriven,
+        "value_not_kept": letter.value_size,
         "attributes": dict(letter.attributes),
     }
