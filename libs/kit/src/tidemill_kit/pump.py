@@ -238,8 +238,8 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 left_over = {TopicPartition(*partition): offset for partition, offset in batch.left_over().items()}
                 self._go_back(left_over, consumer, batch.failure)
                 await asyncio.sleep(self._limits.hold_s)
-            while not await self._commit(batch, consumer) and not self._letting_go:
-                await asyncio.sleep(self._limits.hold_s)  # noqa: ASYNC110 - Kafka sets no event; nothing new is taken
+            while not await self._commit(batch, consumer) and not self._letting_go:  # noqa: ASYNC110 - Kafka sets no event
+                await asyncio.sleep(self._limits.hold_s)
         finally:
             if self._work is not None and self._work[0] is batch:  # else it was let go, and others are in work
                 self._work = None
