@@ -82,12 +82,14 @@ async def through_generate(connection: Connection, prompts: Sequence[Sequence[st
 
 
 async def late_first_token_s(connection: Connection, prompts: Sequence[str]) -> tuple[float, float]:
-    """Return when the first token came: alone, and beside eight calls that had begun a second before."""
+    """Return when the first token came: alone, and beside eight calls that were all answering by then."""
     alone = await _first_token_s(connection, prompts[0])
+    begun = [asyncio.Event() for _ in range(8)]
     running = [
-        asyncio.create_task(_generated(connection, f"Tell everything you know. {each}")) for each in prompts[1:9]
+        asyncio.create_task(_heard(connection, text, event)) for text, event in zip(prompts[1:9], begun, strict=True)
     ]
-    await asyncio.sleep(1)
+    for event in begun:
+        await event.wait()
     late = await _first_token_s(connection, prompts[9])
     for task in running:
         task.cancel()
@@ -152,8 +154,13 @@ def _asked(text: str) -> GenerateRequest:
     return GenerateRequest(deployment="bench", messages=[message])
 
 
-async def _generated(connection: Connection, text: str) -> None:
-    await connection.inferences.Generate(_asked(text), timeout=600)
+async def _heard(connection: Connection, text: str, begun: asyncio.Event) -> None:
+    """Listen to a whole answer, and tell when it has begun."""
+    async for response in connection.inferences.GenerateStream(
+        GenerateStreamRequest(request=_asked(text)), timeout=600
+    ):
+        if response.HasField("delta"):
+            begun.set()
 
 
 async def _first_token_s(connection: Connection, text: str) -> float:
