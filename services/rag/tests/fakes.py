@@ -48,7 +48,10 @@ class InMemoryLedger:
         if row and row.wanted.seq >= wanted.seq:
             return False
         kept = row or Row(wanted=wanted)
-        self.stored[index, wanted.document] = replace(kept, wanted=wanted, attempts=0, failure="")
+        hidden_below = kept.hidden_below if wanted.content and not wanted.begins else wanted.seq
+        self.stored[index, wanted.document] = replace(
+            kept, wanted=wanted, attempts=0, failure="", hidden_below=hidden_below
+        )
         return True
 
     async def take(self, index: IndexRef, *, epoch: int, limit: int) -> Sequence[Row]:
@@ -86,7 +89,7 @@ class InMemoryLedger:
             wanted=len(present),
             indexed=sum(row.indexed_seq == row.wanted.seq for row in present),
             failed=sum(bool(row.failure) for row in present),
-            chunks=sum(row.chunks for row in rows),
+            chunks=sum(row.chunks for row in present),
             pending=sum(row.pending for row in rows),
         )
 

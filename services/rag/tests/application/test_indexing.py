@@ -175,6 +175,18 @@ async def test_an_erased_text_leaves_no_passages() -> None:
     assert (await rag.ledger.counts(FIRST)).pending == 0
 
 
+async def test_a_text_that_was_erased_after_it_was_indexed_leaves_nothing_when_it_is_indexed_once_more() -> None:
+    rag = Rag()
+    wanted = rag.ingest.put("d1", "words")
+    await rag.handbook()
+    rag.ingest.erase(wanted)
+    await rag.ledger.reset(FIRST)
+
+    await rag.work()
+
+    assert await rag.vectors.count(FIRST.key) == 0
+
+
 async def test_a_document_that_cannot_be_read_fails_alone_and_says_why() -> None:
     rag = Rag()
     await rag.handbook()

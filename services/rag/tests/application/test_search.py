@@ -63,7 +63,7 @@ async def test_points_that_are_not_settled_yet_are_neither_shown_nor_swept() -> 
 async def test_stale_points_are_made_good_by_further_candidates() -> None:
     rag = Rag()
     rag.ingest.put("d1", "something else", seq=100)
-    rag.ingest.put("d2", "words", seq=1)
+    rag.ingest.put("d2", "words, but less alike", seq=1)
     await rag.handbook()
     for seq in range(1, 60):
         await leave_behind(rag, "d1", seq=seq, text="words")

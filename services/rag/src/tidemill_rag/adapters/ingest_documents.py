@@ -16,7 +16,7 @@ from tidemill_rag.application.vector_store import MetadataValue
 from tidemill_rag.domain.errors import DocumentUnreadable
 from tidemill_rag.domain.ledger import Wanted
 
-_PAGE = 1000
+_PAGE = 200
 
 
 class IngestCatalog:

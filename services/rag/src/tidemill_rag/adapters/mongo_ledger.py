@@ -40,7 +40,11 @@ class MongoLedger:
             "attempts": 0,
             "failure": "",
         }
-        first = {"index": index.key, "document": wanted.document, "indexed_seq": 0, "chunks": 0}
+        first: Document = {"index": index.key, "document": wanted.document, "indexed_seq": 0, "chunks": 0}
+        if wanted.content is None or wanted.begins:
+            news["hidden_below"] = wanted.seq
+        else:
+            first["hidden_below"] = 0
         try:
             with translated():
                 result = await self._rows.update_one(
@@ -93,7 +97,7 @@ class MongoLedger:
             wanted=sum(present.values()),
             indexed=present.get(_INDEXED, 0),
             failed=present.get(_FAILED, 0),
-            chunks=sum(group["chunks"] for group in groups),
+            chunks=sum(group["chunks"] for group in groups if not group["_id"]["deleted"]),
             pending=sum(group["n"] for group in groups if group["_id"]["state"] == _PENDING),
         )
 
@@ -139,4 +143,5 @@ def _row(document: Document) -> Row:
         chunks=document["chunks"],
         attempts=document["attempts"],
         failure=document["failure"],
+        hidden_below=document.get("hidden_below", 0),
     )

@@ -1,6 +1,7 @@
 """Change what a collection is made of."""
 
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from tidemill_kit.application import Caller, Clock, Request
@@ -10,6 +11,8 @@ from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
 from tidemill_rag.domain.collection import Collection, Settings
 
 CHANGEABLE = frozenset({"sources", "embedding", "chunking", "labels"})
+
+_ATTEMPTS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,27 +48,44 @@ class UpdateCollection:
             InvalidInput: a setting is wrong.
 
         """
-        current = await self.collections.get(caller.project, command.wish.collection)
-        wish = _merged(current, command)
-        known = current.indexes[-1].embedding if current.indexes and wish.embedding == current.embedding else ""
-        settings = await self.resolve(caller.project, wish, known=known)
-        if command.validate_only:
-            self._configure(current, settings, command.version)
-            return current
+        for _ in range(_ATTEMPTS):
+            current = await self.collections.get(caller.project, command.wish.collection)
+            wish = _merged(current, command)
+            known = current.indexes[-1].embedding if current.indexes and wish.embedding == current.embedding else ""
+            settings = await self.resolve(caller.project, wish, known=known)
+            if command.validate_only:
+                self._configure(current, settings, command, merged_with=current.version)
+                return current
+            with suppress(_MergedTooLate):
+                return await self._change(caller, command, settings, merged_with=current.version)
+        message = f"collection {command.wish.collection} is being changed by others all the time: try again"
+        raise Conflict(message, collection=command.wish.collection)
+
+    async def _change(
+        self, caller: Caller, command: UpdateCommand, settings: Settings, *, merged_with: int
+    ) -> Collection:
         changed = await self.collections.update(
             caller.project,
-            current.id,
-            lambda collection: self._configure(collection, settings, command.version),
+            command.wish.collection,
+            lambda collection: self._configure(collection, settings, command, merged_with=merged_with),
             request=command.request,
         )
         self.wake(changed.ref(changed.last_index))
         return changed
 
-    def _configure(self, collection: Collection, settings: Settings, version: int) -> None:
-        if version and version != collection.version:
+    def _configure(
+        self, collection: Collection, settings: Settings, command: UpdateCommand, *, merged_with: int
+    ) -> None:
+        if command.version and command.version != collection.version:
             message = f"collection {collection.id} changed since: read it again and decide again"
             raise Conflict(message, collection=collection.id)
+        if collection.version != merged_with:
+            raise _MergedTooLate(collection.id)
         collection.configure(settings, now=self.clock.now())
+
+
+class _MergedTooLate(Conflict):
+    """The settings that were not named have changed since they were merged with those that were."""
 
 
 def _merged(current: Collection, command: UpdateCommand) -> Wish:

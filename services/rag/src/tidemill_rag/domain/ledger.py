@@ -15,6 +15,8 @@ class Wanted:
     seq: int
     version: int = 0
     content: ObjectRef | None = None
+    begins: bool = False
+    """The document begins with this event, perhaps once more: nothing of it from before counts any longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +31,8 @@ class Row:
     """How often indexing what is wanted failed for a reason that nobody foresaw."""
     failure: str = ""
     """Why what is wanted will not be indexed."""
+    hidden_below: int = 0
+    """Passages of earlier events are never shown again: the document was deleted since, and its text perhaps erased."""
 
     @property
     def pending(self) -> bool:
@@ -37,7 +41,7 @@ class Row:
 
     def shows(self, seq: int) -> bool:
         """Tell whether a passage of event `seq` is current: a deleted document has none from the moment we know."""
-        return self.wanted.content is not None and seq == self.indexed_seq
+        return self.wanted.content is not None and seq == self.indexed_seq and seq >= self.hidden_below
 
     @property
     def stale_below(self) -> int:

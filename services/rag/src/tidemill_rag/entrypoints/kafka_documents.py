@@ -9,6 +9,7 @@ from tidemill_rag.application.note_document import NoteDocument
 from tidemill_rag.domain.ledger import Wanted
 
 TOPIC = "tidemill.ingest.document.v1"
+INGESTED = "tidemill.ingest.document.ingested.v1"
 
 
 class ContentFields(BaseModel):
@@ -61,6 +62,7 @@ def documents(note: NoteDocument) -> Subscription:
             seq=body.seq,
             version=body.version.number,
             content=content,
+            begins=event.type == INGESTED,
         )
         await note(event.project, wanted)
 
@@ -72,7 +74,7 @@ def documents(note: NoteDocument) -> Subscription:
         topics=(TOPIC,),
         delivery=Delivery.LATEST,
         routes={
-            "tidemill.ingest.document.ingested.v1": Route(DocumentIsThere, there),
+            INGESTED: Route(DocumentIsThere, there),
             "tidemill.ingest.document.updated.v1": Route(DocumentIsThere, there),
             "tidemill.ingest.document.deleted.v1": Route(DocumentIsGone, gone),
         },
