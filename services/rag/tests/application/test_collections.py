@@ -1,9 +1,13 @@
 """What operators decide about collections."""
 
+from dataclasses import replace
+from typing import Any, cast
+
 import pytest
 
 from services.rag.tests.fakes import ADA, Rag, request, wish
 from tidemill_kit.errors import Conflict, InvalidInput, NotFound, RequestIdReused
+from tidemill_rag.application.resolve_settings import ResolveSettings
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.domain.collection import CollectionWasDeleted, IndexBuildWasStarted
 from tidemill_rag.domain.errors import CollectionExists, CollectionNotFound, EmbeddingUnusable
@@ -121,3 +125,23 @@ async def test_a_deleted_collection_is_gone_at_once_and_says_so() -> None:
     with pytest.raises(CollectionNotFound):
         await rag.search("words")
     assert isinstance(rag.collections.published[-1], CollectionWasDeleted)
+
+
+async def test_an_update_keeps_what_somebody_else_changed_while_it_was_resolved() -> None:
+    rag = Rag()
+    await rag.handbook()
+    resolve, others = rag.update.resolve, [wish(sources=("cms", "wiki"))]
+
+    async def resolve_slowly(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - passed on as they are
+        settings = await resolve(*arguments, **named)
+        if others:
+            theirs = UpdateCommand(wish=others.pop(), fields={"sources"}, version=0, request=request("theirs"))
+            await rag.update(ADA, theirs)
+        return settings
+
+    slow = replace(rag.update, resolve=cast("ResolveSettings", resolve_slowly))
+    labelled = replace(wish(), labels={"team": "b"})
+    await slow(ADA, UpdateCommand(wish=labelled, fields={"labels"}, version=0, request=request("ours")))
+
+    stored = await rag.collections.get("acme", "handbook")
+    assert (stored.sources, stored.labels) == (("cms", "wiki"), {"team": "b"})

@@ -1,5 +1,6 @@
 """What a question finds, and what it must not."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -152,3 +153,17 @@ async def test_an_unknown_collection_is_not_found_and_the_known_ones_are_named()
         await rag.read.get(ADA, "nope")
     with pytest.raises(CollectionNotFound, match="list them, or create it"):
         await rag.search("words", caller=EVE)
+
+
+async def test_the_text_of_a_deleted_document_does_not_come_back_with_its_next_life() -> None:
+    rag = Rag()
+    first = rag.ingest.put("d1", "secret words", seq=1)
+    await rag.handbook()
+    again = replace(rag.ingest.put("d1", "other words", seq=3), begins=True)
+
+    await rag.ledger.want(FIRST, again)  # the deletion between them was superseded and never heard
+
+    assert (await rag.search("secret words")).passages == []
+    assert first.content != again.content
+    await rag.work()
+    assert [passage.payload.text for passage in (await rag.search("words")).passages] == ["other words"]
