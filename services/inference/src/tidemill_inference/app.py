@@ -37,6 +37,7 @@ from tidemill_inference.entrypoints.grpc_inference_service import GrpcInferenceS
 from tidemill_inference.entrypoints.grpc_prompt_service import GrpcPromptService, PromptUseCases
 from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.openai_http import OpenAiDoor
+from tidemill_inference.entrypoints.workers import WarmUp
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
@@ -46,7 +47,7 @@ from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.kafka import Publisher
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
-from tidemill_kit.service import App, Dependency
+from tidemill_kit.service import App, Dependency, Worker
 
 SOURCE = "/tidemill/inference"
 INFERENCE_TOPIC = "tidemill.inference.inference.v1"
@@ -80,6 +81,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     if settings.engine_threads:
         torch.set_num_threads(settings.engine_threads)
     adapters = _adapters(settings, environment)
+    warm_up = WarmUp(adapters.models, adapters.engines)
     generations = SharedGenerations(at_most=settings.max_generations)
     answer = _answer(settings, adapters, generations)
     dependencies = [
@@ -93,7 +95,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         settings=settings,
         servicers=[
             (add_PromptServiceServicer_to_server, GrpcPromptService(_prompts(adapters))),
-            (add_DeploymentServiceServicer_to_server, GrpcDeploymentService(_deployments(adapters))),
+            (add_DeploymentServiceServicer_to_server, GrpcDeploymentService(_deployments(adapters, warm_up))),
             (add_InferenceServiceServicer_to_server, GrpcInferenceService(answer, adapters.inferences)),
         ],
         dependencies=dependencies,
@@ -102,6 +104,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             adapters.publisher,
             adapters.relay,
             adapters.engines,
+            Worker("warm-up", warm_up.run),
             Answers(generations),
             HttpServer(door.app(), host=settings.host, port=settings.http_port, grace_s=settings.shutdown_grace_s / 2),
         ],
@@ -237,12 +240,12 @@ def _prompts(adapters: Adapters) -> PromptUseCases:
     )
 
 
-def _deployments(adapters: Adapters) -> DeploymentUseCases:
+def _deployments(adapters: Adapters, warm_up: WarmUp) -> DeploymentUseCases:
     deployments, clock = adapters.deployments, SystemClock()
     resolve = ResolveConfiguration(prompts=adapters.prompts, models=adapters.models, retriever=adapters.retriever)
     return DeploymentUseCases(
         deployments=deployments,
-        create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock),
-        update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock),
+        create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
+        update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
         delete=DeleteDeployment(deployments=deployments, clock=clock),
     )

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 
+from services.inference.tests.fakes import eventually
 from services.inference.tests.process.neighbours import PASSAGES
 from services.inference.tests.process.world import CONTENT, World, asked, deployment, running_inference
 from services.inference.tests.tiny_model import write_tiny_model
@@ -166,6 +167,17 @@ async def test_an_update_that_changes_nothing_writes_nothing(world: World) -> No
     assert would_be == updated == created
 
 
+async def test_a_new_deployment_has_its_model_loaded_before_the_first_question(world: World, tmp_path: Path) -> None:
+    await world.add_model("warm", await asyncio.to_thread(write_tiny_model, tmp_path, seed=9))
+
+    await world.deployments.CreateDeployment(
+        deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("warm", model="warm"))
+    )
+
+    digest = world.registry.versions["warm"].digest
+    await eventually((world.data / world.project / digest).is_dir)
+
+
 async def test_references_that_lead_nowhere_are_refused_with_what_exists(world: World) -> None:
     async def refused(**changes: object) -> str:
         request = deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("bad", **changes))
@@ -173,7 +185,7 @@ async def test_references_that_lead_nowhere_are_refused_with_what_exists(world: 
             await world.deployments.CreateDeployment(request)
         return caught.value.message
 
-    assert await refused(model="gpt") == "model: 'gpt' is not there; there are tiny@1"
+    assert (await refused(model="gpt")).startswith("model: 'gpt' is not there; there are tiny@1")
     assert await refused(prompt="nobody") == "prompt: 'nobody' is not there; there are answer"
     missing = deployment_pb2.Retrieval(collection="library")
     assert await refused(retrieval=missing) == "retrieval.collection: 'library' is not there; there are handbook"

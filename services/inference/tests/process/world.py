@@ -39,6 +39,7 @@ class World:
     """A running inference, and what a test reaches it by."""
 
     project: str
+    data: Path
     http: str
     grpc_address: str
     registry: Registry
@@ -95,6 +96,7 @@ async def running_inference(
         channel = open_channel(grpc_address, name="inference", project=project, timeout_s=60)
         world = World(
             project=project,
+            data=settings.data_dir,
             http=f"http://127.0.0.1:{settings.http_port}",
             grpc_address=grpc_address,
             registry=registry,

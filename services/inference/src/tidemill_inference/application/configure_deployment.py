@@ -11,6 +11,13 @@ from tidemill_inference.domain.references import check_slug
 from tidemill_kit.application import Caller, Clock, Request
 from tidemill_kit.errors import AlreadyExists, NotFound
 
+Warm = Callable[[str, str], None]
+"""Told the project and the `model@version` that is about to be needed."""
+
+
+def _nobody(_project: str, _model: str) -> None:
+    """Nobody prepares anything."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentToCreate:
@@ -37,11 +44,12 @@ class DeploymentChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateDeployment:
-    """Emits DeploymentWasConfigured. The same request again returns what it made."""
+    """Emits DeploymentWasConfigured. The same request again returns what it made. `warm` hears what answers now."""
 
     deployments: Deployments
     resolve: ResolveConfiguration
     clock: Clock
+    warm: Warm = _nobody
 
     async def __call__(self, caller: Caller, command: DeploymentToCreate) -> Deployment:
         """Return the new deployment.
@@ -60,7 +68,9 @@ class CreateDeployment:
         )
         if not command.validate_only:
             deployment.announce(now=self.clock.now())
-            return await self.deployments.add(deployment, request=command.request)
+            saved = await self.deployments.add(deployment, request=command.request)
+            self.warm(caller.project, saved.live.model)
+            return saved
         try:
             await self.deployments.get(caller.project, command.id)
         except NotFound:
@@ -76,6 +86,7 @@ class UpdateDeployment:
     deployments: Deployments
     resolve: ResolveConfiguration
     clock: Clock
+    warm: Warm = _nobody
 
     async def __call__(self, caller: Caller, command: DeploymentChange) -> Deployment:
         """Return the changed deployment.
@@ -102,7 +113,9 @@ class UpdateDeployment:
                 stored.labels = command.labels
 
         if not command.validate_only:
-            return await self.deployments.update(caller.project, command.id, change, request=command.request)
+            saved = await self.deployments.update(caller.project, command.id, change, request=command.request)
+            self.warm(caller.project, saved.live.model)
+            return saved
         change(current)
         return replace(current, pending=[])
 
