@@ -22,7 +22,7 @@ from tidemill_rag.application.read_collections import ReadCollections
 from tidemill_rag.application.rebuild_index import RebuildIndex
 from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
 from tidemill_rag.application.search import Answer, Question, Search
-from tidemill_rag.application.tend_index import TendIndex
+from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.application.update_collection import UpdateCollection
 from tidemill_rag.application.vector_store import Match, Point, Where
 from tidemill_rag.domain.collection import Collection, IndexRef
@@ -50,7 +50,7 @@ class InMemoryLedger:
         kept = row or Row(wanted=wanted)
         hidden_below = kept.hidden_below if wanted.content and not wanted.begins else wanted.seq
         self.stored[index, wanted.document] = replace(
-            kept, wanted=wanted, attempts=0, failure="", hidden_below=hidden_below
+            kept, wanted=wanted, attempts=0, failure="", again=False, hidden_below=hidden_below
         )
         return True
 
@@ -63,7 +63,10 @@ class InMemoryLedger:
 
     async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
         return self._write(
-            index, row, epoch, replace(row, indexed_seq=row.wanted.seq, chunks=chunks, attempts=0, failure="")
+            index,
+            row,
+            epoch,
+            replace(row, indexed_seq=row.wanted.seq, chunks=chunks, attempts=0, failure="", again=False),
         )
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -87,16 +90,18 @@ class InMemoryLedger:
         present = [row for row in rows if row.wanted.content]
         return Counts(
             wanted=len(present),
-            indexed=sum(row.indexed_seq == row.wanted.seq for row in present),
+            indexed=sum(row.indexed_seq == row.wanted.seq and not row.pending for row in present),
             failed=sum(bool(row.failure) for row in present),
             chunks=sum(row.chunks for row in present),
             pending=sum(row.pending for row in rows),
         )
 
-    async def reset(self, index: IndexRef) -> None:
+    async def reset(self, index: IndexRef, *, epoch: int) -> None:
         for place, row in self.stored.items():
-            if place[0] == index:
-                self.stored[place] = replace(row, indexed_seq=0, chunks=0, attempts=0, failure="")
+            if place[0] == index and row.wanted.content and self.epochs.get(place, 0) <= epoch:
+                indexed = row.indexed_seq == row.wanted.seq
+                self.stored[place] = replace(row, again=indexed, attempts=0, failure="")
+                self.epochs[place] = epoch
 
     async def drop(self, index: IndexRef) -> None:
         for place in [place for place in self.stored if place[0] == index]:
@@ -310,6 +315,8 @@ class Rag:
     leases: InMemoryLeases = field(default_factory=InMemoryLeases)
     woken: list[IndexRef] = field(default_factory=list)
     swept: list[tuple[IndexRef, str, int]] = field(default_factory=list)
+    turns: int = 0
+    """How often work was left to the next turn."""
 
     def __post_init__(self) -> None:
         self.collections = InMemoryAggregates[Collection](missing=CollectionNotFound, clock=self.clock)
@@ -363,7 +370,8 @@ class Rag:
             ref = IndexRef(project=project, collection=collection, number=number)
             async with self.leases.held(ref) as epoch:
                 assert epoch
-                await self.tend(ref, epoch=epoch)
+                while await self.tend(ref, epoch=epoch) is Then.AT_ONCE:
+                    self.turns += 1
 
     async def hear(self, wanted: Wanted, *, project: str = "acme") -> None:
         """Handle an event of ingest."""

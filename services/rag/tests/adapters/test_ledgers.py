@@ -123,15 +123,20 @@ async def test_the_numbers_tell_what_is_there(ledger: Ledger) -> None:
     assert (counts.wanted, counts.indexed, counts.failed, counts.chunks, counts.pending) == (4, 2, 1, 5, 2)
 
 
-async def test_a_reset_wants_everything_once_more(ledger: Ledger) -> None:
+async def test_a_reset_takes_what_is_there_once_more_and_shows_it_meanwhile(ledger: Ledger) -> None:
     await ledger.want(INDEX, wanted())
-    [row] = await ledger.take(INDEX, epoch=1, limit=10)
-    await ledger.settle(INDEX, row, epoch=1, chunks=4)
+    await ledger.want(INDEX, wanted("gone", gone=True))
+    for row in await ledger.take(INDEX, epoch=1, limit=10):
+        await ledger.settle(INDEX, row, epoch=1, chunks=4)
 
-    await ledger.reset(INDEX)
+    await ledger.reset(INDEX, epoch=2)
 
-    [row] = await ledger.take(INDEX, epoch=1, limit=10)
-    assert (row.indexed_seq, row.chunks) == (0, 0)
+    [row] = await ledger.take(INDEX, epoch=2, limit=10)
+    assert (row.wanted.document, row.indexed_seq, row.again) == ("d1", 1, True)
+    assert row.shows(1)
+    assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
+    assert await ledger.settle(INDEX, row, epoch=2, chunks=4)
+    assert await ledger.take(INDEX, epoch=2, limit=10) == []
 
 
 async def test_another_index_version_is_another_world(ledger: Ledger) -> None:

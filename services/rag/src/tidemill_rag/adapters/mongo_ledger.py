@@ -101,11 +101,12 @@ class MongoLedger:
             pending=sum(group["n"] for group in groups if group["_id"]["state"] == _PENDING),
         )
 
-    async def reset(self, index: IndexRef) -> None:
+    async def reset(self, index: IndexRef, *, epoch: int) -> None:
         """See `Ledger.reset`."""
-        again = {"indexed_seq": 0, "chunks": 0, "state": _PENDING, "attempts": 0, "failure": ""}
+        again = {"state": _PENDING, "attempts": 0, "failure": "", "epoch": epoch}
+        present = {"index": index.key, "deleted": False, **_not_later(epoch)}
         with translated():
-            await self._rows.update_many({"index": index.key}, {"$set": again})
+            await self._rows.update_many(present, {"$set": again})
 
     async def drop(self, index: IndexRef) -> None:
         """See `Ledger.drop`."""
@@ -144,4 +145,5 @@ def _row(document: Document) -> Row:
         attempts=document["attempts"],
         failure=document["failure"],
         hidden_below=document.get("hidden_below", 0),
+        again=document["state"] == _PENDING and document["indexed_seq"] == document["wanted_seq"],
     )

@@ -77,8 +77,8 @@ class Ledger(Protocol):
         """Return the index version in numbers."""
         ...
 
-    async def reset(self, index: IndexRef) -> None:
-        """Want everything once more."""
+    async def reset(self, index: IndexRef, *, epoch: int) -> None:
+        """Have every document that is there indexed once more; what is shown of them meanwhile stays shown."""
         ...
 
     async def drop(self, index: IndexRef) -> None:

@@ -3,12 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import Enum
 
 from tidemill_kit.application import Clock, Request
 from tidemill_kit.errors import NotFound, TidemillError
 from tidemill_rag.application.index_documents import IndexDocuments
 from tidemill_rag.application.ports import Catalog, Collections, EmbeddingModels, Ledger, VectorStore
 from tidemill_rag.domain.collection import Collection, IndexRef, IndexState, IndexVersion
+
+BATCHES_A_TURN = 4
+"""Then others have their turn, so that a large build never keeps a small change waiting."""
+
+
+class Then(Enum):
+    """When to come back to an index version."""
+
+    WHEN_WOKEN = "when woken"
+    AT_ONCE = "at once"
+    LATER = "later"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,27 +43,28 @@ class TendIndex:
     checked: set[str] = field(default_factory=set)
     """The index versions that this process has looked at."""
 
-    async def __call__(self, ref: IndexRef, *, epoch: int) -> bool:
-        """Do what there is to do; return whether to come back later for the rest.
+    async def __call__(self, ref: IndexRef, *, epoch: int) -> Then:
+        """Do what there is to do, a turn's share at most; return when to come back.
 
         Raises:
             DependencyUnavailable: something does not answer; the index version says so too.
             LeaseLost: somebody else goes on.
 
         """
-        while True:
+        for _ in range(BATCHES_A_TURN):
             collection = await self._collection(ref)
             index = collection.index(ref.number)
             if index is None:
-                return False
+                return Then.WHEN_WOKEN
             if not index.hears:
-                return not await self._sweep(ref, collection, index)
+                return Then.WHEN_WOKEN if await self._sweep(ref, collection, index) else Then.LATER
             try:
                 if not await self._advance(ref, collection, index, epoch):
-                    return False
+                    return Then.WHEN_WOKEN
             except TidemillError as error:
                 await self._note(ref, error.message)
                 raise
+        return Then.AT_ONCE
 
     async def _advance(self, ref: IndexRef, collection: Collection, index: IndexVersion, epoch: int) -> bool:
         """Take one step; return whether there may be another."""
@@ -61,14 +74,15 @@ class TendIndex:
         if index.state is IndexState.BUILDING and not collection.live:
             await self._go_live(ref)
             return True
-        await self._first_look(ref, index)
-        if await self.index_documents(ref, index, epoch=epoch):
+        await self._first_look(ref, index, epoch)
+        worked = await self.index_documents(ref, index, epoch=epoch)
+        if index.message:
+            await self._note(ref, "")
+        if worked:
             return True
         if index.state is IndexState.BUILDING:
             await self._go_live(ref)
             return True
-        if index.message:
-            await self._note(ref, "")
         return False
 
     async def _collection(self, ref: IndexRef) -> Collection:
@@ -91,7 +105,7 @@ class TendIndex:
         now = self.clock.now()
         await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.wanted, now=now))
 
-    async def _first_look(self, ref: IndexRef, index: IndexVersion) -> None:
+    async def _first_look(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
         """Once in a process's life: load the model, so that no question waits for it, and notice lost points.
 
         A vector store that lost its folder or its disk has fewer points than the ledger has settled.
@@ -102,7 +116,7 @@ class TendIndex:
         counts = await self.ledger.counts(ref)
         if await self.vectors.count(ref.key) < counts.chunks:
             await self._note(ref, "the vector store has lost points: everything is indexed once more")
-            await self.ledger.reset(ref)
+            await self.ledger.reset(ref, epoch=epoch)
         self.checked.add(ref.key)
 
     async def _sweep(self, ref: IndexRef, collection: Collection, index: IndexVersion) -> bool:

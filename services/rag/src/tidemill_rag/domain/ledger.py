@@ -33,11 +33,13 @@ class Row:
     """Why what is wanted will not be indexed."""
     hidden_below: int = 0
     """Passages of earlier events are never shown again: the document was deleted since, and its text perhaps erased."""
+    again: bool = False
+    """It is indexed, and is to be indexed once more because points may be lost; those that are there stay shown."""
 
     @property
     def pending(self) -> bool:
         """Tell whether there is something to do."""
-        return self.indexed_seq != self.wanted.seq and not self.failure
+        return (self.again or self.indexed_seq != self.wanted.seq) and not self.failure
 
     def shows(self, seq: int) -> bool:
         """Tell whether a passage of event `seq` is current: a deleted document has none from the moment we know."""

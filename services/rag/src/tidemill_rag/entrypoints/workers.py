@@ -8,7 +8,7 @@ import structlog
 
 from tidemill_kit.errors import TidemillError
 from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore
-from tidemill_rag.application.tend_index import TendIndex
+from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.domain.collection import IndexRef
 
 _log = structlog.get_logger()
@@ -88,11 +88,12 @@ class IndexWorker:
                 return
 
     async def _tend(self, tend: TendIndex, index: IndexRef) -> None:
-        started, pause_s = time.perf_counter(), 0.0
+        started = time.perf_counter()
+        pause_s: float | None = None
         try:
             async with self._turns, self._leases.held(index) as epoch:
-                again = epoch is None or await tend(index, epoch=epoch)
-            pause_s = _HELD_PAUSE_S if again else 0.0
+                then = Then.LATER if epoch is None else await tend(index, epoch=epoch)
+            pause_s = {Then.WHEN_WOKEN: None, Then.AT_ONCE: 0.0, Then.LATER: _HELD_PAUSE_S}[then]
             self._failures.pop(index, None)
             if epoch is not None:
                 _log.debug("index_tended", index=index.key, duration_s=round(time.perf_counter() - started, 3))
@@ -104,7 +105,7 @@ class IndexWorker:
             _log.error("index_tending_broken", index=index.key, exc_info=error)
         finally:
             self._running.discard(index)
-            if pause_s:
+            if pause_s is not None:
                 self._due.setdefault(index, time.monotonic() + pause_s)
             self._woken.set()
 
