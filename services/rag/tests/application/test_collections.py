@@ -7,7 +7,6 @@ import pytest
 
 from services.rag.tests.fakes import ADA, Rag, request, wish
 from tidemill_kit.errors import Conflict, InvalidInput, NotFound, RequestIdReused
-from tidemill_rag.application.resolve_settings import ResolveSettings
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.domain.collection import CollectionWasDeleted, IndexBuildWasStarted
 from tidemill_rag.domain.errors import CollectionExists, CollectionNotFound, EmbeddingUnusable
@@ -139,7 +138,7 @@ async def test_an_update_keeps_what_somebody_else_changed_while_it_was_resolved(
             await rag.update(ADA, theirs)
         return settings
 
-    slow = replace(rag.update, resolve=cast("ResolveSettings", resolve_slowly))
+    slow = replace(rag.update, resolve=cast("Any", resolve_slowly))
     labelled = replace(wish(), labels={"team": "b"})
     await slow(ADA, UpdateCommand(wish=labelled, fields={"labels"}, version=0, request=request("ours")))
 
