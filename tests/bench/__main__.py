@@ -1,4 +1,4 @@
-"""Runs every measurement of this folder on one fresh stack with its services: `make bench`."""
+"""Runs every measurement, here and of the services, on one fresh stack with its services: `make bench`."""
 
 import os
 import subprocess
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tidemill_local import LocalStack
 
-FOLDER = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ("tests/bench/[a-z]*.py", "services/*/tests/bench/[a-z]*.py")
 
 
 def main() -> int:
@@ -19,10 +20,12 @@ def main() -> int:
         try:
             stack.up(say)
             environment = {**os.environ, "TIDEMILL_TEST_STACK": str(stack.addresses_file)}
-            for script in sorted(FOLDER.glob("[a-z]*.py")):
-                say(f"\n--- {script.stem}")
-                done = subprocess.run([sys.executable, str(script)], cwd=name, env=environment, check=False)  # noqa: S603 - our own scripts
-                failed += [script.stem] if done.returncode else []
+            for script in sorted(script for pattern in SCRIPTS for script in ROOT.glob(pattern)):
+                module = ".".join(script.relative_to(ROOT).with_suffix("").parts)
+                say(f"\n--- {module}")
+                command = [sys.executable, "-m", module]
+                done = subprocess.run(command, cwd=ROOT, env=environment, check=False)  # noqa: S603 - our own scripts
+                failed += [module] if done.returncode else []
         finally:
             stack.down()
     if failed:
