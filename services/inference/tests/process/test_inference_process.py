@@ -224,6 +224,27 @@ async def test_openais_own_client_and_curl_get_answers(world: World) -> None:
     assert stored.inference.output[0].parts[0].text == said
 
 
+async def test_a_client_that_leaves_cancels_its_answer(world: World) -> None:
+    long = deployment("long", sampling=deployment_pb2.Sampling(max_output_tokens=350))
+    await world.deployments.CreateDeployment(deployment_service_pb2.CreateDeploymentRequest(deployment=long))
+    call = world.inferences.GenerateStream(
+        inference_service_pb2.GenerateStreamRequest(request=asked(deployment="long"))
+    )
+    async for response in call:
+        if response.HasField("started"):
+            started = response.started.id
+        if response.HasField("delta"):
+            break
+    call.cancel()
+
+    async def cancelled() -> bool:
+        request = inference_service_pb2.GetInferenceRequest(id=started)
+        stored = (await world.inferences.GetInference(request)).inference
+        return stored.state == inference_pb2.INFERENCE_STATE_CANCELLED
+
+    await eventually(cancelled)
+
+
 async def test_what_is_no_question_is_refused_by_name(world: World) -> None:
     with pytest.raises(InvalidInput, match="messages"):
         await generate(world, asked(messages=[]))
