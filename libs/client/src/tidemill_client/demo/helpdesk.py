@@ -185,13 +185,20 @@ class Helpdesk:
         """Ask, check that every citation resolves, and see an update and a deletion arrive in the answers."""
         asked = self.example.corpus().questions(list(self.documents), ANSWERS)
         cited = 0
+        grounded: list[CorpusDocument] = []
         for document in asked:
             inference = await self.ask(document.question)
             cited += bool(await self._resolved(inference))
+            if inference.passages and inference.passages[0].document == self.ids[document.key]:
+                grounded.append(document)
         self.asked_elsewhere = asked[-1].question
         self.report.add("answers", asked=len(asked), with_citation=cited)
-        await self._update(asked[0])
-        await self._delete(next(document for document in asked[1:] if document in self.documents[1::2]))
+        published = [document for document in grounded if document in self.documents[1::2]]
+        if len(grounded) < 2 or not published:  # noqa: PLR2004 - one to change and one to delete
+            message = f"only {len(grounded)} of {len(asked)} questions found their own document first"
+            raise Internal(message)
+        await self._delete(published[-1])
+        await self._update(next(document for document in grounded if document is not published[-1]))
 
     async def ask(self, question: str) -> Inference:
         """Stream one answer onto the terminal and return it whole."""
