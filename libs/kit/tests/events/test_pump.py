@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -102,29 +101,47 @@ async def test_only_what_is_done_without_a_gap_is_committed(bench: Bench, upstre
 
 async def test_a_handler_longer_than_the_poll_interval_keeps_its_partitions(bench: Bench, upstream: Upstream) -> None:
     limits = replace(PUMP, max_poll_interval_s=2, session_s=6)
-    ours, theirs = Effects("ours"), Effects("theirs")
-    begun: list[float] = []
+    effects = Effects()
+    begun: list[int] = []
 
     async def handle(context: EventContext, line: Line) -> None:
-        begun.append(time.monotonic())
+        begun.append(line.number)
         await asyncio.sleep(7)
-        await ours.write(context, line)
+        await effects.write(context, line)
+
+    ours, theirs = bench.consumers(handle, limits=limits), bench.consumers(handle, limits=limits)
+    await asyncio.gather(ours.start(), theirs.start())
+    await upstream.write(bench.topic, [0])
+    await eventually(lambda: effects.numbers == [0])
+    await upstream.write(bench.topic, [1])
+    await eventually(lambda: effects.numbers == [0, 1])
+    await eventually(lambda: ours.status()[0].lag + theirs.status()[0].lag == 0)
+    await asyncio.gather(ours.stop(), theirs.stop())
+
+    assert begun == [0, 1]
+    assert await bench.committed() == 2
+
+
+async def test_nothing_new_is_taken_while_work_is_in_hand(bench: Bench, upstream: Upstream) -> None:
+    begun: list[int] = []
+    gate = asyncio.Event()
+
+    async def handle(_: EventContext, line: Line) -> None:
+        begun.append(line.number)
+        await gate.wait()
 
     await upstream.write(bench.topic, [0])
-    consumers = bench.consumers(handle, limits=limits)
+    consumers = bench.consumers(handle)
     await consumers.start()
-    await eventually(lambda: ours.numbers == [0])
+    consumer = consumers._pumps[0]._consumer  # noqa: SLF001 - that it pauses shows nowhere else
+    assert consumer is not None
+    await eventually(lambda: bool(consumer.paused()))
     await upstream.write(bench.topic, [1])
-    await eventually(lambda: ours.numbers == [0, 1])
+    await eventually(lambda: consumers.status()[0].lag == 2)
+    assert begun == [0]
+    gate.set()
+    await eventually(lambda: begun == [0, 1])
     await consumers.stop()
-
-    assert len(begun) == 2
-    assert await bench.committed() == 2
-    late = bench.consumers(theirs.write)
-    await late.start()
-    await upstream.write(bench.topic, [2])
-    await eventually(lambda: theirs.numbers == [2])
-    await late.stop()
 
 
 async def test_a_second_member_joining_half_way_repeats_nothing_and_keeps_the_order(
@@ -145,7 +162,7 @@ async def test_a_second_member_joining_half_way_repeats_nothing_and_keeps_the_or
     store = Effects()
 
     async def handle(context: EventContext, line: Line) -> None:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.001 * (3 - line.number % 4))  # later ones would overtake, if they could
         await store.write(context, line)
 
     first, second = bench.consumers(handle), bench.consumers(handle)
