@@ -52,6 +52,29 @@ def rival(stack: Addresses, database: Database) -> Iterator[RivalCollection]:
         yield client[database.name]["notes"]
 
 
+async def test_a_page_of_large_ones_ends_early_and_the_next_goes_on(database: Database) -> None:
+    notes = notes_in(database)
+    for number in range(4):
+        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 1_200_000]), request=intent(f"r{number}"))
+
+    first = await notes.list("acme", page=PageRequest(size=4))
+    second = await notes.list("acme", page=PageRequest(size=4, token=first.next_token))
+
+    assert [[note.id for note in page.items] for page in (first, second)] == [["n0", "n1"], ["n2", "n3"]]
+    assert second.next_token == ""
+
+
+async def test_a_note_larger_than_a_page_is_a_page(database: Database) -> None:
+    notes = notes_in(database)
+    for number in range(2):
+        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 4_000_000]), request=intent(f"r{number}"))
+
+    first = await notes.list("acme", page=PageRequest(size=4))
+
+    assert [note.id for note in first.items] == ["n0"]
+    assert first.next_token
+
+
 async def test_state_and_event_lie_in_one_document(database: Database) -> None:
     await notes_in(database, clock=FixedClock()).add(a_note(), request=Request(id="r1", digest="d1"))
 

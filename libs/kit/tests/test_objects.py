@@ -67,6 +67,17 @@ async def test_files_go_in_and_out_in_any_size(store: AnyStore, bucket: str, tmp
     assert (tmp_path / "out").read_bytes() == data
 
 
+async def test_a_scan_goes_through_everything_page_by_page(
+    store: AnyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill_kit.objects._LISTED_AT_ONCE", 2)
+    for name in ("b/1", "a/1", "a/2", "a/3", "a/4", "a/5"):
+        await store.put(bucket, name, b"x", media_type=TEXT)
+
+    assert [each.key async for each in store.scan(bucket, prefix="a/")] == ["a/1", "a/2", "a/3", "a/4", "a/5"]
+    assert [each.key async for each in store.scan(bucket, prefix="c/")] == []
+
+
 async def test_a_missing_object_is_missing(store: AnyStore, bucket: str, tmp_path: Path) -> None:
     with pytest.raises(ObjectMissing):
         await store.get(bucket, "nothing")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
+import bson
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -39,6 +40,8 @@ REMEMBERED_REQUESTS = 50
 MAX_REQUEST_ID_LENGTH = 200
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.005
+_MOST_PAGE_BYTES = 3 * 1024 * 1024
+"""As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes unless it is told otherwise."""
 _FOR_READING = {"requests": False, "outbox": False}
 
 
@@ -155,11 +158,15 @@ class MongoAggregates(Generic[A]):
         if place := place_of(page.token, digest=digest):
             same_time = {"create_time": place.create_time, "id": {"$gt": place.id}}
             wanted["$or"] = [{"create_time": {"$gt": place.create_time}}, same_time]
+        shown, more, room = list[Document](), False, _MOST_PAGE_BYTES
         with translated():
-            cursor = self._collection.find(wanted, _FOR_READING).sort([("create_time", 1), ("id", 1)])
-            documents = await cursor.limit(size + 1).to_list(None)
-        shown = documents[:size]
-        more = len(documents) > size
+            found = self._collection.find(wanted, _FOR_READING).sort([("create_time", 1), ("id", 1)]).limit(size + 1)
+            async for document in found:
+                room -= len(bson.encode(document))
+                more = bool(shown) and (len(shown) == size or room < 0)
+                if more:
+                    break
+                shown.append(document)
         token = token_after(Place(shown[-1]["create_time"], shown[-1]["id"]), digest=digest) if more else ""
         return Page(items=[self._decoded(document) for document in shown], next_token=token)
 

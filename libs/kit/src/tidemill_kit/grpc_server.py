@@ -77,6 +77,7 @@ class GrpcServer:
         self._edge = EdgeInterceptor(_policies(services.names), closed=closed)
         self._server = grpc.aio.server(
             interceptors=[self._edge],
+            maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
             options=[
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),

@@ -4,10 +4,11 @@ import asyncio
 import hashlib
 import io
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -27,6 +28,7 @@ CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1024 * 1024
 _CONNECTIONS = 16
+_LISTED_AT_ONCE = 1000
 
 
 class ObjectMissing(NotFound):
@@ -163,17 +165,17 @@ class ObjectStore:
             return False
         return True
 
+    async def scan(self, bucket: str, *, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """Yield the objects whose keys start with the prefix, ordered by key; a page of them is in memory at a time."""
+        found = self._client.list_objects(bucket, prefix=prefix, recursive=True)
+        while page := await self._call(lambda: [*islice(found, _LISTED_AT_ONCE)]):
+            for each in page:
+                if each.last_modified is not None:
+                    yield StoredObject(key=each.object_name or "", size=each.size or 0, modified_at=each.last_modified)
+
     async def list(self, bucket: str, *, prefix: str = "") -> Sequence[StoredObject]:
-        """Return the objects whose keys start with the prefix, ordered by key."""
-
-        def listed() -> Sequence[StoredObject]:
-            return [
-                StoredObject(key=found.object_name or "", size=found.size or 0, modified_at=found.last_modified)
-                for found in self._client.list_objects(bucket, prefix=prefix, recursive=True)
-                if found.last_modified is not None
-            ]
-
-        return await self._call(listed)
+        """Return what `scan` yields: for what is known to be little."""
+        return [each async for each in self.scan(bucket, prefix=prefix)]
 
     async def delete(self, bucket: str, key: str) -> None:
         """Remove the object; removing nothing is no error."""

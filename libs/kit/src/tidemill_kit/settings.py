@@ -42,6 +42,8 @@ class ServiceSettings(BaseSettings):
     """Where spans go by OTLP over gRPC, for example http://127.0.0.1:4317; empty sends none."""
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024)
     """The largest gRPC message taken or sent."""
+    max_concurrent_rpcs: int = Field(1000, ge=1)
+    """RPCs in work at the same time, those of health and status among them; further ones get RESOURCE_EXHAUSTED."""
     dependency_timeout_s: float = Field(5.0, gt=0)
     """How long one probe of a dependency may take."""
     probe_interval_s: float = Field(5.0, gt=0)

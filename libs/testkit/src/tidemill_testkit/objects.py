@@ -1,7 +1,7 @@
 """An object store in memory that passes the same contract suite as the real one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,14 +46,16 @@ class InMemoryObjects:
         """See `ObjectStore.exists`."""
         return key in self._bucket(bucket)
 
+    async def scan(self, bucket: str, *, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """See `ObjectStore.scan`."""
+        now = datetime.now(UTC)
+        for key, data in sorted(self._bucket(bucket).items()):
+            if key.startswith(prefix):
+                yield StoredObject(key=key, size=len(data), modified_at=now)
+
     async def list(self, bucket: str, *, prefix: str = "") -> Sequence[StoredObject]:
         """See `ObjectStore.list`."""
-        now = datetime.now(UTC)
-        return [
-            StoredObject(key=key, size=len(data), modified_at=now)
-            for key, data in sorted(self._bucket(bucket).items())
-            if key.startswith(prefix)
-        ]
+        return [each async for each in self.scan(bucket, prefix=prefix)]
 
     async def delete(self, bucket: str, key: str) -> None:
         """See `ObjectStore.delete`."""

@@ -182,16 +182,18 @@ async def test_the_object_store_takes_a_lifecycle_for_quarantine(buckets: Bucket
 async def test_a_text_is_found_by_its_reference_until_it_is_deleted(buckets: Buckets) -> None:
     texts = ExchangeTexts(buckets.store, buckets.exchange)
 
-    ref = await texts.put("acme", "d1", PREPARED, spec())
-    same = await texts.put("acme", "d1", PREPARED, spec())
-    other = await texts.put("acme", "d2", PREPARED, spec())
+    ref = await texts.put("acme", "d1", PREPARED, spec(), submission_id="s1")
+    same = await texts.put("acme", "d1", PREPARED, spec(), submission_id="s1")
+    later = await texts.put("acme", "d1", PREPARED, spec(), submission_id="s2")
+    other = await texts.put("acme", "d2", PREPARED, spec(), submission_id="s1")
     found = {document_id: stored async for project, document_id, stored in texts.by_document() if project == "acme"}
 
     assert ref == same
+    assert later.key != ref.key
     assert ref.key == f"acme/d1/{ref.sha256}"
     assert await texts.get(ref) == PREPARED.text
     assert {key: [each.key for each in stored] for key, stored in found.items()} == {
-        "d1": [ref.key],
+        "d1": sorted([ref.key, later.key]),
         "d2": [other.key],
     }
     assert await texts.of_document("acme", "d1") == found["d1"]
@@ -203,7 +205,9 @@ async def test_a_text_is_found_by_its_reference_until_it_is_deleted(buckets: Buc
 async def test_the_exchange_object_is_the_contract_as_proto_json(buckets: Buckets) -> None:
     texts = ExchangeTexts(buckets.store, buckets.exchange)
 
-    ref = await texts.put("acme", "d1", PREPARED, replace(spec(), language="de", readers=("b", "a", "a")))
+    ref = await texts.put(
+        "acme", "d1", PREPARED, replace(spec(), language="de", readers=("b", "a", "a")), submission_id="s1"
+    )
 
     assert json.loads(await buckets.store.get(ref.bucket, ref.key)) == {
         "media_type": "text/markdown",
@@ -213,4 +217,5 @@ async def test_the_exchange_object_is_the_contract_as_proto_json(buckets: Bucket
         "language": "de",
         "readers": ["a", "b"],
         "metadata": {"product": "vpn", "pages": 3.0, "draft": False},
+        "submission_id": "s1",
     }

@@ -1,15 +1,51 @@
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
+from tidemill_ingest.adapters.object_store import ExchangeTexts
 from tidemill_ingest.application.read_documents import DocumentName
-from tidemill_ingest.domain.document import DocumentState, Happened
+from tidemill_ingest.domain.document import Document, DocumentState, Happened
 from tidemill_ingest.domain.document_events import DocumentWasDeleted
 from tidemill_ingest.domain.errors import DocumentNotFound, TextGone, VersionNotFound
 from tidemill_ingest.domain.source import Source
+from tidemill_kit.application import Request
 from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput
+from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.stores import InMemoryAggregates
+
+
+class _Contended(InMemoryAggregates[Document]):
+    """The documents of another store, of which the first one that is to be updated always changes meanwhile."""
+
+    def __init__(self, documents: InMemoryAggregates[Document]) -> None:
+        super().__init__(missing=DocumentNotFound)
+        self.__dict__ = dict(documents.__dict__)
+        self._updates = 0
+
+    async def update(
+        self, project: str, aggregate_id: str, change: Callable[[Document], None], *, request: Request
+    ) -> Document:
+        self._updates += 1
+        if self._updates == 1:
+            raise Conflict(aggregate_id)
+        return await super().update(project, aggregate_id, change, request=request)
+
+
+class _SlowTexts(ExchangeTexts):
+    """Waits between the record of an erasure and the erasure itself."""
+
+    def __init__(self, store: InMemoryObjects, bucket: str) -> None:
+        super().__init__(store, bucket)
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        self.asked.set()
+        await self.go_on.wait()
+        await super().delete(keys)
 
 
 async def test_a_deleted_document_leaves_a_tombstone_whose_old_text_is_kept() -> None:
@@ -112,6 +148,21 @@ async def test_the_same_submission_delivered_again_does_not_bring_an_erased_text
     assert ingest.texts_stored() == []
 
 
+async def test_an_erasure_still_under_way_leaves_the_same_text_submitted_anew_alone() -> None:
+    ingest = await Ingest().with_source()
+    await ingest.accept(ACME, submitted("A"))
+    slow = _SlowTexts(ingest.objects, EXCHANGE)
+
+    erasing = asyncio.create_task(replace(ingest.delete, texts=slow)(ACME, deletion(erase=True)))
+    await slow.asked.wait()
+    document = await ingest.accept(ACME, submitted("A"))
+    slow.go_on.set()
+    await erasing
+
+    assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "A"
+    assert len(ingest.texts_stored()) == 1
+
+
 async def test_an_erasure_that_a_crash_interrupted_is_ended_by_the_retry_or_by_the_sweep() -> None:
     for ending in ("retry", "sweep"):
         ingest = await Ingest().with_source()
@@ -202,6 +253,19 @@ async def test_garbage_goes_when_it_is_older_than_any_submission_takes() -> None
     assert (swept.texts, swept.quarantined) == (2, 1)
     assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "A"
     assert ingest.quarantined() == []
+
+
+async def test_a_document_that_cannot_be_swept_now_keeps_no_other_from_it() -> None:
+    ingest = await Ingest().with_source(Source(id="cms", project="acme", retention_days=1))
+    for key in ("kb/1", "kb/2"):
+        for text in ("A", "B"):
+            await ingest.accept(ACME, submitted(text, of=spec(key)))
+    ingest.clock.advance(timedelta(days=2))
+    contended = _Contended(ingest.documents)
+
+    swept = await replace(ingest.sweep, documents=contended)()
+
+    assert (swept.texts, swept.postponed) == (1, 1)
 
 
 async def test_a_sweep_without_its_store_changes_nothing() -> None:

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from itertools import groupby
 from typing import Protocol
 
 import structlog
@@ -26,8 +25,8 @@ _log = structlog.get_logger(__name__)
 class ListedObjects(Objects, Protocol):
     """What ingest needs of a store: also a listing, and deleting one by one."""
 
-    async def list(self, bucket: str, *, prefix: str = "") -> Sequence[StoredObject]:
-        """Return the objects whose keys start with the prefix, ordered by key."""
+    def scan(self, bucket: str, *, prefix: str = "") -> AsyncIterator[StoredObject]:
+        """Yield the objects whose keys start with the prefix, ordered by key."""
         ...
 
     async def delete(self, bucket: str, key: str) -> None:
@@ -56,10 +55,12 @@ class ObjectStoreQuarantine:
 
     async def sweep(self, *, older_than: datetime) -> int:
         """See `ports.Quarantine.sweep`."""
-        expired = [each.key for each in await self._store.list(self._bucket) if each.modified_at < older_than]
-        for key in expired:
-            await self._store.delete(self._bucket, key)
-        return len(expired)
+        expired = 0
+        async for each in self._store.scan(self._bucket):
+            if each.modified_at < older_than:
+                await self._store.delete(self._bucket, each.key)
+                expired += 1
+        return expired
 
     async def _delete(self, key: str) -> None:
         try:
@@ -76,10 +77,12 @@ class ExchangeTexts:
         self._bucket = bucket
         self._exchange = ExchangeBucket(store, bucket)
 
-    async def put(self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec) -> ObjectRef:
+    async def put(
+        self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec, *, submission_id: str
+    ) -> ObjectRef:
         """See `ports.Texts.put`."""
         with EXCHANGE.time():
-            data = await asyncio.to_thread(_content_json, prepared, spec)
+            data = await asyncio.to_thread(_content_json, prepared, spec, submission_id)
             return await self._exchange.put(project, document_id, data, media_type="application/json")
 
     async def get(self, ref: ObjectRef) -> str:
@@ -94,17 +97,24 @@ class ExchangeTexts:
 
     async def of_document(self, project: str, document_id: str) -> Sequence[StoredText]:
         """See `ports.Texts.of_document`."""
-        listed = await self._store.list(self._bucket, prefix=f"{project}/{document_id}/")
-        return [StoredText(key=each.key, stored_at=each.modified_at) for each in listed]
+        found = self._store.scan(self._bucket, prefix=f"{project}/{document_id}/")
+        return [StoredText(key=each.key, stored_at=each.modified_at) async for each in found]
 
     async def by_document(self) -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
         """See `ports.Texts.by_document`."""
-        listed = await self._store.list(self._bucket)
-        for (project, document_id), group in groupby(listed, key=lambda each: tuple(each.key.split("/")[:2])):
-            yield project, document_id, [StoredText(key=each.key, stored_at=each.modified_at) for each in group]
+        owner, stored = ("", ""), list[StoredText]()
+        async for each in self._store.scan(self._bucket):
+            project, document_id, _ = each.key.split("/", 2)
+            if stored and owner != (project, document_id):
+                yield *owner, stored
+                stored = []
+            owner = project, document_id
+            stored.append(StoredText(key=each.key, stored_at=each.modified_at))
+        if stored:
+            yield *owner, stored
 
 
-def _content_json(prepared: Prepared, spec: DocumentSpec) -> bytes:
+def _content_json(prepared: Prepared, spec: DocumentSpec, submission_id: str) -> bytes:
     metadata = Struct()
     metadata.update(prepared.metadata)
     content = events_pb2.VersionContent(
@@ -115,6 +125,7 @@ def _content_json(prepared: Prepared, spec: DocumentSpec) -> bytes:
         language=spec.language,
         readers=sorted(set(spec.readers)),
         metadata=metadata,
+        submission_id=submission_id,
     )
     text = MessageToJson(
         content,

@@ -80,15 +80,12 @@ class AcceptDocument:
         spec, project = command.spec, fresh.project
         async with self.quarantine.hold(project, command.content):
             prepared = await self.preparation.prepare(spec, command.content, masking=source.masking)
-            ref = await self.texts.put(project, fresh.id, prepared, spec)
+            ref = await self.texts.put(project, fresh.id, prepared, spec, submission_id=command.submission.id)
             change = self._change(command, offer, _draft(prepared, ref, command, offer))
             document = await self.documents.upsert(fresh, change, request=command.request)
             if ref.key in document.given_up_keys():
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
-            elif document.lost_text:
-                # An erasure that ran meanwhile may have taken the object away: a put is repeated, never skipped.
-                await self.texts.put(project, fresh.id, prepared, spec)
             return document
 
     async def _preview(self, stored: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:

@@ -72,8 +72,10 @@ class StoredText:
 class Texts(Protocol):
     """The masked texts of document versions, in ingest's exchange bucket."""
 
-    async def put(self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec) -> ObjectRef:
-        """Store it, whether it is there already or not."""
+    async def put(
+        self, project: str, document_id: str, prepared: Prepared, spec: DocumentSpec, *, submission_id: str
+    ) -> ObjectRef:
+        """Store it, whether it is there already or not: one object for every submission, whatever the text."""
         ...
 
     async def get(self, ref: ObjectRef) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from tidemill_ingest.application.ports import Documents, Quarantine, Sources, StoredText, SweepRules, Texts
 from tidemill_ingest.domain.document import Document
 from tidemill_kit.application import Clock, Request, derived_id
-from tidemill_kit.errors import NotFound
+from tidemill_kit.errors import DependencyUnavailable, NotFound, TidemillError
 
 _AT_ONCE = 200
 _FOR_EVER = 0
@@ -15,10 +15,12 @@ _FOR_EVER = 0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Swept:
-    """How much went."""
+    """How much went, and how much is still to go."""
 
     texts: int = 0
     quarantined: int = 0
+    postponed: int = 0
+    """Documents that could not be swept this time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +36,23 @@ class Sweep:
 
     async def __call__(self) -> Swept:
         """Go once through everything."""
-        now, deleted = self.clock.now(), 0
+        now, deleted, postponed = self.clock.now(), 0, 0
         retentions: dict[tuple[str, str], int] = {}
         async for project, batch in _batches(self.texts.by_document()):
             documents = await self.documents.get_many(project, list(batch))
             for document_id, stored in batch.items():
-                document = documents.get(document_id)
-                if document is not None:
-                    document = await self._expired(document, retentions, now)
-                if self._unneeded(document, stored, now):
-                    deleted += await self._delete_unneeded(project, document_id, now)
+                try:
+                    document = documents.get(document_id)
+                    if document is not None:
+                        document = await self._expired(document, retentions, now)
+                    if self._unneeded(document, stored, now):
+                        deleted += await self._delete_unneeded(project, document_id, now)
+                except DependencyUnavailable:
+                    raise
+                except TidemillError:
+                    postponed += 1  # it is in the middle of something else, and the next sweep meets it again
         quarantined = await self.quarantine.sweep(older_than=now - self.rules.quarantine_after)
-        return Swept(texts=deleted, quarantined=quarantined)
+        return Swept(texts=deleted, quarantined=quarantined, postponed=postponed)
 
     async def _expired(self, document: Document, retentions: dict[tuple[str, str], int], now: datetime) -> Document:
         """Return the document after the retention of its source, looked up once for all its documents, was applied."""

@@ -192,11 +192,6 @@ class Document(Aggregate):
         gone = {version.object.key for version in self.versions if version.text is not Text.KEPT}
         return frozenset(gone) - self.kept_keys()
 
-    @property
-    def lost_text(self) -> bool:
-        """Whether any version's text was erased or expired."""
-        return any(version.text is not Text.KEPT for version in self.versions)
-
     def _erase(self, which: Callable[[Version], bool]) -> bool:
         """Give up the text of the versions, but for a current one that stays; tell whether there was any."""
         stays = self.current if self.current is not None and not which(self.current) else None

@@ -1,6 +1,7 @@
 """What ingest does without being asked."""
 
 import asyncio
+from dataclasses import asdict
 
 import structlog
 
@@ -18,5 +19,5 @@ async def sweep_for_ever(sweep: Sweep, *, every_s: float) -> None:
         except DependencyUnavailable as error:
             _log.warning("sweep_postponed", dependency=error.dependency, why=error.message)
         else:
-            _log.info("sweep_finished", texts=swept.texts, quarantined=swept.quarantined)
+            _log.info("sweep_finished", **asdict(swept))
         await asyncio.sleep(every_s)

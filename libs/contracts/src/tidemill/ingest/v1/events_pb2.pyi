@@ -298,6 +298,7 @@ class VersionContent(_message.Message):
     LANGUAGE_FIELD_NUMBER: _builtins.int
     READERS_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    SUBMISSION_ID_FIELD_NUMBER: _builtins.int
     media_type: _builtins.str
     """Output only. The media type of `text`."""
     text: _builtins.str
@@ -308,6 +309,8 @@ class VersionContent(_message.Message):
     """Output only. Where people read the original."""
     language: _builtins.str
     """Output only. BCP 47 language tag."""
+    submission_id: _builtins.str
+    """Output only. The submission that made it: two versions of one text are two objects, each with a life of its own."""
     @_builtins.property
     def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The groups that may read it."""
@@ -326,10 +329,11 @@ class VersionContent(_message.Message):
         language: _builtins.str = ...,
         readers: _abc.Iterable[_builtins.str] | None = ...,
         metadata: _struct_pb2.Struct | None = ...,
+        submission_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["language", b"language", "media_type", b"media_type", "metadata", b"metadata", "readers", b"readers", "submission_id", b"submission_id", "text", b"text", "title", b"title", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
