@@ -21,7 +21,7 @@ from tidemill_ingest.application.sweep import Sweep
 from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
-from tidemill_ingest.entrypoints.uploads import Uploads
+from tidemill_ingest.entrypoints.uploads import Patience, Uploads
 from tidemill_ingest.entrypoints.workers import sweep_for_ever
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.application import SystemClock
@@ -68,7 +68,7 @@ async def build_app(settings: IngestSettings) -> App:
         dependencies=[
             Dependency(name="mongodb", probe=lambda: ping(client)),
             Dependency(name="s3", probe=store.ping),
-            Dependency(name="kafka", probe=publisher.start),
+            Dependency(name="kafka", probe=publisher.ping),
         ],
         components=[
             _Ground(settings, parts, store),
@@ -141,7 +141,15 @@ class _Parts:
             reject=reject,
             limits=limits,
         )
-        uploads = Uploads(limits=limits, at_once=settings.uploads_at_once, idle_s=settings.upload_idle_s)
+        uploads = Uploads(
+            limits=limits,
+            patience=Patience(
+                at_once=settings.uploads_at_once,
+                of_project=settings.uploads_of_project,
+                idle_s=settings.upload_idle_s,
+                whole_s=settings.upload_whole_s,
+            ),
+        )
         self.document_servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
         self.source_servicer = SourceServicer(
             sources=self.sources, changing=ChangeSources(sources=self.sources, events=events, limits=limits)

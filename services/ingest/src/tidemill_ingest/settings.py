@@ -40,8 +40,12 @@ class IngestSettings(ServiceSettings):
     """The regions (CLDR, joined by commas) whose national way of writing phone numbers is masked too."""
     uploads_at_once: int = Field(4, ge=1)
     """Uploads in memory at the same time; further ones wait."""
+    uploads_of_project: int = Field(64, ge=1)
+    """Uploads of one project that are received or wait; further ones are refused for now."""
     upload_idle_s: float = Field(30.0, gt=0)
     """How long an upload may pause."""
+    upload_whole_s: float = Field(300.0, gt=0)
+    """How long an upload may take in all, once it has its place."""
     max_document_bytes: int = Field(_LIMITS.document_bytes, ge=1)
     """The largest document by upload."""
     max_inline_bytes: int = Field(_LIMITS.inline_bytes, ge=1)

@@ -10,21 +10,23 @@ from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grp
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
-from tidemill_ingest.entrypoints.uploads import Uploads
+from tidemill_ingest.entrypoints.uploads import Patience, Uploads
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_server import GrpcServer
 
 SMALL = Limits(inline_bytes=100, document_bytes=1000)
+PATIENCE = Patience(at_once=2, of_project=3, idle_s=0.5, whole_s=2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """Stubs for project acme, and for nobody."""
+    """Stubs for project acme, for another one, and for nobody."""
 
     ingest: Ingest
     sources: source_service_pb2_grpc.SourceServiceStub
     documents: document_service_pb2_grpc.DocumentServiceStub
+    globex: document_service_pb2_grpc.DocumentServiceStub
     nobody: document_service_pb2_grpc.DocumentServiceStub
 
 
@@ -35,7 +37,7 @@ async def door() -> AsyncIterator[Door]:
         accept=ingest.accept,
         delete=ingest.delete,
         reading=ingest.reading,
-        uploads=Uploads(limits=SMALL, at_once=2, idle_s=0.5),
+        uploads=Uploads(limits=SMALL, patience=PATIENCE),
     )
     sources = SourceServicer(sources=ingest.sources, changing=ingest.changing)
     settings = IngestSettings.model_validate(
@@ -57,11 +59,16 @@ async def door() -> AsyncIterator[Door]:
     )
     await server.start()
     address = f"127.0.0.1:{server.port}"
-    async with open_channel(address, project="acme") as channel, open_channel(address) as anonymous:
+    async with (
+        open_channel(address, project="acme") as channel,
+        open_channel(address, project="globex") as other,
+        open_channel(address) as anonymous,
+    ):
         yield Door(
             ingest=ingest,
             sources=source_service_pb2_grpc.SourceServiceStub(channel),
             documents=document_service_pb2_grpc.DocumentServiceStub(channel),
+            globex=document_service_pb2_grpc.DocumentServiceStub(other),
             nobody=document_service_pb2_grpc.DocumentServiceStub(anonymous),
         )
     await server.stop(1.0)

@@ -9,7 +9,15 @@ from services.ingest.tests.entrypoints.conftest import Door
 from services.ingest.tests.fakes import EXCHANGE, QUARANTINE
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
-from tidemill_kit.errors import Conflict, DeadlineExceeded, InvalidInput, NotFound, RequestIdReused, Unauthenticated
+from tidemill_kit.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    RateLimited,
+    RequestIdReused,
+    Unauthenticated,
+)
 
 
 def spec(key: str = "kb/1", *, media_type: str = "text/markdown", revision: int = 0) -> pb.DocumentSpec:
@@ -35,6 +43,12 @@ async def parts(
 
 async def _chunk_first() -> AsyncIterator[pb.UploadDocumentRequest]:
     yield pb.UploadDocumentRequest(chunk=b"abc")
+
+
+async def _empty_chunk() -> AsyncIterator[pb.UploadDocumentRequest]:
+    async for part in parts(b"abc"):
+        yield part
+    yield pb.UploadDocumentRequest(chunk=b"")
 
 
 async def _two_starts() -> AsyncIterator[pb.UploadDocumentRequest]:
@@ -187,6 +201,7 @@ async def test_an_upload_takes_its_limit_in_chunks_and_not_a_byte_more(door: Doo
         (_chunk_first, "send it in the first message"),
         (_two_starts, "only the first is a start"),
         (lambda: parts(b"x" * (1024 * 1024 + 1), chunk=2 * 1024 * 1024), "send smaller ones"),
+        (_empty_chunk, "is empty: send bytes"),
     ],
 )
 async def test_a_stream_that_is_not_what_it_says_leaves_nothing(door: Door, stream: object, words: str) -> None:
@@ -213,6 +228,37 @@ async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_f
 
     assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
     assert (await door.documents.UploadDocument(parts(b"abc"))).document.version_count == 1
+
+
+async def test_an_upload_that_drips_for_ever_ends_in_time(door: Door) -> None:
+    async def dripping() -> AsyncIterator[pb.UploadDocumentRequest]:
+        async for part in parts(b"x" * 100, chunk=1):
+            yield part
+            await asyncio.sleep(0.1)
+
+    with pytest.raises(DeadlineExceeded, match="took more than 2 s"):
+        await door.documents.UploadDocument(dripping())
+
+    assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
+
+
+async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the_rest(door: Door) -> None:
+    gate = asyncio.Event()
+
+    async def held() -> AsyncIterator[pb.UploadDocumentRequest]:
+        async for part in parts(b"abc"):
+            yield part
+        await gate.wait()
+
+    crowd = [asyncio.ensure_future(door.documents.UploadDocument(held())) for _ in range(3)]
+    await asyncio.sleep(0.2)
+    with pytest.raises(RateLimited, match="3 uploads of the project are under way"):
+        await door.documents.UploadDocument(parts(b"abc"))
+    with pytest.raises(NotFound):  # globex has no such source, which it learns at once
+        await door.globex.UploadDocument(parts(b"abc"), timeout=2)
+    gate.set()
+
+    assert len(await asyncio.gather(*crowd)) == 3
 
 
 async def test_an_upload_sent_again_has_one_effect_and_with_other_bytes_is_refused(door: Door) -> None:

@@ -50,7 +50,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> pb.UploadDocumentResponse:
         """See the contract."""
-        async with self.uploads.received(request_iterator) as upload:
+        async with self.uploads.received(current_caller().project, request_iterator) as upload:
             command = AcceptCommand(
                 spec=upload.spec,
                 content=upload.content,

@@ -11,7 +11,7 @@ from tidemill_ingest.domain.limits import MEBIBYTE, Limits
 from tidemill_ingest.domain.submission import DocumentSpec, check_size
 from tidemill_ingest.entrypoints.messages import required, spec_of
 from tidemill_kit.application import Request
-from tidemill_kit.errors import DeadlineExceeded, InvalidInput, Violation
+from tidemill_kit.errors import DeadlineExceeded, InvalidInput, RateLimited, Violation
 from tidemill_kit.grpc_server import request_of
 
 MAX_CHUNK_BYTES = MEBIBYTE
@@ -26,27 +26,72 @@ class Upload:
     request: Request
 
 
-class Uploads:
-    """Receives at most so many at once; further callers wait, held back by gRPC's flow control."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How many uploads are in memory at once, how many of a project are under way, and how long one may take."""
 
-    def __init__(self, *, limits: Limits, at_once: int, idle_s: float) -> None:
+    at_once: int
+    of_project: int
+    idle_s: float
+    whole_s: float
+
+
+@dataclass(slots=True)
+class _Share:
+    """A project's part of the places, and how many uploads of it are there or wait for one."""
+
+    places: asyncio.Semaphore
+    uploads: int = 0
+
+
+class Uploads:
+    """Receives at most so many at once, no project more than half of them; the others wait, held back by gRPC."""
+
+    def __init__(self, *, limits: Limits, patience: Patience) -> None:
         self._limits = limits
-        self._places = asyncio.Semaphore(at_once)
-        self._idle_s = idle_s
+        self._patience = patience
+        self._places = asyncio.Semaphore(patience.at_once)
+        self._projects: dict[str, _Share] = {}
 
     @asynccontextmanager
-    async def received(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> AsyncIterator[Upload]:
+    async def received(self, project: str, messages: AsyncIterator[pb.UploadDocumentRequest]) -> AsyncIterator[Upload]:
         """Receive one and hold its place until the block ends. A stream that breaks off leaves nothing.
 
         Raises:
             InvalidInput: the stream, its size or its digest is not what it should be.
-            DeadlineExceeded: no message came for too long.
+            DeadlineExceeded: no message came for too long, or the whole took too long.
+            RateLimited: too many of the project wait already.
 
         """
-        async with self._places:
-            start = await self._start(messages)
-            content = await self._content(messages, start)
+        async with self._place(project):
+            whole = asyncio.timeout(self._patience.whole_s)
+            try:
+                async with whole:
+                    start = await self._start(messages)
+                    content = await self._content(messages, start)
+            except TimeoutError:
+                if not whole.expired():
+                    raise
+                message = (
+                    f"the upload took more than {self._patience.whole_s:g} s: send it faster, or in several documents"
+                )
+                raise DeadlineExceeded(message) from None
             yield Upload(spec=spec_of(start.spec), content=content, request=_request(start, content))
+
+    @asynccontextmanager
+    async def _place(self, project: str) -> AsyncIterator[None]:
+        share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.at_once // 2))))
+        if share.uploads >= self._patience.of_project:
+            message = f"{share.uploads} uploads of the project are under way, and no more may wait: send it again later"
+            raise RateLimited(message, retry_after_s=1)
+        share.uploads += 1
+        try:
+            async with share.places, self._places:
+                yield
+        finally:
+            share.uploads -= 1
+            if not share.uploads:
+                del self._projects[project]
 
     async def _start(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadStart:
         first = await self._next(messages)
@@ -69,6 +114,8 @@ class Uploads:
             if len(message.chunk) > MAX_CHUNK_BYTES:
                 text = f"has {len(message.chunk)} bytes, and {MAX_CHUNK_BYTES} is the limit: send smaller ones"
                 raise InvalidInput.of(Violation(field="chunk", description=text))
+            if not message.chunk:
+                raise InvalidInput.of(Violation(field="chunk", description="is empty: send bytes, or end the stream"))
             content += message.chunk
             if len(content) > self._limits.document_bytes:
                 self._check_size(len(content), field="content")
@@ -82,10 +129,10 @@ class Uploads:
 
     async def _next(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadDocumentRequest | None:
         try:
-            async with asyncio.timeout(self._idle_s):
+            async with asyncio.timeout(self._patience.idle_s):
                 return await anext(messages, None)
         except TimeoutError:
-            message = f"no part of the upload came for {self._idle_s:g} s: upload it again"
+            message = f"no part of the upload came for {self._patience.idle_s:g} s: upload it again"
             raise DeadlineExceeded(message) from None
 
     def _check_size(self, size: int, *, field: str) -> None:
