@@ -13,6 +13,7 @@ DOCUMENTS = 900
 QUESTIONS = 200
 MARGIN = 0.01
 SECONDS = 240
+FIRST_TOKEN_S = 2.0
 
 PROMISES: dict[str, Callable[[Report], bool]] = {
     "about 1,000 documents are accepted": lambda report: report["documents"]["accepted"] >= DOCUMENTS,
@@ -30,6 +31,7 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     "answers are asked, and some cite their sources": lambda report: (
         report["answers"]["asked"] >= report["answers"]["with_citation"] > 0
     ),
+    "an answer begins within 2 s": lambda report: report["answers"]["first_token_s_median"] <= FIRST_TOKEN_S,
     "all of it takes 4 minutes at most": lambda report: sum(report["seconds"].values()) <= SECONDS,
 }
 

@@ -106,7 +106,7 @@ def diff(
             return await Planner(connection, loop).diff(prune=prune)
 
     changes = run(work(), as_json=as_json)
-    show(_data(changes), _picture(changes, "would be"), as_json=as_json)
+    show(_data(changes), _picture(changes, "would change"), as_json=as_json)
     if any(change.changes for change in changes):
         raise typer.Exit(EXIT_DIFFERENT)
 
@@ -134,7 +134,7 @@ def apply(
                 )
 
     changes = run(work(), as_json=as_json)
-    show(_data(changes), _picture(changes, "was"), as_json=as_json)
+    show(_data(changes), _picture(changes, "changed"), as_json=as_json)
 
 
 def _data(changes: list[Change]) -> dict[str, object]:
@@ -164,7 +164,7 @@ def _picture(changes: list[Change], verb: str) -> RenderableType:
             for field, (old, new) in change.details.items()
         ]
     count = sum(change.changes for change in changes)
-    lines.append(escape(f"{count} of {len(changes)} {verb} changed" if count else "nothing to change"))
+    lines.append(escape(f"{count} of {len(changes)} {verb}" if count else "nothing to change"))
     return Group(*lines)
 
 

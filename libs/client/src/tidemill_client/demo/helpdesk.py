@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 from rich.markup import escape
 from rich.progress import Progress, TaskID
@@ -48,6 +50,8 @@ class Helpdesk:
     documents: Sequence[CorpusDocument] = ()
     asked_elsewhere: str = ""
     """The question that other doors are asked too."""
+    first_tokens_s: list[float] = field(default_factory=list)
+    """How long each streamed answer took to begin."""
     ids: dict[str, str] = field(default_factory=dict)
     """The id of each document by its key."""
 
@@ -191,14 +195,17 @@ class Helpdesk:
             cited += bool(await self._resolved(inference))
             if inference.passages and inference.passages[0].document == self.ids[document.key]:
                 grounded.append(document)
-        self.asked_elsewhere = asked[-1].question
-        self.report.add("answers", asked=len(asked), with_citation=cited)
+        begins = {"first_token_s_median": median(self.first_tokens_s), "first_token_s_worst": max(self.first_tokens_s)}
+        self.report.add("answers", asked=len(asked), with_citation=cited, **begins)
         published = [document for document in grounded if document in self.documents[1::2]]
         if len(grounded) < 2 or not published:  # noqa: PLR2004 - one to change and one to delete
             message = f"only {len(grounded)} of {len(asked)} questions found their own document first"
             raise Internal(message)
-        await self._delete(published[-1])
-        await self._update(next(document for document in grounded if document is not published[-1]))
+        deleted = published[-1]
+        updated = next(document for document in grounded if document is not deleted)
+        await self._delete(deleted)
+        await self._update(updated)
+        self.asked_elsewhere = next(each.question for each in asked if each not in {deleted, updated})
 
     async def ask(self, question: str) -> Inference:
         """Stream one answer onto the terminal and return it whole."""
@@ -209,13 +216,15 @@ class Helpdesk:
         )
         stdout.print(f"   [bold]{escape(question)}[/]", highlight=False)
         stdout.print("   ", end="")
-        finished = Inference()
+        finished, asked_at, first = Inference(), time.monotonic(), 0.0
         async for event in self.connection.inferences.GenerateStream(GenerateStreamRequest(request=request)):
             if event.HasField("delta"):
+                first = first or time.monotonic() - asked_at
                 stdout.print(event.delta.text, end="", markup=False, highlight=False)
             if event.HasField("finished"):
                 finished = event.finished
         stdout.print()
+        self.first_tokens_s.append(first)
         for passage in finished.passages:
             mark = "cited" if passage.id in _cited(finished) else "given"
             where = f"{passage.source}/{passage.key} version {passage.version}"
