@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from tidemill.content.v1.content_pb2 import Message
-from tidemill.inference.v1.deployment_pb2 import RecordMode, Sampling
+from tidemill.inference.v1.configuration_pb2 import Sampling
+from tidemill.inference.v1.deployment_pb2 import RecordMode
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import (
     GenerateRequest,

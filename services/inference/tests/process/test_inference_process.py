@@ -187,9 +187,9 @@ async def test_references_that_lead_nowhere_are_refused_with_what_exists(world: 
 
     assert (await refused(model="gpt")).startswith("model: 'gpt' is not there; there are tiny@1")
     assert await refused(prompt="nobody") == "prompt: 'nobody' is not there; there are answer"
-    missing = deployment_pb2.Retrieval(collection="library")
+    missing = configuration_pb2.Retrieval(collection="library")
     assert await refused(retrieval=missing) == "retrieval.collection: 'library' is not there; there are handbook"
-    gone = deployment_pb2.Retrieval(collection="handbook", index=9)
+    gone = configuration_pb2.Retrieval(collection="handbook", index=9)
     assert await refused(retrieval=gone) == "retrieval.index: '9' is not there; there are 2"
 
 
@@ -225,7 +225,7 @@ async def test_openais_own_client_and_curl_get_answers(world: World) -> None:
 
 
 async def test_a_client_that_leaves_cancels_its_answer(world: World) -> None:
-    long = deployment("long", sampling=deployment_pb2.Sampling(max_output_tokens=350))
+    long = deployment("long", sampling=configuration_pb2.Sampling(max_output_tokens=350))
     await world.deployments.CreateDeployment(deployment_service_pb2.CreateDeploymentRequest(deployment=long))
     call = world.inferences.GenerateStream(
         inference_service_pb2.GenerateStreamRequest(request=asked(deployment="long"))

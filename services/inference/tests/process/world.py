@@ -62,8 +62,8 @@ def deployment(name: str = "helpdesk", **changes: object) -> deployment_pb2.Depl
             "id": name,
             "model": "tiny",
             "prompt": "answer",
-            "retrieval": deployment_pb2.Retrieval(collection="handbook", top_k=2),
-            "sampling": deployment_pb2.Sampling(max_output_tokens=24),
+            "retrieval": configuration_pb2.Retrieval(collection="handbook", top_k=2),
+            "sampling": configuration_pb2.Sampling(max_output_tokens=24),
             **changes,
         }
     )

@@ -8,7 +8,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
-from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode, Retrieval, Sampling
+from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
+from tidemill.inference.v1.deployment_pb2 import Deployment, RecordMode
 from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.ingest.v1.source_pb2 import Masking, Source
 from tidemill.rag.v1.collection_pb2 import Chunking, Collection

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from tidemill.inference.v1 import deployment_pb2
+from tidemill.inference.v1 import configuration_pb2, deployment_pb2
 from tidemill_inference.domain.deployment import (
     DEFAULT_DEADLINE,
     DEFAULT_TOP_K,
@@ -75,7 +75,7 @@ def change_of(message: deployment_pb2.Deployment, paths: frozenset[str]) -> Call
     return lambda spec: replace(spec, **changed)
 
 
-def sampling_of(message: deployment_pb2.Sampling) -> Sampling:
+def sampling_of(message: configuration_pb2.Sampling) -> Sampling:
     """Return a sampling; a field that is not set says nothing."""
 
     def given(name: str) -> Any:  # noqa: ANN401 - the field's type
@@ -95,7 +95,7 @@ def record_mode_of(mode: deployment_pb2.RecordMode.ValueType) -> RecordMode | No
     return _MODES.get(mode)
 
 
-def _retrieval_of(message: deployment_pb2.Retrieval) -> Retrieval:
+def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
     return Retrieval(
         collection=message.collection,
         top_k=message.top_k or DEFAULT_TOP_K,
@@ -104,10 +104,10 @@ def _retrieval_of(message: deployment_pb2.Retrieval) -> Retrieval:
     )
 
 
-def _retrieval_message(retrieval: Retrieval | None) -> deployment_pb2.Retrieval | None:
+def _retrieval_message(retrieval: Retrieval | None) -> configuration_pb2.Retrieval | None:
     if retrieval is None:
         return None
-    return deployment_pb2.Retrieval(
+    return configuration_pb2.Retrieval(
         collection=retrieval.collection,
         top_k=retrieval.top_k,
         index=retrieval.index,
@@ -115,8 +115,8 @@ def _retrieval_message(retrieval: Retrieval | None) -> deployment_pb2.Retrieval 
     )
 
 
-def _sampling_message(sampling: Sampling) -> deployment_pb2.Sampling:
-    return deployment_pb2.Sampling(
+def _sampling_message(sampling: Sampling) -> configuration_pb2.Sampling:
+    return configuration_pb2.Sampling(
         temperature=sampling.temperature,
         top_p=sampling.top_p,
         max_output_tokens=sampling.max_output_tokens,
@@ -125,8 +125,8 @@ def _sampling_message(sampling: Sampling) -> deployment_pb2.Sampling:
     )
 
 
-def _configuration_message(configuration: Configuration) -> deployment_pb2.Configuration:
-    return deployment_pb2.Configuration(
+def _configuration_message(configuration: Configuration) -> configuration_pb2.Configuration:
+    return configuration_pb2.Configuration(
         digest=configuration.digest,
         model=configuration.model,
         prompt=configuration.prompt,

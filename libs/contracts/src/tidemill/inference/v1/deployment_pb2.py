@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
-from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tidemill.inference.v1 import configuration_pb2 as tidemill_dot_inference_dot_v1_dot_configuration__pb2
+from tidemill.inference.v1 import rollout_pb2 as tidemill_dot_inference_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tidemill/inference/v1/deployment.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe2\x04\n\nDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.inference.v1.Deployment.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06prompt\x18\t \x01(\t\x12\x33\n\tretrieval\x18\n \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x0b \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x0c \x03(\t\x12+\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x06record\x18\x0e \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12\x1f\n\x17\x61llow_sampling_override\x18\x0f \x01(\x08\x12\x32\n\x04live\x18\x10 \x01(\x0b\x32$.tidemill.inference.v1.Configuration\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"o\n\tRetrieval\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05top_k\x18\x02 \x01(\x05\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x30\n\x0fmetadata_filter\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\xb2\x01\n\x08Sampling\x12\x18\n\x0btemperature\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x12\n\x05top_p\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1e\n\x11max_output_tokens\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x11\n\x04seed\x18\x04 \x01(\x03H\x03\x88\x01\x01\x12\x0c\n\x04stop\x18\x05 \x03(\tB\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x14\n\x12_max_output_tokensB\x07\n\x05_seed\"\xb8\x01\n\rConfiguration\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06prompt\x18\x03 \x01(\t\x12\x33\n\tretrieval\x18\x04 \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x05 \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x06 \x03(\t*o\n\nRecordMode\x12\x1b\n\x17RECORD_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_MODE_NONE\x10\x01\x12\x18\n\x14RECORD_MODE_METADATA\x10\x02\x12\x14\n\x10RECORD_MODE_FULL\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tidemill/inference/v1/deployment.proto\x12\x15tidemill.inference.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a)tidemill/inference/v1/configuration.proto\x1a#tidemill/inference/v1/rollout.proto\"\xe1\x05\n\nDeployment\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12=\n\x06labels\x18\x05 \x03(\x0b\x32-.tidemill.inference.v1.Deployment.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06prompt\x18\t \x01(\t\x12\x33\n\tretrieval\x18\n \x01(\x0b\x32 .tidemill.inference.v1.Retrieval\x12\x31\n\x08sampling\x18\x0b \x01(\x0b\x32\x1f.tidemill.inference.v1.Sampling\x12\x10\n\x08\x66\x61llback\x18\x0c \x03(\t\x12+\n\x08\x64\x65\x61\x64line\x18\r \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x06record\x18\x0e \x01(\x0e\x32!.tidemill.inference.v1.RecordMode\x12\x1f\n\x17\x61llow_sampling_override\x18\x0f \x01(\x08\x12\x32\n\x04live\x18\x10 \x01(\x0b\x32$.tidemill.inference.v1.Configuration\x12/\n\x07rollout\x18\x11 \x01(\x0b\x32\x1e.tidemill.inference.v1.Rollout\x12<\n\x0erollout_policy\x18\x12 \x01(\x0b\x32$.tidemill.inference.v1.RolloutPolicy\x12\x0e\n\x06\x66ollow\x18\x13 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*o\n\nRecordMode\x12\x1b\n\x17RECORD_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10RECORD_MODE_NONE\x10\x01\x12\x18\n\x14RECORD_MODE_METADATA\x10\x02\x12\x14\n\x10RECORD_MODE_FULL\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,16 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEPLOYMENT_LABELSENTRY']._loaded_options = None
   _globals['_DEPLOYMENT_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_RECORDMODE']._serialized_start=1254
-  _globals['_RECORDMODE']._serialized_end=1365
-  _globals['_DEPLOYMENT']._serialized_start=161
-  _globals['_DEPLOYMENT']._serialized_end=771
-  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_start=726
-  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_end=771
-  _globals['_RETRIEVAL']._serialized_start=773
-  _globals['_RETRIEVAL']._serialized_end=884
-  _globals['_SAMPLING']._serialized_start=887
-  _globals['_SAMPLING']._serialized_end=1065
-  _globals['_CONFIGURATION']._serialized_start=1068
-  _globals['_CONFIGURATION']._serialized_end=1252
+  _globals['_RECORDMODE']._serialized_start=950
+  _globals['_RECORDMODE']._serialized_end=1061
+  _globals['_DEPLOYMENT']._serialized_start=211
+  _globals['_DEPLOYMENT']._serialized_end=948
+  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_start=903
+  _globals['_DEPLOYMENT_LABELSENTRY']._serialized_end=948
 # @@protoc_insertion_point(module_scope)

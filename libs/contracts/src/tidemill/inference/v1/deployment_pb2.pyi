@@ -7,10 +7,11 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
-from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tidemill.inference.v1 import configuration_pb2 as _configuration_pb2
+from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -92,6 +93,9 @@ class Deployment(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     ALLOW_SAMPLING_OVERRIDE_FIELD_NUMBER: _builtins.int
     LIVE_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_POLICY_FIELD_NUMBER: _builtins.int
+    FOLLOW_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -108,6 +112,8 @@ class Deployment(_message.Message):
     """Optional. What the record of an answer keeps; unset means FULL."""
     allow_sampling_override: _builtins.bool
     """Optional. True lets a caller override the sampling."""
+    follow: _builtins.str
+    """Optional. The model whose versions rollouts promote; `model` is then what answers first, and apply never moves it."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. The user's own marks."""
@@ -121,11 +127,11 @@ class Deployment(_message.Message):
         """Output only. When the deployment last changed."""
 
     @_builtins.property
-    def retrieval(self) -> Global___Retrieval:
+    def retrieval(self) -> _configuration_pb2.Retrieval:
         """Optional. What is searched; unset answers without passages."""
 
     @_builtins.property
-    def sampling(self) -> Global___Sampling:
+    def sampling(self) -> _configuration_pb2.Sampling:
         """Optional. How tokens are chosen."""
 
     @_builtins.property
@@ -137,8 +143,16 @@ class Deployment(_message.Message):
         """Optional. The longest that an answer may take; unset means 60 s."""
 
     @_builtins.property
-    def live(self) -> Global___Configuration:
-        """Output only. What answers now. 17 is kept free for the active rollout."""
+    def live(self) -> _configuration_pb2.Configuration:
+        """Output only. What answers now."""
+
+    @_builtins.property
+    def rollout(self) -> _rollout_pb2.Rollout:
+        """Output only. The active rollout, or the last one."""
+
+    @_builtins.property
+    def rollout_policy(self) -> _rollout_pb2.RolloutPolicy:
+        """Optional. How candidates reach users; unset lets none."""
 
     def __init__(
         self,
@@ -152,157 +166,21 @@ class Deployment(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         model: _builtins.str = ...,
         prompt: _builtins.str = ...,
-        retrieval: Global___Retrieval | None = ...,
-        sampling: Global___Sampling | None = ...,
+        retrieval: _configuration_pb2.Retrieval | None = ...,
+        sampling: _configuration_pb2.Sampling | None = ...,
         fallback: _abc.Iterable[_builtins.str] | None = ...,
         deadline: _duration_pb2.Duration | None = ...,
         record: Global___RecordMode.ValueType = ...,
         allow_sampling_override: _builtins.bool = ...,
-        live: Global___Configuration | None = ...,
+        live: _configuration_pb2.Configuration | None = ...,
+        rollout: _rollout_pb2.Rollout | None = ...,
+        rollout_policy: _rollout_pb2.RolloutPolicy | None = ...,
+        follow: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "retrieval", b"retrieval", "sampling", b"sampling", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "sampling", b"sampling", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Deployment: _TypeAlias = Deployment  # noqa: Y015
-
-@_typing.final
-class Retrieval(_message.Message):
-    """Retrieval says where passages come from."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    COLLECTION_FIELD_NUMBER: _builtins.int
-    TOP_K_FIELD_NUMBER: _builtins.int
-    INDEX_FIELD_NUMBER: _builtins.int
-    METADATA_FILTER_FIELD_NUMBER: _builtins.int
-    collection: _builtins.str
-    """Required. The collection."""
-    top_k: _builtins.int
-    """Optional. At most this many passages; 0 means 3."""
-    index: _builtins.int
-    """Optional. A pinned index version; 0 follows the collection's live one."""
-    @_builtins.property
-    def metadata_filter(self) -> _struct_pb2.Struct:
-        """Optional. Only documents whose metadata have these values."""
-
-    def __init__(
-        self,
-        *,
-        collection: _builtins.str = ...,
-        top_k: _builtins.int = ...,
-        index: _builtins.int = ...,
-        metadata_filter: _struct_pb2.Struct | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_filter", b"metadata_filter"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "top_k", b"top_k"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Retrieval: _TypeAlias = Retrieval  # noqa: Y015
-
-@_typing.final
-class Sampling(_message.Message):
-    """Sampling says how tokens are chosen. Unset fields take the deployment's, then the engine's defaults."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    TEMPERATURE_FIELD_NUMBER: _builtins.int
-    TOP_P_FIELD_NUMBER: _builtins.int
-    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
-    SEED_FIELD_NUMBER: _builtins.int
-    STOP_FIELD_NUMBER: _builtins.int
-    temperature: _builtins.float
-    """Optional. 0 is greedy; at most 2."""
-    top_p: _builtins.float
-    """Optional. Nucleus sampling, above 0 and at most 1."""
-    max_output_tokens: _builtins.int
-    """Optional. At most this many tokens are generated."""
-    seed: _builtins.int
-    """Optional. The same seed gives the same answer where the engine can."""
-    @_builtins.property
-    def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. Generation stops before any of these, at most 4."""
-
-    def __init__(
-        self,
-        *,
-        temperature: _builtins.float | None = ...,
-        top_p: _builtins.float | None = ...,
-        max_output_tokens: _builtins.int | None = ...,
-        seed: _builtins.int | None = ...,
-        stop: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "seed", b"seed", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_seed", b"_seed", "_temperature", b"_temperature", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
-    _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
-    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
-    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
-    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
-    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
-    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
-    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
-
-Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
-
-@_typing.final
-class Configuration(_message.Message):
-    """Configuration is what answers, with every reference resolved."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    DIGEST_FIELD_NUMBER: _builtins.int
-    MODEL_FIELD_NUMBER: _builtins.int
-    PROMPT_FIELD_NUMBER: _builtins.int
-    RETRIEVAL_FIELD_NUMBER: _builtins.int
-    SAMPLING_FIELD_NUMBER: _builtins.int
-    FALLBACK_FIELD_NUMBER: _builtins.int
-    digest: _builtins.str
-    """Output only. The digest of the other fields: the configuration's name."""
-    model: _builtins.str
-    """Output only. `model@version`."""
-    prompt: _builtins.str
-    """Output only. `prompt@version`."""
-    @_builtins.property
-    def retrieval(self) -> Global___Retrieval:
-        """Output only. What is searched."""
-
-    @_builtins.property
-    def sampling(self) -> Global___Sampling:
-        """Output only. How tokens are chosen."""
-
-    @_builtins.property
-    def fallback(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. `model@version` of each fallback."""
-
-    def __init__(
-        self,
-        *,
-        digest: _builtins.str = ...,
-        model: _builtins.str = ...,
-        prompt: _builtins.str = ...,
-        retrieval: Global___Retrieval | None = ...,
-        sampling: Global___Sampling | None = ...,
-        fallback: _abc.Iterable[_builtins.str] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "fallback", b"fallback", "model", b"model", "prompt", b"prompt", "retrieval", b"retrieval", "sampling", b"sampling"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___Configuration: _TypeAlias = Configuration  # noqa: Y015

@@ -295,3 +295,189 @@ class DeleteDeploymentResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteDeploymentResponse: _TypeAlias = DeleteDeploymentResponse  # noqa: Y015
+
+@_typing.final
+class PromoteRolloutRequest(_message.Message):
+    """PromoteRolloutRequest names a deployment and its rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Required. The deployment's id."""
+    rollout: _builtins.str
+    """Optional. The rollout's id; empty means the active one."""
+    rationale: _builtins.str
+    """Optional. For people; masked nowhere, so no secret."""
+    request_id: _builtins.str
+    """Optional. The same id again gives the same answer and one effect."""
+    validate_only: _builtins.bool
+    """Optional. True checks everything and stores nothing."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+        rationale: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "rationale", b"rationale", "request_id", b"request_id", "rollout", b"rollout", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteRolloutRequest: _TypeAlias = PromoteRolloutRequest  # noqa: Y015
+
+@_typing.final
+class PromoteRolloutResponse(_message.Message):
+    """PromoteRolloutResponse carries the deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> _deployment_pb2.Deployment:
+        """Output only. The deployment with its rollout."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _deployment_pb2.Deployment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromoteRolloutResponse: _TypeAlias = PromoteRolloutResponse  # noqa: Y015
+
+@_typing.final
+class RollBackRolloutRequest(_message.Message):
+    """RollBackRolloutRequest names a deployment and its rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Required. The deployment's id."""
+    rollout: _builtins.str
+    """Optional. The rollout's id; empty means the active one."""
+    rationale: _builtins.str
+    """Optional. For people; masked nowhere, so no secret."""
+    request_id: _builtins.str
+    """Optional. The same id again gives the same answer and one effect."""
+    validate_only: _builtins.bool
+    """Optional. True checks everything and stores nothing."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+        rationale: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "rationale", b"rationale", "request_id", b"request_id", "rollout", b"rollout", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackRolloutRequest: _TypeAlias = RollBackRolloutRequest  # noqa: Y015
+
+@_typing.final
+class RollBackRolloutResponse(_message.Message):
+    """RollBackRolloutResponse carries the deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> _deployment_pb2.Deployment:
+        """Output only. The deployment with its rollout."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _deployment_pb2.Deployment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RollBackRolloutResponse: _TypeAlias = RollBackRolloutResponse  # noqa: Y015
+
+@_typing.final
+class ApproveRolloutRequest(_message.Message):
+    """ApproveRolloutRequest names a deployment and its rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Required. The deployment's id."""
+    rollout: _builtins.str
+    """Optional. The rollout's id; empty means the active one."""
+    rationale: _builtins.str
+    """Optional. For people; masked nowhere, so no secret."""
+    request_id: _builtins.str
+    """Optional. The same id again gives the same answer and one effect."""
+    validate_only: _builtins.bool
+    """Optional. True checks everything and stores nothing."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+        rationale: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "rationale", b"rationale", "request_id", b"request_id", "rollout", b"rollout", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveRolloutRequest: _TypeAlias = ApproveRolloutRequest  # noqa: Y015
+
+@_typing.final
+class ApproveRolloutResponse(_message.Message):
+    """ApproveRolloutResponse carries the deployment."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deployment(self) -> _deployment_pb2.Deployment:
+        """Output only. The deployment with its rollout."""
+
+    def __init__(
+        self,
+        *,
+        deployment: _deployment_pb2.Deployment | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApproveRolloutResponse: _TypeAlias = ApproveRolloutResponse  # noqa: Y015

@@ -60,6 +60,21 @@ class DeploymentServiceStub:
                 request_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.DeleteDeploymentRequest.SerializeToString,
                 response_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.DeleteDeploymentResponse.FromString,
                 _registered_method=True)
+        self.PromoteRollout = channel.unary_unary(
+                '/tidemill.inference.v1.DeploymentService/PromoteRollout',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.PromoteRolloutRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.PromoteRolloutResponse.FromString,
+                _registered_method=True)
+        self.RollBackRollout = channel.unary_unary(
+                '/tidemill.inference.v1.DeploymentService/RollBackRollout',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.RollBackRolloutRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.RollBackRolloutResponse.FromString,
+                _registered_method=True)
+        self.ApproveRollout = channel.unary_unary(
+                '/tidemill.inference.v1.DeploymentService/ApproveRollout',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutResponse.FromString,
+                _registered_method=True)
 
 
 class DeploymentServiceServicer:
@@ -101,6 +116,27 @@ class DeploymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PromoteRollout(self, request, context):
+        """Makes the candidate of the active rollout live now; its gate must have passed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackRollout(self, request, context):
+        """Takes the candidate of the active rollout back, or the promotion that was last, and says why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveRollout(self, request, context):
+        """Approves the active rollout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeploymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +164,21 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
                     servicer.DeleteDeployment,
                     request_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.DeleteDeploymentRequest.FromString,
                     response_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.DeleteDeploymentResponse.SerializeToString,
+            ),
+            'PromoteRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromoteRollout,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.PromoteRolloutRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.PromoteRolloutResponse.SerializeToString,
+            ),
+            'RollBackRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackRollout,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.RollBackRolloutRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.RollBackRolloutResponse.SerializeToString,
+            ),
+            'ApproveRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveRollout,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +317,87 @@ class DeploymentService:
             '/tidemill.inference.v1.DeploymentService/DeleteDeployment',
             tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.DeleteDeploymentRequest.SerializeToString,
             tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.DeleteDeploymentResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromoteRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.DeploymentService/PromoteRollout',
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.PromoteRolloutRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.PromoteRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.DeploymentService/RollBackRollout',
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.RollBackRolloutRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.RollBackRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.DeploymentService/ApproveRollout',
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_deployment__service__pb2.ApproveRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,6 +26,12 @@ class DeploymentServiceStub:
     """Changes the fields that the mask names."""
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
     """Deletes a deployment; its inferences stay."""
+    PromoteRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.PromoteRolloutRequest, _deployment_service_pb2.PromoteRolloutResponse]
+    """Makes the candidate of the active rollout live now; its gate must have passed."""
+    RollBackRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RollBackRolloutRequest, _deployment_service_pb2.RollBackRolloutResponse]
+    """Takes the candidate of the active rollout back, or the promotion that was last, and says why."""
+    ApproveRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ApproveRolloutRequest, _deployment_service_pb2.ApproveRolloutResponse]
+    """Approves the active rollout."""
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """DeploymentService says which model, prompt and retrieval answer under one name."""
@@ -69,5 +75,29 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_deployment_service_pb2.DeleteDeploymentRequest, _abc.Awaitable[_deployment_service_pb2.DeleteDeploymentResponse]],
     ) -> _abc.Awaitable[_deployment_service_pb2.DeleteDeploymentResponse]:
         """Deletes a deployment; its inferences stay."""
+
+    @_abc_1.abstractmethod
+    def PromoteRollout(
+        self,
+        request: _deployment_service_pb2.PromoteRolloutRequest,
+        context: _aio.ServicerContext[_deployment_service_pb2.PromoteRolloutRequest, _abc.Awaitable[_deployment_service_pb2.PromoteRolloutResponse]],
+    ) -> _abc.Awaitable[_deployment_service_pb2.PromoteRolloutResponse]:
+        """Makes the candidate of the active rollout live now; its gate must have passed."""
+
+    @_abc_1.abstractmethod
+    def RollBackRollout(
+        self,
+        request: _deployment_service_pb2.RollBackRolloutRequest,
+        context: _aio.ServicerContext[_deployment_service_pb2.RollBackRolloutRequest, _abc.Awaitable[_deployment_service_pb2.RollBackRolloutResponse]],
+    ) -> _abc.Awaitable[_deployment_service_pb2.RollBackRolloutResponse]:
+        """Takes the candidate of the active rollout back, or the promotion that was last, and says why."""
+
+    @_abc_1.abstractmethod
+    def ApproveRollout(
+        self,
+        request: _deployment_service_pb2.ApproveRolloutRequest,
+        context: _aio.ServicerContext[_deployment_service_pb2.ApproveRolloutRequest, _abc.Awaitable[_deployment_service_pb2.ApproveRolloutResponse]],
+    ) -> _abc.Awaitable[_deployment_service_pb2.ApproveRolloutResponse]:
+        """Approves the active rollout."""
 
 def add_DeploymentServiceServicer_to_server(servicer: DeploymentServiceServicer, server: _aio.Server) -> None: ...

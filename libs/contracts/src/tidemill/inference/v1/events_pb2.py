@@ -24,25 +24,36 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tidemill.inference.v1 import inference_pb2 as tidemill_dot_inference_dot_v1_dot_inference__pb2
+from tidemill.inference.v1 import rollout_pb2 as tidemill_dot_inference_dot_v1_dot_rollout__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/inference/v1/events.proto\x12\x15tidemill.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tidemill/inference/v1/inference.proto\"\xd1\x03\n\x12InferenceCompleted\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x35\n\tdocuments\x18\x08 \x03(\x0b\x32\".tidemill.inference.v1.DocumentUse\x12+\n\x05usage\x18\t \x01(\x0b\x32\x1c.tidemill.inference.v1.Usage\x12\x15\n\rfinish_reason\x18\n \x01(\t\x12\x11\n\tcitations\x18\x0b \x01(\x05\x12\x1b\n\x0e\x63itation_valid\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08recorded\x18\x0e \x01(\x08\x42\x11\n\x0f_citation_valid\"?\n\x0b\x44ocumentUse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05\x63ited\x18\x03 \x01(\x08\"\xb7\x01\n\x0fInferenceFailed\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0e\n\x06reason\x18\x06 \x01(\t\"H\n\x12InferenceCancelled\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\"\x7f\n\x14\x44\x65ploymentConfigured\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x15\n\rconfiguration\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x10\n\x08replaced\x18\x06 \x01(\t\"4\n\x11\x44\x65ploymentDeleted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"tidemill/inference/v1/events.proto\x12\x15tidemill.inference.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%tidemill/inference/v1/inference.proto\x1a#tidemill/inference/v1/rollout.proto\"\xd1\x03\n\x12InferenceCompleted\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x10\n\x08\x65nd_user\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12\x35\n\tdocuments\x18\x08 \x03(\x0b\x32\".tidemill.inference.v1.DocumentUse\x12+\n\x05usage\x18\t \x01(\x0b\x32\x1c.tidemill.inference.v1.Usage\x12\x15\n\rfinish_reason\x18\n \x01(\t\x12\x11\n\tcitations\x18\x0b \x01(\x05\x12\x1b\n\x0e\x63itation_valid\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08recorded\x18\x0e \x01(\x08\x42\x11\n\x0f_citation_valid\"?\n\x0b\x44ocumentUse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\r\n\x05\x63ited\x18\x03 \x01(\x08\"\xb7\x01\n\x0fInferenceFailed\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\x12/\n\x07variant\x18\x04 \x01(\x0b\x32\x1e.tidemill.inference.v1.Variant\x12/\n\x07purpose\x18\x05 \x01(\x0e\x32\x1e.tidemill.inference.v1.Purpose\x12\x0e\n\x06reason\x18\x06 \x01(\t\"H\n\x12InferenceCancelled\x12\x11\n\tinference\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x12\n\ndeployment\x18\x03 \x01(\t\"\x7f\n\x14\x44\x65ploymentConfigured\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x15\n\rconfiguration\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x0e\n\x06prompt\x18\x05 \x01(\t\x12\x10\n\x08replaced\x18\x06 \x01(\t\"4\n\x11\x44\x65ploymentDeleted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"\x92\x01\n\x0eRolloutStarted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x10\n\x08\x62\x61seline\x18\x07 \x01(\t\"\xe4\x01\n\x0fRolloutAdvanced\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x32\n\x05state\x18\x07 \x01(\x0e\x32#.tidemill.inference.v1.RolloutState\x12\x0c\n\x04step\x18\x08 \x01(\x05\x12\x0e\n\x06weight\x18\t \x01(\x05\x12\x0f\n\x07message\x18\n \x01(\t\"\x93\x01\n\x0fRolloutPromoted\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x10\n\x08replaced\x18\x07 \x01(\t\"\xa4\x01\n\x11RolloutRolledBack\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\t\"\xa1\x01\n\x0eRolloutRefused\x12\x12\n\ndeployment\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07rollout\x18\x03 \x01(\t\x12\x11\n\tcandidate\x18\x04 \x01(\t\x12\x15\n\rconfiguration\x18\x05 \x01(\t\x12\x12\n\nevaluation\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\x12\x0f\n\x07message\x18\x08 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.inference.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INFERENCECOMPLETED']._serialized_start=134
-  _globals['_INFERENCECOMPLETED']._serialized_end=599
-  _globals['_DOCUMENTUSE']._serialized_start=601
-  _globals['_DOCUMENTUSE']._serialized_end=664
-  _globals['_INFERENCEFAILED']._serialized_start=667
-  _globals['_INFERENCEFAILED']._serialized_end=850
-  _globals['_INFERENCECANCELLED']._serialized_start=852
-  _globals['_INFERENCECANCELLED']._serialized_end=924
-  _globals['_DEPLOYMENTCONFIGURED']._serialized_start=926
-  _globals['_DEPLOYMENTCONFIGURED']._serialized_end=1053
-  _globals['_DEPLOYMENTDELETED']._serialized_start=1055
-  _globals['_DEPLOYMENTDELETED']._serialized_end=1107
+  _globals['_INFERENCECOMPLETED']._serialized_start=171
+  _globals['_INFERENCECOMPLETED']._serialized_end=636
+  _globals['_DOCUMENTUSE']._serialized_start=638
+  _globals['_DOCUMENTUSE']._serialized_end=701
+  _globals['_INFERENCEFAILED']._serialized_start=704
+  _globals['_INFERENCEFAILED']._serialized_end=887
+  _globals['_INFERENCECANCELLED']._serialized_start=889
+  _globals['_INFERENCECANCELLED']._serialized_end=961
+  _globals['_DEPLOYMENTCONFIGURED']._serialized_start=963
+  _globals['_DEPLOYMENTCONFIGURED']._serialized_end=1090
+  _globals['_DEPLOYMENTDELETED']._serialized_start=1092
+  _globals['_DEPLOYMENTDELETED']._serialized_end=1144
+  _globals['_ROLLOUTSTARTED']._serialized_start=1147
+  _globals['_ROLLOUTSTARTED']._serialized_end=1293
+  _globals['_ROLLOUTADVANCED']._serialized_start=1296
+  _globals['_ROLLOUTADVANCED']._serialized_end=1524
+  _globals['_ROLLOUTPROMOTED']._serialized_start=1527
+  _globals['_ROLLOUTPROMOTED']._serialized_end=1674
+  _globals['_ROLLOUTROLLEDBACK']._serialized_start=1677
+  _globals['_ROLLOUTROLLEDBACK']._serialized_end=1841
+  _globals['_ROLLOUTREFUSED']._serialized_start=1844
+  _globals['_ROLLOUTREFUSED']._serialized_end=2005
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.inference.v1 import inference_pb2 as _inference_pb2
+from tidemill.inference.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -275,3 +276,253 @@ class DeploymentDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeploymentDeleted: _TypeAlias = DeploymentDeleted  # noqa: Y015
+
+@_typing.final
+class RolloutStarted(_message.Message):
+    """RolloutStarted is tidemill.inference.rollout.started.v1: a candidate is on its way to users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    seq: _builtins.int
+    """Output only. The number of this event of the deployment."""
+    rollout: _builtins.str
+    """Output only. The rollout."""
+    candidate: _builtins.str
+    """Output only. `model@version` of the candidate."""
+    configuration: _builtins.str
+    """Output only. The digest of the candidate's configuration."""
+    evaluation: _builtins.str
+    """Output only. The evaluation that allowed it."""
+    baseline: _builtins.str
+    """Output only. The digest of what is live."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        rollout: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        baseline: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutStarted: _TypeAlias = RolloutStarted  # noqa: Y015
+
+@_typing.final
+class RolloutAdvanced(_message.Message):
+    """RolloutAdvanced is tidemill.inference.rollout.advanced.v1: a rollout is at its next step, or is held or goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    seq: _builtins.int
+    """Output only. The number of this event of the deployment."""
+    rollout: _builtins.str
+    """Output only. The rollout."""
+    candidate: _builtins.str
+    """Output only. `model@version` of the candidate."""
+    configuration: _builtins.str
+    """Output only. The digest of the candidate's configuration."""
+    evaluation: _builtins.str
+    """Output only. The evaluation that allowed it."""
+    state: _rollout_pb2.RolloutState.ValueType
+    """Output only. The new state."""
+    step: _builtins.int
+    """Output only. The step, counted from 0."""
+    weight: _builtins.int
+    """Output only. The candidate's share in percent; 0 in shadow."""
+    message: _builtins.str
+    """Output only. For people."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        rollout: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        state: _rollout_pb2.RolloutState.ValueType = ...,
+        step: _builtins.int = ...,
+        weight: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "rollout", b"rollout", "seq", b"seq", "state", b"state", "step", b"step", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutAdvanced: _TypeAlias = RolloutAdvanced  # noqa: Y015
+
+@_typing.final
+class RolloutPromoted(_message.Message):
+    """RolloutPromoted is tidemill.inference.rollout.promoted.v1: the candidate is live."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    seq: _builtins.int
+    """Output only. The number of this event of the deployment."""
+    rollout: _builtins.str
+    """Output only. The rollout."""
+    candidate: _builtins.str
+    """Output only. `model@version` of the candidate."""
+    configuration: _builtins.str
+    """Output only. The digest of the candidate's configuration."""
+    evaluation: _builtins.str
+    """Output only. The evaluation that allowed it."""
+    replaced: _builtins.str
+    """Output only. The digest that answered before."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        rollout: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        replaced: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutPromoted: _TypeAlias = RolloutPromoted  # noqa: Y015
+
+@_typing.final
+class RolloutRolledBack(_message.Message):
+    """RolloutRolledBack is tidemill.inference.rollout.rolled_back.v1: the candidate was taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    seq: _builtins.int
+    """Output only. The number of this event of the deployment."""
+    rollout: _builtins.str
+    """Output only. The rollout."""
+    candidate: _builtins.str
+    """Output only. `model@version` of the candidate."""
+    configuration: _builtins.str
+    """Output only. The digest of the candidate's configuration."""
+    evaluation: _builtins.str
+    """Output only. The evaluation that allowed it."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, TIMEOUT, BY_HAND, BASELINE_CHANGED."""
+    message: _builtins.str
+    """Output only. For people."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        rollout: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutRolledBack: _TypeAlias = RolloutRolledBack  # noqa: Y015
+
+@_typing.final
+class RolloutRefused(_message.Message):
+    """RolloutRefused is tidemill.inference.rollout.refused.v1: a passed evaluation starts no rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    CANDIDATE_FIELD_NUMBER: _builtins.int
+    CONFIGURATION_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    deployment: _builtins.str
+    """Output only. The deployment."""
+    seq: _builtins.int
+    """Output only. The number of this event of the deployment."""
+    rollout: _builtins.str
+    """Output only. The rollout."""
+    candidate: _builtins.str
+    """Output only. `model@version` of the candidate."""
+    configuration: _builtins.str
+    """Output only. The digest of the candidate's configuration."""
+    evaluation: _builtins.str
+    """Output only. The evaluation that allowed it."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE: BASELINE_CHANGED, ROLLOUT_ACTIVE, MODEL_NOT_READY, NO_POLICY."""
+    message: _builtins.str
+    """Output only. For people."""
+    def __init__(
+        self,
+        *,
+        deployment: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        rollout: _builtins.str = ...,
+        candidate: _builtins.str = ...,
+        configuration: _builtins.str = ...,
+        evaluation: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutRefused: _TypeAlias = RolloutRefused  # noqa: Y015

@@ -225,13 +225,16 @@ class Variant(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     PROMPT_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Output only. "live"; rollouts add theirs. 2 is kept free for the rollout, 7 for the guard version."""
+    """Output only. "live" (also the baseline of a rollout) or "candidate". 7 is kept free for the guard version."""
+    rollout: _builtins.str
+    """Output only. The rollout that it was part of; empty outside of one."""
     configuration: _builtins.str
     """Output only. The digest of the configuration."""
     model: _builtins.str
@@ -246,6 +249,7 @@ class Variant(_message.Message):
         self,
         *,
         name: _builtins.str = ...,
+        rollout: _builtins.str = ...,
         configuration: _builtins.str = ...,
         model: _builtins.str = ...,
         prompt: _builtins.str = ...,
@@ -254,7 +258,7 @@ class Variant(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "engine", b"engine", "index", b"index", "model", b"model", "name", b"name", "prompt", b"prompt"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["configuration", b"configuration", "engine", b"engine", "index", b"index", "model", b"model", "name", b"name", "prompt", b"prompt", "rollout", b"rollout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

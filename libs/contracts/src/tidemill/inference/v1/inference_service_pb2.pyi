@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.content.v1 import content_pb2 as _content_pb2
+from tidemill.inference.v1 import configuration_pb2 as _configuration_pb2
 from tidemill.inference.v1 import deployment_pb2 as _deployment_pb2
 from tidemill.inference.v1 import inference_pb2 as _inference_pb2
 import builtins as _builtins
@@ -24,8 +25,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GenerateRequest(_message.Message):
-    """GenerateRequest is a question. 5 conversation, 10 tools, 11 tool_choice, 12 output_format, 14 variant and 16 passages
-    are kept free until something serves them.
+    """GenerateRequest is a question. 5 conversation, 10 tools, 11 tool_choice, 12 output_format are kept free until something
+    serves them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -60,6 +61,8 @@ class GenerateRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     RECORD_MODE_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Optional. A retry with the same id returns the stored inference."""
     deployment: _builtins.str
@@ -70,6 +73,8 @@ class GenerateRequest(_message.Message):
     """Optional. May only lower what the deployment records."""
     purpose: _inference_pb2.Purpose.ValueType
     """Optional. LIVE unless said otherwise."""
+    variant: _builtins.str
+    """Optional. `model@version` that answers instead of the live model, all else as live; purposes other than LIVE only."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Required. The conversation so far; the last message is the user's question."""
@@ -87,8 +92,14 @@ class GenerateRequest(_message.Message):
         """Optional. The caller's marks: cohort, product line."""
 
     @_builtins.property
-    def sampling(self) -> _deployment_pb2.Sampling:
+    def sampling(self) -> _configuration_pb2.Sampling:
         """Optional. Overrides, refused unless the deployment allows them."""
+
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Passage]:
+        """Optional. Given instead of searched, each with its text: so that both sides of an evaluation answer on the same
+        passages. Purposes other than LIVE only.
+        """
 
     def __init__(
         self,
@@ -100,13 +111,15 @@ class GenerateRequest(_message.Message):
         end_user: _builtins.str = ...,
         principals: _abc.Iterable[_builtins.str] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
-        sampling: _deployment_pb2.Sampling | None = ...,
+        sampling: _configuration_pb2.Sampling | None = ...,
         record_mode: _deployment_pb2.RecordMode.ValueType = ...,
         purpose: _inference_pb2.Purpose.ValueType = ...,
+        variant: _builtins.str = ...,
+        passages: _abc.Iterable[_content_pb2.Passage] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_user", b"end_user", "labels", b"labels", "messages", b"messages", "passages", b"passages", "principals", b"principals", "purpose", b"purpose", "record_mode", b"record_mode", "request_id", b"request_id", "sampling", b"sampling", "variables", b"variables", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,3 +350,53 @@ class ListInferencesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListInferencesResponse: _TypeAlias = ListInferencesResponse  # noqa: Y015
+
+@_typing.final
+class GetInferencePromptRequest(_message.Message):
+    """GetInferencePromptRequest names an inference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The inference's id; it must have been recorded in FULL."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInferencePromptRequest: _TypeAlias = GetInferencePromptRequest  # noqa: Y015
+
+@_typing.final
+class GetInferencePromptResponse(_message.Message):
+    """GetInferencePromptResponse carries the prompt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    question: _builtins.str
+    """Output only. The user's question, as asked."""
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
+        """Output only. System and user messages, as the model saw them."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[_content_pb2.Message] | None = ...,
+        question: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetInferencePromptResponse: _TypeAlias = GetInferencePromptResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class InferenceServiceStub:
                 request_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.ListInferencesRequest.SerializeToString,
                 response_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.ListInferencesResponse.FromString,
                 _registered_method=True)
+        self.GetInferencePrompt = channel.unary_unary(
+                '/tidemill.inference.v1.InferenceService/GetInferencePrompt',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -89,6 +94,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetInferencePrompt(self, request, context):
+        """Returns the messages that the model saw for an inference: rendered again from its record.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +123,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ListInferences,
                     request_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.ListInferencesRequest.FromString,
                     response_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.ListInferencesResponse.SerializeToString,
+            ),
+            'GetInferencePrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInferencePrompt,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +239,33 @@ class InferenceService:
             '/tidemill.inference.v1.InferenceService/ListInferences',
             tidemill_dot_inference_dot_v1_dot_inference__service__pb2.ListInferencesRequest.SerializeToString,
             tidemill_dot_inference_dot_v1_dot_inference__service__pb2.ListInferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInferencePrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.InferenceService/GetInferencePrompt',
+            tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -24,6 +24,8 @@ class InferenceServiceStub:
     """Returns one inference as it was recorded."""
     ListInferences: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListInferencesRequest, _inference_service_pb2.ListInferencesResponse]
     """Returns the project's inferences, a page at a time."""
+    GetInferencePrompt: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetInferencePromptRequest, _inference_service_pb2.GetInferencePromptResponse]
+    """Returns the messages that the model saw for an inference: rendered again from its record."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """InferenceService answers."""
@@ -59,5 +61,13 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inference_service_pb2.ListInferencesRequest, _abc.Awaitable[_inference_service_pb2.ListInferencesResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.ListInferencesResponse]:
         """Returns the project's inferences, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def GetInferencePrompt(
+        self,
+        request: _inference_service_pb2.GetInferencePromptRequest,
+        context: _aio.ServicerContext[_inference_service_pb2.GetInferencePromptRequest, _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]],
+    ) -> _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]:
+        """Returns the messages that the model saw for an inference: rendered again from its record."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...

@@ -24,28 +24,33 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from tidemill.ingest.v1 import dataset_pb2 as tidemill_dot_ingest_dot_v1_dot_dataset__pb2
 from tidemill.ingest.v1 import document_pb2 as tidemill_dot_ingest_dot_v1_dot_document__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidemill/ingest/v1/events.proto\x12\x12tidemill.ingest.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/ingest/v1/document.proto\"\xb8\x01\n\x10\x44ocumentIngested\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x31\n\x07version\x18\x05 \x01(\x0b\x32 .tidemill.ingest.v1.VersionFacts\x12\x35\n\nsubmission\x18\x06 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"\xb7\x01\n\x0f\x44ocumentUpdated\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x31\n\x07version\x18\x05 \x01(\x0b\x32 .tidemill.ingest.v1.VersionFacts\x12\x35\n\nsubmission\x18\x06 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"\x94\x01\n\x0f\x44ocumentDeleted\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x0e\n\x06\x65rased\x18\x05 \x01(\x08\x12\x35\n\nsubmission\x18\x06 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"\xa6\x01\n\x10\x44ocumentRejected\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x35\n\nsubmission\x18\x07 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"9\n\rSubmissionRef\x12\x0c\n\x04\x64oor\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"\xb6\x01\n\x0cVersionFacts\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x10\n\x08language\x18\x04 \x01(\t\x12-\n\x06object\x18\x05 \x01(\x0b\x32\x1d.tidemill.ingest.v1.ObjectRef\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x01\n\x0eVersionContent\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12\x0f\n\x07readers\x18\x06 \x03(\t\x12)\n\x08metadata\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rsubmission_id\x18\x08 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftidemill/ingest/v1/events.proto\x12\x12tidemill.ingest.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a tidemill/ingest/v1/dataset.proto\x1a!tidemill/ingest/v1/document.proto\"\xb8\x01\n\x10\x44ocumentIngested\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x31\n\x07version\x18\x05 \x01(\x0b\x32 .tidemill.ingest.v1.VersionFacts\x12\x35\n\nsubmission\x18\x06 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"\xb7\x01\n\x0f\x44ocumentUpdated\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x31\n\x07version\x18\x05 \x01(\x0b\x32 .tidemill.ingest.v1.VersionFacts\x12\x35\n\nsubmission\x18\x06 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"\x94\x01\n\x0f\x44ocumentDeleted\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x0e\n\x06\x65rased\x18\x05 \x01(\x08\x12\x35\n\nsubmission\x18\x06 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"\xa6\x01\n\x10\x44ocumentRejected\x12\x10\n\x08\x64ocument\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x0b\n\x03key\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x35\n\nsubmission\x18\x07 \x01(\x0b\x32!.tidemill.ingest.v1.SubmissionRef\"\xf7\x01\n\x17\x44\x61tasetVersionPublished\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0e\n\x06\x64igest\x18\x04 \x01(\t\x12.\n\x05train\x18\x05 \x01(\x0b\x32\x1f.tidemill.ingest.v1.DatasetPart\x12\x31\n\x08held_out\x18\x06 \x01(\x0b\x32\x1f.tidemill.ingest.v1.DatasetPart\x12\x10\n\x08\x63uration\x18\x07 \x01(\t\x12\x14\n\x0c\x63uration_seq\x18\x08 \x01(\x03\x12\x12\n\ndeployment\x18\t \x01(\t\"\x7f\n\x16\x44\x61tasetVersionWithheld\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x10\n\x08\x63uration\x18\x05 \x01(\t\x12\x14\n\x0c\x63uration_seq\x18\x06 \x01(\x03\"9\n\rSubmissionRef\x12\x0c\n\x04\x64oor\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\"\xb6\x01\n\x0cVersionFacts\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x12\n\nmedia_type\x18\x03 \x01(\t\x12\x10\n\x08language\x18\x04 \x01(\t\x12-\n\x06object\x18\x05 \x01(\x0b\x32\x1d.tidemill.ingest.v1.ObjectRef\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb3\x01\n\x0eVersionContent\x12\x12\n\nmedia_type\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\r\n\x05title\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x10\n\x08language\x18\x05 \x01(\t\x12\x0f\n\x07readers\x18\x06 \x03(\t\x12)\n\x08metadata\x18\x07 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x15\n\rsubmission_id\x18\x08 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tidemill.ingest.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DOCUMENTINGESTED']._serialized_start=154
-  _globals['_DOCUMENTINGESTED']._serialized_end=338
-  _globals['_DOCUMENTUPDATED']._serialized_start=341
-  _globals['_DOCUMENTUPDATED']._serialized_end=524
-  _globals['_DOCUMENTDELETED']._serialized_start=527
-  _globals['_DOCUMENTDELETED']._serialized_end=675
-  _globals['_DOCUMENTREJECTED']._serialized_start=678
-  _globals['_DOCUMENTREJECTED']._serialized_end=844
-  _globals['_SUBMISSIONREF']._serialized_start=846
-  _globals['_SUBMISSIONREF']._serialized_end=903
-  _globals['_VERSIONFACTS']._serialized_start=906
-  _globals['_VERSIONFACTS']._serialized_end=1088
-  _globals['_VERSIONCONTENT']._serialized_start=1091
-  _globals['_VERSIONCONTENT']._serialized_end=1270
+  _globals['_DOCUMENTINGESTED']._serialized_start=188
+  _globals['_DOCUMENTINGESTED']._serialized_end=372
+  _globals['_DOCUMENTUPDATED']._serialized_start=375
+  _globals['_DOCUMENTUPDATED']._serialized_end=558
+  _globals['_DOCUMENTDELETED']._serialized_start=561
+  _globals['_DOCUMENTDELETED']._serialized_end=709
+  _globals['_DOCUMENTREJECTED']._serialized_start=712
+  _globals['_DOCUMENTREJECTED']._serialized_end=878
+  _globals['_DATASETVERSIONPUBLISHED']._serialized_start=881
+  _globals['_DATASETVERSIONPUBLISHED']._serialized_end=1128
+  _globals['_DATASETVERSIONWITHHELD']._serialized_start=1130
+  _globals['_DATASETVERSIONWITHHELD']._serialized_end=1257
+  _globals['_SUBMISSIONREF']._serialized_start=1259
+  _globals['_SUBMISSIONREF']._serialized_end=1316
+  _globals['_VERSIONFACTS']._serialized_start=1319
+  _globals['_VERSIONFACTS']._serialized_end=1501
+  _globals['_VERSIONCONTENT']._serialized_start=1504
+  _globals['_VERSIONCONTENT']._serialized_end=1683
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from tidemill.ingest.v1 import dataset_pb2 as _dataset_pb2
 from tidemill.ingest.v1 import document_pb2 as _document_pb2
 import builtins as _builtins
 import sys
@@ -208,6 +209,106 @@ class DocumentRejected(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DocumentRejected: _TypeAlias = DocumentRejected  # noqa: Y015
+
+@_typing.final
+class DatasetVersionPublished(_message.Message):
+    """DatasetVersionPublished is tidemill.ingest.dataset.version_published.v1: a dataset has a new version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TRAIN_FIELD_NUMBER: _builtins.int
+    HELD_OUT_FIELD_NUMBER: _builtins.int
+    CURATION_FIELD_NUMBER: _builtins.int
+    CURATION_SEQ_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Output only. The dataset."""
+    seq: _builtins.int
+    """Output only. The number of this event of the dataset."""
+    version: _builtins.str
+    """Output only. The version, `dataset@number`."""
+    digest: _builtins.str
+    """Output only. Its content hash."""
+    curation: _builtins.str
+    """Output only. The curation that it came from."""
+    curation_seq: _builtins.int
+    """Output only. The curation's event."""
+    deployment: _builtins.str
+    """Output only. The deployment whose answers it is about."""
+    @_builtins.property
+    def train(self) -> _dataset_pb2.DatasetPart:
+        """Output only. What is trained on."""
+
+    @_builtins.property
+    def held_out(self) -> _dataset_pb2.DatasetPart:
+        """Output only. What is never trained on."""
+
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        version: _builtins.str = ...,
+        digest: _builtins.str = ...,
+        train: _dataset_pb2.DatasetPart | None = ...,
+        held_out: _dataset_pb2.DatasetPart | None = ...,
+        curation: _builtins.str = ...,
+        curation_seq: _builtins.int = ...,
+        deployment: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["held_out", b"held_out", "train", b"train"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "deployment", b"deployment", "digest", b"digest", "held_out", b"held_out", "seq", b"seq", "train", b"train", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetVersionPublished: _TypeAlias = DatasetVersionPublished  # noqa: Y015
+
+@_typing.final
+class DatasetVersionWithheld(_message.Message):
+    """DatasetVersionWithheld is tidemill.ingest.dataset.version_withheld.v1: what a curation offered makes no version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATASET_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CURATION_FIELD_NUMBER: _builtins.int
+    CURATION_SEQ_FIELD_NUMBER: _builtins.int
+    dataset: _builtins.str
+    """Output only. The dataset."""
+    seq: _builtins.int
+    """Output only. The number of this event of the dataset."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE: TOO_FEW_EXAMPLES, EXAMPLES_ALIKE, HELD_OUT_EMPTY, UNCHANGED."""
+    message: _builtins.str
+    """Output only. For people: what is missing."""
+    curation: _builtins.str
+    """Output only. The curation."""
+    curation_seq: _builtins.int
+    """Output only. The curation's event."""
+    def __init__(
+        self,
+        *,
+        dataset: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        curation: _builtins.str = ...,
+        curation_seq: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "curation_seq", b"curation_seq", "dataset", b"dataset", "message", b"message", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DatasetVersionWithheld: _TypeAlias = DatasetVersionWithheld  # noqa: Y015
 
 @_typing.final
 class SubmissionRef(_message.Message):

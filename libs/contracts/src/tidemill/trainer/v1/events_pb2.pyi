@@ -27,6 +27,9 @@ class ModelVersionRegistered(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
     version: _builtins.str
     """Output only. The version, `model@number`."""
     seq: _builtins.int
@@ -37,6 +40,12 @@ class ModelVersionRegistered(_message.Message):
     """Output only. The version's digest."""
     total_bytes: _builtins.int
     """Output only. Bytes of all artifacts."""
+    run: _builtins.str
+    """Output only. The training run that made it; empty for an imported one."""
+    base: _builtins.str
+    """Output only. `model@version` that it is an adapter of; empty for full weights."""
+    dataset_version: _builtins.str
+    """Output only. `dataset@number` that it was trained on; empty for an imported one."""
     def __init__(
         self,
         *,
@@ -45,10 +54,13 @@ class ModelVersionRegistered(_message.Message):
         model: _builtins.str = ...,
         digest: _builtins.str = ...,
         total_bytes: _builtins.int = ...,
+        run: _builtins.str = ...,
+        base: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "model", b"model", "seq", b"seq", "total_bytes", b"total_bytes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "digest", b"digest", "model", b"model", "run", b"run", "seq", b"seq", "total_bytes", b"total_bytes", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -117,3 +129,129 @@ class ModelDeleted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelDeleted: _TypeAlias = ModelDeleted  # noqa: Y015
+
+@_typing.final
+class TrainingRunQueued(_message.Message):
+    """TrainingRunQueued is tidemill.trainer.run.queued.v1: a run waits for a worker."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """Output only. The run."""
+    seq: _builtins.int
+    """Output only. The number of this event of the run."""
+    plan: _builtins.str
+    """Output only. The plan."""
+    dataset_version: _builtins.str
+    """Output only. `dataset@number`."""
+    base: _builtins.str
+    """Output only. `model@version` of the base."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        plan: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+        base: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "plan", b"plan", "run", b"run", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingRunQueued: _TypeAlias = TrainingRunQueued  # noqa: Y015
+
+@_typing.final
+class TrainingRunSucceeded(_message.Message):
+    """TrainingRunSucceeded is tidemill.trainer.run.succeeded.v1: a run has registered a model version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """Output only. The run."""
+    seq: _builtins.int
+    """Output only. The number of this event of the run."""
+    plan: _builtins.str
+    """Output only. The plan."""
+    dataset_version: _builtins.str
+    """Output only. `dataset@number`."""
+    model_version: _builtins.str
+    """Output only. `model@version`."""
+    seconds: _builtins.float
+    """Output only. How long it computed."""
+    loss: _builtins.float
+    """Output only. The last loss."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        plan: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        seconds: _builtins.float = ...,
+        loss: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_version", b"dataset_version", "loss", b"loss", "model_version", b"model_version", "plan", b"plan", "run", b"run", "seconds", b"seconds", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingRunSucceeded: _TypeAlias = TrainingRunSucceeded  # noqa: Y015
+
+@_typing.final
+class TrainingRunFailed(_message.Message):
+    """TrainingRunFailed is tidemill.trainer.run.failed.v1: a run made nothing, or was cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    PLAN_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """Output only. The run."""
+    seq: _builtins.int
+    """Output only. The number of this event of the run."""
+    plan: _builtins.str
+    """Output only. The plan."""
+    dataset_version: _builtins.str
+    """Output only. `dataset@number`."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE; CANCELLED where somebody stopped it."""
+    message: _builtins.str
+    """Output only. For people."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        plan: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_version", b"dataset_version", "message", b"message", "plan", b"plan", "reason", b"reason", "run", b"run", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingRunFailed: _TypeAlias = TrainingRunFailed  # noqa: Y015

@@ -253,6 +253,7 @@ class ModelSource(_message.Message):
     FOLDER_FIELD_NUMBER: _builtins.int
     HUGGING_FACE_FIELD_NUMBER: _builtins.int
     OPENAI_FIELD_NUMBER: _builtins.int
+    TRAINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def folder(self) -> Global___FolderSource:
         """A folder that the client uploads."""
@@ -265,18 +266,23 @@ class ModelSource(_message.Message):
     def openai(self) -> Global___OpenAiSource:
         """A model behind an OpenAI-compatible endpoint."""
 
+    @_builtins.property
+    def trained(self) -> Global___TrainedSource:
+        """A run of the trainer; never given by a caller."""
+
     def __init__(
         self,
         *,
         folder: Global___FolderSource | None = ...,
         hugging_face: Global___HuggingFaceSource | None = ...,
         openai: Global___OpenAiSource | None = ...,
+        trained: Global___TrainedSource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai", "trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["folder", b"folder", "hugging_face", b"hugging_face", "kind", b"kind", "openai", b"openai", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["folder", "hugging_face", "openai"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["folder", "hugging_face", "openai", "trained"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -391,6 +397,36 @@ class OpenAiSource(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenAiSource: _TypeAlias = OpenAiSource  # noqa: Y015
+
+@_typing.final
+class TrainedSource(_message.Message):
+    """TrainedSource names the run that made a version: an adapter on a base."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    DATASET_VERSION_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    """Output only. The training run."""
+    base: _builtins.str
+    """Output only. `model@version` that the adapter belongs to."""
+    dataset_version: _builtins.str
+    """Output only. `dataset@number` that it was trained on."""
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        base: _builtins.str = ...,
+        dataset_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base", b"base", "dataset_version", b"dataset_version", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainedSource: _TypeAlias = TrainedSource  # noqa: Y015
 
 @_typing.final
 class Artifact(_message.Message):
