@@ -24,7 +24,13 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tidemill.content.v1 import content_pb2
-from tidemill.inference.v1 import configuration_pb2, deployment_pb2, deployment_service_pb2, prompt_pb2, prompt_service_pb2
+from tidemill.inference.v1 import (
+    configuration_pb2,
+    deployment_pb2,
+    deployment_service_pb2,
+    prompt_pb2,
+    prompt_service_pb2,
+)
 from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, GenerateStreamRequest
 from tidemill.status.v1 import status_service_pb2, status_service_pb2_grpc
 from tidemill_client.connection import Addresses, Connection

@@ -16,7 +16,7 @@ from services.inference.tests.process.neighbours import PASSAGES
 from services.inference.tests.process.world import CONTENT, World, asked, deployment, running_inference
 from services.inference.tests.tiny_model import write_tiny_model
 from tidemill.inference.v1 import (
-    deployment_pb2,
+    configuration_pb2,
     deployment_service_pb2,
     inference_pb2,
     inference_service_pb2,

@@ -11,6 +11,7 @@ from services.inference.tests.process.neighbours import Rag, Registry, neighbour
 from services.inference.tests.tiny_model import upload, write_tiny_model
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import (
+    configuration_pb2,
     deployment_pb2,
     deployment_service_pb2_grpc,
     inference_service_pb2,
