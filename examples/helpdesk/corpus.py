@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from types import ModuleType
 SHORTEST = 80
 """Characters; a shorter docstring says too little to answer from."""
 LIBRARY_DOCUMENTS = 920
+SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 SKIPPED = {"antigravity", "idlelib", "lib2to3", "pip", "test", "this", "tkinter", "turtle", "turtledemo"}
 """Modules that open windows, print poems or are not documentation."""
 
@@ -36,6 +38,12 @@ class Document:
         """What a newcomer would ask about it."""
         return f"What does {self.title} do in Python?"
 
+    @property
+    def answer(self) -> str:
+        """What a person who knows would answer: the first sentence of the docstring."""
+        paragraph = self.text.partition("\n\n")[2].partition("\n\n")[0]
+        return SENTENCE_END.split(" ".join(paragraph.split()), maxsplit=1)[0].rstrip(".:") + "."
+
 
 def documents() -> list[Document]:
     """Return the corpus: the same documents in the same order for the same interpreter."""
@@ -47,6 +55,14 @@ def questions(corpus: list[Document], count: int) -> list[Document]:
     library = [document for document in corpus if document.area != "reference"]
     step = len(library) / count
     return [library[int(index * step)] for index in range(count)]
+
+
+def trusted(corpus: list[Document], count: int, *, without: list[Document]) -> list[Document]:
+    """Return `count` other documents of the library, whose answers nobody's feedback may touch."""
+    taught = {document.answer for document in without}
+    rest = [document for document in corpus if document.area != "reference" and document.answer not in taught]
+    step = len(rest) / count
+    return [rest[int(index * step)] for index in range(count)]
 
 
 def _library() -> list[Document]:

@@ -1,10 +1,10 @@
-"""Publish documents as CloudEvents with aiokafka alone: what any upstream system does, in any language.
+"""Publish documents and reactions as CloudEvents with aiokafka alone: what any upstream system does, in any language.
 
     python publish.py --bootstrap 127.0.0.1:9092 --project acme --source https://cms.acme.example/kb < documents.jsonl
 
 Each line of standard input is one event: {"subject": KEY, "data": {...}} upserts a document, {"subject": KEY,
-"deleted": {...}} deletes it. A line that cannot be published ends the program; running it again is harmless, since an
-event's id is derived from its content.
+"deleted": {...}} deletes it, {"subject": INFERENCE, "feedback": {...}} says what somebody thinks of an answer. A line
+that cannot be published ends the program; running it again is harmless, since an event's id is derived from its content.
 """
 
 import argparse
@@ -17,16 +17,19 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
 
-TOPIC = "tidemill.ingest.submission.v1"
-UPSERTED = "tidemill.ingest.submission.document_upserted.v1"
-DELETED = "tidemill.ingest.submission.document_deleted.v1"
+DOCUMENTS, REACTIONS = "tidemill.ingest.submission.v1", "tidemill.feedback.submission.v1"
+KINDS = {
+    "data": (DOCUMENTS, "tidemill.ingest.submission.document_upserted.v1"),
+    "deleted": (DOCUMENTS, "tidemill.ingest.submission.document_deleted.v1"),
+    "feedback": (REACTIONS, "tidemill.feedback.submission.feedback_given.v1"),
+}
 
 
 async def publish(lines: Iterable[str], *, bootstrap: str, project: str, source: str) -> int:
     """Publish every line and return how many the broker has acknowledged."""
     acknowledged = 0
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer:
-        sends = [await producer.send(TOPIC, **record(line, project, source)) for line in lines if line.strip()]
+        sends = [await producer.send(**record(line, project, source)) for line in lines if line.strip()]
         for send in sends:
             await send
             acknowledged += 1
@@ -34,13 +37,15 @@ async def publish(lines: Iterable[str], *, bootstrap: str, project: str, source:
 
 
 def record(line: str, project: str, source: str) -> dict[str, object]:
-    """Return key, value and headers of one event in CloudEvents' binary mode."""
+    """Return topic, key, value and headers of one event in CloudEvents' binary mode."""
     entry = json.loads(line)
-    body = json.dumps(entry.get("data") or entry["deleted"], ensure_ascii=False).encode()
+    (kind,) = entry.keys() & KINDS.keys()
+    topic, ce_type = KINDS[kind]
+    body = json.dumps(entry[kind], ensure_ascii=False).encode()
     headers = {
         "ce_specversion": "1.0",
         "ce_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project}|{source}|{entry['subject']}|{body.decode()}")),
-        "ce_type": UPSERTED if "data" in entry else DELETED,
+        "ce_type": ce_type,
         "ce_source": source,
         "ce_subject": entry["subject"],
         "ce_project": project,
@@ -48,6 +53,7 @@ def record(line: str, project: str, source: str) -> dict[str, object]:
         "content-type": "application/json",
     }
     return {
+        "topic": topic,
         "key": entry["subject"].encode(),
         "value": body,
         "headers": [(name, value.encode()) for name, value in headers.items()],
