@@ -86,11 +86,19 @@ class ScriptedEngines:
 
     def __init__(self, **engines: ScriptedEngine) -> None:
         self.engines = engines
+        self.kept: set[tuple[str, str, str]] = set()
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
         assert project
         yield self.engines[model.id.partition("@")[0]]
+
+    async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
+        async with self.use(project, model):
+            self.kept.add((project, model.id, holder))
+
+    async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
+        self.kept.discard((project, model.id, holder))
 
 
 class Registry:

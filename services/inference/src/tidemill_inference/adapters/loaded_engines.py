@@ -56,6 +56,7 @@ class LoadedEngines:
         self._secrets = secrets
         self._options = options
         self._slots: dict[str, _Slot] = {}
+        self._held: dict[str, set[tuple[str, str]]] = {}
         self._remote: dict[RemoteModel, OpenAiEngine] = {}
 
     @asynccontextmanager
@@ -76,6 +77,18 @@ class LoadedEngines:
             slot.last_used = time.monotonic()
             if slot.engine is None and slot.users == 0:
                 self._slots.pop(model.digest, None)
+
+    async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
+        """See `Engines.prepare`."""
+        async with self.use(project, model):
+            self._held.setdefault(model.digest, set()).add((project, holder))
+
+    async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
+        """See `Engines.release`."""
+        holders = self._held.get(model.digest, set())
+        holders.discard((project, holder))
+        if not holders:
+            self._held.pop(model.digest, None)
 
     async def probe(self) -> None:
         """Tell how far the first model is: until one is there, this process is of little use.
@@ -119,7 +132,7 @@ class LoadedEngines:
         self._slots[model.digest] = slot  # before anything is awaited: the next caller finds it
         idle = sorted(
             (key for key, each in self._slots.items() if each.users == 0 and each is not slot),
-            key=lambda key: self._slots[key].last_used,
+            key=lambda key: (key in self._held, self._slots[key].last_used),
         )
         dropped = []
         while sum(each.bytes for each in self._slots.values()) > limit and idle:

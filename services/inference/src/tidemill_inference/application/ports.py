@@ -77,12 +77,16 @@ class RemoteModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
-    """An immutable version of the registry: files, or a remote model. `digest` is the manifest's or the address's."""
+    """An immutable version of the registry: files, or a remote model. `digest` is the manifest's or the address's.
+
+    With a `base`, the files are an adapter of that version, which is one of files without a base of its own.
+    """
 
     id: str
     digest: str
     files: Mapping[str, ObjectRef] = field(default_factory=dict)
     remote: RemoteModel | None = None
+    base: "ModelVersion | None" = None
 
 
 class Models(Protocol):
@@ -194,4 +198,20 @@ class Engines(Protocol):
             DependencyUnavailable: the object store does not answer, or memory is used up by models in use.
 
         """
+        ...
+
+    async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
+        """Load the model ahead of questions, and keep it for this holder until `release`, idle or not.
+
+        Only where memory is used up by others is a kept model dropped, after all that nobody keeps; it is then loaded
+        again with its next question. Preparing again changes nothing.
+
+        Raises:
+            As `use`.
+
+        """
+        ...
+
+    async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
+        """Let go what this holder kept: a model that nobody keeps or uses leaves memory. Repeating changes nothing."""
         ...
