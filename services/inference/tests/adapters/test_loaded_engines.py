@@ -1,71 +1,24 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from prometheus_client import REGISTRY, generate_latest
 
+from services.inference.tests.adapters.shop import BUCKET, Shop, a_shop, inner
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import add_file, write_tiny_model
-from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
-from tidemill_inference.adapters.secrets import Secrets
-from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
-from tidemill_inference.application.ports import Engine, ModelVersion, RemoteModel
+from tidemill_inference.adapters.loaded_engines import EngineOptions
+from tidemill_inference.adapters.transformers_engine import EngineLimits
+from tidemill_inference.application.ports import ModelVersion, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused, SecretMissing
-from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.manifest import Manifest
-from tidemill_kit.objects import ExchangeBucket
-from tidemill_testkit.objects import InMemoryObjects
-
-MB = 1024 * 1024
-BUCKET = "exchange"
-
-
-def inner(engine: Engine) -> TransformersEngine:
-    """Return the local engine behind what is handed out."""
-    found = engine._engine  # type: ignore[attr-defined] # noqa: SLF001 - to tell one from another
-    assert isinstance(found, TransformersEngine)
-    return found
-
-
-@dataclass
-class Shop:
-    """Engines, and models to load into them."""
-
-    engines: LoadedEngines
-    objects: InMemoryObjects
-    folder: Path
-
-    async def model(self, name: str, *, seed: int = 1, project: str = "acme") -> ModelVersion:
-        folder = self.folder / name
-        await asyncio.to_thread(write_tiny_model, folder, seed=seed)
-        return await self.stored(name, folder, project=project)
-
-    async def stored(self, name: str, folder: Path, *, project: str = "acme") -> ModelVersion:
-        manifest, files = Manifest.from_folder(folder), {}
-        for file in manifest.files:
-            key = f"{project}/{name}/{file.sha256}"
-            await self.objects.put(BUCKET, key, (folder / file.path).read_bytes(), media_type="x")
-            files[file.path] = ObjectRef(bucket=BUCKET, key=key, size=file.size, sha256=file.sha256)
-        return ModelVersion(id=f"{name}@1", digest=manifest.digest, files=files)
-
-
-def a_shop(folder: Path, *, memory_bytes: int = 100 * MB) -> Shop:
-    objects = InMemoryObjects(BUCKET)
-    (folder / "cache").mkdir()
-    options = EngineOptions(
-        dtype=torch.float32, memory_bytes=memory_bytes, limits=EngineLimits(cache_tokens=256, batch=4)
-    )
-    cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
-    environment = {"INFERENCE_SECRET_KEY": "sk-1"}
-    return Shop(LoadedEngines(cache, Secrets(environment, folder), options), objects, folder)
 
 
 @pytest.fixture
@@ -115,19 +68,18 @@ async def test_the_first_load_is_told_by_the_probe(shop: Shop) -> None:
 async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     models = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
-    async with shop.engines.use("acme", models[0]) as engine:
-        one = inner(engine).resident_bytes
+    async with shop.engines.use("acme", models[0]):
+        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
     await shop.engines.stop()
     shop.engines._options = EngineOptions(  # noqa: SLF001 - room for two
-        dtype=torch.float32, memory_bytes=int(2.5 * one), limits=EngineLimits(cache_tokens=256, batch=4)
+        dtype=torch.float32, memory_bytes=int(2.5 * one), limits=EngineLimits(cache_tokens=1024, batch=8)
     )
 
     for model in models:
         async with shop.engines.use("acme", model):
             pass
 
-    held = [slot.name for slot in shop.engines._slots.values()]  # noqa: SLF001 - what is in memory
-    assert held == ["b@1", "c@1"]
+    assert shop.held == ["b@1", "c@1"]
     async with shop.engines.use("acme", models[1]), shop.engines.use("acme", models[2]):
         with pytest.raises(DependencyUnavailable, match="used up by others in use"):
             async with shop.engines.use("acme", models[0]):

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import END, write_tiny_model
+from tidemill_inference.adapters.model_weights import ModelWeights
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
 from tidemill_inference.application.ports import Finish, Piece
 from tidemill_inference.domain.content import Message, Role
@@ -26,9 +27,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
+def an_engine(folder: Path, limits: EngineLimits) -> TransformersEngine:
+    return TransformersEngine(ModelWeights(folder, name="tiny@1", dtype=torch.float32), name="tiny@1", limits=limits)
+
+
 @pytest.fixture
 async def engine(folder: Path) -> AsyncIterator[TransformersEngine]:
-    made = TransformersEngine(folder, name="tiny@1", dtype=torch.float32, limits=EngineLimits(cache_tokens=2048))
+    made = an_engine(folder, EngineLimits(cache_tokens=2048))
     made.start()
     yield made
     await asyncio.to_thread(made.close)
@@ -77,9 +82,7 @@ async def test_requests_of_different_lengths_answer_in_one_batch_as_they_would_a
 
 
 async def test_a_prompt_longer_than_a_step_is_read_in_several(folder: Path, engine: TransformersEngine) -> None:
-    small_steps = TransformersEngine(
-        folder, name="tiny@1", dtype=torch.float32, limits=EngineLimits(cache_tokens=2048, step_tokens=16)
-    )
+    small_steps = an_engine(folder, EngineLimits(cache_tokens=2048, step_tokens=16))
     small_steps.start()
     try:
         assert await whole(small_steps) == await whole(engine)
@@ -119,9 +122,7 @@ async def test_generation_stops_before_a_stop_text(engine: TransformersEngine) -
 
 
 async def test_a_model_that_ends_its_answer_says_so(tmp_path: Path) -> None:
-    made = TransformersEngine(
-        write_tiny_model(tmp_path, ends=True, seed=3), name="t@1", dtype=torch.float32, limits=EngineLimits()
-    )
+    made = an_engine(write_tiny_model(tmp_path, ends=True, seed=3), EngineLimits())
     made.start()
     hot = [Sampling(temperature=2.0, seed=seed, max_output_tokens=400) for seed in range(6)]
     try:
@@ -186,7 +187,7 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "nonsense"}')
 
     with pytest.raises(ModelRefused, match="cannot load it"):
-        TransformersEngine(tmp_path, name="bad@1", dtype=torch.float32, limits=EngineLimits())
+        an_engine(tmp_path, EngineLimits())
 
 
 def _active(engine: TransformersEngine) -> dict[str, object]:

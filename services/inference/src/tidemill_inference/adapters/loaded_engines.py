@@ -1,63 +1,99 @@
-"""The engines of this process: one per model digest, loaded once, dropped when memory is needed."""
+"""The engines of this process: one per model digest, loaded once, dropped when nobody uses them or memory is needed.
+
+Engines of a base and of its adapters stand on the same weights, which are there for as long as one of them is.
+"""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TypeVar
 
 import structlog
 import torch
 
+from tidemill_inference.adapters.lora_adapter import LoraAdapter
+from tidemill_inference.adapters.model_files import ModelFiles
+from tidemill_inference.adapters.model_weights import ModelWeights
 from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
 from tidemill_inference.application.ports import Engine, ModelVersion, RemoteModel
-from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
-from tidemill_kit.manifest import ArtifactFile, ArtifactRefused, Manifest
-from tidemill_kit.objects import ObjectDamaged, ObjectMissing
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError
+
+_SWEEPS = 4
+"""How often within the time that an engine may be idle it is looked at."""
+_MAX_SWEEP_S = 30.0
+
+_T = TypeVar("_T")
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How engines are made. `memory_bytes` bounds weights and caches of all local engines together."""
+    """How engines are made. `memory_bytes` bounds weights and caches of all local engines together.
+
+    `idle_s` is how long an engine stays that nobody uses or keeps, 0 for ever; `adapter_limits` are those of an engine
+    with an adapter, which has a cache of its own beside its base's.
+    """
 
     dtype: torch.dtype
     memory_bytes: int
     limits: EngineLimits = field(default_factory=EngineLimits)
+    adapter_limits: EngineLimits | None = None
+    idle_s: float = 0.0
     remote_stall_s: float = 20.0
     remote_retries: int = 2
 
 
 @dataclass(slots=True, kw_only=True)
-class _Slot:
-    """A model's place: reserved before it is loaded, so that two loads never take the same memory."""
+class _Base:
+    """Weights that engines share, and room for them."""
 
-    name: str
+    model: ModelVersion
+    bytes: int
+    loading: asyncio.Task[ModelWeights] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Slot:
+    """An engine's place: reserved before it is loaded, so that two loads never take the same memory."""
+
+    model: ModelVersion
+    base: _Base
     bytes: int
     users: int = 0
     last_used: float = 0.0
-    engine: TransformersEngine | None = None
+    holders: set[tuple[str, str]] = field(default_factory=set)
     stage: str = "waiting"
-    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    loading: asyncio.Task[TransformersEngine] | None = None
+
+    @property
+    def engine(self) -> TransformersEngine | None:
+        """The engine, once it is loaded."""
+        return _result(self.loading)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is loaded, and nobody uses it now."""
+        return self.users == 0 and self.engine is not None
 
 
 class LoadedEngines:
     """Implements `application.ports.Engines`."""
 
     def __init__(self, cache: ArtifactCache, secrets: Secrets, options: EngineOptions) -> None:
-        self._cache = cache
+        self._files = ModelFiles(cache)
         self._secrets = secrets
         self._options = options
         self._slots: dict[str, _Slot] = {}
-        self._held: dict[str, set[tuple[str, str]]] = {}
+        self._bases: dict[str, _Base] = {}
         self._remote: dict[RemoteModel, OpenAiEngine] = {}
+        self._sweeping: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
@@ -65,30 +101,23 @@ class LoadedEngines:
         if model.remote is not None:
             yield ObservedEngine(self._remote_engine(model.remote), model=model.id)
             return
-        slot = self._slots.get(model.digest) or await self._reserve(model)
-        slot.users += 1
-        try:
-            async with slot.loading:
-                if slot.engine is None or not slot.engine.alive:
-                    slot.engine = await self._load(project, model, slot)
+        async with self._used(project, model) as slot:
+            assert slot.engine is not None  # noqa: S101 - it is loaded for the length of the block
             yield ObservedEngine(slot.engine, model=model.id)
-        finally:
-            slot.users -= 1
-            slot.last_used = time.monotonic()
-            if slot.engine is None and slot.users == 0:
-                self._slots.pop(model.digest, None)
 
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """See `Engines.prepare`."""
-        async with self.use(project, model):
-            self._held.setdefault(model.digest, set()).add((project, holder))
+        if model.remote is not None:
+            self._remote_engine(model.remote)
+            return
+        async with self._used(project, model) as slot:
+            slot.holders.add((project, holder))
 
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
-        """See `Engines.release`."""
-        holders = self._held.get(model.digest, set())
-        holders.discard((project, holder))
-        if not holders:
-            self._held.pop(model.digest, None)
+        """See `Engines.release`. It leaves memory after `idle_s`, so that a step back finds it there."""
+        if slot := self._slots.get(_key(model)):
+            slot.holders.discard((project, holder))
+            slot.last_used = time.monotonic()
 
     async def probe(self) -> None:
         """Tell how far the first model is: until one is there, this process is of little use.
@@ -97,17 +126,25 @@ class LoadedEngines:
             DependencyUnavailable: no model is loaded yet, and one is on its way.
 
         """
-        loading = [f"{slot.name} ({slot.stage})" for slot in self._slots.values() if slot.engine is None]
+        loading = [f"{slot.model.id} ({slot.stage})" for slot in self._slots.values() if slot.engine is None]
         if loading and len(loading) == len(self._slots):
             message = f"loading {', '.join(loading)}"
             raise DependencyUnavailable(message, dependency="engine")
 
     async def start(self) -> None:
         """Load nothing yet: a model comes with the first question for it."""
+        if self._options.idle_s:
+            self._sweeping = asyncio.create_task(self._sweep(), name="idle-engines")
 
     async def stop(self) -> None:
         """End all engines."""
-        slots, self._slots = list(self._slots.values()), {}
+        slots, bases = list(self._slots.values()), list(self._bases.values())
+        self._slots, self._bases = {}, {}
+        tasks = [self._sweeping, *(slot.loading for slot in slots), *(base.loading for base in bases)]
+        running = [task for task in tasks if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         for slot in slots:
             if slot.engine is not None:
                 await asyncio.to_thread(slot.engine.close)
@@ -122,73 +159,138 @@ class LoadedEngines:
             )
         return self._remote[remote]
 
+    @asynccontextmanager
+    async def _used(self, project: str, model: ModelVersion) -> AsyncIterator[_Slot]:
+        """Keep a slot, with its engine running, for the length of a block.
+
+        A caller who leaves while it is loaded does not end the load, which is there for whoever asks next.
+        """
+        slot = self._slots.get(_key(model)) or await self._reserve(model)
+        slot.users += 1
+        try:
+            await self._loaded(project, slot)
+            yield slot
+        finally:
+            slot.users -= 1
+            slot.last_used = time.monotonic()
+            self._forget_failed(slot)
+
+    async def _loaded(self, project: str, slot: _Slot) -> None:
+        """Wait for the engine; a load that failed for another caller, whose objects are others, is tried once more."""
+        mine = False
+        while not mine:
+            if slot.loading is None or (slot.loading.done() and not (slot.engine and slot.engine.alive)):
+                mine, slot.loading = True, asyncio.create_task(self._load(project, slot))
+                slot.loading.add_done_callback(lambda _: self._forget_failed(slot))
+            try:
+                await asyncio.shield(slot.loading)
+            except TidemillError:
+                if mine:
+                    raise
+            else:
+                return
+
+    def _forget_failed(self, slot: _Slot) -> None:
+        """Give the room back of what could not be loaded, once nobody waits for it."""
+        if slot.users == 0 and slot.loading is not None and slot.loading.done() and slot.engine is None:
+            self._take_out([slot])
+
     async def _reserve(self, model: ModelVersion) -> _Slot:
-        """Make room for a model, dropping those that were not used for longest."""
-        slot = _Slot(name=model.id, bytes=self._estimate(model))
+        """Make room for a model, dropping what nobody keeps and what was not used for longest first."""
+        of = model.base or model
+        base = self._bases.get(of.digest) or _Base(model=of, bytes=self._estimate(of))
+        slot = _Slot(model=model, base=base, bytes=self._estimate(model) if model.base else 0)
         limit = self._options.memory_bytes
-        if slot.bytes > limit:
-            message = f"model {model.id} needs about {slot.bytes >> 20} MB, and {limit >> 20} MB are for models here"
+        if slot.bytes + base.bytes > limit:
+            needed = (slot.bytes + base.bytes) >> 20
+            message = f"model {model.id} needs about {needed} MB, and {limit >> 20} MB are for models here"
             raise PreconditionFailed(message, model=model.id)
-        self._slots[model.digest] = slot  # before anything is awaited: the next caller finds it
+        # Before anything is awaited: the next caller finds it.
+        self._slots[_key(model)], self._bases[of.digest] = slot, base
         idle = sorted(
-            (key for key, each in self._slots.items() if each.users == 0 and each is not slot),
-            key=lambda key: (key in self._held, self._slots[key].last_used),
+            (each for each in self._slots.values() if each.idle), key=lambda each: (bool(each.holders), each.last_used)
         )
-        dropped = []
-        while sum(each.bytes for each in self._slots.values()) > limit and idle:
-            dropped.append(self._slots.pop(idle.pop(0)))
-        if sum(each.bytes for each in self._slots.values()) > limit:
-            del self._slots[model.digest]
+        dropped: list[_Slot] = []
+        while self._taken() > limit and idle:
+            dropped.append(idle.pop(0))
+            self._take_out(dropped[-1:])
+        fits = self._taken() <= limit
+        if not fits:
+            self._take_out([slot])
         slot.users += 1  # nobody drops it while the others are closed
         try:
             await self._close(dropped)
         finally:
             slot.users -= 1
-        if model.digest not in self._slots:
+        if not fits:
             message = f"the memory for models is used up by others in use, so {model.id} cannot be loaded: try again"
             raise DependencyUnavailable(message, dependency="memory", model=model.id)
         return slot
 
-    async def _close(self, dropped: list[_Slot]) -> None:
-        for slot in dropped:
+    def _taken(self) -> int:
+        return sum(slot.bytes for slot in self._slots.values()) + sum(base.bytes for base in self._bases.values())
+
+    def _take_out(self, slots: Iterable[_Slot]) -> None:
+        """Give up slots, and weights on which nothing stands any more."""
+        for slot in slots:
+            if self._slots.get(_key(slot.model)) is slot:
+                del self._slots[_key(slot.model)]
+        needed = {id(slot.base) for slot in self._slots.values()}
+        self._bases = {digest: base for digest, base in self._bases.items() if id(base) in needed}
+
+    async def _close(self, slots: Iterable[_Slot]) -> None:
+        for slot in slots:
             if slot.engine is not None:
                 await asyncio.to_thread(slot.engine.close)
-                slot.engine = None
-            _log.info("engine_dropped", model=slot.name)
+            slot.loading = None
+            _log.info("engine_dropped", model=slot.model.id)
 
-    async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> TransformersEngine:
-        """Fetch, verify, load and start; a cancelled caller does not stop what others wait for too."""
-        started = time.monotonic()
+    async def _sweep(self) -> None:
+        """Drop what nobody has used or kept for long enough."""
+        while True:
+            await asyncio.sleep(min(self._options.idle_s / _SWEEPS, _MAX_SWEEP_S))
+            long_ago = time.monotonic() - self._options.idle_s
+            unused = [
+                slot for slot in self._slots.values() if slot.idle and not slot.holders and slot.last_used < long_ago
+            ]
+            self._take_out(unused)
+            await self._close(unused)
+
+    async def _load(self, project: str, slot: _Slot) -> TransformersEngine:
+        """Fetch, verify, load and start."""
+        started, model, base = time.monotonic(), slot.model, slot.base
         slot.stage = "fetching its files"
-        try:
-            files = [ArtifactFile(path, ref.size, ref.sha256) for path, ref in model.files.items()]
-            folder = await self._cache.fetch(project, Manifest(files), model.files)
-        except ArtifactRefused as error:
-            raise ModelRefused(model.id, why=error.message) from error
-        except (ObjectDamaged, ObjectMissing) as error:
-            path = next((path for path, ref in model.files.items() if ref.key == error.metadata["key"]), "a file")
-            what = "is not in the store" if isinstance(error, ObjectMissing) else "is damaged in the store"
-            raise ModelRefused(model.id, why=f"{path} {what}") from error
+        adapter_folder = await self._files.fetch(project, model) if model.base else None
+        if base.loading is None or (base.loading.done() and _result(base.loading) is None):
+            base.loading = asyncio.create_task(self._load_base(project, base))
+        weights = await asyncio.shield(base.loading)
         slot.stage = "loading"
-        made = asyncio.ensure_future(asyncio.to_thread(self._made, folder, model.id))
-        try:
-            engine = await asyncio.shield(made)
-        except asyncio.CancelledError:
-            made.add_done_callback(_let_go)
-            raise
+
+        def made() -> TransformersEngine:
+            adapter, limits = None, self._options.limits
+            if adapter_folder is not None:
+                adapter = LoraAdapter.read(adapter_folder, name=model.id, base=base.model.id)
+                limits = self._options.adapter_limits or limits
+            return TransformersEngine(weights, name=model.id, limits=limits, adapter=adapter)
+
+        engine = await asyncio.to_thread(made)
         engine.start()
-        slot.bytes = engine.resident_bytes
+        slot.bytes, slot.last_used = engine.own_bytes, time.monotonic()
         _log.info(
             "engine_loaded",
             model=model.id,
             engine=engine.fingerprint,
-            resident_bytes=slot.bytes,
+            own_bytes=slot.bytes,
+            shared_bytes=base.bytes,
             duration_s=round(time.monotonic() - started, 2),
         )
         return engine
 
-    def _made(self, folder: Path, name: str) -> TransformersEngine:
-        return TransformersEngine(folder, name=name, dtype=self._options.dtype, limits=self._options.limits)
+    async def _load_base(self, project: str, base: _Base) -> ModelWeights:
+        folder = await self._files.fetch(project, base.model)
+        weights = await asyncio.to_thread(lambda: ModelWeights(folder, name=base.model.id, dtype=self._options.dtype))
+        base.bytes = weights.bytes
+        return weights
 
     def _estimate(self, model: ModelVersion) -> int:
         """Return what a model will take, from its files: weights are stored with 16 bits, as a rule."""
@@ -196,7 +298,13 @@ class LoadedEngines:
         return weights * self._options.dtype.itemsize // torch.bfloat16.itemsize
 
 
-def _let_go(made: asyncio.Future[TransformersEngine]) -> None:
-    """Nobody waits for this engine any more: it was never started, so dropping it frees it."""
-    if not made.cancelled():
-        made.exception()
+def _key(model: ModelVersion) -> str:
+    """Return what makes an engine this one: an adapter's files mean something with their base only."""
+    return f"{model.base.digest}+{model.digest}" if model.base else model.digest
+
+
+def _result(task: asyncio.Task[_T] | None) -> _T | None:
+    """Return what a task came to, None while it runs and where it failed."""
+    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()

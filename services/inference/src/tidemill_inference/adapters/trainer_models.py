@@ -1,12 +1,13 @@
 """Model versions, as the trainer's registry knows them."""
 
 from collections import OrderedDict
+from dataclasses import replace
 
 import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_inference.application.ports import ModelVersion, RemoteModel
-from tidemill_inference.domain.errors import ModelNotReady, ReferenceNotFound
+from tidemill_inference.domain.errors import ModelNotReady, ModelRefused, ReferenceNotFound
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import InvalidInput, NotFound
 
@@ -37,10 +38,24 @@ class TrainerModels:
             state = model_pb2.ModelVersionState.Name(version.state).removeprefix("MODEL_VERSION_STATE_").lower()
             raise ModelNotReady(version.id, state=f"{state} ({version.message})" if version.message else state)
         model = _model_of(version)
+        if version.source.HasField("trained"):
+            model = replace(model, base=await self._base(project, model.id, version.source.trained.base, field=field))
         self._ready[project, model.id] = model
         while len(self._ready) > _REMEMBERED:
             self._ready.popitem(last=False)
         return model
+
+    async def _base(self, project: str, adapter: str, base: str, *, field: str) -> ModelVersion:
+        """Return what an adapter belongs to.
+
+        Raises:
+            ModelRefused: it can carry no adapter.
+
+        """
+        found = await self.resolve(project, base, field=field)
+        if found.remote is not None or found.base is not None:
+            raise ModelRefused(adapter, why=f"its base {found.id} is no model of files, which an adapter needs")
+        return found
 
     async def _known(self) -> list[str]:
         response = await self._registry.ListModels(

@@ -11,22 +11,22 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer, ContinuousBatchingConfig, GenerationConfig
+from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from tidemill_inference.adapters import rowwise_attention
+from tidemill_inference.adapters.lora_adapter import FINGERPRINT, LoraAdapter
+from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
 from tidemill_inference.adapters.request_sampling import per_request_processors
 from tidemill_inference.adapters.text_stream import TextStream
 from tidemill_inference.application.ports import Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import DependencyUnavailable, Internal, InvalidInput
 
 DEFAULT_OUTPUT_TOKENS = 512
@@ -47,31 +47,24 @@ class EngineLimits:
 class TransformersEngine:
     """Implements `application.ports.Engine`; blocks while it is made, so make it in a thread."""
 
-    def __init__(self, folder: Path, *, name: str, dtype: torch.dtype, limits: EngineLimits) -> None:
-        """Load a folder whose files were verified; code in it is never run."""
+    def __init__(
+        self, weights: ModelWeights, *, name: str, limits: EngineLimits, adapter: LoraAdapter | None = None
+    ) -> None:
+        """Build modules over the weights, and put the adapter into them where there is one."""
         self._name = name
-        transformers.logging.disable_progress_bar()
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            self._model: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="sdpa",
-                dtype=dtype,
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            text = f"transformers {transformers.__version__} cannot load it ({type(error).__name__})"
-            raise ModelRefused(name, why=text) from error
-        if not self._tokenizer.chat_template or not self._tokenizer.is_fast:
-            raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
+        self._tokenizer = weights.tokenizer
+        self._model = weights.tree()
+        if adapter is not None:
+            adapter.put_into(self._model, dtype=weights.dtype)
         self._manager = self._batching(limits)
         config = self._model.config.get_text_config()
         self.context_tokens: int = min(config.max_position_embeddings, limits.cache_tokens)
-        self.fingerprint = f"transformers {transformers.__version__} {str(dtype).removeprefix('torch.')}"
-        self.resident_bytes = sum(each.numel() * each.element_size() for each in self._model.parameters())
-        self.resident_bytes += cache_bytes(config, tokens=limits.cache_tokens, dtype=dtype)
+        self.fingerprint = f"transformers {transformers.__version__} {str(weights.dtype).removeprefix('torch.')}"
+        if adapter is not None:
+            self.fingerprint += f" {FINGERPRINT}"
+        self.own_bytes = weight_bytes(self._model) - weights.bytes
+        """What it takes beside the weights that it shares."""
+        self.own_bytes += cache_bytes(config, tokens=limits.cache_tokens, dtype=weights.dtype)
 
     def start(self) -> None:
         """Begin to take requests."""

@@ -1,0 +1,215 @@
+"""Adapters beside their base: the same tensors, an engine each, and neither knows of the other."""
+
+import asyncio
+import gc
+import json
+import time
+import weakref
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from services.inference.tests.adapters.shop import BUCKET, Shop, a_shop, inner
+from services.inference.tests.fakes import eventually
+from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
+from tidemill_inference.adapters.lora_adapter import CONFIG, WEIGHTS, LoraAdapter
+from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
+from tidemill_inference.domain.errors import ModelRefused
+
+QUESTIONS = [f"What is number {number}?{'?' * number * 7}" for number in range(4)]
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    made = a_shop(tmp_path)
+    yield made
+    await made.engines.stop()
+
+
+def storage_of(ref: "weakref.ref[torch.nn.Parameter]") -> int:
+    tensor = ref()
+    return tensor.data_ptr() if tensor is not None else 0
+
+
+async def drop(shop: Shop, key: str) -> None:
+    dropped = [shop.engines._slots[key]]  # noqa: SLF001 - what memory running out would do
+    shop.engines._take_out(dropped)  # noqa: SLF001 - ditto
+    await shop.engines._close(dropped)  # noqa: SLF001 - ditto
+
+
+def merged(base: Path, adapter: Path) -> Any:  # noqa: ANN401 - a transformers model
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    return PeftModel.from_pretrained(model, adapter).merge_and_unload()
+
+
+def test_an_adapter_computes_what_peft_merges_and_its_base_what_it_did_before(tmp_path: Path) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    adapter = write_tiny_adapter(tmp_path / "adapter", base, rank=2)
+    weights = ModelWeights(base, name="base@1", dtype=torch.float32)
+    plain, adapted = weights.tree().eval(), weights.tree().eval()
+    tokens = torch.randint(0, 200, (2, 40), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = plain(tokens).logits
+        LoraAdapter.read(adapter, name="a@1", base="base@1").put_into(adapted, dtype=torch.float32)
+        expected = merged(base, adapter)(tokens).logits
+
+        torch.testing.assert_close(adapted.eval()(tokens).logits, expected, rtol=1e-4, atol=1e-3)
+        assert torch.equal(plain(tokens).logits, before)
+        assert not torch.allclose(before, expected, atol=0.1)
+    assert weight_bytes(plain, adapted) <= 1.1 * weights.bytes
+    assert not any(each.requires_grad for each in (*plain.parameters(), *adapted.parameters()))
+
+
+async def test_base_and_adapters_answer_at_once_as_they_do_alone(shop: Shop) -> None:
+    base = await shop.model("base")
+    alone = {base.id: [await shop.said(base, each) for each in QUESTIONS]}
+    adapters = [await shop.adapter(name, base, seed=seed) for seed, name in enumerate(("first", "second"))]
+    for each in adapters:
+        alone[each.id] = [await shop.said(each, text) for text in QUESTIONS]
+    models = (base, *adapters)
+
+    together = await asyncio.gather(
+        *(asyncio.gather(*(shop.said(model, text) for text in QUESTIONS)) for model in models)
+    )
+
+    assert dict(zip(alone, together, strict=True)) == alone
+    assert len({tuple(answers) for answers in alone.values()}) == 3
+    assert shop.weights_held == ["base@1"]
+
+
+async def test_weights_are_there_as_long_as_an_engine_stands_on_them(shop: Shop) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("adapter", base)
+    async with shop.engines.use("acme", adapter) as engine:
+        tensors = [weakref.ref(each) for each in inner(engine)._model.parameters()]  # noqa: SLF001 - what is in memory
+        assert (shop.held, shop.weights_held) == (["adapter@1"], ["base@1"])
+    async with shop.engines.use("acme", base) as engine:
+        shared = {each.data_ptr() for each in inner(engine)._model.parameters()}  # noqa: SLF001 - ditto
+    del engine
+    assert shared <= {storage_of(ref) for ref in tensors}
+
+    slots = shop.engines._slots  # noqa: SLF001 - drop them one after the other
+    for left in (["base@1"], []):
+        await drop(shop, next(iter(slots)))
+        assert shop.weights_held == left
+    await asyncio.to_thread(gc.collect)
+
+    assert all(ref() is None for ref in tensors)
+
+
+async def test_what_nobody_uses_or_keeps_leaves_after_a_while(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path, idle_s=0.2)
+    await shop.engines.start()
+    base = await shop.model("base")
+    adapter = await shop.adapter("adapter", base)
+    await shop.engines.prepare("acme", adapter, holder="helpdesk")
+    await shop.engines.prepare("acme", adapter, holder="sales")
+    async with shop.engines.use("acme", base):
+        await asyncio.sleep(0.4)
+        assert sorted(shop.held) == ["adapter@1", "base@1"]
+    await eventually(lambda: shop.held == ["adapter@1"])
+
+    await shop.engines.release("acme", adapter, holder="sales")
+    await asyncio.sleep(0.4)
+    assert shop.held == ["adapter@1"]
+    await shop.engines.release("acme", adapter, holder="helpdesk")
+
+    await eventually(lambda: not shop.held)
+    assert not shop.weights_held
+    await shop.engines.release("acme", adapter, holder="helpdesk")
+    assert await shop.said(adapter, "Hello")
+    await shop.engines.stop()
+
+
+async def test_what_is_kept_makes_room_last(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path)
+    kept, idle, next_one = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
+    await shop.engines.prepare("acme", kept, holder="helpdesk")
+    one = shop.engines._taken()  # noqa: SLF001 - weights and cache
+    shop.engines._options = replace(shop.engines._options, memory_bytes=int(2.5 * one))  # noqa: SLF001 - room for two
+    for model in (idle, next_one):
+        async with shop.engines.use("acme", model):
+            pass
+
+    assert shop.held == ["a@1", "c@1"]
+    await shop.engines.stop()
+
+
+async def test_a_caller_who_leaves_does_not_end_the_load(shop: Shop) -> None:
+    model = await shop.model("base")
+
+    async def ask() -> None:
+        async with shop.engines.use("acme", model):
+            pass
+
+    asking = asyncio.create_task(ask())
+    await eventually(lambda: shop.held == ["base@1"])
+    asking.cancel()
+
+    await eventually(lambda: all(slot.engine for slot in shop.engines._slots.values()))  # noqa: SLF001 - is it there
+    assert shop.held == ["base@1"]
+
+
+async def test_both_manifests_are_verified_before_anything_is_loaded(shop: Shop) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("adapter", base)
+    for broken, name in ((adapter, WEIGHTS), (base, "config.json")):
+        key = broken.files[name].key
+        good = shop.objects.buckets[BUCKET][key]
+        shop.objects.buckets[BUCKET][key] = b"x" * len(good)
+        with pytest.raises(ModelRefused, match=f"{broken.id} is refused: {name} is damaged"):
+            await shop.said(adapter, "Hello")
+        assert not shop.held
+        assert not shop.weights_held
+        shop.objects.buckets[BUCKET][key] = good
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"peft_type": "LOHA"}, "peft_type LORA"),
+        ({"target_modules": "(.*)+x"}, "plain names"),
+        ({"target_modules": ["q_proj", "(.*)+x"]}, "plain names"),
+        ({"target_modules": ["no_such"]}, "not those of its base"),
+        ({"target_modules": ["q_proj"]}, "not those of its base"),
+        ({"r": 10**9}, "take 1 to 512"),
+        ({"r": 8}, "not those of its base"),
+        ({"lora_alpha": "x"}, "no number"),
+        ({"rank_pattern": {"(.*)+": 8}}, "sets rank_pattern"),
+        ({"modules_to_save": ["lm_head"]}, "sets modules_to_save"),
+        ({"auto_mapping": {"base_model_class": "Evil"}}, "sets auto_mapping"),
+        ({"init_lora_weights": "pissa"}, "sets init_lora_weights"),
+        ({"something_new": 1}, "sets something_new"),
+        ({"base_model_name_or_path": "other@1"}, "another base"),
+    ],
+)
+def test_an_adapter_that_says_more_than_is_served_is_refused(
+    tmp_path: Path, changes: dict[str, object], why: str
+) -> None:
+    base = write_tiny_model(tmp_path / "base")
+    folder = write_tiny_adapter(tmp_path / "adapter", base)
+    said = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps({**said, **changes}))
+    tree = ModelWeights(base, name="base@1", dtype=torch.float32).tree()
+
+    began = time.monotonic()
+    with pytest.raises(ModelRefused, match=f"adapter@1 is refused.*{why}"):
+        LoraAdapter.read(folder, name="adapter@1", base="base@1").put_into(tree, dtype=torch.float32)
+    assert time.monotonic() - began < 5
+
+
+def test_an_adapter_that_diverged_is_refused(tmp_path: Path) -> None:
+    folder = write_tiny_adapter(tmp_path / "adapter", write_tiny_model(tmp_path / "base"))
+    weights = load_file(folder / WEIGHTS)
+    next(iter(weights.values()))[0, 0] = torch.nan
+    save_file(weights, folder / WEIGHTS)
+
+    with pytest.raises(ModelRefused, match="no numbers"):
+        LoraAdapter.read(folder, name="adapter@1", base="base@1")
