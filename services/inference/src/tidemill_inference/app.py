@@ -1,7 +1,7 @@
 """The composition root: the only module that sees adapters and entry points."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import torch
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
+from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
+from tidemill_inference.adapters.ingest_texts import IngestTexts
 from tidemill_inference.adapters.jinja_templates import JinjaTemplates
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
@@ -27,6 +29,7 @@ from tidemill_inference.application.generation import SharedGenerations
 from tidemill_inference.application.make_answer import MakeAnswer
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
+from tidemill_inference.application.show_prompt import ShowPrompt
 from tidemill_inference.application.write_prompt import CreatePrompt, LabelPrompt, UpdatePrompt
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
@@ -71,6 +74,8 @@ class Adapters:
     models: TrainerModels
     retriever: RagRetriever
     engines: LoadedEngines
+    texts: IngestTexts
+    reactions: FeedbackSubmissions
 
 
 async def build_app(settings: InferenceSettings, *, environment: Mapping[str, str]) -> App:
@@ -90,13 +95,20 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         Dependency(name="kafka", probe=adapters.publisher.ping),
         Dependency(name="engine", probe=adapters.engines.probe),
     ]
-    door = OpenAiDoor(answer, adapters.deployments, max_body_bytes=settings.max_body_bytes, dependencies=dependencies)
+    door = OpenAiDoor(
+        answer,
+        adapters.deployments,
+        reactions=adapters.reactions,
+        max_body_bytes=settings.max_body_bytes,
+        dependencies=dependencies,
+        cors_origins=settings.cors_origins,
+    )
     return App(
         settings=settings,
         servicers=[
             (add_PromptServiceServicer_to_server, GrpcPromptService(_prompts(adapters))),
             (add_DeploymentServiceServicer_to_server, GrpcDeploymentService(_deployments(adapters, warm_up))),
-            (add_InferenceServiceServicer_to_server, GrpcInferenceService(answer, adapters.inferences)),
+            (add_InferenceServiceServicer_to_server, _inferences(adapters, answer)),
         ],
         dependencies=dependencies,
         components=[
@@ -154,6 +166,8 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
     relay = Relay([deployments, inferences], publisher)
     trainer = open_channel(settings.trainer_address, name="trainer", timeout_s=settings.call_timeout_s)
     rag = open_channel(settings.rag_address, name="rag", timeout_s=settings.call_timeout_s)
+    ingest = _channel(settings.ingest_address, name="ingest", settings=settings)
+    feedback = _channel(settings.feedback_address, name="feedback", settings=settings)
     store = ObjectStore(
         settings.s3_endpoint,
         settings.s3_access_key,
@@ -166,7 +180,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         store=store,
         publisher=publisher,
         relay=relay,
-        channels=(trainer, rag),
+        channels=tuple(channel for channel in (trainer, rag, ingest, feedback) if channel is not None),
         prompts=MongoAggregates(
             database["prompts"], codec=PromptCodec(), topic="", source=SOURCE, missing=PromptNotFound
         ),
@@ -190,18 +204,28 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         models=TrainerModels(trainer, timeout_s=settings.call_timeout_s),
         retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
         engines=_engines(settings, store, Secrets(environment, settings.secrets_dir)),
+        texts=IngestTexts(ingest, timeout_s=settings.call_timeout_s),
+        reactions=FeedbackSubmissions(feedback, timeout_s=settings.call_timeout_s),
     )
 
 
+def _channel(address: str, *, name: str, settings: InferenceSettings) -> grpc.aio.Channel | None:
+    """Return a channel to a service that may be left out."""
+    return open_channel(address, name=name, timeout_s=settings.call_timeout_s) if address else None
+
+
 def _engines(settings: InferenceSettings, store: ObjectStore, secrets: Secrets) -> LoadedEngines:
+    limits = EngineLimits(
+        cache_tokens=settings.engine_cache_tokens,
+        batch=settings.engine_batch,
+        step_tokens=settings.engine_step_tokens,
+    )
     options = EngineOptions(
         dtype=served_dtype(settings.engine_dtype),
         memory_bytes=settings.engine_memory_mb * _MB,
-        limits=EngineLimits(
-            cache_tokens=settings.engine_cache_tokens,
-            batch=settings.engine_batch,
-            step_tokens=settings.engine_step_tokens,
-        ),
+        limits=limits,
+        adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),
+        idle_s=settings.engine_idle_s,
         remote_stall_s=settings.remote_stall_s,
         remote_retries=settings.remote_retries,
     )
@@ -227,6 +251,16 @@ def _answer(settings: InferenceSettings, adapters: Adapters, generations: Shared
             threshold=settings.citation_threshold,
         ),
     )
+
+
+def _inferences(adapters: Adapters, answer: AnswerQuestion) -> GrpcInferenceService:
+    show_prompt = ShowPrompt(
+        inferences=adapters.inferences,
+        prompts=adapters.prompts,
+        templates=adapters.templates,
+        texts=adapters.texts,
+    )
+    return GrpcInferenceService(answer, adapters.inferences, show_prompt)
 
 
 def _prompts(adapters: Adapters) -> PromptUseCases:

@@ -1,10 +1,10 @@
 """What inference can be told; every name is INFERENCE_ plus the field's in upper case."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_inference.domain.citations import DEFAULT_THRESHOLD
 from tidemill_kit.settings import ServiceSettings
@@ -25,6 +25,10 @@ class InferenceSettings(ServiceSettings):
     """rag's gRPC host:port."""
     trainer_address: str
     """trainer's gRPC host:port."""
+    ingest_address: str = ""
+    """ingest's gRPC host:port; without it prompts with passages cannot be shown again."""
+    feedback_address: str = ""
+    """feedback's gRPC host:port; without it the door takes no feedback."""
     data_dir: Path
     """The folder for models; it may be emptied while the service is down."""
     model_bucket: str = "tidemill-trainer-exchange"
@@ -39,6 +43,10 @@ class InferenceSettings(ServiceSettings):
     """What weights and caches of all local models may take together; the one not used for longest is dropped."""
     engine_cache_tokens: int = Field(8192, ge=256)
     """Tokens of prompts and answers that one local model keeps at hand; also the longest prompt with its answer."""
+    engine_adapter_cache_tokens: int = Field(8192, ge=256)
+    """The same for an adapter's engine, which has a cache of its own beside its base's."""
+    engine_idle_s: float = Field(1800.0, ge=0)
+    """How long a local model stays in memory that nobody uses and no deployment holds; 0 is for ever."""
     engine_batch: int = Field(64, ge=1, le=1024)
     """Answers that one local model works on at the same time; further ones wait."""
     engine_step_tokens: int = Field(256, ge=16, le=8192)
@@ -53,9 +61,16 @@ class InferenceSettings(ServiceSettings):
     """Answers under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     """The largest body of an HTTP request."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Origins (joined by commas) whose pages may use the door from a browser, `*` for all; none by default."""
     lease_s: float = Field(15.0, gt=0)
     """How long an answer of a replica that died keeps the others waiting."""
     call_timeout_s: float = Field(10.0, gt=0)
     """How long one call of rag or trainer may take."""
     s3_timeout_s: float = Field(30.0, gt=0)
     """How long the object store may be silent."""
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

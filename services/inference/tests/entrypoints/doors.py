@@ -15,7 +15,9 @@ from openai import AsyncOpenAI
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
+from tidemill_inference.application.ports import Reactions
 from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
 from tidemill_inference.domain.errors import DeploymentNotFound
@@ -132,12 +134,25 @@ class Door:
 
 @asynccontextmanager
 async def open_door(
-    answers: Answering, *, dependencies: tuple[Dependency, ...] = (), stall_s: float = 10.0
+    answers: Answering,
+    *,
+    dependencies: tuple[Dependency, ...] = (),
+    stall_s: float = 10.0,
+    reactions: Reactions | None = None,
+    cors_origins: tuple[str, ...] = (),
 ) -> AsyncIterator[Door]:
     deployments = InMemoryAggregates(
         deployment("helpdesk"), deployment("sales"), deployment("other", project="b"), missing=DeploymentNotFound
     )
-    door = OpenAiDoor(answers, deployments, max_body_bytes=4096, dependencies=dependencies, stall_s=stall_s)
+    door = OpenAiDoor(
+        answers,
+        deployments,
+        reactions=reactions or FeedbackSubmissions(None, timeout_s=1.0),
+        max_body_bytes=4096,
+        dependencies=dependencies,
+        stall_s=stall_s,
+        cors_origins=cors_origins,
+    )
     server = HttpServer(door.app(), host="127.0.0.1", port=0, grace_s=1.0)
     await server.start()
     address = f"http://127.0.0.1:{server.port}"

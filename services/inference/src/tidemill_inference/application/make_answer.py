@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from tidemill_inference.application.conversation import conversation
 from tidemill_inference.application.generation import Generation
 from tidemill_inference.application.ports import (
     Engine,
@@ -13,7 +14,6 @@ from tidemill_inference.application.ports import (
     Finish,
     Found,
     Models,
-    PromptInput,
     Retriever,
     Templates,
 )
@@ -208,15 +208,14 @@ class MakeAnswer:
         raise AssertionError  # the last round returns or raises
 
     def _rendered(self, making: _Making, passages: Sequence[Passage]) -> tuple[Message, ...]:
-        """Return the conversation: one system message (the prompt's, then the caller's), the turns, the question."""
-        *earlier, _question = making.question.messages
-        given = PromptInput(
-            question=making.question.text, passages=passages, messages=earlier, variables=making.question.variables
+        question = making.question
+        return conversation(
+            self.templates,
+            making.content,
+            messages=question.messages,
+            variables=question.variables,
+            passages=passages,
         )
-        *system, user = self.templates.render(making.content, given)
-        rules = [message.text for message in (*system, *earlier) if message.role is Role.SYSTEM]
-        turns = [message for message in earlier if message.role is not Role.SYSTEM]
-        return (*([Message.of(Role.SYSTEM, "\n\n".join(rules))] if rules else []), *turns, user)
 
 
 def _variant(inference: Inference) -> Variant:

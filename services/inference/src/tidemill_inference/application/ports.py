@@ -215,3 +215,52 @@ class Engines(Protocol):
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """Let go what this holder kept: a model that nobody keeps or uses leaves memory. Repeating changes nothing."""
         ...
+
+
+class DocumentTexts(Protocol):
+    """Texts of documents, by whom they belong to."""
+
+    async def get(self, project: str, document: str, version: int) -> str:
+        """Return the masked text of a version, in which spans are counted.
+
+        Raises:
+            TextGone: it is not there any more.
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaction:
+    """What somebody thinks of an answer; exactly one of number, comment and correction is given."""
+
+    inference: str
+    metric: str
+    number: float | None = None
+    comment: str | None = None
+    correction: str | None = None
+    end_user: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedReaction:
+    """Under which id it is known, and where it stands."""
+
+    id: str
+    state: str
+
+
+class Reactions(Protocol):
+    """Who takes reactions."""
+
+    async def submit(self, project: str, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
+        """Hand a reaction over; the same request id again has one effect.
+
+        Raises:
+            InvalidInput: it is no reaction.
+            NotFound: there is no such inference.
+            DependencyUnavailable: feedback does not answer.
+
+        """
+        ...

@@ -9,9 +9,12 @@ NotFound
 ├── PromptVersionNotFound
 ├── DeploymentNotFound
 ├── InferenceNotFound
+├── TextGone                a passage's text was erased, or is past its retention
 └── ReferenceNotFound       a deployment names a model, prompt or collection that is not there
 PreconditionFailed
 ├── PromptInUse
+├── PromptNotRecorded       what a model saw cannot be shown
+├── ServiceNotNamed         this process was not told where another service is
 ├── ModelNotReady
 ├── ModelRefused            its files are not what the registry says, or cannot be served
 └── SecretMissing
@@ -153,3 +156,35 @@ class LeaseLost(Conflict):
 
     def __init__(self, inference: str) -> None:
         super().__init__(f"another replica has taken over inference {inference}: ask again", inference=inference)
+
+
+class TextGone(NotFound):
+    """The text of a passage is not there any more."""
+
+    reason = "TEXT_GONE"
+
+    def __init__(self, document: str, *, version: int) -> None:
+        super().__init__(
+            f"the text of document {document}, version {version}, was erased or is past its retention: what a model "
+            "saw of it cannot be shown again",
+            document=document,
+            version=version,
+        )
+
+
+class PromptNotRecorded(PreconditionFailed):
+    """What the model saw for an inference cannot be shown."""
+
+    reason = "PROMPT_NOT_RECORDED"
+
+    def __init__(self, inference: str, *, why: str) -> None:
+        super().__init__(f"the prompt of inference {inference} cannot be shown: {why}", inference=inference)
+
+
+class ServiceNotNamed(PreconditionFailed):
+    """This process was not told where another service is."""
+
+    reason = "SERVICE_NOT_NAMED"
+
+    def __init__(self, *, service: str, setting: str) -> None:
+        super().__init__(f"inference does not know where {service} is: set {setting}", service=service)

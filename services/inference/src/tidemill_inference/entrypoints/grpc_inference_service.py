@@ -12,7 +12,8 @@ from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
 from tidemill_inference.application.ports import Inferences
-from tidemill_inference.entrypoints.inference_messages import inference_message
+from tidemill_inference.application.show_prompt import ShowPrompt
+from tidemill_inference.entrypoints.inference_messages import content_message, inference_message
 from tidemill_inference.entrypoints.question_messages import question_of
 from tidemill_kit.grpc_server import current_caller, page_of, remaining_s, request_of
 
@@ -26,9 +27,10 @@ _MARGIN_S = 0.25
 class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     """Serves answers; errors are mapped by the kit's interceptor."""
 
-    def __init__(self, answer: AnswerQuestion, inferences: Inferences) -> None:
+    def __init__(self, answer: AnswerQuestion, inferences: Inferences, show_prompt: ShowPrompt) -> None:
         self._answer = answer
         self._inferences = inferences
+        self._show_prompt = show_prompt
 
     async def Generate(self, request: pb.GenerateRequest, _context: Context) -> pb.GenerateResponse:
         """Answer a question, whole."""
@@ -53,6 +55,15 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         """Return one inference as it was recorded."""
         inference = await self._inferences.get(current_caller().project, request.id)
         return pb.GetInferenceResponse(inference=inference_message(inference))
+
+    async def GetInferencePrompt(
+        self, request: pb.GetInferencePromptRequest, _context: Context
+    ) -> pb.GetInferencePromptResponse:
+        """Return what the model saw, rendered again."""
+        shown = await self._show_prompt(current_caller(), request.id)
+        return pb.GetInferencePromptResponse(
+            messages=[content_message(message) for message in shown.messages], question=shown.question
+        )
 
     async def ListInferences(self, request: pb.ListInferencesRequest, _context: Context) -> pb.ListInferencesResponse:
         """Return a page of inferences."""

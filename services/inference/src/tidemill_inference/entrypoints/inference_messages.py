@@ -22,7 +22,7 @@ def inference_message(inference: Inference) -> inference_pb2.Inference:
         deployment=inference.deployment,
         create_time=timestamp_of(inference.create_time),
         variant=_variant(inference.variant),
-        output=[_message(message) for message in inference.output],
+        output=[content_message(message) for message in inference.output],
         state=inference_pb2.InferenceState.Value(f"INFERENCE_STATE_{inference.state.name}"),
         finish_reason=inference.finish_reason,
         passages=[_passage(passage) for passage in inference.passages],
@@ -34,7 +34,7 @@ def inference_message(inference: Inference) -> inference_pb2.Inference:
         end_user=inference.end_user,
         labels=inference.labels,
         purpose=inference_pb2.Purpose.Value(f"PURPOSE_{inference.purpose.name}"),
-        messages=[_message(message) for message in inference.messages],
+        messages=[content_message(message) for message in inference.messages],
         failure=inference.failure,
         citation_valid=inference.citation_valid,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from tidemill_inference.domain.errors import DeploymentNotFound
+from tidemill_inference.domain.errors import DeploymentNotFound, ServiceNotNamed
 from tidemill_kit.errors import (
     AlreadyExists,
     Conflict,
@@ -61,6 +61,7 @@ _STATUSES: Mapping[type[TidemillError], tuple[int, str]] = {
     MethodNotAllowed: (405, "invalid_request_error"),
     BodyTooLarge: (413, "invalid_request_error"),
     PreconditionFailed: (400, "invalid_request_error"),
+    ServiceNotNamed: (501, "invalid_request_error"),
     Unauthenticated: (401, "authentication_error"),
     PermissionDenied: (403, "permission_error"),
     NotFound: (404, "invalid_request_error"),

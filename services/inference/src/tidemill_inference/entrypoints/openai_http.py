@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door: `POST /v1/chat/completions`, `GET /v1/models`, and probes under `/healthz`.
+"""The OpenAI-compatible door: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
 
 `model` is a deployment, the project stands in the header OpenAI-Project. The header Idempotency-Key, where it is sent,
 is the request id: the same key again returns the same answer, streamed or whole. See `openai_messages` for what is
@@ -13,15 +13,17 @@ from typing import Any, Protocol
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
-from tidemill_inference.application.ports import Deployments
+from tidemill_inference.application.ports import Deployments, Reactions
 from tidemill_inference.domain.inference import Inference, Question
 from tidemill_inference.entrypoints.http_exchange import Exchange, HttpEdge
+from tidemill_inference.entrypoints.http_feedback import HttpFeedback
 from tidemill_inference.entrypoints.http_health import HttpHealth
 from tidemill_inference.entrypoints.openai_completions import Chunks, completion, model
 from tidemill_inference.entrypoints.openai_errors import MethodNotAllowed, RouteNotFound, error_body, error_response
@@ -32,6 +34,7 @@ from tidemill_kit.service import Dependency
 
 DEFAULT_STALL_S = 30.0
 _PAGE = 1000
+_ROUTES = "nothing is served here: see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
 _PROBE_TIMEOUT_S = 5.0
 _EVENT_STREAM = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -51,17 +54,21 @@ class Answering(Protocol):
 class OpenAiDoor:
     """Puts the door together. `stall_s` is how long a client may neither send nor take anything."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that the door opens to
         self,
         answer: Answering,
         deployments: Deployments,
         *,
         max_body_bytes: int,
+        reactions: Reactions,
         dependencies: Sequence[Dependency] = (),
         stall_s: float = DEFAULT_STALL_S,
+        cors_origins: Sequence[str] = (),
     ) -> None:
         self._chat = ChatCompletions(answer, max_body_bytes=max_body_bytes)
+        self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes)
         self._deployments = deployments
+        self._cors_origins = cors_origins
         self._health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
         self._stall_s = stall_s
 
@@ -70,15 +77,30 @@ class OpenAiDoor:
         app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/feedback", self._feedback.submit, methods=["POST"]),
                 Route("/v1/models", self._list_models, methods=["GET"]),
                 Route("/v1/models/{model}", self._get_model, methods=["GET"]),
                 *self._health.routes(),
             ],
-            middleware=[Middleware(HttpEdge, stall_s=self._stall_s)],
+            middleware=[*self._cors(), Middleware(HttpEdge, stall_s=self._stall_s)],
             exception_handlers={HTTPException: _not_served},
         )
         app.router.redirect_slashes = False  # a client that follows would send its question again
         return app
+
+    def _cors(self) -> list[Middleware]:
+        """Return what lets pages of these origins ask, around all else, so that they may read errors too."""
+        if not self._cors_origins:
+            return []
+        return [
+            Middleware(
+                CORSMiddleware,
+                allow_origins=self._cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=["x-request-id", "retry-after"],
+            )
+        ]
 
     async def _list_models(self, http: HttpRequest) -> Response:
         """Return the project's deployments."""
@@ -190,7 +212,7 @@ async def _not_served(http: HttpRequest, error: Exception) -> Response:
     refusal: TidemillError
     match error.status_code:
         case 404:
-            refusal = RouteNotFound("nothing is served here: see POST /v1/chat/completions and GET /v1/models")
+            refusal = RouteNotFound(_ROUTES)
         case 405:
             allowed = (error.headers or {}).get("Allow", "")
             refusal = MethodNotAllowed(f"{Exchange.of(http.scope).route} takes {allowed} only")

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import ErrorDetails, from_json
+from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from tidemill_inference.domain.content import Message, Part, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
 from tidemill_inference.domain.inference import Question
+from tidemill_inference.entrypoints.json_bodies import SHOWN_VIOLATIONS, Strict, object_of, problems, shown
 from tidemill_kit.application import Request
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_requests import MAX_REQUEST_ID
@@ -38,14 +38,8 @@ _HARMLESS: Mapping[str, tuple[object, ...]] = {
     "tool_choice": ("none",),
 }
 """Parameters that are not supported, with the values at which they change nothing."""
-_SHOWN_VIOLATIONS = 12
-_SHOWN_CHARACTERS = 80
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
-
-
-def _without_nulls(given: object) -> object:
-    return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
 def _as_parts(content: object) -> object:
@@ -56,22 +50,14 @@ def _as_list(stop: object) -> object:
     return [stop] if isinstance(stop, str) else stop
 
 
-class _Strict(BaseModel):
-    """Nothing unknown, nothing converted; null is the same as leaving out."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    _leave_nulls_out = model_validator(mode="before")(_without_nulls)
-
-
-class TextPart(_Strict):
+class TextPart(Strict):
     """The one kind of content that is supported."""
 
     type: Literal["text"]
     text: str
 
 
-class ChatMessage(_Strict):
+class ChatMessage(Strict):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -84,22 +70,22 @@ class ChatMessage(_Strict):
         return Message(role=_ROLES[self.role], parts=parts, name=self.name)
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     """How a stream ends."""
 
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
 
 
-class TidemillOptions(_Strict):
+class TidemillOptions(Strict):
     """What OpenAI's API has no word for."""
 
-    variables: dict[str, Any] = {}
-    principals: list[str] = []
+    variables: dict[str, Any] = Field(default_factory=dict)
+    principals: list[str] = Field(default_factory=list)
     record_mode: Literal["none", "metadata", "full"] | None = None
 
 
-class ChatRequest(_Strict):
+class ChatRequest(Strict):
     """What `POST /v1/chat/completions` takes. `model` is a deployment."""
 
     model: Annotated[str, StringConstraints(min_length=1)]
@@ -111,7 +97,7 @@ class ChatRequest(_Strict):
     max_tokens: int | None = Field(None, le=_MAX_INT32)
     max_completion_tokens: int | None = Field(None, le=_MAX_INT32)
     seed: int | None = Field(None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
-    stop: Annotated[list[str], BeforeValidator(_as_list)] = []
+    stop: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
     user: Annotated[str, StringConstraints(max_length=512)] = ""
     safety_identifier: Annotated[str, StringConstraints(max_length=512)] = ""
     metadata: Annotated[
@@ -120,7 +106,7 @@ class ChatRequest(_Strict):
             Annotated[str, StringConstraints(max_length=512)],
         ],
         Field(max_length=16),
-    ] = {}
+    ] = Field(default_factory=dict)
     tidemill: TidemillOptions = TidemillOptions()
 
     @property
@@ -183,25 +169,19 @@ def chat_request_of(body: bytes) -> ChatRequest:
         InvalidInput: names every parameter that is missing, wrong or not supported.
 
     """
-    try:
-        given = from_json(body, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
-    if not isinstance(given, dict):
-        raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
+    given = object_of(body)
     known = {name: value for name, value in given.items() if name in ChatRequest.model_fields}
     others = [name for name in given if name not in known and not _changes_nothing(name, given[name])]
-    violations = [Violation(field=_shown(name), description=_refused(name)) for name in others]
+    violations = [Violation(field=shown(name), description=_refused(name)) for name in others]
     asked: ChatRequest | None = None
     try:
         asked = ChatRequest.model_validate(known)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_context=True)
-        violations += [Violation(field=_path(each["loc"]), description=_why(each)) for each in found]
+        violations += problems(error)
     if asked is not None:
         violations += _contradictions(asked)
     if asked is None or violations:
-        refusal = InvalidInput.of(*violations[:_SHOWN_VIOLATIONS])
+        refusal = InvalidInput.of(*violations[:SHOWN_VIOLATIONS])
         refusal.reason = "UNSUPPORTED_PARAMETER" if others else InvalidInput.reason
         raise refusal
     return asked
@@ -249,27 +229,6 @@ def _refused(name: str) -> str:
         allowed = " or ".join(json.dumps(value) for value in _HARMLESS[name])
         return f"is not supported: leave it out, or send {allowed}"
     return f"is not supported: leave it out; supported are {', '.join(ChatRequest.model_fields)}"
-
-
-def _why(problem: ErrorDetails) -> str:
-    match problem["type"]:
-        case "missing":
-            return "is required"
-        case "extra_forbidden":
-            return "is not supported: leave it out"
-        case "literal_error":
-            return f"is {_shown(str(problem['input']))}; supported: {problem['ctx']['expected']}"
-        case _:
-            return problem["msg"][:1].lower() + problem["msg"][1:]
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    """Return a place as `messages[0].content[1].type`."""
-    return _shown("".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in location).lstrip("."))
-
-
-def _shown(text: str) -> str:
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
 
 
 def _name_of(value: object) -> str:

@@ -1,0 +1,81 @@
+"""`POST /v1/feedback`: what somebody thinks of an answer, from where it is shown.
+
+The body has `inference`, `metric` ("rating", "comment" or "correction"), the value as `number`, `comment` or
+`correction`, and may have `end_user` and `request_id`. What is beyond that is refused by name. Errors are of OpenAI's
+shape, as everywhere at this door.
+"""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from tidemill_inference.application.ports import Reaction, Reactions
+from tidemill_inference.entrypoints.http_exchange import Exchange
+from tidemill_inference.entrypoints.json_bodies import Strict, body_of
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.grpc_requests import MAX_REQUEST_ID
+
+_MAX_NAME = 512
+_VALUES = ("number", "comment", "correction")
+
+
+class FeedbackBody(Strict):
+    """What is taken."""
+
+    inference: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_NAME)]
+    metric: Annotated[str, StringConstraints(min_length=1, max_length=_MAX_NAME)]
+    number: float | None = None
+    comment: str | None = None
+    correction: str | None = None
+    end_user: Annotated[str, StringConstraints(max_length=_MAX_NAME)] = ""
+    request_id: str = Field("", max_length=MAX_REQUEST_ID)
+
+    @model_validator(mode="after")
+    def _has_one_value(self) -> "FeedbackBody":
+        if sum(getattr(self, name) is not None for name in _VALUES) != 1:
+            message = f"send exactly one of {', '.join(_VALUES)}"
+            raise ValueError(message)
+        return self
+
+    def reaction(self) -> Reaction:
+        """Return it as the application knows it."""
+        return Reaction(**self.model_dump(exclude={"request_id"}))
+
+
+class HttpFeedback:
+    """Serves `POST /v1/feedback`."""
+
+    def __init__(self, reactions: Reactions, *, max_body_bytes: int) -> None:
+        self._reactions = reactions
+        self._max_body_bytes = max_body_bytes
+
+    async def submit(self, http: HttpRequest) -> Response:
+        """Pass a reaction on, and tell under which id it is known."""
+        exchange = Exchange.of(http.scope)
+        caller = exchange.admit()
+        body = body_of(FeedbackBody, await exchange.body(at_most=self._max_body_bytes))
+        exchange.inference = body.inference
+        try:
+            submitted = await self._reactions.submit(caller.project, body.reaction(), request_id=body.request_id)
+        except InvalidInput as error:
+            raise _as_sent(error) from error
+        said = {"inference": body.inference, "metric": body.metric}
+        return JSONResponse({"id": submitted.id, "object": "feedback", "state": submitted.state, **said})
+
+
+def _as_sent(error: InvalidInput) -> InvalidInput:
+    """Return the error with its fields called as this caller called them."""
+    if not error.violations:
+        return error
+    told = InvalidInput.of(
+        *(Violation(field=_field(violation.field), description=violation.description) for violation in error.violations)
+    )
+    told.reason, told.metadata = error.reason, error.metadata
+    return told
+
+
+def _field(path: str) -> str:
+    name = path.removeprefix("feedback.")
+    return "correction" if name.startswith("correction") else name

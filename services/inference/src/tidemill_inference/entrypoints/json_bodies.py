@@ -1,0 +1,85 @@
+"""Bodies in JSON: nothing unknown, nothing converted, and every problem told by the name of its field."""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, from_json
+
+from tidemill_kit.errors import InvalidInput, Violation
+
+SHOWN_VIOLATIONS = 12
+_SHOWN_CHARACTERS = 80
+
+_Body = TypeVar("_Body", bound="Strict")
+
+
+def _without_nulls(given: object) -> object:
+    return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+
+class Strict(BaseModel):
+    """Nothing unknown, nothing converted; null is the same as leaving out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    _leave_nulls_out = model_validator(mode="before")(_without_nulls)
+
+
+def object_of(body: bytes) -> Mapping[str, Any]:
+    """Return the object that a body is.
+
+    Raises:
+        InvalidInput: it is none.
+
+    """
+    try:
+        given = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
+    if not isinstance(given, dict):
+        raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
+    return given
+
+
+def body_of(kind: type[_Body], body: bytes) -> _Body:
+    """Return what a body says.
+
+    Raises:
+        InvalidInput: names every field that is missing, wrong or not supported.
+
+    """
+    try:
+        return kind.model_validate(object_of(body))
+    except ValidationError as error:
+        raise InvalidInput.of(*problems(error)[:SHOWN_VIOLATIONS]) from error
+
+
+def problems(error: ValidationError) -> list[Violation]:
+    """Return every problem and its place; a value, which may be a user's words, only where the choice is fixed."""
+    found = error.errors(include_url=False, include_context=True)
+    return [Violation(field=_path(each["loc"]), description=_why(each)) for each in found]
+
+
+def shown(text: str) -> str:
+    """Return a text, cut where it is long."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+
+
+def _why(problem: ErrorDetails) -> str:
+    match problem["type"]:
+        case "missing":
+            return "is required"
+        case "extra_forbidden":
+            return "is not supported: leave it out"
+        case "literal_error":
+            return f"is {shown(str(problem['input']))}; supported: {problem['ctx']['expected']}"
+        case _:
+            text = problem["msg"].removeprefix("Value error, ")
+            return text[:1].lower() + text[1:]
+
+
+def _path(location: tuple[int | str, ...]) -> str:
+    """Return a place as `messages[0].content[1].type`; the body as a whole is `body`."""
+    path = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in location).lstrip(".")
+    return shown(path) or "body"

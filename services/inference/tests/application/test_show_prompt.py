@@ -1,0 +1,156 @@
+"""What the model saw, rendered again from the record: it is what the engine was given, to the last character."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from services.inference.tests.fakes import ADA, HANDBOOK, Desk, ScriptedEngine, asking, helpdesk, question
+from tidemill_inference.adapters.jinja_templates import JinjaTemplates
+from tidemill_inference.application.show_prompt import ShowPrompt
+from tidemill_inference.domain.content import Message, Passage, Role
+from tidemill_inference.domain.deployment import RecordMode
+from tidemill_inference.domain.errors import InferenceNotFound, PromptNotRecorded, TextGone
+from tidemill_inference.domain.inference import Purpose
+from tidemill_inference.domain.prompt import PromptContent
+from tidemill_kit.application import Caller
+from tidemill_kit.errors import DependencyUnavailable, Internal
+from tidemill_testkit.clocks import NOON
+
+TURNS = (
+    Message.of(Role.SYSTEM, "Be short."),
+    Message.of(Role.USER, "Hello"),
+    Message.of(Role.ASSISTANT, "Hello, what is it?"),
+    Message.of(Role.USER, "What does os.walk do?"),
+)
+PROMPT = PromptContent(
+    system="You help {{ who }}.",
+    user="{% for p in passages %}[{{ p.id }}] {{ p.title }} {{ p.score }}: {{ p.text }}\n{% endfor %}{{ question }}",
+    variables_schema='{"properties": {"who": {"type": "string"}}}',
+)
+
+
+class Documents:
+    """An ingest that has the texts in which these passages are spans."""
+
+    def __init__(self, passages: Sequence[Passage] = HANDBOOK) -> None:
+        self.asked: list[tuple[str, str, int]] = []
+        self.texts: dict[tuple[str, int], str] = {}
+        for each in passages:
+            text = self.texts.get((each.document, each.version), "").ljust(each.start, "\N{SNOWMAN}")
+            self.texts[each.document, each.version] = text[: each.start] + each.text + text[each.end :]
+
+    async def get(self, project: str, document: str, version: int) -> str:
+        self.asked.append((project, document, version))
+        if (document, version) not in self.texts:
+            raise TextGone(document, version=version)
+        return self.texts[document, version]
+
+
+def spans(*texts: str, document: str = "d1") -> tuple[Passage, ...]:
+    """Return passages that follow each other in one document."""
+    found, start = [], 3
+    for number, text in enumerate(texts, start=1):
+        found.append(
+            Passage(
+                id=str(number), document=document, version=2, start=start, end=start + len(text), score=0.1, text=text
+            )
+        )
+        start += len(text)
+    return tuple(found)
+
+
+def shows(desk: Desk, documents: Documents) -> ShowPrompt:
+    return ShowPrompt(inferences=desk.inferences, prompts=desk.prompts, templates=JinjaTemplates(), texts=documents)
+
+
+async def test_it_is_what_the_engine_was_given() -> None:
+    passages = spans("os.walk walks.", "It is a généra­teur \N{GRINNING FACE}.")
+    desk = Desk(prompt=PROMPT, passages=passages)
+    documents = Documents(passages)
+    asked = question(messages=TURNS, variables={"who": "Ada"})
+    answer = await desk.answer.whole(ADA, asked, request=asking("r"))
+    await desk.prompts.update(
+        ADA.project,
+        "answer",
+        lambda prompt: prompt.write(PromptContent(user="changed"), digest="e", now=NOON),
+        request=asking("p"),
+    )
+
+    shown = await shows(desk, documents)(ADA, answer.id)
+
+    assert shown.messages == tuple(desk.engine.seen[0][0])
+    assert shown.question == "What does os.walk do?"
+    assert documents.asked == [("acme", "d1", 2)]
+    assert (await desk.stored(answer)).passages[0].text == ""
+
+
+async def test_passages_that_were_cut_are_not_shown_and_a_fallback_saw_the_same() -> None:
+    passages = spans("one " * 8, "two " * 8, "three " * 8)
+    broken = ScriptedEngine(fails_before=Internal("broken"))
+    small = ScriptedEngine(context_tokens=44)
+    desk = Desk(
+        broken, deployment=helpdesk(fallback=("small",), sampling=question().sampling), passages=passages, small=small
+    )
+    answer = await desk.answer.whole(ADA, question(), request=asking("r"))
+    assert any("passages cut" in warning for warning in answer.warnings)
+
+    shown = await shows(desk, Documents(passages))(ADA, answer.id)
+
+    assert shown.messages == tuple(small.seen[0][0])
+    assert shown.messages != tuple(broken.seen[0][0])
+
+
+async def test_without_retrieval_nobody_is_asked_for_texts() -> None:
+    desk, documents = Desk(deployment=helpdesk(retrieval=None)), Documents()
+    answer = await desk.answer.whole(ADA, question(), request=asking("r"))
+
+    shown = await shows(desk, documents)(ADA, answer.id)
+
+    assert shown.messages == tuple(desk.engine.seen[0][0])
+    assert not documents.asked
+
+
+async def test_passages_that_a_caller_gave_are_shown_too() -> None:
+    passages = spans("os.walk is given.", document="d9")
+    desk = Desk()
+    asked = question(purpose=Purpose.EVALUATION, passages=passages)
+    answer = await desk.answer.whole(ADA, asked, request=asking("r"))
+
+    shown = await shows(desk, Documents(passages))(ADA, answer.id)
+
+    assert shown.messages == tuple(desk.engine.seen[0][0])
+    assert "os.walk is given." in shown.messages[-1].text
+
+
+async def test_a_text_that_was_erased_is_not_shown_again() -> None:
+    desk, documents = Desk(), Documents()
+    answer = await desk.answer.whole(ADA, question(), request=asking("r"))
+    del documents.texts["d2", 1]
+
+    with pytest.raises(TextGone, match="document d2, version 1") as raised:
+        await shows(desk, documents)(ADA, answer.id)
+    assert raised.value.reason == "TEXT_GONE"
+    documents.texts["d2", 1] = "short"
+    with pytest.raises(TextGone):
+        await shows(desk, documents)(ADA, answer.id)
+
+
+@pytest.mark.parametrize("mode", [RecordMode.NONE, RecordMode.METADATA])
+async def test_what_was_not_recorded_cannot_be_shown(mode: RecordMode) -> None:
+    desk = Desk()
+    answer = await desk.answer.whole(ADA, question(record=mode), request=asking("r"))
+
+    with pytest.raises(PromptNotRecorded, match=f"is {mode.name}, and FULL is needed"):
+        await shows(desk, Documents())(ADA, answer.id)
+
+
+async def test_an_inference_without_an_answer_or_of_another_project_is_not_shown() -> None:
+    desk = Desk(ScriptedEngine(fails_before=DependencyUnavailable("gone", dependency="x")))
+    with pytest.raises(DependencyUnavailable):
+        await desk.answer.whole(ADA, question(), request=asking("r"))
+    failed = await desk.only_record()
+
+    with pytest.raises(PromptNotRecorded, match="has to be COMPLETED"):
+        await shows(desk, Documents())(ADA, failed.id)
+    with pytest.raises(InferenceNotFound):
+        await shows(desk, Documents())(Caller(project="globex"), failed.id)

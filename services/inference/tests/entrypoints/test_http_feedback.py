@@ -1,0 +1,149 @@
+"""`POST /v1/feedback` on a real server, with a feedback service on a real one behind it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+
+from services.inference.tests.entrypoints.doors import Door, Lines, ScriptedAnswers, open_door, settings
+from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
+from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
+from tidemill_kit.errors import InvalidInput, NotFound, TidemillError, Violation
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import GrpcServer, current_caller
+
+Context = grpc.aio.ServicerContext[Any, Any]
+SHOP = "https://shop.example"
+
+
+class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
+    """Records whatever comes, unless it is told to refuse."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, feedback_service_pb2.SubmitFeedbackRequest]] = []
+        self.refusal: TidemillError | None = None
+
+    async def SubmitFeedback(  # noqa: N802 - the contract's name
+        self, request: feedback_service_pb2.SubmitFeedbackRequest, _context: Context
+    ) -> feedback_service_pb2.SubmitFeedbackResponse:
+        self.heard.append((current_caller().project, request))
+        if self.refusal:
+            raise self.refusal
+        recorded = feedback_pb2.Feedback(id="f-1", state=feedback_pb2.FEEDBACK_STATE_PENDING)
+        return feedback_service_pb2.SubmitFeedbackResponse(feedback=recorded)
+
+
+@asynccontextmanager
+async def feedback_door() -> AsyncIterator[tuple[Door, Feedback]]:
+    feedback = Feedback()
+    registration = (feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server, feedback)
+    server = GrpcServer(settings(), [registration])
+    await server.start()
+    channel = open_channel(f"127.0.0.1:{server.port}", name="feedback", timeout_s=5)
+    try:
+        async with open_door(
+            ScriptedAnswers(), reactions=FeedbackSubmissions(channel, timeout_s=5), cors_origins=(SHOP,)
+        ) as door:
+            yield door, feedback
+    finally:
+        await channel.close()
+        await server.stop(1.0)
+
+
+async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() -> None:
+    async with feedback_door() as (door, feedback):
+        answers = [
+            await door.http.post("/v1/feedback", json={"inference": "i-1", **body})
+            for body in (
+                {"metric": "rating", "number": 0.0, "end_user": "u1", "request_id": "r-1"},
+                {"metric": "comment", "comment": "Too long.", "number": None},
+                {"metric": "correction", "correction": "os.walk walks."},
+            )
+        ]
+
+    assert [each.status_code for each in answers] == [200, 200, 200]
+    said = {"id": "f-1", "object": "feedback", "state": "pending", "inference": "i-1", "metric": "rating"}
+    assert answers[0].json() == said
+    [(project, rating), (_, comment), (_, correction)] = feedback.heard
+    assert project == "acme"
+    assert (rating.request_id, rating.feedback.end_user, rating.feedback.inference) == ("r-1", "u1", "i-1")
+    assert (rating.feedback.WhichOneof("value"), rating.feedback.number) == ("number", 0.0)
+    assert (comment.feedback.WhichOneof("value"), comment.feedback.comment) == ("comment", "Too long.")
+    assert correction.feedback.metric == "correction"
+    assert [part.text for part in correction.feedback.correction.output[0].parts] == ["os.walk walks."]
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        ({"metric": "rating", "number": 1}, "inference", "is required"),
+        ({"inference": "i", "metric": "rating", "number": 1, "rater": "judge"}, "rater", "is not supported"),
+        ({"inference": "i", "metric": "rating"}, "body", "exactly one of number, comment, correction"),
+        ({"inference": "i", "metric": "rating", "number": 1, "comment": "x"}, "body", "exactly one of"),
+        ({"inference": "i", "metric": "rating", "number": "1"}, "number", "valid number"),
+        ({"inference": "i", "metric": "rating", "number": 1, "request_id": "x" * 999}, "request_id", "at most"),
+    ],
+)
+async def test_what_is_no_reaction_is_refused_by_field(body: dict[str, object], param: str, message: str) -> None:
+    async with feedback_door() as (door, feedback):
+        answer = await door.http.post("/v1/feedback", json=body)
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
+    assert message in error["message"]
+    assert not feedback.heard
+
+
+async def test_what_feedback_refuses_is_told_in_the_callers_own_words() -> None:
+    reaction = {"inference": "i", "metric": "rating", "number": 7}
+    async with feedback_door() as (door, feedback):
+        feedback.refusal = InvalidInput.of(Violation(field="feedback.number", description="is 7; take 0 to 1"))
+        refused = await door.http.post("/v1/feedback", json=reaction)
+        feedback.refusal = NotFound("there is no inference i")
+        unknown = await door.http.post("/v1/feedback", json=reaction)
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "number")
+    assert "is 7; take 0 to 1" in refused.json()["error"]["message"]
+    assert (unknown.status_code, unknown.json()["error"]["message"]) == (404, "there is no inference i")
+
+
+async def test_without_a_project_or_a_feedback_service_nothing_is_taken() -> None:
+    reaction = {"inference": "i", "metric": "rating", "number": 1}
+    async with feedback_door() as (door, feedback):
+        nobody = await door.http.post("/v1/feedback", json=reaction, headers={"OpenAI-Project": ""})
+        large = await door.http.post("/v1/feedback", json={**reaction, "comment": "x" * 5000})
+        assert not feedback.heard
+    async with open_door(ScriptedAnswers()) as door:
+        unserved = await door.http.post("/v1/feedback", json=reaction)
+
+    assert (nobody.status_code, large.status_code) == (401, 413)
+    assert unserved.status_code == 501
+    assert "INFERENCE_FEEDBACK_ADDRESS" in unserved.json()["error"]["message"]
+
+
+async def test_pages_of_the_origins_that_are_set_may_ask_and_read_errors_and_others_may_not() -> None:
+    asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "openai-project,content-type"}
+    async with feedback_door() as (door, _):
+        allowed = await door.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
+        refused = await door.http.post("/v1/feedback", json={}, headers={"Origin": SHOP})
+        stranger = await door.http.options("/v1/feedback", headers={"Origin": "https://evil.example", **asks})
+    async with open_door(ScriptedAnswers()) as door:
+        closed = await door.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
+
+    assert allowed.status_code == 200
+    assert allowed.headers["access-control-allow-origin"] == SHOP
+    assert "openai-project" in allowed.headers["access-control-allow-headers"]
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (400, SHOP)
+    assert "access-control-allow-origin" not in {**stranger.headers, **closed.headers}
+
+
+async def test_what_users_say_is_in_no_log(lines: Lines) -> None:
+    async with feedback_door() as (door, feedback):
+        feedback.refusal = NotFound("unknown")
+        for body in ({"comment": "kestrel"}, {"comment": "kestrel", "number": 1}, {"number": "kestrel"}):
+            await door.http.post("/v1/feedback", json={"inference": "i-1", "metric": "comment", **body})
+
+    assert "kestrel" not in lines.text
+    assert lines.named("http_request_finished")[0]["inference"] == "i-1"
