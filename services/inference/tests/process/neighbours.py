@@ -1,4 +1,4 @@
-"""trainer and rag as inference meets them: real gRPC servers with one model and one collection."""
+"""trainer, rag and ingest as inference meets them: real gRPC servers with some models and one collection."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from tidemill.content.v1 import content_pb2
+from tidemill.ingest.v1 import document_service_pb2, document_service_pb2_grpc
 from tidemill.rag.v1 import (
     collection_pb2,
     collection_service_pb2,
@@ -27,12 +28,15 @@ class Registry(model_registry_service_pb2_grpc.ModelRegistryServiceServicer):
     def __init__(self) -> None:
         self.versions: dict[str, model_pb2.ModelVersion] = {}
 
-    def add_files(self, model: str, digest: str, files: Mapping[str, ObjectRef]) -> None:
+    def add_files(self, model: str, digest: str, files: Mapping[str, ObjectRef], *, base: str = "") -> None:
         artifacts = [
             model_pb2.Artifact(path=path, size=ref.size, sha256=ref.sha256, bucket=ref.bucket, key=ref.key, stored=True)
             for path, ref in files.items()
         ]
-        self._add(model_pb2.ModelVersion(id=f"{model}@1", model=model, digest=digest, artifacts=artifacts))
+        source = model_pb2.ModelSource(trained=model_pb2.TrainedSource(base=base)) if base else None
+        self._add(
+            model_pb2.ModelVersion(id=f"{model}@1", model=model, digest=digest, artifacts=artifacts, source=source)
+        )
 
     def add_remote(self, model: str, base_url: str, *, name: str, secret: str = "") -> None:
         openai = model_pb2.OpenAiSource(model=name, base_url=base_url, api_key_secret=secret)
@@ -91,18 +95,30 @@ class Rag(collection_service_pb2_grpc.CollectionServiceServicer, retrieval_servi
         return retrieval_service_pb2.SearchResponse(passages=passages, index=2)
 
 
+class Ingest(document_service_pb2_grpc.DocumentServiceServicer):
+    """Has the texts that rag's passages are of."""
+
+    async def GetDocumentText(  # noqa: N802 - the contract's name
+        self, request: document_service_pb2.GetDocumentTextRequest, _context: Context
+    ) -> document_service_pb2.GetDocumentTextResponse:
+        text = PASSAGES[int(request.id.removeprefix("d")) - 1]
+        return document_service_pb2.GetDocumentTextResponse(text=text)
+
+
 def _handbook() -> collection_pb2.Collection:
     return collection_pb2.Collection(id="handbook", live_index=2, indexes=[collection_pb2.IndexVersion(number=2)])
 
 
 @asynccontextmanager
 async def neighbours() -> AsyncIterator[tuple[Registry, Rag, str]]:
-    """Run both behind one address."""
+    """Run all of them behind one address."""
     server = grpc.aio.server()
     registry, rag = Registry(), Rag()  # type: ignore[abstract] # what they lack answers UNIMPLEMENTED
     model_registry_service_pb2_grpc.add_ModelRegistryServiceServicer_to_server(registry, server)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(rag, server)
     retrieval_service_pb2_grpc.add_RetrievalServiceServicer_to_server(rag, server)
+    ingest = Ingest()  # type: ignore[abstract] # ditto
+    document_service_pb2_grpc.add_DocumentServiceServicer_to_server(ingest, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:

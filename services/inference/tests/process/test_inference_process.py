@@ -14,7 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from services.inference.tests.fakes import eventually
 from services.inference.tests.process.neighbours import PASSAGES
 from services.inference.tests.process.world import CONTENT, World, asked, deployment, running_inference
-from services.inference.tests.tiny_model import write_tiny_model
+from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
 from tidemill.inference.v1 import (
     configuration_pb2,
     deployment_service_pb2,
@@ -56,6 +56,32 @@ async def streamed(
             inference_service_pb2.GenerateStreamRequest(request=request)
         )
     ]
+
+
+async def test_an_adapter_answers_beside_its_base_on_the_same_passages_and_what_it_saw_can_be_shown(
+    world: World, tmp_path: Path
+) -> None:
+    adapter = await asyncio.to_thread(write_tiny_adapter, tmp_path / "adapter", world.data.parent / "tiny")
+    await world.add_model("tuned", adapter, base="tiny@1")
+    live = await generate(world, asked())
+
+    request = asked(purpose=inference_pb2.PURPOSE_EVALUATION, variant="tuned@1", passages=live.passages)
+    answers = [await generate(world, each) for each in (request, asked())]
+
+    assert [answer.variant.model for answer in answers] == ["tuned@1", "tiny@1"]
+    assert "peft" in answers[0].variant.engine
+    assert answers[0].output != live.output
+    assert answers[1].output == live.output
+    shown = [
+        await world.inferences.GetInferencePrompt(inference_service_pb2.GetInferencePromptRequest(id=each.id))
+        for each in (live, answers[0])
+    ]
+    assert shown[0].messages == shown[1].messages
+    assert [message.parts[0].text for message in shown[0].messages] == [
+        "Answer from the passages.",
+        f"[1] {PASSAGES[0]}\n[2] {PASSAGES[1]}\nWhat does os.walk do?",
+    ]
+    assert shown[0].question == "What does os.walk do?"
 
 
 async def test_a_real_engine_answers_and_the_record_can_be_read(world: World) -> None:
