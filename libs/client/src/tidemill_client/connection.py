@@ -1,5 +1,6 @@
 """Where the services are, and one channel to each."""
 
+import importlib
 import json
 import os
 from collections.abc import Mapping
@@ -7,22 +8,31 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import grpc.aio
-
-from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
-from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
-from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
-from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
-from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
-from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
-from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
-from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill_kit.errors import PreconditionFailed
 from tidemill_kit.grpc_client import open_channel
 
-SERVICES = ("ingest", "rag", "trainer", "inference")
+if TYPE_CHECKING:  # a command loads only the stubs that it uses
+    import grpc.aio
+
+    from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+    from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
+    from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
+    from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+    from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
+    from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+    from tidemill.inference.v1.prompt_service_pb2_grpc import PromptServiceStub
+    from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
+    from tidemill.ingest.v1.document_service_pb2_grpc import DocumentServiceStub
+    from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+    from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
+    from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceStub
+    from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub
+    from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+    from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
+
+SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
 CALL_LIMIT_S = 120.0
 UPLOAD_LIMIT_S = 3600.0
 """The longest that a call, and the upload of one file of a model, may take."""
@@ -118,7 +128,7 @@ class Connection:
         for channel in self._channels.values():
             await channel.close()
 
-    def channel(self, service: str) -> grpc.aio.Channel:
+    def channel(self, service: str) -> "grpc.aio.Channel":
         """Return the channel to a service.
 
         Raises:
@@ -131,42 +141,97 @@ class Connection:
             )
         return self._channels[service]
 
+    def _stub(self, service: str, noun: str) -> Any:  # noqa: ANN401 - one of many generated classes
+        module = importlib.import_module(f"tidemill.{service}.v1.{noun}_service_pb2_grpc")
+        name = "".join(word.capitalize() for word in noun.split("_"))
+        return getattr(module, f"{name}ServiceStub")(self.channel(service))
+
     @cached_property
-    def sources(self) -> SourceServiceStub:
+    def sources(self) -> "SourceServiceStub":
         """Where documents may come from."""
-        return SourceServiceStub(self.channel("ingest"))
+        stub: SourceServiceStub = self._stub("ingest", "source")
+        return stub
 
     @cached_property
-    def documents(self) -> DocumentServiceStub:
+    def documents(self) -> "DocumentServiceStub":
         """Documents and their versions."""
-        return DocumentServiceStub(self.channel("ingest"))
+        stub: DocumentServiceStub = self._stub("ingest", "document")
+        return stub
 
     @cached_property
-    def collections(self) -> CollectionServiceStub:
+    def datasets(self) -> "DatasetServiceStub":
+        """Examples in immutable versions."""
+        stub: DatasetServiceStub = self._stub("ingest", "dataset")
+        return stub
+
+    @cached_property
+    def collections(self) -> "CollectionServiceStub":
         """What is searchable."""
-        return CollectionServiceStub(self.channel("rag"))
+        stub: CollectionServiceStub = self._stub("rag", "collection")
+        return stub
 
     @cached_property
-    def retrieval(self) -> RetrievalServiceStub:
+    def retrieval(self) -> "RetrievalServiceStub":
         """Search."""
-        return RetrievalServiceStub(self.channel("rag"))
+        stub: RetrievalServiceStub = self._stub("rag", "retrieval")
+        return stub
 
     @cached_property
-    def models(self) -> ModelRegistryServiceStub:
+    def models(self) -> "ModelRegistryServiceStub":
         """Models and their versions."""
-        return ModelRegistryServiceStub(self.channel("trainer"))
+        stub: ModelRegistryServiceStub = self._stub("trainer", "model_registry")
+        return stub
 
     @cached_property
-    def prompts(self) -> PromptServiceStub:
+    def training(self) -> "TrainingServiceStub":
+        """Training plans and their runs."""
+        stub: TrainingServiceStub = self._stub("trainer", "training")
+        return stub
+
+    @cached_property
+    def prompts(self) -> "PromptServiceStub":
         """Prompts and their versions."""
-        return PromptServiceStub(self.channel("inference"))
+        stub: PromptServiceStub = self._stub("inference", "prompt")
+        return stub
 
     @cached_property
-    def deployments(self) -> DeploymentServiceStub:
-        """What answers."""
-        return DeploymentServiceStub(self.channel("inference"))
+    def deployments(self) -> "DeploymentServiceStub":
+        """What answers, and the rollouts that change it."""
+        stub: DeploymentServiceStub = self._stub("inference", "deployment")
+        return stub
 
     @cached_property
-    def inferences(self) -> InferenceServiceStub:
+    def inferences(self) -> "InferenceServiceStub":
         """Answers and their records."""
-        return InferenceServiceStub(self.channel("inference"))
+        stub: InferenceServiceStub = self._stub("inference", "inference")
+        return stub
+
+    @cached_property
+    def feedback(self) -> "FeedbackServiceStub":
+        """What people think of answers."""
+        stub: FeedbackServiceStub = self._stub("feedback", "feedback")
+        return stub
+
+    @cached_property
+    def curations(self) -> "CurationServiceStub":
+        """Which reactions become examples."""
+        stub: CurationServiceStub = self._stub("feedback", "curation")
+        return stub
+
+    @cached_property
+    def suites(self) -> "SuiteServiceStub":
+        """Trusted cases."""
+        stub: SuiteServiceStub = self._stub("evaluator", "suite")
+        return stub
+
+    @cached_property
+    def evaluations(self) -> "EvaluationServiceStub":
+        """Gates and evaluations."""
+        stub: EvaluationServiceStub = self._stub("evaluator", "evaluation")
+        return stub
+
+    @cached_property
+    def lineage(self) -> "LineageServiceStub":
+        """Where everything came from."""
+        stub: LineageServiceStub = self._stub("monitor", "lineage")
+        return stub
