@@ -84,8 +84,8 @@ def test_a_key_in_the_file_is_refused_and_never_repeated(folder: Path) -> None:
     assert secret not in str(raised.value)
 
 
-def test_a_section_of_a_later_version_is_refused_by_name(folder: Path) -> None:
-    assert "not served yet" in problems_of(folder, RIGHT + "gates: {}\n")["gates"][1]
+def test_a_section_that_there_is_not_is_refused_with_the_nearest_one(folder: Path) -> None:
+    assert "did you mean gates?" in problems_of(folder, RIGHT + "gate: {}\n")["gate"][1]
 
 
 def test_what_two_versions_of_yaml_read_differently_is_refused(folder: Path) -> None:

@@ -278,7 +278,7 @@ class FakeTidemill:
         }
         for service, servicers in made.items():
             status: Registration = (add_StatusServiceServicer_to_server, FakeStatus(service))
-            server = GrpcServer(_settings(), [*servicers, status])
+            server = GrpcServer(fake_settings(), [*servicers, status])
             await server.start()
             self.ports[service] = server.port
             self._servers.append(server)
@@ -289,7 +289,8 @@ class FakeTidemill:
             await server.stop(0.5)
 
 
-def _settings() -> ServiceSettings:
+def fake_settings() -> ServiceSettings:
+    """Return settings of a server that only listens."""
     return ServiceSettings.model_validate(
         {
             "grpc_port": 0,

@@ -1,27 +1,12 @@
-"""The shape of loop.yaml; its JSON Schema is generated from these models.
-
-Sections that no service serves yet (datasets, training, suites, gates, rollouts) are refused by name.
-"""
+"""The shape of loop.yaml; its JSON Schema is generated from these models and those of `learning`."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, Field
 
-SLUG = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"
-REFERENCE = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[a-z0-9_-]{1,63})?$"
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-Slug = Annotated[str, Field(pattern=SLUG)]
-Reference = Annotated[str, Field(pattern=REFERENCE, description="name, name@version or name@label")]
-
-
-def _duration(value: object) -> object:
-    """Read "90s", "30m", "24h" or "730d"."""
-    if isinstance(value, str) and value[:-1].isdigit() and value[-1:] in _UNITS:
-        return timedelta(seconds=int(value[:-1]) * _UNITS[value[-1]])
-    message = "write a whole number and a unit: 90s, 30m, 24h or 730d"
-    raise ValueError(message)
+from tidemill_client.loop.learning import Dataset, Gate, Rollout, Suite, Training
+from tidemill_client.loop.shapes import REFERENCE, SLUG, Declared, Duration, FromFile, Reference, Slug
 
 
 def _source_address(value: str) -> str:
@@ -31,36 +16,17 @@ def _source_address(value: str) -> str:
     raise ValueError(message)
 
 
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["60s", "730d"]}),
-]
-
-
-class Declared(BaseModel):
-    """Every part of the file: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class Metadata(Declared):
     """The loop's own name and marks."""
 
     name: Slug
-    labels: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
 
 
 class Secret(Declared):
     """The name of a secret; the service that uses it finds its value."""
 
     secret: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
-
-
-class FromFile(Declared):
-    """Text that lives in a file beside the loop's."""
-
-    file: str
 
 
 class Model(Declared):
@@ -109,7 +75,7 @@ class Retrieval(Declared):
     collection: Slug
     top_k: Annotated[int, Field(ge=1, le=100)] = 3
     index: Annotated[int, Field(ge=1)] | None = None
-    filter: dict[str, Any] = {}
+    filter: dict[str, Any] = Field(default_factory=dict)
 
 
 class Sampling(Declared):
@@ -119,17 +85,24 @@ class Sampling(Declared):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     seed: int | None = None
-    stop: Annotated[list[str], Field(max_length=4)] = []
+    stop: Annotated[list[str], Field(max_length=4)] = Field(default_factory=list)
+
+
+class Follow(Declared):
+    """A model that rollouts move: applying the file never does."""
+
+    follow: Annotated[str, Field(pattern=SLUG, description="a training of this file, whose versions are promoted")]
+    start_with: Annotated[str, Field(pattern=REFERENCE, description="the model that answers before any promotion")]
 
 
 class Deployment(Declared):
     """What answers under one name."""
 
-    model: Reference
+    model: Reference | Follow
     prompt: Reference
     retrieval: Retrieval | None = None
     sampling: Sampling = Sampling()
-    fallback: list[Reference] = []
+    fallback: list[Reference] = Field(default_factory=list)
     deadline: Duration = timedelta(seconds=60)
     record: Literal["full", "metadata", "none"] = "full"
     allow_sampling_override: bool = False
@@ -141,15 +114,16 @@ class Loop(Declared):
     api_version: Annotated[Literal["tidemill.dev/v1"], Field(alias="apiVersion")]
     kind: Literal["Loop"]
     metadata: Metadata
-    models: dict[Slug, Model] = {}
-    sources: dict[Slug, Source] = {}
-    collections: dict[Slug, Collection] = {}
-    prompts: dict[Slug, Prompt] = {}
-    deployments: dict[Slug, Deployment] = {}
-
-
-LATER = ("datasets", "training", "suites", "gates", "rollouts")
-"""Sections of the format that no service serves yet."""
+    models: dict[Slug, Model] = Field(default_factory=dict)
+    sources: dict[Slug, Source] = Field(default_factory=dict)
+    collections: dict[Slug, Collection] = Field(default_factory=dict)
+    prompts: dict[Slug, Prompt] = Field(default_factory=dict)
+    deployments: dict[Slug, Deployment] = Field(default_factory=dict)
+    datasets: dict[Slug, Dataset] = Field(default_factory=dict)
+    training: dict[Slug, Training] = Field(default_factory=dict)
+    suites: dict[Slug, Suite] = Field(default_factory=dict)
+    gates: dict[Slug, Gate] = Field(default_factory=dict)
+    rollouts: dict[Slug, Rollout] = Field(default_factory=dict)
 
 
 def json_schema() -> dict[str, Any]:

@@ -4,32 +4,26 @@ The file owns configuration and rollouts own what is live, so applying the same 
 every service is asked what an update would change, and only what would change is sent.
 """
 
-import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-from tidemill.inference.v1 import deployment_service_pb2, prompt_service_pb2
-from tidemill.ingest.v1 import source_service_pb2
-from tidemill.rag.v1 import collection_service_pb2
 from tidemill_client.connection import Connection
 from tidemill_client.loop.changes import Action, Change
 from tidemill_client.loop.declaration import Loop
+from tidemill_client.loop.desired import OWNER_LABEL, Desired
+from tidemill_client.loop.kinds import KINDS
 from tidemill_client.loop.models import DeclaredModel
-from tidemill_client.loop.resources import OWNER_LABEL, Desired, desired_resources
-from tidemill_kit.errors import NotFound, TidemillError
+from tidemill_client.loop.resources import desired_resources
+from tidemill_client.loop.rollouts import DeclaredRollout, orphaned_rollouts, remove_policy
+from tidemill_kit.errors import TidemillError
 
-_VOLATILE = {"seq", "etag", "update_time", "create_time", "project", "versions", "indexes"}
-_CONTRACTS = {
-    "source": source_service_pb2,
-    "collection": collection_service_pb2,
-    "prompt": prompt_service_pb2,
-    "deployment": deployment_service_pb2,
-}
-KINDS = tuple(_CONTRACTS)
+_RESOLVED = "live"
+"""What a service makes of the file's references: another prompt's version is a change, too."""
+_MOVED = {"model", "digest"}
+"""What a rollout moves in the live configuration of a deployment that follows a model."""
 T = TypeVar("T")
 
 
@@ -52,6 +46,7 @@ class Planner:
         self._loop = loop
         self._models = [DeclaredModel(connection, name, model) for name, model in loop.models.items()]
         self._resources = [_Resource(connection, desired) for desired in desired_resources(loop)]
+        self._rollouts = [DeclaredRollout(connection, name, rollout) for name, rollout in loop.rollouts.items()]
 
     async def diff(self, *, prune: bool = False) -> list[Change]:
         """Return what applying would do, in its order; nothing is changed."""
@@ -75,14 +70,14 @@ class Planner:
         orphans = await self._orphans(prune=prune)
         for orphan in reversed(orphans):
             if orphan.action is Action.DELETE:
-                await _named(orphan.kind, orphan.name, done, _delete(self._connection, orphan.kind, orphan.name))
+                await _named(orphan.kind, orphan.name, done, _delete(self._connection, orphan))
         return [*done, *orphans]
 
     async def _changes(
         self, pending: set[tuple[str, str]], *, apply: bool, progress: Callable[[str, float], None]
     ) -> AsyncIterator[Change]:
         done: list[Change] = []
-        parts: list[DeclaredModel | _Resource] = [*self._models, *self._resources]
+        parts: list[_Part] = [*self._models, *self._resources, *self._rollouts]
         for position, part in enumerate(parts):
             progress(f"{part.kind} {part.name}", position / len(parts))
             work = part.apply(progress) if apply else part.diff(pending)
@@ -93,15 +88,40 @@ class Planner:
             yield change
 
     async def _orphans(self, *, prune: bool) -> list[Change]:
+        """Return what the loop declared before and does no longer, in order of dependency."""
         declared = {(part.kind, part.name) for part in self._resources}
-        found = []
-        for kind in KINDS:
-            async for message in _listed(self._connection, kind):
-                if message.labels.get(OWNER_LABEL) == self._loop.metadata.name and (kind, message.id) not in declared:
-                    action = Action.DELETE if prune else Action.ORPHAN
-                    note = "no longer in the file" if prune else "no longer in the file: --prune deletes it"
-                    found.append(Change(kind=kind, name=message.id, action=action, note=note))
-        return found
+        owner = self._loop.metadata.name
+        found = [
+            (kind.name, message.id)
+            for kind in KINDS.values()
+            async for message in kind.all(self._connection)
+            if message.labels.get(OWNER_LABEL) == owner and (kind.name, message.id) not in declared
+        ]
+        kept = {rollout.deployment for rollout in self._rollouts}
+        gone = {name for kind, name in found if kind == "deployment"} if prune else set()
+        rollouts = [name async for name in orphaned_rollouts(self._connection, owner, kept | gone)]
+        action = Action.DELETE if prune else Action.ORPHAN
+        note = "no longer in the file" if prune else "no longer in the file: --prune deletes it"
+        orphans = [*found, *(("rollout", name) for name in rollouts)]
+        return [Change(kind=kind, name=name, action=action, note=note) for kind, name in orphans]
+
+
+class _Part(Protocol):
+    """One part of a loop, whatever it is made of."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    async def diff(self, pending: set[tuple[str, str]], /) -> Change:
+        """Return what applying would do."""
+        ...
+
+    async def apply(self, progress: Callable[[str, float], None], /) -> Change:
+        """Make the part what the file says."""
+        ...
 
 
 class _Resource:
@@ -122,7 +142,7 @@ class _Resource:
             return self._change(Action.CREATE)
         if missing:
             note = f"follows {', '.join(missing)}"
-            return self._change(Action.UPDATE, _differences(current, self._wanted(current)), note=note)
+            return self._change(Action.UPDATE, _differences(self._desired, current, self._wanted(current)), note=note)
         return self._compared(current, await self._update(validate_only=True))
 
     async def apply(self, _progress: Callable[[str, float], None]) -> Change:
@@ -137,7 +157,7 @@ class _Resource:
         return change
 
     def _compared(self, current: Message, preview: Message) -> Change:
-        details = _differences(current, preview)
+        details = _differences(self._desired, current, preview)
         return self._change(Action.UPDATE if details else Action.NONE, details)
 
     def _change(
@@ -153,46 +173,25 @@ class _Resource:
         wanted.MergeFrom(self._desired.message)
         return wanted
 
-    async def _get(self) -> Any:  # noqa: ANN401 - one of four message types
-        try:
-            return await _call(self._connection, "Get", self.kind, id=self.name)
-        except NotFound:
-            return None
+    async def _get(self) -> Message | None:
+        return await KINDS[self.kind].get(self._connection, self.name)
 
     async def _create(self, *, validate_only: bool) -> None:
-        wanted = {self.kind: self._desired.message}
-        await _call(
-            self._connection, "Create", self.kind, **wanted, validate_only=validate_only, request_id=_request_id()
+        await KINDS[self.kind].create(self._connection, self._desired.message, validate_only=validate_only)
+
+    async def _update(self, *, validate_only: bool) -> Message:
+        desired = self._desired
+        changed: Message = await KINDS[self.kind].update(
+            self._connection, desired.message, desired.fields, validate_only=validate_only
         )
-
-    async def _update(self, *, validate_only: bool) -> Any:  # noqa: ANN401 - one of four message types
-        wanted = {self.kind: self._desired.message, "update_mask": FieldMask(paths=self._desired.fields)}
-        return await _call(
-            self._connection, "Update", self.kind, **wanted, validate_only=validate_only, request_id=_request_id()
-        )
+        return changed
 
 
-async def _call(connection: Connection, verb: str, kind: str, **fields: object) -> Any:  # noqa: ANN401 - any resource
-    """Call one of the five standard methods and return the resource in its answer."""
-    method = f"{verb}{kind.capitalize()}"
-    request = getattr(_CONTRACTS[kind], f"{method}Request")(**fields)
-    return getattr(await getattr(getattr(connection, f"{kind}s"), method)(request), kind)
-
-
-async def _delete(connection: Connection, kind: str, name: str) -> None:
-    await _call(connection, "Delete", kind, id=name, request_id=_request_id())
-
-
-async def _listed(connection: Connection, kind: str) -> AsyncIterator[Any]:
-    method, token = f"List{kind.capitalize()}s", ""
-    while True:
-        request = getattr(_CONTRACTS[kind], f"{method}Request")(page_size=1000, page_token=token)
-        page = await getattr(getattr(connection, f"{kind}s"), method)(request)
-        for message in getattr(page, f"{kind}s"):
-            yield message
-        token = page.next_page_token
-        if not token:
-            return
+async def _delete(connection: Connection, orphan: Change) -> None:
+    if orphan.kind == DeclaredRollout.kind:
+        await remove_policy(connection, orphan.name)
+    else:
+        await KINDS[orphan.kind].delete(connection, orphan.name)
 
 
 async def _named(kind: str, name: str, done: list[Change], work: Awaitable[T]) -> T:
@@ -203,16 +202,29 @@ async def _named(kind: str, name: str, done: list[Change], work: Awaitable[T]) -
         raise ApplyFailed(part, done, error) from error
 
 
-def _differences(before: Message, after: Message) -> dict[str, tuple[object, object]]:
-    """Return the fields that differ, leaving out what every save changes."""
-    old = MessageToDict(before, preserving_proto_field_name=True)
-    new = MessageToDict(after, preserving_proto_field_name=True)
-    keys = sorted((old.keys() | new.keys()) - _VOLATILE)
-    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
+def _differences(desired: Desired, before: Message, after: Message) -> dict[str, tuple[object, object]]:
+    """Return the fields that differ, of those that the file owns."""
+    old, new = _facts(desired, before), _facts(desired, after)
+    different = {key: (old.get(key), new.get(key)) for key in sorted(old | new) if old.get(key) != new.get(key)}
+    if desired.kind == "suite" and "cases" in different:
+        different["cases"] = _case_difference(old.get("cases", []), new.get("cases", []))
+    return different
 
 
-def _request_id() -> str:
-    return str(uuid.uuid4())
+def _facts(desired: Desired, message: Message) -> dict[str, Any]:
+    """Return what is compared: of a deployment that follows a model, never which version of it is live."""
+    facts = MessageToDict(message, preserving_proto_field_name=True)
+    if facts.get("follow"):
+        facts[_RESOLVED] = {key: value for key, value in facts.get(_RESOLVED, {}).items() if key not in _MOVED}
+    return {key: value for key, value in facts.items() if key in {*desired.fields, _RESOLVED}}
+
+
+def _case_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> tuple[object, object]:
+    """Return how many cases there are before and after: all of them would hide the rest of a diff."""
+    before, after = ({case["id"]: case for case in cases} for cases in (old, new))
+    changed = sum(before[each] != after[each] for each in before.keys() & after.keys())
+    came, went = len(after.keys() - before.keys()), len(before.keys() - after.keys())
+    return f"{len(old)} cases", f"{len(new)} cases: {came} new, {went} gone, {changed} changed"
 
 
 def _silent(_text: str, _share: float) -> None:

@@ -1,70 +1,22 @@
 """Read a loop.yaml: every problem at once, each with its line, what was expected and the nearest match."""
 
-import difflib
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError
 
-from tidemill_client.loop.declaration import LATER, FromFile, Loop
-from tidemill_kit.errors import InvalidInput, Violation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Problem:
-    """One thing that is wrong; `line` and `column` count from 1, as editors do."""
-
-    line: int
-    column: int
-    path: str
-    message: str
-
-
-class LoopErrors(InvalidInput):
-    """Everything that is wrong with one file."""
-
-    reason = "LOOP_INVALID"
-
-    def __init__(self, file: Path, problems: Sequence[Problem]) -> None:
-        self.file = file
-        self.problems = tuple(sorted(problems))
-        super().__init__(
-            "\n".join(f"{file}:{p.line}:{p.column}: {p.path}: {p.message}" for p in self.problems),
-            violations=[Violation(field=p.path, description=p.message) for p in self.problems],
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Document:
-    """A parsed file that knows where each of its parts stands."""
-
-    file: Path
-    root: Any
-
-    def problem(self, path: Sequence[str | int], message: str) -> Problem:
-        line, column = self._position(path)
-        return Problem(line=line + 1, column=column + 1, path=_spell(path), message=message)
-
-    def _position(self, path: Sequence[str | int]) -> tuple[int, int]:
-        """Return where the path stands, or its nearest ancestor that is in the file."""
-        node, position = self.root, (0, 0)
-        for step in path:
-            if isinstance(node, CommentedMap) and step in node:
-                position = node.lc.key(step)
-            elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
-                position = node.lc.item(step)
-            else:
-                break
-            node = node[step]
-        return position
+from tidemill_client.loop.declaration import Loop
+from tidemill_client.loop.problems import Document, LoopErrors, Problem, matching, nearest
+from tidemill_client.loop.references import reference_problems, turn_problems
+from tidemill_client.loop.shapes import FromFile
+from tidemill_client.loop.suite_file import SuiteFile
 
 
 def read_loop(file: Path) -> Loop:
@@ -77,21 +29,21 @@ def read_loop(file: Path) -> Loop:
     document = _parse(file)
     problems = [
         *_dialect_problems(document),
-        *_section_problems(document),
-        *_reference_problems(document),
+        *reference_problems(document),
         *_model_problems(document),
         *_file_problems(document),
     ]
     try:
-        loop = Loop.model_validate({key: value for key, value in document.root.items() if key not in LATER})
+        loop = Loop.model_validate(dict(document.root))
     except ValidationError as error:
         raise LoopErrors(file, [*problems, *_shape_problems(document, error)]) from None
+    problems += turn_problems(document, loop)
     if problems:
         raise LoopErrors(file, problems)
     return _with_files(file, loop)
 
 
-def _parse(file: Path) -> _Document:
+def _parse(file: Path) -> Document:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -108,18 +60,14 @@ def _parse(file: Path) -> _Document:
         ) from None
     if not isinstance(root, CommentedMap):
         raise LoopErrors(file, [_at_start("expected a map with apiVersion, kind, metadata and the loop's sections")])
-    return _Document(file=file, root=root)
+    return Document(file=file, root=root)
 
 
 def _at_start(message: str) -> Problem:
     return Problem(line=1, column=1, path="(file)", message=message)
 
 
-def _spell(path: Sequence[str | int]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".") or "(file)"
-
-
-def _dialect_problems(document: _Document) -> Iterator[Problem]:
+def _dialect_problems(document: Document) -> Iterator[Problem]:
     """Find scalars that YAML 1.1 and 1.2 read differently, such as `on` or `1e-3`."""
     old = YAML(typ="safe", pure=True)
     old.version = (1, 1)
@@ -134,7 +82,7 @@ def _dialect_problems(document: _Document) -> Iterator[Problem]:
     yield from _differences(document, read_as_1_1, document.root, ())
 
 
-def _differences(document: _Document, old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:  # noqa: ANN401 - any YAML value
+def _differences(document: Document, old: Any, new: Any, path: tuple[str | int, ...]) -> Iterator[Problem]:  # noqa: ANN401 - any YAML value
     if isinstance(new, Mapping) and isinstance(old, Mapping):
         for (old_key, old_value), (new_key, new_value) in zip(old.items(), new.items(), strict=False):
             if old_key != new_key:
@@ -147,13 +95,7 @@ def _differences(document: _Document, old: Any, new: Any, path: tuple[str | int,
         yield document.problem(path, f"YAML 1.1 reads this as {old!r}, YAML 1.2 as {new!r}: quote it or spell it out")
 
 
-def _section_problems(document: _Document) -> Iterator[Problem]:
-    for section in LATER:
-        if section in document.root:
-            yield document.problem((section,), "is not served yet: remove it until a later version of Tidemill does")
-
-
-def _shape_problems(document: _Document, error: ValidationError) -> list[Problem]:
+def _shape_problems(document: Document, error: ValidationError) -> list[Problem]:
     """Return one problem a place: of a union's members, the one that came furthest."""
     found: dict[tuple[int, int], tuple[int, Problem]] = {}
     for details in error.errors(include_url=False):
@@ -187,14 +129,14 @@ def _explain(details: ErrorDetails) -> str:
     if "api_key" in path:
         return "write {secret: NAME}, where NAME is upper case; a key itself never stands in this file"
     if kind == "extra_forbidden":
-        return f"unknown key{_nearest(str(path[-1]), _allowed_at(path[:-1]))}"
+        return f"unknown key{nearest(str(path[-1]), _allowed_at(path[:-1]))}"
     if kind == "missing":
         return "is required"
     if kind == "string_pattern_mismatch":
         return f"{value!r} is not a name: use lower-case letters, digits, - and _, at most 63 ({context['pattern']})"
     if kind == "literal_error":
         expected = str(context["expected"])
-        hint = _nearest(str(value), expected.replace("'", "").replace(" or ", ", ").split(", "))
+        hint = nearest(str(value), expected.replace("'", "").replace(" or ", ", ").split(", "))
         return f"{value!r} is not allowed{hint}"
     message = details["msg"].removeprefix("Value error, ")
     return f"{message} (found {value!r})" if isinstance(value, str | int | float | bool) else message
@@ -205,6 +147,8 @@ def _allowed_at(path: Sequence[str | int]) -> list[str]:
     model: Any = Loop
     for step in path:
         if isinstance(model, type) and issubclass(model, BaseModel):
+            if step == model.__name__:  # names a member of a union
+                continue
             fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
             model = fields.get(str(step))
         else:
@@ -226,51 +170,8 @@ def _value_type(annotation: Any) -> Any:  # noqa: ANN401 - a type annotation
     return get_args(annotation)[-1] if get_args(annotation) else None
 
 
-def _nearest(word: str, allowed: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
-    hint = f": did you mean {close[0]}?" if close else ""
-    return f"{hint} (there are: {', '.join(allowed)})" if allowed else hint
-
-
-_REFERENCES = {
-    ("collections", "*", "sources", "*"): "sources",
-    ("collections", "*", "embedding"): "models",
-    ("deployments", "*", "model"): "models",
-    ("deployments", "*", "prompt"): "prompts",
-    ("deployments", "*", "fallback", "*"): "models",
-    ("deployments", "*", "retrieval", "collection"): "collections",
-}
-"""Which section a bare name refers to, by the field that holds it."""
-
-
-def _reference_problems(document: _Document) -> Iterator[Problem]:
-    for pattern, section in _REFERENCES.items():
-        declared = document.root.get(section)
-        names = [str(name) for name in declared] if isinstance(declared, Mapping) else []
-        for path, value in _matching(document.root, pattern):
-            if isinstance(value, str) and value.split("@")[0] not in names:
-                hint = _nearest(value.split("@")[0], names)
-                yield document.problem(path, f"there is no {section.removesuffix('s')} {value!r} in this file{hint}")
-
-
-def _matching(node: object, pattern: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], object]]:
-    """Return every path that fits the pattern, with its value; `*` is any key or index."""
-    if not pattern:
-        yield (), node
-        return
-    items: Iterable[tuple[str | int, object]] = ()
-    if isinstance(node, Mapping):
-        items = node.items()
-    elif isinstance(node, list):
-        items = enumerate(node)
-    for step, child in items:
-        if pattern[0] in {"*", step}:
-            for path, value in _matching(child, pattern[1:]):
-                yield (step, *path), value
-
-
-def _model_problems(document: _Document) -> Iterator[Problem]:
-    for path, model in _matching(document.root, ("models", "*")):
+def _model_problems(document: Document) -> Iterator[Problem]:
+    for path, model in matching(document.root, ("models", "*")):
         if not isinstance(model, Mapping) or not isinstance(model.get("source"), str):
             continue
         kind, _, address = model["source"].partition(":")
@@ -284,9 +185,9 @@ def _model_problems(document: _Document) -> Iterator[Problem]:
             yield document.problem(path, "base_url and api_key belong to openai: models only")
 
 
-def _file_problems(document: _Document) -> Iterator[Problem]:
+def _file_problems(document: Document) -> Iterator[Problem]:
     for field in ("system", "user", "variables"):
-        for path, part in _matching(document.root, ("prompts", "*", field, "file")):
+        for path, part in matching(document.root, ("prompts", "*", field, "file")):
             try:
                 text = _text_of(document.file, FromFile(file=str(part)))
                 if field == "variables":
@@ -295,6 +196,11 @@ def _file_problems(document: _Document) -> Iterator[Problem]:
                 yield document.problem(path, f"{part!r} is not JSON: {error.msg} at line {error.lineno}")
             except (OSError, ValueError):
                 yield document.problem(path, f"{part!r} is not a readable UTF-8 file beside {document.file.name}")
+    for path, part in matching(document.root, ("suites", "*", "cases", "file")):
+        try:
+            yield from SuiteFile(document.file.parent / str(part)).problems()
+        except (OSError, ValueError):
+            yield document.problem(path, f"{part!r} is not a readable UTF-8 file beside {document.file.name}")
 
 
 def _with_files(file: Path, loop: Loop) -> Loop:
@@ -317,7 +223,13 @@ def _with_files(file: Path, loop: Loop) -> Loop:
         else model
         for name, model in loop.models.items()
     }
-    return loop.model_copy(update={"prompts": prompts, "models": models})
+    suites = {
+        name: suite.model_copy(update={"cases": SuiteFile(file.parent / suite.cases.file).cases()})
+        if isinstance(suite.cases, FromFile)
+        else suite
+        for name, suite in loop.suites.items()
+    }
+    return loop.model_copy(update={"prompts": prompts, "models": models, "suites": suites})
 
 
 def _text_of(file: Path, part: str | FromFile) -> str:

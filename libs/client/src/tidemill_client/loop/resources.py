@@ -1,11 +1,9 @@
 """What a declared part is at the service that owns it: its message, and the fields that the file owns."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.inference.v1.configuration_pb2 import Retrieval, Sampling
@@ -14,31 +12,20 @@ from tidemill.inference.v1.prompt_pb2 import Prompt, PromptContent
 from tidemill.ingest.v1.source_pb2 import Masking, Source
 from tidemill.rag.v1.collection_pb2 import Chunking, Collection
 from tidemill_client.loop import declaration
-from tidemill_client.loop.declaration import Loop
-
-OWNER_LABEL = "tidemill.dev/loop"
-"""The label that says which loop declares a resource."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desired:
-    """One resource as the file wants it. `refers_to` are the (kind, name) pairs that must exist before it."""
-
-    kind: str
-    name: str
-    message: Message
-    fields: tuple[str, ...]
-    refers_to: tuple[tuple[str, str], ...] = ()
+from tidemill_client.loop.declaration import Follow, Loop
+from tidemill_client.loop.desired import OWNER_LABEL, Desired
+from tidemill_client.loop.turning import turning_resources
 
 
 def desired_resources(loop: Loop) -> list[Desired]:
-    """Return every resource of the loop but its models, in the order in which they depend on each other."""
+    """Return every resource but models and rollouts, in the order in which they depend on each other."""
     labels = {**loop.metadata.labels, OWNER_LABEL: loop.metadata.name}
     return [
         *(_source(name, part, labels) for name, part in loop.sources.items()),
         *(_collection(name, part, labels) for name, part in loop.collections.items()),
         *(_prompt(name, part, labels) for name, part in loop.prompts.items()),
         *(_deployment(name, part, labels) for name, part in loop.deployments.items()),
+        *turning_resources(loop, labels),
     ]
 
 
@@ -85,10 +72,13 @@ def _prompt(name: str, part: declaration.Prompt, labels: dict[str, str]) -> Desi
 def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str]) -> Desired:
     deadline = Duration()
     deadline.FromTimedelta(part.deadline)
+    follow = part.model.follow if isinstance(part.model, Follow) else ""
+    model = part.model.start_with if isinstance(part.model, Follow) else part.model
     message = Deployment(
         id=name,
         labels=labels,
-        model=part.model,
+        model=model,
+        follow=follow,
         prompt=part.prompt,
         sampling=Sampling(**part.sampling.model_dump(exclude_none=True)),
         fallback=part.fallback,
@@ -96,8 +86,8 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         record=RecordMode.Value(f"RECORD_MODE_{part.record.upper()}"),
         allow_sampling_override=part.allow_sampling_override,
     )
-    refers_to = [("model", _name(part.model)), ("prompt", _name(part.prompt))]
-    refers_to += [("model", _name(model)) for model in part.fallback]
+    refers_to = [("model", _name(model)), ("prompt", _name(part.prompt))]
+    refers_to += [("model", _name(fallback)) for fallback in part.fallback]
     if part.retrieval:
         message.retrieval.CopyFrom(
             Retrieval(
@@ -108,7 +98,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
             )
         )
         refers_to.append(("collection", part.retrieval.collection))
-    fields = ("labels", "model", "prompt", "retrieval", "sampling", "fallback", "deadline", "record")
+    fields = ("labels", "model", "follow", "prompt", "retrieval", "sampling", "fallback", "deadline", "record")
     return Desired(
         kind="deployment",
         name=name,

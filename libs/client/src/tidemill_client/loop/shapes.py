@@ -1,0 +1,69 @@
+"""What the parts of loop.yaml are made of: names, references, durations and sizes."""
+
+import json
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+SLUG = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$"
+REFERENCE = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[a-z0-9_-]{1,63})?$"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+_LONGEST = 8
+"""Characters of a duration or size: more days or bytes than fit a message need longer ones."""
+
+Slug = Annotated[str, Field(pattern=SLUG)]
+Reference = Annotated[str, Field(pattern=REFERENCE, description="name, name@version or name@label")]
+
+
+def _duration(value: object) -> object:
+    """Read "90s", "30m", "24h" or "730d"."""
+    if isinstance(value, str) and value[:-1].isdecimal() and value[-1:] in _SECONDS and len(value) <= _LONGEST:
+        return timedelta(seconds=int(value[:-1]) * _SECONDS[value[-1]])
+    message = "write a whole number and a unit: 90s, 30m, 24h or 730d"
+    raise ValueError(message)
+
+
+def _size(value: object) -> object:
+    """Read "512Mi" or "6Gi"."""
+    if isinstance(value, str) and value[:-2].isdecimal() and value[-2:] in _BYTES and len(value) <= _LONGEST:
+        return int(value[:-2]) * _BYTES[value[-2:]]
+    message = "write a whole number and a unit: 512Mi or 6Gi"
+    raise ValueError(message)
+
+
+def _settings(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what no message can carry, such as dates and infinities."""
+    for name, value in values.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (TypeError, ValueError):
+            message = f"{name}: write a number, a text, true, false, a list or a map"
+            raise ValueError(message) from None
+    return values
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["60s", "730d"]}),
+]
+Bytes = Annotated[
+    int,
+    BeforeValidator(_size),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "6Gi"]}),
+]
+Settings = Annotated[dict[str, Any], AfterValidator(_settings)]
+
+
+class Declared(BaseModel):
+    """Every part of the file: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FromFile(Declared):
+    """Text that lives in a file beside the loop's."""
+
+    file: str
