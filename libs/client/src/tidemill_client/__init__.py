@@ -2,7 +2,8 @@
 
 from tidemill_client.connection import Addresses
 from tidemill_client.documents import NewDocument, Uploaded
+from tidemill_client.reactions import Who
 from tidemill_client.tidemill import Ask, Tidemill
 from tidemill_client.values import assistant, text_of, user
 
-__all__ = ["Addresses", "Ask", "NewDocument", "Tidemill", "Uploaded", "assistant", "text_of", "user"]
+__all__ = ["Addresses", "Ask", "NewDocument", "Tidemill", "Uploaded", "Who", "assistant", "text_of", "user"]

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from tidemill.content.v1.content_pb2 import Message
+from tidemill.feedback.v1.feedback_pb2 import Feedback
 from tidemill.inference.v1.configuration_pb2 import Sampling
 from tidemill.inference.v1.deployment_pb2 import RecordMode
 from tidemill.inference.v1.inference_pb2 import Inference
@@ -28,10 +29,15 @@ from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest, SearchResponse
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_client.connection import CALL_LIMIT_S, SERVICES, Addresses, Connection
+from tidemill_client.datasets import Datasets
 from tidemill_client.declared import Collections, Deployments, Prompts, Sources
 from tidemill_client.documents import Documents
+from tidemill_client.evaluations import Evaluations
 from tidemill_client.models import Models
 from tidemill_client.pages import every
+from tidemill_client.reactions import NOBODY, Reactions, Who
+from tidemill_client.rollouts import Rollouts
+from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
 from tidemill_kit.errors import TidemillError
 
@@ -129,6 +135,43 @@ class Tidemill:
     def inferences(self) -> Inferences:
         """Answers as they were recorded."""
         return Inferences(self.connection)
+
+    @property
+    def feedback(self) -> Reactions:
+        """What people think of answers."""
+        return Reactions(self.connection)
+
+    @property
+    def datasets(self) -> Datasets:
+        """Examples in immutable versions."""
+        return Datasets(self.connection)
+
+    @property
+    def training(self) -> Training:
+        """Candidates in the making."""
+        return Training(self.connection)
+
+    @property
+    def evaluations(self) -> Evaluations:
+        """Candidates against what is live."""
+        return Evaluations(self.connection)
+
+    @property
+    def rollouts(self) -> Rollouts:
+        """Candidates on their way to users."""
+        return Rollouts(self.connection)
+
+    async def rate(self, inference: str, rating: float, who: Who = NOBODY) -> Feedback:
+        """Rate an answer from 0 (bad) to 1 (good); a later rating of the same person replaces it."""
+        return await self.feedback.rate(inference, rating, who)
+
+    async def correct(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+        """Tell what should have been answered: what the next model learns from."""
+        return await self.feedback.correct(inference, text, who)
+
+    async def comment(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+        """Say something about an answer."""
+        return await self.feedback.comment(inference, text, who)
 
     async def search(  # noqa: PLR0913 - one question and its filters
         self,

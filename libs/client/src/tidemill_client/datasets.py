@@ -1,0 +1,73 @@
+"""Datasets: immutable versions of examples, each with a train and a held-out part."""
+
+from collections.abc import AsyncIterator
+
+from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
+from tidemill.ingest.v1.dataset_service_pb2 import (
+    DiffDatasetVersionsRequest,
+    DiffDatasetVersionsResponse,
+    ExportDatasetVersionRequest,
+    GetDatasetRequest,
+    GetDatasetVersionRequest,
+    ListDatasetsRequest,
+    ListDatasetVersionsRequest,
+)
+from tidemill_client.connection import UPLOAD_LIMIT_S, Connection
+from tidemill_client.pages import every
+from tidemill_client.waiting import poll
+
+PATIENCE_S = 600.0
+
+
+class Datasets:
+    """What was learned from, and what was never learned from."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, dataset: str) -> Dataset:
+        """Return a dataset."""
+        return (await self._connection.datasets.GetDataset(GetDatasetRequest(id=dataset))).dataset
+
+    async def all(self) -> AsyncIterator[Dataset]:
+        """Yield the datasets, oldest first."""
+        async for page in every(self._connection.datasets.ListDatasets, ListDatasetsRequest()):
+            for dataset in page.datasets:
+                yield dataset
+
+    async def version(self, reference: str) -> DatasetVersion:
+        """Return `dataset@number`, or for `dataset` its newest version."""
+        return (await self._connection.datasets.GetDatasetVersion(GetDatasetVersionRequest(id=reference))).version
+
+    async def versions(self, dataset: str) -> AsyncIterator[DatasetVersion]:
+        """Yield the versions of a dataset, oldest first."""
+        request = ListDatasetVersionsRequest(dataset=dataset)
+        async for page in every(self._connection.datasets.ListDatasetVersions, request):
+            for version in page.versions:
+                yield version
+
+    async def diff(self, base: str, target: str) -> DiffDatasetVersionsResponse:
+        """Tell which examples came, went, changed and moved between two versions, by their ids."""
+        request = DiffDatasetVersionsRequest(base=base, target=target)
+        return await self._connection.datasets.DiffDatasetVersions(request)
+
+    async def export(self, reference: str, *, part: str = "train") -> AsyncIterator[bytes]:
+        """Yield the bytes of a part, "train" or "held_out": JSON lines, each an example."""
+        request = ExportDatasetVersionRequest(id=reference, part=part)
+        async for piece in self._connection.datasets.ExportDatasetVersion(request, timeout=UPLOAD_LIMIT_S):
+            yield piece.chunk
+
+    async def wait(self, dataset: str, *, number: int = 1, within_s: float = PATIENCE_S) -> DatasetVersion:
+        """Wait until a dataset has this version or a later one, and return the newest.
+
+        Raises:
+            DeadlineExceeded: there is none within the time.
+
+        """
+        await poll(
+            lambda: self.get(dataset),
+            lambda found: found.latest_version >= number,
+            what=f"{dataset}@{number}",
+            within_s=within_s,
+        )
+        return await self.version(dataset)

@@ -1,0 +1,95 @@
+"""Evaluations: a candidate against what is live, by a gate or by hand."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from tidemill.evaluator.v1.evaluation_pb2 import CaseResult, Evaluation, EvaluationState, Gate
+from tidemill.evaluator.v1.evaluation_service_pb2 import (
+    CancelEvaluationRequest,
+    GetEvaluationRequest,
+    GetGateRequest,
+    ListCaseResultsRequest,
+    ListEvaluationsRequest,
+    StartEvaluationRequest,
+)
+from tidemill_client.connection import Connection
+from tidemill_client.pages import every
+from tidemill_client.waiting import poll
+
+PATIENCE_S = 3600.0
+ENDED = frozenset(
+    {
+        EvaluationState.EVALUATION_STATE_COMPLETED,
+        EvaluationState.EVALUATION_STATE_FAILED,
+        EvaluationState.EVALUATION_STATE_CANCELLED,
+    }
+)
+"""An evaluation in one of these asks no more."""
+
+
+class Evaluations:
+    """Whether a candidate is really better, with the evidence."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def gate(self, gate: str) -> Gate:
+        """Return a gate."""
+        return (await self._connection.evaluations.GetGate(GetGateRequest(id=gate))).gate
+
+    async def start(self, gate: str, candidate: str, *, request_id: str = "") -> Evaluation:
+        """Let a gate evaluate `model@version` now."""
+        request = StartEvaluationRequest(gate=gate, candidate=candidate, request_id=request_id)
+        return (await self._connection.evaluations.StartEvaluation(request)).evaluation
+
+    async def compare(
+        self, deployment: str, suites: Sequence[str], *, candidate: str, baseline: str = "", request_id: str = ""
+    ) -> Evaluation:
+        """Compare two `model@version` on suites, without a gate; an empty baseline is what is live."""
+        request = StartEvaluationRequest(
+            deployment=deployment, suites=suites, candidate=candidate, baseline=baseline, request_id=request_id
+        )
+        return (await self._connection.evaluations.StartEvaluation(request)).evaluation
+
+    async def get(self, evaluation: str) -> Evaluation:
+        """Return an evaluation with its comparisons."""
+        return (await self._connection.evaluations.GetEvaluation(GetEvaluationRequest(id=evaluation))).evaluation
+
+    async def all(self, *, gate: str = "", candidate: str = "") -> AsyncIterator[Evaluation]:
+        """Yield the evaluations, oldest first."""
+        request = ListEvaluationsRequest(gate=gate, candidate=candidate)
+        async for page in every(self._connection.evaluations.ListEvaluations, request):
+            for evaluation in page.evaluations:
+                yield evaluation
+
+    async def cases(self, evaluation: str, *, case_set: str = "", metric: str = "") -> AsyncIterator[CaseResult]:
+        """Yield the cases of an evaluation, those that got worst first."""
+        request = ListCaseResultsRequest(evaluation=evaluation, case_set=case_set, metric=metric)
+        async for page in every(self._connection.evaluations.ListCaseResults, request):
+            for result in page.results:
+                yield result
+
+    async def cancel(self, evaluation: str) -> Evaluation:
+        """Stop an evaluation."""
+        request = CancelEvaluationRequest(id=evaluation)
+        return (await self._connection.evaluations.CancelEvaluation(request)).evaluation
+
+    async def wait(
+        self,
+        evaluation: str,
+        *,
+        within_s: float = PATIENCE_S,
+        watch: Callable[[Evaluation], None] = lambda _evaluation: None,
+    ) -> Evaluation:
+        """Wait until an evaluation has ended, and return it; state and verdict say how.
+
+        Raises:
+            DeadlineExceeded: it goes on after this time.
+
+        """
+        return await poll(
+            lambda: self.get(evaluation),
+            lambda found: found.state in ENDED,
+            what=f"evaluation {evaluation}",
+            within_s=within_s,
+            watch=watch,
+        )

@@ -1,0 +1,76 @@
+"""What people think of answers, and what becomes of it."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
+from tidemill.feedback.v1.feedback_service_pb2 import (
+    GetFeedbackRequest,
+    ListFeedbackRequest,
+    SubmitFeedbackRequest,
+)
+from tidemill_client.connection import Connection
+from tidemill_client.pages import every
+from tidemill_client.values import assistant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Who:
+    """Whose reaction it is. A later one of the same person to the same inference replaces the earlier."""
+
+    end_user: str = ""
+    """A pseudonym; empty takes that of the inference."""
+    rater: str = ""
+    """"user" (the default), "reviewer" or "judge"."""
+    request_id: str = ""
+    """The same id again has no second effect."""
+
+
+NOBODY = Who()
+
+
+class Reactions:
+    """Ratings, comments and corrections of live answers."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def rate(self, inference: str, rating: float, who: Who = NOBODY) -> Feedback:
+        """Rate an answer from 0 (bad) to 1 (good)."""
+        return await self._submit(Feedback(inference=inference, metric="rating", number=rating), who)
+
+    async def correct(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+        """Tell what should have been answered.
+
+        Raises:
+            InvalidInput: the correction is empty, or what was answered.
+
+        """
+        correction = Correction(output=[assistant(text)])
+        return await self._submit(Feedback(inference=inference, metric="correction", correction=correction), who)
+
+    async def comment(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+        """Say something about an answer."""
+        return await self._submit(Feedback(inference=inference, metric="comment", comment=text), who)
+
+    async def get(self, feedback: str) -> Feedback:
+        """Return one reaction."""
+        return (await self._connection.feedback.GetFeedback(GetFeedbackRequest(id=feedback))).feedback
+
+    async def all(self, *, inference: str = "", deployment: str = "") -> AsyncIterator[Feedback]:
+        """Yield the reactions, oldest first."""
+        request = ListFeedbackRequest(inference=inference, deployment=deployment)
+        async for page in every(self._connection.feedback.ListFeedback, request):
+            for feedback in page.feedback:
+                yield feedback
+
+    async def curation(self, dataset: str) -> Curation:
+        """Return the rule by which reactions become examples of a dataset, and how far it is."""
+        return (await self._connection.curations.GetCuration(GetCurationRequest(id=dataset))).curation
+
+    async def _submit(self, feedback: Feedback, who: Who) -> Feedback:
+        feedback.end_user, feedback.rater = who.end_user, who.rater
+        request = SubmitFeedbackRequest(feedback=feedback, request_id=who.request_id)
+        return (await self._connection.feedback.SubmitFeedback(request)).feedback

@@ -1,0 +1,84 @@
+"""Training: plans, their runs, and waiting for one."""
+
+from collections.abc import AsyncIterator, Callable
+
+from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun, TrainingRunState
+from tidemill.trainer.v1.training_service_pb2 import (
+    CancelTrainingRunRequest,
+    GetTrainingPlanRequest,
+    GetTrainingRunRequest,
+    ListTrainingPlansRequest,
+    ListTrainingRunsRequest,
+    RetryTrainingRunRequest,
+    StartTrainingRunRequest,
+)
+from tidemill_client.connection import Connection
+from tidemill_client.pages import every
+from tidemill_client.waiting import poll
+
+PATIENCE_S = 3600.0
+ENDED = frozenset(
+    {
+        TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED,
+        TrainingRunState.TRAINING_RUN_STATE_FAILED,
+        TrainingRunState.TRAINING_RUN_STATE_CANCELLED,
+    }
+)
+"""A run in one of these computes no more."""
+
+
+class Training:
+    """Candidates in the making."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def plan(self, plan: str) -> TrainingPlan:
+        """Return a plan."""
+        return (await self._connection.training.GetTrainingPlan(GetTrainingPlanRequest(id=plan))).plan
+
+    async def plans(self) -> AsyncIterator[TrainingPlan]:
+        """Yield the plans, oldest first."""
+        async for page in every(self._connection.training.ListTrainingPlans, ListTrainingPlansRequest()):
+            for plan in page.plans:
+                yield plan
+
+    async def start(self, plan: str, *, dataset_version: str = "", request_id: str = "") -> TrainingRun:
+        """Start a run now, on the newest or the given `dataset@number`."""
+        request = StartTrainingRunRequest(plan=plan, dataset_version=dataset_version, request_id=request_id)
+        return (await self._connection.training.StartTrainingRun(request)).run
+
+    async def run(self, run: str) -> TrainingRun:
+        """Return a run with its progress and losses."""
+        return (await self._connection.training.GetTrainingRun(GetTrainingRunRequest(id=run))).run
+
+    async def runs(self, *, plan: str = "") -> AsyncIterator[TrainingRun]:
+        """Yield the runs, oldest first."""
+        async for page in every(self._connection.training.ListTrainingRuns, ListTrainingRunsRequest(plan=plan)):
+            for run in page.runs:
+                yield run
+
+    async def cancel(self, run: str) -> TrainingRun:
+        """Stop a run; nothing of it is registered."""
+        return (await self._connection.training.CancelTrainingRun(CancelTrainingRunRequest(id=run))).run
+
+    async def retry(self, run: str) -> TrainingRun:
+        """Queue a failed or cancelled run again; it resumes from its last checkpoint."""
+        return (await self._connection.training.RetryTrainingRun(RetryTrainingRunRequest(id=run))).run
+
+    async def wait(
+        self, run: str, *, within_s: float = PATIENCE_S, watch: Callable[[TrainingRun], None] = lambda _run: None
+    ) -> TrainingRun:
+        """Wait until a run has ended, and return it; its state says how.
+
+        Raises:
+            DeadlineExceeded: it goes on after this time.
+
+        """
+        return await poll(
+            lambda: self.run(run),
+            lambda found: found.state in ENDED,
+            what=f"training run {run}",
+            within_s=within_s,
+            watch=watch,
+        )
