@@ -30,7 +30,7 @@ from tidemill_client.cli.output import (
     show,
     table,
 )
-from tidemill_client.cli.resources import SizeOption, TokenOption, show_page
+from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.documents import MEDIA_TYPES, Documents, NewDocument
 from tidemill_kit.errors import InvalidInput, TidemillError, Violation

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -90,6 +93,18 @@ def print_json(data: object) -> None:
     """Print one JSON document on one line."""
     sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+
+
+def word(enum: Any, value: int) -> str:  # noqa: ANN401 - generated enums have no type in common
+    """Return an enum's value as people say it: RUNNING of TRAINING_RUN_STATE_RUNNING is running."""
+    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper()
+    name: str = enum.Name(value)
+    return name.removeprefix(f"{prefix}_").lower().replace("_", " ")
+
+
+def moment(stamp: Timestamp) -> str:
+    """Return a time as people read it, in their own zone; nothing for none."""
+    return f"{stamp.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}" if stamp.seconds else ""
 
 
 def show(data: object, renderable: RenderableType, *, as_json: bool) -> None:

@@ -28,24 +28,16 @@ from tidemill_client.cli.output import (
     show,
     table,
 )
+from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.model_import import folder_source, import_model
 
-models = typer.Typer(help="Base models and their versions.", no_args_is_help=True)
+models = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 prompts = typer.Typer(help="Prompts and their versions.", no_args_is_help=True)
 deployments = typer.Typer(help="What answers under which name.", no_args_is_help=True)
 inferences = typer.Typer(help="Answers as they were recorded.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="The name, for example helpdesk.")]
-SizeOption = Annotated[int, typer.Option("--page-size", min=1, max=1000, help="At most this many.")]
-TokenOption = Annotated[str, typer.Option("--page-token", help="From the page before.")]
-
-
-def show_page(name: str, items: list[Message], next_token: str, picture: RenderableType, *, as_json: bool) -> None:
-    """Print one page of a list, and how to get the next."""
-    show({name: [plain(item) for item in items], "next_page_token": next_token}, picture, as_json=as_json)
-    if next_token and not as_json:
-        show({}, f"more: --page-token {next_token}", as_json=False)
 
 
 @models.command("list")
@@ -79,8 +71,9 @@ def list_versions(
         request = ListModelVersionsRequest(model=name, page_size=size, page_token=token)
         async with Connection(chosen_project(project)) as connection:
             page = await connection.models.ListModelVersions(request)
-        rows = [(v.id, _state(v), f"{v.total_bytes / 1e6:.0f} MB", v.message) for v in page.versions]
-        return list(page.versions), page.next_page_token, table(("version", "state", "size", "message"), rows)
+        rows = [(v.id, _state(v), f"{v.total_bytes / 1e6:.1f} MB", _origin(v.source), v.message) for v in page.versions]
+        picture = table(("version", "state", "size", "from", "message"), rows)
+        return list(page.versions), page.next_page_token, picture
 
     show_page("versions", *run(work(), as_json=as_json), as_json=as_json)
 
@@ -96,6 +89,11 @@ def show_model(name: NameArgument, project: ProjectOption = "", *, as_json: Json
     version = run(work(), as_json=as_json)
     files = ", ".join(artifact.path for artifact in version.artifacts)
     facts = {"version": version.id, "state": _state(version), "digest": version.digest, "files": files}
+    if version.source.HasField("trained"):
+        trained = version.source.trained
+        facts |= {"trained by": f"run {trained.run}", "on": trained.dataset_version, "base": trained.base}
+    else:
+        facts["from"] = _origin(version.source)
     show(plain(version), card({**facts, "message": version.message}), as_json=as_json)
 
 
@@ -135,6 +133,21 @@ def import_(
     version, created = run(work(), as_json=as_json)
     sentence = f"{version.id} is {'new and ready' if created else 'there already'}"
     show({"version": plain(version), "created": created}, sentence, as_json=as_json)
+
+
+def _origin(source: ModelSource) -> str:
+    """Return where a version comes from, in a few words."""
+    match source.WhichOneof("kind"):
+        case "trained":
+            return f"{source.trained.base} trained on {source.trained.dataset_version}, run {source.trained.run}"
+        case "hugging_face":
+            return f"hf:{source.hugging_face.repository}@{source.hugging_face.revision or 'main'}"
+        case "openai":
+            return f"openai:{source.openai.model} at {source.openai.base_url}"
+        case "folder":
+            return "a folder"
+        case _:
+            return "-"
 
 
 def _state(version: ModelVersion) -> str:
@@ -181,12 +194,12 @@ def list_deployments(
         request = ListDeploymentsRequest(page_size=size, page_token=token)
         async with Connection(chosen_project(project)) as connection:
             page = await connection.deployments.ListDeployments(request)
-        rows = [(d.id, d.live.model, d.live.prompt, d.live.retrieval.collection or "-") for d in page.deployments]
-        return (
-            list(page.deployments),
-            page.next_page_token,
-            table(("deployment", "model", "prompt", "collection"), rows),
-        )
+        rows = [
+            (d.id, d.live.model, d.follow or "-", d.live.prompt, d.live.retrieval.collection or "-")
+            for d in page.deployments
+        ]
+        picture = table(("deployment", "model", "follows", "prompt", "collection"), rows)
+        return list(page.deployments), page.next_page_token, picture
 
     show_page("deployments", *run(work(), as_json=as_json), as_json=as_json)
 
@@ -200,7 +213,9 @@ def show_deployment(name: NameArgument, project: ProjectOption = "", *, as_json:
             return (await connection.deployments.GetDeployment(GetDeploymentRequest(id=name))).deployment
 
     deployment = plain(run(work(), as_json=as_json))
-    show(deployment, card({"deployment": deployment["id"], **deployment.get("live", {})}), as_json=as_json)
+    follows = {"follows": deployment["follow"]} if deployment["follow"] else {}
+    picture = card({"deployment": deployment["id"], **follows, **deployment.get("live", {})})
+    show(deployment, picture, as_json=as_json)
 
 
 @inferences.command("list")
@@ -224,12 +239,13 @@ def list_inferences(
                 i.deployment,
                 InferenceState.Name(i.state).removeprefix("INFERENCE_STATE_").lower(),
                 i.variant.model,
+                i.variant.name if i.variant.rollout else "-",
                 i.usage.output_tokens,
                 i.create_time.ToJsonString(),
             )
             for i in page.inferences
         ]
-        picture = table(("inference", "deployment", "state", "model", "tokens", "asked"), rows)
+        picture = table(("inference", "deployment", "state", "model", "variant", "tokens", "asked"), rows)
         return list(page.inferences), page.next_page_token, picture
 
     show_page("inferences", *run(work(), as_json=as_json), as_json=as_json)

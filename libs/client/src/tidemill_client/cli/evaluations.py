@@ -1,0 +1,219 @@
+"""evaluations and evaluate: candidates against what is live."""
+
+import uuid
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+
+from tidemill.evaluator.v1.evaluation_pb2 import CaseAnswer, CaseResult, Evaluation, EvaluationState, Verdict
+from tidemill.evaluator.v1.evaluation_service_pb2 import (
+    ListCaseResultsRequest,
+    ListCaseResultsResponse,
+    ListEvaluationsRequest,
+    ListEvaluationsResponse,
+)
+from tidemill_client.cli.output import (
+    EXIT_ERROR,
+    JsonOption,
+    ProjectOption,
+    card,
+    chosen_project,
+    moment,
+    plain,
+    progress,
+    run,
+    show,
+    table,
+    word,
+)
+from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
+from tidemill_client.connection import Connection
+from tidemill_client.evaluations import Evaluations
+from tidemill_client.loop.stages import verdict_of
+
+evaluations = typer.Typer(help="Evaluations: whether a candidate is really better.", no_args_is_help=True)
+
+EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id: `tidemill evaluations list` has them.")]
+CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.")]
+METRIC = "rouge_l"
+
+
+@evaluations.command("list")
+def list_evaluations(
+    *,
+    gate: Annotated[str, typer.Option(help="Only those of this gate.")] = "",
+    candidate: Annotated[str, typer.Option(help="Only those of this model@version.")] = "",
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List evaluations, oldest first."""
+
+    async def work() -> ListEvaluationsResponse:
+        request = ListEvaluationsRequest(page_size=size, page_token=token, gate=gate, candidate=candidate)
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.evaluations.ListEvaluations(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [
+        (
+            e.id,
+            e.gate or "by hand",
+            e.candidate,
+            e.baseline_model,
+            word(EvaluationState, e.state),
+            f"{e.answered}/{e.cases}",
+            verdict_of(e) if not e.reason else e.reason,
+        )
+        for e in page.evaluations
+    ]
+    picture = table(("evaluation", "gate", "candidate", "baseline", "state", "cases", "verdict"), rows)
+    show_page("evaluations", page.evaluations, page.next_page_token, picture, as_json=as_json)
+
+
+@evaluations.command("show")
+def show_evaluation(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+    """Show an evaluation: its verdict and the evidence."""
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            return await Evaluations(connection).get(name)
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+
+
+@evaluations.command("cases")
+def list_cases(
+    name: EvaluationArgument,
+    *,
+    case_set: Annotated[str, typer.Option(help="Only of this set, as `evaluations show` names it.")] = "",
+    metric: Annotated[str, typer.Option(help="Ordered by the difference of this.")] = METRIC,
+    size: SizeOption = 20,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the cases, those that got worst first."""
+
+    async def work() -> ListCaseResultsResponse:
+        request = ListCaseResultsRequest(
+            evaluation=name, case_set=case_set, metric=metric, page_size=size, page_token=token
+        )
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.evaluations.ListCaseResults(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [_case(result, metric) for result in page.results]
+    picture = table(("change", "case", "question", "reference", "baseline", "candidate"), rows)
+    show_page("results", page.results, page.next_page_token, picture, as_json=as_json)
+
+
+def _case(result: CaseResult, metric: str) -> tuple[str, ...]:
+    change = result.candidate.scores.get(metric, 0.0) - result.baseline.scores.get(metric, 0.0)
+    answers = (_answer(result.baseline, metric), _answer(result.candidate, metric))
+    return (f"{change:+.3f}", result.case, result.question, result.reference, *answers)
+
+
+def _answer(answer: CaseAnswer, metric: str) -> str:
+    if answer.failure:
+        return f"no answer: {answer.failure}"
+    return f"{answer.scores.get(metric, 0.0):.3f}  {answer.text}"
+
+
+@evaluations.command("start")
+def start(
+    *,
+    gate: Annotated[str, typer.Option(help="The gate that decides.")],
+    candidate: CandidateOption,
+    wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the verdict; exit 1 unless it passed.")] = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let a gate evaluate a candidate now."""
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            asked = Evaluations(connection)
+            started = await asked.start(gate, candidate, request_id=str(uuid.uuid4()))
+            return await _followed(asked, started) if wait else started
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    if wait and evaluation.verdict != Verdict.VERDICT_PASSED:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def evaluate(
+    *,
+    suite: Annotated[list[str], typer.Option("--suite", "-s", help="The suite; may be given several times.")],
+    candidate: CandidateOption,
+    baseline: Annotated[str, typer.Option("--baseline", help="model@version; else what is live.")] = "",
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="All but the model is as in this one.")] = (
+        "helpdesk"
+    ),
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two model versions on suites of trusted cases, and wait for it. Exit 1 where it comes to no end."""
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            asked = Evaluations(connection)
+            started = await asked.compare(
+                deployment, suite, candidate=candidate, baseline=baseline, request_id=str(uuid.uuid4())
+            )
+            return await _followed(asked, started)
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+    if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
+        raise typer.Exit(EXIT_ERROR)
+
+
+async def _followed(asked: Evaluations, started: Evaluation) -> Evaluation:
+    with progress() as bar:
+        task = bar.add_task("waiting for a worker", total=None)
+
+        def advance(found: Evaluation) -> None:
+            state = word(EvaluationState, found.state)
+            bar.update(task, description=f"{state}, cases", completed=found.answered, total=found.cases or None)
+
+        return await asked.wait(started.id, watch=advance)
+
+
+def _picture(evaluation: Evaluation) -> RenderableType:
+    facts = {
+        "evaluation": evaluation.id,
+        "state": word(EvaluationState, evaluation.state),
+        "why": " ".join(part for part in (evaluation.reason, evaluation.message) if part),
+        "gate": evaluation.gate or "by hand",
+        "deployment": evaluation.deployment,
+        "baseline": evaluation.baseline_model,
+        "candidate": evaluation.candidate,
+        "dataset": evaluation.dataset_version,
+        "cases": f"{evaluation.answered} of {evaluation.cases}",
+        "ended": moment(evaluation.finish_time),
+        "verdict": verdict_of(evaluation),
+    }
+    rows = [
+        (
+            c.case_set,
+            c.metric,
+            c.cases,
+            f"{c.baseline:.3f}",
+            f"{c.candidate:.3f}",
+            f"{c.difference:+.3f}",
+            f"[{c.low:+.3f}, {c.high:+.3f}]",
+            f"above {c.gain_above:+g}" if c.required else "",
+            ("holds" if c.holds else "does not hold") if c.required else "",
+            f"{c.baseline_failures} / {c.candidate_failures}" if c.baseline_failures or c.candidate_failures else "",
+        )
+        for c in evaluation.comparisons
+    ]
+    interval = f"{evaluation.confidence:.0%} interval" if evaluation.confidence else "interval"
+    columns = ("cases", "metric", "n", "baseline", "candidate", "difference", interval, "asked", "", "unanswered")
+    evidence: list[RenderableType] = ["", table(columns, rows)] if rows else []
+    return Group(card({name: value for name, value in facts.items() if value}), *evidence)

@@ -1,0 +1,125 @@
+"""feedback: rate, correct and comment an answer, and what others said."""
+
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
+from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, ListFeedbackResponse
+from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, table, word
+from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
+from tidemill_client.connection import Connection
+from tidemill_client.reactions import Reactions, Who
+
+feedback = typer.Typer(help="Feedback: what people think of answers.", no_args_is_help=True)
+
+InferenceArgument = Annotated[str, typer.Argument(help="The answer's id: `tidemill inferences list` has them.")]
+UserOption = Annotated[str, typer.Option("--end-user", help="A pseudonym of who says it; else that of the answer.")]
+RaterOption = Annotated[str, typer.Option(help="user, reviewer or judge.")]
+
+
+@feedback.command("rate")
+def rate(
+    inference: InferenceArgument,
+    rating: Annotated[float, typer.Argument(help="0 (bad) to 1 (good).")],
+    *,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Rate an answer; rating it again replaces the rating."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).rate(inference, rating, Who(end_user=end_user, rater=rater))
+
+    _tell(work(), as_json=as_json)
+
+
+@feedback.command("correct")
+def correct(
+    inference: InferenceArgument,
+    text: Annotated[str, typer.Argument(help="What should have been answered.")],
+    *,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what should have been answered: the next model learns from it."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).correct(inference, text, Who(end_user=end_user, rater=rater))
+
+    _tell(work(), as_json=as_json)
+
+
+@feedback.command("comment")
+def comment(
+    inference: InferenceArgument,
+    text: Annotated[str, typer.Argument(help="What there is to say.")],
+    *,
+    end_user: UserOption = "",
+    rater: RaterOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Say something about an answer."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).comment(inference, text, Who(end_user=end_user, rater=rater))
+
+    _tell(work(), as_json=as_json)
+
+
+def _tell(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
+    given = run(work, as_json=as_json)
+    why = f": {given.message}" if given.message else ""
+    sentence = f"{given.metric} {given.id} is {word(FeedbackState, given.state)}{why}"
+    show(plain(given), sentence, as_json=as_json)
+
+
+@feedback.command("list")
+def list_feedback(
+    *,
+    inference: Annotated[str, typer.Option("--inference", "-i", help="Only about this answer.")] = "",
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only about answers of this one.")] = "",
+    size: SizeOption = 50,
+    token: TokenOption = "",
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List what people said, oldest first."""
+
+    async def work() -> ListFeedbackResponse:
+        request = ListFeedbackRequest(page_size=size, page_token=token, inference=inference, deployment=deployment)
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.feedback.ListFeedback(request)
+
+    page = run(work(), as_json=as_json)
+    rows = [
+        (
+            f.metric,
+            _value(f),
+            f.inference or f.inference_request_id,
+            f.end_user or "-",
+            word(FeedbackState, f.state),
+            f.times,
+            f.message,
+        )
+        for f in page.feedback
+    ]
+    picture = table(("metric", "value", "inference", "by", "state", "times", "message"), rows)
+    show_page("feedback", list(page.feedback), page.next_page_token, picture, as_json=as_json)
+
+
+def _value(given: Feedback) -> str:
+    if given.HasField("number"):
+        return f"{given.number:g}"
+    if given.HasField("correction"):
+        return "".join(part.text for message in given.correction.output for part in message.parts)
+    return given.comment

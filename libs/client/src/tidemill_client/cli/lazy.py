@@ -1,0 +1,68 @@
+"""Commands that are loaded when they are run: a terminal waits for one of them, never for all."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+COMMANDS: Mapping[str, str] = {
+    "up": "stack:up",
+    "down": "stack:down",
+    "status": "stack:status",
+    "logs": "stack:logs",
+    "init": "loops:init",
+    "apply": "loops:apply",
+    "diff": "loops:diff",
+    "loop": "turns:loop",
+    "ask": "asking:ask",
+    "search": "asking:search",
+    "demo": "demo:demo",
+    "documents": "documents:documents",
+    "feedback": "feedback:feedback",
+    "datasets": "datasets:datasets",
+    "training": "training:training",
+    "models": "resources:models",
+    "evaluations": "evaluations:evaluations",
+    "evaluate": "evaluations:evaluate",
+    "rollouts": "rollouts:rollouts",
+    "lineage": "lineage:lineage",
+    "prompts": "resources:prompts",
+    "deployments": "resources:deployments",
+    "inferences": "resources:inferences",
+    "events": "events:events",
+    "dead-letters": "events:dead_letters",
+}
+"""Where each command is, `module:name`, in the order in which help lists them."""
+
+
+class LazyGroup(TyperGroup):
+    """The top level of the command line."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - typer keeps its Context to itself
+        """Return the names of all commands."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401 - typer keeps its Command to itself
+        """Load one command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        if cmd_name not in self.commands:
+            self.commands[cmd_name] = _loaded(cmd_name)
+        return self.commands[cmd_name]
+
+
+def _loaded(name: str) -> Any:  # noqa: ANN401 - ditto
+    module, _, attribute = COMMANDS[name].partition(":")
+    found: Any = getattr(importlib.import_module(f"tidemill_client.cli.{module}"), attribute)
+    if isinstance(found, typer.Typer):
+        command: Any = typer.main.get_group(found)
+    else:
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(found)
+        command = typer.main.get_command(alone)
+    command.name = name
+    return command

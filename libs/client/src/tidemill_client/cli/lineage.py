@@ -1,0 +1,103 @@
+"""lineage: where a thing came from, and what came of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.tree import Tree
+
+from tidemill.monitor.v1.lineage_pb2 import Edge, Node
+from tidemill.monitor.v1.lineage_service_pb2 import GetLineageRequest, GetLineageResponse
+from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, moment, plain, run, show
+from tidemill_client.connection import Connection
+
+KINDS = (
+    "document_version, inference, feedback, curation, dataset_version, training_run, model_version, evaluation, "
+    "rollout, deployment, prompt_version or index_version"
+)
+SHOWN_OF_KIND = 10
+
+
+def lineage(
+    kind: Annotated[str, typer.Argument(help=f"{KINDS}.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="Its id; versions are name@number.")],
+    *,
+    forward: Annotated[bool, typer.Option("--forward", help="What came of it, instead of what it came from.")] = False,
+    depth: Annotated[int, typer.Option(min=0, help="At most so many steps; 0 is the service's number.")] = 0,
+    limit: Annotated[
+        int, typer.Option(min=1, max=1000, help="At most so many of one kind; the others are folded.")
+    ] = SHOWN_OF_KIND,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Draw it into this file, too.")] = None,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Tell where a thing came from, or what came of it, as a tree."""
+
+    async def work() -> GetLineageResponse:
+        direction = "forward" if forward else "back"
+        request = GetLineageRequest(
+            kind=kind.replace("-", "_"), id=name, direction=direction, depth=depth, nodes_of_kind=limit
+        )
+        async with Connection(chosen_project(project)) as connection:
+            return await connection.lineage.GetLineage(request)
+
+    found = run(work(), as_json=as_json)
+    if svg is not None:
+        from tidemill_client.lineage_picture import lineage_svg  # noqa: PLC0415 - only a picture needs its drawer
+
+        svg.write_text(lineage_svg(found), encoding="utf-8")
+    show(plain(found), lineage_tree(found, forward=forward), as_json=as_json)
+    if svg is not None and not as_json:
+        show({}, f"drawn into {svg}", as_json=False)
+
+
+def lineage_tree(found: GetLineageResponse, *, forward: bool) -> RenderableType:
+    """Return the graph as a tree; what was shown before is only named again."""
+    if not found.nodes:
+        return "nothing is known of it"
+    nodes = {(node.kind, node.id): node for node in found.nodes}
+    below: dict[tuple[str, str], list[Edge]] = {}
+    for edge in found.edges:
+        start = (edge.source_kind, edge.source_id) if forward else (edge.target_kind, edge.target_id)
+        below.setdefault(start, []).append(edge)
+    first = found.nodes[0]
+    tree = Tree(_label(first))
+    _grow(tree, (first.kind, first.id), nodes, below, {(first.kind, first.id)}, forward=forward)
+    cut = ["[dim]there is more: --depth and --limit[/]"] if found.cut else []
+    return Group(tree, *cut)
+
+
+def _grow(  # one step of a walk over the graph
+    tree: Tree,
+    at: tuple[str, str],
+    nodes: Mapping[tuple[str, str], Node],
+    below: Mapping[tuple[str, str], list[Edge]],
+    shown: set[tuple[str, str]],
+    *,
+    forward: bool,
+) -> None:
+    for edge in below.get(at, []):
+        to = (edge.target_kind, edge.target_id) if forward else (edge.source_kind, edge.source_id)
+        label = _label(nodes[to]) if to in nodes else escape(f"{to[0]} {to[1]}")
+        relation = f"[dim]{escape(edge.relation)}[/] " if edge.relation else ""
+        if to in shown:
+            tree.add(f"{relation}{label} [dim](see above)[/]" if to in below else f"{relation}{label}")
+            continue
+        shown.add(to)
+        _grow(tree.add(f"{relation}{label}"), to, nodes, below, shown, forward=forward)
+
+
+def _label(node: Node) -> str:
+    kind = node.kind.replace("_", " ")
+    more = f" and {node.folded} more" if node.folded else ""
+    label = "" if node.label in {"", node.id} else f"  {node.label}"
+    facts = "  ".join(f"{name}={value}" for name, value in sorted(node.facts.items()))
+    return (
+        f"[bold]{escape(kind)}[/] {escape(node.id + more + label)}  [dim]{escape(f'{moment(node.time)}  {facts}')}[/]"
+    )
+
+
+COMMANDS = (lineage,)

@@ -1,0 +1,253 @@
+"""The stages of a loop: what each waits for, how far it is and since when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tidemill.evaluator.v1.evaluation_pb2 import Comparison, Evaluation, EvaluationState, Gate, Verdict
+from tidemill.feedback.v1.curation_pb2 import Curation
+from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep
+from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
+from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun, TrainingRunState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of one loop; `done` of `total` where it counts something."""
+
+    stage: str
+    name: str
+    state: str
+    """One word: waiting, running, done, failed, held, paused or unknown."""
+    says: str
+    done: int = 0
+    total: int = 0
+    since: datetime | None = None
+    remaining_s: float | None = None
+    subject: str = ""
+    """The id of the version, run, evaluation or rollout that it is about."""
+
+    def data(self) -> dict[str, Any]:
+        """Return the stage for programs."""
+        return {
+            "stage": self.stage,
+            "name": self.name,
+            "state": self.state,
+            "says": self.says,
+            "done": self.done,
+            "total": self.total,
+            "since": self.since.isoformat() if self.since else "",
+            "remaining_s": self.remaining_s,
+            "subject": self.subject,
+        }
+
+
+def examples_stage(curation: Curation) -> Stage:
+    """Return how many reactions there are, of how many; what the rule waits for is said by its service, too."""
+    progress = curation.progress
+    what = f"{curation.feedback[0]}s" if len(curation.feedback) == 1 else "examples"
+    says = f"{progress.new_examples} of {curation.new_examples} {what}"
+    if progress.examples < curation.at_least:
+        says += f", {progress.examples} of at least {curation.at_least} in all"
+    if progress.filtered:
+        says += f", {progress.filtered} do not count"
+    return Stage(
+        stage="examples",
+        name=curation.id,
+        state="paused" if curation.paused else "waiting",
+        says=_with_message(says, progress.message, paused=curation.paused),
+        done=progress.new_examples,
+        total=curation.new_examples,
+        since=_time(progress.since if progress.HasField("since") else curation.create_time),
+    )
+
+
+def dataset_stage(dataset: Dataset, newest: DatasetVersion | None) -> Stage:
+    """Return what was published last, or why the last examples that were offered were not."""
+    subject = f"{dataset.id}@{dataset.latest_version}" if dataset.latest_version else ""
+    if dataset.waiting_offers:
+        state, says, since = "running", "a version is being published", dataset.waiting_since
+    elif dataset.HasField("last_withheld"):
+        withheld = dataset.last_withheld
+        state, says, since = "failed", f"{withheld.reason}: {withheld.message}", withheld.withhold_time
+        says += f"; {subject} stays the newest" if subject else "; no training starts"
+    elif newest is None:
+        state, says, since = "waiting", "waits for enough examples", dataset.create_time
+    else:
+        state, says, since = "done", _version(newest), newest.create_time
+    return Stage(stage="dataset", name=dataset.id, state=state, says=says, since=_time(since), subject=subject)
+
+
+def _version(newest: DatasetVersion) -> str:
+    statistics = newest.statistics
+    says = f"{newest.dataset}@{newest.number}: {newest.train.examples} to train, {newest.held_out.examples} held out"
+    left_out = statistics.duplicates + statistics.overlap + statistics.erased
+    return f"{says}, {left_out} left out" if left_out else says
+
+
+def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
+    """Return how far the newest run is."""
+    if run is None:
+        says = f"waits for a version of {plan.dataset}"
+        state = "paused" if plan.paused else "waiting"
+        return Stage(
+            stage="training",
+            name=plan.id,
+            state=state,
+            says=_with_message(says, "", paused=plan.paused),
+            since=_time(plan.update_time),
+        )
+    state, says = _run(run)
+    ended = run.HasField("finish_time")
+    return Stage(
+        stage="training",
+        name=plan.id,
+        state="paused" if plan.paused and state == "waiting" else state,
+        says=_with_message(says, "", paused=plan.paused),
+        done=run.progress.step,
+        total=run.progress.steps,
+        since=_time(run.finish_time if ended else run.start_time if run.HasField("start_time") else run.create_time),
+        remaining_s=None if ended or not run.progress.HasField("remaining") else _seconds(run.progress.remaining),
+        subject=run.id,
+    )
+
+
+def _run(run: TrainingRun) -> tuple[str, str]:
+    progress = run.progress
+    match run.state:
+        case TrainingRunState.TRAINING_RUN_STATE_RUNNING:
+            if not progress.steps:
+                return "running", f"training on {run.dataset_version}, about to begin"
+            left = f", {_seconds(progress.remaining):.0f} s left" if progress.HasField("remaining") else ""
+            return "running", f"training, step {progress.step} of {progress.steps}{left}"
+        case TrainingRunState.TRAINING_RUN_STATE_REGISTERING:
+            return "running", "trained; its version is being registered"
+        case TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
+            return "done", f"{run.model_version} trained on {run.dataset_version}"
+        case TrainingRunState.TRAINING_RUN_STATE_FAILED | TrainingRunState.TRAINING_RUN_STATE_CANCELLED:
+            why = f"{run.reason}: {run.message}" if run.reason else "cancelled"
+            return "failed", f"{why}; tidemill training retry {run.id}"
+        case _:
+            return "waiting", f"queued on {run.dataset_version}: waits for a worker"
+
+
+def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
+    """Return how far the newest evaluation is, or what it says."""
+    if evaluation is None:
+        says = f"waits for a version of {gate.candidate}"
+        return Stage(
+            stage="evaluation",
+            name=gate.id,
+            state="paused" if gate.paused else "waiting",
+            says=_with_message(says, "", paused=gate.paused),
+            since=_time(gate.update_time),
+        )
+    state, says = _evaluation(evaluation)
+    ended = evaluation.HasField("finish_time")
+    return Stage(
+        stage="evaluation",
+        name=gate.id,
+        state="paused" if gate.paused and state == "waiting" else state,
+        says=_with_message(says, "", paused=gate.paused),
+        done=evaluation.answered,
+        total=evaluation.cases,
+        since=_time(evaluation.finish_time if ended else evaluation.create_time),
+        remaining_s=None if ended or not evaluation.HasField("remaining") else _seconds(evaluation.remaining),
+        subject=evaluation.id,
+    )
+
+
+def _evaluation(evaluation: Evaluation) -> tuple[str, str]:
+    match evaluation.state:
+        case EvaluationState.EVALUATION_STATE_RUNNING:
+            left = f", {_seconds(evaluation.remaining):.0f} s left" if evaluation.HasField("remaining") else ""
+            return "running", f"evaluation {evaluation.answered} of {evaluation.cases} cases{left}"
+        case EvaluationState.EVALUATION_STATE_COMPLETED:
+            passed = evaluation.verdict == Verdict.VERDICT_PASSED
+            evidence = _evidence(evaluation.comparisons, passed=passed)
+            return "done" if passed else "failed", f"{evaluation.candidate} {verdict_of(evaluation)}{evidence}"
+        case EvaluationState.EVALUATION_STATE_FAILED:
+            return "failed", f"{evaluation.candidate}: {evaluation.reason}: {evaluation.message}"
+        case EvaluationState.EVALUATION_STATE_CANCELLED:
+            return "failed", f"{evaluation.candidate}: cancelled"
+        case _:
+            return "waiting", f"{evaluation.candidate} waits for a worker"
+
+
+def verdict_of(evaluation: Evaluation) -> str:
+    """Return the verdict as a word; an evaluation by hand has none."""
+    name = Verdict.Name(evaluation.verdict).removeprefix("VERDICT_").lower()
+    return {"unspecified": "-", "none": "no gate"}.get(name, name)
+
+
+def _evidence(comparisons: Sequence[Comparison], *, passed: bool) -> str:
+    """Return the requirements that decided: the ones that do not hold, or all of them."""
+    deciding = [c for c in comparisons if c.required and (passed or not c.holds)]
+    shown = [f"{c.metric} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] on {c.case_set}" for c in deciding]
+    return f": {'; '.join(shown)}" if shown else ""
+
+
+def rollout_stage(deployment: Deployment) -> Stage:
+    """Return where the active rollout is, or how the last one ended."""
+    policy, rollout = deployment.rollout_policy, deployment.rollout
+    if not rollout.id:
+        return Stage(
+            stage="rollout",
+            name=deployment.id,
+            state="paused" if policy.paused else "waiting",
+            says=_with_message(f"waits for a candidate that passes {policy.gate}", "", paused=policy.paused),
+            since=_time(deployment.create_time),
+        )
+    step = policy.steps[rollout.step] if rollout.step < len(policy.steps) else RolloutStep()
+    state, says = _rollout(rollout, step, follow=deployment.follow)
+    ended = rollout.HasField("finish_time")
+    return Stage(
+        stage="rollout",
+        name=deployment.id,
+        state="paused" if policy.paused and not ended else state,
+        says=_with_message(says, "", paused=policy.paused),
+        done=rollout.counts.requests,
+        total=step.requests,
+        since=_time(rollout.finish_time if ended else rollout.step_time),
+        subject=rollout.id,
+    )
+
+
+def _rollout(rollout: Rollout, step: RolloutStep, *, follow: str) -> tuple[str, str]:
+    counts = f"{rollout.counts.requests} of {step.requests} requests"
+    if step.at_least:
+        counts += f" ({rollout.counts.candidate} of at least {step.at_least} to the candidate)"
+    candidate = rollout.candidate.model or follow
+    match rollout.state:
+        case RolloutState.ROLLOUT_STATE_SHADOW:
+            return "running", f"shadow, {counts}"
+        case RolloutState.ROLLOUT_STATE_CANARY:
+            return "running", f"canary {step.weight} %, {counts}"
+        case RolloutState.ROLLOUT_STATE_PROMOTED:
+            return "done", f"{candidate} is live"
+        case RolloutState.ROLLOUT_STATE_ROLLED_BACK:
+            return "failed", f"{candidate} was rolled back: {rollout.message}"
+        case _:
+            return "held", f"{candidate} is held: {rollout.message}"
+
+
+def unknown_stage(stage: str, says: str) -> Stage:
+    """Return what is said of a stage whose service does not answer."""
+    return Stage(stage=stage, name="-", state="unknown", says=says)
+
+
+def _with_message(says: str, message: str, *, paused: bool) -> str:
+    parts = ["paused" if paused else "", says, message if message != says else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _seconds(duration: Any) -> float:  # noqa: ANN401 - a Duration
+    return float(duration.ToTimedelta().total_seconds())
+
+
+def _time(stamp: Timestamp) -> datetime | None:
+    return stamp.ToDatetime(tzinfo=UTC) if stamp.seconds else None

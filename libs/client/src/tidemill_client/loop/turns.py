@@ -1,0 +1,199 @@
+"""The loops of a project as they run: found by the label that applying gives to their parts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
+from tidemill_client.connection import Connection, NoAddress
+from tidemill_client.datasets import Datasets
+from tidemill_client.evaluations import ENDED as EVALUATED
+from tidemill_client.evaluations import Evaluations
+from tidemill_client.loop.desired import OWNER_LABEL
+from tidemill_client.loop.kinds import KINDS
+from tidemill_client.loop.stages import (
+    Stage,
+    dataset_stage,
+    evaluation_stage,
+    examples_stage,
+    rollout_stage,
+    training_stage,
+    unknown_stage,
+)
+from tidemill_client.training import ENDED as TRAINED
+from tidemill_client.training import Training
+from tidemill_kit.errors import Conflict, DeadlineExceeded, DependencyUnavailable, NotFound
+
+if TYPE_CHECKING:
+    from tidemill.evaluator.v1.evaluation_pb2 import Gate
+    from tidemill.feedback.v1.curation_pb2 import Curation
+    from tidemill.trainer.v1.training_pb2 import TrainingPlan
+
+PAUSABLE = ("curation", "training", "gate")
+"""Kinds that have a `paused` of their own; that of a rollout is in its policy."""
+ATTEMPTS = 5
+T = TypeVar("T")
+
+
+class LoopNotFound(NotFound):
+    """Nothing in the project carries the label of this loop."""
+
+    reason = "LOOP_NOT_FOUND"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningLoop:
+    """A loop by its name, with the (kind, name) of what it declared and what of it is paused."""
+
+    name: str
+    parts: Sequence[tuple[str, str]]
+    paused: Sequence[tuple[str, str]]
+
+
+class Loops:
+    """What may be asked of loops that were applied."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def all(self) -> list[RunningLoop]:
+        """Return the project's loops by name. A service that does not answer ends it: a loop would seem smaller."""
+        found = await asyncio.gather(*(self._every(kind) for kind in KINDS))
+        parts: dict[str, list[tuple[str, str]]] = {}
+        paused: dict[str, list[tuple[str, str]]] = {}
+        for kind, messages in zip(KINDS, found, strict=True):
+            for message in messages:
+                loop = message.labels.get(OWNER_LABEL, "")
+                parts.setdefault(loop, []).append((kind, message.id))
+                if kind in PAUSABLE and message.paused:
+                    paused.setdefault(loop, []).append((kind, message.id))
+                if kind == "deployment" and message.rollout_policy.paused:
+                    paused.setdefault(loop, []).append(("rollout", message.id))
+        return [
+            RunningLoop(name=name, parts=parts[name], paused=paused.get(name, [])) for name in sorted(parts) if name
+        ]
+
+    async def status(self, loop: str) -> list[Stage]:
+        """Return every stage of a loop, in the order in which it turns; one whose service is away says so.
+
+        Raises:
+            LoopNotFound: nothing carries its label.
+
+        """
+        stages = await asyncio.gather(
+            _answered("examples", self._examples(loop)),
+            _answered("dataset", self._datasets(loop)),
+            _answered("training", self._training(loop)),
+            _answered("evaluation", self._evaluations(loop)),
+            _answered("rollout", self._rollouts(loop)),
+        )
+        found = [stage for several in stages for stage in several]
+        if not found:
+            names = [running.name for running in await self.all()]
+            if loop not in names:
+                message = f"there is no loop {loop} here (there are: {', '.join(names) or 'none'})"
+                raise LoopNotFound(message, loop=loop)
+        return found
+
+    async def pause(self, loop: str, *, paused: bool) -> list[tuple[str, str]]:
+        """Pause or resume every part of a loop that can be, and return those that changed.
+
+        What is under way goes on; nothing new is begun, and no rollout advances.
+
+        Raises:
+            LoopNotFound: it has no such part.
+
+        """
+        changed = []
+        found = 0
+        for kind in PAUSABLE:
+            for message in await self._owned(kind, loop):
+                found += 1
+                if message.paused != paused:
+                    wanted = type(message)(id=message.id, paused=paused)
+                    await KINDS[kind].update(self._connection, wanted, ("paused",))
+                    changed.append((kind, message.id))
+        for deployment in await self._owned("deployment", loop):
+            if deployment.HasField("rollout_policy"):
+                found += 1
+                if await self._pause_rollouts(deployment.id, paused=paused):
+                    changed.append(("rollout", deployment.id))
+        if not found:
+            message = f"there is no loop {loop} here that could be paused: see `tidemill loop list`"
+            raise LoopNotFound(message, loop=loop)
+        return changed
+
+    async def _pause_rollouts(self, name: str, *, paused: bool) -> bool:
+        """Change the policy only as it was read: its deployment changes while requests are counted."""
+        for attempt in range(1, ATTEMPTS + 1):
+            deployment = await KINDS["deployment"].get(self._connection, name)
+            if deployment is None or deployment.rollout_policy.paused == paused:
+                return False
+            wanted = Deployment(id=name, etag=deployment.etag, rollout_policy=deployment.rollout_policy)
+            wanted.rollout_policy.paused = paused
+            try:
+                await KINDS["deployment"].update(self._connection, wanted, ("rollout_policy",))
+            except Conflict:
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                return True
+        return False
+
+    async def _every(self, kind: str) -> list[Any]:
+        return [message async for message in KINDS[kind].all(self._connection)]
+
+    async def _owned(self, kind: str, loop: str) -> list[Any]:
+        return [message for message in await self._every(kind) if message.labels.get(OWNER_LABEL) == loop]
+
+    async def _examples(self, loop: str) -> list[Stage]:
+        curations: list[Curation] = await self._owned("curation", loop)
+        return [examples_stage(curation) for curation in curations]
+
+    async def _datasets(self, loop: str) -> list[Stage]:
+        datasets: list[Dataset] = await self._owned("dataset", loop)
+        return [await self._dataset(dataset) for dataset in datasets]
+
+    async def _dataset(self, dataset: Dataset) -> Stage:
+        newest: DatasetVersion | None = None
+        if dataset.latest_version:
+            newest = await Datasets(self._connection).version(f"{dataset.id}@{dataset.latest_version}")
+        return dataset_stage(dataset, newest)
+
+    async def _training(self, loop: str) -> list[Stage]:
+        plans: list[TrainingPlan] = await self._owned("training", loop)
+        runs = Training(self._connection).runs
+        return [training_stage(plan, await _current(runs(plan=plan.id), TRAINED)) for plan in plans]
+
+    async def _evaluations(self, loop: str) -> list[Stage]:
+        gates: list[Gate] = await self._owned("gate", loop)
+        evaluations = Evaluations(self._connection)
+        stages = []
+        for gate in gates:
+            listed = await _current(evaluations.all(gate=gate.id), EVALUATED)
+            stages.append(evaluation_stage(gate, await evaluations.get(listed.id) if listed else None))
+        return stages
+
+    async def _rollouts(self, loop: str) -> list[Stage]:
+        deployments: list[Deployment] = await self._owned("deployment", loop)
+        return [rollout_stage(deployment) for deployment in deployments if deployment.HasField("rollout_policy")]
+
+
+async def _answered(stage: str, work: Awaitable[list[Stage]]) -> list[Stage]:
+    """Return a stage's lines; that its service does not answer is a line like others."""
+    try:
+        return await work
+    except (DependencyUnavailable, DeadlineExceeded, NoAddress) as error:
+        return [unknown_stage(stage, error.message)]
+
+
+async def _current(items: AsyncIterator[T], ended: Collection[int]) -> T | None:
+    """Return the oldest that has not ended, which is at work, else the newest."""
+    newest: T | None = None
+    async for item in items:
+        newest = item
+        if getattr(item, "state", None) not in ended:
+            break
+    return newest

@@ -1,0 +1,53 @@
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+from typer.testing import CliRunner
+
+from libs.client.tests.cli.answers import ANSWERS, declared
+from libs.client.tests.loop.running import Running
+from tidemill_client.cli.main import app
+
+
+@dataclass
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    text: str
+    data: Any = field(default_factory=dict)
+
+
+@dataclass
+class Terminal:
+    """Types commands; each runs in a thread with an event loop of its own, as a process of its own would."""
+
+    environment: dict[str, str]
+
+    def __call__(self, *arguments: str) -> Said:
+        result = CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
+        data = json.loads(result.stdout) if "--json" in arguments else {}
+        return Said(result.exit_code, result.output, data)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Running]:
+    """A platform in the middle of a turn."""
+    services = Running()
+    services.answers.update(ANSWERS)
+    declared(services)
+    with capture_logs():  # a command's output is caught in this process, where the services would log into it
+        await services.start()
+        yield services
+        await services.stop()
+
+
+@pytest.fixture
+def terminal(running: Running, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setattr("tidemill_client.waiting.POLL_S", 0.01)
+    addresses = running.addresses().services
+    environment = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
+    return Terminal({**environment, "TIDEMILL_PROJECT": "acme", "COLUMNS": "200"})

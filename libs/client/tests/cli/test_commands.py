@@ -1,0 +1,223 @@
+# ruff: noqa: ANN401 - messages of many kinds, and the values of generated enums
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from libs.client.tests.cli.answers import evaluation, training_run
+from libs.client.tests.cli.conftest import Terminal
+from libs.client.tests.loop.running import Running
+from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
+from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED, EVALUATION_STATE_FAILED
+from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
+from tidemill.trainer.v1 import training_pb2 as tr
+from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
+from tidemill_kit.errors import InvalidInput, PreconditionFailed
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("feedback rate in-1 0.5", ["rating fb-1 is recorded"]),
+        ("feedback correct in-1 Better.", ["correction fb-1 is recorded"]),
+        ("feedback comment in-1 Nice.", ["comment fb-1 is recorded"]),
+        ("feedback list", ["rating", "0.25", "in-1"]),
+        ("datasets list", ["helpdesk_sft", "30%"]),
+        ("datasets show helpdesk_sft", ["helpdesk_sft@2", "128 examples", "52 examples", "4 duplicates"]),
+        ("datasets versions helpdesk_sft", ["helpdesk_sft@2", "128", "52"]),
+        ("training plans", ["helpdesk_lora", "helpdesk_sft"]),
+        ("training runs", ["run-1", "succeeded", "run-2", "31/48"]),
+        ("training show run-2", ["running", "31 of 48", "2.500, 1.250", "70 s"]),
+        ("training start helpdesk_lora", ["queued"]),
+        ("training cancel run-2", ["cancelled"]),
+        ("training retry run-2", ["queued"]),
+        ("evaluations list", ["ev-1", "40/108", "running"]),
+        ("evaluations cases ev-1", ["-0.900", "no answer: UNAVAILABLE"]),
+        ("rollouts list", ["canary 50 %, 12 of 40 requests"]),
+        ("rollouts show helpdesk", ["helpdesk_lora@1", "->", "shadow"]),
+        ("rollouts timeline helpdesk", ["it is live"]),
+        ("rollouts approve helpdesk", ["canary"]),
+        ("rollouts promote helpdesk -m better", ["helpdesk_lora@1 is live"]),
+        ("rollouts roll-back helpdesk", ["canary"]),
+        ("loop list", ["helpdesk", "5"]),
+        ("lineage model_version m@1", ["model version m@1", "made_by", "training run run-2", "steps=48"]),
+        ("lineage model_version m@1 --forward", ["model version m@1"]),
+    ],
+)
+async def test_a_command_tells_people_and_programs(terminal: Terminal, command: str, told: list[str]) -> None:
+    people = await asyncio.to_thread(terminal, *command.split())
+    programs = await asyncio.to_thread(terminal, *command.split(), "--json")
+
+    assert (people.code, programs.code) == (0, 0), people.text
+    assert [each for each in told if each not in people.text] == []
+    assert programs.data
+
+
+async def test_the_status_of_a_loop_says_what_each_stage_waits_for(terminal: Terminal) -> None:
+    people = await asyncio.to_thread(terminal, "loop", "status", "helpdesk")
+    programs = await asyncio.to_thread(terminal, "loop", "status", "helpdesk", "--json")
+
+    says = {stage["stage"]: stage["says"] for stage in programs.data["stages"]}
+    assert says == {
+        "examples": "67 of 100 corrections, 3 do not count",
+        "dataset": "helpdesk_sft@2: 128 to train, 52 held out, 6 left out",
+        "training": "training, step 31 of 48, 70 s left",
+        "evaluation": "evaluation 40 of 108 cases",
+        "rollout": "canary 50 %, 12 of 40 requests (5 of at least 15 to the candidate)",
+    }
+    (training,) = (stage for stage in programs.data["stages"] if stage["stage"] == "training")
+    assert (training["done"], training["total"], training["remaining_s"]) == (31, 48, 70.0)
+    assert training["since"].startswith("2026-")
+    assert "67 of 100 corrections" in people.text
+
+
+async def test_a_stage_whose_service_is_away_does_not_hide_the_others(terminal: Terminal) -> None:
+    terminal.environment["TIDEMILL_TRAINER_ADDRESS"] = "127.0.0.1:9"
+
+    stages = (await asyncio.to_thread(terminal, "loop", "status", "helpdesk", "--json")).data["stages"]
+
+    states = {stage["stage"]: stage["state"] for stage in stages}
+    assert states["training"] == "unknown"
+    assert states["rollout"] == "running"
+
+
+async def test_a_loop_that_is_not_there_is_told_with_those_that_are(terminal: Terminal) -> None:
+    said = await asyncio.to_thread(terminal, "loop", "status", "sales", "--json")
+
+    assert said.code == 1
+    assert said.data["error"]["message"] == "there is no loop sales here (there are: helpdesk)"
+
+
+async def test_a_loop_is_paused_and_resumed(terminal: Terminal, running: Running) -> None:
+    paused = await asyncio.to_thread(terminal, "loop", "pause", "helpdesk", "--json")
+
+    assert [part["kind"] for part in paused.data["changed"]] == ["curation", "training", "gate", "rollout"]
+    assert running.keepers["gate"].stored["helpdesk_gate"].paused
+    policy = running.keepers["deployment"].stored["helpdesk"].rollout_policy
+    assert (policy.paused, len(policy.steps)) == (True, 2)
+    status = (await asyncio.to_thread(terminal, "loop", "status", "helpdesk", "--json")).data["stages"]
+    assert {s["stage"]: s["state"] for s in status} | {"dataset": ""} == {
+        "examples": "paused", "dataset": "", "training": "running", "evaluation": "running", "rollout": "paused"
+    }  # fmt: skip
+    again = await asyncio.to_thread(terminal, "loop", "pause", "helpdesk", "--json")
+    assert again.data["changed"] == []
+
+    resumed = await asyncio.to_thread(terminal, "loop", "resume", "helpdesk", "--json")
+    assert len(resumed.data["changed"]) == 4
+    assert not running.keepers["deployment"].stored["helpdesk"].rollout_policy.paused
+
+
+async def test_a_comparison_is_waited_for_and_shown(terminal: Terminal, running: Running) -> None:
+    states = iter([evaluation(), evaluation(), evaluation(EVALUATION_STATE_COMPLETED)])
+    asked: list[Any] = []
+
+    def start(request: Any) -> ev_rpc.StartEvaluationResponse:
+        asked.append(request)
+        return ev_rpc.StartEvaluationResponse(evaluation=evaluation())
+
+    running.answers["evaluator.v1.evaluation_service:StartEvaluation"] = start
+    running.answers["evaluator.v1.evaluation_service:GetEvaluation"] = lambda _: ev_rpc.GetEvaluationResponse(
+        evaluation=next(states)
+    )
+
+    command = ["evaluate", "--suite", "truth", "--baseline", "small@1", "--candidate", "helpdesk_lora@1"]
+    said = await asyncio.to_thread(terminal, *command, "--deployment", "helpdesk")
+
+    assert said.code == 0
+    assert (asked[0].suites, asked[0].baseline, asked[0].deployment) == (["truth"], "small@1", "helpdesk")
+    for told in ("suite:truth@1", "-0.100", "[-0.150, -0.050]", "does not hold", "0 / 1", "95% interval"):
+        assert told in said.text
+
+
+async def test_an_evaluation_that_comes_to_no_end_is_an_error(terminal: Terminal, running: Running) -> None:
+    failed = evaluation(EVALUATION_STATE_FAILED)
+    failed.reason, failed.message = "CANDIDATE_UNAVAILABLE", "helpdesk_lora@9 is not there"
+    running.answers["evaluator.v1.evaluation_service:GetEvaluation"] = lambda _: ev_rpc.GetEvaluationResponse(
+        evaluation=failed
+    )
+
+    said = await asyncio.to_thread(terminal, "evaluate", "--suite", "truth", "--candidate", "helpdesk_lora@9")
+
+    assert said.code == 1
+    assert "CANDIDATE_UNAVAILABLE" in said.text
+
+
+async def test_a_run_that_fails_while_it_is_waited_for_is_an_error(terminal: Terminal, running: Running) -> None:
+    failed = training_run(tr.TRAINING_RUN_STATE_FAILED)
+    failed.reason, failed.message = "DIVERGED", "the loss is not a number at step 31"
+    states = iter([training_run(), failed])
+    running.answers["trainer.v1.training_service:GetTrainingRun"] = lambda _: tr_rpc.GetTrainingRunResponse(
+        run=next(states)
+    )
+
+    said = await asyncio.to_thread(terminal, "training", "start", "helpdesk_lora", "--wait")
+
+    assert said.code == 1
+    assert "DIVERGED the loss is not a number" in said.text
+
+
+async def test_what_a_service_refuses_is_told_in_one_sentence(terminal: Terminal, running: Running) -> None:
+    def refuse(_request: object) -> None:
+        message = "rollout ro-1 needs a passed evaluation"
+        raise PreconditionFailed(message)
+
+    running.answers["inference.v1.deployment_service:PromoteRollout"] = refuse
+
+    said = await asyncio.to_thread(terminal, "rollouts", "promote", "helpdesk", "--json")
+
+    assert said.code == 1
+    assert said.data["error"]["message"] == "rollout ro-1 needs a passed evaluation"
+
+
+async def test_a_rating_out_of_range_names_the_field(terminal: Terminal, running: Running) -> None:
+    def refuse(_request: object) -> None:
+        message = "feedback.number: is 7.0; write 0 to 1"
+        raise InvalidInput(message)
+
+    running.answers["feedback.v1.feedback_service:SubmitFeedback"] = refuse
+
+    said = await asyncio.to_thread(terminal, "feedback", "rate", "in-1", "7")
+
+    assert said.code == 1
+    assert "write 0 to 1" in said.text
+
+
+async def test_a_service_that_is_not_in_the_stack_is_told_only_when_it_is_needed(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    del terminal.environment["TIDEMILL_MONITOR_ADDRESS"]
+
+    needed = await asyncio.to_thread(terminal, "lineage", "model_version", "m@1")
+    other = await asyncio.to_thread(terminal, "training", "plans")
+
+    assert (needed.code, other.code) == (1, 0)
+    assert "nobody says where monitor is" in needed.text
+
+
+async def test_two_versions_that_differ_are_told_by_the_exit_code(terminal: Terminal) -> None:
+    different = await asyncio.to_thread(terminal, "datasets", "diff", "helpdesk_sft@1", "helpdesk_sft@2")
+    same = await asyncio.to_thread(terminal, "datasets", "diff", "helpdesk_sft@2", "helpdesk_sft@2")
+
+    assert (different.code, same.code) == (2, 0)
+    assert "ex-9" in different.text
+
+
+async def test_a_part_of_a_version_is_exported_whole(terminal: Terminal, running: Running, tmp_path: Path) -> None:
+    asked: list[Any] = []
+
+    async def pieces(request: Any) -> Any:
+        asked.append(request)
+        for piece in (b'{"id": "ex-1"}\n', b'{"id": "ex-2"}\n'):
+            yield ExportDatasetVersionResponse(chunk=piece)
+
+    running.answers["ingest.v1.dataset_service:ExportDatasetVersion"] = pieces
+    command = ["datasets", "export", "helpdesk_sft@2", "--part", "held_out", "-o", str(tmp_path / "out.jsonl")]
+
+    said = await asyncio.to_thread(terminal, *command, "--json")
+
+    assert said.data == {"file": str(tmp_path / "out.jsonl"), "bytes": 30}
+    assert await asyncio.to_thread(os.listdir, tmp_path) == ["out.jsonl"]
+    assert asked[0].part == "held_out"

@@ -1,0 +1,125 @@
+# ruff: noqa: ANN401 - messages of many kinds, and the values of generated enums
+from typing import Any
+
+import pytest
+
+from libs.client.tests.cli.answers import dataset_version, deployment, evaluation, training_run
+from tidemill.evaluator.v1 import evaluation_pb2 as ev
+from tidemill.feedback.v1.curation_pb2 import Curation, CurationProgress
+from tidemill.inference.v1 import rollout_pb2 as ro
+from tidemill.ingest.v1.dataset_pb2 import Dataset, WithheldVersion
+from tidemill.trainer.v1 import training_pb2 as tr
+from tidemill_client.loop.stages import (
+    dataset_stage,
+    evaluation_stage,
+    examples_stage,
+    rollout_stage,
+    training_stage,
+)
+
+PLAN = tr.TrainingPlan(id="helpdesk_lora", dataset="helpdesk_sft")
+GATE = ev.Gate(id="helpdesk_gate", candidate="helpdesk_lora")
+
+
+def test_too_few_examples_in_all_are_told_beside_the_new_ones() -> None:
+    curation = Curation(
+        id="d", feedback=["correction"], new_examples=40, at_least=50,
+        progress=CurationProgress(new_examples=40, examples=40, message="waits for 10 more"),
+    )  # fmt: skip
+
+    assert examples_stage(curation).says == "40 of 40 corrections, 40 of at least 50 in all; waits for 10 more"
+
+
+def test_a_paused_stage_says_so_and_how_far_it_is() -> None:
+    curation = Curation(id="d", feedback=["correction"], new_examples=40, paused=True)
+
+    stage = examples_stage(curation)
+
+    assert (stage.state, stage.says) == ("paused", "paused; 0 of 40 corrections")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "state", "says"),
+    [
+        (Dataset(id="d"), "waiting", "waits for enough examples"),
+        (Dataset(id="d", waiting_offers=1), "running", "a version is being published"),
+        (
+            Dataset(id="d", last_withheld=WithheldVersion(reason="HELD_OUT_EMPTY", message="all questions are alike")),
+            "failed",
+            "HELD_OUT_EMPTY: all questions are alike; no training starts",
+        ),
+        (
+            Dataset(id="d", latest_version=2, last_withheld=WithheldVersion(reason="UNCHANGED", message="nothing new")),
+            "failed",
+            "UNCHANGED: nothing new; d@2 stays the newest",
+        ),
+    ],
+)
+def test_a_dataset_says_what_is_missing(dataset: Dataset, state: str, says: str) -> None:
+    stage = dataset_stage(dataset, dataset_version() if dataset.latest_version else None)
+
+    assert (stage.state, stage.says) == (state, says)
+
+
+@pytest.mark.parametrize(
+    ("run", "state", "says"),
+    [
+        (None, "waiting", "waits for a version of helpdesk_sft"),
+        (tr.TRAINING_RUN_STATE_QUEUED, "waiting", "queued on helpdesk_sft@2: waits for a worker"),
+        (tr.TRAINING_RUN_STATE_RUNNING, "running", "training, step 31 of 48, 70 s left"),
+        (tr.TRAINING_RUN_STATE_REGISTERING, "running", "trained; its version is being registered"),
+        (tr.TRAINING_RUN_STATE_CANCELLED, "failed", "cancelled; tidemill training retry run-2"),
+    ],
+)
+def test_training_says_where_its_run_is(run: Any, state: str, says: str) -> None:
+    stage = training_stage(PLAN, None if run is None else training_run(run))
+
+    assert (stage.state, stage.says) == (state, says)
+
+
+def test_a_failed_run_says_why_and_what_to_type() -> None:
+    run = training_run(tr.TRAINING_RUN_STATE_FAILED)
+    run.reason, run.message = "OUT_OF_MEMORY", "took 6.1 GiB of 6 GiB"
+    run.finish_time.FromSeconds(1_790_000_500)
+
+    stage = training_stage(PLAN, run)
+
+    assert stage.says == "OUT_OF_MEMORY: took 6.1 GiB of 6 GiB; tidemill training retry run-2"
+    assert stage.remaining_s is None
+    assert stage.since
+    assert stage.since.timestamp() == 1_790_000_500
+
+
+def test_a_refused_candidate_is_told_with_the_requirement_that_did_not_hold() -> None:
+    stage = evaluation_stage(GATE, evaluation(ev.EVALUATION_STATE_COMPLETED))
+
+    assert stage.state == "failed"
+    assert stage.says == "helpdesk_lora@1 failed: rouge_l -0.100 [-0.150, -0.050] on suite:truth@1"
+
+
+def test_a_gate_without_an_evaluation_says_what_it_waits_for() -> None:
+    assert evaluation_stage(GATE, None).says == "waits for a version of helpdesk_lora"
+
+
+@pytest.mark.parametrize(
+    ("state", "word", "says"),
+    [
+        (ro.ROLLOUT_STATE_PROMOTED, "done", "helpdesk_lora@1 is live"),
+        (ro.ROLLOUT_STATE_ROLLED_BACK, "failed", "helpdesk_lora@1 was rolled back: errors above 2 %"),
+        (ro.ROLLOUT_STATE_HELD, "held", "helpdesk_lora@1 is held: errors above 2 %"),
+    ],
+)
+def test_a_rollout_says_how_it_ended(state: Any, word: str, says: str) -> None:
+    found = deployment(state)
+    found.rollout.message = "errors above 2 %"
+
+    stage = rollout_stage(found)
+
+    assert (stage.state, stage.says) == (word, says)
+
+
+def test_a_deployment_without_a_rollout_waits_for_its_gate() -> None:
+    found = deployment()
+    found.ClearField("rollout")
+
+    assert rollout_stage(found).says == "waits for a candidate that passes helpdesk_gate"
