@@ -1,0 +1,73 @@
+"""Batches of examples as others read them: JSON lines in feedback's exchange bucket."""
+
+import asyncio
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToJson
+
+from tidemill.content.v1 import content_pb2
+from tidemill.feedback.v1 import curation_pb2 as pb
+from tidemill_feedback.domain.example import Example
+from tidemill_feedback.domain.ledger import CurationRef
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.grpc_requests import timestamp_of
+from tidemill_kit.objects import ExchangeBucket
+
+MEDIA_TYPE = "application/jsonl"
+_ROLES = {
+    "system": content_pb2.ROLE_SYSTEM,
+    "user": content_pb2.ROLE_USER,
+    "assistant": content_pb2.ROLE_ASSISTANT,
+    "tool": content_pb2.ROLE_TOOL,
+}
+
+
+class ExchangeBatches:
+    """Implements `ports.Batches`."""
+
+    def __init__(self, bucket: ExchangeBucket) -> None:
+        self._bucket = bucket
+
+    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> ObjectRef:
+        """See `Batches.put`."""
+        data = await asyncio.to_thread(lines_of, examples)
+        return await self._bucket.put(ref.project, ref.curation, data, media_type=MEDIA_TYPE)
+
+
+def lines_of(examples: Sequence[Example]) -> bytes:
+    """Return the examples as proto-JSON, a line each: the same examples are the same bytes."""
+    lines = [
+        MessageToJson(_message(example), preserving_proto_field_name=True, ensure_ascii=False, indent=None) + "\n"
+        for example in examples
+    ]
+    return "".join(lines).encode()
+
+
+def _message(example: Example) -> pb.Example:
+    prompt = example.prompt
+    return pb.Example(
+        id=example.id,
+        inference=example.inference,
+        feedback=example.feedback,
+        end_user=example.end_user,
+        question=prompt.question,
+        messages=[_turn(turn.role, turn.text) for turn in prompt.messages],
+        output=_turn("assistant", example.output),
+        passages=[
+            content_pb2.Passage(
+                id=passage.id,
+                document=passage.document,
+                version=passage.version,
+                start=passage.start,
+                end=passage.end,
+                source=passage.source,
+                key=passage.key,
+            )
+            for passage in prompt.passages
+        ],
+        observe_time=timestamp_of(example.observe_time),
+    )
+
+
+def _turn(role: str, text: str) -> content_pb2.Message:
+    return content_pb2.Message(role=_ROLES[role], parts=[content_pb2.Part(text=text)])

@@ -1,0 +1,86 @@
+"""How a curation is written down, and where the worker finds curations."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import timedelta
+
+from google.protobuf.message import Message
+
+from tidemill_feedback.adapters.event_payloads import CURATION_TOPIC, SOURCE, curation_payload
+from tidemill_feedback.domain.curation import Curation, Rule
+from tidemill_feedback.domain.errors import CurationNotFound
+from tidemill_feedback.domain.ledger import CurationRef
+from tidemill_kit.aggregates import Identity, MongoAggregates
+from tidemill_kit.domain import Event
+from tidemill_kit.jobs import Leases
+from tidemill_kit.mongo import Collection, Document, translated
+
+
+class CurationCodec:
+    """Curation <-> document, and its events -> messages."""
+
+    schema = 1
+
+    def encode(self, aggregate: Curation) -> Document:
+        """Return the state; labels are where those of every aggregate are."""
+        rule, every = aggregate.rule, aggregate.rule.at_latest_every
+        fields = asdict(rule) | {
+            "feedback": list(rule.feedback),
+            "at_latest_every": every.total_seconds() if every else None,
+        }
+        del fields["labels"]
+        return {
+            "rule": fields,
+            "completions": aggregate.completions,
+            "since": aggregate.since,
+            "epoch": aggregate.epoch,
+            "begun": aggregate.begun,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> Curation:  # noqa: ARG002 - there is one
+        """Return the curation."""
+        every = state["rule"]["at_latest_every"]
+        parts = {
+            "feedback": tuple(state["rule"]["feedback"]),
+            "at_latest_every": None if every is None else timedelta(seconds=every),
+            "labels": dict(identity.labels),
+        }
+        return Curation(**asdict(identity), **(state | {"rule": Rule(**(state["rule"] | parts))}))
+
+    def event(self, aggregate: Curation, event: Event, seq: int) -> tuple[str, Message]:
+        """Return the ce_type and the payload."""
+        return curation_payload(aggregate, event, seq)
+
+
+def mongo_curations(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Curation]:
+    """Return the store of curations."""
+    return MongoAggregates(
+        collection, codec=CurationCodec(), topic=CURATION_TOPIC, source=SOURCE, missing=CurationNotFound, wake=wake
+    )
+
+
+class MongoCurations:
+    """Implements `ports.Curations` by reading the names of all projects' curations: there are few."""
+
+    def __init__(self, curations: Collection) -> None:
+        self._curations = curations
+
+    async def all(self) -> Sequence[CurationRef]:
+        """See `Curations.all`."""
+        with translated():
+            found = await self._curations.find({"deleted": False}, {"project": True, "id": True}).to_list(None)
+        return [CurationRef(document["project"], document["id"]) for document in found]
+
+
+class MongoCurationLeases:
+    """Implements `ports.CurationLeases`."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
+    @asynccontextmanager
+    async def held(self, ref: CurationRef) -> AsyncIterator[int | None]:
+        """See `CurationLeases.held`."""
+        async with self._leases.held(ref.key) as lease:
+            yield lease.epoch if lease else None

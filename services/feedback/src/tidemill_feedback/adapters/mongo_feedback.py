@@ -1,0 +1,63 @@
+"""How feedback is written down."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+from google.protobuf.message import Message
+
+from tidemill_feedback.adapters.event_payloads import FEEDBACK_TOPIC, SOURCE, feedback_payload
+from tidemill_feedback.domain.errors import FeedbackNotFound
+from tidemill_feedback.domain.feedback import Feedback, FeedbackState, Given
+from tidemill_kit.aggregates import Identity, MongoAggregates
+from tidemill_kit.domain import Event
+from tidemill_kit.mongo import Collection, Document, translated
+
+
+class FeedbackCodec:
+    """Feedback <-> document, and its events -> messages."""
+
+    schema = 1
+
+    def encode(self, aggregate: Feedback) -> Document:
+        """Return the state."""
+        return {
+            "inference": aggregate.inference,
+            "metric": aggregate.metric,
+            "end_user": aggregate.end_user,
+            "rater": aggregate.rater,
+            "deployment": aggregate.deployment,
+            "variant": aggregate.variant,
+            "rollout": aggregate.rollout,
+            "state": aggregate.state.value,
+            "message": aggregate.message,
+            "current": asdict(aggregate.current) if aggregate.current else None,
+            "history": [asdict(given) for given in aggregate.history],
+            "times": aggregate.times,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> Feedback:  # noqa: ARG002 - there is one
+        """Return the feedback."""
+        parts = {
+            "state": FeedbackState(state["state"]),
+            "current": Given(**state["current"]) if state["current"] else None,
+            "history": tuple(Given(**given) for given in state["history"]),
+        }
+        return Feedback(**asdict(identity), **(state | parts))
+
+    def event(self, aggregate: Feedback, event: Event, seq: int) -> tuple[str, Message]:
+        """Return the ce_type and the payload."""
+        return feedback_payload(aggregate, event, seq)
+
+
+def mongo_feedback(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Feedback]:
+    """Return the store of feedback."""
+    return MongoAggregates(
+        collection, codec=FeedbackCodec(), topic=FEEDBACK_TOPIC, source=SOURCE, missing=FeedbackNotFound, wake=wake
+    )
+
+
+async def ensure_list_indexes(collection: Collection) -> None:
+    """Create what the lists of one inference and of one deployment need; repeating it changes nothing."""
+    with translated():
+        await collection.create_index([("project", 1), ("state.inference", 1)])
+        await collection.create_index([("project", 1), ("state.deployment", 1), ("state.metric", 1)])

@@ -1,0 +1,121 @@
+"""The ledger in MongoDB: one small document a row, found by `_id` wherever an event comes in."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tidemill_feedback.domain.errors import EpochOver
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+
+
+class MongoLedger:
+    """Implements `ports.Ledger`.
+
+    `_id` of a row is `<project>/<curation>/<feedback>`, that of counts `<project>/<curation>`.
+    """
+
+    def __init__(self, rows: Collection, counts: Collection) -> None:
+        self._rows = rows
+        self._counts = counts
+
+    async def ensure_indexes(self) -> None:
+        """Create what the worker's searches need; repeating it changes nothing."""
+        with translated():
+            await self._rows.create_index([("curation", 1), ("completion", 1)])
+
+    async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
+        """See `Ledger.want`."""
+        news = asdict(wanted) | {"attempts": 0, "failure": ""}
+        first: Document = {
+            "curation": ref.key,
+            "first_time": wanted.observe_time,
+            "resolved_seq": 0,
+            "chars": 0,
+            "completion": 0,
+        }
+        try:
+            with translated():
+                result = await self._rows.update_one(
+                    {"_id": _row_id(ref, wanted.feedback), "seq": {"$lt": wanted.seq}},
+                    {"$set": news, "$setOnInsert": first},
+                    upsert=True,
+                )
+        except DuplicateId:
+            return False  # something as new is wanted already
+        return result.matched_count == 1 or result.upserted_id is not None
+
+    async def rows(self, ref: CurationRef) -> Sequence[Row]:
+        """See `Ledger.rows`."""
+        with translated():
+            found = await self._rows.find({"curation": ref.key}).to_list(None)
+        return [_row(document) for document in found]
+
+    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
+        """See `Ledger.resolve`."""
+        done = {"resolved_seq": row.wanted.seq, "chars": chars, "failure": "", "attempts": 0}
+        return await self._write(ref, row, epoch, done)
+
+    async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
+        """See `Ledger.fail`."""
+        failed = {"attempts": row.attempts + 1, "failure": message if final else ""}
+        return await self._write(ref, row, epoch, failed)
+
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> None:
+        """See `Ledger.tag`."""
+        ids = [_row_id(ref, each) for each in feedback]
+        stale = {"curation": ref.key, "completion": completion, "_id": {"$nin": ids}}
+        untagged = {"_id": {"$in": ids}, "completion": 0}
+        with translated():
+            await self._rows.update_many({**stale, **_not_later(epoch)}, {"$set": {"completion": 0, "epoch": epoch}})
+            await self._rows.update_many(
+                {**untagged, **_not_later(epoch)}, {"$set": {"completion": completion, "epoch": epoch}}
+            )
+            for left in (stale, untagged):
+                if await self._rows.find_one(left, {"_id": True}):
+                    raise EpochOver(ref.curation)
+
+    async def drop(self, ref: CurationRef) -> None:
+        """See `Ledger.drop`."""
+        with translated():
+            await self._rows.delete_many({"curation": ref.key})
+            await self._counts.delete_one({"_id": ref.key})
+
+    async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
+        """See `Ledger.note_counts`."""
+        if await self.counts(ref) == counts:
+            return
+        try:
+            with translated():
+                await self._counts.update_one(
+                    {"_id": ref.key, **_not_later(epoch)}, {"$set": {**asdict(counts), "epoch": epoch}}, upsert=True
+                )
+        except DuplicateId:
+            return  # a later holder of the lease knows better
+
+    async def counts(self, ref: CurationRef) -> Counts:
+        """See `Ledger.counts`."""
+        with translated():
+            found = await self._counts.find_one({"_id": ref.key}, {"_id": False, "epoch": False})
+        return Counts(**found) if found else Counts()
+
+    async def _write(self, ref: CurationRef, row: Row, epoch: int, changes: Document) -> bool:
+        still = {"_id": _row_id(ref, row.wanted.feedback), "seq": row.wanted.seq, **_not_later(epoch)}
+        with translated():
+            result = await self._rows.update_one(still, {"$set": {**changes, "epoch": epoch}})
+        return result.matched_count == 1
+
+
+def _row_id(ref: CurationRef, feedback: str) -> str:
+    return f"{ref.key}/{feedback}"
+
+
+def _not_later(epoch: int) -> dict[str, Any]:
+    """Match documents that no later holder of the lease has written; nobody has written those without an epoch."""
+    return {"epoch": {"$not": {"$gt": epoch}}}
+
+
+def _row(document: Document) -> Row:
+    wanted = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
+    rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
+    return Row(wanted=Wanted(**{name: document[name] for name in wanted}), **{name: document[name] for name in rest})

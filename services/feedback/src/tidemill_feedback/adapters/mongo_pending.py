@@ -1,0 +1,109 @@
+"""What waits for an inference: one document an inference, found by `_id` for every answer that is given."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+
+from tidemill_feedback.application.ports import SubmittedEvent, Waiting
+from tidemill_feedback.domain.reaction import Reaction
+from tidemill_kit.application import Request
+from tidemill_kit.errors import Conflict, RateLimited
+from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+
+_ATTEMPTS = 20
+_RETRY_AFTER_S = 5.0
+
+
+class MongoPending:
+    """Implements `ports.Pending`. `_id` is `<project>/<inference>`; `count` grows with every addition."""
+
+    def __init__(self, collection: Collection, *, most: int) -> None:
+        self._collection = collection
+        self._most = most
+
+    async def ensure_indexes(self) -> None:
+        """Create what the sweep needs; repeating it changes nothing."""
+        with translated():
+            await self._collection.create_index([("since", 1)])
+
+    async def add(self, waiting: Waiting) -> None:
+        """See `Pending.add`."""
+        for _ in range(_ATTEMPTS):
+            if await self._added(waiting):
+                return
+        message = f"too many add to what waits for {waiting.inference} at the same time: try again"
+        raise Conflict(message, inference=waiting.inference)
+
+    async def of(self, project: str, inference: str) -> Sequence[Waiting]:
+        """See `Pending.of`."""
+        with translated():
+            found: Document | None = await self._collection.find_one({"_id": _id(project, inference)})
+        return [_waiting(project, inference, each) for each in found["waiting"]] if found else []
+
+    async def since(self, until: datetime, *, limit: int) -> Sequence[tuple[str, str]]:
+        """See `Pending.since`."""
+        with translated():
+            cursor = self._collection.find({"since": {"$lte": until}}, {"project": True, "inference": True})
+            found = await cursor.sort([("since", 1)]).limit(limit).to_list(None)
+        return [(document["project"], document["inference"]) for document in found]
+
+    async def remove(self, waiting: Waiting) -> None:
+        """See `Pending.remove`."""
+        document_id = _id(waiting.project, waiting.inference)
+        with translated():
+            await self._collection.update_one(
+                {"_id": document_id}, {"$pull": {"waiting": {"request": waiting.request.id}}}
+            )
+            await self._collection.delete_one({"_id": document_id, "waiting": []})
+
+    async def _added(self, waiting: Waiting) -> bool:
+        """Return whether it waits now; False where somebody else wrote meanwhile."""
+        document_id, entry = _id(waiting.project, waiting.inference), _entry(waiting)
+        with translated():
+            found: Document | None = await self._collection.find_one({"_id": document_id})
+        if found is None:
+            first = {"_id": document_id, "project": waiting.project, "inference": waiting.inference, "count": 1}
+            try:
+                with translated():
+                    await self._collection.insert_one({**first, "since": waiting.since, "waiting": [entry]})
+            except DuplicateId:
+                return False
+            return True
+        if any(each["request"] == waiting.request.id for each in found["waiting"]):
+            return True
+        if len(found["waiting"]) >= self._most:
+            message = f"{self._most} reactions wait for inference {waiting.inference}, which is the limit"
+            raise RateLimited(message, retry_after_s=_RETRY_AFTER_S, inference=waiting.inference)
+        with translated():
+            result = await self._collection.update_one(
+                {"_id": document_id, "count": found["count"]}, {"$push": {"waiting": entry}, "$inc": {"count": 1}}
+            )
+        return result.matched_count == 1
+
+
+def _id(project: str, inference: str) -> str:
+    return f"{project}/{inference}"
+
+
+def _entry(waiting: Waiting) -> Document:
+    # Labels as pairs: their keys are the sender's, and may be none that a field can have.
+    reaction = asdict(waiting.reaction) | {"labels": [list(pair) for pair in waiting.reaction.labels.items()]}
+    return {
+        "request": waiting.request.id,
+        "digest": waiting.request.digest,
+        "since": waiting.since,
+        "reaction": reaction,
+        "event": asdict(waiting.event),
+    }
+
+
+def _waiting(project: str, inference: str, entry: Document) -> Waiting:
+    labels = dict(entry["reaction"]["labels"])
+    return Waiting(
+        project=project,
+        inference=inference,
+        reaction=Reaction(**(entry["reaction"] | {"labels": labels})),
+        request=Request(id=entry["request"], digest=entry["digest"]),
+        event=SubmittedEvent(**entry["event"]),
+        since=entry["since"],
+    )

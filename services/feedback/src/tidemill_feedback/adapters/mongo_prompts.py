@@ -1,0 +1,58 @@
+"""Prompts of inferences, asked for once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from tidemill_feedback.domain.example import PassageUse, Prompt, Turn
+from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+
+
+class MongoPrompts:
+    """Implements `ports.Prompts`. `_id` is `<project>/<inference>`."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
+        """See `Prompts.missing`."""
+        wanted = {_id(project, each): each for each in inferences}
+        with translated():
+            found = await self._collection.find({"_id": {"$in": list(wanted)}}, {"_id": True}).to_list(None)
+        there = {document["_id"] for document in found}
+        return [inference for document_id, inference in wanted.items() if document_id not in there]
+
+    async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
+        """See `Prompts.keep`."""
+        document: Document = {"_id": _id(project, inference), "inference": inference, "prompt": _encoded(prompt)}
+        try:
+            with translated():
+                await self._collection.insert_one(document)
+        except DuplicateId:
+            return
+
+    async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
+        """See `Prompts.get`."""
+        wanted = [_id(project, each) for each in inferences]
+        with translated():
+            found = await self._collection.find({"_id": {"$in": wanted}}).to_list(None)
+        return {document["inference"]: _decoded(document["prompt"]) for document in found}
+
+
+def _id(project: str, inference: str) -> str:
+    return f"{project}/{inference}"
+
+
+def _encoded(prompt: Prompt) -> Document:
+    return {
+        "question": prompt.question,
+        "messages": [asdict(turn) for turn in prompt.messages],
+        "passages": [asdict(passage) for passage in prompt.passages],
+    }
+
+
+def _decoded(stored: Document) -> Prompt:
+    return Prompt(
+        question=stored["question"],
+        messages=tuple(Turn(**turn) for turn in stored["messages"]),
+        passages=tuple(PassageUse(**passage) for passage in stored["passages"]),
+    )

@@ -1,0 +1,92 @@
+"""Hand all examples that count over to whoever makes datasets of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from tidemill_feedback.application.note_correction import wanted_of
+from tidemill_feedback.application.ports import Batches, CurationStore, FeedbackStore, Ledger, Prompts
+from tidemill_feedback.domain.curation import Batch, Curation
+from tidemill_feedback.domain.example import Example, Prompt
+from tidemill_feedback.domain.feedback import Feedback
+from tidemill_feedback.domain.ledger import Chosen, CurationRef
+from tidemill_kit.application import Clock, Request, derived_id
+
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteCuration:
+    """Emits CurationWasCompleted, once for each number of a completion.
+
+    The order of writes makes every crash harmless: the rows that are about to be old are tagged with the number, the
+    batch is put under the name of its content, then the aggregate takes the number. Until then the rows count as new.
+    Taking the epoch first shuts out a worker that slept through its lease.
+    """
+
+    curations: CurationStore
+    feedback: FeedbackStore
+    ledger: Ledger
+    prompts: Prompts
+    batches: Batches
+    clock: Clock
+
+    async def __call__(self, curation: Curation, chosen: Chosen, *, epoch: int) -> bool:
+        """Return whether it was completed; False asks for another look, because something changed meanwhile.
+
+        Raises:
+            EpochOver: another worker tends it by now.
+
+        """
+        ref, number = curation.ref, curation.completions + 1
+        taken = await self.curations.update(ref.project, ref.curation, lambda each: each.take(epoch), request=_own())
+        if taken.rule != curation.rule or taken.completions + 1 != number:
+            return False
+        examples = await self._examples(ref, chosen)
+        if examples is None:
+            return False
+        await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch)
+        batch = Batch(object=await self.batches.put(ref, examples), examples=len(examples), new=chosen.counts.new)
+        now = self.clock.now()
+        completed = await self.curations.update(
+            ref.project,
+            ref.curation,
+            lambda each: each.complete(batch, number=number, epoch=epoch, now=now),
+            request=_own(),
+        )
+        return completed.completions == number
+
+    async def _examples(self, ref: CurationRef, chosen: Chosen) -> Sequence[Example] | None:
+        """Return the examples in the order of their ids; None where a correction has changed since it was chosen."""
+        examples: list[Example] = []
+        for begin in range(0, len(chosen.rows), _AT_ONCE):
+            rows = chosen.rows[begin : begin + _AT_ONCE]
+            texts = await self.feedback.get_many(ref.project, [row.wanted.feedback for row in rows])
+            prompts = await self.prompts.get(ref.project, [row.wanted.inference for row in rows])
+            for row in rows:
+                text, prompt = texts.get(row.wanted.feedback), prompts.get(row.wanted.inference)
+                if text is None or prompt is None:
+                    return None
+                if text.seq != row.wanted.seq:
+                    await self.ledger.want(ref, wanted_of(text))
+                    return None
+                examples.append(_example(ref, text, prompt))
+        return sorted(examples, key=lambda each: each.id)
+
+
+def _own() -> Request:
+    """Return a request like no other: the epoch and the number tell repetitions, not the request."""
+    return Request(id=str(uuid4()), digest="")
+
+
+def _example(ref: CurationRef, feedback: Feedback, prompt: Prompt) -> Example:
+    assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
+    return Example(
+        id=derived_id(ref.project, ref.curation, feedback.inference),
+        inference=feedback.inference,
+        feedback=feedback.id,
+        end_user=feedback.end_user,
+        prompt=prompt,
+        output=feedback.current.text,
+        observe_time=feedback.current.observe_time,
+    )

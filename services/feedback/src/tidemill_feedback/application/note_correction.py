@@ -1,0 +1,52 @@
+"""Write down that a correction may become an example: nothing more is done where it is taken."""
+
+from dataclasses import dataclass
+
+from tidemill_feedback.application.ports import CurationStore, Ledger, Wake
+from tidemill_feedback.domain.feedback import Feedback
+from tidemill_feedback.domain.ledger import Wanted
+from tidemill_feedback.domain.reaction import CORRECTION
+from tidemill_kit.application import PageRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteCorrection:
+    """Fills the ledger of every curation of the deployment, and wakes the worker. Repetitions change nothing."""
+
+    curations: CurationStore
+    ledger: Ledger
+    wake: Wake
+
+    async def __call__(self, feedback: Feedback) -> None:
+        """Want the correction as it is now; other feedback makes no examples.
+
+        A curation that is created after this reading lists the feedback later than that, so nothing is missed.
+        """
+        if feedback.metric != CORRECTION:
+            return
+        token, wanted = "", wanted_of(feedback)
+        while True:
+            page = await self.curations.list(
+                feedback.project,
+                page=PageRequest(size=1000, token=token),
+                where={"rule.deployment": feedback.deployment},
+            )
+            for curation in page.items:
+                if await self.ledger.want(curation.ref, wanted):
+                    self.wake(curation.ref)
+            token = page.next_token
+            if not token:
+                return
+
+
+def wanted_of(feedback: Feedback) -> Wanted:
+    """Return what a curation keeps of a correction: no text."""
+    assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
+    return Wanted(
+        feedback=feedback.id,
+        seq=feedback.seq,
+        inference=feedback.inference,
+        deployment=feedback.deployment,
+        end_user=feedback.end_user,
+        observe_time=feedback.current.observe_time,
+    )

@@ -1,0 +1,198 @@
+"""What feedback needs from outside."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_feedback.domain.curation import Curation
+from tidemill_feedback.domain.example import Example, Prompt
+from tidemill_feedback.domain.feedback import Answer, Feedback
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_feedback.domain.reaction import Reaction
+from tidemill_kit.application import Aggregates, Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import TidemillError
+
+FeedbackStore = Aggregates[Feedback]
+CurationStore = Aggregates[Curation]
+Wake = Callable[[CurationRef], None]
+"""Tells the worker that a curation may have something to do."""
+
+
+class Inferences(Protocol):
+    """The inference service."""
+
+    async def answer(self, project: str, inference: str) -> Answer:
+        """Return what is known about an inference.
+
+        Raises:
+            InferenceUnknown: the project has none with this id.
+            DependencyUnavailable: inference does not answer.
+
+        """
+        ...
+
+    async def prompt(self, project: str, inference: str) -> Prompt:
+        """Return what the model saw for an inference.
+
+        Raises:
+            NotFound, PreconditionFailed: it is not there, or was not recorded in full.
+            DependencyUnavailable: inference does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmittedEvent:
+    """The record that a reaction came in, so that it can become a dead letter as it was."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    topic: str
+    partition: int
+    offset: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A reaction to an inference that nobody has heard of, or that has no answer yet."""
+
+    project: str
+    inference: str
+    reaction: Reaction
+    request: Request
+    event: SubmittedEvent
+    since: datetime
+
+
+class Pending(Protocol):
+    """Reactions that wait, by inference."""
+
+    async def add(self, waiting: Waiting) -> None:
+        """Keep a reaction; one whose request waits already is kept once.
+
+        Raises:
+            RateLimited: too many wait for the same inference.
+
+        """
+        ...
+
+    async def of(self, project: str, inference: str) -> Sequence[Waiting]:
+        """Return what waits for an inference, in the order in which it came."""
+        ...
+
+    async def since(self, until: datetime, *, limit: int) -> Sequence[tuple[str, str]]:
+        """Return project and inference of those for which something has waited since `until` or longer."""
+        ...
+
+    async def remove(self, waiting: Waiting) -> None:
+        """Let a reaction wait no longer; a repetition changes nothing."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """Where submissions end that can never count."""
+
+    async def put(self, waiting: Waiting, error: TidemillError) -> None:
+        """Write the submission to the dead letters, with the reason.
+
+        Raises:
+            DependencyUnavailable: Kafka does not take it now.
+
+        """
+        ...
+
+
+class Ledger(Protocol):
+    """Rows by curation and feedback. Writes of a worker carry its epoch; a later holder's are never undone."""
+
+    async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
+        """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
+        ...
+
+    async def rows(self, ref: CurationRef) -> Sequence[Row]:
+        """Return all rows of a curation."""
+        ...
+
+    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
+        """Note that what the row wants is known; False where it wants something else by now, or the epoch is over."""
+        ...
+
+    async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
+        """Note a failed attempt; a final one is not tried again."""
+        ...
+
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> None:
+        """Note which rows are in a completion that is about to be; the tags of an earlier try for it are taken off.
+
+        A row keeps the number of an earlier completion that it was in.
+
+        Raises:
+            EpochOver: a later holder of the lease was here.
+
+        """
+        ...
+
+    async def drop(self, ref: CurationRef) -> None:
+        """Remove all rows and counts."""
+        ...
+
+    async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
+        """Keep how far the curation is."""
+        ...
+
+    async def counts(self, ref: CurationRef) -> Counts:
+        """Return what was last noted."""
+        ...
+
+
+class Prompts(Protocol):
+    """Prompts of inferences that were asked for; they never change."""
+
+    async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
+        """Return those of the inferences whose prompt is not kept."""
+        ...
+
+    async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
+        """Keep a prompt; a repetition changes nothing."""
+        ...
+
+    async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
+        """Return the prompts that are kept, by inference."""
+        ...
+
+
+class Batches(Protocol):
+    """feedback's exchange bucket."""
+
+    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> ObjectRef:
+        """Store the examples as JSON lines; the same examples make the same object.
+
+        Raises:
+            DependencyUnavailable: the object store does not answer.
+
+        """
+        ...
+
+
+class Curations(Protocol):
+    """Every curation of every project that is not deleted, for the worker."""
+
+    async def all(self) -> Sequence[CurationRef]:
+        """Return their names."""
+        ...
+
+
+class CurationLeases(Protocol):
+    """Who tends a curation: one worker at a time."""
+
+    def held(self, ref: CurationRef) -> AbstractAsyncContextManager[int | None]:
+        """Hold the curation while the body runs; yields the epoch, or None where somebody else holds it."""
+        ...

@@ -1,0 +1,90 @@
+"""Find out what the corrections that are wanted would be as examples."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from tidemill_feedback.application.ports import FeedbackStore, Inferences, Ledger, Prompts
+from tidemill_feedback.domain.ledger import CurationRef, Row
+from tidemill_kit.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    RateLimited,
+    TidemillError,
+)
+
+MOST_ATTEMPTS = 5
+_BATCH = 200
+_FINAL = (NotFound, PreconditionFailed, InvalidInput, PermissionDenied)
+_LATER = (DependencyUnavailable, RateLimited, DeadlineExceeded)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolveExamples:
+    """Measures each correction, and has its prompt fetched and kept once, some at the same time."""
+
+    feedback: FeedbackStore
+    inferences: Inferences
+    prompts: Prompts
+    ledger: Ledger
+    at_once: int
+
+    async def __call__(self, ref: CurationRef, rows: Sequence[Row], *, epoch: int) -> Sequence[Row]:
+        """Return the rows as they are afterwards.
+
+        Raises:
+            DependencyUnavailable: something does not answer; what is done so far is kept.
+
+        """
+        pending = [row for row in rows if row.pending]
+        settled = {row.wanted.feedback: row for row in rows if not row.pending}
+        for begin in range(0, len(pending), _BATCH):
+            for row in await self._resolve_batch(ref, pending[begin : begin + _BATCH], epoch):
+                settled[row.wanted.feedback] = row
+        return list(settled.values())
+
+    async def _resolve_batch(self, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
+        texts = await self.feedback.get_many(ref.project, [row.wanted.feedback for row in rows])
+        missing = await self.prompts.missing(ref.project, [row.wanted.inference for row in rows])
+        failures = await self._fetch(ref.project, missing)
+        resolved = []
+        for row in rows:
+            failure = failures.get(row.wanted.inference)
+            found = texts.get(row.wanted.feedback)
+            if failure is not None:
+                resolved.append(await self._fail(ref, row, epoch, failure))
+            elif found is not None and found.current is not None:
+                chars = len(found.current.text.strip())
+                if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):
+                    row = replace(row, resolved_seq=row.wanted.seq, chars=chars, attempts=0)  # noqa: PLW2901
+                resolved.append(row)
+        return resolved
+
+    async def _fetch(self, project: str, inferences: Sequence[str]) -> dict[str, TidemillError]:
+        """Keep the prompts of these inferences; return why some could not be."""
+        turns, failures = asyncio.Semaphore(self.at_once), dict[str, TidemillError]()
+
+        async def fetch(inference: str) -> None:
+            async with turns:
+                try:
+                    prompt = await self.inferences.prompt(project, inference)
+                except TidemillError as error:
+                    failures[inference] = error
+                else:
+                    await self.prompts.keep(project, inference, prompt)
+
+        await asyncio.gather(*(fetch(inference) for inference in inferences))
+        for error in failures.values():
+            if isinstance(error, _LATER):
+                raise error
+        return failures
+
+    async def _fail(self, ref: CurationRef, row: Row, epoch: int, error: TidemillError) -> Row:
+        final = isinstance(error, _FINAL) or row.attempts + 1 >= MOST_ATTEMPTS
+        if await self.ledger.fail(ref, row, epoch=epoch, message=error.reason, final=final):
+            return replace(row, attempts=row.attempts + 1, failure=error.reason if final else "")
+        return row

@@ -1,0 +1,129 @@
+"""Take a reaction to an answer that is there."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemill_feedback.application.note_correction import NoteCorrection
+from tidemill_feedback.application.ports import FeedbackStore, Inferences
+from tidemill_feedback.domain.errors import InferenceUnanswered, NothingCorrected, NotLive
+from tidemill_feedback.domain.feedback import Answer, Feedback, FeedbackState, Given
+from tidemill_feedback.domain.reaction import RATERS, Reaction, ReactionLimits, same_text, violations
+from tidemill_kit.application import Caller, Clock, Request, derived_id
+from tidemill_kit.errors import InvalidInput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One intent. `observed_at` counts where the reaction itself says no time."""
+
+    reaction: Reaction
+    request: Request
+    observed_at: datetime
+    validate_only: bool = False
+    keep_ignored: bool = False
+    """True keeps a reaction to an answer that was not a live one, as IGNORED; False refuses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitFeedback:
+    """Emits FeedbackWasRecorded where the reaction is the latest of its person about the inference and metric.
+
+    The same request again has no second effect. A correction is noted for the curations after it is saved, also by a
+    repetition, so that a crash in between loses nothing.
+    """
+
+    feedback: FeedbackStore
+    inferences: Inferences
+    note: NoteCorrection
+    clock: Clock
+    limits: ReactionLimits
+    keep: int
+    """How many earlier reactions are kept."""
+
+    async def __call__(self, caller: Caller, submission: Submission) -> Feedback:
+        """Return the feedback as recorded, or as it would be.
+
+        Raises:
+            InvalidInput: something in the reaction is wrong.
+            NotLive: the answer was not for a user.
+            NothingCorrected: the correction is what was answered.
+            InferenceUnknown: there is no such inference.
+            InferenceUnanswered: it has no answer yet.
+
+        """
+        reaction = submission.reaction
+        self.check(reaction)
+        answer = await self.inferences.answer(caller.project, inference_of(caller.project, reaction))
+        if not answer.completed:
+            raise InferenceUnanswered(answer.inference)
+        return await self.record(caller.project, submission, answer)
+
+    def check(self, reaction: Reaction) -> None:
+        """Refuse what can never be taken, whatever the inference is.
+
+        Raises:
+            InvalidInput: all violations at once.
+
+        """
+        found = [*violations(reaction, self.limits, now=self.clock.now())]
+        if found:
+            raise InvalidInput.of(*found)
+
+    async def record(self, project: str, submission: Submission, answer: Answer) -> Feedback:
+        """Save a checked reaction to a completed answer.
+
+        Raises:
+            NotLive: the answer was not for a user.
+            NothingCorrected: the correction is what was answered.
+
+        """
+        reaction = submission.reaction
+        if not answer.live and not submission.keep_ignored:
+            raise NotLive(answer.inference)
+        if answer.live and reaction.correction is not None and same_text(reaction.correction, answer.output):
+            raise NothingCorrected(answer.inference)
+        fresh = fresh_feedback(project, reaction, inference=answer.inference, end_user=answer.end_user)
+        given = given_of(reaction, submission.observed_at)
+        labels, now = dict(reaction.labels), self.clock.now()
+
+        def change(feedback: Feedback) -> None:
+            if answer.live:
+                feedback.give(given, answer, labels=labels, keep=self.keep, now=now)
+            else:
+                message = NotLive(answer.inference).message
+                feedback.ignore(given, answer, labels=labels, keep=self.keep, message=message)
+
+        if submission.validate_only:
+            known = await self.feedback.get_many(project, [fresh.id])
+            would_be = known.get(fresh.id, fresh)
+            change(would_be)
+            return would_be
+        saved = await self.feedback.upsert(fresh, change, request=submission.request)
+        if saved.state is FeedbackState.RECORDED:
+            await self.note(saved)
+        return saved
+
+
+def inference_of(project: str, reaction: Reaction) -> str:
+    """Return the inference that a reaction is about: inference derives ids from request ids in the same way."""
+    return reaction.inference or derived_id(project, "inference", reaction.inference_request_id)
+
+
+def fresh_feedback(project: str, reaction: Reaction, *, inference: str, end_user: str) -> Feedback:
+    """Return feedback to which nothing was given yet; `end_user` is the one who asked."""
+    end_user, rater = reaction.end_user or end_user, reaction.rater or RATERS[0]
+    return Feedback(
+        id=derived_id(project, inference, reaction.metric, end_user, rater),
+        project=project,
+        inference=inference,
+        metric=reaction.metric,
+        end_user=end_user,
+        rater=rater,
+    )
+
+
+def given_of(reaction: Reaction, observed_at: datetime) -> Given:
+    """Return what was given, with its time as the store keeps it."""
+    moment = reaction.observe_time or observed_at
+    moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    return Given(number=reaction.number, text=reaction.text, observe_time=moment)

@@ -1,0 +1,74 @@
+"""Bring one curation forward: look at what came, count, and complete when the rule holds."""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tidemill_feedback.application.complete_curation import CompleteCuration
+from tidemill_feedback.application.note_correction import wanted_of
+from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger
+from tidemill_feedback.application.resolve_examples import ResolveExamples
+from tidemill_feedback.domain.curation import Curation
+from tidemill_feedback.domain.errors import CurationNotFound
+from tidemill_feedback.domain.feedback import FeedbackState
+from tidemill_feedback.domain.ledger import CurationRef, choose
+from tidemill_feedback.domain.reaction import CORRECTION
+from tidemill_kit.application import Clock, PageRequest
+
+_NOW = timedelta(0)
+_SOON = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TendCuration:
+    """Done under a lease; every step may be repeated.
+
+    Once in each life of the process, and when the deployment is another one, all corrections are listed: those from
+    before the curation was created, and any whose note was lost in a crash after they were saved.
+    """
+
+    curations: CurationStore
+    feedback: FeedbackStore
+    ledger: Ledger
+    resolve: ResolveExamples
+    complete: CompleteCuration
+    clock: Clock
+    _listed: dict[CurationRef, tuple[str, object]] = field(default_factory=dict)
+
+    async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
+        """Return after which time to look again, None for whenever something happens."""
+        try:
+            curation = await self.curations.get(ref.project, ref.curation)
+        except CurationNotFound:
+            self._listed.pop(ref, None)
+            await self.ledger.drop(ref)
+            return None
+        await self._list(curation)
+        rows = await self.resolve(ref, await self.ledger.rows(ref), epoch=epoch)
+        chosen = choose(rows, curation.rule.filters, completions=curation.completions)
+        await self.ledger.note_counts(ref, chosen.counts, epoch=epoch)
+        if curation.holds(chosen.counts, now=self.clock.now()):
+            return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON
+        if chosen.counts.pending:
+            return _SOON
+        left = curation.latest - self.clock.now() if curation.latest else _NOW
+        return left if left > _NOW and chosen.counts.new else None
+
+    async def _list(self, curation: Curation) -> None:
+        """Want every correction of the deployment that is there, unless that was done."""
+        life = (curation.rule.deployment, curation.create_time)
+        if self._listed.get(curation.ref) == life:
+            return
+        token = ""
+        while True:
+            page = await self.feedback.list(
+                curation.project,
+                page=PageRequest(size=1000, token=token),
+                where={"deployment": curation.rule.deployment, "metric": CORRECTION},
+            )
+            for feedback in page.items:
+                if feedback.state is FeedbackState.RECORDED:
+                    await self.ledger.want(curation.ref, wanted_of(feedback))
+            token = page.next_token
+            if not token:
+                break
+        self._listed[curation.ref] = life

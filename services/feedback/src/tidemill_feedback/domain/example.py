@@ -1,0 +1,48 @@
+"""What a model learns from: a question as it was asked, and the right answer."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message of a prompt."""
+
+    role: str
+    """system, user or assistant."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassageUse:
+    """A span of a document version that was given with the question."""
+
+    id: str
+    document: str
+    version: int
+    start: int
+    end: int
+    source: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the model saw. It never changes, so it is asked for once."""
+
+    question: str
+    messages: tuple[Turn, ...]
+    passages: tuple[PassageUse, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One line of a batch."""
+
+    id: str
+    inference: str
+    feedback: str
+    end_user: str
+    prompt: Prompt
+    output: str
+    observe_time: datetime

@@ -1,0 +1,91 @@
+"""What one person thinks of one answer in one respect: the latest word, and the words before."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+from tidemill_kit.domain import Aggregate, Event
+
+
+class FeedbackState(Enum):
+    """Where feedback stands."""
+
+    PENDING = "pending"
+    """Waits for its inference; kept apart from the others until then."""
+    RECORDED = "recorded"
+    IGNORED = "ignored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What is known about an inference that somebody reacts to."""
+
+    inference: str
+    deployment: str
+    end_user: str
+    variant: str
+    rollout: str
+    live: bool
+    completed: bool
+    output: str
+    """The recorded answer, "" where it was not recorded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """One reaction: a number for a rating, a text for the others."""
+
+    number: float | None
+    text: str
+    observe_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackWasRecorded(Event):
+    """A reaction counts, for the first time or instead of an earlier one."""
+
+    number: float | None
+    observe_time: datetime
+
+
+@dataclass(slots=True, kw_only=True)
+class Feedback(Aggregate):
+    """The reaction that was observed last counts; those before it are kept, the oldest of too many are dropped."""
+
+    inference: str
+    metric: str
+    end_user: str
+    rater: str
+    deployment: str = ""
+    variant: str = ""
+    rollout: str = ""
+    state: FeedbackState = FeedbackState.PENDING
+    message: str = ""
+    current: Given | None = None
+    history: tuple[Given, ...] = ()
+    times: int = 0
+
+    def give(self, given: Given, answer: Answer, *, labels: dict[str, str], keep: int, now: datetime) -> None:
+        """Take a reaction to a live answer; one that was observed earlier than the current one is history at once."""
+        self._note(answer, keep=keep, given=given, labels=labels)
+        self.state = FeedbackState.RECORDED
+        if self.current is given:
+            self.pending.append(
+                FeedbackWasRecorded(occurred_at=now, number=given.number, observe_time=given.observe_time)
+            )
+
+    def ignore(self, given: Given, answer: Answer, *, labels: dict[str, str], keep: int, message: str) -> None:
+        """Keep a reaction that counts for nothing; nobody is told."""
+        self._note(answer, keep=keep, given=given, labels=labels)
+        self.state, self.message = FeedbackState.IGNORED, message
+
+    def _note(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
+        self.deployment, self.variant, self.rollout = answer.deployment, answer.variant, answer.rollout
+        self.times += 1
+        if self.current is None or given.observe_time >= self.current.observe_time:
+            earlier, self.current, self.labels = self.current, given, labels
+        else:
+            earlier = given
+        if earlier is not None:
+            kept = sorted((*self.history, earlier), key=lambda each: each.observe_time)
+            self.history = tuple(kept[-keep:]) if keep else ()

@@ -1,0 +1,121 @@
+"""Which corrections become examples: the one place that decides what counts."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CurationRef:
+    """Names a curation: its key begins every id of what is kept for it."""
+
+    project: str
+    curation: str
+
+    @property
+    def key(self) -> str:
+        """Return the name, in which no part has a slash."""
+        return f"{self.project}/{self.curation}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A correction that may become an example, as of event `seq` of the feedback."""
+
+    feedback: str
+    seq: int
+    inference: str
+    deployment: str
+    end_user: str
+    observe_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One correction in one curation."""
+
+    wanted: Wanted
+    first_time: datetime
+    """When the person first corrected this answer: its place in the line, which a later correction keeps."""
+    resolved_seq: int = 0
+    """The event whose text was measured and whose prompt is kept; 0 before the first."""
+    chars: int = 0
+    attempts: int = 0
+    """How often resolving failed for a reason that nobody foresaw."""
+    failure: str = ""
+    """Why it will never be an example."""
+    completion: int = 0
+    """The first completion it was in, or is about to be in; 0 for none."""
+
+    @property
+    def pending(self) -> bool:
+        """Tell whether there is something to do."""
+        return self.resolved_seq != self.wanted.seq and not self.failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What an example must be; 0 for `per_user_at_most` means no bound."""
+
+    deployment: str
+    per_user_at_most: int
+    min_output_chars: int
+    max_output_chars: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """A curation in numbers."""
+
+    examples: int = 0
+    new: int = 0
+    filtered: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The rows that count, one for each inference, and all in numbers."""
+
+    rows: Sequence[Row]
+    counts: Counts
+
+
+def choose(rows: Sequence[Row], filters: Filters, *, completions: int) -> Chosen:
+    """Return what counts after all filters.
+
+    Of one end user the first `per_user_at_most` count, in the order of their first corrections, so that what counted
+    once goes on counting. Of several people's corrections of one answer, the one that was observed last counts.
+    An example is new while its inference was in no completion that has happened.
+    """
+    ours = [row for row in rows if row.wanted.deployment == filters.deployment]
+    passing = [row for row in ours if _passes(row, filters)]
+    of_user: dict[str, int] = defaultdict(int)
+    of_inference: dict[str, Row] = {}
+    for row in sorted(passing, key=lambda each: (each.first_time, each.wanted.feedback)):
+        user = row.wanted.end_user
+        of_user[user] += 1
+        if filters.per_user_at_most and of_user[user] > filters.per_user_at_most:
+            continue
+        other = of_inference.get(row.wanted.inference)
+        if other is None or _lateness(row) > _lateness(other):
+            of_inference[row.wanted.inference] = row
+    known = {row.wanted.inference for row in rows if 0 < row.completion <= completions}
+    pending = sum(row.pending for row in ours)
+    counts = Counts(
+        examples=len(of_inference),
+        new=sum(inference not in known for inference in of_inference),
+        filtered=len(ours) - pending - len(of_inference),
+        pending=pending,
+    )
+    return Chosen(rows=list(of_inference.values()), counts=counts)
+
+
+def _passes(row: Row, filters: Filters) -> bool:
+    fits = filters.min_output_chars <= row.chars <= filters.max_output_chars
+    return fits and not row.failure and not row.pending
+
+
+def _lateness(row: Row) -> tuple[datetime, str]:
+    return row.wanted.observe_time, row.wanted.feedback

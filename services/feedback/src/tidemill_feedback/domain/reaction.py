@@ -1,0 +1,106 @@
+"""What somebody says about an answer, and what it must be to be taken."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from tidemill_kit.errors import Violation
+
+RATING, COMMENT, CORRECTION = "rating", "comment", "correction"
+METRICS = (RATING, COMMENT, CORRECTION)
+RATERS = ("user", "reviewer", "judge")
+_FIELD_OF = {RATING: "number", COMMENT: "comment", CORRECTION: "correction"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReactionLimits:
+    """How much one reaction may say."""
+
+    comment_chars: int = 4000
+    correction_chars: int = 16000
+    name_chars: int = 200
+    """Of ids and pseudonyms, and of the keys and values of labels."""
+    labels: int = 32
+    ahead: timedelta = timedelta(minutes=5)
+    """How far a clock may be ahead of ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaction:
+    """A reaction as it is sent; one of `number`, `comment` and `correction` is set, as `metric` says."""
+
+    metric: str
+    inference: str = ""
+    inference_request_id: str = ""
+    number: float | None = None
+    comment: str | None = None
+    correction: str | None = None
+    end_user: str = ""
+    rater: str = ""
+    observe_time: datetime | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Return what was written, "" for a rating."""
+        return self.correction or self.comment or ""
+
+
+def violations(reaction: Reaction, limits: ReactionLimits, *, now: datetime) -> Iterator[Violation]:
+    """Yield everything that is wrong with a reaction; what people wrote is never told, only how long it is."""
+    yield from _target_violations(reaction)
+    if reaction.metric not in METRICS:
+        text = f"is {reaction.metric[:80]!r}; take one of {', '.join(METRICS)}"
+        yield Violation(field="metric", description=text)
+    else:
+        yield from _value_violations(reaction, limits)
+    if reaction.rater and reaction.rater not in RATERS:
+        text = f"is {reaction.rater[:80]!r}; take one of {', '.join(RATERS)}, or leave it empty for {RATERS[0]}"
+        yield Violation(field="rater", description=text)
+    if reaction.observe_time and reaction.observe_time > now + limits.ahead:
+        text = f"is {reaction.observe_time.isoformat()}, which is more than {limits.ahead} ahead of now"
+        yield Violation(field="observe_time", description=text)
+    yield from _length_violations(reaction, limits)
+
+
+def _target_violations(reaction: Reaction) -> Iterator[Violation]:
+    if bool(reaction.inference) == bool(reaction.inference_request_id):
+        text = "name the inference by one of inference and inference_request_id"
+        yield Violation(field="target", description=text)
+
+
+def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
+    wanted = _FIELD_OF[reaction.metric]
+    for name in _FIELD_OF.values():
+        if (getattr(reaction, name) is not None) != (name == wanted):
+            text = f"a {reaction.metric} is given in {wanted}, and in nothing else"
+            yield Violation(field=name, description=text)
+    number = reaction.number
+    if number is not None and (math.isnan(number) or not 0 <= number <= 1):
+        yield Violation(field="number", description=f"is {number:g}; a rating is 0 (bad) to 1 (good)")
+    for name, most in (("comment", limits.comment_chars), ("correction", limits.correction_chars)):
+        said = getattr(reaction, name)
+        if said is not None and not said.strip():
+            yield Violation(field=name, description=f"is empty; write 1 to {most} characters")
+        elif said is not None and len(said) > most:
+            yield Violation(field=name, description=f"has {len(said)} characters; write at most {most}")
+
+
+def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
+    for name in ("inference", "inference_request_id", "end_user"):
+        if len(getattr(reaction, name)) > limits.name_chars:
+            text = f"has {len(getattr(reaction, name))} characters; take at most {limits.name_chars}"
+            yield Violation(field=name, description=text)
+    if len(reaction.labels) > limits.labels:
+        text = f"has {len(reaction.labels)} entries; take at most {limits.labels}"
+        yield Violation(field="labels", description=text)
+    longest = max((len(text) for entry in reaction.labels.items() for text in entry), default=0)
+    if longest > limits.name_chars:
+        text = f"has a key or value of {longest} characters; take at most {limits.name_chars}"
+        yield Violation(field="labels", description=text)
+
+
+def same_text(one: str, other: str) -> bool:
+    """Tell whether two texts say the same, white space aside."""
+    return one.split() == other.split()

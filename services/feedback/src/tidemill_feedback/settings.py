@@ -1,0 +1,62 @@
+"""What feedback is told by its environment."""
+
+from datetime import timedelta
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from tidemill_feedback.domain.reaction import ReactionLimits
+from tidemill_kit.settings import ServiceSettings
+
+
+class FeedbackSettings(ServiceSettings):
+    """Settings of feedback, read from FEEDBACK_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="FEEDBACK_")
+
+    mongo_database: str = "feedback"
+    """The database, which belongs to feedback alone."""
+    inference_address: str
+    """inference's gRPC host:port."""
+    exchange_bucket: str = "tidemill-feedback-exchange"
+    """The bucket in which batches of examples are handed over."""
+    submission_topic: str = "tidemill.feedback.submission.v1"
+    """Where upstream systems send feedback."""
+    pending_wait_s: float = Field(default=3600.0, gt=0)
+    """How long feedback from Kafka waits for its inference before it is a dead letter."""
+    pending_look_s: float = Field(default=5.0, gt=0)
+    """The pause between two looks at what has waited that long."""
+    pending_at_most: int = Field(default=100, ge=1, le=500)
+    """How many reactions may wait for one inference."""
+    kept_reactions: int = Field(default=20, ge=0, le=1000)
+    """How many earlier reactions are kept beside the one that counts."""
+    max_comment_chars: int = Field(default=4000, ge=1, le=100_000)
+    """The longest comment that is taken."""
+    max_correction_chars: int = Field(default=16_000, ge=1, le=100_000)
+    """The longest correction that is taken; a curation may take less."""
+    max_labels: int = Field(default=32, ge=0, le=1000)
+    """How many labels a reaction may have."""
+    max_record_bytes: int = Field(default=900 * 1024, ge=1024)
+    """The largest submission that is taken from Kafka."""
+    clock_ahead_s: float = Field(default=300.0, ge=0)
+    """How far an observe_time may be in the future."""
+    curations_at_once: int = Field(default=4, ge=1, le=64)
+    """How many curations are tended at the same time."""
+    prompts_at_once: int = Field(default=8, ge=1, le=64)
+    """How many prompts inference is asked for at the same time, for each curation."""
+    settle_s: float = Field(default=0.5, ge=0, le=5)
+    """How soon after a correction a curation is counted again: what comes within is counted together."""
+    look_every_s: float = Field(default=5.0, gt=0)
+    """The pause between two looks at all curations, for what nobody woke the worker for."""
+    lease_s: float = Field(default=6.0, gt=1)
+    """How long a curation stays with a worker that gives no sign of life."""
+
+    @property
+    def limits(self) -> ReactionLimits:
+        """Return how much one reaction may say."""
+        return ReactionLimits(
+            comment_chars=self.max_comment_chars,
+            correction_chars=self.max_correction_chars,
+            labels=self.max_labels,
+            ahead=timedelta(seconds=self.clock_ahead_s),
+        )

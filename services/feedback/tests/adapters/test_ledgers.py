@@ -1,0 +1,127 @@
+"""One contract for the ledger in memory, which tests use, and the one in MongoDB."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from services.feedback.tests.fakes import SFT, InMemoryLedger
+from tidemill_feedback.adapters.mongo_ledger import MongoLedger
+from tidemill_feedback.application.ports import Ledger
+from tidemill_feedback.domain.errors import EpochOver
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_kit import mongo
+from tidemill_local import Addresses
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.stack import unique_name
+
+OTHER = CurationRef("acme", "sft2")
+
+
+@pytest.fixture
+async def mongo_ledger(stack: Addresses) -> AsyncIterator[MongoLedger]:
+    client = mongo.connect(stack.mongo, timeout_s=10)
+    database = client[unique_name("feedback")]
+    ledger = MongoLedger(database["examples"], database["counts"])
+    await ledger.ensure_indexes()
+    yield ledger
+    await client.drop_database(database.name)
+    client.close()
+
+
+@pytest.fixture(params=["memory", "mongo"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    chosen: Ledger = InMemoryLedger() if request.param == "memory" else request.getfixturevalue("mongo_ledger")
+    return chosen
+
+
+def wanted(feedback: str = "f1", *, seq: int = 1) -> Wanted:
+    return Wanted(
+        feedback=feedback,
+        seq=seq,
+        inference="i1",
+        deployment="helpdesk",
+        end_user="u1",
+        observe_time=NOON + timedelta(minutes=seq),
+    )
+
+
+async def the_row(ledger: Ledger, feedback: str = "f1") -> Row:
+    [row] = [row for row in await ledger.rows(SFT) if row.wanted.feedback == feedback]
+    return row
+
+
+async def test_what_is_wanted_comes_back_whole_and_keeps_its_place_in_the_line(ledger: Ledger) -> None:
+    assert await ledger.want(SFT, wanted())
+    assert not await ledger.want(SFT, wanted())
+    assert await ledger.want(SFT, wanted(seq=3))
+    assert not await ledger.want(SFT, wanted(seq=2))
+
+    row = await the_row(ledger)
+
+    assert row == Row(wanted=wanted(seq=3), first_time=NOON + timedelta(minutes=1))
+    assert row.pending
+    assert not await ledger.rows(OTHER)
+
+
+async def test_a_row_is_settled_for_what_it_wants_now_by_the_latest_holder(ledger: Ledger) -> None:
+    await ledger.want(SFT, wanted())
+    old = await the_row(ledger)
+    await ledger.want(SFT, wanted(seq=2))
+    row = await the_row(ledger)
+
+    assert not await ledger.resolve(SFT, old, epoch=2, chars=5)
+    assert await ledger.resolve(SFT, row, epoch=2, chars=6)
+    assert not await ledger.resolve(SFT, row, epoch=1, chars=7)
+
+    settled = await the_row(ledger)
+    assert (settled.resolved_seq, settled.chars, settled.pending) == (2, 6, False)
+
+
+async def test_failures_are_counted_until_the_last_and_forgotten_by_what_is_wanted_next(ledger: Ledger) -> None:
+    await ledger.want(SFT, wanted())
+    assert await ledger.fail(SFT, await the_row(ledger), epoch=1, message="A", final=False)
+    assert (await the_row(ledger)).pending
+    assert await ledger.fail(SFT, await the_row(ledger), epoch=1, message="B", final=True)
+
+    failed = await the_row(ledger)
+    assert (failed.attempts, failed.failure, failed.pending) == (2, "B", False)
+    await ledger.want(SFT, wanted(seq=2))
+    assert (await the_row(ledger)).pending
+
+
+async def test_tags_name_the_first_completion_and_those_of_a_try_in_vain_are_taken_off(ledger: Ledger) -> None:
+    for number in range(4):
+        await ledger.want(SFT, wanted(f"f{number}"))
+        await ledger.want(OTHER, wanted(f"f{number}"))
+
+    await ledger.tag(SFT, ["f0"], completion=1, epoch=1)
+    await ledger.tag(SFT, ["f0", "f1", "f2"], completion=2, epoch=1)
+    await ledger.tag(SFT, ["f0", "f2", "f3"], completion=2, epoch=2)
+
+    tags = {row.wanted.feedback: row.completion for row in await ledger.rows(SFT)}
+    assert tags == {"f0": 1, "f1": 0, "f2": 2, "f3": 2}
+    assert {row.completion for row in await ledger.rows(OTHER)} == {0}
+
+
+async def test_an_earlier_holder_of_the_lease_tags_nothing(ledger: Ledger) -> None:
+    await ledger.want(SFT, wanted())
+    await ledger.resolve(SFT, await the_row(ledger), epoch=5, chars=3)
+
+    with pytest.raises(EpochOver):
+        await ledger.tag(SFT, ["f1"], completion=1, epoch=4)
+
+    assert (await the_row(ledger)).completion == 0
+
+
+async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(ledger: Ledger) -> None:
+    assert await ledger.counts(SFT) == Counts()
+    await ledger.want(SFT, wanted())
+    await ledger.note_counts(SFT, Counts(examples=2, new=1), epoch=3)
+    await ledger.note_counts(SFT, Counts(examples=9), epoch=2)
+    assert await ledger.counts(SFT) == Counts(examples=2, new=1)
+
+    await ledger.drop(SFT)
+
+    assert await ledger.counts(SFT) == Counts()
+    assert not await ledger.rows(SFT)

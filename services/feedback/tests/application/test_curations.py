@@ -1,0 +1,398 @@
+"""From corrections to batches."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from services.feedback.tests.fakes import (
+    ADA,
+    EVE,
+    SFT,
+    FeedbackWorld,
+    Killed,
+    correction,
+    rating,
+    request,
+    rule_with,
+)
+from tidemill_feedback.application.update_curation import UpdateCommand
+from tidemill_feedback.domain.errors import CurationExists, CurationNotFound, EpochOver
+from tidemill_kit.application import PageRequest, derived_id
+from tidemill_kit.errors import Conflict, DependencyUnavailable, Internal, InvalidInput, PreconditionFailed
+
+
+def example_id(inference: str) -> str:
+    return derived_id("acme", "sft", inference)
+
+
+async def change(world: FeedbackWorld, **rule: object) -> None:
+    command = UpdateCommand(
+        curation="sft", rule=rule_with(**rule), fields=frozenset(rule), version=0, request=request()
+    )
+    await world.update(ADA, command)
+
+
+async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    given = [await world.correct(number) for number in range(3)]
+    await world.work()
+
+    [completed] = world.completions
+    lines = [json.loads(line) for line in world.batch()]
+    assert (completed.dataset, completed.deployment, completed.batch.new) == ("helpdesk_sft", "helpdesk", 3)
+    assert completed.batch.object.key.startswith("acme/sft/")
+    assert [line["id"] for line in lines] == sorted(example_id(f"i{number}") for number in range(3))
+    [line] = [line for line in lines if line["inference"] == "i1"]
+    assert line == {
+        "id": example_id("i1"),
+        "inference": "i1",
+        "feedback": given[1].id,
+        "end_user": "u1",
+        "question": "What is i1?",
+        "messages": [
+            {"role": "ROLE_SYSTEM", "parts": [{"text": "Answer."}]},
+            {"role": "ROLE_USER", "parts": [{"text": "[1] Text.\nWhat is i1?"}]},
+        ],
+        "output": {"role": "ROLE_ASSISTANT", "parts": [{"text": "Right answer 1"}]},
+        "passages": [{"id": "1", "document": "d1", "version": 2, "end": 9, "source": "cms", "key": "kb/1"}],
+        "observe_time": "2026-01-01T12:00:02Z",
+    }
+
+
+async def test_nothing_is_complete_before_there_are_enough_and_progress_says_so() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    await world.correct(1)
+    await world.correct(2)
+    await world.give(rating(1, inference="i1"))
+    await world.work()
+
+    overview = await world.read_curations.get(ADA, "sft")
+    assert world.completions == []
+    assert (overview.counts.new, overview.counts.examples, overview.counts.filtered) == (2, 2, 0)
+    assert overview.curation.waits_for(overview.counts) == "2 of 3 new examples"
+
+
+async def test_the_next_batch_holds_old_and_new_and_corrected_corrections_in_their_latest_words() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    for number in range(3):
+        await world.correct(number)
+    await world.work()
+    await world.correct(0, text="Better still")
+    for number in range(3, 5):
+        await world.correct(number)
+    await world.work()
+    assert len(world.completions) == 1
+    assert (await world.ledger.counts(SFT)).new == 2
+
+    await world.correct(5)
+    await world.work()
+
+    assert [event.batch.new for event in world.completions] == [3, 3]
+    texts = [json.loads(line)["output"]["parts"][0]["text"] for line in world.batch()]
+    assert len(texts) == 6
+    assert "Better still" in texts
+    assert "Right answer 0" not in texts
+    assert sorted(world.inferences.asked) == [f"i{number}" for number in range(6)]
+
+
+async def test_corrections_from_before_the_curation_count_too() -> None:
+    world = FeedbackWorld()
+    for number in range(3):
+        await world.correct(number)
+    await world.curate()
+    await world.work()
+
+    assert len(world.completions) == 1
+
+
+async def test_a_note_that_was_lost_in_a_crash_is_found_by_the_next_life() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    await world.work()
+    for number in range(3):
+        await world.correct(number)
+    await world.ledger.drop(SFT)
+    await world.work()
+    assert world.completions == []
+
+    world.tend = world.new_life()
+    await world.work()
+
+    assert len(world.completions) == 1
+
+
+async def test_one_user_cannot_steer_the_model() -> None:
+    world = FeedbackWorld()
+    await world.curate(per_user_at_most=2, new_examples=4)
+    for number in range(10):
+        await world.correct(number, end_user="eager")
+    await world.correct(10)
+    await world.work()
+    counts = await world.ledger.counts(SFT)
+    assert (counts.new, counts.filtered) == (3, 8)
+
+    await world.correct(11)
+    await world.work()
+
+    users = [json.loads(line)["end_user"] for line in world.batch()]
+    assert sorted(users) == ["eager", "eager", "u10", "u11"]
+
+
+async def test_too_short_and_too_long_corrections_do_not_count() -> None:
+    world = FeedbackWorld()
+    await world.curate(min_output_chars=5, max_output_chars=10)
+    for number, text in enumerate(("abcd", "abcde", "abcdefghij", "abcdefghijk")):
+        await world.correct(number, text=text)
+    await world.work()
+
+    counts = await world.ledger.counts(SFT)
+    assert (counts.examples, counts.filtered) == (2, 2)
+
+
+async def test_answers_of_other_deployments_and_projects_do_not_count() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=1)
+    world.inferences.put("i1", deployment="sales")
+    world.inferences.put("i2", project="other")
+    await world.give(correction("Right.", inference="i1"))
+    await world.give(correction("Right.", inference="i2"), caller=EVE)
+    await world.work()
+
+    assert world.completions == []
+
+
+async def test_of_several_corrections_of_one_answer_the_latest_counts() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=1)
+    await world.correct(1, text="By the one who asked")
+    await world.correct(1, text="By somebody else", end_user="u9")
+    await world.work()
+
+    [line] = world.batch()
+    assert json.loads(line)["output"]["parts"][0]["text"] == "By somebody else"
+
+
+async def test_after_a_while_fewer_are_enough_if_there_are_enough_in_all() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=100, at_latest_every=timedelta(days=7), at_least=2)
+    await world.correct(1)
+    assert await world.work() == timedelta(days=7) - timedelta(seconds=1)
+    world.clock.advance(timedelta(days=8))
+    assert await world.work() is None
+    assert world.completions == []
+
+    await world.correct(2)
+    await world.work()
+    assert [event.batch.new for event in world.completions] == [2]
+
+    world.clock.advance(timedelta(days=8))
+    await world.work()
+    assert len(world.completions) == 1, "nothing is new"
+
+
+async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
+    world = FeedbackWorld()
+    await world.curate(paused=True)
+    for number in range(3):
+        await world.correct(number)
+    await world.work()
+    overview = await world.read_curations.get(ADA, "sft")
+    assert world.completions == []
+    assert overview.counts.new == 3
+    assert overview.curation.waits_for(overview.counts) == "paused: unpause it"
+
+    await change(world, paused=False)
+    assert world.woken[-1] == SFT
+    await world.work()
+
+    assert len(world.completions) == 1
+
+
+async def test_a_kill_between_the_batch_and_its_event_is_harmless() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    for number in range(3):
+        await world.correct(number)
+    world.batches.dies_after_put = True
+    with pytest.raises(Killed):
+        await world.work()
+    world.batches.dies_after_put = False
+    world.tend = world.new_life()
+    await world.work()
+    await world.work()
+
+    assert len(world.completions) == 1
+    assert world.batches.puts == 2
+    assert len(await world.objects.list("tidemill-feedback-exchange")) == 1
+
+
+async def test_what_came_between_a_kill_and_the_next_life_is_in_the_batch_and_old_afterwards() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    for number in range(3):
+        await world.correct(number)
+    world.batches.dies_after_put = True
+    with pytest.raises(Killed):
+        await world.work()
+    world.batches.dies_after_put = False
+    await world.correct(3)
+    await change(world, min_output_chars=15)
+    await world.correct(0, text="Long enough to be an example")
+    await world.correct(4, text="Long enough to be an example")
+    await world.correct(5, text="Long enough to be an example")
+    await world.work()
+
+    assert [event.batch.new for event in world.completions] == [3]
+    await change(world, min_output_chars=1)
+    await world.work()
+    assert [event.batch.new for event in world.completions] == [3, 3], "those tagged in vain count as new"
+    assert len(world.batch()) == 6
+
+
+async def test_a_worker_that_slept_through_its_lease_completes_nothing() -> None:
+    world = FeedbackWorld()
+    curation = await world.curate()
+    for number in range(3):
+        await world.correct(number)
+    await world.curations.update("acme", "sft", lambda each: each.take(9), request=request())
+
+    with pytest.raises(EpochOver):
+        await world.tend(curation.ref, epoch=8)
+
+    assert world.completions == []
+
+
+async def test_while_inference_does_not_answer_nothing_is_lost() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    for number in range(3):
+        await world.correct(number)
+    world.inferences.failure = DependencyUnavailable("down", dependency="inference")
+    with pytest.raises(DependencyUnavailable):
+        await world.work()
+
+    world.inferences.failure = None
+    await world.work()
+
+    assert len(world.completions) == 1
+
+
+async def test_an_answer_that_was_not_recorded_makes_no_example_and_holds_up_no_other() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    world.inferences.no_prompt["i0"] = PreconditionFailed("not recorded in full")
+    world.inferences.no_prompt["i1"] = Internal("broken")
+    for number in range(5):
+        await world.correct(number)
+    assert await world.work() == timedelta(seconds=1)
+    assert len(world.completions) == 1
+    for _ in range(5):
+        await world.work()
+
+    counts = await world.ledger.counts(SFT)
+    assert (counts.examples, counts.filtered, counts.pending) == (3, 2, 0)
+
+
+async def test_a_correction_that_changes_while_the_batch_is_made_is_looked_at_again() -> None:
+    world = FeedbackWorld()
+    await world.curate(max_output_chars=50)
+    for number in range(3):
+        await world.correct(number)
+    take = world.ledger.note_counts
+
+    async def meanwhile(*args: object, **options: object) -> None:
+        world.ledger.note_counts = take  # type: ignore[method-assign]
+        wanted = dict(world.ledger.stored)
+        await world.correct(0, text="x" * 51)
+        world.ledger.stored = wanted  # its note is not written yet
+        await take(*args, **options)  # type: ignore[arg-type]
+
+    world.ledger.note_counts = meanwhile  # type: ignore[method-assign]
+    assert await world.work() == timedelta(seconds=1)
+    await world.work()
+
+    assert world.completions == []
+    assert (await world.ledger.counts(SFT)).filtered == 1
+
+
+async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    for number in range(3):
+        await world.correct(number)
+    await world.work()
+    await world.delete(ADA, "sft", version=0, request=request())
+    await world.work()
+    assert world.ledger.stored == {}
+    with pytest.raises(CurationNotFound):
+        await world.read_curations.get(ADA, "sft")
+
+    again = await world.curate()
+    assert again.completions == 1
+    await world.work()
+
+    assert len(world.completions) == 2
+
+
+async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None:
+    world = FeedbackWorld()
+    first = await world.create(ADA, "sft", rule_with(), request=request("r1"))
+    again = await world.create(ADA, "sft", rule_with(), request=request("r1"))
+
+    assert first.version == again.version
+    with pytest.raises(CurationExists):
+        await world.create(ADA, "sft", rule_with(), request=request("r2"))
+    with pytest.raises(CurationExists):
+        await world.create(ADA, "sft", rule_with(), request=request(), validate_only=True)
+    assert not (await world.read_curations.list(EVE, PageRequest())).items
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"dataset": "No Slug"}, "dataset: is 'No Slug'"),
+        ({"deployment": ""}, "deployment: is ''"),
+        ({"feedback": ()}, r"feedback: is \[\]; only \[correction\]"),
+        ({"feedback": ("rating",)}, r"feedback: is \[rating\]"),
+        ({"new_examples": 0}, "new_examples: is 0; take 1 to 1000000"),
+        ({"per_user_at_most": -1}, "per_user_at_most: is -1; take 0 to"),
+        (
+            {"min_output_chars": 11, "max_output_chars": 10},
+            "min_output_chars: is 11; take at most max_output_chars, 10",
+        ),
+        ({"at_latest_every": timedelta(0)}, "at_latest_every: is 0:00:00"),
+        ({"at_least": -1}, "at_least: is -1"),
+    ],
+)
+async def test_a_rule_that_cannot_be_followed_is_refused_by_field_value_and_limit(
+    rule: dict[str, object], told: str
+) -> None:
+    world = FeedbackWorld()
+
+    with pytest.raises(InvalidInput, match=told):
+        await world.curate(**rule)
+    await world.curate()
+    with pytest.raises(InvalidInput, match=told):
+        await change(world, **rule)
+
+
+async def test_a_change_that_was_decided_on_another_version_is_refused() -> None:
+    world = FeedbackWorld()
+    made = await world.curate()
+    await change(world, new_examples=5)
+    stale = UpdateCommand(
+        curation="sft",
+        rule=rule_with(new_examples=6),
+        fields=frozenset({"new_examples"}),
+        version=made.version,
+        request=request(),
+    )
+
+    with pytest.raises(Conflict):
+        await world.update(ADA, stale)
+    with pytest.raises(Conflict):
+        await world.delete(ADA, "sft", version=made.version, request=request())

@@ -1,0 +1,165 @@
+"""Reactions that come ahead of the inference that they are about."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.feedback.tests.fakes import ADA, FeedbackWorld, correction, event, rating, request
+from tidemill_feedback.domain.errors import InferenceUnknown, NothingCorrected
+from tidemill_feedback.domain.feedback import FeedbackState
+from tidemill_feedback.domain.reaction import Reaction
+from tidemill_kit.application import PageRequest
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput
+
+
+async def take(world: FeedbackWorld, reaction: Reaction, event_id: str = "e1") -> None:
+    about = event(event_id, at=world.clock.now())
+    await world.take(ADA, reaction, request=request(event_id, repr(reaction)), event=about)
+
+
+async def test_an_event_about_a_known_inference_is_recorded_at_the_time_of_the_event() -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1")
+
+    await take(world, rating(1))
+    await take(world, rating(1))
+
+    [given] = (await world.read.list(ADA, PageRequest())).items
+    assert given.current
+    assert (given.times, given.current.observe_time) == (1, world.clock.now())
+
+
+async def test_an_event_ahead_of_its_inference_is_pending_until_the_inference_shows_up() -> None:
+    world = FeedbackWorld()
+    await take(world, rating(0.5))
+    await take(world, rating(0.5))
+
+    [shown] = (await world.read.list(ADA, PageRequest(), inference="i1")).items
+    assert (shown.state, shown.inference, shown.message) == (FeedbackState.PENDING, "i1", "waits for its inference")
+    assert isinstance(await world.match("acme", "i1"), InferenceUnknown)
+
+    world.inferences.put("i1")
+    assert await world.match("acme", "i1") is None
+    assert await world.match("acme", "i1") is None
+    await take(world, rating(0.5))
+
+    [given] = (await world.read.list(ADA, PageRequest(), inference="i1")).items
+    assert (given.state, given.times, given.end_user) == (FeedbackState.RECORDED, 1, "u1")
+    assert len(world.feedback.published) == 1
+    assert world.pending.stored == {}
+
+
+async def test_an_inference_that_is_being_answered_is_waited_for() -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1", completed=False)
+    await take(world, rating(1))
+    assert world.feedback.published == []
+
+    world.inferences.put("i1")
+    await world.match("acme", "i1")
+
+    assert len(world.feedback.published) == 1
+
+
+async def test_an_inference_that_was_completed_while_the_note_was_written_is_not_missed() -> None:
+    world = FeedbackWorld()
+    add = world.pending.add
+
+    async def slow(waiting: object) -> None:
+        world.inferences.put("i1")
+        await world.match("acme", "i1")
+        await add(waiting)  # type: ignore[arg-type]  # what came in
+
+    world.pending.add = slow  # type: ignore[method-assign]
+    await take(world, rating(1))
+
+    assert len(world.feedback.published) == 1
+
+
+async def test_what_waits_too_long_becomes_a_dead_letter_and_may_be_sent_again() -> None:
+    world = FeedbackWorld()
+    await take(world, rating(1), "e1")
+    world.clock.advance(timedelta(minutes=40))
+    await take(world, rating(0.5), "e2")
+    world.clock.advance(timedelta(minutes=30))
+
+    assert await world.sweep() == 1
+    assert await world.sweep() == 0
+
+    assert [(each.event.id, reason) for each, reason in world.dead_letters.letters] == [("e1", "INFERENCE_NOT_FOUND")]
+    world.inferences.put("i1")
+    await take(world, rating(1), "e1")
+    await world.match("acme", "i1")
+    [given] = (await world.read.list(ADA, PageRequest())).items
+    assert given.times == 2
+
+
+async def test_the_sweep_asks_for_a_last_time() -> None:
+    world = FeedbackWorld()
+    await take(world, rating(1))
+    world.inferences.put("i1")
+    world.clock.advance(timedelta(hours=2))
+
+    assert await world.sweep() == 0
+
+    assert world.dead_letters.letters == []
+    assert len(world.feedback.published) == 1
+
+
+async def test_what_turns_out_to_be_wrong_is_a_dead_letter_and_holds_up_nothing() -> None:
+    world = FeedbackWorld()
+    await take(world, correction("It is wrong."), "e1")
+    await take(world, correction("It is right."), "e2")
+    world.inferences.put("i1", output="It is wrong.")
+
+    await world.match("acme", "i1")
+
+    assert [reason for _, reason in world.dead_letters.letters] == ["NOTHING_CORRECTED"]
+    assert len(world.feedback.published) == 1
+
+
+async def test_what_can_never_count_is_refused_at_once() -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1")
+
+    with pytest.raises(InvalidInput, match="number"):
+        await take(world, rating(2))
+    with pytest.raises(InvalidInput, match="number"):
+        await take(world, rating(2, inference="nobody-heard-of-it"))
+    with pytest.raises(NothingCorrected):
+        await take(world, correction("It is wrong."))
+    assert world.pending.stored == {}
+
+
+async def test_an_event_about_an_answer_that_was_not_live_is_kept_and_counts_for_nothing() -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1", live=False)
+
+    await take(world, correction("Right."))
+
+    [given] = (await world.read.list(ADA, PageRequest())).items
+    assert given.state is FeedbackState.IGNORED
+    assert "only reactions to live answers count" in given.message
+    assert world.feedback.published == []
+
+
+async def test_while_inference_does_not_answer_the_event_is_not_done() -> None:
+    world = FeedbackWorld()
+    world.inferences.failure = DependencyUnavailable("down", dependency="inference")
+
+    with pytest.raises(DependencyUnavailable):
+        await take(world, rating(1))
+    assert world.pending.stored == {}
+
+
+async def test_a_crash_between_effect_and_removal_repeats_without_a_second_effect() -> None:
+    world = FeedbackWorld()
+    await take(world, rating(1))
+    [waits] = await world.pending.of("acme", "i1")
+    world.inferences.put("i1")
+    await world.match("acme", "i1")
+
+    await world.pending.add(waits)
+    await world.match("acme", "i1")
+
+    assert len(world.feedback.published) == 1

@@ -1,0 +1,49 @@
+"""What counts as an example."""
+
+from datetime import timedelta
+
+from tidemill_feedback.domain.ledger import Filters, Row, Wanted, choose
+from tidemill_testkit.clocks import NOON
+
+ALL = Filters(deployment="d", per_user_at_most=0, min_output_chars=1, max_output_chars=100)
+
+
+def row(number: int, *, user: str = "u", inference: str = "", chars: int = 10, **fields: object) -> Row:
+    at = NOON + timedelta(minutes=number)
+    wanted = Wanted(
+        feedback=f"f{number:02}",
+        seq=1,
+        inference=inference or f"i{number}",
+        deployment="d",
+        end_user=user,
+        observe_time=at,
+    )
+    settled = {"wanted": wanted, "first_time": at, "resolved_seq": 1, "chars": chars}
+    return Row(**(settled | fields))  # type: ignore[arg-type]  # names of fields
+
+
+def test_a_cap_keeps_what_came_first_whatever_order_rows_are_read_in() -> None:
+    rows = [row(number) for number in range(5)]
+    capped = Filters(deployment="d", per_user_at_most=2, min_output_chars=1, max_output_chars=100)
+
+    for order in (rows, rows[::-1]):
+        chosen = choose(order, capped, completions=0)
+        assert sorted(each.wanted.feedback for each in chosen.rows) == ["f00", "f01"]
+        assert (chosen.counts.examples, chosen.counts.filtered) == (2, 3)
+
+
+def test_an_example_is_new_until_a_completion_that_happened() -> None:
+    rows = [row(1, completion=1), row(2, completion=2), row(3), row(4, inference="i1")]
+
+    assert choose(rows, ALL, completions=0).counts.new == 3
+    assert choose(rows, ALL, completions=1).counts.new == 2
+    assert choose(rows, ALL, completions=2).counts.new == 1
+
+
+def test_rows_that_are_looked_at_failed_or_belong_elsewhere_do_not_count() -> None:
+    rows = [row(1, resolved_seq=0), row(2, failure="NOT_RECORDED"), row(3)]
+    elsewhere = Filters(deployment="other", per_user_at_most=0, min_output_chars=1, max_output_chars=100)
+
+    counts = choose(rows, ALL, completions=0).counts
+    assert (counts.examples, counts.filtered, counts.pending) == (1, 1, 1)
+    assert choose(rows, elsewhere, completions=0).counts.filtered == 0

@@ -1,0 +1,404 @@
+"""Stores and an inference service that live in memory, and a feedback put together on them."""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
+from tidemill_feedback.application.complete_curation import CompleteCuration
+from tidemill_feedback.application.create_curation import CreateCuration
+from tidemill_feedback.application.delete_curation import DeleteCuration
+from tidemill_feedback.application.match_pending import MatchPending
+from tidemill_feedback.application.note_correction import NoteCorrection
+from tidemill_feedback.application.ports import SubmittedEvent, Waiting
+from tidemill_feedback.application.read_curations import ReadCurations
+from tidemill_feedback.application.read_feedback import ReadFeedback
+from tidemill_feedback.application.resolve_examples import ResolveExamples
+from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
+from tidemill_feedback.application.sweep_pending import SweepPending
+from tidemill_feedback.application.take_submission import TakeSubmission
+from tidemill_feedback.application.tend_curation import TendCuration
+from tidemill_feedback.application.update_curation import UpdateCuration
+from tidemill_feedback.domain.curation import Curation, CurationWasCompleted, Rule
+from tidemill_feedback.domain.errors import CurationNotFound, EpochOver, FeedbackNotFound, InferenceUnknown
+from tidemill_feedback.domain.example import Example, PassageUse, Prompt, Turn
+from tidemill_feedback.domain.feedback import Answer, Feedback
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
+from tidemill_kit.application import Caller, Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import RateLimited, TidemillError
+from tidemill_kit.objects import ExchangeBucket
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.stores import InMemoryAggregates
+
+ADA = Caller(project="acme", subject="ada")
+EVE = Caller(project="other", subject="eve")
+BUCKET = "tidemill-feedback-exchange"
+SFT = CurationRef("acme", "sft")
+
+
+class InMemoryLedger:
+    """Does what `MongoLedger` does: both pass tests/adapters/test_ledgers.py."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[CurationRef, str], Row] = {}
+        self.epochs: dict[tuple[CurationRef, str], int] = {}
+        self.counted: dict[CurationRef, tuple[int, Counts]] = {}
+
+    async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
+        row = self.stored.get((ref, wanted.feedback))
+        if row and row.wanted.seq >= wanted.seq:
+            return False
+        kept = row or Row(wanted=wanted, first_time=wanted.observe_time)
+        self.stored[ref, wanted.feedback] = replace(kept, wanted=wanted, attempts=0, failure="")
+        return True
+
+    async def rows(self, ref: CurationRef) -> Sequence[Row]:
+        return [row for (of, _), row in self.stored.items() if of == ref]
+
+    async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
+        return self._write(
+            ref, row, epoch, lambda now: replace(now, resolved_seq=row.wanted.seq, chars=chars, failure="", attempts=0)
+        )
+
+    async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
+        failure = message if final else ""
+        return self._write(ref, row, epoch, lambda now: replace(now, attempts=row.attempts + 1, failure=failure))
+
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> None:
+        for (of, name), row in list(self.stored.items()):
+            if of != ref:
+                continue
+            stale = row.completion == completion and name not in feedback
+            if not stale and not (name in feedback and row.completion == 0):
+                continue
+            if self.epochs.get((ref, name), 0) > epoch:
+                raise EpochOver(ref.curation)
+            self.epochs[ref, name] = epoch
+            self.stored[ref, name] = replace(row, completion=0 if stale else completion)
+
+    async def drop(self, ref: CurationRef) -> None:
+        self.stored = {place: row for place, row in self.stored.items() if place[0] != ref}
+        self.counted.pop(ref, None)
+
+    async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
+        if self.counted.get(ref, (0, Counts()))[0] <= epoch:
+            self.counted[ref] = epoch, counts
+
+    async def counts(self, ref: CurationRef) -> Counts:
+        return self.counted.get(ref, (0, Counts()))[1]
+
+    def _write(self, ref: CurationRef, row: Row, epoch: int, change: Callable[[Row], Row]) -> bool:
+        place = ref, row.wanted.feedback
+        now = self.stored.get(place)
+        if now is None or now.wanted.seq != row.wanted.seq or self.epochs.get(place, 0) > epoch:
+            return False
+        self.stored[place], self.epochs[place] = change(now), epoch
+        return True
+
+
+class InMemoryPending:
+    """Does what `MongoPending` does: both pass tests/adapters/test_stores.py."""
+
+    def __init__(self, *, most: int = 3) -> None:
+        self.stored: dict[tuple[str, str], list[Waiting]] = {}
+        self._most = most
+
+    async def add(self, waiting: Waiting) -> None:
+        there = self.stored.setdefault((waiting.project, waiting.inference), [])
+        if any(each.request.id == waiting.request.id for each in there):
+            return
+        if len(there) >= self._most:
+            message = "too many"
+            raise RateLimited(message, retry_after_s=5)
+        there.append(waiting)
+
+    async def of(self, project: str, inference: str) -> Sequence[Waiting]:
+        return list(self.stored.get((project, inference), []))
+
+    async def since(self, until: datetime, *, limit: int) -> Sequence[tuple[str, str]]:
+        return [place for place, there in self.stored.items() if there and there[0].since <= until][:limit]
+
+    async def remove(self, waiting: Waiting) -> None:
+        place = waiting.project, waiting.inference
+        left = [each for each in self.stored.get(place, []) if each.request.id != waiting.request.id]
+        self.stored.pop(place, None)
+        if left:
+            self.stored[place] = left
+
+
+class InMemoryPrompts:
+    """Does what `MongoPrompts` does."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str], Prompt] = {}
+
+    async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
+        return [each for each in dict.fromkeys(inferences) if (project, each) not in self.stored]
+
+    async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
+        self.stored.setdefault((project, inference), prompt)
+
+    async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
+        return {each: self.stored[project, each] for each in inferences if (project, each) in self.stored}
+
+
+class FakeInferences:
+    """Answers as inference does; `failure` is raised by the next calls, `asked` are the prompts that were asked for."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.failure: TidemillError | None = None
+        self.no_prompt: dict[str, TidemillError] = {}
+        self.asked: list[str] = []
+
+    def put(  # noqa: PLR0913 - an answer has many sides
+        self,
+        inference: str,
+        *,
+        project: str = "acme",
+        deployment: str = "helpdesk",
+        end_user: str = "u1",
+        live: bool = True,
+        completed: bool = True,
+        output: str = "It is wrong.",
+    ) -> None:
+        self.answers[project, inference] = Answer(
+            inference=inference,
+            deployment=deployment,
+            end_user=end_user,
+            variant="candidate",
+            rollout="r1",
+            live=live,
+            completed=completed,
+            output=output,
+        )
+
+    async def answer(self, project: str, inference: str) -> Answer:
+        if self.failure:
+            raise self.failure
+        try:
+            return self.answers[project, inference]
+        except KeyError:
+            raise InferenceUnknown(inference) from None
+
+    async def prompt(self, project: str, inference: str) -> Prompt:
+        self.asked.append(inference)
+        await self.answer(project, inference)
+        if inference in self.no_prompt:
+            raise self.no_prompt[inference]
+        return prompt_of(inference)
+
+
+class KeptDeadLetters:
+    """Keeps what would be dead letters."""
+
+    def __init__(self) -> None:
+        self.letters: list[tuple[Waiting, str]] = []
+
+    async def put(self, waiting: Waiting, error: TidemillError) -> None:
+        self.letters.append((waiting, error.reason))
+
+
+class FakeLeases:
+    """Gives the next epoch to whoever asks, or nothing while somebody else holds the curation."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.elsewhere = False
+
+    @asynccontextmanager
+    async def held(self, _ref: CurationRef) -> AsyncIterator[int | None]:
+        if self.elsewhere:
+            yield None
+            return
+        self.epoch += 1
+        yield self.epoch
+
+
+class BreakingBatches:
+    """Stores batches, and can stop right after the put, as a killed process does, or be told of it."""
+
+    def __init__(self, objects: InMemoryObjects) -> None:
+        self._batches = ExchangeBatches(ExchangeBucket(objects, BUCKET))
+        self.dies_after_put = False
+        self.puts = 0
+
+    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> ObjectRef:
+        stored = await self._batches.put(ref, examples)
+        self.puts += 1
+        if self.dies_after_put:
+            message = "killed"
+            raise Killed(message)
+        return stored
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@dataclass(kw_only=True)
+class FeedbackWorld:
+    """Everything that app.py puts together, on fakes."""
+
+    clock: FixedClock = field(default_factory=FixedClock)
+    limits: ReactionLimits = field(default_factory=ReactionLimits)
+    woken: list[CurationRef] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.feedback: InMemoryAggregates[Feedback] = InMemoryAggregates(missing=FeedbackNotFound, clock=self.clock)
+        self.curations: InMemoryAggregates[Curation] = InMemoryAggregates(missing=CurationNotFound, clock=self.clock)
+        self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
+        self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
+        self.objects = InMemoryObjects(BUCKET)
+        self.batches = BreakingBatches(self.objects)
+        self.create = CreateCuration(curations=self.curations, clock=self.clock, wake=self.woken.append)
+        self.update = UpdateCuration(curations=self.curations, wake=self.woken.append)
+        self.delete = DeleteCuration(curations=self.curations, wake=self.woken.append)
+        self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
+        self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
+        self.submit = SubmitFeedback(
+            feedback=self.feedback,
+            inferences=self.inferences,
+            note=NoteCorrection(curations=self.curations, ledger=self.ledger, wake=self.woken.append),
+            clock=self.clock,
+            limits=self.limits,
+            keep=3,
+        )
+        self.match = MatchPending(
+            pending=self.pending,
+            inferences=self.inferences,
+            submit=self.submit,
+            dead_letters=self.dead_letters,
+        )
+        self.take = TakeSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
+        self.sweep = SweepPending(
+            pending=self.pending,
+            match=self.match,
+            dead_letters=self.dead_letters,
+            clock=self.clock,
+            wait=timedelta(hours=1),
+        )
+        self.tend = self.new_life()
+        self.epoch = 0
+
+    def new_life(self) -> TendCuration:
+        """Return the worker's work as a process has it that was just started."""
+        return TendCuration(
+            curations=self.curations,
+            feedback=self.feedback,
+            ledger=self.ledger,
+            resolve=ResolveExamples(
+                feedback=self.feedback,
+                inferences=self.inferences,
+                prompts=self.prompts,
+                ledger=self.ledger,
+                at_once=2,
+            ),
+            complete=CompleteCuration(
+                curations=self.curations,
+                feedback=self.feedback,
+                ledger=self.ledger,
+                prompts=self.prompts,
+                batches=self.batches,
+                clock=self.clock,
+            ),
+            clock=self.clock,
+        )
+
+    async def give(
+        self, reaction: Reaction, *, request_id: str = "", caller: Caller = ADA, observed_at: datetime | None = None
+    ) -> Feedback:
+        submission = Submission(
+            reaction=reaction,
+            request=request(request_id, repr(reaction)),
+            observed_at=observed_at or self.clock.now(),
+        )
+        return await self.submit(caller, submission)
+
+    async def correct(self, number: int, *, text: str = "", end_user: str = "", inference: str = "") -> Feedback:
+        """Have the answer `i<number>` corrected by the person who asked."""
+        inference = inference or f"i{number}"
+        if ("acme", inference) not in self.inferences.answers:
+            self.inferences.put(inference, end_user=end_user or f"u{number}")
+        self.clock.advance(timedelta(seconds=1))
+        return await self.give(correction(text or f"Right answer {number}", inference=inference, end_user=end_user))
+
+    async def curate(self, **rule: object) -> Curation:
+        """Create the curation sft."""
+        return await self.create(ADA, "sft", rule_with(**rule), request=request())
+
+    async def work(self) -> timedelta | None:
+        """Tend the curation sft until there is nothing to do at once."""
+        for _ in range(20):
+            self.epoch += 1
+            pause = await self.tend(SFT, epoch=self.epoch)
+            if pause != timedelta(0):
+                return pause
+        message = "it never comes to rest"
+        raise AssertionError(message)
+
+    @property
+    def completions(self) -> list[CurationWasCompleted]:
+        return [event for event in self.curations.published if isinstance(event, CurationWasCompleted)]
+
+    def batch(self, number: int = -1) -> list[str]:
+        """Return the lines of a completion's batch."""
+        ref = self.completions[number].batch.object
+        return self.objects.buckets[BUCKET][ref.key].decode().splitlines()
+
+
+def request(request_id: str = "", body: str = "") -> Request:
+    return Request.of(request_id, body.encode())
+
+
+def rule_with(**fields: object) -> Rule:
+    rule = Rule(dataset="helpdesk_sft", deployment="helpdesk", feedback=("correction",), new_examples=3)
+    return replace(rule, **fields)  # type: ignore[arg-type]  # names of fields
+
+
+def rating(number: float, *, inference: str = "i1", **fields: object) -> Reaction:
+    return replace(Reaction(metric="rating", number=number, inference=inference), **fields)  # type: ignore[arg-type]
+
+
+def correction(text: str, *, inference: str = "i1", **fields: object) -> Reaction:
+    reaction = Reaction(metric="correction", correction=text, inference=inference)
+    return replace(reaction, **fields)  # type: ignore[arg-type]  # names of fields
+
+
+def event(event_id: str = "e1", *, at: datetime | None = None) -> SubmittedEvent:
+    return SubmittedEvent(
+        id=event_id,
+        source="https://app.acme.example",
+        type="tidemill.feedback.submission.feedback_given.v1",
+        subject="i1",
+        time=at or FixedClock().now(),
+        topic="tidemill.feedback.submission.v1",
+        partition=0,
+        offset=7,
+        body='{"metric":"rating"}',
+    )
+
+
+def waiting(request_id: str = "r1", *, project: str = "acme", at: datetime | None = None) -> Waiting:
+    moment = at or FixedClock().now()
+    return Waiting(
+        project=project,
+        inference="i1",
+        reaction=rating(1, labels={"a.b": "c"}, observe_time=moment),
+        request=Request(id=request_id, digest="d"),
+        event=event(request_id, at=moment),
+        since=moment,
+    )
+
+
+def prompt_of(inference: str) -> Prompt:
+    passage = PassageUse(id="1", document="d1", version=2, start=0, end=9, source="cms", key="kb/1")
+    return Prompt(
+        question=f"What is {inference}?",
+        messages=(Turn(role="system", text="Answer."), Turn(role="user", text=f"[1] Text.\nWhat is {inference}?")),
+        passages=(passage,),
+    )
