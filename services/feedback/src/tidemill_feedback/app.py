@@ -1,0 +1,237 @@
+"""The composition root: the only module that sees adapters and entry points."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import grpc
+
+from tidemill.feedback.v1.curation_service_pb2_grpc import add_CurationServiceServicer_to_server
+from tidemill.feedback.v1.feedback_service_pb2_grpc import add_FeedbackServiceServicer_to_server
+from tidemill_feedback.adapters.dead_submissions import DeadSubmissions
+from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
+from tidemill_feedback.adapters.inference_answers import InferenceAnswers
+from tidemill_feedback.adapters.mongo_curations import MongoCurationLeases, MongoCurations, mongo_curations
+from tidemill_feedback.adapters.mongo_feedback import ensure_list_indexes, mongo_feedback
+from tidemill_feedback.adapters.mongo_ledger import MongoLedger
+from tidemill_feedback.adapters.mongo_pending import MongoPending
+from tidemill_feedback.adapters.mongo_prompts import MongoPrompts
+from tidemill_feedback.application.complete_curation import CompleteCuration
+from tidemill_feedback.application.create_curation import CreateCuration
+from tidemill_feedback.application.delete_curation import DeleteCuration
+from tidemill_feedback.application.match_pending import MatchPending
+from tidemill_feedback.application.note_correction import NoteCorrection
+from tidemill_feedback.application.read_curations import ReadCurations
+from tidemill_feedback.application.read_feedback import ReadFeedback
+from tidemill_feedback.application.resolve_examples import ResolveExamples
+from tidemill_feedback.application.submit_feedback import SubmitFeedback
+from tidemill_feedback.application.sweep_pending import SweepPending
+from tidemill_feedback.application.take_submission import TakeSubmission
+from tidemill_feedback.application.tend_curation import TendCuration
+from tidemill_feedback.application.update_curation import UpdateCuration
+from tidemill_feedback.domain.curation import Curation
+from tidemill_feedback.domain.feedback import Feedback
+from tidemill_feedback.entrypoints import kafka_submissions
+from tidemill_feedback.entrypoints.grpc_curation_service import GrpcCurationService, UseCases
+from tidemill_feedback.entrypoints.grpc_feedback_service import GrpcFeedbackService
+from tidemill_feedback.entrypoints.kafka_inferences import inferences
+from tidemill_feedback.entrypoints.workers import CurationWorker, sweep_for_ever
+from tidemill_feedback.settings import FeedbackSettings
+from tidemill_kit import mongo
+from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.application import SystemClock
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.jobs import Leases
+from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.relay import Relay
+from tidemill_kit.service import App, Dependency, Worker
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adapters:
+    """Everything behind the ports, and the clients that it stands on."""
+
+    database: mongo.Database
+    publisher: Publisher
+    relay: Relay
+    store: ObjectStore
+    inference: grpc.aio.Channel
+    feedback: MongoAggregates[Feedback]
+    curations: MongoAggregates[Curation]
+    ledger: MongoLedger
+    pending: MongoPending
+    prompts: MongoPrompts
+    answers: InferenceAnswers
+    batches: ExchangeBatches
+    dead_letters: DeadSubmissions
+    leases: Leases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """What lets reactions in, and what waits behind."""
+
+    submit: SubmitFeedback
+    match: MatchPending
+    take: TakeSubmission
+
+
+async def build_app(settings: FeedbackSettings) -> App:
+    """Put feedback together, on the event loop that it will live on. Nothing is connected yet."""
+    adapters = _adapters(settings)
+    worker = CurationWorker(
+        curations=MongoCurations(adapters.database["curations"]),
+        leases=MongoCurationLeases(adapters.leases),
+        at_once=settings.curations_at_once,
+        settle_s=settings.settle_s,
+        look_every_s=settings.look_every_s,
+    )
+    tend, doors = _tend(settings, adapters), _doors(settings, adapters, worker)
+    sweep = _sweep(settings, adapters, doors.match)
+    submissions = kafka_submissions.Submissions(take=doors.take, record_bytes=settings.max_record_bytes)
+    consumers = Consumers(
+        settings.kafka_bootstrap_servers,
+        [submissions.subscription([settings.submission_topic]), inferences(doors.match)],
+        adapters.publisher,
+    )
+    reading = ReadFeedback(feedback=adapters.feedback, pending=adapters.pending)
+    service = GrpcFeedbackService(submit=doors.submit, read=reading, clock=SystemClock())
+    client = adapters.database.client
+    return App(
+        settings=settings,
+        servicers=[
+            (add_FeedbackServiceServicer_to_server, service),
+            (add_CurationServiceServicer_to_server, GrpcCurationService(_use_cases(adapters, worker))),
+        ],
+        dependencies=[
+            Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
+            Dependency(name="s3", probe=adapters.store.ping),
+            Dependency(name="kafka", probe=adapters.publisher.ping),
+        ],
+        components=[
+            Stores(adapters, bucket=settings.exchange_bucket),
+            adapters.publisher,
+            adapters.relay,
+            Worker("curations", lambda: worker.run(tend)),
+            Worker("pending", lambda: sweep_for_ever(sweep, adapters.leases, every_s=settings.pending_look_s)),
+            consumers,
+        ],
+        consumers=consumers.status,
+        outbox_length=adapters.relay.outbox_length,
+    )
+
+
+class Stores:
+    """The component that prepares what the others write to."""
+
+    def __init__(self, adapters: Adapters, *, bucket: str) -> None:
+        self._adapters = adapters
+        self._bucket = bucket
+
+    async def start(self) -> None:
+        """Create the bucket and the indexes in MongoDB; repeating it changes nothing."""
+        await self._adapters.store.ensure_bucket(self._bucket)
+        await self._adapters.feedback.ensure_indexes()
+        await ensure_list_indexes(self._adapters.database["feedback"])
+        await self._adapters.curations.ensure_indexes()
+        await self._adapters.ledger.ensure_indexes()
+        await self._adapters.pending.ensure_indexes()
+
+    async def stop(self) -> None:
+        """Close what is open, after everybody who uses it has stopped."""
+        await self._adapters.inference.close()
+        self._adapters.database.client.close()
+
+
+def _adapters(settings: FeedbackSettings) -> Adapters:
+    database = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)[settings.mongo_database]
+    publisher = Publisher(settings.kafka_bootstrap_servers)
+    feedback, curations = database["feedback"], database["curations"]
+    relay = Relay([feedback, curations], publisher)
+    store = ObjectStore(
+        settings.s3_endpoint,
+        settings.s3_access_key,
+        settings.s3_secret_key.get_secret_value(),
+        secure=settings.s3_secure,
+    )
+    inference = open_channel(settings.inference_address, name="inference")
+    return Adapters(
+        database=database,
+        publisher=publisher,
+        relay=relay,
+        store=store,
+        inference=inference,
+        feedback=mongo_feedback(feedback, wake=relay.waker(feedback)),
+        curations=mongo_curations(curations, wake=relay.waker(curations)),
+        ledger=MongoLedger(database["examples"], database["counts"]),
+        pending=MongoPending(database["pending"], most=settings.pending_at_most),
+        prompts=MongoPrompts(database["prompts"]),
+        answers=InferenceAnswers(inference),
+        batches=ExchangeBatches(ExchangeBucket(store, settings.exchange_bucket)),
+        dead_letters=DeadSubmissions(publisher, topic=kafka_submissions.DEAD_LETTERS, consumer=kafka_submissions.NAME),
+        leases=Leases(
+            database["leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=SystemClock()
+        ),
+    )
+
+
+def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> Doors:
+    submit = SubmitFeedback(
+        feedback=adapters.feedback,
+        inferences=adapters.answers,
+        note=NoteCorrection(curations=adapters.curations, ledger=adapters.ledger, wake=worker.wake),
+        clock=SystemClock(),
+        limits=settings.limits,
+        keep=settings.kept_reactions,
+    )
+    match = MatchPending(
+        pending=adapters.pending, inferences=adapters.answers, submit=submit, dead_letters=adapters.dead_letters
+    )
+    take = TakeSubmission(submit=submit, match=match, pending=adapters.pending, clock=SystemClock())
+    return Doors(submit=submit, match=match, take=take)
+
+
+def _sweep(settings: FeedbackSettings, adapters: Adapters, match: MatchPending) -> SweepPending:
+    return SweepPending(
+        pending=adapters.pending,
+        match=match,
+        dead_letters=adapters.dead_letters,
+        clock=SystemClock(),
+        wait=timedelta(seconds=settings.pending_wait_s),
+    )
+
+
+def _tend(settings: FeedbackSettings, adapters: Adapters) -> TendCuration:
+    clock = SystemClock()
+    return TendCuration(
+        curations=adapters.curations,
+        feedback=adapters.feedback,
+        ledger=adapters.ledger,
+        resolve=ResolveExamples(
+            feedback=adapters.feedback,
+            inferences=adapters.answers,
+            prompts=adapters.prompts,
+            ledger=adapters.ledger,
+            at_once=settings.prompts_at_once,
+        ),
+        complete=CompleteCuration(
+            curations=adapters.curations,
+            feedback=adapters.feedback,
+            ledger=adapters.ledger,
+            prompts=adapters.prompts,
+            batches=adapters.batches,
+            clock=clock,
+        ),
+        clock=clock,
+    )
+
+
+def _use_cases(adapters: Adapters, worker: CurationWorker) -> UseCases:
+    curations, clock = adapters.curations, SystemClock()
+    return UseCases(
+        create=CreateCuration(curations=curations, clock=clock, wake=worker.wake),
+        read=ReadCurations(curations=curations, ledger=adapters.ledger),
+        update=UpdateCuration(curations=curations, wake=worker.wake),
+        delete=DeleteCuration(curations=curations, wake=worker.wake),
+    )

@@ -1,0 +1,116 @@
+"""What feedback does by itself: it tends the curations, and gives up what has waited too long."""
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import timedelta
+
+import structlog
+
+from tidemill_feedback.application.ports import CurationLeases, Curations
+from tidemill_feedback.application.sweep_pending import SweepPending
+from tidemill_feedback.application.tend_curation import TendCuration
+from tidemill_feedback.domain.ledger import CurationRef
+from tidemill_kit.errors import TidemillError
+from tidemill_kit.jobs import Leases
+
+_log = structlog.get_logger()
+
+_HELD = timedelta(seconds=1)
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 5.0
+_SWEEP = "pending"
+
+
+class CurationWorker:
+    """Tends curations when woken, when it is time, and looks for all of them at the start and now and then after.
+
+    The same curation is tended at most once in `settle_s`, however many corrections come. One that somebody else
+    holds, or that failed, is tried again: so a correction that came while the holder was finishing is not left.
+    """
+
+    def __init__(
+        self, *, curations: Curations, leases: CurationLeases, at_once: int, settle_s: float, look_every_s: float
+    ) -> None:
+        self._curations = curations
+        self._leases = leases
+        self._turns = asyncio.Semaphore(at_once)
+        self._settle_s = settle_s
+        self._look_every_s = look_every_s
+        self._woken = asyncio.Event()
+        self._due: dict[CurationRef, float] = {}
+        self._running: set[CurationRef] = set()
+        self._failures: dict[CurationRef, int] = {}
+
+    def wake(self, ref: CurationRef) -> None:
+        """Tend the curation soon."""
+        at = time.monotonic() + self._settle_s
+        self._due[ref] = min(at, self._due.get(ref, at))
+        self._woken.set()
+
+    async def run(self, tend: TendCuration) -> None:
+        """Work until cancelled."""
+        look_at = 0.0
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken.clear()
+                if time.monotonic() >= look_at:
+                    await self._look()
+                    look_at = time.monotonic() + self._look_every_s
+                now = time.monotonic()
+                for ref in [each for each, at in self._due.items() if at <= now and each not in self._running]:
+                    del self._due[ref]
+                    self._running.add(ref)
+                    tasks.create_task(self._tend(tend, ref))
+                waits = [at - now for each, at in self._due.items() if each not in self._running]
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(max(0.01, min([look_at - now, *waits]))):
+                        await self._woken.wait()
+
+    async def _look(self) -> None:
+        try:
+            for ref in await self._curations.all():
+                self._due[ref] = 0.0
+        except TidemillError as error:
+            _log.warning("curations_not_listed", reason=error.reason, why=error.message)
+
+    async def _tend(self, tend: TendCuration, ref: CurationRef) -> None:
+        pause: timedelta | None = None
+        try:
+            async with self._turns, self._leases.held(ref) as epoch:
+                pause = _HELD if epoch is None else await tend(ref, epoch=epoch)
+            self._failures.pop(ref, None)
+            if epoch is not None:
+                _log.debug("curation_tended", curation=ref.key)
+        except TidemillError as error:
+            pause = self._failed(ref)
+            _log.warning("curation_tending_failed", curation=ref.key, reason=error.reason, why=error.message)
+        except Exception as error:  # noqa: BLE001 - one curation that breaks must not end the others
+            pause = self._failed(ref)
+            _log.error("curation_tending_broken", curation=ref.key, exc_info=error)
+        finally:
+            self._running.discard(ref)
+            if pause is not None:
+                at = time.monotonic() + pause.total_seconds()
+                self._due[ref] = min(at, self._due.get(ref, at))
+            self._woken.set()
+
+    def _failed(self, ref: CurationRef) -> timedelta:
+        """Return how long to wait: longer with each failure in a row."""
+        self._failures[ref] = self._failures.get(ref, 0) + 1
+        return timedelta(seconds=min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(8, self._failures[ref])))
+
+
+async def sweep_for_ever(sweep: SweepPending, leases: Leases, *, every_s: float) -> None:
+    """Give up what has waited too long, again and again, one worker at a time."""
+    while True:
+        try:
+            async with leases.held(_SWEEP) as lease:
+                given_up = 0 if lease is None else await sweep()
+            if given_up:
+                _log.info("pending_feedback_given_up", reactions=given_up)
+        except TidemillError as error:
+            _log.warning("pending_sweep_postponed", reason=error.reason, why=error.message)
+        except Exception as error:  # noqa: BLE001 - one that breaks must not keep the others waiting for ever
+            _log.error("pending_sweep_broken", exc_info=error)
+        await asyncio.sleep(every_s)

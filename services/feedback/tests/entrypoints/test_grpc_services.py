@@ -1,0 +1,194 @@
+"""The doors of feedback: a real gRPC server on a free port, on stores in memory."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import ParseDict
+
+from services.feedback.tests.fakes import FeedbackWorld
+from services.feedback.tests.inference_server import settings
+from tidemill.feedback.v1 import curation_pb2, feedback_pb2
+from tidemill.feedback.v1 import curation_service_pb2 as curations_pb
+from tidemill.feedback.v1 import feedback_service_pb2 as pb
+from tidemill.feedback.v1.curation_service_pb2_grpc import (
+    CurationServiceStub,
+    add_CurationServiceServicer_to_server,
+)
+from tidemill.feedback.v1.feedback_service_pb2_grpc import (
+    FeedbackServiceStub,
+    add_FeedbackServiceServicer_to_server,
+)
+from tidemill_feedback.entrypoints.grpc_curation_service import GrpcCurationService, UseCases
+from tidemill_feedback.entrypoints.grpc_feedback_service import GrpcFeedbackService
+from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unauthenticated
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import GrpcServer
+
+CURATION = {
+    "id": "sft",
+    "dataset": "helpdesk_sft",
+    "deployment": "helpdesk",
+    "feedback": ["correction"],
+    "new_examples": 3,
+    "at_latest_every": "604800s",
+    "labels": {"tidemill.dev/loop": "helpdesk"},
+}
+
+
+@dataclass(kw_only=True)
+class Door:
+    """Stubs for project acme."""
+
+    world: FeedbackWorld
+    port: int
+    feedback: FeedbackServiceStub
+    curations: CurationServiceStub
+
+    async def submit(self, **fields: object) -> feedback_pb2.Feedback:
+        request = pb.SubmitFeedbackRequest()
+        ParseDict({"inference": "i1"} | fields, request.feedback)
+        return (await self.feedback.SubmitFeedback(request)).feedback
+
+    async def create(self, **fields: object) -> curation_pb2.Curation:
+        request = curations_pb.CreateCurationRequest()
+        ParseDict(CURATION | fields, request.curation)
+        return (await self.curations.CreateCuration(request)).curation
+
+
+@pytest.fixture
+async def door() -> AsyncIterator[Door]:
+    world = FeedbackWorld()
+    use_cases = UseCases(create=world.create, read=world.read_curations, update=world.update, delete=world.delete)
+    service = GrpcFeedbackService(submit=world.submit, read=world.read, clock=world.clock)
+    server = GrpcServer(
+        settings(),
+        [
+            (add_FeedbackServiceServicer_to_server, service),
+            (add_CurationServiceServicer_to_server, GrpcCurationService(use_cases)),
+        ],
+    )
+    await server.start()
+    async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
+        yield Door(
+            world=world,
+            port=server.port,
+            feedback=FeedbackServiceStub(channel),
+            curations=CurationServiceStub(channel),
+        )
+    await server.stop(1)
+
+
+async def test_reactions_are_given_and_read_as_they_were_given(door: Door) -> None:
+    door.world.inferences.put("i1")
+    output = [{"role": "ROLE_ASSISTANT", "parts": [{"text": "It is "}, {"text": "so."}]}]
+
+    rating = await door.submit(metric="rating", number=0, labels={"a": "b"})
+    comment = await door.submit(metric="comment", comment="No.", end_user="u2", rater="reviewer")
+    correction = await door.submit(
+        metric="correction", correction={"output": output}, observe_time="2026-01-01T11:00:00Z"
+    )
+
+    assert (rating.state, rating.WhichOneof("value"), rating.number) == (
+        feedback_pb2.FEEDBACK_STATE_RECORDED,
+        "number",
+        0,
+    )
+    assert (rating.project, rating.deployment, rating.end_user, rating.rater, rating.times) == (
+        "acme",
+        "helpdesk",
+        "u1",
+        "user",
+        1,
+    )
+    assert (comment.comment, comment.end_user, comment.rater) == ("No.", "u2", "reviewer")
+    assert correction.correction.output[0].parts[0].text == "It is so."
+    assert correction.observe_time.ToJsonString() == "2026-01-01T11:00:00Z"
+    got = (await door.feedback.GetFeedback(pb.GetFeedbackRequest(id=correction.id))).feedback
+    assert got == correction
+    first = await door.feedback.ListFeedback(pb.ListFeedbackRequest(page_size=2, inference="i1"))
+    rest = await door.feedback.ListFeedback(
+        pb.ListFeedbackRequest(page_size=2, inference="i1", page_token=first.next_page_token)
+    )
+    assert {each.id for each in (*first.feedback, *rest.feedback)} == {rating.id, comment.id, correction.id}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"metric": "rating", "number": 1.5}, r"number: is 1\.5"),
+        ({"metric": "rating"}, "number: a rating is given in number"),
+        ({"metric": "correction", "correction": {}}, "correction: is empty"),
+        ({"metric": "correction", "correction": {"output": [{"role": "ROLE_USER"}]}}, "role: must be ROLE_ASSISTANT"),
+        (
+            {"metric": "correction", "correction": {"output": [{"role": "ROLE_ASSISTANT"}] * 2}},
+            "correction.output: has 2 messages",
+        ),
+        (
+            {
+                "metric": "correction",
+                "correction": {"output": [{"role": "ROLE_ASSISTANT", "parts": [{"text": "It is\nwrong."}]}]},
+            },
+            "says the same as the recorded answer",
+        ),
+    ],
+)
+async def test_what_cannot_be_taken_is_refused(door: Door, fields: dict[str, object], told: str) -> None:
+    door.world.inferences.put("i1")
+
+    with pytest.raises(InvalidInput, match=told):
+        await door.submit(**fields)
+
+
+async def test_an_unknown_inference_is_not_found_and_nobody_is_not_answered(door: Door) -> None:
+    with pytest.raises(NotFound) as refused:
+        await door.submit(metric="rating", number=1)
+    assert refused.value.reason == "INFERENCE_NOT_FOUND"
+    async with open_channel(f"127.0.0.1:{door.port}") as channel:
+        with pytest.raises(Unauthenticated):
+            await FeedbackServiceStub(channel).ListFeedback(pb.ListFeedbackRequest())
+
+
+async def test_a_curation_is_made_changed_and_deleted(door: Door) -> None:
+    created = await door.create()
+    assert (created.project, created.progress.message) == (
+        "acme",
+        "0 of 3 new examples, or fewer from 2026-01-08T12:00:00+00:00 on",
+    )
+    assert created.at_latest_every.ToTimedelta().days == 7
+    with pytest.raises(AlreadyExists):
+        await door.create()
+
+    update = curations_pb.UpdateCurationRequest(
+        curation=curation_pb2.Curation(id="sft", etag=created.etag, paused=True),
+        update_mask=FieldMask(paths=["paused", "at_latest_every"]),
+    )
+    changed = (await door.curations.UpdateCuration(update)).curation
+    assert (changed.paused, changed.HasField("at_latest_every"), changed.new_examples) == (True, False, 3)
+    update.request_id = "again"
+    with pytest.raises(Conflict):
+        await door.curations.UpdateCuration(update)
+
+    listed = await door.curations.ListCurations(curations_pb.ListCurationsRequest())
+    assert [each.labels for each in listed.curations] == [{"tidemill.dev/loop": "helpdesk"}]
+    await door.curations.DeleteCuration(curations_pb.DeleteCurationRequest(id="sft", etag=changed.etag))
+    with pytest.raises(NotFound):
+        await door.curations.GetCuration(curations_pb.GetCurationRequest(id="sft"))
+
+
+async def test_progress_is_shown(door: Door) -> None:
+    await door.create()
+    await door.world.correct(1)
+    await door.world.work()
+
+    shown = (await door.curations.GetCuration(curations_pb.GetCurationRequest(id="sft"))).curation.progress
+
+    assert (shown.new_examples, shown.examples, shown.completions) == (1, 1, 0)
+    assert shown.message.startswith("1 of 3 new examples")
+
+
+@pytest.mark.parametrize("duration", ["315576000000s", "-1s", "0.5s"])
+async def test_a_time_that_no_rule_can_have_is_refused(door: Door, duration: str) -> None:
+    with pytest.raises(InvalidInput, match="at_latest_every"):
+        await door.create(at_latest_every=duration)

@@ -1,0 +1,169 @@
+"""What comes from Kafka, through the kit's engine."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from services.feedback.tests.fakes import ADA, FeedbackWorld
+from tidemill_feedback.entrypoints.kafka_inferences import COMPLETED, inferences
+from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, TOPIC, Submissions
+from tidemill_kit.application import PageRequest
+from tidemill_kit.cloudevents import CloudEvent, to_headers
+from tidemill_kit.engine import Engine
+from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.subscriptions import Subscription
+from tidemill_testkit.clocks import NOON
+
+SECRET = "the words of a user"  # noqa: S105 - not of that kind
+
+
+class Letters:
+    """Keeps what would be dead letters."""
+
+    def __init__(self) -> None:
+        self.records: list[OutgoingRecord] = []
+
+    async def publish(self, record: OutgoingRecord) -> None:
+        self.records.append(record)
+
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        headers = [{name: value.decode() for name, value in record.headers} for record in self.records]
+        return [(each["tidemill_dead_reason"], each["tidemill_dead_message"]) for each in headers]
+
+
+class Read:
+    """A record as Kafka gives it."""
+
+    topic = TOPIC
+    partition = 0
+    timestamp = 0
+    key: bytes | None = None
+
+    def __init__(
+        self, body: Mapping[str, object], *, offset: int = 0, event_id: str = "", ce_type: str = GIVEN
+    ) -> None:
+        self.offset = offset
+        self.value: bytes | None = json.dumps(body).encode()
+        event = CloudEvent(
+            id=event_id or f"e{offset}",
+            source="https://app.acme.example",
+            type=ce_type,
+            subject=str(body.get("inference", "")),
+            project="acme",
+            time=NOON,
+            data=self.value,
+            seq=None if ce_type == GIVEN else offset + 1,
+        )
+        self.headers: Sequence[tuple[str, bytes]] = to_headers(event)
+
+
+def submissions(world: FeedbackWorld) -> Subscription:
+    return Submissions(take=world.take, record_bytes=2000).subscription([TOPIC])
+
+
+async def hear(subscription: Subscription, *records: Read) -> Letters:
+    letters = Letters()
+    batch = Engine(subscription, dead_letters=letters).take(records)
+    assert await batch.wait(10)
+    return letters
+
+
+def corrected(text: str, **fields: object) -> dict[str, object]:
+    output = [{"role": "ROLE_ASSISTANT", "parts": [{"text": text}]}]
+    return {"inference": "i1", "metric": "correction", "correction": {"output": output}} | fields
+
+
+async def test_a_submission_is_taken_in_both_ways_of_writing_proto_json() -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1")
+
+    letters = await hear(
+        submissions(world),
+        Read({"inference": "i1", "metric": "rating", "number": 1, "end_user": "u8"}, offset=0),
+        Read({"inference": "i1", "metric": "rating", "number": 0.5, "endUser": "u9"}, offset=1),
+        Read(corrected("It is so.", observeTime="2026-01-01T11:00:00Z", labels={"a": "b"}), offset=2),
+    )
+
+    assert letters.records == []
+    given = (await world.read.list(ADA, PageRequest())).items
+    assert sorted((each.metric, each.end_user) for each in given) == [
+        ("correction", "u1"),
+        ("rating", "u8"),
+        ("rating", "u9"),
+    ]
+
+
+async def test_a_duplicate_has_one_effect_and_its_id_with_another_body_is_a_dead_letter() -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1")
+    good = {"inference": "i1", "metric": "rating", "number": 1}
+
+    letters = await hear(
+        submissions(world),
+        Read(good, event_id="e"),
+        Read(good, event_id="e", offset=1),
+        Read(good | {"number": 0}, event_id="e", offset=2),
+    )
+
+    assert [reason for reason, _ in letters.told] == ["REQUEST_ID_REUSED"]
+    assert len(world.feedback.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"inference": "i1", "metric": "rating", "number": 7}, "number: is 7"),
+        ({"inference": "i1", "metric": "rating", "number": "1"}, "number"),
+        ({"inference": "i1", "metric": "rating", "number": True}, "number"),
+        ({"inference": "i1", "metric": "rating", "number": 1, "state": "FEEDBACK_STATE_RECORDED"}, "state"),
+        ({"inference": "i1", "metric": "rating", "number": 1, "observe_time": 17}, "observe_time"),
+        (corrected(" "), "correction: is empty"),
+        (corrected(SECRET), "says the same as the recorded answer"),
+        (corrected("x" * 2000), "bytes, and 2000 is the limit"),
+        ({"inference": "i1", "metric": "correction", "correction": {"output": [{"role": "ROLE_USER"}]}}, "role"),
+    ],
+)
+async def test_poison_is_a_dead_letter_with_its_reason_and_the_others_are_taken(
+    body: dict[str, object], told: str
+) -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1", output=SECRET)
+
+    letters = await hear(
+        submissions(world),
+        Read(body, offset=0),
+        Read({"inference": "i1", "metric": "rating", "number": 1}, offset=1),
+    )
+
+    [(_, message)] = letters.told
+    assert told in message
+    assert SECRET not in message
+    assert len(world.feedback.published) == 1
+
+
+async def test_an_answer_that_is_completed_brings_out_what_waited_for_it() -> None:
+    world = FeedbackWorld()
+    await hear(submissions(world), Read({"inference": "i1", "metric": "rating", "number": 1}))
+    assert world.feedback.published == []
+
+    world.inferences.put("i1")
+    completed = Read({"inference": "i1", "seq": "1", "deployment": "helpdesk"}, ce_type=COMPLETED)
+    letters = await hear(inferences(world.match), completed, Read({"inference": "i9"}, ce_type=COMPLETED, offset=1))
+
+    assert letters.records == []
+    assert len(world.feedback.published) == 1
+    assert world.pending.stored == {}
+
+
+def test_the_subscriptions_have_the_names_that_their_topics_derive_from() -> None:
+    world = FeedbackWorld()
+
+    heard = [submissions(world), inferences(world.match)]
+
+    assert [each.dead_letter_topic for each in heard] == [
+        "tidemill.feedback.submissions.dead.v1",
+        "tidemill.feedback.inferences.dead.v1",
+    ]
+    assert heard[0].strict

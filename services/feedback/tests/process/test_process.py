@@ -1,0 +1,140 @@
+"""Feedback on Kafka, MongoDB and S3, beside an inference: what goes in, and what comes out exactly once."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from services.feedback.tests.inference_server import InferenceServer
+from services.feedback.tests.process.world import (
+    CURATIONS,
+    DEAD,
+    FEEDBACK,
+    INFERENCES,
+    FeedbackProcess,
+    Others,
+    eventually,
+)
+from tidemill.content.v1 import content_pb2
+from tidemill.feedback.v1 import curation_pb2, feedback_pb2
+from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest, GetCurationRequest
+from tidemill.feedback.v1.curation_service_pb2_grpc import CurationServiceStub
+from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
+from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceStub
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.mongo import connect
+from tidemill_local import Addresses
+from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.stack import NewTopicFactory, unique_name
+
+WORDS = "The right words of a user"
+
+
+@pytest.fixture
+async def process(stack: Addresses, tmp_path: Path, new_topic: NewTopicFactory) -> AsyncIterator[FeedbackProcess]:
+    inference = InferenceServer()
+    await inference.start()
+    process = FeedbackProcess(stack=stack, folder=tmp_path, topic=await new_topic(), inference=inference)
+    await asyncio.to_thread(process.start)
+    yield process
+    assert await asyncio.to_thread(process.stop) == 0
+    await inference.stop()
+    await remove_bucket(stack, process.bucket)
+    client = connect(stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()
+
+
+@pytest.fixture
+async def others(process: FeedbackProcess) -> AsyncIterator[Others]:
+    producer = AIOKafkaProducer(bootstrap_servers=process.stack.kafka, acks="all")
+    consumer = AIOKafkaConsumer(FEEDBACK, CURATIONS, DEAD, bootstrap_servers=process.stack.kafka)
+    await producer.start()
+    await consumer.start()
+    await consumer.seek_to_end()
+    yield Others(project=unique_name("acme"), topic=process.topic, producer=producer, consumer=consumer)
+    await consumer.stop()
+    await producer.stop()
+
+
+async def submit(process: FeedbackProcess, project: str, *inferences: str) -> None:
+    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+        for inference in inferences:
+            feedback = feedback_pb2.Feedback(inference=inference, metric="correction")
+            part = content_pb2.Part(text=f"{WORDS} about {inference}")
+            feedback.correction.output.add(role=content_pb2.ROLE_ASSISTANT, parts=[part])
+            await FeedbackServiceStub(channel).SubmitFeedback(
+                SubmitFeedbackRequest(feedback=feedback, request_id=f"r-{inference}")
+            )
+
+
+async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_next(
+    process: FeedbackProcess, others: Others
+) -> None:
+    project = others.project
+    for number in range(8):
+        process.inference.put(f"i{number}", project=project, end_user=f"u{number}")
+    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+        curation = curation_pb2.Curation(
+            id="sft", dataset="helpdesk_sft", deployment="helpdesk", feedback=["correction"], new_examples=5
+        )
+        await CurationServiceStub(channel).CreateCuration(CreateCurationRequest(curation=curation))
+    await submit(process, project, "i0", "i1")
+    await others.correct("i2", f"{WORDS} 2", event_id="e2")
+    await others.correct("i2", f"{WORDS} 2", event_id="e2")
+    await others.correct("i3", f"{WORDS} 3", event_id="e3")
+    await others.correct("ahead", f"{WORDS} ahead", event_id="e4")
+    await others.correct("never", f"{WORDS} never", event_id="e5")
+    await others.correct("i4", "It is  wrong.", event_id="e6")
+
+    async def waits() -> bool:
+        async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+            found = await FeedbackServiceStub(channel).ListFeedback(ListFeedbackRequest(inference="ahead"))
+        return [each.state for each in found.feedback] == [feedback_pb2.FEEDBACK_STATE_PENDING]
+
+    await eventually(waits)
+    process.inference.put("ahead", project=project)
+    await others.publish(
+        INFERENCES, "tidemill.inference.inference.completed.v1", "ahead", {"inference": "ahead"}, event_id="c1"
+    )
+
+    async def completed_once() -> bool:
+        return len(await others.of(CURATIONS)) == 1
+
+    await eventually(completed_once, within_s=30)
+    [(headers, first)] = await others.of(CURATIONS)
+    assert headers["ce_type"] == "tidemill.feedback.curation.completed.v1"
+    lines = await process.batch(first)
+    assert {line["inference"] for line in lines} == {"i0", "i1", "i2", "i3", "ahead"}
+    assert all(WORDS in line["output"]["parts"][0]["text"] for line in lines)
+    assert (first["dataset"], first["new_examples"], first["batch"]["examples"]) == ("helpdesk_sft", 5, 5)
+
+    async def given_up() -> bool:
+        return len(await others.of(DEAD)) == 2
+
+    await eventually(given_up)
+    reasons = {each["ce_id"]: each["tidemill_dead_reason"] for each, _ in await others.of(DEAD)}
+    assert reasons == {"e5": "INFERENCE_NOT_FOUND", "e6": "NOTHING_CORRECTED"}
+
+    for name in ("i5", "i6", "i7", "n1", "n2"):
+        process.inference.put(name, project=project)
+    await submit(process, project, "i5", "i6", "i7", "n1", "n2")
+    process.kill()
+    await asyncio.to_thread(process.start)
+
+    async def completed_twice() -> bool:
+        return len({each["ce_id"] for each, _ in await others.of(CURATIONS)}) == 2
+
+    await eventually(completed_twice, within_s=30)
+    async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
+        shown = await CurationServiceStub(channel).GetCuration(GetCurationRequest(id="sft"))
+    assert (shown.curation.progress.completions, shown.curation.seq) == (2, 2)
+    bodies = {each["ce_id"]: body for each, body in await others.of(CURATIONS)}
+    assert [len(await process.batch(body)) for body in bodies.values()] == [5, 10]
+    seen = json.dumps([body for topic in (FEEDBACK, CURATIONS) for _, body in await others.of(topic)])
+    assert len({each["ce_id"] for each, _ in await others.of(FEEDBACK)}) == 10
+    assert WORDS not in seen
+    assert WORDS.encode() not in process.log.read_bytes()
