@@ -52,13 +52,13 @@ class Node(_message.Message):
     FACTS_FIELD_NUMBER: _builtins.int
     FOLDED_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """Output only. "document_version", "inference", "feedback", "curation", "dataset_version", "training_run", "model_version", "evaluation", "rollout", "deployment", "prompt_version", "index_version"."""
+    """Output only. "document", "document_version", "inference", "feedback", "curation", "dataset_version", "training_run", "model_version", "evaluation", "rollout", "deployment", "prompt_version", "index_version"."""
     id: _builtins.str
-    """Output only. Its id; versions are `id@number`."""
+    """Output only. Its id; versions are `id@number`, a curation is `id@seq` of the event that told its completion. Empty for the node that stands for all others of its kind."""
     label: _builtins.str
     """Output only. For people."""
     folded: _builtins.int
-    """Output only. How many more of the kind this one stands for, where there were too many."""
+    """Output only. How many more of the kind this one stands for, where there were too many; 0 for a single thing."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it came to be."""

@@ -124,6 +124,9 @@ class GetTimelineResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
+    CUT_FIELD_NUMBER: _builtins.int
+    cut: _builtins.bool
+    """Output only. True where there was more, and the oldest was left out."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.TimelineEntry]:
         """Output only. Oldest first."""
@@ -132,10 +135,11 @@ class GetTimelineResponse(_message.Message):
         self,
         *,
         entries: _abc.Iterable[_lineage_pb2.TimelineEntry] | None = ...,
+        cut: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut", b"cut", "entries", b"entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
