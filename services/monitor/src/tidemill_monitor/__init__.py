@@ -1,0 +1,1 @@
+"""The monitor: it hears every topic, and tells where everything came from."""

@@ -1,0 +1,56 @@
+"""Read which reactions, and so which answers, a completion of a curation is made of."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.errors import InvalidInput, NotFound, PermissionDenied
+from tidemill_monitor.application.ports import Batches, BatchName, Examples, Graph
+from tidemill_monitor.domain.events import sources_of
+from tidemill_monitor.domain.graph import Batch, Part, Ref, Told
+from tidemill_monitor.domain.kinds import REACTED_TO, Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkExamples:
+    """A batch is immutable, so whoever reads it writes the same: only that it is settled needs the lease's epoch.
+
+    One that was erased, or that can never be read, is settled too, and its curation says why.
+    """
+
+    batches: Batches
+    examples: Examples
+    graph: Graph
+
+    async def __call__(self, name: BatchName) -> bool:
+        """Return False where somebody else reads the batch, or it was settled already.
+
+        Raises:
+            BatchLost: somebody else took it over.
+            DependencyUnavailable: try again later.
+
+        """
+        async with self.batches.held(name) as held:
+            if held is None:
+                return False
+            reason = await self._link(held.batch)
+            await self.batches.settle(held, reason=reason)
+        return True
+
+    async def _link(self, batch: Batch) -> str:
+        """Return why the batch cannot be read, or ""."""
+        try:
+            examples = await self.examples.read(batch)
+        except (NotFound, InvalidInput, PermissionDenied) as error:
+            reason = "ERASED" if isinstance(error, NotFound) else error.reason
+            await self._note(batch, {"linked": "0", "unread": reason})
+            return reason
+        for example in examples:
+            ref = Ref(Kind.FEEDBACK, example.feedback)
+            told = Told(ref=ref, sources=sources_of(ref, (REACTED_TO, example.inference)))
+            await self.graph.tell(batch.project, [told])
+        await self.graph.tell_examples(batch.project, batch.curation, [example.feedback for example in examples])
+        await self._note(batch, {"linked": str(len(examples))})
+        return ""
+
+    async def _note(self, batch: Batch, facts: dict[str, str]) -> None:
+        part = Part(key="examples", event="", seq=0, time=batch.time, facts=facts)
+        await self.graph.tell(batch.project, [Told(ref=batch.ref, part=part)])

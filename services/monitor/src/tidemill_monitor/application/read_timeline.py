@@ -1,0 +1,93 @@
+"""Tell the story of a deployment's rollouts, from the examples to the promotion."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tidemill_kit.application import Caller
+from tidemill_monitor.application.ports import Graph
+from tidemill_monitor.domain.errors import DeploymentUnknown, RolloutUnknown
+from tidemill_monitor.domain.graph import Edge, Node, Part, Ref
+from tidemill_monitor.domain.kinds import (
+    ALLOWED,
+    COMPARED,
+    CURATED,
+    EVALUATED,
+    PUBLISHED_AS,
+    REGISTERED,
+    ROLLED_OUT,
+    ROLLS_OUT,
+    TRAINED_ON,
+    Direction,
+    Kind,
+    Relation,
+)
+
+_OF_DEPLOYMENT = frozenset({CURATED, COMPARED, ROLLS_OUT, PUBLISHED_AS, TRAINED_ON, REGISTERED})
+_OF_ROLLOUT = frozenset({ALLOWED, ROLLED_OUT, EVALUATED, REGISTERED, TRAINED_ON, PUBLISHED_AS})
+_STEPS = 8
+"""More than either chain is long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """Oldest first. `cut`: there was more, and the oldest was left out."""
+
+    entries: Sequence[Part]
+    cut: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadTimeline:
+    """The time line is no list of its own: it is what the events said of the things that belong to it."""
+
+    graph: Graph
+    most_entries: int
+
+    async def __call__(self, caller: Caller, deployment: str, rollout: str = "") -> Timeline:
+        """Return what happened, of one rollout or of everything that the deployment saw.
+
+        Raises:
+            DeploymentUnknown: no event told of it.
+            RolloutUnknown: the deployment has none with this id.
+
+        """
+        start = Ref(Kind.DEPLOYMENT, deployment)
+        known = await self.graph.nodes(caller.project, [start])
+        cut = False
+        if rollout:
+            of_rollout = await self._of_rollout(caller, deployment, rollout)
+            configurations = {part.facts.get("configuration") for node in of_rollout for part in node.parts}
+            live = [part for node in known.values() for part in node.parts]
+            parts = [part for part in live if part.facts.get("configuration") in configurations - {None}]
+            parts += [part for node in of_rollout for part in node.parts]
+        else:
+            others, cut = await self._walked(caller, start, Direction.FORWARD, _OF_DEPLOYMENT)
+            if not known and not others:
+                raise DeploymentUnknown(deployment)
+            parts = [part for node in [*known.values(), *others] for part in node.parts]
+        told = sorted((part for part in parts if part.message), key=lambda part: (part.time, part.seq, part.key))
+        return Timeline(entries=told[-self.most_entries :], cut=cut or len(told) > self.most_entries)
+
+    async def _of_rollout(self, caller: Caller, deployment: str, rollout: str) -> list[Node]:
+        ref = Ref(Kind.ROLLOUT, rollout)
+        node = (await self.graph.nodes(caller.project, [ref])).get(ref)
+        if node is None or Edge(ROLLS_OUT, deployment, rollout) not in node.sources:
+            raise RolloutUnknown(rollout, deployment)
+        came_from, _ = await self._walked(caller, ref, Direction.BACK, _OF_ROLLOUT)
+        return [node, *came_from]
+
+    async def _walked(
+        self, caller: Caller, start: Ref, direction: Direction, only: Collection[Relation]
+    ) -> tuple[list[Node], bool]:
+        """Return what is reached by these relations, and whether there was too much of it."""
+        met, frontier, cut = {start}, [start], False
+        for _ in range(_STEPS):
+            found = await self.graph.neighbours(caller.project, frontier, direction, limit=self.most_entries, only=only)
+            cut = cut or any(each.count > len(each.ids) for each in found)
+            fresh = dict.fromkeys(Ref(each.kind, other) for each in found for other in each.ids)
+            frontier = [ref for ref in fresh if ref not in met][: self.most_entries]
+            if not frontier:
+                break
+            met.update(frontier)
+        nodes = await self.graph.nodes(caller.project, met - {start})
+        return [nodes[ref] for ref in sorted(nodes)], cut

@@ -1,0 +1,78 @@
+"""What can go wrong in monitor, beyond bad input.
+
+InvalidInput
+├── NotAKind
+└── BatchUnusable
+NotFound
+├── NothingKnown
+├── DeploymentUnknown
+└── RolloutUnknown
+Conflict
+└── BatchLost
+"""
+
+from tidemill_kit.errors import Conflict, InvalidInput, NotFound, Violation
+from tidemill_monitor.domain.kinds import Kind
+
+_SHOWN = 80
+
+
+class NotAKind(InvalidInput):
+    """Nothing is called so."""
+
+    reason = "NOT_A_KIND"
+
+    def __init__(self, kind: str) -> None:
+        description = f"is {kind[:_SHOWN]!r}; it must be one of {', '.join(Kind)}"
+        super().__init__(f"kind: {description}", violations=[Violation(field="kind", description=description)])
+
+
+class BatchUnusable(InvalidInput):
+    """The examples of a curation can never be read."""
+
+    reason = "BATCH_UNUSABLE"
+
+    def __init__(self, curation: str, why: str) -> None:
+        super().__init__(f"the examples of {curation} cannot be read: {why}", curation=curation)
+
+
+class NothingKnown(NotFound):
+    """No event that was heard told of the thing."""
+
+    reason = "NOTHING_KNOWN"
+
+    def __init__(self, kind: str, name: str) -> None:
+        super().__init__(
+            f"nothing is known of {kind} {name} in this project: look at its id (versions are name@number), "
+            "or ask again if it is only seconds old",
+            kind=kind,
+            id=name,
+        )
+
+
+class DeploymentUnknown(NotFound):
+    """No event told of the deployment."""
+
+    reason = "DEPLOYMENT_UNKNOWN"
+
+    def __init__(self, deployment: str) -> None:
+        super().__init__(f"nothing is known of deployment {deployment} in this project", deployment=deployment)
+
+
+class RolloutUnknown(NotFound):
+    """The deployment has no such rollout."""
+
+    reason = "ROLLOUT_UNKNOWN"
+
+    def __init__(self, rollout: str, deployment: str) -> None:
+        message = f"deployment {deployment} has no rollout {rollout}: leave it empty for all of them"
+        super().__init__(message, rollout=rollout, deployment=deployment)
+
+
+class BatchLost(Conflict):
+    """Another worker reads the batch now; what this one still had to write is void."""
+
+    reason = "BATCH_LOST"
+
+    def __init__(self, curation: str) -> None:
+        super().__init__(f"the examples of {curation} are now read by another worker", curation=curation)

@@ -1,0 +1,97 @@
+"""What there is in the history of a loop, and how one thing comes from another."""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+
+
+class Kind(StrEnum):
+    """A kind of thing. Those that are versions have ids such as `smollm2@3`."""
+
+    DOCUMENT = "document"
+    DOCUMENT_VERSION = "document_version"
+    INDEX_VERSION = "index_version"
+    PROMPT_VERSION = "prompt_version"
+    DEPLOYMENT = "deployment"
+    INFERENCE = "inference"
+    FEEDBACK = "feedback"
+    CURATION = "curation"
+    """One completion of a curation: `<curation>@<number of its event>`."""
+    DATASET_VERSION = "dataset_version"
+    TRAINING_RUN = "training_run"
+    MODEL_VERSION = "model_version"
+    EVALUATION = "evaluation"
+    ROLLOUT = "rollout"
+
+
+class Direction(Enum):
+    """Which way to look from a thing."""
+
+    BACK = "back"
+    """To what it came from."""
+    FORWARD = "forward"
+    """To what came of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """How things of one kind come from things of another. A `hub` is the source of far more than a few of them."""
+
+    name: str
+    source: Kind
+    target: Kind
+    hub: bool = False
+
+
+VERSION_OF = Relation("version_of", Kind.DOCUMENT, Kind.DOCUMENT_VERSION)
+EMBEDDED = Relation("embedded", Kind.MODEL_VERSION, Kind.INDEX_VERSION)
+GIVEN_TO = Relation("given_to", Kind.DOCUMENT_VERSION, Kind.INFERENCE)
+CITED_BY = Relation("cited_by", Kind.DOCUMENT_VERSION, Kind.INFERENCE)
+PROMPTED = Relation("prompted", Kind.PROMPT_VERSION, Kind.INFERENCE, hub=True)
+ANSWERED = Relation("answered", Kind.MODEL_VERSION, Kind.INFERENCE, hub=True)
+ANSWERED_IN = Relation("answered_in", Kind.ROLLOUT, Kind.INFERENCE, hub=True)
+REACTED_TO = Relation("reacted_to", Kind.INFERENCE, Kind.FEEDBACK)
+EXAMPLE_OF = Relation("example_of", Kind.FEEDBACK, Kind.CURATION)
+CURATED = Relation("curated", Kind.DEPLOYMENT, Kind.CURATION)
+PUBLISHED_AS = Relation("published_as", Kind.CURATION, Kind.DATASET_VERSION)
+TRAINED_ON = Relation("trained_on", Kind.DATASET_VERSION, Kind.TRAINING_RUN)
+BASE_OF = Relation("base_of", Kind.MODEL_VERSION, Kind.TRAINING_RUN)
+REGISTERED = Relation("registered", Kind.TRAINING_RUN, Kind.MODEL_VERSION)
+ADAPTED = Relation("adapted", Kind.MODEL_VERSION, Kind.MODEL_VERSION)
+EVALUATED = Relation("evaluated", Kind.MODEL_VERSION, Kind.EVALUATION)
+HELD_OUT_FOR = Relation("held_out_for", Kind.DATASET_VERSION, Kind.EVALUATION)
+COMPARED = Relation("compared", Kind.DEPLOYMENT, Kind.EVALUATION)
+ALLOWED = Relation("allowed", Kind.EVALUATION, Kind.ROLLOUT)
+ROLLED_OUT = Relation("rolled_out", Kind.MODEL_VERSION, Kind.ROLLOUT)
+ROLLS_OUT = Relation("rolls_out", Kind.DEPLOYMENT, Kind.ROLLOUT)
+
+RELATIONS = (
+    VERSION_OF,
+    EMBEDDED,
+    GIVEN_TO,
+    CITED_BY,
+    PROMPTED,
+    ANSWERED,
+    ANSWERED_IN,
+    REACTED_TO,
+    EXAMPLE_OF,
+    CURATED,
+    PUBLISHED_AS,
+    TRAINED_ON,
+    BASE_OF,
+    REGISTERED,
+    ADAPTED,
+    EVALUATED,
+    HELD_OUT_FOR,
+    COMPARED,
+    ALLOWED,
+    ROLLED_OUT,
+    ROLLS_OUT,
+)
+
+RELATION_OF = {relation.name: relation for relation in RELATIONS}
+"""By name: names are stored, so they are never changed."""
+
+
+def relations_from(kind: Kind) -> tuple[Relation, ...]:
+    """Return how other things come from things of this kind."""
+    return tuple(relation for relation in RELATIONS if relation.source is kind)
