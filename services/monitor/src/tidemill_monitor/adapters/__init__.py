@@ -1,0 +1,1 @@
+"""How monitor's ports are met: MongoDB and feedback's exchange bucket."""

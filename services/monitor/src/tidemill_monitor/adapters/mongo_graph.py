@@ -1,0 +1,191 @@
+"""The history in MongoDB: one small document for each thing, written and read by `_id`.
+
+`{_id: "<project>/<kind>/<id>", project, kind, id, time, parts: {<key>: {event, seq, time, facts, message}}, sources}`,
+where `sources` are "<relation>/<id>". A thing's document tells what it came from; what came of it stands in lists.
+"""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime
+
+from tidemill_kit.mongo import Collection as MongoCollection
+from tidemill_kit.mongo import Document, DuplicateId, translated
+from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
+from tidemill_monitor.domain.graph import Edge, Neighbours, Node, Part, Ref, Told
+from tidemill_monitor.domain.kinds import EXAMPLE_OF, RELATION_OF, Direction, Kind, Relation, relations_from
+
+_ASKED_AT_ONCE = 1000
+
+
+class MongoGraph:
+    """Implements `ports.Graph`."""
+
+    def __init__(self, nodes: MongoCollection, edges: MongoEdges) -> None:
+        self._nodes = nodes
+        self._edges = edges
+
+    async def ensure_indexes(self) -> None:
+        """Create what the seldom sweep needs; everything else goes by `_id`."""
+        with translated():
+            await self._nodes.create_index([("kind", 1), ("time", 1)])
+
+    async def tell(self, project: str, told: Sequence[Told]) -> Counter[Kind]:
+        """See `Graph.tell`."""
+        new: Counter[Kind] = Counter()
+        for each in told:
+            if await self._saved(project, each):
+                new[each.ref.kind] += 1
+            for edge in each.sources:
+                source, target = edge.ends
+                await self._edges.add(End(project, source, edge.relation, Direction.FORWARD), target.id)
+        return new
+
+    async def tell_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
+        """See `Graph.tell_examples`."""
+        distinct = sorted(set(feedback))
+        for each in distinct:
+            reaction = Ref(Kind.FEEDBACK, each)
+            await self._edges.add(End(project, reaction, EXAMPLE_OF, Direction.FORWARD), curation)
+        target = Ref(Kind.CURATION, curation)
+        await self._edges.replace(End(project, target, EXAMPLE_OF, Direction.BACK), distinct)
+
+    async def nodes(self, project: str, refs: Collection[Ref]) -> Mapping[Ref, Node]:
+        """See `Graph.nodes`."""
+        found = [_node(document) for document in await self._found(project, refs)]
+        return {node.ref: node for node in found}
+
+    async def neighbours(
+        self,
+        project: str,
+        refs: Collection[Ref],
+        direction: Direction,
+        *,
+        limit: int,
+        only: Collection[Relation] | None = None,
+    ) -> Sequence[Neighbours]:
+        """See `Graph.neighbours`."""
+        if direction is Direction.FORWARD:
+            relations = {ref: relations_from(ref.kind) for ref in refs}
+            found = []
+        else:
+            relations = {ref: (EXAMPLE_OF,) if ref.kind is Kind.CURATION else () for ref in refs}
+            found = await self._sources(project, refs, limit)
+        ends = [End(project, ref, relation, direction) for ref in refs for relation in relations[ref]]
+        lists = await self._edges.read([end for end in ends if only is None or end.relation in only], limit=limit)
+        found += [
+            Neighbours(ref=end.ref, relation=end.relation, direction=direction, ids=ids, count=count)
+            for end, (ids, count) in lists.items()
+        ]
+        place = {ref: number for number, ref in enumerate(refs)}
+        chosen = [each for each in found if only is None or each.relation in only]
+        return sorted(chosen, key=lambda each: (place[each.ref], each.relation.name))
+
+    async def inferences_before(self, moment: datetime) -> AsyncIterator[tuple[str, Ref]]:
+        """See `Graph.inferences_before`."""
+        old = {"kind": Kind.INFERENCE.value, "time": {"$lt": moment}}
+        with translated():
+            async for document in self._nodes.find(old, {"project": True, "id": True}):
+                yield document["project"], Ref(Kind.INFERENCE, document["id"])
+
+    async def forget(self, project: str, ref: Ref) -> None:
+        """See `Graph.forget`. The document goes last, so that what breaks off is done again."""
+        node = (await self.nodes(project, [ref])).get(ref)
+        for edge in node.sources if node else ():
+            source, _ = edge.ends
+            await self._edges.remove(End(project, source, edge.relation, Direction.FORWARD), ref.id)
+        with translated():
+            await self._nodes.delete_one({"_id": _key(project, ref)})
+
+    async def counts(self) -> Mapping[Kind, int]:
+        """See `Graph.counts`."""
+        with translated():
+            groups = await self._nodes.aggregate([{"$group": {"_id": "$kind", "n": {"$sum": 1}}}]).to_list(None)
+        found = {group["_id"]: group["n"] for group in groups}
+        return {kind: found.get(kind.value, 0) for kind in Kind}
+
+    async def _saved(self, project: str, told: Told) -> bool:
+        """Write one thing; return whether it is new. An older part than the stored one adds only its edges and time."""
+        ref, part = told.ref, told.part
+        key = _key(project, ref)
+        update: Document = {
+            "$setOnInsert": {"project": project, "kind": ref.kind.value, "id": ref.id},
+            "$addToSet": {"sources": {"$each": [f"{edge.relation.name}/{edge.source}" for edge in told.sources]}},
+        }
+        if part is None:
+            return await self._begun_or_changed(key, update)
+        update["$min"] = {"time": part.time}
+        stored = f"parts.{part.key}"
+        newer = {"$or": [{f"{stored}.seq": {"$exists": False}}, {f"{stored}.seq": {"$lte": part.seq}}]}
+        while True:
+            try:
+                return await self._upserted({"_id": key, **newer}, update | {"$set": {stored: _part_document(part)}})
+            except DuplicateId:  # a later part is stored, or somebody else began the document at the same moment
+                if await self._holds({"_id": key, f"{stored}.seq": {"$gt": part.seq}}):
+                    break
+        return await self._begun_or_changed(key, update)
+
+    async def _begun_or_changed(self, key: str, update: Document) -> bool:
+        try:
+            return await self._upserted({"_id": key}, update)
+        except DuplicateId:  # somebody else began the document at the same moment
+            return await self._upserted({"_id": key}, update)
+
+    async def _upserted(self, wanted: Document, update: Document) -> bool:
+        with translated():
+            result = await self._nodes.update_one(wanted, update, upsert=True)
+        return result.upserted_id is not None
+
+    async def _holds(self, wanted: Document) -> bool:
+        with translated():
+            return await self._nodes.find_one(wanted, {"_id": True}) is not None
+
+    async def _sources(self, project: str, refs: Collection[Ref], limit: int) -> list[Neighbours]:
+        found: list[Neighbours] = []
+        for ref, node in (await self.nodes(project, refs)).items():
+            for relation in dict.fromkeys(edge.relation for edge in node.sources):
+                ids = sorted(edge.source for edge in node.sources if edge.relation is relation)
+                back = Direction.BACK
+                found.append(
+                    Neighbours(ref=ref, relation=relation, direction=back, ids=tuple(ids[:limit]), count=len(ids))
+                )
+        return found
+
+    async def _found(self, project: str, refs: Collection[Ref]) -> list[Document]:
+        keys = [_key(project, ref) for ref in refs]
+        found: list[Document] = []
+        for start in range(0, len(keys), _ASKED_AT_ONCE):
+            with translated():
+                cursor = self._nodes.find({"_id": {"$in": keys[start : start + _ASKED_AT_ONCE]}})
+                found += await cursor.to_list(None)
+        return found
+
+
+def _key(project: str, ref: Ref) -> str:
+    return f"{project}/{ref.kind}/{ref.id}"
+
+
+def _part_document(part: Part) -> Document:
+    facts = [[name, value] for name, value in part.facts.items()]  # pairs: names may have dots in them
+    return {"event": part.event, "seq": part.seq, "time": part.time, "facts": facts, "message": part.message}
+
+
+def _node(document: Document) -> Node:
+    ref = Ref(Kind(document["kind"]), document["id"])
+    named = (source.split("/", 1) for source in document.get("sources", ()))
+    return Node(
+        ref=ref,
+        time=document.get("time"),
+        parts=tuple(_part(key, part) for key, part in sorted(document.get("parts", {}).items())),
+        sources=tuple(Edge(RELATION_OF[name], source, ref.id) for name, source in sorted(named)),
+    )
+
+
+def _part(key: str, part: Document) -> Part:
+    return Part(
+        key=key,
+        event=part["event"],
+        seq=part["seq"],
+        time=part["time"],
+        facts=dict(part["facts"]),
+        message=part["message"],
+    )
