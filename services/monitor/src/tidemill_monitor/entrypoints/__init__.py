@@ -1,0 +1,1 @@
+"""How monitor is reached: events, gRPC, and what it does by itself."""

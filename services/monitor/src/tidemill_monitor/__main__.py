@@ -1,0 +1,18 @@
+"""`python -m tidemill_monitor`."""
+
+from tidemill_kit.logging import configure_logging
+from tidemill_kit.service import run
+from tidemill_kit.settings import load
+from tidemill_monitor.app import build_app
+from tidemill_monitor.settings import MonitorSettings
+
+
+def main() -> None:
+    """Run monitor until it is told to stop."""
+    settings = load(MonitorSettings)
+    configure_logging(settings)
+    run(build_app(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What monitor does by itself: it reads batches of examples, counts, and forgets old answers."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import structlog
+
+from tidemill_kit.errors import TidemillError
+from tidemill_monitor.application.link_examples import LinkExamples
+from tidemill_monitor.application.ports import Batches, BatchName, Graph
+from tidemill_monitor.application.sweep_inferences import SweepInferences
+from tidemill_monitor.entrypoints.metrics import FORGOTTEN, LoopMetrics
+
+_log = structlog.get_logger()
+
+
+class ExamplesWorker:
+    """Looks for waiting batches when woken and once in a while; each of them is tried again until it is settled."""
+
+    def __init__(self, *, batches: Batches, link: LinkExamples, at_once: int, retry_after_s: float) -> None:
+        self._batches = batches
+        self._link = link
+        self._turns = asyncio.Semaphore(at_once)
+        self._retry_after_s = retry_after_s
+        self._woken = asyncio.Event()
+        self._running: set[BatchName] = set()
+
+    def wake(self, _name: BatchName) -> None:
+        """Look for work at once."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken.clear()
+                for name in await self._waiting():
+                    self._running.add(name)
+                    tasks.create_task(self._read(name))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._retry_after_s):
+                        await self._woken.wait()
+
+    async def _waiting(self) -> list[BatchName]:
+        try:
+            return [name for name in await self._batches.waiting() if name not in self._running]
+        except TidemillError as error:
+            _log.warning("batches_not_found", reason=error.reason, why=error.message)
+            return []
+
+    async def _read(self, name: BatchName) -> None:
+        facts = {"project": name.project, "curation": name.curation}
+        try:
+            async with self._turns:
+                done = await self._link(name)
+            _log.info("examples_linked" if done else "examples_left_to_others", **facts)
+        except TidemillError as error:
+            _log.warning("examples_not_linked", reason=error.reason, why=error.message, **facts)
+        except Exception as error:  # noqa: BLE001 - one batch that breaks must not end the others; it is tried again
+            _log.error("examples_linking_broken", exc_info=error, **facts)
+        finally:
+            self._running.discard(name)
+
+
+class HouseKeeper:
+    """Looks at the whole history, which is slow: at the start, and seldom after."""
+
+    def __init__(
+        self,
+        *,
+        graph: Graph,
+        metrics: LoopMetrics,
+        count_every_s: float,
+        sweep: SweepInferences | None,
+        sweep_every_s: float,
+    ) -> None:
+        self._graph = graph
+        self._metrics = metrics
+        self._count_every_s = count_every_s
+        self._sweep = sweep
+        self._sweep_every_s = sweep_every_s
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(_every(self._count_every_s, "history_counted", self.count))
+            if self._sweep is not None:
+                tasks.create_task(_every(self._sweep_every_s, "old_answers_forgotten", self.sweep))
+
+    async def count(self) -> None:
+        """Take the number of things of each kind into the metrics."""
+        self._metrics.counted(await self._graph.counts())
+
+    async def sweep(self) -> None:
+        """Forget old answers; two processes that do so at once do it once."""
+        if self._sweep is not None:
+            FORGOTTEN.inc(await self._sweep())
+
+
+async def _every(pause_s: float, event: str, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        started = time.perf_counter()
+        try:
+            await work()
+            _log.debug(event, duration_s=round(time.perf_counter() - started, 3))
+        except TidemillError as error:
+            _log.warning("housekeeping_postponed", reason=error.reason, why=error.message)
+        await asyncio.sleep(pause_s)

@@ -1,0 +1,45 @@
+"""What monitor is told by its environment."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from tidemill_kit.settings import ServiceSettings
+
+
+class MonitorSettings(ServiceSettings):
+    """Settings of monitor, read from MONITOR_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="MONITOR_")
+
+    mongo_database: str = "monitor"
+    """The database, which belongs to monitor alone."""
+    feedback_bucket: str = "tidemill-feedback-exchange"
+    """The bucket where feedback hands over examples."""
+    most_batch_bytes: int = Field(default=256 * 1024**2, ge=1)
+    """The largest batch of examples that is read; it is in memory meanwhile."""
+    batches_at_once: int = Field(default=1, ge=1, le=16)
+    """How many batches are read at the same time."""
+    retry_s: float = Field(default=30.0, gt=0)
+    """The pause after which a batch that waits is tried again."""
+    lease_s: float = Field(default=30.0, gt=1)
+    """How long a batch stays with a worker that gives no sign of life."""
+    list_length: int = Field(default=1000, ge=1, le=100_000)
+    """How many neighbours stand in one document."""
+    nodes_of_kind: int = Field(default=50, ge=1, le=1000)
+    """How many things of a kind an answer shows where it is not asked for another number."""
+    most_nodes_of_kind: int = Field(default=1000, ge=1, le=1000)
+    """How many it shows at most."""
+    depth: int = Field(default=8, ge=1, le=32)
+    """How many steps an answer goes where it is not asked for another number."""
+    most_depth: int = Field(default=32, ge=1, le=100)
+    """How many it goes at most."""
+    timeline_entries: int = Field(default=1000, ge=1, le=10_000)
+    """The most entries of a time line; the oldest are left out."""
+    inference_days: int = Field(default=0, ge=0, le=3650)
+    """After so many days answers without a reaction are forgotten; 0 keeps them."""
+    sweep_every_s: float = Field(default=86_400.0, gt=0)
+    """The pause between two looks for old answers."""
+    count_every_s: float = Field(default=3600.0, gt=0)
+    """The pause between two counts of the whole history for the metrics."""
+    metric_projects: int = Field(default=100, ge=1, le=10_000)
+    """How many projects get a label of their own in the metrics."""
