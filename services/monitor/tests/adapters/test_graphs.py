@@ -1,0 +1,228 @@
+"""What every graph does, whoever keeps it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import pytest
+
+from services.monitor.tests.fakes import ACME, InMemoryGraph, Monitor
+from services.monitor.tests.story import a_turn
+from tidemill_kit.mongo import Database
+from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
+from tidemill_monitor.adapters.mongo_graph import MongoGraph
+from tidemill_monitor.application.ports import Graph
+from tidemill_monitor.application.read_lineage import LineageLimits, LineageQuery, ReadLineage
+from tidemill_monitor.application.read_timeline import ReadTimeline
+from tidemill_monitor.domain.events import sources_of
+from tidemill_monitor.domain.graph import Neighbours, Part, Ref, Told
+from tidemill_monitor.domain.kinds import (
+    ANSWERED,
+    EXAMPLE_OF,
+    PROMPTED,
+    REACTED_TO,
+    RELATIONS,
+    ROLLED_OUT,
+    Direction,
+    Kind,
+)
+from tidemill_testkit.clocks import NOON
+
+PROMPT = Ref(Kind.PROMPT_VERSION, "answer.v1@2")
+BACK, FORWARD = Direction.BACK, Direction.FORWARD
+
+
+@pytest.fixture(params=["memory", "mongo"])
+def graph(request: pytest.FixtureRequest) -> Graph:
+    if request.param == "memory":
+        return InMemoryGraph()
+    database: Database = request.getfixturevalue("database")
+    return mongo_graph(database)
+
+
+def mongo_graph(database: Database, *, list_length: int = 3) -> MongoGraph:
+    return MongoGraph(database["nodes"], MongoEdges(database["edges"], list_length=list_length))
+
+
+def answer(number: int, *, seq: int = 1, model: str = "m@1", facts: Mapping[str, str] | None = None) -> Told:
+    ref = Ref(Kind.INFERENCE, f"inf-{number:04d}")
+    time = NOON + timedelta(seconds=number)
+    part = Part(key="state", event="completed", seq=seq, time=time, facts=facts or {}, message="a.b$c")
+    return Told(ref=ref, part=part, sources=sources_of(ref, (PROMPTED, PROMPT.id), (ANSWERED, model)))
+
+
+async def only(graph: Graph, ref: Ref, direction: Direction, *, limit: int = 100) -> Neighbours:
+    (found,) = await graph.neighbours("acme", [ref], direction, limit=limit)
+    return found
+
+
+async def test_a_thing_is_read_as_it_was_told(graph: Graph) -> None:
+    told = answer(1, facts={"state": "completed", "rouge_l on suite:a.b@1": "0.5"})
+
+    first = await graph.tell("acme", [told])
+    again = await graph.tell("acme", [told])
+
+    node = (await graph.nodes("acme", [told.ref]))[told.ref]
+    assert (first[Kind.INFERENCE], again[Kind.INFERENCE]) == (1, 0)
+    assert node.parts == (told.part,)
+    assert node.facts == {"state": "completed", "rouge_l on suite:a.b@1": "0.5"}
+    assert set(node.sources) == set(told.sources)
+    assert node.time == NOON + timedelta(seconds=1)
+
+
+async def test_of_parts_with_one_key_the_highest_number_counts_whatever_comes_last(graph: Graph) -> None:
+    for seq in (2, 3, 1):
+        await graph.tell("acme", [answer(seq, seq=seq)])
+    ref = Ref(Kind.INFERENCE, "inf-0009")
+    for seq, model in ((2, "m@2"), (1, "m@1")):
+        sources = sources_of(ref, (ANSWERED, model))
+        part = Part(key="state", event="e", seq=seq, time=NOON - timedelta(seconds=9 - seq), facts={"n": str(seq)})
+        await graph.tell("acme", [Told(ref=ref, part=part, sources=sources)])
+
+    node = (await graph.nodes("acme", [ref]))[ref]
+    assert node.facts == {"n": "2"}
+    assert sorted(edge.source for edge in node.sources) == ["m@1", "m@2"]
+    assert node.time == NOON - timedelta(seconds=8)
+
+
+async def test_a_thing_that_was_only_named_is_there_with_its_edges(graph: Graph) -> None:
+    ref = Ref(Kind.FEEDBACK, "fb-1")
+    await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (REACTED_TO, "inf-1")))])
+    await graph.tell("acme", [Told(ref=ref, part=Part(key="state", event="e", seq=1, time=NOON, facts={"a": "b"}))])
+
+    node = (await graph.nodes("acme", [ref]))[ref]
+    assert (node.facts, len(node.sources)) == ({"a": "b"}, 1)
+    assert (await only(graph, Ref(Kind.INFERENCE, "inf-1"), FORWARD)).ids == ("fb-1",)
+
+
+async def test_a_hub_is_counted_whole_and_listed_in_part(graph: Graph) -> None:
+    numbers = list(range(70))
+    for number in [*numbers, *numbers[::7]]:
+        await graph.tell("acme", [answer(number)])
+
+    everything = await only(graph, PROMPT, FORWARD, limit=1000)
+    some = await only(graph, PROMPT, FORWARD, limit=10)
+
+    assert everything.ids == tuple(f"inf-{number:04d}" for number in numbers)
+    assert everything.count == some.count == 70
+    assert len(some.ids) == 10
+    assert set(some.ids) < set(everything.ids)
+
+
+async def test_neighbours_come_in_a_fixed_order_and_by_the_relations_asked_for(graph: Graph) -> None:
+    rollout = Ref(Kind.ROLLOUT, "ro-1")
+    await graph.tell(
+        "acme", [answer(2), answer(1), Told(ref=rollout, sources=sources_of(rollout, (ROLLED_OUT, "m@1")))]
+    )
+    model = Ref(Kind.MODEL_VERSION, "m@1")
+
+    found = await graph.neighbours("acme", [PROMPT, model], FORWARD, limit=5)
+    rolled_out = await graph.neighbours("acme", [PROMPT, model], FORWARD, limit=5, only=[ROLLED_OUT])
+    back = await graph.neighbours("acme", [Ref(Kind.INFERENCE, "inf-0001")], BACK, limit=5)
+
+    assert [(each.relation.name, each.ids) for each in found] == [
+        ("prompted", ("inf-0001", "inf-0002")),
+        ("answered", ("inf-0001", "inf-0002")),
+        ("rolled_out", ("ro-1",)),
+    ]
+    assert [each.relation for each in rolled_out] == [ROLLED_OUT]
+    assert [(each.relation.name, each.ids) for each in back] == [("answered", ("m@1",)), ("prompted", (PROMPT.id,))]
+
+
+async def test_a_curation_leads_to_its_examples_and_they_to_it(graph: Graph) -> None:
+    curation = Ref(Kind.CURATION, "c@1")
+    examples = [f"fb-{number:02d}" for number in range(10)]
+    for _ in range(2):
+        await graph.tell_examples("acme", "c@1", [*examples, "fb-03"])
+
+    back = await only(graph, curation, BACK, limit=4)
+    assert (back.relation, back.ids, back.count) == (EXAMPLE_OF, tuple(examples[:4]), 10)
+    assert (await only(graph, Ref(Kind.FEEDBACK, "fb-03"), FORWARD)).ids == ("c@1",)
+
+
+async def test_a_project_has_a_graph_of_its_own(graph: Graph) -> None:
+    await graph.tell("acme", [answer(1)])
+
+    assert await graph.nodes("other", [answer(1).ref]) == {}
+    assert await graph.neighbours("other", [PROMPT], FORWARD, limit=5) == []
+
+
+async def test_what_is_forgotten_is_gone_from_both_ends_and_may_come_back(graph: Graph) -> None:
+    told = [answer(number) for number in range(40)]
+    await graph.tell("acme", told)
+    old = [name async for name in graph.inferences_before(NOON + timedelta(seconds=30))]
+    for project, ref in old:
+        await graph.forget(project, ref)
+        await graph.forget(project, ref)
+
+    assert sorted(ref.id for _, ref in old) == [each.ref.id for each in told[:30]]
+    assert (await only(graph, PROMPT, FORWARD)).ids == tuple(each.ref.id for each in told[30:])
+    assert await graph.nodes("acme", [each.ref for each in told[:30]]) == {}
+    assert (await graph.counts())[Kind.INFERENCE] == 10
+    await graph.tell("acme", told)
+    assert (await only(graph, PROMPT, FORWARD)).count == 40
+
+
+async def test_what_many_tell_at_once_is_all_there(graph: Graph) -> None:
+    ref = Ref(Kind.EVALUATION, "ev-1")
+
+    async def tell(number: int) -> None:
+        part = Part(key=f"p{number % 5}", event="e", seq=1, time=NOON, facts={f"n{number % 5}": "x"})
+        await graph.tell("acme", [Told(ref=ref, part=part), answer(number % 20)])
+
+    await asyncio.gather(*(tell(number) for number in range(60)))
+
+    assert len((await graph.nodes("acme", [ref]))[ref].parts) == 5
+    assert (await only(graph, PROMPT, FORWARD)).count == 20
+
+
+async def everything_in(graph: Graph) -> Sequence[object]:
+    lineage = ReadLineage(graph=graph, limits=LineageLimits())
+    asked = [("model_version", "helpdesk_lora@1"), ("model_version", "smollm2@1"), ("document", "d1")]
+    found: list[object] = [
+        await lineage(ACME, LineageQuery(kind=kind, id=name, direction=way))
+        for kind, name in asked
+        for way in ("back", "forward")
+    ]
+    return [*found, await ReadTimeline(graph=graph, most_entries=100)(ACME, "helpdesk")]
+
+
+async def test_a_turn_that_is_told_backwards_is_the_same_turn(database: Database) -> None:
+    """The fake and MongoDB agree, and a rebuild from the beginning finds the same graph."""
+    forwards = Monitor()
+    await forwards.hear(a_turn(reactions=12))
+    mongo = mongo_graph(database)
+    story = a_turn(reactions=12)
+    for event in reversed(story.events):
+        await mongo.tell("acme", event.body.told(event.happened))
+    forwards.batches.settled.clear()
+    for name in await forwards.batches.waiting():
+        batch = forwards.batches.wanted[name]
+        examples = await forwards.examples.read(batch)
+        await mongo.tell_examples("acme", batch.curation, [each.feedback for each in examples])
+        note = Part(key="examples", event="", seq=0, time=batch.time, facts={"linked": str(len(examples))})
+        await mongo.tell("acme", [Told(ref=batch.ref, part=note)])
+
+    assert await everything_in(mongo) == await everything_in(forwards.graph)
+
+
+async def test_lists_stay_short_and_are_found_by_id(database: Database) -> None:
+    graph = mongo_graph(database, list_length=4)
+    for number in range(130):
+        await graph.tell("acme", [answer(number)])
+
+    lists = await database["edges"].find({}).to_list(None)
+    assert max(len(each["refs"]) for each in lists) == 4
+    assert {each["n"] == len(each["refs"]) for each in lists} == {True}
+    again = mongo_graph(database, list_length=4)  # another life, which remembers nothing
+    for number in range(0, 130, 3):
+        await again.tell("acme", [answer(number)])
+    assert (await only(again, PROMPT, FORWARD)).count == 130
+
+
+def test_only_hubs_are_spread_over_slots() -> None:
+    spread = {
+        relation.name for relation in RELATIONS if End("p", Ref(relation.source, "x"), relation, FORWARD).slots > 1
+    }
+
+    assert spread == {"prompted", "answered", "answered_in"}

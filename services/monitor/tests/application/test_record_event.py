@@ -1,0 +1,117 @@
+import random
+
+import pytest
+
+from services.monitor.tests.fakes import Monitor, told_of, words
+from services.monitor.tests.story import Story, a_turn
+from tidemill_kit.errors import PermissionDenied
+from tidemill_monitor.application.ports import BatchName
+from tidemill_monitor.domain.graph import Ref
+from tidemill_monitor.domain.kinds import Kind
+
+
+async def everything(monitor: Monitor) -> list[object]:
+    """Return what monitor can say of a turn."""
+    asked = [
+        ("model_version", "helpdesk_lora@1"),
+        ("inference", "after-1"),
+        ("document", "d1"),
+        ("prompt_version", "answer@2"),
+    ]
+    found: list[object] = [
+        await monitor.lineage(kind, name, direction)
+        for kind, name in asked
+        for direction in ("back", "forward")
+        if (kind, direction) != ("prompt_version", "back")
+    ]
+    return [*found, await monitor.story_of("helpdesk"), await monitor.story_of("helpdesk", "ro-1")]
+
+
+async def test_the_same_events_in_any_order_and_number_make_the_same_history() -> None:
+    monitor, other = Monitor(), Monitor()
+    await monitor.hear(a_turn())
+    story = a_turn()
+    story.events = [*story.events, *story.events[::2]]
+    random.Random(7).shuffle(story.events)  # noqa: S311 - an order, no secret
+    await other.hear(story)
+
+    assert await everything(other) == await everything(monitor)
+
+
+async def test_what_is_new_is_counted_once() -> None:
+    monitor, story = Monitor(), Story()
+    story.answer("inf-1")
+    (event,) = story.events
+
+    first = await monitor.record("acme", event.happened, event.body)
+    again = await monitor.record("acme", event.happened, event.body)
+
+    assert dict(first) == {Kind.INFERENCE: 1}
+    assert dict(again) == {}
+
+
+async def test_projects_do_not_see_each_other() -> None:
+    monitor, story = Monitor(), Story()
+    story.answer("inf-1")
+    await monitor.hear(story)
+    other = Story()
+    other.react("fb-1", "inf-1")
+    await monitor.hear(other, project="other")
+
+    assert told_of(await monitor.lineage("inference", "inf-1", "forward")) == {"inference": ["inf-1"]}
+
+
+async def test_a_completed_curation_has_its_batch_read_once() -> None:
+    monitor, story = Monitor(), Story()
+    story.curate(seq=3, examples=[("fb-1", "inf-1")])
+    (event,) = story.events
+    for _ in range(2):
+        await monitor.record("acme", event.happened, event.body)
+
+    assert monitor.woken == [BatchName("acme", "helpdesk_sft@3")]
+
+
+async def test_a_batch_of_another_project_is_refused_before_anything_is_written() -> None:
+    monitor, story = Monitor(), Story()
+    story.curate(seq=1, examples=[], project="other")
+    (event,) = story.events
+
+    with pytest.raises(PermissionDenied):
+        await monitor.record("acme", event.happened, event.body)
+
+    assert await monitor.graph.nodes("acme", [Ref(Kind.CURATION, "helpdesk_sft@1")]) == {}
+    assert monitor.batches.wanted == {}
+
+
+async def test_an_answer_that_failed_first_and_completed_then_is_completed() -> None:
+    monitor, story = Monitor(), Story()
+    failed = {"inference": "inf-1", "deployment": "helpdesk", "reason": "DEPENDENCY_UNAVAILABLE"}
+    story.answer("inf-1")
+    story.events[0].data["seq"] = "2"
+    story.tell("inference.inference.failed", "inf-1", seq=1, **failed)
+    await monitor.hear(story)
+
+    (node,) = (await monitor.lineage("inference", "inf-1", "forward")).nodes
+    assert node.facts["state"] == "completed"
+    assert "reason" not in node.facts
+
+
+async def test_a_deleted_document_says_so_and_its_versions_stay() -> None:
+    monitor, story = Monitor(), Story()
+    story.document("d1")
+    story.document("d1", number=2, happened="updated")
+    story.tell("ingest.document.deleted", "d1", seq=3, document="d1", source="cms", key="kb/d1", erased=True)
+    await monitor.hear(story)
+
+    lineage = await monitor.lineage("document", "d1", "forward")
+    assert lineage.nodes[0].facts["state"] == "erased"
+    assert words(lineage) == {("d1", "version_of", "d1@1"), ("d1", "version_of", "d1@2")}
+
+
+async def test_nothing_of_people_is_kept() -> None:
+    monitor, story = Monitor(), a_turn()
+    await monitor.hear(story)
+
+    kept = repr([await everything(monitor), monitor.graph.__dict__])
+    assert "u-17" not in kept
+    assert "request-17" not in kept

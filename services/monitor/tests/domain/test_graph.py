@@ -1,0 +1,66 @@
+from datetime import timedelta
+
+import pytest
+
+from services.monitor.tests.story import Story
+from tidemill_monitor.domain.events import spelled
+from tidemill_monitor.domain.graph import Node, Part, Ref, label_of
+from tidemill_monitor.domain.kinds import RELATION_OF, RELATIONS, Kind, relations_from
+from tidemill_monitor.domain.loop_events import MOST_COMPARISONS, EvaluationCompleted
+from tidemill_testkit.clocks import NOON
+
+
+def part(key: str, *, seconds: int, **facts: str) -> Part:
+    return Part(key=key, event="e", seq=1, time=NOON + timedelta(seconds=seconds), facts=facts)
+
+
+def test_a_later_part_says_what_holds() -> None:
+    ref = Ref(Kind.ROLLOUT, "ro-1")
+
+    node = Node(ref=ref, parts=(part("b", seconds=5, state="promoted"), part("a", seconds=1, state="canary", step="1")))
+
+    assert node.facts == {"state": "promoted", "step": "1"}
+
+
+def test_relations_have_names_of_their_own_because_they_are_stored() -> None:
+    assert len(RELATION_OF) == len(RELATIONS)
+
+
+def test_nothing_comes_before_a_deployment_so_that_histories_do_not_run_together() -> None:
+    assert not [relation for relation in RELATIONS if relation.target is Kind.DEPLOYMENT]
+    assert relations_from(Kind.DEPLOYMENT)
+
+
+@pytest.mark.parametrize(
+    ("ref", "label"),
+    [
+        (Ref(Kind.MODEL_VERSION, "smollm2@3"), "smollm2@3"),
+        (Ref(Kind.INFERENCE, "4e4826b8-5411-595b-90ae-1ab5b13c0811"), "answer 4e4826b8"),
+        (Ref(Kind.DOCUMENT_VERSION, "fd7cd860-8890-5ce0-b214-11327d930201@2"), "document version fd7cd860@2"),
+    ],
+)
+def test_labels_are_short(ref: Ref, label: str) -> None:
+    assert label_of(ref) == label
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, ""), (True, "true"), (0, "0"), (0.5, "0.5"), (0.1 + 0.2, "0.3"), ("x", "x")]
+)
+def test_facts_are_spelled_for_people(value: object, text: str) -> None:
+    assert spelled(value) == text
+
+
+def test_the_evidence_of_one_evaluation_is_bounded() -> None:
+    story = Story()
+    story.evaluate()
+    data = story.events[1].data
+    (first,) = data["comparisons"]
+    data["comparisons"] = [{**first, "case_set": f"suite:{number}@1"} for number in range(MOST_COMPARISONS + 9)]
+    body = story.events[1].body
+    assert isinstance(body, EvaluationCompleted)
+
+    (told,) = body.told(story.events[1].happened)
+
+    assert told.part is not None
+    assert len([name for name in told.part.facts if name.startswith("rouge_l on suite:")]) == MOST_COMPARISONS
+    assert told.part.facts["verdict"] == "passed"

@@ -1,0 +1,212 @@
+"""Fakes that pass the same contract suites as their adapters, and monitor put together on them."""
+
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.monitor.tests.story import Story
+from tidemill_kit.application import Caller
+from tidemill_kit.errors import TidemillError
+from tidemill_monitor.application.link_examples import LinkExamples
+from tidemill_monitor.application.ports import BatchName, HeldBatch
+from tidemill_monitor.application.read_lineage import Lineage, LineageLimits, LineageQuery, ReadLineage
+from tidemill_monitor.application.read_timeline import ReadTimeline, Timeline
+from tidemill_monitor.application.record_event import RecordEvent
+from tidemill_monitor.application.sweep_inferences import SweepInferences
+from tidemill_monitor.domain.errors import BatchLost
+from tidemill_monitor.domain.graph import Batch, Edge, ExampleIds, Neighbours, Node, Part, Ref, Told
+from tidemill_monitor.domain.kinds import EXAMPLE_OF, Direction, Kind, Relation
+from tidemill_testkit.clocks import FixedClock
+
+ACME = Caller(project="acme")
+
+
+class InMemoryGraph:
+    """Implements `ports.Graph`."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, Ref], dict[str, Part]] = {}
+        self._times: dict[tuple[str, Ref], datetime] = {}
+        self._edges: dict[str, dict[Edge, None]] = defaultdict(dict)
+        self._examples: dict[tuple[str, str], list[str]] = {}
+        self.calls: list[int] = []
+        """How many things each question was about."""
+
+    async def tell(self, project: str, told: Sequence[Told]) -> Counter[Kind]:
+        new: Counter[Kind] = Counter()
+        for each in told:
+            key = project, each.ref
+            if key not in self._parts:
+                new[each.ref.kind] += 1
+            parts = self._parts.setdefault(key, {})
+            if each.part is not None:
+                stored = parts.get(each.part.key)
+                if stored is None or stored.seq <= each.part.seq:
+                    parts[each.part.key] = each.part
+                self._times[key] = min(self._times.get(key, each.part.time), each.part.time)
+            self._edges[project].update(dict.fromkeys(each.sources))
+        return new
+
+    async def tell_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
+        self._examples[project, curation] = sorted(set(feedback))
+
+    async def nodes(self, project: str, refs: Collection[Ref]) -> Mapping[Ref, Node]:
+        return {ref: self._node(project, ref) for ref in refs if (project, ref) in self._parts}
+
+    async def neighbours(
+        self,
+        project: str,
+        refs: Collection[Ref],
+        direction: Direction,
+        *,
+        limit: int,
+        only: Collection[Relation] | None = None,
+    ) -> Sequence[Neighbours]:
+        self.calls.append(len(refs))
+        forward, found = direction is Direction.FORWARD, []
+        for ref in refs:
+            others: dict[Relation, set[str]] = defaultdict(set)
+            for edge in self._all(project):
+                source, target = edge.ends
+                if ref == (source if forward else target):
+                    others[edge.relation].add((target if forward else source).id)
+            found += [
+                Neighbours(
+                    ref=ref, relation=relation, direction=direction, ids=tuple(sorted(ids)[:limit]), count=len(ids)
+                )
+                for relation, ids in sorted(others.items(), key=lambda item: item[0].name)
+                if only is None or relation in only
+            ]
+        return found
+
+    async def inferences_before(self, moment: datetime) -> AsyncIterator[tuple[str, Ref]]:
+        for project, ref in list(self._times):
+            if ref.kind is Kind.INFERENCE and self._times[project, ref] < moment:
+                yield project, ref
+
+    async def forget(self, project: str, ref: Ref) -> None:
+        self._parts.pop((project, ref), None)
+        self._times.pop((project, ref), None)
+        for edge in [edge for edge in self._edges[project] if edge.ends[1] == ref]:
+            del self._edges[project][edge]
+
+    async def counts(self) -> Mapping[Kind, int]:
+        counted = Counter(ref.kind for _, ref in self._parts)
+        return {kind: counted[kind] for kind in Kind}
+
+    def _node(self, project: str, ref: Ref) -> Node:
+        parts = self._parts[project, ref]
+        sources = [edge for edge in self._edges[project] if edge.ends[1] == ref]
+        return Node(
+            ref=ref,
+            time=self._times.get((project, ref)),
+            parts=tuple(parts[key] for key in sorted(parts)),
+            sources=tuple(sorted(sources, key=lambda edge: (edge.relation.name, edge.source))),
+        )
+
+    def _all(self, project: str) -> list[Edge]:
+        examples = [
+            Edge(EXAMPLE_OF, feedback, curation)
+            for (owner, curation), all_of_it in self._examples.items()
+            if owner == project
+            for feedback in all_of_it
+        ]
+        return [*self._edges[project], *examples]
+
+
+class InMemoryBatches:
+    """Implements `ports.Batches`."""
+
+    def __init__(self) -> None:
+        self.wanted: dict[BatchName, Batch] = {}
+        self.settled: dict[BatchName, str] = {}
+        self.taken_by_others: set[BatchName] = set()
+        self._epochs: Counter[BatchName] = Counter()
+
+    async def want(self, batch: Batch) -> bool:
+        name = BatchName(batch.project, batch.curation)
+        news = name not in self.wanted
+        self.wanted.setdefault(name, batch)
+        return news
+
+    async def waiting(self) -> Sequence[BatchName]:
+        return [name for name in self.wanted if name not in self.settled]
+
+    @asynccontextmanager
+    async def held(self, name: BatchName) -> AsyncIterator[HeldBatch | None]:
+        if name in self.taken_by_others or name in self.settled or name not in self.wanted:
+            yield None
+            return
+        self._epochs[name] += 1
+        yield HeldBatch(batch=self.wanted[name], epoch=self._epochs[name])
+
+    async def settle(self, held: HeldBatch, *, reason: str) -> None:
+        name = BatchName(held.batch.project, held.batch.curation)
+        if self._epochs[name] != held.epoch:
+            raise BatchLost(held.batch.curation)
+        self.settled[name] = reason
+
+    def steal(self, name: BatchName) -> None:
+        """Be a later holder."""
+        self._epochs[name] += 1
+
+
+@dataclass(slots=True)
+class FakeExamples:
+    """Implements `ports.Examples`."""
+
+    by_key: dict[str, Sequence[ExampleIds]] = field(default_factory=dict)
+    failure: TidemillError | None = None
+
+    async def read(self, batch: Batch) -> Sequence[ExampleIds]:
+        if self.failure is not None:
+            raise self.failure
+        return self.by_key[batch.object.key]
+
+
+class Monitor:
+    """Monitor without its doors."""
+
+    def __init__(self, *, limits: LineageLimits | None = None, most_entries: int = 1000) -> None:
+        self.graph = InMemoryGraph()
+        self.batches = InMemoryBatches()
+        self.examples = FakeExamples()
+        self.clock = FixedClock()
+        self.woken: list[BatchName] = []
+        self.record = RecordEvent(graph=self.graph, batches=self.batches, wake=self.woken.append)
+        self.link = LinkExamples(batches=self.batches, examples=self.examples, graph=self.graph)
+        self.read = ReadLineage(graph=self.graph, limits=limits or LineageLimits())
+        self.timeline = ReadTimeline(graph=self.graph, most_entries=most_entries)
+
+    async def hear(self, *stories: Story, project: str = "acme") -> None:
+        """Have everything happen, and batches read."""
+        for story in stories:
+            for event in story.events:
+                await self.record(project, event.happened, event.body)
+            self.examples.by_key |= story.batches
+        for name in await self.batches.waiting():
+            await self.link(name)
+
+    async def lineage(self, kind: str, name: str, direction: str = "back", /, **asked: int) -> Lineage:
+        return await self.read(ACME, LineageQuery(kind=kind, id=name, direction=direction, **asked))
+
+    async def story_of(self, deployment: str, rollout: str = "") -> Timeline:
+        return await self.timeline(ACME, deployment, rollout)
+
+    async def sweep(self, *, days: int) -> int:
+        return await SweepInferences(graph=self.graph, clock=self.clock, keep=timedelta(days=days))()
+
+
+def told_of(lineage: Lineage) -> dict[str, list[str]]:
+    """Return the ids that are shown, by kind."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for node in lineage.nodes:
+        found[node.ref.kind.value].append(node.ref.id)
+    return {kind: sorted(ids) for kind, ids in found.items()}
+
+
+def words(lineage: Lineage) -> set[tuple[str, str, str]]:
+    """Return the edges in words."""
+    return {(edge.source, edge.relation.name, edge.target) for edge in lineage.edges}

@@ -1,0 +1,154 @@
+"""Monitor whole: a real process, real servers, and nothing but its doors."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from services.monitor.tests.story import Story
+from tidemill.monitor.v1 import lineage_service_pb2 as pb
+from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceStub
+from tidemill_kit.application import derived_id
+from tidemill_kit.cloudevents import CloudEvent, to_headers
+from tidemill_kit.errors import NotFound
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.mongo import connect
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+
+
+@dataclass(kw_only=True)
+class MonitorProcess:
+    """Monitor as operators run it, on the stack's servers."""
+
+    stack: Addresses
+    database: str = field(default_factory=lambda: unique_name("monitor"))
+    port: int = 0
+
+    async def start(self) -> None:
+        """Start it, and return when it is ready."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tidemill_monitor",
+            env=os.environ | self._environment(),
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            self.port = (await self._line("service_alive"))["grpc_port"]
+            await self._line("service_ready")
+        self._drained = asyncio.create_task(self._drain())
+
+    async def stop(self) -> int:
+        """End it in order, and return its exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        await self._process.wait()
+        await self._drained
+        return self._process.returncode or 0
+
+    async def _line(self, event: str) -> dict[str, Any]:
+        assert self._process.stderr is not None
+        lines: list[str] = []
+        while line := (await self._process.stderr.readline()).decode():
+            lines.append(line)
+            if line.startswith("{") and json.loads(line)["event"] == event:
+                found: dict[str, Any] = json.loads(line)
+                return found
+        message = f"monitor ended before {event}: " + "".join(lines[-20:])
+        raise AssertionError(message)
+
+    async def _drain(self) -> None:
+        assert self._process.stderr is not None
+        while await self._process.stderr.read(1 << 16):
+            pass
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "MONITOR_GRPC_PORT": "0",
+            "MONITOR_KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka,
+            "MONITOR_MONGO_URI": self.stack.mongo,
+            "MONITOR_MONGO_DATABASE": self.database,
+            "MONITOR_S3_ENDPOINT": self.stack.s3.endpoint,
+            "MONITOR_S3_ACCESS_KEY": self.stack.s3.access_key,
+            "MONITOR_S3_SECRET_KEY": self.stack.s3.secret_key,
+            "MONITOR_FEEDBACK_BUCKET": self.database,
+            "MONITOR_RETRY_S": "0.5",
+            "MONITOR_LOG_FORMAT": "json",
+        }
+
+
+@pytest.fixture
+async def store(stack: Addresses) -> ObjectStore:
+    return ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+
+
+@pytest.fixture
+async def monitor(stack: Addresses, store: ObjectStore) -> AsyncIterator[MonitorProcess]:
+    process = MonitorProcess(stack=stack)
+    await store.ensure_bucket(process.database)
+    await process.start()
+    yield process
+    assert await process.stop() == 0
+    client = connect(stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()
+    await store.delete_prefix(process.database, "")
+
+
+async def test_what_is_written_to_the_topics_is_told_at_the_door(
+    monitor: MonitorProcess, stack: Addresses, store: ObjectStore
+) -> None:
+    project, story = unique_name("acme"), Story()
+    example = {"id": "e", "feedback": "fb-1", "inference": "inf-1", "question": "What?"}
+    ref = await ExchangeBucket(store, monitor.database).put(
+        project, "helpdesk_sft", json.dumps(example).encode(), media_type="application/jsonl"
+    )
+    batch = {"bucket": ref.bucket, "key": ref.key, "size": str(ref.size), "sha256": ref.sha256, "examples": 1}
+    named = {"curation": "helpdesk_sft", "dataset": "helpdesk_sft", "deployment": "helpdesk", "new_examples": 1}
+    story.answer("inf-1")
+    story.tell("feedback.curation.completed", "helpdesk_sft", **named, batch=batch)
+    story.publish()
+    await write(stack, project, story)
+
+    async with open_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
+        stub = LineageServiceStub(channel)
+        asked = pb.GetLineageRequest(kind="dataset_version", id="helpdesk_sft@1", direction="back")
+        deadline = time.monotonic() + 30
+        kinds: set[str] = set()
+        while not {"feedback", "document_version"} <= kinds:
+            assert time.monotonic() < deadline, kinds
+            await asyncio.sleep(0.1)
+            try:
+                kinds = {node.kind for node in (await stub.GetLineage(asked)).nodes}
+            except NotFound:
+                kinds = set()
+        timeline = await stub.GetTimeline(pb.GetTimelineRequest(deployment="helpdesk"))
+
+    assert kinds >= {"dataset_version", "curation", "deployment", "feedback", "inference", "model_version"}
+    assert [entry.event.split(".")[-2] for entry in timeline.entries] == ["completed", "version_published"]
+
+
+async def write(stack: Addresses, project: str, story: Story) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=stack.kafka, acks="all") as producer:
+        for event in story.events:
+            body = json.dumps(event.data).encode()
+            sent = CloudEvent(
+                id=derived_id(project, event.type, event.subject),
+                source="/tests",
+                type=event.type,
+                subject=event.subject,
+                project=project,
+                time=event.time,
+                data=body,
+            )
+            key = f"{project}/{event.subject}".encode()
+            await producer.send_and_wait(event.topic, body, key=key, headers=list(to_headers(sent)))
