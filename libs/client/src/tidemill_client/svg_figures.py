@@ -1,0 +1,51 @@
+"""Figures as SVG text: self-contained, and the same for the same input. matplotlib is loaded when one is drawn."""
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+INK, FAINT, GOOD, BAD, ACCENT = "#1f2933", "#9aa5b1", "#2a9d5c", "#c8453b", "#3867d6"
+FONT = "DejaVu Sans"
+"""It comes with matplotlib; a browser without it takes another."""
+_NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
+
+
+def svg_of(size_in: tuple[float, float], draw: Callable[["Figure"], None], *, name: str) -> str:
+    """Return what `draw` puts onto a figure of this size, in inches, from `<svg` to `</svg>`.
+
+    Text stays text. `name` sets the ids within the picture apart from those of others on the same page.
+    """
+    # Imported here because it takes a second, which no other command should pay.
+    import matplotlib as mpl  # noqa: PLC0415
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    settings = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.family": FONT,
+        "font.size": 9,
+        "text.color": INK,
+        "text.parse_math": False,
+        "axes.edgecolor": FAINT,
+        "axes.labelcolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+    }
+    with mpl.rc_context(settings):
+        figure = Figure(figsize=size_in)
+        FigureCanvasSVG(figure)
+        draw(figure)
+        written = io.StringIO()
+        figure.savefig(written, format="svg", metadata=_NO_METADATA, facecolor="white")
+    text = written.getvalue()
+    return text[text.index("<svg") :].strip() + "\n"
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text on one line, and its beginning where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
