@@ -1,6 +1,7 @@
 """Every event that inference has ever published stays readable: one golden example each."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,13 +24,21 @@ from tidemill_inference.domain.inference import (
     Variant,
     reserved,
 )
+from tidemill_inference.domain.rollout import Decision, Move, PassedEvaluation
+from tidemill_inference.domain.rollout_policy import RolloutPolicy, RolloutStep
+from tidemill_inference.domain.step_counts import StepCounts
 from tidemill_kit.application import derived_id
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SAID = "the words of the user"
 VARIANT = Variant(
-    name="live", configuration="c" * 64, model="smollm2@1", prompt="answer@2", index=4, engine="transformers 5.23.0"
+    name="live",
+    configuration="c" * 64,
+    model="smollm2@1",
+    prompt="answer@2",
+    index=4,
+    engine="transformers 5.23.0",
 )
 
 
@@ -77,9 +86,28 @@ def configured() -> Deployment:
     return deployment
 
 
+def rolled_out() -> Deployment:
+    """Return a deployment that has told every event of rollouts."""
+    steps = (RolloutStep(shadow=True, requests=10), RolloutStep(weight=50, requests=40, at_least=15))
+    policy = RolloutPolicy(gate="helpdesk_gate", steps=steps)
+    live = Configuration(model="smollm2@1", prompt="answer@2", retrieval=None, sampling=Sampling(temperature=0.0))
+    spec = DeploymentSpec(model="smollm2", prompt="answer", follow="helpdesk_lora", rollout_policy=policy)
+    deployment = Deployment(id="helpdesk", project="acme", spec=spec, live=live)
+    passed = PassedEvaluation(evaluation="e-1", gate="helpdesk_gate", candidate="helpdesk_lora@1", baseline=live.digest)
+    deployment.start_rollout(passed, why_not="", now=NOON)
+    assert deployment.rollout is not None
+    deployment.begin_rollout(deployment.rollout.id, epoch=1, now=NOON)
+    deployment.tend_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=deployment.rollout, now=NOON)
+    deployment.promote_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON)
+    deployment.roll_back_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON)
+    deployment.start_rollout(replace(passed, evaluation="e-2", baseline="b" * 64), why_not="", now=NOON)
+    return deployment
+
+
 def published(ce_type: str) -> ProtoMessage:
-    record, deployment = inference(), configured()
+    record, deployment, rolled = inference(), configured(), rolled_out()
     made = [
+        *(DeploymentCodec().event(rolled, event, seq) for seq, event in enumerate(rolled.pending, start=1)),
         InferenceCodec().event(record, InferenceHasFailed(occurred_at=NOON, reason="DEPENDENCY_UNAVAILABLE"), 1),
         InferenceCodec().event(record, InferenceWasCancelled(occurred_at=NOON), 1),
         *(DeploymentCodec().event(deployment, event, seq) for seq, event in enumerate(deployment.pending, start=1)),
@@ -95,6 +123,11 @@ def published(ce_type: str) -> ProtoMessage:
         "tidemill.inference.inference.cancelled.v1",
         "tidemill.inference.deployment.configured.v1",
         "tidemill.inference.deployment.deleted.v1",
+        "tidemill.inference.rollout.started.v1",
+        "tidemill.inference.rollout.advanced.v1",
+        "tidemill.inference.rollout.promoted.v1",
+        "tidemill.inference.rollout.rolled_back.v1",
+        "tidemill.inference.rollout.refused.v1",
     ],
 )
 def test_an_event_is_published_as_its_golden_example_and_carries_no_text(ce_type: str) -> None:

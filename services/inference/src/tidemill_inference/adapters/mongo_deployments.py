@@ -1,91 +1,82 @@
-"""Deployments as documents, and their events as messages."""
+"""Deployments as documents."""
 
-import json
 from dataclasses import asdict
 from datetime import timedelta
 
 from google.protobuf.message import Message
 
-from tidemill.inference.v1 import events_pb2
-from tidemill_inference.domain.deployment import (
-    Configuration,
-    Deployment,
-    DeploymentSpec,
-    DeploymentWasConfigured,
-    DeploymentWasDeleted,
-    RecordMode,
-    Retrieval,
-    Sampling,
+from tidemill_inference.adapters.configuration_documents import (
+    configuration_document,
+    configuration_of,
+    retrieval_document,
+    retrieval_of,
+    sampling_of,
 )
+from tidemill_inference.adapters.deployment_payloads import payload_of
+from tidemill_inference.adapters.rollout_documents import policy_document, policy_of, rollout_document, rollout_of
+from tidemill_inference.domain.deployment import Deployment, DeploymentSpec, RecordMode
 from tidemill_kit.aggregates import Identity
 from tidemill_kit.domain import Event
 from tidemill_kit.mongo import Document
+
+_WITH_ROLLOUTS = 2
+"""The schema from which on deployments follow models."""
 
 
 class DeploymentCodec:
     """Implements `tidemill_kit.aggregates.Codec`."""
 
-    schema = 1
+    schema = _WITH_ROLLOUTS
 
     def encode(self, aggregate: Deployment) -> Document:
         """See `Codec.encode`."""
-        spec = aggregate.spec
-        declared = asdict(spec) | {"deadline": spec.deadline.total_seconds(), "record": spec.record.name}
-        live = asdict(aggregate.live)
-        for each in (declared, live):
-            if each["retrieval"]:  # its names are the user's, and MongoDB may not take them
-                each["retrieval"]["metadata_filter"] = json.dumps(each["retrieval"]["metadata_filter"])
-        return {"spec": declared, "live": live}
+        return {
+            "spec": _spec_document(aggregate.spec),
+            "live": configuration_document(aggregate.live),
+            "rollout": rollout_document(aggregate.rollout) if aggregate.rollout else None,
+            "evaluations": list(aggregate.evaluations),
+        }
 
-    def decode(self, identity: Identity, state: Document, schema: int) -> Deployment:  # noqa: ARG002 - one so far
+    def decode(self, identity: Identity, state: Document, schema: int) -> Deployment:
         """See `Codec.decode`."""
-        spec, live = state["spec"], state["live"]
+        if schema < _WITH_ROLLOUTS:
+            state = _with_rollouts(state)
         return Deployment(
             **asdict(identity),
-            spec=DeploymentSpec(
-                **{
-                    **spec,
-                    "retrieval": _retrieval(spec["retrieval"]),
-                    "sampling": sampling_of(spec["sampling"]),
-                    "fallback": tuple(spec["fallback"]),
-                    "deadline": timedelta(seconds=spec["deadline"]),
-                    "record": RecordMode[spec["record"]],
-                }
-            ),
-            live=Configuration(
-                **{
-                    **live,
-                    "retrieval": _retrieval(live["retrieval"]),
-                    "sampling": sampling_of(live["sampling"]),
-                    "fallback": tuple(live["fallback"]),
-                }
-            ),
+            spec=_spec_of(state["spec"]),
+            live=configuration_of(state["live"]),
+            rollout=rollout_of(state["rollout"]) if state["rollout"] else None,
+            evaluations=tuple(state["evaluations"]),
         )
 
     def event(self, aggregate: Deployment, event: Event, seq: int) -> tuple[str, Message]:
         """See `Codec.event`."""
-        match event:
-            case DeploymentWasConfigured():
-                return "tidemill.inference.deployment.configured.v1", events_pb2.DeploymentConfigured(
-                    deployment=aggregate.id,
-                    seq=seq,
-                    configuration=event.configuration.digest,
-                    model=event.configuration.model,
-                    prompt=event.configuration.prompt,
-                    replaced=event.replaced,
-                )
-            case DeploymentWasDeleted():
-                deleted = events_pb2.DeploymentDeleted(deployment=aggregate.id, seq=seq)
-                return "tidemill.inference.deployment.deleted.v1", deleted
-        raise NotImplementedError(event)
+        return payload_of(aggregate, event, seq)
 
 
-def sampling_of(stored: Document) -> Sampling:
-    """Return a stored sampling."""
-    return Sampling(**{**stored, "stop": tuple(stored["stop"])})
+def _with_rollouts(state: Document) -> Document:
+    """Return a state from before there were rollouts: it follows nothing."""
+    spec = {**state["spec"], "follow": "", "rollout_policy": None}
+    return {**state, "spec": spec, "rollout": None, "evaluations": []}
 
 
-def _retrieval(stored: Document | None) -> Retrieval | None:
-    if stored is None:
-        return None
-    return Retrieval(**{**stored, "metadata_filter": json.loads(stored["metadata_filter"])})
+def _spec_document(spec: DeploymentSpec) -> Document:
+    return asdict(spec) | {
+        "retrieval": retrieval_document(spec.retrieval),
+        "deadline": spec.deadline.total_seconds(),
+        "record": spec.record.name,
+        "rollout_policy": policy_document(spec.rollout_policy) if spec.rollout_policy else None,
+    }
+
+
+def _spec_of(stored: Document) -> DeploymentSpec:
+    policy = stored["rollout_policy"]
+    known = {
+        "retrieval": retrieval_of(stored["retrieval"]),
+        "sampling": sampling_of(stored["sampling"]),
+        "fallback": tuple(stored["fallback"]),
+        "deadline": timedelta(seconds=stored["deadline"]),
+        "record": RecordMode[stored["record"]],
+        "rollout_policy": policy_of(policy) if policy else None,
+    }
+    return DeploymentSpec(**{**stored, **known})

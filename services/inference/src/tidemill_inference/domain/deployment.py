@@ -1,23 +1,52 @@
 """The name that products call, and what answers under it."""
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import TypedDict
 
+from tidemill_inference.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
+from tidemill_inference.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
+from tidemill_inference.domain.references import check_slug
+from tidemill_inference.domain.rollout import (
+    Decision,
+    Move,
+    PassedEvaluation,
+    Rollout,
+    RolloutHasAdvanced,
+    RolloutHasStarted,
+    RolloutState,
+    RolloutWasPromoted,
+    RolloutWasRefused,
+    RolloutWasRolledBack,
+    approved_by,
+    state_of,
+)
+from tidemill_inference.domain.rollout_policy import RolloutPolicy
+from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
+from tidemill_kit.application import derived_id
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import InvalidInput, Violation
 
+__all__ = [
+    "DEFAULT_TOP_K",
+    "ChosenConfiguration",
+    "Configuration",
+    "Deployment",
+    "DeploymentSpec",
+    "DeploymentWasConfigured",
+    "DeploymentWasDeleted",
+    "RecordMode",
+    "Retrieval",
+    "Sampling",
+]
+
 DEFAULT_DEADLINE = timedelta(seconds=60)
 MAX_DEADLINE = timedelta(minutes=15)
-DEFAULT_TOP_K = 3
 MAX_TOP_K = 100
-MAX_STOPS = 4
-MAX_STOP_LENGTH = 200
-MAX_TEMPERATURE = 2.0
 MAX_FALLBACKS = 5
+_REMEMBERED = 50
+"""Evaluations that were decided on, so that one that is told again has no second effect."""
 
 
 class RecordMode(Enum):
@@ -26,53 +55,6 @@ class RecordMode(Enum):
     NONE = 1
     METADATA = 2
     FULL = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retrieval:
-    """Where passages come from; `index` 0 follows the collection's live index version."""
-
-    collection: str
-    top_k: int = DEFAULT_TOP_K
-    index: int = 0
-    metadata_filter: Mapping[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How tokens are chosen; None leaves it to the engine's default."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    max_output_tokens: int | None = None
-    seed: int | None = None
-    stop: tuple[str, ...] = ()
-
-    def over(self, default: "Sampling") -> "Sampling":
-        """Return this sampling with `default` where it says nothing."""
-        said = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) not in (None, ())}
-        return replace(default, **said)
-
-    def violations(self, path: str) -> list[Violation]:
-        """Return what is out of bounds."""
-        bounds = {
-            "temperature": (self.temperature, 0 <= (self.temperature or 0) <= MAX_TEMPERATURE, "0 to 2"),
-            "top_p": (self.top_p, self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1"),
-            "max_output_tokens": (
-                self.max_output_tokens,
-                self.max_output_tokens is None or self.max_output_tokens > 0,
-                "1 or more",
-            ),
-        }
-        found = [
-            Violation(field=f"{path}.{name}", description=f"is {value}; take {allowed}")
-            for name, (value, fits, allowed) in bounds.items()
-            if not fits
-        ]
-        if len(self.stop) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_LENGTH for stop in self.stop):
-            text = f"take at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters"
-            found.append(Violation(field=f"{path}.stop", description=text))
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +69,8 @@ class DeploymentSpec:
     deadline: timedelta = DEFAULT_DEADLINE
     record: RecordMode = RecordMode.FULL
     allow_sampling_override: bool = False
+    follow: str = ""
+    rollout_policy: RolloutPolicy | None = None
 
     def check(self) -> None:
         """Refuse what can never work, all of it at once.
@@ -110,24 +94,12 @@ class DeploymentSpec:
         if self.retrieval and self.retrieval.index < 0:
             text = f"is {self.retrieval.index}; take 0 to follow the live index, or an index version's number"
             found.append(Violation(field="retrieval.index", description=text))
+        if self.rollout_policy:
+            found += self.rollout_policy.violations("rollout_policy")
         if found:
             raise InvalidInput.of(*found)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """What answers, with every reference resolved: `model@version`, `prompt@version`."""
-
-    model: str
-    prompt: str
-    retrieval: Retrieval | None
-    sampling: Sampling
-    fallback: tuple[str, ...] = ()
-
-    @property
-    def digest(self) -> str:
-        """The configuration's name: equal configurations have equal ones, in every deployment."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        if self.follow:
+            check_slug("follow", self.follow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,25 +117,46 @@ class DeploymentWasDeleted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenConfiguration:
-    """A configuration, and the part that it plays for one request."""
+    """A configuration, and the part that it plays for one request; `shadowed` has the candidate answer a copy."""
 
     variant: str
     configuration: Configuration
+    rollout: str = ""
+    step: int = 0
+    shadowed: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Deployment(Aggregate):
-    """A declared spec and the configuration that answers now."""
+    """A declared spec, the configuration that answers now, and the rollout that may change it."""
 
     spec: DeploymentSpec
     live: Configuration
+    rollout: Rollout | None = None
+    evaluations: tuple[str, ...] = ()
+
+    @property
+    def active_rollout(self) -> Rollout | None:
+        """The rollout whose end is open."""
+        return self.rollout if self.rollout and self.rollout.active else None
 
     def configure(self, spec: DeploymentSpec, live: Configuration, *, now: datetime) -> None:
-        """Take a new spec with its references resolved; only another configuration is an event."""
+        """Take a new spec with its references resolved; only another configuration is an event.
+
+        A candidate was compared with what is live: with another configuration, and without a policy, its rollout ends.
+        """
         replaced = self.live.digest
         self.spec, self.live = spec, live
         if live.digest != replaced:
             self._configured(replaced=replaced, now=now)
+        if (rollout := self.active_rollout) is None:
+            return
+        if live.digest != rollout.baseline:
+            text = "another configuration was applied: the candidate has to be compared with it"
+            self._taken_back(rollout, Reason.BASELINE_CHANGED, text, now=now)
+            self.pending.append(RolloutWasRefused(reason=Reason.BASELINE_CHANGED, message=text, **_of(rollout, now)))
+        elif spec.rollout_policy is None:
+            self._taken_back(rollout, Reason.BY_HAND, "the rollout policy was removed", now=now)
 
     def announce(self, *, now: datetime) -> None:
         """Say that a new deployment answers."""
@@ -174,9 +167,223 @@ class Deployment(Aggregate):
         self.deleted = True
         self.pending.append(DeploymentWasDeleted(occurred_at=now))
 
-    def choose(self) -> ChosenConfiguration:
-        """Return what answers one request. A rollout will assign candidates here, and nowhere else."""
-        return ChosenConfiguration(variant="live", configuration=self.live)
+    def choose(self, *, end_user: str = "", request_id: str = "") -> ChosenConfiguration:
+        """Return what answers one live request."""
+        rollout = self.active_rollout
+        if rollout is None or not rollout.ready:
+            return ChosenConfiguration(variant=LIVE, configuration=self.live)
+        candidate = rollout.gives_candidate(end_user=end_user, request_id=request_id)
+        return ChosenConfiguration(
+            variant=CANDIDATE if candidate else LIVE,
+            configuration=rollout.candidate if candidate else self.live,
+            rollout=rollout.id,
+            step=rollout.step,
+            shadowed=rollout.current.shadow,
+        )
+
+    def shadowing(self, rollout_id: str) -> ChosenConfiguration:
+        """Return what answers the copy of a question in a shadow step.
+
+        Raises:
+            NoActiveRollout: the step, or the rollout, is over.
+
+        """
+        rollout = self.active_rollout
+        if rollout is None or rollout.id != rollout_id or not rollout.current.shadow:
+            raise NoActiveRollout(self.id, missing="nothing is shadowed any more")
+        return ChosenConfiguration(
+            variant=CANDIDATE, configuration=rollout.candidate, rollout=rollout.id, step=rollout.step
+        )
+
+    def start_rollout(self, passed: PassedEvaluation, *, why_not: str, now: datetime) -> None:
+        """Let a candidate begin, or say why not; an evaluation of another gate is none of this deployment's business.
+
+        `why_not` tells why the candidate's version cannot answer; "" is that it can.
+        """
+        policy = self.spec.rollout_policy
+        if passed.evaluation in self.evaluations or (policy and policy.gate != passed.gate):
+            return
+        self.evaluations = (*self.evaluations, passed.evaluation)[-_REMEMBERED:]
+        candidate = replace(self.live, model=passed.candidate)
+        named = _Named(
+            occurred_at=now,
+            rollout=derived_id(self.project, "rollout", self.id, passed.evaluation),
+            candidate=passed.candidate,
+            configuration=candidate.digest,
+            evaluation=passed.evaluation,
+        )
+        refused = self._refusal(passed, why_not)
+        if refused or policy is None:
+            reason, message = refused or (Reason.NO_POLICY, "")
+            self.pending.append(RolloutWasRefused(reason=reason, message=message, **named))
+            return
+        self.rollout = Rollout(
+            id=named["rollout"],
+            evaluation=passed.evaluation,
+            baseline=passed.baseline,
+            baseline_model=self.live.model,
+            candidate=candidate,
+            policy=policy,
+            state=state_of(policy.steps[0]),
+            start_time=now,
+            step_time=now,
+            message="waits for the candidate to be loaded",
+        )
+        self.pending.append(RolloutHasStarted(baseline=passed.baseline, **named))
+
+    def begin_rollout(self, rollout_id: str, *, epoch: int, now: datetime) -> None:
+        """Let the first step begin: the candidate is loaded.
+
+        Raises:
+            RolloutLeaseLost: a later holder of the lease was there.
+
+        """
+        rollout = self.active_rollout
+        if rollout and rollout.id == rollout_id:
+            self.rollout = rollout.at(epoch).begun(now=now)
+
+    def tend_rollout(self, decision: Decision, counts: StepCounts, *, seen: Rollout, now: datetime) -> None:
+        """Do what was decided on the rollout as it was `seen`, unless it moved on meanwhile.
+
+        Raises:
+            RolloutLeaseLost: a later holder of the lease was there.
+
+        """
+        rollout = self.active_rollout
+        if rollout is None or rollout.id != seen.id:
+            return
+        rollout = rollout.at(seen.epoch)
+        if (rollout.step, rollout.hold, rollout.approvals) != (seen.step, seen.hold, seen.approvals):
+            return
+        match decision.move:
+            case Move.STAY:
+                self.rollout = rollout
+            case Move.PROMOTE:
+                self._promoted(rollout, decision.message, counts, now=now)
+            case Move.ROLL_BACK:
+                reason = decision.reason or Reason.BY_HAND
+                self._taken_back(rollout, reason, decision.message, counts=counts, now=now)
+            case _:
+                self.rollout = rollout.moved(decision, counts, now=now)
+                self._advanced(self.rollout, now=now)
+
+    def promote_rollout(self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime) -> None:
+        """Make the candidate live now, by hand.
+
+        Raises:
+            RolloutNotFound: the rollout is another one.
+            NoActiveRollout: there is no candidate whose gate has passed, or it has ended.
+            ApprovalsMissing: somebody still has to agree.
+
+        """
+        rollout = self._open(rollout_id)
+        if rollout.missing_approvals:
+            raise ApprovalsMissing(rollout.id, given=len(rollout.approvals), wanted=rollout.policy.approvals)
+        self._promoted(rollout, message, counts, now=now)
+
+    def approve_rollout(self, rollout_id: str, *, who: str) -> None:
+        """Agree to the promotion.
+
+        Raises:
+            RolloutNotFound: the rollout is another one.
+            NoActiveRollout: there is nothing to agree to.
+
+        """
+        rollout = self._open(rollout_id)
+        self.rollout = replace(rollout, approvals=approved_by(rollout.approvals, who))
+
+    def roll_back_rollout(self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime) -> None:
+        """Take the candidate back, also after it was promoted: then the model before answers again.
+
+        Raises:
+            RolloutNotFound: the rollout is another one.
+            NoActiveRollout: nothing can be taken back.
+
+        """
+        rollout = self._named(rollout_id)
+        if rollout is None or rollout.state is RolloutState.ROLLED_BACK:
+            raise NoActiveRollout(self.id, missing="there is nothing to take back")
+        if rollout.active:
+            self._taken_back(rollout, Reason.BY_HAND, message, counts=counts, now=now)
+            return
+        if self.live.model != rollout.candidate.model:
+            text = f"{self.live.model} answers by now, and not {rollout.candidate.model}, which was promoted"
+            raise NoActiveRollout(self.id, missing=text)
+        replaced = self.live.digest
+        self.live = replace(self.live, model=rollout.baseline_model)
+        self._taken_back(rollout, Reason.BY_HAND, message, now=now)
+        self._configured(replaced=replaced, now=now)
+
+    def _refusal(self, passed: PassedEvaluation, why_not: str) -> tuple[Reason, str] | None:
+        if self.spec.rollout_policy is None:
+            return Reason.NO_POLICY, "the deployment has no rollout policy"
+        if passed.candidate.partition("@")[0] != self.spec.follow:
+            return Reason.NO_POLICY, f"the deployment follows {self.spec.follow or 'no model'}"
+        if self.live.digest != passed.baseline:
+            return Reason.BASELINE_CHANGED, "another configuration answers than the one it was compared with"
+        if active := self.active_rollout:
+            return Reason.ROLLOUT_ACTIVE, f"{active.candidate.model} is on its way: promote it or roll it back first"
+        return (Reason.MODEL_NOT_READY, why_not) if why_not else None
+
+    def _named(self, rollout_id: str) -> Rollout | None:
+        last = self.rollout.id if self.rollout else ""
+        if rollout_id and rollout_id != last:
+            raise RolloutNotFound(rollout_id, deployment=self.id, last=last)
+        return self.rollout
+
+    def _open(self, rollout_id: str) -> Rollout:
+        rollout = self._named(rollout_id)
+        if rollout and rollout.active:
+            return rollout
+        policy = self.spec.rollout_policy
+        gate = f"gate {policy.gate}" if policy else "the gate of a rollout policy, and the policy itself"
+        ended = f"the last one was {rollout.state.name.lower()}; " if rollout else ""
+        raise NoActiveRollout(self.id, missing=f"{ended}missing is an evaluation that has passed {gate}")
+
+    def _promoted(self, rollout: Rollout, message: str, counts: StepCounts, *, now: datetime) -> None:
+        replaced, self.live = self.live.digest, rollout.candidate
+        self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts)
+        self.pending.append(RolloutWasPromoted(replaced=replaced, **_of(rollout, now)))
+        self._configured(replaced=replaced, now=now)
+
+    def _taken_back(
+        self, rollout: Rollout, reason: Reason, message: str, *, now: datetime, counts: StepCounts | None = None
+    ) -> None:
+        text = f"{reason.value}: {message}"
+        self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts)
+        told = "by hand" if reason is Reason.BY_HAND else message
+        self.pending.append(RolloutWasRolledBack(reason=reason, message=told, **_of(rollout, now)))
+
+    def _advanced(self, rollout: Rollout, *, now: datetime) -> None:
+        self.pending.append(
+            RolloutHasAdvanced(
+                state=rollout.state,
+                step=rollout.step,
+                weight=rollout.current.weight,
+                message=rollout.message,
+                **_of(rollout, now),
+            )
+        )
 
     def _configured(self, *, replaced: str, now: datetime) -> None:
         self.pending.append(DeploymentWasConfigured(occurred_at=now, configuration=self.live, replaced=replaced))
+
+
+class _Named(TypedDict):
+    """What every event of a rollout is made with."""
+
+    occurred_at: datetime
+    rollout: str
+    candidate: str
+    configuration: str
+    evaluation: str
+
+
+def _of(rollout: Rollout, now: datetime) -> _Named:
+    return _Named(
+        occurred_at=now,
+        rollout=rollout.id,
+        candidate=rollout.candidate.model,
+        configuration=rollout.candidate.digest,
+        evaluation=rollout.evaluation,
+    )

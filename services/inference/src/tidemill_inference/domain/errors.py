@@ -9,6 +9,7 @@ NotFound
 ├── PromptVersionNotFound
 ├── DeploymentNotFound
 ├── InferenceNotFound
+├── RolloutNotFound
 ├── TextGone                a passage's text was erased, or is past its retention
 └── ReferenceNotFound       a deployment names a model, prompt or collection that is not there
 PreconditionFailed
@@ -17,9 +18,13 @@ PreconditionFailed
 ├── ServiceNotNamed         this process was not told where another service is
 ├── ModelNotReady
 ├── ModelRefused            its files are not what the registry says, or cannot be served
-└── SecretMissing
+├── SecretMissing
+├── NoActiveRollout         there is no candidate that could be promoted, approved or taken back
+├── ApprovalsMissing
+└── CandidateNotReady       its version is gone, not ready, or cannot be loaded
 Conflict
-└── LeaseLost               another replica has taken the inference over
+├── LeaseLost               another replica has taken the inference over
+└── RolloutLeaseLost        another replica tends the rollout
 """
 
 from collections.abc import Sequence
@@ -108,6 +113,16 @@ class ReferenceNotFound(NotFound):
         super().__init__(f"{field}: {wanted!r} is not there; {there}", field=field, wanted=wanted)
 
 
+class RolloutNotFound(NotFound):
+    """The deployment's rollout is another one, or it never had any."""
+
+    reason = "ROLLOUT_NOT_FOUND"
+
+    def __init__(self, rollout: str, *, deployment: str, last: str) -> None:
+        there = f"its last one is {last}" if last else "it never had one"
+        super().__init__(f"deployment {deployment} has no rollout {rollout}; {there}", rollout=rollout, last=last)
+
+
 class PromptInUse(PreconditionFailed):
     """A deployment still answers with the prompt."""
 
@@ -147,6 +162,44 @@ class SecretMissing(PreconditionFailed):
             "the folder INFERENCE_SECRETS_DIR",
             secret=name,
         )
+
+
+class NoActiveRollout(PreconditionFailed):
+    """There is nothing to promote, approve or take back."""
+
+    reason = "NO_ACTIVE_ROLLOUT"
+
+    def __init__(self, deployment: str, *, missing: str) -> None:
+        super().__init__(f"deployment {deployment} has no active rollout: {missing}", deployment=deployment)
+
+
+class ApprovalsMissing(PreconditionFailed):
+    """Somebody still has to agree."""
+
+    reason = "APPROVALS_MISSING"
+
+    def __init__(self, rollout: str, *, given: int, wanted: int) -> None:
+        super().__init__(
+            f"rollout {rollout} has {given} of {wanted} approvals: have it approved first", given=given, wanted=wanted
+        )
+
+
+class CandidateNotReady(PreconditionFailed):
+    """The candidate's version cannot answer."""
+
+    reason = "MODEL_NOT_READY"
+
+    def __init__(self, model: str, *, why: str) -> None:
+        super().__init__(f"candidate {model} cannot answer: {why}", model=model)
+
+
+class RolloutLeaseLost(Conflict):
+    """Another replica tends the rollout by now."""
+
+    reason = "ROLLOUT_LEASE_LOST"
+
+    def __init__(self, rollout: str) -> None:
+        super().__init__(f"another replica tends rollout {rollout}", rollout=rollout)
 
 
 class LeaseLost(Conflict):

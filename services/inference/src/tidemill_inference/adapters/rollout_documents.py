@@ -1,0 +1,57 @@
+"""Rollouts and their policies as documents."""
+
+from dataclasses import asdict
+from datetime import timedelta
+
+from tidemill_inference.adapters.configuration_documents import configuration_document, configuration_of
+from tidemill_inference.domain.rollout import Hold, Rollout, RolloutState
+from tidemill_inference.domain.rollout_policy import AbortRules, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
+from tidemill_inference.domain.step_counts import StepCounts
+from tidemill_kit.mongo import Document
+
+
+def policy_document(policy: RolloutPolicy) -> Document:
+    """Return a policy as it is stored."""
+    steps = [{**asdict(step), "at_most": step.at_most.total_seconds()} for step in policy.steps]
+    return asdict(policy) | {
+        "steps": steps,
+        "sticky_by": policy.sticky_by.value,
+        "on_timeout": policy.on_timeout.value,
+    }
+
+
+def policy_of(stored: Document) -> RolloutPolicy:
+    """Return a stored policy."""
+    steps = tuple(RolloutStep(**{**step, "at_most": timedelta(seconds=step["at_most"])}) for step in stored["steps"])
+    known = {
+        "steps": steps,
+        "sticky_by": StickyBy(stored["sticky_by"]),
+        "on_timeout": OnTimeout(stored["on_timeout"]),
+        "abort": AbortRules(**stored["abort"]),
+    }
+    return RolloutPolicy(**{**stored, **known})
+
+
+def rollout_document(rollout: Rollout) -> Document:
+    """Return a rollout as it is stored; `active` is there to be searched for."""
+    return asdict(rollout) | {
+        "active": rollout.active,
+        "candidate": configuration_document(rollout.candidate),
+        "policy": policy_document(rollout.policy),
+        "state": rollout.state.name,
+        "hold": rollout.hold.value if rollout.hold else None,
+        "approvals": list(rollout.approvals),
+    }
+
+
+def rollout_of(stored: Document) -> Rollout:
+    """Return a stored rollout."""
+    known = {
+        "candidate": configuration_of(stored["candidate"]),
+        "policy": policy_of(stored["policy"]),
+        "state": RolloutState[stored["state"]],
+        "hold": Hold(stored["hold"]) if stored["hold"] else None,
+        "counts": StepCounts(**stored["counts"]),
+        "approvals": tuple(stored["approvals"]),
+    }
+    return Rollout(**{name: value for name, value in {**stored, **known}.items() if name != "active"})

@@ -1,0 +1,76 @@
+"""What answers, and how: retrieval, sampling and the models, named by their digest."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+
+from tidemill_kit.errors import Violation
+
+DEFAULT_TOP_K = 3
+MAX_STOPS = 4
+MAX_STOP_LENGTH = 200
+MAX_TEMPERATURE = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """Where passages come from; `index` 0 follows the collection's live index version."""
+
+    collection: str
+    top_k: int = DEFAULT_TOP_K
+    index: int = 0
+    metadata_filter: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How tokens are chosen; None leaves it to the engine's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def over(self, default: "Sampling") -> "Sampling":
+        """Return this sampling with `default` where it says nothing."""
+        said = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) not in (None, ())}
+        return replace(default, **said)
+
+    def violations(self, path: str) -> list[Violation]:
+        """Return what is out of bounds."""
+        bounds = {
+            "temperature": (self.temperature, 0 <= (self.temperature or 0) <= MAX_TEMPERATURE, "0 to 2"),
+            "top_p": (self.top_p, self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1"),
+            "max_output_tokens": (
+                self.max_output_tokens,
+                self.max_output_tokens is None or self.max_output_tokens > 0,
+                "1 or more",
+            ),
+        }
+        found = [
+            Violation(field=f"{path}.{name}", description=f"is {value}; take {allowed}")
+            for name, (value, fits, allowed) in bounds.items()
+            if not fits
+        ]
+        if len(self.stop) > MAX_STOPS or any(not 0 < len(stop) <= MAX_STOP_LENGTH for stop in self.stop):
+            text = f"take at most {MAX_STOPS} texts of 1 to {MAX_STOP_LENGTH} characters"
+            found.append(Violation(field=f"{path}.stop", description=text))
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """What answers, with every reference resolved: `model@version`, `prompt@version`."""
+
+    model: str
+    prompt: str
+    retrieval: Retrieval | None
+    sampling: Sampling
+    fallback: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """The configuration's name: equal configurations have equal ones, in every deployment."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,250 @@
+"""One candidate on its way to users."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_inference.domain.configuration import Configuration
+from tidemill_inference.domain.errors import RolloutLeaseLost
+from tidemill_inference.domain.rollout_policy import OnTimeout, RolloutPolicy, RolloutStep, StickyBy
+from tidemill_inference.domain.step_counts import Reason, StepCounts
+from tidemill_kit.domain import Event
+
+_SHARES = 100_000
+_PERCENT = _SHARES // 100
+
+
+class RolloutState(Enum):
+    """Where a rollout stands."""
+
+    SHADOW = 1
+    CANARY = 2
+    PROMOTED = 3
+    ROLLED_BACK = 4
+    HELD = 5
+
+
+class Hold(Enum):
+    """Whom a held rollout waits for."""
+
+    PERSON = "person"
+    APPROVALS = "approvals"
+
+
+class Move(Enum):
+    """What is next for a rollout."""
+
+    STAY = "stay"
+    ADVANCE = "advance"
+    HOLD = "hold"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassedEvaluation:
+    """The verdict that lets a candidate (`model@version`) begin; `baseline` is the digest it was compared with."""
+
+    evaluation: str
+    gate: str
+    candidate: str
+    baseline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """A move and why."""
+
+    move: Move
+    reason: Reason | None = None
+    message: str = ""
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """Its steps are those of the policy that it began under; `ready` once the candidate is loaded and may answer.
+
+    `epoch` is that of the last lease under which it was tended: an earlier holder changes nothing any more.
+    """
+
+    id: str
+    evaluation: str
+    baseline: str
+    baseline_model: str
+    candidate: Configuration
+    policy: RolloutPolicy
+    state: RolloutState
+    start_time: datetime
+    step_time: datetime
+    step: int = 0
+    ready: bool = False
+    counts: StepCounts = field(default_factory=StepCounts)
+    message: str = ""
+    approvals: tuple[str, ...] = ()
+    hold: Hold | None = None
+    finish_time: datetime | None = None
+    epoch: int = 0
+
+    @property
+    def active(self) -> bool:
+        """Whether it is still open how it ends."""
+        return self.state not in {RolloutState.PROMOTED, RolloutState.ROLLED_BACK}
+
+    @property
+    def current(self) -> RolloutStep:
+        """The step that it is in."""
+        return self.policy.steps[self.step]
+
+    @property
+    def missing_approvals(self) -> int:
+        """How many still have to agree."""
+        return max(0, self.policy.approvals - len(self.approvals))
+
+    def gives_candidate(self, *, end_user: str, request_id: str) -> bool:
+        """Whether the candidate answers: the same for the same person or request, and for ever once it did.
+
+        Everybody has a place among all shares that does not depend on the step, so a greater weight only adds people.
+        """
+        if not self.active or not self.ready or self.current.shadow:
+            return False
+        by_user = self.policy.sticky_by is StickyBy.END_USER and end_user
+        return _place(self.id, f"user:{end_user}" if by_user else f"request:{request_id}") < (
+            self.current.weight * _PERCENT
+        )
+
+    def decide(self, counts: StepCounts, *, now: datetime, paused: bool) -> Decision:
+        """Return what is next. What has to be taken back is, whatever else it waits for."""
+        if not self.active or not self.ready:
+            return Decision(move=Move.STAY)
+        if found := counts.abort(self.current, self.policy.abort):
+            return Decision(move=Move.ROLL_BACK, reason=found[0], message=found[1])
+        if paused or self.hold is Hold.PERSON:
+            return Decision(move=Move.STAY)
+        if self.hold is Hold.APPROVALS:
+            return self._approved("every approval was given")
+        if counts.reached(self.current):
+            return self._next()
+        late = now - self.step_time >= self.current.at_most
+        return self._late() if late else Decision(move=Move.STAY)
+
+    def at(self, epoch: int) -> "Rollout":
+        """Return it as tended under a lease of this epoch.
+
+        Raises:
+            RolloutLeaseLost: a later holder was there.
+
+        """
+        if epoch < self.epoch:
+            raise RolloutLeaseLost(self.id)
+        return replace(self, epoch=epoch)
+
+    def begun(self, *, now: datetime) -> "Rollout":
+        """Return it with its candidate loaded: the first step begins."""
+        return replace(self, ready=True, step_time=now, message="")
+
+    def moved(self, decision: Decision, counts: StepCounts, *, now: datetime) -> "Rollout":
+        """Return it one step on, or held."""
+        if decision.move is Move.HOLD:
+            held = RolloutState.HELD
+            return replace(self, state=held, hold=decision.hold, message=decision.message, counts=counts)
+        step = self.step + 1
+        return replace(
+            self, step=step, state=state_of(self.policy.steps[step]), step_time=now, counts=StepCounts(), message=""
+        )
+
+    def ended(self, state: RolloutState, *, message: str, now: datetime, counts: StepCounts | None = None) -> "Rollout":
+        """Return it at its end."""
+        counts = counts or self.counts
+        return replace(self, state=state, message=message, finish_time=now, hold=None, counts=counts)
+
+    def _next(self) -> Decision:
+        if self.step + 1 < len(self.policy.steps):
+            return Decision(move=Move.ADVANCE)
+        return self._approved("every step was passed")
+
+    def _approved(self, why: str) -> Decision:
+        """Return promotion, unless somebody still has to agree."""
+        if not (missing := self.missing_approvals):
+            return Decision(move=Move.PROMOTE, message=why)
+        if self.hold is Hold.APPROVALS:
+            return Decision(move=Move.STAY)
+        return Decision(move=Move.HOLD, hold=Hold.APPROVALS, message=f"{why}; waits for approvals: {missing} more")
+
+    def _late(self) -> Decision:
+        hours = self.current.at_most.total_seconds() / 3600
+        text = f"step {self.step} did not see enough within {hours:.3g} h"
+        match self.policy.on_timeout:
+            case OnTimeout.ROLL_BACK:
+                return Decision(move=Move.ROLL_BACK, reason=Reason.TIMEOUT, message=text)
+            case OnTimeout.PROMOTE:
+                return self._approved(text)
+        return Decision(move=Move.HOLD, hold=Hold.PERSON, message=f"{text}: promote it or roll it back")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutEvent(Event):
+    """What every event of a rollout tells."""
+
+    rollout: str
+    candidate: str
+    configuration: str
+    evaluation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutHasStarted(RolloutEvent):
+    """A candidate is on its way to users; `baseline` is the digest of what is live."""
+
+    baseline: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutHasAdvanced(RolloutEvent):
+    """A rollout is at its next step, or held."""
+
+    state: RolloutState
+    step: int
+    weight: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutWasPromoted(RolloutEvent):
+    """The candidate is live; `replaced` is the digest that answered before."""
+
+    replaced: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutWasRolledBack(RolloutEvent):
+    """The candidate was taken back."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutWasRefused(RolloutEvent):
+    """A passed evaluation starts no rollout, or one that it started ends because the evaluation no longer holds."""
+
+    reason: Reason
+    message: str
+
+
+def state_of(step: RolloutStep) -> RolloutState:
+    """Return the state that a step is."""
+    return RolloutState.SHADOW if step.shadow else RolloutState.CANARY
+
+
+def approved_by(approvals: Sequence[str], who: str) -> tuple[str, ...]:
+    """Return the approvals with one more; somebody with a name counts once."""
+    return tuple(approvals) if who and who in approvals else (*approvals, who or "somebody")
+
+
+def _place(rollout: str, key: str) -> int:
+    """Return the place of a person or request among all shares."""
+    digest = hashlib.sha256(f"{rollout}\0{key}".encode()).digest()
+    return int.from_bytes(digest[:8]) % _SHARES

@@ -1,0 +1,121 @@
+"""How a candidate reaches users, as it was declared: steps, what takes it back, who has to agree."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+
+from tidemill_kit.errors import Violation
+
+DEFAULT_AT_MOST = timedelta(hours=24)
+MAX_AT_MOST = timedelta(days=90)
+MAX_STEPS = 20
+MAX_WEIGHT = 100
+MAX_REQUESTS = 100_000
+MAX_APPROVALS = 10
+APPROVER = "operator"
+
+
+class StickyBy(Enum):
+    """What keeps its variant."""
+
+    END_USER = "end_user"
+    REQUEST = "request"
+
+
+class OnTimeout(Enum):
+    """What becomes of a step that lasts too long."""
+
+    HOLD = "hold"
+    PROMOTE = "promote"
+    ROLL_BACK = "roll_back"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStep:
+    """One step: it lasts for `requests` live requests, of which `at_least` (0 means 1) are the candidate's."""
+
+    requests: int
+    shadow: bool = False
+    weight: int = 0
+    at_least: int = 0
+    at_most: timedelta = DEFAULT_AT_MOST
+
+    @property
+    def minimum(self) -> int:
+        """How many answers of the candidate a verdict on it needs."""
+        return max(1, self.at_least)
+
+    def violations(self, path: str) -> Iterator[Violation]:
+        """Yield what is out of bounds."""
+        if self.shadow and self.weight:
+            text = f"is {self.weight}; a shadow step shows its answers to nobody, so leave it out"
+            yield Violation(field=f"{path}.weight", description=text)
+        if not self.shadow and not 1 <= self.weight <= MAX_WEIGHT:
+            text = f"is {self.weight}; take 1 to {MAX_WEIGHT} percent, or make it a shadow step"
+            yield Violation(field=f"{path}.weight", description=text)
+        if not 1 <= self.requests <= MAX_REQUESTS:
+            yield Violation(field=f"{path}.requests", description=f"is {self.requests}; take 1 to {MAX_REQUESTS}")
+        if not 0 <= self.at_least <= self.requests:
+            text = f"is {self.at_least}; take 0 (for 1) to requests, which is {self.requests}"
+            yield Violation(field=f"{path}.at_least", description=text)
+        if not timedelta() < self.at_most <= MAX_AT_MOST:
+            text = f"is {self.at_most.total_seconds():g} s; take more than 0 and at most {MAX_AT_MOST.days} days"
+            yield Violation(field=f"{path}.at_most", description=text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbortRules:
+    """What takes the candidate back by itself; None does not count."""
+
+    error_rate_above: float | None = None
+    latency_p95_ratio_above: float | None = None
+    rating_loss_above: float | None = None
+
+    def violations(self, path: str) -> Iterator[Violation]:
+        """Yield what is out of bounds."""
+        bounds = {
+            "error_rate_above": (self.error_rate_above, 0.0, 1.0),
+            "latency_p95_ratio_above": (self.latency_p95_ratio_above, 1.0, 1000.0),
+            "rating_loss_above": (self.rating_loss_above, 0.0, 1.0),
+        }
+        for name, (value, low, high) in bounds.items():
+            if value is not None and not low <= value <= high:
+                yield Violation(field=f"{path}.{name}", description=f"is {value:g}; take {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPolicy:
+    """The whole policy. `paused` starts nothing and advances nothing; what has to be taken back, still is."""
+
+    gate: str
+    steps: tuple[RolloutStep, ...]
+    sticky_by: StickyBy = StickyBy.END_USER
+    abort: AbortRules = field(default_factory=AbortRules)
+    on_timeout: OnTimeout = OnTimeout.HOLD
+    approvals: int = 0
+    paused: bool = False
+
+    def violations(self, path: str) -> Iterator[Violation]:
+        """Yield what is out of bounds."""
+        if not self.gate:
+            yield Violation(field=f"{path}.gate", description="is required")
+        if not 1 <= len(self.steps) <= MAX_STEPS:
+            yield Violation(field=f"{path}.steps", description=f"has {len(self.steps)}; take 1 to {MAX_STEPS}")
+        for number, step in enumerate(self.steps):
+            yield from step.violations(f"{path}.steps[{number}]")
+        yield from self._order(path)
+        yield from self.abort.violations(f"{path}.abort")
+        if not 0 <= self.approvals <= MAX_APPROVALS:
+            text = f"is {self.approvals}; take 0 (for nobody) to {MAX_APPROVALS}"
+            yield Violation(field=f"{path}.approval.count", description=text)
+
+    def _order(self, path: str) -> Iterator[Violation]:
+        """Yield the steps that do not follow from the one before: shadow steps come first, weights rise."""
+        for number, (before, step) in enumerate(zip(self.steps, self.steps[1:], strict=False), start=1):
+            if step.shadow and not before.shadow:
+                text = "is true; shadow steps come before those with a weight"
+                yield Violation(field=f"{path}.steps[{number}].shadow", description=text)
+            elif not step.shadow and step.weight <= before.weight:
+                text = f"is {step.weight}; weights rise, and the step before has {before.weight}"
+                yield Violation(field=f"{path}.steps[{number}].weight", description=text)

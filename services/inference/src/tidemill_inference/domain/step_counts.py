@@ -1,0 +1,118 @@
+"""What came of a step's requests, and when that is reason enough to take a candidate back."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from tidemill_inference.domain.rollout_policy import AbortRules, RolloutStep
+
+LIVE = "live"
+CANDIDATE = "candidate"
+MIN_RATED = 5
+"""A comparison of ratings needs so many rated answers on each side, or the step's minimum where that is less."""
+
+
+class Reason(Enum):
+    """Why a rollout ended without its candidate, or never began."""
+
+    ERROR_RATE = "ERROR_RATE"
+    LATENCY = "LATENCY"
+    RATING = "RATING"
+    TIMEOUT = "TIMEOUT"
+    BY_HAND = "BY_HAND"
+    BASELINE_CHANGED = "BASELINE_CHANGED"
+    ROLLOUT_ACTIVE = "ROLLOUT_ACTIVE"
+    MODEL_NOT_READY = "MODEL_NOT_READY"
+    NO_POLICY = "NO_POLICY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one answer in a step; `rating` is 0 to 1, None without one."""
+
+    inference: str
+    rollout: str
+    step: int
+    variant: str
+    failed: bool
+    total_s: float
+    rating: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCounts:
+    """A step's outcomes, counted. `requests` are the live ones of both variants, `candidate` counts shadows too."""
+
+    requests: int = 0
+    candidate: int = 0
+    candidate_failures: int = 0
+    baseline_failures: int = 0
+    candidate_p95_s: float | None = None
+    baseline_p95_s: float | None = None
+    candidate_rating: float | None = None
+    baseline_rating: float | None = None
+    candidate_rated: int = 0
+    baseline_rated: int = 0
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome], *, shadow: bool) -> "StepCounts":
+        """Count the outcomes of one step; in a shadow step the candidate's answers are copies, not requests."""
+        candidate = [each for each in outcomes if each.variant == CANDIDATE]
+        baseline = [each for each in outcomes if each.variant == LIVE]
+        rated = [each.rating for each in candidate if each.rating is not None]
+        baseline_rated = [each.rating for each in baseline if each.rating is not None]
+        return cls(
+            requests=len(baseline) + (0 if shadow else len(candidate)),
+            candidate=len(candidate),
+            candidate_failures=sum(each.failed for each in candidate),
+            baseline_failures=sum(each.failed for each in baseline),
+            candidate_p95_s=_p95([each.total_s for each in candidate if not each.failed]),
+            baseline_p95_s=_p95([each.total_s for each in baseline if not each.failed]),
+            candidate_rating=_mean(rated),
+            baseline_rating=_mean(baseline_rated),
+            candidate_rated=len(rated),
+            baseline_rated=len(baseline_rated),
+        )
+
+    def reached(self, step: RolloutStep) -> bool:
+        """Whether the step has seen as much as it wants to see."""
+        return self.requests >= step.requests and self.candidate >= step.minimum
+
+    def abort(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
+        """Return why the candidate has to be taken back, for programs and for people; None below the minimum."""
+        if self.candidate < step.minimum:
+            return None
+        errors = self.candidate_failures / self.candidate
+        if rules.error_rate_above is not None and errors > rules.error_rate_above:
+            return Reason.ERROR_RATE, _text("of its answers failed", errors, rules.error_rate_above, self.candidate)
+        limit = rules.latency_p95_ratio_above
+        if limit is not None and self.candidate_p95_s is not None and self.baseline_p95_s:
+            ratio = self.candidate_p95_s / self.baseline_p95_s
+            if ratio > limit:
+                return Reason.LATENCY, _text("times the baseline's p95 latency", ratio, limit, self.candidate)
+        return self._rating(step, rules)
+
+    def _rating(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
+        limit = rules.rating_loss_above
+        if limit is None or self.candidate_rating is None or self.baseline_rating is None:
+            return None
+        if min(self.candidate_rated, self.baseline_rated) < min(MIN_RATED, step.minimum):
+            return None
+        loss = self.baseline_rating - self.candidate_rating
+        if loss > limit:
+            return Reason.RATING, _text("less in mean rating", loss, limit, self.candidate_rated)
+        return None
+
+
+def _text(what: str, value: float, limit: float, answers: int) -> str:
+    return f"{value:.3g} {what} in {answers} answers, above the limit of {limit:g}"
+
+
+def _p95(seconds: Sequence[float]) -> float | None:
+    """Return the 95th percentile by nearest rank."""
+    return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1] if seconds else None
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return sum(numbers) / len(numbers) if numbers else None
