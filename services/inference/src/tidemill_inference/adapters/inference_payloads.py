@@ -71,6 +71,7 @@ def _variant(variant: Variant | None) -> inference_pb2.Variant | None:
         prompt=variant.prompt,
         index=variant.index,
         engine=variant.engine,
+        rollout=variant.rollout,
     )
 
 

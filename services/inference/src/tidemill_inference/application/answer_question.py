@@ -1,7 +1,7 @@
 """Answer a question: once per request id, for everybody who asks it meanwhile."""
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -9,14 +9,34 @@ from tidemill_inference.application.generation import Finished, Generation, Shar
 from tidemill_inference.application.make_answer import MakeAnswer
 from tidemill_inference.application.ports import Deployments, Inferences, Prompts, Templates
 from tidemill_inference.application.reserve_inference import Reservations
-from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.configuration import Configuration
+from tidemill_inference.domain.deployment import ChosenConfiguration, Deployment
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, QuestionRefused
-from tidemill_inference.domain.inference import Inference, Question, State, Variant, reserved
+from tidemill_inference.domain.inference import Inference, Purpose, Question, State, Variant, reserved
+from tidemill_inference.domain.prompt import PromptContent
 from tidemill_inference.domain.references import Reference
+from tidemill_inference.domain.step_counts import CANDIDATE, LIVE
 from tidemill_kit.application import Caller, PageRequest, Request, derived_id
-from tidemill_kit.errors import RequestIdReused
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, RequestIdReused, TidemillError
 
 _SHOWN = 50
+_EVERYBODYS = frozenset({"rag", "trainer", "mongodb"})
+"""Dependencies of every variant alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What came of one answer; `inference` holds all of it, whatever its record keeps."""
+
+    inference: Inference
+    question: Question
+    chosen: ChosenConfiguration
+    failed: bool
+    total_s: float = 0.0
+
+
+def _nobody(_answered: Answered) -> None:
+    """Nobody takes note."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +55,8 @@ class AnswerQuestion:
     generations: SharedGenerations
     reservations: Reservations
     make: MakeAnswer
+    observe: Callable[[Answered], None] = _nobody
+    """Told of every answer within a rollout, and of those that failed; it has to be quick."""
 
     async def __call__(
         self, caller: Caller, question: Question, *, request: Request, until: float | None = None
@@ -82,35 +104,57 @@ class AnswerQuestion:
             return _retell(stored, generation)
         deployment = await self._deployment(key[0], question.deployment)
         question = _settled(question, deployment)
-        chosen = deployment.choose()
-        configuration = chosen.configuration
-        reference = Reference.parse("prompt", configuration.prompt)
-        content = (await self.prompts.get(key[0], reference.name)).resolve(reference.pin).content
-        self.templates.check_variables(content, question.variables)
-        variant = Variant(
-            name=chosen.variant,
-            configuration=configuration.digest,
-            model=configuration.model,
-            prompt=configuration.prompt,
-        )
+        chosen = await self._chosen(deployment, question, request)
+        content = await self._content(key[0], chosen.configuration, question)
         fresh = reserved(question, inference_id=key[1], project=key[0], request_id=request.id, digest=request.digest)
         deadline = started + deployment.spec.deadline.total_seconds()
-        async with self.reservations.reserved(fresh, variant, deadline=deadline) as reservation:
+        async with self.reservations.reserved(fresh, _variant(chosen), deadline=deadline) as reservation:
             if reservation.lease is None:
                 return _retell(reservation.inference, generation)
-            answer = await self.make(
-                reservation.inference.told(question),
-                question,
-                configuration,
-                content=content,
-                generation=generation,
-                started=started,
-                deadline=deadline,
-            )
+            try:
+                answer = await self.make(
+                    reservation.inference.told(question),
+                    question,
+                    chosen.configuration,
+                    content=content,
+                    generation=generation,
+                    started=started,
+                    deadline=deadline,
+                )
+            except TidemillError as error:
+                failed = Answered(inference=reservation.inference, question=question, chosen=chosen, failed=True)
+                if _blames_model(error):
+                    self._tell(replace(failed, total_s=time.monotonic() - started))
+                raise
             saved = await reservation.complete(answer)
         whole = saved.told(question, answer)
         generation.end(whole)
+        fell_back = answer.variant.model != chosen.configuration.model
+        total_s = answer.usage.total_s
+        self._tell(Answered(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s))
         return whole
+
+    async def _chosen(self, deployment: Deployment, question: Question, request: Request) -> ChosenConfiguration:
+        """Return what answers: only live questions take part in a rollout, and the shadows that it asks itself."""
+        if question.purpose is Purpose.LIVE:
+            return deployment.choose(end_user=question.end_user, request_id=request.id)
+        if question.rollout:
+            return deployment.shadowing(question.rollout)
+        if not question.variant:
+            return ChosenConfiguration(variant=LIVE, configuration=deployment.live)
+        model = await self.make.models.resolve(deployment.project, question.variant, field="variant")
+        return ChosenConfiguration(variant=CANDIDATE, configuration=replace(deployment.live, model=model.id))
+
+    async def _content(self, project: str, configuration: Configuration, question: Question) -> PromptContent:
+        """Return the prompt, which has to take the question's variables."""
+        reference = Reference.parse("prompt", configuration.prompt)
+        content = (await self.prompts.get(project, reference.name)).resolve(reference.pin).content
+        self.templates.check_variables(content, question.variables)
+        return content
+
+    def _tell(self, answered: Answered) -> None:
+        if answered.chosen.rollout:
+            self.observe(answered)
 
     async def _completed(self, key: tuple[str, str], request: Request) -> Inference | None:
         try:
@@ -127,6 +171,25 @@ class AnswerQuestion:
         except DeploymentNotFound as error:
             known = await self.deployments.list(project, page=PageRequest(size=_SHOWN))
             raise DeploymentNotFound(name, known=[each.id for each in known.items]) from error
+
+
+def _variant(chosen: ChosenConfiguration) -> Variant:
+    """Return what is going to answer, as far as it is known before."""
+    configuration = chosen.configuration
+    return Variant(
+        name=chosen.variant,
+        configuration=configuration.digest,
+        model=configuration.model,
+        prompt=configuration.prompt,
+        rollout=chosen.rollout,
+    )
+
+
+def _blames_model(error: TidemillError) -> bool:
+    """Whether a failure counts against what answered: a bad question does not, nor what others owe every variant."""
+    if isinstance(error, DependencyUnavailable):
+        return error.dependency not in _EVERYBODYS
+    return not isinstance(error, InvalidInput)
 
 
 def _settled(question: Question, deployment: Deployment) -> Question:

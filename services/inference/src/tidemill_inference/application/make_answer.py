@@ -21,7 +21,7 @@ from tidemill_inference.domain.citations import DEFAULT_THRESHOLD, MarkerFilter,
 from tidemill_inference.domain.content import Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import Configuration
 from tidemill_inference.domain.errors import PromptTooLong
-from tidemill_inference.domain.inference import Answer, Inference, Question, Usage, Variant
+from tidemill_inference.domain.inference import Answer, Inference, Purpose, Question, Usage, Variant
 from tidemill_inference.domain.prompt import PromptContent
 from tidemill_kit.errors import DependencyUnavailable, Internal, PreconditionFailed
 
@@ -111,6 +111,9 @@ class MakeAnswer:
 
     async def _search(self, making: _Making) -> None:
         retrieval = making.configuration.retrieval
+        if making.question.passages is not None:
+            making.found = Found(passages=making.question.passages, index=0)
+            return
         if retrieval is None:
             return
         making.generation.waiting_for = "rag"
@@ -125,7 +128,8 @@ class MakeAnswer:
         making.search_s = time.monotonic() - began
 
     async def _first_that_answers(self, making: _Making) -> Answer:
-        models = (making.configuration.model, *making.configuration.fallback)
+        fallback = making.configuration.fallback if making.question.purpose is Purpose.LIVE else ()
+        models = (making.configuration.model, *fallback)  # a comparison is of the model itself
         for number, model in enumerate(models, start=1):
             making.generation.waiting_for = f"model {model}"
             try:
@@ -143,7 +147,7 @@ class MakeAnswer:
                 _variant(making.inference), model=reference, index=making.found.index, engine=engine.fingerprint
             )
             making.generation.start(replace(making.inference, variant=variant, passages=prompt.passages))
-            grounded = making.configuration.retrieval is not None
+            grounded = making.configuration.retrieval is not None or making.question.passages is not None
             markers = MarkerFilter([passage.id for passage in prompt.passages])
             first_token_s, finish = None, None
             sampling = making.question.sampling.over(making.configuration.sampling)

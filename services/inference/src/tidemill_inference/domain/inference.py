@@ -5,11 +5,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
+from tidemill_inference.domain.configuration import Sampling
 from tidemill_inference.domain.content import Message, Passage, Role
-from tidemill_inference.domain.deployment import RecordMode, Sampling
+from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import LeaseLost, QuestionRefused
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import RequestIdReused
+
+MAX_PASSAGES = 100
 
 
 class State(Enum):
@@ -42,6 +45,12 @@ class Question:
     sampling: Sampling = field(default_factory=Sampling)
     record: RecordMode | None = None
     purpose: Purpose = Purpose.LIVE
+    variant: str = ""
+    """`model@version` that answers instead of the live model; not for live questions."""
+    passages: tuple[Passage, ...] | None = None
+    """Given instead of searched, each with its text; None searches. Not for live questions."""
+    rollout: str = ""
+    """The rollout whose candidate answers: only this service itself asks so, for shadows."""
 
     @property
     def text(self) -> str:
@@ -69,11 +78,32 @@ class Question:
             raise QuestionRefused(field=f"messages[{len(self.messages) - 1}]", why="is blank; ask something")
         if found := self.sampling.violations("sampling"):
             raise QuestionRefused(field=found[0].field, why=found[0].description)
+        self._check_comparison()
+
+    def _check_comparison(self) -> None:
+        """Refuse what only comparisons may say, and passages that cannot be answered on."""
+        passages = self.passages or ()
+        if self.purpose is Purpose.LIVE and (self.variant or passages):
+            field = "variant" if self.variant else "passages"
+            raise QuestionRefused(field=field, why="is for purposes SHADOW and EVALUATION only; purpose is LIVE")
+        if self.variant and not all(self.variant.partition("@")):
+            raise QuestionRefused(field="variant", why=f"is {self.variant!r}; send model@version")
+        if len(passages) > MAX_PASSAGES:
+            raise QuestionRefused(field="passages", why=f"has {len(passages)}; take at most {MAX_PASSAGES}")
+        for number, passage in enumerate(passages):
+            path = f"passages[{number}]"
+            if not passage.text:
+                raise QuestionRefused(field=f"{path}.text", why="is empty; send the text of the span")
+            if not passage.document or passage.version < 1:
+                raise QuestionRefused(field=f"{path}.document", why="send the document and its version, 1 or more")
+            if not 0 <= passage.start <= passage.end:
+                span = f"is {passage.start} to {passage.end}; take 0 or more, ending where it starts or after"
+                raise QuestionRefused(field=f"{path}.start", why=span)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """What answered, in full; `index` 0 searched nothing."""
+    """What answered, in full; `index` 0 searched nothing, and `rollout` is "" outside of one."""
 
     name: str
     configuration: str
@@ -81,6 +111,7 @@ class Variant:
     prompt: str
     index: int = 0
     engine: str = ""
+    rollout: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,6 +50,7 @@ def _variant(variant: Variant | None) -> inference_pb2.Variant | None:
         prompt=variant.prompt,
         index=variant.index,
         engine=variant.engine,
+        rollout=variant.rollout,
     )
 
 
@@ -65,7 +66,8 @@ def _usage(usage: Usage | None) -> inference_pb2.Usage | None:
     )
 
 
-def _message(message: Message) -> content_pb2.Message:
+def content_message(message: Message) -> content_pb2.Message:
+    """Return a message of a conversation."""
     parts = [
         content_pb2.Part(
             text=part.text,

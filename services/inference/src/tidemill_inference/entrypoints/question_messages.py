@@ -4,7 +4,7 @@ from google.protobuf.json_format import MessageToDict
 
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2, inference_service_pb2
-from tidemill_inference.domain.content import Message, Part, Role
+from tidemill_inference.domain.content import Message, Part, Passage, Role
 from tidemill_inference.domain.errors import QuestionRefused
 from tidemill_inference.domain.inference import Purpose, Question
 from tidemill_inference.entrypoints.deployment_messages import record_mode_of, sampling_of
@@ -44,6 +44,25 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
         sampling=sampling_of(request.sampling),
         record=record_mode_of(request.record_mode),
         purpose=_PURPOSES[request.purpose],
+        variant=request.variant,
+        passages=tuple(_passage(each, number) for number, each in enumerate(request.passages, start=1)) or None,
+    )
+
+
+def _passage(passage: content_pb2.Passage, number: int) -> Passage:
+    """Return a passage with its place as its id, as search gives them: that is what markers and citations name."""
+    return Passage(
+        id=str(number),
+        document=passage.document,
+        version=passage.version,
+        start=passage.start,
+        end=passage.end,
+        score=passage.score,
+        source=passage.source,
+        key=passage.key,
+        title=passage.title,
+        uri=passage.uri,
+        text=passage.text,
     )
 
 

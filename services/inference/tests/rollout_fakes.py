@@ -1,0 +1,181 @@
+"""A desk with a rollout on it: what it takes beside the answers, in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from services.inference.tests.fakes import ADA, Desk, ScriptedEngine, asking, helpdesk, question
+from tidemill_inference.application.answer_question import Answered
+from tidemill_inference.application.answer_shadow import AnswerShadow
+from tidemill_inference.application.note_reactions import NoteRating
+from tidemill_inference.application.ports import DeploymentRef, GivenRating
+from tidemill_inference.application.prepare_candidate import PrepareCandidate
+from tidemill_inference.application.settle_rollout import (
+    ApproveRollout,
+    PromoteRollout,
+    RollBackRollout,
+    RolloutToSettle,
+)
+from tidemill_inference.application.start_rollout import StartRollout
+from tidemill_inference.application.tend_rollout import CountOutcomes, TendRollout
+from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.errors import CandidateNotReady
+from tidemill_inference.domain.inference import Inference
+from tidemill_inference.domain.rollout import PassedEvaluation, Rollout
+from tidemill_inference.domain.rollout_policy import AbortRules, RolloutPolicy, RolloutStep
+from tidemill_inference.domain.step_counts import Outcome
+from tidemill_kit.domain import Event
+from tidemill_kit.errors import TidemillError
+
+HELPDESK = DeploymentRef(project=ADA.project, id="helpdesk")
+POLICY = RolloutPolicy(
+    gate="helpdesk_gate",
+    steps=(RolloutStep(shadow=True, requests=3), RolloutStep(weight=50, requests=12, at_least=4)),
+    abort=AbortRules(error_rate_above=0.02, latency_p95_ratio_above=1.5, rating_loss_above=0.02),
+)
+
+
+class InMemoryOutcomes:
+    """Outcomes and ratings by project and inference."""
+
+    def __init__(self) -> None:
+        self._noted: dict[tuple[str, str], Outcome] = {}
+        self._ratings: dict[tuple[str, str], dict[str, GivenRating]] = {}
+
+    async def note(self, project: str, outcome: Outcome) -> None:
+        self._noted[project, outcome.inference] = outcome
+
+    async def rate(self, project: str, rating: GivenRating) -> None:
+        given = self._ratings.setdefault((project, rating.inference), {})
+        if rating.feedback not in given or given[rating.feedback].seq < rating.seq:
+            given[rating.feedback] = rating
+
+    async def of_step(self, project: str, rollout: str, step: int) -> Sequence[Outcome]:
+        return [
+            self._rated(key, outcome)
+            for key, outcome in self._noted.items()
+            if key[0] == project and (outcome.rollout, outcome.step) == (rollout, step)
+        ]
+
+    async def forget(self, project: str, rollout: str) -> None:
+        for key in [each for each, outcome in self._noted.items() if outcome.rollout == rollout]:
+            if key[0] == project:
+                del self._noted[key]
+                self._ratings.pop(key, None)
+
+    def _rated(self, key: tuple[str, str], outcome: Outcome) -> Outcome:
+        numbers = [rating.number for rating in self._ratings.get(key, {}).values()]
+        return replace(outcome, rating=sum(numbers) / len(numbers) if numbers else None)
+
+
+@dataclass
+class Registered:
+    """A registry in which every version is ready, but for these."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+    down: TidemillError | None = None
+
+    async def check(self, project: str, model: str) -> None:
+        assert project
+        if self.down:
+            raise self.down
+        if model in self.missing:
+            raise CandidateNotReady(model, why=self.missing[model])
+
+
+class RolloutDesk:
+    """A deployment that follows `lora`, with the live engine and the candidate's."""
+
+    def __init__(self, policy: RolloutPolicy = POLICY, candidate: ScriptedEngine | None = None) -> None:
+        self.candidate = candidate or ScriptedEngine(says="os.walk walks.")
+        self.desk = Desk(deployment=helpdesk(follow="lora", rollout_policy=policy), lora=self.candidate)
+        self.outcomes = InMemoryOutcomes()
+        self.registry = Registered()
+        self.observed = list[Answered]()
+        deployments, clock = self.desk.deployments, self.desk.clock
+        self.answer = replace(self.desk.answer, observe=self.observed.append)
+        self.shadow = AnswerShadow(answer=self.answer)
+        self.start = StartRollout(deployments=deployments, candidates=self.registry, clock=clock)
+        prepare = PrepareCandidate(candidates=self.registry, models=self.desk.registry, engines=self.desk.engines)
+        self.count = CountOutcomes(outcomes=self.outcomes)
+        self.tend = TendRollout(deployments=deployments, outcomes=self.outcomes, prepare=prepare, clock=clock)
+        self.promote = PromoteRollout(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
+        self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
+        self.approve = ApproveRollout(deployments=deployments)
+        self.rate = NoteRating(deployments=deployments, outcomes=self.outcomes)
+        self._asked = 0
+
+    @property
+    def published(self) -> list[Event]:
+        return self.desk.deployments.published
+
+    async def deployment(self) -> Deployment:
+        return await self.desk.deployments.get(HELPDESK.project, HELPDESK.id)
+
+    async def rollout(self) -> Rollout:
+        rollout = (await self.deployment()).rollout
+        assert rollout is not None
+        return rollout
+
+    async def passes_the_gate(self, evaluation: str = "e1", **changes: str) -> None:
+        known = {
+            "gate": "helpdesk_gate",
+            "candidate": "lora@1",
+            "baseline": (await self.deployment()).live.digest,
+        }
+        passed = PassedEvaluation(evaluation=evaluation, **{**known, **changes})
+        await self.start(HELPDESK.project, HELPDESK.id, passed, request=asking(f"event {evaluation}"))
+
+    async def is_rolling(self, *, step: int = 0) -> None:
+        """Have a rollout in this step."""
+        await self.passes_the_gate()
+        await self.tick()
+        while (await self.rollout()).step < step:
+            await self.asks(1)
+            await self.tick()
+
+    async def asks(self, requests: int, *, of: range = range(1_000_000)) -> list[Inference]:
+        """Have different users ask, and do what follows their answers."""
+        answers = []
+        for _ in range(requests):
+            self._asked += 1
+            user = f"u{of[self._asked % len(of)]}"
+            try:
+                asked = question(f"What is os.walk {self._asked}?", end_user=user)
+                answers.append(await self.answer.whole(ADA, asked, request=asking(f"r{self._asked}")))
+            except TidemillError:
+                continue
+        await self.follows_up()
+        return answers
+
+    async def follows_up(self) -> None:
+        while self.observed:
+            answered = self.observed.pop(0)
+            chosen = answered.chosen
+            await self.outcomes.note(
+                answered.inference.project,
+                Outcome(
+                    inference=answered.inference.id,
+                    rollout=chosen.rollout,
+                    step=chosen.step,
+                    variant=chosen.variant,
+                    failed=answered.failed,
+                    total_s=1.0,
+                ),
+            )
+            if chosen.shadowed:
+                try:
+                    await self.shadow(answered)
+                except TidemillError:
+                    continue
+
+    async def tick(self, *, epoch: int = 1, after: timedelta = timedelta()) -> bool:
+        self.desk.clock.advance(after)
+        return await self.tend(HELPDESK, epoch=epoch)
+
+    def settling(self, request_id: str, **changes: object) -> RolloutToSettle:
+        return RolloutToSettle(
+            deployment="helpdesk",
+            request=asking(request_id),
+            **changes,  # type: ignore[arg-type] # the test says what it changes
+        )
