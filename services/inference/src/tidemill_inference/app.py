@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import grpc
 import torch
@@ -18,18 +19,26 @@ from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngi
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.adapters.mongo_prompts import PromptCodec
+from tidemill_inference.adapters.mongo_rollouts import MongoActiveRollouts, MongoOutcomes, MongoRolloutLeases
 from tidemill_inference.adapters.rag_retriever import RagRetriever
 from tidemill_inference.adapters.secrets import Secrets
+from tidemill_inference.adapters.trainer_candidates import TrainerCandidates
 from tidemill_inference.adapters.trainer_models import TrainerModels
 from tidemill_inference.adapters.transformers_engine import EngineLimits, served_dtype
 from tidemill_inference.application.answer_question import AnswerQuestion
+from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
 from tidemill_inference.application.delete_prompt import DeletePrompt
 from tidemill_inference.application.generation import SharedGenerations
 from tidemill_inference.application.make_answer import MakeAnswer
+from tidemill_inference.application.note_reactions import NoteRating
+from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
+from tidemill_inference.application.settle_rollout import ApproveRollout, PromoteRollout, RollBackRollout
 from tidemill_inference.application.show_prompt import ShowPrompt
+from tidemill_inference.application.start_rollout import StartRollout
+from tidemill_inference.application.tend_rollout import CountOutcomes, TendRollout
 from tidemill_inference.application.write_prompt import CreatePrompt, LabelPrompt, UpdatePrompt
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
@@ -39,7 +48,9 @@ from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUse
 from tidemill_inference.entrypoints.grpc_inference_service import GrpcInferenceService
 from tidemill_inference.entrypoints.grpc_prompt_service import GrpcPromptService, PromptUseCases
 from tidemill_inference.entrypoints.http_server import HttpServer
+from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
 from tidemill_inference.entrypoints.openai_http import OpenAiDoor
+from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
 from tidemill_inference.entrypoints.workers import WarmUp
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit import mongo
@@ -47,7 +58,8 @@ from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import SystemClock
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.kafka import Publisher
+from tidemill_kit.jobs import Leases
+from tidemill_kit.kafka import Consumers, Publisher
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
@@ -63,6 +75,7 @@ class Adapters:
     """Everything behind the ports, and the clients that it stands on."""
 
     client: mongo.Client
+    database: mongo.Database
     store: ObjectStore
     publisher: Publisher
     relay: Relay
@@ -70,6 +83,8 @@ class Adapters:
     prompts: MongoAggregates[Prompt]
     deployments: MongoAggregates[Deployment]
     inferences: MongoAggregates[Inference]
+    outcomes: MongoOutcomes
+    candidates: TrainerCandidates
     templates: JinjaTemplates
     models: TrainerModels
     retriever: RagRetriever
@@ -88,7 +103,15 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     adapters = _adapters(settings, environment)
     warm_up = WarmUp(adapters.models, adapters.engines)
     generations = SharedGenerations(at_most=settings.max_generations)
-    answer = _answer(settings, adapters, generations)
+    follow_ups = FollowUps(
+        outcomes=adapters.outcomes, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once
+    )
+    answer = replace(_answer(settings, adapters, generations), observe=follow_ups.observe)
+    shadows = SharedGenerations(at_most=settings.shadows_at_once)
+    shadow = AnswerShadow(answer=replace(answer, generations=shadows))
+    rollouts = _rollout_worker(settings, adapters)
+    tend = _tend(adapters)
+    consumers = _consumers(settings, adapters, rollouts)
     dependencies = [
         Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
         Dependency(name="s3", probe=adapters.store.ping),
@@ -107,7 +130,10 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         settings=settings,
         servicers=[
             (add_PromptServiceServicer_to_server, GrpcPromptService(_prompts(adapters))),
-            (add_DeploymentServiceServicer_to_server, GrpcDeploymentService(_deployments(adapters, warm_up))),
+            (
+                add_DeploymentServiceServicer_to_server,
+                GrpcDeploymentService(_deployments(adapters, warm_up, rollouts)),
+            ),
             (add_InferenceServiceServicer_to_server, _inferences(adapters, answer)),
         ],
         dependencies=dependencies,
@@ -117,9 +143,13 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             adapters.relay,
             adapters.engines,
             Worker("warm-up", warm_up.run),
-            Answers(generations),
+            Answers(generations, shadows),
+            Worker("rollouts", lambda: rollouts.run(tend)),
+            Worker("follow-ups", lambda: follow_ups.run(shadow)),
             HttpServer(door.app(), host=settings.host, port=settings.http_port, grace_s=settings.shutdown_grace_s / 2),
+            consumers,
         ],
+        consumers=consumers.status,
         outbox_length=adapters.relay.outbox_length,
     )
 
@@ -136,6 +166,7 @@ class Stores:
         self._data_dir.mkdir(parents=True, exist_ok=True)
         for indexed in (self._adapters.prompts, self._adapters.deployments, self._adapters.inferences):
             await indexed.ensure_indexes()
+        await self._adapters.outcomes.ensure_indexes()
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -147,7 +178,7 @@ class Stores:
 class Answers:
     """The component that ends what is still being answered when the service stops."""
 
-    def __init__(self, generations: SharedGenerations) -> None:
+    def __init__(self, *generations: SharedGenerations) -> None:
         self._generations = generations
 
     async def start(self) -> None:
@@ -155,7 +186,8 @@ class Answers:
 
     async def stop(self) -> None:
         """Cancel what still runs; its records say so."""
-        await self._generations.stop()
+        for generations in self._generations:
+            await generations.stop()
 
 
 def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Adapters:
@@ -177,6 +209,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
     )
     return Adapters(
         client=client,
+        database=database,
         store=store,
         publisher=publisher,
         relay=relay,
@@ -200,6 +233,8 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             missing=InferenceNotFound,
             wake=relay.waker(inferences),
         ),
+        outcomes=MongoOutcomes(database["rollout_outcomes"]),
+        candidates=TrainerCandidates(trainer, timeout_s=settings.call_timeout_s),
         templates=JinjaTemplates(),
         models=TrainerModels(trainer, timeout_s=settings.call_timeout_s),
         retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
@@ -274,12 +309,55 @@ def _prompts(adapters: Adapters) -> PromptUseCases:
     )
 
 
-def _deployments(adapters: Adapters, warm_up: WarmUp) -> DeploymentUseCases:
-    deployments, clock = adapters.deployments, SystemClock()
+def _deployments(adapters: Adapters, warm_up: WarmUp, rollouts: RolloutWorker) -> DeploymentUseCases:
+    deployments, clock, wake = adapters.deployments, SystemClock(), rollouts.wake
     resolve = ResolveConfiguration(prompts=adapters.prompts, models=adapters.models, retriever=adapters.retriever)
+    count = CountOutcomes(outcomes=adapters.outcomes)
     return DeploymentUseCases(
         deployments=deployments,
         create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
         update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
         delete=DeleteDeployment(deployments=deployments, clock=clock),
+        count=count,
+        promote=PromoteRollout(
+            deployments=deployments, prepare=_prepare(adapters), count=count, clock=clock, wake=wake
+        ),
+        roll_back=RollBackRollout(deployments=deployments, count=count, clock=clock, warm=warm_up.want, wake=wake),
+        approve=ApproveRollout(deployments=deployments, wake=wake),
     )
+
+
+def _prepare(adapters: Adapters) -> PrepareCandidate:
+    return PrepareCandidate(candidates=adapters.candidates, models=adapters.models, engines=adapters.engines)
+
+
+def _tend(adapters: Adapters) -> TendRollout:
+    return TendRollout(
+        deployments=adapters.deployments, outcomes=adapters.outcomes, prepare=_prepare(adapters), clock=SystemClock()
+    )
+
+
+def _rollout_worker(settings: InferenceSettings, adapters: Adapters) -> RolloutWorker:
+    leases = Leases(
+        adapters.database["rollout_leases"],
+        owner=str(uuid4()),
+        ttl=timedelta(seconds=settings.lease_s),
+        clock=SystemClock(),
+    )
+    return RolloutWorker(
+        active=MongoActiveRollouts(adapters.database["deployments"]),
+        leases=MongoRolloutLeases(leases),
+        deployments=adapters.deployments,
+        models=adapters.models,
+        engines=adapters.engines,
+        look_every_s=settings.rollout_look_s,
+        tick_s=settings.rollout_tick_s,
+    )
+
+
+def _consumers(settings: InferenceSettings, adapters: Adapters, rollouts: RolloutWorker) -> Consumers:
+    start = StartRollout(
+        deployments=adapters.deployments, candidates=adapters.candidates, clock=SystemClock(), wake=rollouts.wake
+    )
+    rate = NoteRating(deployments=adapters.deployments, outcomes=adapters.outcomes)
+    return Consumers(settings.kafka_bootstrap_servers, [evaluations(start), reactions(rate)], adapters.publisher)

@@ -64,7 +64,15 @@ class InferenceSettings(ServiceSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins (joined by commas) whose pages may use the door from a browser, `*` for all; none by default."""
     lease_s: float = Field(15.0, gt=0)
-    """How long an answer of a replica that died keeps the others waiting."""
+    """How long an answer, or a rollout, of a replica that died keeps the others waiting."""
+    rollout_look_s: float = Field(1.0, gt=0, le=60)
+    """How often a replica looks for rollouts that have begun elsewhere."""
+    rollout_tick_s: float = Field(0.5, gt=0, le=60)
+    """How often the outcomes of a rollout are counted."""
+    shadows_at_once: int = Field(1, ge=1, le=64)
+    """Copies of live questions that candidates answer at the same time."""
+    shadows_waiting: int = Field(100, ge=1)
+    """Copies that may wait for it, and outcomes that may wait to be noted; further ones are dropped and counted."""
     call_timeout_s: float = Field(10.0, gt=0)
     """How long one call of rag or trainer may take."""
     s3_timeout_s: float = Field(30.0, gt=0)

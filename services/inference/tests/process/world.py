@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.inference.tests.process.neighbours import Rag, Registry, neighbours
@@ -45,16 +45,17 @@ class World:
     grpc_address: str
     registry: Registry
     rag: Rag
+    settings: InferenceSettings
     store: ObjectStore
     stack: Addresses
     prompts: prompt_service_pb2_grpc.PromptServiceStub
     deployments: deployment_service_pb2_grpc.DeploymentServiceStub
     inferences: inference_service_pb2_grpc.InferenceServiceStub
 
-    async def add_model(self, model: str, folder: Path) -> None:
-        """Register a folder's files as trainer would."""
+    async def add_model(self, model: str, folder: Path, *, base: str = "") -> None:
+        """Register a folder's files as trainer would; with a base they are an adapter."""
         digest, files = await upload(self.store, BUCKET, self.project, folder)
-        self.registry.add_files(model, digest, files)
+        self.registry.add_files(model, digest, files, base=base)
 
 
 def deployment(name: str = "helpdesk", **changes: object) -> deployment_pb2.Deployment:
@@ -98,6 +99,7 @@ async def running_inference(
         world = World(
             project=project,
             data=settings.data_dir,
+            settings=settings,
             http=f"http://127.0.0.1:{settings.http_port}",
             grpc_address=grpc_address,
             registry=registry,
@@ -116,6 +118,35 @@ async def running_inference(
             await channel.close()
             stop.set()
             assert await living == 0
+
+
+@asynccontextmanager
+async def another_replica(world: World, folder: Path) -> AsyncIterator[World]:
+    """Run a second process's worth of the same service: other ports and files, the same stores."""
+    settings = world.settings.model_copy(
+        update={"grpc_port": _free_port(), "http_port": _free_port(), "data_dir": folder / "data"}
+    )
+    stop = asyncio.Event()
+    living = asyncio.create_task(serve(await build_app(settings, environment={}), stop=stop))
+    address = f"127.0.0.1:{settings.grpc_port}"
+    channel = open_channel(address, name="inference", project=world.project, timeout_s=60)
+    replica = replace(
+        world,
+        data=settings.data_dir,
+        http=f"http://127.0.0.1:{settings.http_port}",
+        grpc_address=address,
+        settings=settings,
+        prompts=prompt_service_pb2_grpc.PromptServiceStub(channel),
+        deployments=deployment_service_pb2_grpc.DeploymentServiceStub(channel),
+        inferences=inference_service_pb2_grpc.InferenceServiceStub(channel),
+    )
+    try:
+        await _open(replica)
+        yield replica
+    finally:
+        await channel.close()
+        stop.set()
+        assert await living == 0
 
 
 async def _open(world: World) -> None:
@@ -142,6 +173,7 @@ def _settings(stack: Addresses, folder: Path, neighbour: str) -> InferenceSettin
         s3_access_key=stack.s3.access_key,
         s3_secret_key=stack.s3.secret_key,
         rag_address=neighbour,
+        ingest_address=neighbour,
         trainer_address=neighbour,
         data_dir=folder / "data",
         engine_cache_tokens=2048,

@@ -15,7 +15,7 @@ Warm = Callable[[str, str], None]
 """Told the project and the `model@version` that is about to be needed."""
 
 
-def _nobody(_project: str, _model: str) -> None:
+def warms_nothing(_project: str, _model: str) -> None:
     """Nobody prepares anything."""
 
 
@@ -49,7 +49,7 @@ class CreateDeployment:
     deployments: Deployments
     resolve: ResolveConfiguration
     clock: Clock
-    warm: Warm = _nobody
+    warm: Warm = warms_nothing
 
     async def __call__(self, caller: Caller, command: DeploymentToCreate) -> Deployment:
         """Return the new deployment.
@@ -86,7 +86,7 @@ class UpdateDeployment:
     deployments: Deployments
     resolve: ResolveConfiguration
     clock: Clock
-    warm: Warm = _nobody
+    warm: Warm = warms_nothing
 
     async def __call__(self, caller: Caller, command: DeploymentChange) -> Deployment:
         """Return the changed deployment.
@@ -101,7 +101,7 @@ class UpdateDeployment:
         current = await self.deployments.get(caller.project, command.id)
         spec = command.change(current.spec)
         spec.check()
-        live = await self.resolve(caller.project, spec)
+        live = await self.resolve(caller.project, spec, kept_model=_kept_model(current, spec))
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
@@ -118,6 +118,11 @@ class UpdateDeployment:
             return saved
         change(current)
         return replace(current, pending=[])
+
+
+def _kept_model(current: Deployment, spec: DeploymentSpec) -> str:
+    """Return the model that answers on: where rollouts move it, an update never does; "" takes the declared one."""
+    return current.live.model if current.spec.follow and spec.follow else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What inference needs from outside."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -9,6 +9,7 @@ from tidemill_inference.domain.content import Message, Passage
 from tidemill_inference.domain.deployment import Deployment, Retrieval, Sampling
 from tidemill_inference.domain.inference import Inference
 from tidemill_inference.domain.prompt import Prompt, PromptContent
+from tidemill_inference.domain.step_counts import Outcome
 from tidemill_kit.application import Aggregates
 from tidemill_kit.domain import ObjectRef
 
@@ -215,6 +216,88 @@ class Engines(Protocol):
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """Let go what this holder kept: a model that nobody keeps or uses leaves memory. Repeating changes nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentRef:
+    """A deployment of a project."""
+
+    project: str
+    id: str
+
+    @property
+    def key(self) -> str:
+        """Its name among those of all projects."""
+        return f"{self.project}/{self.id}"
+
+
+class Candidates(Protocol):
+    """The trainer's registry, asked anew each time: what is promoted has to be there now."""
+
+    async def check(self, project: str, model: str) -> None:
+        """Refuse a `model@version` that is not ready, or not there any more.
+
+        Raises:
+            CandidateNotReady: tells why.
+            DependencyUnavailable: the trainer does not answer.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenRating:
+    """A rating of an inference; of one feedback, the one with the highest `seq` counts."""
+
+    feedback: str
+    seq: int
+    inference: str
+    rollout: str
+    number: float
+
+
+class Outcomes(Protocol):
+    """What came of the answers in rollouts: one small document per inference, noted as often as it comes."""
+
+    async def note(self, project: str, outcome: Outcome) -> None:
+        """Keep what came of an answer; the same inference again replaces it. Ratings are kept apart."""
+        ...
+
+    async def rate(self, project: str, rating: GivenRating) -> None:
+        """Keep a rating, also where the answer itself is not noted yet; an earlier one of the same feedback goes."""
+        ...
+
+    async def of_step(self, project: str, rollout: str, step: int) -> Sequence[Outcome]:
+        """Return a step's outcomes, each with the mean of its ratings."""
+        ...
+
+    async def forget(self, project: str, rollout: str) -> None:
+        """Drop the outcomes of a rollout that has ended: what they came to is in the deployment."""
+        ...
+
+
+class ActiveRollouts(Protocol):
+    """The deployments with an active rollout, of all projects."""
+
+    async def all(self) -> Sequence[DeploymentRef]:
+        """Return them all."""
+        ...
+
+
+class RolloutLeases(Protocol):
+    """The right to tend a deployment's rollout."""
+
+    def held(self, deployment: DeploymentRef) -> AbstractAsyncContextManager[int | None]:
+        """Hold the right for a block and yield its epoch; None where somebody else holds it."""
+        ...
+
+
+Wake = Callable[[DeploymentRef], None]
+"""Told of a deployment whose rollout may have something to do."""
+
+
+def wakes_nobody(_deployment: DeploymentRef) -> None:
+    """Nobody has to be told: they look by themselves."""
 
 
 class DocumentTexts(Protocol):

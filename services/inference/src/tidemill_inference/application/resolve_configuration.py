@@ -19,8 +19,8 @@ class ResolveConfiguration:
     models: Models
     retriever: Retriever
 
-    async def __call__(self, project: str, spec: DeploymentSpec) -> Configuration:
-        """Return what answers under this spec now.
+    async def __call__(self, project: str, spec: DeploymentSpec, *, kept_model: str = "") -> Configuration:
+        """Return what answers under this spec now; `kept_model` answers instead of the one that the spec names.
 
         Raises:
             InvalidInput: a reference is not written as one.
@@ -30,7 +30,8 @@ class ResolveConfiguration:
 
         """
         prompt = await self._prompt(project, Reference.parse("prompt", spec.prompt))
-        model = await self._model(project, "model", spec.model)
+        Reference.parse("model", spec.model)
+        model = kept_model or await self._model(project, "model", spec.model)
         fallback = [await self._model(project, f"fallback[{at}]", each) for at, each in enumerate(spec.fallback)]
         if spec.retrieval:
             await self.retriever.check(project, spec.retrieval)

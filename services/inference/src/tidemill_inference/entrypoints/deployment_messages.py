@@ -10,16 +10,9 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2
-from tidemill_inference.domain.deployment import (
-    DEFAULT_DEADLINE,
-    DEFAULT_TOP_K,
-    Configuration,
-    Deployment,
-    DeploymentSpec,
-    RecordMode,
-    Retrieval,
-    Sampling,
-)
+from tidemill_inference.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
+from tidemill_inference.domain.deployment import DEFAULT_DEADLINE, Deployment, DeploymentSpec, RecordMode
+from tidemill_inference.entrypoints.rollout_messages import policy_message, policy_of, rollout_message
 from tidemill_kit.grpc_requests import etag_of, timestamp_of
 
 _MODES: dict[deployment_pb2.RecordMode.ValueType, RecordMode] = {
@@ -36,6 +29,8 @@ _READERS: dict[str, Callable[[deployment_pb2.Deployment], Any]] = {
     "deadline": lambda message: message.deadline.ToTimedelta() if message.HasField("deadline") else DEFAULT_DEADLINE,
     "record": lambda message: record_mode_of(message.record) or RecordMode.FULL,
     "allow_sampling_override": lambda message: message.allow_sampling_override,
+    "follow": lambda message: message.follow,
+    "rollout_policy": lambda message: policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
 }
 CHANGEABLE = frozenset({*_READERS, "labels"})
 """What an Update may name."""
@@ -60,7 +55,10 @@ def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
         deadline=_duration(spec.deadline),
         record=deployment_pb2.RecordMode.Value(f"RECORD_MODE_{spec.record.name}"),
         allow_sampling_override=spec.allow_sampling_override,
-        live=_configuration_message(deployment.live),
+        live=configuration_message(deployment.live),
+        rollout=rollout_message(deployment.rollout, configuration_message) if deployment.rollout else None,
+        rollout_policy=policy_message(spec.rollout_policy) if spec.rollout_policy else None,
+        follow=spec.follow,
     )
 
 
@@ -125,7 +123,8 @@ def _sampling_message(sampling: Sampling) -> configuration_pb2.Sampling:
     )
 
 
-def _configuration_message(configuration: Configuration) -> configuration_pb2.Configuration:
+def configuration_message(configuration: Configuration) -> configuration_pb2.Configuration:
+    """Return a configuration."""
     return configuration_pb2.Configuration(
         digest=configuration.digest,
         model=configuration.model,

@@ -1,7 +1,7 @@
 """DeploymentService: message -> use case -> message."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
@@ -15,7 +15,15 @@ from tidemill_inference.application.configure_deployment import (
     UpdateDeployment,
 )
 from tidemill_inference.application.ports import Deployments
+from tidemill_inference.application.settle_rollout import (
+    ApproveRollout,
+    PromoteRollout,
+    RollBackRollout,
+    RolloutToSettle,
+)
+from tidemill_inference.application.tend_rollout import CountOutcomes
 from tidemill_inference.entrypoints.deployment_messages import CHANGEABLE, change_of, deployment_message, spec_of
+from tidemill_kit.application import Request
 from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -29,6 +37,19 @@ class DeploymentUseCases:
     create: CreateDeployment
     update: UpdateDeployment
     delete: DeleteDeployment
+    count: CountOutcomes
+    promote: PromoteRollout
+    roll_back: RollBackRollout
+    approve: ApproveRollout
+
+
+class _Settling(Protocol):
+    """A request that names a rollout."""
+
+    deployment: str
+    rollout: str
+    rationale: str
+    validate_only: bool
 
 
 class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
@@ -53,7 +74,7 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
 
     async def GetDeployment(self, request: pb.GetDeploymentRequest, _context: Context) -> pb.GetDeploymentResponse:
         """Return one deployment."""
-        deployment = await self._use.deployments.get(current_caller().project, request.id)
+        deployment = await self._use.count(await self._use.deployments.get(current_caller().project, request.id))
         return pb.GetDeploymentResponse(deployment=deployment_message(deployment))
 
     async def ListDeployments(
@@ -62,7 +83,8 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
         """Return a page of deployments."""
         page = await self._use.deployments.list(current_caller().project, page=page_of(request))
         return pb.ListDeploymentsResponse(
-            deployments=[deployment_message(each) for each in page.items], next_page_token=page.next_token
+            deployments=[deployment_message(await self._use.count(each)) for each in page.items],
+            next_page_token=page.next_token,
         )
 
     async def UpdateDeployment(
@@ -93,3 +115,30 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
             validate_only=request.validate_only,
         )
         return pb.DeleteDeploymentResponse(deployment=deployment_message(deployment))
+
+    async def PromoteRollout(self, request: pb.PromoteRolloutRequest, _context: Context) -> pb.PromoteRolloutResponse:
+        """Make the candidate live now."""
+        deployment = await self._use.promote(current_caller(), _settling(request, request_of(request)))
+        return pb.PromoteRolloutResponse(deployment=deployment_message(deployment))
+
+    async def RollBackRollout(
+        self, request: pb.RollBackRolloutRequest, _context: Context
+    ) -> pb.RollBackRolloutResponse:
+        """Take the candidate back, or its promotion."""
+        deployment = await self._use.roll_back(current_caller(), _settling(request, request_of(request)))
+        return pb.RollBackRolloutResponse(deployment=deployment_message(deployment))
+
+    async def ApproveRollout(self, request: pb.ApproveRolloutRequest, _context: Context) -> pb.ApproveRolloutResponse:
+        """Agree to the promotion."""
+        deployment = await self._use.approve(current_caller(), _settling(request, request_of(request)))
+        return pb.ApproveRolloutResponse(deployment=deployment_message(deployment))
+
+
+def _settling(message: _Settling, request: Request) -> RolloutToSettle:
+    return RolloutToSettle(
+        deployment=message.deployment,
+        rollout=message.rollout,
+        rationale=message.rationale,
+        request=request,
+        validate_only=message.validate_only,
+    )

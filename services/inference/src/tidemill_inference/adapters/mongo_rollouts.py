@@ -1,0 +1,104 @@
+"""What rollouts need beside their deployments: outcomes, leases, and which are active."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from tidemill_inference.application.ports import DeploymentRef, GivenRating
+from tidemill_inference.domain.step_counts import Outcome
+from tidemill_kit.aggregates import document_id
+from tidemill_kit.application import derived_id
+from tidemill_kit.jobs import Leases
+from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+
+
+class MongoOutcomes:
+    """Implements `ports.Outcomes`: {_id, rollout, step, variant, failed, total_s, ratings: {feedback: {seq, number}}}.
+
+    Ratings are fields of their own, so that answer and rating may come in any order.
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def ensure_indexes(self) -> None:
+        """Create what counting needs; repeating it changes nothing."""
+        with translated():
+            await self._collection.create_index([("rollout", 1), ("step", 1)])
+
+    async def note(self, project: str, outcome: Outcome) -> None:
+        """See `Outcomes.note`."""
+        known = {
+            "rollout": document_id(project, outcome.rollout),
+            "step": outcome.step,
+            "variant": outcome.variant,
+            "failed": outcome.failed,
+            "total_s": outcome.total_s,
+        }
+        await self._upsert({"_id": document_id(project, outcome.inference)}, {"$set": known})
+
+    async def rate(self, project: str, rating: GivenRating) -> None:
+        """See `Outcomes.rate`."""
+        place = f"ratings.{derived_id('rating', rating.feedback)}"  # its own id may have characters with a meaning
+        older = {"_id": document_id(project, rating.inference), f"{place}.seq": {"$not": {"$gte": rating.seq}}}
+        given = {"rollout": document_id(project, rating.rollout), place: {"seq": rating.seq, "number": rating.number}}
+        try:
+            await self._upsert(older, {"$set": given})
+        except DuplicateId:  # a newer one is there, or the document has come about this moment
+            with translated():
+                await self._collection.update_one(older, {"$set": given})
+
+    async def of_step(self, project: str, rollout: str, step: int) -> Sequence[Outcome]:
+        """See `Outcomes.of_step`."""
+        with translated():
+            found = await self._collection.find({"rollout": document_id(project, rollout), "step": step}).to_list(None)
+        return [_outcome(document) for document in found]
+
+    async def forget(self, project: str, rollout: str) -> None:
+        """See `Outcomes.forget`."""
+        with translated():
+            await self._collection.delete_many({"rollout": document_id(project, rollout)})
+
+    async def _upsert(self, wanted: Document, change: Document) -> None:
+        with translated():
+            await self._collection.update_one(wanted, change, upsert=True)
+
+
+class MongoActiveRollouts:
+    """Implements `ports.ActiveRollouts`. Deployments are few, so that looking for the active ones costs little."""
+
+    def __init__(self, deployments: Collection) -> None:
+        self._deployments = deployments
+
+    async def all(self) -> Sequence[DeploymentRef]:
+        """See `ActiveRollouts.all`."""
+        with translated():
+            cursor = self._deployments.find({"state.rollout.active": True, "deleted": False}, {"project": 1, "id": 1})
+            found = await cursor.to_list(None)
+        return [DeploymentRef(project=document["project"], id=document["id"]) for document in found]
+
+
+class MongoRolloutLeases:
+    """Implements `ports.RolloutLeases`; the epoch fences the rollout itself, which remembers it."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
+    @asynccontextmanager
+    async def held(self, deployment: DeploymentRef) -> AsyncIterator[int | None]:
+        """See `RolloutLeases.held`."""
+        async with self._leases.held(deployment.key) as lease:
+            yield lease.epoch if lease else None
+
+
+def _outcome(document: Document) -> Outcome:
+    project, _, rollout = document["rollout"].partition("/")
+    ratings = [given["number"] for given in document.get("ratings", {}).values()]
+    return Outcome(
+        inference=document["_id"].removeprefix(f"{project}/"),
+        rollout=rollout,
+        step=document["step"],
+        variant=document["variant"],
+        failed=document["failed"],
+        total_s=document["total_s"],
+        rating=sum(ratings) / len(ratings) if ratings else None,
+    )

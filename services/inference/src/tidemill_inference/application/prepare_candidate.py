@@ -1,0 +1,34 @@
+"""Have a candidate ready to answer before anybody depends on it."""
+
+from dataclasses import dataclass
+
+from tidemill_inference.application.ports import Candidates, Engines, Models
+from tidemill_inference.domain.errors import CandidateNotReady
+from tidemill_kit.errors import Internal, NotFound, PreconditionFailed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareCandidate:
+    """Asks the registry anew and loads the model, which verifies every file against the manifest."""
+
+    candidates: Candidates
+    models: Models
+    engines: Engines
+
+    async def __call__(self, project: str, model: str) -> None:
+        """Return once the `model@version` is loaded.
+
+        Raises:
+            CandidateNotReady: it is gone, not ready, damaged, or cannot be served here.
+            DependencyUnavailable: trainer or object store do not answer, or memory is used up for now.
+
+        """
+        try:
+            await self.candidates.check(project, model)
+            version = await self.models.resolve(project, model, field="candidate")
+            async with self.engines.use(project, version):
+                return
+        except CandidateNotReady:
+            raise
+        except (NotFound, PreconditionFailed, Internal) as error:
+            raise CandidateNotReady(model, why=error.message) from error

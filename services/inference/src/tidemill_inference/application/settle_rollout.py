@@ -1,0 +1,155 @@
+"""Decide on a rollout by hand: promote, roll back, approve."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from tidemill_inference.application.configure_deployment import Warm, warms_nothing
+from tidemill_inference.application.ports import DeploymentRef, Deployments, Wake, wakes_nobody
+from tidemill_inference.application.prepare_candidate import PrepareCandidate
+from tidemill_inference.application.tend_rollout import CountOutcomes
+from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.step_counts import StepCounts
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.errors import InvalidInput, Violation
+
+MAX_RATIONALE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutToSettle:
+    """Which rollout; an empty `rollout` is the deployment's active one, or its last."""
+
+    deployment: str
+    rollout: str = ""
+    rationale: str = ""
+    request: Request
+    validate_only: bool = False
+
+    def check(self) -> None:
+        """Refuse a rationale that is too long.
+
+        Raises:
+            InvalidInput: names its length and the limit.
+
+        """
+        if len(self.rationale) > MAX_RATIONALE:
+            text = f"has {len(self.rationale)} characters: take at most {MAX_RATIONALE}"
+            raise InvalidInput.of(Violation(field="rationale", description=text))
+
+    @property
+    def message(self) -> str:
+        """What the rollout tells people about it."""
+        return f"by hand: {self.rationale}" if self.rationale else "by hand"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromoteRollout:
+    """Emits RolloutWasPromoted and DeploymentWasConfigured. Of two at once one wins; the other finds it promoted."""
+
+    deployments: Deployments
+    prepare: PrepareCandidate
+    count: CountOutcomes
+    clock: Clock
+    wake: Wake = wakes_nobody
+
+    async def __call__(self, caller: Caller, command: RolloutToSettle) -> Deployment:
+        """Return the deployment with its candidate live.
+
+        Raises:
+            DeploymentNotFound, RolloutNotFound: there is no such thing.
+            NoActiveRollout: no evaluation has passed the gate, or the rollout has ended.
+            ApprovalsMissing: somebody still has to agree.
+            CandidateNotReady: its version is gone, not ready, or does not match its manifest.
+
+        """
+        command.check()
+        now = self.clock.now()
+        current = await _counted(self.deployments, self.count, caller, command)
+        counts = _counts(current)
+
+        def change(stored: Deployment) -> None:
+            stored.promote_rollout(command.rollout, message=command.message, counts=counts, now=now)
+
+        if rollout := current.active_rollout:
+            await self.prepare(caller.project, rollout.candidate.model)
+        if command.validate_only:
+            return _previewed(current, change)
+        saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
+        self.wake(DeploymentRef(project=caller.project, id=command.deployment))
+        return saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBackRollout:
+    """Emits RolloutWasRolledBack, and DeploymentWasConfigured where the candidate was live already."""
+
+    deployments: Deployments
+    count: CountOutcomes
+    clock: Clock
+    warm: Warm = warms_nothing
+    wake: Wake = wakes_nobody
+
+    async def __call__(self, caller: Caller, command: RolloutToSettle) -> Deployment:
+        """Return the deployment without its candidate.
+
+        Raises:
+            DeploymentNotFound, RolloutNotFound: there is no such thing.
+            NoActiveRollout: there is nothing to take back.
+
+        """
+        command.check()
+        now = self.clock.now()
+        current = await _counted(self.deployments, self.count, caller, command)
+        counts = _counts(current)
+
+        def change(stored: Deployment) -> None:
+            stored.roll_back_rollout(command.rollout, message=command.message, counts=counts, now=now)
+
+        if command.validate_only:
+            return _previewed(current, change)
+        saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
+        self.warm(caller.project, saved.live.model)
+        self.wake(DeploymentRef(project=caller.project, id=command.deployment))
+        return saved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApproveRollout:
+    """Whoever has a name counts once. The promotion itself follows when nothing else is missing."""
+
+    deployments: Deployments
+    wake: Wake = wakes_nobody
+
+    async def __call__(self, caller: Caller, command: RolloutToSettle) -> Deployment:
+        """Return the deployment with the approval.
+
+        Raises:
+            DeploymentNotFound, RolloutNotFound: there is no such thing.
+            NoActiveRollout: there is nothing to agree to.
+
+        """
+        command.check()
+
+        def change(stored: Deployment) -> None:
+            stored.approve_rollout(command.rollout, who=caller.subject)
+
+        if command.validate_only:
+            return _previewed(await self.deployments.get(caller.project, command.deployment), change)
+        saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
+        self.wake(DeploymentRef(project=caller.project, id=command.deployment))
+        return saved
+
+
+async def _counted(
+    deployments: Deployments, count: CountOutcomes, caller: Caller, command: RolloutToSettle
+) -> Deployment:
+    return await count(await deployments.get(caller.project, command.deployment))
+
+
+def _counts(deployment: Deployment) -> StepCounts:
+    return deployment.rollout.counts if deployment.rollout else StepCounts()
+
+
+def _previewed(current: Deployment, change: Callable[[Deployment], None]) -> Deployment:
+    change(current)
+    return replace(current, pending=[])

@@ -1,0 +1,118 @@
+"""Take a rollout one move further, when its outcomes say so."""
+
+from dataclasses import dataclass, replace
+
+from tidemill_inference.application.ports import DeploymentRef, Deployments, Outcomes
+from tidemill_inference.application.prepare_candidate import PrepareCandidate
+from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound
+from tidemill_inference.domain.rollout import Decision, Move, Rollout
+from tidemill_inference.domain.step_counts import Reason, StepCounts
+from tidemill_kit.application import Clock, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TendRollout:
+    """Emits what became of the rollout. Every write is conditional on the epoch of the lease that it is done under."""
+
+    deployments: Deployments
+    outcomes: Outcomes
+    prepare: PrepareCandidate
+    clock: Clock
+
+    async def __call__(self, ref: DeploymentRef, *, epoch: int) -> bool:
+        """Make one move, or none; return whether the rollout is still active.
+
+        Raises:
+            RolloutLeaseLost: somebody else tends it by now, and nothing was changed.
+            DependencyUnavailable: trainer, stores or engine do not answer: it waits.
+
+        """
+        deployment = await self._taken(ref, epoch)
+        if deployment is None or (rollout := deployment.rollout) is None:
+            return False
+        if not rollout.active:
+            await self.outcomes.forget(ref.project, rollout.id)
+            return False
+        policy = deployment.spec.rollout_policy
+        paused = policy is not None and policy.paused
+        if rollout.ready:
+            counts = await self._counts(ref.project, rollout)
+            decision = rollout.decide(counts, now=self.clock.now(), paused=paused)
+            if decision.move is Move.PROMOTE:
+                decision = await self._prepared(ref.project, rollout, decision)
+            if decision.move is not Move.STAY:
+                await self._save(ref, rollout, decision, counts)
+        elif not paused:
+            await self._begin(ref, rollout)
+        return True
+
+    async def _taken(self, ref: DeploymentRef, epoch: int) -> Deployment | None:
+        """Return the deployment, marked as tended under this epoch before anything is decided."""
+        try:
+            deployment = await self.deployments.get(ref.project, ref.id)
+            rollout = deployment.active_rollout
+            if rollout is None or rollout.at(epoch) == rollout:
+                return deployment
+
+            def take(stored: Deployment) -> None:
+                if stored.active_rollout:
+                    stored.rollout = stored.active_rollout.at(epoch)
+
+            return await self.deployments.update(ref.project, ref.id, take, request=_own())
+        except DeploymentNotFound:
+            return None
+
+    async def _begin(self, ref: DeploymentRef, rollout: Rollout) -> None:
+        """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back."""
+        loaded = await self._prepared(ref.project, rollout, Decision(move=Move.STAY))
+        if loaded.move is Move.ROLL_BACK:
+            await self._save(ref, rollout, loaded, StepCounts())
+            return
+        now = self.clock.now()
+
+        def begin(stored: Deployment) -> None:
+            stored.begin_rollout(rollout.id, epoch=rollout.epoch, now=now)
+
+        await self.deployments.update(ref.project, ref.id, begin, request=_own())
+
+    async def _prepared(self, project: str, rollout: Rollout, decision: Decision) -> Decision:
+        """Return the decision, or that the candidate has to be taken back because it cannot answer."""
+        try:
+            await self.prepare(project, rollout.candidate.model)
+        except CandidateNotReady as error:
+            return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
+        return decision
+
+    async def _counts(self, project: str, rollout: Rollout) -> StepCounts:
+        found = await self.outcomes.of_step(project, rollout.id, rollout.step)
+        return StepCounts.of(found, shadow=rollout.current.shadow)
+
+    async def _save(self, ref: DeploymentRef, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
+        now = self.clock.now()
+
+        def change(stored: Deployment) -> None:
+            stored.tend_rollout(decision, counts, seen=seen, now=now)
+
+        await self.deployments.update(ref.project, ref.id, change, request=_own())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountOutcomes:
+    """Counts what came of the current step so far."""
+
+    outcomes: Outcomes
+
+    async def __call__(self, deployment: Deployment) -> Deployment:
+        """Return the deployment with the counts of its active rollout as they are now."""
+        rollout = deployment.active_rollout
+        if rollout is None:
+            return deployment
+        found = await self.outcomes.of_step(deployment.project, rollout.id, rollout.step)
+        counts = StepCounts.of(found, shadow=rollout.current.shadow)
+        return replace(deployment, rollout=replace(rollout, counts=counts))
+
+
+def _own() -> Request:
+    """Return a request of this service itself: the rollout's own state tells what was done already."""
+    return Request.of("", b"")

@@ -1,0 +1,79 @@
+"""What inference hears: verdicts of evaluations, and what people say of answers."""
+
+from pydantic import BaseModel, Field
+
+from tidemill_inference.application.note_reactions import NoteRating
+from tidemill_inference.application.ports import GivenRating
+from tidemill_inference.application.start_rollout import StartRollout
+from tidemill_inference.domain.rollout import PassedEvaluation
+from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+
+PASSED = "VERDICT_PASSED"
+RATING = "rating"
+
+
+class EvaluationIsCompleted(BaseModel):
+    """The fields that are read of evaluation.completed."""
+
+    evaluation: str = Field(min_length=1)
+    gate: str
+    deployment: str
+    candidate: str
+    baseline: str
+    verdict: str
+
+
+class FeedbackIsRecorded(BaseModel):
+    """The fields that are read of feedback.recorded."""
+
+    feedback: str = Field(min_length=1)
+    seq: int
+    inference: str = Field(min_length=1)
+    deployment: str
+    metric: str
+    number: float | None = Field(None, ge=0, le=1)
+    rollout: str = ""
+
+
+def evaluations(start: StartRollout) -> Subscription:
+    """Return the subscription. Evaluations by hand, without a gate or a deployment, start nothing."""
+
+    async def completed(event: EventContext, body: EvaluationIsCompleted) -> None:
+        if body.verdict != PASSED or not body.gate or not body.deployment:
+            return
+        passed = PassedEvaluation(
+            evaluation=body.evaluation, gate=body.gate, candidate=body.candidate, baseline=body.baseline
+        )
+        with acting_for(event.project):
+            await start(event.project, body.deployment, passed, request=event.request)
+
+    return Subscription(
+        name="inference.evaluations",
+        topics=("tidemill.evaluator.evaluation.v1",),
+        delivery=Delivery.ONCE,
+        routes={"tidemill.evaluator.evaluation.completed.v1": Route(EvaluationIsCompleted, completed)},
+    )
+
+
+def reactions(rate: NoteRating) -> Subscription:
+    """Return the subscription. Only ratings of answers within a rollout count here."""
+
+    async def recorded(event: EventContext, body: FeedbackIsRecorded) -> None:
+        if body.metric != RATING or body.number is None or not body.rollout:
+            return
+        rating = GivenRating(
+            feedback=body.feedback,
+            seq=body.seq,
+            inference=body.inference,
+            rollout=body.rollout,
+            number=body.number,
+        )
+        await rate(event.project, body.deployment, rating)
+
+    return Subscription(
+        name="inference.reactions",
+        topics=("tidemill.feedback.feedback.v1",),
+        delivery=Delivery.ONCE,
+        routes={"tidemill.feedback.feedback.recorded.v1": Route(FeedbackIsRecorded, recorded)},
+    )

@@ -1,0 +1,144 @@
+"""Rollouts and their policies as messages of the contract."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum
+from typing import TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+
+from tidemill.inference.v1 import configuration_pb2, rollout_pb2
+from tidemill_inference.domain.configuration import Configuration
+from tidemill_inference.domain.rollout import Rollout
+from tidemill_inference.domain.rollout_policy import (
+    APPROVER,
+    DEFAULT_AT_MOST,
+    AbortRules,
+    OnTimeout,
+    RolloutPolicy,
+    RolloutStep,
+    StickyBy,
+)
+from tidemill_inference.domain.step_counts import StepCounts
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.grpc_requests import timestamp_of
+
+E = TypeVar("E", bound=Enum)
+
+
+def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
+    """Return a policy, with defaults for what it leaves out.
+
+    Raises:
+        InvalidInput: a word is none of those that there are.
+
+    """
+    if message.approval.role not in {"", APPROVER}:
+        text = f"is {message.approval.role!r}; take {APPROVER}"
+        raise InvalidInput.of(Violation(field="rollout_policy.approval.role", description=text))
+    return RolloutPolicy(
+        gate=message.gate,
+        sticky_by=_word(message.sticky_by, StickyBy.END_USER, "rollout_policy.sticky_by"),
+        steps=tuple(_step_of(step) for step in message.steps),
+        abort=AbortRules(
+            error_rate_above=_given(message.abort, "error_rate_above"),
+            latency_p95_ratio_above=_given(message.abort, "latency_p95_ratio_above"),
+            rating_loss_above=_given(message.abort, "rating_loss_above"),
+        ),
+        on_timeout=_word(message.on_timeout, OnTimeout.HOLD, "rollout_policy.on_timeout"),
+        approvals=message.approval.count,
+        paused=message.paused,
+    )
+
+
+def policy_message(policy: RolloutPolicy) -> rollout_pb2.RolloutPolicy:
+    """Return a policy with everything written out."""
+    abort = policy.abort
+    return rollout_pb2.RolloutPolicy(
+        gate=policy.gate,
+        sticky_by=policy.sticky_by.value,
+        steps=[_step_message(step) for step in policy.steps],
+        abort=rollout_pb2.AbortRules(
+            error_rate_above=abort.error_rate_above,
+            latency_p95_ratio_above=abort.latency_p95_ratio_above,
+            rating_loss_above=abort.rating_loss_above,
+        ),
+        on_timeout=policy.on_timeout.value,
+        approval=rollout_pb2.Approval(role=APPROVER, count=policy.approvals),
+        paused=policy.paused,
+    )
+
+
+def rollout_message(
+    rollout: Rollout, configuration_message: Callable[[Configuration], configuration_pb2.Configuration]
+) -> rollout_pb2.Rollout:
+    """Return a rollout."""
+    return rollout_pb2.Rollout(
+        id=rollout.id,
+        state=rollout_pb2.RolloutState.Value(f"ROLLOUT_STATE_{rollout.state.name}"),
+        step=rollout.step,
+        evaluation=rollout.evaluation,
+        baseline=rollout.baseline,
+        candidate=configuration_message(rollout.candidate),
+        counts=_counts_message(rollout.counts),
+        message=rollout.message,
+        approvals=rollout.approvals,
+        start_time=timestamp_of(rollout.start_time),
+        step_time=timestamp_of(rollout.step_time),
+        finish_time=timestamp_of(rollout.finish_time),
+    )
+
+
+def _counts_message(counts: StepCounts) -> rollout_pb2.StepCounts:
+    return rollout_pb2.StepCounts(
+        requests=counts.requests,
+        candidate=counts.candidate,
+        candidate_failures=counts.candidate_failures,
+        baseline_failures=counts.baseline_failures,
+        candidate_p95=_seconds(counts.candidate_p95_s),
+        baseline_p95=_seconds(counts.baseline_p95_s),
+        candidate_rating=counts.candidate_rating,
+        baseline_rating=counts.baseline_rating,
+    )
+
+
+def _step_of(message: rollout_pb2.RolloutStep) -> RolloutStep:
+    return RolloutStep(
+        shadow=message.shadow,
+        weight=message.weight,
+        requests=message.requests,
+        at_least=message.at_least,
+        at_most=message.at_most.ToTimedelta() if message.HasField("at_most") else DEFAULT_AT_MOST,
+    )
+
+
+def _step_message(step: RolloutStep) -> rollout_pb2.RolloutStep:
+    at_most = Duration()
+    at_most.FromTimedelta(step.at_most)
+    return rollout_pb2.RolloutStep(
+        shadow=step.shadow, weight=step.weight, requests=step.requests, at_least=step.at_least, at_most=at_most
+    )
+
+
+def _given(rules: rollout_pb2.AbortRules, name: str) -> float | None:
+    value: float | None = getattr(rules, name) if rules.HasField(name) else None  # type: ignore[arg-type] # a field's name
+    return value
+
+
+def _word(text: str, default: E, field: str) -> E:
+    """Return the value that a word means, "" the default."""
+    for each in type(default):
+        if each.value == text:
+            return each
+    if not text:
+        return default
+    allowed = ", ".join(each.value for each in type(default))
+    raise InvalidInput.of(Violation(field=field, description=f"is {text!r}; take one of {allowed}"))
+
+
+def _seconds(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration

@@ -1,0 +1,218 @@
+"""Work beside the requests that rollouts need: tending them, keeping candidates loaded, outcomes and shadows."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from prometheus_client import Counter
+
+from tidemill_inference.application.answer_question import Answered
+from tidemill_inference.application.answer_shadow import AnswerShadow
+from tidemill_inference.application.ports import (
+    ActiveRollouts,
+    DeploymentRef,
+    Deployments,
+    Engines,
+    Models,
+    Outcomes,
+    RolloutLeases,
+)
+from tidemill_inference.application.tend_rollout import TendRollout
+from tidemill_inference.domain.errors import DeploymentNotFound
+from tidemill_inference.domain.inference import Purpose
+from tidemill_inference.domain.rollout import Rollout
+from tidemill_inference.domain.step_counts import Outcome
+from tidemill_kit.errors import TidemillError
+from tidemill_kit.grpc_context import acting_for
+
+DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
+_PAUSE_S = 1.0
+_REST = 20
+"""Counting a step takes at most one part in so many of the time."""
+
+_log = structlog.get_logger()
+
+
+class RolloutWorker:
+    """Tends each active rollout under its lease, and keeps its candidate loaded in every replica.
+
+    It looks for active rollouts once in `look_every_s`, and tends each every `tick_s` and when woken.
+    """
+
+    def __init__(  # noqa: PLR0913 - what one worker works with, once, in app.py
+        self,
+        *,
+        active: ActiveRollouts,
+        leases: RolloutLeases,
+        deployments: Deployments,
+        models: Models,
+        engines: Engines,
+        look_every_s: float,
+        tick_s: float,
+    ) -> None:
+        self._active = active
+        self._leases = leases
+        self._deployments = deployments
+        self._models = models
+        self._engines = engines
+        self._look_every_s = look_every_s
+        self._tick_s = tick_s
+        self._woken = asyncio.Event()
+        self._running: dict[DeploymentRef, asyncio.Event] = {}
+
+    def wake(self, deployment: DeploymentRef) -> None:
+        """Look at a deployment's rollout at once."""
+        if deployment in self._running:
+            self._running[deployment].set()
+        self._woken.set()
+
+    async def run(self, tend: TendRollout) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._woken.clear()
+                for ref in await self._look():
+                    if ref not in self._running:
+                        self._running[ref] = asyncio.Event()
+                        tasks.create_task(self._care(ref, tend))
+                await _set_within(self._woken, self._look_every_s)
+
+    async def _look(self) -> list[DeploymentRef]:
+        try:
+            return list(await self._active.all())
+        except TidemillError as error:
+            _log.warning("rollouts_not_listed", reason=error.reason, why=error.message)
+            return []
+
+    async def _care(self, ref: DeploymentRef, tend: TendRollout) -> None:
+        """Do both for as long as the rollout is active."""
+        with acting_for(ref.project):
+            keeping = asyncio.create_task(self._again(ref, lambda: self._keep(ref)))
+            try:
+                await self._again(ref, lambda: self._tend(ref, tend))
+                await keeping
+            finally:
+                keeping.cancel()
+                del self._running[ref]
+                self._woken.set()
+
+    async def _again(self, ref: DeploymentRef, once: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+        """Do something until it says that there is nothing left to do; what fails is done again."""
+        while True:
+            try:
+                if not await once():
+                    return
+            except TidemillError as error:
+                _log.warning("rollout_not_tended", deployment=ref.id, reason=error.reason, why=error.message)
+            except Exception as error:  # noqa: BLE001 - one rollout that breaks must not end the others
+                _log.error("rollout_tending_broken", deployment=ref.id, exc_info=error)
+            await asyncio.sleep(self._tick_s)
+
+    async def _tend(self, ref: DeploymentRef, tend: TendRollout) -> bool:
+        """Tend the rollout to its end, or return True where somebody else does."""
+        async with self._leases.held(ref) as epoch:
+            if epoch is None:
+                return await self._rollout(ref) is not None
+            while True:
+                began = time.monotonic()
+                if not await tend(ref, epoch=epoch):
+                    return False
+                took_s = time.monotonic() - began
+                await _set_within(self._running[ref], max(self._tick_s, _REST * took_s))
+                self._running[ref].clear()
+
+    async def _keep(self, ref: DeploymentRef) -> bool:
+        """Keep the candidate loaded, so that no question waits for it; return whether there is another one."""
+        rollout = await self._rollout(ref)
+        if rollout is None or not rollout.ready:  # the tender loads it first, and says what is wrong with it
+            return rollout is not None
+        version = await self._models.resolve(ref.project, rollout.candidate.model, field="candidate")
+        async with self._engines.use(ref.project, version):
+            while True:
+                now = await self._rollout(ref)
+                if now is None or now.id != rollout.id:
+                    return now is not None
+                await asyncio.sleep(self._tick_s)
+
+    async def _rollout(self, ref: DeploymentRef) -> Rollout | None:
+        try:
+            return (await self._deployments.get(ref.project, ref.id)).active_rollout
+        except DeploymentNotFound:
+            return None
+
+
+class FollowUps:
+    """What comes after an answer in a rollout: its outcome, and in a shadow step the candidate's answer.
+
+    Both wait in queues with a bound, beside the answers: what finds them full is dropped and counted.
+    """
+
+    def __init__(self, *, outcomes: Outcomes, waiting: int, at_once: int) -> None:
+        self._outcomes = outcomes
+        self._at_once = at_once
+        self._noting: asyncio.Queue[Answered] = asyncio.Queue(waiting)
+        self._shadowing: asyncio.Queue[Answered] = asyncio.Queue(waiting)
+
+    def observe(self, answered: Answered) -> None:
+        """Take note of an answer; never waits."""
+        _put(self._noting, answered, "outcome")
+        live = answered.question.purpose is Purpose.LIVE
+        if live and answered.chosen.shadowed and not answered.failed:
+            _put(self._shadowing, answered, "shadow")
+
+    async def run(self, shadow: AnswerShadow) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._note())
+            for _ in range(self._at_once):
+                tasks.create_task(self._shadow(shadow))
+
+    async def _note(self) -> None:
+        while True:
+            answered = await self._noting.get()
+            chosen, inference = answered.chosen, answered.inference
+            outcome = Outcome(
+                inference=inference.id,
+                rollout=chosen.rollout,
+                step=chosen.step,
+                variant=chosen.variant,
+                failed=answered.failed,
+                total_s=answered.total_s,
+            )
+            await self._noted(inference.project, outcome)
+
+    async def _noted(self, project: str, outcome: Outcome) -> None:
+        """Note an outcome, as soon as the store takes it."""
+        while True:
+            try:
+                return await self._outcomes.note(project, outcome)
+            except TidemillError as error:
+                _log.warning("outcome_not_noted", reason=error.reason, why=error.message)
+            await asyncio.sleep(_PAUSE_S)
+
+    async def _shadow(self, shadow: AnswerShadow) -> None:
+        while True:
+            answered = await self._shadowing.get()
+            try:
+                with acting_for(answered.inference.project):
+                    await shadow(answered)
+            except TidemillError as error:
+                _log.info("shadow_not_answered", inference=answered.inference.id, reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - a candidate that breaks is its own failure
+                _log.error("shadow_broken", inference=answered.inference.id, exc_info=error)
+
+
+def _put(queue: asyncio.Queue[Answered], answered: Answered, what: str) -> None:
+    try:
+        queue.put_nowait(answered)
+    except asyncio.QueueFull:
+        DROPPED.labels(what).inc()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

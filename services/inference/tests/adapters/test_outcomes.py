@@ -1,0 +1,92 @@
+"""Outcomes of rollouts: the fake and the real store keep the same promises."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from services.inference.tests.rollout_fakes import InMemoryOutcomes
+from tidemill_inference.adapters.mongo_rollouts import MongoActiveRollouts, MongoOutcomes
+from tidemill_inference.application.ports import DeploymentRef, GivenRating, Outcomes
+from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome
+from tidemill_kit.mongo import connect
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+
+
+@pytest.fixture(params=["memory", "mongodb"])
+async def outcomes(request: pytest.FixtureRequest) -> AsyncIterator[Outcomes]:
+    if request.param == "memory":
+        yield InMemoryOutcomes()
+        return
+    stack: Addresses = request.getfixturevalue("stack")
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("outcomes")
+    kept = MongoOutcomes(client[name]["rollout_outcomes"])
+    await kept.ensure_indexes()
+    yield kept
+    await client.drop_database(name)
+    client.close()
+
+
+def outcome(inference: str, *, variant: str = LIVE, step: int = 0, failed: bool = False) -> Outcome:
+    return Outcome(inference=inference, rollout="r1", step=step, variant=variant, failed=failed, total_s=1.5)
+
+
+def rating(number: float, *, seq: int, feedback: str = "f.1$", inference: str = "i1") -> GivenRating:
+    return GivenRating(feedback=feedback, seq=seq, inference=inference, rollout="r1", number=number)
+
+
+async def test_an_outcome_is_kept_once_however_often_it_is_noted(outcomes: Outcomes) -> None:
+    await outcomes.note("acme", outcome("i1", failed=True))
+    await outcomes.note("acme", outcome("i1"))
+    await outcomes.note("acme", outcome("i2", variant=CANDIDATE))
+    await outcomes.note("acme", outcome("i3", step=1))
+    await outcomes.note("other", outcome("i1"))
+
+    found = {each.inference: each for each in await outcomes.of_step("acme", "r1", 0)}
+
+    assert found == {"i1": outcome("i1"), "i2": outcome("i2", variant=CANDIDATE)}
+
+
+async def test_ratings_come_in_any_order_and_the_last_of_each_feedback_counts(outcomes: Outcomes) -> None:
+    await outcomes.rate("acme", rating(0.5, seq=2))
+    await outcomes.note("acme", outcome("i1"))
+    await outcomes.rate("acme", rating(0.1, seq=1))
+    await outcomes.rate("acme", rating(0.5, seq=2))
+    await outcomes.rate("acme", rating(1.0, seq=1, feedback="f2"))
+
+    (found,) = await outcomes.of_step("acme", "r1", 0)
+
+    assert found.rating == 0.75
+
+
+async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:
+    await outcomes.rate("acme", rating(0.5, seq=2))
+
+    assert not await outcomes.of_step("acme", "r1", 0)
+
+
+async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes: Outcomes) -> None:
+    await outcomes.note("acme", outcome("i1"))
+    await outcomes.note("other", outcome("i1"))
+
+    await outcomes.forget("acme", "r1")
+
+    assert not await outcomes.of_step("acme", "r1", 0)
+    assert await outcomes.of_step("other", "r1", 0)
+
+
+async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("active")
+    deployments = client[name]["deployments"]
+    for place, rollout in {"a/one": {"active": True}, "a/two": {"active": False}, "b/one": None}.items():
+        project, _, deployment = place.partition("/")
+        document = {"_id": place, "project": project, "id": deployment, "deleted": False}
+        await deployments.insert_one({**document, "state": {"rollout": rollout}})
+
+    found = await MongoActiveRollouts(deployments).all()
+
+    assert found == [DeploymentRef(project="a", id="one")]
+    await client.drop_database(name)
+    client.close()

@@ -1,0 +1,123 @@
+"""The workers of rollouts: what they tend, what they keep loaded, and what they let go."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from services.inference.tests.fakes import ADA, ScriptedEngine, eventually, question
+from services.inference.tests.rollout_fakes import HELPDESK, RolloutDesk
+from tidemill_inference.application.answer_question import Answered
+from tidemill_inference.application.ports import DeploymentRef, Engine, ModelVersion
+from tidemill_inference.domain.rollout import RolloutState
+from tidemill_inference.entrypoints.rollout_workers import DROPPED, FollowUps, RolloutWorker
+from tidemill_kit.application import Request
+from tidemill_kit.grpc_context import current_caller
+
+
+class Watched:
+    """The desk's engines; `loaded` are those in use now."""
+
+    def __init__(self, desk: RolloutDesk) -> None:
+        self._engines = desk.desk.engines
+        self.loaded: list[str] = []
+
+    @asynccontextmanager
+    async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
+        assert current_caller().project == project
+        self.loaded.append(model.id)
+        try:
+            async with self._engines.use(project, model) as engine:
+                yield engine
+        finally:
+            self.loaded.remove(model.id)
+
+
+class Active:
+    """Knows the desk's deployment while its rollout is active."""
+
+    def __init__(self, desk: RolloutDesk) -> None:
+        self._desk = desk
+
+    async def all(self) -> Sequence[DeploymentRef]:
+        deployment = await self._desk.deployment()
+        return [HELPDESK] if deployment.active_rollout else []
+
+
+class Leases:
+    """One after the other, each with the next epoch."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self._free = asyncio.Lock()
+
+    @asynccontextmanager
+    async def held(self, deployment: DeploymentRef) -> AsyncIterator[int | None]:
+        assert deployment == HELPDESK
+        if self._free.locked():
+            yield None
+            return
+        async with self._free:
+            self.epoch += 1
+            yield self.epoch
+
+
+def worker(desk: RolloutDesk, engines: Watched, leases: Leases) -> RolloutWorker:
+    return RolloutWorker(
+        active=Active(desk),
+        leases=leases,
+        deployments=desk.desk.deployments,
+        models=desk.desk.registry,
+        engines=engines,
+        look_every_s=0.02,
+        tick_s=0.01,
+    )
+
+
+async def test_a_rollout_is_tended_to_its_end_and_every_replica_keeps_its_candidate_loaded() -> None:
+    desk, leases = RolloutDesk(), Leases()
+    engines = [Watched(desk), Watched(desk)]
+    replicas = [asyncio.create_task(worker(desk, each, leases).run(desk.tend)) for each in engines]
+    await desk.passes_the_gate()
+
+    async def ready() -> bool:
+        return (await desk.rollout()).ready
+
+    await eventually(ready)
+    await eventually(lambda: [each.loaded for each in engines] == [["lora@1"], ["lora@1"]])
+    while (await desk.rollout()).active:
+        await desk.asks(1)
+        await asyncio.sleep(0.005)
+
+    assert (await desk.rollout()).state is RolloutState.PROMOTED
+    await eventually(lambda: [each.loaded for each in engines] == [[], []])
+    assert leases.epoch == 1
+    for replica in replicas:
+        replica.cancel()
+    await asyncio.wait(replicas)
+
+
+async def answered_live(desk: RolloutDesk, number: int) -> Answered:
+    await desk.answer.whole(ADA, question(f"What is {number}?"), request=Request(id=f"w{number}", digest="d"))
+    return desk.observed.pop()
+
+
+async def test_shadows_wait_beside_the_answers_and_are_dropped_when_too_many() -> None:
+    desk = RolloutDesk(candidate=ScriptedEngine())
+    await desk.is_rolling()
+    desk.candidate.gate.clear()
+    follow_ups = FollowUps(outcomes=desk.outcomes, waiting=2, at_once=1)
+    before = DROPPED.labels("shadow")._value.get()  # noqa: SLF001 - the metric's own reading
+    running = asyncio.create_task(follow_ups.run(desk.shadow))
+
+    for number in range(5):
+        follow_ups.observe(await answered_live(desk, number))
+        await asyncio.sleep(0.01)
+
+    rollout = await desk.rollout()
+    assert len(await desk.outcomes.of_step(ADA.project, rollout.id, 0)) == 5
+    assert desk.candidate.runs == 1
+    assert DROPPED.labels("shadow")._value.get() - before == 2  # noqa: SLF001 - the metric's own reading
+    desk.candidate.gate.set()
+    await eventually(lambda: desk.candidate.runs == 3)
+    running.cancel()
+    await asyncio.wait([running])
