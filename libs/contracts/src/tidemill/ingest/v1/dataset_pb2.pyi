@@ -56,6 +56,9 @@ class Dataset(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     LATEST_VERSION_FIELD_NUMBER: _builtins.int
     VERSION_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_WITHHELD_FIELD_NUMBER: _builtins.int
+    WAITING_OFFERS_FIELD_NUMBER: _builtins.int
+    WAITING_SINCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -72,6 +75,8 @@ class Dataset(_message.Message):
     """Output only. The number of the newest version, 0 where none is."""
     version_count: _builtins.int
     """Output only. How many versions there are."""
+    waiting_offers: _builtins.int
+    """Output only. How many completions of curations wait to become a version."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. The user's own marks."""
@@ -83,6 +88,14 @@ class Dataset(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the dataset last changed."""
+
+    @_builtins.property
+    def last_withheld(self) -> Global___WithheldVersion:
+        """Output only. The last offer that made no version; unset once a version followed."""
+
+    @_builtins.property
+    def waiting_since(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Since when the first of them waits."""
 
     def __init__(
         self,
@@ -98,14 +111,57 @@ class Dataset(_message.Message):
         group_by: _builtins.str = ...,
         latest_version: _builtins.int = ...,
         version_count: _builtins.int = ...,
+        last_withheld: Global___WithheldVersion | None = ...,
+        waiting_offers: _builtins.int = ...,
+        waiting_since: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_withheld", b"last_withheld", "update_time", b"update_time", "waiting_since", b"waiting_since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "group_by", b"group_by", "held_out_share", b"held_out_share", "id", b"id", "labels", b"labels", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "etag", b"etag", "group_by", b"group_by", "held_out_share", b"held_out_share", "id", b"id", "labels", b"labels", "last_withheld", b"last_withheld", "latest_version", b"latest_version", "project", b"project", "seq", b"seq", "update_time", b"update_time", "version_count", b"version_count", "waiting_offers", b"waiting_offers", "waiting_since", b"waiting_since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
+
+@_typing.final
+class WithheldVersion(_message.Message):
+    """WithheldVersion says why what a curation offered made no version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    CURATION_FIELD_NUMBER: _builtins.int
+    CURATION_SEQ_FIELD_NUMBER: _builtins.int
+    WITHHOLD_TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE, as in DatasetVersionWithheld."""
+    message: _builtins.str
+    """Output only. For people: what is missing."""
+    curation: _builtins.str
+    """Output only. The curation."""
+    curation_seq: _builtins.int
+    """Output only. The curation's event."""
+    @_builtins.property
+    def withhold_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When that was decided."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        curation: _builtins.str = ...,
+        curation_seq: _builtins.int = ...,
+        withhold_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["withhold_time", b"withhold_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["curation", b"curation", "curation_seq", b"curation_seq", "message", b"message", "reason", b"reason", "withhold_time", b"withhold_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithheldVersion: _TypeAlias = WithheldVersion  # noqa: Y015
 
 @_typing.final
 class DatasetVersion(_message.Message):
@@ -219,7 +275,7 @@ Global___DatasetVersion: _TypeAlias = DatasetVersion  # noqa: Y015
 
 @_typing.final
 class DatasetPart(_message.Message):
-    """DatasetPart points to JSON lines, each a feedback.v1.Example, in ingest's exchange bucket."""
+    """DatasetPart points to JSON lines, each a feedback.v1.Example, in ingest's bucket of datasets."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -285,7 +285,9 @@ class DatasetVersionWithheld(_message.Message):
     seq: _builtins.int
     """Output only. The number of this event of the dataset."""
     reason: _builtins.str
-    """Output only. Why, UPPER_SNAKE: TOO_FEW_EXAMPLES, EXAMPLES_ALIKE, HELD_OUT_EMPTY, UNCHANGED."""
+    """Output only. Why, UPPER_SNAKE: TOO_FEW_EXAMPLES, EXAMPLES_ALIKE, HELD_OUT_EMPTY, UNCHANGED, PARTS_OVERLAP, BATCH_GONE,
+    BATCH_DAMAGED, BATCH_INVALID.
+    """
     message: _builtins.str
     """Output only. For people: what is missing."""
     curation: _builtins.str
