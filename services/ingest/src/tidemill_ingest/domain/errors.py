@@ -7,16 +7,34 @@ NotFound
 ├── EventsNotRegistered     no source of the project takes events of this ce_source
 ├── DocumentNotFound
 ├── VersionNotFound
-└── TextGone                the version is known, its text was erased or is past its retention
+├── TextGone                the version is known, its text was erased or is past its retention
+├── DatasetNotFound
+└── DatasetVersionNotFound
 AlreadyExists
-└── EventsTaken             another source of the project takes these events
+├── EventsTaken             another source of the project takes these events
+└── DatasetExists
+Conflict
+├── OfferSettled            what a curation offered was worked on by somebody else meanwhile
+└── DatasetChanged          it is not what the caller read
 PreconditionFailed
-└── KeyAmbiguous            several sources of the project have a document with this key
+├── KeyAmbiguous            several sources of the project have a document with this key
+├── BatchUnusable           what a curation offered cannot be read; `reason` says why
+└── DifferenceTooLarge      two versions have more examples than one answer can compare
+RateLimited
+└── TooManyOffers           more is offered to a dataset than it makes versions of
 """
 
 from collections.abc import Sequence
 
-from tidemill_kit.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_kit.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+    RateLimited,
+    Violation,
+)
 
 
 class DocumentRefused(InvalidInput):
@@ -98,3 +116,78 @@ class KeyAmbiguous(PreconditionFailed):
 
     def __init__(self, key: str, *, sources: Sequence[str]) -> None:
         super().__init__(f"several sources have a document {key!r}: name one of {', '.join(sources)}", key=key)
+
+
+class DatasetNotFound(NotFound):
+    """The caller's project has no such dataset."""
+
+    reason = "DATASET_NOT_FOUND"
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"there is no dataset {dataset[:80]!r} in this project: create it first", dataset=dataset[:80])
+
+
+class DatasetVersionNotFound(NotFound):
+    """The dataset has no such version, or none at all, or it is past its retention."""
+
+    reason = "DATASET_VERSION_NOT_FOUND"
+
+    def __init__(self, version: str, *, known: Sequence[int]) -> None:
+        choice = f"known are {known[0]} to {known[-1]}" if known else "none is known"
+        super().__init__(f"there is no dataset version {version[:80]!r}: {choice}", version=version[:80])
+
+
+class DatasetExists(AlreadyExists):
+    """The id is taken."""
+
+    reason = "DATASET_EXISTS"
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"dataset {dataset} exists already: choose another id", dataset=dataset)
+
+
+class OfferSettled(Conflict):
+    """A version was made of it, or it was withheld, or a later holder of the lease works on it."""
+
+    reason = "OFFER_SETTLED"
+
+    def __init__(self, dataset: str) -> None:
+        super().__init__(f"what was offered to dataset {dataset} is somebody else's work by now", dataset=dataset)
+
+
+class DatasetChanged(Conflict):
+    """It is not what the caller read."""
+
+    reason = "DATASET_CHANGED"
+
+    def __init__(self, dataset: str, *, etag: str) -> None:
+        message = f"dataset {dataset} changed since etag {etag[:80]}: read it again and decide again"
+        super().__init__(message, dataset=dataset)
+
+
+class BatchUnusable(PreconditionFailed):
+    """What a curation offered can never become a version."""
+
+    def __init__(self, *, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class DifferenceTooLarge(PreconditionFailed):
+    """Both parts of both versions are compared in memory, and told in one message."""
+
+    reason = "DIFFERENCE_TOO_LARGE"
+
+    def __init__(self, *, examples: int, limit: int) -> None:
+        message = f"the versions have {examples} examples, and {limit} are compared at most: export and compare them"
+        super().__init__(message, examples=examples, limit=limit)
+
+
+class TooManyOffers(RateLimited):
+    """A dataset keeps so many offers waiting."""
+
+    reason = "TOO_MANY_OFFERS"
+
+    def __init__(self, dataset: str, *, limit: int) -> None:
+        message = f"{limit} offers wait for dataset {dataset}, and no more may: offer it again later"
+        super().__init__(message, retry_after_s=5, dataset=dataset, limit=limit)

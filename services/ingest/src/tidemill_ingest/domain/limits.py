@@ -25,3 +25,8 @@ class Limits:
     reason_length: int = 500
     kept_versions: int = 50
     kept_steps: int = 100
+    batch_bytes: int = 64 * MEBIBYTE
+    batch_examples: int = 100_000
+    waiting_offers: int = 100
+    kept_dataset_versions: int = 1000
+    compared_examples: int = 50_000

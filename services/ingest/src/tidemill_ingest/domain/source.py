@@ -1,9 +1,10 @@
 """Where documents come from, and the rules for what comes from there."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tidemill_ingest.domain.labels import label_violations
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
 from tidemill_kit.domain import Aggregate
@@ -30,7 +31,8 @@ class Source(Aggregate):
             InvalidInput: naming every field that does.
 
         """
-        if violations := [*self._violations(), *_label_violations(self.labels, limits)]:
+        labels = label_violations(self.labels, limits, field="source.labels")
+        if violations := [*self._violations(), *labels]:
             raise InvalidInput.of(*violations)
 
     def _violations(self) -> Iterator[Violation]:
@@ -46,13 +48,3 @@ class Source(Aggregate):
         if not 0 <= self.retention_days <= MAX_RETENTION_DAYS:
             text = f"is {self.retention_days}; send 0 (for ever) to {MAX_RETENTION_DAYS}"
             yield Violation(field="source.retention_days", description=text)
-
-
-def _label_violations(labels: Mapping[str, str], limits: Limits) -> Iterator[Violation]:
-    if len(labels) > limits.labels:
-        text = f"has {len(labels)} entries, and {limits.labels} is the limit"
-        yield Violation(field="source.labels", description=text)
-    for key, value in labels.items():
-        if not key or max(len(key), len(value)) > limits.label_length:
-            text = f"needs a name and at most {limits.label_length} characters on each side"
-            yield Violation(field=f"source.labels[{key[:40]}]", description=text)

@@ -1,0 +1,116 @@
+"""What datasets need from outside."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tidemill_ingest.domain.dataset import Dataset
+from tidemill_ingest.domain.dataset_version import Batch
+from tidemill_ingest.domain.example import Example
+from tidemill_ingest.domain.split import Split
+from tidemill_kit.application import Aggregates
+from tidemill_kit.domain import ObjectRef
+
+Datasets = Aggregates[Dataset]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetName:
+    """One dataset, across projects: what a worker works on."""
+
+    project: str
+    dataset: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPart:
+    """One object in the datasets' bucket."""
+
+    key: str
+    stored_at: datetime
+
+
+class Batches(Protocol):
+    """What curations offer, in feedback's exchange bucket."""
+
+    def check(self, project: str, batch: Batch) -> None:
+        """Refuse a reference that will never be followed.
+
+        Raises:
+            InvalidInput: it leads elsewhere, or to more than is taken.
+
+        """
+        ...
+
+    async def read(self, batch: Batch) -> Sequence[Example]:
+        """Return the examples, their bytes verified.
+
+        Raises:
+            BatchUnusable: it is gone or damaged, or is not what the contract says.
+
+        """
+        ...
+
+
+class Parts(Protocol):
+    """Parts of versions and assignments of groups: immutable objects in a bucket of their own."""
+
+    async def put_part(self, name: DatasetName, lines: bytes) -> ObjectRef:
+        """Store a part, whether it is there already or not."""
+        ...
+
+    async def put_split(self, name: DatasetName, split: Split) -> ObjectRef:
+        """Store an assignment, whether it is there already or not."""
+        ...
+
+    async def split(self, ref: ObjectRef) -> Split:
+        """Return the assignment."""
+        ...
+
+    async def lines(self, ref: ObjectRef) -> bytes:
+        """Return the bytes of a part, verified.
+
+        Raises:
+            NotFound: it is not there any more.
+
+        """
+        ...
+
+    async def examples(self, ref: ObjectRef) -> Sequence[Example]:
+        """Return the examples of a part; raises as `lines` does."""
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete them; what is not there is no error."""
+        ...
+
+    async def of_dataset(self, name: DatasetName) -> Sequence[StoredPart]:
+        """Return the objects of one dataset."""
+        ...
+
+    def datasets(self) -> AsyncIterator[DatasetName]:
+        """Yield every dataset that has objects."""
+        ...
+
+
+class Waiting(Protocol):
+    """Finds the work of workers; seldom called, and never on the way of a request."""
+
+    async def datasets(self) -> Sequence[DatasetName]:
+        """Return the datasets to which something is offered."""
+        ...
+
+
+class DatasetLeases(Protocol):
+    """Makes sure that one worker at a time makes versions of a dataset."""
+
+    def held(self, name: DatasetName) -> AbstractAsyncContextManager[int | None]:
+        """Hold the lease while the context lasts, and give its epoch; None where another worker holds it.
+
+        Raises:
+            OfferSettled: the lease ran out meanwhile; the body was cancelled where it waited.
+
+        """
+        ...

@@ -1,0 +1,24 @@
+"""Facts about one dataset; none carries text of users."""
+
+from dataclasses import dataclass
+
+from tidemill_ingest.domain.dataset_version import DatasetVersion
+from tidemill_kit.domain import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersionWasPublished(Event):
+    """The dataset has a new version."""
+
+    version: DatasetVersion
+    deployment: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersionWasWithheld(Event):
+    """What a curation offered makes no version."""
+
+    reason: str
+    message: str
+    curation: str
+    curation_seq: int

@@ -1,0 +1,77 @@
+"""One immutable set of examples with its train and held-out part."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tidemill_kit.domain import ObjectRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Where the JSON lines of a part lie."""
+
+    object: ObjectRef
+    examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """What a version is made of; `shared` are questions and answers in both parts."""
+
+    offered: int
+    duplicates: int
+    overlap: int
+    erased: int
+    groups: int
+    end_users: int
+    mean_output_chars: float
+    shared: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a curation offers: JSON lines in feedback's exchange bucket."""
+
+    object: ObjectRef
+    examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One completion of a curation; its id derives from the event that told of it."""
+
+    id: str
+    curation: str
+    curation_seq: int
+    deployment: str
+    batch: Batch
+    offered_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionDraft:
+    """A version before it has its number."""
+
+    digest: str
+    train: Part
+    held_out: Part
+    statistics: Statistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersion:
+    """Never changes once it is published."""
+
+    dataset: str
+    number: int
+    seq: int
+    """The number of the event that told of it."""
+    draft: VersionDraft
+    curation: str
+    curation_seq: int
+    published_at: datetime
+
+    @property
+    def id(self) -> str:
+        """How everybody names it."""
+        return f"{self.dataset}@{self.number}"

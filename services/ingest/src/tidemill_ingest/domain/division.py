@@ -1,0 +1,107 @@
+"""Examples divided into what is trained on and what never is."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from tidemill_ingest.domain.example import Example, group_of
+from tidemill_ingest.domain.split import Split
+
+TOO_FEW_EXAMPLES = "TOO_FEW_EXAMPLES"
+EXAMPLES_ALIKE = "EXAMPLES_ALIKE"
+HELD_OUT_EMPTY = "HELD_OUT_EMPTY"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Minimum:
+    """With fewer examples there is no version."""
+
+    train: int = 10
+    held_out: int = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shortcoming:
+    """Why there is no version, and for people what is missing."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """Both parts, each ordered by id, and what was left out on the way."""
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    split: Split
+    offered: int
+    erased: int
+    duplicates: int
+    overlap: int
+
+    @property
+    def kept(self) -> tuple[Example, ...]:
+        """The examples of both parts."""
+        return self.train + self.held_out
+
+    def shortcoming(self, minimum: Minimum) -> Shortcoming | None:
+        """Return why this makes no version, or None where it does."""
+        kept = self.offered - self.erased
+        left = f"{self.offered} offered, {self.erased} erased, {self.duplicates} duplicates, {self.overlap} overlapping"
+        if kept > 1 and self._alike():
+            text = f"all {kept} examples have one question or one answer: more different ones are needed ({left})"
+            return Shortcoming(reason=EXAMPLES_ALIKE, message=text)
+        needed = minimum.train + minimum.held_out
+        if len(self.kept) + self.overlap < needed:
+            parts = f"{minimum.train} to train on, {minimum.held_out} held out"
+            text = f"{len(self.kept) + self.overlap} different examples, and {needed} are needed: {parts} ({left})"
+            return Shortcoming(reason=TOO_FEW_EXAMPLES, message=text)
+        if not self.held_out:
+            text = f"no example is held out, and {max(minimum.held_out, 1)} have to be: more new questions are needed"
+            return Shortcoming(reason=HELD_OUT_EMPTY, message=text)
+        for name, has, at_least in (
+            ("to train on", len(self.train), minimum.train),
+            ("held out", len(self.held_out), minimum.held_out),
+        ):
+            if has < at_least:
+                text = f"{has} examples {name}, and {at_least} are needed ({left})"
+                return Shortcoming(reason=TOO_FEW_EXAMPLES, message=text)
+        return None
+
+    def _alike(self) -> bool:
+        """Tell whether there is one question, or one answer; overlapping ones have an answer of the held-out part."""
+        asked, answered = {each.asked for each in self.kept}, {each.answered for each in self.kept}
+        return len(answered) <= 1 or (len(asked) == 1 and not self.overlap)
+
+
+def divide(examples: Sequence[Example], *, erased: Collection[str], split: Split, share: float, salt: str) -> Division:
+    """Divide by the groups' assignment; new groups are assigned with this share.
+
+    `erased` are ids of examples that must go. Of the same question and answer the one that was observed first stays.
+    An example whose question or answer occurs in the held-out part leaves train.
+    """
+    present = [each for each in examples if each.id not in erased]
+    distinct = _distinct(present)
+    groups = {each.id: group_of(each.asked) for each in distinct}
+    split = split.with_groups(groups.values(), share=share, salt=salt)
+    held_out = [each for each in distinct if groups[each.id] in split.held_out]
+    others = [each for each in distinct if groups[each.id] not in split.held_out]
+    asked, answered = {each.asked for each in held_out}, {each.answered for each in held_out}
+    train = [each for each in others if each.asked not in asked and each.answered not in answered]
+    return Division(
+        train=tuple(train),
+        held_out=tuple(held_out),
+        split=split,
+        offered=len(examples),
+        erased=len(examples) - len(present),
+        duplicates=len(present) - len(distinct),
+        overlap=len(others) - len(train),
+    )
+
+
+def _distinct(examples: Sequence[Example]) -> list[Example]:
+    """Return the first observed of each question and answer, ordered by id."""
+    first: dict[tuple[str, str], Example] = {}
+    for each in sorted(examples, key=lambda example: (example.observed_at, example.id)):
+        first.setdefault((each.asked, each.answered), each)
+    return sorted(first.values(), key=lambda example: example.id)

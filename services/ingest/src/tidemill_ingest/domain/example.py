@@ -1,0 +1,68 @@
+"""One reaction made an example, and when two of them are the same."""
+
+import hashlib
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+
+_WORDS_END_WITH = frozenset("#%&*@/\\")
+"""Punctuation that belongs to a word, as in "C#"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CitedPassage:
+    """A passage that the example's prompt shows, by document and number of the version."""
+
+    document: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """What decides about an example, and the canonical line that is stored of it."""
+
+    id: str
+    end_user: str
+    question: str
+    answer: str
+    passages: tuple[CitedPassage, ...]
+    observed_at: datetime
+    line: str
+
+    @property
+    def asked(self) -> str:
+        """The normalised question: what groups are made by."""
+        return normalised(self.question)
+
+    @property
+    def answered(self) -> str:
+        """The normalised answer."""
+        return normalised(self.answer)
+
+
+def normalised(text: str) -> str:
+    """Return what questions, and answers, are compared by.
+
+    Unicode NFKC, casefold and NFKC again (Unicode standard, section 3.13, D146), every run of white space one space,
+    and no white space or punctuation (general category P, but for # % & * @ / and backslash) at either end. A text of
+    nothing else keeps its punctuation.
+    """
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    whole = " ".join(folded.split())
+    start, end = 0, len(whole)
+    while start < end and _is_edge(whole[start]):
+        start += 1
+    while end > start and _is_edge(whole[end - 1]):
+        end -= 1
+    return whole[start:end] or whole
+
+
+def group_of(asked: str) -> str:
+    """Return the name of a normalised question's group: a digest, so that what is kept for ever holds no text."""
+    return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+def _is_edge(character: str) -> bool:
+    if character in _WORDS_END_WITH:
+        return False
+    return character.isspace() or unicodedata.category(character).startswith("P")

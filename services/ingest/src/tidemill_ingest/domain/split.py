@@ -1,0 +1,39 @@
+"""Which groups of a dataset are held out: decided when a group is first seen, for ever."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+_WHOLE = 1_000_000
+"""Shares are counted in millionths, so that the same groups give the same split on every machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """The groups seen so far, and what rounding owes the held-out part, in millionths of a group."""
+
+    train: frozenset[str] = frozenset()
+    held_out: frozenset[str] = frozenset()
+    owed: int = 0
+
+    def with_groups(self, groups: Iterable[str], *, share: float, salt: str) -> "Split":
+        """Return the split with the new ones among the groups assigned; nobody who was assigned moves.
+
+        The new groups are ordered by a salted hash, and their share is taken by count from the front: so the share is
+        met to within one group, where a hash compared with the share would miss it by chance. What rounding left over
+        counts for the next ones, so that groups that come one by one meet the share as well.
+        """
+        new = sorted({*groups} - self.train - self.held_out, key=lambda group: _rank(group, salt))
+        if not new:
+            return self
+        wanted = round(share * _WHOLE) * len(new) + self.owed
+        count = min(max((wanted + _WHOLE // 2) // _WHOLE, 0), len(new))
+        return Split(
+            train=self.train.union(new[count:]),
+            held_out=self.held_out.union(new[:count]),
+            owed=wanted - count * _WHOLE,
+        )
+
+
+def _rank(group: str, salt: str) -> bytes:
+    return hashlib.sha256(f"{salt}\n{group}".encode()).digest()
