@@ -1,31 +1,44 @@
 """The composition root: the only module that sees adapters and entry points."""
 
 from datetime import timedelta
+from uuid import uuid4
 
 import structlog
 
-from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
+from tidemill_ingest.adapters.mongo_datasets import MongoDatasetLeases, MongoWaiting, mongo_datasets
 from tidemill_ingest.adapters.mongo_documents import MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.adapters.preparation import ProcessPreparation
 from tidemill_ingest.application.accept_document import AcceptDocument
+from tidemill_ingest.application.change_datasets import ChangeDatasets
 from tidemill_ingest.application.change_sources import ChangeSources
 from tidemill_ingest.application.delete_document import DeleteDocument
+from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.event_bindings import BindEvents
 from tidemill_ingest.application.find_source import FindSource
-from tidemill_ingest.application.ports import SweepRules
+from tidemill_ingest.application.offer_examples import OfferExamples
+from tidemill_ingest.application.ports import Documents, SweepRules
+from tidemill_ingest.application.publish_versions import PublishVersions
+from tidemill_ingest.application.read_datasets import ReadDatasets
 from tidemill_ingest.application.read_documents import ReadDocuments
 from tidemill_ingest.application.reject_submission import RejectSubmission
 from tidemill_ingest.application.sweep import Sweep
+from tidemill_ingest.application.sweep_datasets import SweepDatasets
+from tidemill_ingest.domain.division import Minimum
+from tidemill_ingest.entrypoints.grpc_dataset_service import DatasetServicer
 from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
+from tidemill_ingest.entrypoints.kafka_curations import Curations
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
 from tidemill_ingest.entrypoints.uploads import Patience, Uploads
-from tidemill_ingest.entrypoints.workers import sweep_for_ever
+from tidemill_ingest.entrypoints.workers import DatasetWorker, sweep_for_ever
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.application import SystemClock
 from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
 from tidemill_kit.mongo import Database, connect, ping
 from tidemill_kit.objects import ObjectStore
@@ -46,7 +59,7 @@ async def build_app(settings: IngestSettings) -> App:
         secure=settings.s3_secure,
     )
     publisher = Publisher(settings.kafka_bootstrap_servers)
-    relay = Relay([database["documents"]], publisher)
+    relay = Relay([database["documents"], database["datasets"]], publisher)
     preparation = ProcessPreparation(
         workers=settings.preparation_workers,
         cpu_s=settings.preparation_cpu_s,
@@ -54,9 +67,13 @@ async def build_app(settings: IngestSettings) -> App:
         phone_regions=settings.phone_regions,
     )
     parts = _Parts(settings, database, store, relay, preparation)
+    datasets = _Datasets(settings, database, store, relay, documents=parts.documents)
     consumers = Consumers(
         settings.kafka_bootstrap_servers,
-        [parts.submissions.subscription(settings.submission_topics)],
+        [
+            parts.submissions.subscription(settings.submission_topics),
+            datasets.curations.subscription(settings.curation_topics),
+        ],
         publisher,
     )
     return App(
@@ -64,6 +81,7 @@ async def build_app(settings: IngestSettings) -> App:
         servicers=[
             (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, parts.document_servicer),
             (source_service_pb2_grpc.add_SourceServiceServicer_to_server, parts.source_servicer),
+            (dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server, datasets.servicer),
         ],
         dependencies=[
             Dependency(name="mongodb", probe=lambda: ping(client)),
@@ -71,12 +89,13 @@ async def build_app(settings: IngestSettings) -> App:
             Dependency(name="kafka", probe=publisher.ping),
         ],
         components=[
-            _Ground(settings, parts, store),
+            _Ground(settings, parts, datasets, store),
             preparation,
             publisher,
             relay,
             consumers,
-            Worker("sweep", lambda: sweep_for_ever(parts.sweep, every_s=settings.sweep_every_s)),
+            Worker("datasets", datasets.worker.run),
+            Worker("sweep", lambda: sweep_for_ever(parts.sweep, datasets.sweep, every_s=settings.sweep_every_s)),
         ],
         consumers=consumers.status,
         outbox_length=relay.outbox_length,
@@ -156,28 +175,76 @@ class _Parts:
         )
 
 
+class _Datasets:
+    """Adapters, use cases and entry points of datasets; of the documents they ask which were erased."""
+
+    def __init__(
+        self, settings: IngestSettings, database: Database, store: ObjectStore, relay: Relay, *, documents: Documents
+    ) -> None:
+        clock, limits, collection = SystemClock(), settings.limits, database["datasets"]
+        self.datasets = mongo_datasets(collection, wake=relay.waker(collection))
+        self.waiting = MongoWaiting(collection)
+        batches = FeedbackBatches(store, settings.feedback_exchange_bucket, limits=limits)
+        parts = DatasetParts(store, settings.datasets_bucket)
+        ttl = timedelta(seconds=settings.dataset_lease_s)
+        leases = Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock)
+        publish = PublishVersions(
+            datasets=self.datasets,
+            batches=batches,
+            parts=parts,
+            erasures=Erasures(documents=documents),
+            leases=MongoDatasetLeases(leases),
+            minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
+            kept_versions=limits.kept_dataset_versions,
+            clock=clock,
+        )
+        self.worker = DatasetWorker(
+            waiting=self.waiting,
+            publish=publish,
+            retry_after_s=settings.dataset_retry_s,
+            at_once=settings.datasets_at_once,
+        )
+        self.sweep = SweepDatasets(
+            datasets=self.datasets,
+            parts=parts,
+            clock=clock,
+            deleted_after=timedelta(hours=settings.dataset_hours),
+            unreferenced_after=timedelta(hours=settings.garbage_after_hours),
+        )
+        offering = OfferExamples(datasets=self.datasets, batches=batches, limits=limits, wake=self.worker.wake)
+        self.curations = Curations(offering=offering)
+        self.servicer = DatasetServicer(
+            reading=ReadDatasets(datasets=self.datasets, parts=parts, limits=limits),
+            changing=ChangeDatasets(datasets=self.datasets, clock=clock, limits=limits),
+        )
+
+
 class _Ground:
     """What must be there before the first document: buckets and indexes. Implements `service.Component`."""
 
     name = "ground"
 
-    def __init__(self, settings: IngestSettings, parts: _Parts, store: ObjectStore) -> None:
+    def __init__(self, settings: IngestSettings, parts: _Parts, datasets: _Datasets, store: ObjectStore) -> None:
         self._settings = settings
         self._parts = parts
+        self._datasets = datasets
         self._store = store
 
     async def start(self) -> None:
         """Create what is missing."""
-        for bucket in (self._settings.quarantine_bucket, self._settings.exchange_bucket):
+        settings = self._settings
+        for bucket in (settings.quarantine_bucket, settings.exchange_bucket, settings.datasets_bucket):
             await self._store.ensure_bucket(bucket)
-        days = -(-self._settings.quarantine_hours // 24)
+        days = -(-settings.quarantine_hours // 24)
         try:
-            await self._store.expire_after(self._settings.quarantine_bucket, days=days)
+            await self._store.expire_after(settings.quarantine_bucket, days=days)
         except DependencyUnavailable as error:
             # Not every S3 server knows lifecycles; the sweep is there for all of them.
             _log.info("quarantine_lifecycle_not_set", why=error.message)
         for aggregates in (self._parts.documents, self._parts.sources, self._parts.bindings):
             await aggregates.ensure_indexes()
+        for indexed in (self._datasets.datasets, self._datasets.waiting):
+            await indexed.ensure_indexes()
 
     async def stop(self) -> None:
         """Leave everything."""

@@ -20,10 +20,16 @@ class IngestSettings(ServiceSettings):
     """The database, which belongs to ingest alone."""
     submission_topics: Annotated[tuple[str, ...], NoDecode] = ("tidemill.ingest.submission.v1",)
     """The topics of submissions, joined by commas: the common one, and those of single sources."""
+    curation_topics: Annotated[tuple[str, ...], NoDecode] = ("tidemill.feedback.curation.v1",)
+    """The topics of completed curations, joined by commas."""
     quarantine_bucket: str = "tidemill-ingest-quarantine"
     """The private bucket of what is not masked yet; only ingest may read it."""
     exchange_bucket: str = "tidemill-ingest-exchange"
     """The bucket of masked texts, which other services read."""
+    datasets_bucket: str = "tidemill-ingest-datasets"
+    """The bucket of the parts of dataset versions, which other services read."""
+    feedback_exchange_bucket: str = "tidemill-feedback-exchange"
+    """The bucket from which completed curations are read."""
     quarantine_hours: int = Field(24, ge=1)
     """How long a crash can leave something in quarantine."""
     sweep_every_s: float = Field(3600.0, gt=0)
@@ -65,7 +71,30 @@ class IngestSettings(ServiceSettings):
     kept_steps: int = Field(_LIMITS.kept_steps, ge=1, le=1000)
     """The steps of its way that a document remembers."""
 
-    @field_validator("submission_topics", "phone_regions", mode="before")
+    max_batch_bytes: int = Field(_LIMITS.batch_bytes, ge=1)
+    """The largest batch of examples of a completed curation."""
+    max_batch_examples: int = Field(_LIMITS.batch_examples, ge=1)
+    """The most examples in it."""
+    max_waiting_offers: int = Field(_LIMITS.waiting_offers, ge=1, le=1000)
+    """The completions that may wait for one dataset."""
+    max_compared_examples: int = Field(_LIMITS.compared_examples, ge=1)
+    """The most examples, of both versions together, that DiffDatasetVersions compares."""
+    kept_dataset_versions: int = Field(_LIMITS.kept_dataset_versions, ge=1, le=5000)
+    """The versions that a dataset remembers; older ones are forgotten, with their parts."""
+    dataset_min_train: int = Field(10, ge=1)
+    """With fewer examples to train on there is no version."""
+    dataset_min_held_out: int = Field(4, ge=1)
+    """With fewer held-out examples there is no version."""
+    dataset_hours: float = Field(24.0, ge=0)
+    """How long the versions of a deleted dataset stay readable."""
+    dataset_lease_s: float = Field(30.0, gt=1)
+    """How long a dataset stays with a worker that gives no sign of life."""
+    dataset_retry_s: float = Field(5.0, gt=0)
+    """The pause after which a worker looks for what waits, unless it is woken."""
+    datasets_at_once: int = Field(2, ge=1, le=64)
+    """Datasets that are worked on at the same time; their batches are in memory."""
+
+    @field_validator("submission_topics", "curation_topics", "phone_regions", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
@@ -83,4 +112,9 @@ class IngestSettings(ServiceSettings):
             metadata_bytes=self.max_metadata_bytes,
             kept_versions=self.kept_versions,
             kept_steps=self.kept_steps,
+            batch_bytes=self.max_batch_bytes,
+            batch_examples=self.max_batch_examples,
+            waiting_offers=self.max_waiting_offers,
+            compared_examples=self.max_compared_examples,
+            kept_dataset_versions=self.kept_dataset_versions,
         )

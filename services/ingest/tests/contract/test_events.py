@@ -9,12 +9,18 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 from pydantic import BaseModel
 
+from services.ingest.tests.examples import batch_of, offer_of
+from tidemill_ingest.adapters.dataset_event_payloads import VERSION_PUBLISHED, VERSION_WITHHELD
 from tidemill_ingest.adapters.event_payloads import DELETED, INGESTED, REJECTED, UPDATED
+from tidemill_ingest.adapters.mongo_datasets import DatasetCodec
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec
+from tidemill_ingest.domain.dataset import Dataset, DatasetState
+from tidemill_ingest.domain.dataset_version import Part, Statistics, VersionDraft
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.submission import Door, Submission
 from tidemill_ingest.domain.version import Draft, Provenance
 from tidemill_ingest.entrypoints import kafka_submissions
+from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
 from tidemill_ingest.entrypoints.kafka_submissions import DocumentDeleted, DocumentUpserted
 from tidemill_kit.application import derived_id
 from tidemill_kit.domain import ObjectRef
@@ -53,10 +59,40 @@ def published(ce_type: str) -> Message:
     document.accept(draft(43), now=NOON)
     document.delete(SUBMISSION, revision=44, erase=True, reason="erasure request 2291", now=NOON)
     events = [DocumentCodec().event(document, event, seq) for seq, event in enumerate(document.pending, start=1)]
-    return dict(events)[ce_type]
+    return dict([*events, *curated()])[ce_type]
 
 
-@pytest.mark.parametrize("ce_type", [INGESTED, UPDATED, DELETED, REJECTED])
+def curated() -> list[tuple[str, Message]]:
+    """Live the life of a dataset, and return its events as they are published."""
+    dataset = Dataset(id="helpdesk_sft", project="acme", state=DatasetState.ACTIVE)
+    offers = [offer_of(batch_of(b"", count=0), seq=seq) for seq in (1, 2)]
+    for each in offers:
+        dataset.offer(each, at_most=2)
+    split, train, held_out = (
+        ObjectRef(bucket="tidemill-ingest-datasets", key=f"acme/helpdesk_sft/{SHA256}", size=size, sha256=SHA256)
+        for size in (512, 98304, 40960)
+    )
+    draft = VersionDraft(
+        digest=SHA256,
+        train=Part(object=train, examples=126),
+        held_out=Part(object=held_out, examples=54),
+        statistics=Statistics(
+            offered=180,
+            duplicates=0,
+            overlap=0,
+            erased=0,
+            groups=180,
+            end_users=7,
+            mean_output_chars=17.4,
+            shared=0,
+        ),
+    )
+    for each in offers:
+        dataset.publish(each, draft, split=split, epoch=0, now=NOON, keep=9)
+    return [DatasetCodec().event(dataset, event, seq) for seq, event in enumerate(dataset.pending, start=1)]
+
+
+@pytest.mark.parametrize("ce_type", [INGESTED, UPDATED, DELETED, REJECTED, VERSION_PUBLISHED, VERSION_WITHHELD])
 def test_an_event_is_published_as_its_golden_example_and_carries_no_text(ce_type: str) -> None:
     payload = published(ce_type)
 
@@ -77,3 +113,13 @@ def test_a_submission_is_taken_as_its_golden_example_shows_every_field(ce_type: 
 
     assert model.model_validate(example).model_dump() == example
     assert set(example) == set(model.model_fields)
+
+
+def test_a_completed_curation_is_read_as_feedback_writes_it() -> None:
+    example = json.loads((EXAMPLES / f"{COMPLETED}.json").read_text(encoding="utf-8"))
+
+    body = CurationCompleted.model_validate(example)
+
+    assert (body.curation, body.dataset, str(body.seq)) == (example["curation"], example["dataset"], example["seq"])
+    assert str(body.batch.size) == example["batch"]["size"]
+    assert body.batch.key.endswith(f"/{body.batch.sha256}")

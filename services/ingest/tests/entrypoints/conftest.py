@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from services.ingest.tests.dataset_fakes import Datasets
 from services.ingest.tests.fakes import Ingest
-from tidemill.ingest.v1 import document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
 from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.entrypoints.grpc_dataset_service import DatasetServicer
 from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
 from tidemill_ingest.entrypoints.uploads import Patience, Uploads
@@ -24,9 +26,12 @@ class Door:
     """Stubs for project acme, for another one, and for nobody."""
 
     ingest: Ingest
+    curated: Datasets
     sources: source_service_pb2_grpc.SourceServiceStub
     documents: document_service_pb2_grpc.DocumentServiceStub
+    datasets: dataset_service_pb2_grpc.DatasetServiceStub
     globex: document_service_pb2_grpc.DocumentServiceStub
+    globex_datasets: dataset_service_pb2_grpc.DatasetServiceStub
     nobody: document_service_pb2_grpc.DocumentServiceStub
 
 
@@ -40,6 +45,8 @@ async def door() -> AsyncIterator[Door]:
         uploads=Uploads(limits=SMALL, patience=PATIENCE),
     )
     sources = SourceServicer(sources=ingest.sources, changing=ingest.changing)
+    curated = Datasets()
+    datasets = DatasetServicer(reading=curated.reading, changing=curated.changing)
     settings = IngestSettings.model_validate(
         {
             "grpc_port": 0,
@@ -55,6 +62,7 @@ async def door() -> AsyncIterator[Door]:
         [
             (document_service_pb2_grpc.add_DocumentServiceServicer_to_server, documents),
             (source_service_pb2_grpc.add_SourceServiceServicer_to_server, sources),
+            (dataset_service_pb2_grpc.add_DatasetServiceServicer_to_server, datasets),
         ],
     )
     await server.start()
@@ -66,9 +74,12 @@ async def door() -> AsyncIterator[Door]:
     ):
         yield Door(
             ingest=ingest,
+            curated=curated,
             sources=source_service_pb2_grpc.SourceServiceStub(channel),
             documents=document_service_pb2_grpc.DocumentServiceStub(channel),
+            datasets=dataset_service_pb2_grpc.DatasetServiceStub(channel),
             globex=document_service_pb2_grpc.DocumentServiceStub(other),
+            globex_datasets=dataset_service_pb2_grpc.DatasetServiceStub(other),
             nobody=document_service_pb2_grpc.DocumentServiceStub(anonymous),
         )
     await server.stop(1.0)

@@ -13,16 +13,18 @@ from tidemill_testkit.stack import unique_name
 
 @pytest.fixture(scope="session")
 def new_process(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[IngestProcess]:
-    topic = unique_name("submissions")
-    asyncio.run(_topic(stack.kafka, create=topic))
-    process = IngestProcess(stack=stack, folder=tmp_path_factory.mktemp("ingest"), topic=topic)
+    topic, curations = unique_name("submissions"), unique_name("curations")
+    for each in (topic, curations):
+        asyncio.run(_topic(stack.kafka, create=each))
+    process = IngestProcess(stack=stack, folder=tmp_path_factory.mktemp("ingest"), topic=topic, curations=curations)
     yield process
     asyncio.run(_clean_up(process))
 
 
 async def _clean_up(process: IngestProcess) -> None:
-    await _topic(process.stack.kafka, delete=process.topic)
-    remove_buckets(process.stack, process.quarantine, process.exchange)
+    for topic in (process.topic, process.curations):
+        await _topic(process.stack.kafka, delete=topic)
+    remove_buckets(process.stack, process.quarantine, process.exchange, process.datasets, process.feedback)
     client = connect(process.stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
     client.close()

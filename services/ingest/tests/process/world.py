@@ -47,6 +47,7 @@ class IngestProcess:
     stack: Addresses
     folder: Path
     topic: str
+    curations: str
     database: str = field(default_factory=lambda: unique_name("ingest"))
     port: int = 0
 
@@ -57,6 +58,14 @@ class IngestProcess:
     @property
     def exchange(self) -> str:
         return f"{self.database}-exchange"
+
+    @property
+    def datasets(self) -> str:
+        return f"{self.database}-datasets"
+
+    @property
+    def feedback(self) -> str:
+        return f"{self.database}-feedback"
 
     @property
     def log(self) -> Path:
@@ -117,7 +126,10 @@ class IngestProcess:
             "INGEST_S3_SECRET_KEY": s3.secret_key,
             "INGEST_QUARANTINE_BUCKET": self.quarantine,
             "INGEST_EXCHANGE_BUCKET": self.exchange,
+            "INGEST_DATASETS_BUCKET": self.datasets,
+            "INGEST_FEEDBACK_EXCHANGE_BUCKET": self.feedback,
             "INGEST_SUBMISSION_TOPICS": self.topic,
+            "INGEST_CURATION_TOPICS": self.curations,
             "INGEST_LOG_FORMAT": "json",
             "INGEST_LOG_LEVEL": "debug",
         }

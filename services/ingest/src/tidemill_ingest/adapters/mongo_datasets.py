@@ -1,0 +1,133 @@
+"""Datasets in MongoDB: what they are, which of them wait for a worker, and which worker has them."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import Any
+
+from google.protobuf.message import Message
+
+from tidemill_ingest.adapters.dataset_event_payloads import payload_of
+from tidemill_ingest.adapters.mongo_documents import CE_SOURCE
+from tidemill_ingest.application.dataset_ports import DatasetName
+from tidemill_ingest.domain.dataset import Dataset, DatasetState, Withheld
+from tidemill_ingest.domain.dataset_version import Batch, DatasetVersion, Offer, Part, Statistics, VersionDraft
+from tidemill_ingest.domain.errors import DatasetNotFound, OfferSettled
+from tidemill_kit.aggregates import Identity, MongoAggregates
+from tidemill_kit.domain import Event, ObjectRef
+from tidemill_kit.jobs import LeaseLost, Leases
+from tidemill_kit.mongo import Collection, translated
+
+TOPIC = "tidemill.ingest.dataset.v1"
+_AT_ONCE = 1000
+
+
+class DatasetCodec:
+    """Dataset <-> state; lists are filtered by `state`, workers look for `waiting`."""
+
+    schema = 1
+
+    def encode(self, aggregate: Dataset) -> dict[str, Any]:
+        """See `Codec.encode`."""
+        return {
+            "state": aggregate.state.value,
+            "share": aggregate.share,
+            "group_by": aggregate.group_by,
+            "offers": [asdict(offer) for offer in aggregate.offers],
+            "waiting": len(aggregate.offers),
+            # Names from outside are values here, because a field's name has no dots in it.
+            "heard": [[curation, seq] for curation, seq in sorted(aggregate.heard.items())],
+            "versions": [asdict(version) for version in aggregate.versions],
+            "version_count": aggregate.version_count,
+            "split": asdict(aggregate.split) if aggregate.split else None,
+            "withheld": asdict(aggregate.withheld) if aggregate.withheld else None,
+            "epoch": aggregate.epoch,
+            "deleted_at": aggregate.deleted_at,
+        }
+
+    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Dataset:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        return Dataset(
+            **asdict(identity),
+            state=DatasetState(state["state"]),
+            share=state["share"],
+            group_by=state["group_by"],
+            offers=tuple(Offer(**{**each, "batch": _batch(each["batch"])}) for each in state["offers"]),
+            heard=dict(state["heard"]),
+            versions=tuple(_version(each) for each in state["versions"]),
+            version_count=state["version_count"],
+            split=ObjectRef(**state["split"]) if state["split"] else None,
+            withheld=Withheld(**state["withheld"]) if state["withheld"] else None,
+            epoch=state["epoch"],
+            deleted_at=state["deleted_at"],
+        )
+
+    def event(self, aggregate: Dataset, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return payload_of(aggregate, event, seq)
+
+
+def mongo_datasets(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Dataset]:
+    """Return the datasets of a collection."""
+    return MongoAggregates(
+        collection, codec=DatasetCodec(), topic=TOPIC, source=CE_SOURCE, missing=DatasetNotFound, wake=wake
+    )
+
+
+class MongoWaiting:
+    """Implements `ports.Waiting` on the datasets themselves, of which there are few."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def ensure_indexes(self) -> None:
+        """Create the index that finds the few datasets with work."""
+        with translated():
+            await self._collection.create_index([("state.waiting", 1)])
+
+    async def datasets(self) -> Sequence[DatasetName]:
+        """See `ports.Waiting.datasets`."""
+        with translated():
+            found = await self._collection.find({"state.waiting": {"$gt": 0}}, {"project": True, "id": True}).to_list(
+                _AT_ONCE
+            )
+        return [DatasetName(project=each["project"], dataset=each["id"]) for each in found]
+
+
+class MongoDatasetLeases:
+    """Implements `ports.DatasetLeases`; the epoch fences the dataset itself, which remembers it."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+
+    @asynccontextmanager
+    async def held(self, name: DatasetName) -> AsyncIterator[int | None]:
+        """See `ports.DatasetLeases.held`."""
+        try:
+            async with self._leases.held(f"{name.project}/{name.dataset}") as lease:
+                yield lease.epoch if lease else None
+        except LeaseLost as error:
+            raise OfferSettled(name.dataset) from error
+
+
+def _batch(state: dict[str, Any]) -> Batch:
+    return Batch(object=ObjectRef(**state["object"]), examples=state["examples"])
+
+
+def _part(state: dict[str, Any]) -> Part:
+    return Part(object=ObjectRef(**state["object"]), examples=state["examples"])
+
+
+def _version(state: dict[str, Any]) -> DatasetVersion:
+    draft = state["draft"]
+    return DatasetVersion(
+        **{
+            **state,
+            "draft": VersionDraft(
+                digest=draft["digest"],
+                train=_part(draft["train"]),
+                held_out=_part(draft["held_out"]),
+                statistics=Statistics(**draft["statistics"]),
+            ),
+        }
+    )

@@ -1,0 +1,150 @@
+"""Make versions of what is offered to a dataset: the work of a worker, which may be killed at any point."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tidemill_ingest.application.dataset_ports import Batches, DatasetLeases, DatasetName, Datasets, Parts
+from tidemill_ingest.application.erasures import Erasures
+from tidemill_ingest.domain.dataset import Dataset
+from tidemill_ingest.domain.dataset_version import Offer, Part, Statistics, VersionDraft
+from tidemill_ingest.domain.division import Division, Minimum, Shortcoming, divide
+from tidemill_ingest.domain.errors import BatchUnusable, DatasetNotFound, OfferSettled
+from tidemill_ingest.domain.example import Example, group_of
+from tidemill_ingest.domain.parts import content_digest, lines_of, shared_between
+from tidemill_ingest.domain.split import Split
+from tidemill_kit.application import Clock, Request, derived_id
+from tidemill_kit.domain import ObjectRef
+
+PARTS_OVERLAP = "PARTS_OVERLAP"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """A division, its parts as they are stored, what they look like, and why they are no version, if they are not."""
+
+    division: Division
+    train: bytes
+    held_out: bytes
+    digest: str
+    statistics: Statistics
+    short: Shortcoming | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishVersions:
+    """Emits DatasetVersionWasPublished or DatasetVersionWasWithheld for every offer, in their order.
+
+    Objects go first, and one save after them makes the version: a kill leaves objects that nobody names, and the next
+    worker makes the same ones of the same offer. Each save is void once another epoch has begun.
+    """
+
+    datasets: Datasets
+    batches: Batches
+    parts: Parts
+    erasures: Erasures
+    leases: DatasetLeases
+    minimum: Minimum
+    kept_versions: int
+    clock: Clock
+
+    async def __call__(self, name: DatasetName) -> bool:
+        """Settle what is offered, and return whether nothing is left to do; False means: come again later."""
+        try:
+            async with self.leases.held(name) as epoch:
+                if epoch is None:
+                    return False
+                dataset = await self._claim(name, epoch)
+                while dataset.offers:
+                    dataset = await self._settle(name, dataset, dataset.offers[0], epoch)
+        except (OfferSettled, DatasetNotFound):
+            return True  # it is somebody else's now, or deleted
+        return True
+
+    async def _claim(self, name: DatasetName, epoch: int) -> Dataset:
+        request = Request(id=derived_id("claim", name.project, name.dataset, str(epoch)), digest="")
+        return await self.datasets.update(name.project, name.dataset, lambda each: each.claim(epoch), request=request)
+
+    async def _settle(self, name: DatasetName, dataset: Dataset, offer: Offer, epoch: int) -> Dataset:
+        try:
+            examples = await self.batches.read(offer.batch)
+        except BatchUnusable as error:
+            return await self._withhold(name, offer, error.reason, error.message, split=None, epoch=epoch)
+        erased = await self.erasures.among(name.project, examples)
+        split = await self.parts.split(dataset.split) if dataset.split else Split()
+        made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split)
+        stored = dataset.split
+        if stored is None or made.division.split != split:
+            stored = await self.parts.put_split(name, made.division.split)
+        if made.short:
+            return await self._withhold(name, offer, made.short.reason, made.short.message, split=stored, epoch=epoch)
+        return await self._publish(name, offer, made, split=stored, epoch=epoch)
+
+    def _made(
+        self, name: DatasetName, dataset: Dataset, examples: Sequence[Example], erased: Collection[str], split: Split
+    ) -> _Made:
+        """Divide and write the parts: work for the processor, done in a thread."""
+        salt = f"{name.project}/{name.dataset}"
+        return _made(divide(examples, erased=erased, split=split, share=dataset.share, salt=salt), self.minimum)
+
+    async def _publish(self, name: DatasetName, offer: Offer, made: _Made, *, split: ObjectRef, epoch: int) -> Dataset:
+        division = made.division
+        draft = VersionDraft(
+            digest=made.digest,
+            train=Part(object=await self.parts.put_part(name, made.train), examples=len(division.train)),
+            held_out=Part(object=await self.parts.put_part(name, made.held_out), examples=len(division.held_out)),
+            statistics=made.statistics,
+        )
+        now, keep = self.clock.now(), self.kept_versions
+
+        def change(dataset: Dataset) -> None:
+            dataset.publish(offer, draft, split=split, epoch=epoch, now=now, keep=keep)
+
+        return await self.datasets.update(name.project, name.dataset, change, request=_settled(offer))
+
+    async def _withhold(  # noqa: PLR0913 - what is told of an offer
+        self, name: DatasetName, offer: Offer, reason: str, message: str, *, split: ObjectRef | None, epoch: int
+    ) -> Dataset:
+        now = self.clock.now()
+
+        def change(dataset: Dataset) -> None:
+            dataset.withhold(offer, reason=reason, message=message, split=split, epoch=epoch, now=now)
+
+        return await self.datasets.update(name.project, name.dataset, change, request=_settled(offer))
+
+
+def _made(division: Division, minimum: Minimum) -> _Made:
+    train, held_out = lines_of(division.train), lines_of(division.held_out)
+    short = division.shortcoming(minimum)
+    shared = shared_between(train, held_out)
+    if not short and shared:
+        message = f"{shared} questions or answers occur in both parts: this is a mistake of ingest, report it"
+        short = Shortcoming(reason=PARTS_OVERLAP, message=message)
+    return _Made(
+        division=division,
+        train=train,
+        held_out=held_out,
+        digest=content_digest(train, held_out),
+        statistics=_statistics(division, shared=shared),
+        short=short,
+    )
+
+
+def _statistics(division: Division, *, shared: int) -> Statistics:
+    kept = division.kept
+    return Statistics(
+        offered=division.offered,
+        duplicates=division.duplicates,
+        overlap=division.overlap,
+        erased=division.erased,
+        groups=len({group_of(each.asked) for each in kept}),
+        end_users=len({each.end_user for each in kept if each.end_user}),
+        mean_output_chars=round(fmean(len(each.answer) for each in kept), 1) if kept else 0.0,
+        shared=shared,
+    )
+
+
+def _settled(offer: Offer) -> Request:
+    """Return the one request that settles an offer, however it ends."""
+    return Request(id=derived_id("settle", offer.id), digest="")

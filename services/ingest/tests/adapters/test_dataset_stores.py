@@ -1,0 +1,220 @@
+"""Datasets on MongoDB and S3 themselves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from services.ingest.tests.buckets import remove_buckets
+from services.ingest.tests.dataset_fakes import NAME, Datasets
+from services.ingest.tests.examples import batch_of, examples, lines, numbered, offer_of
+from services.ingest.tests.fakes import ACME
+from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
+from tidemill_ingest.adapters.mongo_datasets import DatasetCodec, MongoDatasetLeases, MongoWaiting, mongo_datasets
+from tidemill_ingest.application.dataset_ports import DatasetName
+from tidemill_ingest.application.erasures import Erasures
+from tidemill_ingest.application.publish_versions import PublishVersions
+from tidemill_ingest.application.read_datasets import ReadDatasets
+from tidemill_ingest.domain.dataset import Dataset, DatasetState
+from tidemill_ingest.domain.dataset_version import Offer
+from tidemill_ingest.domain.errors import BatchUnusable, OfferSettled
+from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.domain.split import Split
+from tidemill_kit.aggregates import Identity
+from tidemill_kit.application import PageRequest, Request, SystemClock
+from tidemill_kit.errors import NotFound
+from tidemill_kit.jobs import Leases
+from tidemill_kit.mongo import Database, bson_of, connect
+from tidemill_kit.objects import ObjectStore
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+
+
+@pytest.fixture
+async def database(stack: Addresses) -> AsyncIterator[Database]:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("ingest")
+    yield client[name]
+    await client.drop_database(name)
+    client.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buckets:
+    store: ObjectStore
+    datasets: str
+    feedback: str
+
+
+@pytest.fixture
+async def buckets(stack: Addresses) -> AsyncIterator[Buckets]:
+    s3 = stack.s3
+    store = ObjectStore(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
+    made = Buckets(store=store, datasets=unique_name("datasets"), feedback=unique_name("feedback"))
+    for bucket in (made.datasets, made.feedback):
+        await store.ensure_bucket(bucket)
+    yield made
+    remove_buckets(stack, made.datasets, made.feedback)
+
+
+def leases_of(database: Database, owner: str, *, ttl_s: float = 30) -> MongoDatasetLeases:
+    ttl = timedelta(seconds=ttl_s)
+    return MongoDatasetLeases(Leases(database["leases"], owner=owner, ttl=ttl, clock=SystemClock()))
+
+
+def offered(dataset: Dataset, *, offer: Offer) -> None:
+    dataset.offer(offer, at_most=9)
+
+
+async def lived() -> Dataset:
+    """Return a dataset with everything in its state that there can be."""
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(20))
+    await datasets.turned(numbered(20), seq=2)
+    await datasets.offered(numbered(30), seq=3)
+    dataset = await datasets.dataset()
+    dataset.heard["a curation.with dots"] = 7
+    dataset.deleted_at = datasets.clock.now()
+    return dataset
+
+
+async def test_a_dataset_is_read_as_it_was_saved_and_lists_filter_it(database: Database) -> None:
+    stored = mongo_datasets(database["datasets"], wake=lambda _: None)
+    await stored.ensure_indexes()
+    dataset = await lived()
+
+    saved = await stored.add(replace(dataset, version=0, seq=0, create_time=None), request=Request.of("", b""))
+    found = await stored.get("acme", dataset.id)
+    active = await stored.list("acme", page=PageRequest(), where={"state": "active"})
+    deleted = await stored.list("acme", page=PageRequest(), where={"state": "deleted"})
+
+    assert found == saved
+    assert (found.versions, found.offers, found.withheld) == (dataset.versions, dataset.offers, dataset.withheld)
+    assert (found.heard, found.split, found.epoch) == (dataset.heard, dataset.split, dataset.epoch)
+    assert [each.id for each in active.items] == [dataset.id]
+    assert not deleted.items
+
+
+async def test_the_stored_form_of_a_dataset_is_stable() -> None:
+    dataset, codec = await lived(), DatasetCodec()
+    names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")
+    identity = Identity(**{name: getattr(dataset, name) for name in names})
+
+    again = codec.decode(identity, codec.encode(dataset), codec.schema)
+
+    assert bson_of(codec.encode(again)) == bson_of(codec.encode(dataset))
+
+
+async def test_workers_find_the_datasets_to_which_something_is_offered(database: Database) -> None:
+    stored, waiting = mongo_datasets(database["datasets"], wake=lambda _: None), MongoWaiting(database["datasets"])
+    await waiting.ensure_indexes()
+    for dataset_id in ("idle", "busy"):
+        dataset = Dataset(id=dataset_id, project="acme", state=DatasetState.ACTIVE)
+        await stored.add(dataset, request=Request.of("", b""))
+    offer = offer_of(batch_of(b"", count=0))
+    await stored.update("acme", "busy", lambda each: each.offer(offer, at_most=1), request=Request.of("", b""))
+
+    assert await waiting.datasets() == [DatasetName(project="acme", dataset="busy")]
+
+
+async def test_one_worker_at_a_time_holds_a_dataset_and_epochs_grow(database: Database) -> None:
+    ours, theirs = leases_of(database, "us"), leases_of(database, "them")
+
+    async with ours.held(NAME) as first, theirs.held(NAME) as nothing:
+        pass
+    async with theirs.held(NAME) as second:
+        pass
+
+    assert (first, nothing, second) == (1, None, 2)
+
+
+async def test_a_holder_whose_lease_was_taken_is_told(database: Database) -> None:
+    ours = leases_of(database, "us", ttl_s=0.3)
+
+    async def sleep_through() -> None:
+        async with ours.held(NAME):
+            await database["leases"].update_one({"_id": "acme/helpdesk_sft"}, {"$inc": {"lease.epoch": 1}})
+            await asyncio.sleep(5)
+
+    with pytest.raises(OfferSettled):
+        await sleep_through()
+
+
+async def test_parts_and_assignments_are_found_by_their_references_until_they_are_deleted(buckets: Buckets) -> None:
+    parts = DatasetParts(buckets.store, buckets.datasets)
+    split = Split(train=frozenset({"a", "b"}), held_out=frozenset({"c"}), owed=-100_000)
+    other = DatasetName(project="globex", dataset="x")
+
+    ref = await parts.put_part(NAME, lines(numbered(3)))
+    same = await parts.put_part(NAME, lines(numbered(3)))
+    assigned = await parts.put_split(NAME, split)
+    await parts.put_part(other, b"")
+
+    assert ref == same
+    assert ref.key == f"acme/helpdesk_sft/{ref.sha256}"
+    assert await parts.lines(ref) == lines(numbered(3))
+    assert await parts.examples(ref) == examples(numbered(3))
+    assert await parts.split(assigned) == split
+    assert [name async for name in parts.datasets()] == [NAME, other]
+    assert [each.key for each in await parts.of_dataset(NAME)] == sorted([ref.key, assigned.key])
+    await parts.delete([ref.key, "acme/helpdesk_sft/never-there"])
+    with pytest.raises(NotFound):
+        await parts.lines(ref)
+
+
+async def test_a_batch_is_read_and_verified(buckets: Buckets) -> None:
+    batches = FeedbackBatches(buckets.store, buckets.feedback, limits=Limits())
+    data = lines(numbered(3))
+    batch = batch_of(data, count=3, bucket=buckets.feedback)
+    batches.check("acme", batch)
+
+    with pytest.raises(BatchUnusable) as gone:
+        await batches.read(batch)
+    await buckets.store.put(buckets.feedback, batch.object.key, data, media_type="application/jsonl")
+    assert await batches.read(batch) == examples(numbered(3))
+    await buckets.store.put(buckets.feedback, batch.object.key, data + b"\n", media_type="application/jsonl")
+    with pytest.raises(BatchUnusable) as damaged:
+        await batches.read(batch)
+
+    assert (gone.value.reason, damaged.value.reason) == ("BATCH_GONE", "BATCH_DAMAGED")
+
+
+async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
+    database: Database, buckets: Buckets
+) -> None:
+    stored, clock = mongo_datasets(database["datasets"], wake=lambda _: None), SystemClock()
+    batches = FeedbackBatches(buckets.store, buckets.feedback, limits=Limits())
+    parts = DatasetParts(buckets.store, buckets.datasets)
+    dataset = Dataset(id=NAME.dataset, project=NAME.project, state=DatasetState.ACTIVE)
+    await stored.add(dataset, request=Request.of("", b""))
+    for seq in (1, 2):
+        data = lines(numbered(20 * seq))
+        offer = offer_of(batch_of(data, count=20 * seq, bucket=buckets.feedback), seq=seq)
+        await buckets.store.put(buckets.feedback, offer.batch.object.key, data, media_type="application/jsonl")
+        await stored.update("acme", NAME.dataset, partial(offered, offer=offer), request=Request.of("", b""))
+    workers = [
+        PublishVersions(
+            datasets=stored,
+            batches=batches,
+            parts=parts,
+            erasures=Erasures(documents=Datasets().ingest.documents),
+            leases=leases_of(database, owner),
+            minimum=Datasets().minimum,
+            kept_versions=9,
+            clock=clock,
+        )
+        for owner in ("us", "them")
+    ]
+
+    done = await asyncio.gather(*(worker(NAME) for worker in workers))
+
+    reading = ReadDatasets(datasets=stored, parts=parts, limits=Limits())
+    found = await database["datasets"].find_one({})
+    assert sorted(done) == [False, True]
+    assert [each.number for each in (await reading.versions(ACME, NAME.dataset, PageRequest())).items] == [1, 2]
+    assert found is not None
+    assert [entry["type"].rsplit(".", 2)[1] for entry in found["outbox"]] == ["version_published"] * 2
+    assert len((await reading.part(ACME, "helpdesk_sft@2", "held_out")).splitlines()) == 12

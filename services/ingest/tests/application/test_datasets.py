@@ -1,0 +1,275 @@
+"""Declaring, reading, offering, and sweeping."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.ingest.tests.dataset_fakes import DATASETS, NAME, Datasets
+from services.ingest.tests.examples import batch_of, ids_in, lines, message, numbered, offer_of
+from services.ingest.tests.fakes import ACME
+from tidemill_ingest.application.change_datasets import (
+    CreateDatasetCommand,
+    DeleteDatasetCommand,
+    UpdateDatasetCommand,
+)
+from tidemill_ingest.domain.dataset import Dataset
+from tidemill_ingest.domain.dataset_version import Batch
+from tidemill_ingest.domain.errors import (
+    DatasetChanged,
+    DatasetExists,
+    DatasetNotFound,
+    DatasetVersionNotFound,
+    DifferenceTooLarge,
+    TooManyOffers,
+)
+from tidemill_ingest.domain.limits import Limits
+from tidemill_kit.application import Caller, PageRequest, Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import InvalidInput
+
+GLOBEX = Caller(project="globex")
+LATER = timedelta(days=2)
+
+
+def wanted(*, share: float = 0.3, group_by: str = "question", dataset_id: str = NAME.dataset) -> Dataset:
+    return Dataset(id=dataset_id, project="acme", share=share, group_by=group_by)
+
+
+def request(name: str = "") -> Request:
+    return Request.of(name, b"")
+
+
+async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
+    datasets = Datasets()
+    command = CreateDatasetCommand(dataset=wanted(), request=request("r1"))
+
+    created = await datasets.changing.create(command)
+    again = await datasets.changing.create(command)
+
+    assert created == again == await datasets.dataset()
+    with pytest.raises(DatasetExists):
+        await datasets.changing.create(replace(command, request=request("r2")))
+    with pytest.raises(DatasetExists):
+        await datasets.changing.create(replace(command, request=request(), validate_only=True))
+    with pytest.raises(DatasetNotFound):
+        await datasets.reading.get(GLOBEX, NAME.dataset)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "field"),
+    [
+        (wanted(share=0.91), "dataset.held_out_share"),
+        (wanted(share=-0.1), "dataset.held_out_share"),
+        (wanted(share=float("nan")), "dataset.held_out_share"),
+        (wanted(group_by="answer"), "dataset.group_by"),
+        (wanted(dataset_id="No Slug"), "dataset.id"),
+        (replace(wanted(), labels={"": "x"}), "dataset.labels[]"),
+    ],
+)
+async def test_a_dataset_that_breaks_a_rule_is_refused_by_the_field(dataset: Dataset, field: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await Datasets().changing.create(CreateDatasetCommand(dataset=dataset, request=request()))
+
+    assert [violation.field for violation in refused.value.violations] == [field]
+
+
+async def test_a_changed_share_moves_nobody_and_counts_for_new_groups() -> None:
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(100))
+    before = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@1", "held_out"))
+    etag = str((await datasets.dataset()).version)
+    command = UpdateDatasetCommand(
+        dataset=wanted(share=0.5), fields=frozenset({"held_out_share"}), request=request(), etag=etag
+    )
+
+    await datasets.changing.update(replace(command, validate_only=True))
+    assert (await datasets.dataset()).share == 0.3
+    await datasets.changing.update(command)
+    await datasets.turned(numbered(200), seq=2)
+
+    after = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@2", "held_out"))
+    assert set(before) < set(after)
+    assert (len(before), len(after)) == (30, 80)
+    with pytest.raises(DatasetChanged):
+        await datasets.changing.update(replace(command, request=request()))
+
+
+async def test_a_deleted_dataset_is_gone_but_its_versions_stay_readable_for_a_day() -> None:
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(20))
+    await datasets.deleted()
+
+    with pytest.raises(DatasetNotFound):
+        await datasets.dataset()
+    assert not (await datasets.reading.list(ACME, PageRequest())).items
+    assert (await datasets.newest()).number == 1
+    assert await datasets.sweep() == 0
+    assert await datasets.reading.part(ACME, "helpdesk_sft@1", "train")
+
+    datasets.clock.advance(LATER)
+    assert await datasets.sweep() == 2
+    assert await datasets.sweep() == 0
+    with pytest.raises(DatasetVersionNotFound):
+        await datasets.newest()
+
+
+async def test_a_dataset_that_is_created_again_goes_on_with_its_numbers_and_groups() -> None:
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(100))
+    before = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@1", "held_out"))
+    await datasets.deleted()
+    datasets.clock.advance(LATER)
+    await datasets.sweep()
+
+    await datasets.declared(share=0.9)
+    await datasets.turned(numbered(100), seq=2)
+
+    assert (await datasets.newest()).id == "helpdesk_sft@2"
+    assert ids_in(await datasets.reading.part(ACME, "helpdesk_sft@2", "held_out")) == before
+
+
+async def test_deleting_checks_the_etag_and_can_be_tried_out() -> None:
+    datasets = await Datasets().declared()
+    command = DeleteDatasetCommand(dataset_id=NAME.dataset, request=request(), etag="77")
+
+    with pytest.raises(DatasetChanged):
+        await datasets.changing.delete(ACME, command)
+    await datasets.changing.delete(ACME, replace(command, etag="1", validate_only=True))
+    assert (await datasets.dataset()).id == NAME.dataset
+    with pytest.raises(DatasetNotFound):
+        await datasets.changing.delete(GLOBEX, replace(command, etag=""))
+
+
+async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pages() -> None:
+    datasets = await Datasets().declared()
+    for seq in range(1, 4):
+        await datasets.turned(numbered(10 + seq), seq=seq)
+
+    first = await datasets.reading.versions(ACME, NAME.dataset, PageRequest(size=2))
+    rest = await datasets.reading.versions(ACME, NAME.dataset, PageRequest(size=2, token=first.next_token))
+
+    assert [each.number for each in (*first.items, *rest.items)] == [1, 2, 3]
+    assert (first.next_token, rest.next_token) == ("2", "")
+    assert (await datasets.newest()).number == 3
+    assert (await datasets.reading.version(ACME, "helpdesk_sft@2")).number == 2
+    for unknown in ("helpdesk_sft@4", "helpdesk_sft@", "helpdesk_sft@01", "helpdesk_sft@x"):
+        with pytest.raises(DatasetVersionNotFound, match="known are 1 to 3"):
+            await datasets.reading.version(ACME, unknown)
+    with pytest.raises(DatasetNotFound):
+        await datasets.reading.version(GLOBEX, "helpdesk_sft@1")
+    with pytest.raises(InvalidInput):
+        await datasets.reading.versions(ACME, NAME.dataset, PageRequest(token="x"))  # noqa: S106 - of a page
+    with pytest.raises(InvalidInput, match="allowed: train, held_out"):
+        await datasets.reading.part(ACME, "helpdesk_sft@1", "test")
+
+
+async def test_a_difference_tells_which_examples_came_went_and_changed() -> None:
+    datasets = await Datasets().declared()
+    base = [*numbered(20), message("Changing?", "Old answer", name="changing")]
+    target = [*numbered(20, start=2), message("Changing?", "New answer", name="changing")]
+    await datasets.turned(base)
+    await datasets.turned(target, seq=2)
+
+    difference = await datasets.reading.difference(ACME, "helpdesk_sft@1", "helpdesk_sft@2")
+
+    assert difference.added == sorted(each.id for each in numbered(2, start=20))
+    assert difference.removed == sorted(each.id for each in numbered(2))
+    assert difference.changed == [base[-1].id]
+    assert difference.moved == []
+
+
+async def test_versions_that_are_too_large_or_of_two_datasets_are_not_compared() -> None:
+    datasets = await Datasets(limits=Limits(compared_examples=30)).declared()
+    await datasets.turned(numbered(20))
+    await datasets.changing.create(CreateDatasetCommand(dataset=wanted(dataset_id="other"), request=request()))
+
+    with pytest.raises(DifferenceTooLarge, match="40 examples, and 30"):
+        await datasets.reading.difference(ACME, "helpdesk_sft@1", "helpdesk_sft@1")
+    with pytest.raises(DatasetVersionNotFound):
+        await datasets.reading.difference(ACME, "helpdesk_sft@1", "other")
+
+
+async def test_an_offer_wakes_a_worker_and_waits_in_order() -> None:
+    datasets = await Datasets().declared()
+    await datasets.offered(numbered(20), seq=1)
+    await datasets.offered(numbered(30), seq=2)
+    await datasets.offered(numbered(20), seq=1)
+
+    assert datasets.woken == 3
+    assert [offer.curation_seq for offer in (await datasets.dataset()).offers] == [1, 2]
+    await datasets.publish(NAME)
+    assert (await datasets.newest()).number == 2
+
+
+async def test_an_older_offer_that_comes_late_changes_nothing() -> None:
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(30), seq=2)
+
+    dataset = await datasets.turned(numbered(20), seq=1)
+
+    assert dataset.version_count == 1
+
+
+async def test_more_offers_than_may_wait_are_sent_back() -> None:
+    datasets = await Datasets(limits=Limits(waiting_offers=2)).declared()
+    for seq in (1, 2):
+        await datasets.offered(numbered(seq), seq=seq)
+
+    with pytest.raises(TooManyOffers):
+        await datasets.offered(numbered(3), seq=3)
+
+
+def elsewhere(batch: Batch, **changed: object) -> Batch:
+    names = {"bucket", "key", "size", "sha256"}
+    ref = {name: getattr(batch.object, name) for name in names} | {k: v for k, v in changed.items() if k in names}
+    return Batch(object=ObjectRef(**ref), examples=int(str(changed.get("examples", batch.examples))))
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"bucket": "tidemill-ingest-quarantine"}, "batch.bucket"),
+        ({"key": f"globex/x/{batch_of(b'', count=0).object.sha256}"}, "batch.key"),
+        ({"key": "acme/../globex/secret"}, "batch.key"),
+        ({"size": 1001}, "batch.size"),
+        ({"examples": 11}, "batch.examples"),
+    ],
+)
+async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_door(
+    changed: dict[str, object], field: str
+) -> None:
+    datasets = await Datasets(limits=Limits(batch_bytes=1000, batch_examples=10)).declared()
+    offer = offer_of(elsewhere(batch_of(b"", count=0), **changed))
+
+    with pytest.raises(InvalidInput) as refused:
+        await datasets.offering(ACME, NAME.dataset, offer, request=request())
+
+    assert [violation.field for violation in refused.value.violations] == [field]
+    assert (await datasets.dataset()).offers == ()
+
+
+async def test_both_sides_of_the_batch_limits_are_taken_exactly() -> None:
+    data = lines(numbered(2))
+    limits = Limits(batch_bytes=len(data), batch_examples=2)
+    datasets = await Datasets(limits=limits).declared()
+
+    await datasets.offered(numbered(2))
+
+    with pytest.raises(InvalidInput):
+        await datasets.offered(numbered(3), seq=2)
+
+
+async def test_what_a_kill_left_is_swept_after_a_day_and_what_is_needed_stays() -> None:
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(20))
+    needed = datasets.stored()
+    await datasets.parts.put_part(NAME, b"left by a kill")
+    datasets.objects.buckets[DATASETS]["acme/gone/0"] = b"of a dataset that never was"
+    datasets.clock.at = datetime.now(UTC)  # objects in memory are as old as the clock of the machine says
+
+    assert await datasets.sweep() == 0
+    datasets.clock.advance(LATER)
+    assert await datasets.sweep() == 2
+
+    assert datasets.stored() == needed

@@ -1,0 +1,115 @@
+"""Datasets with stores in memory: the same use cases and the same objects, nothing on a network."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from services.ingest.tests.examples import FEEDBACK, offer_of, stored
+from services.ingest.tests.fakes import ACME, Ingest
+from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
+from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
+from tidemill_ingest.application.change_datasets import ChangeDatasets, CreateDatasetCommand, DeleteDatasetCommand
+from tidemill_ingest.application.dataset_ports import DatasetName
+from tidemill_ingest.application.erasures import Erasures
+from tidemill_ingest.application.offer_examples import OfferExamples
+from tidemill_ingest.application.publish_versions import PublishVersions
+from tidemill_ingest.application.read_datasets import ReadDatasets
+from tidemill_ingest.application.sweep_datasets import SweepDatasets
+from tidemill_ingest.domain.dataset import Dataset
+from tidemill_ingest.domain.dataset_version import DatasetVersion
+from tidemill_ingest.domain.division import Minimum
+from tidemill_ingest.domain.errors import DatasetNotFound
+from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.entrypoints.kafka_curations import Curations
+from tidemill_kit.application import Request
+from tidemill_testkit.stores import InMemoryAggregates
+
+DATASETS = "tidemill-ingest-datasets"
+NAME = DatasetName(project="acme", dataset="helpdesk_sft")
+
+
+@dataclass
+class LeasesInMemory:
+    """Gives every holder a higher epoch; `taken` holds what somebody else has."""
+
+    epoch: int = 0
+    taken: bool = False
+
+    @asynccontextmanager
+    async def held(self, name: DatasetName) -> AsyncIterator[int | None]:
+        assert name.project
+        self.epoch += 1
+        yield None if self.taken else self.epoch
+
+
+@dataclass
+class Datasets:
+    """Everything that an entry point calls, on the stores of ingest."""
+
+    limits: Limits = field(default_factory=Limits)
+    ingest: Ingest = field(default_factory=Ingest)
+    minimum: Minimum = field(default_factory=lambda: Minimum(train=3, held_out=1))
+    woken: int = 0
+
+    def __post_init__(self) -> None:
+        self.clock, self.objects = self.ingest.clock, self.ingest.objects
+        for bucket in (FEEDBACK, DATASETS):
+            self.objects.buckets[bucket] = {}
+        self.datasets = InMemoryAggregates[Dataset](missing=DatasetNotFound, clock=self.clock)
+        self.batches = FeedbackBatches(self.objects, FEEDBACK, limits=self.limits)
+        self.parts = DatasetParts(self.objects, DATASETS)
+        self.leases = LeasesInMemory()
+        self.changing = ChangeDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
+        self.reading = ReadDatasets(datasets=self.datasets, parts=self.parts, limits=self.limits)
+        self.offering = OfferExamples(datasets=self.datasets, batches=self.batches, limits=self.limits, wake=self._wake)
+        self.curations = Curations(offering=self.offering)
+        self.publish = PublishVersions(
+            datasets=self.datasets,
+            batches=self.batches,
+            parts=self.parts,
+            erasures=Erasures(documents=self.ingest.documents),
+            leases=self.leases,
+            minimum=self.minimum,
+            kept_versions=self.limits.kept_dataset_versions,
+            clock=self.clock,
+        )
+        self.sweep = SweepDatasets(
+            datasets=self.datasets,
+            parts=self.parts,
+            clock=self.clock,
+            deleted_after=timedelta(days=1),
+            unreferenced_after=timedelta(days=1),
+        )
+
+    async def declared(self, *, share: float = 0.3) -> "Datasets":
+        dataset = Dataset(id=NAME.dataset, project=NAME.project, share=share)
+        await self.changing.create(CreateDatasetCommand(dataset=dataset, request=Request.of("", b"")))
+        return self
+
+    async def deleted(self) -> None:
+        await self.changing.delete(ACME, DeleteDatasetCommand(dataset_id=NAME.dataset, request=Request.of("", b"")))
+
+    async def offered(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> None:
+        """Offer the examples, and leave them to a worker."""
+        offer = offer_of(await stored(self.objects, messages), seq=seq)
+        await self.offering(ACME, NAME.dataset, offer, request=Request(id=offer.id, digest=""))
+
+    async def turned(self, messages: Sequence[ExampleMessage], *, seq: int = 1) -> Dataset:
+        """Offer the examples, let a worker do its work, and return the dataset."""
+        await self.offered(messages, seq=seq)
+        assert await self.publish(NAME)
+        return await self.dataset()
+
+    async def dataset(self) -> Dataset:
+        return await self.reading.get(ACME, NAME.dataset)
+
+    async def newest(self) -> DatasetVersion:
+        return await self.reading.version(ACME, NAME.dataset)
+
+    def stored(self) -> list[str]:
+        """Return the keys of all objects of datasets."""
+        return sorted(self.objects.buckets[DATASETS])
+
+    def _wake(self) -> None:
+        self.woken += 1

@@ -1,0 +1,159 @@
+"""From a completed curation to a published version, on Kafka, MongoDB and S3."""
+
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+
+from services.ingest.tests.examples import batch_of, completed, ids_in, lines, numbered
+from services.ingest.tests.process.world import IngestProcess, eventually
+from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
+from tidemill.ingest.v1 import dataset_service_pb2 as pb
+from tidemill.ingest.v1.dataset_pb2 import Dataset
+from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.objects import ObjectStore
+from tidemill_testkit.stack import unique_name
+
+EVENTS = "tidemill.ingest.dataset.v1"
+DEAD = "tidemill.ingest.curations.dead.v1"
+ID = "helpdesk_sft"
+
+
+@dataclass(kw_only=True)
+class Curated:
+    """One project with a dataset, feedback as ingest sees it, and what others can hear."""
+
+    name: str
+    ingest: IngestProcess
+    store: ObjectStore
+    producer: AIOKafkaProducer
+    consumer: AIOKafkaConsumer
+    heard: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: {EVENTS: [], DEAD: []})
+
+    async def complete(self, examples: list[ExampleMessage], *, seq: int = 1, dataset: str = ID) -> dict[str, Any]:
+        """Do what feedback does: put the batch, then tell of it; return the body of the event."""
+        data = lines(examples)
+        batch = batch_of(data, count=len(examples), project=self.name, bucket=self.ingest.feedback)
+        await self.store.put(batch.object.bucket, batch.object.key, data, media_type="application/jsonl")
+        body = completed(batch, seq=seq, dataset=dataset)
+        await self.tell(body, event_id=f"{self.name}-{seq}")
+        return body
+
+    async def tell(self, body: Mapping[str, Any] | bytes, *, event_id: str) -> None:
+        attributes = {
+            "ce_specversion": "1.0",
+            "ce_id": event_id,
+            "ce_source": "/tidemill/feedback",
+            "ce_type": "tidemill.feedback.curation.completed.v1",
+            "ce_subject": ID,
+            "ce_project": self.name,
+            "content-type": "application/json",
+        }
+        await self.producer.send_and_wait(
+            self.ingest.curations,
+            body if isinstance(body, bytes) else json.dumps(body).encode(),
+            key=f"{self.name}/{ID}".encode(),
+            headers=[(name, text.encode()) for name, text in attributes.items()],
+        )
+
+    async def told(self, count: int, *, topic: str = EVENTS) -> list[ConsumerRecord]:
+        """Return the records of this project, once there are so many."""
+
+        async def are_there() -> bool:
+            for partition, records in (await self.consumer.getmany(timeout_ms=100)).items():
+                mine = [each for each in records if dict(each.headers).get("ce_project") == self.name.encode()]
+                self.heard[partition.topic] += mine
+            return len(self.heard[topic]) >= count
+
+        await eventually(are_there)
+        return self.heard[topic]
+
+    async def happened(self, count: int) -> list[tuple[str, dict[str, Any]]]:
+        records = await self.told(count)
+        return [(dict(each.headers)["ce_type"].decode().split(".")[3], json.loads(each.value)) for each in records]
+
+
+@pytest.fixture
+async def curated(ingest: IngestProcess) -> AsyncIterator[Curated]:
+    s3 = ingest.stack.s3
+    store = ObjectStore(s3.endpoint, s3.access_key, s3.secret_key, secure=False)
+    await store.ensure_bucket(ingest.feedback)
+    producer = AIOKafkaProducer(bootstrap_servers=ingest.stack.kafka, acks="all")
+    consumer = AIOKafkaConsumer(EVENTS, DEAD, bootstrap_servers=ingest.stack.kafka)
+    await producer.start()
+    await consumer.start()
+    await consumer.seek_to_end()
+    project = Curated(name=unique_name("acme"), ingest=ingest, store=store, producer=producer, consumer=consumer)
+    async with open_channel(f"127.0.0.1:{ingest.port}", project=project.name, timeout_s=60) as channel:
+        await DatasetServiceStub(channel).CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id=ID)))
+    yield project
+    await consumer.stop()
+    await producer.stop()
+
+
+async def exported(curated: Curated, version: str, part: str) -> list[str]:
+    async with open_channel(f"127.0.0.1:{curated.ingest.port}", project=curated.name, timeout_s=60) as channel:
+        request = pb.ExportDatasetVersionRequest(id=version, part=part)
+        return ids_in(
+            b"".join([each.chunk async for each in DatasetServiceStub(channel).ExportDatasetVersion(request)])
+        )
+
+
+async def test_a_completed_curation_becomes_a_version_within_seconds(curated: Curated) -> None:
+    began = time.monotonic()
+    await curated.complete(numbered(180))
+    [(happened, event)] = await curated.happened(1)
+    took = time.monotonic() - began
+
+    assert took < 10
+    assert happened == "version_published"
+    assert (event["version"], event["seq"], event["deployment"]) == ("helpdesk_sft@1", "1", "helpdesk")
+    assert (event["train"]["examples"], event["held_out"]["examples"]) == (126, 54)
+    assert event["train"]["bucket"] == curated.ingest.datasets
+    held_out = await exported(curated, event["version"], "held_out")
+    train = await exported(curated, event["version"], "train")
+    assert sorted([*held_out, *train]) == sorted(each.id for each in numbered(180))
+    assert b"module.name1" not in b"".join(each.value for each in curated.heard[EVENTS])
+
+
+async def test_duplicates_have_one_effect_and_poison_holds_up_nobody(curated: Curated) -> None:
+    body = await curated.complete(numbered(40))
+    await curated.tell(body, event_id=f"{curated.name}-1")
+    await curated.tell(b"{broken", event_id="poison")
+    await curated.tell({**body, "seq": "2", "batch": {**body["batch"], "bucket": "elsewhere"}}, event_id="elsewhere")
+    await curated.tell({**body, "seq": "2", "dataset": "nobody's"}, event_id="nobody")
+    await curated.complete(numbered(2), seq=3)
+    await curated.complete(numbered(60), seq=4)
+
+    happened = await curated.happened(3)
+    dead = await curated.told(3, topic=DEAD)
+
+    assert [(name, event["curation_seq"]) for name, event in happened] == [
+        ("version_published", "1"),
+        ("version_withheld", "3"),
+        ("version_published", "4"),
+    ]
+    assert happened[1][1]["reason"] == "TOO_FEW_EXAMPLES"
+    assert {dict(each.headers)["ce_id"].decode() for each in dead} == {"poison", "elsewhere", "nobody"}
+    assert set(await exported(curated, "helpdesk_sft@1", "held_out")) < set(
+        await exported(curated, "helpdesk_sft@2", "held_out")
+    )
+
+
+async def test_a_kill_while_versions_are_made_loses_none_and_doubles_none(curated: Curated) -> None:
+    for seq in range(1, 6):
+        await curated.complete(numbered(20 * seq), seq=seq)
+    await curated.told(1)
+
+    curated.ingest.kill()
+    curated.ingest.start()
+
+    happened = await curated.happened(5)
+    unique = {event["seq"]: event["version"] for _, event in happened}
+    assert unique == {str(number): f"helpdesk_sft@{number}" for number in range(1, 6)}
+    assert len(await exported(curated, "helpdesk_sft@5", "held_out")) == 30
