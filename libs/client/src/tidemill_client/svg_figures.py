@@ -23,19 +23,20 @@ def svg_of(size_in: tuple[float, float], draw: Callable[["Figure"], None], *, na
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.family": FONT,
-        "font.size": 9,
-        "text.color": INK,
-        "text.parse_math": False,
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-    }
-    with mpl.rc_context(settings):
+    with mpl.rc_context(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": name,
+            "font.family": FONT,
+            "font.size": 9,
+            "text.color": INK,
+            "text.parse_math": False,
+            "axes.edgecolor": FAINT,
+            "axes.labelcolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+        }
+    ):
         figure = Figure(figsize=size_in)
         FigureCanvasSVG(figure)
         draw(figure)
