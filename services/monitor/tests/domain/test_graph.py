@@ -64,3 +64,17 @@ def test_the_evidence_of_one_evaluation_is_bounded() -> None:
     assert told.part is not None
     assert len([name for name in told.part.facts if name.startswith("rouge_l on suite:")]) == MOST_COMPARISONS
     assert told.part.facts["verdict"] == "passed"
+
+
+def test_a_failed_gate_is_told_with_what_did_not_hold() -> None:
+    story = Story()
+    story.evaluate(verdict="VERDICT_FAILED")
+    data = story.events[1].data
+    (fails,) = data["comparisons"]
+    data["comparisons"] = [{**fails, "metric": "token_f1", "holds": True}, fails]
+
+    (told,) = story.events[1].body.told(story.events[1].happened)
+
+    assert told.part is not None
+    assert told.part.message.startswith("helpdesk_lora@1 fails the gate helpdesk_gate: rouge_l 0.2050 -> 0.7290")
+    assert told.part.message.endswith("must be above 0: does not hold")

@@ -272,8 +272,8 @@ class EvaluationCompleted(EvaluationEvent):
         verdict = word_of(self.verdict, "VERDICT_")
         gate = f" the gate {self.gate}" if self.gate else ""
         says = {"passed": f"passes{gate}", "failed": f"fails{gate}"}.get(verdict, "is evaluated")
-        first = next((each for each in self.comparisons if each.required), None)
-        numbers = f": {first.metric} {first.fact}" if first else ""
+        asked = sorted((each for each in self.comparisons if each.required), key=lambda each: each.holds)
+        numbers = f": {asked[0].metric} {asked[0].fact}" if asked else ""
         facts = {f"{each.metric} on {each.case_set}": each.fact for each in self.comparisons[:MOST_COMPARISONS]}
         return self._told(happened, f"{self.candidate} {says}{numbers}", state="completed", verdict=verdict, **facts)
 
