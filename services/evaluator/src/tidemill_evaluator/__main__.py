@@ -1,0 +1,18 @@
+"""`python -m tidemill_evaluator`."""
+
+from tidemill_evaluator.app import build_app
+from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_kit.logging import configure_logging
+from tidemill_kit.service import run
+from tidemill_kit.settings import load
+
+
+def main() -> None:
+    """Run evaluator until it is told to stop."""
+    settings = load(EvaluatorSettings)
+    configure_logging(settings)
+    run(build_app(settings))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""How suites, gates and the index of gates are written down. None of them emits events."""
+
+from dataclasses import asdict
+
+from google.protobuf.message import Message
+
+from tidemill_evaluator.domain.gate import CandidateGates, Gate, Requirement
+from tidemill_evaluator.domain.suite import Suite
+from tidemill_kit.aggregates import Identity
+from tidemill_kit.domain import Aggregate, Event, ObjectRef
+from tidemill_kit.mongo import Document
+
+
+class SuiteCodec:
+    """Suite <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: Suite) -> Document:
+        """See `Codec.encode`."""
+        return {
+            "number": aggregate.number,
+            "digest": aggregate.digest,
+            "size": aggregate.size,
+            "content": asdict(aggregate.content) if aggregate.content else None,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> Suite:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        content = ObjectRef(**state["content"]) if state["content"] else None
+        return Suite(**asdict(identity), **(state | {"content": content}))
+
+    def event(self, aggregate: Suite, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+class GateCodec:
+    """Gate <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: Gate) -> Document:
+        """See `Codec.encode`."""
+        return {
+            "deployment": aggregate.deployment,
+            "candidate": aggregate.candidate,
+            "confidence": aggregate.confidence,
+            "require": [asdict(requirement) for requirement in aggregate.require],
+            "paused": aggregate.paused,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> Gate:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        require = tuple(Requirement(**each) for each in state["require"])
+        return Gate(**asdict(identity), **(state | {"require": require}))
+
+    def event(self, aggregate: Gate, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+class CandidateGatesCodec:
+    """CandidateGates <-> state."""
+
+    schema = 1
+
+    def encode(self, aggregate: CandidateGates) -> Document:
+        """See `Codec.encode`."""
+        return {"gates": sorted(aggregate.gates)}
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> CandidateGates:  # noqa: ARG002 - one so far
+        """See `Codec.decode`."""
+        return CandidateGates(**asdict(identity), gates=set(state["gates"]))
+
+    def event(self, aggregate: CandidateGates, event: Event, seq: int) -> tuple[str, Message]:
+        """See `Codec.event`."""
+        return _no_event(aggregate, event, seq)
+
+
+def _no_event(aggregate: Aggregate, event: Event, seq: int) -> tuple[str, Message]:
+    message = f"{type(aggregate).__name__} emits no events, and was given {type(event).__name__} {seq}"
+    raise TypeError(message)

@@ -1,0 +1,84 @@
+"""Cases in exchange buckets: evaluator's own of suites, and what ingest holds out of datasets."""
+
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
+from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.message import Message
+
+from tidemill.evaluator.v1 import suite_pb2
+from tidemill.feedback.v1 import curation_pb2
+from tidemill_evaluator.domain.cases import Case, CaseSet
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import InvalidInput, PermissionDenied
+from tidemill_kit.objects import ExchangeBucket, Objects
+
+M = TypeVar("M", bound=Message)
+
+MEDIA_TYPE = "application/jsonl"
+
+
+class CasesUnreadable(InvalidInput):
+    """An object does not hold the cases that it should."""
+
+    reason = "CASES_UNREADABLE"
+
+
+class ExchangeCases:
+    """Implements `ports.SuiteCases` and `ports.Cases`. Every object is verified by size and sha256."""
+
+    def __init__(self, store: Objects, *, bucket: str, dataset_buckets: Collection[str]) -> None:
+        self._own = ExchangeBucket(store, bucket)
+        self._of_datasets = {name: ExchangeBucket(store, name) for name in dataset_buckets}
+
+    async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
+        """See `SuiteCases.put`."""
+        lines = [
+            MessageToJson(case_message(case), indent=None, preserving_proto_field_name=True, sort_keys=True)
+            for case in cases
+        ]
+        return await self._own.put(project, suite, "\n".join([*lines, ""]).encode(), media_type=MEDIA_TYPE)
+
+    async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
+        """See `Cases.read`."""
+        content = case_set.content
+        if not content.key.startswith(f"{project}/"):
+            message = f"{case_set.name} refers to an object outside its project"
+            raise PermissionDenied(message, case_set=case_set.name)
+        data = await self._bucket(case_set).get(content)
+        cases = [_case(line, case_set) for line in data.split(b"\n") if line.strip()]
+        if len(cases) != case_set.size or len({case.id for case in cases}) != len(cases):
+            message = f"the object of {case_set.name} does not hold {case_set.size} different cases"
+            raise CasesUnreadable(message, case_set=case_set.name)
+        return cases
+
+    def _bucket(self, case_set: CaseSet) -> ExchangeBucket:
+        if case_set.suite:
+            return self._own
+        bucket = self._of_datasets.get(case_set.content.bucket)
+        if bucket is None:
+            message = f"{case_set.name} lies in bucket {case_set.content.bucket}, which is not read here"
+            raise PermissionDenied(message, bucket=case_set.content.bucket)
+        return bucket
+
+
+def case_message(case: Case) -> suite_pb2.Case:
+    """Return a case as it is stored and as callers see it."""
+    return suite_pb2.Case(id=case.id, question=case.question, reference=case.reference, labels=case.labels)
+
+
+def _case(line: bytes, case_set: CaseSet) -> Case:
+    if case_set.suite:
+        case = _parsed(line, suite_pb2.Case(), case_set)
+        return Case(id=case.id, question=case.question, reference=case.reference, labels=dict(case.labels))
+    example = _parsed(line, curation_pb2.Example(), case_set)
+    reference = "".join(part.text for part in example.output.parts)
+    return Case(id=example.id, question=example.question, reference=reference)
+
+
+def _parsed(line: bytes, empty: M, case_set: CaseSet) -> M:
+    try:
+        return Parse(line, empty, ignore_unknown_fields=True)
+    except ParseError as error:
+        message = f"the object of {case_set.name} holds a line that is no case"
+        raise CasesUnreadable(message, case_set=case_set.name) from error

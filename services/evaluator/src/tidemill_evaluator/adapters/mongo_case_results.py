@@ -1,0 +1,76 @@
+"""Results of single cases: one document each, read and written by `_id` only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from tidemill_evaluator.application.ports import CaseName, Kept, Passage
+from tidemill_evaluator.domain.cases import CaseAnswer
+from tidemill_evaluator.domain.errors import EvaluationLost
+from tidemill_kit.application import derived_id
+from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+
+_AT_ONCE = 500
+
+
+class MongoCaseResults:
+    """Implements `ports.CaseResults`. Each document remembers the epoch of its last writer, and takes none earlier."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, Kept]:
+        """See `CaseResults.read`."""
+        ids = {_id(project, evaluation, name): name for name in names}
+        wanted, known = list(ids), dict[CaseName, Kept]()
+        for begin in range(0, len(wanted), _AT_ONCE):
+            with translated():
+                found = self._collection.find({"_id": {"$in": wanted[begin : begin + _AT_ONCE]}})
+                documents = await found.to_list(None)
+            known |= {ids[document["_id"]]: _kept(document) for document in documents}
+        return known
+
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: Kept, *, epoch: int) -> None:
+        """See `CaseResults.keep`."""
+        key = _id(project, evaluation, name)
+        fields = {
+            "project": project,
+            "evaluation": evaluation,
+            "case_set": name.case_set,
+            "case": name.case,
+            "baseline": _answer_document(kept.baseline),
+            "passages": [asdict(passage) for passage in kept.passages],
+            "candidate": _answer_document(kept.candidate) if kept.candidate else None,
+            "epoch": epoch,
+        }
+        if await self._update(key, fields, epoch):
+            return
+        try:
+            with translated():
+                await self._collection.insert_one({"_id": key, **fields})
+        except DuplicateId:
+            if not await self._update(key, fields, epoch):
+                raise EvaluationLost(evaluation) from None
+
+    async def _update(self, key: str, fields: Document, epoch: int) -> bool:
+        fenced = {"_id": key, "epoch": {"$not": {"$gt": epoch}}}
+        with translated():
+            result = await self._collection.update_one(fenced, {"$set": fields})
+        return result.matched_count == 1
+
+
+def _id(project: str, evaluation: str, name: CaseName) -> str:
+    return f"{project}/{derived_id(evaluation, name.case_set, name.case)}"
+
+
+def _answer_document(answer: CaseAnswer) -> Document:
+    return asdict(answer) | {"scores": dict(answer.scores)}
+
+
+def _kept(document: Document) -> Kept:
+    candidate: dict[str, Any] | None = document["candidate"]
+    return Kept(
+        baseline=CaseAnswer(**document["baseline"]),
+        passages=tuple(Passage(**passage) for passage in document["passages"]),
+        candidate=CaseAnswer(**candidate) if candidate else None,
+    )

@@ -1,0 +1,28 @@
+"""What workers have to do, found in the evaluations themselves: no second list that could disagree with them."""
+
+from collections.abc import Sequence
+
+from tidemill_evaluator.application.ports import EvaluationName
+from tidemill_evaluator.domain.evaluation import UNFINISHED
+from tidemill_kit.mongo import Collection, translated
+
+AT_ONCE = 1000
+
+
+class MongoWanted:
+    """Implements `ports.Wanted` on the collection of evaluations, which holds thousands at most."""
+
+    def __init__(self, evaluations: Collection) -> None:
+        self._evaluations = evaluations
+
+    async def ensure_indexes(self) -> None:
+        """Create the index that finds the few evaluations in work."""
+        with translated():
+            await self._evaluations.create_index([("state.state", 1)])
+
+    async def evaluations(self) -> Sequence[EvaluationName]:
+        """See `Wanted.evaluations`."""
+        wanted = {"state.state": {"$in": sorted(state.value for state in UNFINISHED)}, "deleted": False}
+        with translated():
+            found = await self._evaluations.find(wanted, {"project": True, "id": True}).to_list(AT_ONCE)
+        return [EvaluationName(project=document["project"], evaluation=document["id"]) for document in found]

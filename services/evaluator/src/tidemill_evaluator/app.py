@@ -1,0 +1,233 @@
+"""The composition root: the only module that sees adapters and entry points."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+from uuid import uuid4
+
+from tidemill.evaluator.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServicer_to_server
+from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
+from tidemill_evaluator.adapters.bootstrap_intervals import BootstrapIntervals
+from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
+from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
+from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
+from tidemill_evaluator.adapters.inference_service import InferenceService
+from tidemill_evaluator.adapters.ingest_datasets import IngestDatasets
+from tidemill_evaluator.adapters.mongo_case_results import MongoCaseResults
+from tidemill_evaluator.adapters.mongo_evaluation_leases import MongoEvaluationLeases
+from tidemill_evaluator.adapters.mongo_wanted import MongoWanted
+from tidemill_evaluator.adapters.rouge_scores import RougeScores
+from tidemill_evaluator.adapters.trainer_models import TrainerModels
+from tidemill_evaluator.application.ask_both_sides import AskBothSides, Patience
+from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
+from tidemill_evaluator.application.change_gates import ChangeGates
+from tidemill_evaluator.application.change_suites import ChangeSuites
+from tidemill_evaluator.application.gather_cases import GatherCases
+from tidemill_evaluator.application.judge import Judge
+from tidemill_evaluator.application.list_case_results import ListCaseResults
+from tidemill_evaluator.application.react import React
+from tidemill_evaluator.application.run_evaluation import RunEvaluation
+from tidemill_evaluator.application.start_evaluation import StartEvaluation
+from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
+from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
+from tidemill_evaluator.entrypoints.kafka_candidates import candidates
+from tidemill_evaluator.entrypoints.workers import EvaluationWorker, Wake
+from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_kit import mongo
+from tidemill_kit.aggregates import Codec, MongoAggregates
+from tidemill_kit.application import SystemClock
+from tidemill_kit.domain import Aggregate
+from tidemill_kit.errors import NotFound
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.jobs import Leases
+from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.mongo import Collection
+from tidemill_kit.objects import ObjectStore
+from tidemill_kit.relay import Relay
+from tidemill_kit.service import App, Dependency, Worker
+
+A = TypeVar("A", bound=Aggregate)
+
+SOURCE = "/tidemill/evaluator"
+EVALUATION_TOPIC = "tidemill.evaluator.evaluation.v1"
+_NO_TOPIC = ""
+
+
+async def build_app(settings: EvaluatorSettings) -> App:
+    """Put evaluator together, on the event loop that it will live on. Nothing is connected yet."""
+    adapters = _Adapters(settings)
+    parts = _Parts(settings, adapters)
+    consumers = Consumers(settings.kafka_bootstrap_servers, [candidates(parts.react)], adapters.publisher)
+    return App(
+        settings=settings,
+        servicers=[
+            (add_SuiteServiceServicer_to_server, parts.suite_service),
+            (add_EvaluationServiceServicer_to_server, parts.evaluation_service),
+        ],
+        dependencies=[
+            Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.database.client)),
+            Dependency(name="s3", probe=adapters.store.ping),
+            Dependency(name="kafka", probe=adapters.publisher.ping),
+        ],
+        components=[
+            _Ground(adapters, bucket=settings.exchange_bucket),
+            adapters.publisher,
+            adapters.relay,
+            consumers,
+            Worker("evaluations", parts.worker.run),
+        ],
+        consumers=consumers.status,
+        outbox_length=adapters.relay.outbox_length,
+    )
+
+
+class _Adapters:
+    """Everything behind the ports, and the clients that it stands on."""
+
+    def __init__(self, settings: EvaluatorSettings) -> None:
+        client = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
+        self.database = client[settings.mongo_database]
+        self.publisher = Publisher(settings.kafka_bootstrap_servers)
+        self.relay = Relay([self.database["evaluations"]], self.publisher)
+        self.store = ObjectStore(
+            settings.s3_endpoint,
+            settings.s3_access_key,
+            settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+        )
+        self.suites = _declared(self.database["suites"], SuiteCodec(), SuiteNotFound)
+        self.gates = _declared(self.database["gates"], GateCodec(), GateNotFound)
+        self.by_candidate = _declared(self.database["gates_of_candidates"], CandidateGatesCodec(), NotFound)
+        self.evaluations = MongoAggregates(
+            self.database["evaluations"],
+            codec=EvaluationCodec(),
+            topic=EVALUATION_TOPIC,
+            source=SOURCE,
+            missing=EvaluationNotFound,
+            wake=self.relay.waker(self.database["evaluations"]),
+        )
+        self.results = MongoCaseResults(self.database["case_results"])
+        self.wanted = MongoWanted(self.database["evaluations"])
+        self.cases = ExchangeCases(
+            self.store, bucket=settings.exchange_bucket, dataset_buckets=settings.dataset_buckets
+        )
+        self.leases = MongoEvaluationLeases(
+            Leases(
+                self.database["evaluation_leases"],
+                owner=str(uuid4()),
+                ttl=timedelta(seconds=settings.lease_s),
+                clock=SystemClock(),
+            )
+        )
+        self.channels = {
+            name: open_channel(address, name=name, timeout_s=settings.call_timeout_s)
+            for name, address in (
+                ("inference", settings.inference_address),
+                ("ingest", settings.ingest_address),
+                ("trainer", settings.trainer_address),
+            )
+        }
+        self.inference = InferenceService(self.channels["inference"], answer_timeout_s=settings.answer_timeout_s)
+        self.models = TrainerModels(self.channels["trainer"])
+        self.datasets = IngestDatasets(self.channels["ingest"])
+
+
+class _Parts:
+    """Use cases and entry points of one app."""
+
+    def __init__(self, settings: EvaluatorSettings, adapters: _Adapters) -> None:
+        wake, limits = Wake(), settings.limits
+        self.react = React(
+            evaluations=adapters.evaluations,
+            gates=adapters.gates,
+            by_candidate=adapters.by_candidate,
+            attempts=settings.attempts,
+            wake=wake,
+        )
+        changing = ChangeSuites(
+            suites=adapters.suites,
+            gates=adapters.gates,
+            contents=adapters.cases,
+            cases=adapters.cases,
+            limits=limits,
+        )
+        self.suite_service = GrpcSuiteService(suites=adapters.suites, changing=changing)
+        self.evaluation_service = GrpcEvaluationService(
+            UseCases(
+                gates=adapters.gates,
+                evaluations=adapters.evaluations,
+                change_gates=ChangeGates(gates=adapters.gates, by_candidate=adapters.by_candidate, limits=limits),
+                start=StartEvaluation(
+                    evaluations=adapters.evaluations,
+                    gates=adapters.gates,
+                    suites=adapters.suites,
+                    models=adapters.models,
+                    inference=adapters.inference,
+                    limits=limits,
+                    wake=wake,
+                ),
+                cancel=CancelEvaluation(evaluations=adapters.evaluations, clock=SystemClock()),
+                list_case_results=ListCaseResults(
+                    evaluations=adapters.evaluations, cases=adapters.cases, results=adapters.results
+                ),
+            )
+        )
+        self.worker = EvaluationWorker(
+            wanted=adapters.wanted,
+            run=_run_evaluation(settings, adapters, self.react),
+            wake=wake,
+            at_once=settings.evaluations_at_once,
+            retry_after_s=settings.evaluation_retry_s,
+        )
+
+
+def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, react: React) -> RunEvaluation:
+    return RunEvaluation(
+        evaluations=adapters.evaluations,
+        inference=adapters.inference,
+        cases=adapters.cases,
+        results=adapters.results,
+        gather=GatherCases(
+            suites=adapters.suites, models=adapters.models, datasets=adapters.datasets, limits=settings.limits
+        ),
+        ask=AskBothSides(
+            inference=adapters.inference,
+            results=adapters.results,
+            scores=RougeScores(),
+            patience=Patience(attempts=settings.answer_attempts, pause_s=settings.answer_pause_s),
+        ),
+        judge=Judge(intervals=BootstrapIntervals(resamples=settings.resamples)),
+        react=react,
+        leases=adapters.leases,
+        at_once=asyncio.Semaphore(settings.answers_at_once),
+        clock=SystemClock(),
+    )
+
+
+class _Ground:
+    """What must be there before the first suite: bucket and indexes. Implements `service.Component`."""
+
+    def __init__(self, adapters: _Adapters, *, bucket: str) -> None:
+        self._adapters = adapters
+        self._bucket = bucket
+
+    async def start(self) -> None:
+        """Create what is missing."""
+        await self._adapters.store.ensure_bucket(self._bucket)
+        await self._adapters.suites.ensure_indexes()
+        await self._adapters.gates.ensure_indexes()
+        await self._adapters.evaluations.ensure_indexes()
+        await self._adapters.wanted.ensure_indexes()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        for channel in self._adapters.channels.values():
+            await channel.close()
+        self._adapters.database.client.close()
+
+
+def _declared(collection: Collection, codec: Codec[A], missing: Callable[[str], NotFound]) -> MongoAggregates[A]:
+    """Return aggregates that emit no events."""
+    return MongoAggregates(collection, codec=codec, topic=_NO_TOPIC, source=SOURCE, missing=missing)

@@ -1,0 +1,140 @@
+"""Ask one case of both sides, on the same passages."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from tidemill_evaluator.application.ports import (
+    Answer,
+    CaseName,
+    CaseResults,
+    Inference,
+    Kept,
+    Question,
+    Scores,
+)
+from tidemill_evaluator.domain.cases import Case, CaseAnswer, CaseResult
+from tidemill_evaluator.domain.errors import BASELINE_CHANGED, NoVerdict
+from tidemill_evaluator.domain.evaluation import Evaluation
+from tidemill_evaluator.domain.metrics import scores_of
+from tidemill_kit.application import derived_id
+from tidemill_kit.errors import DependencyUnavailable, RateLimited, TidemillError
+
+TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
+OTHER_MODEL = "OTHER_MODEL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How often a case is asked where the service does not answer, and the pause before the second time."""
+
+    attempts: int = 3
+    pause_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskBothSides:
+    """Each side's answer is kept as it comes, under the lease's epoch, so that a resume asks nothing twice.
+
+    Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case; but
+    while inference itself is away, nobody has: the evaluation waits.
+    """
+
+    inference: Inference
+    results: CaseResults
+    scores: Scores
+    patience: Patience
+
+    async def __call__(
+        self, evaluation: Evaluation, case_set: str, case: Case, kept: Kept | None, *, epoch: int
+    ) -> CaseResult:
+        """Return the result of one case, going on with what was kept of it.
+
+        Raises:
+            NoVerdict: the baseline's answer came from another configuration than the one compared with.
+            DependencyUnavailable: inference does not answer at all.
+            EvaluationLost: a later epoch has the evaluation.
+
+        """
+        name = CaseName(case_set, case.id)
+        if kept is None:
+            kept = await self._baseline(evaluation, name, case, epoch)
+            await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=epoch)
+        candidate = await self._candidate(evaluation, name, case, kept, epoch)
+        texts = [kept.baseline.text, candidate.text]
+        rouge_l = await self.scores.rouge_l(case.reference, texts)
+        baseline, candidate = (
+            replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
+            for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
+        )
+        whole = Kept(baseline=baseline, candidate=candidate)  # without the passages, which nobody needs any more
+        await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=epoch)
+        return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
+
+    async def _baseline(self, evaluation: Evaluation, name: CaseName, case: Case, epoch: int) -> Kept:
+        variant = evaluation.comparing.baseline
+        question = _question(evaluation, name, case, side="baseline", variant=variant)
+        answer = await self._answer(evaluation.project, question, epoch)
+        if isinstance(answer, CaseAnswer):
+            return Kept(baseline=answer)
+        if not variant and answer.configuration != evaluation.baseline:
+            raise baseline_changed(evaluation)
+        return Kept(baseline=_side(answer, model=evaluation.baseline_model), passages=tuple(answer.passages))
+
+    async def _candidate(
+        self, evaluation: Evaluation, name: CaseName, case: Case, kept: Kept, epoch: int
+    ) -> CaseAnswer:
+        """Ask the candidate on the baseline's passages; where the baseline failed, it searches itself."""
+        question = _question(evaluation, name, case, side="candidate", variant=evaluation.candidate)
+        answer = await self._answer(evaluation.project, replace(question, passages=kept.passages), epoch)
+        return answer if isinstance(answer, CaseAnswer) else _side(answer, model=evaluation.candidate)
+
+    async def _answer(self, project: str, question: Question, epoch: int) -> Answer | CaseAnswer:
+        """Return the answer, or how the side failed.
+
+        An answer that was not kept here, and that inference tells again from its record, has lost its passages' texts:
+        it is asked anew, once in each life of a worker.
+        """
+        answer = await self._patiently(project, question)
+        if isinstance(answer, Answer) and not answer.whole:
+            again = replace(question, request_id=derived_id(question.request_id, "again", str(epoch)))
+            answer = await self._patiently(project, again)
+        if isinstance(answer, Answer) and not answer.whole:
+            return CaseAnswer(failure=TEXT_NOT_KEPT)
+        return answer
+
+    async def _patiently(self, project: str, question: Question) -> Answer | CaseAnswer:
+        attempt = 1
+        while True:
+            try:
+                return await self.inference.ask(project, question)
+            except (DependencyUnavailable, RateLimited) as error:
+                if attempt >= self.patience.attempts:
+                    await self.inference.live(project, question.deployment)  # raises where all of it is away
+                    return CaseAnswer(failure=error.reason)
+                waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
+                await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempt - 1)))
+                attempt += 1
+            except TidemillError as error:
+                return CaseAnswer(failure=error.reason)
+
+
+def baseline_changed(evaluation: Evaluation) -> NoVerdict:
+    """Return the error for a deployment whose live configuration is another than at the start."""
+    message = f"what is live in {evaluation.comparing.deployment} has changed since the comparison began"
+    return NoVerdict(BASELINE_CHANGED, message)
+
+
+def _question(evaluation: Evaluation, name: CaseName, case: Case, *, side: str, variant: str) -> Question:
+    return Question(
+        request_id=derived_id("evaluation", evaluation.id, side, name.case_set, name.case),
+        deployment=evaluation.comparing.deployment,
+        text=case.question,
+        variant=variant,
+    )
+
+
+def _side(answer: Answer, *, model: str) -> CaseAnswer:
+    """Return the side's answer; a fallback that stepped in answers for nobody."""
+    if answer.model != model:
+        return CaseAnswer(inference=answer.inference, failure=OTHER_MODEL)
+    return CaseAnswer(inference=answer.inference, text=answer.text, citation_valid=answer.citation_valid)

@@ -1,0 +1,28 @@
+"""Stop an evaluation."""
+
+from dataclasses import dataclass
+
+from tidemill_evaluator.application.ports import Evaluations
+from tidemill_evaluator.domain.evaluation import Evaluation
+from tidemill_kit.application import Caller, Clock, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelEvaluation:
+    """Emits EvaluationHasFailed, reason CANCELLED. Its worker stops at its next write."""
+
+    evaluations: Evaluations
+    clock: Clock
+
+    async def __call__(self, caller: Caller, evaluation_id: str, *, request: Request) -> Evaluation:
+        """Return the evaluation, CANCELLED; what was cancelled before stays so.
+
+        Raises:
+            EvaluationNotFound: there is none.
+            EvaluationFinished: it ended otherwise.
+
+        """
+        now = self.clock.now()
+        return await self.evaluations.update(
+            caller.project, evaluation_id, lambda evaluation: evaluation.cancel(now), request=request
+        )

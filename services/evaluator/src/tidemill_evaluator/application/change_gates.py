@@ -1,0 +1,127 @@
+"""Create, change and delete gates."""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+from tidemill_evaluator.application.etags import refuse_changed
+from tidemill_evaluator.application.ports import Gates, GatesOfCandidates
+from tidemill_evaluator.domain.errors import GateNotFound
+from tidemill_evaluator.domain.gate import CandidateGates, Gate
+from tidemill_evaluator.domain.limits import Limits
+from tidemill_kit.application import Caller, Request
+from tidemill_kit.errors import AlreadyExists
+
+CHANGEABLE = frozenset({"labels", "deployment", "candidate", "confidence", "require", "paused"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateGateCommand:
+    """The gate as its owner describes it."""
+
+    gate: Gate
+    request: Request
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateGateCommand:
+    """`fields` names what changes to what `gate` says; `etag` is what the caller read."""
+
+    gate: Gate
+    fields: frozenset[str]
+    request: Request
+    etag: str = ""
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteGateCommand:
+    """`etag` is what the caller read."""
+
+    gate: str
+    request: Request
+    etag: str = ""
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeGates:
+    """Gates emit no events. They are found by their candidate before they are saved, so that none is missed."""
+
+    gates: Gates
+    by_candidate: GatesOfCandidates
+    limits: Limits
+
+    async def create(self, command: CreateGateCommand) -> Gate:
+        """Return the new gate; the id of a deleted one is taken up again.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            AlreadyExists: the id is taken.
+
+        """
+        gate = command.gate
+        gate.check(self.limits)
+        if command.validate_only:
+            return await self._preview(gate)
+        await self._index(gate)
+        return await self.gates.add(gate, request=command.request)
+
+    async def update(self, command: UpdateGateCommand) -> Gate:
+        """Return the changed gate; evaluations under way go on with what they began with.
+
+        Raises:
+            InvalidInput: naming every field that breaks its rule.
+            GateNotFound: there is none.
+            Conflict: it changed since the etag.
+
+        """
+        wanted = command.gate
+
+        def change(gate: Gate) -> None:
+            refuse_changed(gate, command.etag)
+            for name in command.fields:
+                setattr(gate, name, getattr(wanted, name))
+            gate.check(self.limits)
+
+        preview = await self.gates.get(wanted.project, wanted.id)
+        if command.validate_only:
+            change(preview)
+            return preview
+        for name in command.fields:
+            setattr(preview, name, getattr(wanted, name))
+        preview.check(self.limits)
+        await self._index(preview)
+        return await self.gates.update(wanted.project, wanted.id, change, request=command.request)
+
+    async def delete(self, caller: Caller, command: DeleteGateCommand) -> Gate:
+        """Return the gate as it was; its evaluations stay.
+
+        Raises:
+            GateNotFound: there is none.
+            Conflict: it changed since the etag.
+
+        """
+
+        def change(gate: Gate) -> None:
+            refuse_changed(gate, command.etag)
+            gate.deleted = True
+
+        if command.validate_only:
+            preview = await self.gates.get(caller.project, command.gate)
+            refuse_changed(preview, command.etag)
+            return preview
+        return await self.gates.update(caller.project, command.gate, change, request=command.request)
+
+    async def _index(self, gate: Gate) -> None:
+        """Have the gate found by its candidate. What no longer fits is told apart when it is read."""
+        fresh = CandidateGates(id=gate.candidate, project=gate.project)
+        await self.by_candidate.upsert(fresh, lambda each: each.gates.add(gate.id), request=Request.of("", b""))
+
+    async def _preview(self, gate: Gate) -> Gate:
+        try:
+            await self.gates.get(gate.project, gate.id)
+        except GateNotFound:
+            return deepcopy(gate)
+        message = f"{gate.id} exists already: choose another id"
+        raise AlreadyExists(message, id=gate.id)

@@ -1,0 +1,164 @@
+"""Create, change, read and delete suites."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+from tidemill_evaluator.application.etags import refuse_changed
+from tidemill_evaluator.application.ports import Cases, Gates, SuiteCases, Suites
+from tidemill_evaluator.domain.cases import Case
+from tidemill_evaluator.domain.errors import SuiteInUse, SuiteNotFound
+from tidemill_evaluator.domain.limits import Limits
+from tidemill_evaluator.domain.suite import Suite
+from tidemill_kit.application import Caller, PageRequest, Request
+from tidemill_kit.errors import AlreadyExists, NotFound
+
+CHANGEABLE = frozenset({"labels", "cases"})
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreateSuiteCommand:
+    """The suite as its owner describes it."""
+
+    suite: Suite
+    cases: Sequence[Case]
+    request: Request
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSuiteCommand:
+    """`fields` names what changes; `etag` is what the caller read."""
+
+    suite: Suite
+    cases: Sequence[Case]
+    fields: frozenset[str]
+    request: Request
+    etag: str = ""
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteSuiteCommand:
+    """`etag` is what the caller read."""
+
+    suite: str
+    request: Request
+    etag: str = ""
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSuites:
+    """Suites emit no events. The cases are stored before the suite refers to them, and never changed in place."""
+
+    suites: Suites
+    gates: Gates
+    contents: SuiteCases
+    cases: Cases
+    limits: Limits
+
+    async def create(self, command: CreateSuiteCommand) -> Suite:
+        """Return the new suite; the name of a deleted one is taken up again, and its versions count on.
+
+        Raises:
+            InvalidInput: naming field, value and limit.
+            AlreadyExists: the id is taken.
+
+        """
+        wanted = command.suite
+        wanted.check(self.limits, command.cases)
+        if command.validate_only:
+            return await self._preview(wanted, command.cases)
+        content = await self.contents.put(wanted.project, wanted.id, command.cases)
+
+        def create(suite: Suite) -> None:
+            suite.create(dict(wanted.labels))
+            suite.take(command.cases, content)
+
+        fresh = Suite(id=wanted.id, project=wanted.project)
+        return await self.suites.upsert(fresh, create, request=command.request)
+
+    async def update(self, command: UpdateSuiteCommand) -> Suite:
+        """Return the changed suite: other cases are its next version, the same cases none.
+
+        Raises:
+            InvalidInput: naming field, value and limit.
+            SuiteNotFound: there is none.
+            Conflict: it changed since the etag.
+
+        """
+        wanted, new_cases = command.suite, "cases" in command.fields
+        preview = await self.suites.get(wanted.project, wanted.id)
+        wanted.check(self.limits, command.cases if new_cases else None)
+        content = None
+        if new_cases and not command.validate_only:
+            content = await self.contents.put(wanted.project, wanted.id, command.cases)
+
+        def change(suite: Suite) -> None:
+            refuse_changed(suite, command.etag)
+            if "labels" in command.fields:
+                suite.labels = dict(wanted.labels)
+            if new_cases:
+                suite.take(command.cases, content)
+
+        if command.validate_only:
+            change(preview)
+            return preview
+        return await self.suites.update(wanted.project, wanted.id, change, request=command.request)
+
+    async def delete(self, caller: Caller, command: DeleteSuiteCommand) -> Suite:
+        """Return the suite as it was; its versions stay readable for evaluations.
+
+        Raises:
+            SuiteNotFound: there is none.
+            SuiteInUse: names the gates that refer to it.
+            Conflict: it changed since the etag.
+
+        """
+
+        def change(suite: Suite) -> None:
+            refuse_changed(suite, command.etag)
+            suite.deleted = True
+
+        if users := await self._gates_of(caller.project, command.suite):
+            raise SuiteInUse(command.suite, users)
+        if command.validate_only:
+            preview = await self.suites.get(caller.project, command.suite)
+            refuse_changed(preview, command.etag)
+            return preview
+        return await self.suites.update(caller.project, command.suite, change, request=command.request)
+
+    async def read(self, caller: Caller, suite_id: str) -> tuple[Suite, Sequence[Case]]:
+        """Return a suite with its current cases.
+
+        Raises:
+            SuiteNotFound: there is none.
+
+        """
+        suite = await self.suites.get(caller.project, suite_id)
+        return suite, await self.cases.read(caller.project, suite.case_set)
+
+    async def _preview(self, wanted: Suite, cases: Sequence[Case]) -> Suite:
+        try:
+            await self.suites.get(wanted.project, wanted.id)
+        except SuiteNotFound:
+            preview = deepcopy(wanted)
+            preview.take(cases, None)
+            return preview
+        message = f"{wanted.id} exists already: choose another id"
+        raise AlreadyExists(message, id=wanted.id)
+
+    async def _gates_of(self, project: str, suite: str) -> list[str]:
+        """Return the gates that require it; a project has few of them, and a suite is seldom deleted."""
+        try:
+            await self.suites.get(project, suite)
+        except NotFound:
+            return []
+        found, token = list[str](), ""
+        while True:
+            page = await self.gates.list(project, page=PageRequest(size=_PAGE, token=token))
+            found += [gate.id for gate in page.items if any(each.suite == suite for each in gate.require)]
+            if not (token := page.next_token):
+                return found

@@ -1,0 +1,16 @@
+"""What a caller read, against what is there."""
+
+from tidemill_kit.domain import Aggregate
+from tidemill_kit.errors import Conflict
+
+
+def refuse_changed(aggregate: Aggregate, etag: str) -> None:
+    """Refuse a change that was decided on another save; an empty etag was decided on none.
+
+    Raises:
+        Conflict: it changed since.
+
+    """
+    if etag and etag != str(aggregate.version):
+        message = f"{aggregate.id} changed since etag {etag}: read it again and decide again"
+        raise Conflict(message, etag=aggregate.version)

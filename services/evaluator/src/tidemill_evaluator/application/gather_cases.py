@@ -1,0 +1,85 @@
+"""Fix which cases an evaluation asks."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidemill_evaluator.application.ports import Datasets, Models, Suites
+from tidemill_evaluator.domain.cases import CaseSet
+from tidemill_evaluator.domain.errors import CANDIDATE_UNAVAILABLE, NO_CASES, TOO_MANY_CASES, NoVerdict
+from tidemill_evaluator.domain.evaluation import Evaluation
+from tidemill_evaluator.domain.limits import Limits
+from tidemill_evaluator.domain.names import name_of
+from tidemill_kit.errors import NotFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """What is asked, and the dataset version whose held-out part is among it."""
+
+    dataset_version: str
+    case_sets: Sequence[CaseSet]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatherCases:
+    """Suites as they are now, and what was held out of the data that the candidate was trained on."""
+
+    suites: Suites
+    models: Models
+    datasets: Datasets
+    limits: Limits
+
+    async def __call__(self, evaluation: Evaluation) -> Gathered:
+        """Return the sets of cases, in the order in which they are required.
+
+        Raises:
+            NoVerdict: the candidate cannot be loaded, or there are no cases, or too many.
+
+        """
+        dataset_version = await self._trained_on(evaluation)
+        case_sets = [await self._suite(evaluation.project, suite) for suite in evaluation.comparing.wanted_suites]
+        case_sets += [
+            await self._held_out(evaluation.project, dataset, dataset_version)
+            for dataset in evaluation.comparing.wanted_datasets
+        ]
+        total = sum(case_set.size for case_set in case_sets)
+        if total > self.limits.evaluation_cases:
+            message = f"it would ask {total} cases, and {self.limits.evaluation_cases} is the limit"
+            raise NoVerdict(TOO_MANY_CASES, message)
+        return Gathered(dataset_version=dataset_version, case_sets=case_sets)
+
+    async def _trained_on(self, evaluation: Evaluation) -> str:
+        try:
+            version = await self.models.version(evaluation.project, evaluation.candidate)
+        except NotFound as error:
+            message = f"the trainer has no version {evaluation.candidate}"
+            raise NoVerdict(CANDIDATE_UNAVAILABLE, message) from error
+        if not version.ready:
+            message = f"version {evaluation.candidate} is not ready"
+            raise NoVerdict(CANDIDATE_UNAVAILABLE, message)
+        return version.dataset_version or evaluation.dataset_version
+
+    async def _suite(self, project: str, suite: str) -> CaseSet:
+        try:
+            return (await self.suites.get(project, suite)).case_set
+        except NotFound as error:
+            message = f"there is no suite {suite}"
+            raise NoVerdict(NO_CASES, message) from error
+
+    async def _held_out(self, project: str, dataset: str, dataset_version: str) -> CaseSet:
+        if name_of(dataset_version) != dataset:
+            trained = f"on {dataset_version}" if dataset_version else "on no dataset"
+            message = f"the candidate was trained {trained}, so nothing was held out of {dataset} for it"
+            raise NoVerdict(NO_CASES, message)
+        try:
+            case_set = await self.datasets.held_out(project, dataset_version)
+        except NotFound as error:
+            message = f"there is no dataset version {dataset_version}"
+            raise NoVerdict(NO_CASES, message) from error
+        if case_set.size == 0:
+            message = f"nothing is held out of {dataset_version}"
+            raise NoVerdict(NO_CASES, message)
+        if case_set.content.size > self.limits.part_bytes:
+            message = f"the held-out part of {dataset_version} has {case_set.content.size} bytes, and "
+            raise NoVerdict(TOO_MANY_CASES, f"{message}{self.limits.part_bytes} is the limit")
+        return case_set

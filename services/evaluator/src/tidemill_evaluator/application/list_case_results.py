@@ -1,0 +1,138 @@
+"""The cases of an evaluation, those that got worst first."""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tidemill_evaluator.application.ports import CaseName, CaseResults, Cases, Evaluations
+from tidemill_evaluator.domain.cases import Case, CaseResult, CaseSet
+from tidemill_evaluator.domain.metrics import METRICS, ROUGE_L
+from tidemill_kit.application import Caller, Page, PageRequest
+from tidemill_kit.errors import InvalidInput, NotFound, Violation
+
+MOST_PAGE_CHARS = 1_000_000
+"""At most 4 bytes each, so that a page fits what a gRPC client takes unless it is told otherwise."""
+_MOST_ITEMS = 1000
+
+Place = tuple[float, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListCommand:
+    """`case_set` and `metric` may be empty: all sets, ROUGE-L."""
+
+    evaluation: str
+    page: PageRequest
+    case_set: str = ""
+    metric: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A result with what was asked."""
+
+    result: CaseResult
+    question: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListCaseResults:
+    """Ordered by (difference, set, case); without what both sides have not answered yet, and what was erased since."""
+
+    evaluations: Evaluations
+    cases: Cases
+    results: CaseResults
+
+    async def __call__(self, caller: Caller, command: ListCommand) -> Page[Shown]:
+        """Return a page.
+
+        Raises:
+            EvaluationNotFound: there is none.
+            InvalidInput: there is no such set of cases or metric, or the page's size or token is not usable.
+
+        """
+        metric, page = command.metric or ROUGE_L, command.page
+        evaluation = await self.evaluations.get(caller.project, command.evaluation)
+        chosen = _chosen(evaluation.case_sets, command, metric)
+        after = _place_of(page.token, command, metric)
+        asked = await self._asked(caller.project, chosen)
+        known = await self.results.read(caller.project, evaluation.id, list(asked))
+        found = [result for name, kept in known.items() if (result := kept.result(name.case_set, name.case))]
+        left = [result for result in found if after is None or _place(result, metric) > after]
+        ordered = sorted(left, key=lambda result: _place(result, metric))
+        return _page(ordered, asked, page.size, command, metric)
+
+    async def _asked(self, project: str, case_sets: Sequence[CaseSet]) -> Mapping[CaseName, Case]:
+        asked = dict[CaseName, Case]()
+        for case_set in case_sets:
+            try:
+                cases = await self.cases.read(project, case_set)
+            except NotFound:
+                continue
+            asked |= {CaseName(case_set.name, case.id): case for case in cases}
+        return asked
+
+
+def _page(
+    left: Sequence[CaseResult],
+    asked: Mapping[CaseName, Case],
+    size: int,
+    command: ListCommand,
+    metric: str,
+) -> Page[Shown]:
+    items, room = list[Shown](), MOST_PAGE_CHARS
+    for result in left:
+        case = asked[CaseName(result.case_set, result.case)]
+        texts = (case.question, case.reference, result.baseline.text, result.candidate.text)
+        room -= sum(map(len, texts))
+        if items and (len(items) == size or room < 0):
+            return Page(items=items, next_token=_token(_place(items[-1].result, metric), command, metric))
+        items.append(Shown(result=result, question=case.question, reference=case.reference))
+    return Page(items=items)
+
+
+def _place(result: CaseResult, metric: str) -> Place:
+    return result.difference(metric), result.case_set, result.case
+
+
+def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> Sequence[CaseSet]:
+    violations = list[Violation]()
+    if metric not in METRICS:
+        text = f"{metric[:40]!r} is no metric: take one of {', '.join(METRICS)}"
+        violations.append(Violation(field="metric", description=text))
+    names = [case_set.name for case_set in case_sets]
+    if command.case_set and command.case_set not in names:
+        text = f"{command.case_set[:80]!r} is not asked here: there are {', '.join(names) or 'none yet'}"
+        violations.append(Violation(field="case_set", description=text))
+    if not 1 <= command.page.size <= _MOST_ITEMS:
+        text = f"is {command.page.size}: take 1 to {_MOST_ITEMS}"
+        violations.append(Violation(field="page_size", description=text))
+    if violations:
+        raise InvalidInput.of(*violations)
+    return [each for each in case_sets if command.case_set in {"", each.name}]
+
+
+def _token(place: Place, command: ListCommand, metric: str) -> str:
+    text = json.dumps([command.evaluation, command.case_set, metric, *place])
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _place_of(token: str, command: ListCommand, metric: str) -> Place | None:
+    if not token:
+        return None
+    try:
+        evaluation, case_set, of_metric, *place = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
+        difference, name, case = place
+        found = float(difference), str(name), str(case)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _unusable() from error
+    if (evaluation, case_set, of_metric) != (command.evaluation, command.case_set, metric):
+        raise _unusable()
+    return found
+
+
+def _unusable() -> InvalidInput:
+    text = "is not a token of this list: take next_page_token of the page before, with the same filter"
+    return InvalidInput.of(Violation(field="page_token", description=text))

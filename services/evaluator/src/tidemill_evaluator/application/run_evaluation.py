@@ -1,0 +1,202 @@
+"""Do an evaluation: the work of a worker, which may be killed at any point and goes on elsewhere."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from tidemill_evaluator.application.ask_both_sides import AskBothSides, baseline_changed
+from tidemill_evaluator.application.gather_cases import GatherCases
+from tidemill_evaluator.application.judge import Judge
+from tidemill_evaluator.application.ports import (
+    CaseName,
+    CaseResults,
+    Cases,
+    EvaluationLeases,
+    EvaluationName,
+    Evaluations,
+    Inference,
+    Kept,
+    Live,
+)
+from tidemill_evaluator.application.react import React
+from tidemill_evaluator.domain.cases import Case, CaseResult
+from tidemill_evaluator.domain.errors import (
+    BASELINE_CHANGED,
+    DEPLOYMENT_UNAVAILABLE,
+    NO_CASES,
+    EvaluationLost,
+    EvaluationNotFound,
+    NoVerdict,
+)
+from tidemill_evaluator.domain.evaluation import Evaluation, State
+from tidemill_kit.application import Clock, Request
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound, PermissionDenied, TidemillError
+
+Asked = list[tuple[str, Case]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Course:
+    """How far this worker is with an evaluation."""
+
+    began: datetime
+    answered_before: int
+    total: int
+    results: list[CaseResult] = field(default_factory=list)
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def remaining_s(self, now: datetime) -> float | None:
+        """Return an estimate from the pace so far; None where there is no pace yet."""
+        done = len(self.results) - self.answered_before
+        left = self.total - len(self.results)
+        return (now - self.began).total_seconds() / done * left if done else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvaluation:
+    """Emits EvaluationHasStarted, then EvaluationHasCompleted or EvaluationHasFailed.
+
+    One worker at a time holds the lease, and each of its writes is void once another epoch has begun. Baseline and
+    cases are fixed first; answers are kept as they come.
+    """
+
+    evaluations: Evaluations
+    inference: Inference
+    cases: Cases
+    results: CaseResults
+    gather: GatherCases
+    ask: AskBothSides
+    judge: Judge
+    react: React
+    leases: EvaluationLeases
+    at_once: asyncio.Semaphore
+    """Cases that this process asks at the same time, over all its evaluations."""
+    clock: Clock
+
+    async def __call__(self, name: EvaluationName) -> bool:
+        """Do the evaluation, and return whether nothing is left to do; False means: come again later."""
+        try:
+            async with self.leases.held(name) as epoch:
+                return epoch is not None and await self._run(name, epoch)
+        except (EvaluationLost, EvaluationNotFound):
+            return True  # it is finished, cancelled, or somebody else's now
+
+    async def _run(self, name: EvaluationName, epoch: int) -> bool:
+        evaluation = await self._write(name, lambda e: e.claim(epoch))
+        try:
+            await self._compare(name, evaluation, epoch)
+        except DependencyUnavailable as unavailable:
+            message = f"waits for {unavailable.dependency}: {unavailable.message}"
+            await self._write(name, lambda e: e.wait(message, epoch=epoch))
+            return False
+        except NoVerdict as none:
+            await self._fail(name, evaluation, none, epoch)
+        return True
+
+    async def _compare(self, name: EvaluationName, evaluation: Evaluation, epoch: int) -> None:
+        live = await self._live(evaluation)
+        if evaluation.state is State.QUEUED:
+            evaluation = await self._begin(name, evaluation, live, epoch)
+        _refuse_other(live, evaluation)
+        asked = await self._asked(evaluation)
+        names = [CaseName(case_set, case.id) for case_set, case in asked]
+        known = await self.results.read(evaluation.project, evaluation.id, names)
+        results = await self._ask_all(name, evaluation, asked, known, epoch)
+        _refuse_other(await self._live(evaluation), evaluation)
+        comparisons = await self.judge(evaluation, results)
+        now = self.clock.now()
+        await self._write(name, lambda e: e.complete(comparisons, now=now, epoch=epoch))
+
+    async def _begin(self, name: EvaluationName, evaluation: Evaluation, live: Live, epoch: int) -> Evaluation:
+        gathered = await self.gather(evaluation)
+        now = self.clock.now()
+        return await self._write(
+            name,
+            lambda e: e.begin(
+                baseline=live.digest,
+                baseline_model=evaluation.comparing.baseline or live.model,
+                dataset_version=gathered.dataset_version,
+                case_sets=gathered.case_sets,
+                now=now,
+                epoch=epoch,
+            ),
+        )
+
+    async def _asked(self, evaluation: Evaluation) -> Asked:
+        """Return every case with its set; cases that are gone or are none come to no verdict."""
+        asked = Asked()
+        for case_set in evaluation.case_sets:
+            try:
+                cases = await self.cases.read(evaluation.project, case_set)
+            except (NotFound, InvalidInput, PermissionDenied) as error:
+                message = f"the cases of {case_set.name} cannot be read: {error.message}"
+                raise NoVerdict(NO_CASES, message) from error
+            asked += [(case_set.name, case) for case in cases]
+        return asked
+
+    async def _ask_all(
+        self, name: EvaluationName, evaluation: Evaluation, asked: Asked, known: Mapping[CaseName, Kept], epoch: int
+    ) -> Sequence[CaseResult]:
+        results = [
+            result
+            for case_name, kept in known.items()
+            if (result := kept.result(case_name.case_set, case_name.case)) is not None
+        ]
+        course = Course(began=self.clock.now(), answered_before=len(results), total=len(asked), results=results)
+        done = {(result.case_set, result.case) for result in results}
+
+        async def ask(case_set: str, case: Case) -> None:
+            async with self.at_once:
+                kept = known.get(CaseName(case_set, case.id))
+                course.results.append(await self.ask(evaluation, case_set, case, kept, epoch=epoch))
+                await self._tell(name, course, epoch)
+
+        await self._tell(name, course, epoch)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for case_set, case in asked:
+                    if (case_set, case.id) not in done:
+                        group.create_task(ask(case_set, case))
+        except ExceptionGroup as failures:
+            raise _first(failures) from failures
+        return sorted(course.results, key=lambda result: (result.case_set, result.case))
+
+    async def _tell(self, name: EvaluationName, course: Course, epoch: int) -> None:
+        async with course.writing:
+            answered, remaining_s = len(course.results), course.remaining_s(self.clock.now())
+            await self._write(name, lambda e: e.progress(answered, remaining_s=remaining_s, epoch=epoch))
+
+    async def _fail(self, name: EvaluationName, evaluation: Evaluation, none: NoVerdict, epoch: int) -> None:
+        """Come to no verdict; where the baseline changed, the next attempt is there before this one ends."""
+        message = none.message
+        if none.reason == BASELINE_CHANGED:
+            again = await self.react.again(evaluation)
+            message += ": it is compared anew" if again else ": start another evaluation"
+        now = self.clock.now()
+        await self._write(name, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
+
+    async def _live(self, evaluation: Evaluation) -> Live:
+        deployment = evaluation.comparing.deployment
+        try:
+            return await self.inference.live(evaluation.project, deployment)
+        except NotFound as error:
+            message = f"there is no deployment {deployment}"
+            raise NoVerdict(DEPLOYMENT_UNAVAILABLE, message) from error
+
+    async def _write(self, name: EvaluationName, change: Callable[[Evaluation], None]) -> Evaluation:
+        return await self.evaluations.update(name.project, name.evaluation, change, request=Request.of("", b""))
+
+
+def _refuse_other(live: Live, evaluation: Evaluation) -> None:
+    if live.digest != evaluation.baseline:
+        raise baseline_changed(evaluation)
+
+
+def _first(failures: ExceptionGroup[Exception]) -> Exception:
+    """Return one failure of those that ended the group: what broke before what was refused, and that before waiting."""
+
+    def order(error: Exception) -> int:
+        return 2 if isinstance(error, DependencyUnavailable) else int(isinstance(error, TidemillError))
+
+    return min(failures.exceptions, key=order)

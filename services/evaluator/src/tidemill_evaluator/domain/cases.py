@@ -1,0 +1,116 @@
+"""Questions with right answers, the sets that they come in, and how both sides answered them."""
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tidemill_evaluator.domain.limits import Limits
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import InvalidInput, Violation
+
+SHOWN = 20
+"""How many broken cases an error names at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One question with its right answer."""
+
+    id: str
+    question: str
+    reference: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseSet:
+    """An immutable set of cases: a suite's version, or the held-out part of a dataset's version."""
+
+    suite: str = ""
+    dataset: str = ""
+    number: int
+    size: int
+    """Cases."""
+    content: ObjectRef
+
+    @property
+    def name(self) -> str:
+        """How comparisons and results call it."""
+        if self.suite:
+            return f"suite:{self.suite}@{self.number}"
+        return f"dataset:{self.dataset}@{self.number}:held_out"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseAnswer:
+    """One side's answer; a `failure` in place of one scores 0 by every metric."""
+
+    inference: str = ""
+    text: str = ""
+    citation_valid: float | None = None
+    failure: str = ""
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaseResult:
+    """One case answered by both sides."""
+
+    case_set: str
+    case: str
+    baseline: CaseAnswer
+    candidate: CaseAnswer
+
+    def difference(self, metric: str) -> float:
+        """Return candidate less baseline."""
+        return self.candidate.scores.get(metric, 0.0) - self.baseline.scores.get(metric, 0.0)
+
+
+def check_cases(cases: Sequence[Case], limits: Limits) -> None:
+    """Refuse cases that cannot be asked; texts are never repeated in the error.
+
+    Raises:
+        InvalidInput: naming field, value and limit, of the first broken cases.
+
+    """
+    if not 1 <= len(cases) <= limits.cases:
+        text = f"has {len(cases)} cases: send 1 to {limits.cases}"
+        raise InvalidInput.of(Violation(field="suite.cases", description=text))
+    violations = [*_violations(cases, limits)]
+    if violations:
+        raise InvalidInput.of(*violations[:SHOWN])
+
+
+def digest_of(cases: Sequence[Case]) -> str:
+    """Return what names the content: the order of cases and labels makes none, nor does the form of Unicode."""
+    image = sorted(
+        [case.id, _normal(case.question), _normal(case.reference), *sorted(map(list, case.labels.items()))]
+        for case in cases
+    )
+    return hashlib.sha256(json.dumps(image, ensure_ascii=True).encode()).hexdigest()
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip())
+
+
+def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for number, case in enumerate(cases):
+        where = f"suite.cases[{number}]"
+        for name, value, limit in (
+            ("id", case.id, limits.case_id_length),
+            ("question", case.question, limits.question_length),
+            ("reference", case.reference, limits.reference_length),
+        ):
+            if not value.strip():
+                yield Violation(field=f"{where}.{name}", description="is empty")
+            elif len(value) > limit:
+                text = f"has {len(value)} characters, and {limit} is the limit"
+                yield Violation(field=f"{where}.{name}", description=text)
+        if case.id in seen:
+            yield Violation(field=f"{where}.id", description="is the id of an earlier case: each id once")
+        seen.add(case.id)
+        yield from limits.of_labels(case.labels, f"{where}.labels")

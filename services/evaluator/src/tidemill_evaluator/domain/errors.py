@@ -1,0 +1,98 @@
+"""What can go wrong in the evaluator, beyond bad input.
+
+NotFound
+├── SuiteNotFound
+├── GateNotFound
+└── EvaluationNotFound
+Conflict
+└── EvaluationLost
+PreconditionFailed
+├── SuiteInUse
+├── CandidateNotReady
+├── EvaluationFinished
+└── NoVerdict               why a comparison came to no verdict; ends as an evaluation's reason
+"""
+
+from collections.abc import Sequence
+
+from tidemill_kit.errors import Conflict, NotFound, PreconditionFailed
+
+BASELINE_CHANGED = "BASELINE_CHANGED"
+CANCELLED = "CANCELLED"
+CANDIDATE_UNAVAILABLE = "CANDIDATE_UNAVAILABLE"
+DEPLOYMENT_UNAVAILABLE = "DEPLOYMENT_UNAVAILABLE"
+NO_CASES = "NO_CASES"
+TOO_MANY_CASES = "TOO_MANY_CASES"
+
+
+class SuiteNotFound(NotFound):
+    """The caller's project has no such suite."""
+
+    reason = "SUITE_NOT_FOUND"
+
+    def __init__(self, suite: str) -> None:
+        super().__init__(f"there is no suite {suite} in this project: create it first", suite=suite)
+
+
+class GateNotFound(NotFound):
+    """The caller's project has no such gate."""
+
+    reason = "GATE_NOT_FOUND"
+
+    def __init__(self, gate: str) -> None:
+        super().__init__(f"there is no gate {gate} in this project: create it first", gate=gate)
+
+
+class EvaluationNotFound(NotFound):
+    """The caller's project has no such evaluation."""
+
+    reason = "EVALUATION_NOT_FOUND"
+
+    def __init__(self, evaluation: str) -> None:
+        super().__init__(f"there is no evaluation {evaluation} in this project", evaluation=evaluation)
+
+
+class EvaluationLost(Conflict):
+    """Another worker has taken the evaluation over, or nothing is left of it to do."""
+
+    reason = "EVALUATION_LOST"
+
+    def __init__(self, evaluation: str) -> None:
+        super().__init__(f"evaluation {evaluation} is done by another worker, or finished", evaluation=evaluation)
+
+
+class SuiteInUse(PreconditionFailed):
+    """A suite that a gate refers to cannot go."""
+
+    reason = "SUITE_IN_USE"
+
+    def __init__(self, suite: str, gates: Sequence[str]) -> None:
+        super().__init__(
+            f"suite {suite} is required by {', '.join(gates)}: change or delete these gates first", suite=suite
+        )
+
+
+class CandidateNotReady(PreconditionFailed):
+    """A version that cannot be loaded cannot be compared."""
+
+    reason = CANDIDATE_UNAVAILABLE
+
+    def __init__(self, candidate: str) -> None:
+        super().__init__(f"version {candidate} is not ready: wait for it, or name another", candidate=candidate)
+
+
+class EvaluationFinished(PreconditionFailed):
+    """What has ended cannot be cancelled."""
+
+    reason = "EVALUATION_FINISHED"
+
+    def __init__(self, evaluation: str, *, state: str) -> None:
+        super().__init__(f"evaluation {evaluation} is {state} already", evaluation=evaluation, state=state)
+
+
+class NoVerdict(PreconditionFailed):
+    """The comparison cannot come to a verdict, however often it is tried."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -1,0 +1,84 @@
+"""A gate: what a candidate must show before it may be rolled out."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tidemill_evaluator.domain.limits import Limits
+from tidemill_evaluator.domain.metrics import METRICS
+from tidemill_evaluator.domain.names import slug_violation
+from tidemill_kit.domain import Aggregate
+from tidemill_kit.errors import InvalidInput, Violation
+
+CONFIDENCE = 0.95
+LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.5, 0.999
+MOST_CASES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """A bound on the paired difference of one metric on one set of cases: of a suite, or held out of a dataset."""
+
+    suite: str = ""
+    dataset: str = ""
+    metric: str
+    gain_above: float = 0.0
+    at_least: int = 0
+
+
+@dataclass(slots=True, kw_only=True)
+class Gate(Aggregate):
+    """All requirements must hold."""
+
+    deployment: str
+    candidate: str
+    confidence: float = CONFIDENCE
+    require: tuple[Requirement, ...] = ()
+    paused: bool = False
+
+    def check(self, limits: Limits) -> None:
+        """Refuse what breaks a rule.
+
+        Raises:
+            InvalidInput: naming every field that does.
+
+        """
+        if violations := [*self._violations(limits)]:
+            raise InvalidInput.of(*violations)
+
+    def _violations(self, limits: Limits) -> Iterator[Violation]:
+        for name in ("id", "deployment", "candidate"):
+            yield from slug_violation(getattr(self, name), f"gate.{name}")
+        yield from limits.of_labels(self.labels, "gate.labels")
+        if not LEAST_CONFIDENCE <= self.confidence <= MOST_CONFIDENCE:
+            text = f"is {self.confidence}: send {LEAST_CONFIDENCE} to {MOST_CONFIDENCE}, or 0 for {CONFIDENCE}"
+            yield Violation(field="gate.confidence", description=text)
+        if not 1 <= len(self.require) <= limits.requirements:
+            text = f"has {len(self.require)} requirements: send 1 to {limits.requirements}"
+            yield Violation(field="gate.require", description=text)
+        for number, requirement in enumerate(self.require):
+            yield from _requirement_violations(requirement, f"gate.require[{number}]")
+
+
+@dataclass(slots=True, kw_only=True)
+class CandidateGates(Aggregate):
+    """Which gates may ask for a model's versions: its id is the model's. It may name too many, never too few."""
+
+    gates: set[str] = field(default_factory=set)
+
+
+def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:
+    if requirement.suite:
+        yield from slug_violation(requirement.suite, f"{where}.suite")
+    elif requirement.dataset:
+        yield from slug_violation(requirement.dataset, f"{where}.dataset")
+    else:
+        yield Violation(field=f"{where}.cases", description="names no cases: send suite or dataset")
+    if requirement.metric not in METRICS:
+        text = f"{requirement.metric[:40]!r} is no metric: take one of {', '.join(METRICS)}"
+        yield Violation(field=f"{where}.metric", description=text)
+    if not math.isfinite(requirement.gain_above):
+        yield Violation(field=f"{where}.gain_above", description=f"is {requirement.gain_above}: send a number")
+    if not 0 <= requirement.at_least <= MOST_CASES:
+        text = f"is {requirement.at_least}: send 0 to {MOST_CASES}"
+        yield Violation(field=f"{where}.at_least", description=text)

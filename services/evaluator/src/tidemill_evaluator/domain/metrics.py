@@ -1,0 +1,55 @@
+"""What an answer is scored by. All of it is between 0 and 1 but `output_chars`; more is better, for it too by its sign.
+
+- `rouge_l`: F-measure of the longest common subsequence (Lin, ROUGE: A Package for Automatic Evaluation of Summaries,
+  2004), by the package rouge-score with `use_stemmer=False`; behind the port `Scores`.
+- `token_f1`: harmonic mean of precision and recall of the words, as SQuAD counts them.
+- `citation_valid`: the share of the answer's sentences that a passage supports, as inference worked it out. Unset (no
+  passages, no sentence) counts as 0: both sides are given the same passages, so a case without any is 0 for both and
+  says nothing, while an answer without a sentence loses to one that is supported.
+- `output_chars`: the answer's length in characters.
+"""
+
+import re
+import string
+from collections import Counter
+
+from tidemill_evaluator.domain.cases import CaseAnswer
+
+ROUGE_L = "rouge_l"
+TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
+CITATION_VALID = "citation_valid"
+OUTPUT_CHARS = "output_chars"
+METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def scores_of(reference: str, answer: CaseAnswer, *, rouge_l: float) -> dict[str, float]:
+    """Return the scores of one side's answer; one that failed has 0 everywhere."""
+    if answer.failure:
+        return dict.fromkeys(METRICS, 0.0)
+    return {
+        ROUGE_L: rouge_l,
+        TOKEN_F1: token_f1(reference, answer.text),
+        CITATION_VALID: answer.citation_valid or 0.0,
+        OUTPUT_CHARS: float(len(answer.text)),
+    }
+
+
+def token_f1(reference: str, text: str) -> float:
+    """Return F1 of the words in common.
+
+    Rajpurkar et al., SQuAD: 100,000+ Questions for Machine Comprehension of Text (2016), `f1_score` of its
+    evaluate-v1.1.py; two texts without any word are equal, as in evaluate-v2.0.py.
+    """
+    wanted, given = _words(reference), _words(text)
+    if not wanted or not given:
+        return float(wanted == given)
+    common = sum((Counter(wanted) & Counter(given)).values())
+    return 2 * common / (len(wanted) + len(given))
+
+
+def _words(text: str) -> list[str]:
+    """Return the words after SQuAD's normalisation: lower case, without punctuation and articles."""
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()

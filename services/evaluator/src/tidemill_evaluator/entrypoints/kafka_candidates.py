@@ -1,0 +1,46 @@
+"""What evaluator hears: candidates that are registered, and baselines that are others by now."""
+
+from pydantic import BaseModel
+
+from tidemill_evaluator.application.react import Candidate, React
+from tidemill_evaluator.domain.errors import BASELINE_CHANGED
+from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+
+NAME = "evaluator.candidates"
+TOPICS = ("tidemill.trainer.model.v1", "tidemill.inference.deployment.v1")
+REGISTERED = "tidemill.trainer.model.version_registered.v1"
+REFUSED = "tidemill.inference.rollout.refused.v1"
+
+
+class VersionRegistered(BaseModel):
+    """The fields that are read of model.version_registered; earlier ones do not say what they were trained on."""
+
+    version: str
+    model: str
+    dataset_version: str = ""
+
+
+class RolloutRefused(BaseModel):
+    """The fields that are read of rollout.refused."""
+
+    evaluation: str
+    reason: str
+
+
+def candidates(react: React, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
+    """Return the subscription. Effects have ids that derive from what is told, so that repeating them has none."""
+
+    async def registered(event: EventContext, body: VersionRegistered) -> None:
+        candidate = Candidate(model=body.model, version=body.version, dataset_version=body.dataset_version)
+        await react.candidate_registered(event.project, candidate)
+
+    async def refused(event: EventContext, body: RolloutRefused) -> None:
+        if body.reason == BASELINE_CHANGED:
+            await react.baseline_changed(event.project, body.evaluation)
+
+    return Subscription(
+        name=NAME,
+        topics=topics,
+        delivery=Delivery.ONCE,
+        routes={REGISTERED: Route(VersionRegistered, registered), REFUSED: Route(RolloutRefused, refused)},
+    )

@@ -1,0 +1,200 @@
+"""What callers send and see, from and to what evaluator means."""
+
+from collections.abc import Sequence
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from tidemill.evaluator.v1 import evaluation_pb2 as pb
+from tidemill.evaluator.v1 import suite_pb2
+from tidemill_evaluator.application.list_case_results import Shown
+from tidemill_evaluator.domain.cases import Case, CaseAnswer
+from tidemill_evaluator.domain.comparison import Comparison, Verdict
+from tidemill_evaluator.domain.evaluation import Evaluation, State
+from tidemill_evaluator.domain.gate import CONFIDENCE, Gate, Requirement
+from tidemill_evaluator.domain.suite import Suite
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.grpc_server import etag_of, timestamp_of
+
+STATES = {
+    State.QUEUED: pb.EVALUATION_STATE_QUEUED,
+    State.RUNNING: pb.EVALUATION_STATE_RUNNING,
+    State.COMPLETED: pb.EVALUATION_STATE_COMPLETED,
+    State.FAILED: pb.EVALUATION_STATE_FAILED,
+    State.CANCELLED: pb.EVALUATION_STATE_CANCELLED,
+}
+VERDICTS = {
+    None: pb.VERDICT_UNSPECIFIED,
+    Verdict.PASSED: pb.VERDICT_PASSED,
+    Verdict.FAILED: pb.VERDICT_FAILED,
+    Verdict.NONE: pb.VERDICT_NONE,
+}
+
+
+def required(message: Message, field: str) -> None:
+    """Refuse a request that lacks a message in it.
+
+    Raises:
+        InvalidInput: naming the field.
+
+    """
+    if not message.HasField(field):
+        raise InvalidInput.of(Violation(field=field, description="is missing"))
+
+
+def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
+    """Return the suite that a caller describes, without its cases."""
+    return Suite(id=message.id, project=project, labels=dict(message.labels))
+
+
+def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
+    """Return the cases that a caller sends."""
+    return [
+        Case(id=each.id, question=each.question, reference=each.reference, labels=dict(each.labels))
+        for each in message.cases
+    ]
+
+
+def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
+    """Return a suite as callers see it."""
+    return suite_pb2.Suite(
+        id=suite.id,
+        project=suite.project,
+        seq=suite.seq,
+        etag=etag_of(suite.version),
+        labels=suite.labels,
+        create_time=timestamp_of(suite.create_time),
+        update_time=timestamp_of(suite.update_time),
+        cases=[
+            suite_pb2.Case(id=each.id, question=each.question, reference=each.reference, labels=each.labels)
+            for each in cases
+        ],
+        version=suite.number,
+        digest=suite.digest,
+        case_count=suite.size,
+    )
+
+
+def gate_of(message: pb.Gate, project: str) -> Gate:
+    """Return the gate that a caller describes."""
+    return Gate(
+        id=message.id,
+        project=project,
+        labels=dict(message.labels),
+        deployment=message.deployment,
+        candidate=message.candidate,
+        confidence=message.confidence or CONFIDENCE,
+        require=tuple(
+            Requirement(
+                suite=each.suite,
+                dataset=each.dataset,
+                metric=each.metric,
+                gain_above=each.gain_above,
+                at_least=each.at_least,
+            )
+            for each in message.require
+        ),
+        paused=message.paused,
+    )
+
+
+def gate_message(gate: Gate) -> pb.Gate:
+    """Return a gate as callers see it."""
+    return pb.Gate(
+        id=gate.id,
+        project=gate.project,
+        seq=gate.seq,
+        etag=etag_of(gate.version),
+        labels=gate.labels,
+        create_time=timestamp_of(gate.create_time),
+        update_time=timestamp_of(gate.update_time),
+        deployment=gate.deployment,
+        candidate=gate.candidate,
+        confidence=gate.confidence,
+        require=[_requirement_message(requirement) for requirement in gate.require],
+        paused=gate.paused,
+    )
+
+
+def evaluation_message(evaluation: Evaluation) -> pb.Evaluation:
+    """Return an evaluation as callers see it."""
+    return pb.Evaluation(
+        id=evaluation.id,
+        project=evaluation.project,
+        seq=evaluation.seq,
+        etag=etag_of(evaluation.version),
+        labels=evaluation.labels,
+        create_time=timestamp_of(evaluation.create_time),
+        update_time=timestamp_of(evaluation.update_time),
+        gate=evaluation.gate,
+        deployment=evaluation.comparing.deployment,
+        baseline=evaluation.baseline,
+        baseline_model=evaluation.baseline_model,
+        candidate=evaluation.candidate,
+        dataset_version=evaluation.dataset_version,
+        state=STATES[evaluation.state],
+        answered=evaluation.answered,
+        cases=evaluation.cases,
+        remaining=_duration(evaluation.remaining_s),
+        verdict=VERDICTS[evaluation.verdict],
+        comparisons=[_comparison_message(comparison) for comparison in evaluation.comparisons],
+        reason=evaluation.reason,
+        message=evaluation.message,
+        finish_time=timestamp_of(evaluation.finish_time),
+        confidence=evaluation.comparing.confidence,
+        seed=evaluation.seed,
+    )
+
+
+def result_message(shown: Shown) -> pb.CaseResult:
+    """Return a case result as callers see it."""
+    return pb.CaseResult(
+        case_set=shown.result.case_set,
+        case=shown.result.case,
+        question=shown.question,
+        reference=shown.reference,
+        baseline=_answer_message(shown.result.baseline),
+        candidate=_answer_message(shown.result.candidate),
+    )
+
+
+def _requirement_message(requirement: Requirement) -> pb.Requirement:
+    message = pb.Requirement(
+        metric=requirement.metric, gain_above=requirement.gain_above, at_least=requirement.at_least
+    )
+    if requirement.suite:
+        message.suite = requirement.suite
+    else:
+        message.dataset = requirement.dataset
+    return message
+
+
+def _comparison_message(comparison: Comparison) -> pb.Comparison:
+    return pb.Comparison(
+        case_set=comparison.case_set,
+        metric=comparison.metric,
+        cases=comparison.cases,
+        baseline=comparison.baseline,
+        candidate=comparison.candidate,
+        difference=comparison.difference,
+        low=comparison.low,
+        high=comparison.high,
+        required=comparison.required,
+        gain_above=comparison.gain_above,
+        at_least=comparison.at_least,
+        holds=comparison.holds,
+        baseline_failures=comparison.baseline_failures,
+        candidate_failures=comparison.candidate_failures,
+    )
+
+
+def _answer_message(answer: CaseAnswer) -> pb.CaseAnswer:
+    return pb.CaseAnswer(inference=answer.inference, text=answer.text, scores=answer.scores, failure=answer.failure)
+
+
+def _duration(seconds: float | None) -> Duration | None:
+    if seconds is None:
+        return None
+    duration = Duration()
+    duration.FromMilliseconds(round(seconds * 1000))
+    return duration

@@ -1,0 +1,71 @@
+"""What evaluator does by itself: it does the evaluations that are not finished."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from tidemill_evaluator.application.ports import EvaluationName, Wanted
+from tidemill_evaluator.application.run_evaluation import RunEvaluation
+from tidemill_kit.errors import TidemillError
+
+_log = structlog.get_logger()
+
+
+class Wake:
+    """Tells the worker that there is something to do; made before it, because what wakes it is made before it."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def __call__(self) -> None:
+        """Look for work at once."""
+        self._event.set()
+
+    async def wait(self, *, at_most_s: float) -> None:
+        """Return when woken, or after that time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(at_most_s):
+                await self._event.wait()
+        self._event.clear()
+
+
+class EvaluationWorker:
+    """Looks for work when woken and once in a while; each evaluation is tried again until it is final."""
+
+    def __init__(self, *, wanted: Wanted, run: RunEvaluation, wake: Wake, at_once: int, retry_after_s: float) -> None:
+        self._wanted = wanted
+        self._run = run
+        self._wake = wake
+        self._turns = asyncio.Semaphore(at_once)
+        self._retry_after_s = retry_after_s
+        self._running: set[EvaluationName] = set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as evaluations:
+            while True:
+                for name in await self._waiting():
+                    self._running.add(name)
+                    evaluations.create_task(self._do(name))
+                await self._wake.wait(at_most_s=self._retry_after_s)
+
+    async def _waiting(self) -> list[EvaluationName]:
+        try:
+            return [name for name in await self._wanted.evaluations() if name not in self._running]
+        except TidemillError as error:
+            _log.warning("evaluations_not_found", reason=error.reason, why=error.message)
+            return []
+
+    async def _do(self, name: EvaluationName) -> None:
+        facts = {"project": name.project, "evaluation": name.evaluation}
+        try:
+            async with self._turns:
+                done = await self._run(name)
+            _log.info("evaluation_finished" if done else "evaluation_postponed", **facts)
+        except TidemillError as error:
+            _log.warning("evaluation_interrupted", reason=error.reason, why=error.message, **facts)
+        except Exception as error:  # noqa: BLE001 - one evaluation that breaks must not end the others; tried again
+            _log.error("evaluation_broken", exc_info=error, **facts)
+        finally:
+            self._running.discard(name)

@@ -1,0 +1,79 @@
+"""What evaluator is told by its environment."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from tidemill_evaluator.domain.limits import Limits
+from tidemill_kit.settings import ServiceSettings
+
+_LIMITS = Limits()
+
+
+class EvaluatorSettings(ServiceSettings):
+    """Settings of evaluator, read from EVALUATOR_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="EVALUATOR_")
+
+    mongo_database: str = "evaluator"
+    """The database, which belongs to evaluator alone."""
+    inference_address: str
+    """The inference service's host:port."""
+    ingest_address: str
+    """The ingest service's host:port."""
+    trainer_address: str
+    """The trainer service's host:port."""
+    exchange_bucket: str = "tidemill-evaluator-exchange"
+    """The bucket of the cases of suites."""
+    dataset_buckets: Annotated[tuple[str, ...], NoDecode] = ("tidemill-ingest-datasets", "tidemill-ingest-exchange")
+    """The buckets, joined by commas, that held-out parts of datasets may lie in; no other is read."""
+    call_timeout_s: float = Field(default=10.0, gt=0)
+    """How long a call of another service may take that is no question."""
+    answer_timeout_s: float = Field(default=180.0, gt=0)
+    """How long an answer may take; above the deadline of the deployments."""
+    answers_at_once: int = Field(default=8, ge=1, le=256)
+    """Cases that this process asks at the same time, over all its evaluations."""
+    answer_attempts: int = Field(default=3, ge=1, le=20)
+    """How often a case is asked while inference answers UNAVAILABLE; then its side has failed it."""
+    answer_pause_s: float = Field(default=1.0, ge=0)
+    """The pause before the second of these attempts; it doubles with each."""
+    evaluations_at_once: int = Field(default=2, ge=1, le=16)
+    """Evaluations that this process does at the same time."""
+    evaluation_retry_s: float = Field(default=30.0, gt=0)
+    """The pause after which an evaluation that waits is tried again."""
+    attempts: int = Field(default=3, ge=1, le=20)
+    """How often a candidate is compared anew because the baseline changed meanwhile."""
+    lease_s: float = Field(default=30.0, gt=1)
+    """How long an evaluation stays with a worker that gives no sign of life."""
+    resamples: int = Field(default=9999, ge=999, le=1_000_000)
+    """Of the bootstrap."""
+    max_suite_cases: int = Field(default=_LIMITS.cases, ge=1, le=20_000)
+    """The most cases of a suite."""
+    max_evaluation_cases: int = Field(default=_LIMITS.evaluation_cases, ge=1, le=100_000)
+    """The most cases of an evaluation."""
+    max_part_bytes: int = Field(default=_LIMITS.part_bytes, ge=1)
+    """The largest held-out part that is read."""
+    max_question_length: int = Field(default=_LIMITS.question_length, ge=1)
+    """The longest question of a suite, in characters."""
+    max_reference_length: int = Field(default=_LIMITS.reference_length, ge=1)
+    """The longest right answer of a suite, in characters."""
+    max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
+    """The most requirements of a gate."""
+
+    @field_validator("dataset_buckets", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def limits(self) -> Limits:
+        """What requests and evaluations are measured against."""
+        return Limits(
+            cases=self.max_suite_cases,
+            evaluation_cases=self.max_evaluation_cases,
+            part_bytes=self.max_part_bytes,
+            question_length=self.max_question_length,
+            reference_length=self.max_reference_length,
+            requirements=self.max_requirements,
+        )

@@ -1,0 +1,34 @@
+import pytest
+
+from tidemill_evaluator.domain.cases import CaseAnswer
+from tidemill_evaluator.domain.metrics import METRICS, scores_of, token_f1
+
+
+@pytest.mark.parametrize(
+    ("reference", "text", "expected"),
+    [
+        ("The cat sat.", "a cat sat", 1.0),  # articles, case and punctuation do not count
+        ("one two three four", "one two", 2 / 3),
+        ("one one", "one", 2 / 3),  # words are counted, not only named
+        ("yes", "no", 0.0),
+        ("", "no", 0.0),
+        ("the", "", 1.0),  # neither has a word
+        ("don't panic", "dont panic!", 1.0),
+    ],
+)
+def test_words_in_common_are_counted_as_squad_does(reference: str, text: str, expected: float) -> None:
+    assert token_f1(reference, text) == pytest.approx(expected)
+
+
+def test_an_answer_has_a_score_by_every_metric() -> None:
+    scores = scores_of("it is 7", CaseAnswer(text="it is 7!", citation_valid=0.5), rouge_l=0.9)
+
+    assert scores == {"rouge_l": 0.9, "token_f1": 1.0, "citation_valid": 0.5, "output_chars": 8.0}
+
+
+def test_an_answer_without_citations_worked_out_counts_as_citing_nothing() -> None:
+    assert scores_of("it is 7", CaseAnswer(text="it is 7"), rouge_l=1.0)["citation_valid"] == 0.0
+
+
+def test_a_failure_scores_nothing_by_every_metric() -> None:
+    assert scores_of("", CaseAnswer(text="", failure="INTERNAL"), rouge_l=1.0) == dict.fromkeys(METRICS, 0.0)

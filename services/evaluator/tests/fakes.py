@@ -1,0 +1,403 @@
+"""Stores and neighbours that live in memory, and an evaluator put together on them."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import uuid4
+
+from google.protobuf.json_format import MessageToJson
+
+from tidemill.content.v1 import content_pb2
+from tidemill.feedback.v1 import curation_pb2
+from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
+from tidemill_evaluator.application.ask_both_sides import AskBothSides, Patience
+from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
+from tidemill_evaluator.application.change_gates import ChangeGates, CreateGateCommand
+from tidemill_evaluator.application.change_suites import ChangeSuites, CreateSuiteCommand
+from tidemill_evaluator.application.gather_cases import GatherCases
+from tidemill_evaluator.application.judge import Judge
+from tidemill_evaluator.application.list_case_results import ListCaseResults
+from tidemill_evaluator.application.ports import (
+    Answer,
+    CaseName,
+    CaseResults,
+    EvaluationName,
+    Kept,
+    Live,
+    Passage,
+    Question,
+    Version,
+)
+from tidemill_evaluator.application.react import Candidate, React
+from tidemill_evaluator.application.run_evaluation import RunEvaluation
+from tidemill_evaluator.application.start_evaluation import StartCommand, StartEvaluation
+from tidemill_evaluator.domain.cases import Case, CaseSet
+from tidemill_evaluator.domain.comparison import Interval
+from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.domain.evaluation import UNFINISHED, Evaluation
+from tidemill_evaluator.domain.gate import CandidateGates, Gate, Requirement
+from tidemill_evaluator.domain.limits import Limits
+from tidemill_evaluator.domain.metrics import token_f1
+from tidemill_evaluator.domain.suite import Suite
+from tidemill_kit.application import Caller, PageRequest, Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import NotFound, TidemillError
+from tidemill_kit.objects import ExchangeBucket
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.stores import InMemoryAggregates
+
+ADA = Caller(project="acme", subject="ada")
+BUCKET = "evaluator"
+DATASETS = "datasets"
+BASE, TUNED = "smollm2@1", "lora@1"
+DIGEST = "d1"
+
+
+def request(request_id: str = "") -> Request:
+    return Request.of(request_id, request_id.encode())
+
+
+def cases(count: int = 3, *, prefix: str = "") -> list[Case]:
+    """Return cases c1, c2, ..., each asking for a number that is its answer."""
+    return [
+        Case(id=f"c{number}", question=f"{prefix}what is {number}?", reference=f"it is number {number}")
+        for number in range(1, count + 1)
+    ]
+
+
+class InMemoryResults:
+    """Implements `ports.CaseResults`."""
+
+    def __init__(self) -> None:
+        self.stored: dict[tuple[str, str, CaseName], tuple[Kept, int]] = {}
+
+    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, Kept]:
+        found = {name: self.stored.get((project, evaluation, name)) for name in names}
+        return {name: stored[0] for name, stored in found.items() if stored is not None}
+
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: Kept, *, epoch: int) -> None:
+        _, last = self.stored.get((project, evaluation, name), (None, 0))
+        if last > epoch:
+            raise EvaluationLost(evaluation)
+        self.stored[project, evaluation, name] = (kept, epoch)
+
+
+class InMemoryLeases:
+    """Implements `ports.EvaluationLeases`; `steal` gives the job to somebody else."""
+
+    def __init__(self) -> None:
+        self.epochs: dict[EvaluationName, int] = defaultdict(int)
+        self.holders: set[EvaluationName] = set()
+
+    @asynccontextmanager
+    async def held(self, name: EvaluationName) -> AsyncIterator[int | None]:
+        if name in self.holders:
+            yield None
+            return
+        self.holders.add(name)
+        self.epochs[name] += 1
+        try:
+            yield self.epochs[name]
+        finally:
+            self.holders.discard(name)
+
+    def steal(self, name: EvaluationName) -> None:
+        """Let the lease run out without its holder knowing."""
+        self.holders.discard(name)
+
+
+class InMemoryInference:
+    """Implements `ports.Inference`: says what it is told to say, and keeps answers by request id as inference does."""
+
+    def __init__(self) -> None:
+        self.deployments = {("acme", "helpdesk"): Live(digest=DIGEST, model=BASE)}
+        self.says: dict[tuple[str, str], str] = {}
+        """(variant, question) -> answer; a variant of "" is what is live."""
+        self.cites: dict[str, float | None] = {}
+        """Variant -> citation_valid."""
+        self.finds: dict[str, Sequence[Passage]] = {}
+        """Question -> passages."""
+        self.fails: dict[tuple[str, str], list[TidemillError]] = defaultdict(list)
+        """(variant, question) -> errors, one for each time it is asked."""
+        self.asked: list[Question] = []
+        """What was generated; what was told again from a record is not in it."""
+        self.before: Callable[[Question], Awaitable[None]] | None = None
+        self.away: TidemillError | None = None
+        self.answers_by: dict[str, str] = {}
+        """Variant -> the model that answers in its place."""
+        self._records: dict[str, Answer] = {}
+
+    async def live(self, project: str, deployment: str) -> Live:
+        if self.away:
+            raise self.away
+        try:
+            return self.deployments[project, deployment]
+        except KeyError:
+            raise NotFound(deployment) from None
+
+    async def ask(self, project: str, question: Question) -> Answer:
+        await asyncio.sleep(0)
+        if self.away:
+            raise self.away
+        if question.request_id in self._records:
+            return self._told_again(self._records[question.request_id])
+        if self.before:
+            await self.before(question)
+        if self.fails[question.variant, question.text]:
+            raise self.fails[question.variant, question.text].pop(0)
+        self.asked.append(question)
+        live = self.deployments[project, question.deployment]
+        answer = Answer(
+            inference=str(uuid4()),
+            text=self.says.get((question.variant, question.text), "i do not know"),
+            configuration=live.digest + (f"+{question.variant}" if question.variant else ""),
+            model=self.answers_by.get(question.variant, question.variant or live.model),
+            citation_valid=self.cites.get(question.variant),
+            passages=question.passages or self.finds.get(question.text, ()),
+            whole=True,
+        )
+        self._records[question.request_id] = answer
+        return answer
+
+    def _told_again(self, answer: Answer) -> Answer:
+        passages = [replace(passage, text="") for passage in answer.passages]
+        return replace(answer, passages=passages, whole=not passages)
+
+
+class InMemoryModels:
+    """Implements `ports.Models`."""
+
+    def __init__(self) -> None:
+        self.versions = {
+            BASE: Version(ready=True, dataset_version=""),
+            TUNED: Version(ready=True, dataset_version="sft@2"),
+        }
+
+    async def version(self, project: str, version: str) -> Version:
+        assert project
+        try:
+            return self.versions[version]
+        except KeyError:
+            raise NotFound(version) from None
+
+
+class InMemoryDatasets:
+    """Implements `ports.Datasets`."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, CaseSet] = {}
+
+    async def held_out(self, project: str, dataset_version: str) -> CaseSet:
+        assert project
+        try:
+            return self.parts[dataset_version]
+        except KeyError:
+            raise NotFound(dataset_version) from None
+
+
+class WordScores:
+    """Implements `ports.Scores` by counting words: quick, and in the right order."""
+
+    async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
+        return [token_f1(reference, text) for text in texts]
+
+
+class WholeRange:
+    """Implements `ports.Intervals` by the least and the greatest difference."""
+
+    async def of_mean(self, differences: Sequence[float], *, confidence: float, seed: int) -> Interval:
+        assert 0 < confidence < 1
+        assert seed >= 0
+        return Interval(low=min(differences), high=max(differences))
+
+
+class InMemoryWanted:
+    """Implements `ports.Wanted`."""
+
+    def __init__(self, evaluations: InMemoryAggregates[Evaluation]) -> None:
+        self._evaluations = evaluations
+        self.asked = 0
+        self.away: TidemillError | None = None
+
+    async def evaluations(self) -> Sequence[EvaluationName]:
+        self.asked += 1
+        if self.away:
+            raise self.away
+        page = await self._evaluations.list("acme", page=PageRequest(size=1000))
+        return [EvaluationName(project=e.project, evaluation=e.id) for e in page.items if e.state in UNFINISHED]
+
+
+@dataclass(kw_only=True)
+class Steps:
+    """Counts how often a worker is woken."""
+
+    woken: int = 0
+
+    def __call__(self) -> None:
+        self.woken += 1
+
+
+class Evaluator:
+    """The use cases on stores in memory."""
+
+    def __init__(self, *, limits: Limits | None = None, attempts: int = 3, at_once: int = 8) -> None:
+        limits = limits or Limits()
+        self.clock = FixedClock()
+        self.objects = InMemoryObjects(BUCKET, DATASETS, "elsewhere")
+        self.suites = InMemoryAggregates[Suite](missing=SuiteNotFound, clock=self.clock)
+        self.gates = InMemoryAggregates[Gate](missing=GateNotFound, clock=self.clock)
+        self.by_candidate = InMemoryAggregates[CandidateGates](missing=NotFound, clock=self.clock)
+        self.evaluations = InMemoryAggregates[Evaluation](missing=EvaluationNotFound, clock=self.clock)
+        self.results: InMemoryResults = InMemoryResults()
+        self.leases = InMemoryLeases()
+        self.inference = InMemoryInference()
+        self.models = InMemoryModels()
+        self.datasets = InMemoryDatasets()
+        self.wake = Steps()
+        self.cases = ExchangeCases(self.objects, bucket=BUCKET, dataset_buckets=[DATASETS])
+        self.changing_suites = ChangeSuites(
+            suites=self.suites, gates=self.gates, contents=self.cases, cases=self.cases, limits=limits
+        )
+        self.changing_gates = ChangeGates(gates=self.gates, by_candidate=self.by_candidate, limits=limits)
+        self.start = StartEvaluation(
+            evaluations=self.evaluations,
+            gates=self.gates,
+            suites=self.suites,
+            models=self.models,
+            inference=self.inference,
+            limits=limits,
+            wake=self.wake,
+        )
+        self.react = React(
+            evaluations=self.evaluations,
+            gates=self.gates,
+            by_candidate=self.by_candidate,
+            attempts=attempts,
+            wake=self.wake,
+        )
+        self.cancel = CancelEvaluation(evaluations=self.evaluations, clock=self.clock)
+        self.list_case_results = ListCaseResults(evaluations=self.evaluations, cases=self.cases, results=self.results)
+        self.run = self.worker(self.results, limits=limits, at_once=at_once)
+
+    def worker(self, results: CaseResults, *, limits: Limits | None = None, at_once: int = 8) -> RunEvaluation:
+        """Return what a worker runs; each process has its own."""
+        return RunEvaluation(
+            evaluations=self.evaluations,
+            inference=self.inference,
+            cases=self.cases,
+            results=results,
+            gather=GatherCases(
+                suites=self.suites, models=self.models, datasets=self.datasets, limits=limits or Limits()
+            ),
+            ask=AskBothSides(
+                inference=self.inference,
+                results=results,
+                scores=WordScores(),
+                patience=Patience(attempts=3, pause_s=0.0),
+            ),
+            judge=Judge(intervals=WholeRange()),
+            react=self.react,
+            leases=self.leases,
+            at_once=asyncio.Semaphore(at_once),
+            clock=self.clock,
+        )
+
+    async def with_suite(self, name: str = "truth", count: int = 3) -> Suite:
+        suite = Suite(id=name, project="acme")
+        command = CreateSuiteCommand(suite=suite, cases=cases(count), request=request())
+        return await self.changing_suites.create(command)
+
+    async def with_held_out(self, count: int = 3, *, version: str = "sft@2", bucket: str = DATASETS) -> CaseSet:
+        """Publish a dataset version whose held-out part has so many examples."""
+        dataset, number = version.split("@")
+        examples = [example(case) for case in cases(count, prefix="held out: ")]
+        lines = [MessageToJson(each, indent=None, preserving_proto_field_name=True) for each in examples]
+        data = "\n".join(lines).encode()
+        content = await ExchangeBucket(self.objects, bucket).put("acme", dataset, data, media_type="application/jsonl")
+        return self.publish(dataset, int(number), count, content)
+
+    def publish(self, dataset: str, number: int, count: int, content: ObjectRef) -> CaseSet:
+        part = CaseSet(dataset=dataset, number=number, size=count, content=content)
+        self.datasets.parts[f"{dataset}@{number}"] = part
+        return part
+
+    async def with_gate(
+        self, *require: Requirement, name: str = "gate", candidate: str = "lora", paused: bool = False
+    ) -> Gate:
+        gate = gate_of(*require, name=name, candidate=candidate, paused=paused)
+        return await self.changing_gates.create(CreateGateCommand(gate=gate, request=request()))
+
+    async def register(self, version: str = TUNED, *, project: str = "acme") -> None:
+        """Tell that a version was registered."""
+        candidate = Candidate(model=version.partition("@")[0], version=version, dataset_version="sft@2")
+        await self.react.candidate_registered(project, candidate)
+
+    async def by_hand(self, *, suites: Sequence[str] = ("truth",), baseline: str = "") -> Evaluation:
+        command = StartCommand(
+            candidate=TUNED, deployment="helpdesk", suites=suites, baseline=baseline, request=request()
+        )
+        return await self.start(ADA, command)
+
+    async def all(self, project: str = "acme") -> list[Evaluation]:
+        return list((await self.evaluations.list(project, page=PageRequest(size=1000))).items)
+
+    async def finish(self, evaluation: Evaluation | None = None) -> Evaluation:
+        """Do an evaluation, or the only one, and return it."""
+        if evaluation is None:
+            (evaluation,) = await self.all()
+        await self.run(name_of(evaluation))
+        return await self.evaluations.get("acme", evaluation.id)
+
+    def candidate_is_right(self, count: int = 3, *, prefix: str = "") -> None:
+        for case in cases(count, prefix=prefix):
+            self.inference.says[TUNED, case.question] = case.reference
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(timedelta(seconds=seconds))
+
+
+def name_of(evaluation: Evaluation) -> EvaluationName:
+    return EvaluationName(project=evaluation.project, evaluation=evaluation.id)
+
+
+def gate_of(
+    *require: Requirement, name: str = "gate", candidate: str = "lora", paused: bool = False, project: str = "acme"
+) -> Gate:
+    return Gate(
+        id=name,
+        project=project,
+        deployment="helpdesk",
+        candidate=candidate,
+        require=require or (Requirement(suite="truth", metric="rouge_l"),),
+        paused=paused,
+    )
+
+
+def example(case: Case) -> curation_pb2.Example:
+    """Return the example of a case, as ingest writes it."""
+    output = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[content_pb2.Part(text=case.reference)])
+    return curation_pb2.Example(id=case.id, question=case.question, output=output, end_user="ada")
+
+
+def passage(text: str = "numbers are told apart") -> Passage:
+    return Passage(id="1", document="doc", version=2, start=0, end=len(text), text=text, score=0.9, title="Numbers")
+
+
+async def eventually(condition: Callable[[], bool], *, within_s: float = 10.0) -> None:
+    """Ask again and again until the condition holds, and fail after the deadline."""
+    for _ in range(int(within_s / 0.02)):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    assert condition()
+
+
+async def eventually_async(condition: Callable[[], Awaitable[bool]], *, within_s: float = 30.0) -> None:
+    """Ask again and again until the condition holds, and fail after the deadline."""
+    async with asyncio.timeout(within_s):
+        while not await condition():  # noqa: ASYNC110 - what is asked is another process
+            await asyncio.sleep(0.1)

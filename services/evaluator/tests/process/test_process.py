@@ -1,0 +1,171 @@
+"""Evaluator whole: a real process, real servers, neighbours that are played, and nothing but its doors."""
+
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+from google.protobuf.json_format import MessageToJson
+
+from services.evaluator.tests.fakes import cases, eventually, eventually_async, example
+from services.evaluator.tests.process.evaluator_process import EvaluatorProcess
+from services.evaluator.tests.process.neighbours import TUNED, Neighbours, neighbours
+from tidemill.evaluator.v1 import evaluation_pb2 as pb
+from tidemill.evaluator.v1 import evaluation_service_pb2 as rpc
+from tidemill.evaluator.v1 import suite_pb2, suite_service_pb2
+from tidemill.evaluator.v1.evaluation_service_pb2_grpc import EvaluationServiceStub
+from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub
+from tidemill.ingest.v1 import dataset_pb2
+from tidemill_kit.cloudevents import CloudEvent, from_record, to_headers
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.kafka import Publisher, read_topic
+from tidemill_kit.mongo import connect
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.records import OutgoingRecord
+from tidemill_local import Addresses
+from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.stack import unique_name
+
+REGISTERED = "tidemill.trainer.model.version_registered.v1"
+
+
+@dataclass(kw_only=True)
+class World:
+    """An evaluator process and what it depends on, with a gate of one suite and one held-out part."""
+
+    stack: Addresses
+    process: EvaluatorProcess
+    neighbours: Neighbours
+    project: str
+
+    async def declare(self) -> None:
+        suite = suite_pb2.Suite(id="truth")
+        for case in cases(8):
+            suite.cases.add(id=case.id, question=case.question, reference=case.reference)
+            self.neighbours.says[case.question] = case.reference
+        require = [
+            pb.Requirement(dataset="sft", metric="rouge_l", at_least=4),
+            pb.Requirement(suite="truth", metric="rouge_l", gain_above=-0.02),
+        ]
+        gate = pb.Gate(id="gate", deployment="helpdesk", candidate="lora", require=require)
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            await SuiteServiceStub(channel).CreateSuite(suite_service_pb2.CreateSuiteRequest(suite=suite))
+            await EvaluationServiceStub(channel).CreateGate(rpc.CreateGateRequest(gate=gate))
+
+    async def hold_out(self) -> None:
+        """Store a held-out part as ingest does."""
+        store = ObjectStore(self.stack.s3.endpoint, self.stack.s3.access_key, self.stack.s3.secret_key, secure=False)
+        await store.ensure_bucket(self.process.datasets)
+        asked = cases(6, prefix="held out: ")
+        self.neighbours.says |= {case.question: case.reference for case in asked}
+        data = "\n".join(MessageToJson(example(case), indent=None) for case in asked).encode()
+        ref = await ExchangeBucket(store, self.process.datasets).put(
+            self.project, "sft", data, media_type="application/jsonl"
+        )
+        self.neighbours.part = dataset_pb2.DatasetPart(
+            bucket=ref.bucket, key=ref.key, size=ref.size, sha256=ref.sha256, examples=6
+        )
+
+    async def register(self) -> None:
+        """Publish what the trainer publishes."""
+        body = {"version": TUNED, "seq": "1", "model": "lora", "base": "smollm2@1", "dataset_version": "sft@2"}
+        data = json.dumps(body).encode()
+        event = CloudEvent(
+            id=f"{self.project}-1",
+            source="/tidemill/trainer",
+            type=REGISTERED,
+            subject=TUNED,
+            project=self.project,
+            time=NOON,
+            data=data,
+            content_type="application/json",
+            seq=1,
+            traceparent="",
+            extensions={},
+        )
+        publisher = Publisher(self.stack.kafka)
+        await publisher.start()
+        key = f"{self.project}/{TUNED}".encode()
+        await publisher.publish(
+            OutgoingRecord(topic="tidemill.trainer.model.v1", key=key, value=data, headers=to_headers(event))
+        )
+        await publisher.stop()
+
+    async def evaluations(self) -> list[pb.Evaluation]:
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            reply = await EvaluationServiceStub(channel).ListEvaluations(rpc.ListEvaluationsRequest())
+        return list(reply.evaluations)
+
+    async def states(self) -> list[int]:
+        return [each.state for each in await self.evaluations()]
+
+    async def worst(self, evaluation: str) -> list[pb.CaseResult]:
+        request = rpc.ListCaseResultsRequest(evaluation=evaluation, page_size=3)
+        async with open_channel(f"127.0.0.1:{self.process.port}", project=self.project) as channel:
+            return list((await EvaluationServiceStub(channel).ListCaseResults(request)).results)
+
+    async def published(self) -> list[CloudEvent]:
+        records = [record async for record in read_topic(self.stack.kafka, "tidemill.evaluator.evaluation.v1")]
+        ours = [record for record in records if (record.key or b"").startswith(f"{self.project}/".encode())]
+        events = [from_record(record.value, record.headers, arrive_time=NOON) for record in ours]
+        return list({event.id: event for event in events}.values())  # a kill may have one come again, under its id
+
+    async def is_completed(self) -> bool:
+        return await self.states() == [pb.EVALUATION_STATE_COMPLETED]
+
+    async def has_published(self, count: int) -> bool:
+        return len(await self.published()) == count
+
+
+@pytest.fixture
+async def world(stack: Addresses) -> AsyncIterator[World]:
+    async with neighbours() as played:
+        process = EvaluatorProcess(stack=stack, neighbours=played.address)
+        world = World(stack=stack, process=process, neighbours=played, project=unique_name("acme"))
+        await world.hold_out()
+        await process.start()
+        yield world
+        await process.stop()
+    client = connect(stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()
+    await remove_bucket(stack, process.bucket)
+    await remove_bucket(stack, process.datasets)
+
+
+async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_kill(world: World) -> None:
+    await world.declare()
+    world.neighbours.unavailable = 2
+    world.neighbours.stalls_after = 12
+    await world.register()
+    await eventually(lambda: len(world.neighbours.asked) == 12, within_s=30)
+    await world.process.kill()
+    world.neighbours.stalls_after = 10**9
+    world.neighbours.going_on.set()
+
+    await world.process.start()
+    await world.register()  # once more, as after a crash before the commit
+    await eventually_async(world.is_completed, within_s=60)
+
+    (done,) = await world.evaluations()
+    assert (done.verdict, done.answered, done.cases) == (pb.VERDICT_PASSED, 14, 14)
+    assert (done.baseline, done.baseline_model, done.dataset_version) == ("d1", "smollm2@1", "sft@2")
+    assert [(each.cases, each.candidate, each.holds) for each in done.comparisons[:2]] == [
+        (6, 1.0, True),
+        (8, 1.0, True),
+    ]
+    assert done.comparisons[0].low > 0
+    assert world.neighbours.projects == {world.project}
+    asked = Counter(request.request_id for request in world.neighbours.asked)
+    assert max(asked.values()) == 1
+    given = [request for request in world.neighbours.asked if request.variant]
+    assert all([each.text for each in request.passages] == ["text"] for request in given)
+    await eventually_async(lambda: world.has_published(2), within_s=60)
+    events = await world.published()
+    assert [(event.seq, event.subject) for event in events] == [(1, done.id), (2, done.id)]
+    assert json.loads(events[1].data)["verdict"] == "VERDICT_PASSED"
+    assert b"number" not in events[0].data + events[1].data  # no text of cases or answers
+    assert len(await world.worst(done.id)) == 3
+    assert await world.process.stop() == 0
