@@ -1,6 +1,6 @@
 """What becomes of reactions to answers that are there."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -110,6 +110,10 @@ async def test_the_same_request_again_has_one_effect_and_with_another_body_none(
         (Reaction(metric="stars", number=1, inference="i1"), "metric: is 'stars'; take one of rating, comment"),
         (rating(1, inference=""), "target: name the inference"),
         (rating(1, inference_request_id="q"), "target: name the inference"),
+        (
+            rating(1, observe_time=datetime(1, 1, 1, tzinfo=UTC)),
+            "observe_time: is in the year 1; send a time from 2000",
+        ),
         (rating(1, rater="robot"), "rater: is 'robot'"),
         (rating(1, end_user="u" * 201), "end_user: has 201 characters; take at most 200"),
         (rating(1, labels={"k": "v" * 201}), "labels: has a key or value of 201"),

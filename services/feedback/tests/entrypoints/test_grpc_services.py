@@ -141,6 +141,14 @@ async def test_what_cannot_be_taken_is_refused(door: Door, fields: dict[str, obj
         await door.submit(**fields)
 
 
+async def test_a_time_that_is_none_is_refused(door: Door) -> None:
+    feedback = feedback_pb2.Feedback(inference="i1", metric="rating", number=1)
+    feedback.observe_time.seconds = 2**60
+
+    with pytest.raises(InvalidInput, match="observe_time: has 1152921504606846976 seconds"):
+        await door.feedback.SubmitFeedback(pb.SubmitFeedbackRequest(feedback=feedback))
+
+
 async def test_an_unknown_inference_is_not_found_and_nobody_is_not_answered(door: Door) -> None:
     with pytest.raises(NotFound) as refused:
         await door.submit(metric="rating", number=1)

@@ -10,6 +10,7 @@ from tidemill_kit.errors import Violation
 RATING, COMMENT, CORRECTION = "rating", "comment", "correction"
 METRICS = (RATING, COMMENT, CORRECTION)
 RATERS = ("user", "reviewer", "judge")
+_EARLIEST_YEAR = 2000
 _FIELD_OF = {RATING: "number", COMMENT: "comment", CORRECTION: "correction"}
 
 
@@ -58,6 +59,9 @@ def violations(reaction: Reaction, limits: ReactionLimits, *, now: datetime) -> 
     if reaction.rater and reaction.rater not in RATERS:
         text = f"is {reaction.rater[:80]!r}; take one of {', '.join(RATERS)}, or leave it empty for {RATERS[0]}"
         yield Violation(field="rater", description=text)
+    if reaction.observe_time and reaction.observe_time.year < _EARLIEST_YEAR:
+        text = f"is in the year {reaction.observe_time.year}; send a time from {_EARLIEST_YEAR} on"
+        yield Violation(field="observe_time", description=text)
     if reaction.observe_time and reaction.observe_time > now + limits.ahead:
         text = f"is {reaction.observe_time.isoformat()}, which is more than {limits.ahead} ahead of now"
         yield Violation(field="observe_time", description=text)

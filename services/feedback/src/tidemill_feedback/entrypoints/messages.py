@@ -1,6 +1,8 @@
 """What callers send and see, from and to what feedback means."""
 
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2, feedback_pb2
@@ -24,11 +26,10 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
     """Return what a caller thinks of an answer.
 
     Raises:
-        InvalidInput: the correction is not one message of the assistant, of text.
+        InvalidInput: the correction is not one message of the assistant, of text, or the time is none.
 
     """
     value = message.WhichOneof("value")
-    observed = message.observe_time
     return Reaction(
         metric=message.metric,
         inference=message.inference,
@@ -38,9 +39,17 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
         correction=_correction_of(message.correction) if value == CORRECTION else None,
         end_user=message.end_user,
         rater=message.rater,
-        observe_time=observed.ToDatetime(tzinfo=UTC) if message.HasField("observe_time") else None,
+        observe_time=_moment_of(message.observe_time) if message.HasField("observe_time") else None,
         labels=dict(message.labels),
     )
+
+
+def _moment_of(stamp: Timestamp) -> datetime:
+    try:
+        return stamp.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        text = f"has {stamp.seconds} seconds and {stamp.nanos} nanos, which is no time"
+        raise InvalidInput.of(Violation(field="observe_time", description=text)) from error
 
 
 def _correction_of(correction: feedback_pb2.Correction) -> str:
