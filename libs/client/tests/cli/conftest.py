@@ -28,9 +28,13 @@ class Terminal:
     environment: dict[str, str]
 
     def __call__(self, *arguments: str) -> Said:
+        said = self.typed(*arguments)
+        return Said(said.code, said.text, json.loads(said.text) if "--json" in arguments else {})
+
+    def typed(self, *arguments: str) -> Said:
+        """Run a command whose output is more than one document."""
         result = CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
-        data = json.loads(result.stdout) if "--json" in arguments else {}
-        return Said(result.exit_code, result.output, data)
+        return Said(result.exit_code, result.output)
 
 
 @pytest.fixture

@@ -109,6 +109,39 @@ async def test_a_loop_is_paused_and_resumed(terminal: Terminal, running: Running
     assert not running.keepers["deployment"].stored["helpdesk"].rollout_policy.paused
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+async def test_a_watched_loop_is_shown_again_as_it_turns(
+    terminal: Terminal, running: Running, monkeypatch: pytest.MonkeyPatch, form: list[str]
+) -> None:
+    monkeypatch.setattr("tidemill_client.cli.turns.WATCH_S", 0.01)
+    steps = iter([31, 32])
+
+    def runs(_request: object) -> tr_rpc.ListTrainingRunsResponse:
+        run = training_run()
+        run.progress.step = next(steps, 0)
+        if not run.progress.step:
+            message = "enough was seen"
+            raise InvalidInput(message)
+        return tr_rpc.ListTrainingRunsResponse(runs=[run])
+
+    running.answers["trainer.v1.training_service:ListTrainingRuns"] = runs
+
+    said = await asyncio.to_thread(terminal.typed, "loop", "status", "helpdesk", "--watch", *form)
+
+    assert "step 31 of 48" in said.text
+    assert "step 32 of 48" in said.text
+    assert (said.code, "enough was seen" in said.text) == (1, True)
+
+
+async def test_a_lineage_is_drawn_into_a_file(terminal: Terminal, tmp_path: Path) -> None:
+    picture = tmp_path / "lineage.svg"
+
+    said = await asyncio.to_thread(terminal, "lineage", "model_version", "m@1", "--svg", str(picture))
+
+    assert said.code == 0
+    assert "<svg" in await asyncio.to_thread(picture.read_text)
+
+
 async def test_a_comparison_is_waited_for_and_shown(terminal: Terminal, running: Running) -> None:
     states = iter([evaluation(), evaluation(), evaluation(EVALUATION_STATE_COMPLETED)])
     asked: list[Any] = []

@@ -19,6 +19,8 @@ class Keeper:
         self.written: list[str] = []
         self.refused: TidemillError | None = None
         self.normalise = normalise
+        self.left_out: tuple[str, ...] = ()
+        """Fields that only Get returns."""
         self._requests = importlib.import_module(kind.contract)
 
     def methods(self) -> dict[str, Callable[..., Any]]:
@@ -77,6 +79,8 @@ class Keeper:
         self.normalise(changed)
         if not request.validate_only:
             self._keep(changed)
+        for field in self.left_out:
+            changed.ClearField(field)
         return self._answer("Update", changed)
 
     async def _delete(self, request: Any, _context: object) -> Any:

@@ -1,12 +1,19 @@
 import re
 import textwrap
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from libs.client.tests.cli.answers import ANSWERS, declared, deployment, evaluation, training_run
+from libs.client.tests.loop.running import Running
 from libs.client.tests.sdk.fakes import FakeTidemill
+from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED
+from tidemill.evaluator.v1.evaluation_service_pb2 import GetEvaluationResponse
+from tidemill.inference.v1.rollout_pb2 import ROLLOUT_STATE_PROMOTED
+from tidemill.trainer.v1.training_pb2 import TRAINING_RUN_STATE_SUCCEEDED
+from tidemill.trainer.v1.training_service_pb2 import GetTrainingRunResponse
 
 README = Path(__file__).parents[2] / "README.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
@@ -36,9 +43,33 @@ def desk(services: FakeTidemill, folder: Path, tmp_path: Path, monkeypatch: pyte
     return tmp_path
 
 
+@pytest.fixture
+async def turned(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    """A platform whose loop has turned once."""
+    services = Running()
+    services.answers.update(ANSWERS)
+    services.answers["trainer.v1.training_service:GetTrainingRun"] = lambda _: GetTrainingRunResponse(
+        run=training_run(TRAINING_RUN_STATE_SUCCEEDED)
+    )
+    services.answers["evaluator.v1.evaluation_service:GetEvaluation"] = lambda _: GetEvaluationResponse(
+        evaluation=evaluation(EVALUATION_STATE_COMPLETED)
+    )
+    declared(services)
+    services.keepers["deployment"].stored["helpdesk"] = deployment(ROLLOUT_STATE_PROMOTED)
+    await services.start()
+    monkeypatch.setenv("TIDEMILL_FEEDBACK_ADDRESS", services.addresses().of("feedback"))
+    yield services
+    await services.stop()
+
+
 @pytest.mark.usefixtures("desk")
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
-async def test_what_the_readme_shows_works(example: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_what_the_readme_shows_works(
+    example: str, turned: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ".wait(" in example:
+        for name, address in turned.addresses().services.items():
+            monkeypatch.setenv(f"TIDEMILL_{name.upper()}_ADDRESS", address)
     await program(example)()
 
     assert capsys.readouterr().out

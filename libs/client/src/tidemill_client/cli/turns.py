@@ -1,7 +1,6 @@
 """loop: the loops that were applied, where each of them stands, and stopping them for a while."""
 
 import asyncio
-import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,7 +14,6 @@ from tidemill_client.cli.output import (
     JsonOption,
     ProjectOption,
     chosen_project,
-    print_json,
     run,
     show,
     stdout,
@@ -78,33 +76,32 @@ def status(
     async def work() -> None:
         async with Connection(chosen_project(project)) as connection:
             loops = Loops(connection)
-            stages = await loops.status(name)
             if not watch:
+                stages = await loops.status(name)
                 show(_data(name, stages), _picture(stages), as_json=as_json)
-            elif as_json:
-                await _print_changes(loops, name)
+            elif stdout.is_terminal and not as_json:
+                await _watch(loops, name)
             else:
-                await _watch(loops, name, stages)
+                await _print_changes(loops, name, as_json=as_json)
 
     run(work(), as_json=as_json)
 
 
-async def _watch(loops: Loops, name: str, stages: list[Stage]) -> None:
-    with Live(_picture(stages), console=stdout, auto_refresh=False) as live:
+async def _watch(loops: Loops, name: str) -> None:
+    with Live(_picture(await loops.status(name)), console=stdout, auto_refresh=False) as live:
         while True:
             await asyncio.sleep(WATCH_S)
             live.update(_picture(await loops.status(name)), refresh=True)
 
 
-async def _print_changes(loops: Loops, name: str) -> None:
-    """Print one document a line, whenever something is different."""
-    before = ""
+async def _print_changes(loops: Loops, name: str, *, as_json: bool) -> None:
+    """Print all stages whenever one of them is different."""
+    before: list[Stage] = []
     while True:
-        data = _data(name, await loops.status(name))
-        after = json.dumps(data, sort_keys=True)
-        if after != before:
-            print_json(data)
-            before = after
+        stages = await loops.status(name)
+        if stages != before:
+            show(_data(name, stages), _picture(stages), as_json=as_json)
+            before = stages
         await asyncio.sleep(WATCH_S)
 
 

@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 
 class Action(enum.StrEnum):
@@ -29,3 +30,7 @@ class Change:
     def changes(self) -> bool:
         """Whether anything would be different afterwards."""
         return self.action in {Action.CREATE, Action.UPDATE, Action.DELETE}
+
+
+Pending: TypeAlias = dict[tuple[str, str], Action]
+"""What would have been done to each (kind, name) before."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from tidemill.trainer.v1.model_pb2 import HuggingFaceSource, ModelSource, OpenAiSource
 from tidemill.trainer.v1.model_registry_service_pb2 import ImportModelRequest
 from tidemill_client.connection import Connection
-from tidemill_client.loop.changes import Action, Change
+from tidemill_client.loop.changes import Action, Change, Pending
 from tidemill_client.loop.declaration import Model
 from tidemill_client.model_import import folder_source, import_model
 
@@ -25,7 +25,7 @@ class DeclaredModel:
         self._folder: Path | None = None
         self._source: ModelSource | None = None
 
-    async def diff(self, _pending: set[tuple[str, str]]) -> Change:
+    async def diff(self, _pending: Pending) -> Change:
         """Ask the registry whether it has this content."""
         request = ImportModelRequest(model=self.name, source=await self._resolved(), validate_only=True)
         answer = await self._connection.models.ImportModel(request)

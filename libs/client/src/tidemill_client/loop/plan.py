@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from tidemill_client.connection import Connection
-from tidemill_client.loop.changes import Action, Change
+from tidemill_client.loop.changes import Action, Change, Pending
 from tidemill_client.loop.declaration import Loop
 from tidemill_client.loop.desired import OWNER_LABEL, Desired
 from tidemill_client.loop.kinds import KINDS
@@ -22,8 +22,12 @@ from tidemill_kit.errors import TidemillError
 
 _RESOLVED = "live"
 """What a service makes of the file's references: another prompt's version is a change, too."""
+_DIGEST = "digest"
+"""What a suite's cases are compared by: only Get returns the cases themselves."""
 _MOVED = {"model", "digest"}
 """What a rollout moves in the live configuration of a deployment that follows a model."""
+_RESOLVING = {"collection", "deployment"}
+"""Kinds that change with what they refer to: a new version of a model or a prompt."""
 T = TypeVar("T")
 
 
@@ -50,8 +54,7 @@ class Planner:
 
     async def diff(self, *, prune: bool = False) -> list[Change]:
         """Return what applying would do, in its order; nothing is changed."""
-        pending: set[tuple[str, str]] = set()
-        changes = [change async for change in self._changes(pending, apply=False, progress=_silent)]
+        changes = [change async for change in self._changes({}, apply=False, progress=_silent)]
         return [*changes, *await self._orphans(prune=prune)]
 
     async def apply(
@@ -66,7 +69,7 @@ class Planner:
 
         """
         await self.diff(prune=prune)  # every service sees the whole file before any is changed
-        done = [change async for change in self._changes(set(), apply=True, progress=progress)]
+        done = [change async for change in self._changes({}, apply=True, progress=progress)]
         orphans = await self._orphans(prune=prune)
         for orphan in reversed(orphans):
             if orphan.action is Action.DELETE:
@@ -74,7 +77,7 @@ class Planner:
         return [*done, *orphans]
 
     async def _changes(
-        self, pending: set[tuple[str, str]], *, apply: bool, progress: Callable[[str, float], None]
+        self, pending: Pending, *, apply: bool, progress: Callable[[str, float], None]
     ) -> AsyncIterator[Change]:
         done: list[Change] = []
         parts: list[_Part] = [*self._models, *self._resources, *self._rollouts]
@@ -84,7 +87,7 @@ class Planner:
             change = await _named(part.kind, part.name, done, work)
             done.append(change)
             if change.changes:
-                pending.add((change.kind, change.name))
+                pending[change.kind, change.name] = change.action
             yield change
 
     async def _orphans(self, *, prune: bool) -> list[Change]:
@@ -115,7 +118,7 @@ class _Part(Protocol):
     @property
     def name(self) -> str: ...
 
-    async def diff(self, pending: set[tuple[str, str]], /) -> Change:
+    async def diff(self, pending: Pending, /) -> Change:
         """Return what applying would do."""
         ...
 
@@ -132,16 +135,17 @@ class _Resource:
         self._desired = desired
         self.kind, self.name = desired.kind, desired.name
 
-    async def diff(self, pending: set[tuple[str, str]]) -> Change:
+    async def diff(self, pending: Pending) -> Change:
         """Ask the service what would change; a part that refers to one not yet there cannot be asked about."""
-        missing = [f"{kind} {name}" for kind, name in self._desired.refers_to if (kind, name) in pending]
+        changing = [part for part in self._desired.refers_to if part in pending]
+        missing = [part for part in changing if pending[part] is Action.CREATE]
         current = await self._get()
         if current is None:
             if not missing:
                 await self._create(validate_only=True)
             return self._change(Action.CREATE)
-        if missing:
-            note = f"follows {', '.join(missing)}"
+        if missing or (changing and self.kind in _RESOLVING):
+            note = f"follows {', '.join(f'{kind} {name}' for kind, name in changing)}"
             return self._change(Action.UPDATE, _differences(self._desired, current, self._wanted(current)), note=note)
         return self._compared(current, await self._update(validate_only=True))
 
@@ -206,8 +210,8 @@ def _differences(desired: Desired, before: Message, after: Message) -> dict[str,
     """Return the fields that differ, of those that the file owns."""
     old, new = _facts(desired, before), _facts(desired, after)
     different = {key: (old.get(key), new.get(key)) for key in sorted(old | new) if old.get(key) != new.get(key)}
-    if desired.kind == "suite" and "cases" in different:
-        different["cases"] = _case_difference(old.get("cases", []), new.get("cases", []))
+    if different.pop(_DIGEST, None):
+        different["cases"] = _case_difference(*(_cases(message) for message in (before, desired.message)))
     return different
 
 
@@ -216,7 +220,13 @@ def _facts(desired: Desired, message: Message) -> dict[str, Any]:
     facts = MessageToDict(message, preserving_proto_field_name=True)
     if facts.get("follow"):
         facts[_RESOLVED] = {key: value for key, value in facts.get(_RESOLVED, {}).items() if key not in _MOVED}
-    return {key: value for key, value in facts.items() if key in {*desired.fields, _RESOLVED}}
+    owned = {*desired.fields, _RESOLVED, _DIGEST} - {"cases"}
+    return {key: value for key, value in facts.items() if key in owned}
+
+
+def _cases(suite: Message) -> list[dict[str, Any]]:
+    cases: list[dict[str, Any]] = MessageToDict(suite).get("cases", [])
+    return cases
 
 
 def _case_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> tuple[object, object]:

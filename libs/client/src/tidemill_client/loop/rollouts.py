@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToDict
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.rollout_pb2 import RolloutPolicy
 from tidemill_client.connection import Connection
-from tidemill_client.loop.changes import Action, Change
+from tidemill_client.loop.changes import Action, Change, Pending
 from tidemill_client.loop.desired import OWNER_LABEL
 from tidemill_client.loop.kinds import KINDS
 from tidemill_client.loop.learning import Rollout
@@ -27,10 +27,10 @@ class DeclaredRollout:
         self._connection = connection
         self._declared = declared
 
-    async def diff(self, pending: set[tuple[str, str]]) -> Change:
+    async def diff(self, pending: Pending) -> Change:
         """Ask the deployment's service what would change."""
         parts = (("deployment", self._declared.deployment), ("gate", self._declared.gate))
-        missing = [f"{kind} {name}" for kind, name in parts if (kind, name) in pending]
+        missing = [f"{kind} {name}" for kind, name in parts if pending.get((kind, name)) is Action.CREATE]
         current = await self._current()
         if current is None or not current.HasField("rollout_policy"):
             if current is not None and not missing:
