@@ -87,4 +87,4 @@ async def test_an_unknown_version_is_not_found() -> None:
 )
 async def test_what_only_comparisons_may_say_is_refused(changes: dict[str, object], text: str) -> None:
     with pytest.raises(QuestionRefused, match=text):
-        await Desk().answer.whole(ADA, question(**changes), request=asking("r"))
+        await Desk().answer.whole(ADA, question("What?", **changes), request=asking("r"))

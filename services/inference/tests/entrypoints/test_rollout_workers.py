@@ -4,32 +4,29 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from services.inference.tests.fakes import ADA, ScriptedEngine, eventually, question
+from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines, eventually, question
 from services.inference.tests.rollout_fakes import HELPDESK, RolloutDesk
 from tidemill_inference.application.answer_question import Answered
-from tidemill_inference.application.ports import DeploymentRef, Engine, ModelVersion
+from tidemill_inference.application.ports import DeploymentRef, ModelVersion
 from tidemill_inference.domain.rollout import RolloutState
 from tidemill_inference.entrypoints.rollout_workers import DROPPED, FollowUps, RolloutWorker
 from tidemill_kit.application import Request
 from tidemill_kit.grpc_context import current_caller
 
 
-class Watched:
-    """The desk's engines; `loaded` are those in use now."""
+class Watched(ScriptedEngines):
+    """The desk's engines, as one replica keeps them."""
 
     def __init__(self, desk: RolloutDesk) -> None:
-        self._engines = desk.desk.engines
-        self.loaded: list[str] = []
+        super().__init__(**desk.desk.engines.engines)
 
-    @asynccontextmanager
-    async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
+    async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         assert current_caller().project == project
-        self.loaded.append(model.id)
-        try:
-            async with self._engines.use(project, model) as engine:
-                yield engine
-        finally:
-            self.loaded.remove(model.id)
+        await super().prepare(project, model, holder=holder)
+
+    @property
+    def loaded(self) -> list[str]:
+        return sorted(model for _, model, _ in self.kept)
 
 
 class Active:

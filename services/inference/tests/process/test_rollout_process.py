@@ -57,7 +57,7 @@ async def current(world: World) -> deployment_pb2.Deployment:
 
 
 async def ask(world: World, user: str, **changes: object) -> inference_pb2.Inference:
-    request = asked(end_user=user, **changes)
+    request = asked("What does os.walk do?", end_user=user, **changes)
     return (await world.inferences.Generate(request)).inference
 
 

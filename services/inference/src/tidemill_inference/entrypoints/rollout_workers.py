@@ -130,12 +130,15 @@ class RolloutWorker:
         if rollout is None or not rollout.ready:  # the tender loads it first, and says what is wrong with it
             return rollout is not None
         version = await self._models.resolve(ref.project, rollout.candidate.model, field="candidate")
-        async with self._engines.use(ref.project, version):
+        await self._engines.prepare(ref.project, version, holder=rollout.id)
+        try:
             while True:
                 now = await self._rollout(ref)
                 if now is None or now.id != rollout.id:
                     return now is not None
                 await asyncio.sleep(self._tick_s)
+        finally:
+            await self._engines.release(ref.project, version, holder=rollout.id)
 
     async def _rollout(self, ref: DeploymentRef) -> Rollout | None:
         try:
