@@ -9,14 +9,19 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
 from services.trainer.tests.fakes import manifest_of, model_files
-from tidemill_kit.domain import Aggregate
+from tidemill.trainer.v1.events_pb2 import ModelVersionRegistered
+from tidemill_kit.domain import Aggregate, ObjectRef
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
+from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
 from tidemill_trainer.domain.model import Model
-from tidemill_trainer.domain.model_version import ModelVersion
-from tidemill_trainer.domain.sources import FolderSource
+from tidemill_trainer.domain.model_version import Artifact, ModelVersion
+from tidemill_trainer.domain.sources import FolderSource, TrainedSource
+from tidemill_trainer.domain.training_plan import DatasetVersion, PlanSettings, TrainingPlan
+from tidemill_trainer.domain.training_run import Progress, TrainingRun
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
+RUN = "0b6e8f5e-2f0a-5d53-9d8f-0e3c8a1f2b6d"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -24,7 +29,9 @@ def json_of(payload: Message) -> str:
     return MessageToJson(payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
-def published(codec: ModelCodec | ModelVersionCodec, aggregate: Aggregate, *, seq: int) -> tuple[str, Message]:
+def published(
+    codec: ModelCodec | ModelVersionCodec | TrainingRunCodec, aggregate: Aggregate, *, seq: int
+) -> tuple[str, Message]:
     (event,) = aggregate.pending
     return codec.event(aggregate, event, seq)  # type: ignore[arg-type] # each test gives a codec and its own aggregate
 
@@ -61,7 +68,52 @@ def deleted() -> tuple[str, Message]:
     return published(ModelCodec(), model, seq=2)
 
 
-@pytest.mark.parametrize("publish", [registered, failed, deleted])
+def run() -> TrainingRun:
+    settings = PlanSettings(dataset="helpdesk_sft", base="smollm2", method="sft")
+    plan = TrainingPlan(id="helpdesk_lora", project="acme", settings=settings)
+    train = ObjectRef(bucket="tidemill-ingest-exchange", key="acme/helpdesk_sft/4bd2", size=81920, sha256="4bd2")
+    dataset = DatasetVersion(id="helpdesk_sft@1", train=train, examples=126)
+    return TrainingRun.queue(run=RUN, plan=plan, dataset=dataset, base="smollm2@3", now=NOON)
+
+
+def claimed() -> TrainingRun:
+    working = run()
+    working.pending.clear()
+    working.claim(1, now=NOON)
+    working.advance(Progress(step=48, steps=48, losses=(2.5, 0.75), seconds=209.5), epoch=1)
+    return working
+
+
+def run_queued() -> tuple[str, Message]:
+    return published(TrainingRunCodec(), run(), seq=1)
+
+
+def run_succeeded() -> tuple[str, Message]:
+    done = claimed()
+    done.succeed("helpdesk_lora@1", now=NOON, epoch=1)
+    return published(TrainingRunCodec(), done, seq=2)
+
+
+def run_failed() -> tuple[str, Message]:
+    broken = claimed()
+    broken.fail(reason="DIVERGED", message="the loss is nan after step 3: use a lower learning_rate", now=NOON, epoch=1)
+    return published(TrainingRunCodec(), broken, seq=2)
+
+
+def test_a_trained_version_names_its_run_base_and_dataset_version() -> None:
+    source = TrainedSource(run=RUN, base="smollm2@3", dataset_version="helpdesk_sft@1")
+    file = manifest_of({"README.md": b"card"}).files[0]
+    trained = ModelVersion.trained(
+        project="acme", model="lora", number=1, source=source, artifacts=[Artifact(file=file)], now=NOON
+    )
+
+    _, payload = published(ModelVersionCodec(), trained, seq=1)
+
+    assert isinstance(payload, ModelVersionRegistered)
+    assert (payload.run, payload.base, payload.dataset_version) == (RUN, "smollm2@3", "helpdesk_sft@1")
+
+
+@pytest.mark.parametrize("publish", [registered, failed, deleted, run_queued, run_succeeded, run_failed])
 def test_an_event_is_published_as_its_golden_example(publish: Callable[[], tuple[str, Message]]) -> None:
     ce_type, payload = publish()
 

@@ -16,7 +16,7 @@ from tidemill_trainer.domain.model_version import (
     ModelVersionWasRegistered,
     VersionState,
 )
-from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
+from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source, TrainedSource
 
 
 class ModelVersionCodec:
@@ -80,6 +80,9 @@ class ModelVersionCodec:
                     model=event.model,
                     digest=event.digest,
                     total_bytes=event.total_bytes,
+                    run=event.trained.run if event.trained else "",
+                    base=event.trained.base if event.trained else "",
+                    dataset_version=event.trained.dataset_version if event.trained else "",
                 )
             case ModelVersionHasFailed():
                 return "tidemill.trainer.model.version_failed.v1", events.ModelVersionFailed(
@@ -97,6 +100,8 @@ def _encoded_source(source: Source) -> Document:
             return {"kind": "hugging_face"} | asdict(source)
         case OpenAiSource():
             return {"kind": "openai"} | asdict(source)
+        case TrainedSource():
+            return {"kind": "trained"} | asdict(source)
 
 
 def _decoded_source(document: Document, artifacts: tuple[Artifact, ...]) -> Source:
@@ -108,6 +113,8 @@ def _decoded_source(document: Document, artifacts: tuple[Artifact, ...]) -> Sour
             return HuggingFaceSource(**fields)
         case "openai":
             return OpenAiSource(**fields)
+        case "trained":
+            return TrainedSource(**fields)
         case unknown:
             message = f"a version was saved with the source {unknown}"
             raise ValueError(message)

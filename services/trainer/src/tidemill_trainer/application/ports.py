@@ -1,6 +1,6 @@
 """What trainer needs from outside."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,14 @@ from tidemill_kit.domain import ObjectRef
 from tidemill_kit.manifest import ArtifactFile
 from tidemill_trainer.domain.model import Model
 from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.recipe import Recipe
+from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
+from tidemill_trainer.domain.training_run import TrainingRun
 
 Models = Aggregates[Model]
 Versions = Aggregates[ModelVersion]
+Plans = Aggregates[TrainingPlan]
+Runs = Aggregates[TrainingRun]
 
 
 class Artifacts(Protocol):
@@ -126,6 +131,173 @@ class ImportLeases(Protocol):
 
         Raises:
             ImportLost: the lease ran out meanwhile; the body was cancelled where it waited.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunName:
+    """One run, across projects: what a worker works on."""
+
+    project: str
+    run: str
+
+
+class WantedRuns(Protocol):
+    """Finds the runs in work; seldom called, and never on the way of a request."""
+
+    async def runs(self) -> Sequence[RunName]:
+        """Return the runs that wait for a worker or have one, oldest first."""
+        ...
+
+
+class RunLeases(Protocol):
+    """Makes sure that one worker at a time trains a run."""
+
+    def held(self, run: RunName) -> AbstractAsyncContextManager[int | None]:
+        """Hold the lease while the context lasts, and give its epoch; None where another worker holds it.
+
+        Raises:
+            RunLost: the lease ran out meanwhile; the body was cancelled where it waited.
+
+        """
+        ...
+
+
+class Datasets(Protocol):
+    """Versions of datasets, as ingest knows them, and their train parts."""
+
+    async def version(self, project: str, reference: str) -> DatasetVersion:
+        """Return `dataset@number`, or for `dataset` its newest version.
+
+        Raises:
+            DatasetVersionNotFound: there is none.
+            DependencyUnavailable: ingest does not answer.
+
+        """
+        ...
+
+    def check(self, project: str, version: DatasetVersion) -> None:
+        """Refuse a version whose train part lies elsewhere than where this project's may lie.
+
+        Raises:
+            PermissionDenied: it does.
+
+        """
+        ...
+
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
+        """Write the verified train part to a file.
+
+        Raises:
+            ObjectMissing: it was erased.
+            PermissionDenied: it lies elsewhere than where this project's may lie.
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
+
+
+class Bases(Protocol):
+    """Base models on local disk."""
+
+    async def fetch(self, version: ModelVersion) -> Path:
+        """Return a folder with exactly the version's files, each of them verified in this call.
+
+        Raises:
+            ArtifactRefused: a file is damaged.
+            DependencyUnavailable: the store does not answer, or the disk is full.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Where a run works on local disk: checkpoints in it outlive the process."""
+
+    path: Path
+
+    @property
+    def examples(self) -> Path:
+        """The train part, JSON lines."""
+        return self.path / "train.jsonl"
+
+    @property
+    def adapter(self) -> Path:
+        """What the training made."""
+        return self.path / "adapter"
+
+
+class Folders(Protocol):
+    """Makes and removes folders of runs."""
+
+    async def open(self, run: RunName) -> RunFolder:
+        """Return the run's folder, made where it is not there."""
+        ...
+
+    async def remove(self, run: RunName) -> None:
+        """Remove the run's folder, where it is there."""
+        ...
+
+    async def write_card(self, folder: RunFolder, text: str) -> None:
+        """Write the model card beside the adapter."""
+        ...
+
+    async def adapter_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
+        """Return what lies in the adapter's folder, measured.
+
+        Raises:
+            ArtifactRefused: a file may not be part of a model.
+
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingJob:
+    """What a training process is told."""
+
+    folder: RunFolder
+    base: Path
+    base_name: str
+    recipe: Recipe
+    seconds_left: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Begun:
+    """The process has loaded everything; `step` is where a checkpoint let it go on."""
+
+    step: int
+    steps: int
+    versions: Mapping[str, str]
+    losses: Sequence[float] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stepped:
+    """One more step is done; `loss` where it was logged."""
+
+    step: int
+    steps: int
+    loss: float | None
+    remaining_s: float
+
+
+Report = Begun | Stepped
+
+
+class Trainings(Protocol):
+    """Runs trainings in processes of their own."""
+
+    def running(self, job: TrainingJob) -> AbstractAsyncContextManager[AsyncIterator[Report]]:
+        """Start the process, and give what it reports until it is done; leaving the context kills it.
+
+        Raises:
+            TrainingFailed: with the reason, while it is read.
 
         """
         ...

@@ -38,8 +38,8 @@ class References:
         page = await self.models.list(project, page=PageRequest(size=SHOWN + 1))
         return ModelNotFound(model, existing=[found.id for found in page.items])
 
-    async def version(self, project: str, reference: str) -> ModelVersion:
-        """Return `model@number`, or for `model` its newest ready version.
+    async def version(self, project: str, reference: str, *, field: str = "id") -> ModelVersion:
+        """Return `model@number`, or for `model` its newest ready version; `field` is what errors call the reference.
 
         Raises:
             InvalidInput: the reference is neither.
@@ -50,7 +50,7 @@ class References:
         try:
             model_id, number = split_reference(reference)
         except ValueError as error:
-            raise InvalidInput.of(Violation(field="id", description=str(error))) from error
+            raise InvalidInput.of(Violation(field=field, description=str(error))) from error
         model = await self.model(project, model_id)
         found = await self._numbered(model, number) if number else await self.newest_ready(model)
         if found is None:

@@ -1,4 +1,6 @@
-"""What can go wrong in the registry, beyond bad input. Files that may not be loaded: tidemill_kit.manifest.
+"""What can go wrong in the registry and in training, beyond bad input.
+
+Files that may not be loaded: tidemill_kit.manifest.
 
 InvalidInput
 ├── LimitExceeded
@@ -8,13 +10,23 @@ InvalidInput
 NotFound
 ├── ModelNotFound
 ├── ModelVersionNotFound
-└── FileNotExpected
+├── FileNotExpected
+├── TrainingPlanNotFound
+├── TrainingRunNotFound
+└── DatasetVersionNotFound
 Conflict
 ├── ModelChanged
-└── ImportLost
+├── ImportLost
+├── PlanChanged
+└── RunLost
 PreconditionFailed
 ├── VersionNotUploading
-└── FilesMissing
+├── FilesMissing
+├── BaseNotTrainable
+├── PlanPaused
+├── RunFinished
+├── RunNotRetriable
+└── TrainingFailed          a run made nothing; `reason` says why
 """
 
 from collections.abc import Sequence
@@ -141,3 +153,96 @@ class FilesMissing(PreconditionFailed):
             f"{len(missing)} files of {version} are not stored yet, upload them first: {_listed(missing)}",
             version=version,
         )
+
+
+class TrainingPlanNotFound(NotFound):
+    """The caller's project has no such plan."""
+
+    reason = "TRAINING_PLAN_NOT_FOUND"
+
+    def __init__(self, plan: str) -> None:
+        super().__init__(f"there is no training plan {plan} in this project: list them, or create it first", plan=plan)
+
+
+class TrainingRunNotFound(NotFound):
+    """The caller's project has no such run."""
+
+    reason = "TRAINING_RUN_NOT_FOUND"
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"there is no training run {run} in this project: list those of its plan", run=run)
+
+
+class DatasetVersionNotFound(NotFound):
+    """ingest knows no such version."""
+
+    reason = "DATASET_VERSION_NOT_FOUND"
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"there is no version {version} of a dataset in this project: versions come from ingest", version=version
+        )
+
+
+class PlanChanged(Conflict):
+    """The plan is not the one that the caller saw."""
+
+    reason = "TRAINING_PLAN_CHANGED"
+
+    def __init__(self, plan: str) -> None:
+        super().__init__(f"training plan {plan} has changed since: read it again and decide again", plan=plan)
+
+
+class RunLost(Conflict):
+    """The run was cancelled, or another worker has it; what this one still had to write is void."""
+
+    reason = "RUN_LOST"
+
+    def __init__(self, run: str) -> None:
+        super().__init__(f"training run {run} is no longer this worker's", run=run)
+
+
+class BaseNotTrainable(PreconditionFailed):
+    """Adapters can only be trained on full weights that are here."""
+
+    reason = "BASE_NOT_TRAINABLE"
+
+    def __init__(self, base: str, *, why: str) -> None:
+        super().__init__(f"plan.base: {base} cannot be trained on: {why}", base=base)
+
+
+class PlanPaused(PreconditionFailed):
+    """A paused plan starts nothing."""
+
+    reason = "TRAINING_PLAN_PAUSED"
+
+    def __init__(self, plan: str) -> None:
+        super().__init__(f"training plan {plan} is paused: update it with paused = false first", plan=plan)
+
+
+class RunFinished(PreconditionFailed):
+    """What is done, or being registered, cannot be cancelled."""
+
+    reason = "RUN_FINISHED"
+
+    def __init__(self, run: str, *, state: str) -> None:
+        super().__init__(f"training run {run} cannot be cancelled any more: it is {state}", run=run, state=state)
+
+
+class RunNotRetriable(PreconditionFailed):
+    """Only what failed or was cancelled can be tried again."""
+
+    reason = "RUN_NOT_RETRIABLE"
+
+    def __init__(self, run: str, *, state: str) -> None:
+        super().__init__(
+            f"training run {run} is {state}: only a failed or cancelled one is tried again", run=run, state=state
+        )
+
+
+class TrainingFailed(PreconditionFailed):
+    """A training made nothing. The reason is its own: OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, CRASHED and so on."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason

@@ -10,7 +10,7 @@ from tidemill_trainer.domain.errors import SourceRefused
 SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 
 
-def check_model_id(model: str) -> None:
+def check_model_id(model: str, *, field: str = "model") -> None:
     """Refuse ids that are no slugs.
 
     Raises:
@@ -19,7 +19,7 @@ def check_model_id(model: str) -> None:
     """
     if not SLUG.fullmatch(model):
         description = "must be 1 to 63 characters of a-z, 0-9, - and _, and begin and end with a letter or digit"
-        raise InvalidInput.of(Violation(field="model", description=description))
+        raise InvalidInput.of(Violation(field=field, description=description))
 
 
 def check_model_files(paths: Sequence[str]) -> None:

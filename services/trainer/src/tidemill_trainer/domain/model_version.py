@@ -9,7 +9,7 @@ from tidemill_kit.domain import Aggregate, Event, ObjectRef
 from tidemill_kit.manifest import ArtifactFile, Manifest
 from tidemill_trainer.domain.errors import FileNotExpected, FilesMissing, ImportLost, VersionNotUploading
 from tidemill_trainer.domain.model import version_id
-from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
+from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source, TrainedSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,7 @@ class ModelVersionWasRegistered(Event):
     model: str
     digest: str
     total_bytes: int
+    trained: TrainedSource | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +92,32 @@ class ModelVersion(Aggregate):
             case OpenAiSource():
                 version.digest = source.key
                 version._register(now)
+        return version
+
+    @classmethod
+    def trained(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
+        cls,
+        *,
+        project: str,
+        model: str,
+        number: int,
+        source: TrainedSource,
+        artifacts: Sequence[Artifact],
+        now: datetime,
+    ) -> "ModelVersion":
+        """Return the version that a run made: its files are stored and verified, so it is ready at once."""
+        version = cls(
+            id=version_id(model, number),
+            project=project,
+            model=model,
+            number=number,
+            source=source,
+            state=VersionState.IMPORTING,
+            begun_by=source.run,
+            artifacts=tuple(sorted(artifacts, key=lambda artifact: artifact.file.path)),
+        )
+        version.digest, version.expected_bytes = version.manifest.digest, version.manifest.total_bytes
+        version._register(now)
         return version
 
     @property
@@ -228,6 +255,10 @@ class ModelVersion(Aggregate):
         self.state = VersionState.READY
         self.pending.append(
             ModelVersionWasRegistered(
-                occurred_at=now, model=self.model, digest=self.digest, total_bytes=self.expected_bytes
+                occurred_at=now,
+                model=self.model,
+                digest=self.digest,
+                total_bytes=self.expected_bytes,
+                trained=self.source if isinstance(self.source, TrainedSource) else None,
             )
         )

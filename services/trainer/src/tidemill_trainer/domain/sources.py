@@ -104,4 +104,20 @@ class OpenAiSource:
         return _key("openai", self.model, self.base_url.rstrip("/"))
 
 
-Source = FolderSource | HuggingFaceSource | OpenAiSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedSource:
+    """A run of ours: an adapter on a base."""
+
+    run: str
+    base: str
+    """`model@version`."""
+    dataset_version: str
+    """`dataset@number`."""
+
+    @property
+    def key(self) -> str:
+        """The digest of the run, which registers one version."""
+        return _key("trained", self.run)
+
+
+Source = FolderSource | HuggingFaceSource | OpenAiSource | TrainedSource

@@ -12,11 +12,9 @@ from tidemill_trainer.application.complete_model_version import CompleteModelVer
 from tidemill_trainer.application.delete_model import DeleteCommand, DeleteModel
 from tidemill_trainer.application.import_model import ImportCommand, ImportModel
 from tidemill_trainer.application.upload_model_file import UploadModelFile
-from tidemill_trainer.entrypoints.messages import model_message, source_of, version_message
+from tidemill_trainer.entrypoints.messages import model_message, source_of, version_message, version_of
 
 LARGEST_CHUNK = 2 * 1024 * 1024
-NO_VERSION = -1
-"""What no save is counted as: an etag that we never gave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +83,7 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         command = DeleteCommand(
             model=request.id,
             request=request_of(request),
-            expected_version=_version_of(request.etag),
+            expected_version=version_of(request.etag),
             validate_only=request.validate_only,
         )
         model = await self._do.delete_model(current_caller(), command)
@@ -104,12 +102,6 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         return pb.ListModelVersionsResponse(
             versions=[version_message(version) for version in page.items], next_page_token=page.next_token
         )
-
-
-def _version_of(etag: str) -> int | None:
-    if not etag:
-        return None
-    return int(etag) if etag.isascii() and etag.isdigit() else NO_VERSION
 
 
 async def _start_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> pb.UploadModelFileStart:

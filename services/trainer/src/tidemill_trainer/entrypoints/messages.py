@@ -6,7 +6,7 @@ from tidemill_kit.grpc_server import etag_of, timestamp_of
 from tidemill_kit.manifest import ArtifactFile, Manifest
 from tidemill_trainer.application.browse_models import ModelOverview
 from tidemill_trainer.domain.model_version import Artifact, ModelVersion, VersionState
-from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source
+from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source, TrainedSource
 
 STATES = {
     VersionState.UPLOADING: pb.MODEL_VERSION_STATE_UPLOADING,
@@ -14,6 +14,16 @@ STATES = {
     VersionState.READY: pb.MODEL_VERSION_STATE_READY,
     VersionState.FAILED: pb.MODEL_VERSION_STATE_FAILED,
 }
+
+NO_VERSION = -1
+"""What no save is counted as: an etag that we never gave."""
+
+
+def version_of(etag: str) -> int | None:
+    """Return the save that a caller saw; None where it saw none."""
+    if not etag:
+        return None
+    return int(etag) if etag.isascii() and etag.isdigit() else NO_VERSION
 
 
 def source_of(message: pb.ModelSource) -> Source:
@@ -34,6 +44,9 @@ def source_of(message: pb.ModelSource) -> Source:
         case "openai":
             remote = message.openai
             return OpenAiSource(model=remote.model, base_url=remote.base_url, api_key_secret=remote.api_key_secret)
+        case "trained":
+            text = "is what the trainer's own runs register: create a training plan for it"
+            raise InvalidInput.of(Violation(field="source.trained", description=text))
         case None:
             raise InvalidInput.of(Violation(field="source", description="must be folder, hugging_face or openai"))
 
@@ -86,6 +99,10 @@ def _source_message(source: Source) -> pb.ModelSource:
                 hugging_face=pb.HuggingFaceSource(
                     repository=source.repository, revision=source.commit or source.revision
                 )
+            )
+        case TrainedSource():
+            return pb.ModelSource(
+                trained=pb.TrainedSource(run=source.run, base=source.base, dataset_version=source.dataset_version)
             )
         case OpenAiSource():
             return pb.ModelSource(

@@ -1,0 +1,54 @@
+"""Versions of datasets as ingest knows them, and their bytes in ingest's buckets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from tidemill.ingest.v1 import dataset_service_pb2 as pb
+from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import NotFound, PermissionDenied
+from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.objects import ExchangeBucket, Objects
+from tidemill_trainer.domain.errors import DatasetVersionNotFound
+from tidemill_trainer.domain.training_plan import DatasetVersion
+
+
+class IngestDatasets:
+    """Implements `ports.Datasets`. Only the named buckets are read, and in them only what is the project's."""
+
+    def __init__(self, channel: grpc.aio.Channel, store: Objects, *, buckets: Sequence[str]) -> None:
+        self._ingest = DatasetServiceStub(channel)
+        self._buckets = {bucket: ExchangeBucket(store, bucket) for bucket in buckets}
+
+    async def version(self, project: str, reference: str) -> DatasetVersion:
+        """See `Datasets.version`."""
+        try:
+            with acting_for(project):
+                found = (await self._ingest.GetDatasetVersion(pb.GetDatasetVersionRequest(id=reference))).version
+        except NotFound as error:
+            raise DatasetVersionNotFound(reference) from error
+        part = found.train
+        return DatasetVersion(
+            id=f"{found.dataset}@{found.number}",
+            train=ObjectRef(bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256),
+            examples=part.examples,
+        )
+
+    def check(self, project: str, version: DatasetVersion) -> None:
+        """See `Datasets.check`."""
+        train = version.train
+        if train.bucket not in self._buckets:
+            message = (
+                f"the train part of {version.id} lies in bucket {train.bucket}; read are {', '.join(self._buckets)}"
+            )
+            raise PermissionDenied(message, bucket=train.bucket)
+        if not train.key.startswith(f"{project}/"):
+            message = f"the train part of {version.id} lies outside its project"
+            raise PermissionDenied(message, dataset_version=version.id)
+
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
+        """See `Datasets.fetch`."""
+        self.check(project, version)
+        await self._buckets[version.train.bucket].get_file(version.train, target)

@@ -1,0 +1,156 @@
+"""Trainings in processes of their own: started, listened to, watched and killed."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidemill_trainer.adapters.file_spool import disk_errors
+from tidemill_trainer.adapters.training_memory import refuse_what_cannot_fit, taken_bytes
+from tidemill_trainer.application.ports import Begun, Report, Stepped, TrainingJob
+from tidemill_trainer.domain.errors import TrainingFailed
+from tidemill_trainer.training.job import Job
+
+WATCH_EVERY_S = 0.25
+LONGEST_LINE = 1024 * 1024
+PASSED_ON = ("CUDA_VISIBLE_DEVICES", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
+"""Of the service's environment, which also holds secrets that a training has no use for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """What every training process is given; 0 threads leave it to torch."""
+
+    least_examples: int
+    checkpoint_steps: int
+    device: str = "auto"
+    threads: int = 0
+    command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.training")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ending:
+    """Why a process was killed, and what it said itself."""
+
+    why: TrainingFailed | None = None
+    done: bool = False
+
+
+class TrainingProcesses:
+    """Implements `ports.Trainings`. What a process writes to standard error stays in its run's folder."""
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._settings = settings
+
+    @asynccontextmanager
+    async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:
+        """See `Trainings.running`."""
+        await asyncio.to_thread(refuse_what_cannot_fit, job)
+        with disk_errors():
+            process = await self._started(job)
+        ending = _Ending()
+        watching = asyncio.create_task(_watch(process, job, ending))
+        try:
+            yield _reports(process, ending)
+        finally:
+            watching.cancel()
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def _started(self, job: TrainingJob) -> asyncio.subprocess.Process:
+        folder = job.folder.path
+        spec = folder / "job.json"
+        told = Job(
+            folder=str(folder),
+            examples=str(job.folder.examples),
+            adapter=str(job.folder.adapter),
+            base=str(job.base),
+            base_name=job.base_name,
+            lora={name: list(value) if isinstance(value, tuple) else value for name, value in job.recipe.lora.items()},
+            args=job.recipe.args,
+            least_examples=self._settings.least_examples,
+            checkpoint_steps=self._settings.checkpoint_steps,
+            device=self._settings.device,
+            threads=self._settings.threads,
+        )
+        await asyncio.to_thread(told.write, spec)
+        with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
+            return await asyncio.create_subprocess_exec(
+                *self._settings.command,
+                str(spec),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env=_environment(folder),
+                limit=LONGEST_LINE,
+                start_new_session=True,
+            )
+
+
+async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> AsyncIterator[Report]:
+    """Yield what the process tells until it ends, and raise unless it ended well."""
+    assert process.stdout is not None  # noqa: S101 - it was asked for
+    async for line in process.stdout:
+        told = json.loads(line)
+        match told["event"]:
+            case "begun":
+                yield Begun(
+                    step=told["step"], steps=told["steps"], versions=told["versions"], losses=tuple(told["losses"])
+                )
+            case "step":
+                yield Stepped(
+                    step=told["step"], steps=told["steps"], loss=told["loss"], remaining_s=told["remaining_s"]
+                )
+            case "failed":
+                ending.why = ending.why or TrainingFailed(told["message"], reason=told["reason"])
+            case "done":
+                ending.done = True
+    status = await process.wait()
+    if ending.why:
+        raise ending.why
+    if status or not ending.done:
+        raise TrainingFailed(_described(status), reason="CRASHED")
+
+
+async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: _Ending) -> None:
+    """Kill the process when it takes more memory or time than it may."""
+    clock = asyncio.get_running_loop()
+    deadline = clock.time() + job.seconds_left
+    while True:
+        if (taken := taken_bytes(process.pid)) > job.memory_bytes:
+            message = (
+                f"the training took {taken} bytes of memory, {job.memory_bytes} is its limit: use a smaller batch, "
+                "max_length or base, or gradient_checkpointing"
+            )
+            ending.why = TrainingFailed(message, reason="OUT_OF_MEMORY")
+        elif clock.time() >= deadline:
+            message = "the training ran out of its time: raise limits.time, or do less"
+            ending.why = TrainingFailed(message, reason="TIME_LIMIT")
+        if ending.why:
+            process.kill()
+            return
+        await asyncio.sleep(WATCH_EVERY_S)
+
+
+def _described(status: int) -> str:
+    if status >= 0:
+        return f"the training process ended with exit code {status}: its stderr.log says why"
+    name = signal.Signals(-status).name
+    return f"the training process was killed, exit code {status} ({name}): retry it; was the machine out of memory?"
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return kept | {
+        "HF_HOME": str(folder / "hugging_face"),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HOME": str(folder),
+        "TOKENIZERS_PARALLELISM": "false",
+    }

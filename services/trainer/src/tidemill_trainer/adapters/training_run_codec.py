@@ -1,0 +1,116 @@
+"""How a training run is written down."""
+
+from dataclasses import asdict
+from typing import cast
+
+from google.protobuf.message import Message
+
+from tidemill.trainer.v1 import events_pb2 as events
+from tidemill_kit.aggregates import Identity
+from tidemill_kit.domain import Event
+from tidemill_kit.mongo import Document
+from tidemill_trainer.adapters.training_plan_codec import (
+    decoded_limits,
+    decoded_version,
+    encoded_limits,
+    encoded_version,
+    plain,
+)
+from tidemill_trainer.domain.recipe import Recipe, Value
+from tidemill_trainer.domain.training_run import (
+    Progress,
+    RunHasFailed,
+    RunHasSucceeded,
+    RunState,
+    RunWasQueued,
+    TrainingRun,
+)
+
+
+class TrainingRunCodec:
+    """TrainingRun <-> document, and its events -> messages. Times are kept in the same precision as MongoDB's."""
+
+    schema = 1
+
+    def encode(self, aggregate: TrainingRun) -> Document:
+        """Return the state."""
+        progress = aggregate.progress
+        recipe = aggregate.recipe
+        return {
+            "plan": aggregate.plan,
+            "dataset": encoded_version(aggregate.dataset),
+            "base": aggregate.base,
+            "recipe": {"method": recipe.method, "lora": plain(recipe.lora), "args": plain(recipe.args)},
+            "limits": encoded_limits(aggregate.limits),
+            "state": aggregate.state.value,
+            "progress": asdict(progress) | {"losses": list(progress.losses)},
+            "reason": aggregate.reason,
+            "message": aggregate.message,
+            "model_version": aggregate.model_version,
+            "versions": [{"name": name, "version": each} for name, each in sorted(aggregate.versions.items())],
+            "attempt": aggregate.attempt,
+            "epoch": aggregate.epoch,
+            "start_time": aggregate.start_time,
+            "finish_time": aggregate.finish_time,
+        }
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> TrainingRun:  # noqa: ARG002 - there is one schema
+        """Return the run."""
+        progress = state["progress"] | {"losses": tuple(state["progress"]["losses"])}
+        recipe = state["recipe"]
+        return TrainingRun(
+            **asdict(identity),
+            plan=state["plan"],
+            dataset=decoded_version(state["dataset"]),
+            base=state["base"],
+            recipe=Recipe(method=recipe["method"], lora=_values(recipe["lora"]), args=_values(recipe["args"])),
+            limits=decoded_limits(state["limits"]),
+            state=RunState(state["state"]),
+            progress=Progress(**progress),
+            reason=state["reason"],
+            message=state["message"],
+            model_version=state["model_version"],
+            versions={entry["name"]: entry["version"] for entry in state["versions"]},
+            attempt=state["attempt"],
+            epoch=state["epoch"],
+            start_time=state["start_time"],
+            finish_time=state["finish_time"],
+        )
+
+    def event(self, aggregate: TrainingRun, event: Event, seq: int) -> tuple[str, Message]:
+        """Return the ce_type and the payload."""
+        dataset_version = aggregate.dataset.id
+        match event:
+            case RunWasQueued():
+                return "tidemill.trainer.run.queued.v1", events.TrainingRunQueued(
+                    run=aggregate.id,
+                    seq=seq,
+                    plan=aggregate.plan,
+                    dataset_version=dataset_version,
+                    base=aggregate.base,
+                )
+            case RunHasSucceeded():
+                return "tidemill.trainer.run.succeeded.v1", events.TrainingRunSucceeded(
+                    run=aggregate.id,
+                    seq=seq,
+                    plan=aggregate.plan,
+                    dataset_version=dataset_version,
+                    model_version=event.model_version,
+                    seconds=event.seconds,
+                    loss=event.loss,
+                )
+            case RunHasFailed():
+                return "tidemill.trainer.run.failed.v1", events.TrainingRunFailed(
+                    run=aggregate.id,
+                    seq=seq,
+                    plan=aggregate.plan,
+                    dataset_version=dataset_version,
+                    reason=event.reason,
+                    message=event.message,
+                )
+            case _:
+                raise TypeError(event)
+
+
+def _values(document: Document) -> dict[str, Value]:
+    return {name: cast("Value", tuple(each) if isinstance(each, list) else each) for name, each in document.items()}

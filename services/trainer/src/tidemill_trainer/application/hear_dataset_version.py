@@ -1,0 +1,50 @@
+"""Start the runs that a new version of a dataset asks for."""
+
+from dataclasses import dataclass
+
+from tidemill_kit.application import PageRequest, Request
+from tidemill_trainer.application.ports import Datasets, Plans
+from tidemill_trainer.application.queue_run import QueueRun
+from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
+
+AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HearDatasetVersion:
+    """Emits RunWasQueued for each plan of the dataset; a paused plan remembers the version instead.
+
+    A run's id derives from plan and version: however often the event comes, there is one run.
+    """
+
+    plans: Plans
+    datasets: Datasets
+    queue: QueueRun
+
+    async def __call__(self, project: str, version: DatasetVersion) -> None:
+        """Queue the runs.
+
+        Raises:
+            PermissionDenied: the train part lies elsewhere than where this project's may lie.
+
+        """
+        self.datasets.check(project, version)
+        token = ""
+        while True:
+            page = await self.plans.list(project, page=PageRequest(size=AT_ONCE, token=token))
+            for plan in page.items:
+                if plan.settings.dataset == version.dataset:
+                    await self._start(plan, version)
+            token = page.next_token
+            if not token:
+                return
+
+    async def _start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        if not plan.settings.paused:
+            await self.queue.automatic(plan, version)
+            return
+        plan = await self.plans.update(
+            plan.project, plan.id, lambda plan: plan.owe(version), request=Request.of("", b"")
+        )
+        if not plan.settings.paused:  # it was let go on meanwhile
+            await self.queue.automatic(plan, version)

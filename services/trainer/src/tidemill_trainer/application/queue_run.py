@@ -1,0 +1,51 @@
+"""Queue a run of a plan: the one that a new dataset version starts, or one that somebody asks for."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from tidemill_kit.application import Clock, Request
+from tidemill_kit.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
+from tidemill_trainer.application.check_plan import CheckPlan
+from tidemill_trainer.application.ports import Runs
+from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
+from tidemill_trainer.domain.training_run import TrainingRun, run_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRun:
+    """Emits RunWasQueued. The base is what the plan's reference means now; the worker is woken."""
+
+    runs: Runs
+    check: CheckPlan
+    clock: Clock
+    wake: Callable[[], None]
+
+    async def automatic(self, plan: TrainingPlan, version: DatasetVersion) -> None:
+        """Queue the run that a new version starts, once; without its base it fails at once: RunHasFailed."""
+        now, name = self.clock.now(), run_id(plan.project, plan.id, version.id)
+        try:
+            base = (await self.check.base(plan.project, plan.settings.base)).id
+        except (NotFound, PreconditionFailed, InvalidInput) as refused:
+            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=plan.settings.base, now=now)
+            run.claim(0, now=now)
+            run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
+        else:
+            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base, now=now)
+        with suppress(AlreadyExists):  # this version was heard before
+            await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
+        self.wake()
+
+    async def asked_for(
+        self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
+    ) -> TrainingRun:
+        """Queue a run under an id of its own; raises as `CheckPlan.base`."""
+        run = await self.would_be(plan, version, name=name)
+        queued = await self.runs.add(run, request=request)
+        self.wake()
+        return queued
+
+    async def would_be(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
+        """Return the run without saving it; raises as `CheckPlan.base`."""
+        base = await self.check.base(plan.project, plan.settings.base)
+        return TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=self.clock.now())

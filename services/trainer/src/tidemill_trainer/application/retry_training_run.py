@@ -1,0 +1,30 @@
+"""Queue a run again that failed or was cancelled."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tidemill_kit.application import Caller, Clock, Request
+from tidemill_trainer.application.ports import Runs
+from tidemill_trainer.domain.training_run import TrainingRun
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryTrainingRun:
+    """Emits RunWasQueued. A failed run goes on at its last checkpoint, if its worker still has it."""
+
+    runs: Runs
+    clock: Clock
+    wake: Callable[[], None]
+
+    async def __call__(self, caller: Caller, run_id: str, *, request: Request) -> TrainingRun:
+        """Return the run, queued.
+
+        Raises:
+            TrainingRunNotFound: the caller's project has none with this id.
+            RunNotRetriable: it neither failed nor was cancelled.
+
+        """
+        now = self.clock.now()
+        run = await self.runs.update(caller.project, run_id, lambda run: run.retry(now=now), request=request)
+        self.wake()
+        return run

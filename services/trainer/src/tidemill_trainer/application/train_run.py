@@ -1,0 +1,197 @@
+"""Train a run: the work of a worker, which may be killed at any point and goes on from the last checkpoint."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from tidemill_kit.application import Clock, Request
+from tidemill_kit.errors import (
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    TidemillError,
+)
+from tidemill_trainer.application.ports import (
+    Bases,
+    Begun,
+    Datasets,
+    Folders,
+    Report,
+    RunFolder,
+    RunLeases,
+    RunName,
+    Runs,
+    Stepped,
+    TrainingJob,
+    Trainings,
+    Versions,
+)
+from tidemill_trainer.application.register_adapter import RegisterAdapter
+from tidemill_trainer.domain.errors import RunLost, TrainingFailed
+from tidemill_trainer.domain.training_run import Progress, TrainingRun
+
+LOOK_EVERY_S = 1.0
+"""How often the run is looked at while its process computes: progress is written, and a cancellation seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingNeeds:
+    """What a training gets where its plan does not say, and the fewest examples that are worth one."""
+
+    memory_bytes: int
+    least_examples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainRun:
+    """Emits RunHasSucceeded or RunHasFailed, and ModelVersionWasRegistered through RegisterAdapter.
+
+    One worker at a time holds the lease, and each of its writes is void once another epoch has begun or the run was
+    cancelled; the process that trains is then killed, because leaving its context does that.
+    """
+
+    runs: Runs
+    versions: Versions
+    datasets: Datasets
+    bases: Bases
+    folders: Folders
+    trainings: Trainings
+    register: RegisterAdapter
+    leases: RunLeases
+    needs: TrainingNeeds
+    clock: Clock
+
+    async def __call__(self, name: RunName) -> bool:
+        """Train the run, and return whether nothing is left to do; False means: come again later."""
+        try:
+            async with self.leases.held(name) as epoch:
+                return epoch is not None and await self._worked(name, epoch)
+        except NotFound:
+            return True
+        except RunLost:
+            await self._tidy(name)
+            return True
+
+    async def _worked(self, name: RunName, epoch: int) -> bool:
+        now = self.clock.now()
+        run = await self._write(name, lambda run: run.claim(epoch, now=now))
+        try:
+            await self._train(name, run, epoch)
+        except RunLost:
+            raise
+        except DependencyUnavailable as unavailable:
+            message = f"waits for {unavailable.dependency}: {unavailable.message}"
+            await self._write(name, lambda run: run.wait(message, epoch=epoch))
+            return False
+        except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed) as refused:
+            await self._fail(name, refused, epoch)
+        return True
+
+    async def _train(self, name: RunName, run: TrainingRun, epoch: int) -> None:
+        if run.dataset.examples < self.needs.least_examples:
+            there, least = run.dataset.examples, self.needs.least_examples
+            message = f"{run.dataset.id} has {there} examples to train on, {least} are needed"
+            raise TrainingFailed(message, reason="DATASET_TOO_SMALL")
+        folder = await self.folders.open(name)
+        base = await self.bases.fetch(await self.versions.get(name.project, run.base))
+        await self.datasets.fetch(name.project, run.dataset, folder.examples)
+        job = TrainingJob(
+            folder=folder,
+            base=base,
+            base_name=run.base,
+            recipe=run.recipe,
+            seconds_left=max(0.0, run.limits.time.total_seconds() - run.progress.seconds),
+            memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
+        )
+        async with self.trainings.running(job) as reports:
+            progress = await self._follow(name, run, reports, epoch)
+        await self._register(name, progress, folder, epoch)
+        await self.folders.remove(name)
+
+    async def _follow(self, name: RunName, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
+        """Write down what the process reports, at most once in LOOK_EVERY_S, and return the last of it."""
+        watch = _Watch(progress=run.progress, versions=run.versions)
+        reading = asyncio.create_task(watch.read(reports))
+        begin, before = asyncio.get_running_loop().time(), run.progress.seconds
+        progress = written = run.progress
+        try:
+            while not reading.done():
+                await asyncio.wait([reading], timeout=LOOK_EVERY_S)
+                seconds = before + asyncio.get_running_loop().time() - begin
+                progress = replace(watch.progress, seconds=seconds)
+                with suppress(DependencyUnavailable):  # the training goes on, and the lease tells when it must not
+                    await self._look(name, progress, watch.versions, epoch, news=watch.progress.step != written.step)
+                    written = progress
+            reading.result()
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+        return replace(watch.progress, seconds=progress.seconds)
+
+    async def _look(
+        self, name: RunName, progress: Progress, versions: Mapping[str, str], epoch: int, *, news: bool
+    ) -> None:
+        """Write the progress where there is any; else only see whether the run is still ours."""
+        if not news:
+            (await self.runs.get(name.project, name.run)).refuse_unless_claimed(epoch)
+            return
+
+        def change(run: TrainingRun) -> None:
+            run.begin(versions=versions, epoch=epoch)
+            run.advance(progress, epoch=epoch)
+
+        await self._write(name, change)
+
+    async def _register(self, name: RunName, progress: Progress, folder: RunFolder, epoch: int) -> None:
+        def finished(run: TrainingRun) -> None:
+            run.advance(progress, epoch=epoch)
+            run.register(epoch=epoch)
+
+        run = await self._write(name, finished)
+        version = await self.register(run, folder)
+        now = self.clock.now()
+        await self._write(name, lambda run: run.succeed(version.id, now=now, epoch=epoch))
+
+    async def _fail(self, name: RunName, refused: TidemillError, epoch: int) -> None:
+        now = self.clock.now()
+        reason, message = refused.reason, refused.message
+        await self._write(name, lambda run: run.fail(reason=reason, message=message, now=now, epoch=epoch))
+
+    async def _tidy(self, name: RunName) -> None:
+        """Drop what a cancelled run made; one that another worker has is left alone."""
+        with suppress(NotFound, DependencyUnavailable):
+            run = await self.runs.get(name.project, name.run)
+            if not run.is_in_work:
+                await self.folders.remove(name)
+
+    async def _write(self, name: RunName, change: Callable[[TrainingRun], None]) -> TrainingRun:
+        return await self.runs.update(name.project, name.run, change, request=Request.of("", b""))
+
+
+class _Watch:
+    """What a process has reported so far."""
+
+    def __init__(self, *, progress: Progress, versions: Mapping[str, str]) -> None:
+        self.progress = progress
+        self.versions = versions
+
+    async def read(self, reports: AsyncIterator[Report]) -> None:
+        """Read until the process is done; raises as it fails."""
+        async for report in reports:
+            match report:
+                case Begun():
+                    self.versions = report.versions
+                    losses = tuple(report.losses)
+                    self.progress = replace(self.progress, step=report.step, steps=report.steps, losses=losses)
+                case Stepped():
+                    losses = self.progress.losses if report.loss is None else (*self.progress.losses, report.loss)
+                    self.progress = replace(
+                        self.progress,
+                        step=report.step,
+                        steps=report.steps,
+                        losses=losses,
+                        remaining_s=report.remaining_s,
+                    )

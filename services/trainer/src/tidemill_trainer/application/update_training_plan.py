@@ -1,0 +1,68 @@
+"""Change a plan: later runs take the new settings, earlier ones keep theirs."""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from tidemill_kit.application import Caller, Request
+from tidemill_trainer.application.check_plan import CheckPlan
+from tidemill_trainer.application.ports import Plans
+from tidemill_trainer.application.queue_run import QueueRun
+from tidemill_trainer.domain.training_plan import PlanSettings, TrainingPlan
+
+CHANGEABLE = frozenset({"dataset", "base", "method", "lora", "args", "limits", "paused", "labels"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateCommand:
+    """`settings` count where `fields` names them; `expected_version` is the save that the caller saw, if any."""
+
+    plan: str
+    settings: PlanSettings
+    fields: AbstractSet[str]
+    request: Request
+    expected_version: int | None = None
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTrainingPlan:
+    """A plan that goes on after a pause starts the run of the newest version that came meanwhile."""
+
+    plans: Plans
+    check: CheckPlan
+    queue: QueueRun
+
+    async def __call__(self, caller: Caller, command: UpdateCommand) -> TrainingPlan:
+        """Return the plan as changed, or as it would be.
+
+        Raises:
+            TrainingPlanNotFound: the caller's project has none with this id.
+            PlanChanged: the plan is not the one that the caller saw.
+            InvalidInput: names field, value and what is allowed.
+            BaseNotTrainable: the base is no set of full weights, or not ready.
+
+        """
+        current = await self.plans.get(caller.project, command.plan)
+        _configure(current, command)
+        if command.fields - {"paused", "labels"}:  # a plan can be paused whatever has become of its base
+            await self.check(caller.project, current.id, current.settings)
+        if command.validate_only:
+            return current
+        plan = await self.plans.update(
+            caller.project, command.plan, lambda plan: _configure(plan, command), request=command.request
+        )
+        return await self._settled(plan)
+
+    async def _settled(self, plan: TrainingPlan) -> TrainingPlan:
+        owed = plan.owed
+        if owed is None or plan.settings.paused:
+            return plan
+        await self.queue.automatic(plan, owed)
+        return await self.plans.update(
+            plan.project, plan.id, lambda plan: plan.settle(owed), request=Request.of("", b"")
+        )
+
+
+def _configure(plan: TrainingPlan, command: UpdateCommand) -> None:
+    given = {name: getattr(command.settings, name) for name in command.fields}
+    plan.configure(replace(plan.settings, **given), expected_version=command.expected_version)

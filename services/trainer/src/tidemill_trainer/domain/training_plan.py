@@ -1,0 +1,124 @@
+"""A plan: on each new version of a dataset, train this recipe on this base."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from tidemill_kit.domain import Aggregate, ObjectRef
+from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_trainer.domain.errors import PlanChanged, TrainingPlanNotFound
+from tidemill_trainer.domain.model_rules import SLUG
+from tidemill_trainer.domain.recipe import Recipe, recipe_of
+
+DEFAULT_TIME = timedelta(hours=1)
+SHORTEST_TIME = timedelta(seconds=1)
+LEAST_MEMORY_BYTES = 64 * 1024**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetVersion:
+    """A version of a dataset and where its train part lies."""
+
+    id: str
+    """`dataset@number`."""
+    train: ObjectRef
+    examples: int
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's id."""
+        return self.id.partition("@")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLimits:
+    """What a run may take; 0 bytes mean what the service is set to."""
+
+    time: timedelta = DEFAULT_TIME
+    memory_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanSettings:
+    """What a user says of a plan; lora and args as they were written."""
+
+    dataset: str
+    base: str
+    method: str
+    lora: Mapping[str, object] = field(default_factory=dict)
+    args: Mapping[str, object] = field(default_factory=dict)
+    limits: RunLimits = field(default_factory=RunLimits)
+    paused: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with every default filled in."""
+        return recipe_of(method=self.method, lora=self.lora, args=self.args)
+
+    def check(self, *, most_time: timedelta, most_memory_bytes: int) -> None:
+        """Refuse what could never be trained.
+
+        Raises:
+            InvalidInput: names field, value and what is allowed.
+
+        """
+        if not SLUG.fullmatch(self.dataset):
+            description = f"is {self.dataset[:80]!r}; it must be a dataset's id, such as helpdesk_sft"
+            raise InvalidInput.of(Violation(field="plan.dataset", description=description))
+        if not SHORTEST_TIME <= self.limits.time <= most_time:
+            description = f"is {self.limits.time}; taken is {SHORTEST_TIME} to {most_time}"
+            raise InvalidInput.of(Violation(field="plan.limits.time", description=description))
+        memory = self.limits.memory_bytes
+        if memory and not LEAST_MEMORY_BYTES <= memory <= most_memory_bytes:
+            description = (
+                f"is {memory}; taken is 0 (for {most_memory_bytes}), or {LEAST_MEMORY_BYTES} to {most_memory_bytes}"
+            )
+            raise InvalidInput.of(Violation(field="plan.limits.memory_bytes", description=description))
+        _ = self.recipe
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingPlan(Aggregate):
+    """Settings that each run copies when it is queued, so that a change concerns later runs only."""
+
+    settings: PlanSettings
+    owed: DatasetVersion | None = None
+    """The newest version that came while the plan was paused: it is trained when the plan goes on."""
+
+    def configure(self, settings: PlanSettings, *, expected_version: int | None) -> None:
+        """Take new settings.
+
+        Raises:
+            PlanChanged: the plan is not at the save that the caller saw.
+
+        """
+        self._refuse_unless(expected_version)
+        self.settings, self.labels = settings, dict(settings.labels)
+
+    def owe(self, version: DatasetVersion) -> None:
+        """Remember a version to train once the plan is no longer paused."""
+        if self.settings.paused:
+            self.owed = version
+
+    def settle(self, version: DatasetVersion) -> None:
+        """Forget a version whose run is queued."""
+        if self.owed == version:
+            self.owed = None
+
+    def delete(self, *, expected_version: int | None) -> None:
+        """Delete the plan; its runs and its model stay.
+
+        Raises:
+            TrainingPlanNotFound: it is not there, or not any more.
+            PlanChanged: it is not at the save that the caller saw.
+
+        """
+        if self.deleted:
+            raise TrainingPlanNotFound(self.id)
+        self._refuse_unless(expected_version)
+        self.deleted, self.owed = True, None
+
+    def _refuse_unless(self, expected_version: int | None) -> None:
+        if expected_version is not None and expected_version != self.version:
+            raise PlanChanged(self.id)

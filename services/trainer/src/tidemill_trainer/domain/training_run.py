@@ -1,0 +1,212 @@
+"""One training of a recipe on a dataset version."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum
+
+from tidemill_kit.application import derived_id
+from tidemill_kit.domain import Aggregate, Event
+from tidemill_trainer.domain.errors import RunFinished, RunLost, RunNotRetriable
+from tidemill_trainer.domain.recipe import Recipe
+from tidemill_trainer.domain.training_plan import DatasetVersion, RunLimits, TrainingPlan
+
+MOST_LOSSES = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWasQueued(Event):
+    """The run waits for a worker, for the first time or again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHasSucceeded(Event):
+    """The run registered a version."""
+
+    model_version: str
+    seconds: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunHasFailed(Event):
+    """The run made nothing, or was cancelled."""
+
+    reason: str
+    message: str
+
+
+class RunState(Enum):
+    """SUCCEEDED is final; FAILED and CANCELLED can be tried again."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    REGISTERING = "registering"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+IN_WORK = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.REGISTERING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is; `seconds` is how long it has computed, over all its attempts since it was queued."""
+
+    step: int = 0
+    steps: int = 0
+    losses: tuple[float, ...] = ()
+    remaining_s: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """The last logged loss, 0 before there is one."""
+        return self.losses[-1] if self.losses else 0.0
+
+
+def run_id(project: str, plan: str, dataset_version: str) -> str:
+    """Return the id of the run that a new dataset version starts: the same for the same version."""
+    return derived_id("training_run", project, plan, dataset_version)
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainingRun(Aggregate):
+    """Plan, base, recipe and limits are copied when it is queued and never change.
+
+    Every write of a worker names its lease epoch; one of an earlier epoch, or for a run that is no longer in work,
+    raises RunLost and changes nothing.
+    """
+
+    plan: str
+    dataset: DatasetVersion
+    base: str
+    """`model@version`."""
+    recipe: Recipe
+    limits: RunLimits
+    state: RunState = RunState.QUEUED
+    progress: Progress = field(default_factory=Progress)
+    reason: str = ""
+    message: str = ""
+    model_version: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Versions of code and libraries that it ran with."""
+    attempt: int = 0
+    epoch: int = 0
+    start_time: datetime | None = None
+    finish_time: datetime | None = None
+
+    @classmethod
+    def queue(cls, *, run: str, plan: TrainingPlan, dataset: DatasetVersion, base: str, now: datetime) -> "TrainingRun":
+        """Return a new run of a plan as it is now."""
+        queued = cls(
+            id=run,
+            project=plan.project,
+            labels=dict(plan.labels),
+            plan=plan.id,
+            dataset=dataset,
+            base=base,
+            recipe=plan.settings.recipe,
+            limits=plan.settings.limits,
+            message="waits for a worker",
+        )
+        queued.pending.append(RunWasQueued(occurred_at=now))
+        return queued
+
+    @property
+    def is_in_work(self) -> bool:
+        """True while a worker has something to do for it."""
+        return self.state in IN_WORK
+
+    def claim(self, epoch: int, *, now: datetime) -> None:
+        """Let the worker of this lease epoch train it.
+
+        Raises:
+            RunLost: a later epoch has it, or nothing is left to do.
+
+        """
+        if epoch < self.epoch or not self.is_in_work:
+            raise RunLost(self.id)
+        self.epoch, self.state, self.message = epoch, RunState.RUNNING, ""
+        self.attempt += 1
+        self.start_time = self.start_time or now
+
+    def begin(self, *, versions: Mapping[str, str], epoch: int) -> None:
+        """Record what the attempt runs with."""
+        self.refuse_unless_claimed(epoch)
+        self.versions = dict(versions)
+
+    def advance(self, progress: Progress, *, epoch: int) -> None:
+        """Record how far it is."""
+        self.refuse_unless_claimed(epoch)
+        self.progress = replace(progress, losses=progress.losses[-MOST_LOSSES:])
+
+    def wait(self, message: str, *, epoch: int) -> None:
+        """Say what it waits for."""
+        self.refuse_unless_claimed(epoch)
+        self.message = message
+
+    def register(self, *, epoch: int) -> None:
+        """Begin to register what it made: from here on it can no longer be cancelled."""
+        self.refuse_unless_claimed(epoch)
+        self.state = RunState.REGISTERING
+
+    def succeed(self, model_version: str, *, now: datetime, epoch: int) -> None:
+        """Record what was registered."""
+        self.refuse_unless_claimed(epoch)
+        self.state, self.model_version, self.finish_time, self.message = RunState.SUCCEEDED, model_version, now, ""
+        self.progress = replace(self.progress, remaining_s=0.0)
+        self.pending.append(
+            RunHasSucceeded(
+                occurred_at=now,
+                model_version=model_version,
+                seconds=self.progress.seconds,
+                loss=self.progress.loss,
+            )
+        )
+
+    def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
+        """End it without a result."""
+        self.refuse_unless_claimed(epoch)
+        self._end(RunState.FAILED, reason=reason, message=message, now=now)
+
+    def cancel(self, *, now: datetime) -> None:
+        """Stop it for whoever asked; one that is cancelled already stays so.
+
+        Raises:
+            RunFinished: it is registering, or done.
+
+        """
+        if self.state is RunState.CANCELLED:
+            return
+        if self.state not in {RunState.QUEUED, RunState.RUNNING}:
+            raise RunFinished(self.id, state=self.state.value)
+        self._end(RunState.CANCELLED, reason="CANCELLED", message="somebody cancelled it", now=now)
+
+    def retry(self, *, now: datetime) -> None:
+        """Queue it again, with the recipe that it had.
+
+        Raises:
+            RunNotRetriable: it neither failed nor was cancelled.
+
+        """
+        if self.state not in {RunState.FAILED, RunState.CANCELLED}:
+            raise RunNotRetriable(self.id, state=self.state.value)
+        self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
+        self.progress, self.start_time, self.finish_time = Progress(), None, None
+        self.pending.append(RunWasQueued(occurred_at=now))
+
+    def refuse_unless_claimed(self, epoch: int) -> None:
+        """Refuse a worker whose lease has passed on, and one whose run was cancelled.
+
+        Raises:
+            RunLost: it is one of these.
+
+        """
+        if epoch != self.epoch or self.state not in {RunState.RUNNING, RunState.REGISTERING}:
+            raise RunLost(self.id)
+
+    def _end(self, state: RunState, *, reason: str, message: str, now: datetime) -> None:
+        self.state, self.reason, self.message, self.finish_time = state, reason, message, now
+        self.pending.append(RunHasFailed(occurred_at=now, reason=reason, message=message))

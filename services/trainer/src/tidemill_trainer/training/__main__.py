@@ -1,0 +1,30 @@
+"""`python -m tidemill_trainer.training <job.json>`."""
+
+import sys
+from pathlib import Path
+
+from tidemill_trainer.training.failures import stopped_by
+from tidemill_trainer.training.job import Job
+from tidemill_trainer.training.lifeline import die_with_parent
+from tidemill_trainer.training.reports import Reports
+
+
+def main() -> None:
+    """Train, and tell how it went; exit status 0 says that everything was told."""
+    die_with_parent()
+    reports = Reports()
+    try:
+        from tidemill_trainer.training.sft import train  # noqa: PLC0415 - seconds of imports, after the lifeline
+
+        train(Job.read(Path(sys.argv[1])), reports)
+    except Exception as error:
+        stopped = stopped_by(error)
+        if stopped is None:
+            raise
+        reports.tell("failed", reason=stopped.reason, message=stopped.message)
+        return
+    reports.tell("done")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""Checkpoints that a kill cannot tear: one counts once the sizes of its files are written down beside them."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+MARK = "complete.json"
+PREFIX = "checkpoint-"
+
+
+def mark_complete(checkpoint: Path) -> None:
+    """Make a checkpoint count, after its files have reached the disk."""
+    sizes = {}
+    for path in sorted(checkpoint.iterdir()):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        sizes[path.name] = path.stat().st_size
+    partial = checkpoint / f"{MARK}.partial"
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(sizes))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(checkpoint / MARK)
+
+
+def last_complete(folder: Path) -> Path | None:
+    """Return the newest checkpoint that counts; what does not is removed."""
+    found = sorted(folder.glob(f"{PREFIX}*"), key=lambda path: int(path.name.removeprefix(PREFIX)), reverse=True)
+    complete = [checkpoint for checkpoint in found if _is_complete(checkpoint)]
+    for torn in set(found) - set(complete):
+        shutil.rmtree(torn)
+    return complete[0] if complete else None
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        sizes = json.loads((checkpoint / MARK).read_text(encoding="utf-8"))
+        return bool(sizes) and all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,18 @@
+"""What the process tells the worker: JSON lines on what was its standard output."""
+
+import json
+import os
+import sys
+
+
+class Reports:
+    """Takes standard output for itself; what libraries print goes to standard error from then on."""
+
+    def __init__(self) -> None:
+        sys.stdout.flush()
+        self._pipe = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+        os.dup2(2, 1)
+
+    def tell(self, event: str, **facts: object) -> None:
+        """Write one line."""
+        self._pipe.write(json.dumps({"event": event, **facts}) + "\n")

@@ -1,0 +1,214 @@
+"""Supervised fine-tuning of a LoRA adapter by TRL and PEFT."""
+
+import json
+import math
+import platform
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
+from peft import LoraConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
+
+from tidemill_trainer.training.checkpoints import PREFIX, last_complete, mark_complete
+from tidemill_trainer.training.examples import Row, fitting, read_rows, refuse_too_few
+from tidemill_trainer.training.failures import TrainingStopped
+from tidemill_trainer.training.job import Job
+from tidemill_trainer.training.reports import Reports
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors", "tidemill-trainer")
+MOST_LOGGED = 1000
+CHECKPOINTS_KEPT = 2
+
+
+def train(job: Job, reports: Reports) -> None:
+    """Train from the last checkpoint, or from the beginning, and write the adapter.
+
+    Raises:
+        TrainingStopped: with the reason.
+
+    """
+    transformers.utils.logging.set_verbosity_error()  # its warnings quote examples
+    transformers.utils.logging.disable_progress_bar()
+    if job.threads:
+        torch.set_num_threads(job.threads)
+    device = _device(job.device)
+    dtype = _dtype(device)
+    tokenizer = _tokenizer(job)
+    rows = _rows(job, tokenizer)
+    transformers.set_seed(job.args["seed"])  # before the adapter is made: its first weights are drawn
+    trainer = _trainer(job, rows, tokenizer, device=device, dtype=dtype)
+    checkpoint = last_complete(job.checkpoints)
+    trainer.add_callback(_Telling(job, reports, versions=_versions(device, dtype)))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    _refuse_broken_weights(trainer.model)
+    _save(job, trainer)
+
+
+class _Telling(TrainerCallback):
+    """Tells the worker of every step, and stops a training whose loss is no number any more."""
+
+    def __init__(self, job: Job, reports: Reports, *, versions: dict[str, str]) -> None:
+        self._checkpoints = job.checkpoints
+        self._reports = reports
+        self._versions = versions
+        self._began_at = 0.0
+        self._began_with = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Tell what is ahead."""
+        del args, control, kwargs
+        self._began_at, self._began_with = time.monotonic(), state.global_step
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        self._reports.tell(
+            "begun", step=state.global_step, steps=state.max_steps, versions=self._versions, losses=losses
+        )
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Tell a step that nothing is logged of."""
+        del control, kwargs
+        if state.global_step % args.logging_steps:
+            self._tell(state, loss=None)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ANN401 - as transformers calls it
+        """Tell a step with its loss; the last entry sums up the training and has none."""
+        del args, control
+        loss = kwargs.get("logs", {}).get("loss")
+        if loss is None:
+            return
+        if not math.isfinite(loss):
+            message = f"the loss is {loss} after step {state.global_step}: use a lower learning_rate, or warmup_steps"
+            raise TrainingStopped(message, reason="DIVERGED")
+        self._tell(state, loss=float(loss))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
+        """Let the checkpoint count."""
+        del args, control, kwargs
+        mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
+
+    def _tell(self, state: TrainerState, *, loss: float | None) -> None:
+        done = state.global_step - self._began_with
+        each = (time.monotonic() - self._began_at) / done
+        remaining = each * (state.max_steps - state.global_step)
+        self._reports.tell("step", step=state.global_step, steps=state.max_steps, loss=loss, remaining_s=remaining)
+
+
+def _device(choice: str) -> str:
+    if choice != "auto":
+        return choice
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _dtype(device: str) -> torch.dtype:
+    """Return bfloat16 where the processor calculates in it, else float32."""
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    able = torch.cpu.get_capabilities()
+    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
+
+
+def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
+    tokenizer = AutoTokenizer.from_pretrained(job.base, local_files_only=True, trust_remote_code=False)
+    if not tokenizer.chat_template:
+        message = f"{job.base_name} has no chat template: it cannot be trained on conversations"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
+    return tokenizer
+
+
+def _rows(job: Job, tokenizer: Any) -> list[Row]:  # noqa: ANN401 - of transformers
+    rows, max_length = read_rows(Path(job.examples)), job.args["max_length"]
+    kept = fitting(rows, tokenizer, max_length=max_length)
+    refuse_too_few(kept, of=len(rows), least=job.least_examples, max_length=max_length)
+    return kept
+
+
+def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: torch.dtype) -> SFTTrainer:  # noqa: ANN401 - of transformers
+    model = AutoModelForCausalLM.from_pretrained(
+        job.base,
+        local_files_only=True,
+        trust_remote_code=False,
+        use_safetensors=True,
+        attn_implementation="sdpa",
+        dtype=dtype,
+    )
+    try:
+        return SFTTrainer(
+            model=model,
+            args=_settings(job, examples=len(rows), device=device, dtype=dtype),
+            train_dataset=Dataset.from_list(rows),
+            processing_class=tokenizer,
+            peft_config=LoraConfig(**job.lora),
+        )
+    except ValueError as error:
+        if "target modules" not in str(error).lower():
+            raise
+        message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
+        raise TrainingStopped(message, reason="BAD_RECIPE") from error
+
+
+def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SFTConfig:
+    args = dict(job.args)
+    batch = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
+    steps = args["max_steps"] if args["max_steps"] > 0 else math.ceil(args["num_train_epochs"] * examples / batch)
+    args["logging_steps"] = max(args["logging_steps"], math.ceil(steps / MOST_LOGGED))
+    return SFTConfig(
+        **args,
+        output_dir=str(job.checkpoints),
+        bf16=dtype is torch.bfloat16,
+        completion_only_loss=True,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=device == "cuda",
+        disable_tqdm=True,
+        logging_first_step=False,
+        logging_nan_inf_filter=False,  # a loss that is no number has to be seen
+        report_to="none",
+        save_steps=job.checkpoint_steps,
+        save_strategy="steps",
+        save_total_limit=CHECKPOINTS_KEPT,
+        use_cpu=device == "cpu",
+    )
+
+
+def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
+    found = {name: version(name) for name in LIBRARIES}
+    return found | {"python": platform.python_version(), "device": device, "dtype": str(dtype).removeprefix("torch.")}
+
+
+def _refuse_broken_weights(model: Any) -> None:  # noqa: ANN401 - of peft
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and not torch.isfinite(weight).all():
+            message = f"the weights of {name} are no numbers any more: use a lower learning_rate"
+            raise TrainingStopped(message, reason="DIVERGED")
+
+
+def _save(job: Job, trainer: SFTTrainer) -> None:
+    """Write the adapter under its name at last, with nothing in its config that leads to this machine."""
+    adapter = Path(job.adapter)
+    partial = adapter.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(adapter, ignore_errors=True)
+    model: Any = trainer.model
+    model.save_pretrained(partial)
+    config = partial / "adapter_config.json"
+    content = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": job.base_name}
+    content["target_modules"] = sorted(content["target_modules"])  # PEFT keeps a set: the same run is the same file
+    config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
+    partial.rename(adapter)

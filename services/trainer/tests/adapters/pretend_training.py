@@ -1,0 +1,36 @@
+"""A training process that learns nothing: it does what its recipe's seed tells it, without any library."""
+
+import sys
+import time
+from pathlib import Path
+
+from tidemill_trainer.training.job import Job
+from tidemill_trainer.training.lifeline import die_with_parent
+from tidemill_trainer.training.reports import Reports
+
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS = range(6)
+
+
+def main() -> None:
+    die_with_parent()
+    reports = Reports()
+    job = Job.read(Path(sys.argv[1]))
+    what = job.args["seed"]
+    reports.tell("begun", step=0, steps=2, versions={"torch": "2"}, losses=[])
+    if what == CHATTERS:
+        print("a library's own words")  # noqa: T201 - they must not reach the worker
+    reports.tell("step", step=1, steps=2, loss=2.5, remaining_s=1.0)
+    if what == BREAKS:
+        raise SystemExit(3)
+    if what == SAYS_WHY:
+        reports.tell("failed", reason="DIVERGED", message="the loss is nan")
+        return
+    kept = []
+    while what in {HANGS, GROWS}:
+        if what == GROWS:
+            kept.append(bytearray(32 * 1024**2))
+        time.sleep(0.01)
+    reports.tell("done")
+
+
+main()

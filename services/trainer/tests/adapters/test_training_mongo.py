@@ -1,0 +1,110 @@
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from services.trainer.tests.training_fakes import dataset_version, plan_settings, request
+from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.application import PageRequest, SystemClock
+from tidemill_kit.jobs import Leases
+from tidemill_kit.mongo import Database, connect
+from tidemill_local import Addresses
+from tidemill_testkit.clocks import NOON
+from tidemill_testkit.stack import unique_name
+from tidemill_trainer.adapters.mongo_training import MongoRunLeases, MongoWantedRuns
+from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
+from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
+from tidemill_trainer.application.ports import RunName
+from tidemill_trainer.domain.errors import RunLost, TrainingPlanNotFound, TrainingRunNotFound
+from tidemill_trainer.domain.training_plan import RunLimits, TrainingPlan
+from tidemill_trainer.domain.training_run import Progress, TrainingRun
+
+NAME = RunName(project="acme", run="r1")
+
+
+@pytest.fixture
+async def database(stack: Addresses) -> AsyncIterator[Database]:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("trainer")
+    yield client[name]
+    await client.drop_database(name)
+    client.close()
+
+
+@pytest.fixture
+def runs(database: Database) -> MongoAggregates[TrainingRun]:
+    return MongoAggregates(
+        database["runs"], codec=TrainingRunCodec(), topic="topic", source="/test", missing=TrainingRunNotFound
+    )
+
+
+def plan() -> TrainingPlan:
+    settings = plan_settings(
+        lora={"target_modules": ["q_proj"]},
+        limits=RunLimits(time=timedelta(minutes=3), memory_bytes=2**31),
+        paused=True,
+        labels={"team": "support"},
+    )
+    return TrainingPlan(id="lora", project="acme", labels={"team": "support"}, settings=settings)
+
+
+def run(name: str = "r1") -> TrainingRun:
+    return TrainingRun.queue(run=name, plan=plan(), dataset=dataset_version(), base="smollm2@1", now=NOON)
+
+
+async def test_a_plan_is_read_as_it_was_saved(database: Database) -> None:
+    plans = MongoAggregates(
+        database["plans"], codec=TrainingPlanCodec(), topic="topic", source="/test", missing=TrainingPlanNotFound
+    )
+    await plans.add(plan(), request=request())
+
+    saved = await plans.update("acme", "lora", lambda plan: plan.owe(dataset_version(2)), request=request())
+
+    assert await plans.get("acme", "lora") == saved
+    assert saved.owed == dataset_version(2)
+
+
+async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun]) -> None:
+    await runs.add(run(), request=request())
+
+    def change(run: TrainingRun) -> None:
+        run.claim(3, now=NOON)
+        run.begin(versions={"torch": "2.13.0"}, epoch=3)
+        run.advance(Progress(step=1, steps=4, losses=(1.5,), remaining_s=3.0, seconds=1.0), epoch=3)
+        run.fail(reason="DIVERGED", message="why", now=NOON, epoch=3)
+
+    saved = await runs.update("acme", "r1", change, request=request())
+
+    assert await runs.get("acme", "r1") == saved
+    assert saved.recipe.lora["target_modules"] == ("q_proj",)
+    assert (await runs.list("acme", page=PageRequest(), where={"plan": "lora"})).items == [saved]
+    assert not (await runs.list("acme", page=PageRequest(), where={"plan": "other"})).items
+
+
+async def test_only_runs_in_work_are_wanted(database: Database, runs: MongoAggregates[TrainingRun]) -> None:
+    wanted = MongoWantedRuns(database["runs"])
+    await wanted.ensure_indexes()
+    for name in ("r1", "r2", "r3"):
+        await runs.add(run(name), request=request())
+    await runs.update("acme", "r2", lambda run: run.claim(1, now=NOON), request=request())
+    await runs.update("acme", "r3", lambda run: run.cancel(now=NOON), request=request())
+
+    assert sorted(name.run for name in await wanted.runs()) == ["r1", "r2"]
+
+
+async def test_a_run_is_held_by_one_worker_and_a_lost_lease_is_told(database: Database) -> None:
+    def leases(owner: str, *, ttl_s: float = 30.0) -> MongoRunLeases:
+        ttl = timedelta(seconds=ttl_s)
+        return MongoRunLeases(Leases(database["leases"], owner=owner, ttl=ttl, clock=SystemClock()))
+
+    async with leases("one").held(NAME) as first, leases("two").held(NAME) as meanwhile:
+        assert (first, meanwhile) == (1, None)
+
+    async def robbed() -> None:
+        async with leases("one", ttl_s=0.3).held(NAME):
+            await database["leases"].update_one({"_id": "acme/r1"}, {"$inc": {"lease.epoch": 1}})
+            await asyncio.Event().wait()
+
+    with pytest.raises(RunLost):
+        await robbed()

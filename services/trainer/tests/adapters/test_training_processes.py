@@ -1,0 +1,156 @@
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from services.trainer.tests.fakes import eventually
+from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
+from tidemill_trainer.application.ports import Begun, Report, RunFolder, Stepped, TrainingJob
+from tidemill_trainer.domain.errors import TrainingFailed
+from tidemill_trainer.domain.recipe import recipe_of
+
+PRETENDS = Path(__file__).with_name("pretend_training.py")
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS = range(6)
+GIGABYTE = 1024**3
+
+STARTS_AND_WAITS = """
+import asyncio, sys
+from pathlib import Path
+from services.trainer.tests.adapters.test_training_processes import HANGS, job_in, processes
+
+async def main():
+    async with processes().running(job_in(Path(sys.argv[1]), what=HANGS)) as reports:
+        async for _ in reports:
+            print("stepped", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def processes() -> TrainingProcesses:
+    command = (sys.executable, str(PRETENDS))
+    return TrainingProcesses(ProcessSettings(least_examples=1, checkpoint_steps=2, command=command))
+
+
+def job_in(folder: Path, *, what: int, seconds: float = 60.0, memory: int = GIGABYTE, batch: int = 1) -> TrainingJob:
+    base = folder / "base"
+    base.mkdir(exist_ok=True)
+    shape = {"hidden_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 4096}
+    (base / "config.json").write_text(json.dumps(shape), encoding="utf-8")
+    (folder / "train.jsonl").write_bytes(b"x" * 64_000 + b"\n")
+    args = {"seed": what, "per_device_train_batch_size": batch, "max_length": 4096}
+    return TrainingJob(
+        folder=RunFolder(path=folder),
+        base=base,
+        base_name="tiny@1",
+        recipe=recipe_of(method="sft", lora={}, args=args),
+        seconds_left=seconds,
+        memory_bytes=memory,
+    )
+
+
+async def reports_of(job: TrainingJob) -> list[Report]:
+    async with processes().running(job) as reports:
+        return [report async for report in reports]
+
+
+async def failure_of(job: TrainingJob) -> TrainingFailed:
+    with pytest.raises(TrainingFailed) as failure:
+        await reports_of(job)
+    return failure.value
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if str(PRETENDS) in " ".join(child.cmdline())]
+
+
+async def test_a_process_tells_how_far_it_is(tmp_path: Path) -> None:
+    assert await reports_of(job_in(tmp_path, what=SUCCEEDS)) == [
+        Begun(step=0, steps=2, versions={"torch": "2"}),
+        Stepped(step=1, steps=2, loss=2.5, remaining_s=1.0),
+    ]
+
+
+async def test_what_a_library_prints_is_no_report(tmp_path: Path) -> None:
+    assert len(await reports_of(job_in(tmp_path, what=CHATTERS))) == 2
+    assert "own words" in (tmp_path / "stderr.log").read_text(encoding="utf-8")
+
+
+async def test_why_a_process_stops_is_passed_on(tmp_path: Path) -> None:
+    failure = await failure_of(job_in(tmp_path, what=SAYS_WHY))
+
+    assert (failure.reason, failure.message) == ("DIVERGED", "the loss is nan")
+
+
+async def test_a_process_that_breaks_has_crashed_with_its_exit_code(tmp_path: Path) -> None:
+    failure = await failure_of(job_in(tmp_path, what=BREAKS))
+
+    assert (failure.reason, "exit code 3" in failure.message) == ("CRASHED", True)
+
+
+async def test_a_process_that_somebody_kills_has_crashed(tmp_path: Path) -> None:
+    async def killed() -> None:
+        async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
+            async for _ in reports:
+                for child in children():
+                    child.kill()
+
+    with pytest.raises(TrainingFailed, match="-9") as failure:
+        await killed()
+    assert failure.value.reason == "CRASHED"
+
+
+async def test_time_is_limited(tmp_path: Path) -> None:
+    assert (await failure_of(job_in(tmp_path, what=HANGS, seconds=0.5))).reason == "TIME_LIMIT"
+
+
+async def test_memory_is_watched(tmp_path: Path) -> None:
+    fits = 330 * 1024**2
+
+    failure = await failure_of(job_in(tmp_path, what=GROWS, memory=fits))
+
+    assert (failure.reason, str(fits) in failure.message) == ("OUT_OF_MEMORY", True)
+
+
+async def test_what_cannot_fit_is_refused_before_a_process_starts(tmp_path: Path) -> None:
+    failure = await failure_of(job_in(tmp_path, what=SUCCEEDS, batch=1024))
+
+    assert (failure.reason, "at least" in failure.message) == ("OUT_OF_MEMORY", True)
+    assert not (tmp_path / "job.json").exists()
+
+
+async def test_leaving_kills_the_process(tmp_path: Path) -> None:
+    async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
+        await anext(reports)
+        assert len(children()) == 1
+
+    assert children() == []
+
+
+async def test_a_process_sees_no_secret_of_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINER_S3_SECRET_KEY", "verysecret")
+
+    async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
+        await anext(reports)
+        assert "verysecret" not in "".join(children()[0].environ().values())
+
+
+async def test_a_process_dies_with_its_parent(tmp_path: Path) -> None:
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", STARTS_AND_WAITS, str(tmp_path), stdout=asyncio.subprocess.PIPE, env=os.environ.copy()
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(30):
+        await parent.stdout.readline()
+    (child,) = psutil.Process(parent.pid).children()
+
+    child.send_signal(signal.SIGSTOP)  # not even a process that cannot do anything outlives it
+    parent.kill()
+    await parent.wait()
+
+    await eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)

@@ -1,0 +1,236 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from services.trainer.tests.fakes import ADA
+from services.trainer.tests.training_fakes import FakeTrainings, World, adapter_config, request
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_kit.manifest import ArtifactRefused
+from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
+from tidemill_trainer.domain.errors import RunLost, TrainingFailed
+from tidemill_trainer.domain.model_version import ModelVersionWasRegistered, VersionState
+from tidemill_trainer.domain.recipe import recipe_of
+from tidemill_trainer.domain.sources import TrainedSource
+from tidemill_trainer.domain.training_run import RunHasFailed, RunHasSucceeded, RunState
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    return await World(folder=tmp_path).with_base()
+
+
+def registrations(world: World) -> list[ModelVersionWasRegistered]:
+    events = [event for event in world.registry.versions.published if isinstance(event, ModelVersionWasRegistered)]
+    return events[1:]  # the first is the base
+
+
+async def test_a_run_registers_an_adapter_with_its_card(world: World) -> None:
+    name = await world.queued()
+
+    assert await world.train(name)
+
+    run, version = await world.run(name), await world.registry.versions.get("acme", "lora@1")
+    assert (run.state, run.model_version, run.progress.losses) == (RunState.SUCCEEDED, "lora@1", (2.0, 1.0))
+    assert version.state is VersionState.READY
+    assert version.source == TrainedSource(run=run.id, base="smollm2@1", dataset_version="sft@1")
+    stored = {artifact.file.path: artifact.object for artifact in version.artifacts}
+    assert sorted(stored) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
+    card_at = stored["README.md"]
+    assert card_at is not None
+    card = world.registry.artifacts.objects[card_at.key].decode()
+    assert all(fact in card for fact in ("smollm2@1", "sft@1", "torch 2.13.0", '"seed": 7', "2.0000, 1.0000"))
+    (event,) = registrations(world)
+    assert event.trained == version.source
+    assert isinstance(world.runs.published[-1], RunHasSucceeded)
+    assert not list((world.folder / "runs" / "acme").iterdir())
+
+
+async def test_what_is_heard_twice_is_trained_and_registered_once(world: World) -> None:
+    name = await world.queued()
+    await world.train(name)
+
+    assert await world.train(name)
+
+    assert len(registrations(world)) == 1
+    assert len(world.trainings.jobs) == 1
+
+
+async def test_a_kill_between_registering_and_the_end_registers_nothing_twice(world: World) -> None:
+    name = await world.queued()
+    folder = await world.folders.open(name)
+    await world.runs.update(
+        "acme", name.run, lambda run: run.claim(0, now=world.registry.clock.now()), request=request()
+    )
+    run = await world.run(name)
+    async with world.trainings.running(_job_of(world, folder)) as reports:
+        async for _ in reports:
+            pass
+    await world.register(run, folder)
+
+    await world.train(name)
+
+    assert len(registrations(world)) == 1
+    assert (await world.run(name)).model_version == "lora@1"
+
+
+@pytest.mark.parametrize("reason", ["OUT_OF_MEMORY", "DIVERGED", "TIME_LIMIT", "CRASHED", "BAD_RECIPE"])
+async def test_a_training_that_fails_leaves_its_reason_and_no_model(world: World, reason: str) -> None:
+    world.trainings.error = TrainingFailed("what happened", reason=reason)
+    name = await world.queued()
+
+    assert await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.reason, run.message) == (RunState.FAILED, reason, "what happened")
+    assert registrations(world) == []
+    assert isinstance(world.runs.published[-1], RunHasFailed)
+
+
+async def test_too_few_examples_start_no_process(world: World) -> None:
+    name = await world.queued(examples=7)
+
+    await world.train(name)
+
+    assert (await world.run(name)).reason == "DATASET_TOO_SMALL"
+    assert world.trainings.jobs == []
+
+
+async def test_a_failed_run_is_tried_again_by_one_command(world: World) -> None:
+    world.trainings.error = TrainingFailed("killed", reason="CRASHED")
+    name = await world.queued()
+    await world.train(name)
+    world.trainings.error = None
+
+    await world.retry(ADA, name.run, request=request())
+    await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.attempt, run.reason) == (RunState.SUCCEEDED, 2, "")
+
+
+async def test_a_run_that_is_done_is_neither_retried_nor_cancelled(world: World) -> None:
+    name = await world.queued()
+    await world.train(name)
+
+    with pytest.raises(PreconditionFailed, match="only a failed or cancelled one"):
+        await world.retry(ADA, name.run, request=request())
+    with pytest.raises(PreconditionFailed, match="cannot be cancelled"):
+        await world.cancel(ADA, name.run, request=request())
+
+
+async def test_a_cancelled_run_is_killed_soon_and_what_it_made_is_dropped(world: World) -> None:
+    world.trainings.gate = asyncio.Event()
+    name = await world.queued()
+    working = asyncio.create_task(world.train(name))
+    await world.trainings.begun.wait()
+
+    await world.cancel(ADA, name.run, request=request())
+
+    async with asyncio.timeout(2.5):
+        assert await working
+    run = await world.run(name)
+    assert (run.state, run.reason, world.trainings.killed) == (RunState.CANCELLED, "CANCELLED", 1)
+    assert not list((world.folder / "runs" / "acme").iterdir())
+    assert registrations(world) == []
+
+
+async def test_a_worker_that_slept_through_its_lease_changes_nothing(world: World) -> None:
+    world.trainings.gate = asyncio.Event()
+    name = await world.queued()
+    sleeper = asyncio.create_task(world.train(name))
+    await world.trainings.begun.wait()
+    later = world.registry.clock.now()
+    await world.runs.update("acme", name.run, lambda run: run.claim(99, now=later), request=request())
+    taken = await world.run(name)
+
+    world.trainings.gate.set()
+    async with asyncio.timeout(2.5):
+        await sleeper
+
+    assert await world.run(name) == taken
+    assert registrations(world) == []
+    with pytest.raises(RunLost):
+        taken.succeed("lora@1", now=later, epoch=1)
+
+
+async def test_a_run_that_another_worker_holds_is_left_alone(world: World) -> None:
+    name = await world.queued()
+    world.leases.taken.add(name)
+
+    assert not await world.train(name)
+    assert (await world.run(name)).state is RunState.QUEUED
+
+
+async def test_a_store_that_is_away_is_waited_for(world: World) -> None:
+    world.datasets.away = True
+    name = await world.queued()
+
+    assert not await world.train(name)
+    waiting = await world.run(name)
+    world.datasets.away = False
+    await world.train(name)
+
+    assert (waiting.state, waiting.message) == (RunState.RUNNING, "waits for s3: no answer")
+    assert (await world.run(name)).state is RunState.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "trainings",
+    [
+        FakeTrainings(config=adapter_config(base_model_name_or_path="/etc")),
+        FakeTrainings(config=adapter_config(auto_map={"AutoModel": "x.py"})),
+        FakeTrainings(config=adapter_config(peft_type="IA3")),
+        FakeTrainings(more_files={"more.json": b"{}"}),
+        FakeTrainings(more_files={"adapter_model.bin": b"\x80\x04"}),
+        FakeTrainings(more_files={"adapter_model.safetensors": b"no weights"}),
+    ],
+    ids=["base elsewhere", "code", "no lora", "another file", "a pickle", "no weights"],
+)
+async def test_an_adapter_that_is_not_what_it_must_be_is_never_registered(
+    tmp_path: Path, trainings: FakeTrainings
+) -> None:
+    world = await World(folder=tmp_path).with_base()
+    name = await world.queued()
+    for field in ("config", "more_files"):
+        setattr(world.trainings, field, getattr(trainings, field))
+
+    await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.reason) == (RunState.FAILED, ArtifactRefused.reason)
+    assert registrations(world) == []
+
+
+async def test_two_versions_make_two_versions_of_the_model(world: World) -> None:
+    first = await world.queued(1)
+    await world.train(first)
+    second = await world.start(ADA, "lora", dataset_version="sft@1", request=request(), validate_only=False)
+    await world.train(RunName(project="acme", run=second.id))
+
+    assert [event.trained.run for event in registrations(world) if event.trained] == [first.run, second.id]
+    assert (await world.registry.browse.version(ADA, "lora")).id == "lora@2"
+
+
+async def test_time_that_was_computed_before_a_kill_counts(world: World) -> None:
+    world.trainings.error = DependencyUnavailable("gone", dependency="mongodb")
+    name = await world.queued()
+    await world.train(name)
+    seconds = (await world.run(name)).progress.seconds
+    world.trainings.error = None
+
+    await world.train(name)
+
+    assert seconds > 0
+    assert world.trainings.jobs[1].seconds_left == pytest.approx(3600 - seconds)
+
+
+def _job_of(world: World, folder: RunFolder) -> TrainingJob:
+    return TrainingJob(
+        folder=folder,
+        base=world.folder,
+        base_name="smollm2@1",
+        recipe=recipe_of(method="sft", lora={}, args={}),
+        seconds_left=1.0,
+        memory_bytes=2**30,
+    )

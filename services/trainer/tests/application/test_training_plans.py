@@ -1,0 +1,191 @@
+from pathlib import Path
+
+import pytest
+
+from services.trainer.tests.fakes import ADA, model_files, reason_of
+from services.trainer.tests.training_fakes import World, dataset_version, plan_settings, request
+from tidemill_kit.application import Caller, PageRequest
+from tidemill_kit.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+)
+from tidemill_trainer.application.ports import RunName
+from tidemill_trainer.application.update_training_plan import UpdateCommand
+from tidemill_trainer.domain.sources import OpenAiSource
+from tidemill_trainer.domain.training_plan import RunLimits
+from tidemill_trainer.domain.training_run import RunState, RunWasQueued, run_id
+
+BOB = Caller(project="other", subject="bob")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    return await World(folder=tmp_path).with_base()
+
+
+async def runs_of(world: World) -> list[tuple[str, str]]:
+    page = await world.browse.list_runs(ADA, PageRequest(), plan="")
+    return [(run.plan, run.dataset.id) for run in page.items]
+
+
+async def test_a_new_version_starts_the_runs_of_its_plans_once(world: World) -> None:
+    await world.plan("lora")
+    await world.plan("other")
+    await world.plan("elsewhere", dataset="another")
+
+    for _ in range(2):
+        await world.hear("acme", dataset_version())
+
+    assert sorted(await runs_of(world)) == [("lora", "sft@1"), ("other", "sft@1")]
+    assert [type(event) for event in world.runs.published] == [RunWasQueued, RunWasQueued]
+    assert world.woken
+
+
+async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones(world: World) -> None:
+    await world.plan()
+    await world.hear("acme", dataset_version(1))
+    await world.registry.register(model_files(more__json=b"{}"))
+    await world.change(args={"seed": 9.0})
+    await world.hear("acme", dataset_version(2))
+
+    first, second = [await world.run(RunName(project="acme", run=run_id("acme", "lora", f"sft@{n}"))) for n in (1, 2)]
+    assert (first.base, first.recipe.args["seed"]) == ("smollm2@1", 7)
+    assert (second.base, second.recipe.args["seed"]) == ("smollm2@2", 9)
+
+
+async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_version(world: World) -> None:
+    await world.plan(paused=True)
+    await world.hear("acme", dataset_version(1))
+    await world.hear("acme", dataset_version(2))
+    with pytest.raises(PreconditionFailed, match="paused"):
+        await world.start(ADA, "lora", dataset_version="", request=request(), validate_only=False)
+    assert await runs_of(world) == []
+
+    await world.change(paused=False)
+    await world.change(paused=False)
+
+    assert await runs_of(world) == [("lora", "sft@2")]
+
+
+async def test_a_version_in_another_project_is_refused(world: World) -> None:
+    await world.plan()
+
+    with pytest.raises(PermissionDenied):
+        await world.hear("acme", dataset_version(project="other"))
+
+
+async def test_a_run_whose_base_is_gone_fails_and_says_so(world: World) -> None:
+    await world.plan()
+    await world.registry.models.update(
+        "acme", "smollm2", lambda m: m.delete(now=world.registry.clock.now(), expected_version=None), request=request()
+    )
+
+    await world.hear("acme", dataset_version())
+
+    run = await world.run(RunName(project="acme", run=run_id("acme", "lora", "sft@1")))
+    assert (run.state, run.reason) == (RunState.FAILED, "MODEL_NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"dataset": "No Slug"}, "plan.dataset"),
+        ({"method": "dpo"}, "plan.method"),
+        ({"args": {"output_dir": "/"}}, "plan.args.output_dir"),
+        ({"limits": RunLimits(memory_bytes=1)}, "plan.limits.memory_bytes"),
+        ({"limits": RunLimits(memory_bytes=2**40)}, "plan.limits.memory_bytes"),
+        ({"base": "lora"}, "there is no model lora"),
+        ({"base": "smollm2@x"}, "plan.base"),
+    ],
+)
+async def test_a_wrong_plan_is_refused_before_anything_is_stored(
+    world: World, changes: dict[str, object], field: str
+) -> None:
+    with pytest.raises((InvalidInput, NotFound), match=field.replace(".", r"\.")):
+        await world.plan("lora", **changes)  # type: ignore[arg-type] # they are settings
+
+    assert not (await world.browse.list_plans(ADA, PageRequest())).items
+
+
+async def test_a_remote_model_is_no_base(world: World) -> None:
+    await world.registry.begin(OpenAiSource(model="gpt", base_url="https://api.example/v1"), model="gpt")
+
+    with pytest.raises(PreconditionFailed, match="weights are not here"):
+        await world.plan(base="gpt")
+
+
+async def test_a_plan_cannot_register_versions_of_its_own_base(world: World) -> None:
+    with pytest.raises(InvalidInput, match=r"plan\.base"):
+        await world.plan("smollm2")
+
+
+async def test_the_same_request_makes_one_plan_and_another_is_told_that_it_exists(world: World) -> None:
+    first = await world.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False)
+
+    assert await world.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False) == first
+    with pytest.raises(AlreadyExists):
+        await world.plan()
+
+
+async def test_validate_only_stores_nothing(world: World) -> None:
+    await world.create(ADA, "lora", plan_settings(), request=request(), validate_only=True)
+
+    with pytest.raises(NotFound):
+        await world.browse.plan(ADA, "lora")
+
+
+async def test_a_plan_of_another_project_is_not_there(world: World) -> None:
+    await world.plan()
+
+    with pytest.raises(NotFound):
+        await world.browse.plan(BOB, "lora")
+
+
+async def test_a_change_decided_on_an_older_save_is_refused(world: World) -> None:
+    await world.plan()
+    await world.change(paused=True)
+
+    command = UpdateCommand(
+        plan="lora",
+        settings=plan_settings(),
+        fields=frozenset({"paused"}),
+        request=request(),
+        expected_version=1,
+    )
+    with pytest.raises(Conflict) as refusal:
+        await world.update(ADA, command)
+    assert reason_of(refusal.value) == "TRAINING_PLAN_CHANGED"
+
+
+async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(world: World) -> None:
+    await world.plan()
+    await world.delete(ADA, "lora", expected_version=None, request=request(), validate_only=False)
+
+    await world.hear("acme", dataset_version())
+
+    assert await runs_of(world) == []
+    assert (await world.plan()).settings.dataset == "sft"
+
+
+async def test_a_run_is_started_by_hand_on_the_newest_version(world: World) -> None:
+    await world.plan()
+    world.datasets.publish(dataset_version(1))
+    world.datasets.publish(dataset_version(2))
+
+    first = await world.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
+    world.datasets.publish(dataset_version(3))
+    again = await world.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
+    named = await world.start(ADA, "lora", dataset_version="sft@1", request=request("r2"), validate_only=False)
+
+    assert (first.dataset.id, again.id, named.dataset.id) == ("sft@2", first.id, "sft@1")
+
+
+async def test_a_run_on_another_dataset_is_refused(world: World) -> None:
+    await world.plan()
+
+    with pytest.raises(InvalidInput, match="trains on versions of sft"):
+        await world.start(ADA, "lora", dataset_version="faq@1", request=request(), validate_only=False)

@@ -1,0 +1,126 @@
+"""Real trainings of a tiny model, in this process: what they make depends on the seed, and on no kill."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.trainer.tests.training.tiny import example_lines, write_base
+from tidemill_kit.manifest import Manifest
+from tidemill_trainer.domain.recipe import recipe_of
+from tidemill_trainer.training.failures import TrainingStopped
+from tidemill_trainer.training.job import Job
+
+
+class Told:
+    """Keeps what is told, and ends the training after a step as a kill would."""
+
+    def __init__(self, *, ends_after: int = 0) -> None:
+        self.lines: list[dict[str, object]] = []
+        self._ends_after = ends_after
+
+    def tell(self, event: str, **facts: object) -> None:
+        self.lines.append({"event": event, **facts})
+        if event == "step" and facts["step"] == self._ends_after:
+            raise KeyboardInterrupt
+
+    @property
+    def losses(self) -> list[object]:
+        return [line["loss"] for line in self.lines if line["event"] == "step"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"))
+
+
+def job_in(folder: Path, base: Path, *, lora: Mapping[str, object] | None = None, **args: object) -> Job:
+    folder.mkdir(exist_ok=True)
+    (folder / "train.jsonl").write_bytes(example_lines())
+    recipe = recipe_of(
+        method="sft",
+        lora=lora or {},
+        args={"max_steps": 5, "per_device_train_batch_size": 2, "learning_rate": 0.05, "seed": 7} | args,
+    )
+    return Job(
+        folder=str(folder),
+        examples=str(folder / "train.jsonl"),
+        adapter=str(folder / "adapter"),
+        base=str(base),
+        base_name="tiny@1",
+        lora=dict(recipe.lora),
+        args=dict(recipe.args),
+        least_examples=2,
+        checkpoint_steps=2,
+        device="cpu",
+        threads=1,
+    )
+
+
+def trained(job: Job, told: Told) -> str:
+    from tidemill_trainer.training.sft import train  # noqa: PLC0415 - seconds of imports
+
+    train(job, told)  # type: ignore[arg-type] # it only tells
+    return Manifest.from_folder(Path(job.adapter)).digest
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
+    whole, first, second = Told(), Told(ends_after=3), Told()
+    expected = trained(job_in(tmp_path / "whole", base), whole)
+    with pytest.raises(KeyboardInterrupt):
+        trained(job_in(tmp_path / "killed", base), first)
+
+    found = trained(job_in(tmp_path / "killed", base), second)
+
+    assert found == expected
+    assert (second.lines[0]["step"], second.lines[0]["steps"]) == (2, 5)
+    assert second.lines[0]["losses"] == whole.losses[:2]
+    assert second.losses == whole.losses[2:]
+    assert whole.losses[-1] != whole.losses[0]
+
+
+def test_another_seed_makes_another_adapter(tmp_path: Path, base: Path) -> None:
+    one, two = (trained(job_in(tmp_path / str(seed), base, seed=seed), Told()) for seed in (7, 8))
+
+    assert one != two
+
+
+def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
+    import torch  # noqa: PLC0415 - seconds of imports
+
+    from tidemill_trainer.training import sft  # noqa: PLC0415 - ditto
+
+    job = job_in(tmp_path / "run", base)
+    tokenizer = sft._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
+    rows = sft._rows(job, tokenizer)  # noqa: SLF001
+    trainer: Any = sft._trainer(job, rows, tokenizer, device="cpu", dtype=torch.float32)  # noqa: SLF001
+
+    row = trainer.data_collator([trainer.train_dataset[1]])
+    learnt = [token for token, label in zip(row["input_ids"][0], row["labels"][0], strict=True) if label != -100]
+
+    assert tokenizer.decode(learnt) == "It is 1.<|im_end|>\n"
+
+
+def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", broken=True)
+
+    with pytest.raises(TrainingStopped) as stopped:
+        trained(job_in(tmp_path / "run", base), Told())
+
+    assert (stopped.value.reason, "the loss is nan after step 1" in stopped.value.message) == ("DIVERGED", True)
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_modules_that_the_base_does_not_have_are_named(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(TrainingStopped) as stopped:
+        trained(job_in(tmp_path / "run", base, lora={"target_modules": ["nowhere"]}), Told())
+
+    assert (stopped.value.reason, "nowhere" in stopped.value.message) == ("BAD_RECIPE", True)
+
+
+def test_examples_that_do_not_fit_are_too_few(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(TrainingStopped) as stopped:
+        trained(job_in(tmp_path / "run", base, max_length=16), Told())
+
+    assert stopped.value.reason == "DATASET_TOO_SMALL"

@@ -1,0 +1,61 @@
+"""A base of the smallest kind, made on the spot, and a train part for it."""
+
+import json
+from pathlib import Path
+
+TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_base(folder: Path, *, broken: bool = False) -> Path:
+    """Write a random model whose every token is one byte, with tokenizer and template; a broken one knows no number."""
+    import torch  # noqa: PLC0415 - only tests that train pay for it
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: PLC0415
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bytes_only = Tokenizer(models.BPE(vocab={char: number for number, char in enumerate(alphabet)}, merges=[]))
+    bytes_only.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_only.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, additional_special_tokens=["<|im_start|>"])
+    tokenizer.add_special_tokens({"pad_token": "<|im_end|>", "eos_token": "<|end|>"})
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(7)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    if broken:
+        model.model.norm.weight.data.fill_(float("nan"))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def example_lines(count: int = 24) -> bytes:
+    """Return a train part as ingest writes it: a feedback.v1.Example a line."""
+    lines = [
+        json.dumps(
+            {
+                "id": str(number),
+                "question": f"What is {number}?",
+                "messages": [
+                    {"role": "ROLE_SYSTEM", "parts": [{"text": "Answer."}]},
+                    {"role": "ROLE_USER", "parts": [{"text": f"What is {number}?"}]},
+                ],
+                "output": {"role": "ROLE_ASSISTANT", "parts": [{"text": f"It is {number % 3}."}]},
+            }
+        )
+        for number in range(count)
+    ]
+    return "\n".join(lines).encode() + b"\n"

@@ -1,0 +1,260 @@
+"""A training world in memory: datasets, bases and trainings that do what a test tells them."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from services.trainer.tests.fakes import ADA, Registry, model_files, safetensors
+from tidemill_kit.application import Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import DependencyUnavailable, PermissionDenied
+from tidemill_testkit.stores import InMemoryAggregates
+from tidemill_trainer.adapters.file_inspector import FileInspector
+from tidemill_trainer.adapters.run_folders import RunFolders
+from tidemill_trainer.application.browse_training import BrowseTraining
+from tidemill_trainer.application.cancel_training_run import CancelTrainingRun
+from tidemill_trainer.application.check_plan import CheckPlan
+from tidemill_trainer.application.create_training_plan import CreateTrainingPlan
+from tidemill_trainer.application.delete_training_plan import DeleteTrainingPlan
+from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
+from tidemill_trainer.application.ports import Begun, Report, RunName, Stepped, TrainingJob
+from tidemill_trainer.application.queue_run import QueueRun
+from tidemill_trainer.application.references import References
+from tidemill_trainer.application.register_adapter import RegisterAdapter
+from tidemill_trainer.application.retry_training_run import RetryTrainingRun
+from tidemill_trainer.application.start_training_run import StartTrainingRun
+from tidemill_trainer.application.train_run import TrainingNeeds, TrainRun
+from tidemill_trainer.application.update_training_plan import UpdateCommand, UpdateTrainingPlan
+from tidemill_trainer.domain.errors import (
+    DatasetVersionNotFound,
+    TrainingPlanNotFound,
+    TrainingRunNotFound,
+)
+from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.training_plan import DatasetVersion, PlanSettings, TrainingPlan
+from tidemill_trainer.domain.training_run import TrainingRun, run_id
+
+LINES = b'{"id": "1"}\n'
+VERSIONS = {"torch": "2.13.0", "trl": "1.16.0"}
+
+
+def dataset_version(
+    number: int = 1, *, dataset: str = "sft", examples: int = 100, project: str = "acme"
+) -> DatasetVersion:
+    """Return a version whose train part is LINES."""
+    digest = hashlib.sha256(LINES).hexdigest()
+    train = ObjectRef(bucket="datasets", key=f"{project}/{dataset}/{digest}", size=len(LINES), sha256=digest)
+    return DatasetVersion(id=f"{dataset}@{number}", train=train, examples=examples)
+
+
+def plan_settings(**changes: object) -> PlanSettings:
+    """Return what a user says of a plan."""
+    said: dict[str, object] = {
+        "dataset": "sft",
+        "base": "smollm2",
+        "method": "sft",
+        "lora": {"r": 8.0},
+        "args": {"max_steps": 4.0, "seed": 7.0},
+    }
+    return PlanSettings(**(said | changes))  # type: ignore[arg-type] # each test gives what the field takes
+
+
+class FakeDatasets:
+    """Versions by id; the newest of a dataset is the one that was added last."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, DatasetVersion] = {}
+        self.away = False
+
+    def publish(self, version: DatasetVersion) -> DatasetVersion:
+        self.versions[version.id] = self.versions[version.dataset] = version
+        return version
+
+    async def version(self, project: str, reference: str) -> DatasetVersion:
+        assert project
+        if reference not in self.versions:
+            raise DatasetVersionNotFound(reference)
+        return self.versions[reference]
+
+    def check(self, project: str, version: DatasetVersion) -> None:
+        if not version.train.key.startswith(f"{project}/"):
+            message = "outside of its project"
+            raise PermissionDenied(message)
+
+    async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
+        self.check(project, version)
+        if self.away:
+            message = "no answer"
+            raise DependencyUnavailable(message, dependency="s3")
+        await asyncio.to_thread(target.write_bytes, LINES)
+
+
+class FakeBases:
+    """Every base is in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def fetch(self, version: ModelVersion) -> Path:
+        assert version.artifacts
+        return self._folder
+
+
+def adapter_config(**changes: object) -> Mapping[str, object]:
+    """Return what PEFT writes, as far as it matters."""
+    return {"peft_type": "LORA", "base_model_name_or_path": "smollm2@1", "auto_mapping": None} | changes
+
+
+@dataclass(kw_only=True)
+class FakeTrainings:
+    """Reports what it was told to, then fails as it was told to or writes an adapter."""
+
+    losses: Sequence[float] = (2.0, 1.0)
+    error: Exception | None = None
+    config: Mapping[str, object] = field(default_factory=adapter_config)
+    more_files: Mapping[str, bytes] = field(default_factory=dict)
+    before_end: Callable[[], None] = lambda: None
+    gate: asyncio.Event | None = None
+    """Where it is there, a training waits for it after its first step."""
+    jobs: list[TrainingJob] = field(default_factory=list)
+    killed: int = 0
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @asynccontextmanager
+    async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:
+        self.jobs.append(job)
+        finished = False
+
+        async def reports() -> AsyncIterator[Report]:
+            nonlocal finished
+            yield Begun(step=0, steps=len(self.losses), versions=VERSIONS)
+            for step, loss in enumerate(self.losses, start=1):
+                left = float(len(self.losses) - step)
+                yield Stepped(step=step, steps=len(self.losses), loss=loss, remaining_s=left)
+                self.begun.set()
+                if self.gate:
+                    await self.gate.wait()
+            if self.error:
+                raise self.error
+            self._write(job)
+            finished = True
+
+        try:
+            yield reports()
+        finally:
+            self.killed += not finished
+
+    def _write(self, job: TrainingJob) -> None:
+        job.folder.adapter.mkdir(exist_ok=True)
+        files = {
+            "adapter_model.safetensors": safetensors(),
+            "adapter_config.json": json.dumps(self.config).encode(),
+        } | dict(self.more_files)
+        for name, content in files.items():
+            (job.folder.adapter / name).write_bytes(content)
+
+
+class FakeRunLeases:
+    """Gives every lease out with the next epoch; `taken` ones are held by another worker."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.taken: set[RunName] = set()
+
+    @asynccontextmanager
+    async def held(self, run: RunName) -> AsyncIterator[int | None]:
+        if run in self.taken:
+            yield None
+            return
+        self.epoch += 1
+        yield self.epoch
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything about training on stores in memory, and a base `smollm2` to train on."""
+
+    folder: Path
+    woken: int = 0
+
+    def __post_init__(self) -> None:
+        self.registry = Registry(folder=self.folder)
+        clock = self.registry.clock
+        self.plans = InMemoryAggregates[TrainingPlan](missing=TrainingPlanNotFound, clock=clock)
+        self.runs = InMemoryAggregates[TrainingRun](missing=TrainingRunNotFound, clock=clock)
+        self.datasets, self.trainings, self.leases = FakeDatasets(), FakeTrainings(), FakeRunLeases()
+        self.folders = RunFolders(self.folder / "runs")
+        check = CheckPlan(
+            references=References(models=self.registry.models, versions=self.registry.versions),
+            most_time=timedelta(days=1),
+            most_memory_bytes=2**33,
+        )
+        queue = QueueRun(runs=self.runs, check=check, clock=clock, wake=self._wake)
+        self.create = CreateTrainingPlan(plans=self.plans, check=check)
+        self.update = UpdateTrainingPlan(plans=self.plans, check=check, queue=queue)
+        self.delete = DeleteTrainingPlan(plans=self.plans)
+        self.browse = BrowseTraining(plans=self.plans, runs=self.runs)
+        self.start = StartTrainingRun(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
+        self.cancel = CancelTrainingRun(runs=self.runs, clock=clock)
+        self.retry = RetryTrainingRun(runs=self.runs, clock=clock, wake=self._wake)
+        self.hear = HearDatasetVersion(plans=self.plans, datasets=self.datasets, queue=queue)
+        self.register = RegisterAdapter(
+            models=self.registry.models,
+            versions=self.registry.versions,
+            artifacts=self.registry.artifacts,
+            inspector=FileInspector(),
+            folders=self.folders,
+            clock=clock,
+        )
+        self.train = TrainRun(
+            runs=self.runs,
+            versions=self.registry.versions,
+            datasets=self.datasets,
+            bases=FakeBases(self.folder),
+            folders=self.folders,
+            trainings=self.trainings,
+            register=self.register,
+            leases=self.leases,
+            needs=TrainingNeeds(memory_bytes=2**32, least_examples=8),
+            clock=clock,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def with_base(self) -> "World":
+        """Register the base."""
+        await self.registry.register(model_files())
+        return self
+
+    async def plan(self, plan: str = "lora", **changes: object) -> TrainingPlan:
+        """Create a plan."""
+        return await self.create(ADA, plan, plan_settings(**changes), request=request(), validate_only=False)
+
+    async def change(self, plan: str = "lora", **changes: object) -> TrainingPlan:
+        """Update a plan's fields."""
+        settings = plan_settings(**changes)
+        return await self.update(
+            ADA, UpdateCommand(plan=plan, settings=settings, fields=frozenset(changes), request=request())
+        )
+
+    async def queued(self, number: int = 1, *, plan: str = "lora", examples: int = 100) -> RunName:
+        """Create a plan and have it hear a version; return the run's name."""
+        await self.plan(plan)
+        version = self.datasets.publish(dataset_version(number, examples=examples))
+        await self.hear("acme", version)
+        return RunName(project="acme", run=run_id("acme", plan, version.id))
+
+    async def run(self, name: RunName) -> TrainingRun:
+        """Return a run as it is."""
+        return await self.runs.get(name.project, name.run)
+
+
+def request(request_id: str = "") -> Request:
+    """Return a request of its own."""
+    return Request.of(request_id, b"")
