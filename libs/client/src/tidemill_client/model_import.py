@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 from tidemill.trainer.v1.model_pb2 import FolderSource, ManifestFile, ModelSource, ModelVersion, ModelVersionState
@@ -52,13 +52,14 @@ async def import_model(  # noqa: PLR0913 - what, from where, and how to watch an
     source: ModelSource,
     *,
     folder: Path | None = None,
+    labels: Mapping[str, str] | None = None,
     progress: Progress = lambda _done, _total: None,
     patience_s: float = PATIENCE_S,
 ) -> tuple[ModelVersion, bool]:
     """Return the ready version that has this content, and whether it is new. Doing it again uploads nothing.
 
-    An upload that broke off goes on with the files that are not stored yet. A version that the trainer fetches is
-    waited for as long as it proceeds.
+    A version keeps the labels that it was made with. An upload that broke off goes on with the files that are not
+    stored yet. A version that the trainer fetches is waited for as long as it proceeds.
 
     Raises:
         ArtifactRefused: a file may not be loaded; the error names it.
@@ -66,7 +67,7 @@ async def import_model(  # noqa: PLR0913 - what, from where, and how to watch an
         DependencyUnavailable: fetching it has waited for the hub for longer than `patience_s`; it goes on by itself.
 
     """
-    request = ImportModelRequest(model=model, source=source, request_id=str(uuid.uuid4()))
+    request = ImportModelRequest(model=model, source=source, labels=labels, request_id=str(uuid.uuid4()))
     answer = await connection.models.ImportModel(request)
     version = answer.version
     if version.state == ModelVersionState.MODEL_VERSION_STATE_UPLOADING and folder is not None:

@@ -24,8 +24,10 @@ from tidemill.ingest.v1 import dataset_service_pb2 as ds_rpc
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetPart, DatasetStatistics, DatasetVersion
 from tidemill.monitor.v1 import lineage_service_pb2 as li_rpc
 from tidemill.monitor.v1.lineage_pb2 import Edge, Node, TimelineEntry
+from tidemill.trainer.v1 import model_registry_service_pb2 as mr_rpc
 from tidemill.trainer.v1 import training_pb2 as tr
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
+from tidemill.trainer.v1.model_pb2 import ModelSource, ModelVersion, TrainedSource
 
 OWNED = {"tidemill.dev/loop": "helpdesk"}
 
@@ -38,6 +40,11 @@ def dataset_version() -> DatasetVersion:
         held_out=DatasetPart(examples=52),
         statistics=DatasetStatistics(offered=186, duplicates=4, overlap=2),
     )
+
+
+def model_version() -> ModelVersion:
+    trained = TrainedSource(run="run-2", base="small@1", dataset_version="helpdesk_sft@2")
+    return ModelVersion(id="helpdesk_lora@1", source=ModelSource(trained=trained))
 
 
 def training_run(state: tr.TrainingRunState.ValueType = tr.TRAINING_RUN_STATE_RUNNING) -> tr.TrainingRun:
@@ -178,6 +185,12 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     "inference.v1.deployment_service:ApproveRollout": lambda _: dep_rpc.ApproveRolloutResponse(deployment=deployment()),
     "inference.v1.deployment_service:RollBackRollout": lambda _: dep_rpc.RollBackRolloutResponse(
         deployment=deployment()
+    ),
+    "trainer.v1.model_registry_service:GetModelVersion": lambda _: mr_rpc.GetModelVersionResponse(
+        version=model_version()
+    ),
+    "trainer.v1.model_registry_service:ListModelVersions": lambda _: mr_rpc.ListModelVersionsResponse(
+        versions=[model_version()]
     ),
     "monitor.v1.lineage_service:GetLineage": _lineage,
     "monitor.v1.lineage_service:GetTimeline": lambda _: li_rpc.GetTimelineResponse(

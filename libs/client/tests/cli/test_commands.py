@@ -42,6 +42,8 @@ from tidemill_kit.errors import InvalidInput, PreconditionFailed
         ("rollouts promote helpdesk -m better", ["helpdesk_lora@1 is live"]),
         ("rollouts roll-back helpdesk", ["canary"]),
         ("loop list", ["helpdesk", "5"]),
+        ("models show helpdesk_lora@1", ["run run-2", "helpdesk_sft@2", "small@1"]),
+        ("models versions helpdesk_lora", ["small@1 trained on helpdesk_sft@2, run run-2"]),
         ("lineage model_version m@1", ["model version m@1", "made_by", "training run run-2", "steps=48"]),
         ("lineage model_version m@1 --forward", ["model version m@1"]),
     ],

@@ -32,7 +32,8 @@ class Running:
         self.keepers["suite"].normalise = _counted
         self.keepers["suite"].left_out = ("cases",)
         self.live = "small@1"
-        self.models: set[str] = set()
+        self.models: dict[str, dict[str, str]] = {}
+        """The labels of each model's version."""
         self.answers: dict[str, Callable[[Any], Any]] = {}
         self._server: GrpcServer | None = None
 
@@ -87,7 +88,7 @@ class Running:
     ) -> registry.ImportModelResponse:
         created = request.model not in self.models
         if not request.validate_only:
-            self.models.add(request.model)
+            self.models.setdefault(request.model, dict(request.labels))
         version = ModelVersion(id=f"{request.model}@1", state=MODEL_VERSION_STATE_READY)
         return registry.ImportModelResponse(version=version, created=created)
 

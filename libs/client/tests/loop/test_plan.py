@@ -54,6 +54,7 @@ async def test_everything_is_applied_in_order_of_dependency(
     stored = {name: next(iter(keeper.stored.values())) for name, keeper in running.keepers.items()}
     owned = {name: dict(message.labels) for name, message in stored.items()}
     assert owned == {name: {"team": "support", "tidemill.dev/loop": "helpdesk"} for name in stored}
+    assert running.models["small"]["tidemill.dev/loop"] == "helpdesk"
 
 
 async def test_each_service_gets_what_the_file_says(connection: Connection, running: Running, file: Path) -> None:

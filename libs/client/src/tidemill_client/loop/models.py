@@ -1,6 +1,6 @@
 """The models of a loop: what they would change in the registry, and bringing them there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tidemill.trainer.v1.model_pb2 import HuggingFaceSource, ModelSource, OpenAiSource
@@ -18,8 +18,9 @@ class DeclaredModel:
 
     kind = "model"
 
-    def __init__(self, connection: Connection, name: str, declared: Model) -> None:
+    def __init__(self, connection: Connection, name: str, declared: Model, labels: Mapping[str, str]) -> None:
         self.name = name
+        self._labels = labels
         self._connection = connection
         self._declared = declared
         self._folder: Path | None = None
@@ -39,6 +40,7 @@ class DeclaredModel:
             self.name,
             await self._resolved(),
             folder=self._folder,
+            labels=self._labels,
             progress=lambda done, total: progress(
                 f"model {self.name}, {done // MEGABYTE} of {total // MEGABYTE} MB", done / max(total, 1)
             ),

@@ -16,7 +16,7 @@ from tidemill_client.loop.declaration import Loop
 from tidemill_client.loop.desired import OWNER_LABEL, Desired
 from tidemill_client.loop.kinds import KINDS
 from tidemill_client.loop.models import DeclaredModel
-from tidemill_client.loop.resources import desired_resources
+from tidemill_client.loop.resources import desired_resources, owned_labels
 from tidemill_client.loop.rollouts import DeclaredRollout, orphaned_rollouts, remove_policy
 from tidemill_kit.errors import TidemillError
 
@@ -48,7 +48,9 @@ class Planner:
     def __init__(self, connection: Connection, loop: Loop) -> None:
         self._connection = connection
         self._loop = loop
-        self._models = [DeclaredModel(connection, name, model) for name, model in loop.models.items()]
+        self._models = [
+            DeclaredModel(connection, name, model, owned_labels(loop)) for name, model in loop.models.items()
+        ]
         self._resources = [_Resource(connection, desired) for desired in desired_resources(loop)]
         self._rollouts = [DeclaredRollout(connection, name, rollout) for name, rollout in loop.rollouts.items()]
 

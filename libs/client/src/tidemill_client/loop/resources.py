@@ -17,9 +17,14 @@ from tidemill_client.loop.desired import OWNER_LABEL, Desired
 from tidemill_client.loop.turning import turning_resources
 
 
+def owned_labels(loop: Loop) -> dict[str, str]:
+    """Return the labels of everything that a loop applies."""
+    return {**loop.metadata.labels, OWNER_LABEL: loop.metadata.name}
+
+
 def desired_resources(loop: Loop) -> list[Desired]:
     """Return every resource but models and rollouts, in the order in which they depend on each other."""
-    labels = {**loop.metadata.labels, OWNER_LABEL: loop.metadata.name}
+    labels = owned_labels(loop)
     return [
         *(_source(name, part, labels) for name, part in loop.sources.items()),
         *(_collection(name, part, labels) for name, part in loop.collections.items()),
