@@ -5,40 +5,75 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
+import grpc
+
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
+from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
 from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import SystemClock
+from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Publisher
-from tidemill_kit.objects import ObjectStore
+from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
+from tidemill_trainer.adapters.cached_bases import CachedBases
 from tidemill_trainer.adapters.exchange_artifacts import ExchangeArtifacts
 from tidemill_trainer.adapters.file_inspector import FileInspector
 from tidemill_trainer.adapters.file_spool import FileSpool
 from tidemill_trainer.adapters.hugging_face_hub import HuggingFaceHub
+from tidemill_trainer.adapters.ingest_datasets import IngestDatasets
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
 from tidemill_trainer.adapters.mongo_import_leases import MongoImportLeases
+from tidemill_trainer.adapters.mongo_training import MongoRunLeases, MongoWantedRuns
 from tidemill_trainer.adapters.mongo_wanted import MongoWanted
+from tidemill_trainer.adapters.run_folders import RunFolders
+from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
+from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
+from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
 from tidemill_trainer.application.browse_models import BrowseModels
+from tidemill_trainer.application.browse_training import BrowseTraining
+from tidemill_trainer.application.cancel_training_run import CancelTrainingRun
+from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.complete_model_version import CompleteModelVersion
+from tidemill_trainer.application.create_training_plan import CreateTrainingPlan
 from tidemill_trainer.application.delete_model import DeleteModel
+from tidemill_trainer.application.delete_training_plan import DeleteTrainingPlan
 from tidemill_trainer.application.fetch_version import FetchVersion
+from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
 from tidemill_trainer.application.import_model import ImportModel
+from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.application.references import References
+from tidemill_trainer.application.register_adapter import RegisterAdapter
+from tidemill_trainer.application.retry_training_run import RetryTrainingRun
+from tidemill_trainer.application.start_training_run import StartTrainingRun
+from tidemill_trainer.application.train_run import TrainingNeeds, TrainRun
+from tidemill_trainer.application.update_training_plan import UpdateTrainingPlan
 from tidemill_trainer.application.upload_model_file import UploadModelFile
-from tidemill_trainer.domain.errors import ModelNotFound, ModelVersionNotFound
+from tidemill_trainer.domain.errors import (
+    ModelNotFound,
+    ModelVersionNotFound,
+    TrainingPlanNotFound,
+    TrainingRunNotFound,
+)
 from tidemill_trainer.domain.limits import ImportLimits
 from tidemill_trainer.domain.model import Model
 from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.training_plan import TrainingPlan
+from tidemill_trainer.domain.training_run import TrainingRun
 from tidemill_trainer.entrypoints.grpc_model_registry_service import GrpcModelRegistryService, UseCases
+from tidemill_trainer.entrypoints.grpc_training_service import GrpcTrainingService, TrainingUseCases
+from tidemill_trainer.entrypoints.kafka_datasets import datasets
+from tidemill_trainer.entrypoints.training_worker import TrainingWorker
 from tidemill_trainer.entrypoints.workers import ImportWorker
 from tidemill_trainer.settings import TrainerSettings
 
 SOURCE = "/tidemill/trainer"
 MODEL_TOPIC = "tidemill.trainer.model.v1"
+RUN_TOPIC = "tidemill.trainer.run.v1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +91,30 @@ class Adapters:
     hub: HuggingFaceHub
     leases: MongoImportLeases
     wanted: MongoWanted
+    ingest: grpc.aio.Channel
+    plans: MongoAggregates[TrainingPlan]
+    runs: MongoAggregates[TrainingRun]
+    wanted_runs: MongoWantedRuns
+    datasets: IngestDatasets
 
 
 async def build_app(settings: TrainerSettings) -> App:
     """Put trainer together, on the event loop that it will live on. Nothing is connected yet."""
     adapters = _adapters(settings)
     use_cases, worker = _use_cases(settings, adapters)
+    trainings = TrainingWorker(
+        wanted=adapters.wanted_runs, at_once=settings.runs_at_once, look_every_s=settings.run_look_s
+    )
+    train = _train(settings, adapters)
+    training, hear = _training(settings, adapters, trainings)
+    consumers = Consumers(settings.kafka_bootstrap_servers, [datasets(hear)], adapters.publisher)
     client = adapters.database.client
     return App(
         settings=settings,
-        servicers=[(add_ModelRegistryServiceServicer_to_server, GrpcModelRegistryService(use_cases))],
+        servicers=[
+            (add_ModelRegistryServiceServicer_to_server, GrpcModelRegistryService(use_cases)),
+            (add_TrainingServiceServicer_to_server, GrpcTrainingService(training)),
+        ],
         dependencies=[
             Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
             Dependency(name="s3", probe=adapters.store.ping),
@@ -76,7 +125,10 @@ async def build_app(settings: TrainerSettings) -> App:
             adapters.publisher,
             adapters.relay,
             Worker("imports", worker.run),
+            Worker("trainings", lambda: trainings.run(train)),
+            consumers,
         ],
+        consumers=consumers.status,
         outbox_length=adapters.relay.outbox_length,
     )
 
@@ -93,11 +145,14 @@ class Stores:
         await asyncio.to_thread(self._adapters.spool.prepare)
         await asyncio.to_thread(self._adapters.hub.prepare)
         await self._adapters.store.ensure_bucket(self._bucket)
-        for indexed in (self._adapters.models, self._adapters.versions, self._adapters.wanted):
+        adapters = self._adapters
+        stores = (adapters.models, adapters.versions, adapters.wanted, adapters.plans, adapters.runs)
+        for indexed in (*stores, adapters.wanted_runs):
             await indexed.ensure_indexes()
 
     async def stop(self) -> None:
-        """Close the connections to MongoDB."""
+        """Close the connections to ingest and MongoDB."""
+        await self._adapters.ingest.close()
         self._adapters.database.client.close()
 
 
@@ -105,7 +160,9 @@ def _adapters(settings: TrainerSettings) -> Adapters:
     database = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)[settings.mongo_database]
     publisher = Publisher(settings.kafka_bootstrap_servers)
     models, versions = database["models"], database["model_versions"]
-    relay = Relay([models, versions], publisher)
+    plans, runs = database["training_plans"], database["training_runs"]
+    relay = Relay([models, versions, runs], publisher)
+    ingest = open_channel(settings.ingest_address, name="ingest")
     store = ObjectStore(
         settings.s3_endpoint,
         settings.s3_access_key,
@@ -151,6 +208,20 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             )
         ),
         wanted=MongoWanted(versions),
+        ingest=ingest,
+        plans=MongoAggregates(
+            plans, codec=TrainingPlanCodec(), topic=RUN_TOPIC, source=SOURCE, missing=TrainingPlanNotFound
+        ),
+        runs=MongoAggregates(
+            runs,
+            codec=TrainingRunCodec(),
+            topic=RUN_TOPIC,
+            source=SOURCE,
+            missing=TrainingRunNotFound,
+            wake=relay.waker(runs),
+        ),
+        wanted_runs=MongoWantedRuns(runs),
+        datasets=IngestDatasets(ingest, store, buckets=settings.dataset_buckets.split(",")),
     )
 
 
@@ -202,3 +273,59 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
         ),
     )
     return use_cases, worker
+
+
+def _training(
+    settings: TrainerSettings, adapters: Adapters, worker: TrainingWorker
+) -> tuple[TrainingUseCases, HearDatasetVersion]:
+    clock, plans, runs = SystemClock(), adapters.plans, adapters.runs
+    check = CheckPlan(
+        references=References(models=adapters.models, versions=adapters.versions),
+        most_time=timedelta(seconds=settings.run_time_s),
+        most_memory_bytes=settings.run_memory_bytes,
+    )
+    queue = QueueRun(runs=runs, check=check, clock=clock, wake=worker.wake)
+    use_cases = TrainingUseCases(
+        create=CreateTrainingPlan(plans=plans, check=check),
+        update=UpdateTrainingPlan(plans=plans, check=check, queue=queue),
+        delete=DeleteTrainingPlan(plans=plans),
+        browse=BrowseTraining(plans=plans, runs=runs),
+        start=StartTrainingRun(plans=plans, runs=runs, datasets=adapters.datasets, queue=queue),
+        cancel=CancelTrainingRun(runs=runs, clock=clock),
+        retry=RetryTrainingRun(runs=runs, clock=clock, wake=worker.wake),
+    )
+    return use_cases, HearDatasetVersion(plans=plans, datasets=adapters.datasets, queue=queue)
+
+
+def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
+    clock = SystemClock()
+    folders = RunFolders(settings.data_dir / "runs")
+    leases = Leases(
+        adapters.database["run_leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=clock
+    )
+    cache = ArtifactCache(settings.data_dir / "bases", ExchangeBucket(adapters.store, settings.exchange_bucket))
+    process = ProcessSettings(
+        least_examples=settings.run_least_examples,
+        checkpoint_steps=settings.run_checkpoint_steps,
+        device=settings.run_device,
+        threads=settings.run_threads,
+    )
+    return TrainRun(
+        runs=adapters.runs,
+        versions=adapters.versions,
+        datasets=adapters.datasets,
+        bases=CachedBases(cache),
+        folders=folders,
+        trainings=TrainingProcesses(process),
+        register=RegisterAdapter(
+            models=adapters.models,
+            versions=adapters.versions,
+            artifacts=adapters.artifacts,
+            inspector=FileInspector(),
+            folders=folders,
+            clock=clock,
+        ),
+        leases=MongoRunLeases(leases),
+        needs=TrainingNeeds(memory_bytes=settings.run_memory_bytes, least_examples=settings.run_least_examples),
+        clock=clock,
+    )

@@ -1,6 +1,7 @@
 """What trainer is told by its environment."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
@@ -15,8 +16,12 @@ class TrainerSettings(ServiceSettings):
 
     mongo_database: str = "trainer"
     """The database, which belongs to trainer alone."""
+    ingest_address: str
+    """ingest's gRPC host:port."""
     data_dir: Path
-    """A folder of this process alone, for uploads and downloads under way."""
+    """A folder of this process alone, for uploads and downloads under way, bases and training runs."""
+    dataset_buckets: str = "tidemill-ingest-datasets,tidemill-ingest-exchange"
+    """The buckets, joined by commas, where train parts of datasets may lie."""
     exchange_bucket: str = "tidemill-trainer-exchange"
     """The bucket where other services read the files of versions."""
     s3_timeout_s: float = Field(default=60.0, gt=0)
@@ -41,3 +46,19 @@ class TrainerSettings(ServiceSettings):
     """The pause after which an import that waits is tried again."""
     lease_s: float = Field(default=30.0, gt=1)
     """How long an import stays with a worker that gives no sign of life."""
+    runs_at_once: int = Field(default=1, ge=1, le=16)
+    """How many trainings run at the same time, each in a process of its own."""
+    run_look_s: float = Field(default=10.0, gt=0)
+    """The pause after which queued runs are looked for without being told of them."""
+    run_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
+    """The most memory that a training process may take; a plan may ask for less."""
+    run_time_s: float = Field(default=24 * 3600.0, ge=1)
+    """The longest time that a plan may give its runs."""
+    run_least_examples: int = Field(default=8, ge=1)
+    """The fewest examples that are worth a training."""
+    run_device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where trainings compute; auto takes CUDA where there is one."""
+    run_threads: int = Field(default=0, ge=0, le=1024)
+    """The threads of a training process; 0 leaves them to torch."""
+    run_checkpoint_steps: int = Field(default=10, ge=1)
+    """The steps after which a training writes a checkpoint that it can go on from."""

@@ -55,6 +55,7 @@ def settings(folder: Path) -> TrainerSettings:
             "s3_access_key": "key",
             "s3_secret_key": "secret",
             "data_dir": folder,
+            "ingest_address": "127.0.0.1:1",
         }
     )
 

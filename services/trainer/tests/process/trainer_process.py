@@ -20,6 +20,7 @@ class TrainerProcess:
     stack: Addresses
     folder: Path
     hub: str = "http://127.0.0.1:9"
+    ingest: str = "127.0.0.1:9"
     lease_s: float = 2.0
     database: str = field(default_factory=lambda: unique_name("trainer"))
     port: int = 0
@@ -90,6 +91,12 @@ class TrainerProcess:
             "TRAINER_S3_SECRET_KEY": self.stack.s3.secret_key,
             "TRAINER_EXCHANGE_BUCKET": self.bucket,
             "TRAINER_DATA_DIR": str(self.folder),
+            "TRAINER_DATASET_BUCKETS": self.bucket,
+            "TRAINER_INGEST_ADDRESS": self.ingest,
+            "TRAINER_RUN_CHECKPOINT_STEPS": "10",
+            "TRAINER_RUN_DEVICE": "cpu",
+            "TRAINER_RUN_LOOK_S": "0.3",
+            "TRAINER_RUN_THREADS": "1",
             "TRAINER_HUGGING_FACE_ENDPOINT": self.hub,
             "TRAINER_LEASE_S": str(self.lease_s),
             "TRAINER_IMPORT_RETRY_S": "0.3",

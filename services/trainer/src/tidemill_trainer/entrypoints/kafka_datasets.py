@@ -1,0 +1,48 @@
+"""What trainer hears: new versions of datasets."""
+
+from pydantic import BaseModel
+
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
+from tidemill_trainer.domain.training_plan import DatasetVersion
+
+TOPIC = "tidemill.ingest.dataset.v1"
+PUBLISHED = "tidemill.ingest.dataset.version_published.v1"
+
+
+class PartFields(BaseModel):
+    """The fields of a DatasetPart."""
+
+    bucket: str
+    key: str
+    size: int
+    sha256: str
+    examples: int
+
+
+class VersionIsPublished(BaseModel):
+    """The fields that are read of dataset.version_published."""
+
+    version: str
+    train: PartFields
+
+
+def datasets(hear: HearDatasetVersion) -> Subscription:
+    """Return the subscription. dataset.version_withheld has no route: it asks for no run."""
+
+    async def published(event: EventContext, body: VersionIsPublished) -> None:
+        part = body.train
+        version = DatasetVersion(
+            id=body.version,
+            train=ObjectRef(bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256),
+            examples=part.examples,
+        )
+        await hear(event.project, version)
+
+    return Subscription(
+        name="trainer.datasets",
+        topics=(TOPIC,),
+        delivery=Delivery.ONCE,
+        routes={PUBLISHED: Route(VersionIsPublished, published)},
+    )

@@ -1,0 +1,111 @@
+"""Plans and runs as callers send and see them."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from tidemill.trainer.v1 import training_pb2 as pb
+from tidemill_kit.grpc_server import etag_of, timestamp_of
+from tidemill_trainer.domain.training_plan import DEFAULT_TIME, PlanSettings, RunLimits, TrainingPlan
+from tidemill_trainer.domain.training_run import Progress, RunState, TrainingRun
+
+STATES = {
+    RunState.QUEUED: pb.TRAINING_RUN_STATE_QUEUED,
+    RunState.RUNNING: pb.TRAINING_RUN_STATE_RUNNING,
+    RunState.REGISTERING: pb.TRAINING_RUN_STATE_REGISTERING,
+    RunState.SUCCEEDED: pb.TRAINING_RUN_STATE_SUCCEEDED,
+    RunState.FAILED: pb.TRAINING_RUN_STATE_FAILED,
+    RunState.CANCELLED: pb.TRAINING_RUN_STATE_CANCELLED,
+}
+
+
+def settings_of(message: pb.TrainingPlan) -> PlanSettings:
+    """Return what a caller says of a plan; what is unset takes its default."""
+    limits = message.limits
+    time = limits.time.ToTimedelta() if limits.HasField("time") else DEFAULT_TIME
+    return PlanSettings(
+        dataset=message.dataset,
+        base=message.base,
+        method=message.method,
+        lora=MessageToDict(message.lora),
+        args=MessageToDict(message.args),
+        limits=RunLimits(time=time, memory_bytes=limits.memory_bytes),
+        paused=message.paused,
+        labels=dict(message.labels),
+    )
+
+
+def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:
+    """Return a plan as callers see it."""
+    settings = plan.settings
+    return pb.TrainingPlan(
+        id=plan.id,
+        project=plan.project,
+        seq=plan.seq,
+        etag=etag_of(plan.version),
+        labels=plan.labels,
+        create_time=timestamp_of(plan.create_time),
+        update_time=timestamp_of(plan.update_time),
+        dataset=settings.dataset,
+        base=settings.base,
+        method=settings.method,
+        lora=_struct(settings.lora),
+        args=_struct(settings.args),
+        limits=pb.TrainingLimits(time=_duration(settings.limits.time), memory_bytes=settings.limits.memory_bytes),
+        paused=settings.paused,
+    )
+
+
+def run_message(run: TrainingRun) -> pb.TrainingRun:
+    """Return a run as callers see it."""
+    recipe = run.recipe
+    return pb.TrainingRun(
+        id=run.id,
+        project=run.project,
+        seq=run.seq,
+        etag=etag_of(run.version),
+        labels=run.labels,
+        create_time=timestamp_of(run.create_time),
+        update_time=timestamp_of(run.update_time),
+        plan=run.plan,
+        dataset_version=run.dataset.id,
+        base=run.base,
+        state=STATES[run.state],
+        progress=_progress(run.progress),
+        reason=run.reason,
+        message=run.message,
+        model_version=run.model_version,
+        recipe=_struct({"method": recipe.method, "lora": dict(_plain(recipe.lora)), "args": dict(_plain(recipe.args))}),
+        versions=run.versions,
+        attempt=run.attempt,
+        start_time=timestamp_of(run.start_time),
+        finish_time=timestamp_of(run.finish_time),
+    )
+
+
+def _progress(progress: Progress) -> pb.TrainingProgress:
+    left = progress.remaining_s
+    return pb.TrainingProgress(
+        step=progress.step,
+        steps=progress.steps,
+        loss=progress.loss,
+        remaining=None if left is None else _duration(timedelta(seconds=left)),
+        losses=progress.losses,
+    )
+
+
+def _duration(time: timedelta) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(time)
+    return duration
+
+
+def _plain(settings: Mapping[str, object]) -> Mapping[str, object]:
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+
+
+def _struct(settings: Mapping[str, object]) -> Struct:
+    return ParseDict(dict(settings), Struct())

@@ -1,0 +1,59 @@
+"""What trainer does by itself: it trains the runs that are queued."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from tidemill_kit.errors import TidemillError
+from tidemill_trainer.application.ports import RunName, WantedRuns
+from tidemill_trainer.application.train_run import TrainRun
+
+_log = structlog.get_logger()
+
+
+class TrainingWorker:
+    """Looks for runs when woken and once in a while; each of them is tried again until it has ended."""
+
+    def __init__(self, *, wanted: WantedRuns, at_once: int, look_every_s: float) -> None:
+        self._wanted = wanted
+        self._turns = asyncio.Semaphore(at_once)
+        self._look_every_s = look_every_s
+        self._woken = asyncio.Event()
+        self._running: set[RunName] = set()
+
+    def wake(self) -> None:
+        """Look for work at once."""
+        self._woken.set()
+
+    async def run(self, train: TrainRun) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as trainings:
+            while True:
+                self._woken.clear()
+                for name in await self._waiting():
+                    self._running.add(name)
+                    trainings.create_task(self._train(train, name))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._look_every_s):
+                        await self._woken.wait()
+
+    async def _waiting(self) -> list[RunName]:
+        try:
+            return [name for name in await self._wanted.runs() if name not in self._running]
+        except TidemillError as error:
+            _log.warning("training_runs_not_found", reason=error.reason, why=error.message)
+            return []
+
+    async def _train(self, train: TrainRun, name: RunName) -> None:
+        facts = {"project": name.project, "run": name.run}
+        try:
+            async with self._turns:
+                done = await train(name)
+            _log.info("training_finished" if done else "training_postponed", **facts)
+        except TidemillError as error:
+            _log.warning("training_interrupted", reason=error.reason, why=error.message, **facts)
+        except Exception as error:  # noqa: BLE001 - one run that breaks must not end the others; it is tried again
+            _log.error("training_broken", exc_info=error, **facts)
+        finally:
+            self._running.discard(name)

@@ -1,0 +1,165 @@
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from services.trainer.tests.entrypoints.test_grpc_model_registry_service import settings
+from services.trainer.tests.training_fakes import World, dataset_version
+from tidemill.trainer.v1 import training_pb2 as pb
+from tidemill.trainer.v1 import training_service_pb2 as rpc
+from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub, add_TrainingServiceServicer_to_server
+from tidemill_kit.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import GrpcServer
+from tidemill_trainer.application.ports import RunName
+from tidemill_trainer.entrypoints.grpc_training_service import GrpcTrainingService, TrainingUseCases
+
+
+@dataclass(kw_only=True)
+class Door:
+    """A real server on a free port, and a stub for project acme."""
+
+    world: World
+    port: int
+    stub: TrainingServiceStub
+
+    async def create(self, **changes: object) -> pb.TrainingPlan:
+        return (await self.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=plan(**changes)))).plan
+
+    async def start(self) -> pb.TrainingRun:
+        return (await self.stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan="lora"))).run
+
+
+def plan(**changes: object) -> pb.TrainingPlan:
+    message = pb.TrainingPlan(
+        id="lora",
+        dataset="sft",
+        base="smollm2",
+        method="sft",
+        lora=ParseDict({"r": 4, "target_modules": ["q_proj"]}, Struct()),
+        args=ParseDict({"max_steps": 4, "learning_rate": 1e-3}, Struct()),
+        limits=pb.TrainingLimits(time=Duration(seconds=90)),
+        labels={"team": "support"},
+    )
+    return ParseDict(changes, message)
+
+
+@pytest.fixture
+async def door(tmp_path: Path) -> AsyncIterator[Door]:
+    world = await World(folder=tmp_path).with_base()
+    world.datasets.publish(dataset_version())
+    servicer = GrpcTrainingService(
+        TrainingUseCases(
+            create=world.create,
+            update=world.update,
+            delete=world.delete,
+            browse=world.browse,
+            start=world.start,
+            cancel=world.cancel,
+            retry=world.retry,
+        )
+    )
+    server = GrpcServer(settings(tmp_path), [(add_TrainingServiceServicer_to_server, servicer)])
+    await server.start()
+    channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
+    yield Door(world=world, port=server.port, stub=TrainingServiceStub(channel))
+    await channel.close()
+    await server.stop(1.0)
+
+
+async def test_a_plan_is_shown_as_it_was_written(door: Door) -> None:
+    created = await door.create()
+
+    found = (await door.stub.GetTrainingPlan(rpc.GetTrainingPlanRequest(id="lora"))).plan
+    listed = (await door.stub.ListTrainingPlans(rpc.ListTrainingPlansRequest())).plans
+
+    assert found == created == listed[0]
+    assert MessageToDict(found.lora) == {"r": 4.0, "target_modules": ["q_proj"]}
+    assert (found.limits.time.seconds, found.labels["team"], found.etag) == (90, "support", "1")
+
+
+async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(door: Door) -> None:
+    await door.create()
+    queued = await door.start()
+    await door.world.train(RunName(project="acme", run=queued.id))
+
+    run = (await door.stub.GetTrainingRun(rpc.GetTrainingRunRequest(id=queued.id))).run
+    listed = (await door.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="lora"))).runs
+
+    assert queued.state == pb.TRAINING_RUN_STATE_QUEUED
+    assert run.state == pb.TRAINING_RUN_STATE_SUCCEEDED
+    assert [run] == list(listed)
+    assert (run.plan, run.dataset_version, run.base, run.model_version) == ("lora", "sft@1", "smollm2@1", "lora@1")
+    recipe = MessageToDict(run.recipe)
+    assert (recipe["method"], recipe["lora"]["target_modules"], recipe["args"]["seed"]) == ("sft", ["q_proj"], 42.0)
+    assert (run.progress.step, run.progress.steps, list(run.progress.losses)) == (2, 2, [2.0, 1.0])
+    assert run.versions["torch"] == "2.13.0"
+    assert run.start_time.seconds
+    assert run.finish_time.seconds
+    assert not (await door.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="other"))).runs
+
+
+async def test_a_wrong_setting_is_answered_with_its_field(door: Door) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        await door.create(args={"learning_rate": 7})
+
+    assert [violation.field for violation in refusal.value.violations] == ["plan.args.learning_rate"]
+
+
+async def test_a_plan_is_updated_by_its_mask_and_its_etag(door: Door) -> None:
+    created = await door.create()
+    mask = FieldMask(paths=["args", "paused"])
+    change = plan(args={"max_steps": 9}, paused=True, etag=created.etag, base="nowhere")
+    changed = (await door.stub.UpdateTrainingPlan(rpc.UpdateTrainingPlanRequest(plan=change, update_mask=mask))).plan
+
+    assert (MessageToDict(changed.args)["max_steps"], changed.paused, changed.base) == (9.0, True, "smollm2")
+    with pytest.raises(Conflict):
+        await door.stub.UpdateTrainingPlan(rpc.UpdateTrainingPlanRequest(plan=change, update_mask=mask))
+    with pytest.raises(InvalidInput, match="update_mask"):
+        await door.stub.UpdateTrainingPlan(
+            rpc.UpdateTrainingPlanRequest(plan=change, update_mask=FieldMask(paths=["id"]))
+        )
+
+
+async def test_a_run_is_cancelled_and_retried(door: Door) -> None:
+    await door.create()
+    queued = await door.start()
+
+    cancelled = (await door.stub.CancelTrainingRun(rpc.CancelTrainingRunRequest(id=queued.id))).run
+    retried = (await door.stub.RetryTrainingRun(rpc.RetryTrainingRunRequest(id=queued.id))).run
+
+    assert (cancelled.state, cancelled.reason) == (pb.TRAINING_RUN_STATE_CANCELLED, "CANCELLED")
+    assert (retried.state, retried.reason) == (pb.TRAINING_RUN_STATE_QUEUED, "")
+    with pytest.raises(PreconditionFailed):
+        await door.stub.RetryTrainingRun(rpc.RetryTrainingRunRequest(id=queued.id))
+
+
+async def test_a_deleted_plan_is_gone(door: Door) -> None:
+    await door.create()
+
+    await door.stub.DeleteTrainingPlan(rpc.DeleteTrainingPlanRequest(id="lora"))
+
+    with pytest.raises(NotFound):
+        await door.stub.GetTrainingPlan(rpc.GetTrainingPlanRequest(id="lora"))
+
+
+async def test_another_project_sees_nothing_of_it(door: Door) -> None:
+    await door.create()
+    queued = await door.start()
+    async with open_channel(f"127.0.0.1:{door.port}", project="other") as channel:
+        stub = TrainingServiceStub(channel)
+
+        with pytest.raises(NotFound):
+            await stub.GetTrainingRun(rpc.GetTrainingRunRequest(id=queued.id))
+        assert not (await stub.ListTrainingRuns(rpc.ListTrainingRunsRequest())).runs
+
+
+async def test_a_call_without_a_project_is_refused(door: Door) -> None:
+    async with open_channel(f"127.0.0.1:{door.port}") as channel:
+        with pytest.raises(Unauthenticated):
+            await TrainingServiceStub(channel).ListTrainingPlans(rpc.ListTrainingPlansRequest())
