@@ -4,7 +4,7 @@
 
 Each line of standard input is one event: {"subject": KEY, "data": {...}} upserts a document, {"subject": KEY,
 "deleted": {...}} deletes it, {"subject": INFERENCE, "feedback": {...}} says what somebody thinks of an answer. A line
-that cannot be published ends the program; running it again is harmless, since an event's id is derived from its content.
+that cannot be published ends the program; running it again is harmless: an event's id is derived from its content.
 """
 
 import argparse

@@ -9,6 +9,7 @@ import pytest
 
 from tests.system.running import LOOP, Platform
 from tidemill_client.connection import Addresses, Connection
+from tidemill_client.demo.example import Example
 from tidemill_local import LocalStack
 from tidemill_testkit.stack import unique_name
 
@@ -31,6 +32,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def platform(folder: Path) -> Platform:
     """Give the platform with the example's loop applied in a project of this run."""
+    Example.find().write_trusted_cases(60, taught=200)
     given = Platform(folder, Addresses.find(folder.parent), unique_name("system"))
     applied = given.tidemill("apply", "-f", str(LOOP), "--json")
     assert applied.code == 0, applied.output + applied.errors

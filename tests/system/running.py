@@ -15,7 +15,7 @@ from tidemill_client.connection import Addresses
 ROOT = Path(__file__).resolve().parents[2]
 LOOP = ROOT / "examples" / "helpdesk" / "loop.yaml"
 SOURCE = "https://cms.example/kb"
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 T = TypeVar("T")
 

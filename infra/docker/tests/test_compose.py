@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tidemill_evaluator.settings import EvaluatorSettings
+from tidemill_feedback.settings import FeedbackSettings
 from tidemill_inference.settings import InferenceSettings
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.settings import ServiceSettings, load
 from tidemill_local.places import StackFolder
 from tidemill_local.programs import PORT_NAMES, SERVICES, Choices, addresses, service_environment
+from tidemill_monitor.settings import MonitorSettings
 from tidemill_rag.settings import RagSettings
 from tidemill_trainer.settings import TrainerSettings
 
@@ -25,6 +28,9 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
     "rag": RagSettings,
     "trainer": TrainerSettings,
     "inference": InferenceSettings,
+    "feedback": FeedbackSettings,
+    "evaluator": EvaluatorSettings,
+    "monitor": MonitorSettings,
 }
 
 

@@ -18,10 +18,19 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "rag": ("grpc", "metrics"),
     "trainer": ("grpc", "metrics"),
     "inference": ("grpc", "http", "metrics"),
+    "feedback": ("grpc", "metrics"),
+    "evaluator": ("grpc", "metrics"),
+    "monitor": ("grpc", "metrics"),
 }
 """Each service and its doors; all of them are addressed by gRPC."""
 
-CALLS: Mapping[str, tuple[str, ...]] = {"rag": ("ingest", "trainer"), "inference": ("rag", "trainer")}
+CALLS: Mapping[str, tuple[str, ...]] = {
+    "rag": ("ingest", "trainer"),
+    "trainer": ("ingest",),
+    "inference": ("rag", "trainer", "ingest", "feedback"),
+    "feedback": ("inference",),
+    "evaluator": ("inference", "ingest", "trainer"),
+}
 """Which services a service calls; it is told their addresses."""
 
 KEEP_FILES = ("rag", "trainer", "inference")
@@ -123,7 +132,7 @@ def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
 
 
 def services(folder: StackFolder, choices: Choices) -> list[Program]:
-    """Return the four services."""
+    """Return the services."""
     return [
         Program(
             name=service,

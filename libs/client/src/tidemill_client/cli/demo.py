@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from tidemill_client.cli.output import JsonOption, ProjectOption, print_json, run, stdout
 from tidemill_client.cli.stack import start
@@ -11,31 +14,40 @@ from tidemill_client.demo.example import Example
 from tidemill_client.demo.helpdesk import Helpdesk
 from tidemill_client.demo.memory import peak_memory
 from tidemill_client.demo.report import Report
+from tidemill_client.demo.report_html import write_html
+from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES, Turn
+
+PoisonedOption = Annotated[
+    bool, typer.Option("--poisoned", help="Shuffle the corrections among the questions: the gate must refuse.")
+]
 
 
-def demo(*, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Show documents going in and grounded answers coming out, in a project of its own that stays browsable."""
+def demo(*, project: ProjectOption = "", poisoned: PoisonedOption = False, as_json: JsonOption = False) -> None:
+    """Show one turn of the loop: documents, answers, corrections, a better model; in a project that stays browsable."""
     if as_json:
         stdout.quiet = True
-    name = project or f"demo-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    name = project or f"{'poisoned' if poisoned else 'demo'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     start(quiet=as_json)
     report = Report(name)
-    path = run(_demo(name, report), as_json=as_json)
+    path = run(_demo(name, report, poisoned=poisoned), as_json=as_json)
     if as_json:
         print_json(report.data())
         return
     stdout.print()
     stdout.print(report.picture())
-    stdout.print(f"\nWritten to {path}. What to type next, in project {name}:\n")
+    stdout.print(f"\nWritten to {path} and report.html beside it. What to type next, in project {name}:\n")
     stdout.print(_next_steps(), markup=False, highlight=False)
 
 
-async def _demo(project: str, report: Report) -> Path:
+async def _demo(project: str, report: Report, *, poisoned: bool) -> Path:
     example = Example.find()
     local = example.folder.parents[1] / ".tidemill"
+    cases = example.write_trusted_cases(TRUSTED_CASES, taught=TAUGHT)
     async with Connection(project) as connection:
         helpdesk = Helpdesk(connection=connection, example=example, report=report)
-        stdout.print(f"[bold]Project {project}[/]: examples/helpdesk/loop.yaml is applied, twice")
+        stdout.print(
+            f"[bold]Project {project}[/]: examples/helpdesk/loop.yaml is applied, twice ({cases} trusted cases)"
+        )
         with report.step("apply"):
             await helpdesk.apply()
         remember_project(project)
@@ -49,15 +61,46 @@ async def _demo(project: str, report: Report) -> Path:
             await helpdesk.answer()
         with report.step("other_doors"):
             await same_question_elsewhere(helpdesk, helpdesk.asked_elsewhere)
+        turn = Turn(
+            connection=connection, example=example, report=report, documents=helpdesk.documents, poisoned=poisoned
+        )
+        model_version = await _turn(turn, report)
         report.add("peak_rss_mb", **peak_memory(local))
+        pictures = await turn.pictures(model_version)
+        write_html(report.data() | {"pictures": pictures}, local / "demo" / "report.html")
         return report.write(local / "demo")
+
+
+async def _turn(turn: Turn, report: Report) -> str:
+    stdout.print("[bold]3. Reactions[/]: simulated users correct answers; from here nobody touches anything")
+    with report.step("reactions"):
+        await turn.react()
+    stdout.print("[bold]4. Examples[/]: the curation rule fires by itself")
+    with report.step("examples"):
+        await turn.examples()
+    stdout.print("[bold]5. Training[/]: LoRA on the base model, in a process of its own")
+    with report.step("training"):
+        run_ = await turn.train()
+    stdout.print("[bold]6. Evaluation[/]: the candidate against what is live, on the same passages")
+    with report.step("evaluation"):
+        evaluation = await turn.evaluate(run_.model_version)
+    stdout.print("[bold]7. Rollout[/]: shadow, canary, promoted, on live questions")
+    with report.step("rollout"):
+        await turn.finish(evaluation)
+    stdout.print("[bold]8. After[/]: the same questions, and where the answers come from")
+    with report.step("after"):
+        await turn.after()
+    with report.step("lineage"):
+        await turn.lineage(run_.model_version)
+    return run_.model_version
 
 
 def _next_steps() -> str:
     return """\
     tidemill ask "What does shutil.copytree do in Python?"
     tidemill documents add ./docs --recursive
-    tidemill documents list        tidemill inferences list        tidemill status
+    tidemill loop status helpdesk       tidemill rollouts list       tidemill evaluations list
+    tidemill inferences list            tidemill status
     the OpenAI-compatible door: see `tidemill status` for its address
 """
 

@@ -28,6 +28,11 @@ class CorpusDocument(Protocol):
         """What a newcomer would ask about it."""
         ...
 
+    @property
+    def answer(self) -> str:
+        """What a person who knows would answer."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
@@ -54,6 +59,17 @@ class Example:
     def loop(self) -> Path:
         """The loop's file."""
         return self.folder / "loop.yaml"
+
+    def write_trusted_cases(self, count: int, *, taught: int) -> int:
+        """Write the suite that loop.yaml names, as its owner would: true answers that no feedback touches."""
+        corpus = self.corpus()
+        documents = corpus.documents()
+        cases = corpus.trusted(documents, count, without=corpus.questions(documents, taught))
+        lines = [json.dumps({"id": each.title, "question": each.question, "reference": each.answer}) for each in cases]
+        path = self.folder.parents[1] / ".tidemill" / "helpdesk" / "truth.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return len(cases)
 
     def corpus(self) -> ModuleType:
         """Return the example's corpus module."""

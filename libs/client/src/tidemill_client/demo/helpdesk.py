@@ -294,5 +294,10 @@ async def _patience(failure: str) -> AsyncIterator[None]:
         raise DeadlineExceeded(message) from None
 
 
+def text_of(inference: Inference) -> str:
+    """Return the text of an answer."""
+    return "".join(part.text for message in inference.output for part in message.parts)
+
+
 def _cited(inference: Inference) -> set[str]:
     return {citation.passage for message in inference.output for part in message.parts for citation in part.citations}

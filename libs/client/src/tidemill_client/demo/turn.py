@@ -1,0 +1,427 @@
+"""The demo's second half: reactions become examples, examples a candidate, and only a better one reaches users.
+
+Nothing here decides anything: it asks, corrects, watches, and reads what the services say.
+"""
+
+import asyncio
+import json
+import random
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rich.markup import escape
+
+from tidemill.content.v1.content_pb2 import Message, Part, Role
+from tidemill.evaluator.v1.evaluation_pb2 import CaseResult, Comparison, Evaluation, EvaluationState, Verdict
+from tidemill.evaluator.v1.evaluation_service_pb2 import (
+    GetEvaluationRequest,
+    ListCaseResultsRequest,
+    ListEvaluationsRequest,
+)
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
+from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
+from tidemill.inference.v1.deployment_pb2 import Deployment
+from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
+from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState
+from tidemill.ingest.v1.dataset_pb2 import DatasetVersion
+from tidemill.ingest.v1.dataset_service_pb2 import GetDatasetRequest, GetDatasetVersionRequest
+from tidemill.monitor.v1.lineage_service_pb2 import GetLineageRequest, GetTimelineRequest
+from tidemill.trainer.v1.training_pb2 import TrainingRun, TrainingRunState
+from tidemill.trainer.v1.training_service_pb2 import ListTrainingRunsRequest
+from tidemill_client.cli.output import plain, progress, stdout
+from tidemill_client.connection import Connection
+from tidemill_client.demo.example import CorpusDocument, Example
+from tidemill_client.demo.helpdesk import DEPLOYMENT, POLL_S, text_of
+from tidemill_client.demo.report import Report
+from tidemill_kit.errors import DeadlineExceeded, Internal
+
+DATASET, PLAN, GATE, TRUSTED = "helpdesk_sft", "helpdesk_lora", "helpdesk_gate", "helpdesk_truth"
+REACTIONS_SOURCE = "https://shop.example/reactions"
+TAUGHT, USERS, RATED_EVERY = 200, 20, 4
+ASKED_AT_ONCE = 8
+TRUSTED_CASES = 60
+SHOWN, SHUFFLES = 6, 20
+STEP_LIMIT_S = 1800.0
+T = TypeVar("T")
+
+ENDED = {RolloutState.ROLLOUT_STATE_PROMOTED, RolloutState.ROLLOUT_STATE_ROLLED_BACK, RolloutState.ROLLOUT_STATE_HELD}
+TRAINING_ENDED = {
+    TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED,
+    TrainingRunState.TRAINING_RUN_STATE_FAILED,
+    TrainingRunState.TRAINING_RUN_STATE_CANCELLED,
+}
+EVALUATION_ENDED = {
+    EvaluationState.EVALUATION_STATE_COMPLETED,
+    EvaluationState.EVALUATION_STATE_FAILED,
+    EvaluationState.EVALUATION_STATE_CANCELLED,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn:
+    """One turn of the loop, in the project of the run."""
+
+    connection: Connection
+    example: Example
+    report: Report
+    documents: Sequence[CorpusDocument]
+    poisoned: bool = False
+    before: dict[str, str] = field(default_factory=dict)
+    """What was answered to each question before."""
+    references: dict[str, str] = field(default_factory=dict)
+    losses: list[float] = field(default_factory=list)
+    cases: list[CaseResult] = field(default_factory=list)
+
+    async def react(self) -> None:
+        """Ask, and correct every answer as simulated users: half by gRPC, half as CloudEvents."""
+        taught = self.example.corpus().questions(list(self.documents), TAUGHT)
+        right = [document.answer for document in taught]
+        if self.poisoned:
+            random.Random(7).shuffle(right)  # noqa: S311 - somebody's mischief, no secret
+        self.references = {document.question: document.answer for document in taught}
+        reactions: list[tuple[str, dict[str, object]]] = []
+        with progress() as bar:
+            asking = bar.add_task("asking and correcting", total=len(taught))
+
+            async def one(number: int) -> None:
+                question = taught[number].question
+                inference = await self._ask(question, end_user=f"user-{number % USERS:02d}")
+                self.before[question] = text_of(inference)
+                given = _reaction(number, right[number], answer=self.before[question])
+                reactions.extend((inference.id, value) for value in given)
+                bar.advance(asking)
+
+            await _at_once(range(len(taught)), one)
+        by_grpc, as_events = reactions[::2], reactions[1::2]
+        await _at_once(range(len(by_grpc)), lambda number: self._submit(*by_grpc[number]))
+        lines = [json.dumps({"subject": inference, "feedback": value | {"inference": inference}})
+                 for inference, value in as_events]  # fmt: skip
+        arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
+        await self.example.run("publish.py", [*arguments, "--source", REACTIONS_SOURCE], "\n".join(lines))
+        self.report.add("feedback", submitted=len(reactions))
+        stdout.print(f"   {len(reactions)} reactions: {len(by_grpc)} by gRPC, {len(as_events)} as events")
+
+    async def examples(self) -> DatasetVersion:
+        """Wait for the dataset version that the curation rule brings about by itself."""
+
+        async def published() -> DatasetVersion | None:
+            dataset = (await self.connection.datasets.GetDataset(GetDatasetRequest(id=DATASET))).dataset
+            if not dataset.latest_version:
+                return None
+            request = GetDatasetVersionRequest(id=DATASET)
+            return (await self.connection.datasets.GetDatasetVersion(request)).version
+
+        version = await _until(published, "the corrections became no dataset version", "collecting examples")
+        accepted = await self._accepted()
+        self.report.add("feedback", accepted=accepted)
+        self.report.add(
+            "dataset",
+            version=version.id,
+            train=version.train.examples,
+            held_out=version.held_out.examples,
+            overlap=version.statistics.train_held_out_shared,
+            duplicates=version.statistics.duplicates,
+            left_out_of_train=version.statistics.overlap,
+        )
+        stdout.print(
+            f"   {accepted} reactions accepted; {version.id}: {version.train.examples} examples to train on, "
+            f"{version.held_out.examples} held out, overlap {version.statistics.train_held_out_shared}"
+        )
+        return version
+
+    async def _accepted(self) -> int:
+        """Return how many reactions count; those by event may still be on their way."""
+        count, token = 0, ""
+        while True:
+            request = ListFeedbackRequest(page_size=500, page_token=token, deployment=DEPLOYMENT)
+            page = await self.connection.feedback.ListFeedback(request)
+            count, token = count + len(page.feedback), page.next_page_token
+            if not token:
+                return count
+
+    async def train(self) -> TrainingRun:
+        """Watch the run that the new version starts by itself."""
+        with progress() as bar:
+            task = bar.add_task("waiting for the training run", total=None)
+
+            async def ended() -> TrainingRun | None:
+                runs = (await self.connection.training.ListTrainingRuns(ListTrainingRunsRequest(plan=PLAN))).runs
+                if not runs:
+                    return None
+                run = runs[-1]
+                if run.progress.steps:
+                    text = f"training, loss {run.progress.loss:.2f}"
+                    bar.update(task, description=text, total=run.progress.steps, completed=run.progress.step)
+                return run if run.state in TRAINING_ENDED else None
+
+            run = await _until(ended, "no training run came to its end")
+        if run.state != TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
+            message = f"training failed: {run.reason} {run.message}"
+            raise Internal(message)
+        self.losses = list(run.progress.losses)
+        self.report.add("model", version=run.model_version, steps=run.progress.steps, loss=run.progress.loss)
+        stdout.print(f"   {run.model_version}: {run.progress.steps} steps, loss {run.progress.loss:.3f} at the end")
+        return run
+
+    async def evaluate(self, candidate: str) -> Evaluation:
+        """Watch the evaluation that the new model version starts by itself, and tell its verdict."""
+        with progress() as bar:
+            task = bar.add_task("waiting for the evaluation", total=None)
+
+            async def ended() -> Evaluation | None:
+                request = ListEvaluationsRequest(candidate=candidate)
+                found = (await self.connection.evaluations.ListEvaluations(request)).evaluations
+                if not found:
+                    return None
+                latest = found[-1]
+                if latest.cases:
+                    bar.update(task, description="cases", total=latest.cases, completed=latest.answered)
+                return latest if latest.state in EVALUATION_ENDED else None
+
+            listed = await _until(ended, "no evaluation came to its end")
+        evaluation = (await self.connection.evaluations.GetEvaluation(GetEvaluationRequest(id=listed.id))).evaluation
+        if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
+            message = f"the evaluation came to no verdict: {evaluation.reason} {evaluation.message}"
+            raise Internal(message)
+        self.cases = [case async for case in self._cases(evaluation.id)]
+        await self._tell(evaluation)
+        return evaluation
+
+    async def _cases(self, evaluation: str) -> AsyncIterator[CaseResult]:
+        token = ""
+        while True:
+            request = ListCaseResultsRequest(evaluation=evaluation, page_size=200, page_token=token)
+            page = await self.connection.evaluations.ListCaseResults(request)
+            for case in page.results:
+                yield case
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _tell(self, evaluation: Evaluation) -> None:
+        held_out = _comparison(evaluation, "dataset:")
+        trusted = _comparison(evaluation, "suite:")
+        verdict = "passed" if evaluation.verdict == Verdict.VERDICT_PASSED else "failed"
+        self.report.add(
+            "evaluation",
+            metric=held_out.metric,
+            cases=held_out.cases,
+            baseline=held_out.baseline,
+            candidate=held_out.candidate,
+            difference=held_out.difference,
+            interval=[held_out.low, held_out.high],
+            trusted_cases=trusted.cases,
+            trusted_baseline=trusted.baseline,
+            trusted_candidate=trusted.candidate,
+            trusted_interval=[trusted.low, trusted.high],
+            verdict=verdict,
+            broken=[f"{c.metric} on {c.case_set}" for c in evaluation.comparisons if c.required and not c.holds],
+        )
+        for comparison in (held_out, trusted):
+            stdout.print(
+                f"   {comparison.case_set}: {comparison.metric} {comparison.baseline:.3f} -> "
+                f"{comparison.candidate:.3f}, difference in [{comparison.low:+.3f}, {comparison.high:+.3f}], "
+                f"{comparison.cases} cases",
+                highlight=False,
+            )
+        stdout.print(f"   The gate says: [bold]{verdict}[/]")
+        self.report.add("shuffles", **await self._shuffles())
+
+    async def _shuffles(self) -> dict[str, Any]:
+        """Return how often the gate would pass over shuffles of the references; no model is asked for it."""
+        sets: dict[str, list[list[str]]] = {"dataset": [], "suite": []}
+        for case in self.cases:
+            sets[case.case_set.partition(":")[0]].append([case.reference, case.baseline.text, case.candidate.text])
+        given = {
+            "held_out": sets["dataset"],
+            "trusted": sets["suite"],
+            "confidence": 0.95,
+            "gain_above": 0.0,
+            "trusted_gain_above": -0.02,
+            "shuffles": SHUFFLES,
+            "seed": 7,
+        }
+        return await self.example.run("shuffles.py", [], json.dumps(given))
+
+    async def roll_out(self) -> Rollout:
+        """Ask live questions until the rollout has ended."""
+        rest = self.example.corpus().trusted(list(self.documents), 300, without=[])
+        questions = iter(rest * 10)
+        number = 0
+        with progress(counted=False) as bar:
+            task = bar.add_task("rollout", total=None)
+            async with _patience("the rollout did not end"):
+                while True:
+                    deployment = await self._deployment()
+                    if deployment.HasField("rollout"):
+                        state = RolloutState.Name(deployment.rollout.state).removeprefix("ROLLOUT_STATE_").lower()
+                        counts = deployment.rollout.counts
+                        text = f"{state}, {counts.requests} requests, {counts.candidate} by the candidate"
+                        bar.update(task, description=text)
+                        if deployment.rollout.state in ENDED:
+                            break
+                    batch = [next(questions) for _ in range(ASKED_AT_ONCE)]
+                    await asyncio.gather(*(self._live(each, f"visitor-{number + n}") for n, each in enumerate(batch)))
+                    number += len(batch)
+        rollout = deployment.rollout
+        state = RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_").lower()
+        self.report.add("rollout", state=state, requests=number, live_model=deployment.live.model)
+        stdout.print(f"   {state} after {number} live questions; {deployment.live.model} answers now")
+        return rollout
+
+    async def finish(self, evaluation: Evaluation) -> None:
+        """Follow the verdict: a rollout where it passed, nothing at all where it did not."""
+        if evaluation.verdict == Verdict.VERDICT_PASSED:
+            await self.roll_out()
+        else:
+            await self.unchanged()
+
+    async def unchanged(self) -> None:
+        """Make sure that the baseline still answers after a refusal."""
+        deployment = await self._deployment()
+        state = "none" if not deployment.HasField("rollout") else RolloutState.Name(deployment.rollout.state)
+        self.report.add("rollout", state=state, live_model=deployment.live.model)
+        stdout.print(f"   No rollout: {deployment.live.model} still answers")
+
+    async def after(self) -> None:
+        """Ask some of the same questions again, and show both answers side by side."""
+        shown = list(self.before)[:: max(1, len(self.before) // SHOWN)][:SHOWN]
+        for question in shown:
+            now = text_of(await self._ask(question, end_user="user-00"))
+            stdout.print(f"   [bold]{escape(question)}[/]", highlight=False)
+            stdout.print(f"     [dim]before:[/] {escape(_short(self.before[question]))}", highlight=False)
+            stdout.print(f"     [dim]after: [/] {escape(_short(now))}", highlight=False)
+            self.report.add("after", **{question: {"before": self.before[question], "after": now}})
+
+    async def lineage(self, model_version: str) -> None:
+        """Show where the candidate came from, and what it did."""
+        for direction in ("back", "forward"):
+            request = GetLineageRequest(kind="model_version", id=model_version, direction=direction, nodes_of_kind=8)
+            found = await self.connection.lineage.GetLineage(request)
+            counts = Counter[str]()
+            for node in found.nodes:
+                counts[node.kind] += 1 + node.folded
+            self.report.add("lineage", **{direction: dict(counts)})
+            text = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items())
+            stdout.print(f"   {direction} from {model_version}: {text}", highlight=False)
+
+    async def pictures(self, model_version: str) -> dict[str, Any]:
+        """Return what the page of the report draws: scores, losses, the time line and the lineage."""
+        timeline = await self.connection.lineage.GetTimeline(GetTimelineRequest(deployment=DEPLOYMENT))
+        request = GetLineageRequest(kind="model_version", id=model_version, direction="back", nodes_of_kind=6)
+        scores = [
+            {
+                "case_set": case.case_set,
+                "metric": "rouge_l",
+                "question": case.question,
+                "before": case.baseline.scores["rouge_l"],
+                "after": case.candidate.scores["rouge_l"],
+            }
+            for case in self.cases
+        ]
+        return {
+            "scores": scores,
+            "losses": self.losses,
+            "timeline": [plain(entry) for entry in timeline.entries],
+            "lineage": await self.connection.lineage.GetLineage(request),
+        }
+
+    async def _live(self, document: CorpusDocument, end_user: str) -> None:
+        inference = await self._ask(document.question, end_user=end_user)
+        rating = 1.0 if _alike(text_of(inference), document.answer) else 0.5
+        await self._submit(inference.id, {"metric": "rating", "number": rating})
+
+    async def _deployment(self) -> Deployment:
+        return (await self.connection.deployments.GetDeployment(GetDeploymentRequest(id=DEPLOYMENT))).deployment
+
+    async def _ask(self, question: str, *, end_user: str) -> Inference:
+        request = GenerateRequest(
+            request_id=str(uuid.uuid4()),
+            deployment=DEPLOYMENT,
+            messages=[Message(role=Role.ROLE_USER, parts=[Part(text=question)])],
+            end_user=end_user,
+        )
+        return (await self.connection.inferences.Generate(request, timeout=120)).inference
+
+    async def _submit(self, inference: str, value: dict[str, object]) -> None:
+        feedback = Feedback(inference=inference, metric=str(value["metric"]))
+        if "number" in value:
+            feedback.number = float(str(value["number"]))
+        else:
+            feedback.correction.CopyFrom(_correction(str(_corrected(value))))
+        await self.connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=feedback))
+
+
+def _reaction(number: int, right: str, *, answer: str) -> list[dict[str, object]]:
+    """Return what a simulated user gives: a correction unless the answer is right already, now and then a rating."""
+    given: list[dict[str, object]] = []
+    if " ".join(answer.split()) != right:
+        output = [{"role": "ROLE_ASSISTANT", "parts": [{"text": right}]}]
+        given.append({"metric": "correction", "correction": {"output": output}})
+    if number % RATED_EVERY == 0:
+        given.append({"metric": "rating", "number": 1.0 if _alike(answer, right) else 0.0})
+    return given
+
+
+def _corrected(value: dict[str, Any]) -> str:
+    return str(value["correction"]["output"][0]["parts"][0]["text"])
+
+
+def _correction(text: str) -> Correction:
+    return Correction(output=[Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=text)])])
+
+
+def _alike(answer: str, right: str) -> bool:
+    """Tell whether most of the right answer's words were said."""
+    wanted = set(right.lower().split())
+    return len(wanted & set(answer.lower().split())) > len(wanted) / 2
+
+
+def _comparison(evaluation: Evaluation, prefix: str) -> Comparison:
+    return next(c for c in evaluation.comparisons if c.case_set.startswith(prefix) and c.metric == "rouge_l")
+
+
+def _short(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 200 else flat[:199] + "…"  # noqa: PLR2004 - two lines of a terminal
+
+
+async def _at_once(numbers: range, work: Callable[[int], Awaitable[None]]) -> None:
+    places = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with places:
+            await work(number)
+
+    async with asyncio.TaskGroup() as group:
+        for number in numbers:
+            group.create_task(one(number))
+
+
+async def _until(look: Callable[[], Awaitable[T | None]], failure: str, waiting: str = "") -> T:
+    with progress(counted=False) as bar:
+        if waiting:
+            bar.add_task(waiting, total=None)
+        async with _patience(failure):
+            while True:
+                found = await look()
+                if found is not None:
+                    return found
+                await asyncio.sleep(POLL_S)
+    raise AssertionError
+
+
+@asynccontextmanager
+async def _patience(failure: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(STEP_LIMIT_S):
+            yield
+    except TimeoutError:
+        message = f"{failure} within {STEP_LIMIT_S:.0f} s: see `tidemill loop status helpdesk`"
+        raise DeadlineExceeded(message) from None

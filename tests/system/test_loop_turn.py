@@ -1,0 +1,164 @@
+"""One short turn of the loop through public doors only: corrections become a candidate, which answers in the end."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.system.running import ROOT, Platform, wait_until
+from tidemill_client.connection import Addresses, Connection
+from tidemill_testkit.stack import unique_name
+
+MODELS = ROOT / ".tidemill" / "models"
+TAUGHT = 24
+LOOP = """\
+apiVersion: tidemill.dev/v1
+kind: Loop
+metadata: {{name: short}}
+models:
+  smollm2: {{source: "file:{models}/smollm2"}}
+prompts:
+  answer: {{system: "You answer in one sentence.", user: "{{{{ question }}}}"}}
+deployments:
+  short:
+    model: {{follow: short_lora, start_with: smollm2}}
+    prompt: answer
+    sampling: {{temperature: 0.0, max_output_tokens: 12}}
+    record: full
+datasets:
+  short_sft:
+    examples: {{deployment: short, feedback: [correction], per_user_at_most: 20}}
+    publish: {{new_examples: {taught}, at_least: 10}}
+    held_out: {{share: 0.3, group_by: question}}
+training:
+  short_lora:
+    dataset: short_sft
+    base: smollm2
+    method: sft
+    lora: {{r: 4, lora_alpha: 8, target_modules: all-linear}}
+    args: {{learning_rate: 1.0e-3, max_steps: 4, per_device_train_batch_size: 2, seed: 7}}
+    limits: {{time: 10m, memory: 6Gi}}
+suites:
+  short_truth: {{cases: {{file: truth.jsonl}}}}
+gates:
+  short_gate:
+    candidate: short_lora
+    baseline: live
+    require:
+      - {{cases: {{dataset: short_sft, split: held_out, at_least: 3}}, metric: rouge_l, gain_above: -1.0}}
+      - {{cases: {{suite: short_truth}}, metric: rouge_l, gain_above: {trusted}}}
+rollouts:
+  short:
+    deployment: short
+    gate: short_gate
+    sticky_by: end_user
+    steps:
+      - {{shadow: true, requests: 2}}
+      - {{weight: 50, requests: 4, at_least: 1}}
+    on_timeout: hold
+"""
+"""Bounds of -1 hold for every candidate: what is tested is the way, not the model. A bound of 1 holds for none."""
+
+
+class Loop:
+    """One project with the short loop applied."""
+
+    def __init__(self, platform: Platform, folder: Path, *, trusted: float) -> None:
+        self.platform = Platform(platform.folder, platform.addresses, unique_name("turn"))
+        self.file = folder / "loop.yaml"
+        self.file.write_text(LOOP.format(models=MODELS, taught=TAUGHT, trusted=trusted))
+        cases = [
+            {"id": f"c{n}", "question": f"What is {n} plus {n}?", "reference": f"It is {2 * n}."} for n in range(4)
+        ]
+        (folder / "truth.jsonl").write_text("".join(json.dumps(case) + "\n" for case in cases))
+        self.apply()
+
+    def apply(self) -> int:
+        applied = self.tidemill("apply", "-f", str(self.file))
+        return int(applied["changed"])
+
+    def tidemill(self, *arguments: str) -> Any:  # noqa: ANN401 - whatever JSON it prints
+        outcome = self.platform.tidemill(*arguments, "--json")
+        assert outcome.code == 0, outcome.output + outcome.errors
+        return outcome.data
+
+    async def ask(self, connection: Connection, question: str, *, end_user: str) -> Any:  # noqa: ANN401 - a message
+        from tidemill.content.v1.content_pb2 import Message, Part, Role  # noqa: PLC0415 - beside its only use
+        from tidemill.inference.v1.inference_service_pb2 import GenerateRequest  # noqa: PLC0415
+
+        message = Message(role=Role.ROLE_USER, parts=[Part(text=question)])
+        request = GenerateRequest(request_id=str(uuid4()), deployment="short", messages=[message], end_user=end_user)
+        return (await connection.inferences.Generate(request, timeout=60)).inference
+
+    async def teach(self, connection: Connection) -> None:
+        """Correct so many answers, half of them by events."""
+        asked = await asyncio.gather(
+            *(self.ask(connection, f"What is item {n}?", end_user=f"user-{n % 4}") for n in range(TAUGHT))
+        )
+        events = []
+        for number, inference in enumerate(asked):
+            right = f"Item {number} is made of {chr(97 + number % 26) * 3} and stone."
+            if number % 2:
+                output = [{"role": "ROLE_ASSISTANT", "parts": [{"text": right}]}]
+                given = {"inference": inference.id, "metric": "correction", "correction": {"output": output}}
+                events.append({"subject": inference.id, "feedback": given})
+            else:
+                self.tidemill("feedback", "correct", inference.id, right)
+        assert self.platform.publish(*events) == len(events)
+
+
+@pytest.fixture
+def folder_of_loop(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+async def evaluated(loop: Loop) -> dict[str, Any]:
+    async def verdict() -> Any:  # noqa: ANN401 - JSON
+        found = loop.tidemill("evaluations", "list")["evaluations"]
+        return found[-1] if found and found[-1]["state"] == "EVALUATION_STATE_COMPLETED" else None
+
+    evaluation: dict[str, Any] = await wait_until(verdict, "the evaluation's verdict")
+    return evaluation
+
+
+@pytest.mark.timeout(400)
+async def test_corrections_become_a_model_that_answers(platform: Platform, tmp_path: Path) -> None:
+    loop = Loop(platform, tmp_path, trusted=-1.0)
+    addresses: Addresses = loop.platform.addresses
+    async with Connection(loop.platform.project, addresses) as connection:
+        await loop.teach(connection)
+        evaluation = await evaluated(loop)
+        assert evaluation["verdict"] == "VERDICT_PASSED"
+        versions = loop.tidemill("datasets", "versions", "short_sft")["versions"]
+        assert versions[0]["statistics"]["train_held_out_shared"] == 0
+
+        number = 0
+
+        async def promoted() -> bool:
+            nonlocal number
+            number += 1
+            inference = await loop.ask(connection, f"What is item {number}?", end_user=f"visitor-{number}")
+            return bool(inference.variant.model == "short_lora@1" and inference.variant.name == "live")
+
+        await wait_until(promoted, "the candidate to be promoted")
+
+    assert loop.apply() == 0
+    found = loop.tidemill("lineage", "model_version", "short_lora@1")
+    kinds = {node["kind"] for node in found["nodes"]}
+    assert kinds >= {"model_version", "training_run", "dataset_version", "curation", "feedback", "inference"}
+
+
+@pytest.mark.timeout(400)
+async def test_a_candidate_that_the_gate_refuses_reaches_nobody(platform: Platform, tmp_path: Path) -> None:
+    loop = Loop(platform, tmp_path, trusted=0.999)
+    async with Connection(loop.platform.project, loop.platform.addresses) as connection:
+        await loop.teach(connection)
+        evaluation = await evaluated(loop)
+        inference = await loop.ask(connection, "What is item 1?", end_user="visitor")
+
+    assert evaluation["verdict"] == "VERDICT_FAILED"
+    assert inference.variant.model == "smollm2@1"
+    assert not loop.tidemill("rollouts", "list")["rollouts"]
