@@ -9,7 +9,7 @@ TEMPLATE = (
 )
 
 
-def write_base(folder: Path, *, broken: bool = False) -> Path:
+def write_base(folder: Path, *, broken: bool = False, context: int = 512) -> Path:
     """Write a random model whose every token is one byte, with tokenizer and template; a broken one knows no number."""
     import torch  # noqa: PLC0415 - only tests that train pay for it
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415
@@ -30,7 +30,7 @@ def write_base(folder: Path, *, broken: bool = False) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=context,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )
@@ -42,8 +42,8 @@ def write_base(folder: Path, *, broken: bool = False) -> Path:
     return folder
 
 
-def example_lines(count: int = 24) -> bytes:
-    """Return a train part as ingest writes it: a feedback.v1.Example a line."""
+def example_lines(count: int = 24, *, words: int = 0) -> bytes:
+    """Return a train part as ingest writes it: a feedback.v1.Example a line, with as many words before a question."""
     lines = [
         json.dumps(
             {
@@ -51,7 +51,7 @@ def example_lines(count: int = 24) -> bytes:
                 "question": f"What is {number}?",
                 "messages": [
                     {"role": "ROLE_SYSTEM", "parts": [{"text": "Answer."}]},
-                    {"role": "ROLE_USER", "parts": [{"text": f"What is {number}?"}]},
+                    {"role": "ROLE_USER", "parts": [{"text": "passage " * words + f"What is {number}?"}]},
                 ],
                 "output": {"role": "ROLE_ASSISTANT", "parts": [{"text": f"It is {number % 3}."}]},
             }

@@ -1,0 +1,133 @@
+"""How fast a run trains: against a bare TRL script of the same recipe on the same rows, in the same run.
+
+`python -m services.trainer.tests.bench.training [folder of a base] [steps]`; without a folder, a tiny base is made on
+the spot, which measures overheads and no model. Both train in processes of their own, one after the other, and then
+again in the other order, because a machine is seldom as quiet twice; what is compared is the time between the first
+and the last step, of as many tokens.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from services.trainer.tests.training.tiny import example_lines, write_base
+from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
+from tidemill_trainer.application.ports import RunFolder, Stepped, TrainingJob
+from tidemill_trainer.domain.recipe import Recipe, recipe_of
+
+LEAST_STEPS = 3
+BARE = """
+import json, sys, time
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
+from trl import SFTConfig, SFTTrainer
+
+told = json.loads(sys.argv[1])
+
+def messages(given):
+    return [{"role": m["role"][5:].lower(), "content": m["parts"][0]["text"]} for m in given]
+
+class Times(TrainerCallback):
+    seen = []
+    def on_step_end(self, args, state, control, **kwargs):
+        self.seen.append(time.perf_counter())
+
+examples = [json.loads(line) for line in open(told["examples"])]
+rows = [{"prompt": messages(e["messages"]), "completion": messages([e["output"]])} for e in examples]
+able = torch.cpu.get_capabilities()
+half = bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+set_seed(told["args"]["seed"])
+trainer = SFTTrainer(
+    model=AutoModelForCausalLM.from_pretrained(told["base"], dtype=torch.bfloat16 if half else torch.float32),
+    args=SFTConfig(
+        output_dir=told["output"], use_cpu=True, bf16=half, dataloader_pin_memory=False, report_to="none",
+        save_strategy="no", disable_tqdm=True, **told["args"],
+    ),
+    train_dataset=Dataset.from_list(rows),
+    processing_class=AutoTokenizer.from_pretrained(told["base"]),
+    peft_config=LoraConfig(**told["lora"]),
+    callbacks=[Times()],
+)
+trainer.train()
+tokens = max(entry.get("num_tokens", 0) for entry in trainer.state.log_history)
+print("FIGURES", json.dumps({"seconds": Times.seen[-1] - Times.seen[0], "tokens": tokens}))
+"""
+
+
+def bare(base: Path, examples: Path, recipe: Recipe, folder: Path) -> tuple[float, float]:
+    """Return the seconds from the first to the last step of the bare script, and the tokens that it trained on."""
+    told = {
+        "base": str(base),
+        "examples": str(examples),
+        "output": str(folder / "bare"),
+        "lora": dict(recipe.lora),
+        "args": dict(recipe.args),
+    }
+    command = [sys.executable, "-c", BARE, json.dumps(told)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own interpreter
+    figures = json.loads(answer.stdout.split("FIGURES")[1])
+    return figures["seconds"], figures["tokens"]
+
+
+async def ours(base: Path, recipe: Recipe, folder: RunFolder) -> float:
+    """Return the seconds from the first to the last step of a run, as its worker hears of them."""
+    job = TrainingJob(
+        folder=folder,
+        base=base,
+        base_name="base@1",
+        recipe=recipe,
+        seconds_left=24 * 3600.0,
+        memory_bytes=2**40,
+    )
+    settings = ProcessSettings(least_examples=1, checkpoint_steps=10, device="cpu")
+    async with TrainingProcesses(settings).running(job) as reports:
+        seen = [time.perf_counter() async for report in reports if isinstance(report, Stepped)]
+    return seen[-1] - seen[0]
+
+
+def measure(base: Path, folder: Path, *, steps: int, words: int) -> None:
+    """Print the figures."""
+    recipe = recipe_of(
+        method="sft",
+        lora={},
+        args={"max_steps": steps, "per_device_train_batch_size": 4, "learning_rate": 1e-3, "seed": 7},
+    )
+    examples = folder / "train.jsonl"
+    examples.write_bytes(example_lines(96, words=words))
+    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    tokens = 0.0
+    for turn, names in enumerate((("bare", "ours"), ("ours", "bare"))):
+        for name in names:
+            if name == "bare":
+                taken, tokens = bare(base, examples, recipe, folder)
+            else:
+                run = RunFolder(path=folder / f"run{turn}")
+                run.path.mkdir()
+                run.examples.write_bytes(examples.read_bytes())
+                taken = asyncio.run(ours(base, recipe, run))
+            seconds[name].append(taken)
+            rate = tokens * (steps - 1) / steps / taken
+            sys.stdout.write(f"{name}: {taken:.2f} s from the first step to the last, {rate:.0f} tokens/s\n")
+    ratio = sum(seconds["bare"]) / sum(seconds["ours"])
+    sys.stdout.write(f"tokens a second of a run, against the bare script: {ratio:.3f} (goal: at least 0.95)\n")
+
+
+def main() -> None:
+    """Measure once."""
+    steps = max(LEAST_STEPS, int(sys.argv[2])) if len(sys.argv) > 2 else 12
+    with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as name:
+        folder = Path(name)
+        if len(sys.argv) > 1:
+            measure(Path(sys.argv[1]), folder, steps=steps, words=300)
+        else:
+            measure(write_base(folder / "base", context=4096), folder, steps=steps, words=40)
+
+
+if __name__ == "__main__":
+    main()

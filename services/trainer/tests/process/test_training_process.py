@@ -1,0 +1,182 @@
+"""A training from the plan to the registered adapter, by a real process that is killed on its way."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
+
+from services.trainer.tests.fakes import eventually_async
+from services.trainer.tests.process.trainer_process import TrainerProcess
+from services.trainer.tests.training.tiny import example_lines, write_base
+from tidemill.ingest.v1 import dataset_pb2
+from tidemill.ingest.v1 import dataset_service_pb2 as ingest_rpc
+from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceServicer, add_DatasetServiceServicer_to_server
+from tidemill.trainer.v1 import model_pb2, training_pb2
+from tidemill.trainer.v1 import model_registry_service_pb2 as registry_rpc
+from tidemill.trainer.v1 import training_service_pb2 as rpc
+from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
+from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
+from tidemill_kit.cloudevents import from_record
+from tidemill_kit.errors import NotFound
+from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_server import GrpcServer
+from tidemill_kit.kafka import read_topic
+from tidemill_kit.manifest import Manifest
+from tidemill_kit.mongo import connect
+from tidemill_kit.objects import ObjectStore
+from tidemill_local import Addresses
+from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.clocks import NOON
+from tidemill_trainer.settings import TrainerSettings
+
+STEPS = 120
+RUNNING, SUCCEEDED = training_pb2.TRAINING_RUN_STATE_RUNNING, training_pb2.TRAINING_RUN_STATE_SUCCEEDED
+
+
+class OneDataset(DatasetServiceServicer):
+    """An ingest with one version of one dataset."""
+
+    def __init__(self, part: dataset_pb2.DatasetPart) -> None:
+        self._part = part
+
+    async def GetDatasetVersion(  # noqa: N802 - the contract's name
+        self, request: ingest_rpc.GetDatasetVersionRequest, _context: object
+    ) -> ingest_rpc.GetDatasetVersionResponse:
+        if request.id not in {"sft", "sft@1"}:
+            raise NotFound(request.id)
+        version = dataset_pb2.DatasetVersion(id="sft@1", dataset="sft", number=1, train=self._part)
+        return ingest_rpc.GetDatasetVersionResponse(version=version)
+
+
+@pytest.fixture
+async def trainer(stack: Addresses, tmp_path: Path) -> AsyncIterator[TrainerProcess]:
+    process = TrainerProcess(stack=stack, folder=tmp_path / "data")
+    store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+    await store.ensure_bucket(process.bucket)
+    lines = example_lines()
+    digest = hashlib.sha256(lines).hexdigest()
+    await store.put(process.bucket, f"acme/sft/{digest}", lines, media_type="application/jsonl")
+    part = dataset_pb2.DatasetPart(
+        bucket=process.bucket, key=f"acme/sft/{digest}", size=len(lines), sha256=digest, examples=24
+    )
+    settings = TrainerSettings.model_validate(
+        {
+            "grpc_port": 0,
+            "kafka_bootstrap_servers": "127.0.0.1:1",
+            "mongo_uri": "mongodb://127.0.0.1:1",
+            "s3_endpoint": "127.0.0.1:1",
+            "s3_access_key": "key",
+            "s3_secret_key": "secret",
+            "data_dir": tmp_path,
+            "ingest_address": "127.0.0.1:1",
+        }
+    )
+    servicer = OneDataset(part)  # type: ignore[abstract] # nothing else is asked of it
+    ingest = GrpcServer(settings, [(add_DatasetServiceServicer_to_server, servicer)])
+    await ingest.start()
+    process.ingest = f"127.0.0.1:{ingest.port}"
+    yield process
+    await process.stop()
+    await ingest.stop(1.0)
+    client = connect(stack.mongo, timeout_s=10)
+    await client.drop_database(process.database)
+    client.close()
+    await remove_bucket(stack, process.bucket)
+
+
+@pytest.mark.timeout(300)
+async def test_a_training_outlives_kills_and_registers_one_adapter(
+    trainer: TrainerProcess, stack: Addresses, tmp_path: Path
+) -> None:
+    base = await asyncio.to_thread(write_base, tmp_path / "base")
+    await trainer.start()
+    await _import(trainer, base)
+    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        queued = await _start(TrainingServiceStub(channel))
+        await eventually_async(lambda: _is_at(trainer, queued, step=11), within_s=120)
+    (child,) = psutil.Process(trainer.pid).children()
+
+    await trainer.kill()
+    await eventually_async(lambda: _is_gone(child))
+    await trainer.start()
+
+    await eventually_async(lambda: _has_ended(trainer, queued), within_s=120)
+    run = await _run(trainer, queued)
+    assert (run.state, run.reason, run.message) == (SUCCEEDED, "", "")
+    assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, STEPS, STEPS)
+    assert run.progress.losses[-1] < run.progress.losses[0]
+    await _assert_registered(trainer, stack, run)
+    assert not list((trainer.folder / "runs" / "acme").iterdir())
+
+
+async def _import(trainer: TrainerProcess, base: Path) -> None:
+    manifest = Manifest.from_folder(base)
+    files = [model_pb2.ManifestFile(path=f.path, size=f.size, sha256=f.sha256) for f in manifest.files]
+    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        stub = ModelRegistryServiceStub(channel)
+        source = model_pb2.ModelSource(folder=model_pb2.FolderSource(files=files))
+        begun = (await stub.ImportModel(registry_rpc.ImportModelRequest(model="tiny", source=source))).version
+        for file in manifest.files:
+            await stub.UploadModelFile(_messages(begun.id, file.path, (base / file.path).read_bytes()))
+        await stub.CompleteModelVersion(registry_rpc.CompleteModelVersionRequest(id=begun.id))
+
+
+async def _messages(version: str, path: str, content: bytes) -> AsyncIterator[registry_rpc.UploadModelFileRequest]:
+    start = registry_rpc.UploadModelFileStart(version=version, path=path)
+    yield registry_rpc.UploadModelFileRequest(start=start)
+    yield registry_rpc.UploadModelFileRequest(chunk=content)
+
+
+async def _start(stub: TrainingServiceStub) -> str:
+    args = {"max_steps": STEPS, "per_device_train_batch_size": 2, "learning_rate": 0.01, "max_length": 256}
+    plan = training_pb2.TrainingPlan(
+        id="lora", dataset="sft", base="tiny", method="sft", args=ParseDict(args, Struct())
+    )
+    await stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=plan))
+    return (await stub.StartTrainingRun(rpc.StartTrainingRunRequest(plan="lora"))).run.id
+
+
+async def _run(trainer: TrainerProcess, run: str) -> training_pb2.TrainingRun:
+    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        return (await TrainingServiceStub(channel).GetTrainingRun(rpc.GetTrainingRunRequest(id=run))).run
+
+
+async def _is_at(trainer: TrainerProcess, name: str, *, step: int) -> bool:
+    run = await _run(trainer, name)
+    assert run.state in {training_pb2.TRAINING_RUN_STATE_QUEUED, RUNNING}, run
+    return run.progress.step >= step
+
+
+async def _has_ended(trainer: TrainerProcess, name: str) -> bool:
+    return (await _run(trainer, name)).HasField("finish_time")
+
+
+async def _is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+async def _assert_registered(trainer: TrainerProcess, stack: Addresses, run: training_pb2.TrainingRun) -> None:
+    async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
+        stub = ModelRegistryServiceStub(channel)
+        versions = (await stub.ListModelVersions(registry_rpc.ListModelVersionsRequest(model="lora"))).versions
+    (version,) = versions
+    assert (version.id, version.state) == (run.model_version, model_pb2.MODEL_VERSION_STATE_READY)
+    assert (version.source.trained.run, version.source.trained.base) == (run.id, "tiny@1")
+    store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
+    stored = {artifact.path: await store.get(artifact.bucket, artifact.key) for artifact in version.artifacts}
+    assert json.loads(stored["adapter_config.json"])["base_model_name_or_path"] == "tiny@1"
+    assert b"Seed | 42" in stored["README.md"]
+    await eventually_async(lambda: _is_told(stack, run.id))
+
+
+async def _is_told(stack: Addresses, run: str) -> bool:
+    records = [record async for record in read_topic(stack.kafka, "tidemill.trainer.run.v1")]
+    ours = [record for record in records if record.key == f"acme/{run}".encode()]
+    types = [from_record(record.value, record.headers, arrive_time=NOON).type for record in ours]
+    return types == ["tidemill.trainer.run.queued.v1", "tidemill.trainer.run.succeeded.v1"]
