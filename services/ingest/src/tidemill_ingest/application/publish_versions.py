@@ -58,8 +58,10 @@ class PublishVersions:
                 dataset = await self._claim(name, epoch)
                 while dataset.offers:
                     dataset = await self._settle(name, dataset, dataset.offers[0], epoch)
-        except (OfferSettled, DatasetNotFound):
-            return True  # it is somebody else's now, or deleted
+        except OfferSettled:
+            return False  # it is somebody else's now
+        except DatasetNotFound:
+            return True
         return True
 
     async def _claim(self, name: DatasetName, epoch: int) -> Dataset:
