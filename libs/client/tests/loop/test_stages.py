@@ -24,10 +24,21 @@ GATE = ev.Gate(id="helpdesk_gate", candidate="helpdesk_lora")
 def test_too_few_examples_in_all_are_told_beside_the_new_ones() -> None:
     curation = Curation(
         id="d", feedback=["correction"], new_examples=40, at_least=50,
-        progress=CurationProgress(new_examples=40, examples=40, message="waits for 10 more"),
+        progress=CurationProgress(new_examples=40, examples=40, message="3 more being looked at"),
     )  # fmt: skip
 
-    assert examples_stage(curation).says == "40 of 40 corrections, 40 of at least 50 in all; waits for 10 more"
+    stage = examples_stage(curation)
+
+    assert stage.says == "40 of 40 corrections, 40 of at least 50 in all"
+    assert stage.data()["message"] == "3 more being looked at"
+
+
+def test_from_when_on_fewer_reactions_are_enough_is_told() -> None:
+    curation = Curation(id="d", feedback=["correction"], new_examples=40)
+    curation.progress.since.FromJsonString("2026-11-21T10:00:00Z")
+    curation.at_latest_every.FromSeconds(7 * 86400)
+
+    assert examples_stage(curation).says == "0 of 40 corrections, or fewer from 2026-11-28 10:00 UTC on"
 
 
 def test_a_paused_stage_says_so_and_how_far_it_is() -> None:

@@ -30,6 +30,8 @@ class Stage:
     remaining_s: float | None = None
     subject: str = ""
     """The id of the version, run, evaluation or rollout that it is about."""
+    message: str = ""
+    """What its service says of it, where that is more."""
 
     def data(self) -> dict[str, Any]:
         """Return the stage for programs."""
@@ -43,11 +45,12 @@ class Stage:
             "since": self.since.isoformat() if self.since else "",
             "remaining_s": self.remaining_s,
             "subject": self.subject,
+            "message": self.message,
         }
 
 
 def examples_stage(curation: Curation) -> Stage:
-    """Return how many reactions there are, of how many; what the rule waits for is said by its service, too."""
+    """Return how many reactions there are, of how many, and from when on fewer are enough."""
     progress = curation.progress
     what = f"{curation.feedback[0]}s" if len(curation.feedback) == 1 else "examples"
     says = f"{progress.new_examples} of {curation.new_examples} {what}"
@@ -55,14 +58,18 @@ def examples_stage(curation: Curation) -> Stage:
         says += f", {progress.examples} of at least {curation.at_least} in all"
     if progress.filtered:
         says += f", {progress.filtered} do not count"
+    since = _time(progress.since if progress.HasField("since") else curation.create_time)
+    if since and curation.HasField("at_latest_every"):
+        says += f", or fewer from {since + curation.at_latest_every.ToTimedelta():%Y-%m-%d %H:%M} UTC on"
     return Stage(
         stage="examples",
         name=curation.id,
         state="paused" if curation.paused else "waiting",
-        says=_with_message(says, progress.message, paused=curation.paused),
+        says=_or_paused(says, paused=curation.paused),
         done=progress.new_examples,
         total=curation.new_examples,
-        since=_time(progress.since if progress.HasField("since") else curation.create_time),
+        since=since,
+        message=progress.message,
     )
 
 
@@ -98,7 +105,7 @@ def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
             stage="training",
             name=plan.id,
             state=state,
-            says=_with_message(says, "", paused=plan.paused),
+            says=_or_paused(says, paused=plan.paused),
             since=_time(plan.update_time),
         )
     state, says = _run(run)
@@ -107,7 +114,7 @@ def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
         stage="training",
         name=plan.id,
         state="paused" if plan.paused and state == "waiting" else state,
-        says=_with_message(says, "", paused=plan.paused),
+        says=_or_paused(says, paused=plan.paused),
         done=run.progress.step,
         total=run.progress.steps,
         since=_time(run.finish_time if ended else run.start_time if run.HasField("start_time") else run.create_time),
@@ -143,7 +150,7 @@ def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
             stage="evaluation",
             name=gate.id,
             state="paused" if gate.paused else "waiting",
-            says=_with_message(says, "", paused=gate.paused),
+            says=_or_paused(says, paused=gate.paused),
             since=_time(gate.update_time),
         )
     state, says = _evaluation(evaluation)
@@ -152,7 +159,7 @@ def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
         stage="evaluation",
         name=gate.id,
         state="paused" if gate.paused and state == "waiting" else state,
-        says=_with_message(says, "", paused=gate.paused),
+        says=_or_paused(says, paused=gate.paused),
         done=evaluation.answered,
         total=evaluation.cases,
         since=_time(evaluation.finish_time if ended else evaluation.create_time),
@@ -199,7 +206,7 @@ def rollout_stage(deployment: Deployment) -> Stage:
             stage="rollout",
             name=deployment.id,
             state="paused" if policy.paused else "waiting",
-            says=_with_message(f"waits for a candidate that passes {policy.gate}", "", paused=policy.paused),
+            says=_or_paused(f"waits for a candidate that passes {policy.gate}", paused=policy.paused),
             since=_time(deployment.create_time),
         )
     step = policy.steps[rollout.step] if rollout.step < len(policy.steps) else RolloutStep()
@@ -209,7 +216,7 @@ def rollout_stage(deployment: Deployment) -> Stage:
         stage="rollout",
         name=deployment.id,
         state="paused" if policy.paused and not ended else state,
-        says=_with_message(says, "", paused=policy.paused),
+        says=_or_paused(says, paused=policy.paused),
         done=rollout.counts.requests,
         total=step.requests,
         since=_time(rollout.finish_time if ended else rollout.step_time),
@@ -240,9 +247,8 @@ def unknown_stage(stage: str, says: str) -> Stage:
     return Stage(stage=stage, name="-", state="unknown", says=says)
 
 
-def _with_message(says: str, message: str, *, paused: bool) -> str:
-    parts = ["paused" if paused else "", says, message if message != says else ""]
-    return "; ".join(part for part in parts if part)
+def _or_paused(says: str, *, paused: bool) -> str:
+    return f"paused; {says}" if paused else says
 
 
 def _seconds(duration: Any) -> float:  # noqa: ANN401 - a Duration
