@@ -142,6 +142,20 @@ async def test_what_is_kept_makes_room_last(tmp_path: Path) -> None:
     await shop.engines.stop()
 
 
+async def test_one_project_loads_again_what_is_gone_for_another_under_another_name(shop: Shop) -> None:
+    base = await shop.model("base")
+    adapter = await shop.adapter("adapter", base)
+    async with shop.engines.use("acme", adapter) as engine:
+        await asyncio.to_thread(inner(engine).close)
+        first = inner(engine)
+    theirs = await shop.stored("theirs", shop.folder / "base", project="globex")
+    tuned = replace(await shop.stored("tuned", shop.folder / "adapter", project="globex"), base=theirs)
+
+    async with shop.engines.use("globex", tuned) as engine:
+        assert inner(engine) is not first
+        assert inner(engine).alive
+
+
 async def test_a_caller_who_leaves_does_not_end_the_load(shop: Shop) -> None:
     model = await shop.model("base")
 

@@ -31,9 +31,9 @@ class FeedbackSubmissions:
 
 
 def _message(reaction: Reaction) -> feedback_pb2.Feedback:
-    message = feedback_pb2.Feedback(
-        inference=reaction.inference, metric=reaction.metric, end_user=reaction.end_user, number=reaction.number
-    )
+    message = feedback_pb2.Feedback(inference=reaction.inference, metric=reaction.metric, end_user=reaction.end_user)
+    if reaction.number is not None:
+        message.number = reaction.number
     if reaction.comment is not None:
         message.comment = reaction.comment
     if reaction.correction is not None:

@@ -145,11 +145,10 @@ class LoadedEngines:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        for slot in slots:
-            if slot.engine is not None:
-                await asyncio.to_thread(slot.engine.close)
-        for engine in self._remote.values():
-            await engine.close()
+        engines = [engine for slot in slots if (engine := slot.engine)]
+        await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in engines))
+        for remote in self._remote.values():
+            await remote.close()
 
     def _remote_engine(self, remote: RemoteModel) -> OpenAiEngine:
         if remote not in self._remote:
@@ -168,19 +167,19 @@ class LoadedEngines:
         slot = self._slots.get(_key(model)) or await self._reserve(model)
         slot.users += 1
         try:
-            await self._loaded(project, slot)
+            await self._loaded(project, model, slot)
             yield slot
         finally:
             slot.users -= 1
             slot.last_used = time.monotonic()
             self._forget_failed(slot)
 
-    async def _loaded(self, project: str, slot: _Slot) -> None:
+    async def _loaded(self, project: str, model: ModelVersion, slot: _Slot) -> None:
         """Wait for the engine; a load that failed for another caller, whose objects are others, is tried once more."""
         mine = False
         while not mine:
             if slot.loading is None or (slot.loading.done() and not (slot.engine and slot.engine.alive)):
-                mine, slot.loading = True, asyncio.create_task(self._load(project, slot))
+                mine, slot.loading = True, asyncio.create_task(self._load(project, model, slot))
                 slot.loading.add_done_callback(lambda _: self._forget_failed(slot))
             try:
                 await asyncio.shield(slot.loading)
@@ -256,20 +255,20 @@ class LoadedEngines:
             self._take_out(unused)
             await self._close(unused)
 
-    async def _load(self, project: str, slot: _Slot) -> TransformersEngine:
-        """Fetch, verify, load and start."""
-        started, model, base = time.monotonic(), slot.model, slot.base
+    async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> TransformersEngine:
+        """Fetch, verify, load and start; `model` is the caller's own, whose objects are of this project."""
+        started, base, of = time.monotonic(), slot.base, model.base or model
         slot.stage = "fetching its files"
         adapter_folder = await self._files.fetch(project, model) if model.base else None
         if base.loading is None or (base.loading.done() and _result(base.loading) is None):
-            base.loading = asyncio.create_task(self._load_base(project, base))
+            base.loading = asyncio.create_task(self._load_base(project, of, base))
         weights = await asyncio.shield(base.loading)
         slot.stage = "loading"
 
         def made() -> TransformersEngine:
             adapter, limits = None, self._options.limits
             if adapter_folder is not None:
-                adapter = LoraAdapter.read(adapter_folder, name=model.id, base=base.model.id)
+                adapter = LoraAdapter.read(adapter_folder, name=model.id, base=of.id)
                 limits = self._options.adapter_limits or limits
             return TransformersEngine(weights, name=model.id, limits=limits, adapter=adapter)
 
@@ -286,9 +285,9 @@ class LoadedEngines:
         )
         return engine
 
-    async def _load_base(self, project: str, base: _Base) -> ModelWeights:
-        folder = await self._files.fetch(project, base.model)
-        weights = await asyncio.to_thread(lambda: ModelWeights(folder, name=base.model.id, dtype=self._options.dtype))
+    async def _load_base(self, project: str, model: ModelVersion, base: _Base) -> ModelWeights:
+        folder = await self._files.fetch(project, model)
+        weights = await asyncio.to_thread(lambda: ModelWeights(folder, name=model.id, dtype=self._options.dtype))
         base.bytes = weights.bytes
         return weights
 
