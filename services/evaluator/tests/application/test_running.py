@@ -27,7 +27,7 @@ from tidemill_evaluator.domain.evaluation import (
 from tidemill_evaluator.domain.gate import Requirement
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.errors import DependencyUnavailable, Internal, RateLimited, TidemillError
+from tidemill_kit.errors import Conflict, DependencyUnavailable, Internal, RateLimited, TidemillError
 
 HELD_OUT = Requirement(dataset="sft", metric="rouge_l", at_least=3)
 TRUTH = Requirement(suite="truth", metric="rouge_l", gain_above=-0.02)
@@ -118,7 +118,7 @@ async def test_a_case_that_the_candidate_fails_is_not_dropped() -> None:
     assert done.verdict is Verdict.FAILED
 
 
-@pytest.mark.parametrize("error", [away(), RateLimited("slowly", retry_after_s=0.0)])
+@pytest.mark.parametrize("error", [away(), RateLimited("slowly", retry_after_s=0.0), Conflict("a race")])
 @pytest.mark.parametrize(("times", "failures"), [(2, 0), (3, 1)])
 async def test_a_side_that_is_unavailable_is_asked_again_a_bounded_number_of_times(
     error: TidemillError, times: int, failures: int
@@ -242,6 +242,36 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     assert evaluator.evaluations.published == published
 
 
+async def test_two_workers_that_both_believe_to_hold_it_come_to_one_verdict() -> None:
+    evaluator = await ready(at_once=1)
+    (evaluation,) = await evaluator.all()
+    asleep = [asyncio.Event(), asyncio.Event()]
+    wake = [asyncio.Event(), asyncio.Event()]
+
+    async def sleep_in_turn(question: Question) -> None:
+        for turn in range(2):
+            if question.variant and not asleep[turn].is_set():
+                asleep[turn].set()
+                await wake[turn].wait()
+                return
+
+    evaluator.inference.before = sleep_in_turn
+    first = asyncio.create_task(evaluator.worker(evaluator.results, at_once=1)(name_of(evaluation)))
+    await asleep[0].wait()
+    evaluator.leases.steal(name_of(evaluation))
+    second = asyncio.create_task(evaluator.worker(evaluator.results, at_once=1)(name_of(evaluation)))
+    await asleep[1].wait()
+    before = await evaluator.evaluations.get("acme", evaluation.id)
+    wake[0].set()
+    assert await first  # it is lost to it at its next write, while the other still works
+    assert await evaluator.evaluations.get("acme", evaluation.id) == before
+    wake[1].set()
+
+    assert await second
+    assert (await evaluator.evaluations.get("acme", evaluation.id)).verdict is Verdict.PASSED
+    assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasStarted, EvaluationHasCompleted]
+
+
 async def test_an_evaluation_that_somebody_else_holds_is_left_to_them() -> None:
     evaluator = await ready()
     (evaluation,) = await evaluator.all()
@@ -320,6 +350,38 @@ async def test_a_baseline_that_changes_meanwhile_fails_the_evaluation_and_anothe
     assert (failed.state, failed.reason, failed.verdict) == (State.FAILED, "BASELINE_CHANGED", None)
     assert (again.attempt, again.gate, again.candidate) == (2, "gate", TUNED)
     assert (done.verdict, done.baseline) == (Verdict.PASSED, "d2")
+
+
+async def test_a_baseline_that_changed_while_the_evaluation_waited_is_noticed_before_anything_is_asked() -> None:
+    evaluator = await ready(at_once=1)
+    (evaluation,) = await evaluator.all()
+
+    async def leave(_: Question) -> None:
+        evaluator.inference.away = away()
+
+    evaluator.inference.before = leave
+    await evaluator.finish(evaluation)
+    asked = len(evaluator.inference.asked)
+    evaluator.inference.before, evaluator.inference.away = None, None
+    evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model=BASE)
+
+    failed = await evaluator.finish(evaluation)
+
+    assert (failed.reason, len(evaluator.inference.asked)) == ("BASELINE_CHANGED", asked)
+
+
+async def test_a_baseline_that_changed_and_changed_back_is_noticed_by_its_answers() -> None:
+    evaluator = await ready(at_once=1)
+    (evaluation,) = await evaluator.all()
+
+    async def change_once(_: Question) -> None:
+        digest = "d2" if len(evaluator.inference.asked) == 2 else DIGEST
+        evaluator.inference.deployments["acme", "helpdesk"] = Live(digest=digest, model=BASE)
+
+    evaluator.inference.before = change_once
+    failed = await evaluator.finish(evaluation)
+
+    assert (failed.reason, len(evaluator.inference.asked)) == ("BASELINE_CHANGED", 3)
 
 
 async def test_a_baseline_that_changed_behind_the_last_answer_is_noticed() -> None:

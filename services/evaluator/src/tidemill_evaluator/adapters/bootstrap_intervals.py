@@ -4,6 +4,8 @@ import asyncio
 import math
 import warnings
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 from tidemill_evaluator.domain.comparison import Interval
 
@@ -38,11 +40,8 @@ class BootstrapIntervals:
         return self._interval(differences, confidence, seed, method="percentile")
 
     def _interval(self, differences: list[float], confidence: float, seed: int, *, method: str) -> Interval:
-        import numpy as np  # noqa: PLC0415 - 80 MB that a service at rest does not need
-        from scipy import stats  # noqa: PLC0415 - the same
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", stats.DegenerateDataWarning)  # told by NaN, too
+        np, stats = _statistics()
+        with np.errstate(divide="ignore", invalid="ignore"):  # what is not defined is told by NaN
             found = stats.bootstrap(
                 (np.asarray(differences),),
                 np.mean,
@@ -53,3 +52,13 @@ class BootstrapIntervals:
                 rng=np.random.default_rng(seed),
             ).confidence_interval
         return Interval(low=float(found.low), high=float(found.high))
+
+
+@cache
+def _statistics() -> tuple[Any, Any]:
+    """Return numpy and scipy.stats: 80 MB that a service at rest does not need."""
+    import numpy as np  # noqa: PLC0415
+    from scipy import stats  # noqa: PLC0415
+
+    warnings.filterwarnings("ignore", category=stats.DegenerateDataWarning)  # ditto, and once for all threads
+    return np, stats

@@ -17,7 +17,7 @@ from tidemill_evaluator.domain.errors import BASELINE_CHANGED, NoVerdict
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.metrics import scores_of
 from tidemill_kit.application import derived_id
-from tidemill_kit.errors import DependencyUnavailable, RateLimited, TidemillError
+from tidemill_kit.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
 
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
 OTHER_MODEL = "OTHER_MODEL"
@@ -107,7 +107,7 @@ class AskBothSides:
         while True:
             try:
                 return await self.inference.ask(project, question)
-            except (DependencyUnavailable, RateLimited) as error:
+            except (DependencyUnavailable, RateLimited, Conflict) as error:
                 if attempt >= self.patience.attempts:
                     await self.inference.live(project, question.deployment)  # raises where all of it is away
                     return CaseAnswer(failure=error.reason)
