@@ -229,6 +229,19 @@ def test_what_falls_below_the_baseline_is_taken_back_once_there_are_enough_answe
 
 
 @pytest.mark.parametrize(
+    ("live", "candidate", "move"),
+    [(9, 9, Move.STAY), (9, 10, Move.ROLL_BACK), (20, 1, Move.ROLL_BACK), (19, 1, Move.STAY)],
+)
+def test_without_at_least_a_verdict_needs_ten_answers_or_the_end_of_the_step(
+    live: int, candidate: int, move: Move
+) -> None:
+    policy = replace(POLICY, steps=(RolloutStep(shadow=True, requests=20),))
+    counts = counted(outcomes(LIVE, live), outcomes(CANDIDATE, candidate, failed=1), shadow=True)
+
+    assert rollout_of(rolling(policy)).decide(counts, now=NOON, paused=False).move is move
+
+
+@pytest.mark.parametrize(
     ("on_timeout", "move", "hold"),
     [
         (OnTimeout.HOLD, Move.HOLD, Hold.PERSON),

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines, eventually, question
-from services.inference.tests.rollout_fakes import HELPDESK, RolloutDesk
+from services.inference.tests.rollout_fakes import HELPDESK, Registered, RolloutDesk
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.ports import DeploymentRef, ModelVersion
 from tidemill_inference.domain.rollout import RolloutState
@@ -58,7 +59,17 @@ class Leases:
             yield self.epoch
 
 
-def worker(desk: RolloutDesk, engines: Watched, leases: Leases) -> RolloutWorker:
+class SlowlyRegistered(Registered):
+    """A registry that takes its time."""
+
+    PAUSE_S = 0.3
+
+    async def check(self, project: str, model: str) -> None:
+        await asyncio.sleep(self.PAUSE_S)
+        await super().check(project, model)
+
+
+def worker(desk: RolloutDesk, engines: Watched, leases: Leases, *, tick_s: float = 0.01) -> RolloutWorker:
     return RolloutWorker(
         active=Active(desk),
         leases=leases,
@@ -66,7 +77,7 @@ def worker(desk: RolloutDesk, engines: Watched, leases: Leases) -> RolloutWorker
         models=desk.desk.registry,
         engines=engines,
         look_every_s=0.02,
-        tick_s=0.01,
+        tick_s=tick_s,
     )
 
 
@@ -91,6 +102,44 @@ async def test_a_rollout_is_tended_to_its_end_and_every_replica_keeps_its_candid
     for replica in replicas:
         replica.cancel()
     await asyncio.wait(replicas)
+
+
+async def test_a_candidate_that_took_long_to_load_holds_up_its_steps_no_longer() -> None:
+    desk = RolloutDesk()
+    desk.registry = SlowlyRegistered()
+    tend = replace(desk.tend, prepare=replace(desk.tend.prepare, candidates=desk.registry))
+    running = asyncio.create_task(worker(desk, Watched(desk), Leases()).run(tend))
+    await desk.passes_the_gate()
+
+    async def canary() -> bool:
+        await desk.asks(1)
+        return (await desk.rollout()).step == 1
+
+    async with asyncio.timeout(SlowlyRegistered.PAUSE_S + 2.5):
+        await eventually(canary)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_a_rollout_that_begins_right_after_another_is_tended_too() -> None:
+    desk = RolloutDesk()
+    engines = Watched(desk)
+    running = asyncio.create_task(worker(desk, engines, Leases(), tick_s=0.1).run(desk.tend))
+
+    async def ready() -> bool:
+        return (await desk.rollout()).ready
+
+    await desk.passes_the_gate()
+    await eventually(ready)
+    await eventually(lambda: engines.loaded == ["lora@1"])
+    await desk.promote(ADA, desk.settling("p"))
+    await asyncio.sleep(0.1)  # the first one's tender has just left, and its candidate is still kept
+    await desk.passes_the_gate("e2", candidate="lora@2")
+    await eventually(ready)
+
+    await eventually(lambda: engines.loaded == ["lora@2"])
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def answered_live(desk: RolloutDesk, number: int) -> Answered:

@@ -14,6 +14,8 @@ MAX_WEIGHT = 100
 MAX_REQUESTS = 100_000
 MAX_APPROVALS = 10
 APPROVER = "operator"
+EARLY_ANSWERS = 10
+"""So many answers of the candidate are enough for a verdict where a step does not say."""
 
 
 class StickyBy(Enum):
@@ -43,8 +45,13 @@ class RolloutStep:
 
     @property
     def minimum(self) -> int:
-        """How many answers of the candidate a verdict on it needs."""
+        """How many answers of the candidate the step needs to end."""
         return max(1, self.at_least)
+
+    @property
+    def early_minimum(self) -> int:
+        """How many answers of the candidate a verdict on it needs before the step ends."""
+        return self.at_least or min(self.requests, EARLY_ANSWERS)
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""

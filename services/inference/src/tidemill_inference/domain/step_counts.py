@@ -10,7 +10,7 @@ from tidemill_inference.domain.rollout_policy import AbortRules, RolloutStep
 LIVE = "live"
 CANDIDATE = "candidate"
 MIN_RATED = 5
-"""A comparison of ratings needs so many rated answers on each side, or the step's minimum where that is less."""
+"""Ratings are compared from so many rated answers on each side on, or from a step's `at_least` where that is less."""
 
 
 class Reason(Enum):
@@ -80,8 +80,8 @@ class StepCounts:
         return self.requests >= step.requests and self.candidate >= step.minimum
 
     def abort(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
-        """Return why the candidate has to be taken back, for programs and for people; None below the minimum."""
-        if self.candidate < step.minimum:
+        """Return why the candidate has to be taken back, for programs and for people; None with too few answers."""
+        if self.candidate < step.early_minimum and not self.reached(step):
             return None
         errors = self.candidate_failures / self.candidate
         if rules.error_rate_above is not None and errors > rules.error_rate_above:
@@ -97,7 +97,7 @@ class StepCounts:
         limit = rules.rating_loss_above
         if limit is None or self.candidate_rating is None or self.baseline_rating is None:
             return None
-        if min(self.candidate_rated, self.baseline_rated) < min(MIN_RATED, step.minimum):
+        if min(self.candidate_rated, self.baseline_rated) < min(MIN_RATED, step.at_least or MIN_RATED):
             return None
         loss = self.baseline_rating - self.candidate_rating
         if loss > limit:

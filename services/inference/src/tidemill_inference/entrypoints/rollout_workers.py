@@ -30,8 +30,8 @@ from tidemill_kit.grpc_context import acting_for
 
 DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
 _PAUSE_S = 1.0
-_REST = 20
-"""Counting a step takes at most one part in so many of the time."""
+_LONGEST_REST_S = 1.0
+"""Who counts for long rests for as long, but no rollout waits longer than this for its next look."""
 
 _log = structlog.get_logger()
 
@@ -88,14 +88,14 @@ class RolloutWorker:
             return []
 
     async def _care(self, ref: DeploymentRef, tend: TendRollout) -> None:
-        """Do both for as long as the rollout is active."""
+        """Do both for as long as the rollout is active; one that begins right after it is looked for anew."""
         with acting_for(ref.project):
             keeping = asyncio.create_task(self._again(ref, lambda: self._keep(ref)))
             try:
                 await self._again(ref, lambda: self._tend(ref, tend))
-                await keeping
             finally:
                 keeping.cancel()
+                await asyncio.wait({keeping})
                 del self._running[ref]
                 self._woken.set()
 
@@ -120,8 +120,8 @@ class RolloutWorker:
                 began = time.monotonic()
                 if not await tend(ref, epoch=epoch):
                     return False
-                took_s = time.monotonic() - began
-                await _set_within(self._running[ref], max(self._tick_s, _REST * took_s))
+                rest_s = min(time.monotonic() - began, _LONGEST_REST_S)
+                await _set_within(self._running[ref], max(self._tick_s, rest_s))
                 self._running[ref].clear()
 
     async def _keep(self, ref: DeploymentRef) -> bool:
