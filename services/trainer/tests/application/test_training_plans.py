@@ -106,7 +106,7 @@ async def test_a_wrong_plan_is_refused_before_anything_is_stored(
     world: World, changes: dict[str, object], field: str
 ) -> None:
     with pytest.raises((InvalidInput, NotFound), match=field.replace(".", r"\.")):
-        await world.plan("lora", **changes)  # type: ignore[arg-type] # they are settings
+        await world.plan("lora", **changes)
 
     assert not (await world.browse.list_plans(ADA, PageRequest())).items
 

@@ -73,4 +73,6 @@ def test_what_is_read_of_an_event_is_in_its_contract() -> None:
     assert set(read.model_fields) <= set(contract)
     part = read.model_fields["train"].annotation
     assert part is not None
-    assert set(part.model_fields) <= set(contract["train"].message_type.fields_by_name)
+    train = contract["train"].message_type
+    assert train is not None
+    assert set(part.model_fields) <= set(train.fields_by_name)
