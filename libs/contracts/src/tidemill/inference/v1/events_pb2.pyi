@@ -454,7 +454,7 @@ class RolloutRolledBack(_message.Message):
     evaluation: _builtins.str
     """Output only. The evaluation that allowed it."""
     reason: _builtins.str
-    """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, TIMEOUT, BY_HAND, BASELINE_CHANGED."""
+    """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, TIMEOUT, BY_HAND, BASELINE_CHANGED, MODEL_NOT_READY."""
     message: _builtins.str
     """Output only. For people."""
     def __init__(

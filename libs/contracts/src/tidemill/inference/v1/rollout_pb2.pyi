@@ -128,7 +128,7 @@ class RolloutStep(_message.Message):
     requests: _builtins.int
     """Required. The step lasts for so many live requests."""
     at_least: _builtins.int
-    """Optional. So many of them must be the candidate's; 0 means 1."""
+    """Optional. So many answers must be the candidate's before the step ends, or a verdict before its end; 0 means 1 and 10."""
     @_builtins.property
     def at_most(self) -> _duration_pb2.Duration:
         """Optional. The longest that the step may last; unset means 24 h."""
