@@ -12,6 +12,7 @@ from tidemill_client.connection import Connection, remember_project
 from tidemill_client.demo.doors import same_question_elsewhere
 from tidemill_client.demo.example import Example
 from tidemill_client.demo.helpdesk import Helpdesk
+from tidemill_client.demo.judging import Judging
 from tidemill_client.demo.memory import peak_memory
 from tidemill_client.demo.report import Report
 from tidemill_client.demo.report_html import write_html
@@ -64,14 +65,15 @@ async def _demo(project: str, report: Report, *, poisoned: bool) -> Path:
         turn = Turn(
             connection=connection, example=example, report=report, documents=helpdesk.documents, poisoned=poisoned
         )
-        model_version = await _turn(turn, report)
+        judging = Judging(connection=connection, example=example, report=report)
+        model_version = await _turn(turn, judging, report)
         report.add("peak_rss_mb", **peak_memory(local))
-        pictures = await turn.pictures(model_version)
+        pictures = await turn.pictures(model_version) | {"scores": judging.scores()}
         write_html(report.data() | {"pictures": pictures}, local / "demo" / "report.html")
         return report.write(local / "demo")
 
 
-async def _turn(turn: Turn, report: Report) -> str:
+async def _turn(turn: Turn, judging: Judging, report: Report) -> str:
     stdout.print("[bold]3. Reactions[/]: simulated users correct answers; from here nobody touches anything")
     with report.step("reactions"):
         await turn.react()
@@ -83,13 +85,14 @@ async def _turn(turn: Turn, report: Report) -> str:
         run_ = await turn.train()
     stdout.print("[bold]6. Evaluation[/]: the candidate against what is live, on the same passages")
     with report.step("evaluation"):
-        evaluation = await turn.evaluate(run_.model_version)
+        evaluation = await judging.evaluate(run_.model_version)
     stdout.print("[bold]7. Rollout[/]: shadow, canary, promoted, on live questions")
     with report.step("rollout"):
         await turn.finish(evaluation)
     stdout.print("[bold]8. After[/]: the same questions, and where the answers come from")
     with report.step("after"):
         await turn.after()
+        await turn.apply_again()
     with report.step("lineage"):
         await turn.lineage(run_.model_version)
     return run_.model_version

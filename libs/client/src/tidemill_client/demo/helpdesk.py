@@ -4,8 +4,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -23,11 +22,12 @@ from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_client.cli.output import progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.demo.example import CorpusDocument, Example
+from tidemill_client.demo.patience import POLL_S, patience
 from tidemill_client.demo.report import Report
 from tidemill_client.documents import Documents, NewDocument
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
-from tidemill_kit.errors import DeadlineExceeded, Internal
+from tidemill_kit.errors import Internal
 
 COLLECTION = "handbook"
 DEPLOYMENT = "helpdesk"
@@ -36,8 +36,6 @@ PUBLISHED_SOURCE = "https://cms.example/kb"
 SEARCHES_AT_ONCE = 4
 QUESTIONS = 200
 ANSWERS = 8
-POLL_S = 0.5
-STEP_LIMIT_S = 300.0
 
 
 @dataclass(slots=True)
@@ -114,7 +112,7 @@ class Helpdesk:
             for d in documents
         ]
         await self._publish_lines(lines)
-        async with _patience("ingest did not answer for every published document"):
+        async with patience("ingest did not answer for every published document"):
             while True:
                 found = [document async for document in Documents(self.connection).all(source=PUBLISHED)]
                 bar.update(task, completed=len(found))
@@ -130,7 +128,7 @@ class Helpdesk:
     async def _until_searchable(self, bar: Progress, task: TaskID) -> int:
         """Return how many documents the live index holds, once it holds all that were accepted."""
         indexed = 0
-        async with _patience("not every document became searchable: see `tidemill status` and `tidemill logs rag`"):
+        async with patience("not every document became searchable: see `tidemill logs rag`"):
             while True:
                 request = GetCollectionRequest(id=COLLECTION)
                 collection = (await self.connection.collections.GetCollection(request)).collection
@@ -275,23 +273,13 @@ class Helpdesk:
     async def _until_found(self, document: CorpusDocument, *, version: int | None) -> None:
         """Wait until search finds this version of the document, or nothing of it."""
         request = SearchRequest(collection=COLLECTION, query=document.question, top_k=5)
-        async with _patience(f"search did not follow the change of {document.key}"):
+        async with patience(f"search did not follow the change of {document.key}"):
             while True:
                 passages = (await self.connection.retrieval.Search(request)).passages
                 found = {p.version for p in passages if p.document == self.ids[document.key]}
                 if found == ({version} if version else set()):
                     return
                 await asyncio.sleep(POLL_S)
-
-
-@asynccontextmanager
-async def _patience(failure: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(STEP_LIMIT_S):
-            yield
-    except TimeoutError:
-        message = f"{failure} within {STEP_LIMIT_S:.0f} s"
-        raise DeadlineExceeded(message) from None
 
 
 def text_of(inference: Inference) -> str:

@@ -8,20 +8,14 @@ import json
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rich.markup import escape
 
 from tidemill.content.v1.content_pb2 import Message, Part, Role
-from tidemill.evaluator.v1.evaluation_pb2 import CaseResult, Comparison, Evaluation, EvaluationState, Verdict
-from tidemill.evaluator.v1.evaluation_service_pb2 import (
-    GetEvaluationRequest,
-    ListCaseResultsRequest,
-    ListEvaluationsRequest,
-)
+from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, Verdict
 from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
 from tidemill.inference.v1.deployment_pb2 import Deployment
@@ -37,17 +31,19 @@ from tidemill.trainer.v1.training_service_pb2 import ListTrainingRunsRequest
 from tidemill_client.cli.output import plain, progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.demo.example import CorpusDocument, Example
-from tidemill_client.demo.helpdesk import DEPLOYMENT, POLL_S, text_of
+from tidemill_client.demo.helpdesk import DEPLOYMENT, text_of
+from tidemill_client.demo.patience import at_once, patience, until
 from tidemill_client.demo.report import Report
-from tidemill_kit.errors import DeadlineExceeded, Internal
+from tidemill_client.loop import read_loop
+from tidemill_client.loop.plan import Planner
+from tidemill_kit.errors import Internal
 
 DATASET, PLAN, GATE, TRUSTED = "helpdesk_sft", "helpdesk_lora", "helpdesk_gate", "helpdesk_truth"
 REACTIONS_SOURCE = "https://shop.example/reactions"
 TAUGHT, USERS, RATED_EVERY = 200, 20, 4
 ASKED_AT_ONCE = 8
 TRUSTED_CASES = 60
-SHOWN, SHUFFLES = 6, 20
-STEP_LIMIT_S = 1800.0
+SHOWN = 6
 T = TypeVar("T")
 
 ENDED = {RolloutState.ROLLOUT_STATE_PROMOTED, RolloutState.ROLLOUT_STATE_ROLLED_BACK, RolloutState.ROLLOUT_STATE_HELD}
@@ -55,11 +51,6 @@ TRAINING_ENDED = {
     TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED,
     TrainingRunState.TRAINING_RUN_STATE_FAILED,
     TrainingRunState.TRAINING_RUN_STATE_CANCELLED,
-}
-EVALUATION_ENDED = {
-    EvaluationState.EVALUATION_STATE_COMPLETED,
-    EvaluationState.EVALUATION_STATE_FAILED,
-    EvaluationState.EVALUATION_STATE_CANCELLED,
 }
 
 
@@ -76,7 +67,6 @@ class Turn:
     """What was answered to each question before."""
     references: dict[str, str] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
-    cases: list[CaseResult] = field(default_factory=list)
 
     async def react(self) -> None:
         """Ask, and correct every answer as simulated users: half by gRPC, half as CloudEvents."""
@@ -97,9 +87,9 @@ class Turn:
                 reactions.extend((inference.id, value) for value in given)
                 bar.advance(asking)
 
-            await _at_once(range(len(taught)), one)
+            await at_once(range(len(taught)), one, places=ASKED_AT_ONCE)
         by_grpc, as_events = reactions[::2], reactions[1::2]
-        await _at_once(range(len(by_grpc)), lambda number: self._submit(*by_grpc[number]))
+        await at_once(by_grpc, lambda given: self._submit(*given), places=ASKED_AT_ONCE)
         lines = [json.dumps({"subject": inference, "feedback": value | {"inference": inference}})
                  for inference, value in as_events]  # fmt: skip
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
@@ -117,7 +107,7 @@ class Turn:
             request = GetDatasetVersionRequest(id=DATASET)
             return (await self.connection.datasets.GetDatasetVersion(request)).version
 
-        version = await _until(published, "the corrections became no dataset version", "collecting examples")
+        version = await until(published, "the corrections became no dataset version", waiting="collecting examples")
         accepted = await self._accepted()
         self.report.add("feedback", accepted=accepted)
         self.report.add(
@@ -160,7 +150,7 @@ class Turn:
                     bar.update(task, description=text, total=run.progress.steps, completed=run.progress.step)
                 return run if run.state in TRAINING_ENDED else None
 
-            run = await _until(ended, "no training run came to its end")
+            run = await until(ended, "no training run came to its end")
         if run.state != TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
             message = f"training failed: {run.reason} {run.message}"
             raise Internal(message)
@@ -169,86 +159,6 @@ class Turn:
         stdout.print(f"   {run.model_version}: {run.progress.steps} steps, loss {run.progress.loss:.3f} at the end")
         return run
 
-    async def evaluate(self, candidate: str) -> Evaluation:
-        """Watch the evaluation that the new model version starts by itself, and tell its verdict."""
-        with progress() as bar:
-            task = bar.add_task("waiting for the evaluation", total=None)
-
-            async def ended() -> Evaluation | None:
-                request = ListEvaluationsRequest(candidate=candidate)
-                found = (await self.connection.evaluations.ListEvaluations(request)).evaluations
-                if not found:
-                    return None
-                latest = found[-1]
-                if latest.cases:
-                    bar.update(task, description="cases", total=latest.cases, completed=latest.answered)
-                return latest if latest.state in EVALUATION_ENDED else None
-
-            listed = await _until(ended, "no evaluation came to its end")
-        evaluation = (await self.connection.evaluations.GetEvaluation(GetEvaluationRequest(id=listed.id))).evaluation
-        if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
-            message = f"the evaluation came to no verdict: {evaluation.reason} {evaluation.message}"
-            raise Internal(message)
-        self.cases = [case async for case in self._cases(evaluation.id)]
-        await self._tell(evaluation)
-        return evaluation
-
-    async def _cases(self, evaluation: str) -> AsyncIterator[CaseResult]:
-        token = ""
-        while True:
-            request = ListCaseResultsRequest(evaluation=evaluation, page_size=200, page_token=token)
-            page = await self.connection.evaluations.ListCaseResults(request)
-            for case in page.results:
-                yield case
-            token = page.next_page_token
-            if not token:
-                return
-
-    async def _tell(self, evaluation: Evaluation) -> None:
-        held_out = _comparison(evaluation, "dataset:")
-        trusted = _comparison(evaluation, "suite:")
-        verdict = "passed" if evaluation.verdict == Verdict.VERDICT_PASSED else "failed"
-        self.report.add(
-            "evaluation",
-            metric=held_out.metric,
-            cases=held_out.cases,
-            baseline=held_out.baseline,
-            candidate=held_out.candidate,
-            difference=held_out.difference,
-            interval=[held_out.low, held_out.high],
-            trusted_cases=trusted.cases,
-            trusted_baseline=trusted.baseline,
-            trusted_candidate=trusted.candidate,
-            trusted_interval=[trusted.low, trusted.high],
-            verdict=verdict,
-            broken=[f"{c.metric} on {c.case_set}" for c in evaluation.comparisons if c.required and not c.holds],
-        )
-        for comparison in (held_out, trusted):
-            stdout.print(
-                f"   {comparison.case_set}: {comparison.metric} {comparison.baseline:.3f} -> "
-                f"{comparison.candidate:.3f}, difference in [{comparison.low:+.3f}, {comparison.high:+.3f}], "
-                f"{comparison.cases} cases",
-                highlight=False,
-            )
-        stdout.print(f"   The gate says: [bold]{verdict}[/]")
-        self.report.add("shuffles", **await self._shuffles())
-
-    async def _shuffles(self) -> dict[str, Any]:
-        """Return how often the gate would pass over shuffles of the references; no model is asked for it."""
-        sets: dict[str, list[list[str]]] = {"dataset": [], "suite": []}
-        for case in self.cases:
-            sets[case.case_set.partition(":")[0]].append([case.reference, case.baseline.text, case.candidate.text])
-        given = {
-            "held_out": sets["dataset"],
-            "trusted": sets["suite"],
-            "confidence": 0.95,
-            "gain_above": 0.0,
-            "trusted_gain_above": -0.02,
-            "shuffles": SHUFFLES,
-            "seed": 7,
-        }
-        return await self.example.run("shuffles.py", [], json.dumps(given))
-
     async def roll_out(self) -> Rollout:
         """Ask live questions until the rollout has ended."""
         rest = self.example.corpus().trusted(list(self.documents), 300, without=[])
@@ -256,7 +166,7 @@ class Turn:
         number = 0
         with progress(counted=False) as bar:
             task = bar.add_task("rollout", total=None)
-            async with _patience("the rollout did not end"):
+            async with patience("the rollout did not end"):
                 while True:
                     deployment = await self._deployment()
                     if deployment.HasField("rollout"):
@@ -299,6 +209,13 @@ class Turn:
             stdout.print(f"     [dim]after: [/] {escape(_short(now))}", highlight=False)
             self.report.add("after", **{question: {"before": self.before[question], "after": now}})
 
+    async def apply_again(self) -> None:
+        """Apply the same file once more: what a rollout made live stays so."""
+        changes = await Planner(self.connection, read_loop(self.example.loop)).apply()
+        changed = sum(change.changes for change in changes)
+        self.report.add("apply", changed_after_the_turn=changed)
+        stdout.print(f"   loop.yaml applied again: {changed} changed")
+
     async def lineage(self, model_version: str) -> None:
         """Show where the candidate came from, and what it did."""
         for direction in ("back", "forward"):
@@ -312,21 +229,10 @@ class Turn:
             stdout.print(f"   {direction} from {model_version}: {text}", highlight=False)
 
     async def pictures(self, model_version: str) -> dict[str, Any]:
-        """Return what the page of the report draws: scores, losses, the time line and the lineage."""
+        """Return what the page of the report draws besides the scores: losses, the time line and the lineage."""
         timeline = await self.connection.lineage.GetTimeline(GetTimelineRequest(deployment=DEPLOYMENT))
         request = GetLineageRequest(kind="model_version", id=model_version, direction="back", nodes_of_kind=6)
-        scores = [
-            {
-                "case_set": case.case_set,
-                "metric": "rouge_l",
-                "question": case.question,
-                "before": case.baseline.scores["rouge_l"],
-                "after": case.candidate.scores["rouge_l"],
-            }
-            for case in self.cases
-        ]
         return {
-            "scores": scores,
             "losses": self.losses,
             "timeline": [plain(entry) for entry in timeline.entries],
             "lineage": await self.connection.lineage.GetLineage(request),
@@ -383,45 +289,6 @@ def _alike(answer: str, right: str) -> bool:
     return len(wanted & set(answer.lower().split())) > len(wanted) / 2
 
 
-def _comparison(evaluation: Evaluation, prefix: str) -> Comparison:
-    return next(c for c in evaluation.comparisons if c.case_set.startswith(prefix) and c.metric == "rouge_l")
-
-
 def _short(text: str) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= 200 else flat[:199] + "…"  # noqa: PLR2004 - two lines of a terminal
-
-
-async def _at_once(numbers: range, work: Callable[[int], Awaitable[None]]) -> None:
-    places = asyncio.Semaphore(ASKED_AT_ONCE)
-
-    async def one(number: int) -> None:
-        async with places:
-            await work(number)
-
-    async with asyncio.TaskGroup() as group:
-        for number in numbers:
-            group.create_task(one(number))
-
-
-async def _until(look: Callable[[], Awaitable[T | None]], failure: str, waiting: str = "") -> T:
-    with progress(counted=False) as bar:
-        if waiting:
-            bar.add_task(waiting, total=None)
-        async with _patience(failure):
-            while True:
-                found = await look()
-                if found is not None:
-                    return found
-                await asyncio.sleep(POLL_S)
-    raise AssertionError
-
-
-@asynccontextmanager
-async def _patience(failure: str) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(STEP_LIMIT_S):
-            yield
-    except TimeoutError:
-        message = f"{failure} within {STEP_LIMIT_S:.0f} s: see `tidemill loop status helpdesk`"
-        raise DeadlineExceeded(message) from None

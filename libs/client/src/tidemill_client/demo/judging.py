@@ -1,0 +1,133 @@
+"""The demo's evaluation step: watch it, tell the verdict, and ask how often chance would have passed."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from tidemill.evaluator.v1.evaluation_pb2 import CaseResult, Comparison, Evaluation, EvaluationState, Verdict
+from tidemill.evaluator.v1.evaluation_service_pb2 import (
+    GetEvaluationRequest,
+    ListCaseResultsRequest,
+    ListEvaluationsRequest,
+)
+from tidemill_client.cli.output import progress, stdout
+from tidemill_client.connection import Connection
+from tidemill_client.demo.example import Example
+from tidemill_client.demo.patience import until
+from tidemill_client.demo.report import Report
+from tidemill_kit.errors import Internal
+
+SHUFFLES = 20
+ENDED = {
+    EvaluationState.EVALUATION_STATE_COMPLETED,
+    EvaluationState.EVALUATION_STATE_FAILED,
+    EvaluationState.EVALUATION_STATE_CANCELLED,
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Judging:
+    """One evaluation, which nobody asked for but the gate."""
+
+    connection: Connection
+    example: Example
+    report: Report
+    cases: list[CaseResult] = field(default_factory=list)
+
+    async def evaluate(self, candidate: str) -> Evaluation:
+        """Watch the evaluation that the new model version starts by itself, and tell its verdict."""
+        with progress() as bar:
+            task = bar.add_task("waiting for the evaluation", total=None)
+
+            async def ended() -> Evaluation | None:
+                request = ListEvaluationsRequest(candidate=candidate)
+                found = (await self.connection.evaluations.ListEvaluations(request)).evaluations
+                if not found:
+                    return None
+                latest = found[-1]
+                if latest.cases:
+                    bar.update(task, description="cases", total=latest.cases, completed=latest.answered)
+                return latest if latest.state in ENDED else None
+
+            listed = await until(ended, "no evaluation came to its end")
+        evaluation = (await self.connection.evaluations.GetEvaluation(GetEvaluationRequest(id=listed.id))).evaluation
+        if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
+            message = f"the evaluation came to no verdict: {evaluation.reason} {evaluation.message}"
+            raise Internal(message)
+        self.cases = [case async for case in self._cases(evaluation.id)]
+        await self._tell(evaluation)
+        return evaluation
+
+    async def _cases(self, evaluation: str) -> AsyncIterator[CaseResult]:
+        token = ""
+        while True:
+            request = ListCaseResultsRequest(evaluation=evaluation, page_size=200, page_token=token)
+            page = await self.connection.evaluations.ListCaseResults(request)
+            for case in page.results:
+                yield case
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def _tell(self, evaluation: Evaluation) -> None:
+        held_out = _comparison(evaluation, "dataset:")
+        trusted = _comparison(evaluation, "suite:")
+        verdict = "passed" if evaluation.verdict == Verdict.VERDICT_PASSED else "failed"
+        self.report.add(
+            "evaluation",
+            metric=held_out.metric,
+            cases=held_out.cases,
+            baseline=held_out.baseline,
+            candidate=held_out.candidate,
+            difference=held_out.difference,
+            interval=[held_out.low, held_out.high],
+            trusted_cases=trusted.cases,
+            trusted_baseline=trusted.baseline,
+            trusted_candidate=trusted.candidate,
+            trusted_interval=[trusted.low, trusted.high],
+            verdict=verdict,
+            broken=[f"{c.metric} on {c.case_set}" for c in evaluation.comparisons if c.required and not c.holds],
+        )
+        for comparison in (held_out, trusted):
+            stdout.print(
+                f"   {comparison.case_set}: {comparison.metric} {comparison.baseline:.3f} -> "
+                f"{comparison.candidate:.3f}, difference in [{comparison.low:+.3f}, {comparison.high:+.3f}], "
+                f"{comparison.cases} cases",
+                highlight=False,
+            )
+        stdout.print(f"   The gate says: [bold]{verdict}[/]")
+        self.report.add("shuffles", **await self._shuffles())
+
+    async def _shuffles(self) -> dict[str, Any]:
+        """Return how often the gate would pass over shuffles of the references; no model is asked for it."""
+        sets: dict[str, list[list[str]]] = {"dataset": [], "suite": []}
+        for case in self.cases:
+            sets[case.case_set.partition(":")[0]].append([case.reference, case.baseline.text, case.candidate.text])
+        given = {
+            "held_out": sets["dataset"],
+            "trusted": sets["suite"],
+            "confidence": 0.95,
+            "gain_above": 0.0,
+            "trusted_gain_above": -0.02,
+            "shuffles": SHUFFLES,
+            "seed": 7,
+        }
+        return await self.example.run("shuffles.py", [], json.dumps(given))
+
+    def scores(self) -> list[dict[str, Any]]:
+        """Return what the page of the report draws: every case's score before and after."""
+        return [
+            {
+                "case_set": case.case_set,
+                "metric": "rouge_l",
+                "question": case.question,
+                "before": case.baseline.scores["rouge_l"],
+                "after": case.candidate.scores["rouge_l"],
+            }
+            for case in self.cases
+        ]
+
+
+def _comparison(evaluation: Evaluation, prefix: str) -> Comparison:
+    return next(c for c in evaluation.comparisons if c.case_set.startswith(prefix) and c.metric == "rouge_l")

@@ -1,0 +1,61 @@
+"""Waiting for what services do by themselves: with progress, and not for ever."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from tidemill_client.cli.output import progress
+from tidemill_kit.errors import DeadlineExceeded
+
+T = TypeVar("T")
+A = TypeVar("A")
+
+POLL_S = 0.5
+LIMIT_S = 1800.0
+
+
+async def until(look: Callable[[], Awaitable[T | None]], failure: str, *, waiting: str = "") -> T:
+    """Look again and again until there is something, and return it.
+
+    Raises:
+        DeadlineExceeded: nothing came; the message says `failure`.
+
+    """
+    with progress(counted=False) as bar:
+        if waiting:
+            bar.add_task(waiting, total=None)
+        async with patience(failure):
+            while (found := await look()) is None:  # noqa: ASYNC110 - another process, which sets no event
+                await asyncio.sleep(POLL_S)
+            return found
+    raise AssertionError
+
+
+@asynccontextmanager
+async def patience(failure: str, *, limit_s: float = LIMIT_S) -> AsyncIterator[None]:
+    """Give the block so much time, and say what it did not come to.
+
+    Raises:
+        DeadlineExceeded: the time is over.
+
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        message = f"{failure} within {limit_s:.0f} s: see `tidemill status` and `tidemill loop status helpdesk`"
+        raise DeadlineExceeded(message) from None
+
+
+async def at_once(items: Iterable[A], work: Callable[[A], Awaitable[None]], *, places: int) -> None:
+    """Do the work for every item, so many at the same time."""
+    free = asyncio.Semaphore(places)
+
+    async def one(item: A) -> None:
+        async with free:
+            await work(item)
+
+    async with asyncio.TaskGroup() as group:
+        for item in items:
+            group.create_task(one(item))
