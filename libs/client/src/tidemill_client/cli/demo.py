@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -18,19 +18,28 @@ from tidemill_client.demo.report import Report
 from tidemill_client.demo.report_html import write_html
 from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES, Turn
 
+TurnOption = Annotated[
+    bool, typer.Option("--turn", help="Go on: corrections become a candidate, which the gate lets through or refuses.")
+]
 PoisonedOption = Annotated[
-    bool, typer.Option("--poisoned", help="Shuffle the corrections among the questions: the gate must refuse.")
+    bool, typer.Option("--poisoned", help="The turn with corrections shuffled among the questions: refused.")
 ]
 
 
-def demo(*, project: ProjectOption = "", poisoned: PoisonedOption = False, as_json: JsonOption = False) -> None:
-    """Show one turn of the loop: documents, answers, corrections, a better model; in a project that stays browsable."""
+def demo(
+    *,
+    project: ProjectOption = "",
+    turn: TurnOption = False,
+    poisoned: PoisonedOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show documents going in and grounded answers coming out, and the turn of the loop, in a project of its own."""
     if as_json:
         stdout.quiet = True
     name = project or f"{'poisoned' if poisoned else 'demo'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     start(quiet=as_json)
     report = Report(name)
-    path = run(_demo(name, report, poisoned=poisoned), as_json=as_json)
+    path = run(_demo(name, report, turned=turn or poisoned, poisoned=poisoned), as_json=as_json)
     if as_json:
         print_json(report.data())
         return
@@ -40,7 +49,7 @@ def demo(*, project: ProjectOption = "", poisoned: PoisonedOption = False, as_js
     stdout.print(_next_steps(), markup=False, highlight=False)
 
 
-async def _demo(project: str, report: Report, *, poisoned: bool) -> Path:
+async def _demo(project: str, report: Report, *, turned: bool, poisoned: bool) -> Path:
     example = Example.find()
     local = example.folder.parents[1] / ".tidemill"
     cases = example.write_trusted_cases(TRUSTED_CASES, taught=TAUGHT)
@@ -62,18 +71,18 @@ async def _demo(project: str, report: Report, *, poisoned: bool) -> Path:
             await helpdesk.answer()
         with report.step("other_doors"):
             await same_question_elsewhere(helpdesk, helpdesk.asked_elsewhere)
-        turn = Turn(
-            connection=connection, example=example, report=report, documents=helpdesk.documents, poisoned=poisoned
-        )
-        judging = Judging(connection=connection, example=example, report=report)
-        model_version = await _turn(turn, judging, report)
+        pictures: dict[str, Any] = {}
+        if turned:
+            turn = Turn(
+                connection=connection, example=example, report=report, documents=helpdesk.documents, poisoned=poisoned
+            )
+            pictures = await _turn(turn, Judging(connection=connection, example=example, report=report), report)
         report.add("peak_rss_mb", **peak_memory(local))
-        pictures = await turn.pictures(model_version) | {"scores": judging.scores()}
         write_html(report.data() | {"pictures": pictures}, local / "demo" / "report.html")
         return report.write(local / "demo")
 
 
-async def _turn(turn: Turn, judging: Judging, report: Report) -> str:
+async def _turn(turn: Turn, judging: Judging, report: Report) -> dict[str, Any]:
     stdout.print("[bold]3. Reactions[/]: simulated users correct answers; from here nobody touches anything")
     with report.step("reactions"):
         await turn.react()
@@ -95,7 +104,7 @@ async def _turn(turn: Turn, judging: Judging, report: Report) -> str:
         await turn.apply_again()
     with report.step("lineage"):
         await turn.lineage(run_.model_version)
-    return run_.model_version
+    return await turn.pictures(run_.model_version) | {"scores": judging.scores()}
 
 
 def _next_steps() -> str:
