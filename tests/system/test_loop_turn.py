@@ -9,11 +9,18 @@ from uuid import uuid4
 import pytest
 
 from tests.system.running import ROOT, Platform, wait_until
-from tidemill_client.connection import Addresses, Connection
+from tidemill.content.v1.content_pb2 import Message, Part, Role
+from tidemill.evaluator.v1.evaluation_pb2 import EvaluationState, Verdict
+from tidemill.evaluator.v1.evaluation_service_pb2 import ListEvaluationsRequest
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
+from tidemill.feedback.v1.feedback_service_pb2 import SubmitFeedbackRequest
+from tidemill.inference.v1.inference_pb2 import Inference
+from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
+from tidemill_client.connection import Connection
 from tidemill_testkit.stack import unique_name
 
 MODELS = ROOT / ".tidemill" / "models"
-TAUGHT = 24
+TAUGHT, GATES = 24, 2
 LOOP = """\
 apiVersion: tidemill.dev/v1
 kind: Loop
@@ -49,7 +56,12 @@ gates:
     baseline: live
     require:
       - {{cases: {{dataset: short_sft, split: held_out, at_least: 3}}, metric: rouge_l, gain_above: -1.0}}
-      - {{cases: {{suite: short_truth}}, metric: rouge_l, gain_above: {trusted}}}
+      - {{cases: {{suite: short_truth}}, metric: rouge_l, gain_above: -1.0}}
+  strict_gate:
+    candidate: short_lora
+    baseline: live
+    require:
+      - {{cases: {{suite: short_truth}}, metric: rouge_l, gain_above: 0.999}}
 rollouts:
   short:
     deployment: short
@@ -60,16 +72,16 @@ rollouts:
       - {{weight: 50, requests: 4, at_least: 1}}
     on_timeout: hold
 """
-"""Bounds of -1 hold for every candidate: what is tested is the way, not the model. A bound of 1 holds for none."""
+"""Bounds of -1 hold for every candidate and a bound of 0.999 for none: what is tested is the way, not the model."""
 
 
 class Loop:
     """One project with the short loop applied."""
 
-    def __init__(self, platform: Platform, folder: Path, *, trusted: float) -> None:
+    def __init__(self, platform: Platform, folder: Path) -> None:
         self.platform = Platform(platform.folder, platform.addresses, unique_name("turn"))
         self.file = folder / "loop.yaml"
-        self.file.write_text(LOOP.format(models=MODELS, taught=TAUGHT, trusted=trusted))
+        self.file.write_text(LOOP.format(models=MODELS, taught=TAUGHT))
         cases = [
             {"id": f"c{n}", "question": f"What is {n} plus {n}?", "reference": f"It is {2 * n}."} for n in range(4)
         ]
@@ -85,10 +97,7 @@ class Loop:
         assert outcome.code == 0, outcome.output + outcome.errors
         return outcome.data
 
-    async def ask(self, connection: Connection, question: str, *, end_user: str) -> Any:  # noqa: ANN401 - a message
-        from tidemill.content.v1.content_pb2 import Message, Part, Role  # noqa: PLC0415 - beside its only use
-        from tidemill.inference.v1.inference_service_pb2 import GenerateRequest  # noqa: PLC0415
-
+    async def ask(self, connection: Connection, question: str, *, end_user: str) -> Inference:
         message = Message(role=Role.ROLE_USER, parts=[Part(text=question)])
         request = GenerateRequest(request_id=str(uuid4()), deployment="short", messages=[message], end_user=end_user)
         return (await connection.inferences.Generate(request, timeout=60)).inference
@@ -102,36 +111,39 @@ class Loop:
         for number, inference in enumerate(asked):
             right = f"Item {number} is made of {chr(97 + number % 26) * 3} and stone."
             if number % 2:
-                output = [{"role": "ROLE_ASSISTANT", "parts": [{"text": right}]}]
-                given = {"inference": inference.id, "metric": "correction", "correction": {"output": output}}
-                events.append({"subject": inference.id, "feedback": given})
+                answer = [{"role": "ROLE_ASSISTANT", "parts": [{"text": right}]}]
+                reaction = {"inference": inference.id, "metric": "correction", "correction": {"output": answer}}
+                events.append({"subject": inference.id, "feedback": reaction})
             else:
-                self.tidemill("feedback", "correct", inference.id, right)
+                output = [Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=right)])]
+                given = Feedback(inference=inference.id, metric="correction", correction=Correction(output=output))
+                await connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=given))
         assert self.platform.publish(*events) == len(events)
 
 
-@pytest.fixture
-def folder_of_loop(tmp_path: Path) -> Path:
-    return tmp_path
+async def verdicts(connection: Connection) -> dict[str, int]:
+    """Return the verdict of each gate, once both have one."""
 
+    async def both() -> dict[str, int] | None:
+        found = (await connection.evaluations.ListEvaluations(ListEvaluationsRequest())).evaluations
+        completed = EvaluationState.EVALUATION_STATE_COMPLETED
+        ended = {each.gate: int(each.verdict) for each in found if each.state == completed}
+        return ended if len(ended) == GATES else None
 
-async def evaluated(loop: Loop) -> dict[str, Any]:
-    async def verdict() -> Any:  # noqa: ANN401 - JSON
-        found = loop.tidemill("evaluations", "list")["evaluations"]
-        return found[-1] if found and found[-1]["state"] == "EVALUATION_STATE_COMPLETED" else None
-
-    evaluation: dict[str, Any] = await wait_until(verdict, "the evaluation's verdict")
-    return evaluation
+    return await wait_until(both, "the verdicts")
 
 
 @pytest.mark.timeout(400)
-async def test_corrections_become_a_model_that_answers(platform: Platform, tmp_path: Path) -> None:
-    loop = Loop(platform, tmp_path, trusted=-1.0)
-    addresses: Addresses = loop.platform.addresses
-    async with Connection(loop.platform.project, addresses) as connection:
+async def test_corrections_become_a_model_that_answers_and_only_a_passed_gate_lets_it(
+    platform: Platform, tmp_path: Path
+) -> None:
+    loop = Loop(platform, tmp_path)
+    async with Connection(loop.platform.project, loop.platform.addresses) as connection:
         await loop.teach(connection)
-        evaluation = await evaluated(loop)
-        assert evaluation["verdict"] == "VERDICT_PASSED"
+        assert await verdicts(connection) == {
+            "short_gate": Verdict.VERDICT_PASSED,
+            "strict_gate": Verdict.VERDICT_FAILED,
+        }
         versions = loop.tidemill("datasets", "versions", "short_sft")["versions"]
         assert versions[0]["statistics"]["train_held_out_shared"] == 0
 
@@ -141,7 +153,7 @@ async def test_corrections_become_a_model_that_answers(platform: Platform, tmp_p
             nonlocal number
             number += 1
             inference = await loop.ask(connection, f"What is item {number}?", end_user=f"visitor-{number}")
-            return bool(inference.variant.model == "short_lora@1" and inference.variant.name == "live")
+            return inference.variant.model == "short_lora@1" and inference.variant.name == "live"
 
         await wait_until(promoted, "the candidate to be promoted")
 
@@ -149,16 +161,3 @@ async def test_corrections_become_a_model_that_answers(platform: Platform, tmp_p
     found = loop.tidemill("lineage", "model_version", "short_lora@1")
     kinds = {node["kind"] for node in found["nodes"]}
     assert kinds >= {"model_version", "training_run", "dataset_version", "curation", "feedback", "inference"}
-
-
-@pytest.mark.timeout(400)
-async def test_a_candidate_that_the_gate_refuses_reaches_nobody(platform: Platform, tmp_path: Path) -> None:
-    loop = Loop(platform, tmp_path, trusted=0.999)
-    async with Connection(loop.platform.project, loop.platform.addresses) as connection:
-        await loop.teach(connection)
-        evaluation = await evaluated(loop)
-        inference = await loop.ask(connection, "What is item 1?", end_user="visitor")
-
-    assert evaluation["verdict"] == "VERDICT_FAILED"
-    assert inference.variant.model == "smollm2@1"
-    assert not loop.tidemill("rollouts", "list")["rollouts"]

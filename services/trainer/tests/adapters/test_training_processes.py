@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -66,7 +67,12 @@ async def failure_of(job: TrainingJob) -> TrainingFailed:
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if str(PRETENDS) in " ".join(child.cmdline())]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # ended meanwhile, also those that nobody has reaped yet
+            if str(PRETENDS) in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 async def test_a_process_tells_how_far_it_is(tmp_path: Path) -> None:

@@ -67,8 +67,12 @@ class Uploads:
             whole = asyncio.timeout(self._patience.whole_s)
             try:
                 async with whole:
-                    start = await self._start(messages)
-                    content = await self._content(messages, start)
+                    try:
+                        start = await self._start(messages)
+                        content = await self._content(messages, start)
+                    except InvalidInput:
+                        await self._drain(messages)
+                        raise
             except TimeoutError:
                 if not whole.expired():
                     raise
@@ -126,6 +130,12 @@ class Uploads:
             text = "is not that of the bytes that came: upload it again"
             raise InvalidInput.of(Violation(field="start.sha256", description=text))
         return bytes(content)
+
+    async def _drain(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> None:
+        """Take what the caller has on its way: one that still writes would meet a broken call, and not the reason."""
+        left = self._limits.document_bytes
+        while left > 0 and (message := await self._next(messages)) is not None:
+            left -= max(1, len(message.chunk))
 
     async def _next(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadDocumentRequest | None:
         try:
