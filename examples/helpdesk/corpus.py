@@ -2,17 +2,21 @@
 
 A document is a function's or class's full name and its docstring, or one topic of the language reference. The question
 that belongs to a document is what a newcomer would ask. Only the standard library is used here.
+
+`python corpus.py` prints the corpus as JSON. What is documented depends on what else a process has imported: programs
+that have to agree on it let this one tell.
 """
 
 import contextlib
 import importlib
 import inspect
 import io
+import json
 import re
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import ModuleType
 
 SHORTEST = 80
@@ -107,3 +111,7 @@ def _reference() -> Iterator[Document]:
     topics = importlib.import_module("pydoc_data.topics").topics
     for name, text in sorted(topics.items()):
         yield Document(f"reference/{name}", name, "text/markdown", f"# {name}\n\n{text.strip()}\n", "reference")
+
+
+if __name__ == "__main__":
+    print(json.dumps({"documents": [asdict(document) for document in documents()]}))  # noqa: T201 - the program's result

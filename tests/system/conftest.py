@@ -1,5 +1,6 @@
 """The whole platform as a user has it: the local stack with its services, and the command."""
 
+import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -10,6 +11,7 @@ import pytest
 from tests.system.running import LOOP, Platform
 from tidemill_client.connection import Addresses, Connection
 from tidemill_client.demo.example import Example
+from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES
 from tidemill_local import LocalStack
 from tidemill_testkit.stack import unique_name
 
@@ -29,10 +31,16 @@ def folder() -> Iterator[Path]:
             stack.down()
 
 
+async def write_trusted_cases() -> None:
+    """Write the suite that the example's loop names, as the demo does."""
+    example = Example.find()
+    example.write_trusted_cases(example.trusted(await example.documents(), TRUSTED_CASES, taught=TAUGHT))
+
+
 @pytest.fixture(scope="session")
 def platform(folder: Path) -> Platform:
     """Give the platform with the example's loop applied in a project of this run."""
-    Example.find().write_trusted_cases(60, taught=200)
+    asyncio.run(write_trusted_cases())
     given = Platform(folder, Addresses.find(folder.parent), unique_name("system"))
     applied = given.tidemill("apply", "-f", str(LOOP), "--json")
     assert applied.code == 0, applied.output + applied.errors

@@ -33,7 +33,7 @@ from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
 from tidemill_ingest.entrypoints.kafka_curations import Curations
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
-from tidemill_ingest.entrypoints.uploads import Patience, Uploads
+from tidemill_ingest.entrypoints.uploads import Uploads
 from tidemill_ingest.entrypoints.workers import DatasetWorker, sweep_for_ever
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.application import SystemClock
@@ -160,15 +160,7 @@ class _Parts:
             reject=reject,
             limits=limits,
         )
-        uploads = Uploads(
-            limits=limits,
-            patience=Patience(
-                at_once=settings.uploads_at_once,
-                of_project=settings.uploads_of_project,
-                idle_s=settings.upload_idle_s,
-                whole_s=settings.upload_whole_s,
-            ),
-        )
+        uploads = Uploads(limits=limits, patience=settings.patience)
         self.document_servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
         self.source_servicer = SourceServicer(
             sources=self.sources, changing=ChangeSources(sources=self.sources, events=events, limits=limits)

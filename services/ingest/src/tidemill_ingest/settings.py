@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from tidemill_ingest.domain.limits import Limits
+from tidemill_ingest.domain.limits import Limits, Patience
 from tidemill_kit.settings import ServiceSettings
 
 _LIMITS = Limits()
@@ -98,6 +98,16 @@ class IngestSettings(ServiceSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @property
+    def patience(self) -> Patience:
+        """How many uploads there may be, and how long one may take."""
+        return Patience(
+            at_once=self.uploads_at_once,
+            of_project=self.uploads_of_project,
+            idle_s=self.upload_idle_s,
+            whole_s=self.upload_whole_s,
+        )
 
     @property
     def limits(self) -> Limits:

@@ -230,6 +230,17 @@ async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_f
     assert (await door.documents.UploadDocument(parts(b"abc"))).document.version_count == 1
 
 
+async def test_a_refused_upload_that_goes_on_hears_why_and_not_that_it_was_slow(door: Door) -> None:
+    async def wrong_and_open() -> AsyncIterator[pb.UploadDocumentRequest]:
+        yield pb.UploadDocumentRequest(chunk=b"abc")
+        await asyncio.Event().wait()
+
+    with pytest.raises(InvalidInput, match="send it in the first message"):
+        await door.documents.UploadDocument(wrong_and_open())
+    with pytest.raises(InvalidInput, match="1000 is the limit"):
+        await door.documents.UploadDocument(parts(b"x" * 100_000))
+
+
 async def test_an_upload_that_drips_for_ever_ends_in_time(door: Door) -> None:
     async def dripping() -> AsyncIterator[pb.UploadDocumentRequest]:
         async for part in parts(b"x" * 100, chunk=1):

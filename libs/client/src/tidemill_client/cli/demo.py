@@ -52,11 +52,13 @@ def demo(
 async def _demo(project: str, report: Report, *, turned: bool, poisoned: bool) -> Path:
     example = Example.find()
     local = example.folder.parents[1] / ".tidemill"
-    cases = example.write_trusted_cases(TRUSTED_CASES, taught=TAUGHT)
+    documents = await example.documents()
+    trusted = example.trusted(documents, TRUSTED_CASES, taught=TAUGHT)
+    example.write_trusted_cases(trusted)
     async with Connection(project) as connection:
-        helpdesk = Helpdesk(connection=connection, example=example, report=report)
+        helpdesk = Helpdesk(connection=connection, example=example, report=report, documents=documents)
         stdout.print(
-            f"[bold]Project {project}[/]: examples/helpdesk/loop.yaml is applied, twice ({cases} trusted cases)"
+            f"[bold]Project {project}[/]: examples/helpdesk/loop.yaml is applied, twice ({len(trusted)} trusted cases)"
         )
         with report.step("apply"):
             await helpdesk.apply()
@@ -73,9 +75,7 @@ async def _demo(project: str, report: Report, *, turned: bool, poisoned: bool) -
             await same_question_elsewhere(helpdesk, helpdesk.asked_elsewhere)
         pictures: dict[str, Any] = {}
         if turned:
-            turn = Turn(
-                connection=connection, example=example, report=report, documents=helpdesk.documents, poisoned=poisoned
-            )
+            turn = Turn(connection=connection, example=example, report=report, documents=documents, poisoned=poisoned)
             pictures = await _turn(turn, Judging(connection=connection, example=example, report=report), report)
         report.add("peak_rss_mb", **peak_memory(local))
         write_html(report.data() | {"pictures": pictures}, local / "demo" / "report.html")

@@ -60,16 +60,23 @@ class Example:
         """The loop's file."""
         return self.folder / "loop.yaml"
 
-    def write_trusted_cases(self, count: int, *, taught: int) -> int:
-        """Write the suite that loop.yaml names, as its owner would: true answers that no feedback touches."""
-        corpus = self.corpus()
-        documents = corpus.documents()
-        cases = corpus.trusted(documents, count, without=corpus.questions(documents, taught))
+    async def documents(self) -> list[CorpusDocument]:
+        """Return the corpus as its own process tells it, so that every run has the same one."""
+        document = self.corpus().Document
+        return [document(**fields) for fields in (await self.run("corpus.py", [], ""))["documents"]]
+
+    def trusted(self, documents: Sequence[CorpusDocument], count: int, *, taught: int) -> list[CorpusDocument]:
+        """Return the documents of the trusted cases: none whose answer the `taught` questions of the demo are given."""
+        corpus, known = self.corpus(), list(documents)
+        kept: list[CorpusDocument] = corpus.trusted(known, count, without=corpus.questions(known, taught))
+        return kept
+
+    def write_trusted_cases(self, cases: Sequence[CorpusDocument]) -> None:
+        """Write the suite that loop.yaml names, as its owner would."""
         lines = [json.dumps({"id": each.title, "question": each.question, "reference": each.answer}) for each in cases]
         path = self.folder.parents[1] / ".tidemill" / "helpdesk" / "truth.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return len(cases)
 
     def corpus(self) -> ModuleType:
         """Return the example's corpus module."""

@@ -45,7 +45,7 @@ class Helpdesk:
     connection: Connection
     example: Example
     report: Report
-    documents: Sequence[CorpusDocument] = ()
+    documents: Sequence[CorpusDocument]
     asked_elsewhere: str = ""
     """The question that other doors are asked too."""
     first_tokens_s: list[float] = field(default_factory=list)
@@ -73,8 +73,6 @@ class Helpdesk:
 
     async def feed(self) -> None:
         """Upload one half of the corpus, publish the other, and wait until all of it is searchable."""
-        corpus = self.example.corpus()
-        self.documents = corpus.documents()
         uploads, published = self.documents[::2], self.documents[1::2]
         with progress() as bar:
             uploading = bar.add_task("uploading by gRPC", total=len(uploads))

@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any, TypeVar
 
 from rich.markup import escape
@@ -43,6 +44,7 @@ REACTIONS_SOURCE = "https://shop.example/reactions"
 TAUGHT, USERS, RATED_EVERY = 200, 20, 4
 ASKED_AT_ONCE = 8
 TRUSTED_CASES = 60
+LIVE_QUESTIONS = 300
 SHOWN = 6
 T = TypeVar("T")
 
@@ -161,8 +163,9 @@ class Turn:
 
     async def roll_out(self) -> Rollout:
         """Ask live questions until the rollout has ended."""
-        rest = self.example.corpus().trusted(list(self.documents), 300, without=[])
-        questions = iter(rest * 10)
+        kept = self.example.trusted(self.documents, TRUSTED_CASES, taught=TAUGHT)
+        rest = self.example.corpus().questions([each for each in self.documents if each not in kept], LIVE_QUESTIONS)
+        questions = cycle(rest)
         number = 0
         with progress(counted=False) as bar:
             task = bar.add_task("rollout", total=None)

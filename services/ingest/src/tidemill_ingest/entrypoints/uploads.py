@@ -3,11 +3,11 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from tidemill.ingest.v1 import document_service_pb2 as pb
-from tidemill_ingest.domain.limits import MEBIBYTE, Limits
+from tidemill_ingest.domain.limits import MEBIBYTE, Limits, Patience
 from tidemill_ingest.domain.submission import DocumentSpec, check_size
 from tidemill_ingest.entrypoints.messages import required, spec_of
 from tidemill_kit.application import Request
@@ -15,6 +15,7 @@ from tidemill_kit.errors import DeadlineExceeded, InvalidInput, RateLimited, Vio
 from tidemill_kit.grpc_server import request_of
 
 MAX_CHUNK_BYTES = MEBIBYTE
+_DRAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,16 +25,6 @@ class Upload:
     spec: DocumentSpec
     content: bytes
     request: Request
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How many uploads are in memory at once, how many of a project are under way, and how long one may take."""
-
-    at_once: int
-    of_project: int
-    idle_s: float
-    whole_s: float
 
 
 @dataclass(slots=True)
@@ -133,9 +124,10 @@ class Uploads:
 
     async def _drain(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> None:
         """Take what the caller has on its way: one that still writes would meet a broken call, and not the reason."""
-        left = self._limits.document_bytes
-        while left > 0 and (message := await self._next(messages)) is not None:
-            left -= max(1, len(message.chunk))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                while await anext(messages, None) is not None:
+                    pass
 
     async def _next(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadDocumentRequest | None:
         try:
