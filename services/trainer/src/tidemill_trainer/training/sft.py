@@ -22,9 +22,9 @@ from transformers import (
     TrainingArguments,
 )
 from trl.trainer.sft_config import SFTConfig
-from trl.trainer.sft_trainer import SFTTrainer
 
 from tidemill_trainer.training.checkpoints import PREFIX, last_complete, mark_complete
+from tidemill_trainer.training.completion_trainer import CompletionTrainer
 from tidemill_trainer.training.examples import Row, fitting, read_rows, refuse_too_few
 from tidemill_trainer.training.failures import TrainingStopped
 from tidemill_trainer.training.job import Job
@@ -140,7 +140,7 @@ def _rows(job: Job, tokenizer: Any) -> list[Row]:  # noqa: ANN401 - of transform
     return kept
 
 
-def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: torch.dtype) -> SFTTrainer:  # noqa: ANN401 - of transformers
+def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: torch.dtype) -> CompletionTrainer:  # noqa: ANN401 - of transformers
     model = AutoModelForCausalLM.from_pretrained(
         job.base,
         local_files_only=True,
@@ -150,7 +150,7 @@ def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: t
         dtype=dtype,
     )
     try:
-        return SFTTrainer(
+        return CompletionTrainer(
             model=model,
             args=_settings(job, examples=len(rows), device=device, dtype=dtype),
             train_dataset=Dataset.from_list(rows),
@@ -199,7 +199,7 @@ def _refuse_broken_weights(model: Any) -> None:  # noqa: ANN401 - of peft
             raise TrainingStopped(message, reason="DIVERGED")
 
 
-def _save(job: Job, trainer: SFTTrainer) -> None:
+def _save(job: Job, trainer: CompletionTrainer) -> None:
     """Write the adapter under its name at last, with nothing in its config that leads to this machine."""
     adapter = Path(job.adapter)
     partial = adapter.with_suffix(".partial")
