@@ -32,7 +32,7 @@ class EvaluatorSettings(ServiceSettings):
     """How long a call of another service may take that is no question."""
     answer_timeout_s: float = Field(default=180.0, gt=0)
     """How long an answer may take; above the deadline of the deployments."""
-    answers_at_once: int = Field(default=8, ge=1, le=256)
+    answers_at_once: int = Field(default=16, ge=1, le=256)
     """Cases that this process asks at the same time, over all its evaluations."""
     answer_attempts: int = Field(default=3, ge=1, le=20)
     """How often a case is asked while inference answers UNAVAILABLE; then its side has failed it."""

@@ -364,6 +364,27 @@ def test_copies_are_no_requests() -> None:
     assert (counts.candidate_p95_s, counts.baseline_p95_s, counts.candidate_rating) == (2.0, 1.0, 0.5)
 
 
+def test_one_slow_answer_of_few_takes_nobody_back() -> None:
+    few = [*outcomes(CANDIDATE, 13), *outcomes(CANDIDATE, 2, seconds=9.0)]
+    more = [*outcomes(CANDIDATE, 12), *outcomes(CANDIDATE, 3, seconds=9.0)]
+    step = RolloutStep(weight=50, requests=30)
+
+    assert counted(outcomes(LIVE, 15), few).candidate_p95_s == 9.0
+    assert counted(outcomes(LIVE, 15), few).abort(step, POLICY.abort) is None
+    aborted = counted(outcomes(LIVE, 15), more).abort(step, POLICY.abort)
+    assert aborted is not None
+    assert aborted[0] is Reason.LATENCY
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 59, 1000, 100_000])
+def test_the_bound_of_the_95th_percentile_is_the_binomial_one(count: int) -> None:
+    from scipy.stats import binom  # noqa: PLC0415 - a second of imports
+
+    answers = [replace(outcomes(CANDIDATE, 1)[0], total_s=float(number)) for number in range(1, count + 1)]
+
+    assert StepCounts.of(answers, shadow=False).candidate_p95_low_s == count - binom.ppf(0.95, count, 0.05)
+
+
 STEP = RolloutStep(weight=10, requests=10)
 
 

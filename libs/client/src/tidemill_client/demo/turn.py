@@ -42,7 +42,7 @@ from tidemill_kit.errors import Internal
 DATASET, PLAN, GATE, TRUSTED = "helpdesk_sft", "helpdesk_lora", "helpdesk_gate", "helpdesk_truth"
 REACTIONS_SOURCE = "https://shop.example/reactions"
 TAUGHT, USERS, RATED_EVERY = 200, 20, 4
-ASKED_AT_ONCE = 8
+ASKED_AT_ONCE, LIVE_AT_ONCE = 16, 8
 TRUSTED_CASES = 60
 LIVE_QUESTIONS = 300
 SHOWN = 6
@@ -179,7 +179,7 @@ class Turn:
                         bar.update(task, description=text)
                         if deployment.rollout.state in ENDED:
                             break
-                    batch = [next(questions) for _ in range(ASKED_AT_ONCE)]
+                    batch = [next(questions) for _ in range(LIVE_AT_ONCE)]
                     await asyncio.gather(*(self._live(each, f"visitor-{number + n}") for n, each in enumerate(batch)))
                     number += len(batch)
         rollout = deployment.rollout

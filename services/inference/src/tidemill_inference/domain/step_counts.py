@@ -1,6 +1,7 @@
 """What came of a step's requests, and when that is reason enough to take a candidate back."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -42,13 +43,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepCounts:
-    """A step's outcomes, counted. `requests` are the live ones of both variants, `candidate` counts shadows too."""
+    """A step's outcomes, counted. `requests` are the live ones of both variants, `candidate` counts shadows too.
+
+    `candidate_p95_low_s` is what the candidate's 95th percentile is at least, with 95 % confidence.
+    """
 
     requests: int = 0
     candidate: int = 0
     candidate_failures: int = 0
     baseline_failures: int = 0
     candidate_p95_s: float | None = None
+    candidate_p95_low_s: float | None = None
     baseline_p95_s: float | None = None
     candidate_rating: float | None = None
     baseline_rating: float | None = None
@@ -62,12 +67,14 @@ class StepCounts:
         baseline = [each for each in outcomes if each.variant == LIVE]
         rated = [each.rating for each in candidate if each.rating is not None]
         baseline_rated = [each.rating for each in baseline if each.rating is not None]
+        candidate_s = [each.total_s for each in candidate if not each.failed]
         return cls(
             requests=len(baseline) + (0 if shadow else len(candidate)),
             candidate=len(candidate),
             candidate_failures=sum(each.failed for each in candidate),
             baseline_failures=sum(each.failed for each in baseline),
-            candidate_p95_s=_p95([each.total_s for each in candidate if not each.failed]),
+            candidate_p95_s=_p95(candidate_s),
+            candidate_p95_low_s=_p95_low(candidate_s),
             baseline_p95_s=_p95([each.total_s for each in baseline if not each.failed]),
             candidate_rating=_mean(rated),
             baseline_rating=_mean(baseline_rated),
@@ -87,10 +94,11 @@ class StepCounts:
         if rules.error_rate_above is not None and errors > rules.error_rate_above:
             return Reason.ERROR_RATE, _text("of its answers failed", errors, rules.error_rate_above, self.candidate)
         limit = rules.latency_p95_ratio_above
-        if limit is not None and self.candidate_p95_s is not None and self.baseline_p95_s:
-            ratio = self.candidate_p95_s / self.baseline_p95_s
+        if limit is not None and self.candidate_p95_low_s is not None and self.baseline_p95_s:
+            ratio = self.candidate_p95_low_s / self.baseline_p95_s
             if ratio > limit:
-                return Reason.LATENCY, _text("times the baseline's p95 latency", ratio, limit, self.candidate)
+                text = "times the baseline's p95 latency or more (95 % confidence)"
+                return Reason.LATENCY, _text(text, ratio, limit, self.candidate)
         return self._rating(step, rules)
 
     def _rating(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
@@ -112,6 +120,25 @@ def _text(what: str, value: float, limit: float, answers: int) -> str:
 def _p95(seconds: Sequence[float]) -> float | None:
     """Return the 95th percentile by nearest rank."""
     return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1] if seconds else None
+
+
+def _p95_low(seconds: Sequence[float]) -> float | None:
+    """Return a lower bound of the 95th percentile that holds with 95 % confidence, whatever the distribution.
+
+    How many of n answers are slower than the percentile is binomial, so it is the order statistic that so many stand
+    above (Conover, Practical Nonparametric Statistics, 3.2). Of few answers the slowest alone shows nothing; of many,
+    the bound comes close to the percentile.
+    """
+    if not seconds:
+        return None
+    count, slower = len(seconds), 0
+    log_chance = count * math.log(0.95)
+    chance = math.exp(log_chance)
+    while chance < 0.95 - sys.float_info.epsilon:
+        log_chance += math.log((count - slower) / (slower + 1) * 0.05 / 0.95)
+        chance += math.exp(log_chance)
+        slower += 1
+    return sorted(seconds)[count - slower - 1]
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

@@ -64,8 +64,8 @@ class TransformersEmbedding:
 
     def __init__(self, folder: Path, thread: EmbeddingThread, *, threads: int) -> None:
         """Load from a verified folder; blocks for a second, so it is called on the embedding thread."""
-        # Threads that wait for each other sleep: spinning, they would stand still beside other busy processes.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Threads that wait for each other sleep soon: spinning, they would stand still beside other busy processes.
+        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         # Imported here, because it takes seconds: by the thread that needs it, not by every start of the process.
         import torch  # noqa: PLC0415
