@@ -12,8 +12,10 @@ Report = Mapping[str, Any]
 DOCUMENTS = 900
 QUESTIONS = 200
 MARGIN = 0.01
-SECONDS = 240
+SECONDS = 14 * 60
 FIRST_TOKEN_S = 2.0
+LEAST_HELD_OUT, LEAST_TRUSTED = 40, 60
+TRUSTED_MARGIN = -0.02
 
 PROMISES: dict[str, Callable[[Report], bool]] = {
     "about 1,000 documents are accepted": lambda report: report["documents"]["accepted"] >= DOCUMENTS,
@@ -32,7 +34,29 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
         report["answers"]["asked"] >= report["answers"]["with_citation"] > 0
     ),
     "an answer begins within 2 s": lambda report: report["answers"]["first_token_s_median"] <= FIRST_TOKEN_S,
-    "all of it takes 4 minutes at most": lambda report: sum(report["seconds"].values()) <= SECONDS,
+    "every reaction counts": lambda report: report["feedback"]["accepted"] == report["feedback"]["submitted"] > 0,
+    "no question or answer is both taught and held out": lambda report: report["dataset"]["overlap"] == 0,
+    "at least 40 cases are held out": lambda report: report["dataset"]["held_out"] >= LEAST_HELD_OUT,
+    "at least 60 trusted cases are asked": lambda report: report["evaluation"]["trusted_cases"] >= LEAST_TRUSTED,
+    "applying loop.yaml after the turn changes nothing": lambda report: report["apply"]["changed_after_the_turn"] == 0,
+    "all of it takes 14 minutes at most": lambda report: sum(report["seconds"].values()) <= SECONDS,
+}
+TAUGHT_WELL: dict[str, Callable[[Report], bool]] = {
+    "the candidate is better on held-out cases, by the interval": lambda report: report["evaluation"]["interval"][0] > 0,
+    "the candidate is no worse on trusted cases, by the interval": lambda report: (
+        report["evaluation"]["trusted_interval"][0] > TRUSTED_MARGIN
+    ),
+    "the gate lets it through": lambda report: report["evaluation"]["verdict"] == "passed",
+    "the candidate is promoted": lambda report: (
+        report["rollout"]["state"] == "promoted" and report["rollout"]["live_model"] == report["model"]["version"]
+    ),
+}
+POISONED: dict[str, Callable[[Report], bool]] = {
+    "the gate refuses the poisoned candidate": lambda report: report["evaluation"]["verdict"] == "failed",
+    "the report says why": lambda report: len(report["evaluation"]["broken"]) > 0,
+    "the baseline stays": lambda report: (
+        report["rollout"]["state"] == "none" and report["rollout"]["live_model"] != report["model"]["version"]
+    ),
 }
 
 
@@ -42,7 +66,8 @@ def main() -> int:
         sys.stderr.write(f"There is no {REPORT}: run `make demo` first.\n")
         return 1
     report = json.loads(REPORT.read_text("utf-8"))
-    kept = {promise: holds(report) for promise, holds in PROMISES.items()}
+    promises = PROMISES | (POISONED if report["feedback"]["poisoned"] else TAUGHT_WELL)
+    kept = {promise: holds(report) for promise, holds in promises.items()}
     sys.stdout.write("".join(f"{'kept  ' if is_kept else 'BROKEN'}  {promise}\n" for promise, is_kept in kept.items()))
     return 0 if all(kept.values()) else 1
 

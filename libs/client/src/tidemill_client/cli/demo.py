@@ -18,28 +18,31 @@ from tidemill_client.demo.report import Report
 from tidemill_client.demo.report_html import write_html
 from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES, Turn
 
-TurnOption = Annotated[
-    bool, typer.Option("--turn", help="Go on: corrections become a candidate, which the gate lets through or refuses.")
+AnswersOnlyOption = Annotated[
+    bool, typer.Option("--answers-only", help="Stop after documents and answers: four minutes instead of twelve.")
 ]
 PoisonedOption = Annotated[
-    bool, typer.Option("--poisoned", help="The turn with corrections shuffled among the questions: refused.")
+    bool, typer.Option("--poisoned", help="Shuffle the corrections among the questions: the gate refuses the model.")
 ]
 
 
 def demo(
     *,
     project: ProjectOption = "",
-    turn: TurnOption = False,
+    answers_only: AnswersOnlyOption = False,
     poisoned: PoisonedOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show documents going in and grounded answers coming out, and the turn of the loop, in a project of its own."""
+    """Show the whole turn in a project of its own: documents, answers, corrections, a candidate, its verdict."""
+    if answers_only and poisoned:
+        message = "--poisoned is about corrections, and --answers-only stops before them: take one of them"
+        raise typer.BadParameter(message)
     if as_json:
         stdout.quiet = True
     name = project or f"{'poisoned' if poisoned else 'demo'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     start(quiet=as_json)
     report = Report(name)
-    path = run(_demo(name, report, turned=turn or poisoned, poisoned=poisoned), as_json=as_json)
+    path = run(_demo(name, report, turned=not answers_only, poisoned=poisoned), as_json=as_json)
     if as_json:
         print_json(report.data())
         return

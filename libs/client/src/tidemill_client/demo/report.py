@@ -46,9 +46,12 @@ class Report:
         return path
 
     def picture(self) -> Table:
-        """Return everything as one table."""
+        """Return every figure as one table; what is text, the steps have shown."""
         rows = [
-            (section, name, _spell(value)) for section, values in self.figures.items() for name, value in values.items()
+            (section, name, _spell(value))
+            for section, values in self.figures.items()
+            for name, value in values.items()
+            if not isinstance(value, dict)
         ]
         rows += [("seconds", name, f"{value:.1f}") for name, value in self.seconds.items()]
         return table(("", "figure", "value"), rows, title="What was measured")

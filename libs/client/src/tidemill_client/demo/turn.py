@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import cycle
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ from tidemill_client.cli.output import plain, progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.demo.example import CorpusDocument, Example
 from tidemill_client.demo.helpdesk import DEPLOYMENT, text_of
-from tidemill_client.demo.patience import at_once, patience, until
+from tidemill_client.demo.patience import POLL_S, at_once, patience, until
 from tidemill_client.demo.report import Report
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
@@ -46,6 +47,8 @@ ASKED_AT_ONCE, LIVE_AT_ONCE = 16, 8
 TRUSTED_CASES = 60
 LIVE_QUESTIONS = 300
 SHOWN = 6
+FOLLOWED_WITHIN = timedelta(seconds=1)
+"""How soon every replica follows a promotion."""
 T = TypeVar("T")
 
 ENDED = {RolloutState.ROLLOUT_STATE_PROMOTED, RolloutState.ROLLOUT_STATE_ROLLED_BACK, RolloutState.ROLLOUT_STATE_HELD}
@@ -96,7 +99,7 @@ class Turn:
                  for inference, value in as_events]  # fmt: skip
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
         await self.example.run("publish.py", [*arguments, "--source", REACTIONS_SOURCE], "\n".join(lines))
-        self.report.add("feedback", submitted=len(reactions))
+        self.report.add("feedback", submitted=len(reactions), poisoned=self.poisoned)
         stdout.print(f"   {len(reactions)} reactions: {len(by_grpc)} by gRPC, {len(as_events)} as events")
 
     async def examples(self) -> DatasetVersion:
@@ -162,31 +165,47 @@ class Turn:
         return run
 
     async def roll_out(self) -> Rollout:
-        """Ask live questions until the rollout has ended."""
+        """Let visitors ask until the rollout has ended, and see how soon the promoted model answers."""
         kept = self.example.trusted(self.documents, TRUSTED_CASES, taught=TAUGHT)
         rest = self.example.corpus().questions([each for each in self.documents if each not in kept], LIVE_QUESTIONS)
-        questions = cycle(rest)
-        number = 0
+        visits = enumerate(cycle(rest))
+        answered: list[Inference] = []
+        ended = asyncio.Event()
+
+        async def visitor() -> None:
+            while not ended.is_set():
+                number, document = next(visits)
+                answered.append(await self._live(document, f"visitor-{number}"))
+
+        async with patience("the rollout did not end"), asyncio.TaskGroup() as group:
+            for _ in range(LIVE_AT_ONCE):
+                group.create_task(visitor())
+            deployment = await self._until_rolled_out()
+            ended.set()
+        rollout, requests = deployment.rollout, len(answered)
+        state = RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_").lower()
+        self.report.add("rollout", state=state, requests=requests, live_model=deployment.live.model)
+        self.report.add("rollout", reason=rollout.message)
+        stdout.print(f"   {state} after {requests} live questions; {deployment.live.model} answers now")
+        if rollout.state == RolloutState.ROLLOUT_STATE_PROMOTED:
+            answered.append(await self._live(rest[0], "visitor-after"))
+            self.report.add("rollout", promoted_to_served_s=_served_after_s(answered, deployment))
+        return rollout
+
+    async def _until_rolled_out(self) -> Deployment:
+        """Show how far the rollout is, until it has ended."""
         with progress(counted=False) as bar:
             task = bar.add_task("rollout", total=None)
-            async with patience("the rollout did not end"):
-                while True:
-                    deployment = await self._deployment()
-                    if deployment.HasField("rollout"):
-                        state = RolloutState.Name(deployment.rollout.state).removeprefix("ROLLOUT_STATE_").lower()
-                        counts = deployment.rollout.counts
-                        text = f"{state}, {counts.requests} requests, {counts.candidate} by the candidate"
-                        bar.update(task, description=text)
-                        if deployment.rollout.state in ENDED:
-                            break
-                    batch = [next(questions) for _ in range(LIVE_AT_ONCE)]
-                    await asyncio.gather(*(self._live(each, f"visitor-{number + n}") for n, each in enumerate(batch)))
-                    number += len(batch)
-        rollout = deployment.rollout
-        state = RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_").lower()
-        self.report.add("rollout", state=state, requests=number, live_model=deployment.live.model)
-        stdout.print(f"   {state} after {number} live questions; {deployment.live.model} answers now")
-        return rollout
+            while True:
+                deployment = await self._deployment()
+                if deployment.HasField("rollout"):
+                    state = RolloutState.Name(deployment.rollout.state).removeprefix("ROLLOUT_STATE_").lower()
+                    counts = deployment.rollout.counts
+                    text = f"{state}, {counts.requests} requests, {counts.candidate} by the candidate"
+                    bar.update(task, description=text)
+                    if deployment.rollout.state in ENDED:
+                        return deployment
+                await asyncio.sleep(POLL_S)
 
     async def finish(self, evaluation: Evaluation) -> None:
         """Follow the verdict: a rollout where it passed, nothing at all where it did not."""
@@ -241,10 +260,11 @@ class Turn:
             "lineage": await self.connection.lineage.GetLineage(request),
         }
 
-    async def _live(self, document: CorpusDocument, end_user: str) -> None:
+    async def _live(self, document: CorpusDocument, end_user: str) -> Inference:
         inference = await self._ask(document.question, end_user=end_user)
         rating = 1.0 if _alike(text_of(inference), document.answer) else 0.5
         await self._submit(inference.id, {"metric": "rating", "number": rating})
+        return inference
 
     async def _deployment(self) -> Deployment:
         return (await self.connection.deployments.GetDeployment(GetDeploymentRequest(id=DEPLOYMENT))).deployment
@@ -265,6 +285,22 @@ class Turn:
         else:
             feedback.correction.CopyFrom(_correction(str(_corrected(value))))
         await self.connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=feedback))
+
+
+def _served_after_s(answered: Sequence[Inference], deployment: Deployment) -> float:
+    """Return the seconds from the promotion to the end of the first answer of the promoted model that followed.
+
+    Raises:
+        Internal: a question that was asked later than a second after the promotion was answered by another model.
+
+    """
+    promoted, model = deployment.rollout.finish_time.ToDatetime(), deployment.live.model
+    later = [each for each in answered if each.create_time.ToDatetime() >= promoted]
+    old = [each for each in later if each.variant.model != model]
+    if any(each.create_time.ToDatetime() > promoted + FOLLOWED_WITHIN for each in old):
+        message = f"{len(old)} questions were answered by another model after {model} was promoted"
+        raise Internal(message)
+    return min((each.finish_time.ToDatetime() - promoted).total_seconds() for each in later if each not in old)
 
 
 def _reaction(number: int, right: str, *, answer: str) -> list[dict[str, object]]:
