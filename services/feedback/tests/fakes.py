@@ -21,14 +21,20 @@ from tidemill_feedback.application.take_submission import TakeSubmission
 from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.application.update_curation import UpdateCuration
 from tidemill_feedback.domain.curation import Curation, CurationWasCompleted, Rule
-from tidemill_feedback.domain.errors import CurationNotFound, EpochOver, FeedbackNotFound, InferenceUnknown
+from tidemill_feedback.domain.errors import (
+    CurationNotFound,
+    EpochOver,
+    FeedbackNotFound,
+    InferenceUnknown,
+    TooManyWait,
+)
 from tidemill_feedback.domain.example import Example, PassageUse, Prompt, Turn
 from tidemill_feedback.domain.feedback import Answer, Feedback
 from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
 from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import RateLimited, TidemillError
+from tidemill_kit.errors import TidemillError
 from tidemill_kit.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
@@ -112,8 +118,7 @@ class InMemoryPending:
         if any(each.request.id == waiting.request.id for each in there):
             return
         if len(there) >= self._most:
-            message = "too many"
-            raise RateLimited(message, retry_after_s=5)
+            raise TooManyWait(waiting.inference, limit=self._most)
         there.append(waiting)
 
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:

@@ -23,11 +23,11 @@ from tidemill_feedback.adapters.mongo_pending import MongoPending
 from tidemill_feedback.adapters.mongo_prompts import MongoPrompts
 from tidemill_feedback.application.ports import Pending, Prompts
 from tidemill_feedback.domain.curation import Batch, Curation
+from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.feedback import Answer, Feedback, Given
 from tidemill_kit import mongo
 from tidemill_kit.application import PageRequest
 from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import RateLimited
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
@@ -89,7 +89,7 @@ async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> Non
 async def test_no_more_than_the_limit_waits_for_one_inference(pending: Pending) -> None:
     await asyncio.gather(*(pending.add(waiting(f"r{number}")) for number in range(3)))
 
-    with pytest.raises(RateLimited):
+    with pytest.raises(TooManyWait, match="3 reactions wait for inference i1, which is the limit"):
         await pending.add(waiting("r4"))
     await pending.add(waiting("r1"))
     await pending.add(waiting("r5", project="other"))

@@ -157,6 +157,22 @@ async def test_an_answer_that_is_completed_brings_out_what_waited_for_it() -> No
     assert world.pending.stored == {}
 
 
+async def test_more_than_may_wait_for_one_inference_are_dead_letters_and_hold_up_nothing() -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1")
+    made_up = [
+        Read({"inference": "made-up", "metric": "rating", "number": 1, "end_user": f"u{number}"}, offset=number)
+        for number in range(5)
+    ]
+
+    letters = await hear(
+        submissions(world), *made_up, Read({"inference": "i1", "metric": "rating", "number": 1}, offset=5)
+    )
+
+    assert [reason for reason, _ in letters.told] == ["TOO_MANY_WAIT", "TOO_MANY_WAIT"]
+    assert len(world.feedback.published) == 1
+
+
 def test_the_subscriptions_have_the_names_that_their_topics_derive_from() -> None:
     world = FeedbackWorld()
 

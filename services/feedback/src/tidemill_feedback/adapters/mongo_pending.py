@@ -5,13 +5,13 @@ from dataclasses import asdict
 from datetime import datetime
 
 from tidemill_feedback.application.ports import SubmittedEvent, Waiting
+from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_kit.application import Request
-from tidemill_kit.errors import Conflict, RateLimited
+from tidemill_kit.errors import Conflict
 from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
 
 _ATTEMPTS = 20
-_RETRY_AFTER_S = 5.0
 
 
 class MongoPending:
@@ -72,8 +72,7 @@ class MongoPending:
         if any(each["request"] == waiting.request.id for each in found["waiting"]):
             return True
         if len(found["waiting"]) >= self._most:
-            message = f"{self._most} reactions wait for inference {waiting.inference}, which is the limit"
-            raise RateLimited(message, retry_after_s=_RETRY_AFTER_S, inference=waiting.inference)
+            raise TooManyWait(waiting.inference, limit=self._most)
         with translated():
             result = await self._collection.update_one(
                 {"_id": document_id, "count": found["count"]}, {"$push": {"waiting": entry}, "$inc": {"count": 1}}

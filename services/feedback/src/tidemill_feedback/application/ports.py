@@ -79,7 +79,7 @@ class Pending(Protocol):
         """Keep a reaction; one whose request waits already is kept once.
 
         Raises:
-            RateLimited: too many wait for the same inference.
+            TooManyWait: as many as may wait for the same inference do.
 
         """
         ...

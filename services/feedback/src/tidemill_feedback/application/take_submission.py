@@ -24,6 +24,7 @@ class TakeSubmission:
 
         Raises:
             InvalidInput: it can never count.
+            TooManyWait: its inference is unknown, and enough wait for it.
 
         """
         submission = Submission(reaction=reaction, request=request, observed_at=event.time, keep_ignored=True)

@@ -10,7 +10,8 @@ NotFound
 AlreadyExists
 └── CurationExists
 PreconditionFailed
-└── InferenceUnanswered     there is no answer yet to react to: by event it is waited for
+├── InferenceUnanswered     there is no answer yet to react to: by event it is waited for
+└── TooManyWait             as many reactions as may wait for one inference do
 Conflict
 └── EpochOver               a later holder of the lease is at work
 """
@@ -101,6 +102,20 @@ class InferenceUnanswered(PreconditionFailed):
     def __init__(self, inference: str) -> None:
         super().__init__(
             f"inference {inference} has no answer yet: send the reaction once it is completed", inference=inference
+        )
+
+
+class TooManyWait(PreconditionFailed):
+    """Whoever made the inference up could otherwise hold up everybody else's reactions, so it is refused for good."""
+
+    reason = "TOO_MANY_WAIT"
+
+    def __init__(self, inference: str, *, limit: int) -> None:
+        super().__init__(
+            f"{limit} reactions wait for inference {inference}, which is the limit: "
+            "send this one again once the inference is completed",
+            inference=inference,
+            limit=limit,
         )
 
 

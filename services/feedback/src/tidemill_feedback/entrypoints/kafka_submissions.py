@@ -89,6 +89,7 @@ class Submissions:
 
         Raises:
             InvalidInput: it can never count.
+            TooManyWait: its inference is unknown, and enough wait for it.
 
         """
         if context.size > self.record_bytes:
