@@ -3,9 +3,10 @@ import random
 import pytest
 
 from services.monitor.tests.fakes import Monitor, told_of, words
-from services.monitor.tests.story import Story, a_turn
+from services.monitor.tests.story import NEW, Story, a_turn
 from tidemill_kit.errors import PermissionDenied
 from tidemill_monitor.application.ports import BatchName
+from tidemill_monitor.domain.errors import NothingKnown
 from tidemill_monitor.domain.graph import Ref
 from tidemill_monitor.domain.kinds import Kind
 
@@ -115,3 +116,26 @@ async def test_nothing_of_people_is_kept() -> None:
     kept = repr([await everything(monitor), monitor.graph.__dict__])
     assert "u-17" not in kept
     assert "request-17" not in kept
+
+
+async def test_what_failed_to_answer_is_told_by_facts_and_only_what_answered_is_linked() -> None:
+    monitor, story = Monitor(), Story()
+    candidate = {"name": "candidate", "rollout": "ro-1", "configuration": NEW, "model": "m@2", "prompt": "answer@3"}
+    failed = {"inference": "inf-1", "deployment": "helpdesk", "reason": "DEPENDENCY_UNAVAILABLE"}
+    story.tell("inference.inference.failed", "inf-1", seq=1, **failed, variant=candidate)
+    await monitor.hear(story)
+    alone = await monitor.lineage("inference", "inf-1")
+
+    story.answer("inf-1", model="m@1", documents=("d1",))
+    story.events[-1].data["seq"] = "2"
+    await monitor.hear(story)
+    retried = await monitor.lineage("inference", "inf-1")
+
+    assert (alone.nodes[0].facts["model"], words(alone)) == ("m@2", set())
+    assert {(relation, source) for source, relation, _ in words(retried)} == {
+        ("answered", "m@1"),
+        ("prompted", "answer@2"),
+        ("cited_by", "d1@1"),
+    }
+    with pytest.raises(NothingKnown):
+        await monitor.lineage("model_version", "m@2", "forward")

@@ -118,7 +118,10 @@ class InferenceFailed:
     reason: str = ""
 
     def told(self, happened: Happened) -> tuple[Told, ...]:
-        """Return the answer that was not given, and what should have given it."""
+        """Return the answer that was not given; what should have given it are facts of it.
+
+        It came of nothing: the same request may be answered later, by another variant.
+        """
         ref = Ref(Kind.INFERENCE, self.inference)
         part = happened.state(
             self.seq,
@@ -128,7 +131,7 @@ class InferenceFailed:
             purpose=word_of(self.purpose, "PURPOSE_"),
             **self.variant.facts,
         )
-        return (Told(ref=ref, part=part, sources=self.variant.sources(ref)),)
+        return (Told(ref=ref, part=part),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
