@@ -39,7 +39,7 @@ class FeedbackSettings(ServiceSettings):
     max_record_bytes: int = Field(default=900 * 1024, ge=1024)
     """The largest submission that is taken from Kafka."""
     clock_ahead_s: float = Field(default=300.0, ge=0)
-    """How far an observe_time may be in the future."""
+    """How far an observe_time, or the event's time where there is none, may be in the future."""
     curations_at_once: int = Field(default=4, ge=1, le=64)
     """How many curations are tended at the same time."""
     prompts_at_once: int = Field(default=8, ge=1, le=64)

@@ -1,6 +1,6 @@
 """Reactions that come ahead of the inference that they are about."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -129,6 +129,29 @@ async def test_what_can_never_count_is_refused_at_once() -> None:
     with pytest.raises(NothingCorrected):
         await take(world, correction("It is wrong."))
     assert world.pending.stored == {}
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        (datetime(9999, 1, 1, tzinfo=UTC), r"time: is 9999-01-01T00:00:00\+00:00, which is more than 0:05:00 ahead"),
+        (datetime(1970, 1, 1, tzinfo=UTC), "time: is in the year 1970; send a time from 2000 on"),
+    ],
+)
+@pytest.mark.parametrize("inference", ["i1", "nobody-heard-of-it"])
+async def test_an_event_of_a_time_that_cannot_be_is_refused_as_it_would_count_for_ever(
+    at: datetime, told: str, inference: str
+) -> None:
+    world = FeedbackWorld()
+    world.inferences.put("i1")
+
+    with pytest.raises(InvalidInput, match=f"^{told}"):
+        await world.take(ADA, rating(1, inference=inference), request=request(), event=event(at=at))
+    assert world.pending.stored == {}
+
+    said = rating(1, observe_time=world.clock.now())
+    await world.take(ADA, said, request=request(), event=event(at=at))
+    assert len(world.feedback.published) == 1
 
 
 async def test_an_event_about_an_answer_that_was_not_live_is_kept_and_counts_for_nothing() -> None:

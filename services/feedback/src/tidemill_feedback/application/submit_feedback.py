@@ -52,20 +52,21 @@ class SubmitFeedback:
 
         """
         reaction = submission.reaction
-        self.check(reaction)
+        self.check(submission)
         answer = await self.inferences.answer(caller.project, inference_of(caller.project, reaction))
         if not answer.completed:
             raise InferenceUnanswered(answer.inference)
         return await self.record(caller.project, submission, answer)
 
-    def check(self, reaction: Reaction) -> None:
+    def check(self, submission: Submission) -> None:
         """Refuse what can never be taken, whatever the inference is.
 
         Raises:
             InvalidInput: all violations at once.
 
         """
-        found = [*violations(reaction, self.limits, now=self.clock.now())]
+        now = self.clock.now()
+        found = [*violations(submission.reaction, self.limits, observed_at=submission.observed_at, now=now)]
         if found:
             raise InvalidInput.of(*found)
 

@@ -48,8 +48,13 @@ class Reaction:
         return self.correction or self.comment or ""
 
 
-def violations(reaction: Reaction, limits: ReactionLimits, *, now: datetime) -> Iterator[Violation]:
-    """Yield everything that is wrong with a reaction; what people wrote is never told, only how long it is."""
+def violations(
+    reaction: Reaction, limits: ReactionLimits, *, observed_at: datetime, now: datetime
+) -> Iterator[Violation]:
+    """Yield everything that is wrong with a reaction; what people wrote is never told, only how long it is.
+
+    `observed_at` is the time of its event, which counts where the reaction itself says none.
+    """
     yield from _target_violations(reaction)
     if reaction.metric not in METRICS:
         text = f"is {reaction.metric[:80]!r}; take one of {', '.join(METRICS)}"
@@ -59,12 +64,13 @@ def violations(reaction: Reaction, limits: ReactionLimits, *, now: datetime) -> 
     if reaction.rater and reaction.rater not in RATERS:
         text = f"is {reaction.rater[:80]!r}; take one of {', '.join(RATERS)}, or leave it empty for {RATERS[0]}"
         yield Violation(field="rater", description=text)
-    if reaction.observe_time and reaction.observe_time.year < _EARLIEST_YEAR:
-        text = f"is in the year {reaction.observe_time.year}; send a time from {_EARLIEST_YEAR} on"
-        yield Violation(field="observe_time", description=text)
-    if reaction.observe_time and reaction.observe_time > now + limits.ahead:
-        text = f"is {reaction.observe_time.isoformat()}, which is more than {limits.ahead} ahead of now"
-        yield Violation(field="observe_time", description=text)
+    name, moment = ("observe_time", reaction.observe_time) if reaction.observe_time else ("time", observed_at)
+    if moment.year < _EARLIEST_YEAR:
+        text = f"is in the year {moment.year}; send a time from {_EARLIEST_YEAR} on"
+        yield Violation(field=name, description=text)
+    if moment > now + limits.ahead:
+        text = f"is {moment.isoformat()}, which is more than {limits.ahead} ahead of now"
+        yield Violation(field=name, description=text)
     yield from _length_violations(reaction, limits)
 
 
