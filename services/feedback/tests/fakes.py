@@ -1,6 +1,6 @@
 """Stores and an inference service that live in memory, and a feedback put together on them."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -225,16 +225,20 @@ class FakeLeases:
 
 
 class BreakingBatches:
-    """Stores batches, and can stop right after the put, as a killed process does, or be told of it."""
+    """Stores batches, and can stop right after the put, as a killed process does, or let `meanwhile` happen."""
 
     def __init__(self, objects: InMemoryObjects) -> None:
         self._batches = ExchangeBatches(ExchangeBucket(objects, BUCKET))
         self.dies_after_put = False
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.puts = 0
 
     async def put(self, ref: CurationRef, examples: Sequence[Example]) -> ObjectRef:
         stored = await self._batches.put(ref, examples)
         self.puts += 1
+        if meanwhile := self.meanwhile:
+            self.meanwhile = None
+            await meanwhile()
         if self.dies_after_put:
             message = "killed"
             raise Killed(message)

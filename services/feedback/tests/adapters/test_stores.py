@@ -137,7 +137,7 @@ async def test_curations_come_back_whole_and_the_worker_finds_those_that_live(da
     await store.upsert(fresh, lambda each: each.begin(rule, now=NOON), request=request())
     await store.update(ADA.project, "sft", lambda each: each.take(4), request=request())
     saved = await store.update(
-        ADA.project, "sft", lambda each: each.complete(batch, number=1, epoch=4, now=NOON), request=request()
+        ADA.project, "sft", lambda each: each.complete(batch, rule=rule, number=1, epoch=4, now=NOON), request=request()
     )
 
     read = await store.get("acme", "sft")

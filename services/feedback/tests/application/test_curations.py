@@ -319,6 +319,36 @@ async def test_a_correction_that_changes_while_the_batch_is_made_is_looked_at_ag
     assert (await world.ledger.counts(SFT)).filtered == 1
 
 
+async def test_a_rule_that_changes_while_the_batch_is_written_counts_for_it() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=2)
+    for number in range(3):
+        await world.correct(number, end_user="eager")
+    await world.correct(3)
+    world.batches.meanwhile = lambda: change(world, per_user_at_most=1, dataset="another")
+    assert await world.work() == timedelta(seconds=1)
+    assert world.completions == []
+
+    await world.work()
+
+    [completed] = world.completions
+    assert completed.dataset == "another"
+    assert sorted(json.loads(line)["end_user"] for line in world.batch()) == ["eager", "u3"]
+
+
+async def test_a_curation_that_is_paused_while_the_batch_is_written_does_not_complete() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    for number in range(3):
+        await world.correct(number)
+    world.batches.meanwhile = lambda: change(world, paused=True)
+
+    await world.work()
+    await world.work()
+
+    assert world.completions == []
+
+
 async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> None:
     world = FeedbackWorld()
     await world.curate()

@@ -63,7 +63,7 @@ def completed() -> tuple[str, Message]:
     )
     curation.begin(rule, now=NOON)
     curation.take(1)
-    curation.complete(batch, number=1, epoch=1, now=NOON)
+    curation.complete(batch, rule=rule, number=1, epoch=1, now=NOON)
     return curation_payload(curation, curation.pending[0], 1)
 
 

@@ -51,7 +51,7 @@ class CompleteCuration:
         completed = await self.curations.update(
             ref.project,
             ref.curation,
-            lambda each: each.complete(batch, number=number, epoch=epoch, now=now),
+            lambda each: each.complete(batch, rule=curation.rule, number=number, epoch=epoch, now=now),
             request=_own(),
         )
         return completed.completions == number

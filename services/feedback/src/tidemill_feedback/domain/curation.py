@@ -120,8 +120,10 @@ class Curation(Aggregate):
             raise EpochOver(self.id)
         self.epoch = epoch
 
-    def complete(self, batch: Batch, *, number: int, epoch: int, now: datetime) -> None:
-        """Complete for the `number`th time; a repetition changes nothing, nor does one that was paused meanwhile.
+    def complete(self, batch: Batch, *, rule: Rule, number: int, epoch: int, now: datetime) -> None:
+        """Complete for the `number`th time with what was chosen by `rule`; a repetition changes nothing.
+
+        Nor does it where the rule is another one meanwhile, or it was paused: then the batch is chosen anew.
 
         Raises:
             EpochOver: another worker tends it by now.
@@ -129,13 +131,11 @@ class Curation(Aggregate):
         """
         if self.epoch != epoch:
             raise EpochOver(self.id)
-        if self.completions + 1 != number or self.rule.paused:
+        if self.completions + 1 != number or self.rule != rule:
             return
         self.completions, self.since = number, now
         self.pending.append(
-            CurationWasCompleted(
-                occurred_at=now, dataset=self.rule.dataset, deployment=self.rule.deployment, batch=batch
-            )
+            CurationWasCompleted(occurred_at=now, dataset=rule.dataset, deployment=rule.deployment, batch=batch)
         )
 
     def waits_for(self, counts: Counts) -> str:
