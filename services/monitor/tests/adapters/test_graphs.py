@@ -18,7 +18,9 @@ from tidemill_monitor.domain.events import sources_of
 from tidemill_monitor.domain.graph import Neighbours, Part, Ref, Told
 from tidemill_monitor.domain.kinds import (
     ANSWERED,
+    CITED_BY,
     EXAMPLE_OF,
+    GIVEN_TO,
     PROMPTED,
     REACTED_TO,
     RELATIONS,
@@ -107,6 +109,25 @@ async def test_a_hub_is_counted_whole_and_listed_in_part(graph: Graph) -> None:
     assert everything.count == some.count == 70
     assert len(some.ids) == 10
     assert set(some.ids) < set(everything.ids)
+
+
+async def test_a_popular_document_leads_to_its_answers_and_each_of_them_back_to_it(graph: Graph) -> None:
+    document = Ref(Kind.DOCUMENT_VERSION, "d1@1")
+    answers = [Ref(Kind.INFERENCE, f"inf-{number:04d}") for number in range(70)]
+    for number, ref in enumerate(answers):
+        relation = CITED_BY if number % 2 else GIVEN_TO
+        await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (relation, document.id)))])
+
+    forward = await graph.neighbours("acme", [document], FORWARD, limit=1000)
+    some = await graph.neighbours("acme", [document], FORWARD, limit=10)
+    back = await graph.neighbours("acme", answers, BACK, limit=10)
+
+    assert {each.relation: each.ids for each in forward} == {
+        CITED_BY: tuple(ref.id for ref in answers[1::2]),
+        GIVEN_TO: tuple(ref.id for ref in answers[::2]),
+    }
+    assert [(len(each.ids), each.count) for each in some] == [(10, 35), (10, 35)]
+    assert [each.ids for each in back] == [("d1@1",)] * len(answers)
 
 
 async def test_neighbours_come_in_a_fixed_order_and_by_the_relations_asked_for(graph: Graph) -> None:
@@ -206,6 +227,16 @@ async def test_a_turn_that_is_told_backwards_is_the_same_turn(database: Database
     assert await everything_in(mongo) == await everything_in(forwards.graph)
 
 
+async def test_a_popular_document_has_many_lists_side_by_side(database: Database) -> None:
+    graph = mongo_graph(database, list_length=3)
+    for number in range(96):
+        ref = Ref(Kind.INFERENCE, f"inf-{number:04d}")
+        await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (GIVEN_TO, "d1@1")))])
+
+    longest = max(int(each["_id"].rpartition("/")[2]) for each in await database["edges"].find({}).to_list(None))
+    assert longest + 1 < 96 / 3 / 2, "one chain would be scanned with each answer"
+
+
 async def test_lists_stay_short_and_are_found_by_id(database: Database) -> None:
     graph = mongo_graph(database, list_length=4)
     for number in range(130):
@@ -225,4 +256,4 @@ def test_only_hubs_are_spread_over_slots() -> None:
         relation.name for relation in RELATIONS if End("p", Ref(relation.source, "x"), relation, FORWARD).slots > 1
     }
 
-    assert spread == {"prompted", "answered", "answered_in"}
+    assert spread == {"given_to", "cited_by", "prompted", "answered", "answered_in"}

@@ -44,8 +44,8 @@ class Relation:
 
 VERSION_OF = Relation("version_of", Kind.DOCUMENT, Kind.DOCUMENT_VERSION)
 EMBEDDED = Relation("embedded", Kind.MODEL_VERSION, Kind.INDEX_VERSION)
-GIVEN_TO = Relation("given_to", Kind.DOCUMENT_VERSION, Kind.INFERENCE)
-CITED_BY = Relation("cited_by", Kind.DOCUMENT_VERSION, Kind.INFERENCE)
+GIVEN_TO = Relation("given_to", Kind.DOCUMENT_VERSION, Kind.INFERENCE, hub=True)
+CITED_BY = Relation("cited_by", Kind.DOCUMENT_VERSION, Kind.INFERENCE, hub=True)
 PROMPTED = Relation("prompted", Kind.PROMPT_VERSION, Kind.INFERENCE, hub=True)
 ANSWERED = Relation("answered", Kind.MODEL_VERSION, Kind.INFERENCE, hub=True)
 ANSWERED_IN = Relation("answered_in", Kind.ROLLOUT, Kind.INFERENCE, hub=True)
