@@ -101,7 +101,7 @@ class RolloutDesk:
         self.tend = TendRollout(deployments=deployments, outcomes=self.outcomes, prepare=prepare, clock=clock)
         self.promote = PromoteRollout(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
         self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
-        self.approve = ApproveRollout(deployments=deployments)
+        self.approve = ApproveRollout(deployments=deployments, clock=self.desk.clock)
         self.rate = NoteRating(deployments=deployments, outcomes=self.outcomes)
         self._asked = 0
 

@@ -92,6 +92,7 @@ def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
         rollout=Rollout(id="ro-1", state=state, step=1, counts=StepCounts(requests=12, candidate=5)),
     )
     found.rollout.candidate.model = "helpdesk_lora@1"
+    found.rollout.approvals.add(approver="ada", rationale="it reads well")
     found.rollout.step_time.FromSeconds(1_790_000_000)
     return found
 

@@ -36,7 +36,7 @@ from tidemill_kit.errors import InvalidInput, PreconditionFailed
         ("evaluations list", ["ev-1", "40/108", "running"]),
         ("evaluations cases ev-1", ["-0.900", "no answer: UNAVAILABLE"]),
         ("rollouts list", ["canary 50 %, 12 of 40 requests"]),
-        ("rollouts show helpdesk", ["helpdesk_lora@1", "->", "shadow"]),
+        ("rollouts show helpdesk", ["helpdesk_lora@1", "->", "shadow", "approved by", "ada", "it reads well"]),
         ("rollouts timeline helpdesk", ["it is live"]),
         ("rollouts approve helpdesk", ["canary"]),
         ("rollouts promote helpdesk -m better", ["helpdesk_lora@1 is live"]),

@@ -323,7 +323,7 @@ def _deployments(adapters: Adapters, warm_up: WarmUp, rollouts: RolloutWorker) -
             deployments=deployments, prepare=_prepare(adapters), count=count, clock=clock, wake=wake
         ),
         roll_back=RollBackRollout(deployments=deployments, count=count, clock=clock, warm=warm_up.want, wake=wake),
-        approve=ApproveRollout(deployments=deployments, wake=wake),
+        approve=ApproveRollout(deployments=deployments, clock=clock, wake=wake),
     )
 
 

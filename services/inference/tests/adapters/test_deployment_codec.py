@@ -7,7 +7,7 @@ from services.inference.tests.fakes import helpdesk
 from services.inference.tests.rollout_fakes import POLICY
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.domain.deployment import Configuration, Deployment, Retrieval, Sampling
-from tidemill_inference.domain.rollout import Decision, Hold, Move, PassedEvaluation
+from tidemill_inference.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_kit.aggregates import Identity
 from tidemill_kit.mongo import bson_of
@@ -56,7 +56,7 @@ def rolling() -> Deployment:
     counts = StepCounts.of([outcome], shadow=True)
     held = Decision(move=Move.HOLD, hold=Hold.APPROVALS, message="waits")
     deployment.tend_rollout(held, counts, seen=deployment.rollout, now=NOON)
-    deployment.approve_rollout("", who="ada")
+    deployment.approve_rollout("", Approval(approver="ada", rationale="it reads well", approve_time=NOON))
     deployment.pending.clear()
     return deployment
 

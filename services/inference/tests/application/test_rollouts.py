@@ -22,6 +22,7 @@ from tidemill_inference.domain.errors import (
 from tidemill_inference.domain.inference import Inference, Purpose, State
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_inference.domain.rollout import (
+    Approval,
     RolloutHasAdvanced,
     RolloutHasStarted,
     RolloutState,
@@ -370,11 +371,12 @@ async def test_the_last_approval_promotes() -> None:
     await desk.tick()
     assert (await desk.rollout()).state is RolloutState.HELD
 
-    await desk.approve(ADA, desk.settling("a"))
+    await desk.approve(ADA, desk.settling("a", rationale="seen enough"))
     await desk.tick()
 
     rollout = await desk.rollout()
-    assert (rollout.state, rollout.approvals) == (RolloutState.PROMOTED, ("ada",))
+    given = Approval(approver="ada", rationale="seen enough", approve_time=desk.desk.clock.now())
+    assert (rollout.state, rollout.approvals) == (RolloutState.PROMOTED, (given,))
 
 
 async def test_a_promotion_can_be_taken_back() -> None:

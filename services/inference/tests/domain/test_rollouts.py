@@ -9,6 +9,7 @@ from tidemill_inference.domain.configuration import Configuration, Sampling
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec, DeploymentWasConfigured
 from tidemill_inference.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutLeaseLost, RolloutNotFound
 from tidemill_inference.domain.rollout import (
+    Approval,
     Decision,
     Hold,
     Move,
@@ -62,6 +63,10 @@ def rolling(policy: RolloutPolicy = POLICY, *, step: int = 0) -> Deployment:
 def rollout_of(made: Deployment) -> Rollout:
     assert made.rollout is not None
     return made.rollout
+
+
+def approval(who: str, why: str = "") -> Approval:
+    return Approval(approver=who, rationale=why, approve_time=NOON)
 
 
 def outcomes(
@@ -267,15 +272,27 @@ def test_the_last_step_waits_for_approvals_and_a_name_counts_once() -> None:
     held = rollout_of(made).decide(fine, now=NOON, paused=False)
     assert (held.move, held.hold) == (Move.HOLD, Hold.APPROVALS)
     made.tend_rollout(held, fine, seen=rollout_of(made), now=NOON)
-    made.approve_rollout("", who="ada")
-    made.approve_rollout("", who="ada")
+    made.approve_rollout("", approval("ada", "seen enough"))
+    made.approve_rollout("", approval("ada", "again"))
     with pytest.raises(ApprovalsMissing, match="1 of 2"):
         made.promote_rollout("", message="by hand", counts=fine, now=NOON)
     assert rollout_of(made).decide(fine, now=NOON, paused=False).move is Move.STAY
-    made.approve_rollout("", who="bob")
+    made.approve_rollout("", approval("bob"))
 
     assert rollout_of(made).decide(fine, now=NOON, paused=False).move is Move.PROMOTE
-    assert rollout_of(made).approvals == ("ada", "bob")
+    assert rollout_of(made).approvals == (approval("ada", "seen enough"), approval("bob"))
+
+
+def test_every_call_of_somebody_without_a_name_counts_but_no_more_are_kept_than_a_policy_can_ask_for() -> None:
+    made = rolling(replace(POLICY, approvals=2))
+
+    for _ in range(2):
+        made.approve_rollout("", approval(""))
+    assert rollout_of(made).missing_approvals == 0
+    for _ in range(20):
+        made.approve_rollout("", approval(""))
+
+    assert len(rollout_of(made).approvals) == 10
 
 
 def test_promotion_makes_the_candidate_live_and_a_second_one_finds_it_promoted() -> None:

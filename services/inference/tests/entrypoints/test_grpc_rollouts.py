@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
@@ -28,7 +29,7 @@ POLICY = rollout_pb2.RolloutPolicy(
     ],
     abort=rollout_pb2.AbortRules(error_rate_above=0.0, rating_loss_above=0.02),
     on_timeout="roll_back",
-    approval=rollout_pb2.Approval(role="operator", count=1),
+    approval=rollout_pb2.ApprovalPolicy(role="operator", count=1),
 )
 
 
@@ -100,7 +101,7 @@ async def test_a_policy_is_read_as_it_was_declared_and_the_same_again_changes_no
         ),
         (rollout_pb2.RolloutPolicy(gate="g", sticky_by="moon"), "sticky_by: is 'moon'; take one of end_user, request"),
         (
-            rollout_pb2.RolloutPolicy(gate="g", approval=rollout_pb2.Approval(role="admin")),
+            rollout_pb2.RolloutPolicy(gate="g", approval=rollout_pb2.ApprovalPolicy(role="admin")),
             "approval.role: is 'admin'; take operator",
         ),
         (
@@ -165,16 +166,18 @@ async def test_by_hand_a_rollout_is_promoted_once_and_taken_back() -> None:
     assert back.deployment.rollout.state == rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
 
 
-async def test_an_approval_is_kept_and_a_long_rationale_refused() -> None:
+async def test_an_approval_is_kept_with_who_why_and_when_and_a_long_rationale_refused() -> None:
     async with office() as open_office:
         await open_office.desk.is_rolling()
 
         approved = await open_office.stub.ApproveRollout(
-            deployment_service_pb2.ApproveRolloutRequest(deployment="helpdesk")
+            deployment_service_pb2.ApproveRolloutRequest(deployment="helpdesk", rationale="it reads well")
         )
         with pytest.raises(InvalidInput, match="rationale: has 1001 characters: take at most 1000"):
             await open_office.stub.ApproveRollout(
                 deployment_service_pb2.ApproveRolloutRequest(deployment="helpdesk", rationale="x" * 1001)
             )
 
-    assert len(approved.deployment.rollout.approvals) == 1
+    (given,) = approved.deployment.rollout.approvals
+    assert (given.approver, given.rationale) == ("somebody", "it reads well")
+    assert given.approve_time.ToDatetime(tzinfo=UTC) == open_office.desk.desk.clock.now()

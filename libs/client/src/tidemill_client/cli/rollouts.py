@@ -12,7 +12,7 @@ from tidemill.inference.v1.deployment_service_pb2 import (
     ListDeploymentsRequest,
     ListDeploymentsResponse,
 )
-from tidemill.inference.v1.rollout_pb2 import RolloutState, RolloutStep, StepCounts
+from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep, StepCounts
 from tidemill.monitor.v1.lineage_pb2 import TimelineEntry
 from tidemill_client.cli.output import (
     JsonOption,
@@ -159,8 +159,13 @@ def _show(deployment: Deployment, *, as_json: bool) -> None:
     steps: list[RenderableType] = (
         ["", table(("", "step", "requests", "of the candidate", "at most"), rows)] if rows else []
     )
-    picture = Group(card({name: value for name, value in facts.items() if value}), *steps)
+    picture = Group(card({name: value for name, value in facts.items() if value}), *steps, *_approvals(rollout))
     show(plain(deployment), picture, as_json=as_json)
+
+
+def _approvals(rollout: Rollout) -> list[RenderableType]:
+    rows = [(given.approver, moment(given.approve_time), given.rationale) for given in rollout.approvals]
+    return ["", table(("approved by", "when", "why"), rows)] if rows else []
 
 
 def _step(step: RolloutStep) -> tuple[str, ...]:

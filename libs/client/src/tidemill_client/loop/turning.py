@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement
 from tidemill.evaluator.v1.suite_pb2 import Case, Suite
 from tidemill.feedback.v1.curation_pb2 import Curation
-from tidemill.inference.v1.rollout_pb2 import AbortRules, Approval, RolloutPolicy, RolloutStep
+from tidemill.inference.v1.rollout_pb2 import AbortRules, ApprovalPolicy, RolloutPolicy, RolloutStep
 from tidemill.ingest.v1.dataset_pb2 import Dataset
 from tidemill.trainer.v1.training_pb2 import TrainingLimits, TrainingPlan
 from tidemill_client.loop import learning
@@ -55,7 +55,7 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
         ],
         abort=abort,
         on_timeout=part.on_timeout,
-        approval=Approval(role=part.approval.role, count=part.approval.count),
+        approval=ApprovalPolicy(role=part.approval.role, count=part.approval.count),
     )
 
 

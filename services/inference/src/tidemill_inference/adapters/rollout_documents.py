@@ -4,7 +4,7 @@ from dataclasses import asdict
 from datetime import timedelta
 
 from tidemill_inference.adapters.configuration_documents import configuration_document, configuration_of
-from tidemill_inference.domain.rollout import Hold, Rollout, RolloutState
+from tidemill_inference.domain.rollout import Approval, Hold, Rollout, RolloutState
 from tidemill_inference.domain.rollout_policy import AbortRules, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.domain.step_counts import StepCounts
 from tidemill_kit.mongo import Document
@@ -40,7 +40,7 @@ def rollout_document(rollout: Rollout) -> Document:
         "policy": policy_document(rollout.policy),
         "state": rollout.state.name,
         "hold": rollout.hold.value if rollout.hold else None,
-        "approvals": list(rollout.approvals),
+        "approvals": [asdict(approval) for approval in rollout.approvals],
     }
 
 
@@ -52,6 +52,6 @@ def rollout_of(stored: Document) -> Rollout:
         "state": RolloutState[stored["state"]],
         "hold": Hold(stored["hold"]) if stored["hold"] else None,
         "counts": StepCounts(**stored["counts"]),
-        "approvals": tuple(stored["approvals"]),
+        "approvals": tuple(Approval(**approval) for approval in stored["approvals"]),
     }
     return Rollout(**{name: value for name, value in {**stored, **known}.items() if name != "active"})

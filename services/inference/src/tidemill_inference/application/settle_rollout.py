@@ -8,6 +8,7 @@ from tidemill_inference.application.ports import DeploymentRef, Deployments, Wak
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.application.tend_rollout import CountOutcomes
 from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.rollout import Approval
 from tidemill_inference.domain.step_counts import StepCounts
 from tidemill_kit.application import Caller, Clock, Request
 from tidemill_kit.errors import InvalidInput, Violation
@@ -118,6 +119,7 @@ class ApproveRollout:
     """Whoever has a name counts once. The promotion itself follows when nothing else is missing."""
 
     deployments: Deployments
+    clock: Clock
     wake: Wake = wakes_nobody
 
     async def __call__(self, caller: Caller, command: RolloutToSettle) -> Deployment:
@@ -129,9 +131,10 @@ class ApproveRollout:
 
         """
         command.check()
+        given = Approval(approver=caller.subject, rationale=command.rationale, approve_time=self.clock.now())
 
         def change(stored: Deployment) -> None:
-            stored.approve_rollout(command.rollout, who=caller.subject)
+            stored.approve_rollout(command.rollout, given)
 
         if command.validate_only:
             return _previewed(await self.deployments.get(caller.project, command.deployment), change)

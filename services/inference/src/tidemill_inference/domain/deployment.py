@@ -9,6 +9,7 @@ from tidemill_inference.domain.configuration import DEFAULT_TOP_K, Configuration
 from tidemill_inference.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
 from tidemill_inference.domain.references import check_slug
 from tidemill_inference.domain.rollout import (
+    Approval,
     Decision,
     Move,
     PassedEvaluation,
@@ -19,7 +20,6 @@ from tidemill_inference.domain.rollout import (
     RolloutWasPromoted,
     RolloutWasRefused,
     RolloutWasRolledBack,
-    approved_by,
     state_of,
 )
 from tidemill_inference.domain.rollout_policy import RolloutPolicy
@@ -281,7 +281,7 @@ class Deployment(Aggregate):
             raise ApprovalsMissing(rollout.id, given=len(rollout.approvals), wanted=rollout.policy.approvals)
         self._promoted(rollout, message, counts, now=now)
 
-    def approve_rollout(self, rollout_id: str, *, who: str) -> None:
+    def approve_rollout(self, rollout_id: str, approval: Approval) -> None:
         """Agree to the promotion.
 
         Raises:
@@ -289,8 +289,7 @@ class Deployment(Aggregate):
             NoActiveRollout: there is nothing to agree to.
 
         """
-        rollout = self._open(rollout_id)
-        self.rollout = replace(rollout, approvals=approved_by(rollout.approvals, who))
+        self.rollout = self._open(rollout_id).approved(approval)
 
     def roll_back_rollout(self, rollout_id: str, *, message: str, counts: StepCounts, now: datetime) -> None:
         """Take the candidate back, also after it was promoted: then the model before answers again.

@@ -1,14 +1,13 @@
 """One candidate on its way to users."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
 from tidemill_inference.domain.configuration import Configuration
 from tidemill_inference.domain.errors import RolloutLeaseLost
-from tidemill_inference.domain.rollout_policy import OnTimeout, RolloutPolicy, RolloutStep, StickyBy
+from tidemill_inference.domain.rollout_policy import MAX_APPROVALS, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.domain.step_counts import Reason, StepCounts
 from tidemill_kit.domain import Event
 
@@ -64,6 +63,15 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """Who agreed to the promotion, why and when; `approver` is "" for a caller without a name."""
+
+    approver: str
+    rationale: str
+    approve_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """Its steps are those of the policy that it began under; `ready` once the candidate is loaded and may answer.
 
@@ -83,7 +91,7 @@ class Rollout:
     ready: bool = False
     counts: StepCounts = field(default_factory=StepCounts)
     message: str = ""
-    approvals: tuple[str, ...] = ()
+    approvals: tuple[Approval, ...] = ()
     hold: Hold | None = None
     finish_time: datetime | None = None
     epoch: int = 0
@@ -154,6 +162,13 @@ class Rollout:
         return replace(
             self, step=step, state=state_of(self.policy.steps[step]), step_time=now, counts=StepCounts(), message=""
         )
+
+    def approved(self, given: Approval) -> "Rollout":
+        """Return it with one more approval; a name counts once, and no more are kept than any policy asks for."""
+        known = given.approver and given.approver in {each.approver for each in self.approvals}
+        if known or len(self.approvals) >= MAX_APPROVALS:
+            return self
+        return replace(self, approvals=(*self.approvals, given))
 
     def ended(self, state: RolloutState, *, message: str, now: datetime, counts: StepCounts | None = None) -> "Rollout":
         """Return it at its end."""
@@ -237,11 +252,6 @@ class RolloutWasRefused(RolloutEvent):
 def state_of(step: RolloutStep) -> RolloutState:
     """Return the state that a step is."""
     return RolloutState.SHADOW if step.shadow else RolloutState.CANARY
-
-
-def approved_by(approvals: Sequence[str], who: str) -> tuple[str, ...]:
-    """Return the approvals with one more; somebody with a name counts once."""
-    return tuple(approvals) if who and who in approvals else (*approvals, who or "somebody")
 
 
 def _place(rollout: str, key: str) -> int:

@@ -9,7 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from tidemill.inference.v1 import configuration_pb2, rollout_pb2
 from tidemill_inference.domain.configuration import Configuration
-from tidemill_inference.domain.rollout import Rollout
+from tidemill_inference.domain.rollout import Approval, Rollout
 from tidemill_inference.domain.rollout_policy import (
     APPROVER,
     DEFAULT_AT_MOST,
@@ -64,7 +64,7 @@ def policy_message(policy: RolloutPolicy) -> rollout_pb2.RolloutPolicy:
             rating_loss_above=abort.rating_loss_above,
         ),
         on_timeout=policy.on_timeout.value,
-        approval=rollout_pb2.Approval(role=APPROVER, count=policy.approvals),
+        approval=rollout_pb2.ApprovalPolicy(role=APPROVER, count=policy.approvals),
         paused=policy.paused,
     )
 
@@ -82,10 +82,18 @@ def rollout_message(
         candidate=configuration_message(rollout.candidate),
         counts=_counts_message(rollout.counts),
         message=rollout.message,
-        approvals=rollout.approvals,
+        approvals=[_approval_message(each) for each in rollout.approvals],
         start_time=timestamp_of(rollout.start_time),
         step_time=timestamp_of(rollout.step_time),
         finish_time=timestamp_of(rollout.finish_time),
+    )
+
+
+def _approval_message(approval: Approval) -> rollout_pb2.Approval:
+    return rollout_pb2.Approval(
+        approver=approval.approver or "somebody",
+        rationale=approval.rationale,
+        approve_time=timestamp_of(approval.approve_time),
     )
 
 

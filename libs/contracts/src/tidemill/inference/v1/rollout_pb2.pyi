@@ -88,7 +88,7 @@ class RolloutPolicy(_message.Message):
         """Optional. What rolls back by itself."""
 
     @_builtins.property
-    def approval(self) -> Global___Approval:
+    def approval(self) -> Global___ApprovalPolicy:
         """Optional. Who must approve before promotion."""
 
     def __init__(
@@ -99,7 +99,7 @@ class RolloutPolicy(_message.Message):
         steps: _abc.Iterable[Global___RolloutStep] | None = ...,
         abort: Global___AbortRules | None = ...,
         on_timeout: _builtins.str = ...,
-        approval: Global___Approval | None = ...,
+        approval: Global___ApprovalPolicy | None = ...,
         paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval"]  # noqa: Y015
@@ -162,7 +162,9 @@ class AbortRules(_message.Message):
     error_rate_above: _builtins.float
     """Optional. The candidate's share of failed answers."""
     latency_p95_ratio_above: _builtins.float
-    """Optional. The candidate's 95th percentile of the total time, divided by the baseline's."""
+    """Optional. The candidate's 95th percentile of the total time, divided by the baseline's; the candidate's is taken as
+    low as it can be with 95 % confidence, so that one slow answer of few is no evidence.
+    """
     rating_loss_above: _builtins.float
     """Optional. The baseline's mean rating less the candidate's."""
     def __init__(
@@ -192,8 +194,8 @@ class AbortRules(_message.Message):
 Global___AbortRules: _TypeAlias = AbortRules  # noqa: Y015
 
 @_typing.final
-class Approval(_message.Message):
-    """Approval says who must agree."""
+class ApprovalPolicy(_message.Message):
+    """ApprovalPolicy says who must agree."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -215,7 +217,7 @@ class Approval(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Approval: _TypeAlias = Approval  # noqa: Y015
+Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
 
 @_typing.final
 class Rollout(_message.Message):
@@ -256,8 +258,8 @@ class Rollout(_message.Message):
         """Output only. Outcomes in the current step."""
 
     @_builtins.property
-    def approvals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. Who approved."""
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
+        """Output only. Who approved, in order; the first 10 are kept, which are enough for every policy."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -282,7 +284,7 @@ class Rollout(_message.Message):
         candidate: _configuration_pb2.Configuration | None = ...,
         counts: Global___StepCounts | None = ...,
         message: _builtins.str = ...,
-        approvals: _abc.Iterable[_builtins.str] | None = ...,
+        approvals: _abc.Iterable[Global___Approval] | None = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         step_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
@@ -294,6 +296,38 @@ class Rollout(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class Approval(_message.Message):
+    """Approval is that somebody agreed to the promotion."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVER_FIELD_NUMBER: _builtins.int
+    RATIONALE_FIELD_NUMBER: _builtins.int
+    APPROVE_TIME_FIELD_NUMBER: _builtins.int
+    approver: _builtins.str
+    """Output only. Who agreed: a name counts once; "somebody" for a caller without a name, whose every call counts."""
+    rationale: _builtins.str
+    """Output only. Why, as the first call of this name said it."""
+    @_builtins.property
+    def approve_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
+    def __init__(
+        self,
+        *,
+        approver: _builtins.str = ...,
+        rationale: _builtins.str = ...,
+        approve_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve_time", b"approve_time", "approver", b"approver", "rationale", b"rationale"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 @_typing.final
 class StepCounts(_message.Message):
