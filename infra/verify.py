@@ -14,6 +14,7 @@ QUESTIONS = 200
 MARGIN = 0.01
 SECONDS = 14 * 60
 FIRST_TOKEN_S = 2.0
+VERSION_S, SERVED_S = 10, 5
 LEAST_HELD_OUT, LEAST_TRUSTED = 40, 60
 TRUSTED_MARGIN = -0.02
 
@@ -35,6 +36,9 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     ),
     "an answer begins within 2 s": lambda report: report["answers"]["first_token_s_median"] <= FIRST_TOKEN_S,
     "every reaction counts": lambda report: report["feedback"]["accepted"] == report["feedback"]["submitted"] > 0,
+    "a dataset version follows within 10 s of the rule": lambda report: (
+        report["dataset"]["rule_to_version_s"] < VERSION_S
+    ),
     "no question or answer is both taught and held out": lambda report: report["dataset"]["overlap"] == 0,
     "at least 40 cases are held out": lambda report: report["dataset"]["held_out"] >= LEAST_HELD_OUT,
     "at least 60 trusted cases are asked": lambda report: report["evaluation"]["trusted_cases"] >= LEAST_TRUSTED,
@@ -42,11 +46,14 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     "all of it takes 14 minutes at most": lambda report: sum(report["seconds"].values()) <= SECONDS,
 }
 TAUGHT_WELL: dict[str, Callable[[Report], bool]] = {
-    "the candidate is better on held-out cases, by the interval": lambda report: report["evaluation"]["interval"][0] > 0,
+    "the candidate is better on held-out cases, by the interval": lambda report: (
+        report["evaluation"]["interval"][0] > 0
+    ),
     "the candidate is no worse on trusted cases, by the interval": lambda report: (
         report["evaluation"]["trusted_interval"][0] > TRUSTED_MARGIN
     ),
     "the gate lets it through": lambda report: report["evaluation"]["verdict"] == "passed",
+    "the promoted model answers within 5 s": lambda report: report["rollout"]["promoted_to_served_s"] < SERVED_S,
     "the candidate is promoted": lambda report: (
         report["rollout"]["state"] == "promoted" and report["rollout"]["live_model"] == report["model"]["version"]
     ),
@@ -66,6 +73,9 @@ def main() -> int:
         sys.stderr.write(f"There is no {REPORT}: run `make demo` first.\n")
         return 1
     report = json.loads(REPORT.read_text("utf-8"))
+    if "evaluation" not in report:
+        sys.stderr.write("The last demo stopped before the turn of the loop: leave --answers-only out.\n")
+        return 1
     promises = PROMISES | (POISONED if report["feedback"]["poisoned"] else TAUGHT_WELL)
     kept = {promise: holds(report) for promise, holds in promises.items()}
     sys.stdout.write("".join(f"{'kept  ' if is_kept else 'BROKEN'}  {promise}\n" for promise, is_kept in kept.items()))

@@ -8,7 +8,7 @@ import json
 import random
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import cycle
@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import Evaluation, Verdict
-from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
+from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback, FeedbackState
 from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, SubmitFeedbackRequest
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.deployment_service_pb2 import GetDeploymentRequest
@@ -43,6 +43,8 @@ from tidemill_kit.errors import Internal
 DATASET, PLAN, GATE, TRUSTED = "helpdesk_sft", "helpdesk_lora", "helpdesk_gate", "helpdesk_truth"
 REACTIONS_SOURCE = "https://shop.example/reactions"
 TAUGHT, USERS, RATED_EVERY = 200, 20, 4
+CURATED = 180
+"""The corrections that loop.yaml's rule waits for."""
 ASKED_AT_ONCE, LIVE_AT_ONCE = 16, 8
 TRUSTED_CASES = 60
 LIVE_QUESTIONS = 300
@@ -113,8 +115,11 @@ class Turn:
             return (await self.connection.datasets.GetDatasetVersion(request)).version
 
         version = await until(published, "the corrections became no dataset version", waiting="collecting examples")
-        accepted = await self._accepted()
+        feedback = await self._recorded()
+        accepted = len(feedback)
         self.report.add("feedback", accepted=accepted)
+        corrected = sorted(each.create_time.ToDatetime() for each in feedback if each.HasField("correction"))
+        ruled = corrected[min(CURATED, len(corrected)) - 1]
         self.report.add(
             "dataset",
             version=version.id,
@@ -123,6 +128,7 @@ class Turn:
             overlap=version.statistics.train_held_out_shared,
             duplicates=version.statistics.duplicates,
             left_out_of_train=version.statistics.overlap,
+            rule_to_version_s=round((version.create_time.ToDatetime() - ruled).total_seconds(), 2),
         )
         stdout.print(
             f"   {accepted} reactions accepted; {version.id}: {version.train.examples} examples to train on, "
@@ -130,15 +136,26 @@ class Turn:
         )
         return version
 
-    async def _accepted(self) -> int:
-        """Return how many reactions count; those by event may still be on their way."""
-        count, token = 0, ""
+    async def _recorded(self) -> list[Feedback]:
+        """Return the reactions that count, once all that were given do; those by event may still be on their way."""
+        given = self.report.figures["feedback"]["submitted"]
+
+        async def recorded() -> list[Feedback] | None:
+            found = [each async for each in self._feedback() if each.state == FeedbackState.FEEDBACK_STATE_RECORDED]
+            return found if len(found) >= given else None
+
+        return await until(recorded, f"not all of {given} reactions were recorded", waiting="the last reactions")
+
+    async def _feedback(self) -> AsyncIterator[Feedback]:
+        token = ""
         while True:
             request = ListFeedbackRequest(page_size=500, page_token=token, deployment=DEPLOYMENT)
             page = await self.connection.feedback.ListFeedback(request)
-            count, token = count + len(page.feedback), page.next_page_token
+            for each in page.feedback:
+                yield each
+            token = page.next_page_token
             if not token:
-                return count
+                return
 
     async def train(self) -> TrainingRun:
         """Watch the run that the new version starts by itself."""
