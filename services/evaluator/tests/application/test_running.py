@@ -118,7 +118,7 @@ async def test_a_case_that_the_candidate_fails_is_not_dropped() -> None:
     assert done.verdict is Verdict.FAILED
 
 
-@pytest.mark.parametrize("error", [away(), RateLimited("slowly", retry_after_s=0.0), Conflict("a race")])
+@pytest.mark.parametrize("error", [DependencyUnavailable("it ended", dependency=TUNED), Conflict("a race")])
 @pytest.mark.parametrize(("times", "failures"), [(2, 0), (3, 1)])
 async def test_a_side_that_is_unavailable_is_asked_again_a_bounded_number_of_times(
     error: TidemillError, times: int, failures: int
@@ -129,6 +129,27 @@ async def test_a_side_that_is_unavailable_is_asked_again_a_bounded_number_of_tim
     done = await evaluator.finish()
 
     assert done.comparisons[1].candidate_failures == failures
+
+
+@pytest.mark.parametrize(
+    ("error", "waits_for"),
+    [
+        (DependencyUnavailable("no answer", dependency="rag"), "waits for rag: no answer"),
+        (RateLimited("slowly", retry_after_s=0.0), "waits for inference: slowly"),
+    ],
+)
+async def test_while_what_both_sides_need_is_away_neither_has_failed_and_the_case_is_asked_again(
+    error: TidemillError, waits_for: str
+) -> None:
+    evaluator = await ready(at_once=1)
+    evaluator.inference.fails["", cases(1)[0].question] = [error] * 3
+
+    waiting = await evaluator.finish()
+    assert (waiting.state, waiting.message) == (State.RUNNING, waits_for)
+
+    done = await evaluator.finish()
+    assert done.state is State.COMPLETED
+    assert [each.baseline_failures for each in done.comparisons] == [0] * 8
 
 
 async def test_while_inference_is_away_nobody_has_failed_and_the_evaluation_goes_on_later() -> None:

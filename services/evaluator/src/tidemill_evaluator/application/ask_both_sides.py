@@ -21,6 +21,8 @@ from tidemill_kit.errors import Conflict, DependencyUnavailable, RateLimited, Ti
 
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
 OTHER_MODEL = "OTHER_MODEL"
+_SHARED = frozenset({"inference", "server", "rag", "qdrant", "vectors", "trainer", "ingest", "mongodb", "s3", "kafka"})
+"""Dependencies of both sides alike, as inference names them; the others are a model's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class AskBothSides:
     """Each side's answer is kept as it comes, under the lease's epoch, so that a resume asks nothing twice.
 
     Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case; but
-    while inference itself is away, nobody has: the evaluation waits.
+    while something is away that both sides need, or inference has no room, nobody has: the evaluation waits.
     """
 
     inference: Inference
@@ -51,7 +53,7 @@ class AskBothSides:
 
         Raises:
             NoVerdict: the baseline's answer came from another configuration than the one compared with.
-            DependencyUnavailable: inference does not answer at all.
+            DependencyUnavailable: inference, or what it needs for every model, does not answer or has no room.
             EvaluationLost: a later epoch has the evaluation.
 
         """
@@ -109,6 +111,7 @@ class AskBothSides:
                 return await self.inference.ask(project, question)
             except (DependencyUnavailable, RateLimited, Conflict) as error:
                 if attempt >= self.patience.attempts:
+                    _refuse_shared(error)
                     await self.inference.live(project, question.deployment)  # raises where all of it is away
                     return CaseAnswer(failure=error.reason)
                 waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
@@ -122,6 +125,14 @@ def baseline_changed(evaluation: Evaluation) -> NoVerdict:
     """Return the error for a deployment whose live configuration is another than at the start."""
     message = f"what is live in {evaluation.comparing.deployment} has changed since the comparison began"
     return NoVerdict(BASELINE_CHANGED, message)
+
+
+def _refuse_shared(error: TidemillError) -> None:
+    """Raise where the model that was asked is not at fault."""
+    if isinstance(error, RateLimited):
+        raise DependencyUnavailable(error.message, dependency="inference") from error
+    if isinstance(error, DependencyUnavailable) and error.dependency in _SHARED:
+        raise error
 
 
 def _question(evaluation: Evaluation, name: CaseName, case: Case, *, side: str, variant: str) -> Question:
