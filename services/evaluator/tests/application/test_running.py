@@ -152,6 +152,19 @@ async def test_while_what_both_sides_need_is_away_neither_has_failed_and_the_cas
     assert [each.baseline_failures for each in done.comparisons] == [0] * 8
 
 
+async def test_a_baseline_that_fails_is_no_gain_of_the_candidate() -> None:
+    evaluator = await ready()
+    for case in cases(3, prefix="held out: "):
+        evaluator.inference.fails["", case.question] = [Internal("it broke")]
+
+    done = await evaluator.finish()
+
+    held_out = done.comparisons[0]
+    assert (held_out.baseline, held_out.candidate, held_out.baseline_failures) == (0.0, 1.0, 3)
+    assert (held_out.difference, held_out.low, held_out.high, held_out.holds) == (0.0, 0.0, 0.0, False)
+    assert done.verdict is Verdict.FAILED
+
+
 async def test_while_inference_is_away_nobody_has_failed_and_the_evaluation_goes_on_later() -> None:
     evaluator = await ready()
     seen = Counter[str]()

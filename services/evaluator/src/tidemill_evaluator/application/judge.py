@@ -21,7 +21,7 @@ class Judge:
         for asked in asked_of(evaluation.case_sets, evaluation.comparing.require):
             of_set = [result for result in results if result.case_set == asked.case_set]
             interval = await self.intervals.of_mean(
-                [result.difference(asked.metric) for result in of_set],
+                [result.gain(asked.metric) for result in of_set],
                 confidence=evaluation.comparing.confidence,
                 seed=evaluation.seed,
             )

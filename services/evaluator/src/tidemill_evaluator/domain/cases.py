@@ -67,6 +67,11 @@ class CaseResult:
         """Return candidate less baseline."""
         return self.candidate.scores.get(metric, 0.0) - self.baseline.scores.get(metric, 0.0)
 
+    def gain(self, metric: str) -> float:
+        """Return the difference as evidence: that the baseline failed is nothing that the candidate gained."""
+        difference = self.difference(metric)
+        return min(difference, 0.0) if self.baseline.failure else difference
+
 
 def check_cases(cases: Sequence[Case], limits: Limits) -> None:
     """Refuse cases that cannot be asked; texts are never repeated in the error.

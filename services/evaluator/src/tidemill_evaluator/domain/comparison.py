@@ -31,7 +31,10 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The paired difference of one metric on one set of cases; means of both sides, failures counted as 0."""
+    """The paired difference of one metric on one set of cases; means of both sides, failures counted as 0.
+
+    Where the baseline failed, the difference is at most 0: `difference` may be less than the means are apart.
+    """
 
     case_set: str
     metric: str
@@ -80,7 +83,7 @@ def compared(asked: Asked, results: Sequence[CaseResult], interval: Interval) ->
         cases=len(results),
         baseline=fmean(result.baseline.scores.get(asked.metric, 0.0) for result in results),
         candidate=fmean(result.candidate.scores.get(asked.metric, 0.0) for result in results),
-        difference=fmean(result.difference(asked.metric) for result in results),
+        difference=fmean(result.gain(asked.metric) for result in results),
         low=interval.low,
         high=interval.high,
         required=requirement is not None,

@@ -396,7 +396,7 @@ class Comparison(_message.Message):
     candidate: _builtins.float
     """Output only. The mean."""
     difference: _builtins.float
-    """Output only. Candidate less baseline, in the mean."""
+    """Output only. Candidate less baseline, in the mean; where the baseline did not answer, a case counts 0 at most."""
     low: _builtins.float
     """Output only. Lower bound of the interval of the difference."""
     high: _builtins.float
