@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -146,6 +147,18 @@ async def test_a_config_that_names_code_is_refused(shop: Shop) -> None:
         async with shop.engines.use(
             "acme", ModelVersion(id="coded@1", digest="x", files={**model.files, "config.json": evil})
         ):
+            pass
+
+
+@pytest.mark.parametrize("hidden_size", ["abc", 64])
+async def test_a_model_whose_config_is_wrong_or_of_other_weights_is_refused(shop: Shop, hidden_size: object) -> None:
+    folder = shop.folder / "wrong"
+    await asyncio.to_thread(write_tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    add_file(folder, "config.json", {**config, "hidden_size": hidden_size})
+
+    with pytest.raises(ModelRefused, match=r"wrong@1 is refused: transformers .* cannot load it"):
+        async with shop.engines.use("acme", await shop.stored("wrong", folder)):
             pass
 
 

@@ -227,3 +227,12 @@ def test_an_adapter_that_diverged_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ModelRefused, match="no numbers"):
         LoraAdapter.read(folder, name="adapter@1", base="base@1")
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+def test_an_adapter_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_tiny_adapter(tmp_path / "adapter", write_tiny_model(tmp_path / "base"))
+    (folder / name).write_bytes(b"{broken")
+
+    with pytest.raises(ModelRefused, match="cannot be read"):
+        LoraAdapter.read(folder, name="adapter@1", base="base@1")

@@ -51,10 +51,13 @@ class LoraAdapter:
         try:
             said = json.loads((folder / CONFIG).read_bytes())
             weights = load_file(folder / WEIGHTS)
+            finite = all(each.isfinite().all() for each in weights.values())
         except FileNotFoundError as error:
             raise ModelRefused(name, why=f"{Path(error.filename or WEIGHTS).name} is missing") from error
+        except Exception as error:
+            raise ModelRefused(name, why=f"its files cannot be read ({type(error).__name__})") from error
         config = _checked(said, name=name, base=base)
-        if not all(each.isfinite().all() for each in weights.values()):
+        if not finite:
             raise ModelRefused(name, why=f"{WEIGHTS} has values that are no numbers")
         return cls(name, config, {key.removeprefix(_PREFIX): each for key, each in weights.items()})
 
@@ -69,7 +72,7 @@ class LoraAdapter:
         try:
             inject_adapter_in_model(self.config, tree, low_cpu_mem_usage=True)
             read: Any = set_peft_model_state_dict(tree, weights, low_cpu_mem_usage=True)
-        except (ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:
             text = f"its layers are not those of its base ({type(error).__name__})"
             raise ModelRefused(self.name, why=text) from error
         empty = [key for key, each in tree.named_parameters() if each.is_meta]

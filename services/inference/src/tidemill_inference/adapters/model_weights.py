@@ -33,7 +33,7 @@ class ModelWeights:
                 attn_implementation="sdpa",
                 dtype=dtype,
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except Exception as error:  # each model class of transformers checks its config in its own way
             text = f"transformers {transformers.__version__} cannot load it ({type(error).__name__})"
             raise ModelRefused(name, why=text) from error
         if not self.tokenizer.chat_template or not self.tokenizer.is_fast:

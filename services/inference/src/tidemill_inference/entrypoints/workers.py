@@ -37,3 +37,5 @@ class WarmUp:
                         pass
             except TidemillError as error:
                 _log.warning("model_not_warmed_up", project=project, model=model, reason=error.reason)
+            except Exception as error:  # noqa: BLE001 - one model that breaks must not end the service for all others
+                _log.error("model_warm_up_broken", project=project, model=model, exc_info=error)

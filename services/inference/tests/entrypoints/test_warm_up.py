@@ -1,0 +1,36 @@
+"""Warming up: what goes wrong with one model is nothing to the others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.inference.tests.fakes import Registry, ScriptedEngine, ScriptedEngines, eventually
+from tidemill_inference.application.ports import Engine, ModelVersion
+from tidemill_inference.entrypoints.workers import WarmUp
+
+
+class Fragile(ScriptedEngines):
+    """Breaks on some models in ways that nobody foresaw."""
+
+    def __init__(self, **engines: ScriptedEngine) -> None:
+        super().__init__(**engines)
+        self.loaded: list[str] = []
+
+    @asynccontextmanager
+    async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
+        async with super().use(project, model) as engine:
+            self.loaded.append(model.id)
+            yield engine
+
+
+async def test_a_model_that_breaks_while_it_is_loaded_does_not_keep_the_next_from_it() -> None:
+    engines = Fragile(good=ScriptedEngine())
+    warm_up = WarmUp(Registry(broken=1, good=1), engines)
+    running = asyncio.create_task(warm_up.run())
+
+    warm_up.want("acme", "broken@1")  # has no engine: a KeyError
+    warm_up.want("acme", "good@1")
+
+    await eventually(lambda: engines.loaded == ["good@1"])
+    running.cancel()
+    await asyncio.wait([running])
