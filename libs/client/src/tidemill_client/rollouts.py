@@ -10,8 +10,7 @@ from tidemill.inference.v1.deployment_service_pb2 import (
     RollBackRolloutRequest,
 )
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState
-from tidemill.monitor.v1.lineage_pb2 import TimelineEntry
-from tidemill.monitor.v1.lineage_service_pb2 import GetTimelineRequest
+from tidemill.monitor.v1.lineage_service_pb2 import GetTimelineRequest, GetTimelineResponse
 from tidemill_client.connection import Connection
 from tidemill_client.waiting import poll
 
@@ -51,10 +50,10 @@ class Rollouts:
         request = RollBackRolloutRequest(deployment=deployment, rollout=rollout, rationale=rationale)
         return (await self._connection.deployments.RollBackRollout(request)).deployment
 
-    async def timeline(self, deployment: str, *, rollout: str = "") -> list[TimelineEntry]:
-        """Return what happened, from the dataset version to the promotion, oldest first."""
+    async def timeline(self, deployment: str, *, rollout: str = "") -> GetTimelineResponse:
+        """Return what happened, from the dataset version to the promotion, oldest first; `cut` where there is more."""
         request = GetTimelineRequest(deployment=deployment, rollout=rollout)
-        return list((await self._connection.lineage.GetTimeline(request)).entries)
+        return await self._connection.lineage.GetTimeline(request)
 
     async def wait(
         self,

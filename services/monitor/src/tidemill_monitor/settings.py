@@ -34,7 +34,7 @@ class MonitorSettings(ServiceSettings):
     most_depth: int = Field(default=32, ge=1, le=100)
     """How many it goes at most."""
     timeline_entries: int = Field(default=1000, ge=1, le=10_000)
-    """The most entries of a time line; the oldest are left out."""
+    """The most entries of a time line; the oldest are left out. Ten times as many are looked at for them."""
     inference_days: int = Field(default=0, ge=0, le=3650)
     """After so many days answers without a reaction are forgotten; 0 keeps them."""
     sweep_every_s: float = Field(default=86_400.0, gt=0)

@@ -3,6 +3,9 @@ import pytest
 from services.monitor.tests.fakes import Monitor
 from services.monitor.tests.story import Story, a_turn
 from tidemill_monitor.domain.errors import DeploymentUnknown, RolloutUnknown
+from tidemill_monitor.domain.events import sources_of
+from tidemill_monitor.domain.graph import Ref, Told
+from tidemill_monitor.domain.kinds import ALLOWED, COMPARED, ROLLED_OUT, ROLLS_OUT, Kind
 
 NUMBERS = "0.2050 -> 0.7290, difference +0.5240 [+0.4310, +0.6120], 48 cases, must be above 0"
 
@@ -86,6 +89,36 @@ async def test_a_long_story_loses_its_beginning_and_says_so() -> None:
 
     assert [entry.event.split(".")[-2] for entry in timeline.entries] == ["advanced", "promoted", "configured"]
     assert timeline.cut
+
+
+async def test_of_a_long_story_the_newest_is_told_whatever_its_ids_are() -> None:
+    monitor, story = Monitor(most_entries=3), Story()
+    for name in "uvwxyz":
+        story.evaluate(f"ev-{name}", candidate=f"{name}@1")
+    await monitor.hear(story)
+
+    timeline = await monitor.story_of("helpdesk")
+
+    assert [entry.facts["candidate"] for entry in timeline.entries] == ["y@1", "z@1", "z@1"]
+    assert timeline.cut
+
+
+@pytest.mark.parametrize("rollout", ["", "ro-1"])
+async def test_a_story_says_when_there_is_more_than_is_looked_at(rollout: str) -> None:
+    monitor, story = Monitor(most_entries=1), Story()
+    story.roll("started", seq=1)
+    for number in range(6):  # of neither kind too many, and none of them has an entry of its own
+        evaluation, other = Ref(Kind.EVALUATION, f"ev-{number}"), Ref(Kind.ROLLOUT, f"ro-1{number}")
+        candidate, asked = (ROLLED_OUT, f"m@{number}"), Ref(Kind.ROLLOUT, "ro-1")
+        told = [
+            Told(ref=evaluation, sources=sources_of(evaluation, (COMPARED, "helpdesk"))),
+            Told(ref=other, sources=sources_of(other, (ROLLS_OUT, "helpdesk"))),
+            Told(ref=asked, sources=sources_of(asked, (ALLOWED, evaluation.id), candidate)),
+        ]
+        await monitor.graph.tell("acme", told)
+    await monitor.hear(story)
+
+    assert (await monitor.story_of("helpdesk", rollout)).cut
 
 
 async def test_a_deployment_or_rollout_that_nobody_told_of_is_not_found() -> None:

@@ -13,7 +13,7 @@ from tidemill.inference.v1.deployment_service_pb2 import (
     ListDeploymentsResponse,
 )
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep, StepCounts
-from tidemill.monitor.v1.lineage_pb2 import TimelineEntry
+from tidemill.monitor.v1.lineage_service_pb2 import GetTimelineResponse
 from tidemill_client.cli.output import (
     JsonOption,
     ProjectOption,
@@ -77,14 +77,14 @@ def timeline(
 ) -> None:
     """Tell what happened, from the dataset version to the promotion."""
 
-    async def work() -> list[TimelineEntry]:
+    async def work() -> GetTimelineResponse:
         async with Connection(chosen_project(project)) as connection:
             return await Rollouts(connection).timeline(name, rollout=rollout)
 
-    entries = run(work(), as_json=as_json)
-    rows = [(moment(entry.time), entry.event, entry.message) for entry in entries]
-    data = {"entries": [plain(entry) for entry in entries]}
-    show(data, table(("time", "event", ""), rows), as_json=as_json)
+    found = run(work(), as_json=as_json)
+    rows = [(moment(entry.time), entry.event, entry.message) for entry in found.entries]
+    cut = ["[dim]there is more, and the oldest is left out: --rollout tells of one[/]"] if found.cut else []
+    show(plain(found), Group(table(("time", "event", ""), rows), *cut), as_json=as_json)
 
 
 @rollouts.command("approve")

@@ -26,11 +26,13 @@ _OF_DEPLOYMENT = frozenset({CURATED, COMPARED, ROLLS_OUT, PUBLISHED_AS, TRAINED_
 _OF_ROLLOUT = frozenset({ALLOWED, ROLLED_OUT, EVALUATED, REGISTERED, TRAINED_ON, PUBLISHED_AS})
 _STEPS = 8
 """More than either chain is long."""
+_WALKED = 10
+"""So many things are looked at for each entry that is told: what is near comes by id, and the newest is found in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Oldest first. `cut`: there was more, and the oldest was left out."""
+    """Oldest first. `cut`: there was more, and the oldest was left out; of more than is looked at, any may be."""
 
     entries: Sequence[Part]
     cut: bool
@@ -53,9 +55,8 @@ class ReadTimeline:
         """
         start = Ref(Kind.DEPLOYMENT, deployment)
         known = await self.graph.nodes(caller.project, [start])
-        cut = False
         if rollout:
-            of_rollout = await self._of_rollout(caller, deployment, rollout)
+            of_rollout, cut = await self._of_rollout(caller, deployment, rollout)
             configurations = {part.facts.get("configuration") for node in of_rollout for part in node.parts}
             live = [part for node in known.values() for part in node.parts]
             parts = [part for part in live if part.facts.get("configuration") in configurations - {None}]
@@ -68,24 +69,26 @@ class ReadTimeline:
         told = sorted((part for part in parts if part.message), key=lambda part: (part.time, part.seq, part.key))
         return Timeline(entries=told[-self.most_entries :], cut=cut or len(told) > self.most_entries)
 
-    async def _of_rollout(self, caller: Caller, deployment: str, rollout: str) -> list[Node]:
+    async def _of_rollout(self, caller: Caller, deployment: str, rollout: str) -> tuple[list[Node], bool]:
         ref = Ref(Kind.ROLLOUT, rollout)
         node = (await self.graph.nodes(caller.project, [ref])).get(ref)
         if node is None or Edge(ROLLS_OUT, deployment, rollout) not in node.sources:
             raise RolloutUnknown(rollout, deployment)
-        came_from, _ = await self._walked(caller, ref, Direction.BACK, _OF_ROLLOUT)
-        return [node, *came_from]
+        came_from, cut = await self._walked(caller, ref, Direction.BACK, _OF_ROLLOUT)
+        return [node, *came_from], cut
 
     async def _walked(
         self, caller: Caller, start: Ref, direction: Direction, only: Collection[Relation]
     ) -> tuple[list[Node], bool]:
         """Return what is reached by these relations, and whether there was too much of it."""
+        most = _WALKED * self.most_entries
         met, frontier, cut = {start}, [start], False
         for _ in range(_STEPS):
-            found = await self.graph.neighbours(caller.project, frontier, direction, limit=self.most_entries, only=only)
-            cut = cut or any(each.count > len(each.ids) for each in found)
-            fresh = dict.fromkeys(Ref(each.kind, other) for each in found for other in each.ids)
-            frontier = [ref for ref in fresh if ref not in met][: self.most_entries]
+            found = await self.graph.neighbours(caller.project, frontier, direction, limit=most, only=only)
+            near = dict.fromkeys(Ref(each.kind, other) for each in found for other in each.ids)
+            fresh = [ref for ref in near if ref not in met]
+            frontier = fresh[: most - len(met)]
+            cut = cut or len(frontier) < len(fresh) or any(each.count > len(each.ids) for each in found)
             if not frontier:
                 break
             met.update(frontier)

@@ -126,7 +126,7 @@ class GetTimelineResponse(_message.Message):
     ENTRIES_FIELD_NUMBER: _builtins.int
     CUT_FIELD_NUMBER: _builtins.int
     cut: _builtins.bool
-    """Output only. True where there was more, and the oldest was left out."""
+    """Output only. True where there was more: the oldest was left out, or of very much more than is shown, any."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.TimelineEntry]:
         """Output only. Oldest first."""
