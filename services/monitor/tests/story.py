@@ -171,7 +171,7 @@ def a_turn(*, reactions: int = 3) -> Story:
     story.roll("advanced", seq=4, state="ROLLOUT_STATE_CANARY", step=1, weight=50, message="")
     story.answer("canary-1", model="helpdesk_lora@1", variant="candidate", rollout="ro-1")
     story.answer("canary-2", variant="live", rollout="ro-1")
-    story.roll("promoted", seq=5, replaced=LIVE)
+    story.roll("promoted", seq=5, reason="STEPS_DONE", message="every step was passed", replaced=LIVE)
     story.configure(seq=6, model="helpdesk_lora@1", configuration=NEW, replaced=LIVE)
     story.answer("after-1", model="helpdesk_lora@1")
     return story

@@ -247,22 +247,22 @@ def test_without_at_least_a_verdict_needs_ten_answers_or_the_end_of_the_step(
 
 
 @pytest.mark.parametrize(
-    ("on_timeout", "move", "hold"),
+    ("on_timeout", "move", "reason", "hold"),
     [
-        (OnTimeout.HOLD, Move.HOLD, Hold.PERSON),
-        (OnTimeout.PROMOTE, Move.PROMOTE, None),
-        (OnTimeout.ROLL_BACK, Move.ROLL_BACK, None),
+        (OnTimeout.HOLD, Move.HOLD, None, Hold.PERSON),
+        (OnTimeout.PROMOTE, Move.PROMOTE, Reason.TIMEOUT, None),
+        (OnTimeout.ROLL_BACK, Move.ROLL_BACK, Reason.TIMEOUT, None),
     ],
 )
 def test_a_step_that_lasts_too_long_ends_as_the_policy_says(
-    on_timeout: OnTimeout, move: Move, hold: Hold | None
+    on_timeout: OnTimeout, move: Move, reason: Reason | None, hold: Hold | None
 ) -> None:
     rollout = rollout_of(rolling(replace(POLICY, on_timeout=on_timeout), step=2))
 
     assert rollout.decide(StepCounts(), now=NOON + timedelta(hours=1.9), paused=False).move is Move.STAY
     late = rollout.decide(StepCounts(), now=NOON + timedelta(hours=2), paused=False)
 
-    assert (late.move, late.hold) == (move, hold)
+    assert (late.move, late.reason, late.hold) == (move, reason, hold)
 
 
 def test_the_last_step_waits_for_approvals_and_a_name_counts_once() -> None:
@@ -279,8 +279,45 @@ def test_the_last_step_waits_for_approvals_and_a_name_counts_once() -> None:
     assert rollout_of(made).decide(fine, now=NOON, paused=False).move is Move.STAY
     made.approve_rollout("", approval("bob"))
 
-    assert rollout_of(made).decide(fine, now=NOON, paused=False).move is Move.PROMOTE
+    decision = rollout_of(made).decide(fine, now=NOON, paused=False)
+    assert (decision.move, decision.reason) == (Move.PROMOTE, Reason.STEPS_DONE)
     assert rollout_of(made).approvals == (approval("ada", "seen enough"), approval("bob"))
+
+
+@pytest.mark.parametrize(
+    ("decision", "reason", "message"),
+    [
+        (Decision(move=Move.PROMOTE, reason=Reason.STEPS_DONE, message="every step was passed"), Reason.STEPS_DONE,
+         "every step was passed"),
+        (None, Reason.BY_HAND, "by hand"),
+    ],
+)  # fmt: skip
+def test_a_promotion_says_why_but_not_what_people_wrote(
+    decision: Decision | None, reason: Reason, message: str
+) -> None:
+    made = rolling(step=2)
+
+    if decision:
+        made.tend_rollout(decision, StepCounts(), seen=rollout_of(made), now=NOON)
+    else:
+        made.promote_rollout("", message="by hand: Ada likes it", counts=StepCounts(), now=NOON)
+
+    promoted = made.pending[0]
+    assert isinstance(promoted, RolloutWasPromoted)
+    assert (promoted.reason, promoted.message) == (reason, message)
+
+
+def test_what_timed_out_before_its_approvals_is_promoted_for_the_timeout() -> None:
+    made = rolling(replace(POLICY, approvals=1, on_timeout=OnTimeout.PROMOTE), step=2)
+    few, many = StepCounts(), counted(outcomes(LIVE, 25), outcomes(CANDIDATE, 15))
+    late = NOON + timedelta(days=2)
+
+    held = rollout_of(made).decide(few, now=late, paused=False)
+    made.tend_rollout(held, few, seen=rollout_of(made), now=late)
+    made.approve_rollout("", approval("ada"))
+
+    decision = rollout_of(made).decide(many, now=late, paused=False)
+    assert (decision.move, decision.reason) == (Move.PROMOTE, Reason.TIMEOUT)
 
 
 def test_every_call_of_somebody_without_a_name_counts_but_no_more_are_kept_than_a_policy_can_ask_for() -> None:

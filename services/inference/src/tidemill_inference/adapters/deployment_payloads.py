@@ -68,8 +68,9 @@ def _rollout(deployment: Deployment, event: RolloutEvent, seq: int) -> tuple[str
                 **named,
             )
         case RolloutWasPromoted():
-            promoted = events_pb2.RolloutPromoted(replaced=event.replaced, **named)
-            return "tidemill.inference.rollout.promoted.v1", promoted
+            return "tidemill.inference.rollout.promoted.v1", events_pb2.RolloutPromoted(
+                reason=event.reason.value, message=event.message, replaced=event.replaced, **named
+            )
         case RolloutWasRolledBack():
             back = events_pb2.RolloutRolledBack(reason=event.reason.value, message=event.message, **named)
             return "tidemill.inference.rollout.rolled_back.v1", back

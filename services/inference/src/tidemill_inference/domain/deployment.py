@@ -255,13 +255,13 @@ class Deployment(Aggregate):
         rollout = rollout.at(seen.epoch)
         if (rollout.step, rollout.hold, rollout.approvals) != (seen.step, seen.hold, seen.approvals):
             return
+        reason = decision.reason or Reason.BY_HAND
         match decision.move:
             case Move.STAY:
                 self.rollout = rollout
             case Move.PROMOTE:
-                self._promoted(rollout, decision.message, counts, now=now)
+                self._promoted(rollout, reason, decision.message, counts=counts, now=now)
             case Move.ROLL_BACK:
-                reason = decision.reason or Reason.BY_HAND
                 self._taken_back(rollout, reason, decision.message, counts=counts, now=now)
             case _:
                 self.rollout = rollout.moved(decision, counts, now=now)
@@ -279,7 +279,7 @@ class Deployment(Aggregate):
         rollout = self._open(rollout_id)
         if rollout.missing_approvals:
             raise ApprovalsMissing(rollout.id, given=len(rollout.approvals), wanted=rollout.policy.approvals)
-        self._promoted(rollout, message, counts, now=now)
+        self._promoted(rollout, Reason.BY_HAND, message, counts=counts, now=now)
 
     def approve_rollout(self, rollout_id: str, approval: Approval) -> None:
         """Agree to the promotion.
@@ -339,10 +339,11 @@ class Deployment(Aggregate):
         ended = f"the last one was {rollout.state.name.lower()}; " if rollout else ""
         raise NoActiveRollout(self.id, missing=f"{ended}missing is an evaluation that has passed {gate}")
 
-    def _promoted(self, rollout: Rollout, message: str, counts: StepCounts, *, now: datetime) -> None:
+    def _promoted(self, rollout: Rollout, reason: Reason, message: str, *, counts: StepCounts, now: datetime) -> None:
         replaced, self.live = self.live.digest, rollout.candidate
         self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts)
-        self.pending.append(RolloutWasPromoted(replaced=replaced, **_of(rollout, now)))
+        told = _without_rationale(reason, message)
+        self.pending.append(RolloutWasPromoted(reason=reason, message=told, replaced=replaced, **_of(rollout, now)))
         self._configured(replaced=replaced, now=now)
 
     def _taken_back(
@@ -350,7 +351,7 @@ class Deployment(Aggregate):
     ) -> None:
         text = f"{reason.value}: {message}"
         self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts)
-        told = "by hand" if reason is Reason.BY_HAND else message
+        told = _without_rationale(reason, message)
         self.pending.append(RolloutWasRolledBack(reason=reason, message=told, **_of(rollout, now)))
 
     def _advanced(self, rollout: Rollout, *, now: datetime) -> None:
@@ -376,6 +377,11 @@ class _Named(TypedDict):
     candidate: str
     configuration: str
     evaluation: str
+
+
+def _without_rationale(reason: Reason, message: str) -> str:
+    """Return what an event may tell: what people wrote stays with the rollout."""
+    return "by hand" if reason is Reason.BY_HAND else message
 
 
 def _of(rollout: Rollout, now: datetime) -> _Named:

@@ -132,7 +132,8 @@ class Rollout:
         if paused or self.hold is Hold.PERSON:
             return Decision(move=Move.STAY)
         if self.hold is Hold.APPROVALS:
-            return self._approved("every approval was given")
+            reached = self.counts.reached(self.current)  # as they were when it was held
+            return self._approved("every approval was given", Reason.STEPS_DONE if reached else Reason.TIMEOUT)
         if counts.reached(self.current):
             return self._next()
         late = now - self.step_time >= self.current.at_most
@@ -178,12 +179,12 @@ class Rollout:
     def _next(self) -> Decision:
         if self.step + 1 < len(self.policy.steps):
             return Decision(move=Move.ADVANCE)
-        return self._approved("every step was passed")
+        return self._approved("every step was passed", Reason.STEPS_DONE)
 
-    def _approved(self, why: str) -> Decision:
+    def _approved(self, why: str, reason: Reason) -> Decision:
         """Return promotion, unless somebody still has to agree."""
         if not (missing := self.missing_approvals):
-            return Decision(move=Move.PROMOTE, message=why)
+            return Decision(move=Move.PROMOTE, reason=reason, message=why)
         if self.hold is Hold.APPROVALS:
             return Decision(move=Move.STAY)
         return Decision(move=Move.HOLD, hold=Hold.APPROVALS, message=f"{why}; waits for approvals: {missing} more")
@@ -195,7 +196,7 @@ class Rollout:
             case OnTimeout.ROLL_BACK:
                 return Decision(move=Move.ROLL_BACK, reason=Reason.TIMEOUT, message=text)
             case OnTimeout.PROMOTE:
-                return self._approved(text)
+                return self._approved(text, Reason.TIMEOUT)
         return Decision(move=Move.HOLD, hold=Hold.PERSON, message=f"{text}: promote it or roll it back")
 
 
@@ -230,6 +231,8 @@ class RolloutHasAdvanced(RolloutEvent):
 class RolloutWasPromoted(RolloutEvent):
     """The candidate is live; `replaced` is the digest that answered before."""
 
+    reason: Reason
+    message: str
     replaced: str
 
 

@@ -15,8 +15,9 @@ MIN_RATED = 5
 
 
 class Reason(Enum):
-    """Why a rollout ended without its candidate, or never began."""
+    """Why a rollout ended, or never began."""
 
+    STEPS_DONE = "STEPS_DONE"
     ERROR_RATE = "ERROR_RATE"
     LATENCY = "LATENCY"
     RATING = "RATING"

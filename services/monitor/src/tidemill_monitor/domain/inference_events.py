@@ -239,12 +239,14 @@ class RolloutAdvanced(RolloutEvent):
 class RolloutPromoted(RolloutEvent):
     """rollout.promoted."""
 
+    reason: str = ""
+    message: str = ""
     replaced: str = ""
 
     def told(self, happened: Happened) -> tuple[Told, ...]:
         """Return the end of the rollout."""
-        message = f"{self.candidate} is promoted and answers everybody"
-        return self._told(happened, message, state="promoted", weight=100, replaced=self.replaced)
+        message = f"{self.candidate} is promoted and answers everybody: {self.message or self.reason}"
+        return self._told(happened, message, state="promoted", weight=100, reason=self.reason, replaced=self.replaced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

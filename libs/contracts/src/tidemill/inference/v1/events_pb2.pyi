@@ -393,6 +393,8 @@ class RolloutPromoted(_message.Message):
     CANDIDATE_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     REPLACED_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
@@ -406,6 +408,10 @@ class RolloutPromoted(_message.Message):
     """Output only. The digest of the candidate's configuration."""
     evaluation: _builtins.str
     """Output only. The evaluation that allowed it."""
+    reason: _builtins.str
+    """Output only. Why, UPPER_SNAKE: STEPS_DONE, TIMEOUT, BY_HAND."""
+    message: _builtins.str
+    """Output only. For people."""
     replaced: _builtins.str
     """Output only. The digest that answered before."""
     def __init__(
@@ -417,11 +423,13 @@ class RolloutPromoted(_message.Message):
         candidate: _builtins.str = ...,
         configuration: _builtins.str = ...,
         evaluation: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
         replaced: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "message", b"message", "reason", b"reason", "replaced", b"replaced", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
