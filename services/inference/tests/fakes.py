@@ -44,7 +44,7 @@ class ScriptedEngine:
     """Says what it is told to, a word at a time; `gate` closed holds it, but for its first `free_words`."""
 
     says: str = "os.walk walks a directory tree."
-    fails_before: TidemillError | None = None
+    fails_before: Exception | None = None
     fails_after: TidemillError | None = None
     free_words: int = 0
     context_tokens: int | None = None

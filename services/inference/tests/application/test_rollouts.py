@@ -1,6 +1,8 @@
 """A candidate's way to users, from its passed evaluation to its promotion or back."""
 
 import asyncio
+import time
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,6 +11,7 @@ import pytest
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
 from services.inference.tests.rollout_fakes import HELPDESK, POLICY, RolloutDesk
 from tidemill_inference.application.configure_deployment import DeploymentChange, UpdateDeployment
+from tidemill_inference.application.generation import Started
 from tidemill_inference.application.ports import GivenRating
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
 from tidemill_inference.domain.deployment import Deployment, DeploymentWasConfigured
@@ -33,7 +36,7 @@ from tidemill_inference.domain.rollout import (
 from tidemill_inference.domain.rollout_policy import RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
 from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import DependencyUnavailable, Internal, PreconditionFailed
+from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal, PreconditionFailed
 
 
 def variant_of(inference: Inference) -> tuple[str, str]:
@@ -175,6 +178,34 @@ async def test_a_candidate_that_fails_too_often_is_taken_back_at_once() -> None:
     assert isinstance(event, RolloutWasRolledBack)
     assert event.reason is Reason.ERROR_RATE
     assert {variant_of(each) for each in await desk.asks(20)} == {("live", "smollm2@1")}
+
+
+async def test_a_candidate_whose_listeners_run_out_of_time_has_failed_them_and_one_that_is_cut_off_has_not() -> None:
+    desk = RolloutDesk(replace(POLICY, steps=(RolloutStep(weight=100, requests=4),)), ScriptedEngine(free_words=1))
+    await desk.is_rolling()
+    desk.candidate.gate.clear()
+
+    async with aclosing(desk.answer(ADA, question(), request=asking("cut off"))) as steps:
+        assert isinstance(await anext(steps), Started)
+    assert not desk.observed
+    with pytest.raises(DeadlineExceeded):
+        await desk.answer.whole(ADA, question(), request=asking("late"), until=time.monotonic() + 0.1)
+
+    (answered,) = desk.observed
+    assert (answered.failed, answered.chosen.variant) == (True, CANDIDATE)
+    assert answered.total_s >= 0.1
+
+
+async def test_a_candidate_that_breaks_in_ways_that_nobody_foresaw_has_failed() -> None:
+    desk = RolloutDesk(replace(POLICY, steps=(RolloutStep(weight=100, requests=4),)))
+    await desk.is_rolling()
+    desk.candidate.fails_before = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError):
+        await desk.answer.whole(ADA, question(), request=asking("r"))
+
+    (answered,) = desk.observed
+    assert (answered.failed, answered.chosen.variant) == (True, CANDIDATE)
 
 
 async def test_a_fallback_that_answers_for_the_candidate_counts_as_its_failure() -> None:

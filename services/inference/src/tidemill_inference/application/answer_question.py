@@ -1,5 +1,6 @@
 """Answer a question: once per request id, for everybody who asks it meanwhile."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -17,7 +18,7 @@ from tidemill_inference.domain.prompt import PromptContent
 from tidemill_inference.domain.references import Reference
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE
 from tidemill_kit.application import Caller, PageRequest, Request, derived_id
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, RequestIdReused, TidemillError
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, RequestIdReused
 
 _SHOWN = 50
 _EVERYBODYS = frozenset({"rag", "trainer", "mongodb"})
@@ -121,9 +122,9 @@ class AnswerQuestion:
                     started=started,
                     deadline=deadline,
                 )
-            except TidemillError as error:
+            except (Exception, asyncio.CancelledError) as error:
                 failed = Answered(inference=reservation.inference, question=question, chosen=chosen, failed=True)
-                if _blames_model(error):
+                if _blames_model(generation.missed if isinstance(error, asyncio.CancelledError) else error):
                     self._tell(replace(failed, total_s=time.monotonic() - started))
                 raise
             saved = await reservation.complete(answer)
@@ -185,11 +186,14 @@ def _variant(chosen: ChosenConfiguration) -> Variant:
     )
 
 
-def _blames_model(error: TidemillError) -> bool:
-    """Whether a failure counts against what answered: a bad question does not, nor what others owe every variant."""
+def _blames_model(error: Exception | None) -> bool:
+    """Whether a failure counts against what answered: a bad question does not, nor what others owe every variant.
+
+    None, an answer that nobody wanted to wait for, does not count either.
+    """
     if isinstance(error, DependencyUnavailable):
         return error.dependency not in _EVERYBODYS
-    return not isinstance(error, InvalidInput)
+    return error is not None and not isinstance(error, InvalidInput)
 
 
 def _settled(question: Question, deployment: Deployment) -> Question:

@@ -51,6 +51,8 @@ class Generation:
     waiting_for: str = ""
     """What has to answer next; "" once text is coming."""
     listeners: int = 0
+    missed: TidemillError | None = None
+    """What the last listener heard whose time ran out; who leaves of their own accord hears nothing."""
     task: asyncio.Task[Inference] | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -113,7 +115,8 @@ class Generation:
         finally:
             waiter.cancel()
         if not done:
-            raise self.late()
+            self.missed = self.late()
+            raise self.missed
 
     def _tell(self) -> None:
         self._changed.set()
