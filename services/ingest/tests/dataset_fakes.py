@@ -67,6 +67,7 @@ class Datasets:
         self.publish = PublishVersions(
             datasets=self.datasets,
             batches=self.batches,
+            preparation=self.ingest.preparation,
             parts=self.parts,
             erasures=Erasures(documents=self.ingest.documents),
             leases=self.leases,

@@ -1,9 +1,10 @@
 """Ingest with stores in memory: the same use cases, the same extraction and masking, nothing on a network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
-from tidemill_ingest.adapters.preparation import mask_text, prepare_document
+from tidemill_ingest.adapters.preparation import mask_examples, mask_text, prepare_document
 from tidemill_ingest.application.accept_document import AcceptCommand, AcceptDocument
 from tidemill_ingest.application.change_sources import ChangeSources
 from tidemill_ingest.application.delete_document import DeleteCommand, DeleteDocument
@@ -16,6 +17,7 @@ from tidemill_ingest.application.sweep import Sweep
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.domain.event_binding import EventBinding
+from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
@@ -39,6 +41,9 @@ class PreparationHere:
 
     async def mask(self, text: str) -> str:
         return mask_text(text)
+
+    async def mask_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
+        return mask_examples(examples)
 
 
 @dataclass

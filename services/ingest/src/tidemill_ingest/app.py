@@ -20,7 +20,7 @@ from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.event_bindings import BindEvents
 from tidemill_ingest.application.find_source import FindSource
 from tidemill_ingest.application.offer_examples import OfferExamples
-from tidemill_ingest.application.ports import Documents, SweepRules
+from tidemill_ingest.application.ports import SweepRules
 from tidemill_ingest.application.publish_versions import PublishVersions
 from tidemill_ingest.application.read_datasets import ReadDatasets
 from tidemill_ingest.application.read_documents import ReadDocuments
@@ -67,7 +67,7 @@ async def build_app(settings: IngestSettings) -> App:
         phone_regions=settings.phone_regions,
     )
     parts = _Parts(settings, database, store, relay, preparation)
-    datasets = _Datasets(settings, database, store, relay, documents=parts.documents)
+    datasets = _Datasets(settings, database, store, relay, parts)
     consumers = Consumers(
         settings.kafka_bootstrap_servers,
         [
@@ -114,6 +114,7 @@ class _Parts:
         preparation: ProcessPreparation,
     ) -> None:
         clock, limits = SystemClock(), settings.limits
+        self.preparation = preparation
         self.documents = mongo_documents(database["documents"], wake=relay.waker(database["documents"]))
         self.sources = mongo_sources(database["sources"])
         self.bindings = mongo_event_bindings(database["event_bindings"])
@@ -168,10 +169,10 @@ class _Parts:
 
 
 class _Datasets:
-    """Adapters, use cases and entry points of datasets; of the documents they ask which were erased."""
+    """Adapters, use cases and entry points of datasets, which are masked and ask for erasures as documents do."""
 
     def __init__(
-        self, settings: IngestSettings, database: Database, store: ObjectStore, relay: Relay, *, documents: Documents
+        self, settings: IngestSettings, database: Database, store: ObjectStore, relay: Relay, ingest: _Parts
     ) -> None:
         clock, limits, collection = SystemClock(), settings.limits, database["datasets"]
         self.datasets = mongo_datasets(collection, wake=relay.waker(collection))
@@ -183,8 +184,9 @@ class _Datasets:
         publish = PublishVersions(
             datasets=self.datasets,
             batches=batches,
+            preparation=ingest.preparation,
             parts=parts,
-            erasures=Erasures(documents=documents),
+            erasures=Erasures(documents=ingest.documents),
             leases=MongoDatasetLeases(leases),
             minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
             kept_versions=limits.kept_dataset_versions,

@@ -199,6 +199,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
         PublishVersions(
             datasets=stored,
             batches=batches,
+            preparation=Datasets().ingest.preparation,
             parts=parts,
             erasures=Erasures(documents=Datasets().ingest.documents),
             leases=leases_of(database, owner),

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 import psutil
 import pytest
 
+from services.ingest.tests.examples import examples, message
 from services.ingest.tests.fakes import spec
 from tidemill_ingest.adapters.preparation import ProcessPreparation
-from tidemill_ingest.domain.errors import DocumentRefused
+from tidemill_ingest.domain.errors import BatchUnusable, DocumentRefused
 from tidemill_ingest.domain.masking import Masking
 from tidemill_kit.errors import Internal
 
@@ -51,6 +52,25 @@ async def test_a_document_is_prepared_in_another_process(preparation: ProcessPre
     assert (prepared.title, prepared.text) == ("For [EMAIL]", "# A\n\n[IP]")
     assert prepared.masked == {"email": 1, "ip": 1}
     assert await preparation.mask("ada@acme.example") == "[EMAIL]"
+
+
+async def test_examples_are_masked_in_another_process_whatever_their_size(preparation: ProcessPreparation) -> None:
+    offered = [message(f"Mail user{n}@acme.example {n}?", f"{n} " + "x" * 400_000) for n in range(5)]
+
+    masked = await preparation.mask_examples(examples(offered))
+
+    assert [each.question for each in masked] == [f"Mail [EMAIL] {n}?" for n in range(5)]
+    assert [each.id for each in masked] == [each.id for each in offered]
+    assert not any("acme" in each.line for each in masked)
+
+
+async def test_examples_that_take_too_much_work_make_no_version() -> None:
+    wide = [message("Q?", "a@b " * 200_000)]
+    async with preparing(cpu_s=0.01) as impatient:
+        with pytest.raises(BatchUnusable, match=r"takes more than 0\.01 s") as refused:
+            await impatient.mask_examples(examples(wide))
+
+    assert refused.value.reason == "BATCH_INVALID"
 
 
 async def test_a_refusal_comes_back_as_it_was_raised(preparation: ProcessPreparation) -> None:

@@ -54,6 +54,22 @@ async def test_a_line_of_a_part_is_the_example_as_feedback_wrote_it_in_canonical
         assert line == json.dumps(json.loads(line), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+async def test_what_people_wrote_is_masked_before_it_is_divided_and_the_batch_stays_as_it_was() -> None:
+    datasets = await Datasets().declared()
+    token = "ghp_" + "a1B2c3D4e5" * 3 + "F6g7H8"
+    asked = [message(f"Mail user{n}@acme.example?", f"Use {token} at 10.0.0.{n}", at=n) for n in range(3)]
+    written = lines([*numbered(20), *asked])
+
+    await datasets.turned([*numbered(20), *asked])
+
+    parts = [await datasets.reading.part(ACME, "helpdesk_sft", part) for part in ("train", "held_out")]
+    [left] = [json.loads(line) for part in parts for line in part.splitlines() if b"Mail" in line]
+    assert left["question"] == left["messages"][0]["parts"][0]["text"] == "Mail [EMAIL]?"
+    assert left["output"]["parts"][0]["text"] == "Use [CREDENTIAL] at [IP]"
+    assert (await datasets.newest()).draft.statistics.duplicates == 2
+    assert list(datasets.objects.buckets[FEEDBACK].values()) == [written]
+
+
 async def test_more_examples_make_the_next_version_and_move_no_group() -> None:
     datasets = await Datasets().declared()
     await datasets.turned(numbered(100))

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,9 +19,11 @@ from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, Maskin
 from tidemill_ingest.adapters.stages import PREPARATION
 from tidemill_ingest.adapters.text_extraction import extract
 from tidemill_ingest.application.ports import Prepared
-from tidemill_ingest.domain.errors import DocumentRefused
+from tidemill_ingest.domain.errors import BatchUnusable, DocumentRefused
+from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
+from tidemill_ingest.domain.parts import masked
 from tidemill_ingest.domain.submission import DocumentSpec
 from tidemill_kit.errors import Internal
 
@@ -29,6 +31,8 @@ R = TypeVar("R")
 _TITLE_LENGTH = 500
 _MOST_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
 """Address space of a process; a document of 10 MB needs a tenth of it."""
+_EXAMPLES_CHARS = MEBIBYTE
+"""How much of a batch is masked at once, so that documents need not wait for all of it."""
 _log = structlog.get_logger(__name__)
 
 
@@ -58,6 +62,14 @@ def prepare_document(
 def mask_text(text: str, phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS) -> str:
     """Return a short text with everything masked."""
     return MaskingStage(Masking(), phone_regions).mask(text)
+
+
+def mask_examples(
+    examples: Sequence[Example], phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS
+) -> Sequence[Example]:
+    """Return the examples with everything masked."""
+    stage = MaskingStage(Masking(), phone_regions)
+    return [masked(each, stage.mask) for each in examples]
 
 
 class ProcessPreparation:
@@ -91,6 +103,17 @@ class ProcessPreparation:
     async def mask(self, text: str) -> str:
         """See `ports.Preparation.mask`."""
         return await self._run(mask_text, text, self._phone_regions)
+
+    async def mask_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """See `ports.Preparation.mask_examples`."""
+        done: list[Example] = []
+        for some in _some_at_once(examples):
+            try:
+                done += await self._run(mask_examples, some, self._phone_regions)
+            except DocumentRefused as refused:
+                message = f"the batch has examples whose masking {refused.violations[0].description}"
+                raise BatchUnusable(reason="BATCH_INVALID", message=message) from refused
+        return done
 
     def _new_pool(self) -> ProcessPool:
         # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
@@ -160,6 +183,17 @@ def _outcome(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _R
 
 def _stop_spending(_signal: int, _frame: object) -> None:
     raise _CpuTimeSpentError
+
+
+def _some_at_once(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+    start = size = 0
+    for stop, example in enumerate(examples, start=1):
+        size += len(example.line)
+        if size >= _EXAMPLES_CHARS:
+            yield examples[start:stop]
+            start, size = stop, 0
+    if start < len(examples):
+        yield examples[start:]
 
 
 def _shortened(title: str) -> str:

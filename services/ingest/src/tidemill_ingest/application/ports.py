@@ -8,6 +8,7 @@ from typing import Protocol
 
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.event_binding import EventBinding
+from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Fact
@@ -46,6 +47,15 @@ class Preparation(Protocol):
 
     async def mask(self, text: str) -> str:
         """Return a short text of a user, such as the reason of a deletion, with everything masked."""
+        ...
+
+    async def mask_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the examples with everything masked in question, messages and output.
+
+        Raises:
+            BatchUnusable: they take too much work.
+
+        """
         ...
 
 

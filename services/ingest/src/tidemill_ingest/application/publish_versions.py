@@ -7,6 +7,7 @@ from statistics import fmean
 
 from tidemill_ingest.application.dataset_ports import Batches, DatasetLeases, DatasetName, Datasets, Parts
 from tidemill_ingest.application.erasures import Erasures
+from tidemill_ingest.application.ports import Preparation
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import Offer, Part, Statistics, VersionDraft
 from tidemill_ingest.domain.division import Division, Minimum, Shortcoming, divide
@@ -42,6 +43,7 @@ class PublishVersions:
 
     datasets: Datasets
     batches: Batches
+    preparation: Preparation
     parts: Parts
     erasures: Erasures
     leases: DatasetLeases
@@ -70,7 +72,8 @@ class PublishVersions:
 
     async def _settle(self, name: DatasetName, dataset: Dataset, offer: Offer, epoch: int) -> Dataset:
         try:
-            examples = await self.batches.read(offer.batch)
+            # Everything after this sees the masked text alone: groups, duplicates and parts.
+            examples = await self.preparation.mask_examples(await self.batches.read(offer.batch))
         except BatchUnusable as error:
             return await self._withhold(name, offer, error.reason, error.message, split=None, epoch=epoch)
         erased = await self.erasures.among(name.project, examples)

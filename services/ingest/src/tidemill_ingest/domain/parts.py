@@ -1,11 +1,28 @@
-"""The parts of a version as bytes: their content hash, and a look at them that trusts nobody."""
+"""The parts of a version as bytes: their masking, their content hash, and a look at them that trusts nobody."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tidemill_ingest.domain.example import Example, normalised
+
+
+def canonical(example: dict[str, Any]) -> str:
+    """Return the line that is stored of an example of the contract."""
+    return json.dumps(example, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def masked(example: Example, mask: Callable[[str], str]) -> Example:
+    """Return the example with every text of it masked: the question, the messages and the output."""
+    written = json.loads(example.line)
+    written["question"] = mask(example.question)
+    for message in (*written.get("messages", ()), written["output"]):
+        for part in message.get("parts", ()):
+            if part.get("text"):
+                part["text"] = mask(part["text"])
+    return replace(example, question=written["question"], answer=text_of(written["output"]), line=canonical(written))
 
 
 def lines_of(examples: Sequence[Example]) -> bytes:
