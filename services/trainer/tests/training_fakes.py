@@ -70,6 +70,7 @@ class FakeDatasets:
     def __init__(self) -> None:
         self.versions: dict[str, DatasetVersion] = {}
         self.away = False
+        self.error: Exception | None = None
 
     def publish(self, version: DatasetVersion) -> DatasetVersion:
         self.versions[version.id] = self.versions[version.dataset] = version
@@ -91,6 +92,8 @@ class FakeDatasets:
         if self.away:
             message = "no answer"
             raise DependencyUnavailable(message, dependency="s3")
+        if self.error:
+            raise self.error
         await asyncio.to_thread(target.write_bytes, LINES)
 
 

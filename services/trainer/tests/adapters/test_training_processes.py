@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import os
 import signal
 import sys
@@ -128,6 +129,27 @@ async def test_what_cannot_fit_is_refused_before_a_process_starts(tmp_path: Path
 
     assert (failure.reason, "at least" in failure.message) == ("OUT_OF_MEMORY", True)
     assert not (tmp_path / "job.json").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"text_config": None},
+        {"text_config": "small"},
+        {"max_position_embeddings": None},
+        {"max_position_embeddings": "many"},
+        {"hidden_size": math.inf},
+        [],
+    ],
+    ids=str,
+)
+async def test_a_base_that_does_not_say_its_shape_is_refused(tmp_path: Path, config: object) -> None:
+    job = job_in(tmp_path, what=SUCCEEDS)
+    (job.base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    failure = await failure_of(job)
+
+    assert (failure.reason, "tiny@1" in failure.message) == ("BASE_NOT_TRAINABLE", True)
 
 
 async def test_leaving_kills_the_process(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import ADA
-from services.trainer.tests.training_fakes import FakeTrainings, World, adapter_config, request
+from services.trainer.tests.training_fakes import FakeTrainings, World, adapter_config, dataset_version, request
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.manifest import ArtifactRefused
+from tidemill_kit.objects import ObjectDamaged
 from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.model_version import ModelVersionWasRegistered, VersionState
@@ -31,7 +32,8 @@ async def test_a_run_registers_an_adapter_with_its_card(world: World) -> None:
     assert await world.train(name)
 
     run, version = await world.run(name), await world.registry.versions.get("acme", "lora@1")
-    assert (run.state, run.model_version, run.progress.losses) == (RunState.SUCCEEDED, "lora@1", (2.0, 1.0))
+    assert (run.state, run.model_version) == (RunState.SUCCEEDED, "lora@1")
+    assert run.progress.losses == (LossPoint(1, 2.0), LossPoint(2, 1.0))
     assert version.state is VersionState.READY
     assert version.source == TrainedSource(run=run.id, base="smollm2@1", dataset_version="sft@1")
     stored = {artifact.file.path: artifact.object for artifact in version.artifacts}
@@ -39,7 +41,7 @@ async def test_a_run_registers_an_adapter_with_its_card(world: World) -> None:
     card_at = stored["README.md"]
     assert card_at is not None
     card = world.registry.artifacts.objects[card_at.key].decode()
-    assert all(fact in card for fact in ("smollm2@1", "sft@1", "torch 2.13.0", '"seed": 7', "2.0000, 1.0000"))
+    assert all(fact in card for fact in ("smollm2@1", "sft@1", "torch 2.13.0", '"seed": 7', "2.0000 at 1, 1.0000 at 2"))
     (event,) = registrations(world)
     assert event.trained == version.source
     assert isinstance(world.runs.published[-1], RunHasSucceeded)
@@ -85,6 +87,28 @@ async def test_a_training_that_fails_leaves_its_reason_and_no_model(world: World
     assert (run.state, run.reason, run.message) == (RunState.FAILED, reason, "what happened")
     assert registrations(world) == []
     assert isinstance(world.runs.published[-1], RunHasFailed)
+
+
+async def test_a_damaged_train_part_ends_the_run_with_its_reason(world: World) -> None:
+    name = await world.queued()
+    world.datasets.error = ObjectDamaged(dataset_version().train)
+
+    assert await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.reason, "is damaged" in run.message) == (RunState.FAILED, "OBJECT_DAMAGED", True)
+
+
+async def test_a_fault_of_the_worker_ends_the_run_and_is_told_without_its_text(world: World) -> None:
+    name = await world.queued()
+    world.trainings.error = ZeroDivisionError("what a user wrote")
+
+    with pytest.raises(ZeroDivisionError):
+        await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.reason) == (RunState.FAILED, "INTERNAL")
+    assert run.message == "the training broke in its worker, whose log says why"
 
 
 async def test_too_few_examples_start_no_process(world: World) -> None:

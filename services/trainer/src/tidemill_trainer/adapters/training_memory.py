@@ -18,12 +18,18 @@ def refuse_what_cannot_fit(job: TrainingJob) -> None:
     """Compare the least that a training needs with what it may take.
 
     Raises:
-        TrainingFailed: OUT_OF_MEMORY, with both figures.
+        TrainingFailed: OUT_OF_MEMORY, with both figures; BASE_NOT_TRAINABLE where the base does not say its shape.
 
     """
-    needed = least_bytes(
-        _shape(job.base), job.recipe, tokens=_mean_tokens(job.folder.examples), number_bytes=NUMBER_BYTES
-    )
+    try:
+        shape = _shape(job.base)
+    except (AttributeError, OverflowError, TypeError, ValueError) as error:
+        message = (
+            f"the config.json of {job.base_name} does not say its shape: hidden_size, num_hidden_layers and "
+            "max_position_embeddings must be numbers, text_config an object where it is there"
+        )
+        raise TrainingFailed(message, reason="BASE_NOT_TRAINABLE") from error
+    needed = least_bytes(shape, job.recipe, tokens=_mean_tokens(job.folder.examples), number_bytes=NUMBER_BYTES)
     if needed > job.memory_bytes:
         message = (
             f"the training needs at least {needed} bytes of memory, {job.memory_bytes} is its limit: use a smaller "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tidemill_kit.application import Clock, Request
 from tidemill_kit.errors import (
     DependencyUnavailable,
+    Internal,
     InvalidInput,
     NotFound,
     PermissionDenied,
@@ -31,7 +32,7 @@ from tidemill_trainer.application.ports import (
 )
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
-from tidemill_trainer.domain.training_run import Progress, TrainingRun
+from tidemill_trainer.domain.training_run import LossPoint, Progress, TrainingRun
 
 LOOK_EVERY_S = 1.0
 """How often the run is looked at while its process computes: progress is written, and a cancellation seen."""
@@ -80,14 +81,17 @@ class TrainRun:
         run = await self._write(name, lambda run: run.claim(epoch, now=now))
         try:
             await self._train(name, run, epoch)
-        except RunLost:
-            raise
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
             await self._write(name, lambda run: run.wait(message, epoch=epoch))
             return False
-        except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed) as refused:
+        except (InvalidInput, NotFound, PermissionDenied, PreconditionFailed, Internal) as refused:
             await self._fail(name, refused, epoch)
+        except TidemillError:
+            raise
+        except Exception:
+            await self._fail(name, Internal("the training broke in its worker, whose log says why"), epoch)
+            raise
         return True
 
     async def _train(self, name: RunName, run: TrainingRun, epoch: int) -> None:
@@ -187,11 +191,11 @@ class _Watch:
                     losses = tuple(report.losses)
                     self.progress = replace(self.progress, step=report.step, steps=report.steps, losses=losses)
                 case Stepped():
-                    losses = self.progress.losses if report.loss is None else (*self.progress.losses, report.loss)
+                    logged = () if report.loss is None else (LossPoint(report.step, report.loss),)
                     self.progress = replace(
                         self.progress,
                         step=report.step,
                         steps=report.steps,
-                        losses=losses,
+                        losses=self.progress.losses + logged,
                         remaining_s=report.remaining_s,
                     )
