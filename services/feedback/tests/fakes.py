@@ -10,7 +10,7 @@ from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.note_correction import NoteCorrection
+from tidemill_feedback.application.note_correction import NoteCorrection, NoteRecorded
 from tidemill_feedback.application.ports import SubmittedEvent, Waiting
 from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.read_feedback import ReadFeedback
@@ -269,10 +269,12 @@ class FeedbackWorld:
         self.delete = DeleteCuration(curations=self.curations, wake=self.woken.append)
         self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
         self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
+        note = NoteCorrection(curations=self.curations, ledger=self.ledger, wake=self.woken.append)
+        self.note_recorded = NoteRecorded(feedback=self.feedback, note=note)
         self.submit = SubmitFeedback(
             feedback=self.feedback,
             inferences=self.inferences,
-            note=NoteCorrection(curations=self.curations, ledger=self.ledger, wake=self.woken.append),
+            note=note,
             clock=self.clock,
             limits=self.limits,
             keep=3,

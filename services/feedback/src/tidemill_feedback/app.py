@@ -20,7 +20,7 @@ from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.note_correction import NoteCorrection
+from tidemill_feedback.application.note_correction import NoteCorrection, NoteRecorded
 from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.read_feedback import ReadFeedback
 from tidemill_feedback.application.resolve_examples import ResolveExamples
@@ -34,6 +34,7 @@ from tidemill_feedback.domain.feedback import Feedback
 from tidemill_feedback.entrypoints import kafka_submissions
 from tidemill_feedback.entrypoints.grpc_curation_service import GrpcCurationService, UseCases
 from tidemill_feedback.entrypoints.grpc_feedback_service import GrpcFeedbackService
+from tidemill_feedback.entrypoints.kafka_corrections import corrections
 from tidemill_feedback.entrypoints.kafka_inferences import inferences
 from tidemill_feedback.entrypoints.workers import CurationWorker, sweep_for_ever
 from tidemill_feedback.settings import FeedbackSettings
@@ -75,6 +76,7 @@ class Doors:
     submit: SubmitFeedback
     match: MatchPending
     take: TakeSubmission
+    note: NoteRecorded
 
 
 async def build_app(settings: FeedbackSettings) -> App:
@@ -92,7 +94,7 @@ async def build_app(settings: FeedbackSettings) -> App:
     submissions = kafka_submissions.Submissions(take=doors.take, record_bytes=settings.max_record_bytes)
     consumers = Consumers(
         settings.kafka_bootstrap_servers,
-        [submissions.subscription([settings.submission_topic]), inferences(doors.match)],
+        [submissions.subscription([settings.submission_topic]), inferences(doors.match), corrections(doors.note)],
         adapters.publisher,
     )
     reading = ReadFeedback(feedback=adapters.feedback, pending=adapters.pending)
@@ -177,10 +179,11 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
 
 
 def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> Doors:
+    note = NoteCorrection(curations=adapters.curations, ledger=adapters.ledger, wake=worker.wake)
     submit = SubmitFeedback(
         feedback=adapters.feedback,
         inferences=adapters.answers,
-        note=NoteCorrection(curations=adapters.curations, ledger=adapters.ledger, wake=worker.wake),
+        note=note,
         clock=SystemClock(),
         limits=settings.limits,
         keep=settings.kept_reactions,
@@ -189,7 +192,7 @@ def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorke
         pending=adapters.pending, inferences=adapters.answers, submit=submit, dead_letters=adapters.dead_letters
     )
     take = TakeSubmission(submit=submit, match=match, pending=adapters.pending, clock=SystemClock())
-    return Doors(submit=submit, match=match, take=take)
+    return Doors(submit=submit, match=match, take=take, note=NoteRecorded(feedback=adapters.feedback, note=note))
 
 
 def _sweep(settings: FeedbackSettings, adapters: Adapters, match: MatchPending) -> SweepPending:

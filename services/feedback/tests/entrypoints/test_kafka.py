@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, FeedbackWorld
+from services.feedback.tests.fakes import ADA, SFT, FeedbackWorld, rating
+from tidemill_feedback.entrypoints.kafka_corrections import RECORDED, corrections
 from tidemill_feedback.entrypoints.kafka_inferences import COMPLETED, inferences
 from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, TOPIC, Submissions
 from tidemill_kit.application import PageRequest
@@ -157,6 +158,29 @@ async def test_an_answer_that_is_completed_brings_out_what_waited_for_it() -> No
     assert world.pending.stored == {}
 
 
+async def test_a_correction_whose_note_was_lost_is_noted_by_its_event() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=2)
+    await world.work()
+    lost, kept = await world.correct(1), await world.correct(2)
+    world.inferences.put("i3")
+    rated = await world.give(rating(1, inference="i3"))
+    await world.ledger.drop(SFT)
+    world.woken.clear()
+
+    recorded = [
+        Read({"feedback": each.id, "inference": each.inference, "metric": each.metric}, ce_type=RECORDED, offset=offset)
+        for offset, each in enumerate((lost, kept, lost, rated))
+    ]
+    gone = Read({"feedback": "gone", "inference": "gone", "metric": "correction"}, ce_type=RECORDED, offset=9)
+    letters = await hear(corrections(world.note_recorded), *recorded, gone)
+
+    assert letters.records == []
+    assert world.woken == [SFT, SFT]
+    await world.work()
+    assert len(world.completions) == 1
+
+
 async def test_more_than_may_wait_for_one_inference_are_dead_letters_and_hold_up_nothing() -> None:
     world = FeedbackWorld()
     world.inferences.put("i1")
@@ -176,10 +200,11 @@ async def test_more_than_may_wait_for_one_inference_are_dead_letters_and_hold_up
 def test_the_subscriptions_have_the_names_that_their_topics_derive_from() -> None:
     world = FeedbackWorld()
 
-    heard = [submissions(world), inferences(world.match)]
+    heard = [submissions(world), inferences(world.match), corrections(world.note_recorded)]
 
     assert [each.dead_letter_topic for each in heard] == [
         "tidemill.feedback.submissions.dead.v1",
         "tidemill.feedback.inferences.dead.v1",
+        "tidemill.feedback.corrections.dead.v1",
     ]
     assert heard[0].strict

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_feedback.application.ports import CurationStore, Ledger, Wake
-from tidemill_feedback.domain.feedback import Feedback
+from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger, Wake
+from tidemill_feedback.domain.feedback import Feedback, FeedbackState
 from tidemill_feedback.domain.ledger import Wanted
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.application import PageRequest
@@ -37,6 +37,20 @@ class NoteCorrection:
             token = page.next_token
             if not token:
                 return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteRecorded:
+    """Notes what was saved, as its event tells at least once: whoever saved it may have ended before the note."""
+
+    feedback: FeedbackStore
+    note: NoteCorrection
+
+    async def __call__(self, project: str, feedback_id: str) -> None:
+        """Note the feedback as it is now, if it is there and counts."""
+        found = (await self.feedback.get_many(project, [feedback_id])).get(feedback_id)
+        if found is not None and found.state is FeedbackState.RECORDED:
+            await self.note(found)
 
 
 def wanted_of(feedback: Feedback) -> Wanted:

@@ -28,8 +28,8 @@ class Submission:
 class SubmitFeedback:
     """Emits FeedbackWasRecorded where the reaction is the latest of its person about the inference and metric.
 
-    The same request again has no second effect. A correction is noted for the curations after it is saved, also by a
-    repetition, so that a crash in between loses nothing.
+    The same request again has no second effect. A correction is noted for the curations after it is saved; where that
+    fails, the event of what was saved has it noted.
     """
 
     feedback: FeedbackStore

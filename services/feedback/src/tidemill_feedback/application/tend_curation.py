@@ -22,8 +22,8 @@ _SOON = timedelta(seconds=1)
 class TendCuration:
     """Done under a lease; every step may be repeated.
 
-    Once in each life of the process, and when the deployment is another one, all corrections are listed: those from
-    before the curation was created, and any whose note was lost in a crash after they were saved.
+    Once in each life of the process, and when the deployment is another one, all corrections are listed, because those
+    from before the curation was created count too.
     """
 
     curations: CurationStore

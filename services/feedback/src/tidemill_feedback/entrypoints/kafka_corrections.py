@@ -1,0 +1,33 @@
+"""What feedback hears from itself: corrections that were saved, so that none is missing from the curations."""
+
+from pydantic import BaseModel
+
+from tidemill_feedback.application.note_correction import NoteRecorded
+from tidemill_feedback.domain.reaction import CORRECTION
+from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+
+NAME = "feedback.corrections"
+TOPIC = "tidemill.feedback.feedback.v1"
+RECORDED = "tidemill.feedback.feedback.recorded.v1"
+
+
+class FeedbackRecorded(BaseModel):
+    """The fields that are read of feedback.recorded; the rest is read where it lies."""
+
+    feedback: str
+    metric: str
+
+
+def corrections(note: NoteRecorded) -> Subscription:
+    """Return the subscription: most of what it notes is there already, as whoever took the correction noted it."""
+
+    async def recorded(event: EventContext, body: FeedbackRecorded) -> None:
+        if body.metric == CORRECTION:
+            await note(event.project, body.feedback)
+
+    return Subscription(
+        name=NAME,
+        topics=(TOPIC,),
+        delivery=Delivery.LATEST,
+        routes={RECORDED: Route(FeedbackRecorded, recorded)},
+    )
