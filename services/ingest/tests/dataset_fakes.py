@@ -31,16 +31,22 @@ NAME = DatasetName(project="acme", dataset="helpdesk_sft")
 
 @dataclass
 class LeasesInMemory:
-    """Gives every holder a higher epoch; `taken` holds what somebody else has."""
+    """Gives every holder a higher epoch, and one at a time the lease; `taken` are those that are held."""
 
     epoch: int = 0
-    taken: bool = False
+    taken: set[DatasetName] = field(default_factory=set)
 
     @asynccontextmanager
     async def held(self, name: DatasetName) -> AsyncIterator[int | None]:
-        assert name.project
+        if name in self.taken:
+            yield None
+            return
+        self.taken.add(name)
         self.epoch += 1
-        yield None if self.taken else self.epoch
+        try:
+            yield self.epoch
+        finally:
+            self.taken.discard(name)
 
 
 @dataclass
@@ -78,6 +84,7 @@ class Datasets:
         self.sweep = SweepDatasets(
             datasets=self.datasets,
             parts=self.parts,
+            leases=self.leases,
             clock=self.clock,
             deleted_after=timedelta(days=1),
             unreferenced_after=timedelta(days=1),

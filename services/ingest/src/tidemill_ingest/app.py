@@ -180,14 +180,14 @@ class _Datasets:
         batches = FeedbackBatches(store, settings.feedback_exchange_bucket, limits=limits)
         parts = DatasetParts(store, settings.datasets_bucket)
         ttl = timedelta(seconds=settings.dataset_lease_s)
-        leases = Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock)
+        leases = MongoDatasetLeases(Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock))
         publish = PublishVersions(
             datasets=self.datasets,
             batches=batches,
             preparation=ingest.preparation,
             parts=parts,
             erasures=Erasures(documents=ingest.documents),
-            leases=MongoDatasetLeases(leases),
+            leases=leases,
             minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
             kept_versions=limits.kept_dataset_versions,
             clock=clock,
@@ -201,6 +201,7 @@ class _Datasets:
         self.sweep = SweepDatasets(
             datasets=self.datasets,
             parts=parts,
+            leases=leases,
             clock=clock,
             deleted_after=timedelta(hours=settings.dataset_hours),
             unreferenced_after=timedelta(hours=settings.garbage_after_hours),

@@ -1,5 +1,6 @@
 """Declaring, reading, offering, and sweeping."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +9,7 @@ import pytest
 from services.ingest.tests.dataset_fakes import DATASETS, NAME, Datasets
 from services.ingest.tests.examples import batch_of, ids_in, lines, message, numbered, offer_of
 from services.ingest.tests.fakes import ACME
+from tidemill_ingest.adapters.dataset_objects import DatasetParts
 from tidemill_ingest.application.change_datasets import (
     CreateDatasetCommand,
     DeleteDatasetCommand,
@@ -27,6 +29,7 @@ from tidemill_ingest.domain.limits import Limits
 from tidemill_kit.application import Caller, PageRequest, Request
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import InvalidInput
+from tidemill_testkit.objects import InMemoryObjects
 
 GLOBEX = Caller(project="globex")
 LATER = timedelta(days=2)
@@ -273,3 +276,56 @@ async def test_what_a_kill_left_is_swept_after_a_day_and_what_is_needed_stays() 
     assert await datasets.sweep() == 2
 
     assert datasets.stored() == needed
+
+
+async def test_a_part_that_is_put_again_while_garbage_is_swept_is_not_taken_from_its_version() -> None:
+    datasets = await Datasets().declared()
+    await datasets.offered(numbered(20))
+    await _left_by_a_kill(datasets)
+    garbage = datasets.stored()
+    sweep = replace(datasets.sweep, parts=Interrupted(datasets.objects, DATASETS, worker=datasets))
+
+    assert await sweep() == len(garbage)
+    assert await datasets.publish(NAME)
+
+    assert datasets.stored() == garbage
+    assert await datasets.reading.part(ACME, NAME.dataset, "train")
+
+
+async def test_a_dataset_that_is_worked_on_is_not_swept() -> None:
+    datasets = await Datasets().declared()
+    await _left_by_a_kill(datasets)
+    datasets.leases.taken.add(NAME)
+
+    assert await datasets.sweep() == 0
+
+
+async def test_a_worker_that_slept_through_its_lease_saves_nothing_of_what_was_swept() -> None:
+    datasets = await Datasets().declared()
+    await datasets.offered(numbered(20))
+    await _left_by_a_kill(datasets)
+    datasets.leases.epoch = 7
+
+    assert await datasets.sweep()
+
+    assert (await datasets.dataset()).epoch == 8
+
+
+class Interrupted(DatasetParts):
+    """Lets a worker have its turn right before something is deleted."""
+
+    def __init__(self, store: InMemoryObjects, bucket: str, *, worker: Datasets) -> None:
+        super().__init__(store, bucket)
+        self._worker = worker
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        await self._worker.publish(NAME)
+        await super().delete(keys)
+
+
+async def _left_by_a_kill(datasets: Datasets) -> None:
+    """Put what a worker would put of twenty examples, and let two days go by."""
+    same = await Datasets().declared()
+    await same.turned(numbered(20))
+    datasets.objects.buckets[DATASETS] = dict(same.objects.buckets[DATASETS])
+    datasets.clock.at = datetime.now(UTC) + LATER  # objects in memory are as old as the clock of the machine says

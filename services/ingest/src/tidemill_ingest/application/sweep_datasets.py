@@ -1,21 +1,27 @@
 """Delete what no dataset needs any more: versions past their retention, and what a kill left behind."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill_ingest.application.dataset_ports import DatasetName, Datasets, Parts, StoredPart
+from tidemill_ingest.application.dataset_ports import DatasetLeases, DatasetName, Datasets, Parts, StoredPart
 from tidemill_ingest.domain.dataset import Dataset
-from tidemill_ingest.domain.errors import DatasetNotFound
+from tidemill_ingest.domain.errors import DatasetNotFound, OfferSettled
 from tidemill_kit.application import Clock, Request, derived_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepDatasets:
-    """Goes by what lies in the bucket; repeating it is harmless."""
+    """Goes by what lies in the bucket; repeating it is harmless.
+
+    A dataset's lease is held meanwhile: parts have the name of their content, so a worker could put again, and publish,
+    what was garbage when it was listed. A dataset that is worked on is left for the next sweep.
+    """
 
     datasets: Datasets
     parts: Parts
+    leases: DatasetLeases
     clock: Clock
     deleted_after: timedelta
     """How long the versions of a deleted dataset stay readable."""
@@ -26,13 +32,23 @@ class SweepDatasets:
         """Go once through everything, and return how many objects went."""
         now, deleted = self.clock.now(), 0
         async for name in self.parts.datasets():
-            stored = await self.parts.of_dataset(name)
-            # Looked up after the listing: what was saved meanwhile is needed, what was put meanwhile is young.
-            dataset = await self._current(name, now)
-            unneeded = self._unneeded(dataset, stored, now)
-            await self.parts.delete(unneeded)
-            deleted += len(unneeded)
+            with suppress(OfferSettled):  # it is somebody else's now
+                async with self.leases.held(name) as epoch:
+                    deleted += 0 if epoch is None else await self._swept(name, epoch, now)
         return deleted
+
+    async def _swept(self, name: DatasetName, epoch: int, now: datetime) -> int:
+        stored = await self.parts.of_dataset(name)
+        dataset = await self._current(name, now)
+        unneeded = self._unneeded(dataset, stored, now)
+        if unneeded and dataset:  # a worker that slept through its lease saves nothing from now on
+            request = Request(id=derived_id("claim", name.project, name.dataset, str(epoch)), digest="")
+            dataset = await self.datasets.update(
+                name.project, name.dataset, lambda each: each.claim(epoch), request=request
+            )
+            unneeded = self._unneeded(dataset, stored, now)
+        await self.parts.delete(unneeded)
+        return len(unneeded)
 
     async def _current(self, name: DatasetName, now: datetime) -> Dataset | None:
         try:
