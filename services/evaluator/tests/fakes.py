@@ -262,7 +262,6 @@ class Evaluator:
         self.changing_suites = ChangeSuites(
             suites=self.suites, gates=self.gates, contents=self.cases, cases=self.cases, limits=limits
         )
-        self.changing_gates = ChangeGates(gates=self.gates, by_candidate=self.by_candidate, limits=limits)
         self.start = StartEvaluation(
             evaluations=self.evaluations,
             gates=self.gates,
@@ -278,6 +277,9 @@ class Evaluator:
             by_candidate=self.by_candidate,
             attempts=attempts,
             wake=self.wake,
+        )
+        self.changing_gates = ChangeGates(
+            gates=self.gates, by_candidate=self.by_candidate, react=self.react, limits=limits
         )
         self.cancel = CancelEvaluation(evaluations=self.evaluations, clock=self.clock)
         self.list_case_results = ListCaseResults(evaluations=self.evaluations, cases=self.cases, results=self.results)

@@ -158,7 +158,9 @@ class _Parts:
             UseCases(
                 gates=adapters.gates,
                 evaluations=adapters.evaluations,
-                change_gates=ChangeGates(gates=adapters.gates, by_candidate=adapters.by_candidate, limits=limits),
+                change_gates=ChangeGates(
+                    gates=adapters.gates, by_candidate=adapters.by_candidate, react=self.react, limits=limits
+                ),
                 start=StartEvaluation(
                     evaluations=adapters.evaluations,
                     gates=adapters.gates,

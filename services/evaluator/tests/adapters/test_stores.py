@@ -20,7 +20,7 @@ from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.cases import CaseAnswer, CaseSet
 from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.domain.gate import CandidateGates, Requirement
+from tidemill_evaluator.domain.gate import CandidateGates, Owed, Requirement
 from tidemill_evaluator.domain.suite import Suite
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import PageRequest, SystemClock
@@ -161,6 +161,7 @@ async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database
     content = ObjectRef(bucket="b", key="acme/truth/x", size=1, sha256="0" * 64)
     suite = Suite(id="truth", project="acme", number=2, digest="d", size=3, content=content, labels={"a": "b"})
     gate = gate_of(Requirement(dataset="sft", metric="rouge_l", at_least=40), paused=True)
+    gate.owe(Owed(candidate="lora@2", origin="gate/lora@2", dataset_version="sft@3"))
     index = CandidateGates(id="lora", project="acme", gates={"gate", "other"})
     suites = MongoAggregates(database["suites"], codec=SuiteCodec(), topic="", source="/t", missing=SuiteNotFound)
     gates = MongoAggregates(database["gates"], codec=GateCodec(), topic="", source="/t", missing=GateNotFound)

@@ -59,19 +59,66 @@ async def test_a_registration_that_comes_after_the_evaluation_has_gone_on_starts
     assert len(await evaluator.all()) == 1
 
 
-async def test_paused_and_deleted_gates_start_none() -> None:
+async def test_a_deleted_gate_starts_none() -> None:
     evaluator = Evaluator()
-    paused = await evaluator.with_gate(paused=True)
-    await evaluator.with_gate(name="gone")
-    await evaluator.changing_gates.delete(ADA, DeleteGateCommand(gate="gone", request=request()))
+    await evaluator.with_gate()
+    await evaluator.changing_gates.delete(ADA, DeleteGateCommand(gate="gate", request=request()))
 
     await evaluator.register()
+
     assert await evaluator.all() == []
 
-    paused.paused = False
-    await change(evaluator, paused, "paused")
+
+async def test_a_paused_gate_starts_none_and_the_newest_candidate_that_came_meanwhile_when_it_goes_on() -> None:
+    evaluator = Evaluator()
+    gate = await evaluator.with_gate(paused=True)
+    for version in (TUNED, "lora@10", "lora@2"):
+        await evaluator.register(version)
+    assert await evaluator.all() == []
+
+    gate.paused = False
+    going_on = await change(evaluator, gate, "paused")
+
+    assert [(each.candidate, each.dataset_version) for each in await evaluator.all()] == [("lora@10", "sft@2")]
+    assert (going_on.paused, going_on.owed) == (False, None)
+    await evaluator.register("lora@10")
+    assert len(await evaluator.all()) == 1
+
+
+async def test_a_gate_that_goes_on_for_another_model_owes_nothing_of_the_one_before() -> None:
+    evaluator = Evaluator()
+    gate = await evaluator.with_gate(paused=True)
     await evaluator.register("lora@2")
-    assert [each.candidate for each in await evaluator.all()] == ["lora@2"]
+
+    gate.candidate, gate.paused = "another", False
+    assert (await change(evaluator, gate, "candidate", "paused")).owed is None
+    assert await evaluator.all() == []
+
+    gate.candidate, gate.paused = "lora", True
+    await change(evaluator, gate, "candidate", "paused")
+    await evaluator.register("lora@3")
+    gate.candidate = "another"
+    await change(evaluator, gate, "candidate")
+    await evaluator.register("another@1")
+    gate.paused = False
+    await change(evaluator, gate, "paused")
+    assert [each.candidate for each in await evaluator.all()] == ["another@1"]
+
+
+async def test_the_next_attempt_of_an_evaluation_whose_gate_was_paused_meanwhile_starts_when_it_goes_on() -> None:
+    evaluator = Evaluator()
+    gate = await evaluator.with_gate()
+    await evaluator.register()
+    (first,) = await evaluator.all()
+    gate.paused = True
+    await change(evaluator, gate, "paused")
+    await evaluator.react.baseline_changed("acme", first.id)
+    assert await evaluator.all() == [first]
+
+    gate.paused = False
+    await change(evaluator, gate, "paused")
+
+    assert sorted((each.candidate, each.attempt) for each in await evaluator.all()) == [(TUNED, 1), (TUNED, 2)]
 
 
 async def test_a_gate_is_found_by_the_candidate_that_it_has_now() -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_evaluator.application.etags import refuse_changed
 from tidemill_evaluator.application.ports import Gates, GatesOfCandidates
+from tidemill_evaluator.application.react import React
 from tidemill_evaluator.domain.errors import GateNotFound
 from tidemill_evaluator.domain.gate import CandidateGates, Gate
 from tidemill_evaluator.domain.limits import Limits
@@ -46,10 +47,14 @@ class DeleteGateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeGates:
-    """Gates emit no events. They are found by their candidate before they are saved, so that none is missed."""
+    """Gates emit no events. They are found by their candidate before they are saved, so that none is missed.
+
+    A gate that goes on after a pause has the newest candidate evaluated that came meanwhile.
+    """
 
     gates: Gates
     by_candidate: GatesOfCandidates
+    react: React
     limits: Limits
 
     async def create(self, command: CreateGateCommand) -> Gate:
@@ -92,7 +97,8 @@ class ChangeGates:
             setattr(preview, name, getattr(wanted, name))
         preview.check(self.limits)
         await self._index(preview)
-        return await self.gates.update(wanted.project, wanted.id, change, request=command.request)
+        gate = await self.gates.update(wanted.project, wanted.id, change, request=command.request)
+        return await self.react.gate_changed(gate)
 
     async def delete(self, caller: Caller, command: DeleteGateCommand) -> Gate:
         """Return the gate as it was; its evaluations stay.

@@ -1,13 +1,14 @@
 """Start evaluations because something happened: a candidate is there, or the baseline is another."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tidemill_evaluator.application.ports import Evaluations, Gates, GatesOfCandidates
 from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.domain.gate import Gate
+from tidemill_evaluator.domain.gate import Gate, Owed
+from tidemill_evaluator.domain.names import name_of
 from tidemill_kit.application import Request
 from tidemill_kit.errors import AlreadyExists, NotFound
 
@@ -32,11 +33,19 @@ class React:
     wake: Callable[[], None]
 
     async def candidate_registered(self, project: str, candidate: Candidate) -> None:
-        """Queue one evaluation for each gate that asks for the model and is not paused."""
+        """Queue one evaluation for each gate that asks for the model; a paused one owes it."""
         for gate in await self._gates_of(project, candidate.model):
-            comparing = _comparing(gate, candidate.version)
-            origin = f"{gate.id}/{candidate.version}"
-            await self._add(queued(project, comparing, origin=origin, dataset_version=candidate.dataset_version))
+            version, origin = candidate.version, f"{gate.id}/{candidate.version}"
+            await self._ask(gate, Owed(candidate=version, origin=origin, dataset_version=candidate.dataset_version))
+
+    async def gate_changed(self, gate: Gate) -> Gate:
+        """Queue what the gate owes, unless it is paused still, and return it as it is then."""
+        owed = gate.owed
+        if owed is None or gate.paused:
+            return gate
+        if name_of(owed.candidate) == gate.candidate:
+            await self._queue(gate, owed)
+        return await self._change(gate, lambda each: each.settle(owed))
 
     async def baseline_changed(self, project: str, evaluation_id: str) -> None:
         """Queue the next attempt of an evaluation that compared with what is live no longer."""
@@ -46,28 +55,45 @@ class React:
             return  # not one of ours: nothing to repeat
 
     async def again(self, evaluation: Evaluation) -> bool:
-        """Queue the next attempt, and return whether there is one; a gate is asked as it is now."""
+        """Queue the next attempt, and return whether there is one.
+
+        A gate is asked as it is now; a paused one owes the attempt.
+        """
         if evaluation.attempt >= self.attempts:
             return False
-        comparing: Comparing = replace(evaluation.comparing)
-        if evaluation.gate:
-            try:
-                gate = await self.gates.get(evaluation.project, evaluation.gate)
-            except GateNotFound:
-                return False
-            if gate.paused:
-                return False
-            comparing = _comparing(gate, evaluation.candidate)
-        await self._add(
-            queued(
-                evaluation.project,
-                comparing,
-                origin=evaluation.origin,
-                attempt=evaluation.attempt + 1,
-                dataset_version=evaluation.dataset_version,
-            )
+        following = Owed(
+            candidate=evaluation.candidate,
+            origin=evaluation.origin,
+            attempt=evaluation.attempt + 1,
+            dataset_version=evaluation.dataset_version,
         )
+        if not evaluation.gate:
+            await self._add(_evaluation(evaluation.project, evaluation.comparing, following))
+            return True
+        try:
+            await self._ask(await self.gates.get(evaluation.project, evaluation.gate), following)
+        except GateNotFound:
+            return False
         return True
+
+    async def _ask(self, gate: Gate, owed: Owed) -> None:
+        if gate.paused:
+            gate = await self._change(gate, lambda each: each.owe(owed))
+        if not gate.paused:  # it may have been let go on meanwhile
+            await self._queue(gate, owed)
+
+    async def _queue(self, gate: Gate, owed: Owed) -> None:
+        comparing = Comparing(
+            gate=gate.id,
+            deployment=gate.deployment,
+            candidate=owed.candidate,
+            require=gate.require,
+            confidence=gate.confidence,
+        )
+        await self._add(_evaluation(gate.project, comparing, owed))
+
+    async def _change(self, gate: Gate, change: Callable[[Gate], None]) -> Gate:
+        return await self.gates.update(gate.project, gate.id, change, request=Request.of("", b""))
 
     async def _gates_of(self, project: str, model: str) -> list[Gate]:
         try:
@@ -75,7 +101,7 @@ class React:
         except NotFound:
             return []
         found = await self.gates.get_many(project, sorted(named))
-        return [gate for gate in found.values() if gate.candidate == model and not gate.paused]
+        return [gate for gate in found.values() if gate.candidate == model]
 
     async def _add(self, evaluation: Evaluation) -> None:
         try:
@@ -85,11 +111,5 @@ class React:
         self.wake()
 
 
-def _comparing(gate: Gate, candidate: str) -> Comparing:
-    return Comparing(
-        gate=gate.id,
-        deployment=gate.deployment,
-        candidate=candidate,
-        require=gate.require,
-        confidence=gate.confidence,
-    )
+def _evaluation(project: str, comparing: Comparing, owed: Owed) -> Evaluation:
+    return queued(project, comparing, origin=owed.origin, attempt=owed.attempt, dataset_version=owed.dataset_version)

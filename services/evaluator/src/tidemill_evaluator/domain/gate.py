@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.metrics import METRICS
-from tidemill_evaluator.domain.names import slug_violation
+from tidemill_evaluator.domain.names import name_of, number_of, slug_violation
 from tidemill_kit.domain import Aggregate
 from tidemill_kit.errors import InvalidInput, Violation
 
@@ -26,6 +26,16 @@ class Requirement:
     at_least: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owed:
+    """An evaluation that was asked for while the gate was paused; `candidate` is `model@version`."""
+
+    candidate: str
+    origin: str
+    attempt: int = 1
+    dataset_version: str = ""
+
+
 @dataclass(slots=True, kw_only=True)
 class Gate(Aggregate):
     """All requirements must hold."""
@@ -35,6 +45,19 @@ class Gate(Aggregate):
     confidence: float = CONFIDENCE
     require: tuple[Requirement, ...] = ()
     paused: bool = False
+    owed: Owed | None = None
+    """Of the newest candidate that came while the gate was paused: it is evaluated when the gate goes on."""
+
+    def owe(self, owed: Owed) -> None:
+        """Remember an evaluation until the gate is no longer paused, unless a newer one of the model is remembered."""
+        known = self.owed if self.owed and name_of(self.owed.candidate) == self.candidate else None
+        if self.paused and (known is None or _place(owed) >= _place(known)):
+            self.owed = owed
+
+    def settle(self, owed: Owed) -> None:
+        """Forget an evaluation that is queued."""
+        if self.owed == owed:
+            self.owed = None
 
     def check(self, limits: Limits) -> None:
         """Refuse what breaks a rule.
@@ -65,6 +88,10 @@ class CandidateGates(Aggregate):
     """Which gates may ask for a model's versions: its id is the model's. It may name too many, never too few."""
 
     gates: set[str] = field(default_factory=set)
+
+
+def _place(owed: Owed) -> tuple[int, int]:
+    return number_of(owed.candidate), owed.attempt
 
 
 def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:

@@ -26,3 +26,9 @@ def version_violation(value: str, field: str) -> list[Violation]:
 def name_of(version: str) -> str:
     """Return the name in `name@number`, and an empty one where there is none."""
     return version.partition("@")[0]
+
+
+def number_of(version: str) -> int:
+    """Return the number in `name@number`, and 0 where there is none."""
+    found = _VERSION.fullmatch(version)
+    return int(found[2]) if found else 0

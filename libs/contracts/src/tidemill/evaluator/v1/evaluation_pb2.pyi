@@ -138,7 +138,7 @@ class Gate(_message.Message):
     confidence: _builtins.float
     """Optional. Of all intervals, 0.5 to 0.999; 0 means 0.95."""
     paused: _builtins.bool
-    """Optional. True starts no evaluation until it is false again."""
+    """Optional. True starts no evaluation; false again starts that of the newest version that came meanwhile."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. The user's own marks."""
