@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 
@@ -5,6 +6,7 @@ import pytest
 
 from tidemill_evaluator.adapters.bootstrap_intervals import BootstrapIntervals
 from tidemill_evaluator.adapters.rouge_scores import RougeScores
+from tidemill_evaluator.domain.words import words_of
 
 INTERVALS = BootstrapIntervals(resamples=2000)
 
@@ -13,6 +15,30 @@ async def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence_withou
     scores = await RougeScores().rouge_l("the cat runs home", ["the cat runs home", "the cat ran home", "dogs", ""])
 
     assert list(scores) == pytest.approx([1.0, 0.75, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("reference", "text", "expected"),
+    [
+        ("Париж — столица Франции", "Столица Франции: Лион", 2 / 3),
+        ("où est le café", "où est le cafe\u0301", 1.0),  # composed and decomposed are the same word
+        ("café", "caf", 0.0),
+        ("東京は首都です。", "首都は東京です", 4 / 7),  # no spaces: each character is a word
+        ("हिन्दी भाषा", "हिन्दी", 2 / 3),  # vowel signs are part of their word
+    ],
+)
+async def test_rouge_l_knows_the_words_of_every_script(reference: str, text: str, expected: float) -> None:
+    assert list(await RougeScores().rouge_l(reference, [text])) == pytest.approx([expected])
+
+
+def test_the_words_of_ascii_text_are_those_of_rouge_scores_own_tokenizer() -> None:
+    from rouge_score.tokenizers import DefaultTokenizer  # noqa: PLC0415 - loads nltk
+
+    chance = random.Random(7)  # noqa: S311 - no secret
+    texts = ["It's 3.5 snake_case words, e-mail@x.org!", "", "...", "\t\nA1 b2"]
+    texts += ["".join(chr(chance.randrange(128)) for _ in range(200)) for _ in range(200)]
+
+    assert [words_of(text) for text in texts] == [DefaultTokenizer().tokenize(text) for text in texts]
 
 
 async def test_a_clear_gain_has_its_interval_above_zero_and_around_the_mean() -> None:

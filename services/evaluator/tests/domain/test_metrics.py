@@ -14,6 +14,10 @@ from tidemill_evaluator.domain.metrics import METRICS, scores_of, token_f1
         ("", "no", 0.0),
         ("the", "", 1.0),  # neither has a word
         ("don't panic", "dont panic!", 1.0),
+        ("«Париж», столица", "париж — столица", 1.0),  # punctuation of any script
+        ("un café", "un cafe\u0301", 1.0),
+        ("東京は首都です。", "首都は東京です", 1.0),  # no spaces: each character is a word
+        ("東京", "京都", 0.5),
     ],
 )
 def test_words_in_common_are_counted_as_squad_does(reference: str, text: str, expected: float) -> None:

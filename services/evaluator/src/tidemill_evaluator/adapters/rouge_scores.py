@@ -5,13 +5,25 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from tidemill_evaluator.domain.words import words_of
+
 
 class RougeScores:
-    """Implements `ports.Scores`: F-measure of the longest common subsequence of words, `use_stemmer=False`."""
+    """Implements `ports.Scores`: F-measure of the longest common subsequence of words, without stemming.
+
+    The package's own tokenizer knows a to z and 0 to 9 only; this one gives the same words for ASCII text.
+    """
 
     async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
         """See `Scores.rouge_l`."""
         return await asyncio.to_thread(lambda: [_f_measure(reference, text) for text in texts])
+
+
+class _Tokenizer:
+    """What rouge-score asks for words."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return words_of(text)
 
 
 def _f_measure(reference: str, text: str) -> float:
@@ -22,4 +34,4 @@ def _f_measure(reference: str, text: str) -> float:
 def _scorer() -> Any:  # noqa: ANN401 - the library has no types
     from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 - 60 MB that a service at rest does not need
 
-    return RougeScorer(["rougeL"], use_stemmer=False)
+    return RougeScorer(["rougeL"], tokenizer=_Tokenizer())

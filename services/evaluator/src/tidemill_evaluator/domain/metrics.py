@@ -1,7 +1,7 @@
 """What an answer is scored by. All of it is between 0 and 1 but `output_chars`; more is better, for it too by its sign.
 
 - `rouge_l`: F-measure of the longest common subsequence (Lin, ROUGE: A Package for Automatic Evaluation of Summaries,
-  2004), by the package rouge-score with `use_stemmer=False`; behind the port `Scores`.
+  2004), by the package rouge-score without stemming, on the words of any script; behind the port `Scores`.
 - `token_f1`: harmonic mean of precision and recall of the words, as SQuAD counts them.
 - `citation_valid`: the share of the answer's sentences that a passage supports, as inference worked it out. Unset (no
   passages, no sentence) counts as 0: both sides are given the same passages, so a case without any is 0 for both and
@@ -10,10 +10,10 @@
 """
 
 import re
-import string
 from collections import Counter
 
 from tidemill_evaluator.domain.cases import CaseAnswer
+from tidemill_evaluator.domain.words import without_punctuation
 
 ROUGE_L = "rouge_l"
 TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
@@ -22,7 +22,6 @@ OUTPUT_CHARS = "output_chars"
 METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def scores_of(reference: str, answer: CaseAnswer, *, rouge_l: float) -> dict[str, float]:
@@ -41,7 +40,7 @@ def token_f1(reference: str, text: str) -> float:
     """Return F1 of the words in common.
 
     Rajpurkar et al., SQuAD: 100,000+ Questions for Machine Comprehension of Text (2016), `f1_score` of its
-    evaluate-v1.1.py; two texts without any word are equal, as in evaluate-v2.0.py.
+    evaluate-v1.1.py, in any script; two texts without any word are equal, as in evaluate-v2.0.py.
     """
     wanted, given = _words(reference), _words(text)
     if not wanted or not given:
@@ -52,4 +51,4 @@ def token_f1(reference: str, text: str) -> float:
 
 def _words(text: str) -> list[str]:
     """Return the words after SQuAD's normalisation: lower case, without punctuation and articles."""
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+    return _ARTICLES.sub(" ", without_punctuation(text)).split()
