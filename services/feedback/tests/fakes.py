@@ -43,7 +43,7 @@ from tidemill_testkit.stores import InMemoryAggregates
 ADA = Caller(project="acme", subject="ada")
 EVE = Caller(project="other", subject="eve")
 BUCKET = "tidemill-feedback-exchange"
-SFT = CurationRef("acme", "sft")
+SFT = CurationRef("acme", "sft", 1)
 
 
 class InMemoryLedger:
@@ -342,11 +342,11 @@ class FeedbackWorld:
         """Create the curation sft."""
         return await self.create(ADA, "sft", rule_with(**rule), request=request())
 
-    async def work(self) -> timedelta | None:
+    async def work(self, ref: CurationRef = SFT) -> timedelta | None:
         """Tend the curation sft until there is nothing to do at once."""
         for _ in range(20):
             self.epoch += 1
-            pause = await self.tend(SFT, epoch=self.epoch)
+            pause = await self.tend(ref, epoch=self.epoch)
             if pause != timedelta(0):
                 return pause
         message = "it never comes to rest"

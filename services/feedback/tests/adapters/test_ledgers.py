@@ -15,7 +15,8 @@ from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
 
-OTHER = CurationRef("acme", "sft2")
+OTHER = CurationRef("acme", "sft2", 1)
+AGAIN = CurationRef("acme", "sft", 2)
 
 
 @pytest.fixture
@@ -124,4 +125,16 @@ async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(l
     await ledger.drop(SFT)
 
     assert await ledger.counts(SFT) == Counts()
+    assert not await ledger.rows(SFT)
+
+
+async def test_what_is_kept_for_a_curation_that_was_created_again_outlives_a_late_drop(ledger: Ledger) -> None:
+    await ledger.want(SFT, wanted())
+    assert await ledger.want(AGAIN, wanted())
+    await ledger.note_counts(AGAIN, Counts(examples=1), epoch=4)
+
+    await ledger.drop(SFT)
+
+    assert [row.wanted for row in await ledger.rows(AGAIN)] == [wanted()]
+    assert await ledger.counts(AGAIN) == Counts(examples=1)
     assert not await ledger.rows(SFT)

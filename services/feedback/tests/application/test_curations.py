@@ -18,6 +18,7 @@ from services.feedback.tests.fakes import (
 )
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_feedback.domain.errors import CurationExists, CurationNotFound, EpochOver
+from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_kit.application import PageRequest, derived_id
 from tidemill_kit.errors import Conflict, DependencyUnavailable, Internal, InvalidInput, PreconditionFailed
 
@@ -363,9 +364,36 @@ async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> No
 
     again = await world.curate()
     assert again.completions == 1
-    await world.work()
+    await world.work(again.ref)
 
     assert len(world.completions) == 2
+
+
+async def test_a_worker_that_slept_through_a_deletion_drops_nothing_of_what_was_created_again() -> None:
+    world = FeedbackWorld()
+    first = await world.curate()
+    await world.correct(1)
+    await world.work()
+    await world.delete(ADA, "sft", version=0, request=request())
+    drop = world.ledger.drop
+    again = first
+
+    async def woken_late(ref: CurationRef) -> None:
+        nonlocal again
+        again = await world.curate()
+        await world.correct(2)
+        await world.work(again.ref)
+        await drop(ref)
+
+    world.ledger.drop = woken_late  # type: ignore[method-assign]
+    await world.work(first.ref)
+    world.ledger.drop = drop  # type: ignore[method-assign]
+
+    assert {ref for ref, _ in world.ledger.stored} == {again.ref}
+    await world.correct(3)
+    await world.work(first.ref)
+    await world.work(again.ref)
+    assert [event.batch.new for event in world.completions] == [3]
 
 
 async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None:

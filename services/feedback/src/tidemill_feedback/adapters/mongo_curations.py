@@ -20,7 +20,7 @@ from tidemill_kit.mongo import Collection, Document, translated
 class CurationCodec:
     """Curation <-> document, and its events -> messages."""
 
-    schema = 1
+    schema = 2
 
     def encode(self, aggregate: Curation) -> Document:
         """Return the state; labels are where those of every aggregate are."""
@@ -35,11 +35,13 @@ class CurationCodec:
             "completions": aggregate.completions,
             "since": aggregate.since,
             "epoch": aggregate.epoch,
-            "begun": aggregate.begun,
+            "lives": aggregate.lives,
         }
 
-    def decode(self, identity: Identity, state: Document, schema: int) -> Curation:  # noqa: ARG002 - there is one
-        """Return the curation."""
+    def decode(self, identity: Identity, state: Document, schema: int) -> Curation:
+        """Return the curation; the first schema counted no lives."""
+        if schema == 1:
+            state = {name: state[name] for name in state if name != "begun"} | {"lives": 1}
         every = state["rule"]["at_latest_every"]
         parts = {
             "feedback": tuple(state["rule"]["feedback"]),
@@ -69,8 +71,9 @@ class MongoCurations:
     async def all(self) -> Sequence[CurationRef]:
         """See `Curations.all`."""
         with translated():
-            found = await self._curations.find({"deleted": False}, {"project": True, "id": True}).to_list(None)
-        return [CurationRef(document["project"], document["id"]) for document in found]
+            shown = {"project": True, "id": True, "state.lives": True}
+            found = await self._curations.find({"deleted": False}, shown).to_list(None)
+        return [CurationRef(each["project"], each["id"], each["state"].get("lives", 1)) for each in found]
 
 
 class MongoCurationLeases:

@@ -12,7 +12,8 @@ from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
 class MongoLedger:
     """Implements `ports.Ledger`.
 
-    `_id` of a row is `<project>/<curation>/<feedback>`, that of counts `<project>/<curation>`.
+    `_id` of a row is `<project>/<curation>/<life>/<feedback>`, that of counts `<project>/<curation>/<life>`: so whoever
+    drops one life, however late, touches nothing of the next.
     """
 
     def __init__(self, rows: Collection, counts: Collection) -> None:
@@ -28,7 +29,7 @@ class MongoLedger:
         """See `Ledger.want`."""
         news = asdict(wanted) | {"attempts": 0, "failure": ""}
         first: Document = {
-            "curation": ref.key,
+            "curation": _key(ref),
             "first_time": wanted.observe_time,
             "resolved_seq": 0,
             "chars": 0,
@@ -48,7 +49,7 @@ class MongoLedger:
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
         """See `Ledger.rows`."""
         with translated():
-            found = await self._rows.find({"curation": ref.key}).to_list(None)
+            found = await self._rows.find({"curation": _key(ref)}).to_list(None)
         return [_row(document) for document in found]
 
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
@@ -64,7 +65,7 @@ class MongoLedger:
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> None:
         """See `Ledger.tag`."""
         ids = [_row_id(ref, each) for each in feedback]
-        stale = {"curation": ref.key, "completion": completion, "_id": {"$nin": ids}}
+        stale = {"curation": _key(ref), "completion": completion, "_id": {"$nin": ids}}
         untagged = {"_id": {"$in": ids}, "completion": 0}
         with translated():
             await self._rows.update_many({**stale, **_not_later(epoch)}, {"$set": {"completion": 0, "epoch": epoch}})
@@ -78,8 +79,8 @@ class MongoLedger:
     async def drop(self, ref: CurationRef) -> None:
         """See `Ledger.drop`."""
         with translated():
-            await self._rows.delete_many({"curation": ref.key})
-            await self._counts.delete_one({"_id": ref.key})
+            await self._rows.delete_many({"curation": _key(ref)})
+            await self._counts.delete_one({"_id": _key(ref)})
 
     async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
         """See `Ledger.note_counts`."""
@@ -88,7 +89,7 @@ class MongoLedger:
         try:
             with translated():
                 await self._counts.update_one(
-                    {"_id": ref.key, **_not_later(epoch)}, {"$set": {**asdict(counts), "epoch": epoch}}, upsert=True
+                    {"_id": _key(ref), **_not_later(epoch)}, {"$set": {**asdict(counts), "epoch": epoch}}, upsert=True
                 )
         except DuplicateId:
             return  # a later holder of the lease knows better
@@ -96,7 +97,7 @@ class MongoLedger:
     async def counts(self, ref: CurationRef) -> Counts:
         """See `Ledger.counts`."""
         with translated():
-            found = await self._counts.find_one({"_id": ref.key}, {"_id": False, "epoch": False})
+            found = await self._counts.find_one({"_id": _key(ref)}, {"_id": False, "epoch": False})
         return Counts(**found) if found else Counts()
 
     async def _write(self, ref: CurationRef, row: Row, epoch: int, changes: Document) -> bool:
@@ -106,8 +107,12 @@ class MongoLedger:
         return result.matched_count == 1
 
 
+def _key(ref: CurationRef) -> str:
+    return f"{ref.key}/{ref.life}"
+
+
 def _row_id(ref: CurationRef, feedback: str) -> str:
-    return f"{ref.key}/{feedback}"
+    return f"{_key(ref)}/{feedback}"
 
 
 def _not_later(epoch: int) -> dict[str, Any]:

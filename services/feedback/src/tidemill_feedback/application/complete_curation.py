@@ -40,7 +40,7 @@ class CompleteCuration:
         """
         ref, number = curation.ref, curation.completions + 1
         taken = await self.curations.update(ref.project, ref.curation, lambda each: each.take(epoch), request=_own())
-        if taken.rule != curation.rule or taken.completions + 1 != number:
+        if taken.ref != ref or taken.rule != curation.rule or taken.completions + 1 != number:
             return False
         examples = await self._examples(ref, chosen)
         if examples is None:

@@ -111,7 +111,7 @@ class DeadLetters(Protocol):
 
 
 class Ledger(Protocol):
-    """Rows by curation and feedback. Writes of a worker carry its epoch; a later holder's are never undone."""
+    """Rows by life of a curation and feedback. A worker's writes carry its epoch; a later holder's are never undone."""
 
     async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
         """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
@@ -141,7 +141,7 @@ class Ledger(Protocol):
         ...
 
     async def drop(self, ref: CurationRef) -> None:
-        """Remove all rows and counts."""
+        """Remove all rows and counts of this life."""
         ...
 
     async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:

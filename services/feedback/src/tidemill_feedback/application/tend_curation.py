@@ -8,7 +8,6 @@ from tidemill_feedback.application.note_correction import wanted_of
 from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.domain.curation import Curation
-from tidemill_feedback.domain.errors import CurationNotFound
 from tidemill_feedback.domain.feedback import FeedbackState
 from tidemill_feedback.domain.ledger import CurationRef, choose
 from tidemill_feedback.domain.reaction import CORRECTION
@@ -22,8 +21,8 @@ _SOON = timedelta(seconds=1)
 class TendCuration:
     """Done under a lease; every step may be repeated.
 
-    Once in each life of the process, and when the deployment is another one, all corrections are listed, because those
-    from before the curation was created count too.
+    Once in each life of the process and of the curation, and when the deployment is another one, all corrections are
+    listed, because those from before the curation was created count too.
     """
 
     curations: CurationStore
@@ -32,13 +31,12 @@ class TendCuration:
     resolve: ResolveExamples
     complete: CompleteCuration
     clock: Clock
-    _listed: dict[CurationRef, tuple[str, object]] = field(default_factory=dict)
+    _listed: dict[CurationRef, str] = field(default_factory=dict)
 
     async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
         """Return after which time to look again, None for whenever something happens."""
-        try:
-            curation = await self.curations.get(ref.project, ref.curation)
-        except CurationNotFound:
+        curation = (await self.curations.get_many(ref.project, [ref.curation])).get(ref.curation)
+        if curation is None or curation.ref != ref:
             self._listed.pop(ref, None)
             await self.ledger.drop(ref)
             return None
@@ -55,8 +53,7 @@ class TendCuration:
 
     async def _list(self, curation: Curation) -> None:
         """Want every correction of the deployment that is there, unless that was done."""
-        life = (curation.rule.deployment, curation.create_time)
-        if self._listed.get(curation.ref) == life:
+        if self._listed.get(curation.ref) == curation.rule.deployment:
             return
         token = ""
         while True:
@@ -71,4 +68,4 @@ class TendCuration:
             token = page.next_token
             if not token:
                 break
-        self._listed[curation.ref] = life
+        self._listed[curation.ref] = curation.rule.deployment

@@ -68,12 +68,13 @@ class Curation(Aggregate):
     """Since when it waits: its beginning, or its last completion."""
     epoch: int = 0
     """The lease epoch of the worker that completed it last, or is about to."""
-    begun: bool = False
+    lives: int = 0
+    """How often it began; what is kept for an earlier life is not its own."""
 
     @property
     def ref(self) -> CurationRef:
-        """Return the curation's name."""
-        return CurationRef(self.project, self.id)
+        """Return the name of this life."""
+        return CurationRef(self.project, self.id, self.lives)
 
     def begin(self, rule: Rule, *, now: datetime) -> None:
         """Come to life, or back to it after a deletion.
@@ -82,9 +83,10 @@ class Curation(Aggregate):
             CurationExists: it lives already.
 
         """
-        if self.begun and not self.deleted:
+        if self.lives and not self.deleted:
             raise CurationExists(self.id)
-        self.begun, self.deleted, self.since = True, False, now
+        self.deleted, self.since = False, now
+        self.lives += 1
         self.configure(rule)
 
     def configure(self, rule: Rule) -> None:

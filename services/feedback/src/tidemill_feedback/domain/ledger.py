@@ -8,14 +8,15 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class CurationRef:
-    """Names a curation: its key begins every id of what is kept for it."""
+    """Names one life of a curation, which may be deleted and created again: rows belong to a life."""
 
     project: str
     curation: str
+    life: int
 
     @property
     def key(self) -> str:
-        """Return the name, in which no part has a slash."""
+        """Return the name of the curation in all its lives, in which no part has a slash."""
         return f"{self.project}/{self.curation}"
 
 
