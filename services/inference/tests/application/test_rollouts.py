@@ -144,10 +144,30 @@ async def test_until_the_candidate_is_loaded_the_rollout_waits() -> None:
     (live,) = await desk.asks(1)
     assert live.variant is not None
     assert live.variant.rollout == ""
+    assert (await desk.rollout()).message == "waits for the candidate to be loaded: it is down"
     desk.registry.down = None
     await desk.tick()
 
     assert (await desk.rollout()).ready
+    assert not (await desk.rollout()).message
+
+
+async def test_a_candidate_that_is_not_loaded_in_time_is_held_and_loaded_no_more_until_somebody_decides() -> None:
+    desk = RolloutDesk()
+    await desk.passes_the_gate()
+    desk.registry.down = DependencyUnavailable("it is down", dependency="trainer")
+    with pytest.raises(DependencyUnavailable):
+        await desk.tick()
+
+    await desk.tick(after=timedelta(hours=24))
+    await desk.tick()
+
+    rollout = await desk.rollout()
+    assert (rollout.state, rollout.ready) == (RolloutState.HELD, False)
+    await desk.roll_back(ADA, desk.settling("b"))
+    desk.registry.down = None
+    await desk.passes_the_gate("e2", candidate="lora@2")
+    assert (await desk.rollout()).active
 
 
 async def test_a_candidate_that_cannot_be_loaded_is_taken_back() -> None:
@@ -161,6 +181,18 @@ async def test_a_candidate_that_cannot_be_loaded_is_taken_back() -> None:
     assert isinstance(event, RolloutWasRolledBack)
     assert event.reason is Reason.MODEL_NOT_READY
     assert "damaged" in event.message
+
+
+async def test_a_candidate_whose_loading_breaks_in_ways_that_nobody_foresaw_is_taken_back() -> None:
+    desk = RolloutDesk()
+    await desk.passes_the_gate()
+    del desk.desk.engines.engines["lora"]  # a KeyError
+
+    await desk.tick()
+
+    event = desk.published[-1]
+    assert isinstance(event, RolloutWasRolledBack)
+    assert (event.reason, "KeyError" in event.message) == (Reason.MODEL_NOT_READY, True)
 
 
 async def test_a_candidate_that_fails_too_often_is_taken_back_at_once() -> None:

@@ -265,6 +265,31 @@ def test_a_step_that_lasts_too_long_ends_as_the_policy_says(
     assert (late.move, late.reason, late.hold) == (move, reason, hold)
 
 
+@pytest.mark.parametrize(
+    ("on_timeout", "move", "reason", "hold"),
+    [
+        (OnTimeout.HOLD, Move.HOLD, None, Hold.PERSON),
+        (OnTimeout.PROMOTE, Move.ROLL_BACK, Reason.MODEL_NOT_READY, None),
+        (OnTimeout.ROLL_BACK, Move.ROLL_BACK, Reason.MODEL_NOT_READY, None),
+    ],
+)
+def test_a_candidate_that_is_not_loaded_in_time_is_never_promoted_and_says_why(
+    on_timeout: OnTimeout, move: Move, reason: Reason | None, hold: Hold | None
+) -> None:
+    made = deployment(replace(POLICY, on_timeout=on_timeout))
+    made.start_rollout(passed(), why_not="", now=NOON)
+    made.delay_rollout(rollout_of(made).id, epoch=1, why="the trainer is down")
+    late = NOON + timedelta(hours=24)
+
+    assert rollout_of(made).decide(StepCounts(), now=late - timedelta(minutes=1), paused=False).move is Move.STAY
+    assert rollout_of(made).decide(StepCounts(), now=late, paused=True).move is Move.STAY
+    decision = rollout_of(made).decide(StepCounts(), now=late, paused=False)
+
+    assert (decision.move, decision.reason, decision.hold) == (move, reason, hold)
+    why = "step 0 could not begin within 24 h: it waits for the candidate to be loaded: the trainer is down"
+    assert decision.message.startswith(why)
+
+
 def test_the_last_step_waits_for_approvals_and_a_name_counts_once() -> None:
     made = rolling(replace(POLICY, approvals=2), step=2)
     fine = counted(outcomes(LIVE, 25), outcomes(CANDIDATE, 15))

@@ -1,10 +1,13 @@
 """Have a candidate ready to answer before anybody depends on it."""
 
+import logging
 from dataclasses import dataclass
 
 from tidemill_inference.application.ports import Candidates, Engines, Models
 from tidemill_inference.domain.errors import CandidateNotReady
-from tidemill_kit.errors import Internal, NotFound, PreconditionFailed
+from tidemill_kit.errors import Internal, NotFound, PreconditionFailed, TidemillError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,3 +35,8 @@ class PrepareCandidate:
             raise
         except (NotFound, PreconditionFailed, Internal) as error:
             raise CandidateNotReady(model, why=error.message) from error
+        except TidemillError:
+            raise
+        except Exception as error:
+            _log.warning("candidate_not_loaded: %s", model, exc_info=error)
+            raise CandidateNotReady(model, why=f"loading it broke ({type(error).__name__})") from error

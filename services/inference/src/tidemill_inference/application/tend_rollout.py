@@ -9,6 +9,7 @@ from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFou
 from tidemill_inference.domain.rollout import Decision, Move, Rollout
 from tidemill_inference.domain.step_counts import Reason, StepCounts
 from tidemill_kit.application import Clock, Request
+from tidemill_kit.errors import DependencyUnavailable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +37,13 @@ class TendRollout:
             return False
         policy = deployment.spec.rollout_policy
         paused = policy is not None and policy.paused
-        if rollout.ready:
-            counts = await self._counts(ref.project, rollout)
-            decision = rollout.decide(counts, now=self.clock.now(), paused=paused)
-            if decision.move is Move.PROMOTE:
-                decision = await self._prepared(ref.project, rollout, decision)
-            if decision.move is not Move.STAY:
-                await self._save(ref, rollout, decision, counts)
-        elif not paused:
+        counts = await self._counts(ref.project, rollout) if rollout.ready else StepCounts()
+        decision = rollout.decide(counts, now=self.clock.now(), paused=paused)
+        if decision.move is Move.PROMOTE:
+            decision = await self._prepared(ref.project, rollout, decision)
+        if decision.move is not Move.STAY:
+            await self._save(ref, rollout, decision, counts)
+        elif not (rollout.ready or rollout.hold or paused):
             await self._begin(ref, rollout)
         return True
 
@@ -65,7 +65,11 @@ class TendRollout:
 
     async def _begin(self, ref: DeploymentRef, rollout: Rollout) -> None:
         """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back."""
-        loaded = await self._prepared(ref.project, rollout, Decision(move=Move.STAY))
+        try:
+            loaded = await self._prepared(ref.project, rollout, Decision(move=Move.STAY))
+        except DependencyUnavailable as error:
+            await self._delayed(ref, rollout, error.message)
+            raise
         if loaded.move is Move.ROLL_BACK:
             await self._save(ref, rollout, loaded, StepCounts())
             return
@@ -75,6 +79,15 @@ class TendRollout:
             stored.begin_rollout(rollout.id, epoch=rollout.epoch, now=now)
 
         await self.deployments.update(ref.project, ref.id, begin, request=_own())
+
+    async def _delayed(self, ref: DeploymentRef, rollout: Rollout, why: str) -> None:
+        """Say what the rollout waits for, where it does not say so already."""
+
+        def delay(stored: Deployment) -> None:
+            stored.delay_rollout(rollout.id, epoch=rollout.epoch, why=why)
+
+        if rollout.waiting(why) != rollout:
+            await self.deployments.update(ref.project, ref.id, delay, request=_own())
 
     async def _prepared(self, project: str, rollout: Rollout, decision: Decision) -> Decision:
         """Return the decision, or that the candidate has to be taken back because it cannot answer."""

@@ -9,6 +9,7 @@ from tidemill_inference.domain.configuration import DEFAULT_TOP_K, Configuration
 from tidemill_inference.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
 from tidemill_inference.domain.references import check_slug
 from tidemill_inference.domain.rollout import (
+    WAITS,
     Approval,
     Decision,
     Move,
@@ -227,9 +228,20 @@ class Deployment(Aggregate):
             state=state_of(policy.steps[0]),
             start_time=now,
             step_time=now,
-            message="waits for the candidate to be loaded",
+            message=WAITS,
         )
         self.pending.append(RolloutHasStarted(baseline=passed.baseline, **named))
+
+    def delay_rollout(self, rollout_id: str, *, epoch: int, why: str) -> None:
+        """Say what keeps the candidate from being loaded.
+
+        Raises:
+            RolloutLeaseLost: a later holder of the lease was there.
+
+        """
+        rollout = self.active_rollout
+        if rollout and rollout.id == rollout_id:
+            self.rollout = rollout.at(epoch).waiting(why)
 
     def begin_rollout(self, rollout_id: str, *, epoch: int, now: datetime) -> None:
         """Let the first step begin: the candidate is loaded.

@@ -11,6 +11,7 @@ from tidemill_inference.domain.rollout_policy import MAX_APPROVALS, OnTimeout, R
 from tidemill_inference.domain.step_counts import Reason, StepCounts
 from tidemill_kit.domain import Event
 
+WAITS = "waits for the candidate to be loaded"
 _SHARES = 100_000
 _PERCENT = _SHARES // 100
 
@@ -125,16 +126,16 @@ class Rollout:
 
     def decide(self, counts: StepCounts, *, now: datetime, paused: bool) -> Decision:
         """Return what is next. What has to be taken back is, whatever else it waits for."""
-        if not self.active or not self.ready:
+        if not self.active:
             return Decision(move=Move.STAY)
-        if found := counts.abort(self.current, self.policy.abort):
+        if self.ready and (found := counts.abort(self.current, self.policy.abort)):
             return Decision(move=Move.ROLL_BACK, reason=found[0], message=found[1])
         if paused or self.hold is Hold.PERSON:
             return Decision(move=Move.STAY)
         if self.hold is Hold.APPROVALS:
             reached = self.counts.reached(self.current)  # as they were when it was held
             return self._approved("every approval was given", Reason.STEPS_DONE if reached else Reason.TIMEOUT)
-        if counts.reached(self.current):
+        if self.ready and counts.reached(self.current):
             return self._next()
         late = now - self.step_time >= self.current.at_most
         return self._late() if late else Decision(move=Move.STAY)
@@ -149,6 +150,10 @@ class Rollout:
         if epoch < self.epoch:
             raise RolloutLeaseLost(self.id)
         return replace(self, epoch=epoch)
+
+    def waiting(self, why: str) -> "Rollout":
+        """Return it with what keeps its candidate from being loaded."""
+        return replace(self, message=f"{WAITS}: {why}")
 
     def begun(self, *, now: datetime) -> "Rollout":
         """Return it with its candidate loaded: the first step begins."""
@@ -191,8 +196,11 @@ class Rollout:
 
     def _late(self) -> Decision:
         hours = self.current.at_most.total_seconds() / 3600
-        text = f"step {self.step} did not see enough within {hours:.3g} h"
+        what = "did not see enough" if self.ready else "could not begin"
+        text = f"step {self.step} {what} within {hours:.3g} h" + ("" if self.ready else f": it {self.message}")
         match self.policy.on_timeout:
+            case OnTimeout.ROLL_BACK | OnTimeout.PROMOTE if not self.ready:
+                return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=text)
             case OnTimeout.ROLL_BACK:
                 return Decision(move=Move.ROLL_BACK, reason=Reason.TIMEOUT, message=text)
             case OnTimeout.PROMOTE:
