@@ -1,8 +1,9 @@
 """Datasets: immutable versions of examples, each with a train and a held-out part."""
 
 from collections.abc import AsyncIterator
+from typing import Literal
 
-from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
+from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetSplit, DatasetVersion
 from tidemill.ingest.v1.dataset_service_pb2 import (
     DiffDatasetVersionsRequest,
     DiffDatasetVersionsResponse,
@@ -17,6 +18,7 @@ from tidemill_client.pages import every
 from tidemill_client.waiting import poll
 
 PATIENCE_S = 600.0
+Part = Literal["train", "held_out"]
 
 
 class Datasets:
@@ -51,9 +53,9 @@ class Datasets:
         request = DiffDatasetVersionsRequest(base=base, target=target)
         return await self._connection.datasets.DiffDatasetVersions(request)
 
-    async def export(self, reference: str, *, part: str = "train") -> AsyncIterator[bytes]:
-        """Yield the bytes of a part, "train" or "held_out": JSON lines, each an example."""
-        request = ExportDatasetVersionRequest(id=reference, part=part)
+    async def export(self, reference: str, *, part: Part = "train") -> AsyncIterator[bytes]:
+        """Yield the bytes of a part: JSON lines, each an example."""
+        request = ExportDatasetVersionRequest(id=reference, part=DatasetSplit.Value(f"DATASET_SPLIT_{part.upper()}"))
         async for piece in self._connection.datasets.ExportDatasetVersion(request, timeout=UPLOAD_LIMIT_S):
             yield piece.chunk
 

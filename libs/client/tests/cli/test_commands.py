@@ -11,6 +11,7 @@ from libs.client.tests.cli.conftest import Terminal
 from libs.client.tests.loop.running import Running
 from tidemill.evaluator.v1 import evaluation_service_pb2 as ev_rpc
 from tidemill.evaluator.v1.evaluation_pb2 import EVALUATION_STATE_COMPLETED, EVALUATION_STATE_FAILED
+from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT
 from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
 from tidemill.trainer.v1 import training_pb2 as tr
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
@@ -97,8 +98,8 @@ async def test_a_loop_is_paused_and_resumed(terminal: Terminal, running: Running
 
     assert [part["kind"] for part in paused.data["changed"]] == ["curation", "training", "gate", "rollout"]
     assert running.keepers["gate"].stored["helpdesk_gate"].paused
-    policy = running.keepers["deployment"].stored["helpdesk"].rollout_policy
-    assert (policy.paused, len(policy.steps)) == (True, 2)
+    deployment = running.keepers["deployment"].stored["helpdesk"]
+    assert (deployment.rollouts_paused, len(deployment.rollout_policy.steps)) == (True, 2)
     status = (await asyncio.to_thread(terminal, "loop", "status", "helpdesk", "--json")).data["stages"]
     assert {s["stage"]: s["state"] for s in status} | {"dataset": ""} == {
         "examples": "paused", "dataset": "", "training": "running", "evaluation": "running", "rollout": "paused"
@@ -108,7 +109,7 @@ async def test_a_loop_is_paused_and_resumed(terminal: Terminal, running: Running
 
     resumed = await asyncio.to_thread(terminal, "loop", "resume", "helpdesk", "--json")
     assert len(resumed.data["changed"]) == 4
-    assert not running.keepers["deployment"].stored["helpdesk"].rollout_policy.paused
+    assert not running.keepers["deployment"].stored["helpdesk"].rollouts_paused
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
@@ -255,4 +256,11 @@ async def test_a_part_of_a_version_is_exported_whole(terminal: Terminal, running
 
     assert said.data == {"file": str(tmp_path / "out.jsonl"), "bytes": 30}
     assert await asyncio.to_thread(os.listdir, tmp_path) == ["out.jsonl"]
-    assert asked[0].part == "held_out"
+    assert asked[0].part == DATASET_SPLIT_HELD_OUT
+
+
+def test_a_part_that_no_version_has_is_refused_by_the_words_that_there_are(terminal: Terminal) -> None:
+    refused = terminal("datasets", "export", "helpdesk_sft@2", "--part", "test")
+
+    assert refused.code == 2
+    assert "'train', 'held_out'" in refused.text

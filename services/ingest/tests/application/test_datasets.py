@@ -163,8 +163,6 @@ async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pa
         await datasets.reading.version(GLOBEX, "helpdesk_sft@1")
     with pytest.raises(InvalidInput):
         await datasets.reading.versions(ACME, NAME.dataset, PageRequest(token="x"))  # noqa: S106 - of a page
-    with pytest.raises(InvalidInput, match="allowed: train, held_out"):
-        await datasets.reading.part(ACME, "helpdesk_sft@1", "test")
 
 
 async def test_a_difference_tells_which_examples_came_went_and_changed() -> None:

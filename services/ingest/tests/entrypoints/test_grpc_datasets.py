@@ -4,7 +4,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from services.ingest.tests.entrypoints.conftest import Door
 from services.ingest.tests.examples import ids_in, message, numbered
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
-from tidemill.ingest.v1.dataset_pb2 import Dataset
+from tidemill.ingest.v1.dataset_pb2 import (
+    DATASET_SPLIT_HELD_OUT,
+    DATASET_SPLIT_TRAIN,
+    DATASET_SPLIT_UNSPECIFIED,
+    Dataset,
+    DatasetSplit,
+)
 from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 
 ID = "helpdesk_sft"
@@ -14,7 +20,7 @@ async def created(door: Door) -> Dataset:
     return (await door.datasets.CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id=ID)))).dataset
 
 
-async def exported(door: Door, part: str, *, version: str = ID) -> tuple[bytes, list[int]]:
+async def exported(door: Door, part: DatasetSplit.ValueType, *, version: str = ID) -> tuple[bytes, list[int]]:
     chunks = [
         reply.chunk
         async for reply in door.datasets.ExportDatasetVersion(pb.ExportDatasetVersionRequest(id=version, part=part))
@@ -73,8 +79,8 @@ async def test_a_version_is_read_listed_compared_and_exported(door: Door) -> Non
     difference = await door.datasets.DiffDatasetVersions(
         pb.DiffDatasetVersionsRequest(base=f"{ID}@1", target=f"{ID}@2")
     )
-    train, _ = await exported(door, "train")
-    held_out, _ = await exported(door, "held_out")
+    train, _ = await exported(door, DATASET_SPLIT_TRAIN)
+    held_out, _ = await exported(door, DATASET_SPLIT_HELD_OUT)
 
     assert (newest.id, newest.project, newest.number, newest.dataset) == ("helpdesk_sft@2", "acme", 2, ID)
     assert (newest.train.examples, newest.held_out.examples) == (35, 15)
@@ -88,15 +94,15 @@ async def test_a_version_is_read_listed_compared_and_exported(door: Door) -> Non
     assert len(ids_in(train)) + len(ids_in(held_out)) == 50
     with pytest.raises(NotFound):
         await door.globex_datasets.GetDatasetVersion(pb.GetDatasetVersionRequest(id=ID))
-    with pytest.raises(InvalidInput, match="allowed: train, held_out"):
-        await exported(door, "")
+    with pytest.raises(InvalidInput, match="part: is 0; allowed: DATASET_SPLIT_TRAIN, DATASET_SPLIT_HELD_OUT"):
+        await exported(door, DATASET_SPLIT_UNSPECIFIED)
 
 
 async def test_a_long_part_is_exported_in_pieces_of_a_megabyte(door: Door) -> None:
     await created(door)
     await door.curated.turned([message(f"Question {n}?", f"{n} " + "x" * 100_000) for n in range(20)])
 
-    train, sizes = await exported(door, "train")
+    train, sizes = await exported(door, DATASET_SPLIT_TRAIN)
 
     assert max(sizes) == 1_000_000
     assert len(sizes) == 2

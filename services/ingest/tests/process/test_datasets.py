@@ -13,7 +13,7 @@ from services.ingest.tests.examples import batch_of, completed, ids_in, lines, n
 from services.ingest.tests.process.world import IngestProcess, eventually
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
-from tidemill.ingest.v1.dataset_pb2 import Dataset
+from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT, DATASET_SPLIT_TRAIN, Dataset, DatasetSplit
 from tidemill.ingest.v1.dataset_service_pb2_grpc import DatasetServiceStub
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.objects import ObjectStore
@@ -96,7 +96,7 @@ async def curated(ingest: IngestProcess) -> AsyncIterator[Curated]:
     await producer.stop()
 
 
-async def exported(curated: Curated, version: str, part: str) -> list[str]:
+async def exported(curated: Curated, version: str, part: DatasetSplit.ValueType) -> list[str]:
     async with open_channel(f"127.0.0.1:{curated.ingest.port}", project=curated.name, timeout_s=60) as channel:
         request = pb.ExportDatasetVersionRequest(id=version, part=part)
         return ids_in(
@@ -115,8 +115,8 @@ async def test_a_completed_curation_becomes_a_version_within_seconds(curated: Cu
     assert (event["version"], event["seq"], event["deployment"]) == ("helpdesk_sft@1", "1", "helpdesk")
     assert (event["train"]["examples"], event["held_out"]["examples"]) == (126, 54)
     assert event["train"]["bucket"] == curated.ingest.datasets
-    held_out = await exported(curated, event["version"], "held_out")
-    train = await exported(curated, event["version"], "train")
+    held_out = await exported(curated, event["version"], DATASET_SPLIT_HELD_OUT)
+    train = await exported(curated, event["version"], DATASET_SPLIT_TRAIN)
     assert sorted([*held_out, *train]) == sorted(each.id for each in numbered(180))
     assert b"module.name1" not in b"".join(each.value for each in curated.heard[EVENTS])
 
@@ -140,8 +140,8 @@ async def test_duplicates_have_one_effect_and_poison_holds_up_nobody(curated: Cu
     ]
     assert happened[1][1]["reason"] == "TOO_FEW_EXAMPLES"
     assert {dict(each.headers)["ce_id"].decode() for each in dead} == {"poison", "elsewhere", "nobody"}
-    assert set(await exported(curated, "helpdesk_sft@1", "held_out")) < set(
-        await exported(curated, "helpdesk_sft@2", "held_out")
+    assert set(await exported(curated, "helpdesk_sft@1", DATASET_SPLIT_HELD_OUT)) < set(
+        await exported(curated, "helpdesk_sft@2", DATASET_SPLIT_HELD_OUT)
     )
 
 
@@ -162,4 +162,4 @@ async def test_a_kill_while_versions_are_made_loses_none_and_doubles_none(curate
 
     await eventually(are_all_told)
     assert told == {str(number): {f"helpdesk_sft@{number}"} for number in range(1, 6)}
-    assert len(await exported(curated, "helpdesk_sft@5", "held_out")) == 30
+    assert len(await exported(curated, "helpdesk_sft@5", DATASET_SPLIT_HELD_OUT)) == 30

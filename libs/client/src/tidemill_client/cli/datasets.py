@@ -29,7 +29,7 @@ from tidemill_client.cli.output import (
 )
 from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
-from tidemill_client.datasets import Datasets
+from tidemill_client.datasets import Datasets, Part
 
 datasets = typer.Typer(help="Datasets: what models learn from.", no_args_is_help=True)
 
@@ -163,7 +163,7 @@ def diff(
 def export(
     name: VersionArgument,
     *,
-    part: Annotated[str, typer.Option(help="train or held_out.")] = "train",
+    part: Annotated[Part, typer.Option(help="What is trained on, or what never is.")] = "train",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; else standard output.")] = None,
     project: ProjectOption = "",
     as_json: JsonOption = False,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from tidemill_ingest.application.dataset_ports import Datasets, Parts
 from tidemill_ingest.domain.dataset import Dataset, DatasetState
@@ -12,7 +13,9 @@ from tidemill_ingest.domain.limits import Limits
 from tidemill_kit.application import Caller, Page, PageRequest
 from tidemill_kit.errors import InvalidInput, Violation
 
-TRAIN, HELD_OUT = "train", "held_out"
+TRAIN: Final = "train"
+HELD_OUT: Final = "held_out"
+Split = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,17 +81,13 @@ class ReadDatasets:
         shown = left[: page.size]
         return Page(items=shown, next_token=str(shown[-1].number) if len(shown) < len(left) else "")
 
-    async def part(self, caller: Caller, reference: str, part: str) -> bytes:
+    async def part(self, caller: Caller, reference: str, part: Split) -> bytes:
         """Return the JSON lines of a part of a version.
 
         Raises:
             DatasetNotFound, DatasetVersionNotFound: there is no such thing.
-            InvalidInput: it has no such part.
 
         """
-        if part not in {TRAIN, HELD_OUT}:
-            text = f"is {part[:80]!r}; allowed: {TRAIN}, {HELD_OUT}"
-            raise InvalidInput.of(Violation(field="part", description=text))
         draft = (await self.version(caller, reference)).draft
         return await self.parts.lines((draft.train if part == TRAIN else draft.held_out).object)
 

@@ -1,9 +1,15 @@
 """Datasets: the contract's messages and what they mean inside."""
 
+from collections.abc import Mapping
+
 from tidemill.ingest.v1 import dataset_pb2 as pb
+from tidemill_ingest.application.read_datasets import HELD_OUT, TRAIN, Split
 from tidemill_ingest.domain.dataset import BY_QUESTION, DEFAULT_SHARE, Dataset
 from tidemill_ingest.domain.dataset_version import DatasetVersion, Part, Statistics
+from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_requests import etag_of, timestamp_of
+
+_SPLITS: Mapping[pb.DatasetSplit.ValueType, Split] = {pb.DATASET_SPLIT_TRAIN: TRAIN, pb.DATASET_SPLIT_HELD_OUT: HELD_OUT}
 
 
 def dataset_of(message: pb.Dataset, project: str) -> Dataset:
@@ -15,6 +21,19 @@ def dataset_of(message: pb.Dataset, project: str) -> Dataset:
         share=message.held_out_share or DEFAULT_SHARE,
         group_by=message.group_by or BY_QUESTION,
     )
+
+
+def split_of(number: pb.DatasetSplit.ValueType) -> Split:
+    """Return the part of a version that a caller names.
+
+    Raises:
+        InvalidInput: it names none.
+
+    """
+    if number not in _SPLITS:
+        allowed = ", ".join(pb.DatasetSplit.Name(each) for each in _SPLITS)
+        raise InvalidInput.of(Violation(field="part", description=f"is {number}; allowed: {allowed}"))
+    return _SPLITS[number]
 
 
 def dataset_message(dataset: Dataset) -> pb.Dataset:

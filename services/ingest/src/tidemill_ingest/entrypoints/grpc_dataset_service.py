@@ -15,7 +15,7 @@ from tidemill_ingest.application.change_datasets import (
     UpdateDatasetCommand,
 )
 from tidemill_ingest.application.read_datasets import ReadDatasets
-from tidemill_ingest.entrypoints.dataset_messages import dataset_message, dataset_of, version_message
+from tidemill_ingest.entrypoints.dataset_messages import dataset_message, dataset_of, split_of, version_message
 from tidemill_ingest.entrypoints.messages import required
 from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
 
@@ -118,6 +118,6 @@ class DatasetServicer(dataset_service_pb2_grpc.DatasetServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> AsyncIterator[pb.ExportDatasetVersionResponse]:
         """See the contract."""
-        lines = await self._reading.part(current_caller(), request.id, request.part)
+        lines = await self._reading.part(current_caller(), request.id, split_of(request.part))
         for start in range(0, len(lines), CHUNK_BYTES):
             yield pb.ExportDatasetVersionResponse(chunk=lines[start : start + CHUNK_BYTES])

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _DatasetSplit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DatasetSplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DatasetSplit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DATASET_SPLIT_UNSPECIFIED: _DatasetSplit.ValueType  # 0
+    """DATASET_SPLIT_UNSPECIFIED is refused."""
+    DATASET_SPLIT_TRAIN: _DatasetSplit.ValueType  # 1
+    """DATASET_SPLIT_TRAIN is trained on."""
+    DATASET_SPLIT_HELD_OUT: _DatasetSplit.ValueType  # 2
+    """DATASET_SPLIT_HELD_OUT is never trained on."""
+
+class DatasetSplit(_DatasetSplit, metaclass=_DatasetSplitEnumTypeWrapper):
+    """DatasetSplit names a part of a version."""
+
+DATASET_SPLIT_UNSPECIFIED: DatasetSplit.ValueType  # 0
+"""DATASET_SPLIT_UNSPECIFIED is refused."""
+DATASET_SPLIT_TRAIN: DatasetSplit.ValueType  # 1
+"""DATASET_SPLIT_TRAIN is trained on."""
+DATASET_SPLIT_HELD_OUT: DatasetSplit.ValueType  # 2
+"""DATASET_SPLIT_HELD_OUT is never trained on."""
+Global___DatasetSplit: _TypeAlias = DatasetSplit  # noqa: Y015
 
 @_typing.final
 class Dataset(_message.Message):
@@ -205,7 +230,7 @@ class DatasetVersion(_message.Message):
     CURATION_FIELD_NUMBER: _builtins.int
     CURATION_SEQ_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Output only. Derived from what made it."""
+    """Output only. `dataset@number`."""
     project: _builtins.str
     """Output only. The project that owns the version."""
     seq: _builtins.int
@@ -215,7 +240,7 @@ class DatasetVersion(_message.Message):
     dataset: _builtins.str
     """Output only. The dataset."""
     number: _builtins.int
-    """Output only. Counted from 1; `dataset@number` is the id."""
+    """Output only. Counted from 1."""
     digest: _builtins.str
     """Output only. The digest of both parts: the version's content hash."""
     curation: _builtins.str
@@ -332,7 +357,7 @@ class DatasetStatistics(_message.Message):
     overlap: _builtins.int
     """Output only. Left out of train: question or answer occurs in the held-out part."""
     erased: _builtins.int
-    """Output only. Left out: their document or user was erased."""
+    """Output only. Left out: a document that their prompt shows was erased."""
     groups: _builtins.int
     """Output only. Different normalised questions."""
     end_users: _builtins.int

@@ -478,13 +478,13 @@ class ExportDatasetVersionRequest(_message.Message):
     PART_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. `dataset@number`, or `dataset` for the newest."""
-    part: _builtins.str
-    """Required. "train" or "held_out"."""
+    part: _dataset_pb2.DatasetSplit.ValueType
+    """Required. The part."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
-        part: _builtins.str = ...,
+        part: _dataset_pb2.DatasetSplit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
