@@ -118,7 +118,7 @@ async def test_another_prompt_is_seen_while_a_model_is_followed(
 async def test_a_pause_is_not_undone_by_applying(connection: Connection, running: Running, file: Path) -> None:
     await planner(connection, file).apply()
     running.keepers["curation"].stored["helpdesk_sft"].paused = True
-    running.keepers["deployment"].stored["helpdesk"].rollout_policy.paused = True
+    running.keepers["deployment"].stored["helpdesk"].rollouts_paused = True
     assert changed(await planner(connection, file).apply()) == []
 
     edited(file, "requests: 40", "requests: 60")
@@ -126,7 +126,7 @@ async def test_a_pause_is_not_undone_by_applying(connection: Connection, running
     await planner(connection, file).apply()
 
     assert running.keepers["deployment"].stored["helpdesk"].rollout_policy.steps[1].requests == 60
-    assert running.keepers["deployment"].stored["helpdesk"].rollout_policy.paused
+    assert running.keepers["deployment"].stored["helpdesk"].rollouts_paused
     assert running.keepers["curation"].stored["helpdesk_sft"].paused
 
 

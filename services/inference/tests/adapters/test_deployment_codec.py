@@ -46,6 +46,7 @@ BEFORE_ROLLOUTS = {
 
 def rolling() -> Deployment:
     deployment = helpdesk(follow="lora", rollout_policy=replace(POLICY, approvals=2))
+    deployment.rollouts_paused = True
     passed = PassedEvaluation(
         evaluation="e1", gate="helpdesk_gate", candidate="lora@1", baseline=deployment.live.digest
     )
@@ -83,6 +84,6 @@ def test_a_deployment_from_before_rollouts_follows_nothing_and_answers_as_before
         fallback=("gpt@1",),
     )
     assert (read.spec.follow, read.spec.rollout_policy, read.rollout, read.evaluations) == ("", None, None, ())
-    assert read.spec.deadline == timedelta(seconds=30)
+    assert (read.spec.deadline, read.rollouts_paused) == (timedelta(seconds=30), False)
     again = DeploymentCodec().encode(read)
     assert DeploymentCodec().decode(IDENTITY, again, 2) == read

@@ -104,6 +104,18 @@ async def test_what_does_not_answer_changes_no_configuration() -> None:
     assert len(office.deployments.published) == 1
 
 
+async def test_pausing_rollouts_leaves_what_answers_and_what_is_declared_as_it_is() -> None:
+    office = Office()
+    before = await office.has_helpdesk()
+    await office.writes_a_version_of_the_prompt()
+
+    paused = await office.update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=True, request=asking("p")))
+    applied = await office.update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("a")))
+
+    assert (paused.rollouts_paused, paused.spec, paused.live) == (True, before.spec, before.live)
+    assert (applied.rollouts_paused, applied.live.prompt) == (True, "answer@2")
+
+
 async def test_a_pinned_prompt_stays_where_it_is() -> None:
     office = Office()
     pinned = replace(SPEC, prompt="answer@1")

@@ -92,6 +92,21 @@ async def test_a_policy_is_read_as_it_was_declared_and_the_same_again_changes_no
     assert again.etag == declared.etag
 
 
+async def test_rollouts_are_paused_beside_the_policy_so_that_declaring_it_never_resumes_them() -> None:
+    async with office() as open_office:
+        declared = await open_office.declares(POLICY)
+        paused = await open_office.stub.UpdateDeployment(
+            deployment_service_pb2.UpdateDeploymentRequest(
+                deployment=deployment_pb2.Deployment(id="helpdesk", rollouts_paused=True),
+                update_mask=FieldMask(paths=["rollouts_paused"]),
+            )
+        )
+        again = await open_office.declares(POLICY)
+
+    assert (declared.rollouts_paused, paused.deployment.rollouts_paused, again.rollouts_paused) == (False, True, True)
+    assert paused.deployment.rollout_policy == declared.rollout_policy
+
+
 @pytest.mark.parametrize(
     ("policy", "text"),
     [

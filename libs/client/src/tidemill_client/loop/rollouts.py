@@ -34,35 +34,30 @@ class DeclaredRollout:
         current = await self._current()
         if current is None or not current.HasField("rollout_policy"):
             if current is not None and not missing:
-                await self._update(current, validate_only=True)
+                await self._update(validate_only=True)
             return self._change(Action.CREATE)
         if missing:
-            details = _differences(current.rollout_policy, self._wanted(current))
+            details = _differences(current.rollout_policy, rollout_policy(self._declared))
             return self._change(Action.UPDATE, details, note=f"follows {', '.join(missing)}")
-        return self._compared(current, await self._update(current, validate_only=True))
+        return self._compared(current, await self._update(validate_only=True))
 
     async def apply(self, _progress: Callable[[str, float], None]) -> Change:
         """Give the deployment its policy where it has another one."""
         current = await self._current()
-        preview = await self._update(current or Deployment(id=self.deployment), validate_only=True)
+        preview = await self._update(validate_only=True)
         if current is None or not current.HasField("rollout_policy"):
             change = self._change(Action.CREATE)
         else:
             change = self._compared(current, preview)
         if change.changes:
-            await self._update(current or Deployment(id=self.deployment), validate_only=False)
+            await self._update(validate_only=False)
         return change
 
     async def _current(self) -> Deployment | None:
         return await KINDS["deployment"].get(self._connection, self.deployment)
 
-    def _wanted(self, current: Deployment) -> RolloutPolicy:
-        policy = rollout_policy(self._declared)
-        policy.paused = current.rollout_policy.paused
-        return policy
-
-    async def _update(self, current: Deployment, *, validate_only: bool) -> Deployment:
-        wanted = Deployment(id=self.deployment, rollout_policy=self._wanted(current))
+    async def _update(self, *, validate_only: bool) -> Deployment:
+        wanted = Deployment(id=self.deployment, rollout_policy=rollout_policy(self._declared))
         changed: Deployment = await KINDS["deployment"].update(
             self._connection, wanted, FIELDS, validate_only=validate_only
         )

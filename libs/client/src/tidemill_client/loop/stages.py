@@ -205,8 +205,8 @@ def rollout_stage(deployment: Deployment) -> Stage:
         return Stage(
             stage="rollout",
             name=deployment.id,
-            state="paused" if policy.paused else "waiting",
-            says=_or_paused(f"waits for a candidate that passes {policy.gate}", paused=policy.paused),
+            state="paused" if deployment.rollouts_paused else "waiting",
+            says=_or_paused(f"waits for a candidate that passes {policy.gate}", paused=deployment.rollouts_paused),
             since=_time(deployment.create_time),
         )
     step = policy.steps[rollout.step] if rollout.step < len(policy.steps) else RolloutStep()
@@ -215,8 +215,8 @@ def rollout_stage(deployment: Deployment) -> Stage:
     return Stage(
         stage="rollout",
         name=deployment.id,
-        state="paused" if policy.paused and not ended else state,
-        says=_or_paused(says, paused=policy.paused),
+        state="paused" if deployment.rollouts_paused and not ended else state,
+        says=_or_paused(says, paused=deployment.rollouts_paused),
         done=rollout.counts.requests,
         total=step.requests,
         since=_time(rollout.finish_time if ended else rollout.step_time),

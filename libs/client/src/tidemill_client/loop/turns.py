@@ -24,7 +24,7 @@ from tidemill_client.loop.stages import (
 )
 from tidemill_client.training import ENDED as TRAINED
 from tidemill_client.training import Training
-from tidemill_kit.errors import Conflict, DeadlineExceeded, DependencyUnavailable, NotFound
+from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, NotFound
 
 if TYPE_CHECKING:
     from tidemill.evaluator.v1.evaluation_pb2 import Gate
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from tidemill.trainer.v1.training_pb2 import TrainingPlan
 
 PAUSABLE = ("curation", "training", "gate")
-"""Kinds that have a `paused` of their own; that of a rollout is in its policy."""
-ATTEMPTS = 5
+"""Kinds that have a `paused` of their own; that of rollouts is their deployment's `rollouts_paused`."""
 T = TypeVar("T")
 
 
@@ -69,7 +68,7 @@ class Loops:
                 parts.setdefault(loop, []).append((kind, message.id))
                 if kind in PAUSABLE and message.paused:
                     paused.setdefault(loop, []).append((kind, message.id))
-                if kind == "deployment" and message.rollout_policy.paused:
+                if kind == "deployment" and message.rollouts_paused:
                     paused.setdefault(loop, []).append(("rollout", message.id))
         return [
             RunningLoop(name=name, parts=parts[name], paused=paused.get(name, [])) for name in sorted(parts) if name
@@ -118,29 +117,14 @@ class Loops:
         for deployment in await self._owned("deployment", loop):
             if deployment.HasField("rollout_policy"):
                 found += 1
-                if await self._pause_rollouts(deployment.id, paused=paused):
+                if deployment.rollouts_paused != paused:
+                    wanted = Deployment(id=deployment.id, rollouts_paused=paused)
+                    await KINDS["deployment"].update(self._connection, wanted, ("rollouts_paused",))
                     changed.append(("rollout", deployment.id))
         if not found:
             message = f"there is no loop {loop} here that could be paused: see `tidemill loop list`"
             raise LoopNotFound(message, loop=loop)
         return changed
-
-    async def _pause_rollouts(self, name: str, *, paused: bool) -> bool:
-        """Change the policy only as it was read: its deployment changes while requests are counted."""
-        for attempt in range(1, ATTEMPTS + 1):
-            deployment = await KINDS["deployment"].get(self._connection, name)
-            if deployment is None or deployment.rollout_policy.paused == paused:
-                return False
-            wanted = Deployment(id=name, etag=deployment.etag, rollout_policy=deployment.rollout_policy)
-            wanted.rollout_policy.paused = paused
-            try:
-                await KINDS["deployment"].update(self._connection, wanted, ("rollout_policy",))
-            except Conflict:
-                if attempt == ATTEMPTS:
-                    raise
-            else:
-                return True
-        return False
 
     async def _every(self, kind: str) -> list[Any]:
         return [message async for message in KINDS[kind].all(self._connection)]

@@ -35,6 +35,7 @@ class DeploymentCodec:
             "live": configuration_document(aggregate.live),
             "rollout": rollout_document(aggregate.rollout) if aggregate.rollout else None,
             "evaluations": list(aggregate.evaluations),
+            "rollouts_paused": aggregate.rollouts_paused,
         }
 
     def decode(self, identity: Identity, state: Document, schema: int) -> Deployment:
@@ -47,6 +48,7 @@ class DeploymentCodec:
             live=configuration_of(state["live"]),
             rollout=rollout_of(state["rollout"]) if state["rollout"] else None,
             evaluations=tuple(state["evaluations"]),
+            rollouts_paused=state["rollouts_paused"],
         )
 
     def event(self, aggregate: Deployment, event: Event, seq: int) -> tuple[str, Message]:
@@ -57,7 +59,7 @@ class DeploymentCodec:
 def _with_rollouts(state: Document) -> Document:
     """Return a state from before there were rollouts: it follows nothing."""
     spec = {**state["spec"], "follow": "", "rollout_policy": None}
-    return {**state, "spec": spec, "rollout": None, "evaluations": []}
+    return {**state, "spec": spec, "rollout": None, "evaluations": [], "rollouts_paused": False}
 
 
 def _spec_document(spec: DeploymentSpec) -> Document:

@@ -26,17 +26,19 @@ class DeploymentToCreate:
     id: str
     spec: DeploymentSpec
     labels: dict[str, str] = field(default_factory=dict)
+    rollouts_paused: bool = False
     request: Request
     validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentChange:
-    """`change` turns the spec as it is into the spec as it shall be; labels None stay as they are."""
+    """`change` turns the spec as it is into the spec as it shall be; what is None stays as it is."""
 
     id: str
-    change: Callable[[DeploymentSpec], DeploymentSpec]
+    change: Callable[[DeploymentSpec], DeploymentSpec] | None = None
     labels: dict[str, str] | None = None
+    rollouts_paused: bool | None = None
     request: Request
     etag: str = ""
     validate_only: bool = False
@@ -64,7 +66,12 @@ class CreateDeployment:
         command.spec.check()
         live = await self.resolve(caller.project, command.spec)
         deployment = Deployment(
-            id=command.id, project=caller.project, labels=command.labels, spec=command.spec, live=live
+            id=command.id,
+            project=caller.project,
+            labels=command.labels,
+            spec=command.spec,
+            live=live,
+            rollouts_paused=command.rollouts_paused,
         )
         if not command.validate_only:
             deployment.announce(now=self.clock.now())
@@ -81,7 +88,10 @@ class CreateDeployment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateDeployment:
-    """Resolves all references again; emits DeploymentWasConfigured where another configuration comes of it."""
+    """Emits DeploymentWasConfigured where another configuration comes of it.
+
+    A change of the spec resolves all references again; any other leaves what answers as it is.
+    """
 
     deployments: Deployments
     resolve: ResolveConfiguration
@@ -99,18 +109,23 @@ class UpdateDeployment:
 
         """
         current = await self.deployments.get(caller.project, command.id)
-        spec = command.change(current.spec)
-        spec.check()
-        live = await self.resolve(caller.project, spec, kept_model=_kept_model(current, spec))
+        spec, live = current.spec, current.live
+        if command.change:
+            spec = command.change(spec)
+            spec.check()
+            live = await self.resolve(caller.project, spec, kept_model=_kept_model(current, spec))
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
             check_etag(command.etag, stored.version)
-            # The references were resolved for the spec that was read: another one meanwhile is decided on again.
-            check_etag(str(current.version), stored.version)
-            stored.configure(spec, live, now=now)
+            if command.change:
+                # The references were resolved for the spec that was read: another one meanwhile is decided on again.
+                check_etag(str(current.version), stored.version)
+                stored.configure(spec, live, now=now)
             if command.labels is not None:
                 stored.labels = command.labels
+            if command.rollouts_paused is not None:
+                stored.rollouts_paused = command.rollouts_paused
 
         if not command.validate_only:
             saved = await self.deployments.update(caller.project, command.id, change, request=command.request)

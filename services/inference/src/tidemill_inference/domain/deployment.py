@@ -129,12 +129,16 @@ class ChosenConfiguration:
 
 @dataclass(slots=True, kw_only=True)
 class Deployment(Aggregate):
-    """A declared spec, the configuration that answers now, and the rollout that may change it."""
+    """A declared spec, the configuration that answers now, and the rollout that may change it.
+
+    While `rollouts_paused`, no rollout begins its first step or advances; what has to be taken back, still is.
+    """
 
     spec: DeploymentSpec
     live: Configuration
     rollout: Rollout | None = None
     evaluations: tuple[str, ...] = ()
+    rollouts_paused: bool = False
 
     @property
     def active_rollout(self) -> Rollout | None:

@@ -93,7 +93,7 @@ class AbortRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPolicy:
-    """The whole policy. `paused` starts nothing and advances nothing; what has to be taken back, still is."""
+    """The whole policy."""
 
     gate: str
     steps: tuple[RolloutStep, ...]
@@ -101,7 +101,6 @@ class RolloutPolicy:
     abort: AbortRules = field(default_factory=AbortRules)
     on_timeout: OnTimeout = OnTimeout.HOLD
     approvals: int = 0
-    paused: bool = False
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""

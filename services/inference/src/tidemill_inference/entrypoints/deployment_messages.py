@@ -32,7 +32,7 @@ _READERS: dict[str, Callable[[deployment_pb2.Deployment], Any]] = {
     "follow": lambda message: message.follow,
     "rollout_policy": lambda message: policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
 }
-CHANGEABLE = frozenset({*_READERS, "labels"})
+CHANGEABLE = frozenset({*_READERS, "labels", "rollouts_paused"})
 """What an Update may name."""
 
 
@@ -59,6 +59,7 @@ def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
         rollout=rollout_message(deployment.rollout, configuration_message) if deployment.rollout else None,
         rollout_policy=policy_message(spec.rollout_policy) if spec.rollout_policy else None,
         follow=spec.follow,
+        rollouts_paused=deployment.rollouts_paused,
     )
 
 
@@ -67,10 +68,12 @@ def spec_of(message: deployment_pb2.Deployment) -> DeploymentSpec:
     return DeploymentSpec(**{name: read(message) for name, read in _READERS.items()})
 
 
-def change_of(message: deployment_pb2.Deployment, paths: frozenset[str]) -> Callable[[DeploymentSpec], DeploymentSpec]:
-    """Return the change that takes the named fields from a request."""
+def change_of(
+    message: deployment_pb2.Deployment, paths: frozenset[str]
+) -> Callable[[DeploymentSpec], DeploymentSpec] | None:
+    """Return the change that takes the named fields from a request, None where none is of the spec."""
     changed = {name: read(message) for name, read in _READERS.items() if name in paths}
-    return lambda spec: replace(spec, **changed)
+    return (lambda spec: replace(spec, **changed)) if changed else None
 
 
 def sampling_of(message: configuration_pb2.Sampling) -> Sampling:

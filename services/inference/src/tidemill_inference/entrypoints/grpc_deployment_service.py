@@ -66,6 +66,7 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
             id=request.deployment.id,
             spec=spec_of(request.deployment),
             labels=dict(request.deployment.labels),
+            rollouts_paused=request.deployment.rollouts_paused,
             request=request_of(request),
             validate_only=request.validate_only,
         )
@@ -90,12 +91,13 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
     async def UpdateDeployment(
         self, request: pb.UpdateDeploymentRequest, _context: Context
     ) -> pb.UpdateDeploymentResponse:
-        """Change the fields that the mask names, and resolve all references again."""
+        """Change the fields that the mask names."""
         paths = paths_of(request.update_mask, allowed=CHANGEABLE)
         command = DeploymentChange(
             id=request.deployment.id,
             change=change_of(request.deployment, paths),
             labels=dict(request.deployment.labels) if "labels" in paths else None,
+            rollouts_paused=request.deployment.rollouts_paused if "rollouts_paused" in paths else None,
             request=request_of(request),
             etag=request.deployment.etag,
             validate_only=request.validate_only,

@@ -47,7 +47,6 @@ def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
         ),
         on_timeout=_word(message.on_timeout, OnTimeout.HOLD, "rollout_policy.on_timeout"),
         approvals=message.approval.count,
-        paused=message.paused,
     )
 
 
@@ -65,7 +64,6 @@ def policy_message(policy: RolloutPolicy) -> rollout_pb2.RolloutPolicy:
         ),
         on_timeout=policy.on_timeout.value,
         approval=rollout_pb2.ApprovalPolicy(role=APPROVER, count=policy.approvals),
-        paused=policy.paused,
     )
 
 

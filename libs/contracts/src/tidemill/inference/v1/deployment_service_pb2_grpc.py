@@ -103,7 +103,7 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDeployment(self, request, context):
-        """Changes the fields that the mask names.
+        """Changes the fields that the mask names; all but labels and rollouts_paused resolve every reference again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -23,7 +23,7 @@ class DeploymentServiceStub:
     ListDeployments: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDeploymentsRequest, _deployment_service_pb2.ListDeploymentsResponse]
     """Returns the project's deployments, a page at a time."""
     UpdateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.UpdateDeploymentRequest, _deployment_service_pb2.UpdateDeploymentResponse]
-    """Changes the fields that the mask names."""
+    """Changes the fields that the mask names; all but labels and rollouts_paused resolve every reference again."""
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
     """Deletes a deployment; its inferences stay."""
     PromoteRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.PromoteRolloutRequest, _deployment_service_pb2.PromoteRolloutResponse]
@@ -66,7 +66,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.UpdateDeploymentRequest,
         context: _aio.ServicerContext[_deployment_service_pb2.UpdateDeploymentRequest, _abc.Awaitable[_deployment_service_pb2.UpdateDeploymentResponse]],
     ) -> _abc.Awaitable[_deployment_service_pb2.UpdateDeploymentResponse]:
-        """Changes the fields that the mask names."""
+        """Changes the fields that the mask names; all but labels and rollouts_paused resolve every reference again."""
 
     @_abc_1.abstractmethod
     def DeleteDeployment(

@@ -70,15 +70,12 @@ class RolloutPolicy(_message.Message):
     ABORT_FIELD_NUMBER: _builtins.int
     ON_TIMEOUT_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
-    PAUSED_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
     """Required. The gate whose passed evaluations start a rollout."""
     sticky_by: _builtins.str
     """Optional. "end_user" (the default) or "request": what keeps a variant."""
     on_timeout: _builtins.str
     """Optional. "hold" (the default), "promote" or "roll_back"."""
-    paused: _builtins.bool
-    """Optional. True starts no rollout and advances none until it is false again."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
         """Required. At least one, in order; shadow steps come first, weights rise."""
@@ -100,11 +97,10 @@ class RolloutPolicy(_message.Message):
         abort: Global___AbortRules | None = ...,
         on_timeout: _builtins.str = ...,
         approval: Global___ApprovalPolicy | None = ...,
-        paused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval", "gate", b"gate", "on_timeout", b"on_timeout", "paused", b"paused", "steps", b"steps", "sticky_by", b"sticky_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval", "gate", b"gate", "on_timeout", b"on_timeout", "steps", b"steps", "sticky_by", b"sticky_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
