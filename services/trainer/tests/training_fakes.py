@@ -223,7 +223,7 @@ class World:
             trainings=self.trainings,
             register=self.register,
             leases=self.leases,
-            needs=TrainingNeeds(memory_bytes=2**32, least_examples=8),
+            needs=TrainingNeeds(memory_bytes=2**32, least_examples=8, most_fruitless=3),
             clock=clock,
         )
 

@@ -326,6 +326,10 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
             clock=clock,
         ),
         leases=MongoRunLeases(leases),
-        needs=TrainingNeeds(memory_bytes=settings.run_memory_bytes, least_examples=settings.run_least_examples),
+        needs=TrainingNeeds(
+            memory_bytes=settings.run_memory_bytes,
+            least_examples=settings.run_least_examples,
+            most_fruitless=settings.run_fruitless_attempts,
+        ),
         clock=clock,
     )

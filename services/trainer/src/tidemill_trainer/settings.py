@@ -56,6 +56,8 @@ class TrainerSettings(ServiceSettings):
     """The longest time that a plan may give its runs."""
     run_least_examples: int = Field(default=8, ge=1)
     """The fewest examples that are worth a training."""
+    run_fruitless_attempts: int = Field(default=5, ge=1, le=1000)
+    """How many workers may end over a run, none of them with a further step, before the run fails."""
     run_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where trainings compute; auto takes CUDA where there is one."""
     run_threads: int = Field(default=0, ge=0, le=1024)

@@ -13,7 +13,7 @@ from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.model_version import ModelVersionWasRegistered, VersionState
 from tidemill_trainer.domain.recipe import recipe_of
 from tidemill_trainer.domain.sources import TrainedSource
-from tidemill_trainer.domain.training_run import RunHasFailed, RunHasSucceeded, RunState
+from tidemill_trainer.domain.training_run import Progress, RunHasFailed, RunHasSucceeded, RunState
 
 
 @pytest.fixture
@@ -109,6 +109,40 @@ async def test_a_fault_of_the_worker_ends_the_run_and_is_told_without_its_text(w
     run = await world.run(name)
     assert (run.state, run.reason) == (RunState.FAILED, "INTERNAL")
     assert run.message == "the training broke in its worker, whose log says why"
+
+
+async def test_a_run_that_takes_down_every_worker_before_its_first_step_fails_at_last(world: World) -> None:
+    name = await world.queued()
+    await _claim(world, name, times=3)
+
+    assert await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.reason, world.trainings.jobs) == (RunState.FAILED, "WORKER_LOST", [])
+    await world.retry(ADA, name.run, request=request())
+    await world.train(name)
+    assert (await world.run(name)).state is RunState.SUCCEEDED
+
+
+async def test_a_run_whose_workers_end_may_go_on_as_long_as_it_gets_further(world: World) -> None:
+    name = await world.queued()
+    for step in (1, 2):
+        await _claim(world, name, times=3, step=step)
+
+    await world.train(name)
+
+    assert (await world.run(name)).state is RunState.SUCCEEDED
+
+
+async def test_a_run_whose_workers_all_do_the_same_steps_gets_no_further(world: World) -> None:
+    name = await world.queued()
+    for _ in range(3):
+        await _claim(world, name, times=1, step=2)
+    await _claim(world, name, times=1, step=1)
+
+    await world.train(name)
+
+    assert (await world.run(name)).reason == "WORKER_LOST"
 
 
 async def test_too_few_examples_start_no_process(world: World) -> None:
@@ -247,6 +281,18 @@ async def test_time_that_was_computed_before_a_kill_counts(world: World) -> None
 
     assert seconds > 0
     assert world.trainings.jobs[1].seconds_left == pytest.approx(3600 - seconds)
+
+
+async def _claim(world: World, name: RunName, *, times: int, step: int = 0) -> None:
+    """Begin as workers do that are killed: before they tell of a step, or the last one after it."""
+    for _ in range(times):
+        await world.runs.update(
+            "acme", name.run, lambda run: run.claim(0, now=world.registry.clock.now()), request=request()
+        )
+    if step:
+        await world.runs.update(
+            "acme", name.run, lambda run: run.advance(Progress(step=step, steps=4), epoch=0), request=request()
+        )
 
 
 def _job_of(world: World, folder: RunFolder) -> TrainingJob:

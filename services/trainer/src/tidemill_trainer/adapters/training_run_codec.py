@@ -50,6 +50,8 @@ class TrainingRunCodec:
             "versions": [{"name": name, "version": each} for name, each in sorted(aggregate.versions.items())],
             "attempt": aggregate.attempt,
             "epoch": aggregate.epoch,
+            "furthest": aggregate.furthest,
+            "fruitless": aggregate.fruitless,
             "start_time": aggregate.start_time,
             "finish_time": aggregate.finish_time,
         }
@@ -73,6 +75,8 @@ class TrainingRunCodec:
             versions={entry["name"]: entry["version"] for entry in state["versions"]},
             attempt=state["attempt"],
             epoch=state["epoch"],
+            furthest=state.get("furthest", 0),  # runs from before they were counted have none
+            fruitless=state.get("fruitless", 0),
             start_time=state["start_time"],
             finish_time=state["finish_time"],
         )

@@ -40,10 +40,14 @@ LOOK_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingNeeds:
-    """What a training gets where its plan does not say, and the fewest examples that are worth one."""
+    """What a training gets where its plan does not say, and the fewest examples that are worth one.
+
+    `most_fruitless` is how many attempts may end, with their worker, before one has done a step more.
+    """
 
     memory_bytes: int
     least_examples: int
+    most_fruitless: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,12 @@ class TrainRun:
         return True
 
     async def _train(self, name: RunName, run: TrainingRun, epoch: int) -> None:
+        if run.fruitless > self.needs.most_fruitless:
+            message = (
+                f"{self.needs.most_fruitless} workers ended before they had told of a further step: is their "
+                "container's memory less than the run's limit?"
+            )
+            raise TrainingFailed(message, reason="WORKER_LOST")
         if run.dataset.examples < self.needs.least_examples:
             there, least = run.dataset.examples, self.needs.least_examples
             message = f"{run.dataset.id} has {there} examples to train on, {least} are needed"

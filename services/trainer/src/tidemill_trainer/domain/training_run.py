@@ -94,6 +94,10 @@ class TrainingRun(Aggregate):
     """Versions of code and libraries that it ran with."""
     attempt: int = 0
     epoch: int = 0
+    furthest: int = 0
+    """The last step that any attempt has reached since it was queued."""
+    fruitless: int = 0
+    """How many attempts were begun since then: a worker that such a run takes down can tell nothing else of it."""
     start_time: datetime | None = None
     finish_time: datetime | None = None
 
@@ -130,6 +134,7 @@ class TrainingRun(Aggregate):
             raise RunLost(self.id)
         self.epoch, self.state, self.message = epoch, RunState.RUNNING, ""
         self.attempt += 1
+        self.fruitless += 1
         self.start_time = self.start_time or now
 
     def begin(self, *, versions: Mapping[str, str], epoch: int) -> None:
@@ -140,12 +145,14 @@ class TrainingRun(Aggregate):
     def advance(self, progress: Progress, *, epoch: int) -> None:
         """Record how far it is."""
         self.refuse_unless_claimed(epoch)
+        if progress.step > self.furthest:
+            self.furthest, self.fruitless = progress.step, 0
         self.progress = replace(progress, losses=progress.losses[-MOST_LOSSES:])
 
     def wait(self, message: str, *, epoch: int) -> None:
         """Say what it waits for."""
         self.refuse_unless_claimed(epoch)
-        self.message = message
+        self.message, self.fruitless = message, 0
 
     def register(self, *, epoch: int) -> None:
         """Begin to register what it made: from here on it can no longer be cancelled."""
@@ -195,6 +202,7 @@ class TrainingRun(Aggregate):
             raise RunNotRetriable(self.id, state=self.state.value)
         self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
         self.progress, self.start_time, self.finish_time = Progress(), None, None
+        self.furthest = self.fruitless = 0
         self.pending.append(RunWasQueued(occurred_at=now))
 
     def refuse_unless_claimed(self, epoch: int) -> None:
