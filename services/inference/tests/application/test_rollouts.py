@@ -339,13 +339,15 @@ async def test_a_step_that_lasts_too_long_is_held_until_somebody_decides() -> No
 
 
 async def test_paused_it_neither_begins_nor_advances() -> None:
-    desk = RolloutDesk(replace(POLICY, paused=True))
+    desk = RolloutDesk()
+
+    def pause(stored: Deployment, *, paused: bool) -> None:
+        stored.rollouts_paused = paused
+
+    await desk.desk.deployments.update(ADA.project, "helpdesk", lambda d: pause(d, paused=True), request=asking("0"))
     await desk.passes_the_gate()
     await desk.tick()
     assert not (await desk.rollout()).ready
-
-    def pause(stored: Deployment, *, paused: bool) -> None:
-        stored.spec = replace(stored.spec, rollout_policy=replace(POLICY, paused=paused))
 
     await desk.desk.deployments.update(ADA.project, "helpdesk", lambda d: pause(d, paused=False), request=asking("1"))
     await desk.is_rolling()

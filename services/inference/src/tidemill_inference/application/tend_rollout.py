@@ -35,15 +35,13 @@ class TendRollout:
         if not rollout.active:
             await self.outcomes.forget(ref.project, rollout.id)
             return False
-        policy = deployment.spec.rollout_policy
-        paused = policy is not None and policy.paused
         counts = await self._counts(ref.project, rollout) if rollout.ready else StepCounts()
-        decision = rollout.decide(counts, now=self.clock.now(), paused=paused)
+        decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
         if decision.move is Move.PROMOTE:
             decision = await self._prepared(ref.project, rollout, decision)
         if decision.move is not Move.STAY:
             await self._save(ref, rollout, decision, counts)
-        elif not (rollout.ready or rollout.hold or paused):
+        elif not (rollout.ready or rollout.hold or deployment.rollouts_paused):
             await self._begin(ref, rollout)
         return True
 
