@@ -113,7 +113,7 @@ class Story:
         registered = {"version": version, "model": plan, "digest": "f" * 64, "total_bytes": "3400000"}
         made_of = {"run": run, "base": "smollm2@1", "dataset_version": dataset}
         self.tell("trainer.model.version_registered", version, **registered, **made_of)
-        self.tell("trainer.run.succeeded", run, seq=2, **named, model_version=version, seconds=74.2, loss=0.413)
+        self.tell("trainer.run.succeeded", run, seq=2, **named, model_version=version, time="74.200s", loss=0.413)
 
     def evaluate(
         self, name: str = "ev-1", *, verdict: str = "VERDICT_PASSED", candidate: str = "helpdesk_lora@1"

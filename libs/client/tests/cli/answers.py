@@ -53,7 +53,9 @@ def training_run(state: tr.TrainingRunState.ValueType = tr.TRAINING_RUN_STATE_RU
         plan="helpdesk_lora",
         dataset_version="helpdesk_sft@2",
         state=state,
-        progress=tr.TrainingProgress(step=31, steps=48, loss=1.25, losses=[2.5, 1.25]),
+        progress=tr.TrainingProgress(
+            step=31, steps=48, loss=1.25, losses=[tr.LossPoint(step=1, loss=2.5), tr.LossPoint(step=31, loss=1.25)]
+        ),
     )
     run.progress.remaining.FromSeconds(70)
     run.start_time.FromSeconds(1_790_000_000)

@@ -1,11 +1,13 @@
-"""What commands tell of a history that is longer than what is shown."""
+"""What commands tell of what was cut, and of what is not there yet."""
 
 import asyncio
 
+from libs.client.tests.cli.answers import training_run
 from libs.client.tests.cli.conftest import Terminal
 from libs.client.tests.loop.running import Running
 from tidemill.monitor.v1.lineage_pb2 import TimelineEntry
 from tidemill.monitor.v1.lineage_service_pb2 import GetTimelineResponse
+from tidemill.trainer.v1.training_service_pb2 import ListTrainingRunsResponse
 
 
 async def test_a_time_line_that_was_cut_says_so(terminal: Terminal, running: Running) -> None:
@@ -18,3 +20,18 @@ async def test_a_time_line_that_was_cut_says_so(terminal: Terminal, running: Run
     assert "it is live" in people.text
     assert "the oldest is left out" in people.text
     assert programs.data["cut"]
+
+
+async def test_a_run_that_has_logged_no_loss_shows_none(terminal: Terminal, running: Running) -> None:
+    first, second = training_run(), training_run()
+    first.progress.ClearField("loss")
+    second.progress.loss = 0.0
+    answer = ListTrainingRunsResponse(runs=[first, second])
+    running.answers["trainer.v1.training_service:ListTrainingRuns"] = lambda _: answer
+
+    people = await asyncio.to_thread(terminal, "training", "runs")
+    programs = await asyncio.to_thread(terminal, "training", "runs", "--json")
+
+    _, none, zero = people.text.strip().splitlines()
+    assert ("0.000" in none, "0.000" in zero) == (False, True)
+    assert ["loss" in run["progress"] for run in programs.data["runs"]] == [False, True]

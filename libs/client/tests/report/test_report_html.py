@@ -29,7 +29,7 @@ REPORT: dict[str, Any] = {
     "seconds": {"train": 74.2},
     "pictures": {
         "scores": SCORES,
-        "losses": [2.5, 1.0, 0.4],
+        "losses": [(10, 2.5), (20, 1.0), (40, 0.4)],
         "timeline": TIMELINE,
         "lineage": MessageToDict(lineage()),
     },
@@ -88,7 +88,7 @@ def test_what_is_missing_is_left_out(tmp_path: Path) -> None:
     assert "all" in page.texts
 
 
-def test_steps_may_be_given_with_the_losses_and_many_cases_have_no_names(tmp_path: Path) -> None:
+def test_losses_are_drawn_by_step_and_many_cases_have_no_names(tmp_path: Path) -> None:
     many = [{**SCORES[0], "question": f"How {number}?"} for number in range(200)]
 
     page = page_of({"pictures": {"losses": [[10, 2.0], [20, 1.0]], "scores": many, "lineage": lineage()}}, tmp_path)
@@ -102,6 +102,7 @@ def test_steps_may_be_given_with_the_losses_and_many_cases_have_no_names(tmp_pat
     [
         ({"scores": [{"question": "?"}]}, "pictures.scores"),
         ({"losses": ["high"]}, "pictures.losses"),
+        ({"losses": [2.5, 1.0]}, "pictures.losses"),
         ({"timeline": [{"event": "e"}]}, "pictures.timeline"),
         ({"timeline": [{"time": "noon"}]}, "pictures.timeline"),
         ({"lineage": {"nodes": 5}}, "pictures.lineage"),

@@ -78,3 +78,16 @@ def test_a_failed_gate_is_told_with_what_did_not_hold() -> None:
     assert told.part is not None
     assert told.part.message.startswith("helpdesk_lora@1 fails the gate helpdesk_gate: rouge_l 0.2050 -> 0.7290")
     assert told.part.message.endswith("must be above 0: does not hold")
+
+
+@pytest.mark.parametrize(("loss", "said"), [({"loss": 0.0}, "74 s, loss 0"), ({}, "74 s")])
+def test_a_run_that_logged_no_loss_is_told_without_one(loss: dict[str, float], said: str) -> None:
+    story = Story()
+    run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}
+    story.tell("trainer.run.succeeded", "run-1", **run, **loss)
+
+    told, _ = story.events[0].body.told(story.events[0].happened)
+
+    assert told.part is not None
+    assert told.part.message == f"lora@1 is trained: {said}"
+    assert (told.part.facts["seconds"], "loss" in told.part.facts) == ("74.2", "loss" in loss)

@@ -10,6 +10,7 @@ from tidemill_kit.manifest import ArtifactRefused
 from tidemill_kit.objects import ObjectDamaged
 from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
+from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model_version import ModelVersionWasRegistered, VersionState
 from tidemill_trainer.domain.recipe import recipe_of
 from tidemill_trainer.domain.sources import TrainedSource
@@ -46,6 +47,16 @@ async def test_a_run_registers_an_adapter_with_its_card(world: World) -> None:
     assert event.trained == version.source
     assert isinstance(world.runs.published[-1], RunHasSucceeded)
     assert not list((world.folder / "runs" / "acme").iterdir())
+
+
+async def test_a_long_run_keeps_losses_from_its_beginning_to_its_end(world: World) -> None:
+    world.trainings.losses = [1.0] * 2500
+    name = await world.queued()
+
+    await world.train(name)
+
+    steps = [point.step for point in (await world.run(name)).progress.losses]
+    assert (steps[:3], steps[-1], len(steps)) == ([4, 8, 12], 2500, 625)
 
 
 async def test_what_is_heard_twice_is_trained_and_registered_once(world: World) -> None:

@@ -14,6 +14,7 @@ from tidemill_kit.domain import Aggregate, ObjectRef
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
 from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
+from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model import Model
 from tidemill_trainer.domain.model_version import Artifact, ModelVersion
 from tidemill_trainer.domain.sources import FolderSource, TrainedSource
@@ -80,7 +81,9 @@ def claimed() -> TrainingRun:
     working = run()
     working.pending.clear()
     working.claim(1, now=NOON)
-    working.advance(Progress(step=48, steps=48, losses=(2.5, 0.75), seconds=209.5), epoch=1)
+    working.advance(
+        Progress(step=48, steps=48, losses=(LossPoint(1, 2.5), LossPoint(48, 0.75)), seconds=209.5), epoch=1
+    )
     return working
 
 

@@ -97,7 +97,9 @@ async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(door: Door) -
     assert (run.plan, run.dataset_version, run.base, run.model_version) == ("lora", "sft@1", "smollm2@1", "lora@1")
     recipe = MessageToDict(run.recipe)
     assert (recipe["method"], recipe["lora"]["target_modules"], recipe["args"]["seed"]) == ("sft", ["q_proj"], 42.0)
-    assert (run.progress.step, run.progress.steps, list(run.progress.losses)) == (2, 2, [2.0, 1.0])
+    assert (run.progress.step, run.progress.steps, run.progress.loss) == (2, 2, 1.0)
+    assert [(point.step, point.loss) for point in run.progress.losses] == [(1, 2.0), (2, 1.0)]
+    assert not queued.progress.HasField("loss")
     assert run.versions["torch"] == "2.13.0"
     assert run.start_time.seconds
     assert run.finish_time.seconds

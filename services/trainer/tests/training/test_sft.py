@@ -75,7 +75,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_p
 
     assert found == expected
     assert (second.lines[0]["step"], second.lines[0]["steps"]) == (2, 5)
-    assert second.lines[0]["losses"] == whole.losses[:2]
+    assert second.lines[0]["losses"] == list(enumerate(whole.losses[:2], start=1))
     assert second.losses == whole.losses[2:]
     assert whole.losses[-1] != whole.losses[0]
 

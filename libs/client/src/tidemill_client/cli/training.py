@@ -80,7 +80,7 @@ def list_runs(
             r.base,
             word(TrainingRunState, r.state),
             f"{r.progress.step}/{r.progress.steps}",
-            f"{r.progress.loss:.3f}" if r.progress.step else "-",
+            f"{r.progress.loss:.3f}" if r.progress.HasField("loss") else "-",
             r.model_version or r.reason or "-",
         )
         for r in page.runs
@@ -153,7 +153,7 @@ async def _followed(connection: Connection, started: TrainingRun) -> TrainingRun
 
 def _advance(bar: Progress, task: TaskID, found: TrainingRun) -> None:
     steps = found.progress.steps
-    loss = f", loss {found.progress.loss:.3f}" if found.progress.step else ""
+    loss = f", loss {found.progress.loss:.3f}" if found.progress.HasField("loss") else ""
     description = f"{word(TrainingRunState, found.state)}{loss}"
     bar.update(task, description=description, completed=found.progress.step, total=steps or None)
 
@@ -176,7 +176,7 @@ def _show(found: TrainingRun, *, as_json: bool) -> None:
         "base": found.base,
         "made": found.model_version,
         "steps": f"{steps.step} of {steps.steps}" if steps.steps else "",
-        "losses": ", ".join(f"{loss:.3f}" for loss in steps.losses[-LOSSES:]),
+        "losses": ", ".join(f"{point.loss:.3f}" for point in steps.losses[-LOSSES:]),
         "left": f"{steps.remaining.ToTimedelta().total_seconds():.0f} s" if steps.HasField("remaining") else "",
         "attempt": found.attempt or "",
         "began": moment(found.start_time),

@@ -18,7 +18,7 @@ PICTURES = "pictures"
 _SCORES, _LOSSES, _TIMELINE, _LINEAGE = "scores", "losses", "timeline", "lineage"
 _SHAPES = {
     _SCORES: "case_set, metric, question, before and after",
-    _LOSSES: "a number, or step and loss",
+    _LOSSES: "step and loss",
     _TIMELINE: "time (RFC 3339), event and message",
     _LINEAGE: "kind and id, as in GetLineageResponse",
 }
@@ -43,7 +43,7 @@ def write_html(report: Mapping[str, Any], path: Path) -> None:
 
     - `scores`: `[{"case_set": str, "metric": str, "question": str, "before": float, "after": float}]`, one for each
       case; each set and metric becomes a plot of its own;
-    - `losses`: `[float]`, one for each step, or `[[step, loss]]`;
+    - `losses`: `[[step, loss]]`;
     - `timeline`: `[{"time": "2026-01-01T12:00:00Z", "event": str, "message": str}]`, further fields are passed over:
       the entries of `GetTimelineResponse` as proto-JSON;
     - `lineage`: a `GetLineageResponse`, or the same as proto-JSON (`MessageToDict`).
@@ -120,11 +120,8 @@ def _score_plots(scores: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _loss_points(losses: Sequence[Any]) -> list[tuple[float, float]]:
     try:
-        return [
-            (float(number), float(loss)) if isinstance(loss, int | float) else (float(loss[0]), float(loss[1]))
-            for number, loss in enumerate(losses, start=1)
-        ]
-    except (TypeError, ValueError, LookupError) as error:
+        return [(float(step), float(loss)) for step, loss in losses]
+    except (TypeError, ValueError) as error:
         raise MisshapenPicture(_LOSSES) from error
 
 

@@ -73,7 +73,8 @@ class Turn:
     before: dict[str, str] = field(default_factory=dict)
     """What was answered to each question before."""
     references: dict[str, str] = field(default_factory=dict)
-    losses: list[float] = field(default_factory=list)
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    """Step and loss."""
 
     async def react(self) -> None:
         """Ask, and correct every answer as simulated users: half by gRPC, half as CloudEvents."""
@@ -176,7 +177,7 @@ class Turn:
         if run.state != TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
             message = f"training failed: {run.reason} {run.message}"
             raise Internal(message)
-        self.losses = list(run.progress.losses)
+        self.losses = [(point.step, point.loss) for point in run.progress.losses]
         self.report.add("model", version=run.model_version, steps=run.progress.steps, loss=run.progress.loss)
         stdout.print(f"   {run.model_version}: {run.progress.steps} steps, loss {run.progress.loss:.3f} at the end")
         return run

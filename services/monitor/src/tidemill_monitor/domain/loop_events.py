@@ -114,15 +114,18 @@ class RunSucceeded:
     plan: str = ""
     dataset_version: str = ""
     model_version: str = ""
-    seconds: float = 0.0
-    loss: float = 0.0
+    time: str = ""
+    """As proto-JSON has it ("74.200s")."""
+    loss: float | None = None
 
     def told(self, happened: Happened) -> tuple[Told, ...]:
         """Return the run's end, and the model version that came of it."""
         ref = Ref(Kind.TRAINING_RUN, self.run)
-        message = f"{self.model_version} is trained: {self.seconds:.0f} s, loss {self.loss:.4g}"
+        seconds = float(self.time.removesuffix("s") or 0)
+        loss = "" if self.loss is None else f", loss {self.loss:.4g}"
+        message = f"{self.model_version} is trained: {seconds:.0f} s{loss}"
         facts = {"plan": self.plan, "dataset_version": self.dataset_version, "model_version": self.model_version}
-        part = happened.part(self.seq, message, state="succeeded", seconds=self.seconds, loss=self.loss, **facts)
+        part = happened.part(self.seq, message, state="succeeded", seconds=seconds, loss=self.loss, **facts)
         run = Told(ref=ref, part=part, sources=sources_of(ref, (TRAINED_ON, self.dataset_version)))
         if not self.model_version:
             return (run,)

@@ -14,6 +14,7 @@ from tidemill_trainer.adapters.file_spool import disk_errors
 from tidemill_trainer.adapters.training_memory import refuse_what_cannot_fit, taken_bytes
 from tidemill_trainer.application.ports import Begun, Report, Stepped, TrainingJob
 from tidemill_trainer.domain.errors import TrainingFailed
+from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.training.job import Job
 
 WATCH_EVERY_S = 0.25
@@ -100,9 +101,8 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
         told = json.loads(line)
         match told["event"]:
             case "begun":
-                yield Begun(
-                    step=told["step"], steps=told["steps"], versions=told["versions"], losses=tuple(told["losses"])
-                )
+                losses = tuple(LossPoint(step, loss) for step, loss in told["losses"])
+                yield Begun(step=told["step"], steps=told["steps"], versions=told["versions"], losses=losses)
             case "step":
                 yield Stepped(
                     step=told["step"], steps=told["steps"], loss=told["loss"], remaining_s=told["remaining_s"]

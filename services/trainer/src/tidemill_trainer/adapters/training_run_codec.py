@@ -1,8 +1,10 @@
 """How a training run is written down."""
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import cast
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from tidemill.trainer.v1 import events_pb2 as events
@@ -16,6 +18,7 @@ from tidemill_trainer.adapters.training_plan_codec import (
     encoded_version,
     plain,
 )
+from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.recipe import Recipe, Value
 from tidemill_trainer.domain.training_run import (
     Progress,
@@ -43,7 +46,7 @@ class TrainingRunCodec:
             "recipe": {"method": recipe.method, "lora": plain(recipe.lora), "args": plain(recipe.args)},
             "limits": encoded_limits(aggregate.limits),
             "state": aggregate.state.value,
-            "progress": asdict(progress) | {"losses": list(progress.losses)},
+            "progress": asdict(progress) | {"losses": [asdict(point) for point in progress.losses]},
             "reason": aggregate.reason,
             "message": aggregate.message,
             "model_version": aggregate.model_version,
@@ -58,7 +61,7 @@ class TrainingRunCodec:
 
     def decode(self, identity: Identity, state: Document, schema: int) -> TrainingRun:  # noqa: ARG002 - there is one schema
         """Return the run."""
-        progress = state["progress"] | {"losses": tuple(state["progress"]["losses"])}
+        losses = tuple(LossPoint(**point) for point in state["progress"]["losses"])
         recipe = state["recipe"]
         return TrainingRun(
             **asdict(identity),
@@ -68,7 +71,7 @@ class TrainingRunCodec:
             recipe=Recipe(method=recipe["method"], lora=_values(recipe["lora"]), args=_values(recipe["args"])),
             limits=decoded_limits(state["limits"]),
             state=RunState(state["state"]),
-            progress=Progress(**progress),
+            progress=Progress(**state["progress"] | {"losses": losses}),
             reason=state["reason"],
             message=state["message"],
             model_version=state["model_version"],
@@ -100,7 +103,7 @@ class TrainingRunCodec:
                     plan=aggregate.plan,
                     dataset_version=dataset_version,
                     model_version=event.model_version,
-                    seconds=event.seconds,
+                    time=_duration(event.seconds),
                     loss=event.loss,
                 )
             case RunHasFailed():
@@ -114,6 +117,12 @@ class TrainingRunCodec:
                 )
             case _:
                 raise TypeError(event)
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
 
 
 def _values(document: Document) -> dict[str, Value]:

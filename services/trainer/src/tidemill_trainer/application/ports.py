@@ -9,6 +9,7 @@ from typing import Protocol
 from tidemill_kit.application import Aggregates
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.manifest import ArtifactFile
+from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model import Model
 from tidemill_trainer.domain.model_version import ModelVersion
 from tidemill_trainer.domain.recipe import Recipe
@@ -274,7 +275,7 @@ class Begun:
     step: int
     steps: int
     versions: Mapping[str, str]
-    losses: Sequence[float] = ()
+    losses: Sequence[LossPoint] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

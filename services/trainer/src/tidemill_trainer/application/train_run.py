@@ -32,7 +32,8 @@ from tidemill_trainer.application.ports import (
 )
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
-from tidemill_trainer.domain.training_run import LossPoint, Progress, TrainingRun
+from tidemill_trainer.domain.losses import LossPoint
+from tidemill_trainer.domain.training_run import Progress, TrainingRun
 
 LOOK_EVERY_S = 1.0
 """How often the run is looked at while its process computes: progress is written, and a cancellation seen."""

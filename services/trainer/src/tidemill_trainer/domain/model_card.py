@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tidemill_kit.manifest import ArtifactRefused
+from tidemill_trainer.domain.losses import thinned
 from tidemill_trainer.domain.training_run import TrainingRun
 
 ADAPTER_FILES = frozenset({"adapter_model.safetensors", "adapter_config.json", "README.md"})
@@ -42,9 +43,7 @@ def check_adapter_config(content: object, *, base: str) -> None:
 
 def model_card(run: TrainingRun) -> str:
     """Return the card as Markdown: how the adapter was made, so that it could be made again."""
-    losses = run.progress.losses
-    every = max(1, -(-len(losses) // SHOWN_LOSSES))
-    shown = ", ".join(f"{loss:.4f}" for loss in losses[::every])
+    losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
     recipe = json.dumps(
         {"method": run.recipe.method, "lora": dict(run.recipe.lora), "args": dict(run.recipe.args)},
         indent=2,
@@ -74,7 +73,7 @@ Settings of peft.LoraConfig and trl.SFTConfig, every default filled in; the loss
 
 ## Loss
 
-Every {every}. of {len(losses)} logged: {shown}
+By step: {losses}
 
 ## Versions
 

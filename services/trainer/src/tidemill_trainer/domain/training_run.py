@@ -8,10 +8,9 @@ from enum import Enum
 from tidemill_kit.application import derived_id
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_trainer.domain.errors import RunFinished, RunLost, RunNotRetriable
+from tidemill_trainer.domain.losses import LossPoint, thinned
 from tidemill_trainer.domain.recipe import Recipe
 from tidemill_trainer.domain.training_plan import DatasetVersion, RunLimits, TrainingPlan
-
-MOST_LOSSES = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +24,7 @@ class RunHasSucceeded(Event):
 
     model_version: str
     seconds: float
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +55,14 @@ class Progress:
 
     step: int = 0
     steps: int = 0
-    losses: tuple[float, ...] = ()
+    losses: tuple[LossPoint, ...] = ()
     remaining_s: float | None = None
     seconds: float = 0.0
 
     @property
-    def loss(self) -> float:
-        """The last logged loss, 0 before there is one."""
-        return self.losses[-1] if self.losses else 0.0
+    def loss(self) -> float | None:
+        """The last logged loss, None before there is one."""
+        return self.losses[-1].loss if self.losses else None
 
 
 def run_id(project: str, plan: str, dataset_version: str) -> str:
@@ -147,12 +146,12 @@ class TrainingRun(Aggregate):
         self.refuse_unless_claimed(epoch)
         if progress.step > self.furthest:
             self.furthest, self.fruitless = progress.step, 0
-        self.progress = replace(progress, losses=progress.losses[-MOST_LOSSES:])
+        self.progress = replace(progress, losses=thinned(progress.losses))
 
     def wait(self, message: str, *, epoch: int) -> None:
         """Say what it waits for."""
         self.refuse_unless_claimed(epoch)
-        self.message, self.fruitless = message, 0
+        self.message = message
 
     def register(self, *, epoch: int) -> None:
         """Begin to register what it made: from here on it can no longer be cancelled."""

@@ -93,7 +93,7 @@ def _progress(progress: Progress) -> pb.TrainingProgress:
         steps=progress.steps,
         loss=progress.loss,
         remaining=None if left is None else _duration(timedelta(seconds=left)),
-        losses=progress.losses,
+        losses=[pb.LossPoint(step=point.step, loss=point.loss) for point in progress.losses],
     )
 
 

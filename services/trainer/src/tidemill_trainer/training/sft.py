@@ -23,6 +23,7 @@ from transformers import (
 )
 from trl.trainer.sft_config import SFTConfig
 
+from tidemill_trainer.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.checkpoints import PREFIX, last_complete, mark_complete
 from tidemill_trainer.training.completion_trainer import CompletionTrainer
 from tidemill_trainer.training.examples import Row, fitting, read_rows, refuse_too_few
@@ -75,7 +76,9 @@ class _Telling(TrainerCallback):
         """Tell what is ahead."""
         del args, control, kwargs
         self._began_at, self._began_with = time.monotonic(), state.global_step
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        history = [entry for entry in state.log_history if "loss" in entry]
+        logged = thinned([LossPoint(int(entry["step"]), entry["loss"]) for entry in history])
+        losses = [(point.step, point.loss) for point in logged]
         self._reports.tell(
             "begun", step=state.global_step, steps=state.max_steps, versions=self._versions, losses=losses
         )

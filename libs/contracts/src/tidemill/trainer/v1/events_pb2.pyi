@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 import builtins as _builtins
 import sys
@@ -179,7 +180,7 @@ class TrainingRunSucceeded(_message.Message):
     PLAN_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
-    SECONDS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
     LOSS_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Output only. The run."""
@@ -191,10 +192,12 @@ class TrainingRunSucceeded(_message.Message):
     """Output only. `dataset@number`."""
     model_version: _builtins.str
     """Output only. `model@version`."""
-    seconds: _builtins.float
-    """Output only. How long it computed."""
     loss: _builtins.float
-    """Output only. The last loss."""
+    """Output only. The last logged loss; unset where none was logged."""
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """Output only. How long it computed, over all its attempts."""
+
     def __init__(
         self,
         *,
@@ -203,14 +206,16 @@ class TrainingRunSucceeded(_message.Message):
         plan: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
         model_version: _builtins.str = ...,
-        seconds: _builtins.float = ...,
-        loss: _builtins.float = ...,
+        time: _duration_pb2.Duration | None = ...,
+        loss: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset_version", b"dataset_version", "loss", b"loss", "model_version", b"model_version", "plan", b"plan", "run", b"run", "seconds", b"seconds", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "dataset_version", b"dataset_version", "loss", b"loss", "model_version", b"model_version", "plan", b"plan", "run", b"run", "seq", b"seq", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
+    _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
 
 Global___TrainingRunSucceeded: _TypeAlias = TrainingRunSucceeded  # noqa: Y015
 

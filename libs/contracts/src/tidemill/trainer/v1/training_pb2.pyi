@@ -366,28 +366,56 @@ class TrainingProgress(_message.Message):
     steps: _builtins.int
     """Output only. Steps in all."""
     loss: _builtins.float
-    """Output only. The last logged loss."""
+    """Output only. The last logged loss; unset before there is one."""
     @_builtins.property
     def remaining(self) -> _duration_pb2.Duration:
         """Output only. An estimate of what is left; unset before the first step."""
 
     @_builtins.property
-    def losses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Output only. Every logged loss, in order, at most 1000."""
+    def losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___LossPoint]:
+        """Output only. The logged losses in the order of their steps, the last one among them; of more than 1000, only each 2nd, 4th, 8th... step, over the whole run."""
 
     def __init__(
         self,
         *,
         step: _builtins.int = ...,
         steps: _builtins.int = ...,
-        loss: _builtins.float = ...,
+        loss: _builtins.float | None = ...,
         remaining: _duration_pb2.Duration | None = ...,
-        losses: _abc.Iterable[_builtins.float] | None = ...,
+        losses: _abc.Iterable[Global___LossPoint] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["remaining", b"remaining"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss", "remaining", b"remaining"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss", "losses", b"losses", "remaining", b"remaining", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss", "losses", b"losses", "remaining", b"remaining", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
+    _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__loss) -> _WhichOneofReturnType__loss | None: ...
+
+Global___TrainingProgress: _TypeAlias = TrainingProgress  # noqa: Y015
+
+@_typing.final
+class LossPoint(_message.Message):
+    """LossPoint is the loss that was logged at a step."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    step: _builtins.int
+    """Output only. The step, counted from 1."""
+    loss: _builtins.float
+    """Output only. Its loss."""
+    def __init__(
+        self,
+        *,
+        step: _builtins.int = ...,
+        loss: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loss", b"loss", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___TrainingProgress: _TypeAlias = TrainingProgress  # noqa: Y015
+Global___LossPoint: _TypeAlias = LossPoint  # noqa: Y015
