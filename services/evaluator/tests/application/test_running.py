@@ -1,5 +1,6 @@
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,7 @@ from services.evaluator.tests.fakes import (
     passage,
     request,
 )
-from tidemill_evaluator.application.change_suites import DeleteSuiteCommand, UpdateSuiteCommand
+from tidemill_evaluator.application.change_suites import CreateSuiteCommand, DeleteSuiteCommand, UpdateSuiteCommand
 from tidemill_evaluator.application.ports import CaseName, Kept, Live, Question, Version
 from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import (
@@ -163,6 +164,23 @@ async def test_a_baseline_that_fails_is_no_gain_of_the_candidate() -> None:
     assert (held_out.baseline, held_out.candidate, held_out.baseline_failures) == (0.0, 1.0, 3)
     assert (held_out.difference, held_out.low, held_out.high, held_out.holds) == (0.0, 0.0, 0.0, False)
     assert done.verdict is Verdict.FAILED
+
+
+async def test_a_question_that_is_asked_many_times_is_evidence_once() -> None:
+    evaluator = Evaluator()
+    evaluator.candidate_is_right()
+    one, two, _ = cases(3)
+    repeats = [replace(one, id=f"again{number}") for number in range(8)]
+    suite = Suite(id="truth", project="acme")
+    await evaluator.changing_suites.create(
+        CreateSuiteCommand(suite=suite, cases=[one, two, *repeats], request=request())
+    )
+    await evaluator.with_gate(replace(TRUTH, at_least=3))
+    await evaluator.register()
+
+    done = await evaluator.finish()
+
+    assert (done.answered, done.comparisons[0].cases, done.verdict) == (10, 2, Verdict.FAILED)
 
 
 async def test_while_inference_is_away_nobody_has_failed_and_the_evaluation_goes_on_later() -> None:

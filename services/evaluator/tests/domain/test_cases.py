@@ -23,6 +23,16 @@ def test_the_order_of_cases_and_labels_and_the_form_of_unicode_make_no_other_con
     assert digest_of([accented, two, three]) == digest_of([three, same, two])
 
 
+def test_repeats_of_a_question_are_known_whatever_their_case_space_and_last_mark() -> None:
+    (case,) = cases(1)
+    repeats = [
+        replace(case, question=text) for text in ("Où est le café?", " où  est le CAFE\u0301 ", "où est le café ?")
+    ]
+
+    assert len({repeat.asked for repeat in repeats}) == 1
+    assert len({replace(case, question=text).asked for text in ("what is C", "what is C#", "?", "??")}) == 4
+
+
 @pytest.mark.parametrize(
     "change", [{"question": "another?"}, {"reference": "other"}, {"id": "x"}, {"labels": {"a": "b"}}]
 )

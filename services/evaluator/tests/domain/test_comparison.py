@@ -1,7 +1,17 @@
 import pytest
 
 from tidemill_evaluator.domain.cases import CaseAnswer, CaseResult, CaseSet
-from tidemill_evaluator.domain.comparison import Asked, Comparison, Interval, Verdict, asked_of, compared, verdict_of
+from tidemill_evaluator.domain.comparison import (
+    Asked,
+    Comparison,
+    Interval,
+    Verdict,
+    asked_of,
+    averages,
+    compared,
+    repeats_of,
+    verdict_of,
+)
 from tidemill_evaluator.domain.gate import Requirement
 from tidemill_kit.domain import ObjectRef
 
@@ -22,10 +32,15 @@ def results(*differences: float) -> list[CaseResult]:
     ]
 
 
+def alone(cases: list[CaseResult]) -> list[list[CaseResult]]:
+    """Return each case as a question of its own."""
+    return [[case] for case in cases]
+
+
 def comparison(low: float, *, gain_above: float = 0.0, at_least: int = 0, cases: int = 3) -> Comparison:
     requirement = Requirement(suite="truth", metric="rouge_l", gain_above=gain_above, at_least=at_least)
     asked = Asked(case_set=TRUTH.name, metric="rouge_l", requirement=requirement)
-    return compared(asked, results(*[0.5] * cases), Interval(low=low, high=1.0))
+    return compared(asked, alone(results(*[0.5] * cases)), Interval(low=low, high=1.0))
 
 
 @pytest.mark.parametrize(
@@ -52,13 +67,26 @@ def test_a_comparison_tells_means_and_failures() -> None:
     )
 
     found = compared(
-        Asked(case_set=TRUTH.name, metric="rouge_l"), [*results(0.5), failed], Interval(low=-1.0, high=1.0)
+        Asked(case_set=TRUTH.name, metric="rouge_l"), alone([*results(0.5), failed]), Interval(low=-1.0, high=1.0)
     )
 
     assert (found.cases, found.baseline, found.candidate, found.difference) == (2, 0.375, 0.375, 0.0)
     assert (found.baseline_failures, found.candidate_failures) == (0, 1)
     assert found.holds
     assert not found.required
+
+
+def test_repeats_of_a_question_count_once() -> None:
+    questions = {(TRUTH.name, f"c{number}"): asked for number, asked in enumerate(["one", "two", "one", "one"])}
+    repeats = repeats_of(results(0.6, -0.4, 0.5, 0.7), questions)
+
+    requirement = Requirement(suite="truth", metric="rouge_l", at_least=3)
+    asked = Asked(case_set=TRUTH.name, metric="rouge_l", requirement=requirement)
+    found = compared(asked, repeats, Interval(low=0.05, high=0.6))
+
+    assert averages(repeats, lambda result: result.gain("rouge_l")) == pytest.approx([0.6, -0.4])
+    assert (found.cases, found.holds) == (2, False)
+    assert (found.baseline, found.candidate, found.difference) == pytest.approx((0.25, 0.35, 0.1))
 
 
 def test_requirements_come_first_and_every_other_metric_is_evidence() -> None:
@@ -79,7 +107,7 @@ def test_requirements_come_first_and_every_other_metric_is_evidence() -> None:
 
 def test_a_gate_passes_only_if_all_hold_and_without_requirements_there_is_no_verdict() -> None:
     good, bad = comparison(0.1), comparison(-0.1)
-    evidence = compared(Asked(case_set=TRUTH.name, metric="token_f1"), results(0.1), Interval(low=-1, high=-1))
+    evidence = compared(Asked(case_set=TRUTH.name, metric="token_f1"), alone(results(0.1)), Interval(low=-1, high=-1))
 
     assert verdict_of([good, good, evidence]) is Verdict.PASSED
     assert verdict_of([good, bad]) is Verdict.FAILED

@@ -194,7 +194,10 @@ class Intervals(Protocol):
     """Bootstrap intervals."""
 
     async def of_mean(self, differences: Sequence[float], *, confidence: float, seed: int) -> Interval:
-        """Return the interval of the mean of at least one paired difference; the same seed gives the same."""
+        """Return the interval of the mean of at least one paired difference, each of another question.
+
+        The same seed gives the same.
+        """
         ...
 
 

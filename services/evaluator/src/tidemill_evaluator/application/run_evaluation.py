@@ -104,7 +104,8 @@ class RunEvaluation:
         known = await self.results.read(evaluation.project, evaluation.id, names)
         results = await self._ask_all(name, evaluation, asked, known, epoch)
         _refuse_other(await self._live(evaluation), evaluation)
-        comparisons = await self.judge(evaluation, results)
+        questions = {(case_set, case.id): case.asked for case_set, case in asked}
+        comparisons = await self.judge(evaluation, results, questions)
         now = self.clock.now()
         await self._write(name, lambda e: e.complete(comparisons, now=now, epoch=epoch))
 

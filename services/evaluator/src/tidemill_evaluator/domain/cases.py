@@ -23,6 +23,12 @@ class Case:
     reference: str
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def asked(self) -> str:
+        """What repeats of the question share, whatever their case, white space and last mark."""
+        folded = " ".join(_normal(self.question).casefold().split())
+        return folded.rstrip(" .?。？") or folded  # noqa: RUF001 - the full-width mark is meant
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseSet:

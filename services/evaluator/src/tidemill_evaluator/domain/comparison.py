@@ -1,6 +1,7 @@
 """From scores of single cases to a verdict."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from statistics import fmean
@@ -11,6 +12,8 @@ from tidemill_evaluator.domain.metrics import METRICS
 
 LEAST_PAIRS = 2
 """Fewer pairs say nothing about their spread: no requirement holds on them."""
+Repeats = Sequence[CaseResult]
+"""All results of one question, at least one."""
 
 
 class Verdict(Enum):
@@ -33,7 +36,9 @@ class Interval:
 class Comparison:
     """The paired difference of one metric on one set of cases; means of both sides, failures counted as 0.
 
-    Where the baseline failed, the difference is at most 0: `difference` may be less than the means are apart.
+    Repeats of one question tell little more than one of them, so their average counts once: `cases` are questions,
+    while failures are counted each. Where the baseline failed, the difference is at most 0: `difference` may be less
+    than the means are apart.
     """
 
     case_set: str
@@ -73,17 +78,31 @@ def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> li
     return required + [asked for asked in others if (asked.case_set, asked.metric) not in known]
 
 
-def compared(asked: Asked, results: Sequence[CaseResult], interval: Interval) -> Comparison:
-    """Return the comparison on the results of its set of cases, of which there is at least one."""
-    requirement = asked.requirement
-    enough = len(results) >= max(LEAST_PAIRS, requirement.at_least if requirement else 0)
+def repeats_of(results: Sequence[CaseResult], questions: Mapping[tuple[str, str], str]) -> list[Repeats]:
+    """Return the results by question, which (set, case) leads to."""
+    found = defaultdict[str, list[CaseResult]](list)
+    for result in results:
+        found[questions[result.case_set, result.case]].append(result)
+    return list(found.values())
+
+
+def averages(questions: Sequence[Repeats], value: Callable[[CaseResult], float]) -> list[float]:
+    """Return the average of each question."""
+    return [fmean(map(value, repeats)) for repeats in questions]
+
+
+def compared(asked: Asked, questions: Sequence[Repeats], interval: Interval) -> Comparison:
+    """Return the comparison on the questions of its set of cases, of which there is at least one."""
+    requirement, metric = asked.requirement, asked.metric
+    results = [result for repeats in questions for result in repeats]
+    enough = len(questions) >= max(LEAST_PAIRS, requirement.at_least if requirement else 0)
     return Comparison(
         case_set=asked.case_set,
-        metric=asked.metric,
-        cases=len(results),
-        baseline=fmean(result.baseline.scores.get(asked.metric, 0.0) for result in results),
-        candidate=fmean(result.candidate.scores.get(asked.metric, 0.0) for result in results),
-        difference=fmean(result.gain(asked.metric) for result in results),
+        metric=metric,
+        cases=len(questions),
+        baseline=fmean(averages(questions, lambda result: result.baseline.scores.get(metric, 0.0))),
+        candidate=fmean(averages(questions, lambda result: result.candidate.scores.get(metric, 0.0))),
+        difference=fmean(averages(questions, lambda result: result.gain(metric))),
         low=interval.low,
         high=interval.high,
         required=requirement is not None,

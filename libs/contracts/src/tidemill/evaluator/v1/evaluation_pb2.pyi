@@ -199,7 +199,7 @@ class Requirement(_message.Message):
     gain_above: _builtins.float
     """Optional. The lower bound of the interval of candidate less baseline must be above this."""
     at_least: _builtins.int
-    """Optional. With fewer cases it does not hold."""
+    """Optional. With fewer different questions it does not hold."""
     def __init__(
         self,
         *,
@@ -390,7 +390,7 @@ class Comparison(_message.Message):
     metric: _builtins.str
     """Output only. The metric."""
     cases: _builtins.int
-    """Output only. Pairs."""
+    """Output only. Different questions asked of both sides; repeats of one are averaged, and count once."""
     baseline: _builtins.float
     """Output only. The mean."""
     candidate: _builtins.float
