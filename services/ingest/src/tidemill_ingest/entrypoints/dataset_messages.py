@@ -9,7 +9,10 @@ from tidemill_ingest.domain.dataset_version import DatasetVersion, Part, Statist
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_requests import etag_of, timestamp_of
 
-_SPLITS: Mapping[pb.DatasetSplit.ValueType, Split] = {pb.DATASET_SPLIT_TRAIN: TRAIN, pb.DATASET_SPLIT_HELD_OUT: HELD_OUT}
+_SPLITS: Mapping[pb.DatasetSplit.ValueType, Split] = {
+    pb.DATASET_SPLIT_TRAIN: TRAIN,
+    pb.DATASET_SPLIT_HELD_OUT: HELD_OUT,
+}
 
 
 def dataset_of(message: pb.Dataset, project: str) -> Dataset:
