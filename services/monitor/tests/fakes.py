@@ -190,7 +190,7 @@ class Monitor:
             await self.link(name)
 
     async def lineage(self, kind: str, name: str, direction: str = "back", /, **asked: int) -> Lineage:
-        return await self.read(ACME, LineageQuery(kind=kind, id=name, direction=direction, **asked))
+        return await self.read(ACME, LineageQuery(kind=kind, id=name, direction=Direction(direction), **asked))
 
     async def story_of(self, deployment: str, rollout: str = "") -> Timeline:
         return await self.timeline(ACME, deployment, rollout)

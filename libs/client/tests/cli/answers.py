@@ -129,8 +129,10 @@ def _lineage(request: li_rpc.GetLineageRequest) -> li_rpc.GetLineageResponse:
     version, run = Node(kind="model_version", id="m@1"), Node(kind="training_run", id="run-2", facts={"steps": "48"})
     edge = Edge(source_kind="training_run", source_id="run-2", target_kind="model_version", target_id="m@1",
                 relation="made_by")  # fmt: skip
-    nodes = [version, run] if request.direction == "back" else [version]
-    return li_rpc.GetLineageResponse(nodes=nodes, edges=[edge] if request.direction == "back" else [])
+    nodes = [version, run] if request.direction == li_rpc.LINEAGE_DIRECTION_BACK else [version]
+    return li_rpc.GetLineageResponse(
+        nodes=nodes, edges=[edge] if request.direction == li_rpc.LINEAGE_DIRECTION_BACK else []
+    )
 
 
 def _cases(_request: Any) -> ev_rpc.ListCaseResultsResponse:

@@ -1,6 +1,8 @@
 """What commands tell of what was cut, and of what is not there yet."""
 
 import asyncio
+import re
+from pathlib import Path
 
 from libs.client.tests.cli.answers import training_run
 from libs.client.tests.cli.conftest import Terminal
@@ -8,6 +10,16 @@ from libs.client.tests.loop.running import Running
 from tidemill.monitor.v1.lineage_pb2 import TimelineEntry
 from tidemill.monitor.v1.lineage_service_pb2 import GetTimelineResponse
 from tidemill.trainer.v1.training_service_pb2 import ListTrainingRunsResponse
+from tidemill_client.cli.lineage import KINDS
+
+PROTOS = Path(__file__).parents[4] / "protos"
+
+
+def test_the_help_of_lineage_names_every_kind_that_the_contract_does() -> None:
+    contract = (PROTOS / "tidemill/monitor/v1/lineage.proto").read_text(encoding="utf-8")
+    (told,) = re.findall(r"// (.*)\n  string kind = 1;", contract)
+
+    assert set(re.findall(r"\w+", KINDS)) - {"or"} == set(re.findall(r'"(\w+)"', told))
 
 
 async def test_a_time_line_that_was_cut_says_so(terminal: Terminal, running: Running) -> None:

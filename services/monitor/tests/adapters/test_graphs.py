@@ -203,7 +203,7 @@ async def everything_in(graph: Graph) -> Sequence[object]:
     found: list[object] = [
         await lineage(ACME, LineageQuery(kind=kind, id=name, direction=way))
         for kind, name in asked
-        for way in ("back", "forward")
+        for way in Direction
     ]
     return [*found, await ReadTimeline(graph=graph, most_entries=100)(ACME, "helpdesk")]
 

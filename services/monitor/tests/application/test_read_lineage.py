@@ -1,9 +1,9 @@
 import pytest
 
-from services.monitor.tests.fakes import Monitor, told_of, words
+from services.monitor.tests.fakes import ACME, Monitor, told_of, words
 from services.monitor.tests.story import Story, a_turn
 from tidemill_kit.errors import InvalidInput
-from tidemill_monitor.application.read_lineage import FOLDED, LineageLimits
+from tidemill_monitor.application.read_lineage import FOLDED, LineageLimits, LineageQuery
 from tidemill_monitor.domain.errors import NotAKind, NothingKnown
 from tidemill_monitor.domain.kinds import Kind
 
@@ -130,7 +130,7 @@ async def test_a_limit_that_is_not_kept_is_named(asked: dict[str, int], told: st
 
 async def test_every_mistake_is_named_at_once() -> None:
     with pytest.raises(InvalidInput) as caught:
-        await Monitor().lineage("inference", "", "sideways", depth=99)
+        await Monitor().read(ACME, LineageQuery(kind="inference", id="", direction=None, depth=99))
 
     assert [violation.field for violation in caught.value.violations] == ["depth", "id", "direction"]
 

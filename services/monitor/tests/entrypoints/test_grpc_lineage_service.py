@@ -24,6 +24,9 @@ class Door:
     stub: LineageServiceStub
 
 
+BACK = pb.LINEAGE_DIRECTION_BACK
+
+
 def settings() -> MonitorSettings:
     return MonitorSettings.model_validate(
         {
@@ -50,7 +53,7 @@ async def door() -> AsyncIterator[Door]:
 
 
 def asked(**fields: object) -> pb.GetLineageRequest:
-    return pb.GetLineageRequest(**{"kind": "model_version", "id": "helpdesk_lora@1", "direction": "back"} | fields)  # type: ignore[arg-type]
+    return pb.GetLineageRequest(**{"kind": "model_version", "id": "helpdesk_lora@1", "direction": BACK} | fields)  # type: ignore[arg-type]
 
 
 async def test_a_lineage_comes_through_the_door_with_what_is_folded(door: Door) -> None:
@@ -74,6 +77,16 @@ async def test_a_lineage_comes_through_the_door_with_what_is_folded(door: Door) 
     assert labels == {"kb/d1@1", "kb/d2@1"}
 
 
+async def test_each_direction_leads_elsewhere(door: Door) -> None:
+    await door.monitor.hear(a_turn())
+
+    back = await door.stub.GetLineage(asked(depth=1))
+    forward = await door.stub.GetLineage(asked(depth=1, direction=pb.LINEAGE_DIRECTION_FORWARD))
+
+    assert [node.kind for node in back.nodes] == ["model_version", "training_run"]
+    assert {node.kind for node in forward.nodes[1:]} == {"inference", "evaluation", "rollout"}
+
+
 async def test_a_timeline_comes_through_the_door(door: Door) -> None:
     await door.monitor.hear(a_turn())
 
@@ -89,7 +102,7 @@ async def test_what_is_not_known_or_cannot_be_asked_is_said_at_the_door(door: Do
     with pytest.raises(NotFound) as missing:
         await door.stub.GetLineage(asked())
     with pytest.raises(InvalidInput) as wrong:
-        await door.stub.GetLineage(asked(direction="up"))
+        await door.stub.GetLineage(asked(direction=pb.LINEAGE_DIRECTION_UNSPECIFIED))
     with pytest.raises(NotFound) as unknown:
         await door.stub.GetTimeline(pb.GetTimelineRequest(deployment="helpdesk"))
 

@@ -18,7 +18,7 @@ from tidemill_kit.records import OutgoingRecord
 from tidemill_kit.subscriptions import Subscription
 from tidemill_local import Addresses
 from tidemill_monitor.application.read_lineage import LineageQuery
-from tidemill_monitor.domain.kinds import Kind
+from tidemill_monitor.domain.kinds import Direction, Kind
 from tidemill_monitor.entrypoints.kafka_events import lineage
 from tidemill_monitor.entrypoints.metrics import ANSWERS, LOOP_EVENTS, LoopMetrics
 from tidemill_testkit.stack import NewTopicFactory, unique_name
@@ -92,7 +92,7 @@ async def everything(monitor: Monitor) -> list[object]:
     for name in await monitor.batches.waiting():
         await monitor.link(name)
     asked = [("model_version", "helpdesk_lora@1"), ("model_version", "smollm2@1"), ("document", "d1")]
-    queries = [LineageQuery(kind=kind, id=name, direction=way) for kind, name in asked for way in ("back", "forward")]
+    queries = [LineageQuery(kind=kind, id=name, direction=way) for kind, name in asked for way in Direction]
     return [*[await monitor.read(ACME, query) for query in queries], await monitor.story_of("helpdesk")]
 
 

@@ -121,7 +121,7 @@ async def test_what_is_written_to_the_topics_is_told_at_the_door(
 
     async with open_channel(f"127.0.0.1:{monitor.port}", project=project) as channel:
         stub = LineageServiceStub(channel)
-        asked = pb.GetLineageRequest(kind="dataset_version", id="helpdesk_sft@1", direction="back")
+        asked = pb.GetLineageRequest(kind="dataset_version", id="helpdesk_sft@1", direction=pb.LINEAGE_DIRECTION_BACK)
         deadline = time.monotonic() + 30
         kinds: set[str] = set()
         while not {"feedback", "document_version"} <= kinds:

@@ -10,13 +10,18 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from tidemill.monitor.v1.lineage_pb2 import Edge, Node
-from tidemill.monitor.v1.lineage_service_pb2 import GetLineageRequest, GetLineageResponse
+from tidemill.monitor.v1.lineage_service_pb2 import (
+    LINEAGE_DIRECTION_BACK,
+    LINEAGE_DIRECTION_FORWARD,
+    GetLineageRequest,
+    GetLineageResponse,
+)
 from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, moment, plain, run, show
 from tidemill_client.connection import Connection
 
 KINDS = (
-    "document_version, inference, feedback, curation, dataset_version, training_run, model_version, evaluation, "
-    "rollout, deployment, prompt_version or index_version"
+    "document, document_version, inference, feedback, curation, dataset_version, training_run, model_version, "
+    "evaluation, rollout, deployment, prompt_version or index_version"
 )
 SHOWN_OF_KIND = 10
 
@@ -37,7 +42,7 @@ def lineage(
     """Tell where a thing came from, or what came of it, as a tree."""
 
     async def work() -> GetLineageResponse:
-        direction = "forward" if forward else "back"
+        direction = LINEAGE_DIRECTION_FORWARD if forward else LINEAGE_DIRECTION_BACK
         request = GetLineageRequest(
             kind=kind.replace("-", "_"), id=name, direction=direction, depth=depth, nodes_of_kind=limit
         )

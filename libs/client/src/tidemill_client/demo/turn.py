@@ -27,7 +27,12 @@ from tidemill.inference.v1.inference_service_pb2 import GenerateRequest
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState
 from tidemill.ingest.v1.dataset_pb2 import DatasetVersion
 from tidemill.ingest.v1.dataset_service_pb2 import GetDatasetRequest, GetDatasetVersionRequest
-from tidemill.monitor.v1.lineage_service_pb2 import GetLineageRequest, GetTimelineRequest
+from tidemill.monitor.v1.lineage_service_pb2 import (
+    LINEAGE_DIRECTION_BACK,
+    LINEAGE_DIRECTION_FORWARD,
+    GetLineageRequest,
+    GetTimelineRequest,
+)
 from tidemill.trainer.v1.training_pb2 import TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import ListTrainingRunsRequest
 from tidemill_client.cli.output import plain, progress, stdout
@@ -258,8 +263,8 @@ class Turn:
 
     async def lineage(self, model_version: str) -> None:
         """Show where the candidate came from, and what it did."""
-        for direction in ("back", "forward"):
-            request = GetLineageRequest(kind="model_version", id=model_version, direction=direction, nodes_of_kind=8)
+        for direction, way in (("back", LINEAGE_DIRECTION_BACK), ("forward", LINEAGE_DIRECTION_FORWARD)):
+            request = GetLineageRequest(kind="model_version", id=model_version, direction=way, nodes_of_kind=8)
             found = await self.connection.lineage.GetLineage(request)
             counts = Counter[str]()
             for node in found.nodes:
@@ -271,7 +276,9 @@ class Turn:
     async def pictures(self, model_version: str) -> dict[str, Any]:
         """Return what the page of the report draws besides the scores: losses, the time line and the lineage."""
         timeline = await self.connection.lineage.GetTimeline(GetTimelineRequest(deployment=DEPLOYMENT))
-        request = GetLineageRequest(kind="model_version", id=model_version, direction="back", nodes_of_kind=6)
+        request = GetLineageRequest(
+            kind="model_version", id=model_version, direction=LINEAGE_DIRECTION_BACK, nodes_of_kind=6
+        )
         return {
             "losses": self.losses,
             "timeline": [plain(entry) for entry in timeline.entries],

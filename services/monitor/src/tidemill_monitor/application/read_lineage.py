@@ -28,11 +28,11 @@ class LineageLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageQuery:
-    """What is asked; 0 takes the default."""
+    """What is asked; 0 takes the default, and no direction is a mistake."""
 
     kind: str
     id: str
-    direction: str
+    direction: Direction | None
     depth: int = 0
     nodes_of_kind: int = 0
 
@@ -139,13 +139,11 @@ class ReadLineage:
         if not 1 <= len(query.id) <= limits.id_length:
             text = f"has {len(query.id)} characters: send 1 to {limits.id_length}"
             violations.append(Violation(field="id", description=text))
-        directions = [direction.value for direction in Direction]
-        if query.direction not in directions:
-            text = f"is {query.direction[:20]!r}; it must be one of {', '.join(directions)}"
-            violations.append(Violation(field="direction", description=text))
-        if violations:
+        if query.direction is None:
+            violations.append(Violation(field="direction", description="must be back or forward"))
+        if violations or query.direction is None:
             raise InvalidInput.of(*violations)
-        return Ref(Kind(query.kind), query.id), Direction(query.direction)
+        return Ref(Kind(query.kind), query.id), query.direction
 
 
 def _outside(name: str, value: int, most: int, default: int) -> list[Violation]:

@@ -5,7 +5,7 @@ from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceServicer
 from tidemill_kit.grpc_server import current_caller
 from tidemill_monitor.application.read_lineage import LineageQuery, ReadLineage
 from tidemill_monitor.application.read_timeline import ReadTimeline
-from tidemill_monitor.entrypoints.messages import edge_message, entry_message, node_messages
+from tidemill_monitor.entrypoints.messages import DIRECTIONS, edge_message, entry_message, node_messages
 
 
 class GrpcLineageService(LineageServiceServicer):
@@ -20,7 +20,7 @@ class GrpcLineageService(LineageServiceServicer):
         query = LineageQuery(
             kind=request.kind,
             id=request.id,
-            direction=request.direction,
+            direction=DIRECTIONS.get(request.direction),
             depth=request.depth,
             nodes_of_kind=request.nodes_of_kind,
         )

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from tidemill.monitor.v1 import lineage_pb2 as _lineage_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _LineageDirection:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LineageDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LineageDirection.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LINEAGE_DIRECTION_UNSPECIFIED: _LineageDirection.ValueType  # 0
+    """LINEAGE_DIRECTION_UNSPECIFIED is refused."""
+    LINEAGE_DIRECTION_BACK: _LineageDirection.ValueType  # 1
+    """LINEAGE_DIRECTION_BACK is to what it came from."""
+    LINEAGE_DIRECTION_FORWARD: _LineageDirection.ValueType  # 2
+    """LINEAGE_DIRECTION_FORWARD is to what came of it."""
+
+class LineageDirection(_LineageDirection, metaclass=_LineageDirectionEnumTypeWrapper):
+    """LineageDirection says which way to look from a thing."""
+
+LINEAGE_DIRECTION_UNSPECIFIED: LineageDirection.ValueType  # 0
+"""LINEAGE_DIRECTION_UNSPECIFIED is refused."""
+LINEAGE_DIRECTION_BACK: LineageDirection.ValueType  # 1
+"""LINEAGE_DIRECTION_BACK is to what it came from."""
+LINEAGE_DIRECTION_FORWARD: LineageDirection.ValueType  # 2
+"""LINEAGE_DIRECTION_FORWARD is to what came of it."""
+Global___LineageDirection: _TypeAlias = LineageDirection  # noqa: Y015
 
 @_typing.final
 class GetLineageRequest(_message.Message):
@@ -34,8 +59,8 @@ class GetLineageRequest(_message.Message):
     """Required. As in Node."""
     id: _builtins.str
     """Required. Its id."""
-    direction: _builtins.str
-    """Required. "back" or "forward"."""
+    direction: Global___LineageDirection.ValueType
+    """Required. Which way to look from it."""
     depth: _builtins.int
     """Optional. At most so many steps; 0 means 8."""
     nodes_of_kind: _builtins.int
@@ -45,7 +70,7 @@ class GetLineageRequest(_message.Message):
         *,
         kind: _builtins.str = ...,
         id: _builtins.str = ...,
-        direction: _builtins.str = ...,
+        direction: Global___LineageDirection.ValueType = ...,
         depth: _builtins.int = ...,
         nodes_of_kind: _builtins.int = ...,
     ) -> None: ...
