@@ -124,6 +124,7 @@ class Handbook:
     def __init__(self, passages: Sequence[Passage] = HANDBOOK) -> None:
         self.passages = tuple(passages)
         self.down: TidemillError | None = None
+        self.takes_s = 0.0
         self.asked: list[tuple[str, tuple[str, ...]]] = []
 
     async def check(self, project: str, retrieval: Retrieval) -> None:
@@ -137,6 +138,7 @@ class Handbook:
         assert project
         assert timeout_s > 0
         self.asked.append((question, tuple(principals)))
+        await asyncio.sleep(self.takes_s)
         if self.down:
             raise self.down
         return Found(passages=self.passages[: retrieval.top_k], index=4)

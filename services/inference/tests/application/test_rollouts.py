@@ -99,6 +99,21 @@ async def test_a_shadow_is_asked_on_the_same_passages_and_never_counts_as_live()
     assert (counts.counts.requests, counts.counts.candidate) == (1, 1)
 
 
+async def test_a_copy_that_needs_no_search_looks_no_faster_than_the_answer_that_did() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling()
+    desk.desk.rag.takes_s = 0.2
+
+    await desk.answer.whole(ADA, question(), request=asking("r"))
+    (live,) = desk.observed
+    await desk.shadow(live)
+
+    assert [each.chosen.variant for each in desk.observed] == [LIVE, CANDIDATE]
+    assert all(each.total_s < 0.2 for each in desk.observed)
+    assert live.inference.usage is not None
+    assert live.inference.usage.total_s >= 0.2
+
+
 async def test_a_shadow_that_fails_leaves_its_live_answer_alone_and_counts_against_the_candidate() -> None:
     desk = RolloutDesk(candidate=ScriptedEngine(fails_before=Internal("it broke")))
     await desk.is_rolling()

@@ -219,6 +219,8 @@ def test_a_paused_policy_advances_nothing_and_still_takes_back() -> None:
         (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 4, seconds=1.6)), Reason.LATENCY),
         (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 4, seconds=1.4)), None),
         (counted(outcomes(CANDIDATE, 4, seconds=9)), None),
+        (counted(outcomes(LIVE, 3), outcomes(CANDIDATE, 8, seconds=9)), None),
+        (counted(outcomes(LIVE, 6, failed=3), outcomes(CANDIDATE, 8, seconds=9)), None),
         (counted(outcomes(LIVE, 5, rating=0.9), outcomes(CANDIDATE, 4, rating=0.5)), Reason.RATING),
         (counted(outcomes(LIVE, 3, rating=0.9), outcomes(CANDIDATE, 4, rating=0.5)), None),
         (counted(outcomes(LIVE, 5, rating=0.5), outcomes(CANDIDATE, 4, rating=0.9)), None),
@@ -453,6 +455,13 @@ def test_one_slow_answer_of_few_takes_nobody_back() -> None:
     aborted = counted(outcomes(LIVE, 15), more).abort(step, POLICY.abort)
     assert aborted is not None
     assert aborted[0] is Reason.LATENCY
+
+
+def test_a_step_that_does_not_say_how_many_answers_it_needs_compares_times_from_five_of_the_baseline_on() -> None:
+    slow, step = outcomes(CANDIDATE, 15, seconds=9.0), RolloutStep(weight=50, requests=30)
+
+    assert counted(outcomes(LIVE, 4), slow).abort(step, POLICY.abort) is None
+    assert counted(outcomes(LIVE, 5), slow).abort(step, POLICY.abort) is not None
 
 
 @pytest.mark.parametrize("count", [1, 2, 15, 59, 1000, 100_000])

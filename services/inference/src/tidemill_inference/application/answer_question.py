@@ -27,7 +27,10 @@ _EVERYBODYS = frozenset({"rag", "trainer", "mongodb"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """What came of one answer; `inference` holds all of it, whatever its record keeps."""
+    """What came of one answer; `inference` holds all of it, whatever its record keeps.
+
+    `total_s` of one that did not fail is without the search: a copy is asked on the passages that were found before.
+    """
 
     inference: Inference
     question: Question
@@ -131,7 +134,7 @@ class AnswerQuestion:
         whole = saved.told(question, answer)
         generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model
-        total_s = answer.usage.total_s
+        total_s = answer.usage.total_s - answer.usage.search_s
         self._tell(Answered(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s))
         return whole
 

@@ -10,8 +10,9 @@ from tidemill_inference.domain.rollout_policy import AbortRules, RolloutStep
 
 LIVE = "live"
 CANDIDATE = "candidate"
-MIN_RATED = 5
-"""Ratings are compared from so many rated answers on each side on, or from a step's `at_least` where that is less."""
+MIN_COMPARED = 5
+"""Times are compared from so many answers of the baseline on, ratings from so many rated ones on each side; or from a
+step's `at_least` where that is less."""
 
 
 class Reason(Enum):
@@ -31,7 +32,10 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one answer in a step; `rating` is 0 to 1, None without one."""
+    """What came of one answer in a step; `rating` is 0 to 1, None without one.
+
+    `total_s` is without the search, which is no variant's own, and which copies are spared.
+    """
 
     inference: str
     rollout: str
@@ -46,6 +50,8 @@ class Outcome:
 class StepCounts:
     """A step's outcomes, counted. `requests` are the live ones of both variants, `candidate` counts shadows too.
 
+    `baseline_timed` are the answers that `baseline_p95_s` is of.
+
     `candidate_p95_low_s` is what the candidate's 95th percentile is at least, with 95 % confidence.
     """
 
@@ -56,6 +62,7 @@ class StepCounts:
     candidate_p95_s: float | None = None
     candidate_p95_low_s: float | None = None
     baseline_p95_s: float | None = None
+    baseline_timed: int = 0
     candidate_rating: float | None = None
     baseline_rating: float | None = None
     candidate_rated: int = 0
@@ -69,6 +76,7 @@ class StepCounts:
         rated = [each.rating for each in candidate if each.rating is not None]
         baseline_rated = [each.rating for each in baseline if each.rating is not None]
         candidate_s = [each.total_s for each in candidate if not each.failed]
+        baseline_s = [each.total_s for each in baseline if not each.failed]
         return cls(
             requests=len(baseline) + (0 if shadow else len(candidate)),
             candidate=len(candidate),
@@ -76,7 +84,8 @@ class StepCounts:
             baseline_failures=sum(each.failed for each in baseline),
             candidate_p95_s=_p95(candidate_s),
             candidate_p95_low_s=_p95_low(candidate_s),
-            baseline_p95_s=_p95([each.total_s for each in baseline if not each.failed]),
+            baseline_p95_s=_p95(baseline_s),
+            baseline_timed=len(baseline_s),
             candidate_rating=_mean(rated),
             baseline_rating=_mean(baseline_rated),
             candidate_rated=len(rated),
@@ -94,24 +103,35 @@ class StepCounts:
         errors = self.candidate_failures / self.candidate
         if rules.error_rate_above is not None and errors > rules.error_rate_above:
             return Reason.ERROR_RATE, _text("of its answers failed", errors, rules.error_rate_above, self.candidate)
+        return self._latency(step, rules) or self._rating(step, rules)
+
+    def _latency(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
         limit = rules.latency_p95_ratio_above
-        if limit is not None and self.candidate_p95_low_s is not None and self.baseline_p95_s:
-            ratio = self.candidate_p95_low_s / self.baseline_p95_s
-            if ratio > limit:
-                text = "times the baseline's p95 latency or more (95 % confidence)"
-                return Reason.LATENCY, _text(text, ratio, limit, self.candidate)
-        return self._rating(step, rules)
+        if limit is None or self.candidate_p95_low_s is None or not self.baseline_p95_s:
+            return None
+        if self.baseline_timed < _compared(step):
+            return None
+        ratio = self.candidate_p95_low_s / self.baseline_p95_s
+        if ratio > limit:
+            text = "times the baseline's p95 latency or more (95 % confidence)"
+            return Reason.LATENCY, _text(text, ratio, limit, self.candidate)
+        return None
 
     def _rating(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
         limit = rules.rating_loss_above
         if limit is None or self.candidate_rating is None or self.baseline_rating is None:
             return None
-        if min(self.candidate_rated, self.baseline_rated) < min(MIN_RATED, step.at_least or MIN_RATED):
+        if min(self.candidate_rated, self.baseline_rated) < _compared(step):
             return None
         loss = self.baseline_rating - self.candidate_rating
         if loss > limit:
             return Reason.RATING, _text("less in mean rating", loss, limit, self.candidate_rated)
         return None
+
+
+def _compared(step: RolloutStep) -> int:
+    """Return how many answers of a side a comparison needs."""
+    return min(MIN_COMPARED, step.at_least or MIN_COMPARED)
 
 
 def _text(what: str, value: float, limit: float, answers: int) -> str:
