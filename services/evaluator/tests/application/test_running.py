@@ -526,11 +526,27 @@ async def test_without_cases_there_is_no_verdict() -> None:
         assert (spoil, failed.state, failed.reason) == (spoil, State.FAILED, "NO_CASES")
 
 
-async def test_more_cases_than_the_limit_are_not_asked() -> None:
+async def test_of_more_held_out_cases_than_there_is_room_for_always_the_same_ones_are_asked() -> None:
+    asked = set[frozenset[str]]()
+    for _ in range(2):
+        evaluator = await ready()
+        await evaluator.with_held_out(40)
+        (evaluation,) = await evaluator.all()
+
+        await evaluator.worker(evaluator.results, limits=Limits(evaluation_cases=8))(name_of(evaluation))
+
+        done = await evaluator.evaluations.get("acme", evaluation.id)
+        assert (done.state, done.answered, done.cases, done.comparisons[0].cases) == (State.COMPLETED, 8, 8, 5)
+        assert done.message == "5 of 40 cases of dataset:sft@2:held_out were asked"
+        asked.add(frozenset(each.text for each in evaluator.inference.asked))
+    assert len(asked) == 1
+
+
+async def test_suites_above_the_limit_of_cases_are_not_asked() -> None:
     evaluator = await ready()
     (evaluation,) = await evaluator.all()
 
-    await evaluator.worker(evaluator.results, limits=Limits(evaluation_cases=5))(name_of(evaluation))
+    await evaluator.worker(evaluator.results, limits=Limits(evaluation_cases=3))(name_of(evaluation))
 
     assert (await evaluator.evaluations.get("acme", evaluation.id)).reason == "TOO_MANY_CASES"
     assert evaluator.inference.asked == []

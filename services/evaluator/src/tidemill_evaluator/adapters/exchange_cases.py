@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill.feedback.v1 import curation_pb2
-from tidemill_evaluator.domain.cases import Case, CaseSet
+from tidemill_evaluator.domain.cases import Case, CaseSet, sample_of
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import InvalidInput, PermissionDenied
 from tidemill_kit.objects import ExchangeBucket, Objects
@@ -47,10 +47,11 @@ class ExchangeCases:
             raise PermissionDenied(message, case_set=case_set.name)
         data = await self._bucket(case_set).get(content)
         cases = [_case(line, case_set) for line in data.split(b"\n") if line.strip()]
-        if len(cases) != case_set.size or len({case.id for case in cases}) != len(cases):
-            message = f"the object of {case_set.name} does not hold {case_set.size} different cases"
+        expected = case_set.whole or case_set.size
+        if len(cases) != expected or len({case.id for case in cases}) != len(cases):
+            message = f"the object of {case_set.name} does not hold {expected} different cases"
             raise CasesUnreadable(message, case_set=case_set.name)
-        return cases
+        return sample_of(cases, case_set.size)
 
     def _bucket(self, case_set: CaseSet) -> ExchangeBucket:
         if case_set.suite:

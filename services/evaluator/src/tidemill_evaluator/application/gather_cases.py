@@ -22,7 +22,10 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatherCases:
-    """Suites as they are now, and what was held out of the data that the candidate was trained on."""
+    """Suites as they are now, and what was held out of the data that the candidate was trained on.
+
+    Held-out parts grow by themselves: of one that is larger than the room that suites leave, a sample is asked.
+    """
 
     suites: Suites
     models: Models
@@ -38,13 +41,13 @@ class GatherCases:
         """
         dataset_version = await self._trained_on(evaluation)
         case_sets = [await self._suite(evaluation.project, suite) for suite in evaluation.comparing.wanted_suites]
-        case_sets += [
-            await self._held_out(evaluation.project, dataset, dataset_version)
-            for dataset in evaluation.comparing.wanted_datasets
-        ]
-        total = sum(case_set.size for case_set in case_sets)
-        if total > self.limits.evaluation_cases:
-            message = f"it would ask {total} cases, and {self.limits.evaluation_cases} is the limit"
+        room = self.limits.evaluation_cases - sum(case_set.size for case_set in case_sets)
+        for dataset in evaluation.comparing.wanted_datasets:
+            held_out = await self._held_out(evaluation.project, dataset, dataset_version)
+            case_sets.append(held_out.at_most(max(room, 1)))
+            room -= case_sets[-1].size
+        if room < 0:
+            message = f"its suites leave no room: {self.limits.evaluation_cases} cases in all are the limit"
             raise NoVerdict(TOO_MANY_CASES, message)
         return Gathered(dataset_version=dataset_version, case_sets=case_sets)
 

@@ -31,7 +31,7 @@ class Cases(Protocol):
     """Reads sets of cases, wherever they lie."""
 
     async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
-        """Return the cases in their order.
+        """Return the cases in their order; where the set is a sample, always the same ones.
 
         Raises:
             ObjectMissing: they were erased.

@@ -4,7 +4,8 @@ import hashlib
 import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_kit.domain import ObjectRef
@@ -38,8 +39,10 @@ class CaseSet:
     dataset: str = ""
     number: int
     size: int
-    """Cases."""
+    """Cases that are asked."""
     content: ObjectRef
+    whole: int = 0
+    """Cases in the object, where only a sample of them is asked; else 0."""
 
     @property
     def name(self) -> str:
@@ -47,6 +50,10 @@ class CaseSet:
         if self.suite:
             return f"suite:{self.suite}@{self.number}"
         return f"dataset:{self.dataset}@{self.number}:held_out"
+
+    def at_most(self, size: int) -> "CaseSet":
+        """Return the set of which no more than `size` cases are asked."""
+        return self if self.size <= size else replace(self, size=size, whole=self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +84,13 @@ class CaseResult:
         """Return the difference as evidence: that the baseline failed is nothing that the candidate gained."""
         difference = self.difference(metric)
         return min(difference, 0.0) if self.baseline.failure else difference
+
+
+def sample_of(cases: Sequence[Case], size: int) -> Sequence[Case]:
+    """Return `size` of the cases in their order: those whose ids have the lowest sha256, so always the same ones."""
+    lowest = nsmallest(size, cases, key=lambda case: hashlib.sha256(case.id.encode()).digest())
+    chosen = {case.id for case in lowest}
+    return [case for case in cases if case.id in chosen]
 
 
 def check_cases(cases: Sequence[Case], limits: Limits) -> None:

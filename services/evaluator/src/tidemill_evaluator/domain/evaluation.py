@@ -149,6 +149,8 @@ class Evaluation(Aggregate):
         self._refuse_unless_claimed(epoch)
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
         self._finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
+        sampled = [each for each in self.case_sets if each.whole]
+        self.message = "; ".join(f"{each.size} of {each.whole} cases of {each.name} were asked" for each in sampled)
 
     def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
         """Come to no verdict."""

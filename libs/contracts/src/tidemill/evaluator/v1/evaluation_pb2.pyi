@@ -300,7 +300,7 @@ class Evaluation(_message.Message):
     reason: _builtins.str
     """Output only. Why it failed, UPPER_SNAKE: BASELINE_CHANGED, CANDIDATE_UNAVAILABLE, NO_CASES."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. For people: what it waits for, why it failed, or of how many held-out cases it asked a sample."""
     confidence: _builtins.float
     """Output only. Of all intervals."""
     seed: _builtins.int
