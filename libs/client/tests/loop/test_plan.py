@@ -4,6 +4,7 @@ import pytest
 
 from libs.client.tests.loop.running import Running
 from tidemill.evaluator.v1.evaluation_pb2 import Gate
+from tidemill.inference.v1.rollout_pb2 import OnTimeout, StickyBy
 from tidemill_client.connection import Connection
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.changes import Action, Change
@@ -66,7 +67,9 @@ async def test_each_service_gets_what_the_file_says(connection: Connection, runn
         (True, 0, 10),
         (False, 50, 40),
     ]
-    assert deployment.rollout_policy.abort.rating_loss_above == 0.02
+    policy = deployment.rollout_policy
+    assert policy.abort.rating_loss_above == 0.02
+    assert (policy.sticky_by, policy.on_timeout) == (StickyBy.STICKY_BY_END_USER, OnTimeout.ON_TIMEOUT_HOLD)
     curation = running.keepers["curation"].stored["helpdesk_sft"]
     assert (curation.dataset, curation.deployment, curation.new_examples) == ("helpdesk_sft", "helpdesk", 100)
     assert curation.at_latest_every.ToTimedelta().days == 7
@@ -82,6 +85,17 @@ async def test_each_service_gets_what_the_file_says(connection: Connection, runn
     ]
     suite = running.keepers["suite"].stored["truth"]
     assert [(case.id, dict(case.labels)) for case in suite.cases] == [("q1", {"of": "builtins"}), ("q2", {})]
+
+
+async def test_the_words_of_a_rollout_are_values_of_the_contract(
+    connection: Connection, running: Running, file: Path
+) -> None:
+    edited(file, "sticky_by: end_user", "sticky_by: request")
+    edited(file, "on_timeout: hold", "on_timeout: roll_back")
+    await planner(connection, file).apply()
+
+    policy = running.keepers["deployment"].stored["helpdesk"].rollout_policy
+    assert (policy.sticky_by, policy.on_timeout) == (StickyBy.STICKY_BY_REQUEST, OnTimeout.ON_TIMEOUT_ROLL_BACK)
 
 
 async def test_the_same_file_again_changes_nothing(connection: Connection, running: Running, file: Path) -> None:

@@ -22,13 +22,13 @@ from tidemill_kit.grpc_server import GrpcServer
 
 POLICY = rollout_pb2.RolloutPolicy(
     gate="helpdesk_gate",
-    sticky_by="request",
+    sticky_by=rollout_pb2.STICKY_BY_REQUEST,
     steps=[
         rollout_pb2.RolloutStep(shadow=True, requests=10),
         rollout_pb2.RolloutStep(weight=50, requests=40, at_least=15, at_most=Duration(seconds=7200)),
     ],
     abort=rollout_pb2.AbortRules(error_rate_above=0.0, rating_loss_above=0.02),
-    on_timeout="roll_back",
+    on_timeout=rollout_pb2.ON_TIMEOUT_ROLL_BACK,
     approval=rollout_pb2.ApprovalPolicy(role="operator", count=1),
 )
 
@@ -92,6 +92,15 @@ async def test_a_policy_is_read_as_it_was_declared_and_the_same_again_changes_no
     assert again.etag == declared.etag
 
 
+async def test_what_a_policy_leaves_open_is_written_out() -> None:
+    async with office() as open_office:
+        steps = [rollout_pb2.RolloutStep(weight=50, requests=40)]
+        declared = await open_office.declares(rollout_pb2.RolloutPolicy(gate="g", steps=steps))
+
+    policy = declared.rollout_policy
+    assert (policy.sticky_by, policy.on_timeout) == (rollout_pb2.STICKY_BY_END_USER, rollout_pb2.ON_TIMEOUT_HOLD)
+
+
 async def test_rollouts_are_paused_beside_the_policy_so_that_declaring_it_never_resumes_them() -> None:
     async with office() as open_office:
         declared = await open_office.declares(POLICY)
@@ -111,10 +120,13 @@ async def test_rollouts_are_paused_beside_the_policy_so_that_declaring_it_never_
     ("policy", "text"),
     [
         (
-            rollout_pb2.RolloutPolicy(gate="g", on_timeout="wait"),
-            "on_timeout: is 'wait'; take one of hold, promote, ro",
+            rollout_pb2.RolloutPolicy(gate="g", on_timeout=9),  # type: ignore[arg-type] # of a newer contract
+            "on_timeout: is 9; take one of HOLD, PROMOTE, ROLL_BACK",
         ),
-        (rollout_pb2.RolloutPolicy(gate="g", sticky_by="moon"), "sticky_by: is 'moon'; take one of end_user, request"),
+        (
+            rollout_pb2.RolloutPolicy(gate="g", sticky_by=9),  # type: ignore[arg-type] # of a newer contract
+            "sticky_by: is 9; take one of END_USER, REQUEST",
+        ),
         (
             rollout_pb2.RolloutPolicy(gate="g", approval=rollout_pb2.ApprovalPolicy(role="admin")),
             "approval.role: is 'admin'; take operator",

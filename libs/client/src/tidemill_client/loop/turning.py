@@ -9,7 +9,14 @@ from google.protobuf.duration_pb2 import Duration
 from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement
 from tidemill.evaluator.v1.suite_pb2 import Case, Suite
 from tidemill.feedback.v1.curation_pb2 import Curation
-from tidemill.inference.v1.rollout_pb2 import AbortRules, ApprovalPolicy, RolloutPolicy, RolloutStep
+from tidemill.inference.v1.rollout_pb2 import (
+    AbortRules,
+    ApprovalPolicy,
+    OnTimeout,
+    RolloutPolicy,
+    RolloutStep,
+    StickyBy,
+)
 from tidemill.ingest.v1.dataset_pb2 import Dataset
 from tidemill.trainer.v1.training_pb2 import TrainingLimits, TrainingPlan
 from tidemill_client.loop import learning
@@ -42,7 +49,7 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
     )
     return RolloutPolicy(
         gate=part.gate,
-        sticky_by=part.sticky_by,
+        sticky_by=StickyBy.Value(f"STICKY_BY_{part.sticky_by.upper()}"),
         steps=[
             RolloutStep(
                 shadow=step.shadow,
@@ -54,7 +61,7 @@ def rollout_policy(part: learning.Rollout) -> RolloutPolicy:
             for step in part.steps
         ],
         abort=abort,
-        on_timeout=part.on_timeout,
+        on_timeout=OnTimeout.Value(f"ON_TIMEOUT_{part.on_timeout.upper()}"),
         approval=ApprovalPolicy(role=part.approval.role, count=part.approval.count),
     )
 

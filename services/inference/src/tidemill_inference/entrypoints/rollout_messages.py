@@ -1,6 +1,6 @@
 """Rollouts and their policies as messages of the contract."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import Enum
 from typing import TypeVar
@@ -24,13 +24,24 @@ from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_requests import timestamp_of
 
 E = TypeVar("E", bound=Enum)
+_STICKY_BY: dict[int, StickyBy] = {
+    rollout_pb2.STICKY_BY_UNSPECIFIED: StickyBy.END_USER,
+    rollout_pb2.STICKY_BY_END_USER: StickyBy.END_USER,
+    rollout_pb2.STICKY_BY_REQUEST: StickyBy.REQUEST,
+}
+_ON_TIMEOUT: dict[int, OnTimeout] = {
+    rollout_pb2.ON_TIMEOUT_UNSPECIFIED: OnTimeout.HOLD,
+    rollout_pb2.ON_TIMEOUT_HOLD: OnTimeout.HOLD,
+    rollout_pb2.ON_TIMEOUT_PROMOTE: OnTimeout.PROMOTE,
+    rollout_pb2.ON_TIMEOUT_ROLL_BACK: OnTimeout.ROLL_BACK,
+}
 
 
 def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
     """Return a policy, with defaults for what it leaves out.
 
     Raises:
-        InvalidInput: a word is none of those that there are.
+        InvalidInput: a word or number is none of those that there are.
 
     """
     if message.approval.role not in {"", APPROVER}:
@@ -38,14 +49,14 @@ def policy_of(message: rollout_pb2.RolloutPolicy) -> RolloutPolicy:
         raise InvalidInput.of(Violation(field="rollout_policy.approval.role", description=text))
     return RolloutPolicy(
         gate=message.gate,
-        sticky_by=_word(message.sticky_by, StickyBy.END_USER, "rollout_policy.sticky_by"),
+        sticky_by=_chosen(message.sticky_by, _STICKY_BY, "rollout_policy.sticky_by"),
         steps=tuple(_step_of(step) for step in message.steps),
         abort=AbortRules(
             error_rate_above=_given(message.abort, "error_rate_above"),
             latency_p95_ratio_above=_given(message.abort, "latency_p95_ratio_above"),
             rating_loss_above=_given(message.abort, "rating_loss_above"),
         ),
-        on_timeout=_word(message.on_timeout, OnTimeout.HOLD, "rollout_policy.on_timeout"),
+        on_timeout=_chosen(message.on_timeout, _ON_TIMEOUT, "rollout_policy.on_timeout"),
         approvals=message.approval.count,
     )
 
@@ -55,14 +66,14 @@ def policy_message(policy: RolloutPolicy) -> rollout_pb2.RolloutPolicy:
     abort = policy.abort
     return rollout_pb2.RolloutPolicy(
         gate=policy.gate,
-        sticky_by=policy.sticky_by.value,
+        sticky_by=rollout_pb2.StickyBy.Value(f"STICKY_BY_{policy.sticky_by.name}"),
         steps=[_step_message(step) for step in policy.steps],
         abort=rollout_pb2.AbortRules(
             error_rate_above=abort.error_rate_above,
             latency_p95_ratio_above=abort.latency_p95_ratio_above,
             rating_loss_above=abort.rating_loss_above,
         ),
-        on_timeout=policy.on_timeout.value,
+        on_timeout=rollout_pb2.OnTimeout.Value(f"ON_TIMEOUT_{policy.on_timeout.name}"),
         approval=rollout_pb2.ApprovalPolicy(role=APPROVER, count=policy.approvals),
     )
 
@@ -131,15 +142,12 @@ def _given(rules: rollout_pb2.AbortRules, name: str) -> float | None:
     return value
 
 
-def _word(text: str, default: E, field: str) -> E:
-    """Return the value that a word means, "" the default."""
-    for each in type(default):
-        if each.value == text:
-            return each
-    if not text:
-        return default
-    allowed = ", ".join(each.value for each in type(default))
-    raise InvalidInput.of(Violation(field=field, description=f"is {text!r}; take one of {allowed}"))
+def _chosen(number: int, values: Mapping[int, E], field: str) -> E:
+    """Return the value that a number of the contract means; a newer caller may send one that is not known here."""
+    if (value := values.get(number)) is not None:
+        return value
+    allowed = ", ".join(each.name for each in type(values[0]))
+    raise InvalidInput.of(Violation(field=field, description=f"is {number}; take one of {allowed}"))
 
 
 def _seconds(seconds: float | None) -> Duration | None:

@@ -22,6 +22,58 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _StickyBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StickyByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StickyBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STICKY_BY_UNSPECIFIED: _StickyBy.ValueType  # 0
+    """STICKY_BY_UNSPECIFIED takes END_USER."""
+    STICKY_BY_END_USER: _StickyBy.ValueType  # 1
+    """STICKY_BY_END_USER gives the same end user the same variant; a request without one has its own."""
+    STICKY_BY_REQUEST: _StickyBy.ValueType  # 2
+    """STICKY_BY_REQUEST chooses for each request id."""
+
+class StickyBy(_StickyBy, metaclass=_StickyByEnumTypeWrapper):
+    """StickyBy says what keeps its variant."""
+
+STICKY_BY_UNSPECIFIED: StickyBy.ValueType  # 0
+"""STICKY_BY_UNSPECIFIED takes END_USER."""
+STICKY_BY_END_USER: StickyBy.ValueType  # 1
+"""STICKY_BY_END_USER gives the same end user the same variant; a request without one has its own."""
+STICKY_BY_REQUEST: StickyBy.ValueType  # 2
+"""STICKY_BY_REQUEST chooses for each request id."""
+Global___StickyBy: _TypeAlias = StickyBy  # noqa: Y015
+
+class _OnTimeout:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnTimeoutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnTimeout.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_TIMEOUT_UNSPECIFIED: _OnTimeout.ValueType  # 0
+    """ON_TIMEOUT_UNSPECIFIED takes HOLD."""
+    ON_TIMEOUT_HOLD: _OnTimeout.ValueType  # 1
+    """ON_TIMEOUT_HOLD waits for somebody."""
+    ON_TIMEOUT_PROMOTE: _OnTimeout.ValueType  # 2
+    """ON_TIMEOUT_PROMOTE makes the candidate live, once it is approved."""
+    ON_TIMEOUT_ROLL_BACK: _OnTimeout.ValueType  # 3
+    """ON_TIMEOUT_ROLL_BACK takes the candidate back."""
+
+class OnTimeout(_OnTimeout, metaclass=_OnTimeoutEnumTypeWrapper):
+    """OnTimeout says what becomes of a step that lasts longer than its at_most."""
+
+ON_TIMEOUT_UNSPECIFIED: OnTimeout.ValueType  # 0
+"""ON_TIMEOUT_UNSPECIFIED takes HOLD."""
+ON_TIMEOUT_HOLD: OnTimeout.ValueType  # 1
+"""ON_TIMEOUT_HOLD waits for somebody."""
+ON_TIMEOUT_PROMOTE: OnTimeout.ValueType  # 2
+"""ON_TIMEOUT_PROMOTE makes the candidate live, once it is approved."""
+ON_TIMEOUT_ROLL_BACK: OnTimeout.ValueType  # 3
+"""ON_TIMEOUT_ROLL_BACK takes the candidate back."""
+Global___OnTimeout: _TypeAlias = OnTimeout  # noqa: Y015
+
 class _RolloutState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -72,10 +124,10 @@ class RolloutPolicy(_message.Message):
     APPROVAL_FIELD_NUMBER: _builtins.int
     gate: _builtins.str
     """Required. The gate whose passed evaluations start a rollout."""
-    sticky_by: _builtins.str
-    """Optional. "end_user" (the default) or "request": what keeps a variant."""
-    on_timeout: _builtins.str
-    """Optional. "hold" (the default), "promote" or "roll_back"."""
+    sticky_by: Global___StickyBy.ValueType
+    """Optional. What keeps a variant; unset means END_USER."""
+    on_timeout: Global___OnTimeout.ValueType
+    """Optional. What becomes of a step that lasts too long; unset means HOLD."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
         """Required. At least one, in order; shadow steps come first, weights rise."""
@@ -92,10 +144,10 @@ class RolloutPolicy(_message.Message):
         self,
         *,
         gate: _builtins.str = ...,
-        sticky_by: _builtins.str = ...,
+        sticky_by: Global___StickyBy.ValueType = ...,
         steps: _abc.Iterable[Global___RolloutStep] | None = ...,
         abort: Global___AbortRules | None = ...,
-        on_timeout: _builtins.str = ...,
+        on_timeout: Global___OnTimeout.ValueType = ...,
         approval: Global___ApprovalPolicy | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "approval", b"approval"]  # noqa: Y015
@@ -127,7 +179,7 @@ class RolloutStep(_message.Message):
     """Optional. So many answers must be the candidate's before the step ends, or a verdict before its end; 0 means 1 and 10."""
     @_builtins.property
     def at_most(self) -> _duration_pb2.Duration:
-        """Optional. The longest that the step may last; unset means 24 h."""
+        """Optional. The longest that the step may last, or the first one may wait for its candidate; unset means 24 h."""
 
     def __init__(
         self,
@@ -158,8 +210,8 @@ class AbortRules(_message.Message):
     error_rate_above: _builtins.float
     """Optional. The candidate's share of failed answers."""
     latency_p95_ratio_above: _builtins.float
-    """Optional. The candidate's 95th percentile of the total time, divided by the baseline's; the candidate's is taken as
-    low as it can be with 95 % confidence, so that one slow answer of few is no evidence.
+    """Optional. The candidate's 95th percentile of the time without the search, divided by the baseline's; the candidate's
+    is taken as low as it can be with 95 % confidence, so that one slow answer of few is no evidence.
     """
     rating_loss_above: _builtins.float
     """Optional. The baseline's mean rating less the candidate's."""
@@ -353,11 +405,11 @@ class StepCounts(_message.Message):
     """Output only. The baseline's mean rating; unset without one."""
     @_builtins.property
     def candidate_p95(self) -> _duration_pb2.Duration:
-        """Output only. 95th percentile of the candidate's total time."""
+        """Output only. 95th percentile of the candidate's time without the search."""
 
     @_builtins.property
     def baseline_p95(self) -> _duration_pb2.Duration:
-        """Output only. 95th percentile of the baseline's total time."""
+        """Output only. 95th percentile of the baseline's time without the search."""
 
     def __init__(
         self,
