@@ -8,7 +8,7 @@ from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.lifeline import die_with_parent
 from tidemill_trainer.training.reports import Reports
 
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS = range(6)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES = range(7)
 
 
 def main() -> None:
@@ -25,6 +25,9 @@ def main() -> None:
     if what == SAYS_WHY:
         reports.tell("failed", reason="DIVERGED", message="the loss is nan")
         return
+    if what == SAVES:
+        reports.tell("step", step=2, steps=2, loss=2.0, remaining_s=0.0)
+        time.sleep(2)
     kept = []
     while what in {HANGS, GROWS}:
         if what == GROWS:

@@ -17,7 +17,7 @@ from tidemill_trainer.domain.errors import TrainingFailed
 from tidemill_trainer.domain.recipe import recipe_of
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS = range(6)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES = range(7)
 GIGABYTE = 1024**3
 
 STARTS_AND_WAITS = """
@@ -114,6 +114,10 @@ async def test_a_process_that_somebody_kills_has_crashed(tmp_path: Path) -> None
 
 async def test_time_is_limited(tmp_path: Path) -> None:
     assert (await failure_of(job_in(tmp_path, what=HANGS, seconds=0.5))).reason == "TIME_LIMIT"
+
+
+async def test_saving_is_not_limited_by_time(tmp_path: Path) -> None:
+    assert (await reports_of(job_in(tmp_path, what=SAVES, seconds=1.5)))[-1].step == 2
 
 
 async def test_memory_is_watched(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.manifest import ArtifactRefused
 from tidemill_kit.objects import ObjectDamaged
 from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
+from tidemill_trainer.application.train_run import SAVING_S
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model_version import ModelVersionWasRegistered, VersionState
@@ -304,6 +305,17 @@ async def _claim(world: World, name: RunName, *, times: int, step: int = 0) -> N
         await world.runs.update(
             "acme", name.run, lambda run: run.advance(Progress(step=step, steps=4), epoch=0), request=request()
         )
+
+
+async def test_a_run_that_has_only_to_be_saved_is_given_the_time_for_it(world: World) -> None:
+    name = await world.queued()
+    await _claim(world, name, times=1)
+    late = Progress(step=4, steps=4, seconds=5000.0)
+    await world.runs.update("acme", name.run, lambda run: run.advance(late, epoch=0), request=request())
+
+    await world.train(name)
+
+    assert world.trainings.jobs[0].seconds_left == SAVING_S
 
 
 def _job_of(world: World, folder: RunFolder) -> TrainingJob:

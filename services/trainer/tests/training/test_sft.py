@@ -1,5 +1,6 @@
 """Real trainings of a tiny model, in this process: what they make depends on the seed, and on no kill."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,18 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_p
     assert second.lines[0]["losses"] == list(enumerate(whole.losses[:2], start=1))
     assert second.losses == whole.losses[2:]
     assert whole.losses[-1] != whole.losses[0]
+
+
+def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: Path) -> None:
+    job, first, second = job_in(tmp_path / "killed", base, lr_scheduler_type="constant"), Told(), Told()
+    expected = trained(job, first)
+    shutil.rmtree(job.adapter)
+
+    found = trained(job, second)
+
+    assert found == expected
+    (begun,) = second.lines
+    assert (begun["step"], begun["steps"], len(list(begun["losses"]))) == (5, 5, 5)  # type: ignore[call-overload]
 
 
 def test_another_seed_makes_another_adapter(tmp_path: Path, base: Path) -> None:

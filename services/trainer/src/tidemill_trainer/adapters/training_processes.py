@@ -39,6 +39,8 @@ class _Ending:
     """Why a process was killed, and what it said itself."""
 
     why: TrainingFailed | None = None
+    computed: bool = False
+    """Every step is done: what is left to do is not limited by time."""
     done: bool = False
 
 
@@ -99,6 +101,8 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for line in process.stdout:
         told = json.loads(line)
+        if "step" in told:
+            ending.computed = told["step"] >= told["steps"]
         match told["event"]:
             case "begun":
                 losses = tuple(LossPoint(step, loss) for step, loss in told["losses"])
@@ -129,7 +133,7 @@ async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: 
                 "max_length or base, or gradient_checkpointing"
             )
             ending.why = TrainingFailed(message, reason="OUT_OF_MEMORY")
-        elif clock.time() >= deadline:
+        elif clock.time() >= deadline and not ending.computed:
             message = "the training ran out of its time: raise limits.time, or do less"
             ending.why = TrainingFailed(message, reason="TIME_LIMIT")
         if ending.why:

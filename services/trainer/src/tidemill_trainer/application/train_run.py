@@ -38,6 +38,9 @@ from tidemill_trainer.domain.training_run import Progress, TrainingRun
 LOOK_EVERY_S = 1.0
 """How often the run is looked at while its process computes: progress is written, and a cancellation seen."""
 
+SAVING_S = 600.0
+"""What a run whose every step is done is given at least, to load the last checkpoint and save the adapter."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingNeeds:
@@ -118,7 +121,7 @@ class TrainRun:
             base=base,
             base_name=run.base,
             recipe=run.recipe,
-            seconds_left=max(0.0, run.limits.time.total_seconds() - run.progress.seconds),
+            seconds_left=_seconds_left(run),
             memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
         )
         async with self.trainings.running(job) as reports:
@@ -184,6 +187,11 @@ class TrainRun:
 
     async def _write(self, name: RunName, change: Callable[[TrainingRun], None]) -> TrainingRun:
         return await self.runs.update(name.project, name.run, change, request=Request.of("", b""))
+
+
+def _seconds_left(run: TrainingRun) -> float:
+    left, progress = run.limits.time.total_seconds() - run.progress.seconds, run.progress
+    return max(left, SAVING_S if 0 < progress.steps <= progress.step else 0.0)
 
 
 class _Watch:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import transformers
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
-from peft import LoraConfig
+from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -21,6 +21,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 
 from tidemill_trainer.domain.losses import LossPoint, thinned
@@ -53,9 +54,14 @@ def train(job: Job, reports: Reports) -> None:
     rows = _rows(job, tokenizer)
     transformers.set_seed(job.args["seed"])  # before the adapter is made: its first weights are drawn
     trainer = _trainer(job, rows, tokenizer, device=device, dtype=dtype)
+    telling = _Telling(job, reports, versions=_versions(device, dtype))
     checkpoint = last_complete(job.checkpoints)
-    trainer.add_callback(_Telling(job, reports, versions=_versions(device, dtype)))
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint and (state := _whole(checkpoint)):
+        telling.on_train_begin(trainer.args, state, trainer.control)
+        set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint), device="cpu"))
+    else:
+        trainer.add_callback(telling)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _refuse_broken_weights(trainer.model)
     _save(job, trainer)
 
@@ -188,6 +194,12 @@ def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SF
         save_total_limit=CHECKPOINTS_KEPT,
         use_cpu=device == "cpu",
     )
+
+
+def _whole(checkpoint: Path) -> TrainerState | None:
+    """Return the state of a checkpoint after the last step; transformers would do one more before it saw that."""
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    return state if state.global_step >= state.max_steps else None
 
 
 def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
