@@ -26,6 +26,7 @@ from tidemill_client.cli.output import (
     run,
     show,
     table,
+    writing,
 )
 from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
@@ -180,10 +181,11 @@ def export(
                 sys.stdout.buffer.flush()
             else:
                 partial = output.with_name(f"{output.name}.part")
-                with partial.open("wb") as file:
-                    async for piece in pieces:
-                        size += file.write(piece)
-                partial.replace(output)
+                with writing(output):
+                    with partial.open("wb") as file:
+                        async for piece in pieces:
+                            size += file.write(piece)
+                    partial.replace(output)
         return size
 
     size = run(work(), as_json=as_json)

@@ -16,7 +16,7 @@ from tidemill.monitor.v1.lineage_service_pb2 import (
     GetLineageRequest,
     GetLineageResponse,
 )
-from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, moment, plain, run, show
+from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, moment, plain, run, show, writing
 from tidemill_client.connection import Connection
 
 KINDS = (
@@ -47,16 +47,22 @@ def lineage(
             kind=kind.replace("-", "_"), id=name, direction=direction, depth=depth, nodes_of_kind=limit
         )
         async with Connection(chosen_project(project)) as connection:
-            return await connection.lineage.GetLineage(request)
+            found = await connection.lineage.GetLineage(request)
+        if svg is not None:
+            _draw(found, svg)
+        return found
 
     found = run(work(), as_json=as_json)
-    if svg is not None:
-        from tidemill_client.lineage_picture import lineage_svg  # noqa: PLC0415 - only a picture needs its drawer
-
-        svg.write_text(lineage_svg(found), encoding="utf-8")
     show(plain(found), lineage_tree(found, forward=forward), as_json=as_json)
     if svg is not None and not as_json:
         show({}, f"drawn into {svg}", as_json=False)
+
+
+def _draw(found: GetLineageResponse, svg: Path) -> None:
+    from tidemill_client.lineage_picture import lineage_svg  # noqa: PLC0415 - only a picture needs its drawer
+
+    with writing(svg):
+        svg.write_text(lineage_svg(found), encoding="utf-8")
 
 
 def lineage_tree(found: GetLineageResponse, *, forward: bool) -> RenderableType:

@@ -17,6 +17,7 @@ from tidemill_client.cli.output import (
     progress,
     run,
     show,
+    writing,
 )
 from tidemill_client.connection import Connection
 from tidemill_client.loop import read_loop
@@ -81,9 +82,10 @@ def init(
         if taken:
             message = f"{folder / taken[0]} is there already: choose another folder or move it away"
             raise AlreadyExists(message)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, text in files.items():
+                (folder / name).write_text(text, encoding="utf-8")
         written = [str(folder / name) for name in files]
         next_step = f"Wrote {', '.join(written)}. Next: tidemill apply -f {folder / 'loop.yaml'}"
         show({"written": written}, next_step, as_json=as_json)

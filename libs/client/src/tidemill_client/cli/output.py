@@ -7,6 +7,7 @@ import sys
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -82,6 +83,21 @@ def fail(error: TidemillError, *, as_json: bool) -> NoReturn:
     else:
         stderr.print(f"[bold red]error[/]: {escape(error.message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(EXIT_UNAVAILABLE if isinstance(error, DependencyUnavailable) else EXIT_ERROR)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Write a file that the caller named, within a command's work.
+
+    Raises:
+        InvalidInput: it cannot be written, and why.
+
+    """
+    try:
+        yield
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror or error}"
+        raise InvalidInput(message) from error
 
 
 def plain(message: Message) -> dict[str, Any]:
