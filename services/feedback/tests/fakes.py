@@ -9,6 +9,7 @@ from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
 from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
+from tidemill_feedback.application.erase_end_user import EraseEndUser
 from tidemill_feedback.application.match_pending import MatchPending
 from tidemill_feedback.application.note_correction import NoteCorrection, NoteRecorded
 from tidemill_feedback.application.ports import SubmittedEvent, Waiting
@@ -74,7 +75,7 @@ class InMemoryLedger:
         failure = message if final else ""
         return self._write(ref, row, epoch, lambda now: replace(now, attempts=row.attempts + 1, failure=failure))
 
-    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> None:
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         for (of, name), row in list(self.stored.items()):
             if of != ref:
                 continue
@@ -85,6 +86,10 @@ class InMemoryLedger:
                 raise EpochOver(ref.curation)
             self.epochs[ref, name] = epoch
             self.stored[ref, name] = replace(row, completion=0 if stale else completion)
+        return all((ref, name) in self.stored for name in feedback)
+
+    async def forget(self, feedback: Sequence[str]) -> None:
+        self.stored = {place: row for place, row in self.stored.items() if place[1] not in feedback}
 
     async def drop(self, ref: CurationRef) -> None:
         self.stored = {place: row for place, row in self.stored.items() if place[0] != ref}
@@ -134,6 +139,12 @@ class InMemoryPending:
         if left:
             self.stored[place] = left
 
+    async def forget(self, project: str, end_user: str) -> None:
+        for place, there in list(self.stored.items()):
+            for each in there:
+                if place[0] == project and each.reaction.end_user == end_user:
+                    await self.remove(each)
+
 
 class InMemoryPrompts:
     """Does what `MongoPrompts` does."""
@@ -149,6 +160,10 @@ class InMemoryPrompts:
 
     async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
         return {each: self.stored[project, each] for each in inferences if (project, each) in self.stored}
+
+    async def forget(self, project: str, inferences: Sequence[str]) -> None:
+        for each in inferences:
+            self.stored.pop((project, each), None)
 
 
 class FakeInferences:
@@ -269,6 +284,9 @@ class FeedbackWorld:
         self.delete = DeleteCuration(curations=self.curations, wake=self.woken.append)
         self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
         self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
+        self.erase = EraseEndUser(
+            feedback=self.feedback, pending=self.pending, ledger=self.ledger, prompts=self.prompts
+        )
         note = NoteCorrection(curations=self.curations, ledger=self.ledger, wake=self.woken.append)
         self.note_recorded = NoteRecorded(feedback=self.feedback, note=note)
         self.submit = SubmitFeedback(
@@ -394,12 +412,14 @@ def event(event_id: str = "e1", *, at: datetime | None = None) -> SubmittedEvent
     )
 
 
-def waiting(request_id: str = "r1", *, project: str = "acme", at: datetime | None = None) -> Waiting:
+def waiting(
+    request_id: str = "r1", *, project: str = "acme", at: datetime | None = None, end_user: str = ""
+) -> Waiting:
     moment = at or FixedClock().now()
     return Waiting(
         project=project,
         inference="i1",
-        reaction=rating(1, labels={"a.b": "c"}, observe_time=moment),
+        reaction=rating(1, labels={"a.b": "c"}, observe_time=moment, end_user=end_user),
         request=Request(id=request_id, digest="d"),
         event=event(request_id, at=moment),
         since=moment,

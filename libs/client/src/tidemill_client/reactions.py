@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from uuid import uuid4
 
 from tidemill.feedback.v1.curation_pb2 import Curation
 from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest
 from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import (
+    EraseEndUserRequest,
     GetFeedbackRequest,
     ListFeedbackRequest,
     SubmitFeedbackRequest,
@@ -65,6 +67,14 @@ class Reactions:
         async for page in every(self._connection.feedback.ListFeedback, request):
             for feedback in page.feedback:
                 yield feedback
+
+    async def erase(self, end_user: str, *, validate_only: bool = False) -> int:
+        """Erase what a person said, and what anybody said about that person's questions; return how much it was.
+
+        The next version of a dataset holds none of it.
+        """
+        request = EraseEndUserRequest(end_user=end_user, request_id=str(uuid4()), validate_only=validate_only)
+        return (await self._connection.feedback.EraseEndUser(request)).erased
 
     async def curation(self, dataset: str) -> Curation:
         """Return the rule by which reactions become examples of a dataset, and how far it is."""

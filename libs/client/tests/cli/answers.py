@@ -67,7 +67,7 @@ def evaluation(state: ev.EvaluationState.ValueType = ev.EVALUATION_STATE_RUNNING
         id="ev-1",
         gate="helpdesk_gate",
         candidate="helpdesk_lora@1",
-        baseline_model="small@1",
+        baseline="small@1",
         state=state,
         answered=40,
         cases=108,
@@ -152,6 +152,7 @@ async def _exported(_request: Any) -> AsyncIterator[ds_rpc.ExportDatasetVersionR
 
 ANSWERS: dict[str, Callable[[Any], Any]] = {
     "feedback.v1.feedback_service:SubmitFeedback": _submitted,
+    "feedback.v1.feedback_service:EraseEndUser": lambda _: fb_rpc.EraseEndUserResponse(erased=3),
     "feedback.v1.feedback_service:ListFeedback": lambda _: fb_rpc.ListFeedbackResponse(
         feedback=[fb.Feedback(id="fb-1", metric="rating", number=0.25, inference="in-1", times=2)]
     ),

@@ -25,6 +25,8 @@ from tidemill_kit.errors import InvalidInput, PreconditionFailed
         ("feedback correct in-1 Better.", ["correction fb-1 is recorded"]),
         ("feedback comment in-1 Nice.", ["comment fb-1 is recorded"]),
         ("feedback list", ["rating", "0.25", "in-1"]),
+        ("feedback erase u1", ["3 reactions of and about u1 are erased"]),
+        ("feedback erase u1 --dry-run", ["3 reactions of and about u1 would be erased"]),
         ("datasets list", ["helpdesk_sft", "30%"]),
         ("datasets show helpdesk_sft", ["helpdesk_sft@2", "128 examples", "52 examples", "4 duplicates"]),
         ("datasets versions helpdesk_sft", ["helpdesk_sft@2", "128", "52"]),

@@ -19,6 +19,7 @@ from tidemill_feedback.adapters.mongo_prompts import MongoPrompts
 from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
+from tidemill_feedback.application.erase_end_user import EraseEndUser
 from tidemill_feedback.application.match_pending import MatchPending
 from tidemill_feedback.application.note_correction import NoteCorrection, NoteRecorded
 from tidemill_feedback.application.read_curations import ReadCurations
@@ -98,7 +99,10 @@ async def build_app(settings: FeedbackSettings) -> App:
         adapters.publisher,
     )
     reading = ReadFeedback(feedback=adapters.feedback, pending=adapters.pending)
-    service = GrpcFeedbackService(submit=doors.submit, read=reading, clock=SystemClock())
+    erase = EraseEndUser(
+        feedback=adapters.feedback, pending=adapters.pending, ledger=adapters.ledger, prompts=adapters.prompts
+    )
+    service = GrpcFeedbackService(submit=doors.submit, read=reading, erase=erase, clock=SystemClock())
     client = adapters.database.client
     return App(
         settings=settings,

@@ -138,3 +138,17 @@ async def test_what_is_kept_for_a_curation_that_was_created_again_outlives_a_lat
     assert [row.wanted for row in await ledger.rows(AGAIN)] == [wanted()]
     assert await ledger.counts(AGAIN) == Counts(examples=1)
     assert not await ledger.rows(SFT)
+
+
+async def test_rows_of_feedback_that_is_gone_are_forgotten_everywhere_and_told_where_they_are_to_be_tagged(
+    ledger: Ledger,
+) -> None:
+    for ref in (SFT, OTHER):
+        await ledger.want(ref, wanted("f1"))
+        await ledger.want(ref, wanted("f2"))
+    assert await ledger.tag(SFT, ["f1", "f2"], completion=1, epoch=1)
+
+    await ledger.forget(["f1"])
+
+    assert [row.wanted.feedback for ref in (SFT, OTHER) for row in await ledger.rows(ref)] == ["f2", "f2"]
+    assert not await ledger.tag(SFT, ["f1", "f2"], completion=2, epoch=1)

@@ -86,6 +86,18 @@ async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> Non
     assert not await pending.since(NOON + timedelta(days=1), limit=10)
 
 
+async def test_what_an_erased_person_sent_waits_no_longer(pending: Pending) -> None:
+    theirs, others = waiting("r1", end_user="u1"), waiting("r2", end_user="u2")
+    for each in (theirs, others, waiting("r1", project="other", end_user="u1")):
+        await pending.add(each)
+
+    await pending.forget("acme", "u1")
+    assert list(await pending.of("acme", "i1")) == [others]
+    await pending.forget("acme", "u2")
+
+    assert list(await pending.since(NOON, limit=10)) == [("other", "i1")]
+
+
 async def test_no_more_than_the_limit_waits_for_one_inference(pending: Pending) -> None:
     await asyncio.gather(*(pending.add(waiting(f"r{number}")) for number in range(3)))
 
@@ -104,6 +116,11 @@ async def test_prompts_are_kept_once_and_by_project(prompts: Prompts) -> None:
     assert list(await prompts.missing("acme", ["i1", "i2"])) == ["i2"]
     assert dict(await prompts.get("acme", ["i1", "i2"])) == {"i1": prompt_of("i1")}
     assert not await prompts.get("other", ["i1"])
+
+    await prompts.keep("other", "i1", prompt_of("i1"))
+    await prompts.forget("acme", ["i1", "i9"])
+    assert not await prompts.get("acme", ["i1"])
+    assert await prompts.get("other", ["i1"])
 
 
 async def test_feedback_and_its_history_come_back_whole_and_are_listed(database: mongo.Database) -> None:

@@ -61,7 +61,7 @@ class Door:
 async def door() -> AsyncIterator[Door]:
     world = FeedbackWorld()
     use_cases = UseCases(create=world.create, read=world.read_curations, update=world.update, delete=world.delete)
-    service = GrpcFeedbackService(submit=world.submit, read=world.read, clock=world.clock)
+    service = GrpcFeedbackService(submit=world.submit, read=world.read, erase=world.erase, clock=world.clock)
     server = GrpcServer(
         settings(),
         [
@@ -156,6 +156,21 @@ async def test_an_unknown_inference_is_not_found_and_nobody_is_not_answered(door
     async with open_channel(f"127.0.0.1:{door.port}") as channel:
         with pytest.raises(Unauthenticated):
             await FeedbackServiceStub(channel).ListFeedback(pb.ListFeedbackRequest())
+
+
+async def test_a_person_is_erased(door: Door) -> None:
+    door.world.inferences.put("i1")
+    given = await door.submit(metric="comment", comment="My name is Ada.")
+
+    would_be = await door.feedback.EraseEndUser(pb.EraseEndUserRequest(end_user="u1", validate_only=True))
+    assert (await door.feedback.GetFeedback(pb.GetFeedbackRequest(id=given.id))).feedback == given
+    erased = await door.feedback.EraseEndUser(pb.EraseEndUserRequest(end_user="u1", request_id="r1"))
+
+    assert (would_be.erased, erased.erased) == (1, 1)
+    with pytest.raises(NotFound):
+        await door.feedback.GetFeedback(pb.GetFeedbackRequest(id=given.id))
+    with pytest.raises(InvalidInput, match="end_user: is empty"):
+        await door.feedback.EraseEndUser(pb.EraseEndUserRequest())
 
 
 async def test_a_curation_is_made_changed_and_deleted(door: Door) -> None:

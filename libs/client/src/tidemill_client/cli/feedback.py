@@ -1,4 +1,4 @@
-"""feedback: rate, correct and comment an answer, and what others said."""
+"""feedback: rate, correct and comment an answer, what others said, and the erasure of a person."""
 
 from collections.abc import Coroutine
 from typing import Annotated, Any
@@ -115,6 +115,25 @@ def list_feedback(
     ]
     picture = table(("metric", "value", "inference", "by", "state", "times", "message"), rows)
     show_page("feedback", list(page.feedback), page.next_page_token, picture, as_json=as_json)
+
+
+@feedback.command("erase")
+def erase(
+    end_user: Annotated[str, typer.Argument(help="The person's pseudonym.")],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and erase nothing.")] = False,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Erase what a person said, and what was said about their questions: no later dataset version learns from it."""
+
+    async def work() -> int:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).erase(end_user, validate_only=dry_run)
+
+    erased = run(work(), as_json=as_json)
+    said = f"{erased} reactions of and about {end_user} {'would be' if dry_run else 'are'} erased"
+    show({"end_user": end_user, "erased": erased, "dry_run": dry_run}, said, as_json=as_json)
 
 
 def _value(given: Feedback) -> str:

@@ -25,6 +25,7 @@ class FeedbackCodec:
             "metric": aggregate.metric,
             "end_user": aggregate.end_user,
             "rater": aggregate.rater,
+            "asked_by": aggregate.asked_by,
             "deployment": aggregate.deployment,
             "variant": aggregate.variant,
             "rollout": aggregate.rollout,
@@ -57,7 +58,9 @@ def mongo_feedback(collection: Collection, *, wake: Callable[[str], None]) -> Mo
 
 
 async def ensure_list_indexes(collection: Collection) -> None:
-    """Create what the lists of one inference and of one deployment need; repeating it changes nothing."""
+    """Create what the lists of one inference, one deployment and one person need; repeating it changes nothing."""
     with translated():
         await collection.create_index([("project", 1), ("state.inference", 1)])
+        await collection.create_index([("project", 1), ("state.end_user", 1)])
+        await collection.create_index([("project", 1), ("state.asked_by", 1)])
         await collection.create_index([("project", 1), ("state.deployment", 1), ("state.metric", 1)])

@@ -21,9 +21,10 @@ class MongoLedger:
         self._counts = counts
 
     async def ensure_indexes(self) -> None:
-        """Create what the worker's searches need; repeating it changes nothing."""
+        """Create what the worker's searches and erasures need; repeating it changes nothing."""
         with translated():
             await self._rows.create_index([("curation", 1), ("completion", 1)])
+            await self._rows.create_index([("feedback", 1)])
 
     async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
         """See `Ledger.want`."""
@@ -62,7 +63,7 @@ class MongoLedger:
         failed = {"attempts": row.attempts + 1, "failure": message if final else ""}
         return await self._write(ref, row, epoch, failed)
 
-    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> None:
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         """See `Ledger.tag`."""
         ids = [_row_id(ref, each) for each in feedback]
         stale = {"curation": _key(ref), "completion": completion, "_id": {"$nin": ids}}
@@ -75,6 +76,12 @@ class MongoLedger:
             for left in (stale, untagged):
                 if await self._rows.find_one(left, {"_id": True}):
                     raise EpochOver(ref.curation)
+            return await self._rows.count_documents({"_id": {"$in": ids}}) == len(ids)
+
+    async def forget(self, feedback: Sequence[str]) -> None:
+        """See `Ledger.forget`."""
+        with translated():
+            await self._rows.delete_many({"feedback": {"$in": list(feedback)}})
 
     async def drop(self, ref: CurationRef) -> None:
         """See `Ledger.drop`."""

@@ -56,6 +56,15 @@ class MongoPending:
             )
             await self._collection.delete_one({"_id": document_id, "waiting": []})
 
+    async def forget(self, project: str, end_user: str) -> None:
+        """See `Pending.forget`."""
+        theirs = {"reaction.end_user": end_user}
+        with translated():
+            await self._collection.update_many(
+                {"project": project, "waiting": {"$elemMatch": theirs}}, {"$pull": {"waiting": theirs}}
+            )
+            await self._collection.delete_many({"project": project, "waiting": []})
+
     async def _added(self, waiting: Waiting) -> bool:
         """Return whether it waits now; False where somebody else wrote meanwhile."""
         document_id, entry = _id(waiting.project, waiting.inference), _entry(waiting)

@@ -37,6 +37,11 @@ class MongoPrompts:
             found = await self._collection.find({"_id": {"$in": wanted}}).to_list(None)
         return {document["inference"]: _decoded(document["prompt"]) for document in found}
 
+    async def forget(self, project: str, inferences: Sequence[str]) -> None:
+        """See `Prompts.forget`."""
+        with translated():
+            await self._collection.delete_many({"_id": {"$in": [_id(project, each) for each in inferences]}})
+
 
 def _id(project: str, inference: str) -> str:
     return f"{project}/{inference}"

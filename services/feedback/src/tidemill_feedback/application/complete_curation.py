@@ -19,9 +19,10 @@ _AT_ONCE = 200
 class CompleteCuration:
     """Emits CurationWasCompleted, once for each number of a completion.
 
-    The order of writes makes every crash harmless: the rows that are about to be old are tagged with the number, the
-    batch is put under the name of its content, then the aggregate takes the number. Until then the rows count as new.
-    Taking the epoch first shuts out a worker that slept through its lease.
+    The order of writes makes every crash harmless: the batch is put under the name of its content, the rows that are
+    about to be old are tagged with the number, then the aggregate takes the number. Until then the rows count as new.
+    Taking the epoch first shuts out a worker that slept through its lease, and what is erased while the batch is put
+    has no row to tag any more.
     """
 
     curations: CurationStore
@@ -45,8 +46,9 @@ class CompleteCuration:
         examples = await self._examples(ref, chosen)
         if examples is None:
             return False
-        await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch)
         batch = Batch(object=await self.batches.put(ref, examples), examples=len(examples), new=chosen.counts.new)
+        if not await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch):
+            return False
         now = self.clock.now()
         completed = await self.curations.update(
             ref.project,
@@ -65,6 +67,8 @@ class CompleteCuration:
             prompts = await self.prompts.get(ref.project, [row.wanted.inference for row in rows])
             for row in rows:
                 text, prompt = texts.get(row.wanted.feedback), prompts.get(row.wanted.inference)
+                if text is None:
+                    await self.ledger.forget([row.wanted.feedback])
                 if text is None or prompt is None:
                     return None
                 if text.seq != row.wanted.seq:

@@ -96,6 +96,10 @@ class Pending(Protocol):
         """Let a reaction wait no longer; a repetition changes nothing."""
         ...
 
+    async def forget(self, project: str, end_user: str) -> None:
+        """Let nothing wait that names this person."""
+        ...
+
 
 class DeadLetters(Protocol):
     """Where submissions end that can never count."""
@@ -129,15 +133,19 @@ class Ledger(Protocol):
         """Note a failed attempt; a final one is not tried again."""
         ...
 
-    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> None:
+    async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         """Note which rows are in a completion that is about to be; the tags of an earlier try for it are taken off.
 
-        A row keeps the number of an earlier completion that it was in.
+        A row keeps the number of an earlier completion that it was in. Returns False where one of them is gone.
 
         Raises:
             EpochOver: a later holder of the lease was here.
 
         """
+        ...
+
+    async def forget(self, feedback: Sequence[str]) -> None:
+        """Remove the rows of feedback that is gone, in all curations."""
         ...
 
     async def drop(self, ref: CurationRef) -> None:
@@ -154,7 +162,7 @@ class Ledger(Protocol):
 
 
 class Prompts(Protocol):
-    """Prompts of inferences that were asked for; they never change."""
+    """Prompts of inferences that were asked for; they never change, and go with whoever asked."""
 
     async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
         """Return those of the inferences whose prompt is not kept."""
@@ -166,6 +174,10 @@ class Prompts(Protocol):
 
     async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
         """Return the prompts that are kept, by inference."""
+        ...
+
+    async def forget(self, project: str, inferences: Sequence[str]) -> None:
+        """Keep the prompts of these inferences no longer."""
         ...
 
 

@@ -49,7 +49,9 @@ class ResolveExamples:
 
     async def _resolve_batch(self, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
         texts = await self.feedback.get_many(ref.project, [row.wanted.feedback for row in rows])
-        missing = await self.prompts.missing(ref.project, [row.wanted.inference for row in rows])
+        missing = await self.prompts.missing(
+            ref.project, [row.wanted.inference for row in rows if row.wanted.feedback in texts]
+        )
         failures = await self._fetch(ref.project, missing)
         resolved = []
         for row in rows:
@@ -57,7 +59,9 @@ class ResolveExamples:
             found = texts.get(row.wanted.feedback)
             if failure is not None:
                 resolved.append(await self._fail(ref, row, epoch, failure))
-            elif found is not None and found.current is not None:
+            elif found is None or found.current is None:
+                await self.ledger.forget([row.wanted.feedback])  # it was erased, and noted at the same time
+            else:
                 chars = len(found.current.text.strip())
                 if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):
                     row = replace(row, resolved_seq=row.wanted.seq, chars=chars, attempts=0)  # noqa: PLW2901

@@ -56,6 +56,8 @@ class Feedback(Aggregate):
     metric: str
     end_user: str
     rater: str
+    asked_by: str = ""
+    """The end user of the inference, who need not be the one who reacts."""
     deployment: str = ""
     variant: str = ""
     rollout: str = ""
@@ -79,8 +81,15 @@ class Feedback(Aggregate):
         self._note(answer, keep=keep, given=given, labels=labels)
         self.state, self.message = FeedbackState.IGNORED, message
 
+    def erase(self) -> None:
+        """Forget what was said; what the same person says later brings it back to life."""
+        self.deleted, self.state, self.message = True, FeedbackState.IGNORED, "was erased"
+        self.current, self.history, self.labels = None, (), {}
+
     def _note(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
         self.deployment, self.variant, self.rollout = answer.deployment, answer.variant, answer.rollout
+        self.asked_by = answer.end_user
+        self.deleted, self.message = False, ""
         self.times += 1
         if self.current is None or given.observe_time >= self.current.observe_time:
             earlier, self.current, self.labels = self.current, given, labels

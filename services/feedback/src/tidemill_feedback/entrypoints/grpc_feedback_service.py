@@ -2,6 +2,7 @@
 
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceServicer
+from tidemill_feedback.application.erase_end_user import EraseEndUser
 from tidemill_feedback.application.read_feedback import ReadFeedback
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
 from tidemill_feedback.entrypoints.messages import feedback_message, reaction_of
@@ -12,9 +13,10 @@ from tidemill_kit.grpc_server import current_caller, page_of, request_of
 class GrpcFeedbackService(FeedbackServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(self, *, submit: SubmitFeedback, read: ReadFeedback, clock: Clock) -> None:
+    def __init__(self, *, submit: SubmitFeedback, read: ReadFeedback, erase: EraseEndUser, clock: Clock) -> None:
         self._submit = submit
         self._read = read
+        self._erase = erase
         self._clock = clock
 
     async def SubmitFeedback(self, request: pb.SubmitFeedbackRequest, _context: object) -> pb.SubmitFeedbackResponse:
@@ -41,3 +43,10 @@ class GrpcFeedbackService(FeedbackServiceServicer):
         return pb.ListFeedbackResponse(
             feedback=[feedback_message(each) for each in page.items], next_page_token=page.next_token
         )
+
+    async def EraseEndUser(self, request: pb.EraseEndUserRequest, _context: object) -> pb.EraseEndUserResponse:
+        """Erase a person's reactions, and those to their questions."""
+        erased = await self._erase(
+            current_caller(), request.end_user, request=request_of(request), validate_only=request.validate_only
+        )
+        return pb.EraseEndUserResponse(erased=erased)

@@ -50,6 +50,11 @@ class FeedbackServiceStub:
                 request_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackRequest.SerializeToString,
                 response_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackResponse.FromString,
                 _registered_method=True)
+        self.EraseEndUser = channel.unary_unary(
+                '/tidemill.feedback.v1.FeedbackService/EraseEndUser',
+                request_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.EraseEndUserRequest.SerializeToString,
+                response_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.EraseEndUserResponse.FromString,
+                _registered_method=True)
 
 
 class FeedbackServiceServicer:
@@ -77,6 +82,13 @@ class FeedbackServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseEndUser(self, request, context):
+        """Erases what a person said, and what anybody said about that person's questions; the next batch holds none of it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FeedbackServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.ListFeedback,
                     request_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackRequest.FromString,
                     response_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackResponse.SerializeToString,
+            ),
+            'EraseEndUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseEndUser,
+                    request_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.EraseEndUserRequest.FromString,
+                    response_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.EraseEndUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class FeedbackService:
             '/tidemill.feedback.v1.FeedbackService/ListFeedback',
             tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackRequest.SerializeToString,
             tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.ListFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseEndUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.feedback.v1.FeedbackService/EraseEndUser',
+            tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.EraseEndUserRequest.SerializeToString,
+            tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.EraseEndUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,8 @@ class FeedbackServiceStub:
     """Returns one feedback."""
     ListFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackRequest, _feedback_service_pb2.ListFeedbackResponse]
     """Returns the project's feedback, a page at a time."""
+    EraseEndUser: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.EraseEndUserRequest, _feedback_service_pb2.EraseEndUserResponse]
+    """Erases what a person said, and what anybody said about that person's questions; the next batch holds none of it."""
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     """FeedbackService takes what people think of answers."""
@@ -49,5 +51,13 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_feedback_service_pb2.ListFeedbackRequest, _abc.Awaitable[_feedback_service_pb2.ListFeedbackResponse]],
     ) -> _abc.Awaitable[_feedback_service_pb2.ListFeedbackResponse]:
         """Returns the project's feedback, a page at a time."""
+
+    @_abc_1.abstractmethod
+    def EraseEndUser(
+        self,
+        request: _feedback_service_pb2.EraseEndUserRequest,
+        context: _aio.ServicerContext[_feedback_service_pb2.EraseEndUserRequest, _abc.Awaitable[_feedback_service_pb2.EraseEndUserResponse]],
+    ) -> _abc.Awaitable[_feedback_service_pb2.EraseEndUserResponse]:
+        """Erases what a person said, and what anybody said about that person's questions; the next batch holds none of it."""
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _aio.Server) -> None: ...
