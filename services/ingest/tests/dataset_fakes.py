@@ -68,7 +68,9 @@ class Datasets:
         self.leases = LeasesInMemory()
         self.changing = ChangeDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
         self.reading = ReadDatasets(datasets=self.datasets, parts=self.parts, limits=self.limits)
-        self.offering = OfferExamples(datasets=self.datasets, batches=self.batches, limits=self.limits, wake=self._wake)
+        self.offering = OfferExamples(
+            datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, wake=self._wake
+        )
         self.curations = Curations(offering=self.offering)
         self.publish = PublishVersions(
             datasets=self.datasets,

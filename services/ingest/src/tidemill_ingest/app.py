@@ -206,7 +206,9 @@ class _Datasets:
             deleted_after=timedelta(hours=settings.dataset_hours),
             unreferenced_after=timedelta(hours=settings.garbage_after_hours),
         )
-        offering = OfferExamples(datasets=self.datasets, batches=batches, limits=limits, wake=self.worker.wake)
+        offering = OfferExamples(
+            datasets=self.datasets, batches=batches, limits=limits, clock=clock, wake=self.worker.wake
+        )
         self.curations = Curations(offering=offering)
         self.servicer = DatasetServicer(
             reading=ReadDatasets(datasets=self.datasets, parts=parts, limits=limits),

@@ -7,15 +7,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.ingest.tests.dataset_fakes import DATASETS, NAME, Datasets
-from services.ingest.tests.examples import batch_of, ids_in, lines, message, numbered, offer_of
+from services.ingest.tests.examples import FEEDBACK, batch_of, ids_in, lines, message, numbered, offer_of
 from services.ingest.tests.fakes import ACME
-from tidemill_ingest.adapters.dataset_objects import DatasetParts
+from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.application.change_datasets import (
     CreateDatasetCommand,
     DeleteDatasetCommand,
     UpdateDatasetCommand,
 )
 from tidemill_ingest.domain.dataset import Dataset
+from tidemill_ingest.domain.dataset_events import DatasetVersionWasWithheld
 from tidemill_ingest.domain.dataset_version import Batch
 from tidemill_ingest.domain.errors import (
     DatasetChanged,
@@ -247,7 +248,57 @@ async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_door(
         await datasets.offering(ACME, NAME.dataset, offer, request=request())
 
     assert [violation.field for violation in refused.value.violations] == [field]
-    assert (await datasets.dataset()).offers == ()
+    dataset = await datasets.dataset()
+    assert dataset.offers == ()
+    assert dataset.withheld is not None
+    assert dataset.withheld.reason == "BATCH_REFUSED"
+    assert field in dataset.withheld.message
+    [event] = datasets.datasets.published
+    assert isinstance(event, DatasetVersionWasWithheld)
+    assert (event.reason, event.curation_seq) == ("BATCH_REFUSED", offer.curation_seq)
+
+
+async def test_a_refused_offer_is_told_once_and_becomes_a_version_when_it_is_driven_again() -> None:
+    datasets = await Datasets(limits=Limits(batch_examples=10)).declared()
+    for _ in range(2):
+        with pytest.raises(InvalidInput):
+            await datasets.offered(numbered(20))
+    assert len(datasets.datasets.published) == 1
+
+    raised = Datasets().limits
+    datasets.offering = replace(datasets.offering, batches=FeedbackBatches(datasets.objects, FEEDBACK, limits=raised))
+    dataset = await datasets.turned(numbered(20))
+
+    assert (dataset.version_count, dataset.withheld) == (1, None)
+
+
+@pytest.mark.parametrize(("count", "versions"), [(20, 1), (2, 0)])
+async def test_what_was_refused_stays_visible_when_an_older_offer_is_settled_after_it(
+    count: int, versions: int
+) -> None:
+    datasets = await Datasets().declared()
+    await datasets.offered(numbered(count), seq=1)
+    refused = offer_of(elsewhere(batch_of(b"", count=0), bucket="elsewhere"), seq=2)
+    with pytest.raises(InvalidInput):
+        await datasets.offering(ACME, NAME.dataset, refused, request=request())
+
+    await datasets.publish(NAME)
+
+    dataset = await datasets.dataset()
+    assert dataset.version_count == versions
+    assert dataset.withheld is not None
+    assert (dataset.withheld.reason, dataset.withheld.curation_seq) == ("BATCH_REFUSED", 2)
+
+
+async def test_an_old_offer_that_is_refused_says_nothing_of_what_came_since() -> None:
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(20), seq=2)
+    old = offer_of(elsewhere(batch_of(b"", count=0), bucket="elsewhere"), seq=1)
+
+    with pytest.raises(InvalidInput):
+        await datasets.offering(ACME, NAME.dataset, old, request=request())
+
+    assert (await datasets.dataset()).withheld is None
 
 
 async def test_both_sides_of_the_batch_limits_are_taken_exactly() -> None:

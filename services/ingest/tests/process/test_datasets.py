@@ -130,15 +130,16 @@ async def test_duplicates_have_one_effect_and_poison_holds_up_nobody(curated: Cu
     await curated.complete(numbered(2), seq=3)
     await curated.complete(numbered(60), seq=4)
 
-    happened = await curated.happened(3)
+    happened = sorted(await curated.happened(4), key=lambda told: told[1]["curation_seq"])
     dead = await curated.told(3, topic=DEAD)
 
     assert [(name, event["curation_seq"]) for name, event in happened] == [
         ("version_published", "1"),
+        ("version_withheld", "2"),
         ("version_withheld", "3"),
         ("version_published", "4"),
     ]
-    assert happened[1][1]["reason"] == "TOO_FEW_EXAMPLES"
+    assert [event["reason"] for _, event in happened[1:3]] == ["BATCH_REFUSED", "TOO_FEW_EXAMPLES"]
     assert {dict(each.headers)["ce_id"].decode() for each in dead} == {"poison", "elsewhere", "nobody"}
     assert set(await exported(curated, "helpdesk_sft@1", DATASET_SPLIT_HELD_OUT)) < set(
         await exported(curated, "helpdesk_sft@2", DATASET_SPLIT_HELD_OUT)

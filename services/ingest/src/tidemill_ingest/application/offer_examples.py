@@ -1,22 +1,29 @@
 """Take what a curation offers, and leave it to a worker."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_ingest.application.dataset_ports import Batches, Datasets
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import Offer
+from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.application import Caller, Request
+from tidemill_kit.application import Caller, Clock, Request, derived_id
+from tidemill_kit.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferExamples:
-    """Emits nothing. The same offer again has no second effect, and an older one than was heard of has none."""
+    """The same offer again has no second effect, and an older one than was heard of has none.
+
+    Emits DatasetVersionWasWithheld for a batch that is refused, so that the dataset says why nothing comes of it.
+    """
 
     datasets: Datasets
     batches: Batches
     limits: Limits
+    clock: Clock
     wake: Callable[[], None]
 
     async def __call__(self, caller: Caller, dataset_id: str, offer: Offer, *, request: Request) -> Dataset:
@@ -28,10 +35,24 @@ class OfferExamples:
             TooManyOffers: so many wait already.
 
         """
-        self.batches.check(caller.project, offer.batch)
+        try:
+            self.batches.check(caller.project, offer.batch)
+        except InvalidInput as error:
+            await self._refuse(caller, dataset_id, offer, error.message)
+            raise
         at_most = self.limits.waiting_offers
         dataset = await self.datasets.update(
             caller.project, dataset_id, lambda each: each.offer(offer, at_most=at_most), request=request
         )
         self.wake()
         return dataset
+
+    async def _refuse(self, caller: Caller, dataset_id: str, offer: Offer, why: str) -> None:
+        now = self.clock.now()
+        message = f"{why}: look at the dead letters of ingest.curations, and drive this one again once that is mended"
+        # Not the request of the offer itself, which is to have its effect when it is driven again.
+        request = Request(id=derived_id("refuse", offer.id), digest="")
+        with suppress(DatasetNotFound):
+            await self.datasets.update(
+                caller.project, dataset_id, lambda each: each.refuse(offer, message=message, now=now), request=request
+            )

@@ -19,6 +19,7 @@ DEFAULT_SHARE = 0.3
 LARGEST_SHARE = 0.9
 BY_QUESTION = "question"
 UNCHANGED = "UNCHANGED"
+BATCH_REFUSED = "BATCH_REFUSED"
 
 
 class DatasetState(Enum):
@@ -40,6 +41,10 @@ class Withheld:
     curation: str
     curation_seq: int
     withheld_at: datetime
+
+    def gives_way_to(self, offer: Offer) -> bool:
+        """Tell whether the offer is not an older one, which was still waiting when this was refused at once."""
+        return self.curation != offer.curation or self.curation_seq <= offer.curation_seq
 
 
 @dataclass(slots=True, kw_only=True)
@@ -122,6 +127,17 @@ class Dataset(Aggregate):
         self.heard = {**self.heard, offer.curation: offer.curation_seq}
         self.offers = (*self.offers, offer)
 
+    def refuse(self, offer: Offer, *, message: str, now: datetime) -> None:
+        """Say why this offer is not even let wait; it does not count as told of, so that it can be told again.
+
+        Raises:
+            DatasetNotFound: it is not there.
+
+        """
+        self.require_active()
+        if offer.curation_seq > self.heard.get(offer.curation, 0):
+            self._withhold(offer, reason=BATCH_REFUSED, message=message, now=now)
+
     def claim(self, epoch: int) -> None:
         """Shut out every worker with a lower epoch.
 
@@ -157,7 +173,9 @@ class Dataset(Aggregate):
             curation_seq=offer.curation_seq,
             published_at=now,
         )
-        self.versions, self.withheld = (*self.versions, version)[-keep:], None
+        self.versions = (*self.versions, version)[-keep:]
+        if self.withheld and self.withheld.gives_way_to(offer):
+            self.withheld = None
         self.pending.append(DatasetVersionWasPublished(occurred_at=now, version=version, deployment=offer.deployment))
         return None
 
@@ -171,21 +189,7 @@ class Dataset(Aggregate):
 
         """
         self._settle(offer, split=split, epoch=epoch)
-        self.withheld = Withheld(
-            reason=reason,
-            message=message,
-            curation=offer.curation,
-            curation_seq=offer.curation_seq,
-            withheld_at=now,
-        )
-        event = DatasetVersionWasWithheld(
-            occurred_at=now,
-            reason=reason,
-            message=message,
-            curation=offer.curation,
-            curation_seq=offer.curation_seq,
-        )
-        self.pending.append(event)
+        self._withhold(offer, reason=reason, message=message, now=now)
 
     def is_past(self, *, deleted_before: datetime) -> bool:
         """Tell whether it was deleted so long ago that its versions may go."""
@@ -200,6 +204,24 @@ class Dataset(Aggregate):
         """Return the keys of the objects that are needed."""
         parts = {part.object.key for each in self.versions for part in (each.draft.train, each.draft.held_out)}
         return frozenset(parts | ({self.split.key} if self.split else set()))
+
+    def _withhold(self, offer: Offer, *, reason: str, message: str, now: datetime) -> None:
+        if self.withheld is None or self.withheld.gives_way_to(offer):
+            self.withheld = Withheld(
+                reason=reason,
+                message=message,
+                curation=offer.curation,
+                curation_seq=offer.curation_seq,
+                withheld_at=now,
+            )
+        event = DatasetVersionWasWithheld(
+            occurred_at=now,
+            reason=reason,
+            message=message,
+            curation=offer.curation,
+            curation_seq=offer.curation_seq,
+        )
+        self.pending.append(event)
 
     def _settle(self, offer: Offer, *, split: ObjectRef | None, epoch: int) -> None:
         left = tuple(each for each in self.offers if each.id != offer.id)

@@ -286,7 +286,7 @@ class DatasetVersionWithheld(_message.Message):
     """Output only. The number of this event of the dataset."""
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE: TOO_FEW_EXAMPLES, EXAMPLES_ALIKE, HELD_OUT_EMPTY, UNCHANGED, PARTS_OVERLAP, BATCH_GONE,
-    BATCH_DAMAGED, BATCH_INVALID.
+    BATCH_DAMAGED, BATCH_INVALID, BATCH_REFUSED.
     """
     message: _builtins.str
     """Output only. For people: what is missing."""
