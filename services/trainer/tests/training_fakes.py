@@ -191,7 +191,7 @@ class World:
         self.plans = InMemoryAggregates[TrainingPlan](missing=TrainingPlanNotFound, clock=clock)
         self.runs = InMemoryAggregates[TrainingRun](missing=TrainingRunNotFound, clock=clock)
         self.datasets, self.trainings, self.leases = FakeDatasets(), FakeTrainings(), FakeRunLeases()
-        self.folders = RunFolders(self.folder / "runs")
+        self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
         check = CheckPlan(
             references=References(models=self.registry.models, versions=self.registry.versions),
             most_time=timedelta(days=1),

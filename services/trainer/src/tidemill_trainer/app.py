@@ -299,7 +299,7 @@ def _training(
 
 def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
     clock = SystemClock()
-    folders = RunFolders(settings.data_dir / "runs")
+    folders = RunFolders(settings.data_dir / "runs", keep_s=settings.run_keep_s)
     leases = Leases(
         adapters.database["run_leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=clock
     )

@@ -58,6 +58,8 @@ class TrainerSettings(ServiceSettings):
     """The fewest examples that are worth a training."""
     run_fruitless_attempts: int = Field(default=5, ge=1, le=1000)
     """How many workers may end over a run, none of them with a further step, before the run fails."""
+    run_keep_s: float = Field(default=7 * 24 * 3600.0, gt=0)
+    """How long the checkpoints of a failed run are kept for a retry."""
     run_device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where trainings compute; auto takes CUDA where there is one."""
     run_threads: int = Field(default=0, ge=0, le=1024)

@@ -157,6 +157,16 @@ async def test_a_run_whose_workers_all_do_the_same_steps_gets_no_further(world: 
     assert (await world.run(name)).reason == "WORKER_LOST"
 
 
+async def test_of_a_failed_run_only_the_checkpoints_stay_on_disk(world: World) -> None:
+    world.trainings.error = TrainingFailed("killed", reason="CRASHED")
+    name = await world.queued()
+    folder = await _used_folder(world, name)
+
+    await world.train(name)
+
+    assert list(folder.path.iterdir()) == [folder.checkpoints]
+
+
 async def test_too_few_examples_start_no_process(world: World) -> None:
     name = await world.queued(examples=7)
 
@@ -220,6 +230,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing(world: Worl
 
     assert await world.run(name) == taken
     assert registrations(world) == []
+    assert not list((world.folder / "runs" / "acme" / name.run).iterdir())
     with pytest.raises(RunLost):
         taken.succeed("lora@1", now=later, epoch=1)
 
@@ -316,6 +327,14 @@ async def test_a_run_that_has_only_to_be_saved_is_given_the_time_for_it(world: W
     await world.train(name)
 
     assert world.trainings.jobs[0].seconds_left == SAVING_S
+
+
+async def _used_folder(world: World, name: RunName) -> RunFolder:
+    folder = await world.folders.open(name)
+    (folder.path / "hugging_face" / "datasets").mkdir(parents=True)
+    (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
+    (folder.path / "stderr.log").write_text("what a user wrote", encoding="utf-8")
+    return folder
 
 
 def _job_of(world: World, folder: RunFolder) -> TrainingJob:

@@ -72,6 +72,15 @@ def test_there_may_be_no_checkpoint(tmp_path: Path) -> None:
 def test_memory_that_is_not_there_is_told_from_other_errors() -> None:
     stopped = stopped_by(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
 
-    assert stopped is not None
     assert stopped.reason == "OUT_OF_MEMORY"
-    assert stopped_by(RuntimeError("something else")) is None
+
+
+def test_any_other_error_is_told_by_its_place_without_its_text() -> None:
+    with pytest.raises(ValueError, match="what a user wrote") as error:
+        int("what a user wrote")
+
+    stopped = stopped_by(error.value)
+
+    assert stopped.reason == "CRASHED"
+    assert stopped.message.startswith("ValueError in test_any_other_error_is_told_by_its_place")
+    assert "what a user wrote" not in stopped.message

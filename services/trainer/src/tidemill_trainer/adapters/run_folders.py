@@ -2,7 +2,8 @@
 
 import asyncio
 import shutil
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from tidemill_kit.manifest import ArtifactFile, Manifest
@@ -11,10 +12,11 @@ from tidemill_trainer.application.ports import RunFolder, RunName
 
 
 class RunFolders:
-    """Implements `ports.Folders`: `<root>/<project>/<run>`, of this process alone."""
+    """Implements `ports.Folders`: `<root>/<project>/<run>`, of this process alone, kept as long after its last use."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, keep_s: float) -> None:
         self._root = root
+        self._keep_s = keep_s
 
     async def open(self, run: RunName) -> RunFolder:
         """See `Folders.open`."""
@@ -27,6 +29,14 @@ class RunFolders:
         """See `Folders.remove`."""
         await asyncio.to_thread(shutil.rmtree, self._root / run.project / run.run, ignore_errors=True)
 
+    async def clean(self, run: RunName) -> None:
+        """See `Folders.clean`."""
+        await asyncio.to_thread(_clean, RunFolder(path=self._root / run.project / run.run))
+
+    async def sweep(self, busy: Collection[RunName]) -> None:
+        """See `Folders.sweep`."""
+        await asyncio.to_thread(self._sweep, frozenset(busy))
+
     async def write_card(self, folder: RunFolder, text: str) -> None:
         """See `Folders.write_card`."""
         with disk_errors():
@@ -35,3 +45,23 @@ class RunFolders:
     async def adapter_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
         """See `Folders.adapter_files`."""
         return (await asyncio.to_thread(Manifest.from_folder, folder.adapter)).files
+
+    def _sweep(self, busy: Collection[RunName]) -> None:
+        used_since = time.time() - self._keep_s
+        for path in self._root.glob("*/*"):
+            if RunName(project=path.parent.name, run=path.name) in busy:
+                continue
+            if path.stat().st_mtime < used_since:
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                _clean(RunFolder(path=path))
+
+
+def _clean(folder: RunFolder) -> None:
+    for path in folder.path.glob("*"):
+        if path == folder.checkpoints:
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -144,7 +144,7 @@ async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: 
 
 def _described(status: int) -> str:
     if status >= 0:
-        return f"the training process ended with exit code {status}: its stderr.log says why"
+        return f"the training process ended with exit code {status}, and told nothing more"
     name = signal.Signals(-status).name
     return f"the training process was killed, exit code {status} ({name}): retry it; was the machine out of memory?"
 

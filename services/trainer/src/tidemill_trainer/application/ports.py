@@ -1,6 +1,6 @@
 """What trainer needs from outside."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +226,11 @@ class RunFolder:
         return self.path / "train.jsonl"
 
     @property
+    def checkpoints(self) -> Path:
+        """What a training goes on from."""
+        return self.path / "checkpoints"
+
+    @property
     def adapter(self) -> Path:
         """What the training made."""
         return self.path / "adapter"
@@ -240,6 +245,14 @@ class Folders(Protocol):
 
     async def remove(self, run: RunName) -> None:
         """Remove the run's folder, where it is there."""
+        ...
+
+    async def clean(self, run: RunName) -> None:
+        """Leave only the checkpoints in the run's folder: a retry goes on from them, the rest has texts of users."""
+        ...
+
+    async def sweep(self, busy: Collection[RunName]) -> None:
+        """Clean the folders of all other runs than these, and remove those that nothing has used for long."""
         ...
 
     async def write_card(self, folder: RunFolder, text: str) -> None:

@@ -1,7 +1,7 @@
 """Train a run: the work of a worker, which may be killed at any point and goes on from the last checkpoint."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -83,6 +83,10 @@ class TrainRun:
         except RunLost:
             await self._tidy(name)
             return True
+
+    async def sweep(self, busy: Collection[RunName]) -> None:
+        """Drop what other trainings than these left on local disk, with the texts of users in it."""
+        await self.folders.sweep(busy)
 
     async def _worked(self, name: RunName, epoch: int) -> bool:
         now = self.clock.now()
@@ -177,13 +181,13 @@ class TrainRun:
         now = self.clock.now()
         reason, message = refused.reason, refused.message
         await self._write(name, lambda run: run.fail(reason=reason, message=message, now=now, epoch=epoch))
+        await self.folders.clean(name)
 
     async def _tidy(self, name: RunName) -> None:
-        """Drop what a cancelled run made; one that another worker has is left alone."""
+        """Drop what a cancelled run made; of one that another worker has, the checkpoints stay."""
         with suppress(NotFound, DependencyUnavailable):
             run = await self.runs.get(name.project, name.run)
-            if not run.is_in_work:
-                await self.folders.remove(name)
+            await (self.folders.clean(name) if run.is_in_work else self.folders.remove(name))
 
     async def _write(self, name: RunName, change: Callable[[TrainingRun], None]) -> TrainingRun:
         return await self.runs.update(name.project, name.run, change, request=Request.of("", b""))

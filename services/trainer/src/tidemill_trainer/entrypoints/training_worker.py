@@ -1,6 +1,7 @@
-"""What trainer does by itself: it trains the runs that are queued."""
+"""What trainer does by itself: it trains the runs that are queued, and sweeps what trainings left."""
 
 import asyncio
+import math
 from contextlib import suppress
 
 import structlog
@@ -11,14 +12,20 @@ from tidemill_trainer.application.train_run import TrainRun
 
 _log = structlog.get_logger()
 
+SWEEP_EVERY_S = 600.0
+
 
 class TrainingWorker:
     """Looks for runs when woken and once in a while; each of them is tried again until it has ended."""
 
-    def __init__(self, *, wanted: WantedRuns, at_once: int, look_every_s: float) -> None:
+    def __init__(
+        self, *, wanted: WantedRuns, at_once: int, look_every_s: float, sweep_every_s: float = SWEEP_EVERY_S
+    ) -> None:
         self._wanted = wanted
         self._turns = asyncio.Semaphore(at_once)
         self._look_every_s = look_every_s
+        self._sweep_every_s = sweep_every_s
+        self._swept_at = -math.inf
         self._woken = asyncio.Event()
         self._running: set[RunName] = set()
 
@@ -31,12 +38,23 @@ class TrainingWorker:
         async with asyncio.TaskGroup() as trainings:
             while True:
                 self._woken.clear()
+                await self._sweep(train)
                 for name in await self._waiting():
                     self._running.add(name)
                     trainings.create_task(self._train(train, name))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._look_every_s):
                         await self._woken.wait()
+
+    async def _sweep(self, train: TrainRun) -> None:
+        now = asyncio.get_running_loop().time()
+        if now < self._swept_at + self._sweep_every_s:
+            return
+        self._swept_at = now
+        try:
+            await train.sweep(self._running)
+        except OSError as error:
+            _log.warning("training_folders_not_swept", why=error.strerror)
 
     async def _waiting(self) -> list[RunName]:
         try:

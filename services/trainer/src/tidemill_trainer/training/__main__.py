@@ -17,10 +17,8 @@ def main() -> None:
         from tidemill_trainer.training.sft import train  # noqa: PLC0415 - seconds of imports, after the lifeline
 
         train(Job.read(Path(sys.argv[1])), reports)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the worker is told; what standard error says is not kept
         stopped = stopped_by(error)
-        if stopped is None:
-            raise
         reports.tell("failed", reason=stopped.reason, message=stopped.message)
         return
     reports.tell("done")
