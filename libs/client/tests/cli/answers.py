@@ -184,6 +184,9 @@ ANSWERS: dict[str, Callable[[Any], Any]] = {
     ),
     "evaluator.v1.evaluation_service:GetEvaluation": lambda _: ev_rpc.GetEvaluationResponse(evaluation=evaluation()),
     "evaluator.v1.evaluation_service:StartEvaluation": _comparison,
+    "evaluator.v1.evaluation_service:CancelEvaluation": lambda _: ev_rpc.CancelEvaluationResponse(
+        evaluation=evaluation(ev.EVALUATION_STATE_CANCELLED)
+    ),
     "evaluator.v1.evaluation_service:ListCaseResults": _cases,
     "inference.v1.deployment_service:PromoteRollout": lambda _: dep_rpc.PromoteRolloutResponse(
         deployment=deployment(ROLLOUT_STATE_PROMOTED)

@@ -37,6 +37,7 @@ from tidemill_kit.errors import InvalidInput, PreconditionFailed
         ("training cancel run-2", ["cancelled"]),
         ("training retry run-2", ["queued"]),
         ("evaluations list", ["ev-1", "40/108", "running"]),
+        ("evaluations cancel ev-1", ["ev-1", "cancelled"]),
         ("evaluations cases ev-1", ["-0.900", "no answer: UNAVAILABLE"]),
         ("rollouts list", ["canary 50 %, 12 of 40 requests"]),
         ("rollouts show helpdesk", ["helpdesk_lora@1", "->", "shadow", "approved by", "ada", "it reads well"]),

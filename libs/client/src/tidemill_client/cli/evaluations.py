@@ -146,6 +146,18 @@ def start(
         raise typer.Exit(EXIT_ERROR)
 
 
+@evaluations.command("cancel")
+def cancel(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
+    """Stop an evaluation; it comes to no verdict."""
+
+    async def work() -> Evaluation:
+        async with Connection(chosen_project(project)) as connection:
+            return await Evaluations(connection).cancel(name)
+
+    evaluation = run(work(), as_json=as_json)
+    show(plain(evaluation), _picture(evaluation), as_json=as_json)
+
+
 def evaluate(
     *,
     suite: Annotated[list[str], typer.Option("--suite", "-s", help="The suite; may be given several times.")],
