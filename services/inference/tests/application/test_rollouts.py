@@ -21,6 +21,7 @@ from tidemill_inference.domain.errors import (
     ModelRefused,
     NoActiveRollout,
     RolloutLeaseLost,
+    RolloutNotFound,
 )
 from tidemill_inference.domain.inference import Inference, Purpose, State
 from tidemill_inference.domain.prompt import Prompt, PromptContent
@@ -429,6 +430,20 @@ async def test_promotion_wants_a_passed_gate_approvals_and_a_version_that_is_the
         await deleted.promote(ADA, deleted.settling("p"))
     for error in (NoActiveRollout, ApprovalsMissing, CandidateNotReady):
         assert issubclass(error, PreconditionFailed)
+
+
+async def test_a_rollout_that_began_while_another_was_being_promoted_is_not_promoted() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling()
+
+    async def next_one(*_: object) -> None:
+        await desk.roll_back(ADA, desk.settling("b"))
+        await desk.passes_the_gate("e2")
+
+    with pytest.raises(RolloutNotFound):
+        await replace(desk.promote, prepare=next_one)(ADA, desk.settling("p"))  # type: ignore[arg-type]
+
+    assert (await desk.deployment()).live.model == "smollm2@1"
 
 
 async def test_a_version_that_goes_before_its_promotion_is_taken_back() -> None:

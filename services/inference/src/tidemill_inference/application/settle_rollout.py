@@ -37,6 +37,10 @@ class RolloutToSettle:
             text = f"has {len(self.rationale)} characters: take at most {MAX_RATIONALE}"
             raise InvalidInput.of(Violation(field="rationale", description=text))
 
+    def meant(self, deployment: Deployment) -> str:
+        """Return the id of the rollout that was there when it was asked: what follows it was not decided on."""
+        return self.rollout or (deployment.rollout.id if deployment.rollout else "")
+
     @property
     def message(self) -> str:
         """What the rollout tells people about it."""
@@ -69,7 +73,7 @@ class PromoteRollout:
         counts = _counts(current)
 
         def change(stored: Deployment) -> None:
-            stored.promote_rollout(command.rollout, message=command.message, counts=counts, now=now)
+            stored.promote_rollout(command.meant(current), message=command.message, counts=counts, now=now)
 
         if rollout := current.active_rollout:
             await self.prepare(caller.project, rollout.candidate.model)
@@ -104,7 +108,7 @@ class RollBackRollout:
         counts = _counts(current)
 
         def change(stored: Deployment) -> None:
-            stored.roll_back_rollout(command.rollout, message=command.message, counts=counts, now=now)
+            stored.roll_back_rollout(command.meant(current), message=command.message, counts=counts, now=now)
 
         if command.validate_only:
             return _previewed(current, change)
