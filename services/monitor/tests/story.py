@@ -119,7 +119,8 @@ class Story:
         self, name: str = "ev-1", *, verdict: str = "VERDICT_PASSED", candidate: str = "helpdesk_lora@1"
     ) -> None:
         named = {"evaluation": name, "gate": "helpdesk_gate", "deployment": "helpdesk", "candidate": candidate}
-        self.tell("evaluator.evaluation.started", name, **named, baseline=LIVE, dataset_version="helpdesk_sft@1")
+        named |= {"baseline": "smollm2@1", "baseline_configuration": LIVE}
+        self.tell("evaluator.evaluation.started", name, **named, dataset_version="helpdesk_sft@1")
         held_out = {
             "case_set": "dataset:helpdesk_sft@1:held_out",
             "metric": "rouge_l",
@@ -138,7 +139,6 @@ class Story:
             name,
             seq=2,
             **named,
-            baseline=LIVE,
             verdict=verdict,
             comparisons=[held_out],
         )

@@ -56,7 +56,7 @@ async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None
     done = await evaluator.finish()
 
     assert (done.state, done.verdict) == (State.COMPLETED, Verdict.PASSED)
-    assert (done.baseline, done.baseline_model, done.dataset_version) == (DIGEST, BASE, "sft@2")
+    assert (done.baseline, done.baseline_configuration, done.dataset_version) == (BASE, DIGEST, "sft@2")
     assert (done.answered, done.cases, done.remaining_s) == (6, 6, None)
     assert [(each.case_set, each.metric, each.required, each.holds) for each in done.comparisons[:2]] == [
         ("dataset:sft@2:held_out", "rouge_l", True, True),
@@ -401,7 +401,7 @@ async def test_a_baseline_that_changes_meanwhile_fails_the_evaluation_and_anothe
 
     assert (failed.state, failed.reason, failed.verdict) == (State.FAILED, "BASELINE_CHANGED", None)
     assert (again.attempt, again.gate, again.candidate) == (2, "gate", TUNED)
-    assert (done.verdict, done.baseline) == (Verdict.PASSED, "d2")
+    assert (done.verdict, done.baseline_configuration) == (Verdict.PASSED, "d2")
 
 
 async def test_a_baseline_that_changed_while_the_evaluation_waited_is_noticed_before_anything_is_asked() -> None:
@@ -592,7 +592,7 @@ async def test_by_hand_the_baseline_may_be_a_version_that_is_not_live() -> None:
 
     done = await evaluator.finish()
 
-    assert (done.state, done.baseline_model, done.baseline) == (State.COMPLETED, "lora@3", DIGEST)
+    assert (done.state, done.baseline, done.baseline_configuration) == (State.COMPLETED, "lora@3", DIGEST)
     assert {each.variant for each in evaluator.inference.asked} == {"lora@3", TUNED}
     assert done.comparisons[0].baseline_failures == 0
 

@@ -61,8 +61,8 @@ def running() -> Evaluation:
     begun = evaluation()
     begun.claim(1)
     begun.begin(
-        baseline="sha256:7d1f0c0e",
-        baseline_model="smollm2@1",
+        baseline="smollm2@1",
+        baseline_configuration="sha256:7d1f0c0e",
         dataset_version="helpdesk_sft@1",
         case_sets=[CaseSet(suite="helpdesk_truth", number=1, size=60, content=CONTENT)],
         now=NOON,

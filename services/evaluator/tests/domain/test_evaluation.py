@@ -13,7 +13,7 @@ WRITES: list[Callable[[Evaluation, int], None]] = [
     lambda e, epoch: e.complete([], now=NOON, epoch=epoch),
     lambda e, epoch: e.fail(reason="NO_CASES", message="", now=NOON, epoch=epoch),
     lambda e, epoch: e.begin(
-        baseline="d", baseline_model="m@1", dataset_version="", case_sets=(), now=NOON, epoch=epoch
+        baseline="m@1", baseline_configuration="d", dataset_version="", case_sets=(), now=NOON, epoch=epoch
     ),
 ]
 

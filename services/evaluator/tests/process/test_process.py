@@ -151,7 +151,7 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
 
     (done,) = await world.evaluations()
     assert (done.verdict, done.answered, done.cases) == (pb.VERDICT_PASSED, 14, 14)
-    assert (done.baseline, done.baseline_model, done.dataset_version) == ("d1", "smollm2@1", "sft@2")
+    assert (done.baseline, done.baseline_configuration, done.dataset_version) == ("smollm2@1", "d1", "sft@2")
     assert [(each.cases, each.candidate, each.holds) for each in done.comparisons[:2]] == [
         (6, 1.0, True),
         (8, 1.0, True),

@@ -73,7 +73,7 @@ async def verdict(desk: RolloutDesk, **changes: object) -> evaluator_events.Eval
             "gate": "helpdesk_gate",
             "deployment": "helpdesk",
             "candidate": "lora@1",
-            "baseline": (await desk.deployment()).live.digest,
+            "baseline_configuration": (await desk.deployment()).live.digest,
             "verdict": evaluation_pb2.VERDICT_PASSED,
             **changes,
         }

@@ -89,7 +89,7 @@ async def passes_the_gate(world: World) -> None:
         gate="helpdesk_gate",
         deployment="helpdesk",
         candidate="lora@1",
-        baseline=(await current(world)).live.digest,
+        baseline_configuration=(await current(world)).live.digest,
         verdict=evaluation_pb2.VERDICT_PASSED,
     )
     for _ in range(20):

@@ -35,6 +35,8 @@ async def test_the_story_of_a_rollout_goes_from_the_examples_to_the_promotion() 
         ("inference.rollout.promoted", "helpdesk_lora@1 is promoted and answers everybody: every step was passed"),
         ("inference.deployment.configured", "helpdesk_lora@1 with answer@2 answers"),
     ]
+    compared = timeline.entries[5].facts
+    assert (compared["baseline"], compared["baseline_configuration"]) == ("smollm2@1", "c" * 64)
     canary = timeline.entries[9]
     assert (canary.facts["state"], canary.facts["weight"], canary.facts["step"]) == ("canary", "50", "1")
     assert not timeline.cut

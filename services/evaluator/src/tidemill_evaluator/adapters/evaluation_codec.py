@@ -37,7 +37,7 @@ _PLAIN = (
     "asked_by",
     "dataset_version",
     "baseline",
-    "baseline_model",
+    "baseline_configuration",
     "answered",
     "remaining_s",
     "reason",
@@ -50,7 +50,7 @@ _PLAIN = (
 class EvaluationCodec:
     """Evaluation <-> document, and its events -> messages."""
 
-    schema = 1
+    schema = 2
 
     def encode(self, aggregate: Evaluation) -> Document:
         """Return the state."""
@@ -64,8 +64,10 @@ class EvaluationCodec:
             "verdict": aggregate.verdict.value if aggregate.verdict else None,
         }
 
-    def decode(self, identity: Identity, state: Document, schema: int) -> Evaluation:  # noqa: ARG002 - there is one
-        """Return the evaluation."""
+    def decode(self, identity: Identity, state: Document, schema: int) -> Evaluation:
+        """Return the evaluation; schema 1 called the configuration the baseline, and that the baseline's model."""
+        if schema == 1:
+            state = {**state, "baseline": state["baseline_model"], "baseline_configuration": state["baseline"]}
         comparing: dict[str, Any] = state["comparing"]
         require = tuple(Requirement(**each) for each in comparing["require"])
         return Evaluation(
@@ -89,6 +91,7 @@ class EvaluationCodec:
             "deployment": aggregate.comparing.deployment,
             "candidate": aggregate.candidate,
             "baseline": aggregate.baseline,
+            "baseline_configuration": aggregate.baseline_configuration,
         }
         match event:
             case EvaluationHasStarted():

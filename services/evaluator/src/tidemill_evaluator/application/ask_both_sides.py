@@ -78,9 +78,9 @@ class AskBothSides:
         answer = await self._answer(evaluation.project, question, epoch)
         if isinstance(answer, CaseAnswer):
             return Kept(baseline=answer)
-        if not variant and answer.configuration != evaluation.baseline:
+        if not variant and answer.configuration != evaluation.baseline_configuration:
             raise baseline_changed(evaluation)
-        return Kept(baseline=_side(answer, model=evaluation.baseline_model), passages=tuple(answer.passages))
+        return Kept(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
 
     async def _candidate(
         self, evaluation: Evaluation, name: CaseName, case: Case, kept: Kept, epoch: int

@@ -115,8 +115,8 @@ class RunEvaluation:
         return await self._write(
             name,
             lambda e: e.begin(
-                baseline=live.digest,
-                baseline_model=evaluation.comparing.baseline or live.model,
+                baseline=evaluation.comparing.baseline or live.model,
+                baseline_configuration=live.digest,
                 dataset_version=gathered.dataset_version,
                 case_sets=gathered.case_sets,
                 now=now,
@@ -190,7 +190,7 @@ class RunEvaluation:
 
 
 def _refuse_other(live: Live, evaluation: Evaluation) -> None:
-    if live.digest != evaluation.baseline:
+    if live.digest != evaluation.baseline_configuration:
         raise baseline_changed(evaluation)
 
 

@@ -81,7 +81,9 @@ class Evaluation(Aggregate):
     state: State = State.QUEUED
     dataset_version: str = ""
     baseline: str = ""
-    baseline_model: str = ""
+    """`model@version`; fixed when it begins, as its configuration is."""
+    baseline_configuration: str = ""
+    """The digest of what is live, by which both sides answer but for the model."""
     case_sets: tuple[CaseSet, ...] = ()
     answered: int = 0
     remaining_s: float | None = None
@@ -118,7 +120,7 @@ class Evaluation(Aggregate):
         self,
         *,
         baseline: str,
-        baseline_model: str,
+        baseline_configuration: str,
         dataset_version: str,
         case_sets: Sequence[CaseSet],
         now: datetime,
@@ -129,7 +131,7 @@ class Evaluation(Aggregate):
         if self.state is State.RUNNING:
             return
         self.state, self.message = State.RUNNING, ""
-        self.baseline, self.baseline_model = baseline, baseline_model
+        self.baseline, self.baseline_configuration = baseline, baseline_configuration
         self.dataset_version, self.case_sets = dataset_version, tuple(case_sets)
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 

@@ -129,7 +129,7 @@ def evaluation_message(evaluation: Evaluation) -> pb.Evaluation:
         gate=evaluation.gate,
         deployment=evaluation.comparing.deployment,
         baseline=evaluation.baseline,
-        baseline_model=evaluation.baseline_model,
+        baseline_configuration=evaluation.baseline_configuration,
         candidate=evaluation.candidate,
         dataset_version=evaluation.dataset_version,
         state=STATES[evaluation.state],

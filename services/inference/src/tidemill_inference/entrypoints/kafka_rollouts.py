@@ -20,7 +20,7 @@ class EvaluationIsCompleted(BaseModel):
     gate: str
     deployment: str
     candidate: str
-    baseline: str
+    baseline_configuration: str
     verdict: str
 
 
@@ -43,7 +43,10 @@ def evaluations(start: StartRollout) -> Subscription:
         if body.verdict != PASSED or not body.gate or not body.deployment:
             return
         passed = PassedEvaluation(
-            evaluation=body.evaluation, gate=body.gate, candidate=body.candidate, baseline=body.baseline
+            evaluation=body.evaluation,
+            gate=body.gate,
+            candidate=body.candidate,
+            baseline=body.baseline_configuration,
         )
         with acting_for(event.project):
             await start(event.project, body.deployment, passed, request=event.request)

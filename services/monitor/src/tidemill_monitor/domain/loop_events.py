@@ -238,11 +238,13 @@ class EvaluationEvent:
     deployment: str = ""
     candidate: str = ""
     baseline: str = ""
+    baseline_configuration: str = ""
 
     def _told(self, happened: Happened, message: str, *, held_out_of: str = "", **facts: object) -> tuple[Told, ...]:
         ref = Ref(Kind.EVALUATION, self.evaluation)
         known = {"gate": self.gate, "deployment": self.deployment, "candidate": self.candidate}
-        part = happened.part(self.seq, message, **known, baseline=self.baseline, **facts)
+        against = {"baseline": self.baseline, "baseline_configuration": self.baseline_configuration}
+        part = happened.part(self.seq, message, **known, **against, **facts)
         came_from = (
             (EVALUATED, self.candidate),
             (HELD_OUT_FOR, held_out_of),

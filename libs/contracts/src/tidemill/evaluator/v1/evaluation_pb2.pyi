@@ -255,7 +255,7 @@ class Evaluation(_message.Message):
     GATE_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
-    BASELINE_MODEL_FIELD_NUMBER: _builtins.int
+    BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -282,9 +282,9 @@ class Evaluation(_message.Message):
     deployment: _builtins.str
     """Output only. The deployment."""
     baseline: _builtins.str
-    """Output only. The digest of the live configuration that it compares with."""
-    baseline_model: _builtins.str
-    """Output only. `model@version` of the baseline."""
+    """Output only. `model@version` that it compares with: what is live, unless another one was asked for."""
+    baseline_configuration: _builtins.str
+    """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     candidate: _builtins.str
     """Output only. `model@version` of the candidate."""
     dataset_version: _builtins.str
@@ -342,7 +342,7 @@ class Evaluation(_message.Message):
         gate: _builtins.str = ...,
         deployment: _builtins.str = ...,
         baseline: _builtins.str = ...,
-        baseline_model: _builtins.str = ...,
+        baseline_configuration: _builtins.str = ...,
         candidate: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
         state: Global___EvaluationState.ValueType = ...,
@@ -359,7 +359,7 @@ class Evaluation(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_model", b"baseline_model", "candidate", b"candidate", "cases", b"cases", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "cases", b"cases", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,7 @@ class EvaluationStarted(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     DATASET_VERSION_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
     """Output only. The evaluation."""
@@ -43,7 +44,9 @@ class EvaluationStarted(_message.Message):
     candidate: _builtins.str
     """Output only. `model@version`."""
     baseline: _builtins.str
-    """Output only. The digest of the live configuration that it compares with."""
+    """Output only. `model@version` that it compares with; empty where it never began."""
+    baseline_configuration: _builtins.str
+    """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     dataset_version: _builtins.str
     """Output only. `dataset@number` whose held-out part is asked; empty without."""
     def __init__(
@@ -55,11 +58,12 @@ class EvaluationStarted(_message.Message):
         deployment: _builtins.str = ...,
         candidate: _builtins.str = ...,
         baseline: _builtins.str = ...,
+        baseline_configuration: _builtins.str = ...,
         dataset_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "dataset_version", b"dataset_version", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -77,6 +81,7 @@ class EvaluationCompleted(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     COMPARISONS_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
@@ -90,7 +95,9 @@ class EvaluationCompleted(_message.Message):
     candidate: _builtins.str
     """Output only. `model@version`."""
     baseline: _builtins.str
-    """Output only. The digest of the live configuration that it compares with."""
+    """Output only. `model@version` that it compares with; empty where it never began."""
+    baseline_configuration: _builtins.str
+    """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     verdict: _evaluation_pb2.Verdict.ValueType
     """Output only. The verdict."""
     @_builtins.property
@@ -106,12 +113,13 @@ class EvaluationCompleted(_message.Message):
         deployment: _builtins.str = ...,
         candidate: _builtins.str = ...,
         baseline: _builtins.str = ...,
+        baseline_configuration: _builtins.str = ...,
         verdict: _evaluation_pb2.Verdict.ValueType = ...,
         comparisons: _abc.Iterable[_evaluation_pb2.Comparison] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "comparisons", b"comparisons", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "seq", b"seq", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -129,6 +137,7 @@ class EvaluationFailed(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     evaluation: _builtins.str
@@ -142,7 +151,9 @@ class EvaluationFailed(_message.Message):
     candidate: _builtins.str
     """Output only. `model@version`."""
     baseline: _builtins.str
-    """Output only. The digest of the live configuration that it compares with."""
+    """Output only. `model@version` that it compares with; empty where it never began."""
+    baseline_configuration: _builtins.str
+    """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE; CANCELLED where somebody stopped it."""
     message: _builtins.str
@@ -156,12 +167,13 @@ class EvaluationFailed(_message.Message):
         deployment: _builtins.str = ...,
         candidate: _builtins.str = ...,
         baseline: _builtins.str = ...,
+        baseline_configuration: _builtins.str = ...,
         reason: _builtins.str = ...,
         message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "deployment", b"deployment", "evaluation", b"evaluation", "gate", b"gate", "message", b"message", "reason", b"reason", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
