@@ -204,7 +204,7 @@ class World:
         self.browse = BrowseTraining(plans=self.plans, runs=self.runs)
         self.start = StartTrainingRun(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.cancel = CancelTrainingRun(runs=self.runs, clock=clock)
-        self.retry = RetryTrainingRun(runs=self.runs, clock=clock, wake=self._wake)
+        self.retry = RetryTrainingRun(runs=self.runs, check=check, clock=clock, wake=self._wake)
         self.hear = HearDatasetVersion(plans=self.plans, datasets=self.datasets, queue=queue)
         self.register = RegisterAdapter(
             models=self.registry.models,

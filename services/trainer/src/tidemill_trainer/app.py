@@ -292,7 +292,7 @@ def _training(
         browse=BrowseTraining(plans=plans, runs=runs),
         start=StartTrainingRun(plans=plans, runs=runs, datasets=adapters.datasets, queue=queue),
         cancel=CancelTrainingRun(runs=runs, clock=clock),
-        retry=RetryTrainingRun(runs=runs, clock=clock, wake=worker.wake),
+        retry=RetryTrainingRun(runs=runs, check=check, clock=clock, wake=worker.wake),
     )
     return use_cases, HearDatasetVersion(plans=plans, datasets=adapters.datasets, queue=queue)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import ADA, model_files, reason_of
-from services.trainer.tests.training_fakes import World, dataset_version, plan_settings, request
+from services.trainer.tests.training_fakes import World, adapter_config, dataset_version, plan_settings, request
 from tidemill_kit.application import Caller, PageRequest
 from tidemill_kit.errors import (
     AlreadyExists,
@@ -88,6 +88,25 @@ async def test_a_run_whose_base_is_gone_fails_and_says_so(world: World) -> None:
 
     run = await world.run(RunName(project="acme", run=run_id("acme", "lora", "sft@1")))
     assert (run.state, run.reason) == (RunState.FAILED, "MODEL_NOT_FOUND")
+
+
+async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(world: World) -> None:
+    await world.plan()
+    await world.registry.models.update(
+        "acme", "smollm2", lambda m: m.delete(now=world.registry.clock.now(), expected_version=None), request=request()
+    )
+    await world.hear("acme", dataset_version())
+    name = RunName(project="acme", run=run_id("acme", "lora", "sft@1"))
+
+    with pytest.raises(NotFound):
+        await world.retry(ADA, name.run, request=request())
+    await world.registry.register(model_files())
+    world.trainings.config = adapter_config(base_model_name_or_path="smollm2@2")
+    await world.retry(ADA, name.run, request=request())
+    await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.base) == (RunState.SUCCEEDED, "smollm2@2")
 
 
 @pytest.mark.parametrize(

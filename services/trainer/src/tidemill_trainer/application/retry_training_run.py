@@ -4,15 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidemill_kit.application import Caller, Clock, Request
+from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.ports import Runs
 from tidemill_trainer.domain.training_run import TrainingRun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryTrainingRun:
-    """Emits RunWasQueued. A failed run goes on at its last checkpoint, if its worker still has it."""
+    """Emits RunWasQueued. A failed run goes on at its last checkpoint, if its worker still has it.
+
+    One that has not begun, perhaps because its base was not there, takes what its base means now.
+    """
 
     runs: Runs
+    check: CheckPlan
     clock: Clock
     wake: Callable[[], None]
 
@@ -22,9 +27,13 @@ class RetryTrainingRun:
         Raises:
             TrainingRunNotFound: the caller's project has none with this id.
             RunNotRetriable: it neither failed nor was cancelled.
+            ModelNotFound, ModelVersionNotFound, BaseNotTrainable: it has not begun, and its base is still not there.
 
         """
-        now = self.clock.now()
-        run = await self.runs.update(caller.project, run_id, lambda run: run.retry(now=now), request=request)
+        now, current = self.clock.now(), await self.runs.get(caller.project, run_id)
+        base = current.base
+        if not (current.has_begun or current.is_in_work):
+            base = (await self.check.base(caller.project, base)).id
+        run = await self.runs.update(caller.project, run_id, lambda run: run.retry(base=base, now=now), request=request)
         self.wake()
         return run

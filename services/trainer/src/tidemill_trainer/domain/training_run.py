@@ -72,7 +72,7 @@ def run_id(project: str, plan: str, dataset_version: str) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class TrainingRun(Aggregate):
-    """Plan, base, recipe and limits are copied when it is queued and never change.
+    """Plan, base, recipe and limits are copied when it is queued and never change, but for the base of a retry.
 
     Every write of a worker names its lease epoch; one of an earlier epoch, or for a run that is no longer in work,
     raises RunLost and changes nothing.
@@ -81,7 +81,7 @@ class TrainingRun(Aggregate):
     plan: str
     dataset: DatasetVersion
     base: str
-    """`model@version`."""
+    """`model@version`; what the plan says, where that meant nothing when it was queued."""
     recipe: Recipe
     limits: RunLimits
     state: RunState = RunState.QUEUED
@@ -121,6 +121,11 @@ class TrainingRun(Aggregate):
     def is_in_work(self) -> bool:
         """True while a worker has something to do for it."""
         return self.state in IN_WORK
+
+    @property
+    def has_begun(self) -> bool:
+        """True once it has computed on its base."""
+        return bool(self.versions)
 
     def claim(self, epoch: int, *, now: datetime) -> None:
         """Let the worker of this lease epoch train it.
@@ -190,8 +195,8 @@ class TrainingRun(Aggregate):
             raise RunFinished(self.id, state=self.state.value)
         self._end(RunState.CANCELLED, reason="CANCELLED", message="somebody cancelled it", now=now)
 
-    def retry(self, *, now: datetime) -> None:
-        """Queue it again, with the recipe that it had.
+    def retry(self, *, base: str, now: datetime) -> None:
+        """Queue it again, with the recipe that it had; with this base, where it has not begun on another.
 
         Raises:
             RunNotRetriable: it neither failed nor was cancelled.
@@ -199,6 +204,7 @@ class TrainingRun(Aggregate):
         """
         if self.state not in {RunState.FAILED, RunState.CANCELLED}:
             raise RunNotRetriable(self.id, state=self.state.value)
+        self.base = self.base if self.has_begun else base
         self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
         self.progress, self.start_time, self.finish_time = Progress(), None, None
         self.furthest = self.fruitless = 0
