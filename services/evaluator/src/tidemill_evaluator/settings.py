@@ -35,7 +35,7 @@ class EvaluatorSettings(ServiceSettings):
     answers_at_once: int = Field(default=16, ge=1, le=256)
     """Cases that this process asks at the same time, over all its evaluations."""
     answer_attempts: int = Field(default=3, ge=1, le=20)
-    """How often a case is asked while inference answers UNAVAILABLE; then its side has failed it."""
+    """How often a case is asked while it is answered UNAVAILABLE; then its side has failed it, or all of it waits."""
     answer_pause_s: float = Field(default=1.0, ge=0)
     """The pause before the second of these attempts; it doubles with each."""
     evaluations_at_once: int = Field(default=2, ge=1, le=16)
