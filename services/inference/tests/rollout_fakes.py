@@ -7,6 +7,7 @@ from datetime import timedelta
 from services.inference.tests.fakes import ADA, Desk, ScriptedEngine, asking, helpdesk, question
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.answer_shadow import AnswerShadow
+from tidemill_inference.application.note_outcome import NoteOutcome
 from tidemill_inference.application.note_reactions import NoteRating
 from tidemill_inference.application.ports import DeploymentRef, GivenRating
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
@@ -41,19 +42,35 @@ class InMemoryOutcomes:
     def __init__(self) -> None:
         self._noted: dict[tuple[str, str], Outcome] = {}
         self._ratings: dict[tuple[str, str], dict[str, GivenRating]] = {}
+        self._changes = 0
+        self.reads = 0
 
     async def note(self, project: str, outcome: Outcome) -> None:
+        self._noted.pop((project, outcome.inference), None)
         self._noted[project, outcome.inference] = outcome
+        self._changes += 1
 
     async def rate(self, project: str, rating: GivenRating) -> None:
         given = self._ratings.setdefault((project, rating.inference), {})
         if rating.feedback not in given or given[rating.feedback].seq < rating.seq:
             given[rating.feedback] = rating
+            self._changes += 1
 
-    async def of_step(self, project: str, rollout: str, step: int) -> Sequence[Outcome]:
+    async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
+        self.reads += 1
+        return [self._rated(key, self._noted[key]) for key in self._newest(project, rollout, step)[:newest]]
+
+    async def mark(self, project: str, rollout: str, step: int) -> object:
+        return self._changes, len(self._newest(project, rollout, step))
+
+    async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
+        for key in self._newest(project, rollout, step)[newest:]:
+            del self._noted[key]
+
+    def _newest(self, project: str, rollout: str, step: int) -> list[tuple[str, str]]:
         return [
-            self._rated(key, outcome)
-            for key, outcome in self._noted.items()
+            key
+            for key, outcome in reversed(self._noted.items())
             if key[0] == project and (outcome.rollout, outcome.step) == (rollout, step)
         ]
 
@@ -98,6 +115,7 @@ class RolloutDesk:
         self.start = StartRollout(deployments=deployments, candidates=self.registry, clock=clock)
         prepare = PrepareCandidate(candidates=self.registry, models=self.desk.registry, engines=self.desk.engines)
         self.count = CountOutcomes(outcomes=self.outcomes)
+        self.note = NoteOutcome(deployments=deployments, outcomes=self.outcomes)
         self.tend = TendRollout(deployments=deployments, outcomes=self.outcomes, prepare=prepare, clock=clock)
         self.promote = PromoteRollout(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
         self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
@@ -152,8 +170,9 @@ class RolloutDesk:
         while self.observed:
             answered = self.observed.pop(0)
             chosen = answered.chosen
-            await self.outcomes.note(
+            await self.note(
                 answered.inference.project,
+                answered.question.deployment,
                 Outcome(
                     inference=answered.inference.id,
                     rollout=chosen.rollout,

@@ -31,6 +31,7 @@ from tidemill_inference.application.configure_deployment import CreateDeployment
 from tidemill_inference.application.delete_prompt import DeletePrompt
 from tidemill_inference.application.generation import SharedGenerations
 from tidemill_inference.application.make_answer import MakeAnswer
+from tidemill_inference.application.note_outcome import NoteOutcome
 from tidemill_inference.application.note_reactions import NoteRating
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.application.reserve_inference import Reservations
@@ -103,9 +104,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     adapters = _adapters(settings, environment)
     warm_up = WarmUp(adapters.models, adapters.engines)
     generations = SharedGenerations(at_most=settings.max_generations)
-    follow_ups = FollowUps(
-        outcomes=adapters.outcomes, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once
-    )
+    note = NoteOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
+    follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once)
     answer = replace(_answer(settings, adapters, generations), observe=follow_ups.observe)
     shadows = SharedGenerations(at_most=settings.shadows_at_once)
     shadow = AnswerShadow(answer=replace(answer, generations=shadows))
@@ -317,7 +317,7 @@ def _deployments(adapters: Adapters, warm_up: WarmUp, rollouts: RolloutWorker) -
         deployments=deployments,
         create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
         update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
-        delete=DeleteDeployment(deployments=deployments, clock=clock),
+        delete=DeleteDeployment(deployments=deployments, outcomes=adapters.outcomes, clock=clock),
         count=count,
         promote=PromoteRollout(
             deployments=deployments, prepare=_prepare(adapters), count=count, clock=clock, wake=wake

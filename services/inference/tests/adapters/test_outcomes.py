@@ -1,5 +1,6 @@
 """Outcomes of rollouts: the fake and the real store keep the same promises."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -64,6 +65,34 @@ async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:
     await outcomes.rate("acme", rating(0.5, seq=2))
 
     assert not await outcomes.of_step("acme", "r1", 0)
+
+
+async def test_only_the_newest_of_a_step_are_kept(outcomes: Outcomes) -> None:
+    for number in range(5):
+        await outcomes.note("acme", outcome(f"i{number}"))
+        await asyncio.sleep(0.005)  # the store tells milliseconds apart
+    await outcomes.note("acme", outcome("other", step=1))
+
+    newest = await outcomes.of_step("acme", "r1", 0, newest=2)
+    await outcomes.trim("acme", "r1", 0, newest=3)
+    await outcomes.trim("acme", "r1", 1, newest=3)
+
+    assert [each.inference for each in newest] == ["i4", "i3"]
+    assert [each.inference for each in await outcomes.of_step("acme", "r1", 0)] == ["i4", "i3", "i2"]
+    assert len(await outcomes.of_step("acme", "r1", 1)) == 1
+
+
+async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only_then(outcomes: Outcomes) -> None:
+    marks = [await outcomes.mark("acme", "r1", 0)]
+    for number in range(3):
+        await outcomes.note("acme", outcome(f"i{number}"))
+        marks.append(await outcomes.mark("acme", "r1", 0))
+    await asyncio.sleep(0.005)  # the store tells milliseconds apart
+    await outcomes.rate("acme", rating(0.5, seq=1))
+    marks.append(await outcomes.mark("acme", "r1", 0))
+
+    assert all(one != other for number, one in enumerate(marks) for other in marks[:number])
+    assert await outcomes.mark("acme", "r1", 0) == marks[-1]
 
 
 async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes: Outcomes) -> None:

@@ -4,6 +4,7 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named
+from services.inference.tests.rollout_fakes import InMemoryOutcomes
 from tidemill_inference.application.configure_deployment import (
     CreateDeployment,
     DeleteDeployment,
@@ -40,7 +41,7 @@ class Office:
         clock = FixedClock()
         self.create = CreateDeployment(deployments=self.deployments, resolve=resolve, clock=clock)
         self.update = UpdateDeployment(deployments=self.deployments, resolve=resolve, clock=clock)
-        self.delete = DeleteDeployment(deployments=self.deployments, clock=clock)
+        self.delete = DeleteDeployment(deployments=self.deployments, outcomes=InMemoryOutcomes(), clock=clock)
 
     async def has_helpdesk(self) -> Deployment:
         return await self.create(ADA, DeploymentToCreate(id="helpdesk", spec=SPEC, request=asking("new")))

@@ -10,7 +10,7 @@ import pytest
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
 from services.inference.tests.rollout_fakes import HELPDESK, POLICY, RolloutDesk
-from tidemill_inference.application.configure_deployment import DeploymentChange, UpdateDeployment
+from tidemill_inference.application.configure_deployment import DeleteDeployment, DeploymentChange, UpdateDeployment
 from tidemill_inference.application.generation import Started
 from tidemill_inference.application.ports import GivenRating
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
@@ -34,7 +34,7 @@ from tidemill_inference.domain.rollout import (
     RolloutWasRefused,
     RolloutWasRolledBack,
 )
-from tidemill_inference.domain.rollout_policy import RolloutStep
+from tidemill_inference.domain.rollout_policy import KEPT_OUTCOMES, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
 from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal, PreconditionFailed
@@ -98,6 +98,62 @@ async def test_a_shadow_is_asked_on_the_same_passages_and_never_counts_as_live()
     counts = (await desk.count(await desk.deployment())).rollout
     assert counts is not None
     assert (counts.counts.requests, counts.counts.candidate) == (1, 1)
+
+
+async def test_what_was_counted_is_not_read_again_until_something_is_noted() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling()
+    await desk.tick()
+    before = desk.outcomes.reads
+
+    await desk.tick()
+    assert desk.outcomes.reads == before
+    await desk.asks(1)
+    await desk.tick()
+
+    assert desk.outcomes.reads == before + 1
+
+
+async def test_a_rollout_that_is_held_keeps_its_newest_outcomes_and_is_still_taken_back() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    await desk.tick(after=timedelta(hours=25))
+    for number in range(KEPT_OUTCOMES + 10):
+        await note(desk, CANDIDATE, number)
+    await desk.tick()
+    rollout = await desk.rollout()
+    assert rollout.state is RolloutState.HELD
+    assert len(await desk.outcomes.of_step(ADA.project, rollout.id, 1)) == KEPT_OUTCOMES
+
+    for number in range(30):
+        await note(desk, CANDIDATE, number, failed=True)
+    await desk.tick()
+
+    assert (await desk.rollout()).message.startswith("ERROR_RATE: 0.03 of its answers failed in 1000 answers")
+
+
+async def test_what_comes_after_its_step_rollout_or_deployment_is_not_kept() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    rollout = await desk.rollout()
+
+    def late(step: int) -> Outcome:
+        return Outcome(inference="late", rollout=rollout.id, step=step, variant=LIVE, failed=False, total_s=1.0)
+
+    delete = DeleteDeployment(deployments=desk.desk.deployments, outcomes=desk.outcomes, clock=desk.desk.clock)
+    for step in (0, 2):
+        await desk.note(ADA.project, "helpdesk", late(step))
+    await desk.note(ADA.project, "helpdesk", replace(late(1), rollout="another"))
+    await desk.note(ADA.project, "helpdesk", late(1))
+    assert [each.inference for each in await desk.outcomes.of_step(ADA.project, rollout.id, 1)] == ["late"]
+    assert not await desk.outcomes.of_step(ADA.project, rollout.id, 2)
+    assert not await desk.outcomes.of_step(ADA.project, "another", 1)
+
+    await delete(ADA, "helpdesk", request=asking("d"))
+    await desk.note(ADA.project, "helpdesk", late(1))
+
+    for step in (0, 1):
+        assert not await desk.outcomes.of_step(ADA.project, rollout.id, step)
 
 
 async def test_a_copy_that_needs_no_search_looks_no_faster_than_the_answer_that_did() -> None:
@@ -283,14 +339,14 @@ async def test_what_every_variant_depends_on_counts_against_none() -> None:
     assert not await desk.outcomes.of_step(ADA.project, (await desk.rollout()).id, 1)
 
 
-async def note(desk: RolloutDesk, variant: str, number: int, *, total_s: float = 1.0) -> str:
+async def note(desk: RolloutDesk, variant: str, number: int, *, total_s: float = 1.0, failed: bool = False) -> str:
     inference = f"{variant}{number}"
     outcome = Outcome(
         inference=inference,
         rollout=(await desk.rollout()).id,
         step=1,
         variant=variant,
-        failed=False,
+        failed=failed,
         total_s=total_s,
     )
     await desk.outcomes.note(ADA.project, outcome)

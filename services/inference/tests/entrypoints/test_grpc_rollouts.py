@@ -61,7 +61,7 @@ async def office() -> AsyncIterator[Office]:
             deployments=deployments,
             create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock),
             update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock),
-            delete=DeleteDeployment(deployments=deployments, clock=clock),
+            delete=DeleteDeployment(deployments=deployments, outcomes=desk.outcomes, clock=clock),
             count=desk.count,
             promote=desk.promote,
             roll_back=desk.roll_back,

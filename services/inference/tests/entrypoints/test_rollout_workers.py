@@ -151,7 +151,7 @@ async def test_shadows_wait_beside_the_answers_and_are_dropped_when_too_many() -
     desk = RolloutDesk(candidate=ScriptedEngine())
     await desk.is_rolling()
     desk.candidate.gate.clear()
-    follow_ups = FollowUps(outcomes=desk.outcomes, waiting=2, at_once=1)
+    follow_ups = FollowUps(note=desk.note, waiting=2, at_once=1)
     before = DROPPED.labels("shadow")._value.get()  # noqa: SLF001 - the metric's own reading
     running = asyncio.create_task(follow_ups.run(desk.shadow))
 

@@ -10,11 +10,15 @@ from tidemill_kit.application import derived_id
 from tidemill_kit.jobs import Leases
 from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
 
+_NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]
+_NOW = {"$currentDate": {"noted": True}}
+
 
 class MongoOutcomes:
     """Implements `ports.Outcomes`: {_id, rollout, step, variant, failed, total_s, ratings: {feedback: {seq, number}}}.
 
-    Ratings are fields of their own, so that answer and rating may come in any order.
+    Ratings are fields of their own, so that answer and rating may come in any order; `noted` is the server's time of
+    the later one.
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -23,7 +27,7 @@ class MongoOutcomes:
     async def ensure_indexes(self) -> None:
         """Create what counting needs; repeating it changes nothing."""
         with translated():
-            await self._collection.create_index([("rollout", 1), ("step", 1)])
+            await self._collection.create_index(_NEWEST_OF_STEP)
 
     async def note(self, project: str, outcome: Outcome) -> None:
         """See `Outcomes.note`."""
@@ -34,7 +38,7 @@ class MongoOutcomes:
             "failed": outcome.failed,
             "total_s": outcome.total_s,
         }
-        await self._upsert({"_id": document_id(project, outcome.inference)}, {"$set": known})
+        await self._upsert({"_id": document_id(project, outcome.inference)}, {"$set": known, **_NOW})
 
     async def rate(self, project: str, rating: GivenRating) -> None:
         """See `Outcomes.rate`."""
@@ -42,16 +46,32 @@ class MongoOutcomes:
         older = {"_id": document_id(project, rating.inference), f"{place}.seq": {"$not": {"$gte": rating.seq}}}
         given = {"rollout": document_id(project, rating.rollout), place: {"seq": rating.seq, "number": rating.number}}
         try:
-            await self._upsert(older, {"$set": given})
+            await self._upsert(older, {"$set": given, **_NOW})
         except DuplicateId:  # a newer one is there, or the document has come about this moment
             with translated():
-                await self._collection.update_one(older, {"$set": given})
+                await self._collection.update_one(older, {"$set": given, **_NOW})
 
-    async def of_step(self, project: str, rollout: str, step: int) -> Sequence[Outcome]:
+    async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         """See `Outcomes.of_step`."""
+        of = {"rollout": document_id(project, rollout), "step": step}
         with translated():
-            found = await self._collection.find({"rollout": document_id(project, rollout), "step": step}).to_list(None)
+            found = await self._collection.find(of).sort("noted", -1).limit(newest or 0).to_list(None)
         return [_outcome(document) for document in found]
+
+    async def mark(self, project: str, rollout: str, step: int) -> object:
+        """See `Outcomes.mark`; two of one millisecond differ in number."""
+        of = {"rollout": document_id(project, rollout), "step": step}
+        with translated():
+            last = await self._collection.find_one(of, {"noted": 1}, sort=[("noted", -1)])
+            return last and last["noted"], await self._collection.count_documents(of)
+
+    async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
+        """See `Outcomes.trim`; those of the same millisecond stay together."""
+        of = {"rollout": document_id(project, rollout), "step": step}
+        with translated():
+            last = await self._collection.find_one(of, {"noted": 1}, sort=[("noted", -1)], skip=newest - 1)
+            if last:
+                await self._collection.delete_many({**of, "noted": {"$lt": last["noted"]}})
 
     async def forget(self, project: str, rollout: str) -> None:
         """See `Outcomes.forget`."""

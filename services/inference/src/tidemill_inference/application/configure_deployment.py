@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidemill_inference.application.etags import check_etag
-from tidemill_inference.application.ports import Deployments
+from tidemill_inference.application.ports import Deployments, Outcomes
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.domain.references import check_slug
@@ -142,9 +142,10 @@ def _kept_model(current: Deployment, spec: DeploymentSpec) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteDeployment:
-    """Emits DeploymentWasDeleted; its inferences stay."""
+    """Emits DeploymentWasDeleted; its inferences stay, and what its rollout counted goes."""
 
     deployments: Deployments
+    outcomes: Outcomes
     clock: Clock
 
     async def __call__(
@@ -170,7 +171,10 @@ class DeleteDeployment:
             stored.delete(now=now)
 
         if not validate_only:
-            return await self.deployments.update(caller.project, deployment_id, change, request=request)
+            deleted = await self.deployments.update(caller.project, deployment_id, change, request=request)
+            if deleted.rollout:
+                await self.outcomes.forget(caller.project, deleted.rollout.id)
+            return deleted
         current = await self.deployments.get(caller.project, deployment_id)
         check_etag(etag, current.version)
         return current

@@ -267,8 +267,16 @@ class Outcomes(Protocol):
         """Keep a rating, also where the answer itself is not noted yet; an earlier one of the same feedback goes."""
         ...
 
-    async def of_step(self, project: str, rollout: str, step: int) -> Sequence[Outcome]:
-        """Return a step's outcomes, each with the mean of its ratings."""
+    async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
+        """Return a step's outcomes, or the newest of them, each with the mean of its ratings."""
+        ...
+
+    async def mark(self, project: str, rollout: str, step: int) -> object:
+        """Return what is another after each outcome or rating of the step, so that nobody reads the same again."""
+        ...
+
+    async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
+        """Drop all outcomes of the step but about the newest."""
         ...
 
     async def forget(self, project: str, rollout: str) -> None:

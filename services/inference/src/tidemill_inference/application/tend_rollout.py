@@ -1,6 +1,6 @@
 """Take a rollout one move further, when its outcomes say so."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from tidemill_inference.application.ports import DeploymentRef, Deployments, Outcomes
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
@@ -20,6 +20,8 @@ class TendRollout:
     outcomes: Outcomes
     prepare: PrepareCandidate
     clock: Clock
+    _counted: dict[str, tuple[object, StepCounts]] = field(default_factory=dict, init=False)
+    """What was counted last of each rollout, and at which mark."""
 
     async def __call__(self, ref: DeploymentRef, *, epoch: int) -> bool:
         """Make one move, or none; return whether the rollout is still active.
@@ -33,6 +35,7 @@ class TendRollout:
         if deployment is None or (rollout := deployment.rollout) is None:
             return False
         if not rollout.active:
+            self._counted.pop(rollout.id, None)
             await self.outcomes.forget(ref.project, rollout.id)
             return False
         counts = await self._counts(ref.project, rollout) if rollout.ready else StepCounts()
@@ -96,8 +99,15 @@ class TendRollout:
         return decision
 
     async def _counts(self, project: str, rollout: Rollout) -> StepCounts:
-        found = await self.outcomes.of_step(project, rollout.id, rollout.step)
-        return StepCounts.of(found, shadow=rollout.current.shadow)
+        """Count, where anything was noted since the last time."""
+        mark = rollout.step, await self.outcomes.mark(project, rollout.id, rollout.step)
+        known = self._counted.get(rollout.id)
+        if known and known[0] == mark:
+            return known[1]
+        counts = await _count(self.outcomes, project, rollout)
+        await self.outcomes.trim(project, rollout.id, rollout.step, newest=rollout.current.kept)
+        self._counted[rollout.id] = mark, counts
+        return counts
 
     async def _save(self, ref: DeploymentRef, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
         now = self.clock.now()
@@ -119,9 +129,14 @@ class CountOutcomes:
         rollout = deployment.active_rollout
         if rollout is None:
             return deployment
-        found = await self.outcomes.of_step(deployment.project, rollout.id, rollout.step)
-        counts = StepCounts.of(found, shadow=rollout.current.shadow)
+        counts = await _count(self.outcomes, deployment.project, rollout)
         return replace(deployment, rollout=replace(rollout, counts=counts))
+
+
+async def _count(outcomes: Outcomes, project: str, rollout: Rollout) -> StepCounts:
+    step = rollout.current
+    found = await outcomes.of_step(project, rollout.id, rollout.step, newest=step.kept)
+    return StepCounts.of(found, shadow=step.shadow)
 
 
 def _own() -> Request:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
+from math import ceil
 
 from tidemill_kit.errors import Violation
 
@@ -16,6 +17,9 @@ MAX_APPROVALS = 10
 APPROVER = "operator"
 EARLY_ANSWERS = 10
 """So many answers of the candidate are enough for a verdict where a step does not say."""
+KEPT_OUTCOMES = 1000
+KEPT_FOLD = 10
+"""How many times what its end needs is kept of a step."""
 
 
 class StickyBy(Enum):
@@ -52,6 +56,12 @@ class RolloutStep:
     def early_minimum(self) -> int:
         """How many answers of the candidate a verdict on it needs before the step ends."""
         return self.at_least or min(self.requests, EARLY_ANSWERS)
+
+    @property
+    def kept(self) -> int:
+        """How many of its newest outcomes are kept: far more than its end needs, also where it is held for long."""
+        share = 1.0 if self.shadow else self.weight / MAX_WEIGHT
+        return max(KEPT_OUTCOMES, KEPT_FOLD * max(self.requests, ceil(self.minimum / share)))
 
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""

@@ -11,13 +11,13 @@ from prometheus_client import Counter
 
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.answer_shadow import AnswerShadow
+from tidemill_inference.application.note_outcome import NoteOutcome
 from tidemill_inference.application.ports import (
     ActiveRollouts,
     DeploymentRef,
     Deployments,
     Engines,
     Models,
-    Outcomes,
     RolloutLeases,
 )
 from tidemill_inference.application.tend_rollout import TendRollout
@@ -153,8 +153,8 @@ class FollowUps:
     Both wait in queues with a bound, beside the answers: what finds them full is dropped and counted.
     """
 
-    def __init__(self, *, outcomes: Outcomes, waiting: int, at_once: int) -> None:
-        self._outcomes = outcomes
+    def __init__(self, *, note: NoteOutcome, waiting: int, at_once: int) -> None:
+        self._note_outcome = note
         self._at_once = at_once
         self._noting: asyncio.Queue[Answered] = asyncio.Queue(waiting)
         self._shadowing: asyncio.Queue[Answered] = asyncio.Queue(waiting)
@@ -185,13 +185,13 @@ class FollowUps:
                 failed=answered.failed,
                 total_s=answered.total_s,
             )
-            await self._noted(inference.project, outcome)
+            await self._noted(inference.project, answered.question.deployment, outcome)
 
-    async def _noted(self, project: str, outcome: Outcome) -> None:
+    async def _noted(self, project: str, deployment: str, outcome: Outcome) -> None:
         """Note an outcome, as soon as the store takes it."""
         while True:
             try:
-                return await self._outcomes.note(project, outcome)
+                return await self._note_outcome(project, deployment, outcome)
             except TidemillError as error:
                 _log.warning("outcome_not_noted", reason=error.reason, why=error.message)
             await asyncio.sleep(_PAUSE_S)
