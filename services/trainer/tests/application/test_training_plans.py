@@ -71,6 +71,19 @@ async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_ver
     assert await runs_of(world) == [("lora", "sft@2")]
 
 
+@pytest.mark.parametrize("changes", [({"dataset": "faq"}, {"paused": False}), ({"dataset": "faq", "paused": False},)])
+async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_old_one(
+    world: World, changes: tuple[dict[str, object], ...]
+) -> None:
+    await world.plan(paused=True)
+    await world.hear("acme", dataset_version(1))
+
+    for change in changes:
+        await world.change("lora", **change)
+
+    assert await runs_of(world) == []
+
+
 async def test_a_version_in_another_project_is_refused(world: World) -> None:
     await world.plan()
 

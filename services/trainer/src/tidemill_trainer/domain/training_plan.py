@@ -87,7 +87,7 @@ class TrainingPlan(Aggregate):
     """The newest version that came while the plan was paused: it is trained when the plan goes on."""
 
     def configure(self, settings: PlanSettings, *, expected_version: int | None) -> None:
-        """Take new settings.
+        """Take new settings; what is owed of another dataset is forgotten.
 
         Raises:
             PlanChanged: the plan is not at the save that the caller saw.
@@ -95,10 +95,12 @@ class TrainingPlan(Aggregate):
         """
         self._refuse_unless(expected_version)
         self.settings, self.labels = settings, dict(settings.labels)
+        if self.owed and self.owed.dataset != settings.dataset:
+            self.owed = None
 
     def owe(self, version: DatasetVersion) -> None:
-        """Remember a version to train once the plan is no longer paused."""
-        if self.settings.paused:
+        """Remember a version of its dataset to train once the plan is no longer paused."""
+        if self.settings.paused and version.dataset == self.settings.dataset:
             self.owed = version
 
     def settle(self, version: DatasetVersion) -> None:
