@@ -242,13 +242,13 @@ class FakeLeases:
 class BreakingBatches:
     """Stores batches, and can stop right after the put, as a killed process does, or let `meanwhile` happen."""
 
-    def __init__(self, objects: InMemoryObjects) -> None:
-        self._batches = ExchangeBatches(ExchangeBucket(objects, BUCKET))
+    def __init__(self, objects: InMemoryObjects, *, most_bytes: int) -> None:
+        self._batches = ExchangeBatches(ExchangeBucket(objects, BUCKET), most_bytes=most_bytes)
         self.dies_after_put = False
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.puts = 0
 
-    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> ObjectRef:
+    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
         stored = await self._batches.put(ref, examples)
         self.puts += 1
         if meanwhile := self.meanwhile:
@@ -271,6 +271,8 @@ class FeedbackWorld:
     clock: FixedClock = field(default_factory=FixedClock)
     limits: ReactionLimits = field(default_factory=ReactionLimits)
     woken: list[CurationRef] = field(default_factory=list)
+    at_most: int = 1000
+    batch_bytes: int = 1_000_000
 
     def __post_init__(self) -> None:
         self.feedback: InMemoryAggregates[Feedback] = InMemoryAggregates(missing=FeedbackNotFound, clock=self.clock)
@@ -278,9 +280,11 @@ class FeedbackWorld:
         self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
         self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
         self.objects = InMemoryObjects(BUCKET)
-        self.batches = BreakingBatches(self.objects)
-        self.create = CreateCuration(curations=self.curations, clock=self.clock, wake=self.woken.append)
-        self.update = UpdateCuration(curations=self.curations, wake=self.woken.append)
+        self.batches = BreakingBatches(self.objects, most_bytes=self.batch_bytes)
+        self.create = CreateCuration(
+            curations=self.curations, clock=self.clock, wake=self.woken.append, at_most=self.at_most
+        )
+        self.update = UpdateCuration(curations=self.curations, wake=self.woken.append, at_most=self.at_most)
         self.delete = DeleteCuration(curations=self.curations, wake=self.woken.append)
         self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
         self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
@@ -336,6 +340,7 @@ class FeedbackWorld:
                 clock=self.clock,
             ),
             clock=self.clock,
+            at_most=self.at_most,
         )
 
     async def give(

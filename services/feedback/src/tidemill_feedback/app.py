@@ -108,7 +108,7 @@ async def build_app(settings: FeedbackSettings) -> App:
         settings=settings,
         servicers=[
             (add_FeedbackServiceServicer_to_server, service),
-            (add_CurationServiceServicer_to_server, GrpcCurationService(_use_cases(adapters, worker))),
+            (add_CurationServiceServicer_to_server, GrpcCurationService(_use_cases(settings, adapters, worker))),
         ],
         dependencies=[
             Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
@@ -174,7 +174,7 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
         pending=MongoPending(database["pending"], most=settings.pending_at_most),
         prompts=MongoPrompts(database["prompts"]),
         answers=InferenceAnswers(inference),
-        batches=ExchangeBatches(ExchangeBucket(store, settings.exchange_bucket)),
+        batches=ExchangeBatches(ExchangeBucket(store, settings.exchange_bucket), most_bytes=settings.max_batch_bytes),
         dead_letters=DeadSubmissions(publisher, topic=kafka_submissions.DEAD_LETTERS, consumer=kafka_submissions.NAME),
         leases=Leases(
             database["leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=SystemClock()
@@ -231,14 +231,15 @@ def _tend(settings: FeedbackSettings, adapters: Adapters) -> TendCuration:
             clock=clock,
         ),
         clock=clock,
+        at_most=settings.max_batch_examples,
     )
 
 
-def _use_cases(adapters: Adapters, worker: CurationWorker) -> UseCases:
-    curations, clock = adapters.curations, SystemClock()
+def _use_cases(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> UseCases:
+    curations, at_most = adapters.curations, settings.max_batch_examples
     return UseCases(
-        create=CreateCuration(curations=curations, clock=clock, wake=worker.wake),
+        create=CreateCuration(curations=curations, clock=SystemClock(), wake=worker.wake, at_most=at_most),
         read=ReadCurations(curations=curations, ledger=adapters.ledger),
-        update=UpdateCuration(curations=curations, wake=worker.wake),
+        update=UpdateCuration(curations=curations, wake=worker.wake, at_most=at_most),
         delete=DeleteCuration(curations=curations, wake=worker.wake),
     )

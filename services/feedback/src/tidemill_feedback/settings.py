@@ -44,6 +44,10 @@ class FeedbackSettings(ServiceSettings):
     """How many curations are tended at the same time."""
     prompts_at_once: int = Field(default=8, ge=1, le=64)
     """How many prompts inference is asked for at the same time, for each curation."""
+    max_batch_examples: int = Field(default=50_000, ge=1, le=100_000)
+    """How many examples a batch may have, the latest ones; no more than ingest takes (INGEST_MAX_BATCH_EXAMPLES)."""
+    max_batch_bytes: int = Field(default=48 * 1024 * 1024, ge=1024 * 1024)
+    """How large a batch may be; no more than ingest takes (INGEST_MAX_BATCH_BYTES)."""
     settle_s: float = Field(default=0.5, ge=0, le=5)
     """How soon after a correction a curation is counted again: what comes within is counted together."""
     look_every_s: float = Field(default=5.0, gt=0)

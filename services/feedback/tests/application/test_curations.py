@@ -350,6 +350,29 @@ async def test_a_curation_that_is_paused_while_the_batch_is_written_does_not_com
     assert world.completions == []
 
 
+@pytest.mark.parametrize("bound", [{"at_most": 3}, {"batch_bytes": 1900}])
+async def test_a_batch_has_no_more_than_others_take_and_progress_tells_what_stayed_out(bound: dict[str, int]) -> None:
+    world = FeedbackWorld(**bound)  # type: ignore[arg-type]  # names of fields
+    await world.curate(paused=True)
+    for number in range(5):
+        await world.correct(number)
+    await change(world, paused=False)
+    await world.work()
+
+    [completed] = world.completions
+    assert sorted(json.loads(line)["inference"] for line in world.batch()) == ["i2", "i3", "i4"]
+    assert (completed.batch.examples, completed.batch.new) == (3, 3)
+    assert len("".join(f"{line}\n" for line in world.batch()).encode()) == completed.batch.object.size
+    overview = await world.read_curations.get(ADA, "sft")
+    assert overview.curation.waits_for(overview.counts).endswith("; the last batch had no room for 2 older examples")
+
+    for number in range(5, 8):
+        await world.correct(number)
+    await world.work()
+    assert sorted(json.loads(line)["inference"] for line in world.batch()) == ["i5", "i6", "i7"]
+    assert len(world.completions) == 2
+
+
 async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> None:
     world = FeedbackWorld()
     await world.curate()
@@ -416,7 +439,9 @@ async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None
         ({"deployment": ""}, "deployment: is ''"),
         ({"feedback": ()}, r"feedback: is \[\]; only \[correction\]"),
         ({"feedback": ("rating",)}, r"feedback: is \[rating\]"),
-        ({"new_examples": 0}, "new_examples: is 0; take 1 to 1000000"),
+        ({"new_examples": 0}, "new_examples: is 0; take 1 to 1000"),
+        ({"new_examples": 1001}, "new_examples: is 1001; take 1 to 1000"),
+        ({"max_output_chars": 100_001}, "max_output_chars: is 100001; take 0 to 100000"),
         ({"per_user_at_most": -1}, "per_user_at_most: is -1; take 0 to"),
         (
             {"min_output_chars": 11, "max_output_chars": 10},

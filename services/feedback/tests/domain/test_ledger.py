@@ -27,7 +27,7 @@ def test_a_cap_keeps_what_came_first_whatever_order_rows_are_read_in() -> None:
     capped = Filters(deployment="d", per_user_at_most=2, min_output_chars=1, max_output_chars=100)
 
     for order in (rows, rows[::-1]):
-        chosen = choose(order, capped, completions=0)
+        chosen = choose(order, capped, completions=0, at_most=100)
         assert sorted(each.wanted.feedback for each in chosen.rows) == ["f00", "f01"]
         assert (chosen.counts.examples, chosen.counts.filtered) == (2, 3)
 
@@ -35,15 +35,24 @@ def test_a_cap_keeps_what_came_first_whatever_order_rows_are_read_in() -> None:
 def test_an_example_is_new_until_a_completion_that_happened() -> None:
     rows = [row(1, completion=1), row(2, completion=2), row(3), row(4, inference="i1")]
 
-    assert choose(rows, ALL, completions=0).counts.new == 3
-    assert choose(rows, ALL, completions=1).counts.new == 2
-    assert choose(rows, ALL, completions=2).counts.new == 1
+    assert choose(rows, ALL, completions=0, at_most=100).counts.new == 3
+    assert choose(rows, ALL, completions=1, at_most=100).counts.new == 2
+    assert choose(rows, ALL, completions=2, at_most=100).counts.new == 1
 
 
 def test_rows_that_are_looked_at_failed_or_belong_elsewhere_do_not_count() -> None:
     rows = [row(1, resolved_seq=0), row(2, failure="NOT_RECORDED"), row(3)]
     elsewhere = Filters(deployment="other", per_user_at_most=0, min_output_chars=1, max_output_chars=100)
 
-    counts = choose(rows, ALL, completions=0).counts
+    counts = choose(rows, ALL, completions=0, at_most=100).counts
     assert (counts.examples, counts.filtered, counts.pending) == (1, 1, 1)
-    assert choose(rows, elsewhere, completions=0).counts.filtered == 0
+    assert choose(rows, elsewhere, completions=0, at_most=100).counts.filtered == 0
+
+
+def test_of_more_than_a_batch_may_have_the_latest_count_and_the_others_are_not_new() -> None:
+    rows = [row(number) for number in range(5)]
+
+    chosen = choose(rows[::-1], ALL, completions=0, at_most=3)
+
+    assert sorted(each.wanted.feedback for each in chosen.rows) == ["f02", "f03", "f04"]
+    assert (chosen.counts.examples, chosen.counts.new, chosen.counts.filtered, chosen.left_out) == (3, 3, 0, 2)

@@ -25,22 +25,28 @@ _ROLES = {
 class ExchangeBatches:
     """Implements `ports.Batches`."""
 
-    def __init__(self, bucket: ExchangeBucket) -> None:
+    def __init__(self, bucket: ExchangeBucket, *, most_bytes: int) -> None:
         self._bucket = bucket
+        self._most_bytes = most_bytes
 
-    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> ObjectRef:
+    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
         """See `Batches.put`."""
-        data = await asyncio.to_thread(lines_of, examples)
-        return await self._bucket.put(ref.project, ref.curation, data, media_type=MEDIA_TYPE)
+        lines = await asyncio.to_thread(lines_of, examples, most_bytes=self._most_bytes)
+        stored = await self._bucket.put(ref.project, ref.curation, b"".join(lines), media_type=MEDIA_TYPE)
+        return stored, len(lines)
 
 
-def lines_of(examples: Sequence[Example]) -> bytes:
-    """Return the examples as proto-JSON, a line each: the same examples are the same bytes."""
-    lines = [
-        MessageToJson(_message(example), preserving_proto_field_name=True, ensure_ascii=False, indent=None) + "\n"
-        for example in examples
-    ]
-    return "".join(lines).encode()
+def lines_of(examples: Sequence[Example], *, most_bytes: int) -> Sequence[bytes]:
+    """Return the latest examples that fit as proto-JSON, ordered by id: the same examples are the same bytes."""
+    lines, room = dict[str, bytes](), most_bytes
+    for example in sorted(examples, key=lambda each: (each.observe_time, each.id), reverse=True):
+        line = MessageToJson(_message(example), preserving_proto_field_name=True, ensure_ascii=False, indent=None)
+        lines[example.id] = f"{line}\n".encode()
+        room -= len(lines[example.id])
+        if room < 0:
+            del lines[example.id]
+            break
+    return [line for _, line in sorted(lines.items())]
 
 
 def _message(example: Example) -> pb.Example:

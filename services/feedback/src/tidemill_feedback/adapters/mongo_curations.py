@@ -35,6 +35,7 @@ class CurationCodec:
             "completions": aggregate.completions,
             "since": aggregate.since,
             "epoch": aggregate.epoch,
+            "left_out": aggregate.left_out,
             "lives": aggregate.lives,
         }
 

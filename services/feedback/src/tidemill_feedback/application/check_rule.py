@@ -8,24 +8,24 @@ from tidemill_feedback.domain.curation import DEFAULT_MAX_OUTPUT_CHARS, Rule
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.errors import InvalidInput, Violation
 
-MOST = 1_000_000
+MOST_CHARS = 100_000
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 
 
-def check_rule(curation_id: str, rule: Rule) -> None:
-    """Refuse a rule that cannot be followed.
+def check_rule(curation_id: str, rule: Rule, *, at_most: int) -> None:
+    """Refuse a rule that cannot be followed, as one that asks for more than the `at_most` examples of a batch.
 
     Raises:
         InvalidInput: all violations at once.
 
     """
-    found = [*_violations(curation_id, rule)]
+    found = [*_violations(curation_id, rule, at_most)]
     if found:
         raise InvalidInput.of(*found)
 
 
-def _violations(curation_id: str, rule: Rule) -> Iterator[Violation]:
+def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violation]:
     for name, value in (("id", curation_id), ("dataset", rule.dataset), ("deployment", rule.deployment)):
         if not _SLUG.fullmatch(value):
             text = f"is {value[:80]!r}; take 1 to 63 of a-z, 0-9, _ and -, starting and ending with a letter or digit"
@@ -34,10 +34,11 @@ def _violations(curation_id: str, rule: Rule) -> Iterator[Violation]:
         told = ", ".join(each[:80] for each in rule.feedback[:10])
         yield Violation(field="feedback", description=f"is [{told}]; only [{CORRECTION}] makes examples")
     least = {"new_examples": 1}
+    most = {"min_output_chars": MOST_CHARS, "max_output_chars": MOST_CHARS}
     for name in ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least"):
-        value = getattr(rule, name)
-        if not least.get(name, 0) <= value <= MOST:
-            yield Violation(field=name, description=f"is {value}; take {least.get(name, 0)} to {MOST}")
+        value, low, high = getattr(rule, name), least.get(name, 0), most.get(name, at_most)
+        if not low <= value <= high:
+            yield Violation(field=name, description=f"is {value}; take {low} to {high}")
     if rule.min_output_chars > (rule.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS):
         text = f"is {rule.min_output_chars}; take at most max_output_chars, {rule.filters.max_output_chars}"
         yield Violation(field="min_output_chars", description=text)

@@ -46,7 +46,14 @@ class CompleteCuration:
         examples = await self._examples(ref, chosen)
         if examples is None:
             return False
-        batch = Batch(object=await self.batches.put(ref, examples), examples=len(examples), new=chosen.counts.new)
+        stored, fitted = await self.batches.put(ref, examples)
+        batch = Batch(
+            object=stored,
+            examples=fitted,
+            new=min(chosen.counts.new, fitted),
+            left_out=chosen.left_out + len(examples) - fitted,
+        )
+        # What did not fit is tagged too: it was looked at, and would else be new, and ask for a batch, for ever.
         if not await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch):
             return False
         now = self.clock.now()
@@ -59,7 +66,7 @@ class CompleteCuration:
         return completed.completions == number
 
     async def _examples(self, ref: CurationRef, chosen: Chosen) -> Sequence[Example] | None:
-        """Return the examples in the order of their ids; None where a correction has changed since it was chosen."""
+        """Return the examples; None where a correction has changed since it was chosen, or was erased."""
         examples: list[Example] = []
         for begin in range(0, len(chosen.rows), _AT_ONCE):
             rows = chosen.rows[begin : begin + _AT_ONCE]
@@ -75,7 +82,7 @@ class CompleteCuration:
                     await self.ledger.want(ref, wanted_of(text))
                     return None
                 examples.append(_example(ref, text, prompt))
-        return sorted(examples, key=lambda each: each.id)
+        return examples
 
 
 def _own() -> Request:

@@ -16,6 +16,8 @@ class CreateCuration:
     curations: CurationStore
     clock: Clock
     wake: Wake
+    at_most: int
+    """How many examples a batch may have."""
 
     async def __call__(
         self, caller: Caller, curation_id: str, rule: Rule, *, request: Request, validate_only: bool = False
@@ -27,7 +29,7 @@ class CreateCuration:
             InvalidInput: something in the rule is wrong.
 
         """
-        check_rule(curation_id, rule)
+        check_rule(curation_id, rule, at_most=self.at_most)
         now = self.clock.now()
         fresh = Curation(id=curation_id, project=caller.project, rule=rule, since=now)
         if validate_only:

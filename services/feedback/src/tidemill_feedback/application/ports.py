@@ -184,8 +184,8 @@ class Prompts(Protocol):
 class Batches(Protocol):
     """feedback's exchange bucket."""
 
-    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> ObjectRef:
-        """Store the examples as JSON lines; the same examples make the same object.
+    async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
+        """Store the latest examples that fit as JSON lines, and return how many; the same ones make the same object.
 
         Raises:
             DependencyUnavailable: the object store does not answer.

@@ -31,6 +31,8 @@ class TendCuration:
     resolve: ResolveExamples
     complete: CompleteCuration
     clock: Clock
+    at_most: int
+    """How many examples a batch may have."""
     _listed: dict[CurationRef, str] = field(default_factory=dict)
 
     async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
@@ -42,7 +44,7 @@ class TendCuration:
             return None
         await self._list(curation)
         rows = await self.resolve(ref, await self.ledger.rows(ref), epoch=epoch)
-        chosen = choose(rows, curation.rule.filters, completions=curation.completions)
+        chosen = choose(rows, curation.rule.filters, completions=curation.completions, at_most=self.at_most)
         await self.ledger.note_counts(ref, chosen.counts, epoch=epoch)
         if curation.holds(chosen.counts, now=self.clock.now()):
             return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON

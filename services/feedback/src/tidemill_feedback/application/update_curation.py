@@ -44,6 +44,8 @@ class UpdateCuration:
 
     curations: CurationStore
     wake: Wake
+    at_most: int
+    """How many examples a batch may have."""
 
     async def __call__(self, caller: Caller, command: UpdateCommand) -> Curation:
         """Return the curation as changed, or as it would be.
@@ -59,7 +61,7 @@ class UpdateCuration:
             check_version(curation, command.version)
             named = {name: getattr(command.rule, name) for name in command.fields}
             rule = replace(curation.rule, **named)
-            check_rule(curation.id, rule)
+            check_rule(curation.id, rule, at_most=self.at_most)
             curation.configure(rule)
 
         if command.validate_only:

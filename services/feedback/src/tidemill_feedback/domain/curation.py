@@ -41,11 +41,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """All examples of one completion."""
+    """All examples of one completion, but for older ones that it has no room for."""
 
     object: ObjectRef
     examples: int
     new: int
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,8 @@ class Curation(Aggregate):
     """Since when it waits: its beginning, or its last completion."""
     epoch: int = 0
     """The lease epoch of the worker that completed it last, or is about to."""
+    left_out: int = 0
+    """How many older examples the last batch had no room for."""
     lives: int = 0
     """How often it began; what is kept for an earlier life is not its own."""
 
@@ -135,7 +138,7 @@ class Curation(Aggregate):
             raise EpochOver(self.id)
         if self.completions + 1 != number or self.rule != rule:
             return
-        self.completions, self.since = number, now
+        self.completions, self.since, self.left_out = number, now, batch.left_out
         self.pending.append(
             CurationWasCompleted(occurred_at=now, dataset=rule.dataset, deployment=rule.deployment, batch=batch)
         )
@@ -152,4 +155,6 @@ class Curation(Aggregate):
             waits += f", {counts.pending} more being looked at"
         if self.latest is not None:
             waits += f", or fewer from {self.latest.isoformat(timespec='seconds')} on"
+        if self.left_out:
+            waits += f"; the last batch had no room for {self.left_out} older examples"
         return waits

@@ -81,14 +81,17 @@ class Chosen:
 
     rows: Sequence[Row]
     counts: Counts
+    left_out: int
+    """Older ones that would count if there was no bound."""
 
 
-def choose(rows: Sequence[Row], filters: Filters, *, completions: int) -> Chosen:
+def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
     """Return what counts after all filters.
 
     Of one end user the first `per_user_at_most` count, in the order of their first corrections, so that what counted
     once goes on counting. Of several people's corrections of one answer, the one that was observed last counts.
-    An example is new while its inference was in no completion that has happened.
+    An example is new while its inference was in no completion that has happened. Of more than `at_most` the latest
+    count, so that a curation goes on where others take no more at once.
     """
     ours = [row for row in rows if row.wanted.deployment == filters.deployment]
     passing = [row for row in ours if _passes(row, filters)]
@@ -102,15 +105,16 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int) -> Chosen
         other = of_inference.get(row.wanted.inference)
         if other is None or _lateness(row) > _lateness(other):
             of_inference[row.wanted.inference] = row
+    latest = sorted(of_inference.values(), key=_lateness, reverse=True)[:at_most]
     known = {row.wanted.inference for row in rows if 0 < row.completion <= completions}
     pending = sum(row.pending for row in ours)
     counts = Counts(
-        examples=len(of_inference),
-        new=sum(inference not in known for inference in of_inference),
+        examples=len(latest),
+        new=sum(row.wanted.inference not in known for row in latest),
         filtered=len(ours) - pending - len(of_inference),
         pending=pending,
     )
-    return Chosen(rows=list(of_inference.values()), counts=counts)
+    return Chosen(rows=latest, counts=counts, left_out=len(of_inference) - len(latest))
 
 
 def _passes(row: Row, filters: Filters) -> bool:

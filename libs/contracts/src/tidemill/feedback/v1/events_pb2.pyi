@@ -108,7 +108,7 @@ class CurationCompleted(_message.Message):
     """Output only. How many of them are new."""
     @_builtins.property
     def batch(self) -> _curation_pb2.ExampleBatch:
-        """Output only. All examples that count, new and old."""
+        """Output only. All examples that count, new and old; the latest of them, where a batch has no room for all."""
 
     def __init__(
         self,
