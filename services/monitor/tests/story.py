@@ -166,7 +166,7 @@ def a_turn(*, reactions: int = 3) -> Story:
     story.publish()
     story.train()
     story.evaluate()
-    story.roll("started", seq=2, baseline=LIVE)
+    story.roll("started", seq=2, baseline_configuration=LIVE)
     story.roll("advanced", seq=3, state="ROLLOUT_STATE_SHADOW", step=0, weight=0, message="0 of 10 requests")
     story.roll("advanced", seq=4, state="ROLLOUT_STATE_CANARY", step=1, weight=50, message="")
     story.answer("canary-1", model="helpdesk_lora@1", variant="candidate", rollout="ro-1")

@@ -154,7 +154,7 @@ async def test_a_rollout_is_shown_with_what_came_of_its_step_so_far() -> None:
 
     rollout = shown.rollout
     assert rollout.state == rollout_pb2.ROLLOUT_STATE_CANARY
-    assert (rollout.step, rollout.evaluation, rollout.baseline) == (1, "e1", shown.live.digest)
+    assert (rollout.step, rollout.evaluation, rollout.baseline_configuration) == (1, "e1", shown.live.digest)
     assert rollout.candidate.model == "lora@1"
     assert (rollout.counts.requests, rollout.counts.candidate > 0) == (6, True)
     assert rollout.counts.candidate_p95.ToTimedelta().total_seconds() == 1.0

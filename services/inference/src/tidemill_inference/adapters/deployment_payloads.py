@@ -57,7 +57,7 @@ def _rollout(deployment: Deployment, event: RolloutEvent, seq: int) -> tuple[str
     )
     match event:
         case RolloutHasStarted():
-            started = events_pb2.RolloutStarted(baseline=event.baseline, **named)
+            started = events_pb2.RolloutStarted(baseline_configuration=event.baseline, **named)
             return "tidemill.inference.rollout.started.v1", started
         case RolloutHasAdvanced():
             return "tidemill.inference.rollout.advanced.v1", events_pb2.RolloutAdvanced(

@@ -21,7 +21,7 @@ from tidemill_kit.application import Caller, PageRequest, Request, derived_id
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, RequestIdReused
 
 _SHOWN = 50
-_EVERYBODYS = frozenset({"rag", "trainer", "mongodb"})
+_EVERYBODYS = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})
 """Dependencies of every variant alike."""
 
 

@@ -87,7 +87,7 @@ def rollout_message(
         state=rollout_pb2.RolloutState.Value(f"ROLLOUT_STATE_{rollout.state.name}"),
         step=rollout.step,
         evaluation=rollout.evaluation,
-        baseline=rollout.baseline,
+        baseline_configuration=rollout.baseline,
         candidate=configuration_message(rollout.candidate),
         counts=_counts_message(rollout.counts),
         message=rollout.message,

@@ -209,12 +209,12 @@ class RolloutEvent:
 class RolloutStarted(RolloutEvent):
     """rollout.started."""
 
-    baseline: str = ""
+    baseline_configuration: str = ""
 
     def told(self, happened: Happened) -> tuple[Told, ...]:
         """Return the rollout."""
         message = f"the rollout of {self.candidate} begins"
-        return self._told(happened, message, state="started", baseline=self.baseline)
+        return self._told(happened, message, state="started", baseline_configuration=self.baseline_configuration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

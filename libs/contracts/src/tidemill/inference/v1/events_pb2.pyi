@@ -289,7 +289,7 @@ class RolloutStarted(_message.Message):
     CANDIDATE_FIELD_NUMBER: _builtins.int
     CONFIGURATION_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
-    BASELINE_FIELD_NUMBER: _builtins.int
+    BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     deployment: _builtins.str
     """Output only. The deployment."""
     seq: _builtins.int
@@ -302,7 +302,7 @@ class RolloutStarted(_message.Message):
     """Output only. The digest of the candidate's configuration."""
     evaluation: _builtins.str
     """Output only. The evaluation that allowed it."""
-    baseline: _builtins.str
+    baseline_configuration: _builtins.str
     """Output only. The digest of what is live."""
     def __init__(
         self,
@@ -313,11 +313,11 @@ class RolloutStarted(_message.Message):
         candidate: _builtins.str = ...,
         configuration: _builtins.str = ...,
         evaluation: _builtins.str = ...,
-        baseline: _builtins.str = ...,
+        baseline_configuration: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "configuration", b"configuration", "deployment", b"deployment", "evaluation", b"evaluation", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

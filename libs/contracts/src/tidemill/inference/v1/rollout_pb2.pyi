@@ -277,7 +277,7 @@ class Rollout(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     EVALUATION_FIELD_NUMBER: _builtins.int
-    BASELINE_FIELD_NUMBER: _builtins.int
+    BASELINE_CONFIGURATION_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
@@ -293,7 +293,7 @@ class Rollout(_message.Message):
     """Output only. The current step, counted from 0."""
     evaluation: _builtins.str
     """Output only. The evaluation that allowed it."""
-    baseline: _builtins.str
+    baseline_configuration: _builtins.str
     """Output only. The digest of the configuration that the evaluation compared with."""
     message: _builtins.str
     """Output only. What it waits for, or why it ended."""
@@ -328,7 +328,7 @@ class Rollout(_message.Message):
         state: Global___RolloutState.ValueType = ...,
         step: _builtins.int = ...,
         evaluation: _builtins.str = ...,
-        baseline: _builtins.str = ...,
+        baseline_configuration: _builtins.str = ...,
         candidate: _configuration_pb2.Configuration | None = ...,
         counts: Global___StepCounts | None = ...,
         message: _builtins.str = ...,
@@ -339,7 +339,7 @@ class Rollout(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "baseline", b"baseline", "candidate", b"candidate", "counts", b"counts", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
