@@ -2,6 +2,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,37 @@ async def test_a_model_that_never_fits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PreconditionFailed, match="needs about"):
         async with shop.engines.use("acme", await shop.model("tiny")):
             pass
+
+
+async def test_a_model_that_does_not_fit_with_its_cache_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path, memory_bytes=1 << 20)  # its weights take 0.1 MB, and a cache of 8192 tokens 2 MB
+    model = await shop.model("tiny")
+    shop.engines._options = EngineOptions(  # noqa: SLF001 - a longer cache
+        dtype=torch.float32, memory_bytes=1 << 20, limits=EngineLimits(cache_tokens=8192)
+    )
+
+    with pytest.raises(PreconditionFailed, match="needs about 2 MB, and 1 MB are for models here"):
+        async with shop.engines.use("acme", model):
+            pass
+    assert not shop.held
+    assert not shop.weights_held
+
+
+async def test_the_cache_of_a_second_model_makes_room_too(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path)
+    first, second = [await shop.model(name, seed=seed) for seed, name in enumerate("ab")]
+    async with shop.engines.use("acme", first):
+        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
+    options = shop.engines._options  # noqa: SLF001 - room for both models' weights, but for one cache only
+    shop.engines._options = replace(options, memory_bytes=int(1.7 * one))  # noqa: SLF001 - ditto
+
+    async with shop.engines.use("acme", second):
+        assert shop.held == ["b@1"]
+        assert shop.engines._taken() <= 1.1 * one  # noqa: SLF001 - ditto
+        with pytest.raises(DependencyUnavailable, match="used up by others in use"):
+            async with shop.engines.use("acme", first):
+                pass
+    await shop.engines.stop()
 
 
 async def test_a_damaged_missing_or_added_file_is_refused_by_name(shop: Shop) -> None:

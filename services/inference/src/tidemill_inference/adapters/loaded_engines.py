@@ -15,7 +15,7 @@ import torch
 
 from tidemill_inference.adapters.lora_adapter import LoraAdapter
 from tidemill_inference.adapters.model_files import ModelFiles
-from tidemill_inference.adapters.model_weights import ModelWeights
+from tidemill_inference.adapters.model_weights import ModelWeights, token_bytes
 from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
@@ -52,20 +52,25 @@ class EngineOptions:
 
 @dataclass(slots=True, kw_only=True)
 class _Base:
-    """Weights that engines share, and room for them."""
+    """Weights that engines share, and room for them; `token_bytes` is what a token takes of a cache, once known."""
 
     model: ModelVersion
     bytes: int
+    token_bytes: int = 0
     loading: asyncio.Task[ModelWeights] | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class _Slot:
-    """An engine's place: reserved before it is loaded, so that two loads never take the same memory."""
+    """An engine's place: reserved before it is loaded, so that two loads never take the same memory.
+
+    `bytes` is what it takes beside the base's weights and its own cache of so many tokens.
+    """
 
     model: ModelVersion
     base: _Base
     bytes: int
+    cache_tokens: int
     users: int = 0
     last_used: float = 0.0
     holders: set[tuple[str, str]] = field(default_factory=set)
@@ -76,6 +81,11 @@ class _Slot:
     def engine(self) -> TransformersEngine | None:
         """The engine, once it is loaded."""
         return _result(self.loading)
+
+    @property
+    def own_bytes(self) -> int:
+        """What it takes beside the base's weights."""
+        return self.bytes + self.cache_tokens * self.base.token_bytes
 
     @property
     def idle(self) -> bool:
@@ -195,17 +205,29 @@ class LoadedEngines:
             self._take_out([slot])
 
     async def _reserve(self, model: ModelVersion) -> _Slot:
-        """Make room for a model, dropping what nobody keeps and what was not used for longest first."""
+        """Take the room that a model needs, as far as it is known before its files are here."""
         of = model.base or model
         base = self._bases.get(of.digest) or _Base(model=of, bytes=self._estimate(of))
-        slot = _Slot(model=model, base=base, bytes=self._estimate(model) if model.base else 0)
-        limit = self._options.memory_bytes
-        if slot.bytes + base.bytes > limit:
-            needed = (slot.bytes + base.bytes) >> 20
-            message = f"model {model.id} needs about {needed} MB, and {limit >> 20} MB are for models here"
-            raise PreconditionFailed(message, model=model.id)
+        own = self._estimate(model) if model.base else 0
+        slot = _Slot(model=model, base=base, bytes=own, cache_tokens=self._limits(model).cache_tokens)
         # Before anything is awaited: the next caller finds it.
         self._slots[_key(model)], self._bases[of.digest] = slot, base
+        await self._make_room(slot)
+        return slot
+
+    async def _make_room(self, slot: _Slot) -> None:
+        """Drop what nobody keeps, and what was not used for longest first, until a slot fits in, or give it up.
+
+        Raises:
+            PreconditionFailed: it needs more than there is.
+            DependencyUnavailable: others in use leave too little.
+
+        """
+        limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
+        if needed > limit:
+            self._take_out([slot])
+            message = f"model {name} needs about {needed >> 20} MB, and {limit >> 20} MB are for models here"
+            raise PreconditionFailed(message, model=name)
         idle = sorted(
             (each for each in self._slots.values() if each.idle), key=lambda each: (bool(each.holders), each.last_used)
         )
@@ -222,12 +244,11 @@ class LoadedEngines:
         finally:
             slot.users -= 1
         if not fits:
-            message = f"the memory for models is used up by others in use, so {model.id} cannot be loaded: try again"
-            raise DependencyUnavailable(message, dependency="memory", model=model.id)
-        return slot
+            message = f"the memory for models is used up by others in use, so {name} cannot be loaded: try again"
+            raise DependencyUnavailable(message, dependency="memory", model=name)
 
     def _taken(self) -> int:
-        return sum(slot.bytes for slot in self._slots.values()) + sum(base.bytes for base in self._bases.values())
+        return sum(slot.own_bytes for slot in self._slots.values()) + sum(base.bytes for base in self._bases.values())
 
     def _take_out(self, slots: Iterable[_Slot]) -> None:
         """Give up slots, and weights on which nothing stands any more."""
@@ -261,35 +282,41 @@ class LoadedEngines:
         slot.stage = "fetching its files"
         adapter_folder = await self._files.fetch(project, model) if model.base else None
         if base.loading is None or (base.loading.done() and _result(base.loading) is None):
-            base.loading = asyncio.create_task(self._load_base(project, of, base))
+            base.loading = asyncio.create_task(self._load_base(project, of, slot))
         weights = await asyncio.shield(base.loading)
         slot.stage = "loading"
 
         def made() -> TransformersEngine:
-            adapter, limits = None, self._options.limits
+            adapter = None
             if adapter_folder is not None:
                 adapter = LoraAdapter.read(adapter_folder, name=model.id, base=of.id)
-                limits = self._options.adapter_limits or limits
-            return TransformersEngine(weights, name=model.id, limits=limits, adapter=adapter)
+            return TransformersEngine(weights, name=model.id, limits=self._limits(model), adapter=adapter)
 
         engine = await asyncio.to_thread(made)
         engine.start()
-        slot.bytes, slot.last_used = engine.own_bytes, time.monotonic()
+        slot.bytes, slot.last_used = engine.adapter_bytes, time.monotonic()
         _log.info(
             "engine_loaded",
             model=model.id,
             engine=engine.fingerprint,
-            own_bytes=slot.bytes,
+            own_bytes=slot.own_bytes,
             shared_bytes=base.bytes,
             duration_s=round(time.monotonic() - started, 2),
         )
         return engine
 
-    async def _load_base(self, project: str, model: ModelVersion, base: _Base) -> ModelWeights:
-        folder = await self._files.fetch(project, model)
+    async def _load_base(self, project: str, model: ModelVersion, slot: _Slot) -> ModelWeights:
+        """Fetch weights, make room for the cache that is going to stand beside them, and load them."""
+        base, folder = slot.base, await self._files.fetch(project, model)
+        base.token_bytes = await asyncio.to_thread(token_bytes, folder, name=model.id, dtype=self._options.dtype)
+        await self._make_room(slot)
         weights = await asyncio.to_thread(lambda: ModelWeights(folder, name=model.id, dtype=self._options.dtype))
         base.bytes = weights.bytes
         return weights
+
+    def _limits(self, model: ModelVersion) -> EngineLimits:
+        options = self._options
+        return (options.adapter_limits if model.base else None) or options.limits
 
     def _estimate(self, model: ModelVersion) -> int:
         """Return what a model will take, from its files: weights are stored with 16 bits, as a rule."""

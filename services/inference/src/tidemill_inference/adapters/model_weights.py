@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tidemill_inference.domain.errors import ModelRefused
 
@@ -34,8 +34,7 @@ class ModelWeights:
                 dtype=dtype,
             )
         except Exception as error:  # each model class of transformers checks its config in its own way
-            text = f"transformers {transformers.__version__} cannot load it ({type(error).__name__})"
-            raise ModelRefused(name, why=text) from error
+            raise ModelRefused(name, why=_unloadable(error)) from error
         if not self.tokenizer.chat_template or not self.tokenizer.is_fast:
             raise ModelRefused(name, why="it has no chat template or no tokenizer.json")
         self._model.requires_grad_(requires_grad=False)
@@ -45,6 +44,26 @@ class ModelWeights:
         """Return modules of their own over the shared weights; blocks for some milliseconds."""
         shared = {id(each): each for each in self._model.parameters()}
         return copy.deepcopy(self._model, shared)
+
+
+def token_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
+    """Return what one token takes of a cache of keys and values, before the weights are loaded.
+
+    Raises:
+        ModelRefused: the folder's config does not tell.
+
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
+    except Exception as error:  # each config class of transformers checks in its own way
+        raise ModelRefused(name, why=_unloadable(error)) from error
+
+
+def _unloadable(error: Exception) -> str:
+    return f"transformers {transformers.__version__} cannot load it ({type(error).__name__})"
 
 
 def weight_bytes(*models: torch.nn.Module) -> int:

@@ -62,9 +62,8 @@ class TransformersEngine:
         self.fingerprint = f"transformers {transformers.__version__} {str(weights.dtype).removeprefix('torch.')}"
         if adapter is not None:
             self.fingerprint += f" {FINGERPRINT}"
-        self.own_bytes = weight_bytes(self._model) - weights.bytes
-        """What it takes beside the weights that it shares."""
-        self.own_bytes += cache_bytes(config, tokens=limits.cache_tokens, dtype=weights.dtype)
+        self.adapter_bytes = weight_bytes(self._model) - weights.bytes
+        """What it takes beside the weights that it shares, and its cache."""
 
     def start(self) -> None:
         """Begin to take requests."""
@@ -206,13 +205,6 @@ def served_dtype(choice: str) -> torch.dtype:
         return {"bfloat16": torch.bfloat16, "float32": torch.float32}[choice]
     able = torch.cpu.get_capabilities()
     return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
-
-
-def cache_bytes(config: Any, *, tokens: int, dtype: torch.dtype) -> int:  # noqa: ANN401 - a transformers config
-    """Return the size of the cache of keys and values for so many tokens."""
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * tokens * dtype.itemsize)
 
 
 def _attends_to_everything(config: Any) -> bool:  # noqa: ANN401 - a transformers config
