@@ -279,7 +279,9 @@ class TrainingRun(_message.Message):
     state: Global___TrainingRunState.ValueType
     """Output only. Where it stands."""
     reason: _builtins.str
-    """Output only. Why it failed, UPPER_SNAKE: OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, BAD_RECIPE, DATASET_TOO_SMALL, CRASHED."""
+    """Output only. Why it failed, UPPER_SNAKE: OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, BAD_RECIPE, DATASET_TOO_SMALL, CRASHED,
+    BASE_NOT_TRAINABLE, OBJECT_DAMAGED, WORKER_LOST, INTERNAL.
+    """
     message: _builtins.str
     """Output only. For people: what happened and what to do."""
     model_version: _builtins.str
