@@ -19,7 +19,12 @@ from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngi
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.adapters.mongo_prompts import PromptCodec
-from tidemill_inference.adapters.mongo_rollouts import MongoActiveRollouts, MongoOutcomes, MongoRolloutLeases
+from tidemill_inference.adapters.mongo_rollouts import (
+    MongoActiveRollouts,
+    MongoLiveModels,
+    MongoOutcomes,
+    MongoRolloutLeases,
+)
 from tidemill_inference.adapters.rag_retriever import RagRetriever
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.trainer_candidates import TrainerCandidates
@@ -52,7 +57,7 @@ from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
 from tidemill_inference.entrypoints.openai_http import OpenAiDoor
 from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
-from tidemill_inference.entrypoints.workers import WarmUp
+from tidemill_inference.entrypoints.workers import KeepLive, WarmUp
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
@@ -103,6 +108,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         torch.set_num_threads(settings.engine_threads)
     adapters = _adapters(settings, environment)
     warm_up = WarmUp(adapters.models, adapters.engines)
+    live = MongoLiveModels(adapters.database["deployments"])
+    keep_live = KeepLive(live, adapters.engines, look_every_s=settings.rollout_look_s)
     generations = SharedGenerations(at_most=settings.max_generations)
     note = NoteOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
     follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once)
@@ -142,6 +149,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             adapters.publisher,
             adapters.relay,
             adapters.engines,
+            Worker("live-models", keep_live.run),
             Worker("warm-up", warm_up.run),
             Answers(generations, shadows),
             Worker("rollouts", lambda: rollouts.run(tend)),

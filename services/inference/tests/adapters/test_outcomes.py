@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.inference.tests.rollout_fakes import InMemoryOutcomes
-from tidemill_inference.adapters.mongo_rollouts import MongoActiveRollouts, MongoOutcomes
+from tidemill_inference.adapters.mongo_rollouts import MongoActiveRollouts, MongoLiveModels, MongoOutcomes
 from tidemill_inference.application.ports import DeploymentRef, GivenRating, Outcomes
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome
 from tidemill_kit.mongo import connect
@@ -117,5 +117,18 @@ async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) ->
     found = await MongoActiveRollouts(deployments).all()
 
     assert found == [DeploymentRef(project="a", id="one")]
+    await client.drop_database(name)
+    client.close()
+
+
+async def test_what_deployments_answer_with_and_fall_back_to_is_live(stack: Addresses) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("live")
+    deployments = client[name]["deployments"]
+    for project, model, deleted in (("a", "one@1", False), ("b", "two@1", False), ("b", "three@1", True)):
+        live = {"model": model, "fallback": ["small@1"] if project == "a" else []}
+        await deployments.insert_one({"project": project, "deleted": deleted, "state": {"live": live}})
+
+    assert await MongoLiveModels(deployments).all() == {("a", "one@1"), ("a", "small@1"), ("b", "two@1")}
     await client.drop_database(name)
     client.close()

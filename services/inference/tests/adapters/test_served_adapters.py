@@ -22,6 +22,7 @@ from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_m
 from tidemill_inference.adapters.lora_adapter import CONFIG, WEIGHTS, LoraAdapter
 from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
 from tidemill_inference.domain.errors import ModelRefused
+from tidemill_kit.errors import DependencyUnavailable
 
 QUESTIONS = [f"What is number {number}?{'?' * number * 7}" for number in range(4)]
 
@@ -139,6 +140,28 @@ async def test_what_is_kept_makes_room_last(tmp_path: Path) -> None:
             pass
 
     assert shop.held == ["a@1", "c@1"]
+    await shop.engines.stop()
+
+
+async def test_what_answers_live_stays_and_leaves_for_what_answers_live_only(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path, idle_s=0.05)
+    live, candidate, other = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
+    async with shop.engines.use("acme", live):
+        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
+    shop.engines._options = replace(shop.engines._options, memory_bytes=int(1.5 * one))  # noqa: SLF001 - room for one
+    shop.engines.keep({("acme", "a@1")})
+    await shop.engines.start()
+
+    with pytest.raises(DependencyUnavailable, match="in use or live"):
+        await shop.engines.prepare("acme", candidate, holder="rollout")
+    await asyncio.sleep(0.2)
+    assert shop.held == ["a@1"]
+    shop.engines.keep({("acme", "a@1"), ("acme", "c@1")})
+    async with shop.engines.use("acme", other):
+        assert shop.held == ["c@1"]
+    shop.engines.keep(())
+
+    await eventually(lambda: not shop.held)
     await shop.engines.stop()
 
 

@@ -5,7 +5,7 @@ Engines of a base and of its adapters stand on the same weights, which are there
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -20,7 +20,7 @@ from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
-from tidemill_inference.application.ports import Engine, ModelVersion, RemoteModel
+from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion, RemoteModel
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError
 
@@ -74,6 +74,8 @@ class _Slot:
     users: int = 0
     last_used: float = 0.0
     holders: set[tuple[str, str]] = field(default_factory=set)
+    names: set[LiveModel] = field(default_factory=set)
+    """Which models of which projects it was asked for as."""
     stage: str = "waiting"
     loading: asyncio.Task[TransformersEngine] | None = None
 
@@ -104,6 +106,7 @@ class LoadedEngines:
         self._bases: dict[str, _Base] = {}
         self._remote: dict[RemoteModel, OpenAiEngine] = {}
         self._sweeping: asyncio.Task[None] | None = None
+        self._live: frozenset[LiveModel] = frozenset()
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
@@ -128,6 +131,10 @@ class LoadedEngines:
         if slot := self._slots.get(_key(model)):
             slot.holders.discard((project, holder))
             slot.last_used = time.monotonic()
+
+    def keep(self, live: Collection[LiveModel]) -> None:
+        """See `Engines.keep`."""
+        self._live = frozenset(live)
 
     async def probe(self) -> None:
         """Tell how far the first model is: until one is there, this process is of little use.
@@ -174,7 +181,8 @@ class LoadedEngines:
 
         A caller who leaves while it is loaded does not end the load, which is there for whoever asks next.
         """
-        slot = self._slots.get(_key(model)) or await self._reserve(model)
+        slot = self._slots.get(_key(model)) or await self._reserve(project, model)
+        slot.names.add((project, model.id))
         slot.users += 1
         try:
             await self._loaded(project, model, slot)
@@ -204,12 +212,13 @@ class LoadedEngines:
         if slot.users == 0 and slot.loading is not None and slot.loading.done() and slot.engine is None:
             self._take_out([slot])
 
-    async def _reserve(self, model: ModelVersion) -> _Slot:
+    async def _reserve(self, project: str, model: ModelVersion) -> _Slot:
         """Take the room that a model needs, as far as it is known before its files are here."""
         of = model.base or model
         base = self._bases.get(of.digest) or _Base(model=of, bytes=self._estimate(of))
         own = self._estimate(model) if model.base else 0
         slot = _Slot(model=model, base=base, bytes=own, cache_tokens=self._limits(model).cache_tokens)
+        slot.names.add((project, model.id))
         # Before anything is awaited: the next caller finds it.
         self._slots[_key(model)], self._bases[of.digest] = slot, base
         await self._make_room(slot)
@@ -217,6 +226,8 @@ class LoadedEngines:
 
     async def _make_room(self, slot: _Slot) -> None:
         """Drop what nobody keeps, and what was not used for longest first, until a slot fits in, or give it up.
+
+        What answers live leaves for what answers live only.
 
         Raises:
             PreconditionFailed: it needs more than there is.
@@ -229,7 +240,8 @@ class LoadedEngines:
             message = f"model {name} needs about {needed >> 20} MB, and {limit >> 20} MB are for models here"
             raise PreconditionFailed(message, model=name)
         idle = sorted(
-            (each for each in self._slots.values() if each.idle), key=lambda each: (bool(each.holders), each.last_used)
+            (each for each in self._slots.values() if each.idle and (self._is_live(slot) or not self._is_live(each))),
+            key=lambda each: (self._is_live(each), bool(each.holders), each.last_used),
         )
         dropped: list[_Slot] = []
         while self._taken() > limit and idle:
@@ -244,8 +256,12 @@ class LoadedEngines:
         finally:
             slot.users -= 1
         if not fits:
-            message = f"the memory for models is used up by others in use, so {name} cannot be loaded: try again"
+            message = f"the memory for models is used up by others in use or live: {name} cannot be loaded, try again"
             raise DependencyUnavailable(message, dependency="memory", model=name)
+
+    def _is_live(self, slot: _Slot) -> bool:
+        """Whether a deployment answers with it."""
+        return not self._live.isdisjoint(slot.names)
 
     def _taken(self) -> int:
         return sum(slot.own_bytes for slot in self._slots.values()) + sum(base.bytes for base in self._bases.values())
@@ -270,9 +286,8 @@ class LoadedEngines:
         while True:
             await asyncio.sleep(min(self._options.idle_s / _SWEEPS, _MAX_SWEEP_S))
             long_ago = time.monotonic() - self._options.idle_s
-            unused = [
-                slot for slot in self._slots.values() if slot.idle and not slot.holders and slot.last_used < long_ago
-            ]
+            idle = [slot for slot in self._slots.values() if slot.idle and slot.last_used < long_ago]
+            unused = [slot for slot in idle if not slot.holders and not self._is_live(slot)]
             self._take_out(unused)
             await self._close(unused)
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from tidemill_inference.application.ports import DeploymentRef, GivenRating
+from tidemill_inference.application.ports import DeploymentRef, GivenRating, LiveModel
 from tidemill_inference.domain.step_counts import Outcome
 from tidemill_kit.aggregates import document_id
 from tidemill_kit.application import derived_id
@@ -95,6 +95,21 @@ class MongoActiveRollouts:
             cursor = self._deployments.find({"state.rollout.active": True, "deleted": False}, {"project": 1, "id": 1})
             found = await cursor.to_list(None)
         return [DeploymentRef(project=document["project"], id=document["id"]) for document in found]
+
+
+class MongoLiveModels:
+    """Implements `ports.LiveModels`."""
+
+    def __init__(self, deployments: Collection) -> None:
+        self._deployments = deployments
+
+    async def all(self) -> frozenset[LiveModel]:
+        """See `LiveModels.all`."""
+        wanted = {"project": 1, "state.live.model": 1, "state.live.fallback": 1}
+        with translated():
+            found = await self._deployments.find({"deleted": False}, wanted).to_list(None)
+        lives = [(document["project"], document["state"]["live"]) for document in found]
+        return frozenset((project, model) for project, live in lives for model in (live["model"], *live["fallback"]))
 
 
 class MongoRolloutLeases:

@@ -1,6 +1,6 @@
 """What inference needs from outside."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -88,6 +88,23 @@ class ModelVersion:
     files: Mapping[str, ObjectRef] = field(default_factory=dict)
     remote: RemoteModel | None = None
     base: "ModelVersion | None" = None
+
+
+LiveModel = tuple[str, str]
+"""A project, and the `model@version` that one of its deployments answers with, or falls back to."""
+
+
+class LiveModels(Protocol):
+    """What the deployments of all projects answer with."""
+
+    async def all(self) -> Collection[LiveModel]:
+        """Return it as it is now.
+
+        Raises:
+            DependencyUnavailable: the store does not answer.
+
+        """
+        ...
 
 
 class Models(Protocol):
@@ -211,6 +228,10 @@ class Engines(Protocol):
             As `use`.
 
         """
+        ...
+
+    def keep(self, live: Collection[LiveModel]) -> None:
+        """Keep these models once they are loaded, in place of those before: only one of them makes another leave."""
         ...
 
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
