@@ -63,15 +63,10 @@ NO_TELEMETRY = {
 }
 """Nothing that runs here tells anybody that it does."""
 
-_THRIFT = {
-    "MALLOC_ARENA_MAX": "2",
-    "MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024),
-    "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024),
-}
-"""glibc gives back what tensors leave behind: without this rag keeps 300 MB that it does not use.
-
-Both thresholds together: with one of them set, every tensor of 128 KB is mapped anew, which costs a third of the speed.
-"""
+_THRIFT = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
+"""glibc gives back what tensors leave behind: without this rag keeps 300 MB that it does not use."""
+_OF_SERVICE = {"inference": {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024)}}
+"""With a threshold for trimming alone, every tensor of 128 KB is mapped anew: a third of an engine's speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +139,9 @@ def services(folder: StackFolder, choices: Choices) -> list[Program]:
         Program(
             name=service,
             command=(sys.executable, "-m", f"tidemill_{service}"),
-            environment=_THRIFT | service_environment(service, folder=folder, stack=addresses(choices)),
+            environment=_THRIFT
+            | _OF_SERVICE.get(service, {})
+            | service_environment(service, folder=folder, stack=addresses(choices)),
             stop_within_s=30,
         )
         for service in SERVICES
