@@ -117,7 +117,7 @@ async def test_the_cache_of_a_second_model_makes_room_too(tmp_path: Path) -> Non
     async with shop.engines.use("acme", first):
         one = shop.engines._taken()  # noqa: SLF001 - weights and cache
     options = shop.engines._options  # noqa: SLF001 - room for both models' weights, but for one cache only
-    shop.engines._options = replace(options, memory_bytes=int(1.7 * one))  # noqa: SLF001 - ditto
+    shop.engines._options = replace(options, memory_bytes=int(1.9 * one))  # noqa: SLF001 - ditto
 
     async with shop.engines.use("acme", second):
         assert shop.held == ["b@1"]
