@@ -18,6 +18,7 @@ from tidemill_inference.domain.deployment import Configuration, Deployment, Depl
 from tidemill_inference.domain.errors import (
     DeploymentNotFound,
     InferenceNotFound,
+    ModelRefused,
     PromptNotFound,
     ReferenceNotFound,
 )
@@ -87,6 +88,7 @@ class ScriptedEngines:
     def __init__(self, **engines: ScriptedEngine) -> None:
         self.engines = engines
         self.kept: set[tuple[str, str, str]] = set()
+        self.damaged: dict[str, str] = {}
         self.live: Collection[LiveModel] = ()
 
     def keep(self, live: Collection[LiveModel]) -> None:
@@ -96,6 +98,11 @@ class ScriptedEngines:
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
         assert project
         yield self.engines[model.id.partition("@")[0]]
+
+    async def verify(self, project: str, model: ModelVersion) -> None:
+        assert project
+        if why := self.damaged.get(model.id):
+            raise ModelRefused(model.id, why=why)
 
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         async with self.use(project, model):

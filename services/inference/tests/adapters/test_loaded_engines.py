@@ -152,6 +152,17 @@ async def test_a_damaged_missing_or_added_file_is_refused_by_name(shop: Shop) ->
             pass
 
 
+async def test_a_loaded_model_is_verified_again_when_it_is_asked_for(shop: Shop) -> None:
+    model = await shop.model("tiny")
+    async with shop.engines.use("acme", model):
+        await shop.engines.verify("acme", model)
+        config = shop.folder / "cache" / "acme" / model.digest / "config.json"
+        config.write_bytes(b"x" * config.stat().st_size)
+
+        with pytest.raises(ModelRefused, match=r"config\.json"):
+            await shop.engines.verify("acme", model)
+
+
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "modeling_tiny.py"])
 async def test_what_could_run_is_refused_before_it_is_fetched(shop: Shop, name: str) -> None:
     model = await shop.model("tiny")

@@ -488,6 +488,15 @@ async def test_promotion_wants_a_passed_gate_approvals_and_a_version_that_is_the
         assert issubclass(error, PreconditionFailed)
 
 
+async def test_a_loaded_candidate_whose_files_are_damaged_is_not_promoted() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling()
+    desk.desk.engines.damaged["lora@1"] = "adapter_model.safetensors is damaged"
+
+    with pytest.raises(CandidateNotReady, match="is damaged"):
+        await desk.promote(ADA, desk.settling("p"))
+
+
 async def test_a_rollout_that_began_while_another_was_being_promoted_is_not_promoted() -> None:
     desk = RolloutDesk()
     await desk.is_rolling()

@@ -118,6 +118,12 @@ class LoadedEngines:
             assert slot.engine is not None  # noqa: S101 - it is loaded for the length of the block
             yield ObservedEngine(slot.engine, model=model.id)
 
+    async def verify(self, project: str, model: ModelVersion) -> None:
+        """See `Engines.verify`."""
+        for each in (model, model.base):
+            if each is not None and each.remote is None:
+                await self._files.fetch(project, each)
+
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """See `Engines.prepare`."""
         if model.remote is not None:

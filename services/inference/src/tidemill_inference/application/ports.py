@@ -218,6 +218,16 @@ class Engines(Protocol):
         """
         ...
 
+    async def verify(self, project: str, model: ModelVersion) -> None:
+        """Compare every file of the model and of its base with their manifests, also where they are loaded.
+
+        Raises:
+            ModelRefused: a file is damaged, missing or added.
+            DependencyUnavailable: the object store does not answer.
+
+        """
+        ...
+
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """Load the model ahead of questions, and keep it for this holder until `release`, idle or not.
 

@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareCandidate:
-    """Asks the registry anew and loads the model, which verifies every file against the manifest."""
+    """Asks the registry anew, verifies every file against the manifest, and loads the model."""
 
     candidates: Candidates
     models: Models
@@ -29,6 +29,7 @@ class PrepareCandidate:
         try:
             await self.candidates.check(project, model)
             version = await self.models.resolve(project, model, field="candidate")
+            await self.engines.verify(project, version)
             async with self.engines.use(project, version):
                 return
         except CandidateNotReady:
