@@ -382,8 +382,17 @@ async def test_what_is_left_is_estimated_from_the_pace_so_far() -> None:
     await evaluator.finish()
 
     assert told[0] == (0, None)
-    assert told[4] == (2, 40.0)
-    assert told[-1] == (5, 10.0)
+    assert told[4] == (0, 40.0)  # all baselines are asked first
+    assert told[-1] == (5, 5.0)
+
+
+async def test_a_candidate_is_asked_when_the_baselines_of_its_turn_were_and_no_sooner() -> None:
+    evaluator = await ready(at_once=4)
+
+    await evaluator.finish()
+
+    sides = ["candidate" if question.variant == TUNED else "baseline" for question in evaluator.inference.asked]
+    assert sides == ["baseline"] * 6 + ["candidate"] * 6
 
 
 async def test_a_baseline_that_changes_meanwhile_fails_the_evaluation_and_another_starts_by_itself() -> None:

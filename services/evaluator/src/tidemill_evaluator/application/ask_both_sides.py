@@ -46,21 +46,30 @@ class AskBothSides:
     scores: Scores
     patience: Patience
 
-    async def __call__(
-        self, evaluation: Evaluation, case_set: str, case: Case, kept: Kept | None, *, epoch: int
-    ) -> CaseResult:
-        """Return the result of one case, going on with what was kept of it.
+    async def baseline(self, evaluation: Evaluation, case_set: str, case: Case, *, epoch: int) -> Kept:
+        """Return the baseline's answer to one case, which is kept, with the passages for the candidate.
 
         Raises:
-            NoVerdict: the baseline's answer came from another configuration than the one compared with.
+            NoVerdict: it came from another configuration than the one compared with.
             DependencyUnavailable: inference, or what it needs for every model, does not answer or has no room.
             EvaluationLost: a later epoch has the evaluation.
 
         """
         name = CaseName(case_set, case.id)
-        if kept is None:
-            kept = await self._baseline(evaluation, name, case, epoch)
-            await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=epoch)
+        kept = await self._baseline(evaluation, name, case, epoch)
+        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=epoch)
+        return kept
+
+    async def candidate(
+        self, evaluation: Evaluation, case_set: str, case: Case, kept: Kept, *, epoch: int
+    ) -> CaseResult:
+        """Return the result of one case, going on with what was kept of it.
+
+        Raises:
+            DependencyUnavailable, EvaluationLost: as `baseline`.
+
+        """
+        name = CaseName(case_set, case.id)
         candidate = await self._candidate(evaluation, name, case, kept, epoch)
         texts = [kept.baseline.text, candidate.text]
         rouge_l = await self.scores.rouge_l(case.reference, texts)
