@@ -53,7 +53,9 @@ TAUGHT_WELL: dict[str, Callable[[Report], bool]] = {
         report["evaluation"]["trusted_interval"][0] > TRUSTED_MARGIN
     ),
     "the gate lets it through": lambda report: report["evaluation"]["verdict"] == "passed",
-    "the promoted model answers within 5 s": lambda report: report["rollout"]["promoted_to_served_s"] < SERVED_S,
+    "the promoted model begins to answer within 5 s": lambda report: (
+        report["rollout"]["promoted_to_serving_s"] < SERVED_S
+    ),
     "the candidate is promoted": lambda report: (
         report["rollout"]["state"] == "promoted" and report["rollout"]["live_model"] == report["model"]["version"]
     ),

@@ -212,7 +212,7 @@ class Turn:
         stdout.print(f"   {state} after {requests} live questions; {deployment.live.model} answers now")
         if rollout.state == RolloutState.ROLLOUT_STATE_PROMOTED:
             answered.append(await self._live(rest[0], "visitor-after"))
-            self.report.add("rollout", promoted_to_served_s=_served_after_s(answered, deployment))
+            self.report.add("rollout", promoted_to_serving_s=_serving_after_s(answered, deployment))
         return rollout
 
     async def _until_rolled_out(self) -> Deployment:
@@ -312,8 +312,8 @@ class Turn:
         await self.connection.feedback.SubmitFeedback(SubmitFeedbackRequest(feedback=feedback))
 
 
-def _served_after_s(answered: Sequence[Inference], deployment: Deployment) -> float:
-    """Return the seconds from the promotion to the end of the first answer of the promoted model that followed.
+def _serving_after_s(answered: Sequence[Inference], deployment: Deployment) -> float:
+    """Return the seconds from the promotion to the first token that the promoted model gave for a question after it.
 
     Raises:
         Internal: a question that was asked later than a second after the promotion was answered by another model.
@@ -325,7 +325,8 @@ def _served_after_s(answered: Sequence[Inference], deployment: Deployment) -> fl
     if any(each.create_time.ToDatetime() > promoted + FOLLOWED_WITHIN for each in old):
         message = f"{len(old)} questions were answered by another model after {model} was promoted"
         raise Internal(message)
-    return min((each.finish_time.ToDatetime() - promoted).total_seconds() for each in later if each not in old)
+    begun = [each.create_time.ToDatetime() + each.usage.first_token.ToTimedelta() for each in later if each not in old]
+    return round((min(begun) - promoted).total_seconds(), 2)
 
 
 def _reaction(number: int, right: str, *, answer: str) -> list[dict[str, object]]:
