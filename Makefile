@@ -48,6 +48,11 @@ bench: setup ## measure; prints the figures that docs/ tells
 protos: setup ## generate libs/contracts from protos/
 	@$(PYTHON) infra/protos/generate.py
 
+.PHONY: baseline
+baseline: protos ## hold later contracts against those of now; refused where they break what was
+	@.venv/bin/buf breaking protos --against protos/baseline.binpb
+	@.venv/bin/buf build protos --exclude-source-info -o protos/baseline.binpb
+
 .PHONY: locks
 locks: setup ## lock what the pyproject.toml files ask for
 	@$(PYTHON) infra/locks/lock.py

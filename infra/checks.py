@@ -19,6 +19,7 @@ CHECKS: dict[str, list[str]] = {
     "mypy": [sys.executable, "-m", "mypy", "."],
     "imports": [str(BIN / "lint-imports"), "--no-cache"],
     "buf": [str(BIN / "buf"), "lint", "protos"],
+    "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
     "protos": [sys.executable, "infra/protos/generate.py", "--check"],
     "tests": [sys.executable, "-m", "pytest", "--quiet", "--durations=10"],
 }
