@@ -205,13 +205,13 @@ class Turn:
                 group.create_task(visitor())
             deployment = await self._until_rolled_out()
             ended.set()
+            answered.append(await self._live(rest[0], "visitor-after"))  # at once, not when a visitor is done
         rollout, requests = deployment.rollout, len(answered)
         state = RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_").lower()
         self.report.add("rollout", state=state, requests=requests, live_model=deployment.live.model)
         self.report.add("rollout", reason=rollout.message)
         stdout.print(f"   {state} after {requests} live questions; {deployment.live.model} answers now")
         if rollout.state == RolloutState.ROLLOUT_STATE_PROMOTED:
-            answered.append(await self._live(rest[0], "visitor-after"))
             self.report.add("rollout", promoted_to_serving_s=_serving_after_s(answered, deployment))
         return rollout
 
