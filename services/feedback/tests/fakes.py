@@ -11,7 +11,7 @@ from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.erase_end_user import EraseEndUser
 from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.note_correction import NoteCorrection, NoteRecorded
+from tidemill_feedback.application.note_correction import NoteCorrection
 from tidemill_feedback.application.ports import SubmittedEvent, Waiting
 from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.read_feedback import ReadFeedback
@@ -291,12 +291,12 @@ class FeedbackWorld:
         self.erase = EraseEndUser(
             feedback=self.feedback, pending=self.pending, ledger=self.ledger, prompts=self.prompts
         )
-        note = NoteCorrection(curations=self.curations, ledger=self.ledger, wake=self.woken.append)
-        self.note_recorded = NoteRecorded(feedback=self.feedback, note=note)
+        self.note = NoteCorrection(
+            feedback=self.feedback, curations=self.curations, ledger=self.ledger, wake=self.woken.append
+        )
         self.submit = SubmitFeedback(
             feedback=self.feedback,
             inferences=self.inferences,
-            note=note,
             clock=self.clock,
             limits=self.limits,
             keep=3,
@@ -351,7 +351,9 @@ class FeedbackWorld:
             request=request(request_id, repr(reaction)),
             observed_at=observed_at or self.clock.now(),
         )
-        return await self.submit(caller, submission)
+        saved = await self.submit(caller, submission)
+        await self.note(caller.project, saved.id)  # as its event has it done
+        return saved
 
     async def correct(self, number: int, *, text: str = "", end_user: str = "", inference: str = "") -> Feedback:
         """Have the answer `i<number>` corrected by the person who asked."""

@@ -21,7 +21,7 @@ from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.erase_end_user import EraseEndUser
 from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.note_correction import NoteCorrection, NoteRecorded
+from tidemill_feedback.application.note_correction import NoteCorrection
 from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.read_feedback import ReadFeedback
 from tidemill_feedback.application.resolve_examples import ResolveExamples
@@ -77,7 +77,7 @@ class Doors:
     submit: SubmitFeedback
     match: MatchPending
     take: TakeSubmission
-    note: NoteRecorded
+    note: NoteCorrection
 
 
 async def build_app(settings: FeedbackSettings) -> App:
@@ -183,11 +183,9 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
 
 
 def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> Doors:
-    note = NoteCorrection(curations=adapters.curations, ledger=adapters.ledger, wake=worker.wake)
     submit = SubmitFeedback(
         feedback=adapters.feedback,
         inferences=adapters.answers,
-        note=note,
         clock=SystemClock(),
         limits=settings.limits,
         keep=settings.kept_reactions,
@@ -196,7 +194,10 @@ def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorke
         pending=adapters.pending, inferences=adapters.answers, submit=submit, dead_letters=adapters.dead_letters
     )
     take = TakeSubmission(submit=submit, match=match, pending=adapters.pending, clock=SystemClock())
-    return Doors(submit=submit, match=match, take=take, note=NoteRecorded(feedback=adapters.feedback, note=note))
+    note = NoteCorrection(
+        feedback=adapters.feedback, curations=adapters.curations, ledger=adapters.ledger, wake=worker.wake
+    )
+    return Doors(submit=submit, match=match, take=take, note=note)
 
 
 def _sweep(settings: FeedbackSettings, adapters: Adapters, match: MatchPending) -> SweepPending:

@@ -158,7 +158,7 @@ async def test_an_answer_that_is_completed_brings_out_what_waited_for_it() -> No
     assert world.pending.stored == {}
 
 
-async def test_a_correction_whose_note_was_lost_is_noted_by_its_event() -> None:
+async def test_a_correction_is_noted_by_its_event_once_however_often_it_is_told() -> None:
     world = FeedbackWorld()
     await world.curate(new_examples=2)
     await world.work()
@@ -173,7 +173,7 @@ async def test_a_correction_whose_note_was_lost_is_noted_by_its_event() -> None:
         for offset, each in enumerate((lost, kept, lost, rated))
     ]
     gone = Read({"feedback": "gone", "inference": "gone", "metric": "correction"}, ce_type=RECORDED, offset=9)
-    letters = await hear(corrections(world.note_recorded), *recorded, gone)
+    letters = await hear(corrections(world.note), *recorded, gone)
 
     assert letters.records == []
     assert world.woken == [SFT, SFT]
@@ -200,7 +200,7 @@ async def test_more_than_may_wait_for_one_inference_are_dead_letters_and_hold_up
 def test_the_subscriptions_have_the_names_that_their_topics_derive_from() -> None:
     world = FeedbackWorld()
 
-    heard = [submissions(world), inferences(world.match), corrections(world.note_recorded)]
+    heard = [submissions(world), inferences(world.match), corrections(world.note)]
 
     assert [each.dead_letter_topic for each in heard] == [
         "tidemill.feedback.submissions.dead.v1",

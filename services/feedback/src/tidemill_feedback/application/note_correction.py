@@ -1,4 +1,4 @@
-"""Write down that a correction may become an example: nothing more is done where it is taken."""
+"""Write down that a correction may become an example, as the event of what was saved tells, at least once."""
 
 from dataclasses import dataclass
 
@@ -13,23 +13,25 @@ from tidemill_kit.application import PageRequest
 class NoteCorrection:
     """Fills the ledger of every curation of the deployment, and wakes the worker. Repetitions change nothing."""
 
+    feedback: FeedbackStore
     curations: CurationStore
     ledger: Ledger
     wake: Wake
 
-    async def __call__(self, feedback: Feedback) -> None:
-        """Want the correction as it is now; other feedback makes no examples.
+    async def __call__(self, project: str, feedback_id: str) -> None:
+        """Want the correction as it is now, if it is there and counts; other feedback makes no examples.
 
         A curation that is created after this reading lists the feedback later than that, so nothing is missed.
         """
-        if feedback.metric != CORRECTION:
+        found = (await self.feedback.get_many(project, [feedback_id])).get(feedback_id)
+        if found is None or found.state is not FeedbackState.RECORDED or found.metric != CORRECTION:
             return
-        token, wanted = "", wanted_of(feedback)
+        token, wanted = "", wanted_of(found)
         while True:
             page = await self.curations.list(
-                feedback.project,
+                project,
                 page=PageRequest(size=1000, token=token),
-                where={"rule.deployment": feedback.deployment},
+                where={"rule.deployment": found.deployment},
             )
             for curation in page.items:
                 if await self.ledger.want(curation.ref, wanted):
@@ -37,20 +39,6 @@ class NoteCorrection:
             token = page.next_token
             if not token:
                 return
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoteRecorded:
-    """Notes what was saved, as its event tells at least once: whoever saved it may have ended before the note."""
-
-    feedback: FeedbackStore
-    note: NoteCorrection
-
-    async def __call__(self, project: str, feedback_id: str) -> None:
-        """Note the feedback as it is now, if it is there and counts."""
-        found = (await self.feedback.get_many(project, [feedback_id])).get(feedback_id)
-        if found is not None and found.state is FeedbackState.RECORDED:
-            await self.note(found)
 
 
 def wanted_of(feedback: Feedback) -> Wanted:

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill_feedback.application.note_correction import NoteCorrection
 from tidemill_feedback.application.ports import FeedbackStore, Inferences
 from tidemill_feedback.domain.errors import InferenceUnanswered, NothingCorrected, NotLive
-from tidemill_feedback.domain.feedback import Answer, Feedback, FeedbackState, Given
+from tidemill_feedback.domain.feedback import Answer, Feedback, Given
 from tidemill_feedback.domain.reaction import RATERS, Reaction, ReactionLimits, same_text, violations
 from tidemill_kit.application import Caller, Clock, Request, derived_id
 from tidemill_kit.errors import InvalidInput
@@ -28,13 +27,11 @@ class Submission:
 class SubmitFeedback:
     """Emits FeedbackWasRecorded where the reaction is the latest of its person about the inference and metric.
 
-    The same request again has no second effect. A correction is noted for the curations after it is saved; where that
-    fails, the event of what was saved has it noted.
+    The same request again has no second effect. That event has a correction noted for the curations.
     """
 
     feedback: FeedbackStore
     inferences: Inferences
-    note: NoteCorrection
     clock: Clock
     limits: ReactionLimits
     keep: int
@@ -99,10 +96,7 @@ class SubmitFeedback:
             would_be = known.get(fresh.id, fresh)
             change(would_be)
             return would_be
-        saved = await self.feedback.upsert(fresh, change, request=submission.request)
-        if saved.state is FeedbackState.RECORDED:
-            await self.note(saved)
-        return saved
+        return await self.feedback.upsert(fresh, change, request=submission.request)
 
 
 def inference_of(project: str, reaction: Reaction) -> str:

@@ -1,8 +1,8 @@
-"""What feedback hears from itself: corrections that were saved, so that none is missing from the curations."""
+"""What feedback hears from itself: corrections that were saved, which no crash keeps out of the curations."""
 
 from pydantic import BaseModel
 
-from tidemill_feedback.application.note_correction import NoteRecorded
+from tidemill_feedback.application.note_correction import NoteCorrection
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
 
@@ -18,8 +18,8 @@ class FeedbackRecorded(BaseModel):
     metric: str
 
 
-def corrections(note: NoteRecorded) -> Subscription:
-    """Return the subscription: most of what it notes is there already, as whoever took the correction noted it."""
+def corrections(note: NoteCorrection) -> Subscription:
+    """Return the subscription."""
 
     async def recorded(event: EventContext, body: FeedbackRecorded) -> None:
         if body.metric == CORRECTION:
