@@ -48,8 +48,6 @@ from tidemill_kit.errors import Internal
 DATASET, PLAN, GATE, TRUSTED = "helpdesk_sft", "helpdesk_lora", "helpdesk_gate", "helpdesk_truth"
 REACTIONS_SOURCE = "https://shop.example/reactions"
 TAUGHT, USERS, RATED_EVERY = 200, 20, 4
-CURATED = 180
-"""The corrections that loop.yaml's rule waits for."""
 ASKED_AT_ONCE, LIVE_AT_ONCE = 16, 8
 TRUSTED_CASES = 60
 LIVE_QUESTIONS = 300
@@ -125,7 +123,8 @@ class Turn:
         accepted = len(feedback)
         self.report.add("feedback", accepted=accepted)
         corrected = sorted(each.create_time.ToDatetime() for each in feedback if each.HasField("correction"))
-        ruled = corrected[min(CURATED, len(corrected)) - 1]
+        wanted = read_loop(self.example.loop).datasets[DATASET].publish.new_examples
+        ruled = corrected[min(wanted, len(corrected)) - 1]
         self.report.add(
             "dataset",
             version=version.id,
