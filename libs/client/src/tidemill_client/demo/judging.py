@@ -16,8 +16,10 @@ from tidemill_client.connection import Connection
 from tidemill_client.demo.example import Example
 from tidemill_client.demo.patience import until
 from tidemill_client.demo.report import Report
+from tidemill_client.loop import read_loop
 from tidemill_kit.errors import Internal
 
+GATE, METRIC = "helpdesk_gate", "rouge_l"
 SHUFFLES = 20
 ENDED = {
     EvaluationState.EVALUATION_STATE_COMPLETED,
@@ -104,12 +106,14 @@ class Judging:
         sets: dict[str, list[list[str]]] = {"dataset": [], "suite": []}
         for case in self.cases:
             sets[case.case_set.partition(":")[0]].append([case.reference, case.baseline.text, case.candidate.text])
+        gate = read_loop(self.example.loop).gates[GATE]
+        gains = {bool(each.cases.suite): each.gain_above for each in gate.require if each.metric == METRIC}
         given = {
             "held_out": sets["dataset"],
             "trusted": sets["suite"],
-            "confidence": 0.95,
-            "gain_above": 0.0,
-            "trusted_gain_above": -0.02,
+            "confidence": gate.confidence,
+            "gain_above": gains[False],
+            "trusted_gain_above": gains[True],
             "shuffles": SHUFFLES,
             "seed": 7,
         }
@@ -120,14 +124,14 @@ class Judging:
         return [
             {
                 "case_set": case.case_set,
-                "metric": "rouge_l",
+                "metric": METRIC,
                 "question": case.question,
-                "before": case.baseline.scores["rouge_l"],
-                "after": case.candidate.scores["rouge_l"],
+                "before": case.baseline.scores[METRIC],
+                "after": case.candidate.scores[METRIC],
             }
             for case in self.cases
         ]
 
 
 def _comparison(evaluation: Evaluation, prefix: str) -> Comparison:
-    return next(c for c in evaluation.comparisons if c.case_set.startswith(prefix) and c.metric == "rouge_l")
+    return next(c for c in evaluation.comparisons if c.case_set.startswith(prefix) and c.metric == METRIC)

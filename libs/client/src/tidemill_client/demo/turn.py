@@ -45,7 +45,7 @@ from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
 from tidemill_kit.errors import Internal
 
-DATASET, PLAN, GATE, TRUSTED = "helpdesk_sft", "helpdesk_lora", "helpdesk_gate", "helpdesk_truth"
+DATASET, PLAN = "helpdesk_sft", "helpdesk_lora"
 REACTIONS_SOURCE = "https://shop.example/reactions"
 TAUGHT, USERS, RATED_EVERY = 200, 20, 4
 ASKED_AT_ONCE, LIVE_AT_ONCE = 16, 8
