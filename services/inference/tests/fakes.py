@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,7 +11,7 @@ from tidemill_inference.adapters.jinja_templates import JinjaTemplates
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.generation import SharedGenerations, Step
 from tidemill_inference.application.make_answer import MakeAnswer
-from tidemill_inference.application.ports import Engine, Finish, Found, LiveModel, ModelVersion, Piece
+from tidemill_inference.application.ports import Engine, Finish, Found, ModelVersion, Piece
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Retrieval, Sampling
@@ -89,10 +89,6 @@ class ScriptedEngines:
         self.engines = engines
         self.kept: set[tuple[str, str, str]] = set()
         self.damaged: dict[str, str] = {}
-        self.live: Collection[LiveModel] = ()
-
-    def keep(self, live: Collection[LiveModel]) -> None:
-        self.live = live
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:

@@ -57,7 +57,7 @@ from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
 from tidemill_inference.entrypoints.openai_http import OpenAiDoor
 from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
-from tidemill_inference.entrypoints.workers import KeepLive, WarmUp
+from tidemill_inference.entrypoints.workers import WarmUp
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
@@ -90,6 +90,7 @@ class Adapters:
     deployments: MongoAggregates[Deployment]
     inferences: MongoAggregates[Inference]
     outcomes: MongoOutcomes
+    active: MongoActiveRollouts
     candidates: TrainerCandidates
     templates: JinjaTemplates
     models: TrainerModels
@@ -108,8 +109,6 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         torch.set_num_threads(settings.engine_threads)
     adapters = _adapters(settings, environment)
     warm_up = WarmUp(adapters.models, adapters.engines)
-    live = MongoLiveModels(adapters.database["deployments"])
-    keep_live = KeepLive(live, adapters.engines, look_every_s=settings.rollout_look_s)
     generations = SharedGenerations(at_most=settings.max_generations)
     note = NoteOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
     follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once)
@@ -149,7 +148,6 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             adapters.publisher,
             adapters.relay,
             adapters.engines,
-            Worker("live-models", keep_live.run),
             Worker("warm-up", warm_up.run),
             Answers(generations, shadows),
             Worker("rollouts", lambda: rollouts.run(tend)),
@@ -172,9 +170,9 @@ class Stores:
     async def start(self) -> None:
         """Create the folder and the indexes; repeating it changes nothing."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
-        for indexed in (self._adapters.prompts, self._adapters.deployments, self._adapters.inferences):
+        made = self._adapters
+        for indexed in (made.prompts, made.deployments, made.inferences, made.outcomes, made.active):
             await indexed.ensure_indexes()
-        await self._adapters.outcomes.ensure_indexes()
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -242,11 +240,14 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             wake=relay.waker(inferences),
         ),
         outcomes=MongoOutcomes(database["rollout_outcomes"]),
+        active=MongoActiveRollouts(deployments),
         candidates=TrainerCandidates(trainer, timeout_s=settings.call_timeout_s),
         templates=JinjaTemplates(),
         models=TrainerModels(trainer, timeout_s=settings.call_timeout_s),
         retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
-        engines=_engines(settings, store, Secrets(environment, settings.secrets_dir)),
+        engines=_engines(
+            settings, store, secrets=Secrets(environment, settings.secrets_dir), live=MongoLiveModels(deployments)
+        ),
         texts=IngestTexts(ingest, timeout_s=settings.call_timeout_s),
         reactions=FeedbackSubmissions(feedback, timeout_s=settings.call_timeout_s),
     )
@@ -257,7 +258,9 @@ def _channel(address: str, *, name: str, settings: InferenceSettings) -> grpc.ai
     return open_channel(address, name=name, timeout_s=settings.call_timeout_s) if address else None
 
 
-def _engines(settings: InferenceSettings, store: ObjectStore, secrets: Secrets) -> LoadedEngines:
+def _engines(
+    settings: InferenceSettings, store: ObjectStore, *, secrets: Secrets, live: MongoLiveModels
+) -> LoadedEngines:
     limits = EngineLimits(
         cache_tokens=settings.engine_cache_tokens,
         batch=settings.engine_batch,
@@ -273,7 +276,7 @@ def _engines(settings: InferenceSettings, store: ObjectStore, secrets: Secrets) 
         remote_retries=settings.remote_retries,
     )
     cache = ArtifactCache(settings.data_dir, ExchangeBucket(store, settings.model_bucket))
-    return LoadedEngines(cache, secrets, options)
+    return LoadedEngines(cache, secrets, live, options)
 
 
 def _answer(settings: InferenceSettings, adapters: Adapters, generations: SharedGenerations) -> AnswerQuestion:
@@ -353,7 +356,7 @@ def _rollout_worker(settings: InferenceSettings, adapters: Adapters) -> RolloutW
         clock=SystemClock(),
     )
     return RolloutWorker(
-        active=MongoActiveRollouts(adapters.database["deployments"]),
+        active=adapters.active,
         leases=MongoRolloutLeases(leases),
         deployments=adapters.deployments,
         models=adapters.models,

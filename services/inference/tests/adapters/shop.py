@@ -1,6 +1,7 @@
 """Engines on a store of the test's own, and models to load into them."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +11,12 @@ from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_m
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
-from tidemill_inference.application.ports import Engine, ModelVersion
+from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.domain import ObjectRef
+from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.manifest import Manifest
 from tidemill_kit.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
@@ -30,11 +32,29 @@ def inner(engine: Engine) -> TransformersEngine:
     return found
 
 
+class Live:
+    """Implements `ports.LiveModels`: what a test says."""
+
+    def __init__(self) -> None:
+        self.now: set[LiveModel] = set()
+        self.asked = 0
+        self.down = False
+
+    async def among(self, models: Iterable[LiveModel]) -> frozenset[LiveModel]:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.down:
+            message = "it is down"
+            raise DependencyUnavailable(message, dependency="mongodb")
+        return frozenset(self.now) & frozenset(models)
+
+
 @dataclass
 class Shop:
     """Engines, and models to load into them."""
 
     engines: LoadedEngines
+    live: Live
     objects: InMemoryObjects
     folder: Path
 
@@ -82,4 +102,5 @@ def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -
     )
     cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
     environment = {"INFERENCE_SECRET_KEY": "sk-1"}
-    return Shop(LoadedEngines(cache, Secrets(environment, folder), options), objects, folder)
+    live = Live()
+    return Shop(LoadedEngines(cache, Secrets(environment, folder), live, options), live, objects, folder)

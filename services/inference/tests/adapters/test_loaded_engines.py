@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -86,6 +87,35 @@ async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
         with pytest.raises(DependencyUnavailable, match="used up by others in use"):
             async with shop.engines.use("acme", models[0]):
                 pass
+    await shop.engines.stop()
+
+
+async def test_of_two_at_once_that_do_not_both_fit_one_is_loaded_and_the_other_refused_to_all(
+    tmp_path: Path,
+) -> None:
+    shop = a_shop(tmp_path)
+    old, first, second = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
+    async with shop.engines.use("acme", old):
+        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
+    shop.engines._options = replace(shop.engines._options, memory_bytes=int(1.5 * one))  # noqa: SLF001 - room for one
+    ended = asyncio.Event()
+
+    async def wanted(model: ModelVersion) -> str:
+        try:
+            async with shop.engines.use("acme", model):
+                await ended.wait()
+                return model.id
+        except DependencyUnavailable as error:
+            return error.dependency
+
+    asking = [asyncio.create_task(wanted(model)) for model in (first, second, first, second)]
+    await eventually(lambda: sum(task.done() for task in asking) == 2)
+    ended.set()
+
+    refused, *others = sorted(Counter(await asyncio.gather(*asking)).items(), key=lambda each: each[0] != "memory")
+    assert (refused, others) == (("memory", 2), [(shop.held[0], 2)])
+    assert shop.held == shop.weights_held
+    assert shop.engines._taken() <= 1.1 * one  # noqa: SLF001 - ditto
     await shop.engines.stop()
 
 

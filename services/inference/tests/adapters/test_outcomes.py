@@ -114,7 +114,9 @@ async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) ->
         document = {"_id": place, "project": project, "id": deployment, "deleted": False}
         await deployments.insert_one({**document, "state": {"rollout": rollout}})
 
-    found = await MongoActiveRollouts(deployments).all()
+    active = MongoActiveRollouts(deployments)
+    await active.ensure_indexes()
+    found = await active.all()
 
     assert found == [DeploymentRef(project="a", id="one")]
     await client.drop_database(name)
@@ -129,6 +131,9 @@ async def test_what_deployments_answer_with_and_fall_back_to_is_live(stack: Addr
         live = {"model": model, "fallback": ["small@1"] if project == "a" else []}
         await deployments.insert_one({"project": project, "deleted": deleted, "state": {"live": live}})
 
-    assert await MongoLiveModels(deployments).all() == {("a", "one@1"), ("a", "small@1"), ("b", "two@1")}
+    answering = {("a", "one@1"), ("a", "small@1"), ("b", "two@1")}
+    others = {("b", "three@1"), ("b", "one@1"), ("c", "one@1"), ("a", "big@1")}
+    assert await MongoLiveModels(deployments).among(answering | others) == answering
+    assert not await MongoLiveModels(deployments).among([])
     await client.drop_database(name)
     client.close()

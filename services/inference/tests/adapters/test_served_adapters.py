@@ -149,17 +149,20 @@ async def test_what_answers_live_stays_and_leaves_for_what_answers_live_only(tmp
     async with shop.engines.use("acme", live):
         one = shop.engines._taken()  # noqa: SLF001 - weights and cache
     shop.engines._options = replace(shop.engines._options, memory_bytes=int(1.5 * one))  # noqa: SLF001 - room for one
-    shop.engines.keep({("acme", "a@1")})
+    shop.live.now = {("acme", "a@1")}
     await shop.engines.start()
 
     with pytest.raises(DependencyUnavailable, match="in use or live"):
         await shop.engines.prepare("acme", candidate, holder="rollout")
     await asyncio.sleep(0.2)
     assert shop.held == ["a@1"]
-    shop.engines.keep({("acme", "a@1"), ("acme", "c@1")})
+    shop.live.now = {("acme", "a@1"), ("acme", "c@1")}
     async with shop.engines.use("acme", other):
         assert shop.held == ["c@1"]
-    shop.engines.keep(())
+    shop.live.down, shop.live.now = True, set()
+    await asyncio.sleep(0.2)
+    assert shop.held == ["c@1"]
+    shop.live.down = False
 
     await eventually(lambda: not shop.held)
     await shop.engines.stop()

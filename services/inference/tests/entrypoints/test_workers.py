@@ -1,13 +1,12 @@
 """Work beside the requests: what goes wrong with one model is nothing to the others."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.inference.tests.fakes import Registry, ScriptedEngine, ScriptedEngines, eventually
-from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion
-from tidemill_inference.entrypoints.workers import KeepLive, WarmUp
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_inference.application.ports import Engine, ModelVersion
+from tidemill_inference.entrypoints.workers import WarmUp
 
 
 class Fragile(ScriptedEngines):
@@ -33,28 +32,5 @@ async def test_a_model_that_breaks_while_it_is_loaded_does_not_keep_the_next_fro
     warm_up.want("acme", "good@1")
 
     await eventually(lambda: engines.loaded == ["good@1"])
-    running.cancel()
-    await asyncio.wait([running])
-
-
-class Listed:
-    """Lists what is live, once the store answers again."""
-
-    def __init__(self) -> None:
-        self.looks = 0
-
-    async def all(self) -> Collection[LiveModel]:
-        self.looks += 1
-        if self.looks == 1:
-            message = "it is down"
-            raise DependencyUnavailable(message, dependency="mongodb")
-        return {("acme", "good@1")}
-
-
-async def test_what_is_live_is_told_to_the_engines_and_looked_for_again_after_the_store_was_down() -> None:
-    engines = ScriptedEngines()
-    running = asyncio.create_task(KeepLive(Listed(), engines, look_every_s=0.01).run())
-
-    await eventually(lambda: engines.live == {("acme", "good@1")})
     running.cancel()
     await asyncio.wait([running])

@@ -5,7 +5,7 @@ Engines of a base and of its adapters stand on the same weights, which are there
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -20,7 +20,7 @@ from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
-from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion, RemoteModel
+from tidemill_inference.application.ports import Engine, LiveModel, LiveModels, ModelVersion, RemoteModel
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError
 
@@ -62,15 +62,17 @@ class _Base:
 
 @dataclass(slots=True, kw_only=True)
 class _Slot:
-    """An engine's place: reserved before it is loaded, so that two loads never take the same memory.
+    """An engine's place, which whoever asks for the model next finds.
 
-    `bytes` is what it takes beside the base's weights and its own cache of so many tokens.
+    `bytes` is what it takes beside the base's weights and its own cache of so many tokens; it counts from when there
+    is room for it, which is before it is loaded, so that two loads never take the same memory.
     """
 
     model: ModelVersion
     base: _Base
     bytes: int
     cache_tokens: int
+    has_room: bool = False
     users: int = 0
     last_used: float = 0.0
     holders: set[tuple[str, str]] = field(default_factory=set)
@@ -98,15 +100,16 @@ class _Slot:
 class LoadedEngines:
     """Implements `application.ports.Engines`."""
 
-    def __init__(self, cache: ArtifactCache, secrets: Secrets, options: EngineOptions) -> None:
+    def __init__(self, cache: ArtifactCache, secrets: Secrets, live: LiveModels, options: EngineOptions) -> None:
         self._files = ModelFiles(cache)
         self._secrets = secrets
+        self._live = live
         self._options = options
         self._slots: dict[str, _Slot] = {}
         self._bases: dict[str, _Base] = {}
         self._remote: dict[RemoteModel, OpenAiEngine] = {}
         self._sweeping: asyncio.Task[None] | None = None
-        self._live: frozenset[LiveModel] = frozenset()
+        self._making_room = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
@@ -137,10 +140,6 @@ class LoadedEngines:
         if slot := self._slots.get(_key(model)):
             slot.holders.discard((project, holder))
             slot.last_used = time.monotonic()
-
-    def keep(self, live: Collection[LiveModel]) -> None:
-        """See `Engines.keep`."""
-        self._live = frozenset(live)
 
     async def probe(self) -> None:
         """Tell how far the first model is: until one is there, this process is of little use.
@@ -187,7 +186,7 @@ class LoadedEngines:
 
         A caller who leaves while it is loaded does not end the load, which is there for whoever asks next.
         """
-        slot = self._slots.get(_key(model)) or await self._reserve(project, model)
+        slot = self._slots.get(_key(model)) or self._place(model)
         slot.names.add((project, model.id))
         slot.users += 1
         try:
@@ -218,59 +217,59 @@ class LoadedEngines:
         if slot.users == 0 and slot.loading is not None and slot.loading.done() and slot.engine is None:
             self._take_out([slot])
 
-    async def _reserve(self, project: str, model: ModelVersion) -> _Slot:
-        """Take the room that a model needs, as far as it is known before its files are here."""
+    def _place(self, model: ModelVersion) -> _Slot:
+        """Return a new place for a model, as large as is known before its files are here."""
         of = model.base or model
-        base = self._bases.get(of.digest) or _Base(model=of, bytes=self._estimate(of))
+        base = self._bases.setdefault(of.digest, _Base(model=of, bytes=self._estimate(of)))
         own = self._estimate(model) if model.base else 0
         slot = _Slot(model=model, base=base, bytes=own, cache_tokens=self._limits(model).cache_tokens)
-        slot.names.add((project, model.id))
-        # Before anything is awaited: the next caller finds it.
-        self._slots[_key(model)], self._bases[of.digest] = slot, base
-        await self._make_room(slot)
+        self._slots[_key(model)] = slot
         return slot
 
     async def _make_room(self, slot: _Slot) -> None:
-        """Drop what nobody keeps, and what was not used for longest first, until a slot fits in, or give it up.
+        """Drop what nobody keeps, and what was not used for longest first, until a slot fits in; one slot at a time.
 
         What answers live leaves for what answers live only.
 
         Raises:
             PreconditionFailed: it needs more than there is.
-            DependencyUnavailable: others in use leave too little.
+            DependencyUnavailable: others in use leave too little, or nobody knows which of them answer live.
 
         """
         limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
         if needed > limit:
-            self._take_out([slot])
             message = f"model {name} needs about {needed >> 20} MB, and {limit >> 20} MB are for models here"
             raise PreconditionFailed(message, model=name)
-        idle = sorted(
-            (each for each in self._slots.values() if each.idle and (self._is_live(slot) or not self._is_live(each))),
-            key=lambda each: (self._is_live(each), bool(each.holders), each.last_used),
-        )
-        dropped: list[_Slot] = []
-        while self._taken() > limit and idle:
-            dropped.append(idle.pop(0))
-            self._take_out(dropped[-1:])
-        fits = self._taken() <= limit
-        if not fits:
-            self._take_out([slot])
-        slot.users += 1  # nobody drops it while the others are closed
-        try:
-            await self._close(dropped)
-        finally:
-            slot.users -= 1
-        if not fits:
+        async with self._making_room:
+            slot.has_room = self._taken(slot) <= limit or await self._drop_until(limit, slot)
+        if not slot.has_room:
             message = f"the memory for models is used up by others in use or live: {name} cannot be loaded, try again"
             raise DependencyUnavailable(message, dependency="memory", model=name)
 
-    def _is_live(self, slot: _Slot) -> bool:
-        """Whether a deployment answers with it."""
-        return not self._live.isdisjoint(slot.names)
+    async def _drop_until(self, limit: int, slot: _Slot) -> bool:
+        """Return whether as much could be dropped for a slot as has to be."""
+        live = await self._answering_live()
+        idle = sorted(
+            (each for each in self._slots.values() if each.idle and (slot.names & live or not each.names & live)),
+            key=lambda each: (bool(each.names & live), bool(each.holders), each.last_used),
+        )
+        dropped: list[_Slot] = []
+        while self._taken(slot) > limit and idle:
+            dropped.append(idle.pop(0))
+            self._take_out(dropped[-1:])
+        fits = self._taken(slot) <= limit
+        await self._close(dropped)
+        return fits
 
-    def _taken(self) -> int:
-        return sum(slot.own_bytes for slot in self._slots.values()) + sum(base.bytes for base in self._bases.values())
+    async def _answering_live(self) -> frozenset[LiveModel]:
+        """Return which of the models here deployments answer with."""
+        return await self._live.among({name for slot in self._slots.values() for name in slot.names})
+
+    def _taken(self, new: _Slot | None = None) -> int:
+        """Return the bytes of what has room, and of one that is to have it."""
+        slots = [slot for slot in self._slots.values() if slot.has_room or slot is new]
+        bases = {id(slot.base): slot.base.bytes for slot in slots}
+        return sum(slot.own_bytes for slot in slots) + sum(bases.values())
 
     def _take_out(self, slots: Iterable[_Slot]) -> None:
         """Give up slots, and weights on which nothing stands any more."""
@@ -291,20 +290,31 @@ class LoadedEngines:
         """Drop what nobody has used or kept for long enough."""
         while True:
             await asyncio.sleep(min(self._options.idle_s / _SWEEPS, _MAX_SWEEP_S))
-            long_ago = time.monotonic() - self._options.idle_s
-            idle = [slot for slot in self._slots.values() if slot.idle and slot.last_used < long_ago]
-            unused = [slot for slot in idle if not slot.holders and not self._is_live(slot)]
-            self._take_out(unused)
-            await self._close(unused)
+            if self._unused():
+                try:
+                    live = await self._answering_live()
+                except TidemillError as error:
+                    _log.warning("idle_engines_stay", reason=error.reason, why=error.message)
+                    continue
+                unused = [slot for slot in self._unused() if not slot.names & live]
+                self._take_out(unused)
+                await self._close(unused)
+
+    def _unused(self) -> list[_Slot]:
+        """Return what nobody has used or kept for long enough; it may answer live."""
+        long_ago = time.monotonic() - self._options.idle_s
+        return [each for each in self._slots.values() if each.idle and not each.holders and each.last_used < long_ago]
 
     async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> TransformersEngine:
         """Fetch, verify, load and start; `model` is the caller's own, whose objects are of this project."""
         started, base, of = time.monotonic(), slot.base, model.base or model
+        await self._make_room(slot)
         slot.stage = "fetching its files"
         adapter_folder = await self._files.fetch(project, model) if model.base else None
         if base.loading is None or (base.loading.done() and _result(base.loading) is None):
             base.loading = asyncio.create_task(self._load_base(project, of, slot))
         weights = await asyncio.shield(base.loading)
+        await self._make_room(slot)  # for its cache, too, whose size the base has told
         slot.stage = "loading"
 
         def made() -> TransformersEngine:

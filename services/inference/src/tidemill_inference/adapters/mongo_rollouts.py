@@ -1,6 +1,6 @@
 """What rollouts need beside their deployments: outcomes, leases, and which are active."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from tidemill_inference.application.ports import DeploymentRef, GivenRating, LiveModel
@@ -12,6 +12,7 @@ from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
 
 _NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]
 _NOW = {"$currentDate": {"noted": True}}
+_ACTIVE = {"state.rollout.active": True}
 
 
 class MongoOutcomes:
@@ -84,15 +85,20 @@ class MongoOutcomes:
 
 
 class MongoActiveRollouts:
-    """Implements `ports.ActiveRollouts`. Deployments are few, so that looking for the active ones costs little."""
+    """Implements `ports.ActiveRollouts`. Its index holds the active ones only."""
 
     def __init__(self, deployments: Collection) -> None:
         self._deployments = deployments
 
+    async def ensure_indexes(self) -> None:
+        """Create what looking needs; repeating it changes nothing."""
+        with translated():
+            await self._deployments.create_index([("state.rollout.active", 1)], partialFilterExpression=_ACTIVE)
+
     async def all(self) -> Sequence[DeploymentRef]:
         """See `ActiveRollouts.all`."""
         with translated():
-            cursor = self._deployments.find({"state.rollout.active": True, "deleted": False}, {"project": 1, "id": 1})
+            cursor = self._deployments.find({**_ACTIVE, "deleted": False}, {"project": 1, "id": 1})
             found = await cursor.to_list(None)
         return [DeploymentRef(project=document["project"], id=document["id"]) for document in found]
 
@@ -103,13 +109,17 @@ class MongoLiveModels:
     def __init__(self, deployments: Collection) -> None:
         self._deployments = deployments
 
-    async def all(self) -> frozenset[LiveModel]:
-        """See `LiveModels.all`."""
+    async def among(self, models: Iterable[LiveModel]) -> frozenset[LiveModel]:
+        """See `LiveModels.among`."""
+        asked = frozenset(models)
+        named = {"$in": sorted({model for _, model in asked})}
+        of = {"project": {"$in": sorted({project for project, _ in asked})}, "deleted": False}
+        answering = {"$or": [{"state.live.model": named}, {"state.live.fallback": named}]}
         wanted = {"project": 1, "state.live.model": 1, "state.live.fallback": 1}
         with translated():
-            found = await self._deployments.find({"deleted": False}, wanted).to_list(None)
+            found = await self._deployments.find({**of, **answering}, wanted).to_list(None)
         lives = [(document["project"], document["state"]["live"]) for document in found]
-        return frozenset((project, model) for project, live in lives for model in (live["model"], *live["fallback"]))
+        return asked & {(project, model) for project, live in lives for model in (live["model"], *live["fallback"])}
 
 
 class MongoRolloutLeases:

@@ -1,6 +1,6 @@
 """What inference needs from outside."""
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -97,8 +97,8 @@ LiveModel = tuple[str, str]
 class LiveModels(Protocol):
     """What the deployments of all projects answer with."""
 
-    async def all(self) -> Collection[LiveModel]:
-        """Return it as it is now.
+    async def among(self, models: Iterable[LiveModel]) -> frozenset[LiveModel]:
+        """Return which of these it is now.
 
         Raises:
             DependencyUnavailable: the store does not answer.
@@ -238,10 +238,6 @@ class Engines(Protocol):
             As `use`.
 
         """
-        ...
-
-    def keep(self, live: Collection[LiveModel]) -> None:
-        """Keep these models once they are loaded, in place of those before: only one of them makes another leave."""
         ...
 
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:

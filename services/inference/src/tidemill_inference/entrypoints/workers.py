@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from tidemill_inference.application.ports import Engines, LiveModels, Models
+from tidemill_inference.application.ports import Engines, Models
 from tidemill_kit.errors import TidemillError
 from tidemill_kit.grpc_context import acting_for
 
@@ -39,21 +39,3 @@ class WarmUp:
                 _log.warning("model_not_warmed_up", project=project, model=model, reason=error.reason)
             except Exception as error:  # noqa: BLE001 - one model that breaks must not end the service for all others
                 _log.error("model_warm_up_broken", project=project, model=model, exc_info=error)
-
-
-class KeepLive:
-    """Tells the engines what deployments answer with, so that no candidate and no evaluation drops it."""
-
-    def __init__(self, live: LiveModels, engines: Engines, *, look_every_s: float) -> None:
-        self._live = live
-        self._engines = engines
-        self._look_every_s = look_every_s
-
-    async def run(self) -> None:
-        """Look for as long as the service runs; while the store does not answer, what was known holds."""
-        while True:
-            try:
-                self._engines.keep(await self._live.all())
-            except TidemillError as error:
-                _log.warning("live_models_not_listed", reason=error.reason, why=error.message)
-            await asyncio.sleep(self._look_every_s)
