@@ -118,19 +118,6 @@ async def test_an_evaluation_is_read_as_it_was_saved(evaluations: MongoAggregate
     assert await evaluations.get("acme", done.id) == saved
 
 
-async def test_an_evaluation_of_the_first_schema_keeps_its_baseline(
-    database: Database, evaluations: MongoAggregates[Evaluation]
-) -> None:
-    saved = await evaluations.add(running(), request=request())
-    first_schema = {"$set": {"schema": 1, "state.baseline": saved.baseline_configuration}}
-    first_schema["$set"]["state.baseline_model"] = saved.baseline
-    await database["evaluations"].update_one(
-        {"id": saved.id}, first_schema | {"$unset": {"state.baseline_configuration": 1}}
-    )
-
-    assert await evaluations.get("acme", saved.id) == saved
-
-
 async def test_an_evaluation_by_hand_is_read_as_it_was_saved(evaluations: MongoAggregates[Evaluation]) -> None:
     comparing = Comparing(deployment="helpdesk", candidate="lora@1", suites=("truth", "more"), baseline="smollm2@1")
 

@@ -164,8 +164,5 @@ async def test_curations_come_back_whole_and_the_worker_finds_those_that_live(da
     assert (await store.list("acme", page=PageRequest(), where={"rule.deployment": "helpdesk"})).items == [read]
     names = MongoCurations(database["curations"])
     assert list(await names.all()) == [SFT]
-    first_schema = {"$set": {"schema": 1, "state.begun": True}, "$unset": {"state.lives": True}}
-    await database["curations"].update_one({"id": "sft"}, first_schema)
-    assert (await store.get("acme", "sft"), list(await names.all())) == (saved, [SFT])
     await store.update("acme", "sft", lambda each: each.delete(), request=request())
     assert not await names.all()

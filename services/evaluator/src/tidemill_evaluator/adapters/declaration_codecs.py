@@ -54,7 +54,7 @@ class GateCodec:
     def decode(self, identity: Identity, state: Document, schema: int) -> Gate:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
         require = tuple(Requirement(**each) for each in state["require"])
-        owed = Owed(**state["owed"]) if state.get("owed") else None
+        owed = Owed(**state["owed"]) if state["owed"] else None
         return Gate(**asdict(identity), **(state | {"require": require, "owed": owed}))
 
     def event(self, aggregate: Gate, event: Event, seq: int) -> tuple[str, Message]:

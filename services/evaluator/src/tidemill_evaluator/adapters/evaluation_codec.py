@@ -50,7 +50,7 @@ _PLAIN = (
 class EvaluationCodec:
     """Evaluation <-> document, and its events -> messages."""
 
-    schema = 2
+    schema = 1
 
     def encode(self, aggregate: Evaluation) -> Document:
         """Return the state."""
@@ -64,10 +64,8 @@ class EvaluationCodec:
             "verdict": aggregate.verdict.value if aggregate.verdict else None,
         }
 
-    def decode(self, identity: Identity, state: Document, schema: int) -> Evaluation:
-        """Return the evaluation; schema 1 called the configuration the baseline, and that the baseline's model."""
-        if schema == 1:
-            state = {**state, "baseline": state["baseline_model"], "baseline_configuration": state["baseline"]}
+    def decode(self, identity: Identity, state: Document, schema: int) -> Evaluation:  # noqa: ARG002 - one so far
+        """Return the evaluation."""
         comparing: dict[str, Any] = state["comparing"]
         require = tuple(Requirement(**each) for each in comparing["require"])
         return Evaluation(

@@ -20,7 +20,7 @@ from tidemill_kit.mongo import Collection, Document, translated
 class CurationCodec:
     """Curation <-> document, and its events -> messages."""
 
-    schema = 2
+    schema = 1
 
     def encode(self, aggregate: Curation) -> Document:
         """Return the state; labels are where those of every aggregate are."""
@@ -39,10 +39,8 @@ class CurationCodec:
             "lives": aggregate.lives,
         }
 
-    def decode(self, identity: Identity, state: Document, schema: int) -> Curation:
-        """Return the curation; the first schema counted no lives."""
-        if schema == 1:
-            state = {name: state[name] for name in state if name != "begun"} | {"lives": 1}
+    def decode(self, identity: Identity, state: Document, schema: int) -> Curation:  # noqa: ARG002 - there is one
+        """Return the curation."""
         every = state["rule"]["at_latest_every"]
         parts = {
             "feedback": tuple(state["rule"]["feedback"]),
@@ -74,7 +72,7 @@ class MongoCurations:
         with translated():
             shown = {"project": True, "id": True, "state.lives": True}
             found = await self._curations.find({"deleted": False}, shown).to_list(None)
-        return [CurationRef(each["project"], each["id"], each["state"].get("lives", 1)) for each in found]
+        return [CurationRef(each["project"], each["id"], each["state"]["lives"]) for each in found]
 
 
 class MongoCurationLeases:

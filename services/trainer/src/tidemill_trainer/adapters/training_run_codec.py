@@ -78,8 +78,8 @@ class TrainingRunCodec:
             versions={entry["name"]: entry["version"] for entry in state["versions"]},
             attempt=state["attempt"],
             epoch=state["epoch"],
-            furthest=state.get("furthest", 0),  # runs from before they were counted have none
-            fruitless=state.get("fruitless", 0),
+            furthest=state["furthest"],
+            fruitless=state["fruitless"],
             start_time=state["start_time"],
             finish_time=state["finish_time"],
         )
