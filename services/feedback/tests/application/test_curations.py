@@ -5,33 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import (
-    ADA,
-    EVE,
-    SFT,
-    FeedbackWorld,
-    Killed,
-    correction,
-    rating,
-    request,
-    rule_with,
-)
+from services.feedback.tests.changed_rules import change, example_id
+from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackWorld, correction, rating, request, rule_with
 from tidemill_feedback.application.update_curation import UpdateCommand
-from tidemill_feedback.domain.errors import CurationExists, CurationNotFound, EpochOver
+from tidemill_feedback.domain.errors import CurationExists, CurationNotFound
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.application import PageRequest, derived_id
-from tidemill_kit.errors import Conflict, DependencyUnavailable, Internal, InvalidInput, PreconditionFailed
-
-
-def example_id(inference: str) -> str:
-    return derived_id("acme", "sft", inference)
-
-
-async def change(world: FeedbackWorld, **rule: object) -> None:
-    command = UpdateCommand(
-        curation="sft", rule=rule_with(**rule), fields=frozenset(rule), version=0, request=request()
-    )
-    await world.update(ADA, command)
+from tidemill_kit.application import PageRequest
+from tidemill_kit.errors import Conflict, InvalidInput
 
 
 async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:
@@ -211,143 +191,6 @@ async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
     await world.work()
 
     assert len(world.completions) == 1
-
-
-async def test_a_kill_between_the_batch_and_its_event_is_harmless() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    for number in range(3):
-        await world.correct(number)
-    world.batches.dies_after_put = True
-    with pytest.raises(Killed):
-        await world.work()
-    world.batches.dies_after_put = False
-    world.tend = world.new_life()
-    await world.work()
-    await world.work()
-
-    assert len(world.completions) == 1
-    assert world.batches.puts == 2
-    assert len(await world.objects.list("tidemill-feedback-exchange")) == 1
-
-
-async def test_what_came_between_a_kill_and_the_next_life_is_in_the_batch_and_old_afterwards() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    for number in range(3):
-        await world.correct(number)
-    world.batches.dies_after_put = True
-    with pytest.raises(Killed):
-        await world.work()
-    world.batches.dies_after_put = False
-    await world.correct(3)
-    await change(world, min_output_chars=15)
-    await world.correct(0, text="Long enough to be an example")
-    await world.correct(4, text="Long enough to be an example")
-    await world.correct(5, text="Long enough to be an example")
-    await world.work()
-
-    assert [event.batch.new for event in world.completions] == [3]
-    await change(world, min_output_chars=1)
-    await world.work()
-    assert [event.batch.new for event in world.completions] == [3, 3], "those tagged in vain count as new"
-    assert len(world.batch()) == 6
-
-
-async def test_a_worker_that_slept_through_its_lease_completes_nothing() -> None:
-    world = FeedbackWorld()
-    curation = await world.curate()
-    for number in range(3):
-        await world.correct(number)
-    await world.curations.update("acme", "sft", lambda each: each.take(9), request=request())
-
-    with pytest.raises(EpochOver):
-        await world.tend(curation.ref, epoch=8)
-
-    assert world.completions == []
-
-
-async def test_while_inference_does_not_answer_nothing_is_lost() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    for number in range(3):
-        await world.correct(number)
-    world.inferences.failure = DependencyUnavailable("down", dependency="inference")
-    with pytest.raises(DependencyUnavailable):
-        await world.work()
-
-    world.inferences.failure = None
-    await world.work()
-
-    assert len(world.completions) == 1
-
-
-async def test_an_answer_that_was_not_recorded_makes_no_example_and_holds_up_no_other() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    world.inferences.no_prompt["i0"] = PreconditionFailed("not recorded in full")
-    world.inferences.no_prompt["i1"] = Internal("broken")
-    for number in range(5):
-        await world.correct(number)
-    assert await world.work() == timedelta(seconds=1)
-    assert len(world.completions) == 1
-    for _ in range(5):
-        await world.work()
-
-    counts = await world.ledger.counts(SFT)
-    assert (counts.examples, counts.filtered, counts.pending) == (3, 2, 0)
-
-
-async def test_a_correction_that_changes_while_the_batch_is_made_is_looked_at_again() -> None:
-    world = FeedbackWorld()
-    await world.curate(max_output_chars=50)
-    for number in range(3):
-        await world.correct(number)
-    take = world.ledger.note_counts
-
-    async def meanwhile(*args: object, **options: object) -> None:
-        world.ledger.note_counts = take  # type: ignore[method-assign]
-        wanted = dict(world.ledger.stored)
-        await world.correct(0, text="x" * 51)
-        world.ledger.stored = wanted  # its note is not written yet
-        await take(*args, **options)  # type: ignore[arg-type]
-
-    world.ledger.note_counts = meanwhile  # type: ignore[method-assign]
-    assert await world.work() == timedelta(seconds=1)
-    await world.work()
-
-    assert world.completions == []
-    assert (await world.ledger.counts(SFT)).filtered == 1
-
-
-async def test_a_rule_that_changes_while_the_batch_is_written_counts_for_it() -> None:
-    world = FeedbackWorld()
-    await world.curate(new_examples=2)
-    for number in range(3):
-        await world.correct(number, end_user="eager")
-    await world.correct(3)
-    world.batches.meanwhile = lambda: change(world, per_user_at_most=1, dataset="another")
-    assert await world.work() == timedelta(seconds=1)
-    assert world.completions == []
-
-    await world.work()
-
-    [completed] = world.completions
-    assert completed.dataset == "another"
-    assert sorted(json.loads(line)["end_user"] for line in world.batch()) == ["eager", "u3"]
-
-
-async def test_a_curation_that_is_paused_while_the_batch_is_written_does_not_complete() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    for number in range(3):
-        await world.correct(number)
-    world.batches.meanwhile = lambda: change(world, paused=True)
-
-    await world.work()
-    await world.work()
-
-    assert world.completions == []
 
 
 @pytest.mark.parametrize("bound", [{"at_most": 3}, {"batch_bytes": 1900}])

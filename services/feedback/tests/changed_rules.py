@@ -1,0 +1,16 @@
+"""What tests of curations change, and how an example is called."""
+
+from services.feedback.tests.fakes import ADA, FeedbackWorld, request, rule_with
+from tidemill_feedback.application.update_curation import UpdateCommand
+from tidemill_kit.application import derived_id
+
+
+def example_id(inference: str) -> str:
+    return derived_id("acme", "sft", inference)
+
+
+async def change(world: FeedbackWorld, **rule: object) -> None:
+    command = UpdateCommand(
+        curation="sft", rule=rule_with(**rule), fields=frozenset(rule), version=0, request=request()
+    )
+    await world.update(ADA, command)

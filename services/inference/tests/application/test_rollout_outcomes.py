@@ -1,0 +1,186 @@
+"""What counts for and against a candidate, and what it comes to."""
+
+import time
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
+from services.inference.tests.rollout_fakes import POLICY, RolloutDesk
+from services.inference.tests.rollout_records import note, variant_of
+from tidemill_inference.application.configure_deployment import DeleteDeployment
+from tidemill_inference.application.generation import Started
+from tidemill_inference.application.ports import GivenRating
+from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.rollout import RolloutState, RolloutWasRolledBack
+from tidemill_inference.domain.rollout_policy import KEPT_OUTCOMES, RolloutStep
+from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
+from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal
+
+
+async def test_what_was_counted_is_not_read_again_until_something_is_noted() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling()
+    await desk.tick()
+    before = desk.outcomes.reads
+
+    await desk.tick()
+    assert desk.outcomes.reads == before
+    await desk.asks(1)
+    await desk.tick()
+
+    assert desk.outcomes.reads == before + 1
+
+
+async def test_a_rollout_that_is_held_keeps_its_newest_outcomes_and_is_still_taken_back() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    await desk.tick(after=timedelta(hours=25))
+    for number in range(KEPT_OUTCOMES + 10):
+        await note(desk, CANDIDATE, number)
+    await desk.tick()
+    rollout = await desk.rollout()
+    assert rollout.state is RolloutState.HELD
+    assert len(await desk.outcomes.of_step(ADA.project, rollout.id, 1)) == KEPT_OUTCOMES
+
+    for number in range(30):
+        await note(desk, CANDIDATE, number, failed=True)
+    await desk.tick()
+
+    assert (await desk.rollout()).message.startswith("ERROR_RATE: 0.03 of its answers failed in 1000 answers")
+
+
+async def test_what_comes_after_its_step_rollout_or_deployment_is_not_kept() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    rollout = await desk.rollout()
+
+    def late(step: int) -> Outcome:
+        return Outcome(inference="late", rollout=rollout.id, step=step, variant=LIVE, failed=False, total_s=1.0)
+
+    delete = DeleteDeployment(deployments=desk.desk.deployments, outcomes=desk.outcomes, clock=desk.desk.clock)
+    for step in (0, 2):
+        await desk.note(ADA.project, "helpdesk", late(step))
+    await desk.note(ADA.project, "helpdesk", replace(late(1), rollout="another"))
+    await desk.note(ADA.project, "helpdesk", late(1))
+    assert [each.inference for each in await desk.outcomes.of_step(ADA.project, rollout.id, 1)] == ["late"]
+    assert not await desk.outcomes.of_step(ADA.project, rollout.id, 2)
+    assert not await desk.outcomes.of_step(ADA.project, "another", 1)
+
+    await delete(ADA, "helpdesk", request=asking("d"))
+    await desk.note(ADA.project, "helpdesk", late(1))
+
+    for step in (0, 1):
+        assert not await desk.outcomes.of_step(ADA.project, rollout.id, step)
+
+
+async def test_a_candidate_that_fails_too_often_is_taken_back_at_once() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    desk.candidate.fails_after = Internal("it broke")
+
+    while (await desk.rollout()).active:
+        await desk.asks(1)
+        await desk.tick()
+
+    rollout = await desk.rollout()
+    assert (rollout.state, rollout.counts.candidate) == (RolloutState.ROLLED_BACK, 4)
+    event = desk.published[-1]
+    assert isinstance(event, RolloutWasRolledBack)
+    assert event.reason is Reason.ERROR_RATE
+    assert {variant_of(each) for each in await desk.asks(20)} == {("live", "smollm2@1")}
+
+
+async def test_a_candidate_whose_listeners_run_out_of_time_has_failed_them_and_one_that_is_cut_off_has_not() -> None:
+    desk = RolloutDesk(replace(POLICY, steps=(RolloutStep(weight=100, requests=4),)), ScriptedEngine(free_words=1))
+    await desk.is_rolling()
+    desk.candidate.gate.clear()
+
+    async with aclosing(desk.answer(ADA, question(), request=asking("cut off"))) as steps:
+        assert isinstance(await anext(steps), Started)
+    assert not desk.observed
+    with pytest.raises(DeadlineExceeded):
+        await desk.answer.whole(ADA, question(), request=asking("late"), until=time.monotonic() + 0.1)
+
+    (answered,) = desk.observed
+    assert (answered.failed, answered.chosen.variant) == (True, CANDIDATE)
+    assert answered.total_s >= 0.1
+
+
+async def test_a_candidate_that_breaks_in_ways_that_nobody_foresaw_has_failed() -> None:
+    desk = RolloutDesk(replace(POLICY, steps=(RolloutStep(weight=100, requests=4),)))
+    await desk.is_rolling()
+    desk.candidate.fails_before = RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError):
+        await desk.answer.whole(ADA, question(), request=asking("r"))
+
+    (answered,) = desk.observed
+    assert (answered.failed, answered.chosen.variant) == (True, CANDIDATE)
+
+
+async def test_a_fallback_that_answers_for_the_candidate_counts_as_its_failure() -> None:
+    desk = RolloutDesk()
+
+    def falls_back(stored: Deployment) -> None:
+        stored.live = replace(stored.live, fallback=("smollm2@1",))
+
+    await desk.desk.deployments.update(ADA.project, "helpdesk", falls_back, request=asking("f"))
+    await desk.is_rolling(step=1)
+    desk.candidate.fails_before = Internal("it broke")
+
+    while (await desk.rollout()).active:
+        await desk.asks(1)
+        await desk.tick()
+
+    assert (await desk.rollout()).counts.candidate_failures == 4
+
+
+async def test_what_every_variant_depends_on_counts_against_none() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    desk.desk.rag.down = DependencyUnavailable("it is down", dependency="rag")
+
+    await desk.asks(20)
+
+    assert not await desk.outcomes.of_step(ADA.project, (await desk.rollout()).id, 1)
+
+
+async def test_a_candidate_that_is_slower_is_taken_back() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+
+    for number in range(4):
+        await note(desk, LIVE, number)
+        await note(desk, CANDIDATE, number, total_s=2.0)
+    await desk.tick()
+
+    assert (await desk.rollout()).message.startswith("LATENCY: 2 times")
+
+
+async def test_a_candidate_that_is_rated_lower_is_taken_back_and_the_last_word_of_each_counts() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    rollout = (await desk.rollout()).id
+
+    async def rates(variant: str, number: int, rating: float, *, seq: int, of: str = rollout) -> None:
+        inference = await note(desk, variant, number)
+        given = GivenRating(feedback=f"f-{inference}", seq=seq, inference=inference, rollout=of, number=rating)
+        await desk.rate(ADA.project, "helpdesk", given)
+
+    for number in range(4):
+        await rates(CANDIDATE, number, 0.9, seq=2)
+        await rates(CANDIDATE, number, 0.1, seq=1)
+        await rates(LIVE, number, 0.9, seq=1)
+        await rates(LIVE, number, 0.0, seq=9, of="another rollout")
+    await desk.tick()
+    assert (await desk.rollout()).active
+    for number in range(4):
+        await rates(CANDIDATE, number, 0.5, seq=3)
+    await desk.tick()
+
+    event = desk.published[-1]
+    assert isinstance(event, RolloutWasRolledBack)
+    assert event.reason is Reason.RATING

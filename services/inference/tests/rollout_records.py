@@ -1,0 +1,31 @@
+"""What tests of rollouts ask of what a desk keeps."""
+
+from services.inference.tests.fakes import ADA
+from services.inference.tests.rollout_fakes import RolloutDesk
+from tidemill_inference.domain.inference import Inference, Purpose
+from tidemill_inference.domain.step_counts import Outcome
+from tidemill_kit.application import PageRequest
+
+
+def variant_of(inference: Inference) -> tuple[str, str]:
+    assert inference.variant is not None
+    return inference.variant.name, inference.variant.model
+
+
+async def records(desk: RolloutDesk, purpose: Purpose) -> list[Inference]:
+    page = await desk.desk.inferences.list(ADA.project, page=PageRequest(size=1000))
+    return [each for each in page.items if each.purpose is purpose]
+
+
+async def note(desk: RolloutDesk, variant: str, number: int, *, total_s: float = 1.0, failed: bool = False) -> str:
+    inference = f"{variant}{number}"
+    outcome = Outcome(
+        inference=inference,
+        rollout=(await desk.rollout()).id,
+        step=1,
+        variant=variant,
+        failed=failed,
+        total_s=total_s,
+    )
+    await desk.outcomes.note(ADA.project, outcome)
+    return inference
