@@ -66,7 +66,7 @@ class Shop:
     @property
     def weights_held(self) -> list[str]:
         """The models whose weights are in memory."""
-        return [base.model.id for base in self.engines._bases.values()]  # noqa: SLF001 - ditto
+        return [base.model.id for base in self.engines._bases.values() if base.loading]  # noqa: SLF001 - ditto
 
     async def model(self, name: str, *, seed: int = 1, project: str = "acme") -> ModelVersion:
         folder = self.folder / name

@@ -1,8 +1,9 @@
 import asyncio
 import hashlib
 import json
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from services.inference.tests.adapters.shop import BUCKET, Shop, a_shop, inner
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import add_file, write_tiny_model
 from tidemill_inference.adapters.loaded_engines import EngineOptions
-from tidemill_inference.adapters.transformers_engine import EngineLimits
+from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
 from tidemill_inference.application.ports import ModelVersion, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
@@ -90,11 +91,26 @@ async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     await shop.engines.stop()
 
 
+async def bases(shop: Shop) -> tuple[ModelVersion, ModelVersion]:
+    return await shop.model("b"), await shop.model("c", seed=2)
+
+
+async def adapters(shop: Shop) -> tuple[ModelVersion, ModelVersion]:
+    base = await shop.model("base")
+    return await shop.adapter("b", base), await shop.adapter("c", base, seed=2)
+
+
+async def base_and_adapter(shop: Shop) -> tuple[ModelVersion, ModelVersion]:
+    base = await shop.model("b")
+    return base, await shop.adapter("c", base)
+
+
+@pytest.mark.parametrize("made", [bases, adapters, base_and_adapter])
 async def test_of_two_at_once_that_do_not_both_fit_one_is_loaded_and_the_other_refused_to_all(
-    tmp_path: Path,
+    tmp_path: Path, made: Callable[[Shop], Awaitable[tuple[ModelVersion, ModelVersion]]]
 ) -> None:
     shop = a_shop(tmp_path)
-    old, first, second = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
+    old, (first, second) = await shop.model("a", seed=3), await made(shop)
     async with shop.engines.use("acme", old):
         one = shop.engines._taken()  # noqa: SLF001 - weights and cache
     shop.engines._options = replace(shop.engines._options, memory_bytes=int(1.5 * one))  # noqa: SLF001 - room for one
@@ -114,9 +130,73 @@ async def test_of_two_at_once_that_do_not_both_fit_one_is_loaded_and_the_other_r
 
     refused, *others = sorted(Counter(await asyncio.gather(*asking)).items(), key=lambda each: each[0] != "memory")
     assert (refused, others) == (("memory", 2), [(shop.held[0], 2)])
-    assert shop.held == shop.weights_held
-    assert shop.engines._taken() <= 1.1 * one  # noqa: SLF001 - ditto
+    assert (len(shop.held), len(shop.weights_held)) == (1, 1)
+    assert shop.engines._taken() <= 1.2 * one  # noqa: SLF001 - ditto
     await shop.engines.stop()
+
+
+async def test_what_is_live_is_asked_for_only_when_memory_is_short_and_nothing_leaves_while_nobody_knows(
+    tmp_path: Path,
+) -> None:
+    shop = a_shop(tmp_path)
+    first, second = [await shop.model(name, seed=seed) for seed, name in enumerate("ab")]
+    async with shop.engines.use("acme", first):
+        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
+    assert shop.live.asked == 0
+    shop.engines._options = replace(shop.engines._options, memory_bytes=int(1.5 * one))  # noqa: SLF001 - room for one
+
+    shop.live.down = True
+    with pytest.raises(DependencyUnavailable) as refused:
+        await shop.said(second, "Hello")
+    assert (refused.value.dependency, shop.held) == ("mongodb", ["a@1"])
+    assert await shop.said(first, "Hello")
+    shop.live.down = False
+    assert await shop.said(second, "Hello")
+
+    assert shop.held == ["b@1"]
+    await shop.engines.stop()
+
+
+async def test_what_would_not_fit_anyway_drops_nothing(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path)
+    busy, idle, big = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
+    async with shop.engines.use("acme", busy):
+        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
+        await shop.said(idle, "Hello")
+        options = shop.engines._options  # noqa: SLF001 - room for both, and for a big one alone
+        limits = EngineLimits(cache_tokens=2048, batch=8)
+        shop.engines._options = replace(options, memory_bytes=int(2.1 * one), limits=limits)  # noqa: SLF001 - ditto
+
+        with pytest.raises(DependencyUnavailable, match="used up by others in use"):
+            await shop.said(big, "Hello")
+
+        assert shop.held == ["a@1", "b@1"]
+    await shop.engines.stop()
+
+
+async def test_what_was_leaving_when_the_service_stops_is_ended_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, gate, found = a_shop(tmp_path, idle_s=0.05), threading.Event(), []
+    for seed, name in enumerate("ab"):
+        async with shop.engines.use("acme", await shop.model(name, seed=seed)) as engine:
+            found.append(inner(engine))
+    close = TransformersEngine.close
+
+    def late(engine: TransformersEngine) -> None:
+        gate.wait()
+        close(engine)
+
+    monkeypatch.setattr(TransformersEngine, "close", late)
+    await asyncio.sleep(0.1)  # both have been idle for long enough
+    await shop.engines.start()
+    try:
+        await eventually(lambda: not shop.held)
+        await shop.engines.stop()
+    finally:
+        gate.set()
+
+    await eventually(lambda: not any(engine.alive for engine in found))
 
 
 async def test_a_model_that_never_fits_is_refused(tmp_path: Path) -> None:

@@ -105,6 +105,22 @@ async def test_weights_are_there_as_long_as_an_engine_stands_on_them(shop: Shop)
     assert all(ref() is None for ref in tensors)
 
 
+async def test_an_adapter_that_takes_the_place_of_another_finds_the_weights_of_their_base(tmp_path: Path) -> None:
+    shop = a_shop(tmp_path)
+    base = await shop.model("base")
+    first, second = await shop.adapter("first", base), await shop.adapter("second", base, seed=2)
+    assert await shop.said(first, "Hello")
+    options, taken = shop.engines._options, shop.engines._taken()  # noqa: SLF001 - weights and cache
+    shop.engines._options = replace(options, memory_bytes=int(1.1 * taken))  # noqa: SLF001 - room for one adapter
+    (read,) = [each.loading for each in shop.engines._bases.values()]  # noqa: SLF001 - ditto
+
+    assert await shop.said(second, "Hello")
+
+    assert shop.held == ["second@1"]
+    assert [each.loading for each in shop.engines._bases.values()] == [read]  # noqa: SLF001 - ditto
+    await shop.engines.stop()
+
+
 async def test_what_nobody_uses_or_keeps_leaves_after_a_while(tmp_path: Path) -> None:
     shop = a_shop(tmp_path, idle_s=0.2)
     await shop.engines.start()
@@ -200,7 +216,7 @@ async def test_a_caller_who_leaves_does_not_end_the_load(shop: Shop) -> None:
 async def test_both_manifests_are_verified_before_anything_is_loaded(shop: Shop) -> None:
     base = await shop.model("base")
     adapter = await shop.adapter("adapter", base)
-    for broken, name in ((adapter, WEIGHTS), (base, "config.json")):
+    for broken, name in ((base, "config.json"), (adapter, WEIGHTS)):
         key = broken.files[name].key
         good = shop.objects.buckets[BUCKET][key]
         shop.objects.buckets[BUCKET][key] = b"x" * len(good)

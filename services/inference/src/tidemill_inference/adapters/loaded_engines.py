@@ -5,9 +5,10 @@ Engines of a base and of its adapters stand on the same weights, which are there
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -50,9 +51,12 @@ class EngineOptions:
     remote_retries: int = 2
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Base:
-    """Weights that engines share, and room for them; `token_bytes` is what a token takes of a cache, once known."""
+    """Weights that engines share; `token_bytes` is what a token takes of a cache, once known.
+
+    What is known of its size stays known when the weights have left.
+    """
 
     model: ModelVersion
     bytes: int
@@ -60,19 +64,19 @@ class _Base:
     loading: asyncio.Task[ModelWeights] | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class _Slot:
     """An engine's place, which whoever asks for the model next finds.
 
-    `bytes` is what it takes beside the base's weights and its own cache of so many tokens; it counts from when there
-    is room for it, which is before it is loaded, so that two loads never take the same memory.
+    `bytes` is what it takes beside the base's weights and its own cache of so many tokens. `room` is what it was given
+    of the memory beside its base, which is before it is loaded, so that two loads never take the same; None: nothing.
     """
 
     model: ModelVersion
     base: _Base
     bytes: int
     cache_tokens: int
-    has_room: bool = False
+    room: int | None = None
     users: int = 0
     last_used: float = 0.0
     holders: set[tuple[str, str]] = field(default_factory=set)
@@ -206,6 +210,8 @@ class LoadedEngines:
                 slot.loading.add_done_callback(lambda _: self._forget_failed(slot))
             try:
                 await asyncio.shield(slot.loading)
+            except DependencyUnavailable:
+                raise  # it, or the memory, is the same for all
             except TidemillError:
                 if mine:
                     raise
@@ -227,78 +233,93 @@ class LoadedEngines:
         return slot
 
     async def _make_room(self, slot: _Slot) -> None:
-        """Drop what nobody keeps, and what was not used for longest first, until a slot fits in; one slot at a time.
-
-        What answers live leaves for what answers live only.
+        """Give a slot its room, for which others leave: one slot at a time.
 
         Raises:
             PreconditionFailed: it needs more than there is.
             DependencyUnavailable: others in use leave too little, or nobody knows which of them answer live.
 
         """
-        limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
-        if needed > limit:
-            message = f"model {name} needs about {needed >> 20} MB, and {limit >> 20} MB are for models here"
-            raise PreconditionFailed(message, model=name)
         async with self._making_room:
-            slot.has_room = self._taken(slot) <= limit or await self._drop_until(limit, slot)
-        if not slot.has_room:
-            message = f"the memory for models is used up by others in use or live: {name} cannot be loaded, try again"
-            raise DependencyUnavailable(message, dependency="memory", model=name)
+            leaving = await self._leaving_for(slot)
+            slot.room = slot.own_bytes
+            self._take_out(leaving)
+            await self._close(leaving)
 
-    async def _drop_until(self, limit: int, slot: _Slot) -> bool:
-        """Return whether as much could be dropped for a slot as has to be."""
+    async def _leaving_for(self, slot: _Slot) -> list[_Slot]:
+        """Return what has to leave: what nobody keeps, and what was not used for longest, first.
+
+        What answers live leaves for what answers live only, and nothing does where all of it were not enough.
+        """
+        self._refuse_too_large(slot)
+        limit, name = self._options.memory_bytes, slot.model.id
+        leaving: list[_Slot] = []
+        if self._taken(slot) <= limit:
+            return leaving
         live = await self._answering_live()
         idle = sorted(
             (each for each in self._slots.values() if each.idle and (slot.names & live or not each.names & live)),
             key=lambda each: (bool(each.names & live), bool(each.holders), each.last_used),
         )
-        dropped: list[_Slot] = []
-        while self._taken(slot) > limit and idle:
-            dropped.append(idle.pop(0))
-            self._take_out(dropped[-1:])
-        fits = self._taken(slot) <= limit
-        await self._close(dropped)
-        return fits
+        while self._taken(slot, leaving) > limit:
+            if not idle:
+                message = (
+                    f"the memory for models is used up by others in use or live: {name} cannot be loaded, try again"
+                )
+                raise DependencyUnavailable(message, dependency="memory", model=name)
+            leaving.append(idle.pop(0))
+        return leaving
+
+    def _refuse_too_large(self, slot: _Slot) -> None:
+        limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
+        if needed > limit:
+            message = f"model {name} needs about {needed >> 20} MB, and {limit >> 20} MB are for models here"
+            raise PreconditionFailed(message, model=name)
 
     async def _answering_live(self) -> frozenset[LiveModel]:
         """Return which of the models here deployments answer with."""
         return await self._live.among({name for slot in self._slots.values() for name in slot.names})
 
-    def _taken(self, new: _Slot | None = None) -> int:
-        """Return the bytes of what has room, and of one that is to have it."""
-        slots = [slot for slot in self._slots.values() if slot.has_room or slot is new]
-        bases = {id(slot.base): slot.base.bytes for slot in slots}
-        return sum(slot.own_bytes for slot in slots) + sum(bases.values())
+    def _taken(self, new: _Slot | None = None, leaving: Collection[_Slot] = ()) -> int:
+        """Return the bytes that are taken once a slot has come and others have left."""
+        staying = {each for each in self._slots.values() if each.room is not None} - {*leaving, new}
+        own = sum(each.room or 0 for each in staying) + (new.own_bytes if new else 0)
+        return own + sum(base.bytes for base in {each.base for each in (*staying, new) if each})
 
     def _take_out(self, slots: Iterable[_Slot]) -> None:
-        """Give up slots, and weights on which nothing stands any more."""
+        """Give up slots, and weights on which nothing stands that has room: nothing else loads or uses them."""
         for slot in slots:
             if self._slots.get(_key(slot.model)) is slot:
                 del self._slots[_key(slot.model)]
-        needed = {id(slot.base) for slot in self._slots.values()}
-        self._bases = {digest: base for digest, base in self._bases.items() if id(base) in needed}
+        needed = {slot.base for slot in self._slots.values() if slot.room is not None}
+        for base in self._bases.values():
+            if base not in needed:
+                base.loading = None
 
     async def _close(self, slots: Iterable[_Slot]) -> None:
-        for slot in slots:
-            if slot.engine is not None:
-                await asyncio.to_thread(slot.engine.close)
+        """End what nobody else knows any more: to the end, whoever is cancelled meanwhile."""
+        closed = [(slot, engine) for slot in slots if (engine := slot.engine)]
+        await asyncio.shield(asyncio.gather(*(asyncio.to_thread(engine.close) for _, engine in closed)))
+        for slot, _ in closed:
             slot.loading = None
             _log.info("engine_dropped", model=slot.model.id)
 
     async def _sweep(self) -> None:
-        """Drop what nobody has used or kept for long enough."""
+        """Drop what nobody has used or kept for long enough, and what does not answer live."""
         while True:
             await asyncio.sleep(min(self._options.idle_s / _SWEEPS, _MAX_SWEEP_S))
-            if self._unused():
-                try:
+            if not self._unused():
+                continue
+            try:
+                async with self._making_room:
                     live = await self._answering_live()
-                except TidemillError as error:
-                    _log.warning("idle_engines_stay", reason=error.reason, why=error.message)
-                    continue
-                unused = [slot for slot in self._unused() if not slot.names & live]
-                self._take_out(unused)
-                await self._close(unused)
+                    leaving = [slot for slot in self._unused() if not slot.names & live]
+                    self._take_out(leaving)
+                    await self._close(leaving)
+            except TidemillError as error:
+                _log.warning("idle_engines_stay", reason=error.reason, why=error.message)
+            except Exception as error:  # noqa: BLE001 - one engine that does not close must not keep all others
+                _log.error("idle_engine_not_closed", exc_info=error)
 
     def _unused(self) -> list[_Slot]:
         """Return what nobody has used or kept for long enough; it may answer live."""
@@ -308,14 +329,19 @@ class LoadedEngines:
     async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> TransformersEngine:
         """Fetch, verify, load and start; `model` is the caller's own, whose objects are of this project."""
         started, base, of = time.monotonic(), slot.base, model.base or model
-        await self._make_room(slot)
         slot.stage = "fetching its files"
+        folder: Path | None = None
+        if not base.token_bytes:
+            self._refuse_too_large(slot)
+            folder = await self._base_files(project, of, base)
+        await self._make_room(slot)
         adapter_folder = await self._files.fetch(project, model) if model.base else None
-        if base.loading is None or (base.loading.done() and _result(base.loading) is None):
-            base.loading = asyncio.create_task(self._load_base(project, of, slot))
-        weights = await asyncio.shield(base.loading)
-        await self._make_room(slot)  # for its cache, too, whose size the base has told
-        slot.stage = "loading"
+        if _result(base.loading) is None:
+            folder = folder or await self._base_files(project, of, base)
+            if base.loading is None or (base.loading.done() and _result(base.loading) is None):
+                base.loading = asyncio.create_task(self._read(folder, base))
+        assert base.loading is not None  # noqa: S101 - what stands on weights, and has room, keeps them
+        slot.stage, weights = "loading", await asyncio.shield(base.loading)
 
         def made() -> TransformersEngine:
             adapter = None
@@ -326,6 +352,7 @@ class LoadedEngines:
         engine = await asyncio.to_thread(made)
         engine.start()
         slot.bytes, slot.last_used = engine.adapter_bytes, time.monotonic()
+        slot.room = slot.own_bytes
         _log.info(
             "engine_loaded",
             model=model.id,
@@ -336,12 +363,16 @@ class LoadedEngines:
         )
         return engine
 
-    async def _load_base(self, project: str, model: ModelVersion, slot: _Slot) -> ModelWeights:
-        """Fetch weights, make room for the cache that is going to stand beside them, and load them."""
-        base, folder = slot.base, await self._files.fetch(project, model)
+    async def _base_files(self, project: str, model: ModelVersion, base: _Base) -> Path:
+        """Return the folder with a base's verified files, which tell how large a cache beside it will be."""
+        folder = await self._files.fetch(project, model)
         base.token_bytes = await asyncio.to_thread(token_bytes, folder, name=model.id, dtype=self._options.dtype)
-        await self._make_room(slot)
-        weights = await asyncio.to_thread(lambda: ModelWeights(folder, name=model.id, dtype=self._options.dtype))
+        return folder
+
+    async def _read(self, folder: Path, base: _Base) -> ModelWeights:
+        """Read weights for all who stand on them; whoever asks for it has verified them, and has room."""
+        name, dtype = base.model.id, self._options.dtype
+        weights = await asyncio.to_thread(lambda: ModelWeights(folder, name=name, dtype=dtype))
         base.bytes = weights.bytes
         return weights
 
