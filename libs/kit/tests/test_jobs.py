@@ -162,22 +162,25 @@ async def test_a_held_job_is_given_back_at_the_end_of_the_body_however_it_ends(
 
 
 async def test_heartbeats_keep_a_held_job_longer_than_its_term(jobs: Collection) -> None:
-    ada = Leases(jobs, owner="ada", ttl=SHORT, clock=SystemClock())
-    bob = Leases(jobs, owner="bob", ttl=SHORT, clock=SystemClock())
+    ttl = timedelta(seconds=1.5)
+    ada = Leases(jobs, owner="ada", ttl=ttl, clock=SystemClock())
+    bob = Leases(jobs, owner="bob", ttl=ttl, clock=SystemClock())
     loop = asyncio.get_running_loop()
 
     async with ada.held("job") as lease:
-        until = loop.time() + 4 * SHORT.total_seconds()
+        until = loop.time() + 2 * ttl.total_seconds()
         while loop.time() < until:
             assert await bob.acquire("job") is None
+            await asyncio.sleep(0.05)
 
     assert lease is not None
     assert not await ada.renew(lease)
 
 
 async def test_the_body_is_stopped_when_another_worker_took_the_job(jobs: Collection, clock: FixedClock) -> None:
-    ada = leases(jobs, clock, owner="ada", ttl=SHORT)
-    later = FixedClock(clock.now() + SHORT)
+    term = timedelta(seconds=1.5)
+    ada = leases(jobs, clock, owner="ada", ttl=term)
+    later = FixedClock(clock.now() + term)
     stopped = False
 
     async def work() -> None:
@@ -202,10 +205,10 @@ async def test_the_body_is_stopped_after_a_term_without_an_answer_of_the_store(
     stack: Addresses, database: Database, clock: FixedClock
 ) -> None:
     async with wire_to(stack.mongo.removeprefix("mongodb://")) as wire:
-        client = connect(f"mongodb://{wire.address}", timeout_s=0.1)
+        client = connect(f"mongodb://{wire.address}", timeout_s=0.4)
         ada = leases(
-            client[database.name]["jobs"], clock, owner="ada", ttl=8 * SHORT
-        )  # the driver takes 0.6 s to give up
+            client[database.name]["jobs"], clock, owner="ada", ttl=15 * SHORT
+        )  # the driver takes 2.4 s to give up
 
         async def work() -> None:
             async with ada.held("job"):

@@ -66,7 +66,7 @@ async def test_a_broker_that_is_away_is_told_in_time_and_found_again(topics: Top
     topic = await topics.make()
     async with wire_to(topics.bootstrap) as wire:
         wire.cut()
-        publisher = Publisher(wire.address, timeout_s=1)
+        publisher = Publisher(wire.address, timeout_s=3)
         with pytest.raises(DependencyUnavailable):
             await publisher.publish(record(topic))
         await wire.mend()

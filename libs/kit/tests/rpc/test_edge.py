@@ -178,12 +178,14 @@ async def test_a_handler_stops_when_its_client_cancels(lines: Lines) -> None:
 
 async def test_a_handler_is_cancelled_when_the_deadline_passes(lines: Lines) -> None:
     async with serving(sources(GetSource=wait_for_ever)) as running:
+        await running.raw.channel_ready()
         with pytest.raises(grpc.aio.AioRpcError) as late:
-            await running.get_source_plainly(timeout=0.2)
+            await running.get_source_plainly(timeout=0.5)
         await until(lambda: lines.named("rpc_finished"))
 
     assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    assert [line["code"] for line in lines.named("rpc_finished")] == ["DEADLINE_EXCEEDED"]
+    (line,) = lines.named("rpc_finished")
+    assert line["code"] in {"DEADLINE_EXCEEDED", "CANCELLED"}  # whichever side's clock is first
 
 
 async def test_a_handler_knows_how_much_time_is_left() -> None:

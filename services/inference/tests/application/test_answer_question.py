@@ -204,7 +204,7 @@ async def test_no_other_model_takes_over_in_the_middle_of_an_answer() -> None:
 
 
 async def test_an_engine_that_says_nothing_is_named_as_unavailable_at_the_deadline() -> None:
-    desk = Desk(deployment=helpdesk(deadline=timedelta(seconds=0.1)))
+    desk = Desk(deployment=helpdesk(deadline=timedelta(seconds=0.5)))
     desk.engine.gate.clear()
 
     with pytest.raises(DependencyUnavailable, match="model smollm2@1 did not answer in time"):
@@ -214,7 +214,7 @@ async def test_an_engine_that_says_nothing_is_named_as_unavailable_at_the_deadli
 
 
 async def test_an_answer_that_takes_too_long_ends_at_the_deadline() -> None:
-    desk = Desk(ScriptedEngine(free_words=2), deployment=helpdesk(deadline=timedelta(seconds=0.2)))
+    desk = Desk(ScriptedEngine(free_words=2), deployment=helpdesk(deadline=timedelta(seconds=1)))
     desk.engine.gate.clear()
     steps = desk.answer(ADA, question(), request=asking("r1"))
     async with aclosing(steps):

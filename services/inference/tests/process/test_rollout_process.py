@@ -156,8 +156,9 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
         # shadow
         async def canary() -> bool:
             answers = await asyncio.gather(ask(world, "u0"), ask(other, "u1"))
-            assert {each.variant.name for each in answers} == {"live"}
-            return (await current(other)).rollout.state == rollout_pb2.ROLLOUT_STATE_CANARY
+            begun = (await current(other)).rollout.state == rollout_pb2.ROLLOUT_STATE_CANARY
+            assert begun or {each.variant.name for each in answers} == {"live"}
+            return begun
 
         await eventually(canary, within_s=60)
         listed = await world.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=500))

@@ -18,7 +18,7 @@ from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_server import GrpcServer
 
 SMALL = Limits(inline_bytes=100, document_bytes=1000)
-PATIENCE = Patience(at_once=2, of_project=3, idle_s=0.5, whole_s=2.0)
+PATIENCE = Patience(at_once=2, of_project=3, idle_s=1.5, whole_s=3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class Door:
 
     ingest: Ingest
     curated: Datasets
+    uploads: Uploads
     sources: source_service_pb2_grpc.SourceServiceStub
     documents: document_service_pb2_grpc.DocumentServiceStub
     datasets: dataset_service_pb2_grpc.DatasetServiceStub
@@ -37,12 +38,12 @@ class Door:
 
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
-    ingest = await Ingest(limits=SMALL).with_source()
+    ingest, uploads = await Ingest(limits=SMALL).with_source(), Uploads(limits=SMALL, patience=PATIENCE)
     documents = DocumentServicer(
         accept=ingest.accept,
         delete=ingest.delete,
         reading=ingest.reading,
-        uploads=Uploads(limits=SMALL, patience=PATIENCE),
+        uploads=uploads,
     )
     sources = SourceServicer(sources=ingest.sources, changing=ingest.changing)
     curated = Datasets()
@@ -75,6 +76,7 @@ async def door() -> AsyncIterator[Door]:
         yield Door(
             ingest=ingest,
             curated=curated,
+            uploads=uploads,
             sources=source_service_pb2_grpc.SourceServiceStub(channel),
             documents=document_service_pb2_grpc.DocumentServiceStub(channel),
             datasets=dataset_service_pb2_grpc.DatasetServiceStub(channel),

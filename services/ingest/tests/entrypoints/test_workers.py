@@ -1,20 +1,13 @@
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
 from services.ingest.tests.dataset_fakes import NAME, Datasets
 from services.ingest.tests.examples import FEEDBACK, numbered
+from services.ingest.tests.fakes import eventually
 from tidemill_ingest.application.dataset_ports import DatasetName
 from tidemill_ingest.entrypoints.workers import DatasetWorker
-
-
-async def eventually(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)
 
 
 async def published(datasets: Datasets, count: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -112,7 +113,11 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, STEPS, STEPS)
     assert run.progress.loss == run.progress.losses[-1].loss < run.progress.losses[0].loss
     await _assert_registered(trainer, stack, run)
-    assert not list((trainer.folder / "runs" / "acme").iterdir())
+    await eventually_async(lambda: _is_empty(trainer.folder / "runs" / "acme"))
+
+
+async def _is_empty(folder: Path) -> bool:
+    return not await asyncio.to_thread(os.listdir, folder)
 
 
 async def _import(trainer: TrainerProcess, base: Path) -> None:

@@ -21,7 +21,7 @@ class TrainerProcess:
     folder: Path
     hub: str = "http://127.0.0.1:9"
     ingest: str = "127.0.0.1:9"
-    lease_s: float = 2.0
+    lease_s: float = 4.0
     database: str = field(default_factory=lambda: unique_name("trainer"))
     port: int = 0
     """The gRPC port of the running process."""
