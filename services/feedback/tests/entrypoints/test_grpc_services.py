@@ -1,7 +1,8 @@
 """The doors of feedback: a real gRPC server on a free port, on stores in memory."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -20,11 +21,15 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import (
     FeedbackServiceStub,
     add_FeedbackServiceServicer_to_server,
 )
+from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.entrypoints.grpc_curation_service import GrpcCurationService, UseCases
 from tidemill_feedback.entrypoints.grpc_feedback_service import GrpcFeedbackService
+from tidemill_kit import mongo
 from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, Unauthenticated
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_server import GrpcServer
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
 
 CURATION = {
     "id": "sft",
@@ -59,7 +64,12 @@ class Door:
 
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
-    world = FeedbackWorld()
+    async with open_door(FeedbackWorld()) as door:
+        yield door
+
+
+@asynccontextmanager
+async def open_door(world: FeedbackWorld) -> AsyncIterator[Door]:
     use_cases = UseCases(create=world.create, read=world.read_curations, update=world.update, delete=world.delete)
     service = GrpcFeedbackService(submit=world.submit, read=world.read, erase=world.erase, clock=world.clock)
     server = GrpcServer(
@@ -139,6 +149,22 @@ async def test_what_cannot_be_taken_is_refused(door: Door, fields: dict[str, obj
 
     with pytest.raises(InvalidInput, match=told):
         await door.submit(**fields)
+
+
+async def test_a_label_key_that_mongodb_cannot_give_back_is_refused(stack: Addresses) -> None:
+    client = mongo.connect(stack.mongo, timeout_s=10)
+    database = client[unique_name("feedback")]
+    world = FeedbackWorld()
+    world.submit = replace(world.submit, feedback=mongo_feedback(database["feedback"], wake=lambda _: None))
+    world.inferences.put("i1")
+
+    async with open_door(world) as door:
+        for labels in ({"$ref": "a", "$id": "b"}, {"a\0b": "c"}):
+            with pytest.raises(InvalidInput, match="labels: has the key"):
+                await door.submit(metric="rating", number=1, labels=labels)
+
+    assert await database["feedback"].count_documents({}) == 0
+    client.close()
 
 
 async def test_a_time_that_is_none_is_refused(door: Door) -> None:
