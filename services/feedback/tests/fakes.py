@@ -75,6 +75,9 @@ class InMemoryLedger:
         failure = message if final else ""
         return self._write(ref, row, epoch, lambda now: replace(now, attempts=row.attempts + 1, failure=failure))
 
+    async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
+        return self._write(ref, row, epoch, lambda now: replace(now, resolved_seq=0))
+
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         for (of, name), row in list(self.stored.items()):
             if of != ref:

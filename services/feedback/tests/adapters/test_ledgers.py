@@ -79,6 +79,18 @@ async def test_a_row_is_settled_for_what_it_wants_now_by_the_latest_holder(ledge
     assert (settled.resolved_seq, settled.chars, settled.pending) == (2, 6, False)
 
 
+async def test_a_row_is_opened_again_for_what_it_wants_now_by_the_latest_holder(ledger: Ledger) -> None:
+    await ledger.want(SFT, wanted())
+    await ledger.resolve(SFT, await the_row(ledger), epoch=2, chars=6)
+    row = await the_row(ledger)
+
+    assert not await ledger.reopen(SFT, row, epoch=1)
+    assert not (await the_row(ledger)).pending
+    assert await ledger.reopen(SFT, row, epoch=2)
+
+    assert (await the_row(ledger)).pending
+
+
 async def test_failures_are_counted_until_the_last_and_forgotten_by_what_is_wanted_next(ledger: Ledger) -> None:
     await ledger.want(SFT, wanted())
     assert await ledger.fail(SFT, await the_row(ledger), epoch=1, message="A", final=False)

@@ -123,6 +123,24 @@ async def test_a_repeated_request_spares_what_was_said_since() -> None:
     assert await users(world) == ["u1"]
 
 
+async def test_a_prompt_that_went_with_older_reactions_is_asked_for_again_by_what_was_said_since() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=2)
+    await world.correct(1)
+    await world.give(rating(1))
+    await world.erase(ADA, "u1", request=request("erase"))
+    await world.correct(1, text="Said since")
+    await world.work()
+    await world.erase(ADA, "u1", request=request("erase"))
+    assert ("acme", "i1") not in world.prompts.stored
+
+    await world.correct(2)
+    for _ in range(3):
+        await world.work()
+
+    assert await users(world) == ["u1", "u2"]
+
+
 async def test_nobody_is_erased_by_an_empty_name() -> None:
     world = FeedbackWorld()
 

@@ -63,6 +63,10 @@ class MongoLedger:
         failed = {"attempts": row.attempts + 1, "failure": message if final else ""}
         return await self._write(ref, row, epoch, failed)
 
+    async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
+        """See `Ledger.reopen`."""
+        return await self._write(ref, row, epoch, {"resolved_seq": 0})
+
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         """See `Ledger.tag`."""
         ids = [_row_id(ref, each) for each in feedback]

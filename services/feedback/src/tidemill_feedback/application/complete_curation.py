@@ -43,7 +43,7 @@ class CompleteCuration:
         taken = await self.curations.update(ref.project, ref.curation, lambda each: each.take(epoch), request=_own())
         if taken.ref != ref or taken.rule != curation.rule or taken.completions + 1 != number:
             return False
-        examples = await self._examples(ref, chosen)
+        examples = await self._examples(ref, chosen, epoch)
         if examples is None:
             return False
         stored, fitted = await self.batches.put(ref, examples)
@@ -65,8 +65,11 @@ class CompleteCuration:
         )
         return completed.completions == number
 
-    async def _examples(self, ref: CurationRef, chosen: Chosen) -> Sequence[Example] | None:
-        """Return the examples; None where a correction has changed since it was chosen, or was erased."""
+    async def _examples(self, ref: CurationRef, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
+        """Return the examples; None where one has changed since it was chosen, was erased, or lost its prompt.
+
+        A prompt goes with an erasure, and may be wanted again by what was said since.
+        """
         examples: list[Example] = []
         for begin in range(0, len(chosen.rows), _AT_ONCE):
             rows = chosen.rows[begin : begin + _AT_ONCE]
@@ -76,12 +79,14 @@ class CompleteCuration:
                 text, prompt = texts.get(row.wanted.feedback), prompts.get(row.wanted.inference)
                 if text is None:
                     await self.ledger.forget([row.wanted.feedback])
-                if text is None or prompt is None:
-                    return None
-                if text.seq != row.wanted.seq:
+                elif text.seq != row.wanted.seq:
                     await self.ledger.want(ref, wanted_of(text))
-                    return None
-                examples.append(_example(ref, text, prompt))
+                elif prompt is None:
+                    await self.ledger.reopen(ref, row, epoch=epoch)
+                else:
+                    examples.append(_example(ref, text, prompt))
+            if len(examples) < begin + len(rows):
+                return None
         return examples
 
 

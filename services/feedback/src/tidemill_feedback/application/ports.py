@@ -133,6 +133,10 @@ class Ledger(Protocol):
         """Note a failed attempt; a final one is not tried again."""
         ...
 
+    async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
+        """Have the row resolved again; False where it wants something else by now, or the epoch is over."""
+        ...
+
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         """Note which rows are in a completion that is about to be; the tags of an earlier try for it are taken off.
 
