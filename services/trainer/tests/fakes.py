@@ -64,12 +64,16 @@ async def chunks_of(content: bytes, *, size: int = 7) -> AsyncIterator[bytes]:
 
 
 class InMemoryArtifacts:
-    """An exchange bucket that keeps copies; passes the same contract suite as the one in the object store."""
+    """An exchange bucket that keeps copies, and can be away; passes the same contract suite as the real one."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
+        self.away = False
 
     async def put(self, project: str, version: str, *, file: ArtifactFile, local: Path) -> ObjectRef:
+        if self.away:
+            message = "no answer"
+            raise DependencyUnavailable(message, dependency="s3")
         key = f"{project}/{version}/{file.sha256}"
         self.objects[key] = await asyncio.to_thread(local.read_bytes)
         return ObjectRef(bucket="exchange", key=key, size=file.size, sha256=file.sha256)

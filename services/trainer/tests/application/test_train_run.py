@@ -5,17 +5,15 @@ import pytest
 
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import FakeTrainings, World, adapter_config, dataset_version, request
-from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_kit.errors import PreconditionFailed
 from tidemill_kit.manifest import ArtifactRefused
 from tidemill_kit.objects import ObjectDamaged
-from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
-from tidemill_trainer.application.train_run import SAVING_S
+from tidemill_trainer.application.ports import RunFolder, RunName
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model_version import ModelVersionWasRegistered, VersionState
-from tidemill_trainer.domain.recipe import recipe_of
 from tidemill_trainer.domain.sources import TrainedSource
-from tidemill_trainer.domain.training_run import Progress, RunHasFailed, RunHasSucceeded, RunState
+from tidemill_trainer.domain.training_run import RunHasFailed, RunHasSucceeded, RunState
 
 
 @pytest.fixture
@@ -70,24 +68,6 @@ async def test_what_is_heard_twice_is_trained_and_registered_once(world: World) 
     assert len(world.trainings.jobs) == 1
 
 
-async def test_a_kill_between_registering_and_the_end_registers_nothing_twice(world: World) -> None:
-    name = await world.queued()
-    folder = await world.folders.open(name)
-    await world.runs.update(
-        "acme", name.run, lambda run: run.claim(0, now=world.registry.clock.now()), request=request()
-    )
-    run = await world.run(name)
-    async with world.trainings.running(_job_of(world, folder)) as reports:
-        async for _ in reports:
-            pass
-    await world.register(run, folder)
-
-    await world.train(name)
-
-    assert len(registrations(world)) == 1
-    assert (await world.run(name)).model_version == "lora@1"
-
-
 @pytest.mark.parametrize("reason", ["OUT_OF_MEMORY", "DIVERGED", "TIME_LIMIT", "CRASHED", "BAD_RECIPE"])
 async def test_a_training_that_fails_leaves_its_reason_and_no_model(world: World, reason: str) -> None:
     world.trainings.error = TrainingFailed("what happened", reason=reason)
@@ -121,40 +101,6 @@ async def test_a_fault_of_the_worker_ends_the_run_and_is_told_without_its_text(w
     run = await world.run(name)
     assert (run.state, run.reason) == (RunState.FAILED, "INTERNAL")
     assert run.message == "the training broke in its worker, whose log says why"
-
-
-async def test_a_run_that_takes_down_every_worker_before_its_first_step_fails_at_last(world: World) -> None:
-    name = await world.queued()
-    await _claim(world, name, times=3)
-
-    assert await world.train(name)
-
-    run = await world.run(name)
-    assert (run.state, run.reason, world.trainings.jobs) == (RunState.FAILED, "WORKER_LOST", [])
-    await world.retry(ADA, name.run, request=request())
-    await world.train(name)
-    assert (await world.run(name)).state is RunState.SUCCEEDED
-
-
-async def test_a_run_whose_workers_end_may_go_on_as_long_as_it_gets_further(world: World) -> None:
-    name = await world.queued()
-    for step in (1, 2):
-        await _claim(world, name, times=3, step=step)
-
-    await world.train(name)
-
-    assert (await world.run(name)).state is RunState.SUCCEEDED
-
-
-async def test_a_run_whose_workers_all_do_the_same_steps_gets_no_further(world: World) -> None:
-    name = await world.queued()
-    for _ in range(3):
-        await _claim(world, name, times=1, step=2)
-    await _claim(world, name, times=1, step=1)
-
-    await world.train(name)
-
-    assert (await world.run(name)).reason == "WORKER_LOST"
 
 
 async def test_of_a_failed_run_only_the_checkpoints_stay_on_disk(world: World) -> None:
@@ -243,19 +189,6 @@ async def test_a_run_that_another_worker_holds_is_left_alone(world: World) -> No
     assert (await world.run(name)).state is RunState.QUEUED
 
 
-async def test_a_store_that_is_away_is_waited_for(world: World) -> None:
-    world.datasets.away = True
-    name = await world.queued()
-
-    assert not await world.train(name)
-    waiting = await world.run(name)
-    world.datasets.away = False
-    await world.train(name)
-
-    assert (waiting.state, waiting.message) == (RunState.RUNNING, "waits for s3: no answer")
-    assert (await world.run(name)).state is RunState.SUCCEEDED
-
-
 @pytest.mark.parametrize(
     "trainings",
     [
@@ -293,56 +226,9 @@ async def test_two_versions_make_two_versions_of_the_model(world: World) -> None
     assert (await world.registry.browse.version(ADA, "lora")).id == "lora@2"
 
 
-async def test_time_that_was_computed_before_a_kill_counts(world: World) -> None:
-    world.trainings.error = DependencyUnavailable("gone", dependency="mongodb")
-    name = await world.queued()
-    await world.train(name)
-    seconds = (await world.run(name)).progress.seconds
-    world.trainings.error = None
-
-    await world.train(name)
-
-    assert seconds > 0
-    assert world.trainings.jobs[1].seconds_left == pytest.approx(3600 - seconds)
-
-
-async def _claim(world: World, name: RunName, *, times: int, step: int = 0) -> None:
-    """Begin as workers do that are killed: before they tell of a step, or the last one after it."""
-    for _ in range(times):
-        await world.runs.update(
-            "acme", name.run, lambda run: run.claim(0, now=world.registry.clock.now()), request=request()
-        )
-    if step:
-        await world.runs.update(
-            "acme", name.run, lambda run: run.advance(Progress(step=step, steps=4), epoch=0), request=request()
-        )
-
-
-async def test_a_run_that_has_only_to_be_saved_is_given_the_time_for_it(world: World) -> None:
-    name = await world.queued()
-    await _claim(world, name, times=1)
-    late = Progress(step=4, steps=4, seconds=5000.0)
-    await world.runs.update("acme", name.run, lambda run: run.advance(late, epoch=0), request=request())
-
-    await world.train(name)
-
-    assert world.trainings.jobs[0].seconds_left == SAVING_S
-
-
 async def _used_folder(world: World, name: RunName) -> RunFolder:
     folder = await world.folders.open(name)
     (folder.path / "hugging_face" / "datasets").mkdir(parents=True)
     (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
     (folder.path / "stderr.log").write_text("what a user wrote", encoding="utf-8")
     return folder
-
-
-def _job_of(world: World, folder: RunFolder) -> TrainingJob:
-    return TrainingJob(
-        folder=folder,
-        base=world.folder,
-        base_name="smollm2@1",
-        recipe=recipe_of(method="sft", lora={}, args={}),
-        seconds_left=1.0,
-        memory_bytes=2**30,
-    )

@@ -96,7 +96,10 @@ class TrainingRun(Aggregate):
     furthest: int = 0
     """The last step that any attempt has reached since it was queued."""
     fruitless: int = 0
-    """How many attempts were begun since then: a worker that such a run takes down can tell nothing else of it."""
+    """How many attempts were begun since then and did not end by waiting.
+
+    A worker that such a run takes down can tell nothing else of it.
+    """
     start_time: datetime | None = None
     finish_time: datetime | None = None
 
@@ -154,9 +157,9 @@ class TrainingRun(Aggregate):
         self.progress = replace(progress, losses=thinned(progress.losses))
 
     def wait(self, message: str, *, epoch: int) -> None:
-        """Say what it waits for."""
+        """Say what it waits for: the attempt ends without a worker being lost."""
         self.refuse_unless_claimed(epoch)
-        self.message = message
+        self.message, self.fruitless = message, max(0, self.fruitless - 1)
 
     def register(self, *, epoch: int) -> None:
         """Begin to register what it made: from here on it can no longer be cancelled."""
