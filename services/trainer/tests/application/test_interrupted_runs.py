@@ -1,20 +1,35 @@
+import asyncio
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import ADA
+from services.trainer.tests.fakes import ADA, eventually_async
 from services.trainer.tests.training_fakes import World, request
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
+from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.application.train_run import SAVING_S
-from tidemill_trainer.domain.model_version import ModelVersionWasRegistered
+from tidemill_trainer.domain.model_version import ModelVersion, ModelVersionWasRegistered
 from tidemill_trainer.domain.recipe import recipe_of
-from tidemill_trainer.domain.training_run import Progress, RunState
+from tidemill_trainer.domain.training_run import Progress, RunState, TrainingRun
 
 
 @pytest.fixture
 async def world(tmp_path: Path) -> World:
     return await World(folder=tmp_path).with_base()
+
+
+class KilledOnceRegistered(RegisterAdapter):
+    """Registers, and is killed before it can tell."""
+
+    @classmethod
+    def like(cls, register: RegisterAdapter) -> "KilledOnceRegistered":
+        return cls(**{field.name: getattr(register, field.name) for field in fields(register)})
+
+    async def __call__(self, run: TrainingRun, folder: RunFolder) -> ModelVersion:
+        await super().__call__(run, folder)
+        raise asyncio.CancelledError
 
 
 def registrations(world: World) -> list[ModelVersionWasRegistered]:
@@ -39,6 +54,43 @@ async def test_a_kill_between_registering_and_the_end_registers_nothing_twice(wo
 
     assert len(registrations(world)) == 1
     assert (await world.run(name)).model_version == "lora@1"
+
+
+async def test_a_kill_after_registering_is_made_good_without_another_training(world: World) -> None:
+    name = await world.queued()
+    killed = replace(world.train, register=KilledOnceRegistered.like(world.register))
+    with pytest.raises(asyncio.CancelledError):
+        await killed(name)
+    with pytest.raises(PreconditionFailed, match="it is registering"):
+        await world.cancel(ADA, name.run, request=request())
+    await _claim(world, name, times=world.train.needs.most_fruitless, epoch=1)
+    with pytest.raises(PreconditionFailed, match="it is registering"):
+        await world.cancel(ADA, name.run, request=request())
+
+    assert await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.model_version) == (RunState.SUCCEEDED, "lora@1")
+    assert (len(world.trainings.jobs), len(registrations(world))) == (1, 1)
+    assert not list((world.folder / "runs" / "acme").iterdir())
+
+
+async def test_a_run_that_must_be_trained_again_can_be_cancelled_again(world: World) -> None:
+    name = await world.queued()
+    world.registry.artifacts.away = True
+    await world.train(name)
+    registering = await world.run(name)
+    world.trainings.gate, world.trainings.begun = asyncio.Event(), asyncio.Event()
+    working = asyncio.create_task(world.train(name))
+    await world.trainings.begun.wait()
+    await eventually_async(lambda: _is(world, name, RunState.RUNNING))
+
+    await world.cancel(ADA, name.run, request=request())
+
+    async with asyncio.timeout(10):
+        assert await working
+    assert (registering.state, registrations(world)) == (RunState.REGISTERING, [])
+    assert (await world.run(name)).state is RunState.CANCELLED
 
 
 async def test_a_run_that_takes_down_every_worker_before_its_first_step_fails_at_last(world: World) -> None:
@@ -136,6 +188,10 @@ async def test_a_run_that_has_only_to_be_saved_is_given_the_time_for_it(world: W
     await world.train(name)
 
     assert world.trainings.jobs[0].seconds_left == SAVING_S
+
+
+async def _is(world: World, name: RunName, state: RunState) -> bool:
+    return (await world.run(name)).state is state
 
 
 async def _claim(world: World, name: RunName, *, times: int, step: int = 0, epoch: int = 0) -> None:

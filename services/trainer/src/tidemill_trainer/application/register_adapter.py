@@ -39,7 +39,7 @@ class RegisterAdapter:
         """
         await self.folders.write_card(folder, model_card(run))
         files = await self._inspected(run, folder)
-        source = TrainedSource(run=run.id, base=run.base, dataset_version=run.dataset.id)
+        source = _source_of(run)
         model = await self.models.upsert(
             Model(id=run.plan, project=run.project), lambda model: model.begin(source.key), request=Request.of("", b"")
         )
@@ -63,6 +63,15 @@ class RegisterAdapter:
         saving = Request(id=derived_id("train", run.project, fresh.id), digest=fresh.id)
         return await self.versions.add(fresh, request=saving)
 
+    async def made(self, run: TrainingRun) -> ModelVersion | None:
+        """Return the version that an earlier worker registered of this run and did not live to tell, if any."""
+        models = await self.models.get_many(run.project, [run.plan])
+        number = models[run.plan].numbers.get(_source_of(run).key) if run.plan in models else None
+        if number is None:
+            return None
+        name = version_id(run.plan, number)
+        return (await self.versions.get_many(run.project, [name])).get(name)
+
     async def _inspected(self, run: TrainingRun, folder: RunFolder) -> Sequence[ArtifactFile]:
         files = await self.folders.adapter_files(folder)
         check_adapter_files([file.path for file in files])
@@ -74,3 +83,7 @@ class RegisterAdapter:
             raise ArtifactRefused(path="adapter_config.json", why="is not JSON") from error
         check_adapter_config(config, base=run.base)
         return files
+
+
+def _source_of(run: TrainingRun) -> TrainedSource:
+    return TrainedSource(run=run.id, base=run.base, dataset_version=run.dataset.id)

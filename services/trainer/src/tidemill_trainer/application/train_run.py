@@ -21,7 +21,6 @@ from tidemill_trainer.application.ports import (
     Datasets,
     Folders,
     Report,
-    RunFolder,
     RunLeases,
     RunName,
     Runs,
@@ -33,6 +32,7 @@ from tidemill_trainer.application.ports import (
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.losses import LossPoint
+from tidemill_trainer.domain.model_version import ModelVersion
 from tidemill_trainer.domain.training_run import Progress, TrainingRun
 
 LOOK_EVERY_S = 1.0
@@ -107,6 +107,15 @@ class TrainRun:
         return True
 
     async def _train(self, name: RunName, run: TrainingRun, epoch: int) -> None:
+        version = await self.register.made(run)
+        if version is None:
+            self._refuse_hopeless(run)
+            version = await self._trained(name, run, epoch)
+        now, made = self.clock.now(), version.id
+        await self._write(name, lambda run: run.succeed(made, now=now, epoch=epoch))
+        await self.folders.remove(name)
+
+    def _refuse_hopeless(self, run: TrainingRun) -> None:
         if run.fruitless > self.needs.most_fruitless:
             message = (
                 f"{self.needs.most_fruitless} workers ended before they had told of a further step: is their "
@@ -117,6 +126,8 @@ class TrainRun:
             there, least = run.dataset.examples, self.needs.least_examples
             message = f"{run.dataset.id} has {there} examples to train on, {least} are needed"
             raise TrainingFailed(message, reason="DATASET_TOO_SMALL")
+
+    async def _trained(self, name: RunName, run: TrainingRun, epoch: int) -> ModelVersion:
         folder = await self.folders.open(name)
         base = await self.bases.fetch(await self.versions.get(name.project, run.base))
         await self.datasets.fetch(name.project, run.dataset, folder.examples)
@@ -130,8 +141,12 @@ class TrainRun:
         )
         async with self.trainings.running(job) as reports:
             progress = await self._follow(name, run, reports, epoch)
-        await self._register(name, progress, folder, epoch)
-        await self.folders.remove(name)
+
+        def finished(run: TrainingRun) -> None:
+            run.advance(progress, epoch=epoch)
+            run.register(epoch=epoch)
+
+        return await self.register(await self._write(name, finished), folder)
 
     async def _follow(self, name: RunName, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Write down what the process reports, at most once in LOOK_EVERY_S, and return the last of it."""
@@ -166,16 +181,6 @@ class TrainRun:
             run.advance(progress, epoch=epoch)
 
         await self._write(name, change)
-
-    async def _register(self, name: RunName, progress: Progress, folder: RunFolder, epoch: int) -> None:
-        def finished(run: TrainingRun) -> None:
-            run.advance(progress, epoch=epoch)
-            run.register(epoch=epoch)
-
-        run = await self._write(name, finished)
-        version = await self.register(run, folder)
-        now = self.clock.now()
-        await self._write(name, lambda run: run.succeed(version.id, now=now, epoch=epoch))
 
     async def _fail(self, name: RunName, refused: TidemillError, epoch: int) -> None:
         now = self.clock.now()

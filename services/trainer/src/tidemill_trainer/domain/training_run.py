@@ -131,7 +131,7 @@ class TrainingRun(Aggregate):
         return bool(self.versions)
 
     def claim(self, epoch: int, *, now: datetime) -> None:
-        """Let the worker of this lease epoch train it.
+        """Let the worker of this lease epoch train it; one that was registering does so until it computes again.
 
         Raises:
             RunLost: a later epoch has it, or nothing is left to do.
@@ -139,15 +139,16 @@ class TrainingRun(Aggregate):
         """
         if epoch < self.epoch or not self.is_in_work:
             raise RunLost(self.id)
-        self.epoch, self.state, self.message = epoch, RunState.RUNNING, ""
+        self.epoch, self.message = epoch, ""
+        self.state = RunState.RUNNING if self.state is RunState.QUEUED else self.state
         self.attempt += 1
         self.fruitless += 1
         self.start_time = self.start_time or now
 
     def begin(self, *, versions: Mapping[str, str], epoch: int) -> None:
-        """Record what the attempt runs with."""
+        """Record that the attempt computes, and what it runs with."""
         self.refuse_unless_claimed(epoch)
-        self.versions = dict(versions)
+        self.state, self.versions = RunState.RUNNING, dict(versions)
 
     def advance(self, progress: Progress, *, epoch: int) -> None:
         """Record how far it is."""
