@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
-from services.inference.tests.rollout_fakes import HELPDESK, RolloutDesk
+from services.inference.tests.rollout_fakes import HELPDESK, POLICY, Registered, RolloutDesk
 from services.inference.tests.rollout_records import records, variant_of
 from tidemill_inference.application.configure_deployment import DeploymentChange, UpdateDeployment
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
@@ -22,8 +22,14 @@ from tidemill_inference.domain.rollout import (
     RolloutWasRefused,
     RolloutWasRolledBack,
 )
+from tidemill_inference.domain.rollout_policy import OnTimeout, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason
 from tidemill_kit.errors import DependencyUnavailable, Internal
+
+
+def updates(desk: RolloutDesk) -> UpdateDeployment:
+    resolve = ResolveConfiguration(prompts=desk.desk.prompts, models=desk.desk.registry, retriever=desk.desk.rag)
+    return UpdateDeployment(deployments=desk.desk.deployments, resolve=resolve, clock=desk.desk.clock)
 
 
 async def test_a_candidate_goes_through_shadow_and_canary_and_is_promoted() -> None:
@@ -226,6 +232,49 @@ async def test_paused_it_neither_begins_nor_advances() -> None:
     assert (await desk.rollout()).step == 0
 
 
+class PausedMeanwhile(Registered):
+    """A registry during whose answer somebody pauses the desk's rollouts."""
+
+    def __init__(self, desk: RolloutDesk) -> None:
+        super().__init__()
+        self._update = updates(desk)
+
+    async def check(self, project: str, model: str) -> None:
+        await super().check(project, model)
+        await self._update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=True, request=asking("pause")))
+
+
+async def test_a_pause_that_was_acknowledged_while_the_candidate_was_loaded_holds() -> None:
+    waiting, done = RolloutDesk(), RolloutDesk(replace(POLICY, steps=(RolloutStep(shadow=True, requests=1),)))
+    await waiting.passes_the_gate()
+    await done.is_rolling()
+    await done.asks(1)
+
+    for desk in (waiting, done):
+        tend = replace(desk.tend, prepare=replace(desk.tend.prepare, candidates=PausedMeanwhile(desk)))
+        await tend(HELPDESK, epoch=1)
+        await tend(HELPDESK, epoch=1)
+
+    assert not (await waiting.rollout()).ready
+    assert (await done.rollout()).active
+    assert (await done.deployment()).live.model == "smollm2@1"
+
+
+async def test_a_rollout_that_was_paused_for_longer_than_its_step_may_last_goes_on_where_it_was() -> None:
+    desk = RolloutDesk(replace(POLICY, on_timeout=OnTimeout.ROLL_BACK))
+    await desk.is_rolling()
+    update = updates(desk)
+
+    await update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=True, request=asking("pause")))
+    await desk.tick(after=timedelta(hours=25))
+    await update(ADA, DeploymentChange(id="helpdesk", rollouts_paused=False, request=asking("resume")))
+    await desk.tick(after=timedelta(hours=23))
+    assert (await desk.rollout()).state is RolloutState.SHADOW
+
+    await desk.tick(after=timedelta(hours=1))
+    assert (await desk.rollout()).state is RolloutState.ROLLED_BACK
+
+
 async def test_a_tender_that_lost_its_lease_changes_nothing() -> None:
     desk = RolloutDesk()
     await desk.is_rolling(step=1)
@@ -271,8 +320,7 @@ async def test_applying_again_after_a_promotion_changes_nothing_and_a_new_prompt
     await desk.is_rolling()
     await desk.promote(ADA, desk.settling("p"))
     promoted = await desk.deployment()
-    resolve = ResolveConfiguration(prompts=desk.desk.prompts, models=desk.desk.registry, retriever=desk.desk.rag)
-    update = UpdateDeployment(deployments=desk.desk.deployments, resolve=resolve, clock=desk.desk.clock)
+    update = updates(desk)
 
     again = await update(ADA, DeploymentChange(id="helpdesk", change=lambda spec: spec, request=asking("apply")))
     assert again == promoted

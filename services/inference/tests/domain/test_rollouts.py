@@ -211,6 +211,56 @@ def test_a_paused_policy_advances_nothing_and_still_takes_back() -> None:
     assert rollout.decide(bad, now=NOON, paused=True).move is Move.ROLL_BACK
 
 
+def test_a_pause_that_comes_while_the_candidate_is_loaded_keeps_it_from_beginning() -> None:
+    made = deployment()
+    made.start_rollout(passed(), why_not="", now=NOON)
+    made.pause_rollouts(paused=True, now=NOON)
+
+    made.begin_rollout(rollout_of(made).id, epoch=1, now=NOON)
+    assert not rollout_of(made).ready
+
+    made.pause_rollouts(paused=False, now=NOON)
+    made.begin_rollout(rollout_of(made).id, epoch=1, now=NOON)
+    assert rollout_of(made).ready
+
+
+@pytest.mark.parametrize(
+    ("decision", "done"),
+    [
+        (Decision(move=Move.ADVANCE), False),
+        (Decision(move=Move.HOLD, hold=Hold.PERSON), False),
+        (Decision(move=Move.PROMOTE, reason=Reason.STEPS_DONE), False),
+        (Decision(move=Move.ROLL_BACK, reason=Reason.TIMEOUT), False),
+        (Decision(move=Move.ROLL_BACK, reason=Reason.ERROR_RATE), True),
+        (Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY), True),
+    ],
+)
+def test_of_what_was_decided_before_a_pause_only_what_has_to_be_taken_back_is_done(
+    *, decision: Decision, done: bool
+) -> None:
+    made = rolling(step=1)
+    seen = rollout_of(made)
+    made.pause_rollouts(paused=True, now=NOON)
+
+    made.tend_rollout(decision, StepCounts(), seen=seen, now=NOON)
+
+    assert (rollout_of(made) != seen, bool(made.pending)) == (done, done)
+    assert made.live == CONFIGURATION
+
+
+def test_a_pause_is_no_time_of_the_step_that_it_comes_in() -> None:
+    made = rolling(step=2)  # which may last for two hours
+    made.pause_rollouts(paused=True, now=NOON + timedelta(hours=1))
+    resumed = NOON + timedelta(days=3)
+
+    made.pause_rollouts(paused=False, now=resumed)
+    made.pause_rollouts(paused=False, now=resumed + timedelta(hours=1))  # it is paused no more: nothing begins anew
+
+    rollout = rollout_of(made)
+    assert rollout.decide(StepCounts(), now=resumed + timedelta(hours=1.9), paused=False).move is Move.STAY
+    assert rollout.decide(StepCounts(), now=resumed + timedelta(hours=2), paused=False).move is Move.HOLD
+
+
 @pytest.mark.parametrize(
     ("counts", "reason"),
     [

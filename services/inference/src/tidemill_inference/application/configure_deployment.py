@@ -125,7 +125,7 @@ class UpdateDeployment:
             if command.labels is not None:
                 stored.labels = command.labels
             if command.rollouts_paused is not None:
-                stored.rollouts_paused = command.rollouts_paused
+                stored.pause_rollouts(paused=command.rollouts_paused, now=now)
 
         if not command.validate_only:
             saved = await self.deployments.update(caller.project, command.id, change, request=command.request)

@@ -163,6 +163,12 @@ class Deployment(Aggregate):
         elif spec.rollout_policy is None:
             self._taken_back(rollout, Reason.BY_HAND, "the rollout policy was removed", now=now)
 
+    def pause_rollouts(self, *, paused: bool, now: datetime) -> None:
+        """Pause rollouts, or let them go on: a pause is no time of a step, which begins anew when it ends."""
+        if self.rollouts_paused and not paused and (rollout := self.active_rollout):
+            self.rollout = replace(rollout, step_time=now)
+        self.rollouts_paused = paused
+
     def announce(self, *, now: datetime) -> None:
         """Say that a new deployment answers."""
         self._configured(replaced="", now=now)
@@ -248,18 +254,18 @@ class Deployment(Aggregate):
             self.rollout = rollout.at(epoch).waiting(why)
 
     def begin_rollout(self, rollout_id: str, *, epoch: int, now: datetime) -> None:
-        """Let the first step begin: the candidate is loaded.
+        """Let the first step begin, unless rollouts are paused by now: the candidate is loaded.
 
         Raises:
             RolloutLeaseLost: a later holder of the lease was there.
 
         """
         rollout = self.active_rollout
-        if rollout and rollout.id == rollout_id:
+        if rollout and rollout.id == rollout_id and not self.rollouts_paused:
             self.rollout = rollout.at(epoch).begun(now=now)
 
     def tend_rollout(self, decision: Decision, counts: StepCounts, *, seen: Rollout, now: datetime) -> None:
-        """Do what was decided on the rollout as it was `seen`, unless it moved on meanwhile.
+        """Do what was decided on the rollout as it was `seen`, unless it moved on, or was paused, meanwhile.
 
         Raises:
             RolloutLeaseLost: a later holder of the lease was there.
@@ -270,6 +276,8 @@ class Deployment(Aggregate):
             return
         rollout = rollout.at(seen.epoch)
         if (rollout.step, rollout.hold, rollout.approvals) != (seen.step, seen.hold, seen.approvals):
+            return
+        if self.rollouts_paused and not decision.urgent:
             return
         reason = decision.reason or Reason.BY_HAND
         match decision.move:

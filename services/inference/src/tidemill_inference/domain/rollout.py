@@ -62,6 +62,11 @@ class Decision:
     message: str = ""
     hold: Hold | None = None
 
+    @property
+    def urgent(self) -> bool:
+        """Whether a pause does not keep it: a candidate that answers badly, or cannot, is taken back."""
+        return self.move is Move.ROLL_BACK and self.reason is not Reason.TIMEOUT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approval:
