@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -459,12 +460,15 @@ def test_another_configuration_ends_the_rollout_so_that_the_candidate_is_compare
     assert made.choose(end_user="u1", request_id="r").rollout == ""
 
 
-def test_without_a_policy_the_rollout_ends() -> None:
+@pytest.mark.parametrize("changes", [{"rollout_policy": None}, {"follow": ""}, {"follow": "other"}])
+def test_without_a_policy_or_where_its_model_is_not_followed_the_rollout_ends(changes: dict[str, Any]) -> None:
     made = rolling(step=1)
 
-    made.configure(replace(made.spec, rollout_policy=None), made.live, now=NOON)
+    made.configure(replace(made.spec, **changes), made.live, now=NOON)
 
-    assert rollout_of(made).state is RolloutState.ROLLED_BACK
+    (back,) = made.pending
+    assert isinstance(back, RolloutWasRolledBack)
+    assert (rollout_of(made).state, back.reason) == (RolloutState.ROLLED_BACK, Reason.BY_HAND)
 
 
 def test_whoever_slept_through_a_lease_changes_nothing() -> None:

@@ -148,7 +148,8 @@ class Deployment(Aggregate):
     def configure(self, spec: DeploymentSpec, live: Configuration, *, now: datetime) -> None:
         """Take a new spec with its references resolved; only another configuration is an event.
 
-        A candidate was compared with what is live: with another configuration, and without a policy, its rollout ends.
+        A candidate was compared with what is live: with another configuration, and where its model is followed or a
+        policy is there no longer, its rollout ends.
         """
         replaced = self.live.digest
         self.spec, self.live = spec, live
@@ -160,8 +161,9 @@ class Deployment(Aggregate):
             text = "another configuration was applied: the candidate has to be compared with it"
             self._taken_back(rollout, Reason.BASELINE_CHANGED, text, now=now)
             self.pending.append(RolloutWasRefused(reason=Reason.BASELINE_CHANGED, message=text, **_of(rollout, now)))
-        elif spec.rollout_policy is None:
-            self._taken_back(rollout, Reason.BY_HAND, "the rollout policy was removed", now=now)
+        elif spec.rollout_policy is None or rollout.candidate.model.partition("@")[0] != spec.follow:
+            text = "the deployment follows the model or has the policy no longer"
+            self._taken_back(rollout, Reason.BY_HAND, text, now=now)
 
     def pause_rollouts(self, *, paused: bool, now: datetime) -> None:
         """Pause rollouts, or let them go on: a pause is no time of a step, which begins anew when it ends."""
