@@ -1,3 +1,4 @@
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,31 @@ async def test_a_wrong_setting_is_answered_with_its_field(door: Door) -> None:
         await door.create(args={"learning_rate": 7})
 
     assert [violation.field for violation in refusal.value.violations] == ["plan.args.learning_rate"]
+
+
+@pytest.mark.parametrize("field", ["lora", "args"])
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+async def test_a_setting_that_is_no_finite_number_is_answered_with_its_field(
+    door: Door, field: str, number: float
+) -> None:
+    message = plan()
+    getattr(message, field).update({"learning_rate": number})
+
+    with pytest.raises(InvalidInput, match="send finite numbers") as refusal:
+        await door.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=message))
+
+    assert [violation.field for violation in refusal.value.violations] == [f"plan.{field}"]
+
+
+@pytest.mark.parametrize("seconds", [10**15, -(10**15), 0])
+async def test_a_time_that_no_run_may_take_is_answered_with_its_field(door: Door, seconds: int) -> None:
+    message = plan()
+    message.limits.time.seconds = seconds
+
+    with pytest.raises(InvalidInput, match="taken is") as refusal:
+        await door.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=message))
+
+    assert [violation.field for violation in refusal.value.violations] == ["plan.limits.time"]
 
 
 async def test_a_plan_is_updated_by_its_mask_and_its_etag(door: Door) -> None:

@@ -8,6 +8,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.trainer.v1 import training_pb2 as pb
+from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_server import etag_of, timestamp_of
 from tidemill_trainer.domain.training_plan import DEFAULT_TIME, PlanSettings, RunLimits, TrainingPlan
 from tidemill_trainer.domain.training_run import Progress, RunState, TrainingRun
@@ -21,17 +22,25 @@ STATES = {
     RunState.CANCELLED: pb.TRAINING_RUN_STATE_CANCELLED,
 }
 
+FAR_S = 10**10
+"""Farther than any limit of time: a Duration holds more than a timedelta can."""
+
 
 def settings_of(message: pb.TrainingPlan) -> PlanSettings:
-    """Return what a caller says of a plan; what is unset takes its default."""
+    """Return what a caller says of a plan; what is unset takes its default.
+
+    Raises:
+        InvalidInput: lora or args hold a number that JSON has not.
+
+    """
     limits = message.limits
-    time = limits.time.ToTimedelta() if limits.HasField("time") else DEFAULT_TIME
+    time = _time_of(limits.time) if limits.HasField("time") else DEFAULT_TIME
     return PlanSettings(
         dataset=message.dataset,
         base=message.base,
         method=message.method,
-        lora=MessageToDict(message.lora),
-        args=MessageToDict(message.args),
+        lora=_settings_in(message.lora, field="plan.lora"),
+        args=_settings_in(message.args, field="plan.args"),
         limits=RunLimits(time=time, memory_bytes=limits.memory_bytes),
         paused=message.paused,
         labels=dict(message.labels),
@@ -95,6 +104,19 @@ def _progress(progress: Progress) -> pb.TrainingProgress:
         remaining=None if left is None else _duration(timedelta(seconds=left)),
         losses=[pb.LossPoint(step=point.step, loss=point.loss) for point in progress.losses],
     )
+
+
+def _time_of(duration: Duration) -> timedelta:
+    seconds = max(-FAR_S, min(FAR_S, duration.seconds))
+    return timedelta(seconds=seconds, microseconds=duration.nanos // 1000)
+
+
+def _settings_in(struct: Struct, *, field: str) -> Mapping[str, object]:
+    try:
+        return MessageToDict(struct)
+    except ValueError as error:
+        description = "holds NaN or Infinity; send finite numbers"
+        raise InvalidInput.of(Violation(field=field, description=description)) from error
 
 
 def _duration(time: timedelta) -> Duration:
