@@ -71,6 +71,16 @@ async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_ver
     assert await runs_of(world) == [("lora", "sft@2")]
 
 
+async def test_an_older_version_that_is_heard_again_does_not_replace_what_a_paused_plan_owes(world: World) -> None:
+    await world.plan(paused=True)
+    for number in (10, 9):
+        await world.hear("acme", dataset_version(number))
+
+    await world.change(paused=False)
+
+    assert await runs_of(world) == [("lora", "sft@10")]
+
+
 @pytest.mark.parametrize("changes", [({"dataset": "faq"}, {"paused": False}), ({"dataset": "faq", "paused": False},)])
 async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_old_one(
     world: World, changes: tuple[dict[str, object], ...]

@@ -29,6 +29,11 @@ class DatasetVersion:
         """The dataset's id."""
         return self.id.partition("@")[0]
 
+    @property
+    def number(self) -> int:
+        """Its number: a newer version has a greater one."""
+        return int(self.id.partition("@")[2])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
@@ -99,8 +104,10 @@ class TrainingPlan(Aggregate):
             self.owed = None
 
     def owe(self, version: DatasetVersion) -> None:
-        """Remember a version of its dataset to train once the plan is no longer paused."""
-        if self.settings.paused and version.dataset == self.settings.dataset:
+        """Remember a version of its dataset, unless it owes a newer one, to train once the plan is no longer paused."""
+        if not self.settings.paused or version.dataset != self.settings.dataset:
+            return
+        if self.owed is None or self.owed.number < version.number:
             self.owed = version
 
     def settle(self, version: DatasetVersion) -> None:
