@@ -21,7 +21,8 @@ from tidemill_kit.errors import Conflict, DependencyUnavailable, RateLimited, Ti
 
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
 OTHER_MODEL = "OTHER_MODEL"
-_SHARED = frozenset({"inference", "server", "rag", "qdrant", "vectors", "trainer", "ingest", "mongodb", "s3", "kafka"})
+_NO_ROOM = frozenset({"memory", "disk"})
+_SHARED = _NO_ROOM | {"inference", "server", "rag", "qdrant", "vectors", "trainer", "ingest", "mongodb", "s3", "kafka"}
 """Dependencies of both sides alike, as inference names them; the others are a model's own."""
 
 
