@@ -25,6 +25,7 @@ from tidemill_evaluator.application.ports import (
     CaseName,
     CaseResults,
     EvaluationName,
+    GateName,
     Kept,
     Live,
     Passage,
@@ -218,8 +219,9 @@ class WholeRange:
 class InMemoryWanted:
     """Implements `ports.Wanted`."""
 
-    def __init__(self, evaluations: InMemoryAggregates[Evaluation]) -> None:
+    def __init__(self, evaluations: InMemoryAggregates[Evaluation], gates: InMemoryAggregates[Gate]) -> None:
         self._evaluations = evaluations
+        self._gates = gates
         self.asked = 0
         self.away: TidemillError | None = None
 
@@ -229,6 +231,10 @@ class InMemoryWanted:
             raise self.away
         page = await self._evaluations.list("acme", page=PageRequest(size=1000))
         return [EvaluationName(project=e.project, evaluation=e.id) for e in page.items if e.state in UNFINISHED]
+
+    async def owing(self) -> Sequence[GateName]:
+        page = await self._gates.list("acme", page=PageRequest(size=1000))
+        return [GateName(project=gate.project, gate=gate.id) for gate in page.items if gate.owed and not gate.paused]
 
 
 @dataclass(kw_only=True)

@@ -109,7 +109,7 @@ class _Adapters:
             wake=self.relay.waker(self.database["evaluations"]),
         )
         self.results = MongoCaseResults(self.database["case_results"])
-        self.wanted = MongoWanted(self.database["evaluations"])
+        self.wanted = MongoWanted(self.database["evaluations"], self.database["gates"])
         self.cases = ExchangeCases(
             self.store, bucket=settings.exchange_bucket, dataset_buckets=settings.dataset_buckets
         )
@@ -178,6 +178,7 @@ class _Parts:
         )
         self.worker = EvaluationWorker(
             wanted=adapters.wanted,
+            react=self.react,
             run=_run_evaluation(settings, adapters, self.react),
             wake=wake,
             at_once=settings.evaluations_at_once,

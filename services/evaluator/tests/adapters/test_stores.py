@@ -15,7 +15,7 @@ from tidemill_evaluator.adapters.exchange_cases import CasesUnreadable, Exchange
 from tidemill_evaluator.adapters.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.adapters.mongo_evaluation_leases import MongoEvaluationLeases
 from tidemill_evaluator.adapters.mongo_wanted import MongoWanted
-from tidemill_evaluator.application.ports import CaseName, CaseResults, EvaluationName, Kept
+from tidemill_evaluator.application.ports import CaseName, CaseResults, EvaluationName, GateName, Kept
 from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.cases import CaseAnswer, CaseSet
 from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
@@ -139,7 +139,7 @@ async def test_evaluations_are_listed_by_gate_and_candidate(evaluations: MongoAg
 async def test_the_evaluations_that_are_not_finished_are_wanted(
     database: Database, evaluations: MongoAggregates[Evaluation]
 ) -> None:
-    wanted = MongoWanted(database["evaluations"])
+    wanted = MongoWanted(database["evaluations"], database["gates"])
     await wanted.ensure_indexes()
     started = running()
     await evaluations.add(started, request=request())
@@ -155,6 +155,27 @@ async def test_the_evaluations_that_are_not_finished_are_wanted(
         EvaluationName(project="acme", evaluation=started.id),
         EvaluationName(project="globex", evaluation=waiting.id),
     }
+
+
+async def test_gates_that_are_not_paused_and_owe_an_evaluation_are_wanted(database: Database) -> None:
+    gates = MongoAggregates(database["gates"], codec=GateCodec(), topic="", source="/t", missing=GateNotFound)
+    owed = Owed(candidate="lora@2", origin="gate/lora@2")
+    for name, paused, owes in (("owing", False, owed), ("paused", True, owed), ("even", False, None)):
+        gate = gate_of(name=name, paused=paused)
+        gate.owed = owes
+        await gates.add(gate, request=request())
+    gone = gate_of(name="gone", project="globex")
+    gone.owed = owed
+    await gates.add(gone, request=request())
+
+    wanted = MongoWanted(database["evaluations"], database["gates"])
+
+    assert set(await wanted.owing()) == {
+        GateName(project="acme", gate="owing"),
+        GateName(project="globex", gate="gone"),
+    }
+    await gates.update("globex", "gone", lambda each: setattr(each, "deleted", True), request=request())
+    assert await wanted.owing() == [GateName(project="acme", gate="owing")]
 
 
 async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database: Database) -> None:

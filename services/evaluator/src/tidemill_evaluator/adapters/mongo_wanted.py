@@ -1,8 +1,8 @@
-"""What workers have to do, found in the evaluations themselves: no second list that could disagree with them."""
+"""What workers have to do, found in evaluations and gates themselves: no second list that could disagree with them."""
 
 from collections.abc import Sequence
 
-from tidemill_evaluator.application.ports import EvaluationName
+from tidemill_evaluator.application.ports import EvaluationName, GateName
 from tidemill_evaluator.domain.evaluation import UNFINISHED
 from tidemill_kit.mongo import Collection, translated
 
@@ -10,10 +10,11 @@ AT_ONCE = 1000
 
 
 class MongoWanted:
-    """Implements `ports.Wanted` on the collection of evaluations, which holds thousands at most."""
+    """Implements `ports.Wanted` on the collections of evaluations, thousands at most, and of gates, far fewer."""
 
-    def __init__(self, evaluations: Collection) -> None:
+    def __init__(self, evaluations: Collection, gates: Collection) -> None:
         self._evaluations = evaluations
+        self._gates = gates
 
     async def ensure_indexes(self) -> None:
         """Create the index that finds the few evaluations in work."""
@@ -26,3 +27,10 @@ class MongoWanted:
         with translated():
             found = await self._evaluations.find(wanted, {"project": True, "id": True}).to_list(AT_ONCE)
         return [EvaluationName(project=document["project"], evaluation=document["id"]) for document in found]
+
+    async def owing(self) -> Sequence[GateName]:
+        """See `Wanted.owing`."""
+        owing = {"state.paused": False, "state.owed": {"$ne": None}, "deleted": False}
+        with translated():
+            found = await self._gates.find(owing, {"project": True, "id": True}).to_list(AT_ONCE)
+        return [GateName(project=document["project"], gate=document["id"]) for document in found]

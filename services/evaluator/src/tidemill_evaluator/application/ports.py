@@ -209,11 +209,23 @@ class EvaluationName:
     evaluation: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateName:
+    """One gate, across projects."""
+
+    project: str
+    gate: str
+
+
 class Wanted(Protocol):
     """Finds the work of workers; seldom called, and never on the way of a request."""
 
     async def evaluations(self) -> Sequence[EvaluationName]:
         """Return the evaluations that are not finished."""
+        ...
+
+    async def owing(self) -> Sequence[GateName]:
+        """Return the gates that are not paused and still owe an evaluation."""
         ...
 
 

@@ -38,6 +38,13 @@ class React:
             version, origin = candidate.version, f"{gate.id}/{candidate.version}"
             await self._ask(gate, Owed(candidate=version, origin=origin, dataset_version=candidate.dataset_version))
 
+    async def gate_owes(self, project: str, gate_id: str) -> None:
+        """Queue what a gate owes that goes on already: whoever let it go on has not come to it."""
+        try:
+            await self.gate_changed(await self.gates.get(project, gate_id))
+        except GateNotFound:
+            return  # deleted meanwhile
+
     async def gate_changed(self, gate: Gate) -> Gate:
         """Queue what the gate owes, unless it is paused still, and return it as it is then."""
         owed = gate.owed

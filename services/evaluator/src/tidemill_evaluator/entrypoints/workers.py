@@ -1,4 +1,4 @@
-"""What evaluator does by itself: it does the evaluations that are not finished."""
+"""What evaluator does by itself: it queues what gates owe, and does the evaluations that are not finished."""
 
 import asyncio
 from contextlib import suppress
@@ -6,6 +6,7 @@ from contextlib import suppress
 import structlog
 
 from tidemill_evaluator.application.ports import EvaluationName, Wanted
+from tidemill_evaluator.application.react import React
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
 from tidemill_kit.errors import TidemillError
 
@@ -33,8 +34,11 @@ class Wake:
 class EvaluationWorker:
     """Looks for work when woken and once in a while; each evaluation is tried again until it is final."""
 
-    def __init__(self, *, wanted: Wanted, run: RunEvaluation, wake: Wake, at_once: int, retry_after_s: float) -> None:
+    def __init__(  # noqa: PLR0913 - what it looks for, what does it, and how often
+        self, *, wanted: Wanted, react: React, run: RunEvaluation, wake: Wake, at_once: int, retry_after_s: float
+    ) -> None:
         self._wanted = wanted
+        self._react = react
         self._run = run
         self._wake = wake
         self._turns = asyncio.Semaphore(at_once)
@@ -45,10 +49,19 @@ class EvaluationWorker:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as evaluations:
             while True:
+                await self._queue_owed()
                 for name in await self._waiting():
                     self._running.add(name)
                     evaluations.create_task(self._do(name))
                 await self._wake.wait(at_most_s=self._retry_after_s)
+
+    async def _queue_owed(self) -> None:
+        """Queue what gates owe that were let go on by a process that died before it came to it."""
+        try:
+            for name in await self._wanted.owing():
+                await self._react.gate_owes(name.project, name.gate)
+        except TidemillError as error:
+            _log.warning("owed_evaluations_not_queued", reason=error.reason, why=error.message)
 
     async def _waiting(self) -> list[EvaluationName]:
         try:
