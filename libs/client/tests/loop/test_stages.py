@@ -113,6 +113,41 @@ def test_a_gate_without_an_evaluation_says_what_it_waits_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "message", "word", "says"),
+    [
+        (ev.EVALUATION_STATE_QUEUED, "", "waiting", "helpdesk_lora@1 waits for a worker"),
+        (ev.EVALUATION_STATE_QUEUED, "waits for rag: no answer", "waiting", "helpdesk_lora@1 waits for rag: no answer"),
+        (ev.EVALUATION_STATE_RUNNING, "waits for memory", "running", "evaluation 40 of 108 cases; waits for memory"),
+    ],
+)
+def test_an_evaluation_says_what_it_waits_for(state: Any, message: str, word: str, says: str) -> None:
+    found = evaluation(state)
+    found.message = message
+
+    stage = evaluation_stage(GATE, found)
+
+    assert (stage.state, stage.says) == (word, says)
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "says"),
+    [
+        (ro.ROLLOUT_STATE_SHADOW, 0, "shadow, 12 of 10 requests; waits for the candidate"),
+        (
+            ro.ROLLOUT_STATE_CANARY,
+            1,
+            "canary 50 %, 12 of 40 requests (5 of at least 15 to the candidate); waits for the candidate",
+        ),
+    ],
+)
+def test_a_rollout_says_what_it_waits_for(state: Any, step: int, says: str) -> None:
+    found = deployment(state)
+    found.rollout.step, found.rollout.message = step, "waits for the candidate"
+
+    assert rollout_stage(found).says == says
+
+
+@pytest.mark.parametrize(
     ("state", "word", "says"),
     [
         (ro.ROLLOUT_STATE_PROMOTED, "done", "helpdesk_lora@1 is live"),

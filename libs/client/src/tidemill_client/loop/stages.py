@@ -172,7 +172,8 @@ def _evaluation(evaluation: Evaluation) -> tuple[str, str]:
     match evaluation.state:
         case EvaluationState.EVALUATION_STATE_RUNNING:
             left = f", {_seconds(evaluation.remaining):.0f} s left" if evaluation.HasField("remaining") else ""
-            return "running", f"evaluation {evaluation.answered} of {evaluation.cases} cases{left}"
+            says = f"evaluation {evaluation.answered} of {evaluation.cases} cases{left}"
+            return "running", _and_why(says, evaluation.message)
         case EvaluationState.EVALUATION_STATE_COMPLETED:
             passed = evaluation.verdict == Verdict.VERDICT_PASSED
             evidence = _evidence(evaluation.comparisons, passed=passed)
@@ -182,7 +183,7 @@ def _evaluation(evaluation: Evaluation) -> tuple[str, str]:
         case EvaluationState.EVALUATION_STATE_CANCELLED:
             return "failed", f"{evaluation.candidate}: cancelled"
         case _:
-            return "waiting", f"{evaluation.candidate} waits for a worker"
+            return "waiting", f"{evaluation.candidate} {evaluation.message or 'waits for a worker'}"
 
 
 def verdict_of(evaluation: Evaluation) -> str:
@@ -231,9 +232,9 @@ def _rollout(rollout: Rollout, step: RolloutStep, *, follow: str) -> tuple[str, 
     candidate = rollout.candidate.model or follow
     match rollout.state:
         case RolloutState.ROLLOUT_STATE_SHADOW:
-            return "running", f"shadow, {counts}"
+            return "running", _and_why(f"shadow, {counts}", rollout.message)
         case RolloutState.ROLLOUT_STATE_CANARY:
-            return "running", f"canary {step.weight} %, {counts}"
+            return "running", _and_why(f"canary {step.weight} %, {counts}", rollout.message)
         case RolloutState.ROLLOUT_STATE_PROMOTED:
             return "done", f"{candidate} is live"
         case RolloutState.ROLLOUT_STATE_ROLLED_BACK:
@@ -249,6 +250,10 @@ def unknown_stage(stage: str, says: str) -> Stage:
 
 def _or_paused(says: str, *, paused: bool) -> str:
     return f"paused; {says}" if paused else says
+
+
+def _and_why(says: str, message: str) -> str:
+    return f"{says}; {message}" if message else says
 
 
 def _seconds(duration: Any) -> float:  # noqa: ANN401 - a Duration
