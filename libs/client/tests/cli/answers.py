@@ -91,7 +91,7 @@ def deployment(state: Any = ROLLOUT_STATE_CANARY) -> Deployment:
         model="small",
         follow="helpdesk_lora",
         rollout_policy=RolloutPolicy(gate="helpdesk_gate", steps=steps),
-        rollout=Rollout(id="ro-1", state=state, step=1, counts=StepCounts(requests=12, candidate=5)),
+        rollout=Rollout(id="ro-1", state=state, step=1, steps=steps, counts=StepCounts(requests=12, candidate=5)),
     )
     found.rollout.candidate.model = "helpdesk_lora@1"
     found.rollout.approvals.add(approver="ada", rationale="it reads well")

@@ -79,6 +79,18 @@ async def test_the_status_of_a_loop_says_what_each_stage_waits_for(terminal: Ter
     assert "67 of 100 corrections" in people.text
 
 
+async def test_a_rollout_is_shown_with_the_steps_that_it_began_with_whatever_the_policy_says_now(
+    terminal: Terminal, running: Running
+) -> None:
+    (step,) = running.keepers["deployment"].stored["helpdesk"].rollout_policy.steps[1:]
+    step.weight, step.requests = 90, 7000
+
+    shown = await asyncio.to_thread(terminal, "rollouts", "show", "helpdesk")
+
+    assert "canary 50 %" in shown.text
+    assert "7000" not in shown.text
+
+
 async def test_a_stage_whose_service_is_away_does_not_hide_the_others(terminal: Terminal) -> None:
     terminal.environment["TIDEMILL_TRAINER_ADDRESS"] = "127.0.0.1:9"
 

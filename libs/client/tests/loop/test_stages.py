@@ -147,6 +147,16 @@ def test_a_rollout_says_what_it_waits_for(state: Any, step: int, says: str) -> N
     assert rollout_stage(found).says == says
 
 
+def test_a_rollout_is_in_a_step_that_it_began_with_whatever_the_policy_says_now() -> None:
+    found = deployment()
+    del found.rollout_policy.steps[:]
+
+    stage = rollout_stage(found)
+
+    assert stage.says == "canary 50 %, 12 of 40 requests (5 of at least 15 to the candidate)"
+    assert (stage.done, stage.total) == (12, 40)
+
+
 @pytest.mark.parametrize(
     ("state", "word", "says"),
     [

@@ -161,6 +161,20 @@ async def test_a_rollout_is_shown_with_what_came_of_its_step_so_far() -> None:
     assert not rollout.counts.HasField("candidate_rating")
 
 
+async def test_a_rollout_is_shown_with_the_steps_that_it_began_with_whatever_the_policy_says_now() -> None:
+    async with office() as open_office:
+        began_with = list((await open_office.declares(POLICY)).rollout_policy.steps)
+        await open_office.desk.is_rolling()
+        await open_office.declares(
+            rollout_pb2.RolloutPolicy(gate="helpdesk_gate", steps=[rollout_pb2.RolloutStep(weight=100, requests=7)])
+        )
+
+        shown = await open_office.get()
+
+    assert list(shown.rollout.steps) == began_with
+    assert [step.requests for step in shown.rollout_policy.steps] == [7]
+
+
 async def test_by_hand_a_rollout_is_promoted_once_and_taken_back() -> None:
     async with office() as open_office:
         await open_office.desk.is_rolling()

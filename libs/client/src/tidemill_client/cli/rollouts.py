@@ -154,7 +154,7 @@ def _show(deployment: Deployment, *, as_json: bool) -> None:
     ended = rollout.HasField("finish_time")
     rows = [
         ("->" if rollout.id and not ended and number == rollout.step else "", *_step(step))
-        for number, step in enumerate(policy.steps)
+        for number, step in enumerate(rollout.steps or policy.steps)
     ]
     steps: list[RenderableType] = (
         ["", table(("", "step", "requests", "of the candidate", "at most"), rows)] if rows else []

@@ -201,16 +201,18 @@ def _evidence(comparisons: Sequence[Comparison], *, passed: bool) -> str:
 
 def rollout_stage(deployment: Deployment) -> Stage:
     """Return where the active rollout is, or how the last one ended."""
-    policy, rollout = deployment.rollout_policy, deployment.rollout
+    rollout = deployment.rollout
     if not rollout.id:
         return Stage(
             stage="rollout",
             name=deployment.id,
             state="paused" if deployment.rollouts_paused else "waiting",
-            says=_or_paused(f"waits for a candidate that passes {policy.gate}", paused=deployment.rollouts_paused),
+            says=_or_paused(
+                f"waits for a candidate that passes {deployment.rollout_policy.gate}", paused=deployment.rollouts_paused
+            ),
             since=_time(deployment.create_time),
         )
-    step = policy.steps[rollout.step] if rollout.step < len(policy.steps) else RolloutStep()
+    step = rollout.steps[rollout.step] if rollout.step < len(rollout.steps) else RolloutStep()
     state, says = _rollout(rollout, step, follow=deployment.follow)
     ended = rollout.HasField("finish_time")
     return Stage(

@@ -95,6 +95,7 @@ def rollout_message(
         start_time=timestamp_of(rollout.start_time),
         step_time=timestamp_of(rollout.step_time),
         finish_time=timestamp_of(rollout.finish_time),
+        steps=[_step_message(step) for step in rollout.policy.steps],
     )
 
 

@@ -285,6 +285,7 @@ class Rollout(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     STEP_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the deployment and the evaluation."""
     state: Global___RolloutState.ValueType
@@ -321,6 +322,10 @@ class Rollout(_message.Message):
     def finish_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it ended."""
 
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
+        """Output only. The steps that it goes through: those of the policy that it began under."""
+
     def __init__(
         self,
         *,
@@ -336,10 +341,11 @@ class Rollout(_message.Message):
         start_time: _timestamp_pb2.Timestamp | None = ...,
         step_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        steps: _abc.Iterable[Global___RolloutStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["candidate", b"candidate", "counts", b"counts", "finish_time", b"finish_time", "start_time", b"start_time", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "counts", b"counts", "evaluation", b"evaluation", "finish_time", b"finish_time", "id", b"id", "message", b"message", "start_time", b"start_time", "state", b"state", "step", b"step", "step_time", b"step_time", "steps", b"steps"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
