@@ -170,13 +170,17 @@ class InMemoryPrompts:
 
 
 class FakeInferences:
-    """Answers as inference does; `failure` is raised by the next calls, `asked` are the prompts that were asked for."""
+    """Answers as inference does; `failure` is raised by the next calls, `asked` are the prompts that were asked for.
+
+    `meanwhile` happens while the next prompt is fetched.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], Answer] = {}
         self.failure: TidemillError | None = None
         self.no_prompt: dict[str, TidemillError] = {}
         self.asked: list[str] = []
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
 
     def put(  # noqa: PLR0913 - an answer has many sides
         self,
@@ -210,6 +214,9 @@ class FakeInferences:
 
     async def prompt(self, project: str, inference: str) -> Prompt:
         self.asked.append(inference)
+        if meanwhile := self.meanwhile:
+            self.meanwhile = None
+            await meanwhile()
         await self.answer(project, inference)
         if inference in self.no_prompt:
             raise self.no_prompt[inference]

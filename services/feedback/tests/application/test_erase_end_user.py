@@ -66,6 +66,35 @@ async def test_who_is_erased_while_a_batch_is_written_is_not_in_it() -> None:
     assert await users(world) == ["u0", "u2", "u3"]
 
 
+async def test_a_prompt_that_was_being_fetched_for_who_is_erased_is_not_kept() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=1)
+    await world.correct(1)
+    await world.correct(1, text="By a reviewer", end_user="reviewer")
+    world.inferences.meanwhile = lambda: world.erase(ADA, "u1", request=request())
+
+    await world.work()
+    await world.work()
+
+    assert world.inferences.asked == ["i1"]
+    assert world.prompts.stored == {}
+    assert world.completions == []
+
+
+async def test_a_prompt_that_was_being_fetched_stays_for_whoever_else_wants_it() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=1)
+    await world.correct(1)
+    await world.correct(1, text="By a reviewer", end_user="reviewer")
+    world.inferences.meanwhile = lambda: world.erase(ADA, "reviewer", request=request())
+
+    await world.work()
+    await world.work()
+
+    assert await users(world) == ["u1"]
+    assert world.inferences.asked == ["i1"]
+
+
 @pytest.mark.parametrize("resolved", [True, False])
 async def test_a_note_that_comes_after_the_erasure_holds_up_no_batch(*, resolved: bool) -> None:
     world = FeedbackWorld()

@@ -1,10 +1,12 @@
 """Find out what the corrections that are wanted would be as examples."""
 
 import asyncio
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_feedback.application.ports import FeedbackStore, Inferences, Ledger, Prompts
+from tidemill_feedback.domain.example import Prompt
 from tidemill_feedback.domain.ledger import CurationRef, Row
 from tidemill_kit.errors import (
     DeadlineExceeded,
@@ -49,10 +51,12 @@ class ResolveExamples:
 
     async def _resolve_batch(self, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
         texts = await self.feedback.get_many(ref.project, [row.wanted.feedback for row in rows])
-        missing = await self.prompts.missing(
-            ref.project, [row.wanted.inference for row in rows if row.wanted.feedback in texts]
-        )
-        failures = await self._fetch(ref.project, missing)
+        wanted_by = defaultdict[str, list[str]](list)
+        for row in rows:
+            if row.wanted.feedback in texts:
+                wanted_by[row.wanted.inference].append(row.wanted.feedback)
+        missing = await self.prompts.missing(ref.project, list(wanted_by))
+        failures = await self._fetch(ref.project, {inference: wanted_by[inference] for inference in missing})
         resolved = []
         for row in rows:
             failure = failures.get(row.wanted.inference)
@@ -68,8 +72,8 @@ class ResolveExamples:
                 resolved.append(row)
         return resolved
 
-    async def _fetch(self, project: str, inferences: Sequence[str]) -> dict[str, TidemillError]:
-        """Keep the prompts of these inferences; return why some could not be."""
+    async def _fetch(self, project: str, wanted_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
+        """Keep the prompts of these inferences, which feedback wants; return why some could not be."""
         turns, failures = asyncio.Semaphore(self.at_once), dict[str, TidemillError]()
 
         async def fetch(inference: str) -> None:
@@ -79,13 +83,22 @@ class ResolveExamples:
                 except TidemillError as error:
                     failures[inference] = error
                 else:
-                    await self.prompts.keep(project, inference, prompt)
+                    await self._keep(project, inference, prompt, wanted_by[inference])
 
-        await asyncio.gather(*(fetch(inference) for inference in inferences))
+        await asyncio.gather(*(fetch(inference) for inference in wanted_by))
         for error in failures.values():
             if isinstance(error, _LATER):
                 raise error
         return failures
+
+    async def _keep(self, project: str, inference: str, prompt: Prompt, wanted_by: Sequence[str]) -> None:
+        """Keep a prompt, unless all that wanted it was erased while it was fetched.
+
+        An erasure leaves its tombstones first and forgets prompts then, so that a look after the write misses none.
+        """
+        await self.prompts.keep(project, inference, prompt)
+        if not await self.feedback.get_many(project, wanted_by):
+            await self.prompts.forget(project, [inference])
 
     async def _fail(self, ref: CurationRef, row: Row, epoch: int, error: TidemillError) -> Row:
         final = isinstance(error, _FINAL) or row.attempts + 1 >= MOST_ATTEMPTS
