@@ -25,7 +25,7 @@ from tidemill_inference.domain.errors import (
 from tidemill_inference.domain.inference import Inference, Question
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_kit.application import Caller, Request
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import DependencyUnavailable, TidemillError
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -89,14 +89,20 @@ class ScriptedEngines:
         self.engines = engines
         self.kept: set[tuple[str, str, str]] = set()
         self.damaged: dict[str, str] = {}
+        self.full = False
+        self.verified = 0
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
         assert project
+        if self.full:
+            message = "the memory for models is used up"
+            raise DependencyUnavailable(message, dependency="memory", model=model.id)
         yield self.engines[model.id.partition("@")[0]]
 
     async def verify(self, project: str, model: ModelVersion) -> None:
         assert project
+        self.verified += 1
         if why := self.damaged.get(model.id):
             raise ModelRefused(model.id, why=why)
 

@@ -150,6 +150,22 @@ async def test_until_the_candidate_is_loaded_the_rollout_waits() -> None:
     assert not (await desk.rollout()).message
 
 
+async def test_the_files_of_a_candidate_that_finds_no_room_are_not_read_until_there_is_some() -> None:
+    desk = RolloutDesk()
+    await desk.passes_the_gate()
+    engines = desk.desk.engines
+    engines.full = True
+
+    for _ in range(3):
+        with pytest.raises(DependencyUnavailable, match="used up"):
+            await desk.tick()
+    assert (engines.verified, (await desk.rollout()).ready) == (0, False)
+    engines.full = False
+    await desk.tick()
+
+    assert (engines.verified, (await desk.rollout()).ready) == (1, True)
+
+
 async def test_a_candidate_that_is_not_loaded_in_time_is_held_and_loaded_no_more_until_somebody_decides() -> None:
     desk = RolloutDesk()
     await desk.passes_the_gate()

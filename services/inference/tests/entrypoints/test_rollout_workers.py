@@ -1,9 +1,11 @@
 """The workers of rollouts: what they tend, what they keep loaded, and what they let go."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines, eventually, question
 from services.inference.tests.rollout_fakes import HELPDESK, Registered, RolloutDesk
@@ -12,6 +14,7 @@ from tidemill_inference.application.ports import DeploymentRef, ModelVersion
 from tidemill_inference.domain.rollout import RolloutState
 from tidemill_inference.entrypoints.rollout_workers import DROPPED, FollowUps, RolloutWorker
 from tidemill_kit.application import Request
+from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.grpc_context import current_caller
 
 
@@ -66,6 +69,18 @@ class SlowlyRegistered(Registered):
 
     async def check(self, project: str, model: str) -> None:
         await asyncio.sleep(self.PAUSE_S)
+        await super().check(project, model)
+
+
+class Unreachable(Registered):
+    """A registry that never answers, and remembers when it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__(down=DependencyUnavailable("it is down", dependency="trainer"))
+        self.asked = list[float]()
+
+    async def check(self, project: str, model: str) -> None:
+        self.asked.append(time.monotonic())
         await super().check(project, model)
 
 
@@ -138,6 +153,27 @@ async def test_a_rollout_that_begins_right_after_another_is_tended_too() -> None
     await eventually(ready)
 
     await eventually(lambda: engines.loaded == ["lora@2"])
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_what_fails_again_and_again_waits_longer_each_time_until_it_is_woken() -> None:
+    desk, registry, leases = RolloutDesk(), Unreachable(), Leases()
+    tend = replace(desk.tend, prepare=replace(desk.tend.prepare, candidates=registry))
+    quick, slow = worker(desk, Watched(desk), leases), worker(desk, Watched(desk), leases, tick_s=60)
+    await desk.passes_the_gate()
+
+    running = asyncio.create_task(quick.run(tend))
+    await eventually(lambda: len(registry.asked) == 6)
+    running.cancel()
+    await asyncio.wait([running])
+    pauses = [later - earlier for earlier, later in pairwise(registry.asked)]
+    assert all(pause >= 0.009 * 2**number for number, pause in enumerate(pauses, start=1))
+
+    running = asyncio.create_task(slow.run(tend))
+    await eventually(lambda: len(registry.asked) == 7)
+    slow.wake(HELPDESK)
+    await eventually(lambda: len(registry.asked) == 8)
     running.cancel()
     await asyncio.wait([running])
 

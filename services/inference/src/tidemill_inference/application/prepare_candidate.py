@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareCandidate:
-    """Asks the registry anew, verifies every file against the manifest, and loads the model."""
+    """Asks the registry anew, loads the model, and verifies every file against the manifest, loaded or not."""
 
     candidates: Candidates
     models: Models
@@ -29,9 +29,8 @@ class PrepareCandidate:
         try:
             await self.candidates.check(project, model)
             version = await self.models.resolve(project, model, field="candidate")
-            await self.engines.verify(project, version)
-            async with self.engines.use(project, version):
-                return
+            async with self.engines.use(project, version):  # first: where there is no room, nothing is read in vain
+                await self.engines.verify(project, version)
         except CandidateNotReady:
             raise
         except (NotFound, PreconditionFailed, Internal) as error:

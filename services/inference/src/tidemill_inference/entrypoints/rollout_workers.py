@@ -30,16 +30,40 @@ from tidemill_kit.grpc_context import acting_for
 
 DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
 _PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+"""What fails again and again is tried again after no longer than this."""
 _LONGEST_REST_S = 1.0
 """Who counts for long rests for as long, but no rollout waits longer than this for its next look."""
 
 _log = structlog.get_logger()
 
 
+class _Pace:
+    """The rest between two looks: a tick, twice as long after each failure in a row, and over at once when woken."""
+
+    def __init__(self, tick_s: float) -> None:
+        self.woken = asyncio.Event()
+        self._tick_s = self._rest_s = tick_s
+
+    def well(self) -> None:
+        """Note that nothing fails any more."""
+        self._rest_s = self._tick_s
+
+    def failed(self) -> None:
+        self._rest_s = max(self._tick_s, min(2 * self._rest_s, _LONGEST_PAUSE_S))
+
+    async def rest(self, *, at_least_s: float = 0.0) -> None:
+        await _set_within(self.woken, max(self._rest_s, at_least_s))
+        if self.woken.is_set():
+            self.woken.clear()
+            self.well()
+
+
 class RolloutWorker:
     """Tends each active rollout under its lease, and keeps its candidate loaded in every replica.
 
-    It looks for active rollouts once in `look_every_s`, and tends each every `tick_s` and when woken.
+    It looks for active rollouts once in `look_every_s`, and tends each every `tick_s` and when woken; what fails waits
+    longer each time.
     """
 
     def __init__(  # noqa: PLR0913 - what one worker works with, once, in app.py
@@ -61,12 +85,12 @@ class RolloutWorker:
         self._look_every_s = look_every_s
         self._tick_s = tick_s
         self._woken = asyncio.Event()
-        self._running: dict[DeploymentRef, asyncio.Event] = {}
+        self._running: dict[DeploymentRef, _Pace] = {}
 
     def wake(self, deployment: DeploymentRef) -> None:
         """Look at a deployment's rollout at once."""
         if deployment in self._running:
-            self._running[deployment].set()
+            self._running[deployment].woken.set()
         self._woken.set()
 
     async def run(self, tend: TendRollout) -> None:
@@ -76,7 +100,7 @@ class RolloutWorker:
                 self._woken.clear()
                 for ref in await self._look():
                     if ref not in self._running:
-                        self._running[ref] = asyncio.Event()
+                        self._running[ref] = _Pace(self._tick_s)
                         tasks.create_task(self._care(ref, tend))
                 await _set_within(self._woken, self._look_every_s)
 
@@ -89,29 +113,33 @@ class RolloutWorker:
 
     async def _care(self, ref: DeploymentRef, tend: TendRollout) -> None:
         """Do both for as long as the rollout is active; one that begins right after it is looked for anew."""
+        tending, keeping_on = self._running[ref], _Pace(self._tick_s)
         with acting_for(ref.project):
-            keeping = asyncio.create_task(self._again(ref, lambda: self._keep(ref)))
+            keeping = asyncio.create_task(self._again(ref, keeping_on, lambda: self._keep(ref, keeping_on)))
             try:
-                await self._again(ref, lambda: self._tend(ref, tend))
+                await self._again(ref, tending, lambda: self._tend(ref, tending, tend))
             finally:
                 keeping.cancel()
                 await asyncio.wait({keeping})
                 del self._running[ref]
                 self._woken.set()
 
-    async def _again(self, ref: DeploymentRef, once: Callable[[], Coroutine[Any, Any, bool]]) -> None:
+    async def _again(self, ref: DeploymentRef, pace: _Pace, once: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         """Do something until it says that there is nothing left to do; what fails is done again."""
         while True:
             try:
                 if not await once():
                     return
+                pace.well()
             except TidemillError as error:
+                pace.failed()
                 _log.warning("rollout_not_tended", deployment=ref.id, reason=error.reason, why=error.message)
             except Exception as error:  # noqa: BLE001 - one rollout that breaks must not end the others
+                pace.failed()
                 _log.error("rollout_tending_broken", deployment=ref.id, exc_info=error)
-            await asyncio.sleep(self._tick_s)
+            await pace.rest()
 
-    async def _tend(self, ref: DeploymentRef, tend: TendRollout) -> bool:
+    async def _tend(self, ref: DeploymentRef, pace: _Pace, tend: TendRollout) -> bool:
         """Tend the rollout to its end, or return True where somebody else does."""
         async with self._leases.held(ref) as epoch:
             if epoch is None:
@@ -120,17 +148,17 @@ class RolloutWorker:
                 began = time.monotonic()
                 if not await tend(ref, epoch=epoch):
                     return False
-                rest_s = min(time.monotonic() - began, _LONGEST_REST_S)
-                await _set_within(self._running[ref], max(self._tick_s, rest_s))
-                self._running[ref].clear()
+                pace.well()
+                await pace.rest(at_least_s=min(time.monotonic() - began, _LONGEST_REST_S))
 
-    async def _keep(self, ref: DeploymentRef) -> bool:
+    async def _keep(self, ref: DeploymentRef, pace: _Pace) -> bool:
         """Keep the candidate loaded, so that no question waits for it; return whether there is another one."""
         rollout = await self._rollout(ref)
         if rollout is None or not rollout.ready:  # the tender loads it first, and says what is wrong with it
             return rollout is not None
         version = await self._models.resolve(ref.project, rollout.candidate.model, field="candidate")
         await self._engines.prepare(ref.project, version, holder=rollout.id)
+        pace.well()
         try:
             while True:
                 now = await self._rollout(ref)
