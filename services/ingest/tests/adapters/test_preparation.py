@@ -3,16 +3,19 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
 
 from services.ingest.tests.examples import examples, message
 from services.ingest.tests.fakes import spec
-from tidemill_ingest.adapters.preparation import ProcessPreparation
+from tidemill_ingest.adapters.preparation import ProcessPreparation, mask_examples
 from tidemill_ingest.domain.errors import BatchUnusable, DocumentRefused
+from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.masking import Masking
 from tidemill_kit.errors import Internal
 
@@ -71,6 +74,41 @@ async def test_examples_that_take_too_much_work_make_no_version() -> None:
             await impatient.mask_examples(examples(wide))
 
     assert refused.value.reason == "BATCH_INVALID"
+
+
+def tries(folder: Path) -> int:
+    return len(list(folder.iterdir()))
+
+
+def die_at_first(times: int, folder: Path, examples: Sequence[Example], regions: Sequence[str]) -> Sequence[Example]:
+    tried = tries(folder)
+    (folder / str(tried)).touch()
+    if tried < times:
+        die()
+    return mask_examples(examples, regions)
+
+
+async def test_examples_whose_masking_broke_are_masked_again(
+    preparation: ProcessPreparation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tidemill_ingest.adapters.preparation.mask_examples", partial(die_at_first, 2, tmp_path))
+
+    [masked] = await preparation.mask_examples(examples([message("Mail ada@acme.example?", "A")]))
+
+    assert masked.question == "Mail [EMAIL]?"
+
+
+async def test_examples_whose_masking_breaks_each_time_make_no_version(
+    preparation: ProcessPreparation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tidemill_ingest.adapters.preparation.mask_examples", partial(die_at_first, 99, tmp_path))
+
+    with pytest.raises(BatchUnusable, match="examples 1 to 2 of the batch: masking them ended its process") as refused:
+        await preparation.mask_examples(examples([message("Secret?", "A"), message("Secret 2?", "B")]))
+
+    assert refused.value.reason == "BATCH_INVALID"
+    assert "Secret" not in refused.value.message
+    assert tries(tmp_path) == 3
 
 
 async def test_a_refusal_comes_back_as_it_was_raised(preparation: ProcessPreparation) -> None:

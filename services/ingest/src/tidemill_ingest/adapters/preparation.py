@@ -33,6 +33,8 @@ _MOST_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
 """Address space of a process; a document of 10 MB needs a tenth of it."""
 _EXAMPLES_CHARS = MEBIBYTE
 """How much of a batch is masked at once, so that documents need not wait for all of it."""
+_MASKING_ATTEMPTS = 3
+"""After which examples whose masking breaks are taken to be the cause themselves, and their batch is refused."""
 _log = structlog.get_logger(__name__)
 
 
@@ -108,12 +110,27 @@ class ProcessPreparation:
         """See `ports.Preparation.mask_examples`."""
         done: list[Example] = []
         for some in _some_at_once(examples):
-            try:
-                done += await self._run(mask_examples, some, self._phone_regions)
-            except DocumentRefused as refused:
-                message = f"the batch has examples whose masking {refused.violations[0].description}"
-                raise BatchUnusable(reason="BATCH_INVALID", message=message) from refused
+            done += await self._mask_some(
+                some, place=f"examples {len(done) + 1} to {len(done) + len(some)} of the batch"
+            )
         return done
+
+    async def _mask_some(self, some: Sequence[Example], *, place: str) -> Sequence[Example]:
+        attempts = 0
+        while True:
+            attempts += 1
+            try:
+                return await self._run(mask_examples, some, self._phone_regions)
+            except DocumentRefused as refused:
+                message = f"{place}: masking them {refused.violations[0].description}"
+                raise BatchUnusable(reason="BATCH_INVALID", message=message) from refused
+            except _ProcessingBrokeError as broken:
+                if attempts == _MASKING_ATTEMPTS:
+                    message = (
+                        f"{place}: masking them {broken.why}, {attempts} times: look into ingest's log; "
+                        "the curation's next batch offers them again"
+                    )
+                    raise BatchUnusable(reason="BATCH_INVALID", message=message) from broken
 
     def _new_pool(self) -> ProcessPool:
         # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
@@ -129,19 +146,27 @@ class ProcessPreparation:
             outcome: R | _Refused | _Failed = await asyncio.wrap_future(future)
         except TimeoutError as error:
             _log.warning("preparation_stopped", after_s=self._wall_s)
-            message = f"the document was not processed within {self._wall_s:g} s: try again, then send it in parts"
-            raise Internal(message) from error
+            why = f"took more than {self._wall_s:g} s"
+            raise _ProcessingBrokeError(why) from error
         except ProcessExpired as error:
             _log.warning("preparation_process_died", exit_code=error.exitcode)
-            message = "the document's processing died: try again, then send it in parts"
-            raise Internal(message) from error
+            why = "ended its process"
+            raise _ProcessingBrokeError(why) from error
         if isinstance(outcome, _Refused):
             raise DocumentRefused(reason=outcome.reason, field=outcome.field, description=outcome.description)
         if isinstance(outcome, _Failed):
             _log.error("preparation_failed", error=outcome.error)
-            message = f"the document could not be processed ({outcome.error}): try again, then send it in parts"
-            raise Internal(message)
+            why = f"failed with {outcome.error}"
+            raise _ProcessingBrokeError(why)
         return outcome
+
+
+class _ProcessingBrokeError(Internal):
+    """The work broke, for its own sake or for the machine's; `why` quotes nothing of what was worked on."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"processing the document {why}: try again, then send it in parts")
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
