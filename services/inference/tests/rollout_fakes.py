@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from services.inference.tests.fakes import ADA, Desk, ScriptedEngine, asking, helpdesk, question
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.answer_shadow import AnswerShadow
+from tidemill_inference.application.forget_outcomes import ForgetOutcomes
 from tidemill_inference.application.note_outcome import NoteOutcome
 from tidemill_inference.application.note_reactions import NoteRating
 from tidemill_inference.application.ports import DeploymentRef, GivenRating
@@ -25,6 +26,7 @@ from tidemill_inference.domain.inference import Inference
 from tidemill_inference.domain.rollout import PassedEvaluation, Rollout
 from tidemill_inference.domain.rollout_policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.domain.step_counts import Outcome
+from tidemill_kit.application import Clock, SystemClock
 from tidemill_kit.domain import Event
 from tidemill_kit.errors import TidemillError
 
@@ -39,7 +41,9 @@ POLICY = RolloutPolicy(
 class InMemoryOutcomes:
     """Outcomes and ratings by project and inference."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._last: dict[tuple[str, str], datetime] = {}
         self._noted: dict[tuple[str, str], Outcome] = {}
         self._ratings: dict[tuple[str, str], dict[str, GivenRating]] = {}
         self._changes = 0
@@ -48,13 +52,13 @@ class InMemoryOutcomes:
     async def note(self, project: str, outcome: Outcome) -> None:
         self._noted.pop((project, outcome.inference), None)
         self._noted[project, outcome.inference] = outcome
-        self._changes += 1
+        self._changed(project, outcome.rollout)
 
     async def rate(self, project: str, rating: GivenRating) -> None:
         given = self._ratings.setdefault((project, rating.inference), {})
         if rating.feedback not in given or given[rating.feedback].seq < rating.seq:
             given[rating.feedback] = rating
-            self._changes += 1
+            self._changed(project, rating.rollout)
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         self.reads += 1
@@ -74,15 +78,34 @@ class InMemoryOutcomes:
             if key[0] == project and (outcome.rollout, outcome.step) == (rollout, step)
         ]
 
+    async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
+        return [key for key, last in self._last.items() if last < since]
+
     async def forget(self, project: str, rollout: str) -> None:
+        self._last.pop((project, rollout), None)
         for key in [each for each, outcome in self._noted.items() if outcome.rollout == rollout]:
             if key[0] == project:
                 del self._noted[key]
                 self._ratings.pop(key, None)
 
+    def _changed(self, project: str, rollout: str) -> None:
+        self._last[project, rollout] = self._clock.now()
+        self._changes += 1
+
     def _rated(self, key: tuple[str, str], outcome: Outcome) -> Outcome:
         numbers = [rating.number for rating in self._ratings.get(key, {}).values()]
         return replace(outcome, rating=sum(numbers) / len(numbers) if numbers else None)
+
+
+class Active:
+    """Knows the desk's deployment while its rollout is active."""
+
+    def __init__(self, desk: "RolloutDesk") -> None:
+        self._desk = desk
+
+    async def all(self) -> Sequence[DeploymentRef]:
+        deployment = await self._desk.deployment()
+        return [HELPDESK] if deployment.active_rollout else []
 
 
 @dataclass
@@ -106,7 +129,7 @@ class RolloutDesk:
     def __init__(self, policy: RolloutPolicy = POLICY, candidate: ScriptedEngine | None = None) -> None:
         self.candidate = candidate or ScriptedEngine(says="os.walk walks.")
         self.desk = Desk(deployment=helpdesk(follow="lora", rollout_policy=policy), lora=self.candidate)
-        self.outcomes = InMemoryOutcomes()
+        self.outcomes = InMemoryOutcomes(self.desk.clock)
         self.registry = Registered()
         self.observed = list[Answered]()
         deployments, clock = self.desk.deployments, self.desk.clock
@@ -121,6 +144,9 @@ class RolloutDesk:
         self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
         self.approve = ApproveRollout(deployments=deployments, clock=self.desk.clock)
         self.rate = NoteRating(deployments=deployments, outcomes=self.outcomes)
+        self.forget = ForgetOutcomes(
+            active=Active(self), deployments=deployments, outcomes=self.outcomes, clock=self.desk.clock
+        )
         self._asked = 0
 
     @property

@@ -34,6 +34,7 @@ from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
 from tidemill_inference.application.delete_prompt import DeletePrompt
+from tidemill_inference.application.forget_outcomes import ForgetOutcomes
 from tidemill_inference.application.generation import SharedGenerations
 from tidemill_inference.application.make_answer import MakeAnswer
 from tidemill_inference.application.note_outcome import NoteOutcome
@@ -361,6 +362,12 @@ def _rollout_worker(settings: InferenceSettings, adapters: Adapters) -> RolloutW
         deployments=adapters.deployments,
         models=adapters.models,
         engines=adapters.engines,
+        forget=ForgetOutcomes(
+            active=adapters.active,
+            deployments=adapters.deployments,
+            outcomes=adapters.outcomes,
+            clock=SystemClock(),
+        ),
         look_every_s=settings.rollout_look_s,
         tick_s=settings.rollout_tick_s,
     )

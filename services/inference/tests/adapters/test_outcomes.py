@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -103,6 +105,16 @@ async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes:
 
     assert not await outcomes.of_step("acme", "r1", 0)
     assert await outcomes.of_step("other", "r1", 0)
+
+
+async def test_rollouts_of_which_nothing_was_noted_or_rated_for_a_while_are_told(outcomes: Outcomes) -> None:
+    await outcomes.note("acme", outcome("i1"))
+    await outcomes.note("other", outcome("i1"))
+    await outcomes.rate("acme", replace(rating(0.5, seq=1, inference="i2"), rollout="r2"))
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+
+    assert not await outcomes.quiet(since=now - hour)
+    assert sorted(await outcomes.quiet(since=now + hour)) == [("acme", "r1"), ("acme", "r2"), ("other", "r1")]
 
 
 async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) -> None:

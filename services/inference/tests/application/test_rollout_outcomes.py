@@ -76,6 +76,25 @@ async def test_what_comes_after_its_step_rollout_or_deployment_is_not_kept() -> 
         assert not await desk.outcomes.of_step(ADA.project, rollout.id, step)
 
 
+async def test_only_what_no_active_rollout_counts_and_nobody_has_noted_for_an_hour_is_forgotten() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling()
+    await desk.asks(1)
+    active = (await desk.rollout()).id
+    left = Outcome(inference="i1", rollout="ended", step=0, variant=LIVE, failed=False, total_s=1.0)
+    await desk.outcomes.note(ADA.project, left)
+
+    async def kept() -> list[bool]:
+        return [bool(await desk.outcomes.of_step(ADA.project, rollout, 0)) for rollout in (active, "ended")]
+
+    desk.desk.clock.advance(timedelta(minutes=59))
+    await desk.forget()
+    assert await kept() == [True, True]
+    desk.desk.clock.advance(timedelta(minutes=2))
+    await desk.forget()
+    assert await kept() == [True, False]
+
+
 async def test_a_candidate_that_fails_too_often_is_taken_back_at_once() -> None:
     desk = RolloutDesk()
     await desk.is_rolling(step=1)

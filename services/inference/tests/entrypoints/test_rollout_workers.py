@@ -2,16 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines, eventually, question
-from services.inference.tests.rollout_fakes import HELPDESK, Registered, RolloutDesk
+from services.inference.tests.rollout_fakes import HELPDESK, Active, Registered, RolloutDesk
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.ports import DeploymentRef, ModelVersion
 from tidemill_inference.domain.rollout import RolloutState
+from tidemill_inference.domain.step_counts import LIVE, Outcome
 from tidemill_inference.entrypoints.rollout_workers import DROPPED, FollowUps, RolloutWorker
 from tidemill_kit.application import Request
 from tidemill_kit.errors import DependencyUnavailable
@@ -31,17 +33,6 @@ class Watched(ScriptedEngines):
     @property
     def loaded(self) -> list[str]:
         return sorted(model for _, model, _ in self.kept)
-
-
-class Active:
-    """Knows the desk's deployment while its rollout is active."""
-
-    def __init__(self, desk: RolloutDesk) -> None:
-        self._desk = desk
-
-    async def all(self) -> Sequence[DeploymentRef]:
-        deployment = await self._desk.deployment()
-        return [HELPDESK] if deployment.active_rollout else []
 
 
 class Leases:
@@ -91,6 +82,7 @@ def worker(desk: RolloutDesk, engines: Watched, leases: Leases, *, tick_s: float
         deployments=desk.desk.deployments,
         models=desk.desk.registry,
         engines=engines,
+        forget=desk.forget,
         look_every_s=0.02,
         tick_s=tick_s,
     )
@@ -174,6 +166,22 @@ async def test_what_fails_again_and_again_waits_longer_each_time_until_it_is_wok
     await eventually(lambda: len(registry.asked) == 7)
     slow.wake(HELPDESK)
     await eventually(lambda: len(registry.asked) == 8)
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_what_a_process_that_died_has_left_is_cleared_away_when_the_next_one_starts() -> None:
+    desk = RolloutDesk()
+    left = Outcome(inference="i1", rollout="ended", step=0, variant=LIVE, failed=False, total_s=1.0)
+    await desk.outcomes.note(ADA.project, left)
+    desk.desk.clock.advance(timedelta(hours=2))
+
+    running = asyncio.create_task(worker(desk, Watched(desk), Leases()).run(desk.tend))
+
+    async def gone() -> bool:
+        return not await desk.outcomes.of_step(ADA.project, "ended", 0)
+
+    await eventually(gone)
     running.cancel()
     await asyncio.wait([running])
 

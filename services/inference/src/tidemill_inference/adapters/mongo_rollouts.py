@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from tidemill_inference.application.ports import DeploymentRef, GivenRating, LiveModel
 from tidemill_inference.domain.step_counts import Outcome
@@ -78,6 +79,15 @@ class MongoOutcomes:
         """See `Outcomes.forget`."""
         with translated():
             await self._collection.delete_many({"rollout": document_id(project, rollout)})
+
+    async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
+        """See `Outcomes.quiet`."""
+        with translated():
+            found = await self._collection.distinct("rollout")
+            noisy = set(await self._collection.distinct("rollout", {"noted": {"$gte": since}}))
+        return [
+            (project, rollout) for project, _, rollout in (each.partition("/") for each in found if each not in noisy)
+        ]
 
     async def _upsert(self, wanted: Document, change: Document) -> None:
         with translated():

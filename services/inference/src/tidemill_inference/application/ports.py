@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from tidemill_inference.domain.content import Message, Passage
@@ -308,6 +309,10 @@ class Outcomes(Protocol):
 
     async def forget(self, project: str, rollout: str) -> None:
         """Drop the outcomes of a rollout that has ended: what they came to is in the deployment."""
+        ...
+
+    async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
+        """Return project and id of each rollout of which outcomes are kept, and none was noted or rated since then."""
         ...
 
 

@@ -11,6 +11,7 @@ from prometheus_client import Counter
 
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.answer_shadow import AnswerShadow
+from tidemill_inference.application.forget_outcomes import ForgetOutcomes
 from tidemill_inference.application.note_outcome import NoteOutcome
 from tidemill_inference.application.ports import (
     ActiveRollouts,
@@ -74,6 +75,7 @@ class RolloutWorker:
         deployments: Deployments,
         models: Models,
         engines: Engines,
+        forget: ForgetOutcomes,
         look_every_s: float,
         tick_s: float,
     ) -> None:
@@ -82,6 +84,7 @@ class RolloutWorker:
         self._deployments = deployments
         self._models = models
         self._engines = engines
+        self._forget = forget
         self._look_every_s = look_every_s
         self._tick_s = tick_s
         self._woken = asyncio.Event()
@@ -96,6 +99,7 @@ class RolloutWorker:
     async def run(self, tend: TendRollout) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._clear_away())
             while True:
                 self._woken.clear()
                 for ref in await self._look():
@@ -103,6 +107,13 @@ class RolloutWorker:
                         self._running[ref] = _Pace(self._tick_s)
                         tasks.create_task(self._care(ref, tend))
                 await _set_within(self._woken, self._look_every_s)
+
+    async def _clear_away(self) -> None:
+        """Forget what a process that died has left; what is not forgotten now is when the next one starts."""
+        try:
+            await self._forget()
+        except TidemillError as error:
+            _log.warning("outcomes_not_forgotten", reason=error.reason, why=error.message)
 
     async def _look(self) -> list[DeploymentRef]:
         try:
