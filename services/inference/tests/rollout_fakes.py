@@ -139,7 +139,9 @@ class RolloutDesk:
         prepare = PrepareCandidate(candidates=self.registry, models=self.desk.registry, engines=self.desk.engines)
         self.count = CountOutcomes(outcomes=self.outcomes)
         self.note = NoteOutcome(deployments=deployments, outcomes=self.outcomes)
-        self.tend = TendRollout(deployments=deployments, outcomes=self.outcomes, prepare=prepare, clock=clock)
+        self.tend = TendRollout(
+            deployments=deployments, outcomes=self.outcomes, count=self.count, prepare=prepare, clock=clock
+        )
         self.promote = PromoteRollout(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
         self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
         self.approve = ApproveRollout(deployments=deployments, clock=self.desk.clock)

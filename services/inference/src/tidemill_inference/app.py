@@ -117,7 +117,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     shadows = SharedGenerations(at_most=settings.shadows_at_once)
     shadow = AnswerShadow(answer=replace(answer, generations=shadows))
     rollouts = _rollout_worker(settings, adapters)
-    tend = _tend(adapters)
+    count = CountOutcomes(outcomes=adapters.outcomes)
+    tend = _tend(adapters, count)
     consumers = _consumers(settings, adapters, rollouts)
     dependencies = [
         Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
@@ -139,7 +140,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             (add_PromptServiceServicer_to_server, GrpcPromptService(_prompts(adapters))),
             (
                 add_DeploymentServiceServicer_to_server,
-                GrpcDeploymentService(_deployments(adapters, warm_up, rollouts)),
+                GrpcDeploymentService(_deployments(adapters, warm_up, rollouts, count)),
             ),
             (add_InferenceServiceServicer_to_server, _inferences(adapters, answer)),
         ],
@@ -321,10 +322,11 @@ def _prompts(adapters: Adapters) -> PromptUseCases:
     )
 
 
-def _deployments(adapters: Adapters, warm_up: WarmUp, rollouts: RolloutWorker) -> DeploymentUseCases:
+def _deployments(
+    adapters: Adapters, warm_up: WarmUp, rollouts: RolloutWorker, count: CountOutcomes
+) -> DeploymentUseCases:
     deployments, clock, wake = adapters.deployments, SystemClock(), rollouts.wake
     resolve = ResolveConfiguration(prompts=adapters.prompts, models=adapters.models, retriever=adapters.retriever)
-    count = CountOutcomes(outcomes=adapters.outcomes)
     return DeploymentUseCases(
         deployments=deployments,
         create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
@@ -343,9 +345,13 @@ def _prepare(adapters: Adapters) -> PrepareCandidate:
     return PrepareCandidate(candidates=adapters.candidates, models=adapters.models, engines=adapters.engines)
 
 
-def _tend(adapters: Adapters) -> TendRollout:
+def _tend(adapters: Adapters, count: CountOutcomes) -> TendRollout:
     return TendRollout(
-        deployments=adapters.deployments, outcomes=adapters.outcomes, prepare=_prepare(adapters), clock=SystemClock()
+        deployments=adapters.deployments,
+        outcomes=adapters.outcomes,
+        count=count,
+        prepare=_prepare(adapters),
+        clock=SystemClock(),
     )
 
 

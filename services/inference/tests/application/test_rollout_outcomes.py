@@ -27,11 +27,15 @@ async def test_what_was_counted_is_not_read_again_until_something_is_noted() -> 
     before = desk.outcomes.reads
 
     await desk.tick()
+    await desk.count(await desk.deployment())
     assert desk.outcomes.reads == before
     await desk.asks(1)
     await desk.tick()
+    shown = (await desk.count(await desk.deployment())).rollout
 
     assert desk.outcomes.reads == before + 1
+    assert shown
+    assert shown.counts.requests == 1
 
 
 async def test_a_rollout_that_is_held_keeps_its_newest_outcomes_and_is_still_taken_back() -> None:

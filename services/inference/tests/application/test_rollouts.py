@@ -10,6 +10,7 @@ from services.inference.tests.rollout_fakes import HELPDESK, POLICY, Registered,
 from services.inference.tests.rollout_records import records, variant_of
 from tidemill_inference.application.configure_deployment import DeploymentChange, UpdateDeployment
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
+from tidemill_inference.application.tend_rollout import CountOutcomes
 from tidemill_inference.domain.deployment import Deployment, DeploymentWasConfigured
 from tidemill_inference.domain.errors import ModelRefused, NoActiveRollout, RolloutLeaseLost
 from tidemill_inference.domain.inference import Purpose, State
@@ -295,12 +296,8 @@ async def test_a_tender_that_lost_its_lease_changes_nothing() -> None:
     desk = RolloutDesk()
     await desk.is_rolling(step=1)
     await desk.asks(60)
-    await desk.tend.__class__(
-        deployments=desk.desk.deployments,
-        outcomes=type(desk.outcomes)(),  # the later holder has seen nothing yet
-        prepare=desk.tend.prepare,
-        clock=desk.desk.clock,
-    )(HELPDESK, epoch=2)
+    later = replace(desk.tend, count=CountOutcomes(outcomes=type(desk.outcomes)()))  # it has seen nothing yet
+    await later(HELPDESK, epoch=2)
     before = await desk.deployment()
 
     with pytest.raises(RolloutLeaseLost):

@@ -18,10 +18,9 @@ class TendRollout:
 
     deployments: Deployments
     outcomes: Outcomes
+    count: "CountOutcomes"
     prepare: PrepareCandidate
     clock: Clock
-    _counted: dict[str, tuple[object, StepCounts]] = field(default_factory=dict, init=False)
-    """What was counted last of each rollout, and at which mark."""
 
     async def __call__(self, ref: DeploymentRef, *, epoch: int) -> bool:
         """Make one move, or none; return whether the rollout is still active.
@@ -35,10 +34,9 @@ class TendRollout:
         if deployment is None or (rollout := deployment.rollout) is None:
             return False
         if not rollout.active:
-            self._counted.pop(rollout.id, None)
             await self.outcomes.forget(ref.project, rollout.id)
             return False
-        counts = await self._counts(ref.project, rollout) if rollout.ready else StepCounts()
+        counts = await self.count.step(ref, rollout) if rollout.ready else StepCounts()
         decision = rollout.decide(counts, now=self.clock.now(), paused=deployment.rollouts_paused)
         if decision.move is Move.PROMOTE:
             decision = await self._prepared(ref.project, rollout, decision)
@@ -98,17 +96,6 @@ class TendRollout:
             return Decision(move=Move.ROLL_BACK, reason=Reason.MODEL_NOT_READY, message=error.message)
         return decision
 
-    async def _counts(self, project: str, rollout: Rollout) -> StepCounts:
-        """Count, where anything was noted since the last time."""
-        mark = rollout.step, await self.outcomes.mark(project, rollout.id, rollout.step)
-        known = self._counted.get(rollout.id)
-        if known and known[0] == mark:
-            return known[1]
-        counts = await _count(self.outcomes, project, rollout)
-        await self.outcomes.trim(project, rollout.id, rollout.step, newest=rollout.current.kept)
-        self._counted[rollout.id] = mark, counts
-        return counts
-
     async def _save(self, ref: DeploymentRef, seen: Rollout, decision: Decision, counts: StepCounts) -> None:
         now = self.clock.now()
 
@@ -120,23 +107,31 @@ class TendRollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountOutcomes:
-    """Counts what came of the current step so far."""
+    """Counts what came of the current step so far; nothing is read again until something is noted."""
 
     outcomes: Outcomes
+    _counted: dict[DeploymentRef, tuple[object, StepCounts]] = field(default_factory=dict, init=False)
+    """What was counted last of each deployment's rollout, and at which mark."""
 
     async def __call__(self, deployment: Deployment) -> Deployment:
         """Return the deployment with the counts of its active rollout as they are now."""
         rollout = deployment.active_rollout
         if rollout is None:
             return deployment
-        counts = await _count(self.outcomes, deployment.project, rollout)
+        counts = await self.step(DeploymentRef(project=deployment.project, id=deployment.id), rollout)
         return replace(deployment, rollout=replace(rollout, counts=counts))
 
-
-async def _count(outcomes: Outcomes, project: str, rollout: Rollout) -> StepCounts:
-    step = rollout.current
-    found = await outcomes.of_step(project, rollout.id, rollout.step, newest=step.kept)
-    return StepCounts.of(found, shadow=step.shadow)
+    async def step(self, ref: DeploymentRef, rollout: Rollout) -> StepCounts:
+        """Return the counts of a rollout's step; what is too old to count is dropped."""
+        of, step = (ref.project, rollout.id, rollout.step), rollout.current
+        mark = (*of, await self.outcomes.mark(*of))
+        known = self._counted.get(ref)
+        if known and known[0] == mark:
+            return known[1]
+        counts = StepCounts.of(await self.outcomes.of_step(*of, newest=step.kept), shadow=step.shadow)
+        await self.outcomes.trim(*of, newest=step.kept)
+        self._counted[ref] = mark, counts
+        return counts
 
 
 def _own() -> Request:
