@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,11 +22,12 @@ from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.create_training_plan import CreateTrainingPlan
 from tidemill_trainer.application.delete_training_plan import DeleteTrainingPlan
 from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
-from tidemill_trainer.application.ports import Begun, Report, RunName, Stepped, TrainingJob
+from tidemill_trainer.application.ports import Begun, PlanName, Report, RunName, Stepped, TrainingJob
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.application.references import References
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.application.retry_training_run import RetryTrainingRun
+from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.application.start_training_run import StartTrainingRun
 from tidemill_trainer.application.train_run import TrainingNeeds, TrainRun
 from tidemill_trainer.application.update_training_plan import UpdateCommand, UpdateTrainingPlan
@@ -199,13 +200,14 @@ class World:
         )
         queue = QueueRun(runs=self.runs, check=check, clock=clock, wake=self._wake)
         self.create = CreateTrainingPlan(plans=self.plans, check=check)
-        self.update = UpdateTrainingPlan(plans=self.plans, check=check, queue=queue)
+        self.settle = SettlePlan(plans=self.plans, queue=queue)
+        self.update = UpdateTrainingPlan(plans=self.plans, check=check, settle=self.settle)
         self.delete = DeleteTrainingPlan(plans=self.plans)
         self.browse = BrowseTraining(plans=self.plans, runs=self.runs)
         self.start = StartTrainingRun(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.cancel = CancelTrainingRun(runs=self.runs, clock=clock)
         self.retry = RetryTrainingRun(runs=self.runs, check=check, clock=clock, wake=self._wake)
-        self.hear = HearDatasetVersion(plans=self.plans, datasets=self.datasets, queue=queue)
+        self.hear = HearDatasetVersion(plans=self.plans, datasets=self.datasets, settle=self.settle)
         self.register = RegisterAdapter(
             models=self.registry.models,
             versions=self.registry.versions,
@@ -245,6 +247,17 @@ class World:
         return await self.update(
             ADA, UpdateCommand(plan=plan, settings=settings, fields=frozenset(changes), request=request())
         )
+
+    async def owing(self, number: int, *, plan: str = "lora") -> PlanName:
+        """Leave a plan as one does that is killed between letting it go on and queueing what it owes."""
+        await self.plan(plan, paused=True)
+        await self.hear("acme", dataset_version(number))
+
+        def let_go_on(plan: TrainingPlan) -> None:
+            plan.configure(replace(plan.settings, paused=False), expected_version=None)
+
+        await self.plans.update("acme", plan, let_go_on, request=request())
+        return PlanName(project="acme", plan=plan)
 
     async def queued(self, number: int = 1, *, plan: str = "lora", examples: int = 100) -> RunName:
         """Create a plan and have it hear a version; return the run's name."""

@@ -49,6 +49,7 @@ from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.application.references import References
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.application.retry_training_run import RetryTrainingRun
+from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.application.start_training_run import StartTrainingRun
 from tidemill_trainer.application.train_run import TrainingNeeds, TrainRun
 from tidemill_trainer.application.update_training_plan import UpdateTrainingPlan
@@ -106,7 +107,7 @@ async def build_app(settings: TrainerSettings) -> App:
         wanted=adapters.wanted_runs, at_once=settings.runs_at_once, look_every_s=settings.run_look_s
     )
     train = _train(settings, adapters)
-    training, hear = _training(settings, adapters, trainings)
+    training, hear, settle = _training(settings, adapters, trainings)
     consumers = Consumers(settings.kafka_bootstrap_servers, [datasets(hear)], adapters.publisher)
     client = adapters.database.client
     return App(
@@ -125,7 +126,7 @@ async def build_app(settings: TrainerSettings) -> App:
             adapters.publisher,
             adapters.relay,
             Worker("imports", worker.run),
-            Worker("trainings", lambda: trainings.run(train)),
+            Worker("trainings", lambda: trainings.run(train, settle)),
             consumers,
         ],
         consumers=consumers.status,
@@ -220,7 +221,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             missing=TrainingRunNotFound,
             wake=relay.waker(runs),
         ),
-        wanted_runs=MongoWantedRuns(runs),
+        wanted_runs=MongoWantedRuns(runs, plans),
         datasets=IngestDatasets(ingest, store, buckets=settings.dataset_buckets.split(",")),
     )
 
@@ -277,7 +278,7 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
 
 def _training(
     settings: TrainerSettings, adapters: Adapters, worker: TrainingWorker
-) -> tuple[TrainingUseCases, HearDatasetVersion]:
+) -> tuple[TrainingUseCases, HearDatasetVersion, SettlePlan]:
     clock, plans, runs = SystemClock(), adapters.plans, adapters.runs
     check = CheckPlan(
         references=References(models=adapters.models, versions=adapters.versions),
@@ -285,16 +286,17 @@ def _training(
         most_memory_bytes=settings.run_memory_bytes,
     )
     queue = QueueRun(runs=runs, check=check, clock=clock, wake=worker.wake)
+    settle = SettlePlan(plans=plans, queue=queue)
     use_cases = TrainingUseCases(
         create=CreateTrainingPlan(plans=plans, check=check),
-        update=UpdateTrainingPlan(plans=plans, check=check, queue=queue),
+        update=UpdateTrainingPlan(plans=plans, check=check, settle=settle),
         delete=DeleteTrainingPlan(plans=plans),
         browse=BrowseTraining(plans=plans, runs=runs),
         start=StartTrainingRun(plans=plans, runs=runs, datasets=adapters.datasets, queue=queue),
         cancel=CancelTrainingRun(runs=runs, clock=clock),
         retry=RetryTrainingRun(runs=runs, check=check, clock=clock, wake=worker.wake),
     )
-    return use_cases, HearDatasetVersion(plans=plans, datasets=adapters.datasets, queue=queue)
+    return use_cases, HearDatasetVersion(plans=plans, datasets=adapters.datasets, settle=settle), settle
 
 
 def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:

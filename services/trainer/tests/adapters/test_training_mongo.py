@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,7 +16,7 @@ from tidemill_testkit.stack import unique_name
 from tidemill_trainer.adapters.mongo_training import MongoRunLeases, MongoWantedRuns
 from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
 from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
-from tidemill_trainer.application.ports import RunName
+from tidemill_trainer.application.ports import PlanName, RunName
 from tidemill_trainer.domain.errors import RunLost, TrainingPlanNotFound, TrainingRunNotFound
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.training_plan import RunLimits, TrainingPlan
@@ -40,24 +41,28 @@ def runs(database: Database) -> MongoAggregates[TrainingRun]:
     )
 
 
-def plan() -> TrainingPlan:
+@pytest.fixture
+def plans(database: Database) -> MongoAggregates[TrainingPlan]:
+    return MongoAggregates(
+        database["plans"], codec=TrainingPlanCodec(), topic="topic", source="/test", missing=TrainingPlanNotFound
+    )
+
+
+def plan(name: str = "lora") -> TrainingPlan:
     settings = plan_settings(
         lora={"target_modules": ["q_proj"]},
         limits=RunLimits(time=timedelta(minutes=3), memory_bytes=2**31),
         paused=True,
         labels={"team": "support"},
     )
-    return TrainingPlan(id="lora", project="acme", labels={"team": "support"}, settings=settings)
+    return TrainingPlan(id=name, project="acme", labels={"team": "support"}, settings=settings)
 
 
 def run(name: str = "r1") -> TrainingRun:
     return TrainingRun.queue(run=name, plan=plan(), dataset=dataset_version(), base="smollm2@1", now=NOON)
 
 
-async def test_a_plan_is_read_as_it_was_saved(database: Database) -> None:
-    plans = MongoAggregates(
-        database["plans"], codec=TrainingPlanCodec(), topic="topic", source="/test", missing=TrainingPlanNotFound
-    )
+async def test_a_plan_is_read_as_it_was_saved(plans: MongoAggregates[TrainingPlan]) -> None:
     await plans.add(plan(), request=request())
 
     saved = await plans.update("acme", "lora", lambda plan: plan.owe(dataset_version(2)), request=request())
@@ -84,7 +89,7 @@ async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun])
 
 
 async def test_only_runs_in_work_are_wanted(database: Database, runs: MongoAggregates[TrainingRun]) -> None:
-    wanted = MongoWantedRuns(database["runs"])
+    wanted = MongoWantedRuns(database["runs"], database["plans"])
     await wanted.ensure_indexes()
     for name in ("r1", "r2", "r3"):
         await runs.add(run(name), request=request())
@@ -92,6 +97,26 @@ async def test_only_runs_in_work_are_wanted(database: Database, runs: MongoAggre
     await runs.update("acme", "r3", lambda run: run.cancel(now=NOON), request=request())
 
     assert sorted(name.run for name in await wanted.runs()) == ["r1", "r2"]
+
+
+async def test_only_plans_that_owe_and_are_not_paused_are_to_be_settled(
+    database: Database, plans: MongoAggregates[TrainingPlan]
+) -> None:
+    wanted = MongoWantedRuns(database["runs"], database["plans"])
+    await wanted.ensure_indexes()
+
+    def go_on(plan: TrainingPlan) -> None:
+        plan.configure(replace(plan.settings, paused=False), expected_version=None)
+
+    for name in ("owes", "paused", "owes_nothing", "deleted"):
+        await plans.add(plan(name), request=request())
+    for name in ("owes", "paused", "deleted"):
+        await plans.update("acme", name, lambda plan: plan.owe(dataset_version(2)), request=request())
+    for name in ("owes", "owes_nothing", "deleted"):
+        await plans.update("acme", name, go_on, request=request())
+    await plans.update("acme", "deleted", lambda plan: plan.delete(expected_version=None), request=request())
+
+    assert await wanted.owed() == [PlanName(project="acme", plan="owes")]
 
 
 async def test_a_run_is_held_by_one_worker_and_a_lost_lease_is_told(database: Database) -> None:

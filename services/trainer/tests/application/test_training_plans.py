@@ -81,6 +81,24 @@ async def test_an_older_version_that_is_heard_again_does_not_replace_what_a_paus
     assert await runs_of(world) == [("lora", "sft@10")]
 
 
+async def test_a_newer_version_settles_what_a_plan_still_owes_of_a_pause(world: World) -> None:
+    await world.owing(1)
+
+    await world.hear("acme", dataset_version(2))
+
+    assert await runs_of(world) == [("lora", "sft@2")]
+    assert (await world.plans.get("acme", "lora")).owed is None
+
+
+async def test_an_older_version_that_is_heard_again_settles_nothing_newer(world: World) -> None:
+    name = await world.owing(10)
+    await world.hear("acme", dataset_version(9))
+
+    await world.settle.named(name)
+
+    assert sorted(await runs_of(world)) == [("lora", "sft@10"), ("lora", "sft@9")]
+
+
 @pytest.mark.parametrize("changes", [({"dataset": "faq"}, {"paused": False}), ({"dataset": "faq", "paused": False},)])
 async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_old_one(
     world: World, changes: tuple[dict[str, object], ...]

@@ -7,20 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import eventually
-from services.trainer.tests.training_fakes import World
-from tidemill_trainer.application.ports import RunFolder, RunName
+from services.trainer.tests.fakes import ADA, eventually, eventually_async
+from services.trainer.tests.training_fakes import World, dataset_version
+from tidemill_kit.application import PageRequest
+from tidemill_trainer.application.ports import PlanName, RunFolder, RunName
 from tidemill_trainer.entrypoints.training_worker import TrainingWorker
 
 
 @dataclass
 class WantedInMemory:
-    """Names the runs that it was given."""
+    """Names the runs and the plans that it was given."""
 
     names: list[RunName] = field(default_factory=list)
+    plans: list[PlanName] = field(default_factory=list)
 
     async def runs(self) -> Sequence[RunName]:
         return self.names
+
+    async def owed(self) -> Sequence[PlanName]:
+        return self.plans
 
 
 @pytest.fixture
@@ -29,9 +34,10 @@ async def world(tmp_path: Path) -> World:
 
 
 @asynccontextmanager
-async def working(world: World, *wanted: RunName) -> AsyncIterator[None]:
-    worker = TrainingWorker(wanted=WantedInMemory([*wanted]), at_once=1, look_every_s=0.02, sweep_every_s=0.02)
-    running = asyncio.create_task(worker.run(world.train))
+async def working(world: World, *runs: RunName, owing: Sequence[PlanName] = ()) -> AsyncIterator[None]:
+    wanted = WantedInMemory([*runs], [*owing])
+    worker = TrainingWorker(wanted=wanted, at_once=1, look_every_s=0.02, sweep_every_s=0.02)
+    running = asyncio.create_task(worker.run(world.train, world.settle))
     yield
     running.cancel()
     await asyncio.wait([running])
@@ -73,3 +79,17 @@ async def test_a_training_under_way_is_not_swept(world: World) -> None:
         other = await left(world, "other")
         await eventually(lambda: not other.examples.exists())
         assert (await world.folders.open(name)).examples.exists()
+
+
+async def test_what_a_plan_owes_is_queued_once_though_whoever_let_it_go_on_was_killed(world: World) -> None:
+    name = await world.owing(1)
+
+    async def settled() -> bool:
+        return (await world.plans.get("acme", "lora")).owed is None
+
+    async with working(world, owing=[PlanName(project="acme", plan="deleted"), name]):
+        await eventually_async(settled)
+
+    await world.settle.named(name)
+    (run,) = (await world.browse.list_runs(ADA, PageRequest(), plan="lora")).items
+    assert (run.dataset, len(world.runs.published)) == (dataset_version(1), 1)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from tidemill_kit.jobs import LeaseLost, Leases
 from tidemill_kit.mongo import Collection, translated
-from tidemill_trainer.application.ports import RunName
+from tidemill_trainer.application.ports import PlanName, RunName
 from tidemill_trainer.domain.errors import RunLost
 from tidemill_trainer.domain.training_run import IN_WORK
 
@@ -13,15 +13,17 @@ AT_ONCE = 1000
 
 
 class MongoWantedRuns:
-    """Implements `ports.WantedRuns` on the collection of runs, which holds thousands at most."""
+    """Implements `ports.WantedRuns` on the collections of runs and plans, which hold thousands at most."""
 
-    def __init__(self, runs: Collection) -> None:
+    def __init__(self, runs: Collection, plans: Collection) -> None:
         self._runs = runs
+        self._plans = plans
 
     async def ensure_indexes(self) -> None:
-        """Create the index that finds the few runs in work."""
+        """Create the indexes that find the few runs in work and the few plans that owe one."""
         with translated():
             await self._runs.create_index([("state.state", 1)])
+            await self._plans.create_index([("state.owed.id", 1)])
 
     async def runs(self) -> Sequence[RunName]:
         """See `WantedRuns.runs`."""
@@ -30,6 +32,13 @@ class MongoWantedRuns:
         with translated():
             found = await self._runs.find(wanted, fields).sort([("create_time", 1)]).to_list(AT_ONCE)
         return [RunName(project=document["project"], run=document["id"]) for document in found]
+
+    async def owed(self) -> Sequence[PlanName]:
+        """See `WantedRuns.owed`."""
+        wanted = {"state.owed.id": {"$gt": ""}, "state.paused": False, "deleted": False}
+        with translated():
+            found = await self._plans.find(wanted, {"project": True, "id": True}).to_list(AT_ONCE)
+        return [PlanName(project=document["project"], plan=document["id"]) for document in found]
 
 
 class MongoRunLeases:

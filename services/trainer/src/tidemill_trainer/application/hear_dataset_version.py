@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_kit.application import PageRequest, Request
 from tidemill_trainer.application.ports import Datasets, Plans
-from tidemill_trainer.application.queue_run import QueueRun
+from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
 
 AT_ONCE = 100
@@ -14,12 +14,13 @@ AT_ONCE = 100
 class HearDatasetVersion:
     """Emits RunWasQueued for each plan of the dataset; a paused plan remembers the version instead.
 
-    A run's id derives from plan and version: however often the event comes, there is one run.
+    A run's id derives from plan and version: however often the event comes, there is one run. An older version that
+    the plan still owes of a pause is not trained any more.
     """
 
     plans: Plans
     datasets: Datasets
-    queue: QueueRun
+    settle: SettlePlan
 
     async def __call__(self, project: str, version: DatasetVersion) -> None:
         """Queue the runs.
@@ -40,11 +41,9 @@ class HearDatasetVersion:
                 return
 
     async def _start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
-        if not plan.settings.paused:
-            await self.queue.automatic(plan, version)
-            return
-        plan = await self.plans.update(
-            plan.project, plan.id, lambda plan: plan.owe(version), request=Request.of("", b"")
-        )
-        if not plan.settings.paused:  # it was let go on meanwhile
-            await self.queue.automatic(plan, version)
+        if plan.settings.paused:
+            plan = await self.plans.update(
+                plan.project, plan.id, lambda plan: plan.owe(version), request=Request.of("", b"")
+            )
+        if not plan.settings.paused:  # perhaps it was let go on meanwhile
+            await self.settle.start(plan, version)

@@ -145,11 +145,23 @@ class RunName:
     run: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanName:
+    """One plan, across projects: what a worker settles."""
+
+    project: str
+    plan: str
+
+
 class WantedRuns(Protocol):
-    """Finds the runs in work; seldom called, and never on the way of a request."""
+    """Finds the runs in work and the plans that owe one; seldom called, and never on the way of a request."""
 
     async def runs(self) -> Sequence[RunName]:
         """Return the runs that wait for a worker or have one, oldest first."""
+        ...
+
+    async def owed(self) -> Sequence[PlanName]:
+        """Return the plans that owe a run and are not paused: somebody was killed while they were let go on."""
         ...
 
 

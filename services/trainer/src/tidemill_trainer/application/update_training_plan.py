@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tidemill_kit.application import Caller, Request
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.ports import Plans
-from tidemill_trainer.application.queue_run import QueueRun
+from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.domain.training_plan import PlanSettings, TrainingPlan
 
 CHANGEABLE = frozenset({"dataset", "base", "method", "lora", "args", "limits", "paused", "labels"})
@@ -26,11 +26,14 @@ class UpdateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTrainingPlan:
-    """A plan that goes on after a pause starts the run of the newest version that came meanwhile."""
+    """A plan that goes on after a pause starts the run of the newest version that came meanwhile.
+
+    Where a kill comes between, the training worker finds what the plan owes.
+    """
 
     plans: Plans
     check: CheckPlan
-    queue: QueueRun
+    settle: SettlePlan
 
     async def __call__(self, caller: Caller, command: UpdateCommand) -> TrainingPlan:
         """Return the plan as changed, or as it would be.
@@ -51,16 +54,7 @@ class UpdateTrainingPlan:
         plan = await self.plans.update(
             caller.project, command.plan, lambda plan: _configure(plan, command), request=command.request
         )
-        return await self._settled(plan)
-
-    async def _settled(self, plan: TrainingPlan) -> TrainingPlan:
-        owed = plan.owed
-        if owed is None or plan.settings.paused:
-            return plan
-        await self.queue.automatic(plan, owed)
-        return await self.plans.update(
-            plan.project, plan.id, lambda plan: plan.settle(owed), request=Request.of("", b"")
-        )
+        return await self.settle(plan)
 
 
 def _configure(plan: TrainingPlan, command: UpdateCommand) -> None:

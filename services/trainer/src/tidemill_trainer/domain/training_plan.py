@@ -111,8 +111,8 @@ class TrainingPlan(Aggregate):
             self.owed = version
 
     def settle(self, version: DatasetVersion) -> None:
-        """Forget a version whose run is queued."""
-        if self.owed == version:
+        """Forget what it owes, unless that is newer than this version, whose run is queued."""
+        if self.owed and self.owed.dataset == version.dataset and self.owed.number <= version.number:
             self.owed = None
 
     def delete(self, *, expected_version: int | None) -> None:

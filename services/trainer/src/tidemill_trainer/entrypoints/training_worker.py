@@ -1,13 +1,15 @@
-"""What trainer does by itself: it trains the runs that are queued, and sweeps what trainings left."""
+"""What trainer does by itself: it queues what plans owe, trains what is queued, and sweeps what trainings left."""
 
 import asyncio
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
 from tidemill_kit.errors import TidemillError
-from tidemill_trainer.application.ports import RunName, WantedRuns
+from tidemill_trainer.application.ports import PlanName, RunName, WantedRuns
+from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.application.train_run import TrainRun
 
 _log = structlog.get_logger()
@@ -33,12 +35,13 @@ class TrainingWorker:
         """Look for work at once."""
         self._woken.set()
 
-    async def run(self, train: TrainRun) -> None:
+    async def run(self, train: TrainRun, settle: SettlePlan) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as trainings:
             while True:
                 self._woken.clear()
                 await self._sweep(train)
+                await self._settle(settle)
                 for name in await self._waiting():
                     self._running.add(name)
                     trainings.create_task(self._train(train, name))
@@ -55,6 +58,21 @@ class TrainingWorker:
             await train.sweep(self._running)
         except OSError as error:
             _log.warning("training_folders_not_swept", why=error.strerror)
+
+    async def _settle(self, settle: SettlePlan) -> None:
+        for name in await self._owing():
+            try:
+                await settle.named(name)
+            except TidemillError as error:
+                facts = {"project": name.project, "plan": name.plan}
+                _log.warning("plan_not_settled", reason=error.reason, why=error.message, **facts)
+
+    async def _owing(self) -> Sequence[PlanName]:
+        try:
+            return await self._wanted.owed()
+        except TidemillError as error:
+            _log.warning("owing_plans_not_found", reason=error.reason, why=error.message)
+            return []
 
     async def _waiting(self) -> list[RunName]:
         try:
