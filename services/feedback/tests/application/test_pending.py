@@ -1,5 +1,6 @@
 """Reactions that come ahead of the inference that they are about."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -186,3 +187,46 @@ async def test_a_crash_between_effect_and_removal_repeats_without_a_second_effec
     await world.match("acme", "i1")
 
     assert len(world.feedback.published) == 1
+
+
+async def shown_by_pages(world: FeedbackWorld, *, size: int) -> list[list[FeedbackState]]:
+    pages, token = list[list[FeedbackState]](), ""
+    while token or not pages:
+        page = await world.read.list(ADA, PageRequest(size=size, token=token), inference="i1")
+        pages.append([each.state for each in page.items])
+        token = page.next_token
+    return pages
+
+
+async def test_what_waits_comes_by_pages_too_and_what_is_recorded_after_it() -> None:
+    world = FeedbackWorld()
+    for number in range(3):
+        await take(world, rating(1, end_user=f"u{number}"), f"e{number}")
+    world.inferences.put("i1")
+    await world.give(rating(1, end_user="u8"))
+    await world.give(rating(1, end_user="u9"))
+    waits, counts = FeedbackState.PENDING, FeedbackState.RECORDED
+
+    assert await shown_by_pages(world, size=1) == [[waits], [waits], [waits], [counts], [counts]]
+    assert await shown_by_pages(world, size=2) == [[waits, waits], [waits, counts], [counts]]
+    assert await shown_by_pages(world, size=3) == [[waits, waits, waits], [counts, counts]]
+    assert await shown_by_pages(world, size=9) == [[waits, waits, waits, counts, counts]]
+
+
+async def test_what_waits_and_is_long_comes_by_small_pages() -> None:
+    world = FeedbackWorld()
+    for number in range(3):
+        about = replace(event(f"e{number}"), body="x" * 300_000)
+        await world.take(ADA, rating(1, end_user=f"u{number}"), request=request(f"e{number}"), event=about)
+
+    assert [len(page) for page in await shown_by_pages(world, size=9)] == [1, 1, 1]
+
+
+async def test_a_token_of_what_waits_for_another_inference_is_refused() -> None:
+    world = FeedbackWorld()
+    for number in range(2):
+        await take(world, rating(1, end_user=f"u{number}"), f"e{number}")
+    first = await world.read.list(ADA, PageRequest(size=1), inference="i1")
+
+    with pytest.raises(InvalidInput, match="page_token"):
+        await world.read.list(ADA, PageRequest(size=1, token=first.next_token), inference="i2")

@@ -1,11 +1,19 @@
 """What people think, as it was recorded."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from tidemill_feedback.application.ports import FeedbackStore, Pending, Waiting
 from tidemill_feedback.application.submit_feedback import fresh_feedback, given_of
 from tidemill_feedback.domain.feedback import Feedback
 from tidemill_kit.application import Caller, Page, PageRequest
+from tidemill_kit.paging import Place, checked_size, list_digest, place_of, token_after
+
+_WAITING = "waiting."
+"""Begins the tokens that lead on among what waits."""
+_MOST_WAITING_BYTES = 512 * 1024
+"""Of the events that became what waits on one page, so that a client takes it together with what the store gives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,14 +35,36 @@ class ReadFeedback:
     async def list(
         self, caller: Caller, page: PageRequest, *, inference: str = "", deployment: str = ""
     ) -> Page[Feedback]:
-        """Return a page, oldest first; the first page of one inference shows before that what waits for it."""
+        """Return a page, oldest first; the first pages of one inference show before that what waits for it."""
         asked = {"inference": inference, "deployment": deployment}
         where = {name: value for name, value in asked.items() if value}
-        found = await self.feedback.list(caller.project, page=page, where=where)
-        if not inference or deployment or page.token:
-            return found
-        waiting = [_shown(each) for each in await self.pending.of(caller.project, inference)]
-        return Page(items=[*waiting, *found.items], next_token=found.next_token)
+        size, among_waiting = checked_size(page), page.token.startswith(_WAITING)
+        if not inference or deployment or (page.token and not among_waiting):
+            return await self.feedback.list(caller.project, page=page, where=where)
+        digest = list_digest(caller.project, where, show_deleted=False)
+        after = place_of(page.token.removeprefix(_WAITING), digest=digest)
+        waiting = sorted(await self.pending.of(caller.project, inference), key=_order)
+        left = [each for each in waiting if after is None or _order(each) > (after.create_time, after.id)]
+        begin = _first_of(left, size)
+        shown = [_shown(each) for each in begin]
+        if len(begin) < len(left) or len(begin) == size:
+            return Page(items=shown, next_token=_WAITING + token_after(Place(*_order(begin[-1])), digest=digest))
+        found = await self.feedback.list(caller.project, page=PageRequest(size=size - len(begin)), where=where)
+        return Page(items=[*shown, *found.items], next_token=found.next_token)
+
+
+def _order(waiting: Waiting) -> tuple[datetime, str]:
+    return waiting.since, waiting.request.id
+
+
+def _first_of(waiting: Sequence[Waiting], size: int) -> Sequence[Waiting]:
+    """Return as many as a page takes, and at least one where there is one."""
+    room = _MOST_WAITING_BYTES
+    for count, each in enumerate(waiting[:size]):
+        room -= len(each.event.body.encode())
+        if count and room < 0:
+            return waiting[:count]
+    return waiting[:size]
 
 
 def _shown(waiting: Waiting) -> Feedback:
