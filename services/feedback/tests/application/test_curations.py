@@ -1,6 +1,9 @@
 """From corrections to batches."""
 
+import asyncio
 import json
+import threading
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -9,7 +12,7 @@ from services.feedback.tests.changed_rules import change, example_id
 from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackWorld, correction, rating, request, rule_with
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_feedback.domain.errors import CurationExists, CurationNotFound
-from tidemill_feedback.domain.ledger import CurationRef
+from tidemill_feedback.domain.ledger import Chosen, CurationRef, Filters, Row, choose
 from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import Conflict, InvalidInput
 
@@ -132,6 +135,24 @@ async def test_too_short_and_too_long_corrections_do_not_count() -> None:
 
     counts = await world.ledger.counts(SFT)
     assert (counts.examples, counts.filtered) == (2, 2)
+
+
+async def test_the_event_loop_goes_on_while_what_counts_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen_from, looked = threading.Event(), threading.Event()
+
+    def choose_slowly(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
+        chosen_from.set()
+        assert looked.wait(10)
+        return choose(rows, filters, completions=completions, at_most=at_most)
+
+    async def look() -> None:
+        assert await asyncio.to_thread(chosen_from.wait, 10)
+        looked.set()
+
+    monkeypatch.setattr("tidemill_feedback.application.tend_curation.choose", choose_slowly)
+    world = FeedbackWorld()
+    await world.curate()
+    await asyncio.gather(world.work(), look())
 
 
 async def test_answers_of_other_deployments_and_projects_do_not_count() -> None:

@@ -1,5 +1,6 @@
 """The ledger in MongoDB: one small document a row, found by `_id` wherever an event comes in."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -51,7 +52,7 @@ class MongoLedger:
         """See `Ledger.rows`."""
         with translated():
             found = await self._rows.find({"curation": _key(ref)}).to_list(None)
-        return [_row(document) for document in found]
+        return await asyncio.to_thread(lambda: [_row(document) for document in found])
 
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
         """See `Ledger.resolve`."""

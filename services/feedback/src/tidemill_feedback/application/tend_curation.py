@@ -1,5 +1,6 @@
 """Bring one curation forward: look at what came, count, and complete when the rule holds."""
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -44,7 +45,9 @@ class TendCuration:
             return None
         await self._list(curation)
         rows = await self.resolve(ref, await self.ledger.rows(ref), epoch=epoch)
-        chosen = choose(rows, curation.rule.filters, completions=curation.completions, at_most=self.at_most)
+        filters, completions = curation.rule.filters, curation.completions
+        # In a thread, because all corrections that there ever were are sorted.
+        chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
         await self.ledger.note_counts(ref, chosen.counts, epoch=epoch)
         if curation.holds(chosen.counts, now=self.clock.now()):
             return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON
