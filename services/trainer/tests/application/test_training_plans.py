@@ -1,10 +1,12 @@
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.trainer.tests.fakes import ADA, model_files, reason_of
 from services.trainer.tests.training_fakes import World, adapter_config, dataset_version, plan_settings, request
-from tidemill_kit.application import Caller, PageRequest
+from tidemill_kit.application import Caller, Page, PageRequest
 from tidemill_kit.errors import (
     AlreadyExists,
     Conflict,
@@ -13,10 +15,12 @@ from tidemill_kit.errors import (
     PermissionDenied,
     PreconditionFailed,
 )
+from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.application.ports import RunName
 from tidemill_trainer.application.update_training_plan import UpdateCommand
+from tidemill_trainer.domain.errors import TrainingPlanNotFound
 from tidemill_trainer.domain.sources import OpenAiSource
-from tidemill_trainer.domain.training_plan import RunLimits
+from tidemill_trainer.domain.training_plan import RunLimits, TrainingPlan
 from tidemill_trainer.domain.training_run import RunState, RunWasQueued, run_id
 
 BOB = Caller(project="other", subject="bob")
@@ -25,6 +29,17 @@ BOB = Caller(project="other", subject="bob")
 @pytest.fixture
 async def world(tmp_path: Path) -> World:
     return await World(folder=tmp_path).with_base()
+
+
+class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
+    """Plans of which `gone` is deleted by the time that a list has come."""
+
+    async def list(
+        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+    ) -> Page[TrainingPlan]:
+        found = await super().list(project, page=page, where=where, show_deleted=show_deleted)
+        await self.update(project, "gone", lambda plan: plan.delete(expected_version=None), request=request())
+        return found
 
 
 async def runs_of(world: World) -> list[tuple[str, str]]:
@@ -110,6 +125,17 @@ async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_ol
         await world.change("lora", **change)
 
     assert await runs_of(world) == []
+
+
+async def test_a_plan_that_is_deleted_while_a_version_is_heard_keeps_it_from_no_other_plan(world: World) -> None:
+    plans = DeletedOnceListed(missing=TrainingPlanNotFound, clock=world.registry.clock)
+    settle = replace(world.settle, plans=plans)
+    for plan, paused in (("gone", True), ("lora", False)):
+        await plans.add(TrainingPlan(id=plan, project="acme", settings=plan_settings(paused=paused)), request=request())
+
+    await replace(world.hear, plans=plans, settle=settle)("acme", dataset_version())
+
+    assert await runs_of(world) == [("lora", "sft@1")]
 
 
 async def test_a_version_in_another_project_is_refused(world: World) -> None:

@@ -1,8 +1,10 @@
 """Start the runs that a new version of a dataset asks for."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_kit.application import PageRequest, Request
+from tidemill_kit.errors import NotFound
 from tidemill_trainer.application.ports import Datasets, Plans
 from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
@@ -35,7 +37,8 @@ class HearDatasetVersion:
             page = await self.plans.list(project, page=PageRequest(size=AT_ONCE, token=token))
             for plan in page.items:
                 if plan.settings.dataset == version.dataset:
-                    await self._start(plan, version)
+                    with suppress(NotFound):  # it was deleted meanwhile: the other plans go on
+                        await self._start(plan, version)
             token = page.next_token
             if not token:
                 return
