@@ -137,6 +137,20 @@ async def test_too_short_and_too_long_corrections_do_not_count() -> None:
     assert (counts.examples, counts.filtered) == (2, 2)
 
 
+async def test_what_was_corrected_while_the_rule_named_another_deployment_counts_when_it_is_back() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    await world.correct(1)
+    await world.work()
+    await change(world, deployment="sales")
+    await world.correct(2)
+    await change(world, deployment="helpdesk")
+
+    await world.work()
+
+    assert (await world.ledger.counts(SFT)).examples == 2
+
+
 async def test_the_event_loop_goes_on_while_what_counts_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen_from, looked = threading.Event(), threading.Event()
 

@@ -37,6 +37,7 @@ class CurationCodec:
             "epoch": aggregate.epoch,
             "left_out": aggregate.left_out,
             "lives": aggregate.lives,
+            "deployments": aggregate.deployments,
         }
 
     def decode(self, identity: Identity, state: Document, schema: int) -> Curation:  # noqa: ARG002 - there is one

@@ -34,7 +34,7 @@ class TendCuration:
     clock: Clock
     at_most: int
     """How many examples a batch may have."""
-    _listed: dict[CurationRef, str] = field(default_factory=dict)
+    _listed: dict[CurationRef, int] = field(default_factory=dict)
 
     async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
         """Return after which time to look again, None for whenever something happens."""
@@ -58,7 +58,7 @@ class TendCuration:
 
     async def _list(self, curation: Curation) -> None:
         """Want every correction of the deployment that is there, unless that was done."""
-        if self._listed.get(curation.ref) == curation.rule.deployment:
+        if self._listed.get(curation.ref) == curation.deployments:
             return
         token = ""
         while True:
@@ -73,4 +73,4 @@ class TendCuration:
             token = page.next_token
             if not token:
                 break
-        self._listed[curation.ref] = curation.rule.deployment
+        self._listed[curation.ref] = curation.deployments

@@ -73,6 +73,8 @@ class Curation(Aggregate):
     """How many older examples the last batch had no room for."""
     lives: int = 0
     """How often it began; what is kept for an earlier life is not its own."""
+    deployments: int = 0
+    """How often its rule took another deployment, and be it one that it had before."""
 
     @property
     def ref(self) -> CurationRef:
@@ -94,6 +96,7 @@ class Curation(Aggregate):
 
     def configure(self, rule: Rule) -> None:
         """Take another rule."""
+        self.deployments += rule.deployment != self.rule.deployment
         self.rule, self.labels = rule, dict(rule.labels)
 
     def delete(self) -> None:
