@@ -98,6 +98,9 @@ class InMemoryLedger:
         self.stored = {place: row for place, row in self.stored.items() if place[0] != ref}
         self.counted.pop(ref, None)
 
+    async def kept(self) -> Sequence[CurationRef]:
+        return [*{ref for ref, _ in self.stored} | self.counted.keys()]
+
     async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
         if self.counted.get(ref, (0, Counts()))[0] <= epoch:
             self.counted[ref] = epoch, counts

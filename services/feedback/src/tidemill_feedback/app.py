@@ -85,6 +85,7 @@ async def build_app(settings: FeedbackSettings) -> App:
     adapters = _adapters(settings)
     worker = CurationWorker(
         curations=MongoCurations(adapters.database["curations"]),
+        ledger=adapters.ledger,
         leases=MongoCurationLeases(adapters.leases),
         at_once=settings.curations_at_once,
         settle_s=settings.settle_s,

@@ -140,6 +140,20 @@ async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(l
     assert not await ledger.rows(SFT)
 
 
+async def test_it_tells_of_which_lives_something_is_kept(ledger: Ledger) -> None:
+    await ledger.want(SFT, wanted("f1"))
+    await ledger.want(SFT, wanted("f2"))
+    await ledger.note_counts(SFT, Counts(examples=2), epoch=1)
+    await ledger.note_counts(AGAIN, Counts(examples=1), epoch=1)
+    await ledger.want(OTHER, wanted())
+
+    assert set(await ledger.kept()) == {SFT, AGAIN, OTHER}
+    assert len(await ledger.kept()) == 3
+    await ledger.drop(AGAIN)
+
+    assert set(await ledger.kept()) == {SFT, OTHER}
+
+
 async def test_what_is_kept_for_a_curation_that_was_created_again_outlives_a_late_drop(ledger: Ledger) -> None:
     await ledger.want(SFT, wanted())
     assert await ledger.want(AGAIN, wanted())

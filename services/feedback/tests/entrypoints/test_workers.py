@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
-from services.feedback.tests.fakes import SFT, FakeLeases, FeedbackWorld
+from services.feedback.tests.fakes import ADA, SFT, FakeLeases, FeedbackWorld, InMemoryLedger, request
+from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.entrypoints.workers import CurationWorker
 from tidemill_kit.errors import DependencyUnavailable
@@ -38,8 +39,17 @@ async def soon(check: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-def worker_of(leases: FakeLeases, *names: CurationRef, look_every_s: float = 60) -> CurationWorker:
-    return CurationWorker(curations=Names(*names), leases=leases, at_once=2, settle_s=0.01, look_every_s=look_every_s)
+def worker_of(
+    leases: FakeLeases, *names: CurationRef, ledger: Ledger | None = None, look_every_s: float = 60
+) -> CurationWorker:
+    return CurationWorker(
+        curations=Names(*names),
+        ledger=ledger or InMemoryLedger(),
+        leases=leases,
+        at_once=2,
+        settle_s=0.01,
+        look_every_s=look_every_s,
+    )
 
 
 async def three_corrections() -> FeedbackWorld:
@@ -91,6 +101,21 @@ async def test_a_failure_is_tried_again() -> None:
         await soon(lambda: len(world.inferences.asked) >= 3)
         world.inferences.failure = None
         await soon(lambda: len(world.completions) == 1)
+
+
+async def test_what_a_crash_left_of_deleted_curations_is_dropped_at_the_start_and_a_living_one_stays() -> None:
+    world = FeedbackWorld()
+    again = CurationRef("acme", "sft", 3)
+    for life in (1, 2, 3):
+        await world.curate(new_examples=100)
+        await world.correct(life)
+        await world.work(CurationRef("acme", "sft", life))
+        if life < again.life:
+            await world.delete(ADA, "sft", version=0, request=request())
+    assert len(await world.ledger.kept()) == 3
+
+    async with running(world, worker_of(FakeLeases(), again, ledger=world.ledger)):
+        await soon(lambda: {ref for ref, _ in world.ledger.stored} == world.ledger.counted.keys() == {again})
 
 
 async def test_time_alone_completes_a_curation() -> None:

@@ -94,6 +94,12 @@ class MongoLedger:
             await self._rows.delete_many({"curation": _key(ref)})
             await self._counts.delete_one({"_id": _key(ref)})
 
+    async def kept(self) -> Sequence[CurationRef]:
+        """See `Ledger.kept`."""
+        with translated():
+            keys = {*await self._rows.distinct("curation"), *await self._counts.distinct("_id")}
+        return [_ref(key) for key in sorted(keys)]
+
     async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
         """See `Ledger.note_counts`."""
         if await self.counts(ref) == counts:
@@ -121,6 +127,11 @@ class MongoLedger:
 
 def _key(ref: CurationRef) -> str:
     return f"{ref.key}/{ref.life}"
+
+
+def _ref(key: str) -> CurationRef:
+    project, curation, life = key.split("/")
+    return CurationRef(project, curation, int(life))
 
 
 def _row_id(ref: CurationRef, feedback: str) -> str:

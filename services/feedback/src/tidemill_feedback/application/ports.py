@@ -156,6 +156,10 @@ class Ledger(Protocol):
         """Remove all rows and counts of this life."""
         ...
 
+    async def kept(self) -> Sequence[CurationRef]:
+        """Return all lives of curations of which rows or counts are kept."""
+        ...
+
     async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
         """Keep how far the curation is."""
         ...

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import structlog
 
-from tidemill_feedback.application.ports import CurationLeases, Curations
+from tidemill_feedback.application.ports import CurationLeases, Curations, Ledger
 from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.domain.ledger import CurationRef
@@ -25,14 +25,25 @@ _SWEEP = "pending"
 class CurationWorker:
     """Tends curations when woken, when it is time, and looks for all of them at the start and now and then after.
 
+    At the start it tends those too that are deleted and of which something is kept, because nobody wakes it for them.
+
     The same curation is tended at most once in `settle_s`, however many corrections come. One that somebody else
     holds, or that failed, is tried again: so a correction that came while the holder was finishing is not left.
     """
 
-    def __init__(
-        self, *, curations: Curations, leases: CurationLeases, at_once: int, settle_s: float, look_every_s: float
+    def __init__(  # noqa: PLR0913 - what a worker needs, put together once
+        self,
+        *,
+        curations: Curations,
+        ledger: Ledger,
+        leases: CurationLeases,
+        at_once: int,
+        settle_s: float,
+        look_every_s: float,
     ) -> None:
         self._curations = curations
+        self._ledger = ledger
+        self._kept_seen = False
         self._leases = leases
         self._turns = asyncio.Semaphore(at_once)
         self._settle_s = settle_s
@@ -71,6 +82,9 @@ class CurationWorker:
         try:
             for ref in await self._curations.all():
                 self._due[ref] = 0.0
+            if not self._kept_seen:
+                self._due |= dict.fromkeys(await self._ledger.kept(), 0.0)
+                self._kept_seen = True
         except TidemillError as error:
             _log.warning("curations_not_listed", reason=error.reason, why=error.message)
 
