@@ -221,6 +221,22 @@ async def test_a_model_that_does_not_fit_with_its_cache_is_refused_before_anythi
     assert not shop.weights_held
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+async def test_a_model_that_fits_is_loaded_whatever_format_its_files_have(tmp_path: Path, dtype: torch.dtype) -> None:
+    shop = a_shop(tmp_path)
+    model = await shop.model("tiny")  # its files have 32 bits
+    options = replace(shop.engines._options, dtype=dtype)  # noqa: SLF001 - told nowhere else
+    shop.engines._options = options  # noqa: SLF001 - ditto
+    async with shop.engines.use("acme", model):
+        one = shop.engines._taken()  # noqa: SLF001 - weights and cache
+    await shop.engines.stop()
+    shop.engines._options = replace(options, memory_bytes=one)  # noqa: SLF001 - room for just that
+
+    async with shop.engines.use("acme", model):
+        assert shop.held == ["tiny@1"]
+    await shop.engines.stop()
+
+
 async def test_the_cache_of_a_second_model_makes_room_too(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     first, second = [await shop.model(name, seed=seed) for seed, name in enumerate("ab")]

@@ -16,7 +16,7 @@ import torch
 
 from tidemill_inference.adapters.lora_adapter import LoraAdapter
 from tidemill_inference.adapters.model_files import ModelFiles
-from tidemill_inference.adapters.model_weights import ModelWeights, token_bytes
+from tidemill_inference.adapters.model_weights import ModelWeights, stored_bytes, token_bytes
 from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
@@ -271,7 +271,10 @@ class LoadedEngines:
         return leaving
 
     def _refuse_too_large(self, slot: _Slot) -> None:
+        """Refuse what never fits; of weights that nobody has looked into, which may have 32 bits, half is certain."""
         limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
+        if not slot.base.token_bytes:
+            needed //= 2
         if needed > limit:
             message = f"model {name} needs about {needed >> 20} MB, and {limit >> 20} MB are for models here"
             raise PreconditionFailed(message, model=name)
@@ -364,9 +367,11 @@ class LoadedEngines:
         return engine
 
     async def _base_files(self, project: str, model: ModelVersion, base: _Base) -> Path:
-        """Return the folder with a base's verified files, which tell how large a cache beside it will be."""
-        folder = await self._files.fetch(project, model)
-        base.token_bytes = await asyncio.to_thread(token_bytes, folder, name=model.id, dtype=self._options.dtype)
+        """Return the folder with a base's verified files, which tell how large it and a cache beside it will be."""
+        folder, dtype = await self._files.fetch(project, model), self._options.dtype
+        if not base.token_bytes:
+            base.bytes = await asyncio.to_thread(stored_bytes, folder, name=model.id, dtype=dtype)
+            base.token_bytes = await asyncio.to_thread(token_bytes, folder, name=model.id, dtype=dtype)
         return folder
 
     async def _read(self, folder: Path, base: _Base) -> ModelWeights:

@@ -5,11 +5,13 @@ writes to, so that engines on the same weights know nothing of each other.
 """
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tidemill_inference.domain.errors import ModelRefused
@@ -60,6 +62,23 @@ def token_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
         return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
     except Exception as error:  # each config class of transformers checks in its own way
         raise ModelRefused(name, why=_unloadable(error)) from error
+
+
+def stored_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
+    """Return what a folder's weights take in a numeric format, by the headers of its files.
+
+    Raises:
+        ModelRefused: a header does not tell.
+
+    """
+    try:
+        numbers = 0
+        for path in folder.rglob("*.safetensors"):
+            with safe_open(path, framework="pt") as opened:
+                numbers += sum(math.prod(each.get_shape()) for each in map(opened.get_slice, opened.keys()))
+    except Exception as error:  # safetensors raises what its Rust part makes of a file
+        raise ModelRefused(name, why=_unloadable(error)) from error
+    return numbers * dtype.itemsize
 
 
 def _unloadable(error: Exception) -> str:
