@@ -34,7 +34,9 @@ class _FeedbackStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedbac
     FEEDBACK_STATE_RECORDED: _FeedbackState.ValueType  # 2
     """FEEDBACK_STATE_RECORDED counts."""
     FEEDBACK_STATE_IGNORED: _FeedbackState.ValueType  # 3
-    """FEEDBACK_STATE_IGNORED is about an inference that is not a live one, or was erased; `message` says which."""
+    """FEEDBACK_STATE_IGNORED is about an inference that is not a live one, as `message` says. What was erased has this
+    state too, where a repetition of its request is answered; it is neither got nor listed.
+    """
 
 class FeedbackState(_FeedbackState, metaclass=_FeedbackStateEnumTypeWrapper):
     """FeedbackState says where feedback stands."""
@@ -46,7 +48,9 @@ FEEDBACK_STATE_PENDING: FeedbackState.ValueType  # 1
 FEEDBACK_STATE_RECORDED: FeedbackState.ValueType  # 2
 """FEEDBACK_STATE_RECORDED counts."""
 FEEDBACK_STATE_IGNORED: FeedbackState.ValueType  # 3
-"""FEEDBACK_STATE_IGNORED is about an inference that is not a live one, or was erased; `message` says which."""
+"""FEEDBACK_STATE_IGNORED is about an inference that is not a live one, as `message` says. What was erased has this
+state too, where a repetition of its request is answered; it is neither got nor listed.
+"""
 Global___FeedbackState: _TypeAlias = FeedbackState  # noqa: Y015
 
 @_typing.final
