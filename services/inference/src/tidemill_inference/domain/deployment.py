@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import TypedDict
 
 from tidemill_inference.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
 from tidemill_inference.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
@@ -13,6 +12,7 @@ from tidemill_inference.domain.rollout import (
     Approval,
     Decision,
     Move,
+    NamedRollout,
     PassedEvaluation,
     Rollout,
     RolloutHasAdvanced,
@@ -160,7 +160,7 @@ class Deployment(Aggregate):
         if live.digest != rollout.baseline:
             text = "another configuration was applied: the candidate has to be compared with it"
             self._taken_back(rollout, Reason.BASELINE_CHANGED, text, now=now)
-            self.pending.append(RolloutWasRefused(reason=Reason.BASELINE_CHANGED, message=text, **_of(rollout, now)))
+            self.pending.append(RolloutWasRefused(reason=Reason.BASELINE_CHANGED, message=text, **rollout.named(now)))
         elif spec.rollout_policy is None or rollout.candidate.model.partition("@")[0] != spec.follow:
             text = "the deployment follows the model or has the policy no longer"
             self._taken_back(rollout, Reason.BY_HAND, text, now=now)
@@ -218,7 +218,7 @@ class Deployment(Aggregate):
             return
         self.evaluations = (*self.evaluations, passed.evaluation)[-_REMEMBERED:]
         candidate = replace(self.live, model=passed.candidate)
-        named = _Named(
+        named = NamedRollout(
             occurred_at=now,
             rollout=derived_id(self.project, "rollout", self.id, passed.evaluation),
             candidate=passed.candidate,
@@ -369,7 +369,7 @@ class Deployment(Aggregate):
         replaced, self.live = self.live.digest, rollout.candidate
         self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts)
         told = _without_rationale(reason, message)
-        self.pending.append(RolloutWasPromoted(reason=reason, message=told, replaced=replaced, **_of(rollout, now)))
+        self.pending.append(RolloutWasPromoted(reason=reason, message=told, replaced=replaced, **rollout.named(now)))
         self._configured(replaced=replaced, now=now)
 
     def _taken_back(
@@ -378,7 +378,7 @@ class Deployment(Aggregate):
         text = f"{reason.value}: {message}"
         self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts)
         told = _without_rationale(reason, message)
-        self.pending.append(RolloutWasRolledBack(reason=reason, message=told, **_of(rollout, now)))
+        self.pending.append(RolloutWasRolledBack(reason=reason, message=told, **rollout.named(now)))
 
     def _advanced(self, rollout: Rollout, *, now: datetime) -> None:
         self.pending.append(
@@ -387,7 +387,7 @@ class Deployment(Aggregate):
                 step=rollout.step,
                 weight=rollout.current.weight,
                 message=rollout.message,
-                **_of(rollout, now),
+                **rollout.named(now),
             )
         )
 
@@ -395,26 +395,6 @@ class Deployment(Aggregate):
         self.pending.append(DeploymentWasConfigured(occurred_at=now, configuration=self.live, replaced=replaced))
 
 
-class _Named(TypedDict):
-    """What every event of a rollout is made with."""
-
-    occurred_at: datetime
-    rollout: str
-    candidate: str
-    configuration: str
-    evaluation: str
-
-
 def _without_rationale(reason: Reason, message: str) -> str:
     """Return what an event may tell: what people wrote stays with the rollout."""
     return "by hand" if reason is Reason.BY_HAND else message
-
-
-def _of(rollout: Rollout, now: datetime) -> _Named:
-    return _Named(
-        occurred_at=now,
-        rollout=rollout.id,
-        candidate=rollout.candidate.model,
-        configuration=rollout.candidate.digest,
-        evaluation=rollout.evaluation,
-    )

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
+from typing import TypedDict
 
 from tidemill_inference.domain.configuration import Configuration
 from tidemill_inference.domain.errors import RolloutLeaseLost
@@ -77,6 +78,16 @@ class Approval:
     approve_time: datetime
 
 
+class NamedRollout(TypedDict):
+    """What every event of a rollout is made with."""
+
+    occurred_at: datetime
+    rollout: str
+    candidate: str
+    configuration: str
+    evaluation: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """Its steps are those of the policy that it began under; `ready` once the candidate is loaded and may answer.
@@ -116,6 +127,16 @@ class Rollout:
     def missing_approvals(self) -> int:
         """How many still have to agree."""
         return max(0, self.policy.approvals - len(self.approvals))
+
+    def named(self, now: datetime) -> NamedRollout:
+        """Return what each of its events tells."""
+        return NamedRollout(
+            occurred_at=now,
+            rollout=self.id,
+            candidate=self.candidate.model,
+            configuration=self.candidate.digest,
+            evaluation=self.evaluation,
+        )
 
     def gives_candidate(self, *, end_user: str, request_id: str) -> bool:
         """Whether the candidate answers: the same for the same person or request, and for ever once it did.
