@@ -71,7 +71,7 @@ class Reactions:
     async def erase(self, end_user: str, *, validate_only: bool = False) -> int:
         """Erase what a person said, and what anybody said about that person's questions; return how much it was.
 
-        The next version of a dataset holds none of it.
+        No batch that is completed afterwards holds any of it, nor the dataset version that is made of one.
         """
         request = EraseEndUserRequest(end_user=end_user, request_id=str(uuid4()), validate_only=validate_only)
         return (await self._connection.feedback.EraseEndUser(request)).erased

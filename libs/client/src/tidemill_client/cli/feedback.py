@@ -125,7 +125,7 @@ def erase(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Erase what a person said, and what was said about their questions: no later dataset version learns from it."""
+    """Erase what a person said, and what was said about their questions: no batch completed later holds it."""
 
     async def work() -> int:
         async with Connection(chosen_project(project)) as connection:

@@ -83,7 +83,7 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EraseEndUser(self, request, context):
-        """Erases what a person said, and what anybody said about that person's questions; the next batch holds none of it.
+        """Erases what a person said, and what anybody said about that person's questions; no batch completed later holds it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

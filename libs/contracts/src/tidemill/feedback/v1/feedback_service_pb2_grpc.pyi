@@ -23,7 +23,7 @@ class FeedbackServiceStub:
     ListFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackRequest, _feedback_service_pb2.ListFeedbackResponse]
     """Returns the project's feedback, a page at a time."""
     EraseEndUser: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.EraseEndUserRequest, _feedback_service_pb2.EraseEndUserResponse]
-    """Erases what a person said, and what anybody said about that person's questions; the next batch holds none of it."""
+    """Erases what a person said, and what anybody said about that person's questions; no batch completed later holds it."""
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
     """FeedbackService takes what people think of answers."""
@@ -58,6 +58,6 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.EraseEndUserRequest,
         context: _aio.ServicerContext[_feedback_service_pb2.EraseEndUserRequest, _abc.Awaitable[_feedback_service_pb2.EraseEndUserResponse]],
     ) -> _abc.Awaitable[_feedback_service_pb2.EraseEndUserResponse]:
-        """Erases what a person said, and what anybody said about that person's questions; the next batch holds none of it."""
+        """Erases what a person said, and what anybody said about that person's questions; no batch completed later holds it."""
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _aio.Server) -> None: ...
