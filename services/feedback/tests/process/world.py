@@ -105,7 +105,7 @@ class FeedbackProcess:
             "FEEDBACK_EXCHANGE_BUCKET": self.bucket,
             "FEEDBACK_INFERENCE_ADDRESS": self.inference.address,
             "FEEDBACK_SUBMISSION_TOPIC": self.topic,
-            "FEEDBACK_PENDING_WAIT_S": "10",
+            "FEEDBACK_PENDING_WAIT_S": "6",
             "FEEDBACK_PENDING_LOOK_S": "0.5",
             "FEEDBACK_LOG_FORMAT": "json",
             "FEEDBACK_LOG_LEVEL": "debug",
