@@ -40,7 +40,10 @@ def processes(folder: Path) -> list[psutil.Process]:
 
 
 def pids(stack: LocalStack) -> dict[str, int]:
-    return {program.name: program.pid for program in stack.status().programs if program.state == "RUNNING"}
+    """Return those of the programs that are there; supervisor calls one that is younger than 3 s STARTING."""
+    return {
+        program.name: program.pid for program in stack.status().programs if program.state in {"STARTING", "RUNNING"}
+    }
 
 
 @pytest.fixture(scope="module")
