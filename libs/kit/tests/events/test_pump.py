@@ -167,7 +167,7 @@ async def test_a_second_member_joining_half_way_repeats_nothing_and_keeps_the_or
 
     first, second = bench.consumers(handle), bench.consumers(handle)
     await first.start()
-    await eventually(lambda: len(store.happened) > total // 4)
+    await eventually(lambda: len(store.happened) > total // 20)
     await second.start()
     await eventually(lambda: len(store.happened) == total, within_s=60)
     await eventually(lambda: first.status()[0].lag + second.status()[0].lag == 0)

@@ -134,7 +134,11 @@ async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_n
     assert (shown.curation.progress.completions, shown.curation.seq) == (2, 2)
     bodies = {each["ce_id"]: body for each, body in await others.of(CURATIONS)}
     assert [len(await process.batch(body)) for body in bodies.values()] == [5, 10]
+
+    async def all_recorded() -> bool:
+        return len({each["ce_id"] for each, _ in await others.of(FEEDBACK)}) == 10
+
+    await eventually(all_recorded)
     seen = json.dumps([body for topic in (FEEDBACK, CURATIONS) for _, body in await others.of(topic)])
-    assert len({each["ce_id"] for each, _ in await others.of(FEEDBACK)}) == 10
     assert WORDS not in seen
     assert WORDS.encode() not in process.log.read_bytes()
