@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from services.inference.tests.fakes import ADA, Desk, ScriptedEngine, asking, helpdesk, question
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.answer_shadow import AnswerShadow
+from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
 from tidemill_inference.application.note_outcome import NoteOutcome
 from tidemill_inference.application.note_reactions import NoteRating
@@ -19,7 +20,7 @@ from tidemill_inference.application.settle_rollout import (
     RolloutToSettle,
 )
 from tidemill_inference.application.start_rollout import StartRollout
-from tidemill_inference.application.tend_rollout import CountOutcomes, TendRollout
+from tidemill_inference.application.tend_rollout import TendRollout
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady
 from tidemill_inference.domain.inference import Inference

@@ -33,6 +33,7 @@ from tidemill_inference.adapters.transformers_engine import EngineLimits, served
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
+from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.delete_prompt import DeletePrompt
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
 from tidemill_inference.application.generation import SharedGenerations
@@ -45,7 +46,7 @@ from tidemill_inference.application.resolve_configuration import ResolveConfigur
 from tidemill_inference.application.settle_rollout import ApproveRollout, PromoteRollout, RollBackRollout
 from tidemill_inference.application.show_prompt import ShowPrompt
 from tidemill_inference.application.start_rollout import StartRollout
-from tidemill_inference.application.tend_rollout import CountOutcomes, TendRollout
+from tidemill_inference.application.tend_rollout import TendRollout
 from tidemill_inference.application.write_prompt import CreatePrompt, LabelPrompt, UpdatePrompt
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound

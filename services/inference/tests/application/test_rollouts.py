@@ -9,8 +9,8 @@ from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
 from services.inference.tests.rollout_fakes import HELPDESK, POLICY, Registered, RolloutDesk
 from services.inference.tests.rollout_records import records, variant_of
 from tidemill_inference.application.configure_deployment import DeploymentChange, UpdateDeployment
+from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
-from tidemill_inference.application.tend_rollout import CountOutcomes
 from tidemill_inference.domain.deployment import Deployment, DeploymentWasConfigured
 from tidemill_inference.domain.errors import ModelRefused, NoActiveRollout, RolloutLeaseLost
 from tidemill_inference.domain.inference import Purpose, State

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tidemill_inference.application.configure_deployment import Warm, warms_nothing
+from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.ports import DeploymentRef, Deployments, Wake, wakes_nobody
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
-from tidemill_inference.application.tend_rollout import CountOutcomes
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import Approval
 from tidemill_inference.domain.step_counts import StepCounts

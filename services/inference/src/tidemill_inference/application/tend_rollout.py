@@ -1,7 +1,8 @@
 """Take a rollout one move further, when its outcomes say so."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
+from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.ports import DeploymentRef, Deployments, Outcomes
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.domain.deployment import Deployment
@@ -18,7 +19,7 @@ class TendRollout:
 
     deployments: Deployments
     outcomes: Outcomes
-    count: "CountOutcomes"
+    count: CountOutcomes
     prepare: PrepareCandidate
     clock: Clock
 
@@ -103,35 +104,6 @@ class TendRollout:
             stored.tend_rollout(decision, counts, seen=seen, now=now)
 
         await self.deployments.update(ref.project, ref.id, change, request=_own())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CountOutcomes:
-    """Counts what came of the current step so far; nothing is read again until something is noted."""
-
-    outcomes: Outcomes
-    _counted: dict[DeploymentRef, tuple[object, StepCounts]] = field(default_factory=dict, init=False)
-    """What was counted last of each deployment's rollout, and at which mark."""
-
-    async def __call__(self, deployment: Deployment) -> Deployment:
-        """Return the deployment with the counts of its active rollout as they are now."""
-        rollout = deployment.active_rollout
-        if rollout is None:
-            return deployment
-        counts = await self.step(DeploymentRef(project=deployment.project, id=deployment.id), rollout)
-        return replace(deployment, rollout=replace(rollout, counts=counts))
-
-    async def step(self, ref: DeploymentRef, rollout: Rollout) -> StepCounts:
-        """Return the counts of a rollout's step; what is too old to count is dropped."""
-        of, step = (ref.project, rollout.id, rollout.step), rollout.current
-        mark = (*of, await self.outcomes.mark(*of))
-        known = self._counted.get(ref)
-        if known and known[0] == mark:
-            return known[1]
-        counts = StepCounts.of(await self.outcomes.of_step(*of, newest=step.kept), shadow=step.shadow)
-        await self.outcomes.trim(*of, newest=step.kept)
-        self._counted[ref] = mark, counts
-        return counts
 
 
 def _own() -> Request:

@@ -14,6 +14,7 @@ from tidemill_inference.application.configure_deployment import (
     DeploymentToCreate,
     UpdateDeployment,
 )
+from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.ports import Deployments
 from tidemill_inference.application.settle_rollout import (
     ApproveRollout,
@@ -21,7 +22,6 @@ from tidemill_inference.application.settle_rollout import (
     RollBackRollout,
     RolloutToSettle,
 )
-from tidemill_inference.application.tend_rollout import CountOutcomes
 from tidemill_inference.entrypoints.deployment_messages import CHANGEABLE, change_of, deployment_message, spec_of
 from tidemill_kit.application import Request
 from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of

@@ -1,0 +1,37 @@
+"""Tell what came of a rollout's step so far."""
+
+from dataclasses import dataclass, field, replace
+
+from tidemill_inference.application.ports import DeploymentRef, Outcomes
+from tidemill_inference.domain.deployment import Deployment
+from tidemill_inference.domain.rollout import Rollout
+from tidemill_inference.domain.step_counts import StepCounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountOutcomes:
+    """Counts what came of the current step so far; nothing is read again until something is noted."""
+
+    outcomes: Outcomes
+    _counted: dict[DeploymentRef, tuple[object, StepCounts]] = field(default_factory=dict, init=False)
+    """What was counted last of each deployment's rollout, and at which mark."""
+
+    async def __call__(self, deployment: Deployment) -> Deployment:
+        """Return the deployment with the counts of its active rollout as they are now."""
+        rollout = deployment.active_rollout
+        if rollout is None:
+            return deployment
+        counts = await self.step(DeploymentRef(project=deployment.project, id=deployment.id), rollout)
+        return replace(deployment, rollout=replace(rollout, counts=counts))
+
+    async def step(self, ref: DeploymentRef, rollout: Rollout) -> StepCounts:
+        """Return the counts of a rollout's step; what is too old to count is dropped."""
+        of, step = (ref.project, rollout.id, rollout.step), rollout.current
+        mark = (*of, await self.outcomes.mark(*of))
+        known = self._counted.get(ref)
+        if known and known[0] == mark:
+            return known[1]
+        counts = StepCounts.of(await self.outcomes.of_step(*of, newest=step.kept), shadow=step.shadow)
+        await self.outcomes.trim(*of, newest=step.kept)
+        self._counted[ref] = mark, counts
+        return counts
