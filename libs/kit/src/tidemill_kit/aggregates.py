@@ -226,7 +226,7 @@ class MongoAggregates(Generic[A]):
         stored = self._decoded(document) if document is not None else None
         before = b"" if stored is None else bson_of(self._image(stored))  # bytes: `decide` may change it in place
         aggregate = decide(stored)
-        _refuse_label_keys(aggregate)
+        refuse_label_keys(aggregate)
         image = self._image(aggregate)
         after = bson_of(image)
         if document is not None and before == after and not aggregate.pending:
@@ -328,8 +328,13 @@ class MongoAggregates(Generic[A]):
         return self._codec.decode(identity, document["state"], document["schema"])
 
 
-def _refuse_label_keys(aggregate: Aggregate) -> None:
-    """Refuse keys that BSON cannot hold, or reads back as something else: `$ref` and `$id` make a reference."""
+def refuse_label_keys(aggregate: Aggregate) -> None:
+    """Refuse keys that BSON cannot hold, or reads back as something else: `$ref` and `$id` make a reference.
+
+    Raises:
+        InvalidInput: names the first of them.
+
+    """
     refused = [key for key in aggregate.labels if not key or key.startswith("$") or "\0" in key]
     if refused:
         text = f"has the key {refused[0][:80]!r}; take keys that are not empty, do not begin with $ and hold no NUL"

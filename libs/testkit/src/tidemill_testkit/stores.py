@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Generic, TypeVar
 
+from tidemill_kit.aggregates import refuse_label_keys
 from tidemill_kit.application import Clock, Page, PageRequest, Request, SystemClock
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import AlreadyExists, NotFound, RequestIdReused
@@ -109,6 +110,7 @@ class InMemoryAggregates(Generic[A]):
         return aggregate
 
     def _save(self, aggregate: A, request: Request | None) -> A:
+        refuse_label_keys(aggregate)
         stored = self._stored.get((aggregate.project, aggregate.id))
         requests = [*(stored.requests if stored else []), *([request] if request else [])]
         aggregate.version = (stored.aggregate.version if stored else 0) + 1

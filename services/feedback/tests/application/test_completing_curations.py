@@ -11,7 +11,8 @@ from tidemill_feedback.domain.errors import EpochOver
 from tidemill_kit.errors import DependencyUnavailable, Internal, PreconditionFailed
 
 
-async def test_a_kill_between_the_batch_and_its_event_is_harmless() -> None:
+async def killed_after_a_batch() -> FeedbackWorld:
+    """Return a world whose worker died with a batch written, and not told."""
     world = FeedbackWorld()
     await world.curate()
     for number in range(3):
@@ -20,6 +21,11 @@ async def test_a_kill_between_the_batch_and_its_event_is_harmless() -> None:
     with pytest.raises(Killed):
         await world.work()
     world.batches.dies_after_put = False
+    return world
+
+
+async def test_a_kill_between_the_batch_and_its_event_is_harmless() -> None:
+    world = await killed_after_a_batch()
     world.tend = world.new_life()
     await world.work()
     await world.work()
@@ -30,14 +36,7 @@ async def test_a_kill_between_the_batch_and_its_event_is_harmless() -> None:
 
 
 async def test_what_came_between_a_kill_and_the_next_life_is_in_the_batch_and_old_afterwards() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    for number in range(3):
-        await world.correct(number)
-    world.batches.dies_after_put = True
-    with pytest.raises(Killed):
-        await world.work()
-    world.batches.dies_after_put = False
+    world = await killed_after_a_batch()
     await world.correct(3)
     await change(world, min_output_chars=15)
     await world.correct(0, text="Long enough to be an example")

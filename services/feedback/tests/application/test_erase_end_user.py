@@ -66,15 +66,20 @@ async def test_who_is_erased_while_a_batch_is_written_is_not_in_it() -> None:
     assert await users(world) == ["u0", "u2", "u3"]
 
 
-async def test_a_prompt_that_was_being_fetched_for_who_is_erased_is_not_kept() -> None:
+async def erased_while_fetched(user: str) -> FeedbackWorld:
+    """Return a world in which a prompt that two people want was fetched while one of them was erased."""
     world = FeedbackWorld()
     await world.curate(new_examples=1)
     await world.correct(1)
     await world.correct(1, text="By a reviewer", end_user="reviewer")
-    world.inferences.meanwhile = lambda: world.erase(ADA, "u1", request=request())
+    world.inferences.meanwhile = lambda: world.erase(ADA, user, request=request())
+    for _ in range(2):
+        await world.work()
+    return world
 
-    await world.work()
-    await world.work()
+
+async def test_a_prompt_that_was_being_fetched_for_who_is_erased_is_not_kept() -> None:
+    world = await erased_while_fetched("u1")
 
     assert world.inferences.asked == ["i1"]
     assert world.prompts.stored == {}
@@ -82,14 +87,7 @@ async def test_a_prompt_that_was_being_fetched_for_who_is_erased_is_not_kept() -
 
 
 async def test_a_prompt_that_was_being_fetched_stays_for_whoever_else_wants_it() -> None:
-    world = FeedbackWorld()
-    await world.curate(new_examples=1)
-    await world.correct(1)
-    await world.correct(1, text="By a reviewer", end_user="reviewer")
-    world.inferences.meanwhile = lambda: world.erase(ADA, "reviewer", request=request())
-
-    await world.work()
-    await world.work()
+    world = await erased_while_fetched("reviewer")
 
     assert await users(world) == ["u1"]
     assert world.inferences.asked == ["i1"]
