@@ -71,6 +71,15 @@ async def submit(process: FeedbackProcess, project: str, *inferences: str) -> No
             )
 
 
+async def heard(others: Others, topic: str, events: int) -> None:
+    """Return once a topic has so many events, told however often."""
+
+    async def are_there() -> bool:
+        return len({headers["ce_id"] for headers, _ in await others.of(topic)}) == events
+
+    await eventually(are_there)
+
+
 async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_next(
     process: FeedbackProcess, others: Others
 ) -> None:
@@ -101,10 +110,7 @@ async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_n
         INFERENCES, "tidemill.inference.inference.completed.v1", "ahead", {"inference": "ahead"}, event_id="c1"
     )
 
-    async def completed_once() -> bool:
-        return len(await others.of(CURATIONS)) == 1
-
-    await eventually(completed_once, within_s=30)
+    await heard(others, CURATIONS, 1)
     [(headers, first)] = await others.of(CURATIONS)
     assert headers["ce_type"] == "tidemill.feedback.curation.completed.v1"
     lines = await process.batch(first)
@@ -112,10 +118,7 @@ async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_n
     assert all(WORDS in line["output"]["parts"][0]["text"] for line in lines)
     assert (first["dataset"], first["new_examples"], first["batch"]["examples"]) == ("helpdesk_sft", 5, 5)
 
-    async def given_up() -> bool:
-        return len(await others.of(DEAD)) == 2
-
-    await eventually(given_up)
+    await heard(others, DEAD, 2)
     reasons = {each["ce_id"]: each["tidemill_dead_reason"] for each, _ in await others.of(DEAD)}
     assert reasons == {"e5": "INFERENCE_NOT_FOUND", "e6": "NOTHING_CORRECTED"}
 
@@ -125,20 +128,13 @@ async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_n
     process.kill()
     await asyncio.to_thread(process.start)
 
-    async def completed_twice() -> bool:
-        return len({each["ce_id"] for each, _ in await others.of(CURATIONS)}) == 2
-
-    await eventually(completed_twice, within_s=30)
+    await heard(others, CURATIONS, 2)
     async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         shown = await CurationServiceStub(channel).GetCuration(GetCurationRequest(id="sft"))
     assert (shown.curation.progress.completions, shown.curation.seq) == (2, 2)
     bodies = {each["ce_id"]: body for each, body in await others.of(CURATIONS)}
     assert [len(await process.batch(body)) for body in bodies.values()] == [5, 10]
-
-    async def all_recorded() -> bool:
-        return len({each["ce_id"] for each, _ in await others.of(FEEDBACK)}) == 10
-
-    await eventually(all_recorded)
+    await heard(others, FEEDBACK, 10)
     seen = json.dumps([body for topic in (FEEDBACK, CURATIONS) for _, body in await others.of(topic)])
     assert WORDS not in seen
     assert WORDS.encode() not in process.log.read_bytes()

@@ -1,0 +1,178 @@
+"""What outcomes, time and policy make of a step, and which policies can work."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from services.inference.tests.rolling import POLICY, counted, deployment, outcomes, passed, rolling, rollout_of
+from tidemill_inference.domain.deployment import DeploymentSpec
+from tidemill_inference.domain.rollout import Hold, Move
+from tidemill_inference.domain.rollout_policy import AbortRules, OnTimeout, RolloutStep
+from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
+from tidemill_kit.errors import InvalidInput
+from tidemill_testkit.clocks import NOON
+
+
+@pytest.mark.parametrize(
+    ("counts", "move"),
+    [
+        (counted(outcomes(LIVE, 36), outcomes(CANDIDATE, 4)), Move.ADVANCE),
+        (counted(outcomes(LIVE, 37), outcomes(CANDIDATE, 3)), Move.STAY),
+        (counted(outcomes(LIVE, 35), outcomes(CANDIDATE, 4)), Move.STAY),
+    ],
+)
+def test_a_step_ends_with_its_requests_and_the_candidates_least_share(counts: StepCounts, move: Move) -> None:
+    assert rollout_of(rolling(step=1)).decide(counts, now=NOON, paused=False).move is move
+
+
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 4, failed=1)), Reason.ERROR_RATE),
+        (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 3, failed=3)), None),
+        (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 4, seconds=1.6)), Reason.LATENCY),
+        (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 4, seconds=1.4)), None),
+        (counted(outcomes(CANDIDATE, 4, seconds=9)), None),
+        (counted(outcomes(LIVE, 3), outcomes(CANDIDATE, 8, seconds=9)), None),
+        (counted(outcomes(LIVE, 6, failed=3), outcomes(CANDIDATE, 8, seconds=9)), None),
+        (counted(outcomes(LIVE, 5, rating=0.9), outcomes(CANDIDATE, 4, rating=0.5)), Reason.RATING),
+        (counted(outcomes(LIVE, 3, rating=0.9), outcomes(CANDIDATE, 4, rating=0.5)), None),
+        (counted(outcomes(LIVE, 5, rating=0.5), outcomes(CANDIDATE, 4, rating=0.9)), None),
+    ],
+)
+def test_what_falls_below_the_baseline_is_taken_back_once_there_are_enough_answers(
+    counts: StepCounts, reason: Reason | None
+) -> None:
+    decision = rollout_of(rolling(step=1)).decide(counts, now=NOON, paused=False)
+
+    assert decision.reason is reason
+    assert (decision.move is Move.ROLL_BACK) is (reason is not None)
+
+
+@pytest.mark.parametrize(
+    ("live", "candidate", "move"),
+    [(9, 9, Move.STAY), (9, 10, Move.ROLL_BACK), (20, 1, Move.ROLL_BACK), (19, 1, Move.STAY)],
+)
+def test_without_at_least_a_verdict_needs_ten_answers_or_the_end_of_the_step(
+    live: int, candidate: int, move: Move
+) -> None:
+    policy = replace(POLICY, steps=(RolloutStep(shadow=True, requests=20),))
+    counts = counted(outcomes(LIVE, live), outcomes(CANDIDATE, candidate, failed=1), shadow=True)
+
+    assert rollout_of(rolling(policy)).decide(counts, now=NOON, paused=False).move is move
+
+
+@pytest.mark.parametrize(
+    ("on_timeout", "move", "reason", "hold"),
+    [
+        (OnTimeout.HOLD, Move.HOLD, None, Hold.PERSON),
+        (OnTimeout.PROMOTE, Move.PROMOTE, Reason.TIMEOUT, None),
+        (OnTimeout.ROLL_BACK, Move.ROLL_BACK, Reason.TIMEOUT, None),
+    ],
+)
+def test_a_step_that_lasts_too_long_ends_as_the_policy_says(
+    on_timeout: OnTimeout, move: Move, reason: Reason | None, hold: Hold | None
+) -> None:
+    rollout = rollout_of(rolling(replace(POLICY, on_timeout=on_timeout), step=2))
+
+    assert rollout.decide(StepCounts(), now=NOON + timedelta(hours=1.9), paused=False).move is Move.STAY
+    late = rollout.decide(StepCounts(), now=NOON + timedelta(hours=2), paused=False)
+
+    assert (late.move, late.reason, late.hold) == (move, reason, hold)
+
+
+@pytest.mark.parametrize(
+    ("on_timeout", "move", "reason", "hold"),
+    [
+        (OnTimeout.HOLD, Move.HOLD, None, Hold.PERSON),
+        (OnTimeout.PROMOTE, Move.ROLL_BACK, Reason.MODEL_NOT_READY, None),
+        (OnTimeout.ROLL_BACK, Move.ROLL_BACK, Reason.MODEL_NOT_READY, None),
+    ],
+)
+def test_a_candidate_that_is_not_loaded_in_time_is_never_promoted_and_says_why(
+    on_timeout: OnTimeout, move: Move, reason: Reason | None, hold: Hold | None
+) -> None:
+    made = deployment(replace(POLICY, on_timeout=on_timeout))
+    made.start_rollout(passed(), why_not="", now=NOON)
+    made.delay_rollout(rollout_of(made).id, epoch=1, why="the trainer is down")
+    late = NOON + timedelta(hours=24)
+
+    assert rollout_of(made).decide(StepCounts(), now=late - timedelta(minutes=1), paused=False).move is Move.STAY
+    assert rollout_of(made).decide(StepCounts(), now=late, paused=True).move is Move.STAY
+    decision = rollout_of(made).decide(StepCounts(), now=late, paused=False)
+
+    assert (decision.move, decision.reason, decision.hold) == (move, reason, hold)
+    why = "step 0 could not begin within 24 h: it waits for the candidate to be loaded: the trainer is down"
+    assert decision.message.startswith(why)
+
+
+def test_copies_are_no_requests() -> None:
+    counts = counted(outcomes(LIVE, 10), outcomes(CANDIDATE, 8, failed=1, seconds=2.0, rating=0.5), shadow=True)
+
+    assert (counts.requests, counts.candidate, counts.candidate_failures) == (10, 8, 1)
+    assert (counts.candidate_p95_s, counts.baseline_p95_s, counts.candidate_rating) == (2.0, 1.0, 0.5)
+
+
+def test_one_slow_answer_of_few_takes_nobody_back() -> None:
+    few = [*outcomes(CANDIDATE, 13), *outcomes(CANDIDATE, 2, seconds=9.0)]
+    more = [*outcomes(CANDIDATE, 12), *outcomes(CANDIDATE, 3, seconds=9.0)]
+    step = RolloutStep(weight=50, requests=30)
+
+    assert counted(outcomes(LIVE, 15), few).candidate_p95_s == 9.0
+    assert counted(outcomes(LIVE, 15), few).abort(step, POLICY.abort) is None
+    aborted = counted(outcomes(LIVE, 15), more).abort(step, POLICY.abort)
+    assert aborted is not None
+    assert aborted[0] is Reason.LATENCY
+
+
+def test_a_step_that_does_not_say_how_many_answers_it_needs_compares_times_from_five_of_the_baseline_on() -> None:
+    slow, step = outcomes(CANDIDATE, 15, seconds=9.0), RolloutStep(weight=50, requests=30)
+
+    assert counted(outcomes(LIVE, 4), slow).abort(step, POLICY.abort) is None
+    assert counted(outcomes(LIVE, 5), slow).abort(step, POLICY.abort) is not None
+
+
+@pytest.mark.parametrize("count", [1, 2, 15, 59, 1000, 100_000])
+def test_the_bound_of_the_95th_percentile_is_the_binomial_one(count: int) -> None:
+    from scipy.stats import binom  # noqa: PLC0415 - a second of imports
+
+    answers = [replace(outcomes(CANDIDATE, 1)[0], total_s=float(number)) for number in range(1, count + 1)]
+
+    assert StepCounts.of(answers, shadow=False).candidate_p95_low_s == count - binom.ppf(0.95, count, 0.05)
+
+
+STEP = RolloutStep(weight=10, requests=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "text"),
+    [
+        ({"gate": ""}, "rollout_policy.gate", "is required"),
+        ({"steps": ()}, "rollout_policy.steps", "has 0; take 1 to 20"),
+        ({"steps": (STEP, RolloutStep(shadow=True, requests=1))}, "rollout_policy.steps[1].shadow", "come before"),
+        ({"steps": (STEP, STEP)}, "rollout_policy.steps[1].weight", "is 10; weights rise"),
+        ({"steps": (replace(STEP, weight=101),)}, "rollout_policy.steps[0].weight", "is 101; take 1 to 100"),
+        ({"steps": (replace(STEP, shadow=True),)}, "rollout_policy.steps[0].weight", "leave it out"),
+        ({"steps": (replace(STEP, requests=0),)}, "rollout_policy.steps[0].requests", "is 0; take 1 to 100000"),
+        (
+            {"steps": (replace(STEP, at_least=11),)},
+            "rollout_policy.steps[0].at_least",
+            "is 11; take 0 (for 1) to requests",
+        ),
+        ({"steps": (replace(STEP, at_most=timedelta()),)}, "rollout_policy.steps[0].at_most", "is 0 s"),
+        ({"abort": AbortRules(error_rate_above=2)}, "rollout_policy.abort.error_rate_above", "is 2; take 0 to 1"),
+        ({"approvals": 11}, "rollout_policy.approval.count", "is 11; take 0 (for nobody) to 10"),
+    ],
+)
+def test_a_policy_that_cannot_work_is_refused_by_field_value_and_limit(
+    changes: dict[str, object], field: str, text: str
+) -> None:
+    spec = DeploymentSpec(model="m", prompt="p", rollout_policy=replace(POLICY, **changes))  # type: ignore[arg-type]
+
+    with pytest.raises(InvalidInput) as refused:
+        spec.check()
+
+    (violation,) = refused.value.violations
+    assert violation.field == field
+    assert text in violation.description
