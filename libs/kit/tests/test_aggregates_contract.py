@@ -361,3 +361,25 @@ async def test_the_fake_tells_what_was_published() -> None:
     await notes.update("acme", "n1", partial(write, "second"), request=intent("r1"))
 
     assert notes.published == [NoteWasWritten(occurred_at=NOON, line="second")]
+
+
+@pytest.mark.parametrize("labels", [{"": "a"}, {"$ref": "a", "$id": "b"}, {"a\0b": "c"}])
+async def test_a_label_key_that_cannot_be_read_back_is_refused(notes: Aggregates[Note], labels: dict[str, str]) -> None:
+    added = await notes.add(a_note(), request=intent("r1"))
+
+    def mark(note: Note) -> None:
+        note.labels = labels
+
+    with pytest.raises(InvalidInput, match="labels: has the key") as refused:
+        await notes.update("acme", "n1", mark, request=intent("r2"))
+
+    assert [violation.field for violation in refused.value.violations] == ["labels"]
+    assert (await notes.get("acme", "n1")).labels == added.labels
+
+
+async def test_label_keys_with_dots_and_dollars_within_are_stored_as_given(notes: Aggregates[Note]) -> None:
+    note, labels = a_note(), {"a.b/c": "1", ".": "2", "us$": "3", "_id": "4"}
+    note.labels = dict(labels)
+    await notes.add(note, request=intent("r1"))
+
+    assert (await notes.get("acme", "n1")).labels == labels

@@ -52,30 +52,6 @@ def rival(stack: Addresses, database: Database) -> Iterator[RivalCollection]:
         yield client[database.name]["notes"]
 
 
-@pytest.mark.parametrize("labels", [{"": "a"}, {"$ref": "a", "$id": "b"}, {"a\0b": "c"}])
-async def test_a_label_key_that_cannot_be_read_back_is_refused(database: Database, labels: dict[str, str]) -> None:
-    notes = notes_in(database)
-    await notes.add(a_note(), request=intent("r1"))
-
-    def mark(note: Note) -> None:
-        note.labels = labels
-
-    with pytest.raises(InvalidInput, match="labels: has the key") as refused:
-        await notes.update("acme", "n1", mark, request=intent("r2"))
-
-    assert [violation.field for violation in refused.value.violations] == ["labels"]
-    assert (await notes.get("acme", "n1")).labels == {}
-
-
-async def test_label_keys_with_dots_and_dollars_within_are_stored_as_given(database: Database) -> None:
-    notes, labels = notes_in(database), {"a.b/c": "1", ".": "2", "us$": "3", "_id": "4"}
-    note = a_note()
-    note.labels = dict(labels)
-    await notes.add(note, request=intent("r1"))
-
-    assert (await notes.get("acme", "n1")).labels == labels
-
-
 async def test_a_page_of_large_ones_ends_early_and_the_next_goes_on(database: Database) -> None:
     notes = notes_in(database)
     for number in range(4):
