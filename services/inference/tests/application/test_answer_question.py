@@ -1,5 +1,6 @@
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -341,6 +342,17 @@ async def test_passages_that_find_no_room_are_cut_from_the_end_and_the_answer_sa
     answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
 
     assert [passage.id for passage in answer.passages] == ["1"]
+    assert answer.warnings == ("1 of 2 passages cut: the prompt had no room for them",)
+
+
+async def test_a_passage_that_is_too_long_gives_its_room_to_the_next_one() -> None:
+    desk = Desk(ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14)))
+    giant, fitting = desk.rag.passages
+    desk.rag.passages = (replace(giant, text="word " * 100), fitting)
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert [passage.id for passage in answer.passages] == ["2"]
     assert answer.warnings == ("1 of 2 passages cut: the prompt had no room for them",)
 
 

@@ -190,26 +190,40 @@ class MakeAnswer:
             yield engine
 
     async def _fitted(self, engine: Engine, making: _Making) -> _Prompt:
-        """Return the prompt with as many passages as there is room for, the best first.
+        """Return the prompt with the passages that there is room for, the best first; one that is too long is left out.
 
         Raises:
             PromptTooLong: it does not fit without any.
 
         """
-        passages = making.found.passages
+        offered = making.found.passages
+        messages = await self._if_it_fits(engine, making, offered)
+        if messages is not None:
+            return _Prompt(messages=messages, passages=offered)
+        kept: tuple[Passage, ...] = ()
+        messages = await self._if_it_fits(engine, making, kept, required=True)
+        for passage in offered if len(offered) > 1 else ():
+            if (longer := await self._if_it_fits(engine, making, (*kept, passage))) is not None:
+                kept, messages = (*kept, passage), longer
+        if cut := len(offered) - len(kept):
+            making.warnings.append(f"{cut} of {len(offered)} passages cut: the prompt had no room for them")
+        assert messages is not None  # noqa: S101 - required
+        return _Prompt(messages=messages, passages=kept)
+
+    async def _if_it_fits(
+        self, engine: Engine, making: _Making, passages: tuple[Passage, ...], *, required: bool = False
+    ) -> tuple[Message, ...] | None:
+        """Return the messages with these passages; None where they leave the model no room for an answer."""
         wanted = making.question.sampling.over(making.configuration.sampling).max_output_tokens
-        output_tokens = wanted or DEFAULT_OUTPUT_TOKENS
-        for kept in range(len(passages), -1, -1):
-            messages = self._rendered(making, passages[:kept])
-            limit = engine.context_tokens
-            tokens = None if limit is None else await engine.count_tokens(messages)
-            if limit is None or tokens is None or tokens + min(output_tokens, limit // 2) <= limit:
-                if cut := len(passages) - kept:
-                    making.warnings.append(f"{cut} of {len(passages)} passages cut: the prompt had no room for them")
-                return _Prompt(messages=messages, passages=passages[:kept])
-            if kept == 0:
-                raise PromptTooLong(tokens=tokens, limit=limit, output_tokens=min(output_tokens, limit // 2))
-        raise AssertionError  # the last round returns or raises
+        messages, limit = self._rendered(making, passages), engine.context_tokens
+        if limit is None:
+            return messages
+        tokens, output_tokens = await engine.count_tokens(messages), min(wanted or DEFAULT_OUTPUT_TOKENS, limit // 2)
+        if tokens is None or tokens + output_tokens <= limit:
+            return messages
+        if required:
+            raise PromptTooLong(tokens=tokens, limit=limit, output_tokens=output_tokens)
+        return None
 
     def _rendered(self, making: _Making, passages: Sequence[Passage]) -> tuple[Message, ...]:
         question = making.question
