@@ -1,0 +1,54 @@
+"""Text of people is text: what reads like a tokenizer's control token in it never becomes that token.
+
+A chat template joins what the platform writes with what people wrote, and a tokenizer that reads the result takes
+`<|im_end|>` for the end of a turn whoever wrote it. So content is marked before the template sees it: after the first
+character of each occurrence stands BREAK. `encoded` then reads the rendered text in pieces between those marks, and no
+piece of content holds a whole control token.
+"""
+
+import re
+from collections.abc import Iterable
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any
+
+BREAK = "\ufdd1"
+"""A noncharacter, which text for interchange has not (Unicode 23.7); in content it becomes U+FFFD."""
+_REPLACEMENT = "\ufffd"
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+"""Keeps the length, unlike str.lower(): a tokenizer that lowers what it reads finds tokens in any case."""
+_PREFIX = 2
+
+
+class ControlTokens:
+    """The control tokens of one tokenizer; safe to share among threads."""
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self._tokens = {token.translate(_LOWER) for token in tokens if len(token.strip()) >= _PREFIX}
+        self._lengths: dict[str, set[int]] = {}
+        for token in self._tokens:
+            self._lengths.setdefault(token[:_PREFIX], set()).add(len(token))
+        firsts = "".join(sorted({token[0] for token in self._tokens}))
+        self._starts = re.compile(f"[{re.escape(firsts)}]" if firsts else r"(?!)")
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> "ControlTokens":  # noqa: ANN401 - of transformers, which the kit does not import
+        """Return those of a transformers tokenizer: special tokens, and others that were added to its vocabulary."""
+        added = (str(token) for token in tokenizer.added_tokens_decoder.values())
+        return cls({*tokenizer.all_special_tokens, *added})
+
+    def marked(self, content: str) -> str:
+        """Return the content with BREAK in each control token, to be put into a template."""
+        text = content.replace(BREAK, _REPLACEMENT)
+        lowered, pieces, begin = text.translate(_LOWER), [], 0
+        for start in (found.start() for found in self._starts.finditer(lowered)):
+            lengths = self._lengths.get(lowered[start : start + _PREFIX], ())
+            if any(lowered[start : start + length] in self._tokens for length in lengths):
+                pieces.append(text[begin : start + 1])
+                begin = start + 1
+        return BREAK.join([*pieces, text[begin:]])
+
+
+def encoded(tokenizer: Any, rendered: str) -> list[int]:  # noqa: ANN401 - of transformers
+    """Return the token ids of a rendered conversation, each piece between marks read apart."""
+    pieces = [piece for piece in rendered.split(BREAK) if piece]
+    return [token for piece in pieces for token in tokenizer(piece, add_special_tokens=False)["input_ids"]]
