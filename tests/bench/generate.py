@@ -35,8 +35,8 @@ from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, Generat
 from tidemill.status.v1 import status_service_pb2, status_service_pb2_grpc
 from tidemill_client.connection import Addresses, Connection
 from tidemill_client.model_import import folder_source, import_model
-from tidemill_inference.adapters.transformers_engine import served_dtype
 from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.numeric_format import computed_format
 from tidemill_local.addresses import Addresses as StackAddresses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,7 +60,9 @@ def questions(count: int) -> list[str]:
 def bare(folder: Path, prompts: Sequence[Sequence[str]]) -> list[float]:
     """Return the bare engine's tokens a second for each batch."""
     tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=served_dtype("auto"), attn_implementation="sdpa")
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, computed_format("auto")), attn_implementation="sdpa"
+    )
     rates = []
     for batch in [prompts[0], *prompts]:  # the first one is for warming up
         turns = [[{"role": "system", "content": SYSTEM}, {"role": "user", "content": each}] for each in batch]
@@ -150,7 +152,7 @@ async def main() -> None:
     ]
     lines += [
         f"first token, warm: {alone:.2f} s alone, {late:.2f} s beside eight that run",
-        f"the service holds {memory:.0f} MB; {served_dtype('auto')}, {torch.get_num_threads()} threads",
+        f"the service holds {memory:.0f} MB; {computed_format('auto')}, {torch.get_num_threads()} threads",
     ]
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -29,7 +29,7 @@ from tidemill_inference.adapters.rag_retriever import RagRetriever
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.trainer_candidates import TrainerCandidates
 from tidemill_inference.adapters.trainer_models import TrainerModels
-from tidemill_inference.adapters.transformers_engine import EngineLimits, served_dtype
+from tidemill_inference.adapters.transformers_engine import EngineLimits
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
@@ -68,6 +68,7 @@ from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.numeric_format import computed_format
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
@@ -270,7 +271,7 @@ def _engines(
         step_tokens=settings.engine_step_tokens,
     )
     options = EngineOptions(
-        dtype=served_dtype(settings.engine_dtype),
+        dtype=getattr(torch, computed_format(settings.numeric_format)),
         memory_bytes=settings.engine_memory_mb * _MB,
         limits=limits,
         adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),

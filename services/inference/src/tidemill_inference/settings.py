@@ -1,16 +1,16 @@
 """What inference can be told; every name is INFERENCE_ plus the field's in upper case."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_inference.domain.citations import DEFAULT_THRESHOLD
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.numeric_format import ModelSettings
 
 
-class InferenceSettings(ServiceSettings):
+class InferenceSettings(ModelSettings):
     """Settings of inference. A secret NAME of a model comes from INFERENCE_SECRET_<NAME> or from `secrets_dir`."""
 
     model_config = SettingsConfigDict(
@@ -35,8 +35,6 @@ class InferenceSettings(ServiceSettings):
     """The trainer's exchange bucket, which holds the files of models."""
     secrets_dir: Path | None = None
     """A folder with one file per secret, the file's name being the secret's."""
-    engine_dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """The numeric format of local models; auto takes bfloat16 where the processor calculates in it, else float32."""
     engine_threads: int = Field(0, ge=0, le=256)
     """Threads that local models calculate with; 0 takes one per processor core."""
     engine_memory_mb: int = Field(4096, ge=64)

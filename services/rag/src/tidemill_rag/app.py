@@ -1,7 +1,9 @@
 """The composition root: the only module that sees adapters and entry points."""
 
+import os
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 import grpc
@@ -15,6 +17,7 @@ from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.numeric_format import computed_format
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
@@ -23,6 +26,7 @@ from tidemill_rag.adapters.mongo_collections import CollectionCodec, MongoIndexe
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
 from tidemill_rag.adapters.trainer_models import TrainerModels
+from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
@@ -149,7 +153,11 @@ def _adapters(settings: RagSettings) -> Adapters:
             artifacts=ArtifactCache(settings.data_dir / "models", models_bucket),
             bucket=models_bucket,
             most_loaded=settings.models_loaded,
-            threads=settings.embedding_threads,
+            open_model=partial(
+                TransformersEmbedding,
+                threads=settings.embedding_threads or os.cpu_count() or 1,
+                numeric_format=computed_format(settings.numeric_format),
+            ),
         ),
         contents=ExchangeContents(ExchangeBucket(store, settings.ingest_bucket)),
     )

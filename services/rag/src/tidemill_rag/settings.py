@@ -6,10 +6,10 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.numeric_format import ModelSettings
 
 
-class RagSettings(ServiceSettings):
+class RagSettings(ModelSettings):
     """Settings of rag, read from RAG_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="RAG_")

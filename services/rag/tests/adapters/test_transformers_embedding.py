@@ -66,6 +66,15 @@ async def test_a_text_has_the_same_vector_alone_and_among_others(model: Transfor
         assert cosine(await model.embed_query(text), vector) > 0.9999
 
 
+async def test_vectors_of_both_numeric_formats_find_each_other(model: TransformersEmbedding) -> None:
+    half = TransformersEmbedding(MODELS / EMBEDDINGS, EmbeddingThread(), threads=2, numeric_format="bfloat16")
+    texts = ["A cat sleeps.", "Tax forms are due in May.", "a somewhat longer text about vectors " * 10]
+
+    for one, other in zip(await model.embed_passages(texts), await half.embed_passages(texts), strict=True):
+        assert cosine(one, other) > 0.999
+        assert math.isclose(math.hypot(*other), 1, abs_tol=1e-5)
+
+
 async def test_what_is_above_the_limit_is_cut(model: TransformersEmbedding) -> None:
     start = "word " * 254
 

@@ -310,6 +310,7 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
         least_examples=settings.run_least_examples,
         checkpoint_steps=settings.run_checkpoint_steps,
         device=settings.run_device,
+        numeric_format=settings.numeric_format,
         threads=settings.run_threads,
     )
     return TrainRun(

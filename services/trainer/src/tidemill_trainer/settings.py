@@ -6,10 +6,10 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.numeric_format import ModelSettings
 
 
-class TrainerSettings(ServiceSettings):
+class TrainerSettings(ModelSettings):
     """Settings of trainer, read from TRAINER_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_")

@@ -1,5 +1,6 @@
 """A training process that learns nothing: it does what its recipe's seed tells it, without any library."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.lifeline import die_with_parent
 from tidemill_trainer.training.reports import Reports
 
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES = range(7)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES = range(8)
 
 
 def main() -> None:
@@ -16,7 +17,10 @@ def main() -> None:
     reports = Reports()
     job = Job.read(Path(sys.argv[1]))
     what = job.args["seed"]
-    reports.tell("begun", step=0, steps=2, versions={"torch": "2"}, losses=[])
+    versions = {"torch": "2"}
+    if what == COMPUTES:
+        versions = {"format": job.numeric_format, "kernels": os.environ.get("ATEN_CPU_CAPABILITY", "")}
+    reports.tell("begun", step=0, steps=2, versions=versions, losses=[])
     if what == CHATTERS:
         print("a library's own words")  # noqa: T201 - they must not reach the worker
     reports.tell("step", step=1, steps=2, loss=2.5, remaining_s=1.0)

@@ -17,7 +17,7 @@ from tidemill_trainer.domain.errors import TrainingFailed
 from tidemill_trainer.domain.recipe import recipe_of
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES = range(7)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES = range(8)
 GIGABYTE = 1024**3
 
 STARTS_AND_WAITS = """
@@ -36,7 +36,8 @@ asyncio.run(main())
 
 def processes() -> TrainingProcesses:
     command = (sys.executable, str(PRETENDS))
-    return TrainingProcesses(ProcessSettings(least_examples=1, checkpoint_steps=2, command=command))
+    settings = ProcessSettings(least_examples=1, checkpoint_steps=2, numeric_format="float32", command=command)
+    return TrainingProcesses(settings)
 
 
 def job_in(folder: Path, *, what: int, seconds: float = 60.0, memory: int = GIGABYTE, batch: int = 1) -> TrainingJob:
@@ -86,6 +87,14 @@ async def test_a_process_tells_how_far_it_is(tmp_path: Path) -> None:
 async def test_what_a_library_prints_is_no_report(tmp_path: Path) -> None:
     assert len(await reports_of(job_in(tmp_path, what=CHATTERS))) == 2
     assert "own words" in (tmp_path / "stderr.log").read_text(encoding="utf-8")
+
+
+async def test_a_process_computes_as_the_service_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+
+    begun = (await reports_of(job_in(tmp_path, what=COMPUTES)))[0]
+
+    assert begun == Begun(step=0, steps=2, versions={"format": "float32", "kernels": "avx2"})
 
 
 async def test_why_a_process_stops_is_passed_on(tmp_path: Path) -> None:

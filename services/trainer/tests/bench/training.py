@@ -28,6 +28,8 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from tidemill_kit.numeric_format import computed_format
+
 told = json.loads(sys.argv[1])
 
 def messages(given):
@@ -40,8 +42,7 @@ class Times(TrainerCallback):
 
 examples = [json.loads(line) for line in open(told["examples"])]
 rows = [{"prompt": messages(e["messages"]), "completion": messages([e["output"]])} for e in examples]
-able = torch.cpu.get_capabilities()
-half = bool(able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"))
+half = computed_format("auto") == "bfloat16"
 set_seed(told["args"]["seed"])
 trainer = SFTTrainer(
     model=AutoModelForCausalLM.from_pretrained(told["base"], dtype=torch.bfloat16 if half else torch.float32),

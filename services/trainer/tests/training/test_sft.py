@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from services.trainer.tests.training.tiny import example_lines, write_base
 from tidemill_kit.manifest import Manifest
+from tidemill_kit.numeric_format import NumericFormat
 from tidemill_trainer.domain.recipe import recipe_of
 from tidemill_trainer.training.failures import TrainingStopped
 from tidemill_trainer.training.job import Job
@@ -113,6 +115,18 @@ def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
     learnt = [token for token, label in zip(row["input_ids"][0], row["labels"][0], strict=True) if label != -100]
 
     assert tokenizer.decode(learnt) == "It is 1.<|im_end|>\n"
+
+
+@pytest.mark.parametrize("numeric_format", ["bfloat16", "float32"])
+def test_a_training_computes_in_the_format_of_its_job(
+    tmp_path: Path, base: Path, numeric_format: NumericFormat
+) -> None:
+    told = Told()
+
+    trained(replace(job_in(tmp_path / "run", base, max_steps=1), numeric_format=numeric_format), told)
+
+    versions: Any = told.lines[0]["versions"]
+    assert versions["dtype"] == numeric_format
 
 
 def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:

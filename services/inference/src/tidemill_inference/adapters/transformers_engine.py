@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-import torch
 import transformers
 from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
@@ -197,14 +196,6 @@ class _Outputs:
         assert self._newest is not None  # noqa: S101 - the event says so
         self.ended = self._newest.is_finished()
         return self._newest
-
-
-def served_dtype(choice: str) -> torch.dtype:
-    """Return the numeric format: "auto" takes bfloat16 where this processor calculates in it, else float32."""
-    if choice != "auto":
-        return {"bfloat16": torch.bfloat16, "float32": torch.float32}[choice]
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
 
 
 def _attends_to_everything(config: Any) -> bool:  # noqa: ANN401 - a transformers config

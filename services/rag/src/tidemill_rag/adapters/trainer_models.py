@@ -1,9 +1,10 @@
 """Embedding models out of the trainer's registry."""
 
 import asyncio
-import os
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 
@@ -38,13 +39,13 @@ class TrainerModels:
         artifacts: ArtifactCache,
         bucket: ExchangeBucket,
         most_loaded: int,
-        threads: int,
+        open_model: Callable[[Path, EmbeddingThread], TransformersEmbedding],
     ) -> None:
         self._registry = ModelRegistryServiceStub(channel)
         self._artifacts = artifacts
         self._bucket = bucket
         self._most_loaded = most_loaded
-        self._threads = threads or os.cpu_count() or 1
+        self._open_model = open_model
         self._thread = EmbeddingThread()
         self._digests: dict[_Place, str] = {}
         self._loaded: OrderedDict[str, TransformersEmbedding] = OrderedDict()
@@ -73,9 +74,7 @@ class TrainerModels:
         if version.digest not in self._loaded:
             files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
             folder = await self._artifacts.fetch(place.project, Manifest(files), _objects(version))
-            self._loaded[version.digest] = await self._thread.run(
-                lambda: TransformersEmbedding(folder, self._thread, threads=self._threads)
-            )
+            self._loaded[version.digest] = await self._thread.run(lambda: self._open_model(folder, self._thread))
             while len(self._loaded) > self._most_loaded:
                 self._loaded.popitem(last=False)
         self._digests[place] = version.digest

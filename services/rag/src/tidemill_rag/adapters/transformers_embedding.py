@@ -1,4 +1,4 @@
-"""Sentence embedding models of the Hugging Face kind (MiniLM, BGE, E5, GTE), in fp32 on the CPU."""
+"""Sentence embedding models of the Hugging Face kind (MiniLM, BGE, E5, GTE), on the CPU."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from tidemill_kit.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 
 Vectors = list[list[float]]
@@ -62,7 +63,9 @@ CONFIG_FILES = (
 class TransformersEmbedding:
     """Implements `ports.EmbeddingModel`: pooled as the model says, normalised, in micro-batches of like lengths."""
 
-    def __init__(self, folder: Path, thread: EmbeddingThread, *, threads: int) -> None:
+    def __init__(
+        self, folder: Path, thread: EmbeddingThread, *, threads: int, numeric_format: NumericFormat = "float32"
+    ) -> None:
         """Load from a verified folder; blocks for a second, so it is called on the embedding thread."""
         # Threads that wait for each other sleep soon: spinning, they would stand still beside other busy processes.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
@@ -81,7 +84,11 @@ class TransformersEmbedding:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._network: Any = AutoModel.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            folder,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, numeric_format),
         ).eval()
         self._asked: OrderedDict[str, list[float]] = OrderedDict()
         self.dimensions = int(self._network.config.hidden_size)
@@ -131,7 +138,7 @@ class TransformersEmbedding:
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         with torch.inference_mode():
-            hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state
+            hidden = self._network(input_ids=ids, attention_mask=mask).last_hidden_state.float()
             if self._config.pooling == "cls":
                 pooled = hidden[:, 0]
             else:

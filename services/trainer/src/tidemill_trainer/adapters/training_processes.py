@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tidemill_trainer.adapters.file_spool import disk_errors
 from tidemill_trainer.adapters.training_memory import refuse_what_cannot_fit, taken_bytes
@@ -19,7 +20,17 @@ from tidemill_trainer.training.job import Job
 
 WATCH_EVERY_S = 0.25
 LONGEST_LINE = 1024 * 1024
-PASSED_ON = ("CUDA_VISIBLE_DEVICES", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
+PASSED_ON = (
+    "ATEN_CPU_CAPABILITY",
+    "CUDA_VISIBLE_DEVICES",
+    "LANG",
+    "LD_LIBRARY_PATH",
+    "ONEDNN_MAX_CPU_ISA",
+    "PATH",
+    "PYTHONPATH",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+)
 """Of the service's environment, which also holds secrets that a training has no use for."""
 
 
@@ -30,6 +41,7 @@ class ProcessSettings:
     least_examples: int
     checkpoint_steps: int
     device: str = "auto"
+    numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
     command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.training")
 
@@ -80,6 +92,7 @@ class TrainingProcesses:
             least_examples=self._settings.least_examples,
             checkpoint_steps=self._settings.checkpoint_steps,
             device=self._settings.device,
+            numeric_format=self._settings.numeric_format,
             threads=self._settings.threads,
         )
         await asyncio.to_thread(told.write, spec)

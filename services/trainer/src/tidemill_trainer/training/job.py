@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,7 @@ class Job:
     least_examples: int
     checkpoint_steps: int
     device: str = "auto"
+    numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
 
     @property

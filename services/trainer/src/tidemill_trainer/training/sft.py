@@ -24,6 +24,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 
+from tidemill_kit.numeric_format import computed_format
 from tidemill_trainer.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.checkpoints import PREFIX, last_complete, mark_complete
 from tidemill_trainer.training.completion_trainer import CompletionTrainer
@@ -49,7 +50,7 @@ def train(job: Job, reports: Reports) -> None:
     if job.threads:
         torch.set_num_threads(job.threads)
     device = _device(job.device)
-    dtype = _dtype(device)
+    dtype = _dtype(job, device)
     tokenizer = _tokenizer(job)
     rows = _rows(job, tokenizer)
     transformers.set_seed(job.args["seed"])  # before the adapter is made: its first weights are drawn
@@ -126,12 +127,10 @@ def _device(choice: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _dtype(device: str) -> torch.dtype:
-    """Return bfloat16 where the processor calculates in it, else float32."""
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16") else torch.float32
+def _dtype(job: Job, device: str) -> torch.dtype:
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if device == "cuda" else None
+    chosen: torch.dtype = getattr(torch, computed_format(job.numeric_format, native=native))
+    return chosen
 
 
 def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
