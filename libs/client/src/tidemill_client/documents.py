@@ -2,11 +2,11 @@
 
 import asyncio
 import hashlib
-import mimetypes
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 
 from tidemill.ingest.v1.document_pb2 import Document
@@ -25,21 +25,13 @@ from tidemill.ingest.v1.document_service_pb2 import (
 )
 from tidemill_client.concurrency import concurrently
 from tidemill_client.connection import Connection
+from tidemill_client.files import media_type_of
 from tidemill_client.pages import every
 from tidemill_client.retries import persistently
 from tidemill_client.values import Json, struct_of
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.errors import InvalidInput, Violation
 
 CHUNK_BYTES = 256 * 1024
-MEDIA_TYPES: Mapping[str, str] = {
-    ".txt": "text/plain",
-    ".rst": "text/plain",
-    ".md": "text/markdown",
-    ".markdown": "text/markdown",
-    ".html": "text/html",
-    ".htm": "text/html",
-}
-"""By the end of a file's name; what ingest does not take is refused there, with what it takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +42,7 @@ class NewDocument:
     key: str
     content: bytes | str | Path
     media_type: str = ""
-    """Empty takes it from the file's name, or from the key's."""
+    """Empty takes it from the file's name, or from the key's; where that tells nothing, from the content."""
     title: str = ""
     uri: str = ""
     language: str = ""
@@ -58,14 +50,13 @@ class NewDocument:
     metadata: Mapping[str, Json] = field(default_factory=dict)
     revision: int = 0
 
-    @property
-    def spec(self) -> DocumentSpec:
-        """What is said about it besides its bytes."""
+    def spec(self, content: bytes) -> DocumentSpec:
+        """Return what is said about it besides its bytes."""
         named = self.content.name if isinstance(self.content, Path) else self.key
         return DocumentSpec(
             source=self.source,
             key=self.key,
-            media_type=self.media_type or media_type_of(named),
+            media_type=self.media_type or media_type_of(named, content),
             title=self.title,
             uri=self.uri,
             language=self.language,
@@ -75,10 +66,28 @@ class NewDocument:
         )
 
     async def read(self) -> bytes:
-        """Return its bytes."""
-        if isinstance(self.content, Path):
+        """Return its bytes.
+
+        Raises:
+            InvalidInput: it is a file that cannot be read.
+
+        """
+        if not isinstance(self.content, Path):
+            return self.content.encode() if isinstance(self.content, str) else self.content
+        try:
             return await asyncio.to_thread(self.content.read_bytes)
-        return self.content.encode() if isinstance(self.content, str) else self.content
+        except OSError as error:
+            text = f"cannot be read: {error.strerror or error}"
+            raise InvalidInput.of(Violation(field=str(self.content), description=text)) from error
+
+
+class Outcome(Enum):
+    """What an upload came to."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    """It is a new version of what was there under its key."""
+    UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,12 +97,8 @@ class Uploaded:
     new: NewDocument
     document: Document | None = None
     refused: InvalidInput | None = None
-
-
-def media_type_of(name: str) -> str:
-    """Return the media type that a file's name stands for; application/octet-stream where it stands for none."""
-    suffix = Path(name).suffix.lower()
-    return MEDIA_TYPES.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    outcome: Outcome | None = None
+    """Of one that was accepted."""
 
 
 class Documents:
@@ -109,7 +114,8 @@ class Documents:
             InvalidInput: names the field, its value and the limit.
 
         """
-        content, start = await new.read(), UploadStart(spec=new.spec, request_id=request_id or str(uuid.uuid4()))
+        content = await new.read()
+        start = UploadStart(spec=new.spec(content), request_id=request_id or str(uuid.uuid4()))
         start.size, start.sha256 = len(content), hashlib.sha256(content).hexdigest()
 
         async def messages() -> AsyncIterator[UploadDocumentRequest]:
@@ -134,7 +140,8 @@ class Documents:
 
     async def create(self, new: NewDocument, *, validate_only: bool = False) -> Document:
         """Create a document, or a new version, by one message; `upload` takes larger ones."""
-        request = CreateDocumentRequest(spec=new.spec, content=await new.read(), validate_only=validate_only)
+        content = await new.read()
+        request = CreateDocumentRequest(spec=new.spec(content), content=content, validate_only=validate_only)
         return (await self._connection.documents.CreateDocument(request)).document
 
     async def update(self, new: NewDocument, *, etag: str = "") -> Document:
@@ -144,7 +151,8 @@ class Documents:
             NotFound: there is none with this source and key.
 
         """
-        request = UpdateDocumentRequest(spec=new.spec, content=await new.read(), etag=etag)
+        content = await new.read()
+        request = UpdateDocumentRequest(spec=new.spec(content), content=content, etag=etag)
         return (await self._connection.documents.UpdateDocument(request)).document
 
     async def get(self, *, id: str = "", source: str = "", key: str = "") -> Document:  # noqa: A002 - the contract's name
@@ -184,10 +192,18 @@ class Documents:
         return (await self._connection.documents.DeleteDocument(request)).document
 
     async def _upload_one(self, new: NewDocument) -> Uploaded:
+        request_id = str(uuid.uuid4())
         try:
-            return Uploaded(new=new, document=await self.upload(new))
+            document = await self.upload(new, request_id=request_id)
         except InvalidInput as refused:
             return Uploaded(new=new, refused=refused)
+        return Uploaded(new=new, document=document, outcome=_outcome(document, request_id))
+
+
+def _outcome(document: Document, request_id: str) -> Outcome:
+    if document.current.provenance.submission_id != request_id:
+        return Outcome.UNCHANGED
+    return Outcome.CREATED if document.current.number == 1 else Outcome.UPDATED
 
 
 async def _one_by_one(documents: Iterable[NewDocument]) -> AsyncIterator[NewDocument]:

@@ -78,7 +78,7 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         finally:
             self.running -= 1
         assert (len(content), hashlib.sha256(content).hexdigest()) == (start.size, start.sha256)
-        return document_rpc.UploadDocumentResponse(document=self._stored(start.spec, content))
+        return document_rpc.UploadDocumentResponse(document=self._stored(start.spec, content, start.request_id))
 
     async def ListDocuments(  # noqa: N802 - ditto
         self, request: document_rpc.ListDocumentsRequest, _context: object
@@ -109,13 +109,18 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         self.sources[created.id] = created
         return source_rpc.CreateSourceResponse(source=created)
 
-    def _stored(self, spec: document_rpc.DocumentSpec, content: bytes) -> Document:
+    def _stored(self, spec: document_rpc.DocumentSpec, content: bytes, request_id: str) -> Document:
         if len(content) > self.limit:
             message = f"content: has {len(content)} bytes; the limit is {self.limit}"
             raise InvalidInput(message)
         project = current_caller().project
+        before = self.documents.get((project, spec.key))
+        if before and self.contents[spec.key] == content:
+            return before
         document = Document(id=f"id-{spec.key}", project=project, source=spec.source, key=spec.key)
         document.current.media_type = spec.media_type
+        document.current.number = before.current.number + 1 if before else 1
+        document.current.provenance.submission_id = request_id
         self.documents[project, spec.key] = document
         self.contents[spec.key] = content
         return document

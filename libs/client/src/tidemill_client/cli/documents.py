@@ -32,8 +32,9 @@ from tidemill_client.cli.output import (
 )
 from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
-from tidemill_client.documents import MEDIA_TYPES, Documents, NewDocument
-from tidemill_kit.errors import InvalidInput, TidemillError, Violation
+from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
+from tidemill_client.files import Files, find_files
+from tidemill_kit.errors import TidemillError
 
 documents = typer.Typer(help="Documents: what goes in.", no_args_is_help=True)
 
@@ -47,51 +48,76 @@ def add(
     *,
     source: SourceOption = "manual",
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Everything below the folders.")] = False,
+    below: Annotated[
+        Path | None, typer.Option("--below", help="Keys are paths below this folder; the current one unless given.")
+    ] = None,
+    allow_skipped: Annotated[
+        bool, typer.Option("--allow-skipped", help="Exit 0 though files were skipped that are not read.")
+    ] = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Add documents; the same content again changes nothing. Exit 1 when any was refused."""
+    """Add documents, each under its path as its key; the same content again changes nothing.
 
-    async def work() -> tuple[list[Document], dict[str, str]]:
-        files = _files(paths, recursive=recursive)
-        new = [NewDocument(source=source, key=key, content=file) for key, file in files.items()]
-        added: list[Document] = []
-        refused: dict[str, str] = {}
+    Exit 1 when any was refused, or skipped because it is not read. Names that begin with a dot are left out by custom.
+    """
+
+    async def work() -> tuple[Files, list[Uploaded]]:
+        files = find_files(paths, recursive=recursive, below=below)
+        new = [NewDocument(source=source, key=key, content=file) for key, file in files.by_key.items()]
         async with Connection(chosen_project(project)) as connection:
             with progress() as bar:
                 task = bar.add_task("adding", total=len(new))
+                uploads: list[Uploaded] = []
                 async for uploaded in Documents(connection).upload_many(new):
-                    if uploaded.document:
-                        added.append(uploaded.document)
-                    elif uploaded.refused:
-                        refused[uploaded.new.key] = uploaded.refused.message
+                    uploads.append(uploaded)
                     bar.advance(task)
-        return added, refused
+        return files, uploads
 
-    added, refused = run(work(), as_json=as_json)
-    data = {"added": [{"id": d.id, "key": d.key, "version": d.current.number} for d in added], "refused": refused}
-    rows = [(key, message) for key, message in refused.items()]
-    problems = [table(("refused", "why"), rows)] if rows else []
-    show(data, Group(f"{len(added)} accepted, {len(refused)} refused", *problems), as_json=as_json)
-    if refused:
+    files, uploads = run(work(), as_json=as_json)
+    show(_added_data(files, uploads), _added_picture(files, uploads), as_json=as_json)
+    refused = any(uploaded.refused for uploaded in uploads)
+    if refused or (files.unreadable and not allow_skipped):
         raise typer.Exit(1)
 
 
-def _files(paths: list[Path], *, recursive: bool) -> dict[str, Path]:
-    """Return every file by its key: its path below the folder that was named."""
-    found: dict[str, Path] = {}
-    for path in paths:
-        if path.is_file():
-            found[path.name] = path
-        elif path.is_dir() and recursive:
-            inside = (p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() in MEDIA_TYPES)
-            found.update({file.relative_to(path).as_posix(): file for file in inside})
-        else:
-            hint = "is a folder: add --recursive" if path.is_dir() else "is not there"
-            raise InvalidInput.of(Violation(field=str(path), description=hint))
-    if not found:
-        raise InvalidInput.of(Violation(field="paths", description=f"hold no files ending in {', '.join(MEDIA_TYPES)}"))
-    return found
+def _added_data(files: Files, uploads: list[Uploaded]) -> dict[str, object]:
+    added = [(each.document, each.outcome) for each in uploads if each.document and each.outcome]
+    return {
+        "added": [
+            {
+                "id": document.id,
+                "key": document.key,
+                "version": document.current.number,
+                "outcome": outcome.value,
+            }
+            for document, outcome in added
+        ],
+        "refused": {each.new.key: each.refused.message for each in uploads if each.refused},
+        "skipped": [{"path": str(each.path), "why": each.why} for each in files.skipped],
+        "skipped_by_suffix": files.by_suffix(),
+    }
+
+
+def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
+    """Return one line of counts, and below it what somebody has to know of: what was replaced, refused or left out."""
+    refused = [(each.new.key, each.refused.message) for each in uploads if each.refused]
+    counts = [f"{len(uploads) - len(refused)} accepted", f"{len(refused)} refused"]
+    if files.unreadable:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.by_suffix().items())
+        counts.append(f"{len(files.unreadable)} skipped: {kinds}")
+    changed = [
+        (each.document.key, each.document.current.number)
+        for each in uploads
+        if each.document and each.outcome is Outcome.UPDATED
+    ]
+    skipped = [(str(each.path), each.why) for each in files.skipped]
+    tables = [
+        table(("new version of what was there", "number"), changed) if changed else None,
+        table(("refused", "why"), refused) if refused else None,
+        table(("skipped", "why"), skipped) if skipped else None,
+    ]
+    return Group(", ".join(counts), *(each for each in tables if each))
 
 
 @documents.command("list")

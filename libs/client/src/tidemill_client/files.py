@@ -1,0 +1,173 @@
+"""Files as documents: which of them hold text, and under which key each is known."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from mimetypes import MimeTypes
+from pathlib import Path, PurePath
+from unicodedata import normalize
+
+from tidemill_kit.errors import InvalidInput, Violation
+
+_PLAIN = (
+    ".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org", ".tex", ".textile", ".wiki", ".log", ".csv", ".tsv",
+    ".json", ".jsonl", ".ndjson", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".properties", ".xml", ".sql",
+    ".sh", ".bat", ".ps1", ".py", ".js", ".ts", ".java", ".go", ".rs", ".c", ".h", ".cpp", ".rb", ".php", ".css",
+    ".srt", ".vtt", ".po",
+)  # fmt: skip
+MEDIA_TYPES: Mapping[str, str] = {
+    **dict.fromkeys((".md", ".markdown", ".mdown", ".mkd", ".mdx"), "text/markdown"),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), "text/html"),
+    **dict.fromkeys(_PLAIN, "text/plain"),
+}
+"""By the end of a file's name; what ingest does not take is refused there, with what it takes."""
+
+UNREADABLE = "application/octet-stream"
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_OTHER_TYPES: Mapping[str, str] = {
+    ".docx": f"{_OFFICE}wordprocessingml.document",
+    ".xlsx": f"{_OFFICE}spreadsheetml.sheet",
+    ".pptx": f"{_OFFICE}presentationml.presentation",
+    ".odt": "application/vnd.oasis.opendocument.text",
+    ".ods": "application/vnd.oasis.opendocument.spreadsheet",
+    ".odp": "application/vnd.oasis.opendocument.presentation",
+    ".rtf": "application/rtf",
+    ".msg": "application/vnd.ms-outlook",
+    ".mbox": "application/mbox",
+    ".epub": "application/epub+zip",
+    ".ipynb": "application/x-ipynb+json",
+    **dict.fromkeys((".pem", ".key", ".crt", ".p12", ".kdbx"), "application/x-pem-file"),
+}
+"""What holds more than text, and may still look like it."""
+_KNOWN_TYPES = MimeTypes()  # the library's own: what the machine's mime.types says differs from one to the next
+_HEAD_BYTES = 8192
+_LONGEST_CHARACTER = 4
+
+
+def media_type_of(name: str, head: bytes = b"") -> str:
+    """Return what a file's name stands for; where it tells nothing, text/plain if its first bytes read as text."""
+    suffix = PurePath(name).suffix.lower()
+    if known := MEDIA_TYPES.get(suffix) or _OTHER_TYPES.get(suffix):
+        return known
+    guessed, packed = _KNOWN_TYPES.guess_type(name)
+    if packed or (guessed and not guessed.startswith("text/")):
+        return UNREADABLE if packed or not guessed else guessed
+    return "text/plain" if head and _reads_as_text(head[:_HEAD_BYTES]) else UNREADABLE
+
+
+def _reads_as_text(head: bytes) -> bool:
+    if b"\x00" in head:
+        return False
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - _LONGEST_CHARACTER and len(head) == _HEAD_BYTES
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """What is there and is not added, and why."""
+
+    path: Path
+    why: str
+    hidden: bool = False
+
+
+@dataclass(slots=True)
+class Files:
+    """What was found: the files to be added by their keys, and what is left out."""
+
+    by_key: dict[str, Path] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    @property
+    def unreadable(self) -> list[Skipped]:
+        """What somebody might believe to be added; names that begin with a dot are left out by custom."""
+        return [each for each in self.skipped if not each.hidden]
+
+    def by_suffix(self) -> dict[str, int]:
+        """Return how many were left out of each suffix, the most first."""
+        return dict(Counter(each.path.suffix.lower() or "without suffix" for each in self.unreadable).most_common())
+
+
+def find_files(paths: Sequence[Path], *, recursive: bool, below: Path | None = None) -> Files:
+    """Return the files that the paths name, and with `recursive` what is below folders.
+
+    A file's key is its path below the folder `below`, or else below the current one; of a file elsewhere, its whole
+    path: so two files never have one key, and the same command finds the same keys again.
+
+    Raises:
+        InvalidInput: a path is not there, is a folder without `recursive`, or is not below `below`; or two files have
+            names that differ in nothing but the form of their accents.
+
+    """
+    found = Files()
+    for path in paths:
+        if path.is_dir() and recursive:
+            for each in _below(path, found):
+                _take(each, found, below)
+        elif path.is_file():
+            _take(path, found, below)
+        else:
+            hint = "is a folder: add --recursive" if path.is_dir() else "is not there"
+            raise InvalidInput.of(Violation(field=str(path), description=hint))
+    return found
+
+
+def _take(path: Path, found: Files, below: Path | None) -> None:
+    key = _key(path, below)
+    other = found.by_key.setdefault(key, path)
+    if _whole(other) != _whole(path):
+        text = f"and {other} have names that differ in nothing but the form of their accents: rename one"
+        raise InvalidInput.of(Violation(field=str(path), description=text))
+
+
+def _key(path: Path, below: Path | None) -> str:
+    whole, root = _whole(path), _whole(below or Path())
+    if whole.is_relative_to(root):
+        whole = whole.relative_to(root)
+    elif below:
+        raise InvalidInput.of(Violation(field=str(path), description=f"is not below {below}, where keys begin"))
+    else:
+        whole = whole.relative_to(whole.anchor)
+    return normalize("NFC", whole.as_posix())
+
+
+def _whole(path: Path) -> Path:
+    """Return the absolute path without `..`; links stay, because their names are the ones that people know."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
+
+
+def _below(folder: Path, found: Files) -> Iterator[Path]:
+    """Yield the files below a folder that can be read as text, and note the others."""
+
+    def failed(error: OSError) -> None:
+        found.skipped.append(Skipped(Path(error.filename), f"cannot be read: {error.strerror}"))
+
+    for parent, folders, names in os.walk(folder, onerror=failed):
+        here = Path(parent)
+        for name in sorted(folders):
+            if why := "is hidden" * name.startswith(".") or "is a link to a folder" * (here / name).is_symlink():
+                found.skipped.append(Skipped(here / name, why, hidden=name.startswith(".")))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if problem := _problem(here / name):
+                found.skipped.append(problem)
+            else:
+                yield here / name
+
+
+def _problem(path: Path) -> Skipped | None:
+    if path.name.startswith("."):
+        return Skipped(path, "is hidden", hidden=True)
+    if not path.is_file():
+        return Skipped(path, "is no file")
+    try:
+        with path.open("rb") as file:
+            media_type = media_type_of(path.name, file.read(_HEAD_BYTES))
+    except OSError as error:
+        return Skipped(path, f"cannot be read: {error.strerror}")
+    readable = media_type in MEDIA_TYPES.values()
+    return None if readable else Skipped(path, f"is {media_type}, which is not read")
