@@ -26,6 +26,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "tidemill-setup"
 LOCK = ROOT / "requirements.lock"
+NO_CUDA = ROOT / "infra" / "no_cuda.py"
 LOCAL = ROOT / "infra" / "local" / "src" / "tidemill_local"
 JARS = Path(os.environ.get("TIDEMILL_JARS", ROOT / ".tidemill" / "jars"))
 MODELS = Path(os.environ.get("TIDEMILL_MODELS", ROOT / ".tidemill" / "models"))
@@ -34,6 +35,11 @@ OLDEST = (3, 11)
 MACHINES = ("x86_64", "aarch64")
 DATA_GB = 1.0
 """What a stack's own data may take."""
+CORES, MEMORY_GB = 2, 12
+RESERVED = 0.9
+"""The share of a machine's memory that its kernel and firmware leave."""
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Is there where the driver of an NVIDIA GPU runs."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def steps() -> list[Step]:
     """Return every step in order."""
     return [
         Step("Virtual environment", PYTHON.exists, make_environment, 0.0, 0.1, 10),
-        Step("Packages", packages_are_current, install_packages, 3.0, 5.5, 90),
+        Step("Packages", packages_are_current, install_packages, *((3.0, 5.5, 90) if has_gpu() else (1.0, 2.2, 60))),
         Step("Jars of Kafka and the MongoDB server", jars_are_current, fetch("jars"), 0.05, 0.05, 10),
         Step("Models of the example", models_are_there, fetch("models"), 0.2, 0.4, 40),
     ]
@@ -90,10 +96,47 @@ def why_not(takes_gb: float) -> str:
         return f"The servers run on Linux with glibc on x86-64 or aarch64, not on {machine}: use docker compose there."
     if importlib.util.find_spec("ensurepip") is None or importlib.util.find_spec("venv") is None:
         return "This Python has no venv: install it (Debian and Ubuntu: apt install python3-venv) and run it again."
+    if too_small := why_too_small():
+        return too_small
     free_gb = shutil.disk_usage(ROOT).free / 1000**3
     if free_gb < takes_gb:
         return f"The disk of {ROOT} has {free_gb:.1f} GB free and {takes_gb:.1f} GB are needed: make room."
     return ""
+
+
+def why_too_small() -> str:
+    """Return in one sentence what this machine's processor or memory lacks, or nothing."""
+    if "avx2" not in cpu_flags():
+        return "This processor has no AVX2, which the models' libraries need: take an x86-64 processor that has it."
+    cores, memory_gb = len(os.sched_getaffinity(0)), memory_bytes() / 1000**3
+    if cores < CORES or memory_gb < MEMORY_GB * RESERVED:
+        return (
+            f"This machine has {cores} cores and {memory_gb:.1f} GB of memory, and the servers, the services and a "
+            f"training together need {CORES} cores and {MEMORY_GB} GB: take a larger one."
+        )
+    return ""
+
+
+def has_gpu() -> bool:
+    """Tell whether PyTorch's packages for NVIDIA GPUs are wanted: where a driver runs, or as TIDEMILL_GPU says."""
+    return {"yes": True, "no": False}.get(os.environ.get("TIDEMILL_GPU", ""), DRIVER.exists())
+
+
+def cpu_flags() -> set[str]:
+    """Return what an x86-64 processor can do; AVX2 elsewhere, where there is no such question."""
+    if platform.machine() != "x86_64":
+        return {"avx2"}
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
+
+
+def memory_bytes() -> int:
+    """Return the memory of this machine, or of the container if that has less."""
+    files = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
+    limits = [file.read_text(encoding="ascii").strip() for file in files if file.exists()]
+    return min(
+        [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] + [int(each) for each in limits if each.isdigit()]
+    )
 
 
 def make_environment() -> None:
@@ -106,11 +149,17 @@ def make_environment() -> None:
 
 
 def install_packages() -> None:
-    """Install what the lock names, and the repository's packages as they lie here."""
+    """Install what the lock names, and the repository's packages as they lie here; without a GPU nothing for one."""
     uv = [str(PYTHON), "-m", "uv", "pip"]
     python = ["--python", str(PYTHON)]
     quiet = [] if sys.stderr.isatty() else ["--quiet"]  # on a terminal uv shows how far each download is
-    call(*uv, "sync", *quiet, *python, "--require-hashes", str(LOCK))
+    lock = LOCK
+    if not has_gpu():
+        lock = VENV / "requirements.lock"
+        lock.write_text(output(str(PYTHON), str(NO_CUDA), "lock", str(LOCK)), encoding="utf-8")
+    call(*uv, "sync", *quiet, *python, "--require-hashes", str(lock))
+    if not has_gpu():
+        call(str(PYTHON), str(NO_CUDA), "libraries", str(next(VENV.glob("lib/python*/site-packages/torch/lib"))))
     editable = [flag for member in members() for flag in ("--editable", str(member.parent))]
     # The build back-end is in the lock: nothing is fetched for building.
     call(*uv, "install", *python, "--quiet", "--no-deps", "--no-build-isolation", *editable)
@@ -133,8 +182,8 @@ def members() -> list[Path]:
 
 def digest() -> str:
     """Return what the installed packages depend on, as one digest."""
-    whole = hashlib.sha256(sys.version.encode())
-    for file in [LOCK, *members()]:
+    whole = hashlib.sha256(f"{sys.version} {has_gpu()}".encode())
+    for file in [LOCK, NO_CUDA, *members()]:
         whole.update(str(file).encode() + file.read_bytes())
     return whole.hexdigest()
 
@@ -168,6 +217,12 @@ def fetch(what: str) -> Callable[[], None]:
 def call(*command: str) -> None:
     """Run a command in the repository; its output goes where ours goes."""
     subprocess.run(command, check=True, cwd=ROOT)  # noqa: S603 - our own commands
+
+
+def output(*command: str) -> str:
+    """Run a command in the repository and return what it prints."""
+    done = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own commands
+    return done.stdout
 
 
 def say(sentence: str) -> None:

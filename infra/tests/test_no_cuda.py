@@ -1,0 +1,81 @@
+import ctypes
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("no_cuda", ROOT / "infra" / "no_cuda.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look up their annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+no_cuda = _script()
+MACHINE = no_cuda.Elf(Path(sys.executable).resolve().read_bytes()).machine
+
+
+def test_a_written_library_is_loaded_and_its_functions_say_that_there_is_no_driver(tmp_path: Path) -> None:
+    wanted = no_cuda.Library("libcudatest.so.13", MACHINE, {"cudaGetDeviceCount": "libcudatest.so.13", "ncclSend": ""})
+    file = tmp_path / wanted.name
+    file.write_bytes(no_cuda.shared_library(wanted))
+
+    loaded = ctypes.CDLL(str(file))
+
+    assert loaded.cudaGetDeviceCount() == loaded.ncclSend() == no_cuda.INSUFFICIENT_DRIVER
+    assert not hasattr(loaded, "cudaMalloc")
+
+
+def test_a_written_library_defines_the_versions_that_its_functions_were_asked_for_with(tmp_path: Path) -> None:
+    wanted = no_cuda.Library("libcudatest.so.13", MACHINE, {f"cuda{number}": "V13" for number in range(100)})
+    file = tmp_path / wanted.name
+    file.write_bytes(no_cuda.shared_library(wanted))
+    libc = ctypes.CDLL(None)
+    libc.dlvsym.restype = ctypes.c_void_p
+    libc.dlvsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]
+    handle = ctypes.CDLL(str(file))._handle  # noqa: SLF001 - as dlopen gave it
+
+    assert libc.dlvsym(handle, b"cuda42", b"V13")
+    assert not libc.dlvsym(handle, b"cuda42", b"V12")
+
+
+def test_pytorch_s_libraries_are_given_all_that_they_ask_of_cuda() -> None:
+    torch = importlib.util.find_spec("torch")
+    assert torch is not None
+    assert torch.origin is not None
+    files = sorted((Path(torch.origin).parent / "lib").glob("*.so"))
+    if not any(name.startswith("libcudart") for file in files for name in no_cuda.Elf(file.read_bytes()).needed()):
+        pytest.skip("this wheel of PyTorch is not built for CUDA")
+
+    written = {library.name.split(".")[0]: library for library in no_cuda.stand_ins(files)}
+
+    assert "cudaGetDeviceCount" in written["libcudart"].functions
+    assert {"libcublas", "libcudnn", "libcupti", "libnccl"} <= written.keys()
+    assert "libcuda" not in written
+
+
+def test_a_lock_without_cuda_keeps_everything_else() -> None:
+    lock = (
+        "# Written by `make locks`\n"
+        "cuda-toolkit==13.0 ; sys_platform == 'linux' \\\n    --hash=sha256:1\n"
+        "numpy==2.4 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\n"
+        "nvidia-nccl-cu13==2 \\\n    --hash=sha256:4\n"
+        "torch==2.13 \\\n    --hash=sha256:5\n"
+        "triton==3 \\\n    --hash=sha256:6\n"
+        "trl==1 \\\n    --hash=sha256:7\n"
+    )
+
+    assert no_cuda.without_cuda(lock) == (
+        "# Written by `make locks`\n"
+        "numpy==2.4 \\\n    --hash=sha256:2 \\\n    --hash=sha256:3\n"
+        "torch==2.13 \\\n    --hash=sha256:5\n"
+        "trl==1 \\\n    --hash=sha256:7\n"
+    )
