@@ -4,7 +4,11 @@
 
 Each line of standard input is one event: {"subject": KEY, "data": {...}} upserts a document, {"subject": KEY,
 "deleted": {...}} deletes it, {"subject": INFERENCE, "feedback": {...}} says what somebody thinks of an answer. A line
-that cannot be published ends the program; running it again is harmless: an event's id is derived from its content.
+that cannot be published ends the program.
+
+An event's id names the event, and not what it says: a document may be deleted and come back as it was. A line may have
+the upstream system's own id for it ("id": "..."); such a line may be published again without harm. A line without one
+is a new event each time: publishing a whole file again ends with the same documents, for the last line of each counts.
 """
 
 import argparse
@@ -44,7 +48,7 @@ def record(line: str, project: str, source: str) -> dict[str, object]:
     body = json.dumps(entry[kind], ensure_ascii=False).encode()
     headers = {
         "ce_specversion": "1.0",
-        "ce_id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{project}|{source}|{entry['subject']}|{body.decode()}")),
+        "ce_id": entry.get("id") or str(uuid.uuid4()),
         "ce_type": ce_type,
         "ce_source": source,
         "ce_subject": entry["subject"],

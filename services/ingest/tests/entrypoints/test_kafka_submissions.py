@@ -1,4 +1,5 @@
 import json
+import unicodedata
 from datetime import UTC, datetime
 
 import pytest
@@ -93,6 +94,48 @@ async def test_the_same_event_again_has_one_effect_and_its_id_with_another_body_
     assert document.version_count == 2
     with pytest.raises(RequestIdReused):
         await ingest.submissions.upserted(context("e1", body=b'{"another": "body"}'), upsert("C"))
+
+
+async def test_an_event_that_comes_again_leaves_one_step_that_says_why_it_had_no_effect() -> None:
+    ingest = await ingest_with_events()
+    await ingest.submissions.upserted(context("e1"), upsert("A"))
+    await ingest.submissions.deleted(context("e2"), DocumentDeleted())
+    for _ in range(3):
+        await ingest.submissions.upserted(context("e1"), upsert("A"))
+
+    document = await the_document(ingest)
+    assert document.state is DocumentState.DELETED
+    assert [step.happened.value for step in document.steps] == ["ingested", "deleted", "ignored"]
+    assert document.steps[-1].submission_id == "e1"
+    assert "handled before" in document.steps[-1].message
+    assert len(ingest.documents.published) == 2
+
+
+async def test_an_earlier_body_in_a_later_event_counts() -> None:
+    ingest = await ingest_with_events()
+    for number, text in enumerate(("seven", "nine", "seven")):
+        await ingest.submissions.upserted(context(f"e{number}"), upsert(text))
+    await ingest.submissions.deleted(context("e4"), DocumentDeleted())
+    await ingest.submissions.upserted(context("e5"), upsert("seven"))
+
+    document = await the_document(ingest)
+    assert (document.state, document.version_count) == (DocumentState.ACTIVE, 4)
+
+
+async def test_a_key_in_another_form_of_its_accents_is_the_same_document() -> None:
+    ingest = await ingest_with_events()
+    composed, decomposed = (unicodedata.normalize(form, "kb/Übergabe") for form in ("NFC", "NFD"))
+
+    await ingest.submissions.upserted(context("e1", subject=decomposed), upsert("A"))
+    await ingest.submissions.upserted(context("e2", subject=composed), upsert("B"))
+
+    for key in (composed, decomposed):
+        document = await ingest.reading.get(ACME, DocumentName(source="cms", key=key))
+        assert (document.key, document.version_count) == (composed, 2)
+        assert (await ingest.reading.explain(ACME, DocumentName(key=key)))[0].id == document.id
+    await ingest.submissions.deleted(context("e3", subject=decomposed), DocumentDeleted())
+    document = await ingest.reading.get(ACME, DocumentName(source="cms", key=composed))
+    assert document.state is DocumentState.DELETED
 
 
 async def test_events_out_of_order_end_with_the_highest_revision() -> None:

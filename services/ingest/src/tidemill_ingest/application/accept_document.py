@@ -6,13 +6,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from tidemill_ingest.application.ports import Documents, Preparation, Prepared, Quarantine, Sources, Texts
+from tidemill_ingest.application.save_once import save_once
 from tidemill_ingest.domain.document import Document, DocumentState, Keep, Offer
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
-from tidemill_ingest.domain.submission import DocumentSpec, Door, Submission, check_size
+from tidemill_ingest.domain.submission import DocumentSpec, Door, Submission, check_size, document_id, document_key
 from tidemill_ingest.domain.version import Draft, Provenance
-from tidemill_kit.application import Caller, Clock, Request, derived_id
+from tidemill_kit.application import Caller, Clock, Request
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import Conflict, NotFound, TidemillError
 
@@ -73,7 +74,7 @@ class AcceptDocument:
             # Asked of the store all the same: it knows whether this request was answered before.
             without_text = self._change(command, offer, None)
             with suppress(_TextNeededError):
-                return await self.documents.upsert(fresh, without_text, request=command.request)
+                return await self._save(fresh, without_text, command)
         return await self._with_text(fresh, source, command, offer)
 
     async def _with_text(self, fresh: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:
@@ -82,7 +83,7 @@ class AcceptDocument:
             prepared = await self.preparation.prepare(spec, command.content, masking=source.masking)
             ref = await self.texts.put(project, fresh.id, prepared, spec, submission_id=command.submission.id)
             change = self._change(command, offer, _draft(prepared, ref, command, offer))
-            document = await self.documents.upsert(fresh, change, request=command.request)
+            document = await self._save(fresh, change, command)
             if ref.key in document.given_up_keys():
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
@@ -113,6 +114,11 @@ class AcceptDocument:
 
         return change
 
+    async def _save(self, fresh: Document, change: Callable[[Document], None], command: AcceptCommand) -> Document:
+        return await save_once(
+            self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
+        )
+
     def _check_size(self, command: AcceptCommand) -> None:
         inline = command.submission.door is Door.GRPC
         limit = self.limits.inline_bytes if inline else self.limits.document_bytes
@@ -135,7 +141,9 @@ class AcceptDocument:
 
 def fresh_document(project: str, source: str, key: str, *, keep: Keep) -> Document:
     """Return a document that is not saved yet; its id is the same at every door."""
-    return Document(id=derived_id(project, source, key), project=project, source=source, key=key, keep=keep)
+    return Document(
+        id=document_id(project, source, key), project=project, source=source, key=document_key(key), keep=keep
+    )
 
 
 def _objection(document: Document, command: AcceptCommand) -> TidemillError | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidemill_ingest.application.accept_document import fresh_document
 from tidemill_ingest.application.ports import Documents, Preparation, Sources, Texts
 from tidemill_ingest.application.read_documents import DocumentName, ReadDocuments
+from tidemill_ingest.application.save_once import save_once
 from tidemill_ingest.domain.document import Document, DocumentState, Keep
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.limits import Limits
@@ -63,7 +64,9 @@ class DeleteDocument:
             change(preview)
             preview.pending = []
             return preview
-        document = await self.documents.upsert(fresh, change, request=command.request)
+        document = await save_once(
+            self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
+        )
         if given_up := document.given_up_keys():
             await self.texts.delete(sorted(given_up))
         return document

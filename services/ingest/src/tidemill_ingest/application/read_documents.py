@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from tidemill_ingest.application.ports import Documents, Outbox, Sources, Texts
 from tidemill_ingest.domain.document import Document, DocumentState
 from tidemill_ingest.domain.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
+from tidemill_ingest.domain.submission import document_id
 from tidemill_ingest.domain.version import Text, Version
-from tidemill_kit.application import Caller, Page, PageRequest, derived_id
+from tidemill_kit.application import Caller, Page, PageRequest
 from tidemill_kit.errors import InvalidInput, NotFound, Violation
 
 _WHY_GONE = {
@@ -60,9 +61,9 @@ class ReadDocuments:
 
         """
         name.check()
-        document_id = name.id or derived_id(caller.project, name.source, name.key)
+        found_by = name.id or document_id(caller.project, name.source, name.key)
         try:
-            return await self.documents.get(caller.project, document_id)
+            return await self.documents.get(caller.project, found_by)
         except DocumentNotFound:
             raise DocumentNotFound(str(name)) from None
 
@@ -110,7 +111,7 @@ class ReadDocuments:
         page = PageRequest(size=1000)
         while True:
             sources = await self.sources.list(caller.project, page=page, show_deleted=True)
-            ids = [derived_id(caller.project, source.id, key) for source in sources.items]
+            ids = [document_id(caller.project, source.id, key) for source in sources.items]
             found += (await self.documents.get_many(caller.project, ids)).values()
             if not sources.next_token:
                 break

@@ -172,6 +172,11 @@ class Document(Aggregate):
         self.pending.append(event)
         self._step(Happened.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
 
+    def repeat(self, submission: Submission, *, now: datetime) -> None:
+        """Note an event that came before: somebody who looks for a later change finds why it had no effect."""
+        why = "an event with this id was handled before: a later change needs an id of its own"
+        self._note_ignored(submission, why=why, now=now)
+
     def expire(self, *, superseded_before: datetime) -> None:
         """Give up the text of versions whose retention ended."""
         self.versions = tuple(

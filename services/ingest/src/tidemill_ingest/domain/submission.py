@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -11,6 +12,7 @@ from typing import TypeAlias
 
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import Limits
+from tidemill_kit.application import derived_id
 from tidemill_kit.errors import InvalidInput, Violation
 
 Fact: TypeAlias = str | float | bool
@@ -19,6 +21,8 @@ Fact: TypeAlias = str | float | bool
 MEDIA_TYPES = ("text/plain", "text/markdown", "text/html")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 _METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+# Joiners, direction marks and no-break spaces are spelling; what embeds, overrides or isolates a direction is not.
+_UNFIT_FOR_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _SHOWN = 80
 _GREATEST_WHOLE_FLOAT = 2**53
 
@@ -111,14 +115,25 @@ class DocumentSpec:
             yield Violation(field="metadata", description=text)
 
 
+def document_key(key: str) -> str:
+    """Return the key in NFC: names that look alike are one name, however a system writes their accents."""
+    return unicodedata.normalize("NFC", key)
+
+
+def document_id(project: str, source: str, key: str) -> str:
+    """Return the id of a document: the same at every door."""
+    return derived_id(project, source, document_key(key))
+
+
 def key_violations(key: str, limits: Limits) -> Iterator[Violation]:
     """Yield what is wrong with a document's key."""
     if not key.strip():
         yield Violation(field="key", description="is empty: send the source's own name for the document")
     if len(key) > limits.key_length:
         yield too_long("key", len(key), limits.key_length)
-    if any(not character.isprintable() for character in key):
-        yield Violation(field="key", description="has control characters: send printable ones only")
+    if _UNFIT_FOR_NAMES.search(key):
+        text = "has control characters, or ones that turn the direction of writing: leave them out"
+        yield Violation(field="key", description=text)
 
 
 def check_size(size: int, *, field: str, limit: int, instead: str) -> None:

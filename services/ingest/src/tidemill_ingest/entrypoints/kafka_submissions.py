@@ -13,7 +13,15 @@ from tidemill_ingest.application.read_documents import DocumentName
 from tidemill_ingest.application.reject_submission import RejectCommand, RejectSubmission
 from tidemill_ingest.domain.errors import EventsNotRegistered
 from tidemill_ingest.domain.limits import Limits
-from tidemill_ingest.domain.submission import DocumentSpec, Door, Fact, Submission, check_size, media_type_of
+from tidemill_ingest.domain.submission import (
+    DocumentSpec,
+    Door,
+    Fact,
+    Submission,
+    check_size,
+    document_key,
+    media_type_of,
+)
 from tidemill_ingest.entrypoints.outcomes import counted
 from tidemill_kit.application import Caller
 from tidemill_kit.cloudevents import CloudEvent
@@ -187,4 +195,4 @@ def _fact(value: str | float | bool) -> Fact:  # noqa: FBT001 - a value of metad
 
 
 def _document(event: CloudEvent) -> str:
-    return f"{event.project}\n{event.source}\n{event.subject}"
+    return f"{event.project}\n{event.source}\n{document_key(event.subject)}"
