@@ -10,9 +10,11 @@ TidemillError
 ├── Unauthenticated
 ├── PermissionDenied
 ├── RateLimited
+│   └── Overloaded          this process has too many calls in work
 ├── DeadlineExceeded        the caller's time ran out
 ├── Internal                another service failed inside: nothing the caller can change
 └── DependencyUnavailable   something that this service needs does not answer: try again
+    └── DependencyTimedOut  it hangs, or is too slow
 
 Services derive their own from these and set `reason` (UPPER_SNAKE). Entry points translate them once.
 """
@@ -114,6 +116,12 @@ class RateLimited(TidemillError):
         self.retry_after_s = retry_after_s
 
 
+class Overloaded(RateLimited):
+    """This process has too many calls in work; nothing is wrong with the one that was refused."""
+
+    reason = "OVERLOADED"
+
+
 class DeadlineExceeded(TidemillError):
     """The caller's time ran out before the work was done."""
 
@@ -134,3 +142,13 @@ class DependencyUnavailable(TidemillError):
     def __init__(self, message: str, *, dependency: str, **metadata: object) -> None:
         super().__init__(message, dependency=dependency, **metadata)
         self.dependency = dependency
+
+
+class DependencyTimedOut(DependencyUnavailable):
+    """A dependency did not answer within the time that calls of it are given."""
+
+    reason = "DEPENDENCY_TIMED_OUT"
+
+
+TRANSIENT = (DependencyUnavailable, RateLimited)
+"""Passes by itself, however long it takes: background work waits for it and never fails for good because of it."""

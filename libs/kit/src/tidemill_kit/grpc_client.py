@@ -1,6 +1,7 @@
 """A channel to another service: it passes project, deadline and trace on, and raises the kit's errors."""
 
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from types import TracebackType
@@ -10,10 +11,18 @@ import grpc
 from google.protobuf.message import Message
 
 from tidemill_kit import telemetry
+from tidemill_kit.errors import DependencyTimedOut, TidemillError
 from tidemill_kit.grpc_context import PROJECT, project_of_call, remaining_s
 from tidemill_kit.grpc_status import from_rpc_error
 
-_RETRIES = {
+KEEPALIVE_MS = 20_000
+KEEPALIVE_ANSWER_MS = 10_000
+"""A peer that does not answer a ping for so long is gone: its calls end, and the next connection is looked for."""
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # While more than every tenth call meets UNAVAILABLE, nothing is tried again here: each hop would multiply the load.
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
     "methodConfig": [
         {
             "name": [{}],
@@ -25,8 +34,11 @@ _RETRIES = {
                 "retryableStatusCodes": ["UNAVAILABLE"],
             },
         }
-    ]
+    ],
 }
+
+_ALMOST = 0.9
+"""The part of a limit after which the other side's word that it has passed is the same as our own: clocks differ."""
 
 
 def open_channel(
@@ -42,16 +54,20 @@ def open_channel(
     A call takes at most its `timeout=`, else `timeout_s`, and never longer than the caller who waits for it. It goes
     out for the current caller's project, else for `project`. UNAVAILABLE is tried again a few times; for that, a
     request with an empty `request_id` gets one, so that however often it arrives it has one effect. Awaiting a call or
-    iterating over it raises the errors of `tidemill_kit.errors`; `name` is what they call the other side.
+    iterating over it raises the errors of `tidemill_kit.errors`; `name` is what they call the other side. A call that
+    takes too long although its caller still has time raises DependencyTimedOut: the other side hangs, or is overloaded.
     """
     channel = grpc.aio.insecure_channel(
         address,
         options=[
-            ("grpc.service_config", json.dumps(_RETRIES)),
+            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
             ("grpc.enable_retries", 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),
+            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+            ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
+            ("grpc.http2.max_pings_without_data", 0),  # answers may take longer than two pings
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
         ],
@@ -104,7 +120,9 @@ class _Channel(grpc.aio.Channel):
         def call(request: object = None, *, timeout: float | None = None, **how: Any) -> _Call:  # noqa: ANN401 - ditto
             at_most = self._timeout_s if timeout is None else timeout
             how["metadata"] = self._metadata(how.get("metadata"))
-            return _Call(start(_repeatable(request), timeout=remaining_s(at_most), **how), name=self._name)
+            left_s = remaining_s(at_most)
+            limit_s = None if left_s < at_most else at_most
+            return _Call(start(_repeatable(request), timeout=left_s, **how), name=self._name, limit_s=limit_s)
 
         return call
 
@@ -115,29 +133,41 @@ class _Channel(grpc.aio.Channel):
 
 
 class _Call:
-    """A call under way; whatever is not awaiting or iterating is grpc's own."""
+    """A call under way; whatever is not awaiting or iterating is grpc's own.
 
-    def __init__(self, call: Any, *, name: str) -> None:  # noqa: ANN401 - a call of any arity
+    `limit_s` is how long it may take, None where its caller's own deadline comes first.
+    """
+
+    def __init__(self, call: Any, *, name: str, limit_s: float | None) -> None:  # noqa: ANN401 - a call of any arity
         self._call = call
         self._name = name
+        self._limit_s = limit_s
+        self._begun = time.monotonic()
 
     def __await__(self) -> Generator[Any, None, object]:
         try:
             return (yield from self._call.__await__())
         except grpc.aio.AioRpcError as failure:
-            raise from_rpc_error(failure, dependency=self._name) from failure
+            raise self._error(failure) from failure
 
     async def __aiter__(self) -> AsyncIterator[object]:
         try:
             async for response in self._call:
                 yield response
         except grpc.aio.AioRpcError as failure:
-            raise from_rpc_error(failure, dependency=self._name) from failure
+            raise self._error(failure) from failure
         finally:
             self._call.cancel()  # a reader who leaves early also ends the work on the other side
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - grpc's own
         return getattr(self._call, name)
+
+    def _error(self, failure: grpc.aio.AioRpcError) -> TidemillError:
+        late = failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        if late and self._limit_s is not None and time.monotonic() - self._begun > self._limit_s * _ALMOST:
+            message = f"{self._name} did not answer within {self._limit_s:g} s: the same call may succeed later"
+            return DependencyTimedOut(message, dependency=self._name)
+        return from_rpc_error(failure, dependency=self._name)
 
 
 def _repeatable(request: object) -> object:

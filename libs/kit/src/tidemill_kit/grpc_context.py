@@ -16,7 +16,7 @@ PROJECT_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 PROJECT_FORM = "1 to 63 characters of a-z, 0-9 and -, starting and ending with a letter or digit"
 """The slug in words."""
 
-HOW_TO_NAME_A_PROJECT = f'send your project in the gRPC metadata "{PROJECT}": {PROJECT_FORM}'
+HOW_TO_NAME_A_PROJECT = f'send your project once, in the gRPC metadata "{PROJECT}": {PROJECT_FORM}'
 
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)

@@ -1,10 +1,9 @@
 """What happens around every RPC: trace, admission, deadline, errors, one line of log, metrics."""
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -17,7 +16,9 @@ from tidemill.options.v1 import options_pb2
 from tidemill_kit import telemetry
 from tidemill_kit.application import Caller
 from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal, TidemillError, Unauthenticated
+from tidemill_kit.grpc_admission import Admission
 from tidemill_kit.grpc_context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
+from tidemill_kit.grpc_messages import Parse, parsed, produced, received
 from tidemill_kit.grpc_status import code_of, to_status
 
 RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
@@ -60,9 +61,9 @@ class _Rpc:
     code: grpc.StatusCode = grpc.StatusCode.OK
     reason: str | None = None
 
-    def metadata(self, key: str) -> str:
-        """Return the caller's value, or ""."""
-        return next((str(value) for name, value in self.context.invocation_metadata() or () if name == key), "")
+    def metadata(self, key: str) -> list[str]:
+        """Return every value that the caller sent."""
+        return [str(value) for name, value in self.context.invocation_metadata() or () if name == key]
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
@@ -72,8 +73,12 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     `closed` tells why no RPC but the public ones is answered yet, "" when they are.
     """
 
-    def __init__(self, policies: Mapping[str, Policy], *, closed: Callable[[], str]) -> None:
+    def __init__(
+        self, policies: Mapping[str, Policy], *, admission: Admission, idle_s: float, closed: Callable[[], str]
+    ) -> None:
         self._policies = policies
+        self._admission = admission
+        self._idle_s = idle_s
         self._closed = closed
         self._watches: set[asyncio.Task[object]] = set()
         self._stopping = False
@@ -96,6 +101,12 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             return None
         serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
+        parse: Parse = handler.request_deserializer or _as_it_is
+        idle_s = self._idle_s
+
+        def read(request: Any) -> object:  # noqa: ANN401 - bytes, or a stream of them
+            return received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
+
         async def answer(request: object, context: Context) -> object:
             rpc = _Rpc(
                 method=method,
@@ -103,7 +114,9 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
                 streams=handler.response_streaming,
                 context=context,
             )
-            return await self._answer(rpc, lambda: _produced(serve(request, context), context))
+            return await self._answer(
+                rpc, lambda: produced(serve(read(request), context), context.write, idle_s=idle_s)
+            )
 
         make = {
             (False, False): grpc.unary_unary_rpc_method_handler,
@@ -111,7 +124,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        return make(answer, handler.request_deserializer, handler.response_serializer)
+        return make(answer, None, handler.response_serializer)  # parsed behind the edge, which tells what is wrong
 
     async def _answer(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
         structlog.contextvars.clear_contextvars()
@@ -125,7 +138,20 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
         """Admit the caller and run the handler until the deadline."""
         remaining_s: float | None = rpc.context.time_remaining()
-        bind_call(self._admitted(rpc), remaining_s=remaining_s)
+        caller = self._admitted(rpc)
+        bind_call(caller, remaining_s=remaining_s)
+        with self._place(rpc, caller):
+            return await self._until_deadline(rpc, produce, remaining_s)
+
+    def _place(self, rpc: _Rpc, caller: Caller | None) -> AbstractContextManager[None]:
+        """Count the RPC while it is in work; what probes and operators ask is answered however much is."""
+        if caller is not None:
+            return self._admission.rpc(caller.project)
+        return self._admission.public_stream() if rpc.streams else nullcontext()
+
+    async def _until_deadline(
+        self, rpc: _Rpc, produce: Callable[[], Awaitable[object]], remaining_s: float | None
+    ) -> object:
         task = cast("asyncio.Task[object]", asyncio.current_task())
         watch = rpc.policy.public and rpc.streams
         if watch:
@@ -154,8 +180,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     def _admitted(self, rpc: _Rpc) -> Caller | None:
         if rpc.policy.public:
             return None
-        project = rpc.metadata(PROJECT)
-        if not PROJECT_SLUG.fullmatch(project):
+        projects = rpc.metadata(PROJECT)
+        if len(projects) != 1 or not PROJECT_SLUG.fullmatch(project := projects[0]):
             raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
         structlog.contextvars.bind_contextvars(project=project)
         if reason := self._closed():
@@ -163,14 +189,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         return Caller(project=project)
 
 
-async def _produced(result: Any, context: Context) -> object:  # noqa: ANN401 - what a handler of any arity returns
-    """Await a handler's reply, or write its stream at the pace of the reader."""
-    if not inspect.isasyncgen(result):
-        return await result
-    async with aclosing(result) as responses:
-        async for response in responses:
-            await context.write(response)
-    return None
+def _as_it_is(raw: bytes) -> object:
+    return raw
 
 
 @contextmanager
@@ -178,7 +198,7 @@ def _observed(rpc: _Rpc) -> Iterator[None]:
     """Put a span, one line of log and the metrics around an RPC; hide what is not an error of the kit's tree."""
     service, _, method = rpc.method.lstrip("/").partition("/")
     about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
-    parent = rpc.metadata(telemetry.TRACEPARENT)
+    parent = next(iter(rpc.metadata(telemetry.TRACEPARENT)), "")
     with telemetry.span(rpc.method.lstrip("/"), parent=parent, kind=SpanKind.SERVER, **about) as span:
         try:
             yield

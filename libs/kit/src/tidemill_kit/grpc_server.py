@@ -14,6 +14,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from tidemill.options.v1 import options_pb2
+from tidemill_kit.grpc_admission import Admission
+from tidemill_kit.grpc_client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
 from tidemill_kit.grpc_context import acting_for, current_caller, remaining_s
 from tidemill_kit.grpc_interceptors import EdgeInterceptor, Policy
 from tidemill_kit.grpc_requests import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
@@ -40,6 +42,9 @@ Registration = tuple[Callable[[Any, grpc.aio.Server], None], object]
 READINESS = ""
 LIVENESS = "liveness"
 """The services that grpc.health.v1 is asked about."""
+
+HANDSHAKE_MS = 10_000
+"""How long a new connection may take to speak HTTP/2."""
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -74,23 +79,24 @@ class GrpcServer:
         services = _Services()
         for register, servicer in servicers:
             register(servicer, cast("grpc.aio.Server", services))
-        self._edge = EdgeInterceptor(_policies(services.names), closed=closed)
+        self._edge = EdgeInterceptor(
+            _policies(services.names),
+            admission=Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams),
+            idle_s=settings.stream_idle_s,
+            closed=closed,
+        )
         self._server = grpc.aio.server(
             interceptors=[self._edge],
-            maximum_concurrent_rpcs=settings.max_concurrent_rpcs,
-            options=[
-                ("grpc.max_receive_message_length", settings.max_message_bytes),
-                ("grpc.max_send_message_length", settings.max_message_bytes),
-                ("grpc.so_reuseport", 0),  # else a second process would silently share the port
-            ],
+            options=_options(settings),
         )
         self._health = health.aio.HealthServicer()
         for register, servicer in servicers:
             register(servicer, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            [*services.names, health.SERVICE_NAME, reflection.SERVICE_NAME], cast("grpc.Server", self._server)
-        )
+        if settings.grpc_reflection:
+            reflection.enable_server_reflection(
+                [*services.names, health.SERVICE_NAME, reflection.SERVICE_NAME], cast("grpc.Server", self._server)
+            )
         self._settings = settings
         self.port = 0
         """The port in use, once it has started."""
@@ -134,6 +140,24 @@ class _Services:
 
     def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, object]) -> None:
         """Tell nothing new: generated code calls both."""
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Of one connection, and above all that is answered: a client shall be refused, not kept waiting.
+        ("grpc.max_concurrent_streams", 2 * (settings.max_concurrent_rpcs + settings.max_public_streams)),
+        ("grpc.so_reuseport", 0),  # else a second process would silently share the port
+        # Connections whose other side is gone end, those who ping as often as this kit's channels do not.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+    ]
 
 
 def _policies(services: Sequence[str]) -> dict[str, Policy]:

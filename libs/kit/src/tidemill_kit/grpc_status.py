@@ -4,7 +4,7 @@ Every error carries one ErrorInfo (reason, domain "tidemill", metadata), a BadRe
 RetryInfo where waiting helps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -41,7 +41,11 @@ _CLASSES = {code: kind for kind, code in _CODES.items()} | {
 _MAX_MESSAGE = 1024
 _MAX_VIOLATIONS = 12
 _MAX_DESCRIPTION = 200
+_MAX_METADATA_VALUE = 200
 _DEFAULT_PAUSE_S = 1.0
+
+_TOO_LARGE = ("larger than max", "metadata size exceeds")
+"""How gRPC itself words a message or metadata beyond a size limit, which shares its code with overload."""
 
 
 def code_of(error: TidemillError) -> grpc.StatusCode:
@@ -52,7 +56,7 @@ def code_of(error: TidemillError) -> grpc.StatusCode:
 def to_status(error: TidemillError) -> grpc.Status:
     """Return what the server answers with."""
     details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata),
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=_cut(error.metadata)),
     ]
     if isinstance(error, errors.InvalidInput) and error.violations:
         violations = [
@@ -86,8 +90,8 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, *, dependency: str) -> Tidemil
             violations = _first(details, error_details_pb2.BadRequest()).field_violations
             blamed = [Violation(field=v.field, description=v.description) for v in violations]
             error = errors.InvalidInput(message, violations=blamed)
-        case errors.RateLimited if info.domain != DOMAIN:
-            error = errors.InvalidInput(message)  # gRPC's own refusal of a message that is too large
+        case errors.RateLimited if info.domain != DOMAIN and any(words in message for words in _TOO_LARGE):
+            error = errors.InvalidInput(message)
         case errors.RateLimited:
             pause = _first(details, error_details_pb2.RetryInfo()).retry_delay.ToNanoseconds() / 1e9
             error = errors.RateLimited(message, retry_after_s=pause or _DEFAULT_PAUSE_S)
@@ -99,6 +103,11 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, *, dependency: str) -> Tidemil
         error.reason = info.reason
         error.metadata |= info.metadata
     return error
+
+
+def _cut(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Return what fits: an id that a caller made up may be of any length."""
+    return {key: value[:_MAX_METADATA_VALUE] for key, value in metadata.items()}
 
 
 def _details(failure: grpc.aio.AioRpcError) -> Sequence[any_pb2.Any]:

@@ -8,6 +8,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from tidemill_kit.errors import (
+    TRANSIENT,
     AlreadyExists,
     DependencyUnavailable,
     InvalidInput,
@@ -25,7 +26,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineLimits:
-    """How much at once, and how patient. A dependency that is down is waited for without limit."""
+    """How much at once, and how patient. A dependency that is down or overloaded is waited for without limit."""
 
     concurrency: int = 32
     """Subjects in work at the same time."""
@@ -41,7 +42,7 @@ class Released(Exception):
 
 @dataclass(slots=True, eq=False)
 class Persistence:
-    """Repeats a call: without limit while a dependency is down, else a few times; stops when the record is released."""
+    """Repeats a call: without limit while what it needs is down or busy, else a few times; ends with the release."""
 
     limits: EngineLimits
     released: asyncio.Event
@@ -82,7 +83,7 @@ class Persistence:
             self.waiting.pop(self, None)
 
     def _enough(self, state: RetryCallState) -> bool:
-        self._failures += not isinstance(_error(state), DependencyUnavailable)
+        self._failures += not isinstance(_error(state), TRANSIENT)
         return self._failures >= self.limits.attempts
 
     def _pause_s(self, state: RetryCallState) -> float:
@@ -92,10 +93,11 @@ class Persistence:
 
     def _note(self, state: RetryCallState) -> None:
         error = _error(state)
-        if isinstance(error, DependencyUnavailable):
+        if isinstance(error, TRANSIENT):
+            dependency = error.dependency if isinstance(error, DependencyUnavailable) else error.reason.lower()
             if self not in self.waiting:
-                _log.warning("event_waiting", dependency=error.dependency, why=error.message)
-            self.waiting[self] = error.dependency
+                _log.warning("event_waiting", dependency=dependency, why=error.message)
+            self.waiting[self] = dependency
         else:
             self.waiting.pop(self, None)
 

@@ -43,7 +43,13 @@ class ServiceSettings(BaseSettings):
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024)
     """The largest gRPC message taken or sent."""
     max_concurrent_rpcs: int = Field(1000, ge=1)
-    """RPCs in work at the same time, those of health and status among them; further ones get RESOURCE_EXHAUSTED."""
+    """RPCs in work at the same time, at most half of them of one project; further ones get RESOURCE_EXHAUSTED."""
+    max_public_streams: int = Field(32, ge=1)
+    """Open streams of health watches and reflection, which do not count as RPCs in work."""
+    stream_idle_s: float = Field(60.0, gt=0)
+    """How long a stream's client may send, or take, no message before the stream is ended."""
+    grpc_reflection: bool = True
+    """False hides which services and messages there are from those who ask by reflection."""
     dependency_timeout_s: float = Field(5.0, gt=0)
     """How long one probe of a dependency may take."""
     probe_interval_s: float = Field(5.0, gt=0)

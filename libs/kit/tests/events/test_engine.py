@@ -19,7 +19,15 @@ from libs.kit.tests.events.world import (
 )
 from tidemill_kit import telemetry
 from tidemill_kit.engine import Engine
-from tidemill_kit.errors import Conflict, DependencyUnavailable, NotFound, RateLimited, TidemillError
+from tidemill_kit.errors import (
+    Conflict,
+    DependencyTimedOut,
+    DependencyUnavailable,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    TidemillError,
+)
 from tidemill_kit.records import Partition
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 
@@ -147,8 +155,23 @@ async def test_unknown_types_are_counted_and_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [Conflict("somebody was faster"), RateLimited("slowly", retry_after_s=0.01), OSError("broken pipe")]
+    "error",
+    [
+        DependencyUnavailable("it is down", dependency="trainer"),
+        DependencyTimedOut("it hangs", dependency="trainer"),
+        RateLimited("slowly", retry_after_s=0.01),
+        Overloaded("slowly", retry_after_s=0.01),
+    ],
 )
+async def test_what_passes_by_itself_is_waited_for_however_often_it_fails(error: Exception) -> None:
+    world = World(raised=[error] * 4 * QUICK.attempts)
+    await world.handle(line(0, 0))
+
+    assert world.effects.numbers == [0]
+    assert world.reasons == []
+
+
+@pytest.mark.parametrize("error", [Conflict("somebody was faster"), OSError("broken pipe")])
 async def test_what_may_pass_is_tried_a_few_times(error: Exception) -> None:
     patient = World(raised=[error, error])
     await patient.handle(line(0, 0))

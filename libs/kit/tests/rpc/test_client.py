@@ -1,9 +1,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 
-from libs.kit.tests.rpc.support import Context, Lines, documents, inferences, serving, sources
+from libs.kit.tests.rpc.support import Context, Lines, documents, inferences, serving, sources, until
 from tidemill.inference.v1.inference_service_pb2 import GenerateStreamRequest, GenerateStreamResponse
 from tidemill.ingest.v1.document_service_pb2 import UploadDocumentRequest, UploadDocumentResponse
 from tidemill.ingest.v1.source_pb2 import Source
@@ -15,8 +16,12 @@ from tidemill.ingest.v1.source_service_pb2 import (
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_kit import errors, telemetry
+from tidemill_kit.application import Caller
 from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.grpc_context import bind_call
 from tidemill_kit.grpc_server import acting_for, current_caller, remaining_s
+from tidemill_kit.grpc_status import from_rpc_error
+from tidemill_kit.persistence import EngineLimits, Persistence
 
 
 class SourceFrozen(errors.PreconditionFailed):
@@ -166,8 +171,64 @@ async def test_a_call_has_a_deadline_though_nobody_gave_one() -> None:
         serving(sources(GetSource=wait)) as running,
         open_channel(running.address, project="acme", timeout_s=0.2) as channel,
     ):
-        with pytest.raises(errors.DeadlineExceeded):
+        with pytest.raises(errors.DependencyTimedOut, match=r"did not answer within 0\.2 s"):
             await SourceServiceStub(channel).GetSource(GetSourceRequest())
+
+
+async def test_a_hung_server_is_an_unavailable_dependency_but_not_to_a_caller_whose_own_time_is_over() -> None:
+    async def hang(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        await asyncio.Event().wait()
+        return GetSourceResponse()
+
+    async with serving(sources(GetSource=hang)) as hung, open_channel(hung.address, name="ingest") as onward:
+        stub = SourceServiceStub(onward)
+        bind_call(Caller(project="acme"), remaining_s=None)
+        with pytest.raises(errors.DependencyTimedOut) as late:
+            await stub.GetSource(GetSourceRequest(), timeout=0.2)
+        bind_call(Caller(project="acme"), remaining_s=0.2)
+        with pytest.raises(errors.DeadlineExceeded):
+            await stub.GetSource(GetSourceRequest(), timeout=5)
+
+    assert late.value.dependency == "ingest"
+
+
+async def test_a_server_with_too_much_in_work_is_waited_for() -> None:
+    async def hold(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        entered.append(1)
+        await free.wait()
+        return GetSourceResponse()
+
+    async def call() -> None:
+        await running.get_source()
+
+    entered: list[int] = []
+    free = asyncio.Event()
+    waiting: dict[Persistence, str] = {}
+    limits = EngineLimits(attempts=1, first_pause_s=0.01, longest_pause_s=0.01)
+    async with serving(sources(GetSource=hold), max_concurrent_rpcs=1) as running:
+        first = asyncio.create_task(running.get_source())
+        await until(lambda: entered)
+        with pytest.raises(errors.RateLimited) as refused:
+            await running.get_source()
+        second = asyncio.create_task(Persistence(limits, asyncio.Event(), waiting).until_done(call))
+        await until(lambda: waiting)
+        free.set()
+        await asyncio.gather(first, second)
+
+    assert (refused.value.reason, refused.value.retry_after_s) == ("OVERLOADED", 1)
+    assert list(waiting.values()) == []
+
+
+async def test_a_refusal_of_another_kind_of_server_for_overload_can_pass() -> None:
+    def foreign(details: str) -> grpc.aio.AioRpcError:
+        nothing = grpc.aio.Metadata()
+        return grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, nothing, nothing, details)
+
+    overload = from_rpc_error(foreign("Concurrent RPC limit exceeded!"), dependency="vllm")
+    size = from_rpc_error(foreign("CLIENT: Received message larger than max (5 vs. 4)"), dependency="vllm")
+
+    assert isinstance(overload, errors.TRANSIENT)
+    assert isinstance(size, errors.InvalidInput)
 
 
 async def test_a_worker_calls_on_behalf_of_a_project() -> None:

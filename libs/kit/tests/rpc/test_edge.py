@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 
 from libs.kit.tests.rpc.support import ACME, Context, Lines, documents, inferences, serving, settings, sources, until
+from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateStreamRequest, GenerateStreamResponse
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill.ingest.v1.document_service_pb2 import UploadDocumentRequest, UploadDocumentResponse
@@ -24,7 +25,7 @@ from tidemill.ingest.v1.source_service_pb2 import (
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_kit import telemetry
-from tidemill_kit.errors import InvalidInput, RateLimited, Violation
+from tidemill_kit.errors import DeadlineExceeded, InvalidInput, NotFound, RateLimited, Violation
 from tidemill_kit.grpc_server import GrpcServer, UndeclaredRpcs, current_caller, remaining_s, request_of
 from tidemill_kit.settings import PortTaken
 
@@ -305,3 +306,123 @@ def test_a_service_with_an_rpc_that_declares_nothing_is_not_served() -> None:
 
     with pytest.raises(UndeclaredRpcs, match=r"required_role.*audit.*/undeclared\.Bare/Do"):
         GrpcServer(settings(), [sources(), (register, object())])
+
+
+async def test_one_project_has_half_of_the_places_and_probes_need_none() -> None:
+    async def hold(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        held.append(current_caller().project)
+        await free.wait()
+        return GetSourceResponse()
+
+    held: list[str] = []
+    free = asyncio.Event()
+    other = (("tidemill-project", "umbrella"),)
+    third = (("tidemill-project", "initech"),)
+    async with serving(sources(GetSource=hold), max_concurrent_rpcs=4) as running:
+        calls = [asyncio.create_task(running.get_source_plainly(metadata=of)) for of in (ACME, ACME, other)]
+        await until(lambda: len(held) == 3)
+        with pytest.raises(grpc.aio.AioRpcError, match="2 RPCs of project acme are in work"):
+            await running.get_source_plainly()
+        calls.append(asyncio.create_task(running.get_source_plainly(metadata=other)))
+        await until(lambda: len(held) == 4)
+        with pytest.raises(grpc.aio.AioRpcError, match="4 RPCs are in work"):
+            await running.get_source_plainly(metadata=third)
+        health: Any = health_pb2_grpc.HealthStub(running.raw)
+        alive = await health.Check(health_pb2.HealthCheckRequest(service="liveness"))
+        free.set()
+        await asyncio.gather(*calls)
+        await running.get_source_plainly()
+
+    assert alive.status == health_pb2.HealthCheckResponse.SERVING
+    assert sorted(held) == ["acme", "acme", "acme", "umbrella", "umbrella"]
+
+
+async def test_open_health_watches_are_few_and_take_no_place_of_others(lines: Lines) -> None:
+    async with serving(sources(GetSource=caller_as_source), max_concurrent_rpcs=1, max_public_streams=2) as running:
+        health: Any = health_pb2_grpc.HealthStub(running.raw)
+        watches = [health.Watch(health_pb2.HealthCheckRequest(service="liveness")) for _ in range(2)]
+        for watch in watches:
+            await watch.read()
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await health.Watch(health_pb2.HealthCheckRequest()).read()
+        await running.get_source_plainly()
+        watches[0].cancel()
+        await until(lambda: any(line["code"] == "CANCELLED" for line in lines.named("rpc_finished")))
+        await health.Watch(health_pb2.HealthCheckRequest()).read()
+
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_reflection_can_be_turned_off() -> None:
+    async def ask() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+
+    async with serving(sources(), grpc_reflection=False) as running:
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(cast("grpc.Channel", running.raw))
+        with pytest.raises(grpc.aio.AioRpcError) as missing:
+            await anext(aiter(reflection.ServerReflectionInfo(ask())))
+
+    assert missing.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_stream_whose_client_falls_silent_is_ended() -> None:
+    async def upload(requests: AsyncIterator[UploadDocumentRequest], _context: Context) -> UploadDocumentResponse:
+        async for _ in requests:
+            pass
+        return UploadDocumentResponse()
+
+    async def silent() -> AsyncIterator[UploadDocumentRequest]:
+        yield UploadDocumentRequest(chunk=b"begun")
+        await asyncio.Event().wait()
+
+    async with serving(documents(UploadDocument=upload), stream_idle_s=0.1) as running:
+        with pytest.raises(DeadlineExceeded, match=r"no message of the stream came for 0\.1 s"):
+            await running.documents.UploadDocument(silent())
+
+
+async def test_a_stream_whose_client_stops_reading_is_ended(lines: Lines) -> None:
+    async def flood(_request: GenerateStreamRequest, _context: Context) -> AsyncIterator[GenerateStreamResponse]:
+        while True:
+            yield large
+
+    large = GenerateStreamResponse(finished=Inference(end_user="x" * 1_000_000))
+    async with serving(inferences(GenerateStream=flood), stream_idle_s=0.1) as running:
+        stream = InferenceServiceStub(running.raw).GenerateStream(GenerateStreamRequest(), metadata=ACME)
+        await anext(aiter(stream))
+        await until(lambda: lines.named("rpc_finished"))
+        stream.cancel()
+
+    (line,) = lines.named("rpc_finished")
+    assert line["code"] == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.parametrize("raw", [b"\xff\xff\xff", b"\x0a\x7f", bytes.fromhex("0b" * 200)], ids=repr)
+async def test_bytes_that_are_no_message_are_refused_and_counted(raw: bytes, lines: Lines) -> None:
+    method = "/tidemill.ingest.v1.SourceService/CreateSource"
+    async with serving(sources()) as running:
+        call: Any = running.raw.unary_unary(method)  # without serializer: bytes as they are
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(raw, metadata=ACME)
+
+    (line,) = lines.named("rpc_finished")
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "python" not in str(refused.value.details())
+    assert (line["code"], line["reason"]) == ("INVALID_ARGUMENT", "UNREADABLE_MESSAGE")
+
+
+async def test_a_project_that_is_named_twice_is_refused() -> None:
+    async with serving(sources(GetSource=caller_as_source)) as running:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await running.get_source_plainly(metadata=(*ACME, ("tidemill-project", "umbrella")))
+
+    assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_an_error_about_an_endless_id_still_arrives_as_what_it_is() -> None:
+    async def missing(request: GetSourceRequest, _context: Context) -> NoReturn:
+        message = f"there is no source {request.id}"
+        raise NotFound(message, id=request.id, **{f"also_{number}": request.id for number in range(9)})
+
+    async with serving(sources(GetSource=missing)) as running:
+        with pytest.raises(NotFound):
+            await SourceServiceStub(running.kit).GetSource(GetSourceRequest(id="x" * 100_000))

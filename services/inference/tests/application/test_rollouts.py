@@ -25,7 +25,7 @@ from tidemill_inference.domain.rollout import (
 )
 from tidemill_inference.domain.rollout_policy import OnTimeout, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason
-from tidemill_kit.errors import DependencyUnavailable, Internal
+from tidemill_kit.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 
 
 def updates(desk: RolloutDesk) -> UpdateDeployment:
@@ -133,17 +133,28 @@ async def test_a_shadow_after_its_step_is_let_go() -> None:
         await desk.shadow(answered)
 
 
-async def test_until_the_candidate_is_loaded_the_rollout_waits() -> None:
+@pytest.mark.parametrize(
+    "down",
+    [
+        DependencyUnavailable("it is down", dependency="trainer"),
+        RateLimited("it is down", retry_after_s=1),
+        Internal("it is down"),
+    ],
+    ids=repr,
+)
+async def test_until_the_candidate_is_loaded_the_rollout_waits(down: TidemillError) -> None:
     desk = RolloutDesk()
     await desk.passes_the_gate()
-    desk.registry.down = DependencyUnavailable("it is down", dependency="trainer")
+    desk.registry.down = down
 
-    with pytest.raises(DependencyUnavailable):
+    with pytest.raises(TRANSIENT):
         await desk.tick()
     (live,) = await desk.asks(1)
     assert live.variant is not None
     assert live.variant.rollout == ""
-    assert (await desk.rollout()).message == "waits for the candidate to be loaded: it is down"
+    message = (await desk.rollout()).message
+    assert message.startswith("waits for the candidate to be loaded: ")
+    assert message.endswith("it is down")
     desk.registry.down = None
     await desk.tick()
 

@@ -3,9 +3,9 @@
 import logging
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Candidates, Engines, Models
+from tidemill_inference.application.ports import Candidates, Engines, Models, ModelVersion
 from tidemill_inference.domain.errors import CandidateNotReady
-from tidemill_kit.errors import Internal, NotFound, PreconditionFailed, TidemillError
+from tidemill_kit.errors import DependencyUnavailable, Internal, NotFound, PreconditionFailed, TidemillError
 
 _log = logging.getLogger(__name__)
 
@@ -26,9 +26,8 @@ class PrepareCandidate:
             DependencyUnavailable: trainer or object store do not answer, or memory is used up for now.
 
         """
+        version = await self._registered(project, model)
         try:
-            await self.candidates.check(project, model)
-            version = await self.models.resolve(project, model, field="candidate")
             async with self.engines.use(project, version):  # first: where there is no room, nothing is read in vain
                 await self.engines.verify(project, version)
         except CandidateNotReady:
@@ -40,3 +39,16 @@ class PrepareCandidate:
         except Exception as error:
             _log.warning("candidate_not_loaded: %s", model, exc_info=error)
             raise CandidateNotReady(model, why=f"loading it broke ({type(error).__name__})") from error
+
+    async def _registered(self, project: str, model: str) -> ModelVersion:
+        """Return what the registry has; that it fails inside is no word about the candidate."""
+        try:
+            await self.candidates.check(project, model)
+            return await self.models.resolve(project, model, field="candidate")
+        except CandidateNotReady:
+            raise
+        except (NotFound, PreconditionFailed) as error:
+            raise CandidateNotReady(model, why=error.message) from error
+        except Internal as error:
+            message = f"the trainer does not answer: {error.message}"
+            raise DependencyUnavailable(message, dependency="trainer") from error

@@ -10,7 +10,7 @@ from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFou
 from tidemill_inference.domain.rollout import Decision, Move, Rollout
 from tidemill_inference.domain.step_counts import Reason, StepCounts
 from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import TRANSIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class TendRollout:
         """Load the candidate, and begin the first step once it is; one that cannot be loaded is taken back."""
         try:
             loaded = await self._prepared(ref.project, rollout, Decision(move=Move.STAY))
-        except DependencyUnavailable as error:
+        except TRANSIENT as error:
             await self._delayed(ref, rollout, error.message)
             raise
         if loaded.move is Move.ROLL_BACK:

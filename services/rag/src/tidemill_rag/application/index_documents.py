@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tidemill_kit.application import derived_id
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput
+from tidemill_kit.errors import TRANSIENT, InvalidInput
 from tidemill_rag.application.ports import Contents, DocumentContent, EmbeddingModel, EmbeddingModels, Ledger
 from tidemill_rag.application.vector_store import Payload, Point, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut, chunk
@@ -105,7 +105,7 @@ class IndexDocuments:
                 tokenize=model.tokenize,
                 cut=cut,
             )
-        except DependencyUnavailable:
+        except TRANSIENT:
             raise
         except InvalidInput as error:
             await self.ledger.fail(ref, row, epoch=epoch, message=error.message, final=True)
