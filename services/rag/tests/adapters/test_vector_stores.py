@@ -5,11 +5,13 @@ import sys
 import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from qdrant_client import AsyncQdrantClient
 
 from tidemill_kit.application import derived_id
+from tidemill_rag.adapters import edge_shards
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
 from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors
 from tidemill_rag.application.vector_store import MetadataValue, Payload, Point, VectorStore, Where
@@ -143,6 +145,45 @@ async def test_what_was_stored_keeps_all_its_sides(store: VectorStore) -> None:
 
     (match,) = await store.search(INDEX, (1.0, 0.0), limit=1, where=Where())
     assert (match.id, match.payload) == (given.id, given.payload)
+
+
+def test_every_field_that_a_search_chooses_by_is_indexed_in_an_old_shard_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge_shards, "_folder", tmp_path)
+    monkeypatch.setattr(edge_shards, "INDEXED", ("document", "source", "facets"))
+    edge_shards.create("old", 2)
+    monkeypatch.undo()
+    monkeypatch.setattr(edge_shards, "_folder", tmp_path)
+    edge_shards.create("new", 2)
+
+    for name in ("old", "new"):
+        assert edge_shards.indexed(name) == ["document", "facets", "readers", "source"]
+    edge_shards.close()
+
+
+async def test_a_server_is_asked_once_for_the_index_of_every_field_also_of_a_collection_that_is_there() -> None:
+    client = Indexing(location=":memory:")
+    await QdrantServerVectors(client).create(INDEX, dimensions=2)
+    client.fields.clear()
+
+    later = QdrantServerVectors(client)
+    for _ in range(2):
+        await later.search(INDEX, (1.0, 0.0), limit=1, where=Where())
+
+    assert sorted(client.fields) == ["document", "facets", "readers", "source"]
+
+
+class Indexing(AsyncQdrantClient):
+    """Keeps which fields it was asked to index; its local mode has no indexes."""
+
+    def __init__(self, location: str) -> None:
+        super().__init__(location)
+        self.fields: list[str] = []
+
+    async def create_payload_index(self, collection_name: str, field_name: str, *_: Any, **__: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 - only what is looked at here
+        assert collection_name
+        self.fields.append(field_name)
 
 
 async def test_the_embedded_engine_keeps_what_it_acknowledged_when_its_process_is_killed(tmp_path: Path) -> None:

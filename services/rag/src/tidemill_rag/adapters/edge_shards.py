@@ -36,7 +36,7 @@ from qdrant_edge import (
     UpdateOperation,
 )
 
-from tidemill_rag.adapters.point_payloads import DOCUMENT, FACETS, READERS, SEQ, SOURCE
+from tidemill_rag.adapters.point_payloads import DOCUMENT, FACETS, INDEXED, READERS, SEQ, SOURCE
 
 StoredPoint = tuple[str, Sequence[float], dict[str, Any]]
 """Id, vector and payload."""
@@ -82,8 +82,7 @@ def create(name: str, dimensions: int) -> None:
     optimizers = EdgeOptimizersConfig(indexing_threshold=NO_GRAPH_KB)
     vectors = EdgeVectorParams(size=dimensions, distance=Distance.Cosine)
     shard = EdgeShard.create(str(fresh), EdgeConfig(vectors=vectors, optimizers=optimizers))
-    for field in (DOCUMENT, SOURCE, FACETS):
-        shard.update(UpdateOperation.create_field_index(field, KeywordIndexParams()))
+    _index_fields(shard)
     shard.flush()
     shard.close()
     fresh.rename(path)
@@ -140,6 +139,12 @@ def count(name: str) -> int:
     return opened.shard.count(CountRequest(exact=True)) if opened else 0
 
 
+def indexed(name: str) -> list[str]:
+    """Return which fields of a shard are indexed."""
+    opened = _opened(name)
+    return sorted(opened.shard.info().payload_schema) if opened else []
+
+
 def ping() -> None:
     """Make sure of the folder."""
     _folder.mkdir(parents=True, exist_ok=True)
@@ -158,6 +163,7 @@ class _Shard:
 
     def __init__(self, path: Path) -> None:
         self.shard = EdgeShard.load(str(path))  # with the settings that it was created with
+        _index_fields(self.shard)
         self.shard.optimize()
         self._flushed_at = time.monotonic()
         self._changes = 0
@@ -171,6 +177,12 @@ class _Shard:
         if time.monotonic() >= self._flushed_at + FLUSH_EVERY_S:
             self.shard.flush()
             self._flushed_at = time.monotonic()
+
+
+def _index_fields(shard: EdgeShard) -> None:
+    """Index what is not indexed yet: a shard may be older than a field."""
+    for field in set(INDEXED) - set(shard.info().payload_schema):
+        shard.update(UpdateOperation.create_field_index(field, KeywordIndexParams()))
 
 
 def _opened(name: str) -> _Shard | None:

@@ -10,6 +10,9 @@ from tidemill_rag.application.vector_store import MetadataValue, Payload
 DOCUMENT, SEQ, SOURCE, READERS, FACETS = "document", "seq", "source", "readers", "facets"
 """The fields that filters name. `facets` spells metadata as text: the embedded engine takes true for 1 in filters."""
 
+INDEXED = (DOCUMENT, SOURCE, READERS, FACETS)
+"""What searches and deletions choose points by; for any other field an engine reads the payload of every point."""
+
 
 def to_stored(payload: Payload) -> dict[str, Any]:
     """Return the payload as JSON values."""

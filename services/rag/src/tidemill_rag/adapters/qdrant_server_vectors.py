@@ -8,7 +8,17 @@ from qdrant_client.http.exceptions import ApiException, ResponseHandlingExceptio
 
 from tidemill_kit.application import derived_id
 from tidemill_kit.errors import DependencyUnavailable
-from tidemill_rag.adapters.point_payloads import DOCUMENT, FACETS, READERS, SEQ, SOURCE, facet, from_stored, to_stored
+from tidemill_rag.adapters.point_payloads import (
+    DOCUMENT,
+    FACETS,
+    INDEXED,
+    READERS,
+    SEQ,
+    SOURCE,
+    facet,
+    from_stored,
+    to_stored,
+)
 from tidemill_rag.application.vector_store import Match, Point, Where
 
 
@@ -17,22 +27,23 @@ class QdrantServerVectors:
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
+        self._indexed: set[str] = set()
+        """The collections whose fields this process knows to be indexed."""
 
     async def create(self, index: str, *, dimensions: int) -> None:
         """See `VectorStore.create`."""
         name = _name(index)
         async with _translated():
-            if await self._client.collection_exists(name):
-                return
-            vectors = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
-            await self._client.create_collection(name, vectors_config=vectors)
-            for field in (DOCUMENT, SOURCE, FACETS):
-                await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD)
+            if not await self._client.collection_exists(name):
+                vectors = models.VectorParams(size=dimensions, distance=models.Distance.COSINE)
+                await self._client.create_collection(name, vectors_config=vectors)
+            await self._index_fields(name)
 
     async def drop(self, index: str) -> None:
         """See `VectorStore.drop`."""
         async with _translated():
             await self._client.delete_collection(_name(index))
+        self._indexed.discard(_name(index))
 
     async def upsert(self, index: str, points: Sequence[Point]) -> None:
         """See `VectorStore.upsert`."""
@@ -59,6 +70,7 @@ class QdrantServerVectors:
         async with _translated():
             if not await self._client.collection_exists(_name(index)):
                 return []
+            await self._index_fields(_name(index))
             answer = await self._client.query_points(
                 _name(index), query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
             )
@@ -70,6 +82,14 @@ class QdrantServerVectors:
             if not await self._client.collection_exists(_name(index)):
                 return 0
             return (await self._client.count(_name(index), exact=True)).count
+
+    async def _index_fields(self, name: str) -> None:
+        """Have the server index what is not indexed yet, beside its work: a collection may be older than a field."""
+        if name in self._indexed:
+            return
+        for field in INDEXED:
+            await self._client.create_payload_index(name, field, models.PayloadSchemaType.KEYWORD, wait=False)
+        self._indexed.add(name)
 
     async def ping(self) -> None:
         """See `VectorStore.ping`."""
