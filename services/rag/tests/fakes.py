@@ -12,12 +12,12 @@ from typing import Any
 
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import DependencyUnavailable, NotFound
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
 from tidemill_rag.application.note_document import NoteDocument
-from tidemill_rag.application.ports import DocumentContent, ResolvedModel
+from tidemill_rag.application.ports import CatalogPage, DocumentContent, ResolvedModel
 from tidemill_rag.application.read_collections import ReadCollections
 from tidemill_rag.application.rebuild_index import RebuildIndex
 from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
@@ -39,7 +39,10 @@ BUCKET = "tidemill-ingest-exchange"
 class InMemoryLedger:
     """Does what `MongoLedger` does: both pass tests/adapters/test_ledgers.py."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, large_bytes: int = 1000) -> None:
+        self.large_bytes = large_bytes
+        self.counted: list[IndexRef] = []
+        """Of which index versions all rows were looked at."""
         self.stored: dict[tuple[IndexRef, str], Row] = {}
         self.epochs: dict[tuple[IndexRef, str], int] = {}
 
@@ -54,8 +57,13 @@ class InMemoryLedger:
         )
         return True
 
-    async def take(self, index: IndexRef, *, epoch: int, limit: int) -> Sequence[Row]:
-        rows = [row for (ref, _), row in self.stored.items() if ref == index and row.pending][:limit]
+    async def want_all(self, index: IndexRef, wanted: Sequence[Wanted]) -> None:
+        for each in wanted:
+            await self.want(index, each)
+
+    async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
+        rows = [row for (ref, _), row in self.stored.items() if ref == index and row.pending]
+        rows = [row for row in rows if self._is_large(row) == large][:limit]
         for row in rows:
             place = index, row.wanted.document
             self.epochs[place] = max(epoch, self.epochs.get(place, 0))
@@ -85,7 +93,17 @@ class InMemoryLedger:
         found = {document: self.stored.get((index, document)) for document in documents}
         return {document: deepcopy(row) for document, row in found.items() if row}
 
-    async def counts(self, index: IndexRef) -> Counts:
+    async def counts(self, indexes: Sequence[IndexRef]) -> Mapping[IndexRef, Counts]:
+        return {index: self._counts(index) for index in indexes}
+
+    async def count(self, index: IndexRef) -> Counts:
+        self.counted.append(index)
+        return self._counts(index)
+
+    def _is_large(self, row: Row) -> bool:
+        return row.wanted.content is not None and row.wanted.content.size > self.large_bytes
+
+    def _counts(self, index: IndexRef) -> Counts:
         rows = [row for (ref, _), row in self.stored.items() if ref == index]
         present = [row for row in rows if row.wanted.content]
         return Counts(
@@ -229,6 +247,10 @@ class Ingest:
         self.documents_of: dict[tuple[str, str], dict[str, Wanted]] = {}
         self.contents: dict[ObjectRef, DocumentContent | Exception] = {}
         self.down = False
+        self.page_size = 1000
+        self.breaks_after: int | None = None
+        self.listed: list[tuple[str, str]] = []
+        """Sources and tokens of the pages that were read."""
         self.when_listed: Callable[[], Awaitable[None]] | None = None
 
     def put(  # noqa: PLR0913 - a document has many sides, and each test names one
@@ -265,16 +287,20 @@ class Ingest:
         assert wanted.content
         del self.contents[wanted.content]
 
-    async def documents(self, project: str, source: str) -> AsyncIterator[Wanted]:
-        if self.down:
+    async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
+        if self.down or len(self.listed) == self.breaks_after:
             message = "ingest does not answer"
             raise DependencyUnavailable(message, dependency="ingest")
+        if token and not token.isdigit():
+            message = "page_token is not a token of this list"
+            raise InvalidInput(message)
+        self.listed.append((source, token))
         listed = list(self.documents_of.get((project, source), {}).values())
         if self.when_listed:
             meanwhile, self.when_listed = self.when_listed, None
             await meanwhile()
-        for wanted in listed:
-            yield wanted
+        end = int(token or 0) + self.page_size
+        return CatalogPage(documents=listed[int(token or 0) : end], next_token=str(end) if end < len(listed) else "")
 
     async def get(self, ref: ObjectRef) -> DocumentContent | None:
         content = self.contents.get(ref)
@@ -333,7 +359,7 @@ class Rag:
             contents=self.ingest,
             models=self.models,
             vectors=self.vectors,
-            limits=BatchLimits(documents=10, fetched_at_once=3, chunks=8),
+            limits=BatchLimits(documents=10, fetched_at_once=3, chunks=8, large_chunks=4, large_at_once=1),
         )
         self.tend = self.new_tend()
         self.search_use_case = Search(

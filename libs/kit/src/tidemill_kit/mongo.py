@@ -1,13 +1,15 @@
 """The way to MongoDB. No other module imports motor or pymongo, so that the driver is changed in one file."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC
 from typing import Any, TypeAlias
 
+import pymongo
 from bson import encode
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
+    BulkWriteError,
     ConfigurationError,
     DuplicateKeyError,
     InvalidOperation,
@@ -23,6 +25,8 @@ Database: TypeAlias = "AsyncIOMotorDatabase[Document]"
 Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
 
 CONNECT_TIMEOUT_S = 2.0
+
+_DUPLICATE_KEY = 11000
 
 # Answers that no repetition makes better: BadValue, FailedToParse, TypeMismatch, PathNotViable, CommandNotFound,
 # ConflictingUpdateOperators, DollarPrefixedFieldName, BSONObjectTooLarge (three codes). Others tell of the server.
@@ -89,6 +93,49 @@ def translated() -> Iterator[None]:
             raise
         message = f"MongoDB does not answer ({type(error).__name__}): the same call may succeed later"
         raise DependencyUnavailable(message, dependency="mongodb") from error
+
+
+def patiently(seconds: float) -> AbstractContextManager[None]:
+    """Let the commands of the body together take so long, on the server too (maxTimeMS), instead of the client's limit.
+
+    For the few that look at very much: under the limit of all others they would fail the same way each time.
+    """
+    return pymongo.timeout(seconds)
+
+
+async def insert_new(collection: Collection, documents: Sequence[Document]) -> set[str]:
+    """Insert those whose `_id` is free, all in one command; return the `_id`s that were taken.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer; some may have been inserted.
+
+    """
+    if not documents:
+        return set()
+    with translated():
+        try:
+            await collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            failed = (error.details or {}).get("writeErrors", [])
+            if not failed or any(each["code"] != _DUPLICATE_KEY for each in failed):
+                raise
+            return {documents[each["index"]]["_id"] for each in failed}
+    return set()
+
+
+async def updated(
+    collection: Collection, chosen: Document, update: Document, *, fields: Document, upsert: bool = False
+) -> Document | None:
+    """Update one document, and return these fields of it as they were before; None where there was none to choose.
+
+    Raises:
+        DuplicateId: there is one with the chosen `_id` that the rest of `chosen` does not fit.
+        DependencyUnavailable: MongoDB does not answer; it may have been updated.
+
+    """
+    with translated():
+        before: Any = await collection.find_one_and_update(chosen, update, projection=fields, upsert=upsert)
+    return dict(before) if before is not None else None
 
 
 def bson_of(document: Mapping[str, Any]) -> bytes:

@@ -146,7 +146,12 @@ def _adapters(settings: RagSettings) -> Adapters:
             missing=CollectionNotFound,
             wake=relay.waker(collections),
         ),
-        ledger=MongoLedger(database["ledger"]),
+        ledger=MongoLedger(
+            database["ledger"],
+            database["ledger_counts"],
+            large_bytes=settings.large_document_bytes,
+            count_s=settings.count_s,
+        ),
         vectors=_vectors(settings),
         models=TrainerModels(
             trainer,

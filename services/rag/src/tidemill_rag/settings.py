@@ -40,6 +40,10 @@ class RagSettings(ModelSettings):
     """The pause between two looks at all index versions, for what nobody woke the worker for."""
     lease_s: float = Field(default=15.0, gt=1)
     """How long an index version stays with a worker that gives no sign of life."""
+    large_document_bytes: int = Field(default=64 * 1024, ge=1)
+    """Documents with more text are indexed bit by bit, between the others."""
+    count_s: float = Field(default=600.0, gt=0)
+    """How long counting all rows of an index version may take, where the kept numbers cannot be right."""
     sweep_after_s: float = Field(default=30.0, ge=0)
     """How long a replaced index version is kept for the searches that are under way."""
     max_query_characters: int = Field(default=8000, ge=1)

@@ -1,5 +1,6 @@
 """One contract for the ledger in memory, which tests use, and the one in MongoDB."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,7 +12,7 @@ from tidemill_local import Addresses
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.application.ports import Ledger
 from tidemill_rag.domain.collection import IndexRef
-from tidemill_rag.domain.ledger import Wanted
+from tidemill_rag.domain.ledger import Counts, Wanted
 from tidemill_testkit.stack import unique_name
 
 INDEX = IndexRef(project="acme", collection="handbook", number=1)
@@ -22,7 +23,7 @@ OTHER = IndexRef(project="acme", collection="handbook", number=11)
 async def mongo_ledger(stack: Addresses) -> AsyncIterator[MongoLedger]:
     client = mongo.connect(stack.mongo, timeout_s=10)
     database = client[unique_name("rag")]
-    ledger = MongoLedger(database["ledger"])
+    ledger = MongoLedger(database["ledger"], database["counts"], large_bytes=1000, count_s=60)
     await ledger.ensure_indexes()
     yield ledger
     await client.drop_database(database.name)
@@ -35,8 +36,12 @@ def ledger(request: pytest.FixtureRequest) -> Ledger:
     return chosen
 
 
-def wanted(document: str = "d1", *, seq: int = 1, gone: bool = False) -> Wanted:
-    ref = ObjectRef(bucket="b", key=f"acme/{document}/{seq}", size=3, sha256="ab")
+async def counts(ledger: Ledger) -> Counts:
+    return (await ledger.counts([INDEX]))[INDEX]
+
+
+def wanted(document: str = "d1", *, seq: int = 1, gone: bool = False, size: int = 3) -> Wanted:
+    ref = ObjectRef(bucket="b", key=f"acme/{document}/{seq}", size=size, sha256="ab")
     return Wanted(
         document=document, source="cms", key=f"kb/{document}", seq=seq, version=seq, content=None if gone else ref
     )
@@ -81,7 +86,7 @@ async def test_a_row_that_wants_something_else_by_now_is_not_settled(ledger: Led
 
     assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
     assert not await ledger.fail(INDEX, row, epoch=1, message="broken", final=True)
-    assert (await ledger.counts(INDEX)).pending == 1
+    assert (await counts(ledger)).pending == 1
 
 
 async def test_a_later_holder_shuts_the_earlier_one_out(ledger: Ledger) -> None:
@@ -118,9 +123,60 @@ async def test_the_numbers_tell_what_is_there(ledger: Ledger) -> None:
     await ledger.settle(INDEX, rows["d2"], epoch=1, chunks=2)
     await ledger.fail(INDEX, rows["d3"], epoch=1, message="broken", final=True)
 
-    counts = await ledger.counts(INDEX)
+    assert await counts(ledger) == Counts(wanted=4, indexed=2, failed=1, chunks=5, pending=2)
 
-    assert (counts.wanted, counts.indexed, counts.failed, counts.chunks, counts.pending) == (4, 2, 1, 5, 2)
+
+async def test_the_numbers_keep_up_with_every_write_and_agree_with_a_count(ledger: Ledger) -> None:
+    async def agree() -> Counts:
+        kept = await counts(ledger)
+        assert kept == await ledger.count(INDEX)
+        return kept
+
+    await ledger.want(INDEX, wanted("d0"))
+    await agree()
+    await ledger.want_all(INDEX, [wanted(f"d{number}", seq=2, gone=number == 3) for number in range(6)])
+    await ledger.want_all(INDEX, [wanted(f"d{number}", seq=1) for number in range(7)])
+    assert (await agree()).wanted == 6
+    rows = {row.wanted.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
+    assert rows["d0"].wanted.seq == 2
+    await ledger.settle(INDEX, rows["d1"], epoch=1, chunks=3)
+    await ledger.settle(INDEX, rows["d1"], epoch=1, chunks=3)
+    await ledger.fail(INDEX, rows["d2"], epoch=1, message="no", final=False)
+    await ledger.fail(INDEX, rows["d2"], epoch=1, message="no", final=True)
+    await ledger.settle(INDEX, rows["d3"], epoch=1, chunks=0)
+    assert await agree() == Counts(wanted=6, indexed=1, failed=1, chunks=3, pending=4)
+    await ledger.want(INDEX, wanted("d1", seq=3))
+    await ledger.want(INDEX, wanted("d2", seq=3, gone=True))
+    assert (await agree()).chunks == 3
+    await ledger.reset(INDEX, epoch=2)
+    await agree()
+    await ledger.drop(INDEX)
+    assert await agree() == Counts()
+
+
+async def test_large_documents_are_taken_apart_from_the_others(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted("book", size=1001))
+    await ledger.want_all(INDEX, [wanted("note"), wanted("gone", gone=True)])
+
+    for _ in range(2):
+        assert {row.wanted.document for row in await ledger.take(INDEX, epoch=1, limit=9)} == {"note", "gone"}
+        [book] = await ledger.take(INDEX, epoch=1, limit=9, large=True)
+        assert book.wanted.document == "book"
+        await ledger.settle(INDEX, book, epoch=1, chunks=9)
+        assert await ledger.take(INDEX, epoch=1, limit=9, large=True) == []
+        await ledger.reset(INDEX, epoch=1)
+
+
+async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_counts(mongo_ledger: MongoLedger) -> None:
+    for number in range(20):
+        await asyncio.gather(
+            *(mongo_ledger.want(INDEX, wanted(f"d{number}", seq=seq)) for seq in (3, 1, 2)),
+            mongo_ledger.want_all(INDEX, [wanted(f"d{number}", seq=1)]),
+        )
+
+    rows = await mongo_ledger.rows(INDEX, [f"d{number}" for number in range(20)])
+    assert {row.wanted.seq for row in rows.values()} == {3}
+    assert await counts(mongo_ledger) == await mongo_ledger.count(INDEX)
 
 
 async def test_a_reset_takes_what_is_there_once_more_and_shows_it_meanwhile(ledger: Ledger) -> None:

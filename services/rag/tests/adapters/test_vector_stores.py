@@ -181,7 +181,7 @@ class Indexing(AsyncQdrantClient):
         super().__init__(location)
         self.fields: list[str] = []
 
-    async def create_payload_index(self, collection_name: str, field_name: str, *_: Any, **__: Any) -> Any:  # type: ignore[override]  # noqa: ANN401 - only what is looked at here
+    async def create_payload_index(self, collection_name: str, field_name: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - only what is looked at here
         assert collection_name
         self.fields.append(field_name)
 

@@ -1,16 +1,20 @@
 """What is searchable, and when, as documents come, change and go."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, request, wish
+from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_rag.application.tend_index import Then
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexState, IndexWentLive
 from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
+from tidemill_rag.domain.ledger import Counts
 
+STALE = "of a list that is gone"
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
 
 
@@ -22,7 +26,7 @@ async def test_a_new_collection_takes_what_is_there_already() -> None:
     await rag.handbook()
 
     assert await rag.found("reset password", top_k=1) == ["d1"]
-    counts = await rag.ledger.counts(FIRST)
+    counts = await rag.ledger.count(FIRST)
     assert (counts.wanted, counts.indexed, counts.pending) == (2, 2, 0)
 
 
@@ -173,7 +177,7 @@ async def test_an_erased_text_leaves_no_passages() -> None:
     await rag.work()
 
     assert await rag.found("words") == []
-    assert (await rag.ledger.counts(FIRST)).pending == 0
+    assert (await rag.ledger.count(FIRST)).pending == 0
 
 
 async def test_a_text_that_was_erased_after_it_was_indexed_leaves_nothing_when_it_is_indexed_once_more() -> None:
@@ -201,7 +205,7 @@ async def test_a_document_that_cannot_be_read_fails_alone_and_says_why() -> None
     assert await rag.found("words") == ["d2"]
     [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
     assert row.failure == "object d1 holds no document version"
-    assert (await rag.ledger.counts(FIRST)).failed == 1
+    assert (await rag.ledger.count(FIRST)).failed == 1
 
 
 async def test_a_document_that_breaks_the_code_is_tried_a_few_times_and_then_given_up() -> None:
@@ -294,7 +298,7 @@ async def test_a_replaced_index_is_swept_when_no_search_uses_it_any_more() -> No
     await rag.work()
 
     assert await rag.vectors.count(FIRST.key) == 0
-    assert (await rag.ledger.counts(FIRST)).wanted == 0
+    assert (await rag.ledger.count(FIRST)).wanted == 0
     assert [index.number for index in (await rag.collections.get("acme", "handbook")).indexes] == [2]
 
 
@@ -359,7 +363,7 @@ async def test_a_large_build_is_done_in_turns() -> None:
     await rag.handbook()
 
     assert rag.turns >= 2
-    assert (await rag.ledger.counts(FIRST)).indexed == 100
+    assert (await rag.ledger.count(FIRST)).indexed == 100
 
 
 async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
@@ -407,3 +411,98 @@ async def test_two_projects_with_the_same_names_share_nothing() -> None:
     await rag.hear(rag.ingest.remove("d1", seq=2))
     assert await rag.found("words") == []
     assert await rag.found("words", caller=EVE) == ["d1"]
+
+
+async def test_a_large_document_holds_up_no_small_one_of_its_collection() -> None:
+    rag = Rag()
+    await rag.handbook()
+    book = " ".join(f"Chapter {number} of the great book." for number in range(4000))
+    await rag.hear(rag.ingest.put("book", book))
+    for turn in range(3):
+        async with rag.leases.held(FIRST) as epoch:
+            assert await rag.tend(FIRST, epoch=epoch or 0) is Then.AT_ONCE
+        await rag.hear(rag.ingest.put(f"note{turn}", f"note{turn} is small"))
+    async with rag.leases.held(FIRST) as epoch:
+        await rag.tend(FIRST, epoch=epoch or 0)
+
+    assert {f"note{turn}" for turn in range(3)} <= set(await rag.found("which note is small"))
+    assert (await rag.ledger.rows(FIRST, ["book"]))["book"].pending
+
+    await rag.work()
+    assert "book" in await rag.found("great book chapter 3999")
+    assert max(rag.models.model.batches) <= 10
+
+
+async def test_large_documents_of_many_collections_all_come_to_their_end() -> None:
+    rag = Rag()
+    await rag.handbook()
+    await rag.create(ADA, wish("other"), request=request("r2"))
+    await rag.work(collection="other")
+    rag.models.model.batches.clear()
+    await rag.hear(rag.ingest.put("book", "A sentence of the book. " * 2000))
+    others = [FIRST, IndexRef(project="acme", collection="other", number=1)]
+    turns = 0
+    while any(counts.pending for counts in (await rag.ledger.counts(others)).values()):
+        turns += 1
+        assert turns < 100, "one pushes the other out of memory, and each begins anew"
+        for ref in others:
+            async with rag.leases.held(ref) as epoch:
+                await rag.tend(ref, epoch=epoch or 0)
+
+    counts = await rag.ledger.counts(others)
+    assert {each.indexed for each in counts.values()} == {1}
+    assert sum(rag.models.model.batches) <= sum(each.chunks for each in counts.values())
+
+
+async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:
+    rag = Rag()
+    for number in range(10):
+        rag.ingest.put(f"d{number}", f"document {number}")
+    rag.ingest.page_size = 3
+    await rag.create(ADA, wish(), request=request("r1"))
+    async with rag.leases.held(FIRST) as epoch:
+        rag.ingest.breaks_after = 2
+        with pytest.raises(DependencyUnavailable):
+            await rag.tend(FIRST, epoch=epoch or 0)
+    rag.ingest.breaks_after = None
+    rag.tend = rag.new_tend()
+
+    await rag.work()
+
+    assert [token for _, token in rag.ingest.listed] == ["", "3", "6", "9"]
+    assert (await rag.ledger.count(FIRST)).indexed == 10
+
+
+async def test_a_token_that_leads_nowhere_any_more_begins_the_list_anew() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.create(ADA, wish(), request=request("r1"))
+    await rag.collections.update(
+        "acme", "handbook", lambda each: each.note_seeding(1, source=0, token=STALE), request=request("r2")
+    )
+
+    await rag.work()
+
+    assert (await rag.ledger.count(FIRST)).indexed == 1
+
+
+async def test_nothing_counts_rows_but_the_beginning_and_a_number_that_cannot_be_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d2", "more words"))
+    await rag.work()
+    await rag.read.get(ADA, "handbook")
+    await rag.read.list(ADA, PageRequest())
+    assert rag.ledger.counted == [FIRST]
+
+    async def wrong(indexes: Sequence[IndexRef]) -> dict[IndexRef, Counts]:
+        return dict.fromkeys(indexes, Counts(pending=1))
+
+    monkeypatch.setattr(rag.ledger, "counts", wrong)
+    await rag.work()
+    assert rag.ledger.counted == [FIRST]
+    await rag.work()
+    assert rag.ledger.counted == [FIRST, FIRST]

@@ -164,7 +164,7 @@ async def index(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger
         pass
     whole_s = time.perf_counter() - begun
     watch.cancel()
-    counts = await ledger.counts(ref)
+    counts = await ledger.count(ref)
     shares = {name: round(spent / whole_s, 3) for name, spent in sorted(seconds.items())}
     shares["chunk and rest"] = round(1 - sum(shares.values()), 3)
     _print(
@@ -201,7 +201,7 @@ async def stores() -> AsyncIterator[tuple[QdrantEdgeVectors, MongoLedger]]:
     """Give stores that are removed at the end."""
     client = mongo.connect(Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).mongo, timeout_s=30)
     database = client[unique_name("bench-rag")]
-    ledger = MongoLedger(database["ledger"])
+    ledger = MongoLedger(database["ledger"], database["counts"], large_bytes=64 * 1024, count_s=60)
     await ledger.ensure_indexes()
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as folder:
         vectors = QdrantEdgeVectors(Path(folder))

@@ -95,15 +95,15 @@ async def test_an_index_that_breaks_holds_up_no_other(monkeypatch: pytest.Monkey
     await rag.handbook()
     await rag.create(ADA, wish("other"), request=request("r2"))
     other = IndexRef(project="acme", collection="other", number=1)
-    counts = rag.ledger.counts
+    count = rag.ledger.count
 
     async def broken(index: IndexRef) -> object:
         if index == other:
             message = "bug"
             raise RuntimeError(message)
-        return await counts(index)
+        return await count(index)
 
-    monkeypatch.setattr(rag.ledger, "counts", broken)
+    monkeypatch.setattr(rag.ledger, "count", broken)
     await rag.hear(rag.ingest.put("d1", "words"))
 
     async with working(rag) as worker:

@@ -1,7 +1,5 @@
 """What ingest tells when asked: its list of documents, and the content of a version."""
 
-from collections.abc import AsyncIterator
-
 import grpc
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
@@ -11,7 +9,7 @@ from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import NotFound
 from tidemill_kit.grpc_context import acting_for
 from tidemill_kit.objects import ExchangeBucket, ObjectMissing
-from tidemill_rag.application.ports import DocumentContent
+from tidemill_rag.application.ports import CatalogPage, DocumentContent
 from tidemill_rag.application.vector_store import MetadataValue
 from tidemill_rag.domain.errors import DocumentUnreadable
 from tidemill_rag.domain.ledger import Wanted
@@ -25,26 +23,21 @@ class IngestCatalog:
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._documents = DocumentServiceStub(channel)
 
-    async def documents(self, project: str, source: str) -> AsyncIterator[Wanted]:
-        """See `Catalog.documents`. Of a source that ingest does not know there are none."""
-        token = ""
-        while True:
-            request = document_service_pb2.ListDocumentsRequest(
-                page_size=_PAGE, page_token=token, source=source, show_all=True
-            )
-            with acting_for(project):
-                try:
-                    page = await self._documents.ListDocuments(request)
-                except NotFound:
-                    return
-            for document in page.documents:
-                if document.state == document_pb2.DOCUMENT_STATE_ACTIVE:
-                    yield _present(document)
-                elif document.state == document_pb2.DOCUMENT_STATE_DELETED:
-                    yield Wanted(document=document.id, source=document.source, key=document.key, seq=document.seq)
-            token = page.next_page_token
-            if not token:
-                return
+    async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
+        """See `Catalog.page`. Of a source that ingest does not know there are none."""
+        request = document_service_pb2.ListDocumentsRequest(
+            page_size=_PAGE, page_token=token, source=source, show_all=True
+        )
+        with acting_for(project):
+            try:
+                page = await self._documents.ListDocuments(request)
+            except NotFound:
+                return CatalogPage(documents=())
+        known = {document_pb2.DOCUMENT_STATE_ACTIVE: _present, document_pb2.DOCUMENT_STATE_DELETED: _gone}
+        return CatalogPage(
+            documents=[known[each.state](each) for each in page.documents if each.state in known],
+            next_token=page.next_page_token,
+        )
 
 
 class ExchangeContents:
@@ -77,6 +70,10 @@ class ExchangeContents:
 def plain(value: MetadataValue) -> MetadataValue:
     """Return a number of a Struct as people wrote it: 5, not 5.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _gone(document: document_pb2.Document) -> Wanted:
+    return Wanted(document=document.id, source=document.source, key=document.key, seq=document.seq)
 
 
 def _present(document: document_pb2.Document) -> Wanted:

@@ -1,65 +1,77 @@
-"""The ledger in MongoDB: one small document a row, found by `_id` on every hot path."""
+"""The ledger in MongoDB: a small document for each row, and one for the numbers of each index version.
+
+Every write of a row adds its difference to the numbers. A process that dies between the two leaves them wrong by that
+much, which shows in rows that seem to wait when none does: then the holder of the lease counts once more.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from tidemill_kit.domain import ObjectRef
-from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.mongo import Collection, Document, DuplicateId, insert_new, patiently, translated, updated
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Counts, Row, Wanted
 
 _PENDING, _INDEXED, _FAILED = "pending", "indexed", "failed"
+_PENDING_LARGE = "pending_large"
+"""Found apart from the others, so that these need not wait for it; what is stored as pending may be large too."""
+_WAITING = (_PENDING, _PENDING_LARGE)
+_AT_ONCE = 1000
+"""Rows of one command: what touches all rows of an index version does it in so many steps."""
+_COUNTED = {"state": True, "deleted": True, "chunks": True}
 
 
 class MongoLedger:
-    """Implements `ports.Ledger`. `_id` is `<project>/<collection>/<index>/<document>`.
+    """Implements `ports.Ledger`. `_id` is `<project>/<collection>/<index>/<document>`, on every hot path.
 
-    `state` says again what the numbers say, so that an index finds what is pending.
+    `state` says again what the numbers of the row say, so that an index finds what is pending.
     """
 
-    def __init__(self, rows: Collection) -> None:
+    def __init__(self, rows: Collection, counts: Collection, *, large_bytes: int, count_s: float) -> None:
         self._rows = rows
+        self._counts = counts
+        self._large_bytes = large_bytes
+        self._count_s = count_s
 
     async def ensure_indexes(self) -> None:
         """Create what the worker's searches need; repeating it changes nothing."""
         with translated():
-            await self._rows.create_index([("index", 1), ("state", 1)])
+            # The last two are there so that counting reads the index alone.
+            await self._rows.create_index([("index", 1), ("state", 1), ("deleted", 1), ("chunks", 1)])
 
     async def want(self, index: IndexRef, wanted: Wanted) -> bool:
         """See `Ledger.want`."""
-        row_id = _row_id(index, wanted.document)
-        news: Document = {
-            "wanted_seq": wanted.seq,
-            "source": wanted.source,
-            "key": wanted.key,
-            "version": wanted.version,
-            "content": asdict(wanted.content) if wanted.content else None,
-            "deleted": wanted.content is None,
-            "state": _PENDING,
-            "attempts": 0,
-            "failure": "",
-        }
-        first: Document = {"index": index.key, "document": wanted.document, "indexed_seq": 0, "chunks": 0}
-        if wanted.content is None or wanted.begins:
-            news["hidden_below"] = wanted.seq
-        else:
-            first["hidden_below"] = 0
+        news, first = self._news(wanted), _first(index, wanted)
+        older = {"_id": _row_id(index, wanted.document), "wanted_seq": {"$lt": wanted.seq}}
+        begun = {name: first[name] for name in first.keys() - news.keys()}
         try:
-            with translated():
-                result = await self._rows.update_one(
-                    {"_id": row_id, "wanted_seq": {"$lt": wanted.seq}},
-                    {"$set": news, "$setOnInsert": first},
-                    upsert=True,
-                )
+            before = await updated(
+                self._rows, older, {"$set": news, "$setOnInsert": begun}, fields=_COUNTED, upsert=True
+            )
         except DuplicateId:
-            return False  # something as new is wanted already
-        return result.matched_count == 1 or result.upserted_id is not None
+            # Something as new is wanted already, or something older was begun at the same moment.
+            before = await updated(self._rows, older, {"$set": news}, fields=_COUNTED)
+            if before is None:
+                return False
+        await self._add(index, _difference(before, (before or first) | news))
+        return True
 
-    async def take(self, index: IndexRef, *, epoch: int, limit: int) -> Sequence[Row]:
+    async def want_all(self, index: IndexRef, wanted: Sequence[Wanted]) -> None:
+        """See `Ledger.want_all`."""
+        fresh = {_row_id(index, each.document): each for each in wanted}
+        documents = [{"_id": row_id, **_first(index, each), **self._news(each)} for row_id, each in fresh.items()]
+        taken = await insert_new(self._rows, documents)
+        new = [_contribution(document) for document in documents if document["_id"] not in taken]
+        await self._add(index, {name: sum(each[name] for each in new) for name in _contribution(None)})
+        for row_id in sorted(taken):
+            await self.want(index, fresh[row_id])
+
+    async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
         """See `Ledger.take`."""
+        state = _PENDING_LARGE if large else _PENDING
         with translated():
-            found = await self._rows.find({"index": index.key, "state": _PENDING}).limit(limit).to_list(None)
+            found = await self._rows.find({"index": index.key, "state": state}).limit(limit).to_list(limit)
             if found:
                 ids = [document["_id"] for document in found]
                 await self._rows.update_many({"_id": {"$in": ids}, **_not_later(epoch)}, {"$set": {"epoch": epoch}})
@@ -83,41 +95,115 @@ class MongoLedger:
             return {}
         ids = [_row_id(index, document) for document in documents]
         with translated():
-            found = await self._rows.find({"_id": {"$in": ids}}).to_list(None)
+            found = await self._rows.find({"_id": {"$in": ids}}).to_list(len(ids))
         return {document["document"]: _row(document) for document in found}
 
-    async def counts(self, index: IndexRef) -> Counts:
+    async def counts(self, indexes: Sequence[IndexRef]) -> Mapping[IndexRef, Counts]:
         """See `Ledger.counts`."""
-        grouped = {"_id": {"state": "$state", "deleted": "$deleted"}, "n": {"$sum": 1}, "chunks": {"$sum": "$chunks"}}
+        keys = [index.key for index in indexes]
         with translated():
+            found = await self._counts.find({"_id": {"$in": keys}}).to_list(len(keys)) if keys else []
+        known = {document["_id"]: _counts(document) for document in found}
+        return {index: known.get(index.key) or await self.count(index) for index in indexes}
+
+    async def count(self, index: IndexRef) -> Counts:
+        """See `Ledger.count`. What changes meanwhile is seen by the next count, because it leaves a difference."""
+        grouped = {"_id": {"state": "$state", "deleted": "$deleted"}, "n": {"$sum": 1}, "chunks": {"$sum": "$chunks"}}
+        with patiently(self._count_s), translated():
             cursor = self._rows.aggregate([{"$match": {"index": index.key}}, {"$group": grouped}])
-            groups = await cursor.to_list(None)
-        present = {group["_id"]["state"]: group["n"] for group in groups if not group["_id"]["deleted"]}
-        return Counts(
-            wanted=sum(present.values()),
-            indexed=present.get(_INDEXED, 0),
-            failed=present.get(_FAILED, 0),
-            chunks=sum(group["chunks"] for group in groups if not group["_id"]["deleted"]),
-            pending=sum(group["n"] for group in groups if group["_id"]["state"] == _PENDING),
-        )
+            total = dict.fromkeys(_contribution(None), 0)
+            async for group in cursor:  # as many as there are states, twice
+                for name, one in _contribution(group["_id"] | {"chunks": 0}).items():
+                    total[name] += one * group["n"]
+                total["chunks"] += 0 if group["_id"]["deleted"] else group["chunks"]
+            await self._counts.update_one({"_id": index.key}, {"$set": total}, upsert=True)
+        return _counts(total)
 
     async def reset(self, index: IndexRef, *, epoch: int) -> None:
         """See `Ledger.reset`."""
-        again = {"state": _PENDING, "attempts": 0, "failure": "", "epoch": epoch}
-        present = {"index": index.key, "deleted": False, **_not_later(epoch)}
-        with translated():
-            await self._rows.update_many(present, {"$set": again})
+        again = {"attempts": 0, "failure": "", "epoch": epoch}
+        large = {"content.size": {"$gt": self._large_bytes}}
+        settled = {"index": index.key, "state": {"$in": [_INDEXED, _FAILED]}, "deleted": False, **_not_later(epoch)}
+        while True:
+            with translated():
+                found = await self._rows.find(settled, {"_id": True}).limit(_AT_ONCE).to_list(_AT_ONCE)
+                ids = [document["_id"] for document in found]
+                chosen = {"_id": {"$in": ids}, **settled}
+                await self._rows.update_many(chosen | large, {"$set": again | {"state": _PENDING_LARGE}})
+                await self._rows.update_many(chosen, {"$set": again | {"state": _PENDING}})
+            if not ids:
+                break
+        await self.count(index)
 
     async def drop(self, index: IndexRef) -> None:
         """See `Ledger.drop`."""
+        while True:
+            with translated():
+                found = await self._rows.find({"index": index.key}, {"_id": True}).limit(_AT_ONCE).to_list(_AT_ONCE)
+                await self._rows.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
+            if len(found) < _AT_ONCE:
+                break
         with translated():
-            await self._rows.delete_many({"index": index.key})
+            await self._counts.delete_one({"_id": index.key})
 
     async def _write(self, index: IndexRef, row: Row, epoch: int, changes: Document) -> bool:
         still = {"_id": _row_id(index, row.wanted.document), "wanted_seq": row.wanted.seq, **_not_later(epoch)}
-        with translated():
-            result = await self._rows.update_one(still, {"$set": {**changes, "epoch": epoch}})
-        return result.matched_count == 1
+        before = await updated(self._rows, still, {"$set": {**changes, "epoch": epoch}}, fields=_COUNTED)
+        if before is None:
+            return False
+        await self._add(index, _difference(before, before | changes))
+        return True
+
+    async def _add(self, index: IndexRef, difference: Mapping[str, int]) -> None:
+        """Add to the numbers; of an index version that was never counted there are none, and it will be."""
+        changed = {name: one for name, one in difference.items() if one}
+        if changed:
+            with translated():
+                await self._counts.update_one({"_id": index.key}, {"$inc": changed})
+
+    def _news(self, wanted: Wanted) -> Document:
+        """Return what of a row is as the newest event says."""
+        large = wanted.content is not None and wanted.content.size > self._large_bytes
+        news: Document = {
+            "wanted_seq": wanted.seq,
+            "source": wanted.source,
+            "key": wanted.key,
+            "version": wanted.version,
+            "content": asdict(wanted.content) if wanted.content else None,
+            "deleted": wanted.content is None,
+            "state": _PENDING_LARGE if large else _PENDING,
+            "attempts": 0,
+            "failure": "",
+        }
+        if wanted.content is None or wanted.begins:
+            news["hidden_below"] = wanted.seq
+        return news
+
+
+def _first(index: IndexRef, wanted: Wanted) -> Document:
+    """Return what of a row does not come from the newest event."""
+    return {"index": index.key, "document": wanted.document, "indexed_seq": 0, "chunks": 0, "hidden_below": 0}
+
+
+def _contribution(row: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return what a row adds to the numbers; without one, nothing."""
+    state, present = (row["state"], not row["deleted"]) if row else ("", False)
+    return {
+        "wanted": int(present),
+        "indexed": int(present and state == _INDEXED),
+        "failed": int(present and state == _FAILED),
+        "chunks": row["chunks"] if row and present else 0,
+        "pending": int(state in _WAITING),
+    }
+
+
+def _difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, int]:
+    was = _contribution(before)
+    return {name: one - was[name] for name, one in _contribution(after).items()}
+
+
+def _counts(document: Mapping[str, Any]) -> Counts:
+    return Counts(**{name: document.get(name, 0) for name in _contribution(None)})
 
 
 def _row_id(index: IndexRef, document: str) -> str:
@@ -145,5 +231,5 @@ def _row(document: Document) -> Row:
         attempts=document["attempts"],
         failure=document["failure"],
         hidden_below=document.get("hidden_below", 0),
-        again=document["state"] == _PENDING and document["indexed_seq"] == document["wanted_seq"],
+        again=document["state"] in _WAITING and document["indexed_seq"] == document["wanted_seq"],
     )

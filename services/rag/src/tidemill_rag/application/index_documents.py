@@ -1,8 +1,9 @@
 """Make it so: bring what the ledger wants into the vector store, a batch of documents at a time."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tidemill_kit.application import derived_id
 from tidemill_kit.errors import TRANSIENT, InvalidInput
@@ -11,7 +12,7 @@ from tidemill_rag.application.vector_store import Payload, Point, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut, chunk
 from tidemill_rag.domain.collection import IndexRef, IndexVersion
 from tidemill_rag.domain.embedding import passage_vector
-from tidemill_rag.domain.ledger import Row
+from tidemill_rag.domain.ledger import Row, Wanted
 
 _MOST_ATTEMPTS = 3
 
@@ -24,6 +25,10 @@ class BatchLimits:
     fetched_at_once: int = 8
     chunks: int = 128
     """Embedded and stored in one go, of however many documents."""
+    large_chunks: int = 32
+    """The same of a large document: then others have their turn."""
+    large_at_once: int = 4
+    """How many large documents are kept in memory between their turns, of different index versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +38,19 @@ class _Prepared:
     chunks: Sequence[Chunk]
 
 
+@dataclass(slots=True)
+class _Started:
+    """A large document of which some chunks are stored."""
+
+    prepared: _Prepared
+    stored: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexDocuments:
-    """The order of writes makes every crash harmless: points, then the row that makes them current, then old points.
+    """Brings small documents in together and large ones bit by bit between them, so that none of them waits for a book.
+
+    The order of writes makes every crash harmless: points, then the row that makes them current, then old points.
 
     Ids of points derive from what they are about, so that a repetition overwrites; a row is only settled by the holder
     of the lease and while it still wants what was indexed.
@@ -46,6 +61,10 @@ class IndexDocuments:
     models: EmbeddingModels
     vectors: VectorStore
     limits: BatchLimits
+    _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
+    """By index version."""
+    _left: dict[str, tuple[Wanted, int]] = field(default_factory=dict)
+    """By index version: of which document how many chunks were stored when there was no more room in memory."""
 
     async def __call__(self, ref: IndexRef, index: IndexVersion, *, epoch: int) -> int:
         """Work on one batch; return how many rows were taken, 0 where there is nothing to do.
@@ -55,28 +74,24 @@ class IndexDocuments:
 
         """
         rows = await self.ledger.take(ref, epoch=epoch, limit=self.limits.documents)
-        if not rows:
-            return 0
+        large = await self.ledger.take(ref, epoch=epoch, limit=1, large=True)
         for row in rows:
             if row.wanted.content is None:
                 await self._remove(ref, row, epoch)
         present = [row for row in rows if row.wanted.content]
-        if present:
+        if present or large:
             model = await self.models.load(ref.project, index.embedding)
             await self.vectors.create(ref.key, dimensions=model.dimensions)
             await self._index(ref, index, present, model, epoch)
-        return len(rows)
+            for row in large:
+                await self._advance(ref, index, row, model, epoch)
+        return len(rows) + len(large)
 
     async def _index(
         self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
     ) -> None:
         """Fetch until there is enough to embed; what is not reached stays pending."""
-        chunking = index.chunking
-        cut = Cut(
-            max_tokens=min(chunking.max_tokens, model.max_tokens),
-            overlap_tokens=chunking.overlap_tokens,
-            special=model.special_tokens,
-        )
+        cut = _cut(index, model)
         step = self.limits.fetched_at_once
         ready: list[_Prepared] = []
         for begin in range(0, len(rows), step):
@@ -85,9 +100,29 @@ class IndexDocuments:
             )
             ready += [each for each in prepared if each]
             if sum(len(each.chunks) for each in ready) >= self.limits.chunks:
-                await self._store(ref, ready, model, epoch)
-                ready = []
+                break
         await self._store(ref, ready, model, epoch)
+
+    async def _advance(self, ref: IndexRef, index: IndexVersion, row: Row, model: EmbeddingModel, epoch: int) -> None:
+        """Store the next chunks of a large document, and settle it after the last ones."""
+        started = self._started.pop(ref.key, None)
+        if started is None or started.prepared.row.wanted != row.wanted:
+            prepared = await self._prepare(ref, row, model, _cut(index, model), epoch)
+            if prepared is None:
+                return
+            wanted, stored = self._left.pop(ref.key, (None, 0))
+            started = _Started(prepared, stored if wanted == row.wanted else 0)
+        document = started.prepared
+        part = document.chunks[started.stored : started.stored + self.limits.large_chunks]
+        await self.vectors.upsert(ref.key, await _points(ref, [(document, piece) for piece in part], model))
+        started.stored += len(part)
+        if started.stored >= len(document.chunks):
+            await self._settle(ref, document, epoch)
+            return
+        self._started[ref.key] = started
+        if len(self._started) > self.limits.large_at_once:
+            key, given_up = self._started.popitem(last=False)
+            self._left[key] = given_up.prepared.row.wanted, given_up.stored
 
     async def _prepare(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> _Prepared | None:
         """Fetch and cut one document; whatever is wrong with it is its own failure."""
@@ -141,6 +176,14 @@ class IndexDocuments:
     async def _remove(self, ref: IndexRef, row: Row, epoch: int) -> None:
         if await self.ledger.settle(ref, row, epoch=epoch, chunks=0):
             await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq + 1)
+
+
+def _cut(index: IndexVersion, model: EmbeddingModel) -> Cut:
+    return Cut(
+        max_tokens=min(index.chunking.max_tokens, model.max_tokens),
+        overlap_tokens=index.chunking.overlap_tokens,
+        special=model.special_tokens,
+    )
 
 
 async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model: EmbeddingModel) -> Sequence[Point]:

@@ -1,6 +1,6 @@
 """What rag needs from outside."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -13,6 +13,7 @@ from tidemill_rag.domain.ledger import Counts, Row, Wanted
 
 __all__ = [
     "Catalog",
+    "CatalogPage",
     "Collections",
     "Contents",
     "DocumentContent",
@@ -57,8 +58,15 @@ class Ledger(Protocol):
         """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
         ...
 
-    async def take(self, index: IndexRef, *, epoch: int, limit: int) -> Sequence[Row]:
-        """Return rows with something to do, and shut out writes of earlier epochs to them."""
+    async def want_all(self, index: IndexRef, wanted: Sequence[Wanted]) -> None:
+        """Do what `want` does for a page of different documents, most of which are new."""
+        ...
+
+    async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
+        """Return rows with something to do, and shut out writes of earlier epochs to them.
+
+        Large documents are taken apart from the others, always the same one first.
+        """
         ...
 
     async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
@@ -73,8 +81,15 @@ class Ledger(Protocol):
         """Return the rows of these documents."""
         ...
 
-    async def counts(self, index: IndexRef) -> Counts:
-        """Return the index version in numbers."""
+    async def counts(self, indexes: Sequence[IndexRef]) -> Mapping[IndexRef, Counts]:
+        """Return index versions in numbers, which are kept: asking costs the same however many rows there are.
+
+        A process that died may have left them wrong by a few, until the next `count`.
+        """
+        ...
+
+    async def count(self, index: IndexRef) -> Counts:
+        """Look at all rows, and correct the numbers."""
         ...
 
     async def reset(self, index: IndexRef, *, epoch: int) -> None:
@@ -86,13 +101,22 @@ class Ledger(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogPage:
+    """A part of a source's documents; `next_token` is empty on the last one."""
+
+    documents: Sequence[Wanted]
+    next_token: str = ""
+
+
 class Catalog(Protocol):
     """ingest's list of documents."""
 
-    def documents(self, project: str, source: str) -> AsyncIterator[Wanted]:
-        """Yield every document of a source as it is now, deleted ones too.
+    async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
+        """Return the documents of a source as they are now, deleted ones too, after the page that gave the token.
 
         Raises:
+            InvalidInput: the token leads nowhere any more.
             DependencyUnavailable: ingest does not answer.
 
         """

@@ -37,12 +37,19 @@ class ReadCollections:
     async def list(self, caller: Caller, page: PageRequest) -> Page[Overview]:
         """Return a page, oldest first."""
         shown = await self.collections.list(caller.project, page=page)
-        return Page(items=[await self.overview(each) for each in shown.items], next_token=shown.next_token)
+        return Page(items=await self._overviews(shown.items), next_token=shown.next_token)
 
     async def overview(self, collection: Collection) -> Overview:
         """Return a collection with its numbers."""
-        counts = {index.number: await self.ledger.counts(collection.ref(index.number)) for index in collection.indexes}
-        return Overview(collection=collection, counts=counts)
+        [overview] = await self._overviews([collection])
+        return overview
+
+    async def _overviews(self, collections: Sequence[Collection]) -> Sequence[Overview]:
+        counts = await self.ledger.counts([each.ref(index.number) for each in collections for index in each.indexes])
+        return [
+            Overview(collection=each, counts={index.number: counts[each.ref(index.number)] for index in each.indexes})
+            for each in collections
+        ]
 
     async def document(self, caller: Caller, collection_id: str, document: str) -> Sequence[tuple[int, Row]]:
         """Return where a document stands in each index version that knows it.

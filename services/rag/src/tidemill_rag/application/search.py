@@ -100,7 +100,8 @@ class Search:
         if collection.live:
             return collection.live
         building = collection.indexes[-1]
-        counts = await self.ledger.counts(collection.ref(building.number))
+        ref = collection.ref(building.number)
+        counts = (await self.ledger.counts([ref]))[ref]
         raise IndexNotReady(collection.id, indexed=counts.indexed, wanted=counts.wanted, message=building.message)
 
     def _check(self, question: Question) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import Enum
 
 from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import NotFound, TidemillError
+from tidemill_kit.errors import InvalidInput, NotFound, TidemillError
 from tidemill_rag.application.index_documents import IndexDocuments
 from tidemill_rag.application.ports import Catalog, Collections, EmbeddingModels, Ledger, VectorStore
 from tidemill_rag.domain.collection import Collection, IndexRef, IndexState, IndexVersion
@@ -42,6 +42,8 @@ class TendIndex:
     """How long a retired index version is kept for the searches that are under way."""
     checked: set[str] = field(default_factory=set)
     """The index versions that this process has looked at."""
+    suspect: dict[str, int] = field(default_factory=dict)
+    """By index version: how many rows seemed to wait when none did."""
 
     async def __call__(self, ref: IndexRef, *, epoch: int) -> Then:
         """Do what there is to do, a turn's share at most; return when to come back.
@@ -75,11 +77,13 @@ class TendIndex:
             await self._go_live(ref)
             return True
         await self._first_look(ref, index, epoch)
+        waiting = (await self.ledger.counts([ref]))[ref].pending
         worked = await self.index_documents(ref, index, epoch=epoch)
         if index.message:
             await self._note(ref, "")
         if worked:
             return True
+        await self._correct_counts(ref, waiting)
         if index.state is IndexState.BUILDING:
             await self._go_live(ref)
             return True
@@ -94,14 +98,31 @@ class TendIndex:
             return await self.collections.upsert(fresh, lambda _: None, request=_once())
 
     async def _seed(self, ref: IndexRef, index: IndexVersion) -> None:
-        """List what is there; its events were heard before this began, and the newer of both is kept."""
-        for source in index.sources:
-            async for wanted in self.catalog.documents(ref.project, source):
-                await self.ledger.want(ref, wanted)
-        await self._update(ref, lambda collection: collection.note_seeded(ref.number))
+        """List a page of what is there; its events were heard before this began, and the newer of both is kept.
+
+        How far the list is stands in the collection, so that what breaks off goes on there.
+        """
+        source, token = index.seed_source, index.seed_token
+        if not source and not token:
+            await self.ledger.count(ref)  # there is next to nothing yet, and from here on the numbers are kept
+        try:
+            page = await self.catalog.page(ref.project, index.sources[source], token=token)
+        except InvalidInput:
+            if not token:
+                raise
+            await self._update(ref, lambda collection: collection.note_seeding(ref.number, source=source, token=""))
+            return
+        await self.ledger.want_all(ref, page.documents)
+        if not page.next_token:
+            source += 1
+        if source == len(index.sources):
+            await self._update(ref, lambda collection: collection.note_seeded(ref.number))
+            return
+        reached = page.next_token
+        await self._update(ref, lambda collection: collection.note_seeding(ref.number, source=source, token=reached))
 
     async def _go_live(self, ref: IndexRef) -> None:
-        counts = await self.ledger.counts(ref)
+        counts = (await self.ledger.counts([ref]))[ref]
         now = self.clock.now()
         await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.wanted, now=now))
 
@@ -113,11 +134,21 @@ class TendIndex:
         if ref.key in self.checked:
             return
         await self.models.load(ref.project, index.embedding)
-        counts = await self.ledger.counts(ref)
+        counts = (await self.ledger.counts([ref]))[ref]
         if await self.vectors.count(ref.key) < counts.chunks:
             await self._note(ref, "the vector store has lost points: everything is indexed once more")
             await self.ledger.reset(ref, epoch=epoch)
         self.checked.add(ref.key)
+
+    async def _correct_counts(self, ref: IndexRef, waiting: int) -> None:
+        """Count once more where rows seemed to wait, and none did, twice: an event that comes in explains it once."""
+        if waiting and self.suspect.get(ref.key) == waiting:
+            await self.ledger.count(ref)
+            waiting = 0
+        if waiting:
+            self.suspect[ref.key] = waiting
+        else:
+            self.suspect.pop(ref.key, None)
 
     async def _sweep(self, ref: IndexRef, collection: Collection, index: IndexVersion) -> bool:
         """Remove what nobody searches any more; return whether it was time."""

@@ -53,6 +53,10 @@ class IndexVersion:
     create_time: datetime
     seeded: bool = False
     """True when everything that was there when it began is in the ledger."""
+    seed_source: int = 0
+    """Which of its sources is being listed; those before are in the ledger."""
+    seed_token: str = ""
+    """After which page of it."""
     live_time: datetime | None = None
     retire_time: datetime | None = None
     message: str = ""
@@ -154,6 +158,10 @@ class Collection(Aggregate):
         )
         self.indexes = (*self.indexes, begun)
         self.pending.append(IndexBuildWasStarted(occurred_at=now, index=begun.number, embedding=resolved))
+
+    def note_seeding(self, number: int, *, source: int, token: str) -> None:
+        """Keep how far the list of what was there is in the ledger."""
+        self._change(number, seed_source=source, seed_token=token, message="")
 
     def note_seeded(self, number: int) -> None:
         """Keep that an index version knows all that was there when it began."""
