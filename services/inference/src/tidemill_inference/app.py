@@ -299,6 +299,7 @@ def _answer(settings: InferenceSettings, adapters: Adapters, generations: Shared
             retriever=adapters.retriever,
             engines=adapters.engines,
             threshold=settings.citation_threshold,
+            cited_characters=settings.citation_max_characters,
         ),
     )
 

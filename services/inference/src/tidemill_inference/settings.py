@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from tidemill_inference.domain.citations import DEFAULT_THRESHOLD
+from tidemill_inference.domain.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
 from tidemill_kit.numeric_format import ModelSettings
 
 
@@ -55,6 +55,8 @@ class InferenceSettings(ModelSettings):
     """How often a request to a remote model is tried again before its first token."""
     citation_threshold: float = Field(DEFAULT_THRESHOLD, gt=0, le=1)
     """The support (K-Precision) from which on a sentence cites a passage."""
+    citation_max_characters: int = Field(DEFAULT_CHARACTERS, ge=1024)
+    """The characters of an answer for which citations are worked out; the rest cites nothing, which a warning says."""
     max_generations: int = Field(256, ge=1)
     """Answers under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)

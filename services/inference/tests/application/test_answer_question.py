@@ -418,16 +418,33 @@ async def test_variables_are_checked_before_anything_is_stored() -> None:
     assert len(desk.inferences.published) == 1
 
 
-async def test_markers_that_name_no_passage_are_taken_out_of_text_and_stream() -> None:
-    desk = Desk(ScriptedEngine(says="os.walk walks a directory tree [1]. It is fast [9]. Blue cows sing."))
+@pytest.mark.parametrize(
+    "said",
+    [
+        "os.walk walks a directory tree [1]. It is fast [9]. Blue cows sing.",
+        "Write `row = table [0]` or `xs = [5]`; the default is [3].",
+        "Use this:\n```python\ndef first():\n    return [7]\nfor i in [1]:\n    print(i)\n```\nDone.",
+        'Send {"sizes": [4], "ids": [12, 13]} to the door.',
+        "The interval is [0] to [1], i.e. x in [0, 1].  It waits [5]\n\tseconds, then [10]. ",
+    ],
+)
+async def test_what_the_model_wrote_reaches_user_stream_and_record_to_the_character(said: str) -> None:
+    desk = Desk(ScriptedEngine(says=said))
 
     steps = await all_steps(desk.answer(ADA, question(), request=asking("r1")))
 
     assert isinstance(steps[-1], Finished)
-    text = steps[-1].inference.output[0].text
-    assert text == "os.walk walks a directory tree [1]. It is fast. Blue cows sing."
-    assert "".join(step.text for step in steps if isinstance(step, Delta)) == text
-    assert steps[-1].inference.citation_valid == pytest.approx(1 / 3)
+    kept = await desk.inferences.get(ADA.project, steps[-1].inference.id)
+    assert steps[-1].inference.output[0].text == kept.output[0].text == said
+    assert "".join(step.text for step in steps if isinstance(step, Delta)) == said
+
+
+async def test_what_is_cited_of_a_very_long_answer_is_said() -> None:
+    desk = Desk(ScriptedEngine(says="os.walk walks a directory tree. " + "na " * 20_000))
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.warnings == ("citations end after 32768 of 60032 characters",)
 
 
 async def test_without_retrieval_there_are_no_passages_and_texts_stay_as_they_are() -> None:

@@ -1,6 +1,9 @@
+import string
+import time
+
 import pytest
 
-from tidemill_inference.domain.citations import MarkerFilter, ground, sentences_of, support_of, tokens_of
+from tidemill_inference.domain.citations import ground, sentences_of, support_of, tokens_of
 from tidemill_inference.domain.content import Citation, Passage
 
 
@@ -13,32 +16,57 @@ DUMPS = passage("2", "json.dumps serializes an object to a JSON formatted string
 
 
 @pytest.mark.parametrize(
-    ("written", "kept"),
+    "written",
     [
-        ("It walks [1]. Then [7] stops.", "It walks [1]. Then stops."),
-        ("See [1][9] and [2].", "See [1] and [2]."),
-        ("[9] starts", " starts"),
-        ("it ends [9]", "it ends"),
-        ("sys.argv[1] and f()[0] and x[9]", "sys.argv[1] and f()[0] and x[9]"),
-        ("the list [4, 8, 15] stays", "the list [4, 8, 15] stays"),
-        ("both [1, 2] stay", "both [1, 2] stay"),
-        ("open [12", "open [12"),
-        ("a footnote[^1] and [link](x) and [x]", "a footnote[^1] and [link](x) and [x]"),
+        "row = table [1]; sys.argv[1], f()[0] and x[1]",
+        "Write `row = table [1]` or ``xs [2]``; the default is `[1]`.",
+        "Use this:\n```python\nfor i in range(3):\n    row [1]\n```\n",
+        "~~~\nrow [1]\n",
+        '{"sizes": [1], "ids": [2, 1]}',
+        "return [1]",
+        "- [1] done\n[2]: https://example.com\nsee [1](https://example.com)",
     ],
 )
-@pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_only_markers_that_name_a_passage_stay_however_the_text_comes(written: str, kept: str, size: int) -> None:
-    markers = MarkerFilter(["1", "2"])
-
-    pieces = [markers.feed(written[at : at + size]) for at in range(0, len(written), size)]
-
-    assert "".join(pieces) + markers.end() == kept
+def test_numbers_in_brackets_that_are_code_or_data_cite_nothing(written: str) -> None:
+    assert ground(written, [WALK, DUMPS]).citations == ()
 
 
-def test_text_without_brackets_is_not_held_back() -> None:
-    markers = MarkerFilter(["1"])
+@pytest.mark.parametrize(
+    ("written", "named"),
+    [
+        ("Blue cows sing [1].", ["1"]),
+        ("Blue cows sing [1][2].", ["1", "2"]),
+        ("Blue cows sing [1], [2].", ["1", "2"]),
+        ("Blue cows sing [2, 9].", ["2"]),
+        ("Blue cows sing. [2]", ["2"]),
+        ("Blue cows **sing** [1] and `dance` [2].", ["1", "2"]),
+        ("Blue cows sing ([2]).", ["2"]),
+        ("[2] Blue cows sing.", ["2"]),
+        ("1. Blue cows sing [2].", ["2"]),
+        ("青い牛が歌う[2]。", ["2"]),
+        ("Blue cows sing [9].", []),
+    ],
+)
+def test_markers_in_prose_are_honoured(written: str, named: list[str]) -> None:
+    assert [each.passage for each in ground(written, [WALK, DUMPS]).citations] == named
 
-    assert [markers.feed(piece) for piece in ["It", " walks", " a", " tree."]] == ["It", " walks", " a", " tree."]
+
+def test_a_number_that_a_passage_itself_has_in_brackets_is_no_marker() -> None:
+    grounding = ground("Blue cows sing [2].", [passage("1", "Otherwise [2] is taken."), DUMPS])
+
+    assert grounding.citations == ()
+
+
+@pytest.mark.parametrize(
+    "unit", [*string.printable, *"\u00ab\u201c\u201e\u2018\u00a0\u2028\u3002\u65e5", "[1] ", "a. ", "`a` "]
+)
+def test_a_megabyte_of_anything_takes_no_time(unit: str) -> None:
+    text = (unit * 2**20)[: 2**20]
+    began = time.thread_time()
+
+    ground(text, [WALK, DUMPS])
+
+    assert time.thread_time() - began < 0.1
 
 
 def test_a_sentence_cites_the_passage_that_supports_it_best() -> None:

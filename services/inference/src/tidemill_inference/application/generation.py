@@ -46,7 +46,7 @@ class Generation:
 
     digest: str
     started: Inference | None = None
-    text: str = ""
+    pieces: list[str] = field(default_factory=list)
     finished: Inference | None = None
     waiting_for: str = ""
     """What has to answer next; "" once text is coming."""
@@ -61,9 +61,14 @@ class Generation:
         self.started = inference
         self._tell()
 
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(self.pieces)
+
     def add(self, text: str) -> None:
         """Add text."""
-        self.text += text
+        self.pieces.append(text)
         self._tell()
 
     def end(self, inference: Inference) -> None:
@@ -93,8 +98,8 @@ class Generation:
             if self.started and not started:
                 started = True
                 yield Started(inference=self.started)
-            if len(self.text) > told:
-                fresh, told = self.text[told:], len(self.text)
+            if fresh := "".join(self.pieces[told:]):
+                told = len(self.pieces)
                 yield Delta(text=fresh)
             if finished:
                 yield Finished(inference=finished)

@@ -17,7 +17,7 @@ from tidemill_inference.application.ports import (
     Retriever,
     Templates,
 )
-from tidemill_inference.domain.citations import DEFAULT_THRESHOLD, MarkerFilter, ground
+from tidemill_inference.domain.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD, Grounding, ground
 from tidemill_inference.domain.content import Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import Configuration
 from tidemill_inference.domain.errors import PromptTooLong
@@ -73,6 +73,7 @@ class MakeAnswer:
     retriever: Retriever
     engines: Engines
     threshold: float = DEFAULT_THRESHOLD
+    cited_characters: int = DEFAULT_CHARACTERS
 
     async def __call__(  # noqa: PLR0913 - everything that one answer is made of
         self,
@@ -147,8 +148,6 @@ class MakeAnswer:
                 _variant(making.inference), model=reference, index=making.found.index, engine=engine.fingerprint
             )
             making.generation.start(replace(making.inference, variant=variant, passages=prompt.passages))
-            grounded = making.configuration.retrieval is not None or making.question.passages is not None
-            markers = MarkerFilter([passage.id for passage in prompt.passages])
             first_token_s, finish = None, None
             sampling = making.question.sampling.over(making.configuration.sampling)
             async with aclosing(engine.generate(prompt.messages, sampling, timeout_s=making.remaining_s())) as pieces:
@@ -159,13 +158,13 @@ class MakeAnswer:
                     if first_token_s is None:
                         first_token_s = making.elapsed_s()
                         making.generation.waiting_for = ""
-                    _tell(making.generation, markers.feed(piece.text) if grounded else piece.text)
+                    making.generation.add(piece.text)
         if finish is None:
             message = f"model {reference} ended without saying why"
             raise Internal(message, model=reference)
-        _tell(making.generation, markers.end())
-        grounding = ground(making.generation.text, prompt.passages, threshold=self.threshold)
-        part = Part(text=making.generation.text, citations=grounding.citations)
+        text = making.generation.text
+        grounding = self._grounded(text, prompt.passages, making)
+        part = Part(text=text, citations=grounding.citations)
         total_s = making.elapsed_s()
         return Answer(
             output=(Message(role=Role.ASSISTANT, parts=(part,)),),
@@ -182,6 +181,11 @@ class MakeAnswer:
             warnings=tuple(making.warnings),
             citation_valid=grounding.valid,
         )
+
+    def _grounded(self, text: str, passages: Sequence[Passage], making: _Making) -> Grounding:
+        if passages and len(text) > self.cited_characters:
+            making.warnings.append(f"citations end after {self.cited_characters} of {len(text)} characters")
+        return ground(text, passages, threshold=self.threshold, max_characters=self.cited_characters)
 
     @asynccontextmanager
     async def _engine(self, reference: str, making: _Making) -> AsyncIterator[Engine]:
@@ -239,8 +243,3 @@ class MakeAnswer:
 def _variant(inference: Inference) -> Variant:
     assert inference.variant is not None  # noqa: S101 - it was reserved with one
     return inference.variant
-
-
-def _tell(generation: Generation, text: str) -> None:
-    if text:
-        generation.add(text)

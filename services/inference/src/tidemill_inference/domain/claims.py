@@ -1,0 +1,123 @@
+"""What a sentence claims that a passage does not: a number, a date, a negation, or the lack of one.
+
+Words alone do not tell: "valid for 12 months" has most words of "valid for eleven months". So numbers and dates of the
+sentence have to be the passage's, in digits or in words, and what the passage says of the same thing has to be negated
+where the sentence is. It stays lexical: antonyms, units and roles that are exchanged are not seen.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tidemill_inference.domain.lexicon import (
+    FUNCTION_WORDS,
+    NEGATIONS,
+    NO_NEGATION,
+    language_of,
+    plain,
+    words,
+)
+from tidemill_inference.domain.numbers import Numbers, numbers_of
+
+_CLAUSE_ENDS = re.compile(
+    r"[.,;:!?()\u2013\u2014\u3002\u3001\uff01\uff1f]|\n(?=[ \t]{0,8}[\n*\-#])|\b(?:but|aber|sondern|mais|pero|sino)\b"
+)
+_LEAST_WORDS = 3
+_SAME_SUBJECT = 0.5
+_NEGATING_PREFIXES = {"un": 3, "non": 3, "in": 5, "im": 5, "ir": 5, "il": 5, "dis": 5}
+"""With the shortest word that they negate: input does not negate put."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Clause:
+    """The words of a clause that say what it is about, and whether it is negated."""
+
+    content: frozenset[str]
+    negated: bool
+
+
+class Claims:
+    """The claims of one text."""
+
+    def __init__(self, text: str, *, title: str = "") -> None:
+        self._text = text
+        self._title = title
+        self._numbers: dict[str, Numbers] = {}
+
+    @cached_property
+    def language(self) -> str:
+        """The language, "" where it cannot be told."""
+        return language_of(words(plain(self._text)))
+
+    @cached_property
+    def clauses(self) -> Sequence[_Clause]:
+        """The clauses that say something."""
+        return [clause for clause in map(_clause, _pieces(NO_NEGATION.sub(" ", plain(self._text)))) if clause.content]
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """The numbers and dates, those of the title too."""
+        return self._numbers_in(self.language)
+
+    def _numbers_in(self, language: str) -> Numbers:
+        if language not in self._numbers:
+            text = f"{self._title}\n{self._text}" if self._title else self._text
+            self._numbers[language] = numbers_of(text, language)
+        return self._numbers[language]
+
+    def beyond(self, passage: "Claims") -> bool:
+        """Return whether this sentence says a number, a date or a negation that the passage does not."""
+        return self._counts_otherwise(passage) or any(_is_turned(each, passage.clauses) for each in self.clauses)
+
+    def _counts_otherwise(self, passage: "Claims") -> bool:
+        said = self._numbers_in(self.language or passage.language)
+        known, units = passage.numbers.readings, passage.numbers.units()
+        dates = known | {str(month) for month in passage.numbers.months}
+        if not (said.months <= passage.numbers.possible_months and said.weekdays <= passage.numbers.weekdays):
+            return True
+        return any(
+            (number.sure and number.readings.isdisjoint(dates if number.dated else known))
+            or (number.unit in units and number.readings.isdisjoint(units[number.unit]))
+            for number in said.numbers
+        )
+
+
+def _pieces(text: str) -> list[str]:
+    """Return the clauses of a plain text; what is too short to be one belongs to the next."""
+    pieces, held = [], ""
+    for piece in _CLAUSE_ENDS.split(text):
+        held = f"{held} {piece}"
+        if len(held.split()) >= _LEAST_WORDS:
+            pieces.append(held)
+            held = ""
+    return [*pieces, held] if held.strip() else pieces
+
+
+def _clause(text: str) -> _Clause:
+    said = words(text)
+    content = frozenset(word for word in said if word not in FUNCTION_WORDS and word not in NEGATIONS)
+    return _Clause(content=content, negated=not NEGATIONS.isdisjoint(said))
+
+
+def _is_turned(clause: _Clause, passage: Sequence[_Clause]) -> bool:
+    """Whether what the passage says of the same thing is all negated where this is not, or the other way round."""
+    shares = [(len(clause.content & each.content) / len(clause.content), each) for each in passage]
+    best = max((share for share, _ in shares), default=0.0)
+    if best < _SAME_SUBJECT:
+        return clause.negated and not any(each.negated for each in passage)
+    return all(_negated(each, clause) != clause.negated for share, each in shares if share == best)
+
+
+def _negated(clause: _Clause, other: _Clause) -> bool:
+    """Whether a clause is negated as seen from another: 'unpaid' negates where the other says 'paid'."""
+    prefixed = _prefixed(clause.content, other.content) or _prefixed(other.content, clause.content)
+    return clause.negated != prefixed
+
+
+def _prefixed(negating: frozenset[str], words_: frozenset[str]) -> bool:
+    return any(
+        len(word) >= least and f"{prefix}{word}" in negating
+        for word in words_ - negating
+        for prefix, least in _NEGATING_PREFIXES.items()
+    )

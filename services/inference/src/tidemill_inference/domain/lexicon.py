@@ -1,0 +1,238 @@
+"""Words of English, German, French and Spanish that change what a sentence claims: numbers, dates and negations."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    return tuple(names.split())
+
+
+LANGUAGES: Final = ("en", "de", "fr", "es")
+
+_FUNCTION_WORDS: Final[Mapping[str, frozenset[str]]] = {
+    "en": frozenset(
+        _listed(
+            "a an and are as at be been but by can could did do does for from had has have he her his if in "
+            "into is it its may must of on or our shall she should so than that the their them then there "
+            "these they this to up was we were what when where which who will with would you your"
+        )
+    ),
+    "de": frozenset(
+        _listed(
+            "aber als am an auch auf aus bei beim bis das dass dem den der des die diese dieser dieses du "
+            "durch ein eine einem einen einer eines er es für gegen hat haben ich ihr ihre im in ins ist kann "
+            "können man mit muss müssen nach noch nur oder sein seine sich sie sind so um und uns unter vom "
+            "von vor war was wenn werden wie wir wird zu zum zur über"
+        )
+    ),
+    "fr": frozenset(
+        _listed(
+            "à au aux avec c ce ces cette comme d dans de des doit du elle elles en est et être eux il ils l "
+            "la le les leur leurs lui mais m n nous on ont ou où par pour peut peuvent qu que qui s sa se ses "
+            "soit son sont sur t un une vos votre vous y"
+        )
+    ),
+    "es": frozenset(
+        _listed(
+            "a al como con cuando de del desde donde el ella ellas ellos en es esta este está están ha han "
+            "hasta la las le les lo los más me mi o para pero por puede pueden que quien se ser si sin sobre "
+            "son su sus también te tiene un una uno y"
+        )
+    ),
+}
+FUNCTION_WORDS: Final = frozenset[str]().union(*_FUNCTION_WORDS.values())
+
+NEGATIONS: Final = frozenset(
+    # English, with contractions as `words` leaves them
+    _listed(
+        "not no never none nobody nothing nowhere neither nor cannot without don't doesn't didn't isn't "
+        "aren't wasn't weren't won't wouldn't can't couldn't shouldn't mustn't hasn't haven't hadn't "
+        "needn't ain't nicht nichts nie niemals niemand niemanden niemandem nirgends nirgendwo ohne weder "
+        "kein keine keinen keinem keiner keines keinerlei ne n pas jamais rien aucun aucune aucuns "
+        "aucunes sans ni nul nulle non nunca jamás nada nadie ningún ninguno ninguna ningunos ningunas "
+        "sin tampoco"
+    )
+)
+"""Words that turn a claim around."""
+
+NO_NEGATION: Final = re.compile(
+    r"\bnot only\b|\bor not\b|\b(?:no|not) (?:more|less|fewer|later|earlier|longer|sooner) than\b|\bno\.? ?(?=\d)"
+    r"|\bnicht nur\b|\bnicht (?:mehr|weniger|später|früher|länger) als\b|\boder nicht\b"
+    r"|\b(?:non|pas) seulement\b|\bou non\b|\bne (?:\w+ ){1,3}que\b"
+    r"|\bno (?:solo|sólo|solamente)\b|\bo no\b|\bno más (?:de|que)\b"
+)
+"""Phrases in which such a word turns nothing around."""
+
+MONTHS: Final[Mapping[str, int]] = {
+    name: number
+    for names in (
+        "january february march april may june july august september october november december",
+        "januar februar märz april mai juni juli august september oktober november dezember",
+        "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+        "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    )
+    for number, name in enumerate(names.split(), start=1)
+}
+UNSURE_MONTHS: Final = frozenset({"may", "march", "mars"})
+"""Names that are other words as well."""
+
+WEEKDAYS: Final[Mapping[str, int]] = {
+    "sonnabend": 6,
+    **{
+        name: number
+        for names in (
+            "monday tuesday wednesday thursday friday saturday sunday",
+            "montag dienstag mittwoch donnerstag freitag samstag sonntag",
+            "lundi mardi mercredi jeudi vendredi samedi dimanche",
+            "lunes martes miércoles jueves viernes sábado domingo",
+        )
+        for number, name in enumerate(names.split(), start=1)
+    },
+}
+
+_UNITS: Final[Mapping[str, Sequence[str]]] = {
+    "en": _listed(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+        "sixteen seventeen eighteen nineteen"
+    ),
+    "de": _listed(
+        "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn "
+        "sechzehn siebzehn achtzehn neunzehn"
+    ),
+    "fr": _listed(
+        "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize "
+        "dix-sept dix-huit dix-neuf"
+    ),
+    "es": _listed(
+        "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince "
+        "dieciséis diecisiete dieciocho diecinueve"
+    ),
+}
+_TENS: Final[Mapping[str, Sequence[str]]] = {
+    "en": _listed("twenty thirty forty fifty sixty seventy eighty ninety"),
+    "de": _listed("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig"),
+    "fr": _listed("vingt trente quarante cinquante soixante septante huitante nonante"),
+    "es": _listed("veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa"),
+}
+_MORE_NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
+    "en": {"twice": 2, "thrice": 3, "dozen": 12},
+    "de": {"zwo": 2, "beide": 2, "beiden": 2, "dreissig": 30, "dutzend": 12},
+    "fr": {"octante": 80, "douzaine": 12, "quinzaine": 15},
+    "es": {
+        "veintiún": 21,
+        **{
+            f"veinti{unit}": 20 + value
+            for value, unit in enumerate(_listed("uno dós trés cuatro cinco séis siete ocho nueve"), start=1)
+        },
+        **{
+            f"{stem}{ending}": 100 * value
+            for value, stem in zip(
+                range(2, 10),
+                _listed("doscient trescient cuatrocient quinient seiscient setecient ochocient novecient"),
+                strict=True,
+            )
+            for ending in ("os", "as")
+        },
+    },
+}
+_ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
+    "en": {
+        name: value
+        for value, name in enumerate(
+            _listed(
+                "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
+                "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+            ),
+            start=2,
+        )
+    },
+    "de": {
+        f"{stem}{ending}": value
+        for value, stem in enumerate(
+            _listed("zweit dritt viert fünft sechst siebt acht neunt zehnt elft zwölft"), start=2
+        )
+        for ending in ("e", "er", "en", "es", "em", "ens")
+    },
+    "fr": {
+        "seconde": 2,
+        **{
+            f"{name}{plural}": value
+            for value, name in enumerate(
+                _listed(
+                    "deuxième troisième quatrième cinquième sixième septième huitième neuvième dixième onzième douzième"
+                ),
+                start=2,
+            )
+            for plural in ("", "s")
+        },
+    },
+    "es": {
+        "tercer": 3,
+        **{
+            f"{stem}{ending}": value
+            for value, stem in enumerate(_listed("segund tercer cuart quint sext séptim octav noven décim"), start=2)
+            for ending in ("o", "a", "os", "as")
+        },
+    },
+}
+FIRSTS: Final[Mapping[str, frozenset[str]]] = {
+    "en": frozenset({"one", "first"}),
+    "de": frozenset({"ein", "eine", "einen", "einem", "einer", "eines", "eins", "erste", "ersten", "erster", "erstes"}),
+    "fr": frozenset({"un", "une", "premier", "première"}),
+    "es": frozenset({"un", "una", "uno", "primer", "primero", "primera"}),
+}
+"""1, which is an article or an order of speech more often than a number."""
+
+UNSURE_NUMBERS: Final = frozenset(
+    ("once", "cent", "cents", "mil", "neuf", "acht", "elf", "sept", "second", "seconde", "cuarto", "cuarta", "mille")
+)
+"""Words that are numbers in one language, and something else in another."""
+
+NUMBER_WORDS: Final[Mapping[str, Mapping[str, int]]] = {
+    language: {
+        **{name: value for value, name in enumerate(_UNITS[language]) if value != 1},
+        **{name: 20 + 10 * at for at, name in enumerate(_TENS[language])},
+        **_MORE_NUMBERS[language],
+        **_ORDINALS[language],
+    }
+    for language in LANGUAGES
+}
+HUNDREDS: Final[Mapping[str, frozenset[str]]] = {
+    "en": frozenset({"hundred", "hundreds"}),
+    "de": frozenset({"hundert"}),
+    "fr": frozenset({"cent", "cents"}),
+    "es": frozenset({"cien", "ciento", "cientos"}),
+}
+SCALES: Final[Mapping[str, Mapping[str, int]]] = {
+    "en": {"thousand": 10**3, "million": 10**6, "millions": 10**6, "billion": 10**9, "billions": 10**9},
+    "de": {"tausend": 10**3, "million": 10**6, "millionen": 10**6, "milliarde": 10**9, "milliarden": 10**9},
+    "fr": {"mille": 10**3, "million": 10**6, "millions": 10**6, "milliard": 10**9, "milliards": 10**9},
+    "es": {"mil": 10**3, "millón": 10**6, "millones": 10**6},
+}
+CONNECTORS: Final = frozenset({"and", "et", "y"})
+"""Words inside a number: two hundred and five, vingt et un, treinta y uno."""
+
+_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
+_ELISION = re.compile(r"^(?:[cdjlmnst]|qu)'")
+
+
+def plain(text: str) -> str:
+    """Return a text in lower case, with one kind of apostrophe."""
+    return text.replace("\u2019", "'").replace("\u02bc", "'").lower()
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a plain text: contractions whole, French elisions (n'est, l'eau) as two."""
+    found: list[str] = []
+    for word in _WORD.findall(text):
+        elided = _ELISION.match(word)
+        found += [elided[0][:-1], word[elided.end() :]] if elided else [word]
+    return found
+
+
+def language_of(said: Sequence[str]) -> str:
+    """Return the language whose function words are the most frequent, "" where there are none or two have as many."""
+    votes = sorted(((sum(word in _FUNCTION_WORDS[each] for word in said), each) for each in LANGUAGES), reverse=True)
+    return votes[0][1] if votes[0][0] > votes[1][0] else ""
