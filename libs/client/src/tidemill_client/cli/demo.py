@@ -10,19 +10,23 @@ from tidemill_client.cli.output import JsonOption, ProjectOption, print_json, ru
 from tidemill_client.cli.stack import start
 from tidemill_client.connection import Connection, remember_project
 from tidemill_client.demo.doors import same_question_elsewhere
-from tidemill_client.demo.example import Example
+from tidemill_client.demo.example import CorpusDocument, Example
 from tidemill_client.demo.helpdesk import Helpdesk
 from tidemill_client.demo.judging import Judging
+from tidemill_client.demo.machine import machine
 from tidemill_client.demo.memory import peak_memory
-from tidemill_client.demo.report import Report
 from tidemill_client.demo.report_html import write_html
+from tidemill_client.demo.steps import Steps
 from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES, Turn
 
 AnswersOnlyOption = Annotated[
-    bool, typer.Option("--answers-only", help="Stop after documents and answers: four minutes instead of twelve.")
+    bool, typer.Option("--answers-only", help="Stop after documents and answers, in about a third of the time.")
 ]
 PoisonedOption = Annotated[
     bool, typer.Option("--poisoned", help="Shuffle the corrections among the questions: the gate refuses the model.")
+]
+ContinueOption = Annotated[
+    bool, typer.Option("--continue", help="Go on with the demo that failed or was stopped, in the same project.")
 ]
 
 
@@ -31,82 +35,101 @@ def demo(
     project: ProjectOption = "",
     answers_only: AnswersOnlyOption = False,
     poisoned: PoisonedOption = False,
+    is_continued: ContinueOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the whole turn in a project of its own: documents, answers, corrections, a candidate, its verdict."""
     if answers_only and poisoned:
         message = "--poisoned is about corrections, and --answers-only stops before them: take one of them"
         raise typer.BadParameter(message)
+    if is_continued and (project or answers_only or poisoned):
+        message = "--continue goes on as the demo was started: leave the other options out"
+        raise typer.BadParameter(message)
     if as_json:
         stdout.quiet = True
     name = project or f"{'poisoned' if poisoned else 'demo'}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    work = _continued() if is_continued else _started(name, answers_only=answers_only, poisoned=poisoned)
+    steps = run(work, as_json=as_json)
     start(quiet=as_json)
-    report = Report(name)
-    path = run(_demo(name, report, turned=not answers_only, poisoned=poisoned), as_json=as_json)
+    path = run(_demo(steps), as_json=as_json)
     if as_json:
-        print_json(report.data())
+        print_json(steps.report.data())
         return
     stdout.print()
-    stdout.print(report.picture())
-    stdout.print(f"\nWritten to {path} and report.html beside it. What to type next, in project {name}:\n")
+    stdout.print(steps.report.picture())
+    stdout.print(f"\nWritten to {path} and report.html beside it. What to type next, in project {steps.project}:\n")
     stdout.print(_next_steps(), markup=False, highlight=False)
 
 
-async def _demo(project: str, report: Report, *, turned: bool, poisoned: bool) -> Path:
+async def _started(project: str, *, answers_only: bool, poisoned: bool) -> Steps:
+    return Steps(file=_file(), project=project, answers_only=answers_only, poisoned=poisoned)
+
+
+async def _continued() -> Steps:
+    return Steps.unfinished(_file())
+
+
+def _file() -> Path:
+    return Example.find().local / "demo" / "unfinished.json"
+
+
+async def _demo(steps: Steps) -> Path:
     example = Example.find()
-    local = example.folder.parents[1] / ".tidemill"
+    report = steps.report
     documents = await example.documents()
     trusted = example.trusted(documents, TRUSTED_CASES, taught=TAUGHT)
     example.write_trusted_cases(trusted)
-    async with Connection(project) as connection:
-        helpdesk = Helpdesk(connection=connection, example=example, report=report, documents=documents)
-        stdout.print(
-            f"[bold]Project {project}[/]: examples/helpdesk/loop.yaml is applied, twice ({len(trusted)} trusted cases)"
+    async with Connection(steps.project) as connection:
+        helpdesk = Helpdesk(
+            connection=connection, example=example, report=report, documents=documents, facts=steps.facts
         )
-        with report.step("apply"):
-            await helpdesk.apply()
-        remember_project(project)
-        stdout.print("[bold]1. Documents[/]: Python's own documentation, half by gRPC, half as CloudEvents")
-        with report.step("documents"):
-            await helpdesk.feed()
-        with report.step("retrieval"):
-            await helpdesk.retrieve(local / "models" / "all-MiniLM-L6-v2")
-        stdout.print("[bold]2. Answers[/]: streamed, each with its sources")
-        with report.step("answers"):
-            await helpdesk.answer()
-        with report.step("other_doors"):
-            await same_question_elsewhere(helpdesk, helpdesk.asked_elsewhere)
+        report.add("machine", **machine())
+        steps.announce(len(trusted))
+        await steps.run("apply", lambda: helpdesk.apply(is_continued=steps.is_continued), again=steps.is_continued)
+        remember_project(steps.project)
+        title = "[bold]1. Documents[/]: Python's own documentation, half by gRPC, half as CloudEvents"
+        await steps.run("documents", helpdesk.feed, title=title)
+        model = example.local / "models" / "all-MiniLM-L6-v2"
+        await steps.run("retrieval", lambda: helpdesk.retrieve(model))
+        await steps.run("answers", helpdesk.answer, title="[bold]2. Answers[/]: streamed, each with its sources")
+        await steps.run("other_doors", lambda: same_question_elsewhere(helpdesk, steps.facts["asked_elsewhere"]))
         pictures: dict[str, Any] = {}
-        if turned:
-            turn = Turn(connection=connection, example=example, report=report, documents=documents, poisoned=poisoned)
-            pictures = await _turn(turn, Judging(connection=connection, example=example, report=report), report)
-        report.add("peak_rss_mb", **peak_memory(local))
-        write_html(report.data() | {"pictures": pictures}, local / "demo" / "report.html")
-        return report.write(local / "demo")
+        if not steps.answers_only:
+            pictures = await _turn(steps, connection, example, documents)
+        report.add("peak_rss_mb", **peak_memory(example.local))
+        write_html(report.data() | {"pictures": pictures}, example.local / "demo" / "report.html")
+        path = report.write(example.local / "demo")
+    steps.finish()
+    return path
 
 
-async def _turn(turn: Turn, judging: Judging, report: Report) -> dict[str, Any]:
-    stdout.print("[bold]3. Reactions[/]: simulated users correct answers; from here nobody touches anything")
-    with report.step("reactions"):
-        await turn.react()
-    stdout.print("[bold]4. Examples[/]: the curation rule fires by itself")
-    with report.step("examples"):
-        await turn.examples()
-    stdout.print("[bold]5. Training[/]: LoRA on the base model, in a process of its own")
-    with report.step("training"):
-        run_ = await turn.train()
-    stdout.print("[bold]6. Evaluation[/]: the candidate against what is live, on the same passages")
-    with report.step("evaluation"):
-        evaluation = await judging.evaluate(run_.model_version)
-    stdout.print("[bold]7. Rollout[/]: shadow, canary, promoted, on live questions")
-    with report.step("rollout"):
-        await turn.finish(evaluation)
-    stdout.print("[bold]8. After[/]: the same questions, and where the answers come from")
-    with report.step("after"):
-        await turn.after()
-        await turn.apply_again()
-    with report.step("lineage"):
-        await turn.lineage(run_.model_version)
+async def _turn(
+    steps: Steps, connection: Connection, example: Example, documents: list[CorpusDocument]
+) -> dict[str, Any]:
+    shared: dict[str, Any] = {"connection": connection, "example": example, "report": steps.report}
+    turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
+    judging = Judging(**shared)
+    title = "[bold]3. Reactions[/]: simulated users correct answers; from here nobody touches anything"
+    await steps.run("reactions", turn.react, title=title)
+    title = "[bold]4. Examples[/]: the curation rule fires by itself"
+    await steps.run("examples", turn.examples, title=title)
+    title = "[bold]5. Training[/]: LoRA on the base model, in a process of its own"
+    run_ = await steps.run("training", lambda: turn.train(retry=steps.is_continued), title=title, again=True)
+    assert run_ is not None  # noqa: S101 - a step that is always done
+    title = "[bold]6. Evaluation[/]: the candidate against what is live, on the same passages"
+    evaluation = await steps.run(
+        "evaluation",
+        lambda: judging.evaluate(run_.model_version, retry=steps.is_continued),
+        title=title,
+        again=True,
+    )
+    assert evaluation is not None  # noqa: S101 - the same
+    title = "[bold]7. Rollout[/]: shadow, canary, promoted, on live questions"
+    await steps.run("rollout", lambda: turn.finish(evaluation), title=title)
+    title = "[bold]8. After[/]: the same questions, and where the answers come from"
+    await steps.run("after", turn.after, title=title)
+    await steps.run("apply_again", turn.apply_again)
+    await steps.run("lineage", lambda: turn.lineage(run_.model_version))
     return await turn.pictures(run_.model_version) | {"scores": judging.scores()}
 
 

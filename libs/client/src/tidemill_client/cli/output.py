@@ -60,7 +60,7 @@ def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
     except TidemillError as error:
         fail(error, as_json=as_json)
     except BaseExceptionGroup as group:
-        first = _first(group)
+        first = first_error(group)
         if isinstance(first, TidemillError):
             fail(first, as_json=as_json)
         raise
@@ -68,7 +68,8 @@ def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
         raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def _first(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
+    """Return the first of the errors that a group was made of, or the error itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

@@ -60,6 +60,11 @@ class Example:
         """The loop's file."""
         return self.folder / "loop.yaml"
 
+    @property
+    def local(self) -> Path:
+        """The folder that the local stack keeps its data in."""
+        return self.folder.parents[1] / ".tidemill"
+
     async def documents(self) -> list[CorpusDocument]:
         """Return the corpus as its own process tells it, so that every run has the same one."""
         document = self.corpus().Document
@@ -74,7 +79,7 @@ class Example:
     def write_trusted_cases(self, cases: Sequence[CorpusDocument]) -> None:
         """Write the suite that loop.yaml names, as its owner would."""
         lines = [json.dumps({"id": each.title, "question": each.question, "reference": each.answer}) for each in cases]
-        path = self.folder.parents[1] / ".tidemill" / "helpdesk" / "truth.jsonl"
+        path = self.local / "helpdesk" / "truth.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from rich.markup import escape
 from rich.progress import Progress, TaskID
@@ -46,15 +47,19 @@ class Helpdesk:
     example: Example
     report: Report
     documents: Sequence[CorpusDocument]
-    asked_elsewhere: str = ""
-    """The question that other doors are asked too."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What later steps need: `ids`, each document's id by its key; `asked_elsewhere`, the question of other doors."""
     first_tokens_s: list[float] = field(default_factory=list)
     """How long each streamed answer took to begin."""
-    ids: dict[str, str] = field(default_factory=dict)
-    """The id of each document by its key."""
 
-    async def apply(self) -> None:
-        """Apply the loop twice: the second time changes nothing."""
+    @property
+    def ids(self) -> dict[str, str]:
+        """The id of each document by its key."""
+        found: dict[str, str] = self.facts.setdefault("ids", {})
+        return found
+
+    async def apply(self, *, is_continued: bool = False) -> None:
+        """Apply the loop twice: the second time changes nothing; a continued demo applies what was changed in it."""
         loop = read_loop(self.example.loop)
         planner = Planner(self.connection, loop)
         with progress(counted=False) as bar:
@@ -66,7 +71,9 @@ class Helpdesk:
             again = await planner.apply()
         changed, repeated = (sum(change.changes for change in changes) for changes in (first, again))
         stdout.print(f"   loop.yaml applied: {changed} parts made; applied again: {repeated} changed")
-        self.report.add("apply", changed=changed, changed_again=repeated)
+        if not is_continued:
+            self.report.add("apply", changed=changed)
+        self.report.add("apply", changed_again=repeated)
         if repeated:
             message = f"applying loop.yaml a second time changed {repeated} parts"
             raise Internal(message)
@@ -117,7 +124,7 @@ class Helpdesk:
                 if len(found) >= len(documents):
                     break
                 await asyncio.sleep(POLL_S)
-        self.ids |= {document.key: document.id for document in found}
+        self.ids.update((document.key, document.id) for document in found)
 
     async def _publish_lines(self, lines: Sequence[str]) -> None:
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
@@ -201,7 +208,7 @@ class Helpdesk:
         updated = next(document for document in grounded if document is not deleted)
         await self._delete(deleted)
         await self._update(updated)
-        self.asked_elsewhere = next(each.question for each in asked if each not in {deleted, updated})
+        self.facts["asked_elsewhere"] = next(each.question for each in asked if each not in {deleted, updated})
 
     async def ask(self, question: str) -> Inference:
         """Stream one answer onto the terminal and return it whole."""

@@ -1,6 +1,7 @@
 """The demo's evaluation step: watch it, tell the verdict, and ask how often chance would have passed."""
 
 import json
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from tidemill_client.connection import Connection
 from tidemill_client.demo.example import Example
 from tidemill_client.demo.patience import until
 from tidemill_client.demo.report import Report
+from tidemill_client.evaluations import Evaluations
 from tidemill_client.loop import read_loop
 from tidemill_kit.errors import Internal
 
@@ -37,8 +39,15 @@ class Judging:
     report: Report
     cases: list[CaseResult] = field(default_factory=list)
 
-    async def evaluate(self, candidate: str) -> Evaluation:
-        """Watch the evaluation that the new model version starts by itself, and tell its verdict."""
+    async def evaluate(self, candidate: str, *, retry: bool = False) -> Evaluation:
+        """Watch the evaluation that the new model version starts by itself, and tell its verdict.
+
+        One that failed before is started again if asked for.
+        """
+        evaluations = Evaluations(self.connection)
+        found = [each async for each in evaluations.all(candidate=candidate)] if retry else []
+        if found and found[-1].state in ENDED - {EvaluationState.EVALUATION_STATE_COMPLETED}:
+            await evaluations.start(GATE, candidate, request_id=str(uuid.uuid4()))
         with progress() as bar:
             task = bar.add_task("waiting for the evaluation", total=None)
 

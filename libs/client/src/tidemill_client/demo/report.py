@@ -27,12 +27,12 @@ class Report:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a step."""
+        """Measure a step; a continued one adds to what it took before."""
         started = time.monotonic()
         try:
             yield
         finally:
-            self.seconds[name] = round(time.monotonic() - started, 2)
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 2)
 
     def data(self) -> dict[str, Any]:
         """Return everything as one JSON object."""

@@ -43,6 +43,8 @@ from tidemill_client.demo.patience import POLL_S, at_once, patience, until
 from tidemill_client.demo.report import Report
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
+from tidemill_client.training import ENDED as TRAINING_ENDED
+from tidemill_client.training import Training
 from tidemill_kit.errors import Internal
 
 DATASET, PLAN = "helpdesk_sft", "helpdesk_lora"
@@ -57,11 +59,6 @@ FOLLOWED_WITHIN = timedelta(seconds=1)
 T = TypeVar("T")
 
 ENDED = {RolloutState.ROLLOUT_STATE_PROMOTED, RolloutState.ROLLOUT_STATE_ROLLED_BACK, RolloutState.ROLLOUT_STATE_HELD}
-TRAINING_ENDED = {
-    TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED,
-    TrainingRunState.TRAINING_RUN_STATE_FAILED,
-    TrainingRunState.TRAINING_RUN_STATE_CANCELLED,
-}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,12 +69,17 @@ class Turn:
     example: Example
     report: Report
     documents: Sequence[CorpusDocument]
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What later steps need: `before`, what was answered to each question before."""
     poisoned: bool = False
-    before: dict[str, str] = field(default_factory=dict)
-    """What was answered to each question before."""
-    references: dict[str, str] = field(default_factory=dict)
     losses: list[tuple[int, float]] = field(default_factory=list)
     """Step and loss."""
+
+    @property
+    def before(self) -> dict[str, str]:
+        """What was answered to each question before."""
+        found: dict[str, str] = self.facts.setdefault("before", {})
+        return found
 
     async def react(self) -> None:
         """Ask, and correct every answer as simulated users: half by gRPC, half as CloudEvents."""
@@ -85,27 +87,31 @@ class Turn:
         right = [document.answer for document in taught]
         if self.poisoned:
             random.Random(7).shuffle(right)  # noqa: S311 - somebody's mischief, no secret
-        self.references = {document.question: document.answer for document in taught}
         reactions: list[tuple[str, dict[str, object]]] = []
         with progress() as bar:
             asking = bar.add_task("asking and correcting", total=len(taught))
 
             async def one(number: int) -> None:
                 question = taught[number].question
-                inference = await self._ask(question, end_user=f"user-{number % USERS:02d}")
+                # The same id again gets the stored answer, so that a continued demo asks for no second one.
+                request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.connection.project}/taught/{number}"))
+                inference = await self._ask(question, end_user=f"user-{number % USERS:02d}", request_id=request_id)
                 self.before[question] = text_of(inference)
                 given = _reaction(number, right[number], answer=self.before[question])
                 reactions.extend((inference.id, value) for value in given)
                 bar.advance(asking)
 
             await at_once(range(len(taught)), one, places=ASKED_AT_ONCE)
+        submitted = len(reactions)
+        recorded = {(each.inference, each.metric) async for each in self._feedback()}
+        reactions = [each for each in reactions if (each[0], each[1]["metric"]) not in recorded]
         by_grpc, as_events = reactions[::2], reactions[1::2]
         await at_once(by_grpc, lambda given: self._submit(*given), places=ASKED_AT_ONCE)
         lines = [json.dumps({"subject": inference, "feedback": value | {"inference": inference}})
                  for inference, value in as_events]  # fmt: skip
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
         await self.example.run("publish.py", [*arguments, "--source", REACTIONS_SOURCE], "\n".join(lines))
-        self.report.add("feedback", submitted=len(reactions), poisoned=self.poisoned)
+        self.report.add("feedback", submitted=submitted, poisoned=self.poisoned)
         stdout.print(f"   {len(reactions)} reactions: {len(by_grpc)} by gRPC, {len(as_events)} as events")
 
     async def examples(self) -> DatasetVersion:
@@ -162,8 +168,12 @@ class Turn:
             if not token:
                 return
 
-    async def train(self) -> TrainingRun:
-        """Watch the run that the new version starts by itself."""
+    async def train(self, *, retry: bool = False) -> TrainingRun:
+        """Watch the run that the new version starts by itself; one that failed before is tried again if asked for."""
+        training = Training(self.connection)
+        runs = [each async for each in training.runs(plan=PLAN)] if retry else []
+        if runs and runs[-1].state in TRAINING_ENDED - {TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED}:
+            await training.retry(runs[-1].id)
         with progress() as bar:
             task = bar.add_task("waiting for the training run", total=None)
 
@@ -293,9 +303,9 @@ class Turn:
     async def _deployment(self) -> Deployment:
         return (await self.connection.deployments.GetDeployment(GetDeploymentRequest(id=DEPLOYMENT))).deployment
 
-    async def _ask(self, question: str, *, end_user: str) -> Inference:
+    async def _ask(self, question: str, *, end_user: str, request_id: str = "") -> Inference:
         request = GenerateRequest(
-            request_id=str(uuid.uuid4()),
+            request_id=request_id or str(uuid.uuid4()),
             deployment=DEPLOYMENT,
             messages=[Message(role=Role.ROLE_USER, parts=[Part(text=question)])],
             end_user=end_user,
