@@ -37,8 +37,8 @@ test: setup ## every check and every test
 	@$(PYTHON) infra/checks.py
 
 .PHONY: verify
-verify: demo ## run the demo and hold its figures against what is promised
-	@$(PYTHON) infra/verify.py
+verify: setup ## the whole turn, natively and in float32 on AVX2, held against what is promised
+	@$(PYTHON) infra/verify.py $(ARGS)
 
 .PHONY: bench
 bench: setup ## measure; prints the figures that docs/ tells

@@ -1,18 +1,29 @@
-"""Holds what the last `make demo` measured against what the project promises; `make verify` runs both."""
+"""Runs the demo and holds what it measured against what the project promises.
+
+`make verify` runs the whole turn as this processor computes and, where that is bfloat16, once more in float32 with
+kernels held to AVX2, which stands for a weaker one. Arguments go to the demo: `make verify ARGS=--poisoned`.
+"""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-REPORT = Path(__file__).resolve().parent.parent / ".tidemill" / "demo" / "report.json"
+ROOT = Path(__file__).resolve().parent.parent
+REPORT = ROOT / ".tidemill" / "demo" / "report.json"
+TIDEMILL = Path(sys.executable).with_name("tidemill")
+WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+"""The environment in which a processor behaves like one without AVX-512 and bfloat16."""
 Report = Mapping[str, Any]
 
 DOCUMENTS = 900
 QUESTIONS = 200
 MARGIN = 0.01
-SECONDS = 14 * 60
+SECONDS = {"bfloat16": 14 * 60, "float32": 20 * 60}
+MEMORY_MB = 12_000
 FIRST_TOKEN_S = 2.0
 VERSION_S, SERVED_S = 10, 5
 LEAST_HELD_OUT, LEAST_TRUSTED = 40, 60
@@ -43,7 +54,12 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
     "at least 40 cases are held out": lambda report: report["dataset"]["held_out"] >= LEAST_HELD_OUT,
     "at least 60 trusted cases are asked": lambda report: report["evaluation"]["trusted_cases"] >= LEAST_TRUSTED,
     "applying loop.yaml after the turn changes nothing": lambda report: report["apply"]["changed_after_the_turn"] == 0,
-    "all of it takes 14 minutes at most": lambda report: sum(report["seconds"].values()) <= SECONDS,
+    "all of it takes 14 minutes at most, 20 in float32": lambda report: (
+        sum(report["seconds"].values()) <= SECONDS[report["machine"]["numeric_format"]]
+    ),
+    "everything together takes 12 GB of memory at most": lambda report: (
+        sum(report["peak_rss_mb"].values()) <= MEMORY_MB
+    ),
 }
 TAUGHT_WELL: dict[str, Callable[[Report], bool]] = {
     "the candidate is better on held-out cases, by the interval": lambda report: (
@@ -70,18 +86,43 @@ POISONED: dict[str, Callable[[Report], bool]] = {
 
 
 def main() -> int:
-    """Print each promise and whether it was kept, and return the exit code."""
-    if not REPORT.exists():
-        sys.stderr.write(f"There is no {REPORT}: run `make demo` first.\n")
-        return 1
-    report = json.loads(REPORT.read_text("utf-8"))
+    """Run the demo in each environment, print each promise and whether it was kept, and return the exit code."""
+    kept = True
+    environments: tuple[dict[str, str], ...] = ({}, WEAKER)
+    for number, environment in enumerate(environments):
+        if number and json.loads(REPORT.read_text("utf-8"))["machine"]["numeric_format"] == "float32":
+            break  # the first run was the weaker one
+        say(f"--- {' '.join(f'{name}={value}' for name, value in environment.items()) or 'as this processor computes'}")
+        # Services keep the environment that they were started in.
+        if any(tidemill(environment, *command) for command in (["down"], ["demo", *sys.argv[1:]])):
+            return 1
+        kept = judge(json.loads(REPORT.read_text("utf-8"))) and kept
+    return 0 if kept else 1
+
+
+def tidemill(environment: Mapping[str, str], *arguments: str) -> int:
+    """Run the command and return its exit code."""
+    done = subprocess.run([str(TIDEMILL), *arguments], env=os.environ | environment, cwd=ROOT, check=False)  # noqa: S603 - our own command
+    return done.returncode
+
+
+def judge(report: Report) -> bool:
+    """Print each promise and whether it was kept, and return whether all were."""
     if "evaluation" not in report:
-        sys.stderr.write("The last demo stopped before the turn of the loop: leave --answers-only out.\n")
-        return 1
+        say("The demo stopped before the turn of the loop: leave --answers-only out.")
+        return False
     promises = PROMISES | (POISONED if report["feedback"]["poisoned"] else TAUGHT_WELL)
     kept = {promise: holds(report) for promise, holds in promises.items()}
-    sys.stdout.write("".join(f"{'kept  ' if is_kept else 'BROKEN'}  {promise}\n" for promise, is_kept in kept.items()))
-    return 0 if all(kept.values()) else 1
+    say("\n".join(f"{'kept  ' if is_kept else 'BROKEN'}  {promise}" for promise, is_kept in kept.items()))
+    machine, seconds = report["machine"], sum(report["seconds"].values())
+    say(f"{machine['processor']}, {machine['numeric_format']}: {seconds:.0f} s")
+    return all(kept.values())
+
+
+def say(text: str) -> None:
+    """Print at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
