@@ -6,9 +6,9 @@ under a proprietary licence), of which nothing is ever called where there is no 
     python infra/no_cuda.py lock FILE         print a lock without those packages
     python infra/no_cuda.py libraries FOLDER  write a small shared library for each into FOLDER, PyTorch's own torch/lib
 
-Such a library has the name, the symbol versions and the functions that PyTorch's libraries ask for, and every function
-returns the error code that the CUDA runtime returns where no driver is installed, so that `torch.cuda.is_available()`
-is false and asking for a GPU raises PyTorch's own error.
+Such a library has the name, the symbol versions and the functions that PyTorch's libraries ask for. Every function
+returns the error code that the CUDA runtime returns where no driver is installed, or a description where its result is
+a text: `torch.cuda.is_available()` is false, and asking for a GPU raises PyTorch's own error.
 
 Sources: System V ABI, chapter "Object files" (ELF-64); Linux Standard Base Core 5.0, chapter "Symbol Versioning".
 Standard library only.
@@ -28,11 +28,20 @@ if TYPE_CHECKING:
 
 INSUFFICIENT_DRIVER = 35
 """cudaErrorInsufficientDriver, the runtime's answer where there is no driver."""
+DESCRIPTION = b"no NVIDIA driver"
 RETURN_ERROR = {
     62: b"\xb8" + struct.pack("<I", INSUFFICIENT_DRIVER) + b"\xc3",  # x86-64: mov eax, 35; ret
     183: struct.pack("<II", 0x52800000 | INSUFFICIENT_DRIVER << 5, 0xD65F03C0),  # AArch64: mov w0, #35; ret
 }
-"""The code of every function, by the machine number of ELF."""
+"""The code of most functions, by the machine number of ELF; 16 bytes are kept for it."""
+RETURN_DESCRIPTION = {
+    62: b"\x48\x8d\x05" + struct.pack("<i", 9) + b"\xc3",  # x86-64: lea rax, [rip + 9]; ret
+    183: struct.pack("<II", 0x10000000 | 16 << 3, 0xD65F03C0),  # AArch64: adr x0, #16; ret
+}
+"""The code of functions that return a text; 16 bytes are kept for it, and the text follows."""
+TEXT_FUNCTION = re.compile(
+    r"(cuda|cublas|cudnn|cufft|cusolver|cusparse|nccl|nvrtc)Get\w*(String|Name)|ncclGetLastError"
+)
 PACKAGE = re.compile(r"(nvidia-|cuda-|triton==)")
 """The packages of a lock that only a GPU needs."""
 LIBRARY = re.compile(r"lib(cu|nv|nccl)\w*\.so\.\d+")
@@ -167,14 +176,15 @@ def shared_library(library: Library) -> bytes:
         at[text] = len(strings)
         strings += text.encode() + b"\0"
     first = 64 + 4 * 56  # the headers come before it
-    code = RETURN_ERROR[library.machine].ljust(16, b"\0")
+    code = RETURN_ERROR[library.machine].ljust(16, b"\0") + RETURN_DESCRIPTION[library.machine].ljust(16, b"\0")
     symbols, indices = bytes(24), struct.pack("<H", 0)
     for name in names:
         version = library.functions[name]
-        symbols += struct.pack("<IBBHQQ", at[name], GLOBAL_FUNCTION, 0, 1, first, len(code))
+        address = first + 16 * bool(TEXT_FUNCTION.fullmatch(name))
+        symbols += struct.pack("<IBBHQQ", at[name], GLOBAL_FUNCTION, 0, 1, address, 16)
         indices += struct.pack("<H", versions.index(version) + 2 if version else 1)
     definitions = [library.name, *versions]
-    body, places = bytearray(code), {}
+    body, places = bytearray(code + DESCRIPTION + b"\0"), {}
     for tag, content in (
         (DT_HASH, _hash_table(names)),
         (DT_SYMTAB, symbols),

@@ -1,5 +1,6 @@
 import ctypes
 import importlib.util
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,28 @@ def test_a_written_library_is_loaded_and_its_functions_say_that_there_is_no_driv
 
     assert loaded.cudaGetDeviceCount() == loaded.ncclSend() == no_cuda.INSUFFICIENT_DRIVER
     assert not hasattr(loaded, "cudaMalloc")
+
+
+def test_a_function_that_describes_an_error_returns_a_text(tmp_path: Path) -> None:
+    functions = dict.fromkeys(["cudaGetErrorString", "cublasGetStatusName", "ncclGetLastError", "cudaMalloc"], "")
+    file = tmp_path / "libcudatest.so.13"
+    file.write_bytes(no_cuda.shared_library(no_cuda.Library(file.name, MACHINE, functions)))
+    loaded = ctypes.CDLL(str(file))
+
+    for name in sorted(functions.keys() - {"cudaMalloc"}):
+        function = loaded[name]
+        function.restype = ctypes.c_char_p
+        assert function(35) == no_cuda.DESCRIPTION
+    assert loaded.cudaMalloc() == no_cuda.INSUFFICIENT_DRIVER
+
+
+def test_pytorch_says_that_there_is_no_driver_instead_of_crashing() -> None:
+    asked = "import torch; torch.cuda.is_available(); torch._C._cuda_getDeviceCount(); torch.zeros(1).pin_memory()"
+
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=False, timeout=100)  # noqa: S603 - our own command
+
+    assert done.returncode == 1, done.stderr  # an exception of Python's, no signal
+    assert "NVIDIA" in done.stderr
 
 
 def test_a_written_library_defines_the_versions_that_its_functions_were_asked_for_with(tmp_path: Path) -> None:
