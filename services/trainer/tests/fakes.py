@@ -98,7 +98,7 @@ class FakeHub:
         self.branches[repository, branch] = commit
         self.commits[commit] = files
 
-    async def commit_of(self, repository: str, revision: str) -> str:
+    async def commit_of(self, _project: str, repository: str, revision: str) -> str:
         self._answer()
         if revision in self.commits:
             return revision
@@ -107,13 +107,13 @@ class FakeHub:
             raise SourceRefused(message)
         return self.branches[repository, revision]
 
-    async def snapshot(self, repository: str, commit: str) -> Snapshot:
+    async def snapshot(self, project: str, repository: str, commit: str) -> Snapshot:
         self._answer()
         files = [
             HubFile(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
             for path, content in self.commits[commit].items()
         ]
-        return Snapshot(repository=repository, commit=commit, files=files)
+        return Snapshot(project=project, repository=repository, commit=commit, files=files)
 
     @asynccontextmanager
     async def fetch(self, snapshot: Snapshot, file: HubFile) -> AsyncIterator[tuple[ArtifactFile, Path]]:

@@ -26,6 +26,7 @@ from tidemill_inference.adapters.mongo_rollouts import (
     MongoRolloutLeases,
 )
 from tidemill_inference.adapters.rag_retriever import RagRetriever
+from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.trainer_candidates import TrainerCandidates
 from tidemill_inference.adapters.trainer_models import TrainerModels
@@ -70,6 +71,7 @@ from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
 from tidemill_kit.numeric_format import computed_format
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.outgoing import AllowedHosts
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
 
@@ -106,7 +108,7 @@ class Adapters:
 async def build_app(settings: InferenceSettings, *, environment: Mapping[str, str]) -> App:
     """Put inference together, on the event loop that it will live on. Nothing is connected yet.
 
-    `environment` holds the secrets INFERENCE_SECRET_<NAME>.
+    `environment` holds the secrets INFERENCE_SECRET_<PROJECT>__<NAME>.
     """
     if settings.engine_threads:
         torch.set_num_threads(settings.engine_threads)
@@ -247,7 +249,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         active=MongoActiveRollouts(deployments),
         candidates=TrainerCandidates(trainer, timeout_s=settings.call_timeout_s),
         templates=JinjaTemplates(),
-        models=TrainerModels(trainer, timeout_s=settings.call_timeout_s),
+        models=TrainerModels(trainer, timeout_s=settings.call_timeout_s, recheck_s=settings.remote_recheck_s),
         retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
         engines=_engines(
             settings, store, secrets=Secrets(environment, settings.secrets_dir), live=MongoLiveModels(deployments)
@@ -276,11 +278,15 @@ def _engines(
         limits=limits,
         adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),
         idle_s=settings.engine_idle_s,
-        remote_stall_s=settings.remote_stall_s,
-        remote_retries=settings.remote_retries,
+    )
+    remote = RemoteOptions(
+        allowed=AllowedHosts.of(settings.remote_hosts),
+        stall_s=settings.remote_stall_s,
+        retries=settings.remote_retries,
+        max_clients=settings.remote_clients,
     )
     cache = ArtifactCache(settings.data_dir, ExchangeBucket(store, settings.model_bucket))
-    return LoadedEngines(cache, secrets, live, options)
+    return LoadedEngines(cache, RemoteEngines(secrets, remote), live, options)
 
 
 def _answer(settings: InferenceSettings, adapters: Adapters, generations: SharedGenerations) -> AnswerQuestion:

@@ -8,10 +8,15 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_inference.domain.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
 from tidemill_kit.numeric_format import ModelSettings
+from tidemill_kit.outgoing import AllowedHosts
 
 
 class InferenceSettings(ModelSettings):
-    """Settings of inference. A secret NAME of a model comes from INFERENCE_SECRET_<NAME> or from `secrets_dir`."""
+    """Settings of inference.
+
+    A project's secret NAME comes from INFERENCE_SECRET_<PROJECT>__<NAME>, for the hosts in ..._<NAME>__HOSTS, or from
+    `secrets_dir`.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="INFERENCE_", frozen=True, extra="ignore", use_attribute_docstrings=True
@@ -34,7 +39,7 @@ class InferenceSettings(ModelSettings):
     model_bucket: str = "tidemill-trainer-exchange"
     """The trainer's exchange bucket, which holds the files of models."""
     secrets_dir: Path | None = None
-    """A folder with one file per secret, the file's name being the secret's."""
+    """A folder with a folder per project: a file NAME per secret, and a file NAME.hosts with where it may be sent."""
     engine_threads: int = Field(0, ge=0, le=256)
     """Threads that local models calculate with; 0 takes one per processor core."""
     engine_memory_mb: int = Field(4096, ge=64)
@@ -53,6 +58,12 @@ class InferenceSettings(ModelSettings):
     """The longest silence of a remote model, before its first token or between two."""
     remote_retries: int = Field(2, ge=0, le=10)
     """How often a request to a remote model is tried again before its first token."""
+    remote_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts (`host` or `host:port`, joined by commas) that remote models may have inside, and without TLS."""
+    remote_clients: int = Field(64, ge=1)
+    """Remote addresses that connections are kept to while nobody uses them."""
+    remote_recheck_s: float = Field(5.0, ge=0)
+    """How long what the registry says of a remote model is believed before it is asked again."""
     citation_threshold: float = Field(DEFAULT_THRESHOLD, gt=0, le=1)
     """The support (K-Precision) from which on a sentence cites a passage."""
     citation_max_characters: int = Field(DEFAULT_CHARACTERS, ge=1024)
@@ -78,7 +89,13 @@ class InferenceSettings(ModelSettings):
     s3_timeout_s: float = Field(30.0, gt=0)
     """How long the object store may be silent."""
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "remote_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("remote_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        AllowedHosts.of(value)
+        return value

@@ -25,10 +25,12 @@ class OpenAiServer:
     answer: Handler
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     url: str = ""
 
     async def complete(self, request: Request) -> Response:
         self.asked.append(await request.json())
+        self.headers += request.headers.raw
         self.keys.append(request.headers.get("authorization", ""))
         return await self.answer(request)
 

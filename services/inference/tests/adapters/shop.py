@@ -9,6 +9,7 @@ import torch
 
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
+from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
 from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion
@@ -101,6 +102,6 @@ def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -
         dtype=torch.float32, memory_bytes=memory_bytes, limits=EngineLimits(cache_tokens=1024, batch=8), idle_s=idle_s
     )
     cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
-    environment = {"INFERENCE_SECRET_KEY": "sk-1"}
     live = Live()
-    return Shop(LoadedEngines(cache, Secrets(environment, folder), live, options), live, objects, folder)
+    remote = RemoteEngines(Secrets({}, None), RemoteOptions())
+    return Shop(LoadedEngines(cache, remote, live, options), live, objects, folder)

@@ -1,6 +1,7 @@
 import asyncio
 import time
 
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -25,8 +26,18 @@ NONE = Sampling()
 
 
 def engine_for(server: OpenAiServer, *, key: str = "", stall_s: float = 2.0, retries: int = 0) -> OpenAiEngine:
-    model = RemoteModel(model="gpt", base_url=server.url)
-    return OpenAiEngine(model, key=SecretStr(key) if key else None, stall_s=stall_s, retries=retries)
+    return engine_at(server.url, key=key, stall_s=stall_s, retries=retries)
+
+
+def engine_at(url: str, *, key: str = "", stall_s: float = 2.0, retries: int = 0, frank: bool = True) -> OpenAiEngine:
+    return OpenAiEngine(
+        RemoteModel(model="gpt", base_url=url),
+        key=SecretStr(key) if key else None,
+        transport=httpx2.AsyncHTTPTransport(),
+        stall_s=stall_s,
+        retries=retries,
+        frank=frank,
+    )
 
 
 async def heard(
@@ -74,10 +85,14 @@ async def test_the_request_carries_messages_sampling_and_the_key() -> None:
 
 async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-somebody-else")
+    monkeypatch.setenv("OPENAI_ORG_ID", "somebody")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "somebody")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "somebody")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Inner: somebody")
     async with openai_server(streams(*GOOD)) as server:
         await heard(engine_for(server))
 
-    assert "somebody" not in server.keys[0]
+    assert "somebody" not in str(server.headers)
 
 
 @pytest.mark.parametrize(
@@ -106,10 +121,19 @@ async def test_whatever_the_endpoint_does_becomes_an_error_of_ours(
 
 
 async def test_nobody_there_is_unavailable() -> None:
-    engine = OpenAiEngine(RemoteModel(model="gpt", base_url="http://127.0.0.1:1/v1"), key=None, stall_s=1, retries=0)
-
     with pytest.raises(DependencyUnavailable, match="cannot be reached"):
-        await heard(engine)
+        await heard(engine_at("http://127.0.0.1:1/v1", stall_s=1))
+
+
+async def test_an_endpoint_that_the_operator_did_not_name_fails_in_one_way_whatever_is_behind_it() -> None:
+    told = set()
+    async with openai_server(says(500, "oops")) as broken, openai_server(says(405, "no")) as other:
+        for url in (broken.url, other.url, "http://127.0.0.1:1/v1"):
+            with pytest.raises(DependencyUnavailable) as raised:
+                await heard(engine_at(url, frank=False))
+            told.add(raised.value.message)
+
+    assert len(told) == 1
 
 
 async def test_a_failure_is_tried_again_as_often_as_said() -> None:

@@ -198,6 +198,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             settings.data_dir / "downloads",
             endpoint=settings.hugging_face_endpoint,
             token=settings.hugging_face_token.get_secret_value(),
+            token_projects=settings.hugging_face_token_projects,
             timeout_s=settings.hugging_face_timeout_s,
         ),
         leases=MongoImportLeases(

@@ -1,10 +1,10 @@
 """What trainer is told by its environment."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_kit.numeric_format import ModelSettings
 
@@ -38,6 +38,8 @@ class TrainerSettings(ModelSettings):
     """The hub, or a mirror of it."""
     hugging_face_token: SecretStr = SecretStr("")
     """The token for private and gated repositories; empty asks as nobody."""
+    hugging_face_token_projects: Annotated[tuple[str, ...], NoDecode] = ()
+    """The projects (joined by commas, `*` for all) whose imports the token is used for: it reads for all of them."""
     hugging_face_timeout_s: float = Field(default=10.0, gt=0)
     """How long the hub may be silent."""
     imports_at_once: int = Field(default=2, ge=1, le=16)
@@ -66,3 +68,8 @@ class TrainerSettings(ModelSettings):
     """The threads of a training process; 0 leaves them to torch."""
     run_checkpoint_steps: int = Field(default=10, ge=1)
     """The steps after which a training writes a checkpoint that it can go on from."""
+
+    @field_validator("hugging_face_token_projects", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

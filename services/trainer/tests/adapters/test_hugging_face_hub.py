@@ -1,6 +1,7 @@
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ WEIGHTS = "model.safetensors"
 
 
 def hub_of(server: HubServer, folder: Path, *, token: str = "") -> HuggingFaceHub:
-    hub = HuggingFaceHub(folder / "downloads", endpoint=server.endpoint, token=token, timeout_s=2.0)
+    hub = HuggingFaceHub(
+        folder / "downloads", endpoint=server.endpoint, token=token, token_projects=["acme"], timeout_s=2.0
+    )
     hub.prepare()
     return hub
 
@@ -31,8 +34,8 @@ def server() -> Iterator[HubServer]:
         yield running
 
 
-async def fetched(hub: Hub, path: str, *, commit: str = OLD) -> bytes:
-    snapshot = await hub.snapshot(REPOSITORY, commit)
+async def fetched(hub: Hub, path: str, *, commit: str = OLD, project: str = "acme") -> bytes:
+    snapshot = await hub.snapshot(project, REPOSITORY, commit)
     (file,) = [file for file in snapshot.files if file.path == path]
     async with hub.fetch(snapshot, file) as (artifact, local):
         content = local.read_bytes()
@@ -53,11 +56,11 @@ class TestEveryHub:
         return fake
 
     async def test_a_branch_and_a_commit_mean_a_commit(self, hub: Hub) -> None:
-        assert await hub.commit_of(REPOSITORY, "main") == OLD
-        assert await hub.commit_of(REPOSITORY, OLD) == OLD
+        assert await hub.commit_of("acme", REPOSITORY, "main") == OLD
+        assert await hub.commit_of("acme", REPOSITORY, OLD) == OLD
 
     async def test_a_snapshot_tells_the_size_of_every_file(self, hub: Hub) -> None:
-        snapshot = await hub.snapshot(REPOSITORY, OLD)
+        snapshot = await hub.snapshot("acme", REPOSITORY, OLD)
 
         assert {file.path: file.size for file in snapshot.files} == {
             path: len(content) for path, content in model_files().items()
@@ -70,7 +73,7 @@ class TestEveryHub:
     @pytest.mark.parametrize(("repository", "revision"), [(REPOSITORY, "v2"), ("org/other", "main")])
     async def test_what_is_not_there_is_refused(self, hub: Hub, repository: str, revision: str) -> None:
         with pytest.raises(SourceRefused):
-            await hub.commit_of(repository, revision)
+            await hub.commit_of("acme", repository, revision)
 
 
 async def test_a_download_that_broke_off_goes_on_where_it_stopped(server: HubServer, tmp_path: Path) -> None:
@@ -113,7 +116,7 @@ async def test_more_bytes_than_announced_are_thrown_away(server: HubServer, tmp_
 
 async def test_a_file_that_was_refused_is_not_kept(server: HubServer, tmp_path: Path) -> None:
     hub = hub_of(server, tmp_path)
-    snapshot = await hub.snapshot(REPOSITORY, OLD)
+    snapshot = await hub.snapshot("acme", REPOSITORY, OLD)
 
     with pytest.raises(ArtifactRefused):
         async with hub.fetch(snapshot, snapshot.files[0]) as (_, local):
@@ -127,19 +130,33 @@ async def test_a_hub_in_trouble_is_asked_again_later(server: HubServer, tmp_path
     server.status = status
 
     with pytest.raises(DependencyUnavailable, match=f"answered {status}"):
-        await hub_of(server, tmp_path).commit_of(REPOSITORY, "main")
+        await hub_of(server, tmp_path).commit_of("acme", REPOSITORY, "main")
 
 
 async def test_a_hub_that_is_not_there_is_asked_again_later(tmp_path: Path) -> None:
-    hub = HuggingFaceHub(tmp_path, endpoint="http://127.0.0.1:9", token="", timeout_s=2.0)
+    hub = HuggingFaceHub(tmp_path, endpoint="http://127.0.0.1:9", token="", token_projects=[], timeout_s=2.0)
 
     with pytest.raises(DependencyUnavailable, match=r"http://127\.0\.0\.1:9 does not answer"):
-        await hub.commit_of(REPOSITORY, "main")
+        await hub.commit_of("acme", REPOSITORY, "main")
 
 
 async def test_a_private_repository_needs_the_token(server: HubServer, tmp_path: Path) -> None:
     server.token = "hf_secret"  # noqa: S105 - not one
 
     with pytest.raises(InvalidInput, match="TRAINER_HUGGING_FACE_TOKEN"):
-        await hub_of(server, tmp_path).commit_of(REPOSITORY, "main")
+        await hub_of(server, tmp_path).commit_of("acme", REPOSITORY, "main")
     assert await fetched(hub_of(server, tmp_path, token="hf_secret"), "config.json")  # noqa: S106 - ditto
+
+
+async def test_the_token_reads_for_the_projects_that_the_operator_named_only(server: HubServer, tmp_path: Path) -> None:
+    server.token = "hf_secret"  # noqa: S105 - not one
+    hub = hub_of(server, tmp_path, token="hf_secret")  # noqa: S106 - ditto
+
+    snapshot = await hub.snapshot("acme", REPOSITORY, OLD)
+    with pytest.raises(SourceRefused, match="TRAINER_HUGGING_FACE_TOKEN_PROJECTS"):
+        await hub.commit_of("globex", REPOSITORY, "main")
+    with pytest.raises(SourceRefused):
+        await hub.snapshot("globex", REPOSITORY, OLD)
+    with pytest.raises(SourceRefused):
+        async with hub.fetch(replace(snapshot, project="globex"), snapshot.files[0]):
+            pass

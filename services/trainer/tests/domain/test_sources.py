@@ -31,6 +31,20 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         OpenAiSource(model="gpt", base_url=address)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://169.254.169.254/latest", "http://metadata.google.internal/", "http://0x7f000001/", "http://127.1/v1",
+        "http://\uff11\uff12\uff17.0.0.1/", "http://[::ffff:10.0.0.1]/", "http://a/\r\nX: 1", "https://a b/", "http://[::]/",
+    ],
+)  # fmt: skip
+def test_an_address_that_is_read_in_two_ways_or_belongs_to_the_network_is_not_imported(address: str) -> None:
+    source = OpenAiSource(model="gpt", base_url=address)  # versions from before can be read
+
+    with pytest.raises(InvalidInput, match="base_url"):
+        source.check_address()
+
+
 def test_another_address_is_another_version_and_another_secret_is_not() -> None:
     source = OpenAiSource(model="gpt", base_url=URL, api_key_secret="A")  # noqa: S106 - the name of a secret
 

@@ -18,10 +18,9 @@ from tidemill_inference.adapters.lora_adapter import LoraAdapter
 from tidemill_inference.adapters.model_files import ModelFiles
 from tidemill_inference.adapters.model_weights import ModelWeights, stored_bytes, token_bytes
 from tidemill_inference.adapters.observed_engine import ObservedEngine
-from tidemill_inference.adapters.openai_engine import OpenAiEngine
-from tidemill_inference.adapters.secrets import Secrets
+from tidemill_inference.adapters.remote_engines import RemoteEngines
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
-from tidemill_inference.application.ports import Engine, LiveModel, LiveModels, ModelVersion, RemoteModel
+from tidemill_inference.application.ports import Engine, LiveModel, LiveModels, ModelVersion
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError
 
@@ -47,8 +46,6 @@ class EngineOptions:
     limits: EngineLimits = field(default_factory=EngineLimits)
     adapter_limits: EngineLimits | None = None
     idle_s: float = 0.0
-    remote_stall_s: float = 20.0
-    remote_retries: int = 2
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -104,14 +101,13 @@ class _Slot:
 class LoadedEngines:
     """Implements `application.ports.Engines`."""
 
-    def __init__(self, cache: ArtifactCache, secrets: Secrets, live: LiveModels, options: EngineOptions) -> None:
+    def __init__(self, cache: ArtifactCache, remote: RemoteEngines, live: LiveModels, options: EngineOptions) -> None:
         self._files = ModelFiles(cache)
-        self._secrets = secrets
+        self._remote = remote
         self._live = live
         self._options = options
         self._slots: dict[str, _Slot] = {}
         self._bases: dict[str, _Base] = {}
-        self._remote: dict[RemoteModel, OpenAiEngine] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._making_room = asyncio.Lock()
 
@@ -119,7 +115,8 @@ class LoadedEngines:
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
         """See `Engines.use`."""
         if model.remote is not None:
-            yield ObservedEngine(self._remote_engine(model.remote), model=model.id)
+            async with self._remote.use(project, model.remote) as remote:
+                yield ObservedEngine(remote, model=model.id)
             return
         async with self._used(project, model) as slot:
             assert slot.engine is not None  # noqa: S101 - it is loaded for the length of the block
@@ -134,7 +131,7 @@ class LoadedEngines:
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         """See `Engines.prepare`."""
         if model.remote is not None:
-            self._remote_engine(model.remote)
+            self._remote.check(project, model.remote)
             return
         async with self._used(project, model) as slot:
             slot.holders.add((project, holder))
@@ -173,16 +170,7 @@ class LoadedEngines:
         await asyncio.gather(*running, return_exceptions=True)
         engines = [engine for slot in slots if (engine := slot.engine)]
         await asyncio.gather(*(asyncio.to_thread(engine.close) for engine in engines))
-        for remote in self._remote.values():
-            await remote.close()
-
-    def _remote_engine(self, remote: RemoteModel) -> OpenAiEngine:
-        if remote not in self._remote:
-            key = self._secrets.get(remote.secret) if remote.secret else None
-            self._remote[remote] = OpenAiEngine(
-                remote, key=key, stall_s=self._options.remote_stall_s, retries=self._options.remote_retries
-            )
-        return self._remote[remote]
+        await self._remote.close()
 
     @asynccontextmanager
     async def _used(self, project: str, model: ModelVersion) -> AsyncIterator[_Slot]:

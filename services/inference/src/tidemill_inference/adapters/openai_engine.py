@@ -7,7 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
+import structlog
 from openai import AsyncOpenAI
 from pydantic import SecretStr
 
@@ -18,6 +20,11 @@ from tidemill_kit.errors import DependencyUnavailable, InvalidInput, Preconditio
 
 MAX_ANSWER_CHARACTERS = 1024 * 1024
 _REASONS = frozenset({"stop", "length", "content_filter"})
+_HEADERS = frozenset(
+    {"host", "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"}
+)
+"""What is sent beside the key; the client adds others of the environment, which may be secrets."""
+_log = structlog.get_logger(__name__)
 _NO_KEY = "none"  # an empty one would make the client take OPENAI_API_KEY and send that to whoever is there
 
 
@@ -26,16 +33,45 @@ class OpenAiEngine:
 
     context_tokens = None
 
-    def __init__(self, model: RemoteModel, *, key: SecretStr | None, stall_s: float, retries: int) -> None:
-        """`stall_s` is the longest silence that is waited through, before the first token or between two."""
+    def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
+        self,
+        model: RemoteModel,
+        *,
+        key: SecretStr | None,
+        transport: httpx2.AsyncBaseTransport,
+        stall_s: float,
+        retries: int,
+        frank: bool = False,
+    ) -> None:
+        """`stall_s` is the longest silence that is waited through, before the first token or between two.
+
+        `frank` tells a caller in which way an endpoint fails; else only the log does, so that nobody learns by asking
+        what answers where.
+        """
         self._model = model.model
+        self._frank = frank
         self._stall_s = stall_s
         self._host = urlsplit(model.base_url).hostname or model.base_url
+        secret = key.get_secret_value() if key else _NO_KEY
+
+        async def with_own_headers(request: httpx2.Request) -> None:
+            kept = [(name, value) for name, value in request.headers.multi_items() if name in _HEADERS]
+            request.headers = httpx2.Headers([*kept, ("authorization", f"Bearer {secret}")])
+
         self._client = AsyncOpenAI(
             base_url=model.base_url,
-            api_key=key.get_secret_value() if key else _NO_KEY,
+            api_key=secret,
             timeout=stall_s,
             max_retries=retries,
+            default_headers={"accept-encoding": "identity"},
+            # Neither a redirect nor a proxy of the environment: the transport alone decides where it goes.
+            http_client=httpx2.AsyncClient(
+                transport=transport,
+                timeout=stall_s,
+                follow_redirects=False,
+                trust_env=False,
+                event_hooks={"request": [with_own_headers]},
+            ),
         )
         self.fingerprint = f"openai {openai.__version__} {self._host}"
 
@@ -104,7 +140,7 @@ class OpenAiEngine:
         """Turn the client's errors into the kit's; the endpoint's own words stay out, they may quote the prompt."""
         try:
             yield
-        except (TimeoutError, openai.APITimeoutError) as error:
+        except (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException) as error:
             raise self._unavailable(what="does not answer in time") from error
         except openai.APIConnectionError as error:
             raise self._unavailable(what="cannot be reached") from error
@@ -120,11 +156,14 @@ class OpenAiEngine:
             raise InvalidInput(message, model=self._model, code=code) from error
         except openai.APIStatusError as error:
             raise self._unavailable(what=f"fails with HTTP status {error.status_code}") from error
-        except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
+        except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, AttributeError) as error:
             # Whatever the client stumbles over in an answer is the endpoint's nonsense.
             raise self._unavailable(what="answers nonsense") from error
 
     def _unavailable(self, what: str) -> DependencyUnavailable:
+        if not self._frank:
+            _log.warning("remote_model_failed", host=self._host, model=self._model, why=what)
+            what = "gives no usable answer (check its base_url; the log of inference says more)"
         message = f"{self._host} {what} for model {self._model}"
         return DependencyUnavailable(message, dependency=self._host, model=self._model)
 

@@ -1,7 +1,8 @@
 """Model versions, as the trainer's registry knows them."""
 
+import time
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import grpc
 
@@ -9,24 +10,44 @@ from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_reg
 from tidemill_inference.application.ports import ModelVersion, RemoteModel
 from tidemill_inference.domain.errors import ModelNotReady, ModelRefused, ReferenceNotFound
 from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import InvalidInput, NotFound
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound
 
 _REMEMBERED = 256
 _SHOWN = 50
 
 
-class TrainerModels:
-    """Implements `application.ports.Models`. A ready version never changes, so it is asked for once."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    model: ModelVersion
+    asked: float
 
-    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float) -> None:
+
+class TrainerModels:
+    """Implements `application.ports.Models`.
+
+    A ready version of files never changes, so it is asked for once. A remote one may have been given another secret:
+    it is asked for again after `recheck_s`, and what was known stays while the trainer does not answer.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_s: float, recheck_s: float = 5.0) -> None:
         self._registry = model_registry_service_pb2_grpc.ModelRegistryServiceStub(channel)
         self._timeout_s = timeout_s
-        self._ready: OrderedDict[tuple[str, str], ModelVersion] = OrderedDict()
+        self._recheck_s = recheck_s
+        self._ready: OrderedDict[tuple[str, str], _Known] = OrderedDict()
 
     async def resolve(self, project: str, reference: str, *, field: str) -> ModelVersion:
         """See `Models.resolve`. It asks for the current caller's project, which is `project`."""
-        if known := self._ready.get((project, reference)):
-            return known
+        known = self._ready.get((project, reference))
+        if known and (known.model.remote is None or time.monotonic() - known.asked < self._recheck_s):
+            return known.model
+        try:
+            return await self._asked(project, reference, field=field)
+        except DependencyUnavailable:
+            if known is None:
+                raise
+            return known.model
+
+    async def _asked(self, project: str, reference: str, *, field: str) -> ModelVersion:
         try:
             response = await self._registry.GetModelVersion(
                 model_registry_service_pb2.GetModelVersionRequest(id=reference), timeout=self._timeout_s
@@ -40,7 +61,7 @@ class TrainerModels:
         model = _model_of(version)
         if version.source.HasField("trained"):
             model = replace(model, base=await self._base(project, model.id, version.source.trained.base, field=field))
-        self._ready[project, model.id] = model
+        self._ready[project, model.id] = _Known(model, time.monotonic())
         while len(self._ready) > _REMEMBERED:
             self._ready.popitem(last=False)
         return model

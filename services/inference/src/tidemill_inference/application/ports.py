@@ -213,7 +213,8 @@ class Engines(Protocol):
 
         Raises:
             ModelRefused: a file is damaged, missing, added or not data, or the engine cannot serve the model.
-            SecretMissing: the remote model's key is not known here.
+            AddressRefused: the remote model's address is not one to be called.
+            SecretMissing: the project has no such key for the remote model's host.
             DependencyUnavailable: the object store does not answer, or memory is used up by models in use.
 
         """

@@ -152,16 +152,26 @@ class ModelRefused(PreconditionFailed):
 
 
 class SecretMissing(PreconditionFailed):
-    """A model needs a key that this service was not given."""
+    """A model needs a key that its project does not have for this host."""
 
     reason = "SECRET_MISSING"
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, project: str, origin: str, variable: str) -> None:
+        by_variable = f"set {variable} and {variable}__HOSTS, or " if variable else ""
         super().__init__(
-            f"the secret {name} is not known here: set INFERENCE_SECRET_{name}, or put a file of this name into "
-            "the folder INFERENCE_SECRETS_DIR",
+            f"project {project} has no secret {name} that may be sent to {origin}: {by_variable}put the files {name} "
+            f"and {name}.hosts into the folder {project} of INFERENCE_SECRETS_DIR; the hosts name {origin}",
             secret=name,
         )
+
+
+class AddressRefused(PreconditionFailed):
+    """A remote model's address is not one that this service calls."""
+
+    reason = "ADDRESS_REFUSED"
+
+    def __init__(self, model: str, *, why: str) -> None:
+        super().__init__(f"the remote model {model} is not asked: {why}", model=model)
 
 
 class NoActiveRollout(PreconditionFailed):

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -28,31 +28,48 @@ TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class HuggingFaceHub:
-    """Implements `ports.Hub`. A broken download leaves `<name>.part` in the folder, and goes on from it."""
+    """Implements `ports.Hub`. A broken download leaves `<name>.part` in the folder, and goes on from it.
 
-    def __init__(self, folder: Path, *, endpoint: str, token: str, timeout_s: float) -> None:
+    The token is used for the projects in `token_projects` only, `*` being all: it reads what its owner may read.
+    """
+
+    def __init__(
+        self, folder: Path, *, endpoint: str, token: str, token_projects: Collection[str], timeout_s: float
+    ) -> None:
         self._folder = folder
         self._endpoint = endpoint.rstrip("/")
-        self._token: str | bool = token or False
+        self._token = token
+        self._token_projects = frozenset(token_projects)
         self._timeout_s = timeout_s
-        self._api = HfApi(endpoint=self._endpoint, token=self._token)
+        self._api = HfApi(endpoint=self._endpoint, token=False)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may want the same file
 
     def prepare(self) -> None:
         """Create the folder; parts that a killed process left in it are gone on with."""
         self._folder.mkdir(parents=True, exist_ok=True)
 
-    async def commit_of(self, repository: str, revision: str) -> str:
+    async def commit_of(self, project: str, repository: str, revision: str) -> str:
         """See `Hub.commit_of`."""
         with self._translated(repository):
-            info = await asyncio.to_thread(self._api.model_info, repository, revision=revision, timeout=self._timeout_s)
+            info = await asyncio.to_thread(
+                self._api.model_info,
+                repository,
+                revision=revision,
+                timeout=self._timeout_s,
+                token=self._token_of(project),
+            )
         return _known(info.sha, "the commit")
 
-    async def snapshot(self, repository: str, commit: str) -> Snapshot:
+    async def snapshot(self, project: str, repository: str, commit: str) -> Snapshot:
         """See `Hub.snapshot`."""
         with self._translated(repository):
             info = await asyncio.to_thread(
-                self._api.model_info, repository, revision=commit, timeout=self._timeout_s, files_metadata=True
+                self._api.model_info,
+                repository,
+                revision=commit,
+                timeout=self._timeout_s,
+                files_metadata=True,
+                token=self._token_of(project),
             )
         files = [
             HubFile(
@@ -63,12 +80,13 @@ class HuggingFaceHub:
             )
             for found in info.siblings or []
         ]
-        return Snapshot(repository=repository, commit=commit, files=files)
+        return Snapshot(project=project, repository=repository, commit=commit, files=files)
 
     @asynccontextmanager
     async def fetch(self, snapshot: Snapshot, file: HubFile) -> AsyncIterator[tuple[ArtifactFile, Path]]:
         """See `Hub.fetch`."""
-        name = derived_id("hugging_face", self._endpoint, snapshot.repository, snapshot.commit, file.path)
+        by = "token" if self._token_of(snapshot.project) else ""
+        name = derived_id("hugging_face", self._endpoint, by, snapshot.repository, snapshot.commit, file.path)
         part = self._folder / f"{name}.part"
         async with self._turns.setdefault(name, asyncio.Lock()):
             with self._translated(snapshot.repository), disk_errors():
@@ -81,6 +99,10 @@ class HuggingFaceHub:
                 raise
             part.unlink(missing_ok=True)
 
+    def _token_of(self, project: str) -> str | bool:
+        """Return the token; False asks as nobody."""
+        return (self._token if self._token_projects & {project, "*"} else "") or False
+
     async def _download(self, snapshot: Snapshot, file: HubFile, part: Path) -> None:
         """Fill the part up to the announced size; what is there already is kept."""
         present = _size_of(part)
@@ -90,7 +112,7 @@ class HuggingFaceHub:
             present = 0
         refuse_if_full(self._folder, file.size - present)
         url = hf_hub_url(snapshot.repository, file.path, revision=snapshot.commit, endpoint=self._endpoint)
-        headers = build_hf_headers(token=self._token) | {"accept-encoding": "identity"}
+        headers = build_hf_headers(token=self._token_of(snapshot.project)) | {"accept-encoding": "identity"}
         if present:
             headers["range"] = f"bytes={present}-"
         async with (
@@ -129,7 +151,8 @@ def _http_error(what: str, status: int) -> DependencyUnavailable | SourceRefused
         return DependencyUnavailable(message, dependency="hugging_face")
     message = (
         f"the hub has no {what} for us (it answered {status}): check the name and the revision, and for a private or "
-        "gated repository the trainer's TRAINER_HUGGING_FACE_TOKEN"
+        "gated repository the trainer's TRAINER_HUGGING_FACE_TOKEN, and that TRAINER_HUGGING_FACE_TOKEN_PROJECTS names "
+        "this project"
     )
     return SourceRefused(message, status=status)
 

@@ -66,8 +66,8 @@ class FetchVersion:
         source = version.source
         if not isinstance(source, HuggingFaceSource):  # claim() let only these pass
             raise ImportLost(version.id)
-        commit = source.commit or await self.hub.commit_of(source.repository, source.revision)
-        snapshot = await self.hub.snapshot(source.repository, commit)
+        commit = source.commit or await self.hub.commit_of(name.project, source.repository, source.revision)
+        snapshot = await self.hub.snapshot(name.project, source.repository, commit)
         files = self._loadable(snapshot)
         total = sum(file.size for file in files)
         await self._write(name, lambda v: v.resolve(commit, expected_bytes=total, epoch=epoch))

@@ -61,7 +61,9 @@ class ImportModel:
             files = command.source.manifest.files
             self.limits.check([(file.path, file.size) for file in files], field="source.folder.files")
             check_model_files([file.path for file in files])
-        source = await self._resolved(command.source)
+        if isinstance(command.source, OpenAiSource):
+            command.source.check_address()
+        source = await self._resolved(caller.project, command.source)
         model = await self._model(caller.project, command.model)
         found = await self._found(model, source)
         failed = found.number if found and _may_be_tried_again(found) else 0
@@ -73,12 +75,12 @@ class ImportModel:
             return Imported(version=await self._renamed(present, source), created=False)
         return await self._begun(caller, command, source, instead_of=failed)
 
-    async def _resolved(self, source: Source) -> Source:
+    async def _resolved(self, project: str, source: Source) -> Source:
         """Ask the hub what the revision means now; where it does not answer, a worker will ask again."""
         if not isinstance(source, HuggingFaceSource) or source.commit:
             return source
         try:
-            return replace(source, commit=await self.hub.commit_of(source.repository, source.revision))
+            return replace(source, commit=await self.hub.commit_of(project, source.repository, source.revision))
         except DependencyUnavailable:
             return source
 

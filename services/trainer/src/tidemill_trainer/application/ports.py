@@ -80,6 +80,8 @@ class HubFile:
 class Snapshot:
     """A repository at one commit."""
 
+    project: str
+    """Who asked for it: a private repository is there for some projects only."""
     repository: str
     commit: str
     files: Sequence[HubFile]
@@ -88,15 +90,15 @@ class Snapshot:
 class Hub(Protocol):
     """The Hugging Face hub, or one that speaks like it.
 
-    Every call raises DependencyUnavailable where the hub does not answer, and SourceRefused where it answers that
-    the repository, revision or file is not there or not for us.
+    `project` is who asks: not every repository is there for all. Every call raises DependencyUnavailable where the hub
+    does not answer, and SourceRefused where it answers that a repository, revision or file is not there, or not for us.
     """
 
-    async def commit_of(self, repository: str, revision: str) -> str:
+    async def commit_of(self, project: str, /, repository: str, revision: str) -> str:
         """Return the commit that a branch, tag or commit means now."""
         ...
 
-    async def snapshot(self, repository: str, commit: str) -> Snapshot:
+    async def snapshot(self, project: str, /, repository: str, commit: str) -> Snapshot:
         """Return what the repository holds at a commit."""
         ...
 

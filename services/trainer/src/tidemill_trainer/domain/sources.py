@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.manifest import Manifest
+from tidemill_kit.outgoing import Origin, never_reachable
 from tidemill_trainer.domain.errors import SecretGiven
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
@@ -97,6 +98,18 @@ class OpenAiSource:
         if self.api_key_secret and not SECRET_NAME.fullmatch(self.api_key_secret):
             raise SecretGiven(field="source.openai.api_key_secret")
         _check_address("source.openai.base_url", self.base_url)
+
+    def check_address(self) -> None:
+        """Refuse an address that programs read in different ways, or that no model is behind.
+
+        Versions from before keep theirs: inference checks again where it would call.
+        """
+        try:
+            origin = Origin.of(self.base_url)
+        except ValueError as error:
+            raise InvalidInput.of(Violation(field="source.openai.base_url", description=str(error))) from error
+        if never_reachable(origin):
+            _refuse("source.openai.base_url", "must not be an address of the network or the cloud itself")
 
     @property
     def key(self) -> str:

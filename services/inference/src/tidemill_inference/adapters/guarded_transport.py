@@ -1,0 +1,148 @@
+"""HTTP to an address that a project chose: resolved, checked, and connected to what was checked."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import httpx2
+
+from tidemill_kit.outgoing import AllowedHosts, IPAddress, Origin, is_public
+
+MAX_ERROR_BYTES = 64 * 1024
+"""What is read of an answer that is an error."""
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+"""What an endpoint may send before an empty line ends an event."""
+_RESOLVERS = 4
+_BAD_REQUEST = 400
+
+
+class Resolver(Protocol):
+    """Finds the addresses of a name."""
+
+    async def __call__(self, host: str, port: int, /) -> Sequence[IPAddress]:
+        """Return them, best first.
+
+        Raises:
+            OSError: the name has none, or nobody answers.
+
+        """
+        ...
+
+
+class SystemResolver:
+    """Asks the system, on threads of its own: a name server that is silent keeps nobody else from working."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolver")
+
+    async def __call__(self, host: str, port: int, /) -> Sequence[IPAddress]:
+        """See `Resolver`."""
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Sends requests to one origin only, and to no address but a public one unless the operator allows the host.
+
+    It connects to the address that it checked, so that a name cannot mean another one a moment later. A refused
+    address looks like one that nobody answers at.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        allowed: AllowedHosts,
+        resolve: Resolver,
+        connect_s: float,
+        inner: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._origin = origin
+        self._allowed = allowed
+        self._resolve = resolve
+        self._connect_s = connect_s
+        self._inner = inner or httpx2.AsyncHTTPTransport()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request to the first checked address that takes it."""
+        if Origin.of(str(request.url)) != self._origin:
+            raise _unreachable(request)
+        for address in await self._checked(request):
+            sent = httpx2.Request(
+                request.method,
+                request.url.copy_with(host=str(address)),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": self._origin.host},
+            )
+            try:
+                response = await self._inner.handle_async_request(sent)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
+                continue
+            return self._bounded(response, request)
+        raise _unreachable(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._inner.aclose()
+
+    async def _checked(self, request: httpx2.Request) -> Sequence[IPAddress]:
+        """Return the host's addresses, none of which leads inside."""
+        try:
+            async with asyncio.timeout(self._connect_s):
+                literal = self._origin.literal
+                found = [literal] if literal else await self._resolve(self._origin.host, self._origin.port)
+        except (OSError, UnicodeError, TimeoutError) as error:
+            raise _unreachable(request) from error
+        if not self._allowed.allow(self._origin) and not all(map(is_public, found)):
+            raise _unreachable(request)
+        return list(dict.fromkeys(found))
+
+    def _bounded(self, response: httpx2.Response, request: httpx2.Request) -> httpx2.Response:
+        """Read no more than fits: neither a body that is packed, nor one that never ends."""
+        if response.headers.get("content-encoding", "identity") != "identity":
+            message = "the answer is packed, which was not asked for"
+            raise httpx2.RemoteProtocolError(message, request=request)
+        assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - an asynchronous transport made it
+        whole = MAX_ERROR_BYTES if response.status_code >= _BAD_REQUEST else None
+        response.stream = _Bounded(response.stream, request, whole=whole)
+        return response
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """Ends a body that is longer than `whole`, or that does not come to the end of an event."""
+
+    def __init__(self, inner: httpx2.AsyncByteStream, request: httpx2.Request, *, whole: int | None) -> None:
+        self._inner = inner
+        self._request = request
+        self._whole = whole
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        unbroken, last = 0, b""
+        async for chunk in self._inner:
+            end = max((last + chunk).rfind(mark) for mark in (b"\n\n", b"\r\n\r\n"))
+            if self._whole is None and end >= 0:
+                unbroken = len(last) + len(chunk) - end
+            else:
+                unbroken += len(chunk)
+            if unbroken > (MAX_EVENT_BYTES if self._whole is None else self._whole):
+                message = "the answer is too long"
+                raise httpx2.RemoteProtocolError(message, request=self._request)
+            last = chunk[-3:]
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _unreachable(request: httpx2.Request) -> httpx2.ConnectError:
+    return httpx2.ConnectError("the address cannot be reached", request=request)
