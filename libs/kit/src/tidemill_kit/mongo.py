@@ -138,6 +138,21 @@ async def updated(
     return dict(before) if before is not None else None
 
 
+async def update_or_insert(collection: Collection, wanted: Document, update: Document) -> bool:
+    """Update the document that matches, or insert it; return False where its `_id` is there and does not match.
+
+    Of two who insert at the same moment MongoDB refuses one as a duplicate, and tries only plain equality again by
+    itself: whether what the other one wrote matches is asked here.
+    """
+    try:
+        with translated():
+            result = await collection.update_one(wanted, update, upsert=True)
+    except DuplicateId:
+        with translated():
+            result = await collection.update_one(wanted, update)
+    return result.matched_count == 1 or result.upserted_id is not None
+
+
 def bson_of(document: Mapping[str, Any]) -> bytes:
     """Return the document as MongoDB stores it: comparable, measurable, sharing nothing with the original."""
     return encode(document)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
 from tidemill_kit import mongo
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.races import LostRace
 from tidemill_testkit.stack import unique_name
 
 OTHER = CurationRef("acme", "sft2", 1)
@@ -20,14 +22,19 @@ AGAIN = CurationRef("acme", "sft", 2)
 
 
 @pytest.fixture
-async def mongo_ledger(stack: Addresses) -> AsyncIterator[MongoLedger]:
+async def database(stack: Addresses) -> AsyncIterator[mongo.Database]:
     client = mongo.connect(stack.mongo, timeout_s=10)
     database = client[unique_name("feedback")]
-    ledger = MongoLedger(database["examples"], database["counts"])
-    await ledger.ensure_indexes()
-    yield ledger
+    yield database
     await client.drop_database(database.name)
     client.close()
+
+
+@pytest.fixture
+async def mongo_ledger(database: mongo.Database) -> MongoLedger:
+    ledger = MongoLedger(database["examples"], database["counts"])
+    await ledger.ensure_indexes()
+    return ledger
 
 
 @pytest.fixture(params=["memory", "mongo"])
@@ -50,6 +57,17 @@ def wanted(feedback: str = "f1", *, seq: int = 1) -> Wanted:
 async def the_row(ledger: Ledger, feedback: str = "f1") -> Row:
     [row] = [row for row in await ledger.rows(SFT) if row.wanted.feedback == feedback]
     return row
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 3), (3, 1)])
+async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_one_stays(
+    mongo_ledger: MongoLedger, database: mongo.Database, first: int, second: int
+) -> None:
+    rows: Any = LostRace(database["examples"], lambda: mongo_ledger.want(SFT, wanted(seq=first)))
+
+    assert await MongoLedger(rows, database["counts"]).want(SFT, wanted(seq=second)) is (second > first)
+
+    assert (await the_row(mongo_ledger)).wanted.seq == 3
 
 
 async def test_what_is_wanted_comes_back_whole_and_keeps_its_place_in_the_line(ledger: Ledger) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.application.ports import Ledger
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Counts, Wanted
+from tidemill_testkit.races import LostRace
 from tidemill_testkit.stack import unique_name
 
 INDEX = IndexRef(project="acme", collection="handbook", number=1)
@@ -20,14 +22,19 @@ OTHER = IndexRef(project="acme", collection="handbook", number=11)
 
 
 @pytest.fixture
-async def mongo_ledger(stack: Addresses) -> AsyncIterator[MongoLedger]:
+async def database(stack: Addresses) -> AsyncIterator[mongo.Database]:
     client = mongo.connect(stack.mongo, timeout_s=10)
     database = client[unique_name("rag")]
-    ledger = MongoLedger(database["ledger"], database["counts"], large_bytes=1000, count_s=60)
-    await ledger.ensure_indexes()
-    yield ledger
+    yield database
     await client.drop_database(database.name)
     client.close()
+
+
+@pytest.fixture
+async def mongo_ledger(database: mongo.Database) -> MongoLedger:
+    ledger = MongoLedger(database["ledger"], database["counts"], large_bytes=1000, count_s=60)
+    await ledger.ensure_indexes()
+    return ledger
 
 
 @pytest.fixture(params=["memory", "mongo"])
@@ -45,6 +52,19 @@ def wanted(document: str = "d1", *, seq: int = 1, gone: bool = False, size: int 
     return Wanted(
         document=document, source="cms", key=f"kb/{document}", seq=seq, version=seq, content=None if gone else ref
     )
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 3), (3, 1)])
+async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_one_stays(
+    mongo_ledger: MongoLedger, database: mongo.Database, first: int, second: int
+) -> None:
+    rows: Any = LostRace(database["ledger"], lambda: mongo_ledger.want(INDEX, wanted(seq=first)))
+
+    assert await MongoLedger(rows, database["counts"], large_bytes=1000, count_s=60).want(
+        INDEX, wanted(seq=second)
+    ) is (second > first)
+
+    assert (await mongo_ledger.rows(INDEX, ["d1"]))["d1"].wanted.seq == 3
 
 
 async def test_what_is_wanted_comes_back_whole(ledger: Ledger) -> None:

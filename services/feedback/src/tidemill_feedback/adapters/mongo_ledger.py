@@ -7,7 +7,7 @@ from typing import Any
 
 from tidemill_feedback.domain.errors import EpochOver
 from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
-from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.mongo import Collection, Document, translated, update_or_insert
 
 
 class MongoLedger:
@@ -37,16 +37,8 @@ class MongoLedger:
             "chars": 0,
             "completion": 0,
         }
-        try:
-            with translated():
-                result = await self._rows.update_one(
-                    {"_id": _row_id(ref, wanted.feedback), "seq": {"$lt": wanted.seq}},
-                    {"$set": news, "$setOnInsert": first},
-                    upsert=True,
-                )
-        except DuplicateId:
-            return False  # something as new is wanted already
-        return result.matched_count == 1 or result.upserted_id is not None
+        older = {"_id": _row_id(ref, wanted.feedback), "seq": {"$lt": wanted.seq}}
+        return await update_or_insert(self._rows, older, {"$set": news, "$setOnInsert": first})
 
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
         """See `Ledger.rows`."""
@@ -104,13 +96,8 @@ class MongoLedger:
         """See `Ledger.note_counts`."""
         if await self.counts(ref) == counts:
             return
-        try:
-            with translated():
-                await self._counts.update_one(
-                    {"_id": _key(ref), **_not_later(epoch)}, {"$set": {**asdict(counts), "epoch": epoch}}, upsert=True
-                )
-        except DuplicateId:
-            return  # a later holder of the lease knows better
+        ours = {"_id": _key(ref), **_not_later(epoch)}  # else a later holder of the lease knows better
+        await update_or_insert(self._counts, ours, {"$set": {**asdict(counts), "epoch": epoch}})
 
     async def counts(self, ref: CurationRef) -> Counts:
         """See `Ledger.counts`."""

@@ -9,7 +9,7 @@ from tidemill_inference.domain.step_counts import Outcome
 from tidemill_kit.aggregates import document_id
 from tidemill_kit.application import derived_id
 from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.mongo import Collection, Document, translated, update_or_insert
 
 _NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]
 _NOW = {"$currentDate": {"noted": True}}
@@ -40,18 +40,15 @@ class MongoOutcomes:
             "failed": outcome.failed,
             "total_s": outcome.total_s,
         }
-        await self._upsert({"_id": document_id(project, outcome.inference)}, {"$set": known, **_NOW})
+        same = {"_id": document_id(project, outcome.inference)}
+        await update_or_insert(self._collection, same, {"$set": known, **_NOW})
 
     async def rate(self, project: str, rating: GivenRating) -> None:
         """See `Outcomes.rate`."""
         place = f"ratings.{derived_id('rating', rating.feedback)}"  # its own id may have characters with a meaning
         older = {"_id": document_id(project, rating.inference), f"{place}.seq": {"$not": {"$gte": rating.seq}}}
         given = {"rollout": document_id(project, rating.rollout), place: {"seq": rating.seq, "number": rating.number}}
-        try:
-            await self._upsert(older, {"$set": given, **_NOW})
-        except DuplicateId:  # a newer one is there, or the document has come about this moment
-            with translated():
-                await self._collection.update_one(older, {"$set": given, **_NOW})
+        await update_or_insert(self._collection, older, {"$set": given, **_NOW})
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         """See `Outcomes.of_step`."""
@@ -88,10 +85,6 @@ class MongoOutcomes:
         return [
             (project, rollout) for project, _, rollout in (each.partition("/") for each in found if each not in noisy)
         ]
-
-    async def _upsert(self, wanted: Document, change: Document) -> None:
-        with translated():
-            await self._collection.update_one(wanted, change, upsert=True)
 
 
 class MongoActiveRollouts:
