@@ -206,6 +206,7 @@ class Batch:
     ) -> None:
         self._settle = settle
         self._released = asyncio.Event()
+        self._cancelled = False
         self._unfinished: dict[Partition, deque[_Slot]] = defaultdict(deque)
         for slot in slots:
             self._unfinished[Partition(slot.record.topic, slot.record.partition)].append(slot)
@@ -223,6 +224,7 @@ class Batch:
         """Finish what is begun and what lies before it, so that it can be committed; cancel what takes too long."""
         self._released.set()
         if not await self.wait(timeout_s):
+            self._cancelled = True
             for worker in self._workers:
                 worker.cancel()
             await self.wait(_CANCEL_S)
@@ -256,6 +258,11 @@ class Batch:
                     await self._settle(slot, self._released)
                 except Released:
                     break
+                except asyncio.CancelledError as error:
+                    if self._cancelled:
+                        raise
+                    message = "something that the handler waited for was cancelled"
+                    raise RuntimeError(message) from error
                 slot.done = True
 
 

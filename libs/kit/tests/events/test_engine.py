@@ -291,6 +291,24 @@ async def test_letting_go_finishes_what_lies_before_something_done() -> None:
     assert batch.committable() == {Partition("tests", 0): 4}
 
 
+async def test_a_handler_that_meets_a_cancelled_task_leaves_its_record_to_be_read_again() -> None:
+    async def handle(_: EventContext, body: Line) -> None:
+        if body.number == 1:
+            shared = asyncio.create_task(asyncio.Event().wait())
+            shared.cancel()
+            await shared
+
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.cancelled", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    batch = engine.take([line(0, 0, subject="a"), line(1, 1, subject="b"), line(2, 2, subject="c")])
+    assert await batch.wait(5)
+
+    assert isinstance(batch.failure, RuntimeError)
+    assert batch.committable() == {Partition("tests", 0): 1}
+    assert batch.left_over() == {Partition("tests", 0): 1}
+
+
 async def test_the_trace_of_the_record_goes_on_in_the_handler() -> None:
     traces: list[str] = []
 
