@@ -9,13 +9,13 @@ as they are. Prints the share of rounds that pass with the held-out cases alone,
 """
 
 import json
+import math
 import random
 import sys
 from collections.abc import Sequence
 
 import numpy as np
 from rouge_score.rouge_scorer import RougeScorer
-from scipy.stats import bootstrap
 
 Cases = Sequence[Sequence[str]]
 SCORER = RougeScorer(["rougeL"], use_stemmer=False)
@@ -33,13 +33,22 @@ def differences(cases: Cases, references: Sequence[str]) -> list[float]:
     ]
 
 
-def lower_bound(paired: Sequence[float], *, confidence: float, seed: int) -> float:
-    """Return the lower bound of the mean's bootstrap interval."""
-    if len(set(paired)) == 1:
-        return paired[0]
-    rng = np.random.default_rng(seed)
-    found = bootstrap((paired,), np.mean, confidence_level=confidence, n_resamples=2000, method="percentile", rng=rng)
-    return float(found.confidence_interval.low)
+def lower_bound(paired: Sequence[float], *, confidence: float) -> float:
+    """Return the lower bound of the mean as the gate has it: see the evaluator's README for its source."""
+    values = (np.asarray(paired) + 1) / 2
+    stakes = 2.0 ** (-np.arange(8)[:, None] / 2)
+    weights = np.log(0.7 ** np.arange(8) / np.sum(0.7 ** np.arange(8)))
+
+    def refuted(mean: float) -> bool:
+        with np.errstate(divide="ignore"):
+            capital = np.log(1 - stakes + stakes * values / mean).sum(axis=1) + weights
+        return bool(np.logaddexp.reduce(capital) >= -math.log((1 - confidence) / 2))
+
+    low, high = 0.0, 1.0
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if refuted(middle) else (low, middle)
+    return 2 * low - 1
 
 
 def main() -> None:
@@ -47,11 +56,11 @@ def main() -> None:
     given = json.load(sys.stdin)
     confidence, rng = float(given["confidence"]), random.Random(given["seed"])  # noqa: S311 - a study, no secret
     held_out, trusted = given["held_out"], given["trusted"]
-    true = lower_bound(differences(trusted, [case[0] for case in trusted]), confidence=confidence, seed=given["seed"])
+    true = lower_bound(differences(trusted, [case[0] for case in trusted]), confidence=confidence)
     passed = 0
-    for number in range(given["shuffles"]):
+    for _ in range(given["shuffles"]):
         references = rng.sample([case[0] for case in held_out], len(held_out))
-        bound = lower_bound(differences(held_out, references), confidence=confidence, seed=number)
+        bound = lower_bound(differences(held_out, references), confidence=confidence)
         passed += bound > given["gain_above"]
     share = passed / given["shuffles"]
     holds = true > given["trusted_gain_above"]

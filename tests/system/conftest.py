@@ -22,6 +22,7 @@ def folder() -> Iterator[Path]:
     if running := os.environ.get("TIDEMILL_TEST_PLATFORM"):
         yield Path(running)
         return
+    os.environ["EVALUATOR_MIN_QUESTIONS"] = "3"  # the short turn has few cases, and every service's setting is its own
     with tempfile.TemporaryDirectory(prefix="tidemill-system-") as name:
         stack = LocalStack(Path(name) / ".tidemill")
         try:

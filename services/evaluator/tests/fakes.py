@@ -35,13 +35,15 @@ from tidemill_evaluator.application.ports import (
 from tidemill_evaluator.application.react import Candidate, React
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
 from tidemill_evaluator.application.start_evaluation import StartCommand, StartEvaluation
+from tidemill_evaluator.application.turns import Turns
 from tidemill_evaluator.domain.cases import Case, CaseSet
-from tidemill_evaluator.domain.comparison import Interval
+from tidemill_evaluator.domain.comparison import Evidence, Interval
 from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.domain.evaluation import UNFINISHED, Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, Gate, Requirement
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.metrics import token_f1
+from tidemill_evaluator.domain.pace import Pace
 from tidemill_evaluator.domain.suite import Suite
 from tidemill_kit.application import Caller, PageRequest, Request
 from tidemill_kit.domain import ObjectRef
@@ -56,6 +58,8 @@ BUCKET = "evaluator"
 DATASETS = "datasets"
 BASE, TUNED = "smollm2@1", "lora@1"
 DIGEST = "d1"
+DEADLINE_S = 60.0
+LITTLE = Evidence(min_questions=2, max_unanswered=0.4)
 
 
 def request(request_id: str = "") -> Request:
@@ -115,7 +119,7 @@ class InMemoryInference:
     """Implements `ports.Inference`: says what it is told to say, and keeps answers by request id as inference does."""
 
     def __init__(self) -> None:
-        self.deployments = {("acme", "helpdesk"): Live(digest=DIGEST, model=BASE)}
+        self.deployments = {("acme", "helpdesk"): Live(digest=DIGEST, model=BASE, deadline_s=DEADLINE_S)}
         self.says: dict[tuple[str, str], str] = {}
         """(variant, question) -> answer; a variant of "" is what is live."""
         self.cites: dict[str, float | None] = {}
@@ -130,6 +134,8 @@ class InMemoryInference:
         self.away: TidemillError | None = None
         self.answers_by: dict[str, str] = {}
         """Variant -> the model that answers in its place."""
+        self.takes_s: dict[str, float] = {}
+        """Variant -> how long its answers take, as they tell themselves."""
         self._records: dict[str, Answer] = {}
 
     async def live(self, project: str, deployment: str) -> Live:
@@ -160,6 +166,7 @@ class InMemoryInference:
             citation_valid=self.cites.get(question.variant),
             passages=question.passages or self.finds.get(question.text, ()),
             whole=True,
+            total_s=self.takes_s.get(question.variant, 0.0),
         )
         self._records[question.request_id] = answer
         return answer
@@ -210,9 +217,9 @@ class WordScores:
 class WholeRange:
     """Implements `ports.Intervals` by the least and the greatest difference."""
 
-    async def of_mean(self, differences: Sequence[float], *, confidence: float, seed: int) -> Interval:
+    async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
         assert 0 < confidence < 1
-        assert seed >= 0
+        assert not bounded or -1 <= min(differences) <= max(differences) <= 1
         return Interval(low=min(differences), high=max(differences))
 
 
@@ -250,8 +257,16 @@ class Steps:
 class Evaluator:
     """The use cases on stores in memory."""
 
-    def __init__(self, *, limits: Limits | None = None, attempts: int = 3, at_once: int = 8) -> None:
+    def __init__(
+        self,
+        *,
+        limits: Limits | None = None,
+        attempts: int = 3,
+        at_once: int = 8,
+        evidence: Evidence = LITTLE,
+    ) -> None:
         limits = limits or Limits()
+        self.evidence = evidence
         self.clock = FixedClock()
         self.objects = InMemoryObjects(BUCKET, DATASETS, "elsewhere")
         self.suites = InMemoryAggregates[Suite](missing=SuiteNotFound, clock=self.clock)
@@ -307,10 +322,13 @@ class Evaluator:
                 scores=WordScores(),
                 patience=Patience(attempts=3, pause_s=0.0),
             ),
-            judge=Judge(intervals=WholeRange()),
+            judge=Judge(intervals=WholeRange(), evidence=self.evidence),
             react=self.react,
             leases=self.leases,
             at_once=asyncio.Semaphore(at_once),
+            turns=lambda deadline_s: Turns(
+                Pace(most=at_once, share=0.5), deadline_s=deadline_s, seconds=lambda: self.clock.now().timestamp()
+            ),
             clock=self.clock,
         )
 

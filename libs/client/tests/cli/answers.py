@@ -78,6 +78,7 @@ def evaluation(state: ev.EvaluationState.ValueType = ev.EVALUATION_STATE_RUNNING
         found.comparisons.add(
             case_set="suite:truth@1", metric="rouge_l", cases=60, baseline=0.5, candidate=0.4, difference=-0.1,
             low=-0.15, high=-0.05, required=True, gain_above=-0.02, holds=False, candidate_failures=1,
+            unanswered=3, not_in_time=2, note="the lower bound is -0.1500, and has to be above -0.02",
         )  # fmt: skip
     return found
 

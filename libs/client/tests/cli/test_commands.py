@@ -38,7 +38,9 @@ from tidemill_kit.errors import InvalidInput, PreconditionFailed
         ("training retry run-2", ["queued"]),
         ("evaluations list", ["ev-1", "40/108", "running"]),
         ("evaluations cancel ev-1", ["ev-1", "cancelled"]),
-        ("evaluations cases ev-1", ["-0.900", "no answer: UNAVAILABLE"]),
+        ("evaluations cases ev-1", ["no answer"]),
+        ("evaluations start helpdesk_lora@1 --gate helpdesk_gate", ["ev-1"]),
+        ("evaluations start --candidate helpdesk_lora@1 --gate helpdesk_gate", ["ev-1"]),
         ("rollouts list", ["canary 50 %, 12 of 40 requests"]),
         ("rollouts show helpdesk", ["helpdesk_lora@1", "->", "shadow", "approved by", "ada", "it reads well"]),
         ("rollouts timeline helpdesk", ["it is live"]),
@@ -178,8 +180,10 @@ async def test_a_comparison_is_waited_for_and_shown(terminal: Terminal, running:
 
     assert said.code == 0
     assert (asked[0].suites, asked[0].baseline, asked[0].deployment) == (["truth"], "small@1", "helpdesk")
-    for told in ("suite:truth@1", "-0.100", "[-0.150, -0.050]", "does not hold", "0 / 1", "95% interval"):
-        assert told in said.text
+    unanswered = "3 (candidate failed 1, not in time 2)"
+    for told in ("suite:truth@1", "-0.100", "[-0.150, -0.050]", "does not hold", "95% interval", unanswered):
+        assert told in " ".join(said.text.split())
+    assert "rouge_l on suite:truth@1: the lower bound is -0.1500, and has to be above -0.02" in said.text
 
 
 async def test_an_evaluation_that_comes_to_no_end_is_an_error(terminal: Terminal, running: Running) -> None:

@@ -105,7 +105,10 @@ def test_a_refused_candidate_is_told_with_the_requirement_that_did_not_hold() ->
     stage = evaluation_stage(GATE, evaluation(ev.EVALUATION_STATE_COMPLETED))
 
     assert stage.state == "failed"
-    assert stage.says == "helpdesk_lora@1 failed: rouge_l -0.100 [-0.150, -0.050] on suite:truth@1"
+    assert stage.says == (
+        "helpdesk_lora@1 failed: rouge_l -0.100 [-0.150, -0.050] on suite:truth@1 "
+        "(the lower bound is -0.1500, and has to be above -0.02)"
+    )
 
 
 def test_a_gate_without_an_evaluation_says_what_it_waits_for() -> None:

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServicer_to_server
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
-from tidemill_evaluator.adapters.bootstrap_intervals import BootstrapIntervals
+from tidemill_evaluator.adapters.betting_intervals import BettingIntervals
 from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
@@ -29,7 +29,10 @@ from tidemill_evaluator.application.list_case_results import ListCaseResults
 from tidemill_evaluator.application.react import React
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
 from tidemill_evaluator.application.start_evaluation import StartEvaluation
+from tidemill_evaluator.application.turns import Turns
+from tidemill_evaluator.domain.comparison import Evidence
 from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
+from tidemill_evaluator.domain.pace import Pace
 from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
 from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
 from tidemill_evaluator.entrypoints.kafka_candidates import candidates
@@ -199,12 +202,22 @@ def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, react: Rea
             inference=adapters.inference,
             results=adapters.results,
             scores=RougeScores(),
-            patience=Patience(attempts=settings.answer_attempts, pause_s=settings.answer_pause_s),
+            patience=Patience(
+                attempts=settings.answer_attempts,
+                pause_s=settings.answer_pause_s,
+                attempts_in_time=settings.answer_attempts_in_time,
+            ),
         ),
-        judge=Judge(intervals=BootstrapIntervals(resamples=settings.resamples)),
+        judge=Judge(
+            intervals=BettingIntervals(),
+            evidence=Evidence(min_questions=settings.min_questions, max_unanswered=settings.max_unanswered),
+        ),
         react=react,
         leases=adapters.leases,
         at_once=asyncio.Semaphore(settings.answers_at_once),
+        turns=lambda deadline_s: Turns(
+            Pace(most=settings.answers_at_once, share=settings.answer_share), deadline_s=deadline_s
+        ),
         clock=SystemClock(),
     )
 

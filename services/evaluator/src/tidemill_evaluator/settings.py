@@ -5,10 +5,12 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from tidemill_evaluator.domain.comparison import Evidence
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_kit.settings import ServiceSettings
 
 _LIMITS = Limits()
+_EVIDENCE = Evidence()
 
 
 class EvaluatorSettings(ServiceSettings):
@@ -31,11 +33,15 @@ class EvaluatorSettings(ServiceSettings):
     call_timeout_s: float = Field(default=10.0, gt=0)
     """How long a call of another service may take that is no question."""
     answer_timeout_s: float = Field(default=180.0, gt=0)
-    """How long an answer may take; above the deadline of the deployments."""
+    """How long an answer may take, whatever more the deployment's deadline allows."""
     answers_at_once: int = Field(default=16, ge=1, le=256)
-    """Cases that this process asks at the same time, over all its evaluations."""
+    """The most cases that this process asks at the same time, over all its evaluations."""
+    answer_share: float = Field(default=0.5, gt=0, lt=1)
+    """The part of the deadline that an answer may take; where it takes more, fewer are asked at the same time."""
     answer_attempts: int = Field(default=3, ge=1, le=20)
     """How often a case is asked while it is answered UNAVAILABLE; then its side has failed it, or all of it waits."""
+    answer_attempts_in_time: int = Field(default=6, ge=1, le=50)
+    """How often a case is asked that is not answered in time, each time beside fewer; then nobody has failed it."""
     answer_pause_s: float = Field(default=1.0, ge=0)
     """The pause before the second of these attempts; it doubles with each."""
     evaluations_at_once: int = Field(default=2, ge=1, le=16)
@@ -46,8 +52,10 @@ class EvaluatorSettings(ServiceSettings):
     """How often a candidate is compared anew because the baseline changed meanwhile."""
     lease_s: float = Field(default=30.0, gt=1)
     """How long an evaluation stays with a worker that gives no sign of life."""
-    resamples: int = Field(default=9999, ge=999, le=1_000_000)
-    """Of the bootstrap."""
+    min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
+    """Different questions answered by both sides that every requirement needs, whatever less it asks for."""
+    max_unanswered: float = Field(default=_EVIDENCE.max_unanswered, ge=0, lt=1)
+    """The share of a required set's cases that may lack an answer of a side; with more there is no verdict."""
     max_suite_cases: int = Field(default=_LIMITS.cases, ge=1, le=20_000)
     """The most cases of a suite."""
     max_evaluation_cases: int = Field(default=_LIMITS.evaluation_cases, ge=1, le=100_000)

@@ -11,7 +11,7 @@ from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted, State
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.errors import Conflict, DependencyUnavailable, Internal, RateLimited, TidemillError
+from tidemill_kit.errors import Conflict, DeadlineExceeded, DependencyUnavailable, Internal, RateLimited, TidemillError
 
 
 async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None:
@@ -56,7 +56,7 @@ async def test_the_baseline_is_what_is_live_and_the_candidate_gets_the_same_pass
     assert [each.passages for each in kept.values()] == [()]  # nobody needs their text any more
 
 
-async def test_where_the_baseline_failed_the_candidate_searches_itself_and_the_failure_counts_as_nothing() -> None:
+async def test_where_the_baseline_failed_the_candidate_searches_itself_and_the_case_is_in_no_mean() -> None:
     evaluator = await ready()
     question = cases(1)[0].question
     evaluator.inference.finds[question] = [passage()]
@@ -66,21 +66,62 @@ async def test_where_the_baseline_failed_the_candidate_searches_itself_and_the_f
 
     (candidate,) = [each for each in evaluator.inference.asked if each.text == question]
     assert (candidate.variant, list(candidate.passages)) == (TUNED, [])
-    assert (done.comparisons[1].cases, done.comparisons[1].baseline_failures) == (3, 1)
+    truth = done.comparisons[1]
+    assert (truth.cases, truth.unanswered, truth.baseline_failures, truth.candidate_failures) == (2, 1, 1, 0)
     assert done.verdict is Verdict.PASSED
 
 
-async def test_a_case_that_the_candidate_fails_is_not_dropped() -> None:
+async def test_a_case_that_the_candidate_fails_counts_against_it() -> None:
     evaluator = await ready()
     question = cases(1)[0].question
-    evaluator.inference.says["", question] = cases(1)[0].reference
+    for case in cases(3):
+        evaluator.inference.says["", case.question] = case.reference
     evaluator.inference.fails[TUNED, question] = [Internal("it broke")]
 
     done = await evaluator.finish()
 
     truth = done.comparisons[1]
-    assert (truth.cases, truth.candidate_failures, truth.low) == (3, 1, -1.0)
+    assert (truth.cases, truth.candidate_failures, truth.low, truth.holds) == (2, 1, 0.0, False)
+    assert "with the 1 cases that the candidate failed is -0.3333" in truth.note
     assert done.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("variants", [("", TUNED), ("",)])
+async def test_where_nobody_answers_there_is_no_verdict(variants: tuple[str, ...]) -> None:
+    evaluator = await ready()
+    for case in [*cases(3), *cases(3, prefix="held out: ")]:
+        for variant in variants:
+            evaluator.inference.fails[variant, case.question] = [DeadlineExceeded("too late")] * 9
+
+    done = await evaluator.finish()
+
+    assert (done.state, done.verdict, done.reason) == (State.FAILED, None, "TOO_FEW_ANSWERS")
+    assert "cases have no answer of both sides" in done.message
+    assert "not in time" in done.message
+
+
+async def test_an_evaluation_that_cannot_come_to_a_verdict_ends_without_asking_the_rest() -> None:
+    evaluator = await ready(at_once=1)
+    await evaluator.with_held_out(100)
+    for case in cases(100, prefix="held out: "):
+        evaluator.inference.fails["", case.question] = [Internal("it broke")]
+
+    done = await evaluator.finish()
+
+    assert done.reason == "TOO_FEW_ANSWERS"
+    assert len(evaluator.inference.asked) < 100
+
+
+async def test_by_hand_an_evaluation_without_any_answer_has_failed() -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    for case in cases(3):
+        evaluator.inference.fails[TUNED, case.question] = [Internal("it broke")]
+    await evaluator.by_hand()
+
+    done = await evaluator.finish()
+
+    assert (done.state, done.reason) == (State.FAILED, "TOO_FEW_ANSWERS")
 
 
 @pytest.mark.parametrize("error", [DependencyUnavailable("it ended", dependency=TUNED), Conflict("a race")])
@@ -118,19 +159,6 @@ async def test_while_what_both_sides_need_is_away_neither_has_failed_and_the_cas
     done = await evaluator.finish()
     assert (done.state, done.verdict) == (State.COMPLETED, Verdict.PASSED)
     assert {(each.baseline_failures, each.candidate_failures) for each in done.comparisons} == {(0, 0)}
-
-
-async def test_a_baseline_that_fails_is_no_gain_of_the_candidate() -> None:
-    evaluator = await ready()
-    for case in cases(3, prefix="held out: "):
-        evaluator.inference.fails["", case.question] = [Internal("it broke")]
-
-    done = await evaluator.finish()
-
-    held_out = done.comparisons[0]
-    assert (held_out.baseline, held_out.candidate, held_out.baseline_failures) == (0.0, 1.0, 3)
-    assert (held_out.difference, held_out.low, held_out.high, held_out.holds) == (0.0, 0.0, 0.0, False)
-    assert done.verdict is Verdict.FAILED
 
 
 async def test_a_question_that_is_asked_many_times_is_evidence_once() -> None:

@@ -13,7 +13,7 @@ async def test_a_baseline_that_changes_meanwhile_fails_the_evaluation_and_anothe
 
     async def promote(_: Question) -> None:
         if len(evaluator.inference.asked) == 4:
-            evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model=BASE)
+            evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model=BASE, deadline_s=60.0)
 
     evaluator.inference.before = promote
     failed = await evaluator.finish()
@@ -36,7 +36,7 @@ async def test_a_baseline_that_changed_while_the_evaluation_waited_is_noticed_be
     await evaluator.finish(evaluation)
     asked = len(evaluator.inference.asked)
     evaluator.inference.before, evaluator.inference.away = None, None
-    evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model=BASE)
+    evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model=BASE, deadline_s=60.0)
 
     failed = await evaluator.finish(evaluation)
 
@@ -49,7 +49,7 @@ async def test_a_baseline_that_changed_and_changed_back_is_noticed_by_its_answer
 
     async def change_once(_: Question) -> None:
         digest = "d2" if len(evaluator.inference.asked) == 2 else DIGEST
-        evaluator.inference.deployments["acme", "helpdesk"] = Live(digest=digest, model=BASE)
+        evaluator.inference.deployments["acme", "helpdesk"] = Live(digest=digest, model=BASE, deadline_s=60.0)
 
     evaluator.inference.before = change_once
     failed = await evaluator.finish(evaluation)
@@ -62,7 +62,7 @@ async def test_a_baseline_that_changed_behind_the_last_answer_is_noticed() -> No
 
     async def promote(_: Question) -> None:
         if len(evaluator.inference.asked) == 11:
-            evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model=BASE)
+            evaluator.inference.deployments["acme", "helpdesk"] = Live(digest="d2", model=BASE, deadline_s=60.0)
 
     evaluator.inference.before = promote
 
@@ -75,7 +75,9 @@ async def test_a_baseline_that_changes_each_time_is_compared_a_bounded_number_of
     digests = iter(range(1000))
 
     async def promote(_: Question) -> None:
-        evaluator.inference.deployments["acme", "helpdesk"] = Live(digest=f"d{next(digests)}", model=BASE)
+        evaluator.inference.deployments["acme", "helpdesk"] = Live(
+            digest=f"d{next(digests)}", model=BASE, deadline_s=60.0
+        )
 
     evaluator.inference.before = promote
     (first,) = await evaluator.all()

@@ -43,6 +43,8 @@ def comparison(case_set: str, *, low: float, gain_above: float, at_least: int) -
         holds=True,
         baseline_failures=0,
         candidate_failures=1,
+        unanswered=2,
+        not_in_time=1,
     )
 
 

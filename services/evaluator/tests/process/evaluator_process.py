@@ -92,6 +92,7 @@ class EvaluatorProcess:
             "EVALUATOR_TRAINER_ADDRESS": self.neighbours,
             "EVALUATOR_ANSWER_PAUSE_S": "0.1",
             "EVALUATOR_LEASE_S": "2.0",
+            "EVALUATOR_MIN_QUESTIONS": "4",
             "EVALUATOR_EVALUATION_RETRY_S": "0.5",
             "EVALUATOR_LOG_FORMAT": "json",
         }

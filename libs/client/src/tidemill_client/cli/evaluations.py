@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
+from rich.markup import escape
 
-from tidemill.evaluator.v1.evaluation_pb2 import CaseAnswer, CaseResult, Evaluation, EvaluationState, Verdict
+from tidemill.evaluator.v1.evaluation_pb2 import (
+    CaseAnswer,
+    CaseResult,
+    Comparison,
+    Evaluation,
+    EvaluationState,
+    Verdict,
+)
 from tidemill.evaluator.v1.evaluation_service_pb2 import (
     ListCaseResultsRequest,
     ListCaseResultsResponse,
@@ -30,7 +38,7 @@ from tidemill_client.cli.output import (
 from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.evaluations import Evaluations
-from tidemill_client.loop.stages import verdict_of
+from tidemill_client.loop.stages import unanswered, verdict_of
 
 evaluations = typer.Typer(help="Evaluations: whether a candidate is really better.", no_args_is_help=True)
 
@@ -96,7 +104,7 @@ def list_cases(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the cases, those that got worst first."""
+    """List the cases, those that got worst first, one line each; --json has their whole texts."""
 
     async def work() -> ListCaseResultsResponse:
         request = ListCaseResultsRequest(
@@ -107,14 +115,16 @@ def list_cases(
 
     page = run(work(), as_json=as_json)
     rows = [_case(result, metric) for result in page.results]
-    picture = table(("change", "case", "question", "reference", "baseline", "candidate"), rows)
+    columns = ("change", "case", "question", "reference", "baseline", "candidate")
+    picture = table(columns, rows, one_line=True)
     show_page("results", page.results, page.next_page_token, picture, as_json=as_json)
 
 
 def _case(result: CaseResult, metric: str) -> tuple[str, ...]:
     change = result.candidate.scores.get(metric, 0.0) - result.baseline.scores.get(metric, 0.0)
-    answers = (_answer(result.baseline, metric), _answer(result.candidate, metric))
-    return (f"{change:+.3f}", result.case, result.question, result.reference, *answers)
+    failed = result.baseline.failure or result.candidate.failure
+    texts = (result.question, result.reference, _answer(result.baseline, metric), _answer(result.candidate, metric))
+    return ("-" if failed else f"{change:+.3f}", result.case, *(" ".join(text.split()) for text in texts))
 
 
 def _answer(answer: CaseAnswer, metric: str) -> str:
@@ -125,19 +135,23 @@ def _answer(answer: CaseAnswer, metric: str) -> str:
 
 @evaluations.command("start")
 def start(
+    candidate: Annotated[str, typer.Argument(help="model@version.", show_default=False)] = "",
     *,
     gate: Annotated[str, typer.Option(help="The gate that decides.")],
-    candidate: CandidateOption,
+    named: Annotated[str, typer.Option("--candidate", hidden=True)] = "",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the verdict; exit 1 unless it passed.")] = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Let a gate evaluate a candidate now."""
+    if bool(candidate) == bool(named):
+        message = "name one candidate, as model@version: `tidemill evaluations list` has those that were evaluated"
+        raise typer.BadParameter(message, param_hint="CANDIDATE")
 
     async def work() -> Evaluation:
         async with Connection(chosen_project(project)) as connection:
             asked = Evaluations(connection)
-            started = await asked.start(gate, candidate, request_id=str(uuid.uuid4()))
+            started = await asked.start(gate, candidate or named, request_id=str(uuid.uuid4()))
             return await _followed(asked, started) if wait else started
 
     evaluation = run(work(), as_json=as_json)
@@ -208,24 +222,40 @@ def _picture(evaluation: Evaluation) -> RenderableType:
         "dataset": evaluation.dataset_version,
         "cases": f"{evaluation.answered} of {evaluation.cases}",
         "ended": moment(evaluation.finish_time),
+        "an answer takes": _latencies(evaluation),
         "verdict": verdict_of(evaluation),
     }
-    rows = [
-        (
-            c.case_set,
-            c.metric,
-            c.cases,
-            f"{c.baseline:.3f}",
-            f"{c.candidate:.3f}",
-            f"{c.difference:+.3f}",
-            f"[{c.low:+.3f}, {c.high:+.3f}]",
-            f"above {c.gain_above:+g}" if c.required else "",
-            ("holds" if c.holds else "does not hold") if c.required else "",
-            f"{c.baseline_failures} / {c.candidate_failures}" if c.baseline_failures or c.candidate_failures else "",
-        )
-        for c in evaluation.comparisons
-    ]
+    rows = [_evidence(comparison) for comparison in evaluation.comparisons]
     interval = f"{evaluation.confidence:.0%} interval" if evaluation.confidence else "interval"
     columns = ("cases", "metric", "n", "baseline", "candidate", "difference", interval, "asked", "", "unanswered")
     evidence: list[RenderableType] = ["", table(columns, rows)] if rows else []
+    notes = [f"{c.metric} on {c.case_set}: {c.note}" for c in evaluation.comparisons if c.note]
+    evidence += ["", escape("\n".join(notes))] if notes else []
     return Group(card({name: value for name, value in facts.items() if value}), *evidence)
+
+
+def _evidence(c: Comparison) -> tuple[object, ...]:
+    """Return a comparison as a row; means and bounds are of the `n` questions that both sides answered."""
+    known = c.cases > 0
+    return (
+        c.case_set,
+        c.metric,
+        c.cases,
+        f"{c.baseline:.3f}" if known else "-",
+        f"{c.candidate:.3f}" if known else "-",
+        f"{c.difference:+.3f}" if known else "-",
+        f"[{c.low:+.3f}, {c.high:+.3f}]" if known else "-",
+        f"above {c.gain_above:+g}" if c.required else "",
+        ("holds" if c.holds else "does not hold") if c.required else "",
+        unanswered(c),
+    )
+
+
+def _latencies(evaluation: Evaluation) -> str:
+    """Return both sides' medians; "" where they are not known."""
+    if not evaluation.HasField("candidate_latency"):
+        return ""
+    baseline, candidate = (
+        each.ToMilliseconds() / 1000 for each in (evaluation.baseline_latency, evaluation.candidate_latency)
+    )
+    return f"{baseline:.2f} s by the baseline, {candidate:.2f} s by the candidate (median)"

@@ -132,11 +132,13 @@ def show(data: object, renderable: RenderableType, *, as_json: bool) -> None:
         stdout.print(renderable)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> Table:
-    """Return a table; text of others is never read as markup."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", one_line: bool = False
+) -> Table:
+    """Return a table; text of others is never read as markup. `one_line` cuts what does not fit, else it is folded."""
     result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        result.add_column(column, overflow="fold")
+        result.add_column(column, overflow="ellipsis" if one_line else "fold", no_wrap=one_line)
     for row in rows:
         result.add_row(*(escape(str(cell)) for cell in row))
     return result

@@ -19,6 +19,7 @@ from tidemill_client.demo.patience import until
 from tidemill_client.demo.report import Report
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.loop import read_loop
+from tidemill_client.loop.stages import unanswered
 from tidemill_kit.errors import Internal
 
 GATE, METRIC = "helpdesk_gate", "rouge_l"
@@ -97,23 +98,30 @@ class Judging:
             trusted_baseline=trusted.baseline,
             trusted_candidate=trusted.candidate,
             trusted_interval=[trusted.low, trusted.high],
+            unanswered=held_out.unanswered,
+            trusted_unanswered=trusted.unanswered,
+            not_in_time=held_out.not_in_time + trusted.not_in_time,
             verdict=verdict,
             broken=[f"{c.metric} on {c.case_set}" for c in evaluation.comparisons if c.required and not c.holds],
         )
         for comparison in (held_out, trusted):
+            lacking = f"; unanswered: {lacking}" if (lacking := unanswered(comparison)) else ""
             stdout.print(
                 f"   {comparison.case_set}: {comparison.metric} {comparison.baseline:.3f} -> "
-                f"{comparison.candidate:.3f}, difference in [{comparison.low:+.3f}, {comparison.high:+.3f}], "
-                f"{comparison.cases} cases",
+                f"{comparison.candidate:.3f}, difference {comparison.difference:+.3f} in [{comparison.low:+.3f}, "
+                f"{comparison.high:+.3f}], {comparison.cases} questions"
+                + (f"; unanswered: {lacking}" if lacking else ""),
                 highlight=False,
             )
+        for broken in (c for c in evaluation.comparisons if c.note):
+            stdout.print(f"   {broken.metric} on {broken.case_set} does not hold: {broken.note}", highlight=False)
         stdout.print(f"   The gate says: [bold]{verdict}[/]")
         self.report.add("shuffles", **await self._shuffles())
 
     async def _shuffles(self) -> dict[str, Any]:
         """Return how often the gate would pass over shuffles of the references; no model is asked for it."""
         sets: dict[str, list[list[str]]] = {"dataset": [], "suite": []}
-        for case in self.cases:
+        for case in self._answered():
             sets[case.case_set.partition(":")[0]].append([case.reference, case.baseline.text, case.candidate.text])
         gate = read_loop(self.example.loop).gates[GATE]
         gains = {bool(each.cases.suite): each.gain_above for each in gate.require if each.metric == METRIC}
@@ -138,8 +146,12 @@ class Judging:
                 "before": case.baseline.scores[METRIC],
                 "after": case.candidate.scores[METRIC],
             }
-            for case in self.cases
+            for case in self._answered()
         ]
+
+    def _answered(self) -> list[CaseResult]:
+        """Return the cases that both sides answered: the others are in no mean either."""
+        return [case for case in self.cases if not case.baseline.failure and not case.candidate.failure]
 
 
 def _comparison(evaluation: Evaluation, prefix: str) -> Comparison:

@@ -192,10 +192,26 @@ def verdict_of(evaluation: Evaluation) -> str:
     return {"unspecified": "-", "none": "no gate"}.get(name, name)
 
 
+def unanswered(comparison: Comparison) -> str:
+    """Return how many cases are in no mean, and why; "" without any."""
+    if not comparison.unanswered:
+        return ""
+    why = {
+        "baseline failed": comparison.baseline_failures,
+        "candidate failed": comparison.candidate_failures,
+        "not in time": comparison.not_in_time,
+    }
+    return f"{comparison.unanswered} ({', '.join(f'{what} {count}' for what, count in why.items() if count)})"
+
+
 def _evidence(comparisons: Sequence[Comparison], *, passed: bool) -> str:
     """Return the requirements that decided: the ones that do not hold, or all of them."""
     deciding = [c for c in comparisons if c.required and (passed or not c.holds)]
-    shown = [f"{c.metric} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] on {c.case_set}" for c in deciding]
+    shown = [
+        f"{c.metric} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] on {c.case_set}"
+        + (f" ({c.note})" if c.note else "")
+        for c in deciding
+    ]
     return f": {'; '.join(shown)}" if shown else ""
 
 

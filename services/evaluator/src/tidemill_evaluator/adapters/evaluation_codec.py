@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import events_pb2 as events
 from tidemill_evaluator.domain.cases import CaseSet
-from tidemill_evaluator.domain.comparison import Comparison, Verdict
+from tidemill_evaluator.domain.comparison import Comparison, Latencies, Verdict
 from tidemill_evaluator.domain.evaluation import (
     Comparing,
     Evaluation,
@@ -62,6 +62,7 @@ class EvaluationCodec:
             "case_sets": [asdict(each) for each in aggregate.case_sets],
             "comparisons": [asdict(each) for each in aggregate.comparisons],
             "verdict": aggregate.verdict.value if aggregate.verdict else None,
+            "latencies": asdict(aggregate.latencies) if aggregate.latencies else None,
         }
 
     def decode(self, identity: Identity, state: Document, schema: int) -> Evaluation:  # noqa: ARG002 - one so far
@@ -78,6 +79,7 @@ class EvaluationCodec:
             ),
             comparisons=tuple(Comparison(**each) for each in state["comparisons"]),
             verdict=Verdict(state["verdict"]) if state["verdict"] else None,
+            latencies=Latencies(**latencies) if (latencies := state.get("latencies")) else None,
         )
 
     def event(self, aggregate: Evaluation, event: Event, seq: int) -> tuple[str, Message]:

@@ -12,14 +12,14 @@ from tidemill_evaluator.application.ports import (
     Question,
     Scores,
 )
-from tidemill_evaluator.domain.cases import Case, CaseAnswer, CaseResult
+from tidemill_evaluator.application.turns import NotInTime, Turns
+from tidemill_evaluator.domain.cases import NOT_IN_TIME, TEXT_NOT_KEPT, Case, CaseAnswer, CaseResult
 from tidemill_evaluator.domain.errors import BASELINE_CHANGED, NoVerdict
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.metrics import scores_of
 from tidemill_kit.application import derived_id
 from tidemill_kit.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
 
-TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
 OTHER_MODEL = "OTHER_MODEL"
 _NO_ROOM = frozenset({"memory", "disk"})
 _SHARED = _NO_ROOM | {"inference", "server", "rag", "qdrant", "vectors", "trainer", "ingest", "mongodb", "s3", "kafka"}
@@ -28,10 +28,34 @@ _SHARED = _NO_ROOM | {"inference", "server", "rag", "qdrant", "vectors", "traine
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How often a case is asked where the service does not answer, and the pause before the second time."""
+    """How often a case is asked where the service does not answer, and the pause before the second time.
+
+    One that does not answer in time is asked more often: each time fewer others are asked beside it, in the end none.
+    """
 
     attempts: int = 3
     pause_s: float = 1.0
+    attempts_in_time: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """What is the same for every case of an evaluation in the hands of one worker."""
+
+    evaluation: Evaluation
+    epoch: int
+    deadline_s: float
+    turns: Turns
+
+    def question(self, name: CaseName, case: Case, *, side: str, variant: str) -> Question:
+        """Return a case as one side is asked it."""
+        return Question(
+            request_id=derived_id("evaluation", self.evaluation.id, side, name.case_set, name.case),
+            deployment=self.evaluation.comparing.deployment,
+            text=case.question,
+            deadline_s=self.deadline_s,
+            variant=variant,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +63,8 @@ class AskBothSides:
     """Each side's answer is kept as it comes, under the lease's epoch, so that a resume asks nothing twice.
 
     Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case; but
-    while something is away that both sides need, or inference has no room, nobody has: the evaluation waits.
+    while something is away that both sides need, or inference has no room, nobody has: the evaluation waits. Nor has
+    anybody where the machine was too slow for the deadline.
     """
 
     inference: Inference
@@ -47,7 +72,7 @@ class AskBothSides:
     scores: Scores
     patience: Patience
 
-    async def baseline(self, evaluation: Evaluation, case_set: str, case: Case, *, epoch: int) -> Kept:
+    async def baseline(self, asking: Asking, case_set: str, case: Case) -> Kept:
         """Return the baseline's answer to one case, which is kept, with the passages for the candidate.
 
         Raises:
@@ -56,22 +81,20 @@ class AskBothSides:
             EvaluationLost: a later epoch has the evaluation.
 
         """
-        name = CaseName(case_set, case.id)
-        kept = await self._baseline(evaluation, name, case, epoch)
-        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=epoch)
+        name, evaluation = CaseName(case_set, case.id), asking.evaluation
+        kept = await self._baseline(asking, name, case)
+        await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=asking.epoch)
         return kept
 
-    async def candidate(
-        self, evaluation: Evaluation, case_set: str, case: Case, kept: Kept, *, epoch: int
-    ) -> CaseResult:
+    async def candidate(self, asking: Asking, case_set: str, case: Case, kept: Kept) -> CaseResult:
         """Return the result of one case, going on with what was kept of it.
 
         Raises:
             DependencyUnavailable, EvaluationLost: as `baseline`.
 
         """
-        name = CaseName(case_set, case.id)
-        candidate = await self._candidate(evaluation, name, case, kept, epoch)
+        name, evaluation = CaseName(case_set, case.id), asking.evaluation
+        candidate = await self._candidate(asking, name, case, kept)
         texts = [kept.baseline.text, candidate.text]
         rouge_l = await self.scores.rouge_l(case.reference, texts)
         baseline, candidate = (
@@ -79,54 +102,59 @@ class AskBothSides:
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
         whole = Kept(baseline=baseline, candidate=candidate)  # without the passages, which nobody needs any more
-        await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=epoch)
+        await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=asking.epoch)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
 
-    async def _baseline(self, evaluation: Evaluation, name: CaseName, case: Case, epoch: int) -> Kept:
-        variant = evaluation.comparing.baseline
-        question = _question(evaluation, name, case, side="baseline", variant=variant)
-        answer = await self._answer(evaluation.project, question, epoch)
+    async def _baseline(self, asking: Asking, name: CaseName, case: Case) -> Kept:
+        evaluation, variant = asking.evaluation, asking.evaluation.comparing.baseline
+        answer = await self._answer(asking, asking.question(name, case, side="baseline", variant=variant))
         if isinstance(answer, CaseAnswer):
             return Kept(baseline=answer)
         if not variant and answer.configuration != evaluation.baseline_configuration:
             raise baseline_changed(evaluation)
         return Kept(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
 
-    async def _candidate(
-        self, evaluation: Evaluation, name: CaseName, case: Case, kept: Kept, epoch: int
-    ) -> CaseAnswer:
+    async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: Kept) -> CaseAnswer:
         """Ask the candidate on the baseline's passages; where the baseline failed, it searches itself."""
-        question = _question(evaluation, name, case, side="candidate", variant=evaluation.candidate)
-        answer = await self._answer(evaluation.project, replace(question, passages=kept.passages), epoch)
-        return answer if isinstance(answer, CaseAnswer) else _side(answer, model=evaluation.candidate)
+        variant = asking.evaluation.candidate
+        question = asking.question(name, case, side="candidate", variant=variant)
+        answer = await self._answer(asking, replace(question, passages=kept.passages))
+        return answer if isinstance(answer, CaseAnswer) else _side(answer, model=variant)
 
-    async def _answer(self, project: str, question: Question, epoch: int) -> Answer | CaseAnswer:
+    async def _answer(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
         """Return the answer, or how the side failed.
 
         An answer that was not kept here, and that inference tells again from its record, has lost its passages' texts:
         it is asked anew, once in each life of a worker.
         """
-        answer = await self._patiently(project, question)
+        answer = await self._patiently(asking, question)
         if isinstance(answer, Answer) and not answer.whole:
-            again = replace(question, request_id=derived_id(question.request_id, "again", str(epoch)))
-            answer = await self._patiently(project, again)
+            again = replace(question, request_id=derived_id(question.request_id, "again", str(asking.epoch)))
+            answer = await self._patiently(asking, again)
         if isinstance(answer, Answer) and not answer.whole:
             return CaseAnswer(failure=TEXT_NOT_KEPT)
         return answer
 
-    async def _patiently(self, project: str, question: Question) -> Answer | CaseAnswer:
-        attempt = 1
+    async def _patiently(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
+        attempts = late = 0
         while True:
             try:
-                return await self.inference.ask(project, question)
+                async with asking.turns.take() as turn:
+                    answer = await self.inference.ask(asking.evaluation.project, question)
+                return replace(answer, at_once=turn.at_once)
+            except NotInTime as error:
+                late += 1
+                if late >= self.patience.attempts_in_time:
+                    _refuse_shared(error.cause)
+                    return CaseAnswer(failure=NOT_IN_TIME)
             except (DependencyUnavailable, RateLimited, Conflict) as error:
-                if attempt >= self.patience.attempts:
+                attempts += 1
+                if attempts >= self.patience.attempts:
                     _refuse_shared(error)
-                    await self.inference.live(project, question.deployment)  # raises where all of it is away
+                    await self.inference.live(asking.evaluation.project, question.deployment)  # raises where it is away
                     return CaseAnswer(failure=error.reason)
                 waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
-                await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempt - 1)))
-                attempt += 1
+                await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
             except TidemillError as error:
                 return CaseAnswer(failure=error.reason)
 
@@ -145,17 +173,14 @@ def _refuse_shared(error: TidemillError) -> None:
         raise error
 
 
-def _question(evaluation: Evaluation, name: CaseName, case: Case, *, side: str, variant: str) -> Question:
-    return Question(
-        request_id=derived_id("evaluation", evaluation.id, side, name.case_set, name.case),
-        deployment=evaluation.comparing.deployment,
-        text=case.question,
-        variant=variant,
-    )
-
-
 def _side(answer: Answer, *, model: str) -> CaseAnswer:
     """Return the side's answer; a fallback that stepped in answers for nobody."""
     if answer.model != model:
         return CaseAnswer(inference=answer.inference, failure=OTHER_MODEL)
-    return CaseAnswer(inference=answer.inference, text=answer.text, citation_valid=answer.citation_valid)
+    return CaseAnswer(
+        inference=answer.inference,
+        text=answer.text,
+        citation_valid=answer.citation_valid,
+        total_s=answer.total_s,
+        at_once=answer.at_once,
+    )

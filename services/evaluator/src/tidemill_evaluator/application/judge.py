@@ -1,39 +1,79 @@
 """From the results of all cases to comparisons with intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import methodcaller
 
 from tidemill_evaluator.application.ports import Intervals
 from tidemill_evaluator.domain.cases import CaseResult
-from tidemill_evaluator.domain.comparison import Comparison, asked_of, averages, compared, repeats_of
+from tidemill_evaluator.domain.comparison import (
+    Comparison,
+    Evidence,
+    Interval,
+    asked_of,
+    averages,
+    compared,
+    repeats_of,
+    undecided,
+)
+from tidemill_evaluator.domain.errors import TOO_FEW_ANSWERS, NoVerdict
 from tidemill_evaluator.domain.evaluation import Evaluation
+from tidemill_evaluator.domain.metrics import UNBOUNDED
+
+NOTHING_KNOWN = Interval(low=-1.0, high=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judge:
-    """All bounds are of the interval of the paired difference, never of the mean. One seed for all of them.
+    """All bounds are of the interval of the paired difference, never of the mean.
 
-    What is resampled are questions, not cases: repeats of one question stay together as their average (the cluster
-    bootstrap: Field and Welsh, Bootstrapping clustered data, 2007).
+    The unit is the question, not the case: repeats of one question stay together as their average (Field and Welsh,
+    Bootstrapping clustered data, 2007, for why).
     """
 
     intervals: Intervals
+    evidence: Evidence
 
     async def __call__(
         self, evaluation: Evaluation, results: Sequence[CaseResult], questions: Mapping[tuple[str, str], str]
     ) -> list[Comparison]:
-        """Return the comparisons, requirements first; every set of cases has at least one result.
+        """Return the comparisons, requirements first.
 
         `questions` leads from (set, case) to what repeats of a question share.
+
+        Raises:
+            NoVerdict: too few cases were answered.
+
         """
+        self.refuse_undecided(evaluation, results)
+        if not evaluation.comparing.require and not any(result.answered for result in results):
+            message = f"none of {len(results)} cases was answered by both sides: `evaluations cases` tells why"
+            raise NoVerdict(TOO_FEW_ANSWERS, message)
         comparisons = list[Comparison]()
         for asked in asked_of(evaluation.case_sets, evaluation.comparing.require):
-            of_set = repeats_of([result for result in results if result.case_set == asked.case_set], questions)
-            interval = await self.intervals.of_mean(
-                averages(of_set, methodcaller("gain", asked.metric)),
-                confidence=evaluation.comparing.confidence,
-                seed=evaluation.seed,
-            )
-            comparisons.append(compared(asked, of_set, interval))
+            of_set = [result for result in results if result.case_set == asked.case_set]
+            repeats = repeats_of(of_set, questions)
+            interval = NOTHING_KNOWN
+            if repeats:
+                interval = await self.intervals.of_mean(
+                    averages(repeats, methodcaller("difference", asked.metric)),
+                    confidence=evaluation.comparing.confidence,
+                    bounded=asked.metric not in UNBOUNDED,
+                )
+            comparisons.append(compared(asked, of_set, repeats, interval, evidence=self.evidence))
         return comparisons
+
+    def refuse_undecided(self, evaluation: Evaluation, results: Iterable[CaseResult]) -> None:
+        """Refuse to go on where too few cases of a required set will be answered, whatever the rest comes to.
+
+        Raises:
+            NoVerdict: naming the set, and what kept its cases from answers.
+
+        """
+        by_set = {case_set.name: list[CaseResult]() for case_set in evaluation.required_sets}
+        for result in results:
+            if result.case_set in by_set:
+                by_set[result.case_set].append(result)
+        for case_set in evaluation.required_sets:
+            if why := undecided(by_set[case_set.name], case_set.size, self.evidence):
+                raise NoVerdict(TOO_FEW_ANSWERS, f"{case_set.name}: {why}")

@@ -44,10 +44,11 @@ class Cases(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """What answers for a deployment now."""
+    """What answers for a deployment now, and how long an answer of it may take."""
 
     digest: str
     model: str
+    deadline_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +75,17 @@ class Question:
     request_id: str
     deployment: str
     text: str
+    deadline_s: float
     variant: str = ""
     passages: Sequence[Passage] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole answer, and what gave it. `whole` is False where its record no longer has the texts."""
+    """A whole answer, and what gave it. `whole` is False where its record no longer has the texts.
+
+    `total_s` is what it took without the search, in which the sides do not differ.
+    """
 
     inference: str
     text: str
@@ -89,6 +94,9 @@ class Answer:
     citation_valid: float | None
     passages: Sequence[Passage]
     whole: bool
+    total_s: float = 0.0
+    at_once: int = 0
+    """How many might be under way with it; set by the one who asked."""
 
 
 class Inference(Protocol):
@@ -191,12 +199,12 @@ class Scores(Protocol):
 
 
 class Intervals(Protocol):
-    """Bootstrap intervals."""
+    """Intervals that hold the mean with at least their confidence."""
 
-    async def of_mean(self, differences: Sequence[float], *, confidence: float, seed: int) -> Interval:
+    async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
         """Return the interval of the mean of at least one paired difference, each of another question.
 
-        The same seed gives the same.
+        Bounded differences are all between -1 and 1. The same differences give the same interval, in any order.
         """
         ...
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidemill_evaluator.application.ask_both_sides import AskBothSides, baseline_changed
+from tidemill_evaluator.application.ask_both_sides import AskBothSides, Asking, baseline_changed
 from tidemill_evaluator.application.gather_cases import GatherCases
 from tidemill_evaluator.application.judge import Judge
 from tidemill_evaluator.application.ports import (
@@ -20,7 +20,9 @@ from tidemill_evaluator.application.ports import (
     Live,
 )
 from tidemill_evaluator.application.react import React
+from tidemill_evaluator.application.turns import Turns
 from tidemill_evaluator.domain.cases import Case, CaseResult
+from tidemill_evaluator.domain.comparison import latencies_of
 from tidemill_evaluator.domain.errors import (
     BASELINE_CHANGED,
     DEPLOYMENT_UNAVAILABLE,
@@ -74,6 +76,8 @@ class RunEvaluation:
     leases: EvaluationLeases
     at_once: asyncio.Semaphore
     """Cases that this process asks at the same time, over all its evaluations."""
+    turns: Callable[[float], Turns]
+    """Turns at the engine for one evaluation, whose answers have a deadline of so many seconds."""
     clock: Clock
 
     async def __call__(self, name: EvaluationName) -> bool:
@@ -104,12 +108,15 @@ class RunEvaluation:
         asked = await self._asked(evaluation)
         names = [CaseName(case_set, case.id) for case_set, case in asked]
         known = await self.results.read(evaluation.project, evaluation.id, names)
-        results = await self._ask_all(name, evaluation, asked, known, epoch)
+        asking = Asking(
+            evaluation=evaluation, epoch=epoch, deadline_s=live.deadline_s, turns=self.turns(live.deadline_s)
+        )
+        results = await self._ask_all(name, asking, asked, known)
         _refuse_other(await self._live(evaluation), evaluation)
         questions = {(case_set, case.id): case.asked for case_set, case in asked}
         comparisons = await self.judge(evaluation, results, questions)
-        now = self.clock.now()
-        await self._write(name, lambda e: e.complete(comparisons, now=now, epoch=epoch))
+        latencies, now = latencies_of(results), self.clock.now()
+        await self._write(name, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
 
     async def _begin(self, name: EvaluationName, evaluation: Evaluation, live: Live, epoch: int) -> Evaluation:
         gathered = await self.gather(evaluation)
@@ -139,7 +146,7 @@ class RunEvaluation:
         return asked
 
     async def _ask_all(
-        self, name: EvaluationName, evaluation: Evaluation, asked: Asked, known: Mapping[CaseName, Kept], epoch: int
+        self, name: EvaluationName, asking: Asking, asked: Asked, known: Mapping[CaseName, Kept]
     ) -> Sequence[CaseResult]:
         results = [
             result
@@ -155,19 +162,22 @@ class RunEvaluation:
             async with self.at_once:
                 if kept := known.get(CaseName(case_set, case.id)):
                     return kept
-                kept = await self.ask.baseline(evaluation, case_set, case, epoch=epoch)
+                kept = await self.ask.baseline(asking, case_set, case)
             course.asked += 1
-            await self._tell(name, course, epoch)
+            await self._tell(name, course, asking.epoch)
             return kept
 
         async def candidate(case_set: str, case: Case, first: asyncio.Task[Kept]) -> None:
             async with self.at_once:  # in the order of asking: whoever has a place, the baseline had one before
                 kept = await first
-                course.results.append(await self.ask.candidate(evaluation, case_set, case, kept, epoch=epoch))
+                result = await self.ask.candidate(asking, case_set, case, kept)
+            course.results.append(result)
+            if not result.answered:
+                self.judge.refuse_undecided(asking.evaluation, course.results)
             course.asked += 1
-            await self._tell(name, course, epoch)
+            await self._tell(name, course, asking.epoch)
 
-        await self._tell(name, course, epoch)
+        await self._tell(name, course, asking.epoch)
         try:
             async with asyncio.TaskGroup() as group:
                 for start in range(0, len(todo), IN_TURN):

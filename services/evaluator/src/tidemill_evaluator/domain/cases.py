@@ -11,6 +11,10 @@ from tidemill_evaluator.domain.limits import Limits
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import InvalidInput, Violation
 
+NOT_IN_TIME = "DEADLINE_EXCEEDED"
+TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
+_NOBODYS = frozenset({NOT_IN_TIME, TEXT_NOT_KEPT})
+"""Failures that are no side's own: a slow machine, and an answer whose record has lost its texts."""
 SHOWN = 20
 """How many broken cases an error names at most."""
 
@@ -58,13 +62,23 @@ class CaseSet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseAnswer:
-    """One side's answer; a `failure` in place of one scores 0 by every metric."""
+    """One side's answer, or a `failure` in place of one.
+
+    `total_s` is how long the answer took without its search, and `at_once` how many might be under way with it.
+    """
 
     inference: str = ""
     text: str = ""
     citation_valid: float | None = None
     failure: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
+    total_s: float = 0.0
+    at_once: int = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether the side itself failed; that it was kept from an answer is nobody's failure."""
+        return bool(self.failure) and self.failure not in _NOBODYS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +94,10 @@ class CaseResult:
         """Return candidate less baseline."""
         return self.candidate.scores.get(metric, 0.0) - self.baseline.scores.get(metric, 0.0)
 
-    def gain(self, metric: str) -> float:
-        """Return the difference as evidence: that the baseline failed is nothing that the candidate gained."""
-        difference = self.difference(metric)
-        return min(difference, 0.0) if self.baseline.failure else difference
+    @property
+    def answered(self) -> bool:
+        """Whether both sides answered: only then the case is evidence."""
+        return not self.baseline.failure and not self.candidate.failure
 
 
 def sample_of(cases: Sequence[Case], size: int) -> Sequence[Case]:

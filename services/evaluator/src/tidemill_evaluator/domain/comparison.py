@@ -4,16 +4,16 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from statistics import fmean
+from statistics import fmean, median
 
-from tidemill_evaluator.domain.cases import CaseResult, CaseSet
+from tidemill_evaluator.domain.cases import CaseAnswer, CaseResult, CaseSet
 from tidemill_evaluator.domain.gate import Requirement
 from tidemill_evaluator.domain.metrics import METRICS
 
-LEAST_PAIRS = 2
-"""Fewer pairs say nothing about their spread: no requirement holds on them."""
+_LIKE_LOAD = 1.5
+"""Answers are compared in time where no more than so many times as many were under way with one as with the other."""
 Repeats = Sequence[CaseResult]
-"""All results of one question, at least one."""
+"""All results of one question that both sides answered, at least one."""
 
 
 class Verdict(Enum):
@@ -33,12 +33,22 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """How much of it a verdict needs."""
+
+    min_questions: int = 10
+    """Different questions that both sides answered, whatever less a requirement asks for."""
+    max_unanswered: float = 0.1
+    """The share of the cases that one side or both may leave without an answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The paired difference of one metric on one set of cases; means of both sides, failures counted as 0.
+    """The paired difference of one metric on one set of cases: means, difference and interval of the same pairs.
 
     Repeats of one question tell little more than one of them, so their average counts once: `cases` are questions,
-    while failures are counted each. Where the baseline failed, the difference is at most 0: `difference` may be less
-    than the means are apart.
+    while failures are counted each. A case that a side did not answer is in no mean; `not_in_time` are those that
+    neither side is to blame for.
     """
 
     case_set: str
@@ -55,6 +65,18 @@ class Comparison:
     holds: bool
     baseline_failures: int
     candidate_failures: int
+    unanswered: int = 0
+    not_in_time: int = 0
+    note: str = ""
+    """Why the requirement does not hold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latencies:
+    """The median times of both sides' answers, of the same pairs."""
+
+    baseline_s: float
+    candidate_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +101,11 @@ def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> li
 
 
 def repeats_of(results: Sequence[CaseResult], questions: Mapping[tuple[str, str], str]) -> list[Repeats]:
-    """Return the results by question, which (set, case) leads to."""
+    """Return the results that both sides answered, by question, which (set, case) leads to."""
     found = defaultdict[str, list[CaseResult]](list)
     for result in results:
-        found[questions[result.case_set, result.case]].append(result)
+        if result.answered:
+            found[questions[result.case_set, result.case]].append(result)
     return list(found.values())
 
 
@@ -91,26 +114,73 @@ def averages(questions: Sequence[Repeats], value: Callable[[CaseResult], float])
     return [fmean(map(value, repeats)) for repeats in questions]
 
 
-def compared(asked: Asked, questions: Sequence[Repeats], interval: Interval) -> Comparison:
-    """Return the comparison on the questions of its set of cases, of which there is at least one."""
+def compared(
+    asked: Asked,
+    results: Sequence[CaseResult],
+    questions: Sequence[Repeats],
+    interval: Interval,
+    *,
+    evidence: Evidence,
+) -> Comparison:
+    """Return the comparison on the results of its set of cases; `questions` are those of them that both answered."""
     requirement, metric = asked.requirement, asked.metric
-    results = [result for repeats in questions for result in repeats]
-    enough = len(questions) >= max(LEAST_PAIRS, requirement.at_least if requirement else 0)
+    note = ""
+    if requirement:
+        note = _shortfall(requirement, results, questions=len(questions), low=interval.low, evidence=evidence)
+    baseline, candidate = (
+        fmean(averages(questions, score)) if questions else 0.0
+        for score in (
+            lambda result: result.baseline.scores.get(metric, 0.0),
+            lambda result: result.candidate.scores.get(metric, 0.0),
+        )
+    )
     return Comparison(
         case_set=asked.case_set,
         metric=metric,
         cases=len(questions),
-        baseline=fmean(averages(questions, lambda result: result.baseline.scores.get(metric, 0.0))),
-        candidate=fmean(averages(questions, lambda result: result.candidate.scores.get(metric, 0.0))),
-        difference=fmean(averages(questions, lambda result: result.gain(metric))),
+        baseline=baseline,
+        candidate=candidate,
+        difference=candidate - baseline,
         low=interval.low,
         high=interval.high,
         required=requirement is not None,
         gain_above=requirement.gain_above if requirement else 0.0,
         at_least=requirement.at_least if requirement else 0,
-        holds=requirement is None or (enough and interval.low > requirement.gain_above),
-        baseline_failures=sum(bool(result.baseline.failure) for result in results),
-        candidate_failures=sum(bool(result.candidate.failure) for result in results),
+        holds=not note,
+        baseline_failures=sum(result.baseline.failed for result in results),
+        candidate_failures=sum(result.candidate.failed for result in results),
+        unanswered=sum(not result.answered for result in results),
+        not_in_time=sum(_nobodys(result) for result in results),
+        note=note,
+    )
+
+
+def undecided(results: Sequence[CaseResult], size: int, evidence: Evidence) -> str:
+    """Return why a set of `size` cases comes to no verdict, though more results may follow; "" where it may.
+
+    What the candidate alone failed decides: against it.
+    """
+    lacking = [result for result in results if not result.answered]
+    candidates = [result for result in lacking if result.candidate.failed and not result.baseline.failure]
+    most = evidence.max_unanswered * size
+    if len(lacking) <= most or len(candidates) > most:
+        return ""
+    late, failed = sum(map(_nobodys, lacking)), sum(result.baseline.failed for result in lacking)
+    return (
+        f"{len(lacking)} of its {size} cases have no answer of both sides ({late} not in time, {failed} failed by the "
+        f"baseline, {len(candidates)} by the candidate alone), and {evidence.max_unanswered:.0%} may lack one: allow "
+        "answers more time by the deployment's deadline, or mend what fails (`evaluations cases` tells), then try again"
+    )
+
+
+def latencies_of(results: Sequence[CaseResult]) -> Latencies | None:
+    """Return the medians of the pairs that were answered under a like load; None without any."""
+    alike = [each for each in results if each.answered and _under_like_load(each.baseline, each.candidate)]
+    if not alike:
+        return None
+    return Latencies(
+        baseline_s=median(each.baseline.total_s for each in alike),
+        candidate_s=median(each.candidate.total_s for each in alike),
     )
 
 
@@ -129,3 +199,40 @@ def _set_of(requirement: Requirement, case_sets: Sequence[CaseSet]) -> CaseSet:
         if (requirement.suite and each.suite == requirement.suite)
         or (requirement.dataset and each.dataset == requirement.dataset)
     )
+
+
+def _shortfall(
+    requirement: Requirement,
+    results: Sequence[CaseResult],
+    *,
+    questions: int,
+    low: float,
+    evidence: Evidence,
+) -> str:
+    """Return why the requirement does not hold; "" where it does.
+
+    A case that the candidate failed and the baseline answered counts against the bound with what the baseline scored:
+    its user got an answer before.
+    """
+    lost = [result for result in results if result.candidate.failed and not result.baseline.failure]
+    if len(lost) > evidence.max_unanswered * len(results):
+        return f"the candidate failed {len(lost)} of {len(results)} cases, and {evidence.max_unanswered:.0%} may be"
+    least = max(evidence.min_questions, requirement.at_least)
+    if questions < least:
+        return f"both sides answered {questions} different questions, and {least} are needed: add cases"
+    loss = sum(result.baseline.scores.get(requirement.metric, 0.0) for result in lost)
+    bound = (low * questions - loss) / (questions + len(lost))
+    if bound > requirement.gain_above:
+        return ""
+    with_lost = f" with the {len(lost)} cases that the candidate failed" if lost else ""
+    return f"the lower bound{with_lost} is {bound:+.4f}, and has to be above {requirement.gain_above:+g}"
+
+
+def _nobodys(result: CaseResult) -> bool:
+    """Whether the pair is lacking though neither side failed."""
+    return not result.answered and not result.baseline.failed and not result.candidate.failed
+
+
+def _under_like_load(one: CaseAnswer, other: CaseAnswer) -> bool:
+    fewer, more = sorted((one.at_once, other.at_once))
+    return 0 < more <= fewer * _LIKE_LOAD and min(one.total_s, other.total_s) > 0

@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_evaluator.domain.cases import CaseSet
-from tidemill_evaluator.domain.comparison import Comparison, Verdict, verdict_of
+from tidemill_evaluator.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.domain.errors import CANCELLED, EvaluationFinished, EvaluationLost
 from tidemill_evaluator.domain.gate import CONFIDENCE, Requirement
 from tidemill_kit.domain import Aggregate, Event
@@ -88,6 +88,7 @@ class Evaluation(Aggregate):
     answered: int = 0
     remaining_s: float | None = None
     comparisons: tuple[Comparison, ...] = ()
+    latencies: Latencies | None = None
     verdict: Verdict | None = None
     reason: str = ""
     message: str = ""
@@ -97,13 +98,20 @@ class Evaluation(Aggregate):
 
     @property
     def seed(self) -> int:
-        """Of the bootstrap: the same evaluation always comes to the same intervals."""
+        """Return the id as a number."""
         return int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:4], "big")
 
     @property
     def cases(self) -> int:
         """Cases in all."""
         return sum(case_set.size for case_set in self.case_sets)
+
+    @property
+    def required_sets(self) -> list[CaseSet]:
+        """The sets of cases that requirements are about."""
+        suites = {each.suite for each in self.comparing.require if each.suite}
+        datasets = {each.dataset for each in self.comparing.require if each.dataset}
+        return [each for each in self.case_sets if (each.suite in suites if each.suite else each.dataset in datasets)]
 
     def claim(self, epoch: int) -> None:
         """Let the worker of this lease epoch do it.
@@ -146,9 +154,12 @@ class Evaluation(Aggregate):
         self._refuse_unless_claimed(epoch)
         self.message, self.remaining_s = message, None
 
-    def complete(self, comparisons: Sequence[Comparison], *, now: datetime, epoch: int) -> None:
+    def complete(
+        self, comparisons: Sequence[Comparison], *, latencies: Latencies | None = None, now: datetime, epoch: int
+    ) -> None:
         """Give the verdict."""
         self._refuse_unless_claimed(epoch)
+        self.latencies = latencies
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
         self._finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]

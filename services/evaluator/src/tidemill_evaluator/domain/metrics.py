@@ -20,6 +20,8 @@ TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
 CITATION_VALID = "citation_valid"
 OUTPUT_CHARS = "output_chars"
 METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
+UNBOUNDED = frozenset({OUTPUT_CHARS})
+"""All others are between 0 and 1."""
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 

@@ -1,6 +1,7 @@
 """What callers send and see, from and to what evaluator means."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -9,7 +10,7 @@ from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill_evaluator.application.list_case_results import Shown
 from tidemill_evaluator.domain.cases import Case, CaseAnswer
-from tidemill_evaluator.domain.comparison import Comparison, Verdict
+from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import Evaluation, State
 from tidemill_evaluator.domain.gate import CONFIDENCE, Gate, Requirement
 from tidemill_evaluator.domain.suite import Suite
@@ -137,12 +138,14 @@ def evaluation_message(evaluation: Evaluation) -> pb.Evaluation:
         cases=evaluation.cases,
         remaining=_duration(evaluation.remaining_s),
         verdict=VERDICTS[evaluation.verdict],
-        comparisons=[_comparison_message(comparison) for comparison in evaluation.comparisons],
+        comparisons=[pb.Comparison(**asdict(comparison)) for comparison in evaluation.comparisons],
         reason=evaluation.reason,
         message=evaluation.message,
         finish_time=timestamp_of(evaluation.finish_time),
         confidence=evaluation.comparing.confidence,
         seed=evaluation.seed,
+        baseline_latency=_duration(evaluation.latencies.baseline_s if evaluation.latencies else None),
+        candidate_latency=_duration(evaluation.latencies.candidate_s if evaluation.latencies else None),
     )
 
 
@@ -167,25 +170,6 @@ def _requirement_message(requirement: Requirement) -> pb.Requirement:
     else:
         message.dataset = requirement.dataset
     return message
-
-
-def _comparison_message(comparison: Comparison) -> pb.Comparison:
-    return pb.Comparison(
-        case_set=comparison.case_set,
-        metric=comparison.metric,
-        cases=comparison.cases,
-        baseline=comparison.baseline,
-        candidate=comparison.candidate,
-        difference=comparison.difference,
-        low=comparison.low,
-        high=comparison.high,
-        required=comparison.required,
-        gain_above=comparison.gain_above,
-        at_least=comparison.at_least,
-        holds=comparison.holds,
-        baseline_failures=comparison.baseline_failures,
-        candidate_failures=comparison.candidate_failures,
-    )
 
 
 def _answer_message(answer: CaseAnswer) -> pb.CaseAnswer:

@@ -199,7 +199,9 @@ class Requirement(_message.Message):
     gain_above: _builtins.float
     """Optional. The lower bound of the interval of candidate less baseline must be above this."""
     at_least: _builtins.int
-    """Optional. With fewer different questions it does not hold."""
+    """Optional. With fewer different questions answered by both sides it does not hold, nor with fewer than the evaluator
+    always asks for.
+    """
     def __init__(
         self,
         *,
@@ -269,6 +271,8 @@ class Evaluation(_message.Message):
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    BASELINE_LATENCY_FIELD_NUMBER: _builtins.int
+    CANDIDATE_LATENCY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -298,13 +302,15 @@ class Evaluation(_message.Message):
     verdict: Global___Verdict.ValueType
     """Output only. Once it has completed."""
     reason: _builtins.str
-    """Output only. Why it failed, UPPER_SNAKE: BASELINE_CHANGED, CANDIDATE_UNAVAILABLE, NO_CASES."""
+    """Output only. Why it failed, UPPER_SNAKE: BASELINE_CHANGED, CANDIDATE_UNAVAILABLE, NO_CASES,
+    TOO_FEW_ANSWERS.
+    """
     message: _builtins.str
     """Output only. For people: what it waits for, why it failed, or of how many held-out cases it asked a sample."""
     confidence: _builtins.float
     """Output only. Of all intervals."""
     seed: _builtins.int
-    """Output only. Of the bootstrap."""
+    """Output only. Names the evaluation as a number; intervals need no chance."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. The user's own marks."""
@@ -328,6 +334,16 @@ class Evaluation(_message.Message):
     @_builtins.property
     def finish_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it ended."""
+
+    @_builtins.property
+    def baseline_latency(self) -> _duration_pb2.Duration:
+        """Output only. The median time of the baseline's answers, search left out, of pairs answered under a like load; unset
+        without any.
+        """
+
+    @_builtins.property
+    def candidate_latency(self) -> _duration_pb2.Duration:
+        """Output only. The same of the candidate."""
 
     def __init__(
         self,
@@ -356,10 +372,12 @@ class Evaluation(_message.Message):
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         confidence: _builtins.float = ...,
         seed: _builtins.int = ...,
+        baseline_latency: _duration_pb2.Duration | None = ...,
+        candidate_latency: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline_latency", b"baseline_latency", "candidate_latency", b"candidate_latency", "create_time", b"create_time", "finish_time", b"finish_time", "remaining", b"remaining", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "candidate", b"candidate", "cases", b"cases", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answered", b"answered", "baseline", b"baseline", "baseline_configuration", b"baseline_configuration", "baseline_latency", b"baseline_latency", "candidate", b"candidate", "candidate_latency", b"candidate_latency", "cases", b"cases", "comparisons", b"comparisons", "confidence", b"confidence", "create_time", b"create_time", "dataset_version", b"dataset_version", "deployment", b"deployment", "etag", b"etag", "finish_time", b"finish_time", "gate", b"gate", "id", b"id", "labels", b"labels", "message", b"message", "project", b"project", "reason", b"reason", "remaining", b"remaining", "seed", b"seed", "seq", b"seq", "state", b"state", "update_time", b"update_time", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -367,7 +385,9 @@ Global___Evaluation: _TypeAlias = Evaluation  # noqa: Y015
 
 @_typing.final
 class Comparison(_message.Message):
-    """Comparison is the paired difference of one metric on one set of cases."""
+    """Comparison is the paired difference of one metric on one set of cases. Means, difference and interval are all of the
+    same pairs: the cases that both sides answered.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -385,18 +405,21 @@ class Comparison(_message.Message):
     HOLDS_FIELD_NUMBER: _builtins.int
     BASELINE_FAILURES_FIELD_NUMBER: _builtins.int
     CANDIDATE_FAILURES_FIELD_NUMBER: _builtins.int
+    UNANSWERED_FIELD_NUMBER: _builtins.int
+    NOT_IN_TIME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
     """Output only. "suite:<id>@<version>" or "dataset:<id>@<number>:held_out"."""
     metric: _builtins.str
     """Output only. The metric."""
     cases: _builtins.int
-    """Output only. Different questions asked of both sides; repeats of one are averaged, and count once."""
+    """Output only. Different questions answered by both sides; repeats of one are averaged, and count once."""
     baseline: _builtins.float
     """Output only. The mean."""
     candidate: _builtins.float
     """Output only. The mean."""
     difference: _builtins.float
-    """Output only. Candidate less baseline, in the mean; where the baseline did not answer, a case counts 0 at most."""
+    """Output only. Candidate less baseline, in the mean."""
     low: _builtins.float
     """Output only. Lower bound of the interval of the difference."""
     high: _builtins.float
@@ -406,13 +429,19 @@ class Comparison(_message.Message):
     gain_above: _builtins.float
     """Output only. The bound that was asked for."""
     at_least: _builtins.int
-    """Output only. The number of cases that was asked for."""
+    """Output only. The number of questions that was asked for."""
     holds: _builtins.bool
     """Output only. True where the requirement holds, or there is none."""
     baseline_failures: _builtins.int
-    """Output only. Cases that the baseline did not answer; each counts as 0."""
+    """Output only. Cases that the baseline failed by itself; they are in no mean."""
     candidate_failures: _builtins.int
-    """Output only. Cases that the candidate did not answer; each counts as 0."""
+    """Output only. Cases that the candidate failed by itself; they are in no mean, and count against it in `holds`."""
+    unanswered: _builtins.int
+    """Output only. Cases that are in no mean, because a side did not answer them, for whatever reason."""
+    not_in_time: _builtins.int
+    """Output only. Those of them that a slow machine kept from an answer: no side's failure."""
+    note: _builtins.str
+    """Output only. For people: why the requirement does not hold; empty where it does."""
     def __init__(
         self,
         *,
@@ -430,10 +459,13 @@ class Comparison(_message.Message):
         holds: _builtins.bool = ...,
         baseline_failures: _builtins.int = ...,
         candidate_failures: _builtins.int = ...,
+        unanswered: _builtins.int = ...,
+        not_in_time: _builtins.int = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "baseline", b"baseline", "baseline_failures", b"baseline_failures", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "case_set", b"case_set", "cases", b"cases", "difference", b"difference", "gain_above", b"gain_above", "high", b"high", "holds", b"holds", "low", b"low", "metric", b"metric", "required", b"required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least", b"at_least", "baseline", b"baseline", "baseline_failures", b"baseline_failures", "candidate", b"candidate", "candidate_failures", b"candidate_failures", "case_set", b"case_set", "cases", b"cases", "difference", b"difference", "gain_above", b"gain_above", "high", b"high", "holds", b"holds", "low", b"low", "metric", b"metric", "not_in_time", b"not_in_time", "note", b"note", "required", b"required", "unanswered", b"unanswered"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,71 @@
+"""Turns at an engine that others use too: no more at once than it answers in time."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tidemill_evaluator.domain.pace import Pace
+from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
+
+_AT_ITS_DEADLINE = 0.9
+"""Who says after such a share of the deadline that something does not answer, has waited for it until then."""
+
+
+class NotInTime(DeadlineExceeded):
+    """An answer did not come before the deadline; `cause` is what was said instead."""
+
+    def __init__(self, cause: TidemillError) -> None:
+        super().__init__(cause.message)
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One question under way; `at_once` are all that were allowed with it."""
+
+    at_once: int
+
+
+class Turns:
+    """Gives as many turns at once as the pace allows, to those who have waited longest."""
+
+    def __init__(self, pace: Pace, *, deadline_s: float, seconds: Callable[[], float] = time.monotonic) -> None:
+        self._pace = pace
+        self._deadline_s = deadline_s
+        self._seconds = seconds
+        self._under_way = 0
+        self._freed = asyncio.Event()
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[Turn]:
+        """Hold a turn for one question, whose time the pace learns from.
+
+        Raises:
+            NotInTime: in place of what the body raised because its time ran out.
+
+        """
+        while self._under_way >= self._pace.at_once:
+            await self._freed.wait()
+        self._under_way += 1
+        asked, began = self._pace.asked(self._under_way), self._seconds()
+        try:
+            yield Turn(at_once=asked.at_once)
+        except TidemillError as error:
+            if self._ran_out(error, self._seconds() - began):
+                self._pace.late(asked)
+                raise NotInTime(error) from error
+            if isinstance(error, RateLimited):
+                self._pace.refused(asked)
+            raise
+        else:
+            self._pace.answered(asked, (self._seconds() - began) / self._deadline_s)
+        finally:
+            self._under_way -= 1
+            freed, self._freed = self._freed, asyncio.Event()
+            freed.set()
+
+    def _ran_out(self, error: TidemillError, took_s: float) -> bool:
+        waited = isinstance(error, DependencyUnavailable) and took_s >= _AT_ITS_DEADLINE * self._deadline_s
+        return waited or isinstance(error, DeadlineExceeded)
