@@ -138,6 +138,8 @@ class Handbook:
         self.passages = tuple(passages)
         self.down: TidemillError | None = None
         self.takes_s = 0.0
+        self.found: dict[bool, tuple[Passage, ...]] = {}
+        """What is found by a query of one turn (False) or of several, where that is not `passages`."""
         self.asked: list[tuple[str, tuple[str, ...]]] = []
 
     async def check(self, project: str, retrieval: Retrieval) -> None:
@@ -154,7 +156,8 @@ class Handbook:
         await asyncio.sleep(self.takes_s)
         if self.down:
             raise self.down
-        return Found(passages=self.passages[: retrieval.top_k], index=4)
+        passages = self.found.get("\n" in question, self.passages)
+        return Found(passages=passages[: retrieval.top_k], index=4)
 
 
 def prompt_named(name: str, content: PromptContent = PROMPT) -> Prompt:

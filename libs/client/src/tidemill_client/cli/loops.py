@@ -64,7 +64,7 @@ deployments:
   helpdesk:
     model: smollm2
     prompt: answer
-    retrieval: {collection: handbook, top_k: 2}
+    retrieval: {collection: handbook, top_k: 2, min_score: 0.2}   # below it, a passage of this embedding helps nobody
     sampling: {temperature: 0.0, max_output_tokens: 64}
 """
 

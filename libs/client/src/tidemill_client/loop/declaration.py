@@ -76,6 +76,10 @@ class Retrieval(Declared):
     top_k: Annotated[int, Field(ge=1, le=100)] = 3
     index: Annotated[int, Field(ge=1)] | None = None
     filter: dict[str, Any] = Field(default_factory=dict)
+    min_score: Annotated[float, Field(ge=0, le=1, description="passages below it are left out; 0 takes all")] = 0.0
+    query_turns: Annotated[
+        int, Field(ge=1, le=10, description="how many of the last user messages are searched with")
+    ] = 3
 
 
 class Sampling(Declared):

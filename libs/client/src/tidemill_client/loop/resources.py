@@ -100,6 +100,8 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
                 top_k=part.retrieval.top_k,
                 index=part.retrieval.index or 0,
                 metadata_filter=_struct(part.retrieval.filter),
+                min_score=part.retrieval.min_score,
+                query_turns=part.retrieval.query_turns,
             )
         )
         refers_to.append(("collection", part.retrieval.collection))

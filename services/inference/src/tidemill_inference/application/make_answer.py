@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from tidemill_inference.application.conversation import conversation
+from tidemill_inference.application.find_passages import FindPassages
 from tidemill_inference.application.generation import Generation
 from tidemill_inference.application.ports import (
     Engine,
@@ -119,13 +120,11 @@ class MakeAnswer:
             return
         making.generation.waiting_for = "rag"
         began = time.monotonic()
-        making.found = await self.retriever.search(
-            making.inference.project,
-            retrieval,
-            question=making.question.text,
-            principals=making.question.principals,
-            timeout_s=making.remaining_s(),
+        find = FindPassages(retriever=self.retriever)
+        making.found, warnings = await find(
+            making.inference.project, retrieval, making.question, deadline=making.deadline
         )
+        making.warnings += warnings
         making.search_s = time.monotonic() - began
 
     async def _first_that_answers(self, making: _Making) -> Answer:

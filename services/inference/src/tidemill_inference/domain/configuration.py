@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from tidemill_kit.errors import Violation
 
 DEFAULT_TOP_K = 3
+MAX_TOP_K = 100
+DEFAULT_QUERY_TURNS = 3
+MAX_QUERY_TURNS = 10
 MAX_STOPS = 4
 MAX_STOP_LENGTH = 200
 MAX_TEMPERATURE = 2.0
@@ -21,6 +24,28 @@ class Retrieval:
     top_k: int = DEFAULT_TOP_K
     index: int = 0
     metadata_filter: Mapping[str, object] = field(default_factory=dict)
+    min_score: float = 0.0
+    """Passages below it are left out."""
+    query_turns: int = DEFAULT_QUERY_TURNS
+    """How many of the last user messages are searched with; 1 is the last one alone."""
+
+    def violations(self, path: str) -> list[Violation]:
+        """Return what is out of bounds."""
+        bounds = (
+            ("top_k", 1 <= self.top_k <= MAX_TOP_K, f"take 0 (for {DEFAULT_TOP_K}) to {MAX_TOP_K}"),
+            ("index", self.index >= 0, "take 0 to follow the live index, or an index version's number"),
+            ("min_score", 0 <= self.min_score <= 1, "take 0 (for all passages) to 1"),
+            (
+                "query_turns",
+                1 <= self.query_turns <= MAX_QUERY_TURNS,
+                f"take 0 (for {DEFAULT_QUERY_TURNS}) to {MAX_QUERY_TURNS}",
+            ),
+        )
+        return [
+            Violation(field=f"{path}.{name}", description=f"is {getattr(self, name)}; {allowed}")
+            for name, fits, allowed in bounds
+            if not fits
+        ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +85,10 @@ class Sampling:
         return found
 
 
+_ADDED = {"min_score": 0.0, "query_turns": DEFAULT_QUERY_TURNS}
+"""Fields of Retrieval that old configurations are without, and what stands for them there."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """What answers, with every reference resolved: `model@version`, `prompt@version`."""
@@ -72,5 +101,12 @@ class Configuration:
 
     @property
     def digest(self) -> str:
-        """The configuration's name: equal configurations have equal ones, in every deployment."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """The configuration's name: equal configurations have equal ones, in every deployment.
+
+        What was added to configurations later counts only where it is not as it was before.
+        """
+        named = asdict(self)
+        for each, before in _ADDED.items():
+            if self.retrieval and getattr(self.retrieval, each) == before:
+                del named["retrieval"][each]
+        return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()

@@ -44,7 +44,6 @@ __all__ = [
 
 DEFAULT_DEADLINE = timedelta(seconds=60)
 MAX_DEADLINE = timedelta(minutes=15)
-MAX_TOP_K = 100
 MAX_FALLBACKS = 5
 _REMEMBERED = 50
 """Evaluations that were decided on, so that one that is told again has no second effect."""
@@ -89,12 +88,8 @@ class DeploymentSpec:
             found.append(Violation(field="deadline", description=text))
         if len(self.fallback) > MAX_FALLBACKS:
             found.append(Violation(field="fallback", description=f"take at most {MAX_FALLBACKS} models"))
-        if self.retrieval and not 1 <= self.retrieval.top_k <= MAX_TOP_K:
-            text = f"is {self.retrieval.top_k}; take 0 (for {DEFAULT_TOP_K}) to {MAX_TOP_K}"
-            found.append(Violation(field="retrieval.top_k", description=text))
-        if self.retrieval and self.retrieval.index < 0:
-            text = f"is {self.retrieval.index}; take 0 to follow the live index, or an index version's number"
-            found.append(Violation(field="retrieval.index", description=text))
+        if self.retrieval:
+            found += self.retrieval.violations("retrieval")
         if self.rollout_policy:
             found += self.rollout_policy.violations("rollout_policy")
         if found:

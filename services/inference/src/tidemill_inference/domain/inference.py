@@ -13,6 +13,8 @@ from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import RequestIdReused
 
 MAX_PASSAGES = 100
+MAX_EARLIER_CHARACTERS = 1000
+"""Of one earlier message in a search."""
 
 
 class State(Enum):
@@ -56,6 +58,16 @@ class Question:
     def text(self) -> str:
         """The last message: what is to be answered."""
         return self.messages[-1].text
+
+    def queries(self, turns: int) -> tuple[str, ...]:
+        """Return what is searched with: the last message, and behind it, where it may go on from them, those before it.
+
+        "And what is it made of?" finds nothing alone, and a new subject nothing in the company of an old one. The last
+        message comes first also in the longer query, which an embedding model may cut.
+        """
+        said = [message.text for message in self.messages if message.role is Role.USER][-turns:]
+        earlier = [text[:MAX_EARLIER_CHARACTERS] for text in reversed(said[:-1]) if text.strip()]
+        return (self.text, "\n".join([self.text, *earlier])) if earlier else (self.text,)
 
     def check(self) -> None:
         """Refuse what is no question.

@@ -10,7 +10,13 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.inference.v1 import configuration_pb2, deployment_pb2
-from tidemill_inference.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
+from tidemill_inference.domain.configuration import (
+    DEFAULT_QUERY_TURNS,
+    DEFAULT_TOP_K,
+    Configuration,
+    Retrieval,
+    Sampling,
+)
 from tidemill_inference.domain.deployment import DEFAULT_DEADLINE, Deployment, DeploymentSpec, RecordMode
 from tidemill_inference.entrypoints.rollout_messages import policy_message, policy_of, rollout_message
 from tidemill_kit.grpc_requests import etag_of, timestamp_of
@@ -102,6 +108,8 @@ def _retrieval_of(message: configuration_pb2.Retrieval) -> Retrieval:
         top_k=message.top_k or DEFAULT_TOP_K,
         index=message.index,
         metadata_filter=MessageToDict(message.metadata_filter),
+        min_score=message.min_score,
+        query_turns=message.query_turns or DEFAULT_QUERY_TURNS,
     )
 
 
@@ -113,6 +121,8 @@ def _retrieval_message(retrieval: Retrieval | None) -> configuration_pb2.Retriev
         top_k=retrieval.top_k,
         index=retrieval.index,
         metadata_filter=ParseDict(dict(retrieval.metadata_filter), Struct()) if retrieval.metadata_filter else None,
+        min_score=retrieval.min_score,
+        query_turns=retrieval.query_turns,
     )
 
 

@@ -29,12 +29,22 @@ class Retrieval(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
     METADATA_FILTER_FIELD_NUMBER: _builtins.int
+    MIN_SCORE_FIELD_NUMBER: _builtins.int
+    QUERY_TURNS_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """Required. The collection."""
     top_k: _builtins.int
     """Optional. At most this many passages; 0 means 3."""
     index: _builtins.int
     """Optional. A pinned index version; 0 follows the collection's live one."""
+    min_score: _builtins.float
+    """Optional. Only passages whose score is at least this, 0 to 1; 0 takes all. What scores mean is the embedding
+    model's matter. An answer for which no passage is left says so in its warnings.
+    """
+    query_turns: _builtins.int
+    """Optional. How many of the last user messages are searched with: passages of the last one alone, then those of all of
+    them together; 0 means 3, 1 is the last one alone, at most 10.
+    """
     @_builtins.property
     def metadata_filter(self) -> _struct_pb2.Struct:
         """Optional. Only documents whose metadata have these values."""
@@ -46,10 +56,12 @@ class Retrieval(_message.Message):
         top_k: _builtins.int = ...,
         index: _builtins.int = ...,
         metadata_filter: _struct_pb2.Struct | None = ...,
+        min_score: _builtins.float = ...,
+        query_turns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["metadata_filter", b"metadata_filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["collection", b"collection", "index", b"index", "metadata_filter", b"metadata_filter", "min_score", b"min_score", "query_turns", b"query_turns", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
