@@ -1,6 +1,6 @@
 """The aggregate that the tests of the kit's stores save."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -56,12 +56,14 @@ class NoteCodec:
         return "tidemill.notes.note.written.v1", DocumentIngested(document=aggregate.id, seq=seq, key=event.line)
 
 
-def notes_in(
+def notes_in(  # noqa: PLR0913 - what the store takes, and each test names one
     database: Database,
     *,
     clock: Clock | None = None,
     wake: Callable[[str], None] = lambda _: None,
     limits: OutboxLimits | None = None,
+    lists: Sequence[Sequence[str]] = (("colour",),),
+    usually_new: bool = False,
 ) -> MongoAggregates[Note]:
     return MongoAggregates(
         database["notes"],
@@ -72,4 +74,6 @@ def notes_in(
         wake=wake,
         limits=limits,
         clock=clock,
+        lists=lists,
+        usually_new=usually_new,
     )

@@ -13,7 +13,8 @@ from pymongo.collection import Collection
 from libs.kit.tests.notes import Note, NoteNotFound, notes_in
 from tidemill_kit.aggregates import MongoAggregates, OutboxLimits, TooLarge
 from tidemill_kit.application import PageRequest, Request
-from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput
+from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
+from tidemill_kit.intents import entry_of
 from tidemill_kit.mongo import Database, Document, connect
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.clocks import NOON, FixedClock
@@ -92,7 +93,7 @@ async def test_state_and_event_lie_in_one_document(database: Database) -> None:
         "create_time": NOON,
         "update_time": NOON,
         "state": {"lines": ["first"], "colour": "white"},
-        "requests": [{"id": "r1", "digest": "d1"}],
+        "requests": [entry_of(Request(id="r1", digest="d1"))],
         "outbox_at": NOON,
     }
     assert json.loads(entry.pop("data"))["seq"] == "1"
@@ -189,8 +190,8 @@ async def test_the_same_request_that_was_faster_elsewhere_has_one_effect(
     request = intent("r2")
 
     def overtaken_by_itself(note: Note) -> None:
-        twin = {"$push": {"requests": {"id": request.id, "digest": request.digest}}, "$inc": {"version": 1}}
-        rival.update_one({"_id": "acme/n1", "requests.id": {"$ne": request.id}}, twin)
+        twin = {"$push": {"requests": entry_of(request)}, "$inc": {"version": 1}}
+        rival.update_one({"_id": "acme/n1", "requests": {"$ne": entry_of(request)}}, twin)
         note.write("twice", now=NOON)
 
     saved = await notes.update("acme", "n1", overtaken_by_itself, request=request)
@@ -300,3 +301,75 @@ async def test_a_server_that_does_not_answer_is_a_missing_dependency() -> None:
         await notes_in(client["kit"]).list("acme", page=PageRequest())
     assert caught.value.dependency == "mongodb"
     client.close()
+
+
+async def test_nothing_is_kept_of_requests_that_nobody_can_repeat(database: Database) -> None:
+    notes = notes_in(database)
+    await notes.add(a_note(), request=Request.of("", b""))
+    for _ in range(3):
+        await notes.update("acme", "n1", writing("line"), request=Request.internal())
+        await notes.update("acme", "n1", lambda _: None, request=Request.internal())
+
+    document = await stored(database)
+    assert (document["requests"], document["version"]) == ([], 4)
+
+
+async def test_requests_of_older_documents_stay_known(database: Database) -> None:
+    notes = notes_in(database)
+    await notes.add(a_note(), request=intent("r1"))
+    old = [{"id": "r1", "digest": intent("r1").digest}, {"id": "r2", "digest": "another body"}]
+    await database["notes"].update_one({"_id": "acme/n1"}, {"$set": {"requests": old}})
+
+    assert (await notes.update("acme", "n1", writing("again"), request=intent("r1"))).lines == ["first"]
+    with pytest.raises(RequestIdReused):
+        await notes.update("acme", "n1", writing("again"), request=intent("r2"))
+    assert (await notes.update("acme", "n1", writing("more"), request=intent("r3"))).lines == ["first", "more"]
+
+
+async def test_a_request_that_is_remembered_takes_little_room(database: Database) -> None:
+    notes = notes_in(database)
+    await notes.add(a_note(), request=intent("r" * 100))
+    for number in range(60):
+        await notes.update("acme", "n1", lambda _: None, request=intent(f"{number:0100}"))
+
+    requests = (await stored(database))["requests"]
+    assert (len(requests), max(map(len, requests))) == (50, 32)
+
+
+async def test_every_list_is_served_by_an_index_in_its_order_and_others_are_refused(database: Database) -> None:
+    await database["notes"].create_index([("outbox_at", 1)])
+    await database["notes"].create_index([("project", 1), ("create_time", 1), ("id", 1)])
+    notes = notes_in(database, lists=[("colour",)])
+    for _ in range(2):
+        await notes.ensure_indexes()
+
+    indexes = await database["notes"].index_information()
+    order = [("create_time", 1), ("id", 1)]
+    assert sorted(list(each["key"]) for each in indexes.values()) == sorted(
+        [
+            [("_id", 1)],
+            [("outbox_at", 1), ("_id", 1)],
+            [("project", 1), ("deleted", 1), *order],
+            [("project", 1), ("deleted", 1), ("state.colour", 1), *order],
+        ]
+    )
+    assert [each for each in indexes.values() if "partialFilterExpression" in each]
+    with pytest.raises(TypeError, match="lines"):
+        await notes.list("acme", page=PageRequest(), where={"lines": "x"})
+
+
+async def test_what_is_begun_is_saved_without_being_read_first(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes = notes_in(database, usually_new=True)
+
+    async def never(*_: object, **__: object) -> None:
+        pytest.fail("it was read")
+
+    monkeypatch.setattr(type(database["notes"]), "find_one", never)
+    await notes.add(a_note(), request=intent("r1"))
+    fresh = Note(id="n2", project="acme")
+    await notes.upsert(fresh, writing("first"), request=Request.internal())
+    monkeypatch.undo()
+
+    assert (await notes.upsert(fresh, writing("second"), request=intent("r2"))).lines == ["first", "second"]

@@ -1,10 +1,12 @@
 """Aggregates in MongoDB: one document each, whose state and events are saved by one write.
 
 A document is `{_id: "<project>/<id>", project, id, schema, version, seq, deleted, labels, create_time, update_time,
-state, requests: [{id, digest}], outbox: [entry], outbox_at}`. `state` belongs to the codec, the rest to this module;
+state, requests: [text], outbox: [entry], outbox_at}`. `state` belongs to the codec, the rest to this module;
 only the relay also touches `outbox` and `outbox_at`: it takes out entries by `ce_id` once they are published, and never
 changes `version`. An entry is `{seq, ce_id, type, source, subject, time, topic, key, data, traceparent}`, `data` being
-proto-JSON text. `outbox_at` is the time of the last save with events; the relay takes it away from an empty outbox.
+proto-JSON text. Of a request its id and digest are kept as one short text (as `{id, digest}` in older documents), and
+nothing of one that nobody can repeat. `outbox_at` is the time of the last save with events; the relay takes it away
+from an empty outbox.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 import bson
@@ -28,21 +30,25 @@ from tidemill_kit.errors import (
     DependencyUnavailable,
     InvalidInput,
     NotFound,
-    RequestIdReused,
     Violation,
 )
-from tidemill_kit.mongo import Collection, Document, DuplicateId, bson_of, translated
+from tidemill_kit.intents import entry_of, refuse_long_id, remembered, was_applied
+from tidemill_kit.mongo import Collection, Document, DuplicateId, encoded, translated
 from tidemill_kit.paging import Place, checked_size, list_digest, place_of, token_after
 
 A = TypeVar("A", bound=Aggregate)
 
-REMEMBERED_REQUESTS = 50
-MAX_REQUEST_ID_LENGTH = 200
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.005
 _MOST_PAGE_BYTES = 3 * 1024 * 1024
 """As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes unless it is told otherwise."""
 _FOR_READING = {"requests": False, "outbox": False}
+_FOR_WRITING = {"outbox.data": False}  # which may be 6 MB while Kafka is down
+_SUPERSEDED = frozenset({"outbox_at_1", "project_1_create_time_1_id_1"})
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+WITH_EVENTS: Document = {"outbox_at": {"$gt": _BEGINNING}}
+"""Finds the documents whose events wait, by an index that holds no others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +121,12 @@ class MongoAggregates(Generic[A]):
         wake: Callable[[str], None] = _nobody,
         limits: OutboxLimits | None = None,
         clock: Clock | None = None,
+        lists: Sequence[Sequence[str]] = (),
+        usually_new: bool = False,
     ) -> None:
+        """Prepare; `lists` are the sets of fields that `list` filters by, `usually_new` is what `upsert` is given."""
+        self._lists = [(), *map(tuple, lists)]
+        self._usually_new = usually_new
         self._collection = collection
         self._codec = codec
         self._topic = topic
@@ -128,8 +139,11 @@ class MongoAggregates(Generic[A]):
     async def ensure_indexes(self) -> None:
         """Create what lists and the relay's sweep need; repeating it changes nothing."""
         with translated():
-            await self._collection.create_index([("project", 1), ("create_time", 1), ("id", 1)])
-            await self._collection.create_index([("outbox_at", 1)])
+            for fields in self._lists:
+                await self._collection.create_index(_list_index(fields))
+            await self._collection.create_index([("outbox_at", 1), ("_id", 1)], partialFilterExpression=WITH_EVENTS)
+            for name in _SUPERSEDED & set(await self._collection.index_information()):
+                await self._collection.drop_index(name)
 
     async def get(self, project: str, aggregate_id: str) -> A:
         """See `Aggregates.get`."""
@@ -152,11 +166,14 @@ class MongoAggregates(Generic[A]):
         """See `Aggregates.list`."""
         size, where = checked_size(page), where or {}
         digest = list_digest(project, where, show_deleted=show_deleted)
+        if set(where) not in map(set, self._lists):
+            message = f"{self._collection.name} declares no list by {sorted(where)}: name it in `lists`"
+            raise TypeError(message)
         wanted: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
-        if not show_deleted:
-            wanted["deleted"] = False
+        wanted["deleted"] = {"$in": [False, True]} if show_deleted else False
         if place := place_of(page.token, digest=digest):
             same_time = {"create_time": place.create_time, "id": {"$gt": place.id}}
+            wanted["create_time"] = {"$gte": place.create_time}  # where an index is begun at, which $or does not say
             wanted["$or"] = [{"create_time": {"$gt": place.create_time}}, same_time]
         shown, more, room = list[Document](), False, _MOST_PAGE_BYTES
         with translated():
@@ -179,7 +196,7 @@ class MongoAggregates(Generic[A]):
                 raise AlreadyExists(message, id=aggregate.id)
             return deepcopy(aggregate)
 
-        return await self._write(aggregate.project, aggregate.id, taken_up, request)
+        return await self._write(aggregate.project, aggregate.id, taken_up, request, usually_new=True)
 
     async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
         """See `Aggregates.update`."""
@@ -200,18 +217,29 @@ class MongoAggregates(Generic[A]):
             change(aggregate)
             return aggregate
 
-        return await self._write(fresh.project, fresh.id, changed, request)
+        return await self._write(fresh.project, fresh.id, changed, request, usually_new=self._usually_new)
 
-    async def _write(self, project: str, aggregate_id: str, decide: Callable[[A | None], A], request: Request) -> A:
-        """Load, decide and save, again on fresh state where somebody was faster."""
-        _refuse_long_id(request)
+    async def _write(
+        self,
+        project: str,
+        aggregate_id: str,
+        decide: Callable[[A | None], A],
+        request: Request,
+        *,
+        usually_new: bool = False,
+    ) -> A:
+        """Load, decide and save, again on fresh state where somebody was faster; what is new may need no loading."""
+        refuse_long_id(request)
         key = document_id(project, aggregate_id)
+        fields = _FOR_WRITING if request.named else _FOR_WRITING | {"requests": False}
+        if usually_new and (saved := await self._decide_and_save(key, None, decide, request)):
+            return saved
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - jitter, no secret
             with translated():
-                document = await self._collection.find_one({"_id": key})
-            if document is not None and _was_applied(document, request):
+                document = await self._collection.find_one({"_id": key}, fields)
+            if document is not None and was_applied(document.get("requests", ()), request):
                 return self._decoded(document)
             saved = await self._decide_and_save(key, document, decide, request)
             if saved is not None:
@@ -224,15 +252,14 @@ class MongoAggregates(Generic[A]):
     ) -> A | None:
         """Return the aggregate as saved, or None where the document changed meanwhile."""
         stored = self._decoded(document) if document is not None else None
-        before = b"" if stored is None else bson_of(self._image(stored))  # bytes: `decide` may change it in place
+        before = None if stored is None else self._image(stored)  # `decide` may change the aggregate in place
         aggregate = decide(stored)
         refuse_label_keys(aggregate)
         image = self._image(aggregate)
-        after = bson_of(image)
-        if document is not None and before == after and not aggregate.pending:
+        if document is not None and before == image and not aggregate.pending:
             return aggregate if await self._remember(key, document["version"], request) else None
-        if len(after) > self._limits.state_bytes:
-            raise TooLarge(aggregate.id, size=len(after), limit=self._limits.state_bytes)
+        if (size := sum(len(part.raw) for part in (image["state"], image["labels"]))) > self._limits.state_bytes:
+            raise TooLarge(aggregate.id, size=size, limit=self._limits.state_bytes)
         aggregate.version, aggregate.seq = (document["version"], document["seq"]) if document else (0, 0)
         entries = self._entries(aggregate, waiting=len(document["outbox"]) if document else 0)
         aggregate.update_time = _milliseconds(self._clock.now())
@@ -254,9 +281,11 @@ class MongoAggregates(Generic[A]):
 
     async def _remember(self, key: str, version: int, request: Request) -> bool:
         """Keep the id of a request that changed nothing, so that it will not change anything later either."""
+        if not request.named:
+            return True
         unchanged = {"_id": key, "version": version}
         with translated():
-            result = await self._collection.update_one(unchanged, {"$push": _remembered(request)})
+            result = await self._collection.update_one(unchanged, {"$push": remembered(request)})
         return result.matched_count == 1
 
     async def _save(
@@ -266,17 +295,18 @@ class MongoAggregates(Generic[A]):
         outbox_at = {"outbox_at": aggregate.update_time} if entries else {}
         if aggregate.version == 0:
             named = {"_id": key, "project": aggregate.project, "id": aggregate.id, "version": 1}
-            document = named | fields | {"requests": [_entry_of(request)], "outbox": entries} | outbox_at
+            requests = [entry_of(request)] if request.named else []
+            document = named | fields | {"requests": requests, "outbox": entries} | outbox_at
             try:
                 with translated():
                     await self._collection.insert_one(document)
             except DuplicateId:
                 return False
             return True
-        pushed = _remembered(request)
+        pushed: Document = remembered(request)
         if entries:
             pushed["outbox"] = {"$each": entries}
-        update = {"$set": fields | outbox_at, "$inc": {"version": 1}, "$push": pushed}
+        update = {"$set": fields | outbox_at, "$inc": {"version": 1}} | ({"$push": pushed} if pushed else {})
         with translated():
             result = await self._collection.update_one({"_id": key, "version": aggregate.version}, update)
         return result.matched_count == 1
@@ -315,10 +345,10 @@ class MongoAggregates(Generic[A]):
         }
 
     def _image(self, aggregate: A) -> Document:
-        """Return what a change can change."""
+        """Return what a change can change; encoded, so that it shares nothing with it, and is encoded once."""
         return {
-            "state": self._codec.encode(aggregate),
-            "labels": dict(sorted(aggregate.labels.items())),
+            "state": encoded(self._codec.encode(aggregate)),
+            "labels": encoded(dict(sorted(aggregate.labels.items()))),
             "deleted": aggregate.deleted,
         }
 
@@ -346,28 +376,10 @@ def document_id(project: str, aggregate_id: str) -> str:
     return f"{project}/{aggregate_id}"
 
 
-def _was_applied(document: Document, request: Request) -> bool:
-    for known in document["requests"]:
-        if known["id"] == request.id:
-            if known["digest"] != request.digest:
-                raise RequestIdReused(request.id)
-            return True
-    return False
-
-
-def _entry_of(request: Request) -> Document:
-    return {"id": request.id, "digest": request.digest}
-
-
-def _remembered(request: Request) -> Document:
-    """Return what is pushed so that the last requests stay known."""
-    return {"requests": {"$each": [_entry_of(request)], "$slice": -REMEMBERED_REQUESTS}}
-
-
-def _refuse_long_id(request: Request) -> None:
-    if len(request.id) > MAX_REQUEST_ID_LENGTH:
-        text = f"has {len(request.id)} characters: take at most {MAX_REQUEST_ID_LENGTH}"
-        raise InvalidInput.of(Violation(field="request_id", description=text))
+def _list_index(fields: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the index of a list: what it filters by, then its order."""
+    names = ["project", "deleted", *(f"state.{field}" for field in fields), "create_time", "id"]
+    return [(name, 1) for name in names]
 
 
 def _milliseconds(moment: datetime) -> datetime:

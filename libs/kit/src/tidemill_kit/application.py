@@ -39,11 +39,19 @@ class Request:
 
     id: str
     digest: str
+    named: bool = True
+    """False where nobody can send the same one again: nothing is kept of it."""
 
     @classmethod
     def of(cls, request_id: str, body: bytes) -> "Request":
         """Return the request of a body; without an id every call is an intent of its own."""
-        return cls(id=request_id or str(uuid.uuid4()), digest=hashlib.sha256(body).hexdigest())
+        digest = hashlib.sha256(body).hexdigest()
+        return cls(id=request_id or str(uuid.uuid4()), digest=digest, named=bool(request_id))
+
+    @classmethod
+    def internal(cls) -> "Request":
+        """Return the request of a change that is decided on what is stored, so that repeating it is harmless."""
+        return cls(id=str(uuid.uuid4()), digest="", named=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +106,8 @@ class Aggregates(Protocol[A]):
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """Return a page ordered by (create_time, id); `where` matches fields of the codec's document exactly.
+
+        A store names the lists that it has an index for, and refuses others: a list costs what a page of it costs.
 
         Raises:
             InvalidInput: the page's size or token is not usable.

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import pymongo
 from bson import encode
+from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
     BulkWriteError,
@@ -153,6 +154,6 @@ async def update_or_insert(collection: Collection, wanted: Document, update: Doc
     return result.matched_count == 1 or result.upserted_id is not None
 
 
-def bson_of(document: Mapping[str, Any]) -> bytes:
-    """Return the document as MongoDB stores it: comparable, measurable, sharing nothing with the original."""
-    return encode(document)
+def encoded(document: Mapping[str, Any]) -> RawBSONDocument:
+    """Return the document as MongoDB stores it: comparable, measurable by `raw`, sharing nothing with the original."""
+    return RawBSONDocument(encode(document))

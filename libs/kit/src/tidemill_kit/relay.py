@@ -8,12 +8,12 @@ each other's events, and lose none.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import structlog
 from prometheus_client import Gauge
 
+from tidemill_kit.aggregates import WITH_EVENTS
 from tidemill_kit.cloudevents import CloudEvent, to_headers
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.mongo import Collection, Document, translated
@@ -26,7 +26,6 @@ _SWEEP_EVERY_S = 60.0
 _CONCURRENCY = 16
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 _log = structlog.get_logger()
 
@@ -99,7 +98,7 @@ class Relay:
             for name, collection in self._collections.items():
                 try:
                     with translated():
-                        waiting = collection.find({"outbox_at": {"$gt": _BEGINNING}}, {"outbox_at": True})
+                        waiting = collection.find(WITH_EVENTS, {"outbox_at": True})
                         async for document in waiting.sort("outbox_at", 1):
                             self._wake(_Outbox(name, document["_id"]), document["outbox_at"].timestamp())
                 except DependencyUnavailable as error:

@@ -22,10 +22,10 @@ from libs.kit.tests.events.world import (
     eventually,
 )
 from libs.kit.tests.wire import wire_to
-from tidemill_kit.aggregates import REMEMBERED_REQUESTS
 from tidemill_kit.cloudevents import CloudEvent
 from tidemill_kit.dead_letters import DeadLetter, DeadLetters
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_kit.intents import REMEMBERED_REQUESTS
 from tidemill_kit.kafka import Consumers, Publisher, read_topic
 from tidemill_kit.subscriptions import EventContext
 

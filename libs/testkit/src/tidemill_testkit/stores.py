@@ -105,14 +105,15 @@ class InMemoryAggregates(Generic[A]):
         change(aggregate)
         if aggregate != stored.aggregate:
             return self._save(aggregate, request)
-        stored.requests.append(request)
+        if request.named:
+            stored.requests.append(request)
         del stored.requests[:-_REMEMBERED_REQUESTS]
         return aggregate
 
     def _save(self, aggregate: A, request: Request | None) -> A:
         refuse_label_keys(aggregate)
         stored = self._stored.get((aggregate.project, aggregate.id))
-        requests = [*(stored.requests if stored else []), *([request] if request else [])]
+        requests = [*(stored.requests if stored else []), *([request] if request and request.named else [])]
         aggregate.version = (stored.aggregate.version if stored else 0) + 1
         aggregate.seq = (stored.aggregate.seq if stored else 0) + len(aggregate.pending)
         aggregate.update_time = self._clock.now()

@@ -110,6 +110,7 @@ class _Adapters:
             source=SOURCE,
             missing=EvaluationNotFound,
             wake=self.relay.waker(self.database["evaluations"]),
+            lists=[("gate",), ("candidate",), ("gate", "candidate")],
         )
         self.results = MongoCaseResults(self.database["case_results"])
         self.wanted = MongoWanted(self.database["evaluations"], self.database["gates"])

@@ -59,6 +59,7 @@ def evaluations(database: Database) -> MongoAggregates[Evaluation]:
         topic="topic",
         source="/tidemill/evaluator",
         missing=EvaluationNotFound,
+        lists=[("gate", "candidate")],
     )
 
 

@@ -12,7 +12,7 @@ from tidemill_feedback.adapters.dead_submissions import DeadSubmissions
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
 from tidemill_feedback.adapters.inference_answers import InferenceAnswers
 from tidemill_feedback.adapters.mongo_curations import MongoCurationLeases, MongoCurations, mongo_curations
-from tidemill_feedback.adapters.mongo_feedback import ensure_list_indexes, mongo_feedback
+from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger
 from tidemill_feedback.adapters.mongo_pending import MongoPending
 from tidemill_feedback.adapters.mongo_prompts import MongoPrompts
@@ -140,7 +140,6 @@ class Stores:
         """Create the bucket and the indexes in MongoDB; repeating it changes nothing."""
         await self._adapters.store.ensure_bucket(self._bucket)
         await self._adapters.feedback.ensure_indexes()
-        await ensure_list_indexes(self._adapters.database["feedback"])
         await self._adapters.curations.ensure_indexes()
         await self._adapters.ledger.ensure_indexes()
         await self._adapters.pending.ensure_indexes()

@@ -18,7 +18,7 @@ from services.feedback.tests.fakes import (
     waiting,
 )
 from tidemill_feedback.adapters.mongo_curations import MongoCurations, mongo_curations
-from tidemill_feedback.adapters.mongo_feedback import ensure_list_indexes, mongo_feedback
+from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.adapters.mongo_pending import MongoPending
 from tidemill_feedback.adapters.mongo_prompts import MongoPrompts
 from tidemill_feedback.application.ports import Pending, Prompts
@@ -127,7 +127,6 @@ async def test_feedback_and_its_history_come_back_whole_and_are_listed(database:
     woken: list[str] = []
     store = mongo_feedback(database["feedback"], wake=woken.append)
     await store.ensure_indexes()
-    await ensure_list_indexes(database["feedback"])
     fresh = Feedback(id="f1", project="acme", inference="i1", metric="comment", end_user="u", rater="user")
 
     def give(feedback: Feedback) -> None:

@@ -244,6 +244,8 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             source=SOURCE,
             missing=InferenceNotFound,
             wake=relay.waker(inferences),
+            lists=[("deployment",)],
+            usually_new=True,
         ),
         outcomes=MongoOutcomes(database["rollout_outcomes"]),
         active=MongoActiveRollouts(deployments),

@@ -10,7 +10,7 @@ from tidemill_inference.domain.deployment import Configuration, Deployment, Retr
 from tidemill_inference.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_kit.aggregates import Identity
-from tidemill_kit.mongo import bson_of
+from tidemill_kit.mongo import encoded
 from tidemill_testkit.clocks import NOON
 
 IDENTITY = Identity(
@@ -68,7 +68,7 @@ def test_a_deployment_with_its_rollout_is_read_as_it_was_written() -> None:
     stored = codec.encode(written)
     read = codec.decode(replace(IDENTITY, version=0, seq=0, create_time=None, update_time=None), stored, codec.schema)
 
-    assert bson_of(stored)
+    assert encoded(stored)
     assert stored["rollout"]["active"]
     assert read == written
 

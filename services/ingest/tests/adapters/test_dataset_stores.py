@@ -27,7 +27,7 @@ from tidemill_kit.aggregates import Identity
 from tidemill_kit.application import PageRequest, Request, SystemClock
 from tidemill_kit.errors import NotFound
 from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Database, bson_of, connect
+from tidemill_kit.mongo import Database, connect, encoded
 from tidemill_kit.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
@@ -105,7 +105,7 @@ async def test_the_stored_form_of_a_dataset_is_stable() -> None:
 
     again = codec.decode(identity, codec.encode(dataset), codec.schema)
 
-    assert bson_of(codec.encode(again)) == bson_of(codec.encode(dataset))
+    assert encoded(codec.encode(again)) == encoded(codec.encode(dataset))
 
 
 async def test_workers_find_the_datasets_to_which_something_is_offered(database: Database) -> None:

@@ -21,7 +21,7 @@ from tidemill_ingest.domain.source import Source
 from tidemill_kit.aggregates import Identity
 from tidemill_kit.application import PageRequest, Request
 from tidemill_kit.errors import NotFound
-from tidemill_kit.mongo import Database, bson_of, connect
+from tidemill_kit.mongo import Database, connect, encoded
 from tidemill_kit.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
@@ -105,7 +105,7 @@ async def test_the_stored_form_of_a_document_is_stable() -> None:
 
     again = codec.decode(identity, codec.encode(document), codec.schema)
 
-    assert bson_of(codec.encode(again)) == bson_of(codec.encode(document))
+    assert encoded(codec.encode(again)) == encoded(codec.encode(document))
 
 
 async def test_the_outbox_tells_which_events_wait(database: Database) -> None:

@@ -221,6 +221,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             source=SOURCE,
             missing=TrainingRunNotFound,
             wake=relay.waker(runs),
+            lists=[("plan",)],
         ),
         wanted_runs=MongoWantedRuns(runs, plans),
         datasets=IngestDatasets(ingest, store, buckets=settings.dataset_buckets.split(",")),

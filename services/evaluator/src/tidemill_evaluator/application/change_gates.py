@@ -122,7 +122,7 @@ class ChangeGates:
     async def _index(self, gate: Gate) -> None:
         """Have the gate found by its candidate. What no longer fits is told apart when it is read."""
         fresh = CandidateGates(id=gate.candidate, project=gate.project)
-        await self.by_candidate.upsert(fresh, lambda each: each.gates.add(gate.id), request=Request.of("", b""))
+        await self.by_candidate.upsert(fresh, lambda each: each.gates.add(gate.id), request=Request.internal())
 
     async def _preview(self, gate: Gate) -> Gate:
         try:

@@ -100,7 +100,7 @@ class React:
         await self._add(_evaluation(gate.project, comparing, owed))
 
     async def _change(self, gate: Gate, change: Callable[[Gate], None]) -> Gate:
-        return await self.gates.update(gate.project, gate.id, change, request=Request.of("", b""))
+        return await self.gates.update(gate.project, gate.id, change, request=Request.internal())
 
     async def _gates_of(self, project: str, model: str) -> list[Gate]:
         try:

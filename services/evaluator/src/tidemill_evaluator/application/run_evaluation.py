@@ -212,7 +212,7 @@ class RunEvaluation:
             raise NoVerdict(DEPLOYMENT_UNAVAILABLE, message) from error
 
     async def _write(self, name: EvaluationName, change: Callable[[Evaluation], None]) -> Evaluation:
-        return await self.evaluations.update(name.project, name.evaluation, change, request=Request.of("", b""))
+        return await self.evaluations.update(name.project, name.evaluation, change, request=Request.internal())
 
 
 def _refuse_other(live: Live, evaluation: Evaluation) -> None:

@@ -58,7 +58,13 @@ class CurationCodec:
 def mongo_curations(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Curation]:
     """Return the store of curations."""
     return MongoAggregates(
-        collection, codec=CurationCodec(), topic=CURATION_TOPIC, source=SOURCE, missing=CurationNotFound, wake=wake
+        collection,
+        codec=CurationCodec(),
+        topic=CURATION_TOPIC,
+        source=SOURCE,
+        missing=CurationNotFound,
+        wake=wake,
+        lists=[("rule.deployment",)],
     )
 
 

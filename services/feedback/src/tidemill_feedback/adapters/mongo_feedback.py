@@ -10,7 +10,16 @@ from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState, Given
 from tidemill_kit.aggregates import Identity, MongoAggregates
 from tidemill_kit.domain import Event
-from tidemill_kit.mongo import Collection, Document, translated
+from tidemill_kit.mongo import Collection, Document
+
+LISTS = (
+    ("inference",),
+    ("deployment",),
+    ("inference", "deployment"),
+    ("deployment", "metric"),
+    ("end_user",),
+    ("asked_by",),
+)
 
 
 class FeedbackCodec:
@@ -53,14 +62,11 @@ class FeedbackCodec:
 def mongo_feedback(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Feedback]:
     """Return the store of feedback."""
     return MongoAggregates(
-        collection, codec=FeedbackCodec(), topic=FEEDBACK_TOPIC, source=SOURCE, missing=FeedbackNotFound, wake=wake
+        collection,
+        codec=FeedbackCodec(),
+        topic=FEEDBACK_TOPIC,
+        source=SOURCE,
+        missing=FeedbackNotFound,
+        wake=wake,
+        lists=LISTS,
     )
-
-
-async def ensure_list_indexes(collection: Collection) -> None:
-    """Create what the lists of one inference, one deployment and one person need; repeating it changes nothing."""
-    with translated():
-        await collection.create_index([("project", 1), ("state.inference", 1)])
-        await collection.create_index([("project", 1), ("state.end_user", 1)])
-        await collection.create_index([("project", 1), ("state.asked_by", 1)])
-        await collection.create_index([("project", 1), ("state.deployment", 1), ("state.metric", 1)])

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from uuid import uuid4
 
 from tidemill_feedback.application.note_correction import wanted_of
 from tidemill_feedback.application.ports import Batches, CurationStore, FeedbackStore, Ledger, Prompts
@@ -40,7 +39,9 @@ class CompleteCuration:
 
         """
         ref, number = curation.ref, curation.completions + 1
-        taken = await self.curations.update(ref.project, ref.curation, lambda each: each.take(epoch), request=_own())
+        taken = await self.curations.update(
+            ref.project, ref.curation, lambda each: each.take(epoch), request=Request.internal()
+        )
         if taken.ref != ref or taken.rule != curation.rule or taken.completions + 1 != number:
             return False
         examples = await self._examples(ref, chosen, epoch)
@@ -61,7 +62,7 @@ class CompleteCuration:
             ref.project,
             ref.curation,
             lambda each: each.complete(batch, rule=curation.rule, number=number, epoch=epoch, now=now),
-            request=_own(),
+            request=Request.internal(),
         )
         return completed.completions == number
 
@@ -88,11 +89,6 @@ class CompleteCuration:
             if len(examples) < begin + len(rows):
                 return None
         return examples
-
-
-def _own() -> Request:
-    """Return a request like no other: the epoch and the number tell repetitions, not the request."""
-    return Request(id=str(uuid4()), digest="")
 
 
 def _example(ref: CurationRef, feedback: Feedback, prompt: Prompt) -> Example:

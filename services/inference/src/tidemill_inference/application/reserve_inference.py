@@ -70,7 +70,7 @@ class Reservation:
     async def _save(self, change: Callable[[Inference, Lease], None]) -> None:
         lease = self._held()
         self.inference = await self.inferences.update(
-            self.inference.project, self.inference.id, lambda stored: change(stored, lease), request=_own()
+            self.inference.project, self.inference.id, lambda stored: change(stored, lease), request=Request.internal()
         )
 
     def _held(self) -> Lease:
@@ -123,7 +123,7 @@ class Reservations:
             def reserve(stored: Inference, lease: Lease = lease) -> None:
                 stored.reserve(lease, fresh, variant=variant, now=self.clock.now())
 
-            stored = await self.inferences.upsert(fresh, reserve, request=_own())
+            stored = await self.inferences.upsert(fresh, reserve, request=Request.internal())
             mine = stored.lease if stored.holds(owner) else None
             if mine or stored.state is State.COMPLETED:
                 return Reservation(inference=stored, lease=mine, inferences=self.inferences, clock=self.clock)
@@ -176,8 +176,3 @@ class Reservations:
             task.cancel()
         elif not task.cancelled() and (error := task.exception()) and not isinstance(error, LeaseLost):
             _log.warning("inference_end_not_saved: %s", reservation.inference.id, exc_info=error)
-
-
-def _own() -> Request:
-    """Return a request of this service itself: the record's own state tells what was done already."""
-    return Request.of("", b"")

@@ -59,7 +59,7 @@ class TendRollout:
                 if stored.active_rollout:
                     stored.rollout = stored.active_rollout.at(epoch)
 
-            return await self.deployments.update(ref.project, ref.id, take, request=_own())
+            return await self.deployments.update(ref.project, ref.id, take, request=Request.internal())
         except DeploymentNotFound:
             return None
 
@@ -78,7 +78,7 @@ class TendRollout:
         def begin(stored: Deployment) -> None:
             stored.begin_rollout(rollout.id, epoch=rollout.epoch, now=now)
 
-        await self.deployments.update(ref.project, ref.id, begin, request=_own())
+        await self.deployments.update(ref.project, ref.id, begin, request=Request.internal())
 
     async def _delayed(self, ref: DeploymentRef, rollout: Rollout, why: str) -> None:
         """Say what the rollout waits for, where it does not say so already."""
@@ -87,7 +87,7 @@ class TendRollout:
             stored.delay_rollout(rollout.id, epoch=rollout.epoch, why=why)
 
         if rollout.waiting(why) != rollout:
-            await self.deployments.update(ref.project, ref.id, delay, request=_own())
+            await self.deployments.update(ref.project, ref.id, delay, request=Request.internal())
 
     async def _prepared(self, project: str, rollout: Rollout, decision: Decision) -> Decision:
         """Return the decision, or that the candidate has to be taken back because it cannot answer."""
@@ -103,9 +103,4 @@ class TendRollout:
         def change(stored: Deployment) -> None:
             stored.tend_rollout(decision, counts, seen=seen, now=now)
 
-        await self.deployments.update(ref.project, ref.id, change, request=_own())
-
-
-def _own() -> Request:
-    """Return a request of this service itself: the rollout's own state tells what was done already."""
-    return Request.of("", b"")
+        await self.deployments.update(ref.project, ref.id, change, request=Request.internal())

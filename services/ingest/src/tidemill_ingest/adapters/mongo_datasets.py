@@ -70,7 +70,13 @@ class DatasetCodec:
 def mongo_datasets(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Dataset]:
     """Return the datasets of a collection."""
     return MongoAggregates(
-        collection, codec=DatasetCodec(), topic=TOPIC, source=CE_SOURCE, missing=DatasetNotFound, wake=wake
+        collection,
+        codec=DatasetCodec(),
+        topic=TOPIC,
+        source=CE_SOURCE,
+        missing=DatasetNotFound,
+        wake=wake,
+        lists=[("state",)],
     )
 
 

@@ -61,7 +61,13 @@ class DocumentCodec:
 def mongo_documents(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Document]:
     """Return the documents of a collection."""
     return MongoAggregates(
-        collection, codec=DocumentCodec(), topic=TOPIC, source=CE_SOURCE, missing=DocumentNotFound, wake=wake
+        collection,
+        codec=DocumentCodec(),
+        topic=TOPIC,
+        source=CE_SOURCE,
+        missing=DocumentNotFound,
+        wake=wake,
+        lists=[("source",), ("state",), ("source", "state")],
     )
 
 

@@ -95,7 +95,7 @@ class TendIndex:
         try:
             return await self.collections.get(ref.project, ref.collection)
         except NotFound:
-            return await self.collections.upsert(fresh, lambda _: None, request=_once())
+            return await self.collections.upsert(fresh, lambda _: None, request=Request.internal())
 
     async def _seed(self, ref: IndexRef, index: IndexVersion) -> None:
         """List a page of what is there; its events were heard before this began, and the newer of both is kept.
@@ -156,7 +156,7 @@ class TendIndex:
             return False
         await self.vectors.drop(ref.key)
         await self.ledger.drop(ref)
-        await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=_once())
+        await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=Request.internal())
         return True
 
     async def _note(self, ref: IndexRef, message: str) -> None:
@@ -164,11 +164,6 @@ class TendIndex:
 
     async def _update(self, ref: IndexRef, change: Callable[[Collection], None]) -> None:
         try:
-            await self.collections.update(ref.project, ref.collection, change, request=_once())
+            await self.collections.update(ref.project, ref.collection, change, request=Request.internal())
         except NotFound:
             return  # deleted meanwhile: the next round sweeps
-
-
-def _once() -> Request:
-    """Return a request of its own: these changes are decided on what is stored, so repeating them is harmless."""
-    return Request.of("", b"")

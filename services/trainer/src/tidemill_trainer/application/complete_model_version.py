@@ -43,5 +43,5 @@ class CompleteModelVersion:
             if artifact.object and not await self.artifacts.is_whole(artifact.object)
         ]
         if gone:
-            await self.versions.update(version.project, version.id, lambda v: v.lose(gone), request=Request.of("", b""))
+            await self.versions.update(version.project, version.id, lambda v: v.lose(gone), request=Request.internal())
             raise FilesMissing(version.id, missing=gone)

@@ -56,6 +56,6 @@ class DeleteModel:
 
     async def _discard(self, project: str, version: str) -> None:
         try:
-            await self.versions.update(project, version, lambda v: v.discard(), request=Request.of("", b""))
+            await self.versions.update(project, version, lambda v: v.discard(), request=Request.internal())
         except NotFound:
             return  # a number given out in vain, or discarded by an earlier try

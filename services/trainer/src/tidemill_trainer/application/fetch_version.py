@@ -102,8 +102,8 @@ class FetchVersion:
             version.project,
             version.model,
             lambda model: model.know(keys, version.number),
-            request=Request.of("", b""),
+            request=Request.internal(),
         )
 
     async def _write(self, name: VersionName, change: Callable[[ModelVersion], None]) -> ModelVersion:
-        return await self.versions.update(name.project, name.version, change, request=Request.of("", b""))
+        return await self.versions.update(name.project, name.version, change, request=Request.internal())

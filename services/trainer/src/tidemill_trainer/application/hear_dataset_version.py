@@ -46,7 +46,7 @@ class HearDatasetVersion:
     async def _start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         if plan.settings.paused:
             plan = await self.plans.update(
-                plan.project, plan.id, lambda plan: plan.owe(version), request=Request.of("", b"")
+                plan.project, plan.id, lambda plan: plan.owe(version), request=Request.internal()
             )
         if not plan.settings.paused:  # perhaps it was let go on meanwhile
             await self.settle.start(plan, version)

@@ -100,7 +100,7 @@ class ImportModel:
             return version
         secret = source.api_key_secret
         return await self.versions.update(
-            version.project, version.id, lambda v: v.name_secret(secret), request=Request.of("", b"")
+            version.project, version.id, lambda v: v.name_secret(secret), request=Request.internal()
         )
 
     async def _begun(self, caller: Caller, command: ImportCommand, source: Source, *, instead_of: int) -> Imported:

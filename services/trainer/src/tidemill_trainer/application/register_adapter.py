@@ -41,7 +41,7 @@ class RegisterAdapter:
         files = await self._inspected(run, folder)
         source = _source_of(run)
         model = await self.models.upsert(
-            Model(id=run.plan, project=run.project), lambda model: model.begin(source.key), request=Request.of("", b"")
+            Model(id=run.plan, project=run.project), lambda model: model.begin(source.key), request=Request.internal()
         )
         number = model.numbers[source.key]
         name = version_id(model.id, number)

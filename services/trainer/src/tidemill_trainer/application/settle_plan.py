@@ -29,7 +29,7 @@ class SettlePlan:
         if plan.owed is None:
             return plan
         return await self.plans.update(
-            plan.project, plan.id, lambda plan: plan.settle(version), request=Request.of("", b"")
+            plan.project, plan.id, lambda plan: plan.settle(version), request=Request.internal()
         )
 
     async def named(self, name: PlanName) -> None:

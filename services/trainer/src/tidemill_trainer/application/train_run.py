@@ -195,7 +195,7 @@ class TrainRun:
             await (self.folders.clean(name) if run.is_in_work else self.folders.remove(name))
 
     async def _write(self, name: RunName, change: Callable[[TrainingRun], None]) -> TrainingRun:
-        return await self.runs.update(name.project, name.run, change, request=Request.of("", b""))
+        return await self.runs.update(name.project, name.run, change, request=Request.internal())
 
 
 def _seconds_left(run: TrainingRun) -> float:

@@ -48,7 +48,7 @@ class UploadModelFile:
                 raise
             stored = await self.artifacts.put(caller.project, version.id, file=file, local=local)
         return await self.versions.update(
-            caller.project, version.id, lambda v: v.store(path, stored), request=Request.of("", b"")
+            caller.project, version.id, lambda v: v.store(path, stored), request=Request.internal()
         )
 
     async def _fail(self, version: ModelVersion, refused: ArtifactRefused) -> None:
@@ -57,5 +57,5 @@ class UploadModelFile:
             version.project,
             version.id,
             lambda v: v.fail(reason=refused.reason, message=refused.message, now=now),
-            request=Request.of("", b""),
+            request=Request.internal(),
         )
