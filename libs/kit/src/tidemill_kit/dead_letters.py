@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from tidemill_kit.cloudevents import attributes_of
 from tidemill_kit.errors import NotFound, PreconditionFailed, TidemillError
-from tidemill_kit.records import OutgoingRecord, Partition, Publishing, Record
+from tidemill_kit.records import OutgoingRecord, Part, Partition, Publishing, Record
 
 PREFIX = "tidemill_dead_"
 _MARK = PREFIX + "redriven"
@@ -69,18 +69,25 @@ def without_value(letter: OutgoingRecord) -> OutgoingRecord:
     return replace(letter, value=b"", headers=(*letter.headers, *told))
 
 
-class DeadLetters:
-    """The dead letters of any topic; `read` yields all records that a topic holds now."""
+NEWEST = 1000
+"""Records of each partition that are looked through where no other number is asked for."""
 
-    def __init__(self, read: Callable[[str], AsyncIterator[Record]], publisher: Publishing) -> None:
+
+class DeadLetters:
+    """The dead letters of any topic; `read` yields a part of the records that a topic holds now.
+
+    A topic may hold millions, so that only its end is looked through, and a mark before that is not seen.
+    """
+
+    def __init__(self, read: Callable[[str, Part], AsyncIterator[Record]], publisher: Publishing) -> None:
         self._read = read
         self._publisher = publisher
 
-    async def list(self, topic: str) -> Sequence[DeadLetter]:
-        """Return all dead letters, oldest first, without their values."""
+    async def list(self, topic: str, *, newest: int = NEWEST) -> Sequence[DeadLetter]:
+        """Return the dead letters among the newest records of each partition, oldest first, without their values."""
         letters: dict[str, DeadLetter] = {}
         marks: set[str] = set()
-        async for record in self._read(topic):
+        async for record in self._read(topic, Part(newest=newest)):
             letter = _letter(record)
             if letter is None:
                 marks.add(dict(record.headers).get(_MARK, b"").decode())
@@ -99,14 +106,15 @@ class DeadLetters:
 
         """
         found: DeadLetter | None = None
-        redriven = False
-        async for record in self._read(topic):
-            if (record.partition, record.offset) == (partition, offset):
+        async for record in self._read(topic, Part(at=(partition, offset))):
+            if record.offset == offset:  # else it has expired
                 found = _letter(record)
-            redriven |= dict(record.headers).get(_MARK) == _place(partition, offset).encode()
         if found is None:
             message = f"{topic} has no dead letter {_place(partition, offset)}: list them to see what there is"
             raise DeadLetterNotFound(message, topic=topic)
+        mark, redriven = _place(partition, offset).encode(), False
+        async for record in self._read(topic, Part(newest=NEWEST)):
+            redriven |= dict(record.headers).get(_MARK) == mark
         return replace(found, redriven=redriven)
 
     async def redrive(self, topic: str, *, partition: int, offset: int) -> DeadLetter:

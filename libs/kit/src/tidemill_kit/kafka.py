@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     InvalidMessageError,
     InvalidTimestampError,
@@ -17,7 +17,7 @@ from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.persistence import EngineLimits
 from tidemill_kit.pump import ConsumerStatus, EventPump, PumpLimits
-from tidemill_kit.records import KAFKA, OutgoingRecord, Publishing, Record, RecordRefused, milliseconds
+from tidemill_kit.records import KAFKA, OutgoingRecord, Part, Publishing, Record, RecordRefused, milliseconds
 from tidemill_kit.subscriptions import Subscription
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
@@ -182,8 +182,8 @@ class Publisher:
             return self._producer
 
 
-async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[Record]:
-    """Yield every record that the topic holds now, partition by partition.
+async def read_topic(bootstrap: str, topic: str, part: Part | None = None) -> AsyncIterator[Record]:
+    """Yield every record that the topic holds now, or a part of it, partition by partition.
 
     Raises:
         DependencyUnavailable: Kafka does not answer, or has no such topic.
@@ -194,7 +194,7 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[Record]:
     )
     try:
         await consumer.start()
-        ends = await consumer.end_offsets(consumer.assignment())
+        ends = await _ends(consumer, part or Part())
         while [tp for tp, end in ends.items() if await consumer.position(tp) < end]:
             for tp, records in (await consumer.getmany(timeout_ms=milliseconds(_ANSWER_S))).items():
                 for record in records:
@@ -204,6 +204,21 @@ async def read_topic(bootstrap: str, topic: str) -> AsyncIterator[Record]:
         raise _unavailable(error) from error
     finally:
         await consumer.stop()
+
+
+async def _ends(consumer: AIOKafkaConsumer, part: Part) -> dict[TopicPartition, int]:
+    """Go to where the part begins, and return where it ends."""
+    assigned = consumer.assignment()
+    begins = await consumer.beginning_offsets(assigned)
+    ends: dict[TopicPartition, int] = await consumer.end_offsets(assigned)
+    if part.at is not None:
+        number, offset = part.at
+        ends = {tp: min(end, offset + 1) for tp, end in ends.items() if tp.partition == number}
+        consumer.pause(*(assigned - ends.keys()))
+    for tp, end in ends.items():
+        begin = max(begins[tp], end - part.newest if part.newest else 0)
+        consumer.seek(tp, min(end, begin) if part.at is None else max(begins[tp], part.at[1]))
+    return ends
 
 
 async def _closed(producer: AIOKafkaProducer) -> None:

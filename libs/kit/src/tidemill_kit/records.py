@@ -50,6 +50,14 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Which records of a topic: the `newest` ones of each partition, or the one at (partition, offset); else all."""
+
+    newest: int = 0
+    at: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingRecord:
     """A record to be written."""
 

@@ -8,7 +8,7 @@ from libs.kit.tests.events.world import Topics
 from libs.kit.tests.wire import wire_to
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.kafka import Publisher, read_topic
-from tidemill_kit.records import OutgoingRecord, RecordRefused
+from tidemill_kit.records import OutgoingRecord, Part, RecordRefused
 
 
 def record(topic: str, value: bytes = b"v") -> OutgoingRecord:
@@ -73,3 +73,20 @@ async def test_a_broker_that_is_away_is_told_in_time_and_found_again(topics: Top
         await publisher.publish(record(topic))
         await publisher.stop()
     assert await values_of(topics, topic) == [b"v"]
+
+
+async def test_the_end_of_a_topic_and_one_record_are_read_without_the_rest(
+    topics: Topics, publisher: Publisher
+) -> None:
+    topic = await topics.make()
+    for number in range(10):
+        await publisher.publish(record(topic, b"%d" % number))
+
+    async def read(part: Part) -> list[bytes | None]:
+        return [each.value async for each in read_topic(topics.bootstrap, topic, part)]
+
+    assert await read(Part(newest=3)) == [b"7", b"8", b"9"]
+    assert len(await read(Part(newest=100))) == 10
+    assert await read(Part(at=(0, 4))) == [b"4"]
+    assert await read(Part(at=(0, 10))) == []
+    assert await read(Part(at=(7, 0))) == []

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ MakeBench = Callable[[int], Awaitable[Bench]]
 
 
 async def dead_letters_of(bench: Bench) -> list[DeadLetter]:
-    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    letters = DeadLetters(partial(read_topic, bench.topics.bootstrap), bench.publisher)
     return list(await letters.list(bench.dead_letter_topic))
 
 
@@ -375,7 +376,7 @@ async def test_a_record_near_the_limit_can_be_dead_lettered(bench: Bench, upstre
     await eventually(lambda: effects.numbers == [3])
     await consumers.stop()
 
-    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    letters = DeadLetters(partial(read_topic, bench.topics.bootstrap), bench.publisher)
     found = await letters.list(bench.dead_letter_topic)
     shown = [
         await letters.show(bench.dead_letter_topic, partition=letter.partition, offset=letter.offset)
@@ -411,7 +412,7 @@ async def test_a_dead_letter_can_be_driven_again(bench: Bench, upstream: Upstrea
     consumers = bench.consumers(handle)
     await consumers.start()
     await eventually(lambda: consumers.status()[0].dead_lettered == 1)
-    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    letters = DeadLetters(partial(read_topic, bench.topics.bootstrap), bench.publisher)
     (letter,) = await letters.list(bench.dead_letter_topic)
     assert ValidationError.__name__ in letter.message
     assert not letter.redriven
@@ -517,7 +518,7 @@ async def test_a_record_too_large_for_the_dead_letters_leaves_its_size_and_diges
     await eventually(lambda: consumers.status()[0].dead_lettered == 1)
     await consumers.stop()
 
-    letters = DeadLetters(lambda topic: read_topic(bench.topics.bootstrap, topic), bench.publisher)
+    letters = DeadLetters(partial(read_topic, bench.topics.bootstrap), bench.publisher)
     (letter,) = await letters.list(bench.dead_letter_topic)
     shown = await letters.show(bench.dead_letter_topic, partition=letter.partition, offset=letter.offset)
     assert (letter.reason, letter.value_size, shown.original.value) == ("INVALID_BODY", len(value), b"")

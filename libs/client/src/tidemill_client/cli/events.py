@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -22,7 +23,7 @@ from tidemill_client.cli.output import (
 )
 from tidemill_client.connection import Addresses, NoAddress
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
-from tidemill_kit.dead_letters import DeadLetter, DeadLetters
+from tidemill_kit.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, Violation
 from tidemill_kit.kafka import Publisher, read_topic
 
@@ -114,15 +115,24 @@ TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as `d
 PlaceArgument = Annotated[str, typer.Argument(help="PARTITION/OFFSET, as `dead-letters list` shows it.")]
 
 
+NewestOption = Annotated[
+    int, typer.Option("--newest", min=1, help="Look through so many of the newest records of each partition.")
+]
+
+
 @dead_letters.command("list")
 def list_dead_letters(
-    topic: Annotated[str, typer.Argument(help="Only this topic.")] = "", *, as_json: JsonOption = False
+    topic: Annotated[str, typer.Argument(help="Only this topic.")] = "",
+    *,
+    newest: NewestOption = NEWEST,
+    as_json: JsonOption = False,
 ) -> None:
     """List what consumers could not use, oldest first, with the reason."""
 
     async def work() -> list[tuple[str, DeadLetter]]:
         async with _letters() as (letters, topics):
-            return [(name, letter) for name in topics if topic in {"", name} for letter in await letters.list(name)]
+            chosen = [name for name in topics if topic in {"", name}]
+            return [(name, letter) for name in chosen for letter in await letters.list(name, newest=newest)]
 
     found = run(work(), as_json=as_json)
     rows = [
@@ -159,6 +169,7 @@ def redrive(
     topic: TopicArgument,
     place: Annotated[str, typer.Argument(help="PARTITION/OFFSET, or `all` that were not driven again yet.")],
     *,
+    newest: NewestOption = NEWEST,
     as_json: JsonOption = False,
 ) -> None:
     """Write dead letters again where they came from; every effect still happens once."""
@@ -167,7 +178,7 @@ def redrive(
         async with _letters() as (letters, _):
             if place != "all":
                 return [await letters.redrive(topic, **_parsed(place))]
-            waiting = [letter for letter in await letters.list(topic) if not letter.redriven]
+            waiting = [letter for letter in await letters.list(topic, newest=newest) if not letter.redriven]
             return [
                 await letters.redrive(topic, partition=letter.partition, offset=letter.offset) for letter in waiting
             ]
@@ -185,7 +196,7 @@ async def _letters() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
     await publisher.start()
     try:
         topics = await _dead_letter_topics(bootstrap)
-        yield DeadLetters(lambda topic: read_topic(bootstrap, topic), publisher), topics
+        yield DeadLetters(partial(read_topic, bootstrap), publisher), topics
     finally:
         await publisher.stop()
 
