@@ -53,6 +53,10 @@ baseline: protos ## hold later contracts against those of now; refused where the
 	@.venv/bin/buf breaking protos --against protos/baseline.binpb
 	@.venv/bin/buf build protos --exclude-source-info -o protos/baseline.binpb
 
+.PHONY: sbom
+sbom: setup ## write build/sbom.json: packages, jars and licences (CycloneDX)
+	@$(PYTHON) infra/sbom.py
+
 .PHONY: locks
 locks: setup ## lock what the pyproject.toml files ask for
 	@$(PYTHON) infra/locks/lock.py
