@@ -10,7 +10,7 @@ from tidemill_ingest.domain.errors import DocumentNotFound, DocumentRefused, Sou
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
-from tidemill_ingest.domain.submission import Door, Submission
+from tidemill_ingest.domain.submission import Door, Fact, Submission
 from tidemill_kit.application import Caller, derived_id
 from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
 
@@ -38,6 +38,26 @@ async def test_a_first_version_is_stored_masked_and_told() -> None:
     assert await text_of(ingest, document) == "# Reset\n\nWrite to [EMAIL]."
     assert [type(event) for event in ingest.documents.published] == [DocumentWasIngested]
     assert ingest.quarantined() == []
+
+
+async def test_what_is_said_about_a_document_is_cleaned_and_masked_as_its_text_is() -> None:
+    ingest = await Ingest().with_source()
+    said = spec(title="one\ntwo\u202eevil\x00 \x1b]0;x jane.roe\u200e@example.com")
+    facts: dict[str, Fact] = {
+        "owner": "jane\u200d@example.com",
+        "note": "a\x00b\u2066c",
+        "pan": 4111111111111111.0,
+        "size": 7.0,
+    }
+    said = replace(said, uri="https://acme.example/?to=jane%40example.com\x07", metadata=facts)
+
+    document = await ingest.accept(ACME, submitted("A", of=said))
+
+    assert document.current is not None
+    assert document.current.title == "one twoevil ]0;x [EMAIL]"
+    assert document.current.uri == "https://acme.example/?to=[EMAIL]"
+    assert document.current.metadata == {"owner": "[EMAIL]", "note": "abc", "pan": "[CARD]", "size": 7.0}
+    assert document.current.provenance.masked == {"card": 1, "email": 3}
 
 
 async def test_other_content_makes_the_next_version_and_a_b_a_makes_three() -> None:
@@ -230,6 +250,10 @@ async def test_each_door_takes_its_limit_and_not_a_byte_more(door: Door, limit: 
         ("key", "a\u00a0b\u200e.txt", "a\x9bb"),
         ("title", "t" * 500, "t" * 501),
         ("uri", "u" * 2048, "u" * 2049),
+        ("uri", "https://wiki.acme.example/a:b", "javascript:alert(1)"),
+        ("uri", "mailto:desk@acme.example", " java\tscript:alert(1)"),
+        ("uri", "/kb/1?at=10:30", "J\u200bavaScript:alert(1)"),
+        ("uri", "HTTP://acme.example", "data:text/html,x"),
         ("language", "de-CH", "de_CH"),
         ("readers", ("r" * 200,) * 100, ("r",) * 101),
         ("readers", ("group:a",), (" ",)),

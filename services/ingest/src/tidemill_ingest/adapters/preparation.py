@@ -19,6 +19,7 @@ from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, Maskin
 from tidemill_ingest.adapters.stages import PREPARATION
 from tidemill_ingest.adapters.text_extraction import extract
 from tidemill_ingest.application.ports import Prepared
+from tidemill_ingest.domain.characters import clean, clean_line
 from tidemill_ingest.domain.errors import BatchUnusable, DocumentRefused
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import MEBIBYTE
@@ -49,13 +50,16 @@ def prepare_document(
     """
     extracted = extract(content, spec.media_type)
     stage = MaskingStage(masking, phone_regions)
-    title = stage.mask(spec.title or _shortened(extracted.title))
+    title = stage.mask(clean_line(spec.title) or _shortened(extracted.title))
     return Prepared(
         media_type=extracted.media_type,
         text=stage.mask(extracted.text),
         title=title,
-        uri=stage.mask(spec.uri),
-        metadata={key: stage.mask(fact) if isinstance(fact, str) else fact for key, fact in spec.metadata.items()},
+        uri=stage.mask(clean_line(spec.uri)),
+        metadata={
+            name: stage.mask_fact(name, clean(fact) if isinstance(fact, str) else fact)
+            for name, fact in spec.metadata.items()
+        },
         steps=(*extracted.steps, stage.name()),
         masked=dict(sorted(stage.masked.items())),
     )
@@ -63,7 +67,7 @@ def prepare_document(
 
 def mask_text(text: str, phone_regions: Sequence[str] = DEFAULT_PHONE_REGIONS) -> str:
     """Return a short text with everything masked."""
-    return MaskingStage(Masking(), phone_regions).mask(text)
+    return MaskingStage(Masking(), phone_regions).mask(clean(text))
 
 
 def mask_examples(

@@ -1,7 +1,6 @@
 """From bytes to clean text with a title: plain text and Markdown stay what they are, HTML becomes Markdown."""
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from importlib.metadata import version
@@ -10,10 +9,11 @@ from itertools import pairwise
 from html_to_markdown import ConversionOptions, WarningKind, convert
 from markdown_it import MarkdownIt
 
+from tidemill_ingest.domain.characters import clean, clean_line
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import MEBIBYTE
 
-CLEANING_VERSION = 1
+CLEANING_VERSION = 2
 """Counted up when the same bytes would become another text."""
 
 _EXTRACTION = f"extract html-to-markdown {version('html-to-markdown')}"
@@ -21,9 +21,6 @@ _MOST_GROWTH_BYTES = 2 * MEBIBYTE
 """Indentation of lists in lists can grow without bounds."""
 _TITLE_WITHIN = 32_768
 """A title is looked for in so many characters from the start."""
-_LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
-# Control characters mean nothing in a text; zero-width ones and soft hyphens hide words from search and masking.
-_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff]")
 _BLANK_LINES = re.compile(r"\n{4,}")
 _NOT_CONTENT = ["script", "style", "noscript", "template", "svg", "iframe", "object", "button", "select", "head"]
 _CONTENT_LOST = (WarningKind.DEPTH_LIMIT_EXCEEDED, WarningKind.TRUNCATED_INPUT)
@@ -63,12 +60,7 @@ def extract(content: bytes, media_type: str) -> Extracted:
         raise DocumentRefused(reason="EMPTY_DOCUMENT", field="content", description=description)
     if not title and media_type == "text/markdown":
         title = _first_heading(text)
-    return Extracted(media_type=media_type, text=text, title=" ".join(clean(title).split()), steps=tuple(steps))
-
-
-def clean(text: str) -> str:
-    """Return the text in NFC, lines ended by LF, without characters that nobody sees."""
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text)))
+    return Extracted(media_type=media_type, text=text, title=clean_line(title), steps=tuple(steps))
 
 
 def _decoded(content: bytes) -> str:

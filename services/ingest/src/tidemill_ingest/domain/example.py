@@ -5,6 +5,8 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill_ingest.domain.characters import stream_safe
+
 _WORDS_END_WITH = frozenset("#%&*@/\\")
 """Punctuation that belongs to a word, as in "C#"."""
 
@@ -47,7 +49,7 @@ def normalised(text: str) -> str:
     and no white space or punctuation (general category P, but for # % & * @ / and backslash) at either end. A text of
     nothing else keeps its punctuation.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", stream_safe(text)).casefold())
     whole = " ".join(folded.split())
     start, end = 0, len(whole)
     while start < end and _is_edge(whole[start]):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from tidemill_ingest.domain.characters import IGNORABLE
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import Limits
 from tidemill_kit.application import derived_id
@@ -23,6 +24,10 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:-[A-Za-z0-9]{1,8})*")
 _METADATA_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 # Joiners, direction marks and no-break spaces are spelling; what embeds, overrides or isolates a direction is not.
 _UNFIT_FOR_NAMES = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_SCHEMES = ("http", "https", "mailto")
+_SCHEME = re.compile(r"([^/?#:]*):")
+_NOT_READ = re.compile(rf"[\s\x00-\x1f\x7f-\x9f{IGNORABLE}]+")
+"""What browsers leave out of a URI, or readers do not see."""
 _SHOWN = 80
 _GREATEST_WHOLE_FLOAT = 2**53
 
@@ -89,6 +94,9 @@ class DocumentSpec:
         for name, text, limit in (("title", self.title, limits.title_length), ("uri", self.uri, limits.uri_length)):
             if len(text) > limit:
                 yield too_long(name, len(text), limit)
+        if (scheme := _SCHEME.match(_NOT_READ.sub("", self.uri))) and scheme[1].lower() not in _SCHEMES:
+            text = f"has the scheme {scheme[1][:_SHOWN]!r}; it is where people read the original: {', '.join(_SCHEMES)}"
+            yield Violation(field="uri", description=text)
         if self.language and not _LANGUAGE.fullmatch(self.language):
             yield Violation(field="language", description="is no BCP 47 language tag, such as en or de-CH")
         if len(self.readers) > limits.readers:

@@ -18,8 +18,6 @@ from detect_secrets.plugins.github_token import GitHubTokenDetector
 from detect_secrets.plugins.gitlab_token import GitLabTokenDetector
 from detect_secrets.plugins.jwt import JwtTokenDetector
 from detect_secrets.plugins.mailchimp import MailchimpDetector
-from detect_secrets.plugins.npm import NpmDetector
-from detect_secrets.plugins.openai import OpenAIDetector
 from detect_secrets.plugins.pypi_token import PypiTokenDetector
 from detect_secrets.plugins.sendgrid import SendGridDetector
 from detect_secrets.plugins.slack import SlackDetector
@@ -38,8 +36,6 @@ _DETECTORS = (
     GitHubTokenDetector,
     GitLabTokenDetector,
     MailchimpDetector,
-    NpmDetector,
-    OpenAIDetector,
     PypiTokenDetector,
     SendGridDetector,
     SlackDetector,
@@ -57,9 +53,16 @@ _NEWER_FORMS = (
     r"npm_[A-Za-z0-9]{36}",
     r"dop_v1_[a-f0-9]{64}",
     r"sk-or-v1-[0-9a-f]{64}",
-    r"sk-(?=[\w-]*\d)(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[A-Za-z0-9_-]{20,}",
+    r"(?<=_authToken=)(?:npm_[A-Za-z0-9]{1,200}|[A-Fa-f0-9-]{36})",
 )
-"""Forms that appeared after detect-secrets 1.5.0."""
+"""Forms that appeared after detect-secrets 1.5.0, and one of its own that takes the square of a line's length."""
+# OpenAI's and Anthropic's: a run begins once, at a boundary, and what it is made of is counted apart.
+_SK = re.compile(r"(?<![A-Za-z0-9_-])sk-[A-Za-z0-9_-]{20,}")
+_MADE_OF = (re.compile(r"[0-9]"), re.compile(r"[A-Z]"), re.compile(r"[a-z]"))
+# RFC 7519's compact form, with the signature; RFC 7515 leaves padding out.
+_JWT = re.compile(
+    r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{2,8192}\.[A-Za-z0-9_-]{2,16384}(?:\.[A-Za-z0-9_-]{0,8192})?={0,2}"
+)
 
 _FORMS = tuple(
     [form for detector in _DETECTORS for form in detector.denylist] + [re.compile(form) for form in _NEWER_FORMS]
@@ -71,9 +74,11 @@ _KEY_BODY = re.compile(r"[A-Za-z0-9+/=:,.\-\s\\]*")
 _LONGEST_KEY = 16_384
 _HEADER = re.compile(r"(?i)authorization[\"'`]?\s*[:=]\s*[\"'`]?(?:bearer|basic|token)\s+([\w\-.~+/=]{8,})")
 _BEARER = re.compile(r"(?i)bearer\s+([\w\-.~+/=]{20,})")
-_NAMES = ("passw", "passphrase", "pwd", "secret", "token", "key", "credential")
+_PASSWORD_NAMES = ("passw", "passphrase", "passcode", "pw", "kennwort", "contrase", "mot de passe", "senha")
+_NAMES = (*_PASSWORD_NAMES, "secret", "token", "key", "credential")
 _ASSIGNED = re.compile(
-    r"(?i)(?:password|passwd|passphrase|pwd|secret|token|key|credentials?)(?:[_-]?(?:key|id|value|token))?[\"'`]?"
+    r"(?i)(?:password|passwort|passwd|passphrase|passcode|pwd?|kennwort|contrase(?:ñ|n)a|mot de passe|senha|secret"
+    r"|token|key|credentials?)(?:[_-]?(?:key|id|value|token))?[\"'`]?"
     r"\s{0,3}(?:[:=]|=>|\bis\b)\s{0,3}([\"'`]?)([^\s\"'`<>{}()\[\],;]{6,200})"
 )
 _KEY_OF_WHAT = re.compile(r"(?i)(?:api|access|auth|private|secret|client|account|encryption|signing)[_ -]?$")
@@ -108,13 +113,12 @@ def find_tokens(text: str) -> Iterator[Span]:
         for form in _FORMS:
             for match in form.finditer(word):
                 yield offset + match.start(), offset + match.end()
-        if "eyJ" in word:
-            for form in JwtTokenDetector.denylist:
-                for match in form.finditer(word):
-                    # The library's form stops at the second dot, so that the signature is taken along here.
-                    stop = _end_of_word(word, match.end())
-                    if JwtTokenDetector.is_formally_valid(word[match.start() : stop].rstrip(".,:")):
-                        yield offset + match.start(), offset + stop
+        for match in _SK.finditer(word):
+            if all(kind.search(word, match.start() + 3, match.end()) for kind in _MADE_OF):
+                yield offset + match.start(), offset + match.end()
+        for match in _JWT.finditer(word):
+            if JwtTokenDetector.is_formally_valid(match[0].rstrip(".,:=")):
+                yield offset + match.start(), offset + match.end()
 
 
 def find_headers(text: str) -> Iterator[Span]:
@@ -134,14 +138,18 @@ def find_url_passwords(text: str) -> Iterator[Span]:
 def find_assigned(text: str) -> Iterator[Span]:
     """Yield values that look like secrets behind names that promise one."""
     for name in _NAMES:
+        done = 0
         for match in matches_at(text, name, _ASSIGNED):
+            if match.start() < done or (name == "pw" and window(text, match.start(), before=1).isalnum()):
+                continue
             if name == "key" and not _KEY_OF_WHAT.search(window(text, match.start(), before=12)):
                 continue
             value, quoted = match[2].rstrip(".:"), bool(match[1])
-            password = name.startswith("p")
+            password = name in _PASSWORD_NAMES
             least = _LEAST_PASSWORD if quoted or password else _LEAST_TOKEN
             if len(value) >= least and _looks_secret(value, trusted=quoted or (password and value.isalnum())):
-                yield match.start(2), match.start(2) + len(value)
+                done = match.start(2) + len(value)
+                yield match.start(2), done
 
 
 def _looks_secret(value: str, *, trusted: bool) -> bool:

@@ -12,17 +12,29 @@ Finder: TypeAlias = Callable[[str], Iterable[Span]]
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-def replaced(text: str, spans: Iterable[Span], placeholder: str) -> tuple[str, int]:
-    """Return the text with each span replaced, and how many there were; of two that overlap the first counts."""
-    parts: list[str] = []
-    end, count = 0, 0
+def apart(spans: Iterable[Span]) -> list[Span]:
+    """Return the spans in order; of two that overlap the first counts."""
+    kept: list[Span] = []
     for start, stop in sorted(spans):
-        if start < end:
-            continue
-        parts += (text[end:start], placeholder)
-        end, count = stop, count + 1
+        if not kept or start >= kept[-1][1]:
+            kept.append((start, stop))
+    return kept
+
+
+def blanked(text: str, spans: Iterable[Span]) -> str:
+    """Return the text with each span covered, at its length: what is found is not there for the next finder."""
+    return replaced(text, ((span, f"[{chr(0) * (span[1] - span[0] - 2)}]"[: span[1] - span[0]]) for span in spans))
+
+
+def replaced(text: str, replacements: Iterable[tuple[Span, str]]) -> str:
+    """Return the text with another text in place of each span; the spans are in order and apart."""
+    parts: list[str] = []
+    end = 0
+    for (start, stop), other in replacements:
+        parts += (text[end:start], other)
+        end = stop
     parts.append(text[end:])
-    return "".join(parts) if count else text, count
+    return "".join(parts)
 
 
 def window(text: str, start: int, *, before: int) -> str:

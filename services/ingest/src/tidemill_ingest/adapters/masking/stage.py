@@ -7,10 +7,12 @@ from importlib.metadata import version
 from tidemill_ingest.adapters.masking import credentials
 from tidemill_ingest.adapters.masking.contacts import find_emails, phone_finder
 from tidemill_ingest.adapters.masking.numbers import find_addresses, find_cards, find_ibans
-from tidemill_ingest.adapters.masking.spans import Finder, replaced
+from tidemill_ingest.adapters.masking.shadow import Shadow
+from tidemill_ingest.adapters.masking.spans import Finder, Span, apart, blanked, replaced
 from tidemill_ingest.domain.masking import Masking, MaskKind
+from tidemill_ingest.domain.submission import Fact
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 """Counted up when the same text would be masked in another way."""
 
 DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
@@ -28,15 +30,28 @@ class MaskingStage:
     def mask(self, text: str) -> str:
         """Return the text with every identifier of the masking's kinds replaced by its placeholder.
 
-        Kinds go one after the other, the most telling first: what is replaced is no longer there for the next.
+        Kinds go one after the other, the most telling first: what is found is no longer there for the next. They are
+        looked for in the text as it is read, so that neither invisible characters nor markup hide them.
         """
+        shadow = Shadow(text)
+        seen, found = shadow.text, list[tuple[Span, str]]()
         for kind, finders in self._finders().items():
             if kind in self.masking.kinds:
                 for finder in finders:
-                    text, count = replaced(text, finder(text), kind.placeholder)
-                    if count:
-                        self.masked[kind.value] = self.masked.get(kind.value, 0) + count
-        return text
+                    if spans := apart(finder(seen)):
+                        seen = blanked(seen, spans)
+                        found += ((shadow.original(span), kind.placeholder) for span in spans)
+                        self.masked[kind.value] = self.masked.get(kind.value, 0) + len(spans)
+        return replaced(text, sorted(found)) if found else text
+
+    def mask_fact(self, name: str, fact: Fact) -> Fact:
+        """Return a value of metadata masked, a whole number by its digits; what its name says about it counts."""
+        if isinstance(fact, bool) or (isinstance(fact, float) and not fact.is_integer()):
+            return fact
+        text = fact if isinstance(fact, str) else str(int(fact))
+        label = f"{name.replace('_', ' ')}: "
+        masked = self.mask(label + text).removeprefix(label)
+        return fact if masked == text else masked
 
     def name(self) -> str:
         """Return the stage as a step of a document's provenance."""
