@@ -69,6 +69,13 @@ class InMemoryLedger:
             self.epochs[place] = max(epoch, self.epochs.get(place, 0))
         return deepcopy(rows)
 
+    async def attempt(self, index: IndexRef, rows: Sequence[Row], *, epoch: int, by: int) -> None:
+        for row in rows:
+            place = index, row.wanted.document
+            stored = self.stored.get(place)
+            if stored and stored.pending and stored.attempts + by >= 0 and self.epochs.get(place, 0) <= epoch:
+                self.stored[place] = replace(stored, attempts=stored.attempts + by)
+
     async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
         return self._write(
             index,
@@ -245,7 +252,7 @@ class Ingest:
 
     def __init__(self) -> None:
         self.documents_of: dict[tuple[str, str], dict[str, Wanted]] = {}
-        self.contents: dict[ObjectRef, DocumentContent | Exception] = {}
+        self.contents: dict[ObjectRef, DocumentContent | BaseException] = {}
         self.down = False
         self.page_size = 1000
         self.breaks_after: int | None = None
@@ -304,7 +311,7 @@ class Ingest:
 
     async def get(self, ref: ObjectRef) -> DocumentContent | None:
         content = self.contents.get(ref)
-        if isinstance(content, Exception):
+        if isinstance(content, BaseException):
             raise content
         return content
 

@@ -20,7 +20,7 @@ from tidemill_kit import telemetry
 from tidemill_kit.application import Request, derived_id
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.dead_letters import dead_letter, without_value
-from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation
+from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation, isolated
 from tidemill_kit.persistence import EngineLimits, Persistence, Released
 from tidemill_kit.records import Partition, Publishing, Record, RecordRefused
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Subscription
@@ -150,7 +150,8 @@ class Engine:
             return _invalid_body(error)
         context = _context(event, record)
         try:
-            await persistence.until_done(lambda: route.handle(context, body))
+            with isolated():
+                await persistence.until_done(lambda: route.handle(context, body))
         except Released:
             raise
         except TidemillError as error:
@@ -168,7 +169,8 @@ class Engine:
         if refused is not None:
             refusal = _refusal(slot, error)
             try:
-                await persistence.until_done(lambda: refused(refusal))
+                with isolated():
+                    await persistence.until_done(lambda: refused(refusal))
             except Released:
                 raise
             except Exception as failure:  # noqa: BLE001 - the dead letter below keeps what could not be told
@@ -269,7 +271,8 @@ class Batch:
 def _decoded(record: Record) -> _Slot:
     """Read a record; whatever is wrong with it is its own failure, or one record would hold up all others."""
     try:
-        event = from_record(record.value, record.headers, arrive_time=_arrive_time(record))
+        with isolated():
+            event = from_record(record.value, record.headers, arrive_time=_arrive_time(record))
     except InvalidEvent as error:
         return _Slot(record=record, error=error)
     except Exception as error:  # noqa: BLE001 - see above

@@ -19,7 +19,9 @@ TidemillError
 Services derive their own from these and set `reason` (UPPER_SNAKE). Entry points translate them once.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -152,3 +154,34 @@ class DependencyTimedOut(DependencyUnavailable):
 
 TRANSIENT = (DependencyUnavailable, RateLimited)
 """Passes by itself, however long it takes: background work waits for it and never fails for good because of it."""
+
+
+class NativePanic(RuntimeError):
+    """Native code gave up on one input; what it raised is no `Exception`, so that nobody would catch it."""
+
+
+_ENDS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Raise what native code panics with as an Exception, so that one input that breaks does not end the others.
+
+    Libraries in Rust raise a `BaseException` (pyo3's PanicException). What ends a task or the process goes on as it is.
+    It belongs around whatever stands for one of many: an RPC, a record, a row, a job.
+
+    Raises:
+        NativePanic: a BaseException that asks nobody to stop.
+
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, (Exception, *_ENDS)) or _ends(error):
+            raise
+        raise NativePanic(type(error).__name__) from error
+
+
+def _ends(error: BaseException) -> bool:
+    """Tell whether a group holds something that asks to stop."""
+    return isinstance(error, BaseExceptionGroup) and error.subgroup(_ENDS) is not None

@@ -15,7 +15,14 @@ from prometheus_client import Counter, Histogram
 from tidemill.options.v1 import options_pb2
 from tidemill_kit import telemetry
 from tidemill_kit.application import Caller
-from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal, TidemillError, Unauthenticated
+from tidemill_kit.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    TidemillError,
+    Unauthenticated,
+    isolated,
+)
 from tidemill_kit.grpc_admission import Admission
 from tidemill_kit.grpc_context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
 from tidemill_kit.grpc_messages import Parse, parsed, produced, received
@@ -201,8 +208,9 @@ def _observed(rpc: _Rpc) -> Iterator[None]:
     parent = next(iter(rpc.metadata(telemetry.TRACEPARENT)), "")
     with telemetry.span(rpc.method.lstrip("/"), parent=parent, kind=SpanKind.SERVER, **about) as span:
         try:
-            yield
-            rpc.code = _code_set_by_handler(rpc.context)
+            with isolated():
+                yield
+                rpc.code = _code_set_by_handler(rpc.context)
         except asyncio.CancelledError:
             late = rpc.context.time_remaining() == 0
             rpc.code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED

@@ -17,6 +17,7 @@ from tidemill_kit.errors import (
     PreconditionFailed,
     RateLimited,
     Unauthenticated,
+    isolated,
 )
 
 _PERMANENT = (InvalidInput, NotFound, AlreadyExists, PreconditionFailed, Unauthenticated, PermissionDenied)
@@ -54,7 +55,8 @@ class Persistence:
         """Return when a call succeeded; raise the error that is not worth another call."""
         self.attempts += 1
         try:
-            await call()
+            with isolated():
+                await call()
         except Exception as error:
             if not _may_pass(error):
                 raise
@@ -74,7 +76,7 @@ class Persistence:
         )
         try:
             async for attempt in retrying:
-                with attempt:
+                with attempt, isolated():
                     if failed:
                         raise failed.pop()
                     self.attempts += 1

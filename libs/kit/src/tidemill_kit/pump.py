@@ -23,7 +23,7 @@ from faststream.message import StreamMessage
 from prometheus_client import Gauge
 
 from tidemill_kit.engine import Batch, Engine
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, isolated
 from tidemill_kit.records import KAFKA, Record, Unreadable, milliseconds
 from tidemill_kit.subscriptions import Delivery
 
@@ -172,7 +172,8 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def _poll(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Return the next records; one that cannot be read costs only itself."""
         try:
-            polled = await consumer.getmany(timeout_ms=milliseconds(self._limits.poll_s), max_records=self._at_once)
+            with isolated():
+                polled = await consumer.getmany(timeout_ms=milliseconds(self._limits.poll_s), max_records=self._at_once)
         except (KafkaError, ConsumerStoppedError):
             raise
         except Exception as error:  # noqa: BLE001 - aiokafka decodes headers while it drains
@@ -195,8 +196,9 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 consumer.seek(partition, begin)
             offset = await consumer.position(partition)
             try:
-                polled = await consumer.getmany(partition, timeout_ms=milliseconds(_ANSWER_S), max_records=1)
-                records = polled.get(partition, [])
+                with isolated():
+                    polled = await consumer.getmany(partition, timeout_ms=milliseconds(_ANSWER_S), max_records=1)
+                    records = polled.get(partition, [])
             except (KafkaError, ConsumerStoppedError):
                 raise
             except Exception:  # noqa: BLE001 - told above; its dead letter has no value
@@ -218,7 +220,8 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         for record in records:
             self._reached.setdefault(_partition(record), record.offset)
         try:
-            batch = self._engine.take(records)
+            with isolated():
+                batch = self._engine.take(records)
         except Exception as error:  # noqa: BLE001 - FastStream would swallow it, and the records with it
             self._go_back({_partition(record): record.offset for record in reversed(records)}, consumer, error)
             await asyncio.sleep(self._limits.hold_s)

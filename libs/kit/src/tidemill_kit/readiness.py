@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import structlog
 from prometheus_client import Gauge
 
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.settings import ServiceSettings
 
 DEPENDENCY_READY = Gauge("tidemill_dependency_ready", "1 when the dependency answered the last probe.", ["dependency"])
@@ -75,8 +75,9 @@ class Readiness:
 
     async def _failure_of(self, dependency: Dependency) -> Exception | None:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await dependency.probe()
+            with isolated():
+                async with asyncio.timeout(self._timeout_s):
+                    await dependency.probe()
         except Exception as error:  # noqa: BLE001 - however a probe fails, the dependency is down and asked again
             return error
         return None

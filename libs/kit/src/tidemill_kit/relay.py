@@ -15,7 +15,7 @@ from prometheus_client import Gauge
 
 from tidemill_kit.aggregates import WITH_EVENTS
 from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, isolated
 from tidemill_kit.mongo import Collection, Document, translated
 from tidemill_kit.records import OutgoingRecord, Publishing
 
@@ -110,7 +110,8 @@ class Relay:
             outbox = await self._queue.get()
             self._busy.add(outbox)
             try:
-                await self._empty_patiently(outbox)
+                with isolated():
+                    await self._empty_patiently(outbox)
             except Exception as error:  # noqa: BLE001 - one aggregate's defect must not hold up the others; it is swept again
                 _log.error("outbox_not_published", document=outbox.document_id, exc_info=error)
             finally:

@@ -15,7 +15,7 @@ import structlog
 
 from tidemill.status.v1 import status_service_pb2_grpc
 from tidemill_kit import telemetry
-from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError
+from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_kit.grpc_server import GrpcServer, Registration
 from tidemill_kit.readiness import Dependency, Readiness
 from tidemill_kit.service_status import Consumers, OutboxLength, StatusServicer, version_of
@@ -103,10 +103,11 @@ async def _main(app: App | Coroutine[Any, Any, App]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
-        built = app if isinstance(app, App) else await app
-        close_tracing = telemetry.configure_tracing(built.settings, version=version_of(built.settings))
-        close_metrics = telemetry.serve_metrics(built.settings)
-        code = await serve(built, stop=stop)
+        with isolated():
+            built = app if isinstance(app, App) else await app
+            close_tracing = telemetry.configure_tracing(built.settings, version=version_of(built.settings))
+            close_metrics = telemetry.serve_metrics(built.settings)
+            code = await serve(built, stop=stop)
     except Exception as error:  # noqa: BLE001 - the edge of the process
         _log_failure(error)
         return 1
@@ -176,8 +177,9 @@ class _Life:
         orderly = True
         for component in reversed(self._begun):
             try:
-                async with asyncio.timeout_at(deadline):
-                    await component.stop()
+                with isolated():
+                    async with asyncio.timeout_at(deadline):
+                        await component.stop()
             except Exception as error:  # noqa: BLE001 - the others must stop all the same
                 orderly = False
                 _log.error("component_stop_failed", component=_name_of(component), exc_info=error)

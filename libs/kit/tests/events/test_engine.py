@@ -61,7 +61,7 @@ class World:
     effects: Effects = field(default_factory=Effects)
     publisher: FlakyPublisher = field(default_factory=lambda: FlakyPublisher(failures=0))
     refusals: list[Refusal] = field(default_factory=list)
-    raised: list[Exception] = field(default_factory=list)
+    raised: list[BaseException] = field(default_factory=list)
     delivery: Delivery = Delivery.ONCE
 
     def engine(self) -> Engine:
@@ -164,7 +164,7 @@ async def test_unknown_types_are_counted_and_passed_over() -> None:
     ],
 )
 async def test_what_passes_by_itself_is_waited_for_however_often_it_fails(error: Exception) -> None:
-    world = World(raised=[error] * 4 * QUICK.attempts)
+    world = World(raised=[error for _ in range(4 * QUICK.attempts)])
     await world.handle(line(0, 0))
 
     assert world.effects.numbers == [0]
@@ -181,6 +181,17 @@ async def test_what_may_pass_is_tried_a_few_times(error: Exception) -> None:
     await hopeless.handle(line(0, 0), line(1, 1))
     assert hopeless.effects.numbers == [1]
     assert hopeless.reasons == [error.reason if isinstance(error, TidemillError) else "INTERNAL"]
+
+
+async def test_a_handler_in_which_native_code_panics_ends_its_own_event_only() -> None:
+    class PanicException(BaseException):
+        pass
+
+    world = World(raised=[PanicException(), PanicException(), PanicException()])
+    await world.handle(line(0, 0), line(1, 1))
+
+    assert world.effects.numbers == [1]
+    assert world.reasons == ["INTERNAL"]
 
 
 async def test_what_cannot_pass_is_dead_lettered_at_once_after_it_was_told() -> None:

@@ -116,6 +116,22 @@ async def test_an_unknown_error_is_hidden_behind_its_trace_id_and_logged_once_wi
     assert "my-private-words" not in lines.text
 
 
+async def test_a_panic_of_native_code_is_answered_logged_and_counted_as_an_internal_error(lines: Lines) -> None:
+    class PanicException(BaseException):
+        pass
+
+    async def panic(_request: GetSourceRequest, _context: Context) -> NoReturn:
+        raise PanicException
+
+    async with serving(sources(GetSource=panic)) as running:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await running.get_source_plainly(timeout=30)
+
+    assert failed.value.code() == grpc.StatusCode.INTERNAL
+    assert "PanicException" in lines.named("rpc_failed")[0]["exception"]
+    assert lines.named("rpc_finished")[0]["code"] == "INTERNAL"
+
+
 async def test_an_error_of_the_tree_tells_reason_fields_and_when_to_come_again() -> None:
     async def refuse(request: GetSourceRequest, _context: Context) -> GetSourceResponse:
         if request.id == "busy":

@@ -134,6 +134,21 @@ async def test_a_failure_that_is_not_final_leaves_the_row_to_be_tried_again(ledg
     assert (row.attempts, row.failure) == (0, "")
 
 
+async def test_attempts_are_counted_before_they_are_made_and_taken_back_down_to_none(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    (row,) = await ledger.take(INDEX, epoch=2, limit=10)
+    attempts = []
+    for by, epoch in ((1, 2), (1, 2), (-1, 2), (1, 1), (-1, 2), (-1, 2)):
+        await ledger.attempt(INDEX, [row], epoch=epoch, by=by)
+        (seen,) = await ledger.take(INDEX, epoch=2, limit=10)
+        attempts.append(seen.attempts)
+    await ledger.settle(INDEX, row, epoch=2, chunks=1)
+    await ledger.attempt(INDEX, [row], epoch=2, by=1)
+
+    assert attempts == [1, 2, 1, 1, 0, 0]
+    assert (await ledger.rows(INDEX, ["d1"]))["d1"].attempts == 0
+
+
 async def test_the_numbers_tell_what_is_there(ledger: Ledger) -> None:
     for number in range(1, 5):
         await ledger.want(INDEX, wanted(f"d{number}"))

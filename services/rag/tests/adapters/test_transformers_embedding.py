@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tidemill_kit.errors import NativePanic
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
@@ -134,6 +135,22 @@ async def test_work_that_was_cancelled_while_it_waited_is_not_done() -> None:
     await thread.run(lambda: None)
 
     assert done == []
+
+
+class PanicException(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("end", [PanicException, KeyboardInterrupt, SystemExit])
+async def test_a_panic_of_the_work_is_the_callers_and_the_thread_goes_on(end: type[BaseException]) -> None:
+    def broken() -> None:
+        raise end
+
+    thread = EmbeddingThread()
+    async with asyncio.timeout(30):
+        with pytest.raises(NativePanic):
+            await thread.run(broken)
+        assert await thread.run(lambda: "goes on") == "goes on"
 
 
 async def test_an_error_of_the_work_is_the_callers() -> None:

@@ -5,14 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from services.rag.tests.fakes import ADA, EVE, Rag, request, wish
+from services.rag.tests.fakes import ADA, EVE, Rag, WordModel, request, wish
 from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_rag.application.tend_index import Then
 from tidemill_rag.application.update_collection import UpdateCommand
+from tidemill_rag.application.vector_store import Point
 from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexState, IndexWentLive
 from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
-from tidemill_rag.domain.ledger import Counts
+from tidemill_rag.domain.ledger import Counts, Row
 
 STALE = "of a list that is gone"
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -219,6 +220,99 @@ async def test_a_document_that_breaks_the_code_is_tried_a_few_times_and_then_giv
 
     [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
     assert row.failure == "RuntimeError while it was cut, 3 times"
+
+
+class PanicException(BaseException):
+    pass
+
+
+async def test_a_panic_while_a_document_is_cut_fails_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tokenize(text: str) -> Sequence[tuple[int, int]]:
+        if "evil" in text:
+            raise PanicException
+        return words(text)
+
+    rag, words = Rag(), WordModel().tokenize
+    monkeypatch.setattr(rag.models.model, "tokenize", tokenize)
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "evil words"))
+    await rag.hear(rag.ingest.put("d2", "good words"))
+    await rag.work()
+
+    assert await rag.found("words") == ["d2"]
+    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    assert row.failure == "NativePanic while it was cut, 3 times"
+
+
+async def test_a_panic_while_documents_are_embedded_fails_the_one_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        if any("evil" in text for text in texts):
+            raise PanicException
+        return await vectors(texts)
+
+    rag, vectors = Rag(), WordModel().embed_passages
+    monkeypatch.setattr(rag.models.model, "embed_passages", embed)
+    await rag.handbook()
+    large = "evil. " + "words " * 2000
+    for document, text in (("d1", "evil words"), ("d2", "good words"), ("d3", "fine words"), ("d4", large)):
+        await rag.hear(rag.ingest.put(document, text))
+    await rag.work()
+
+    assert sorted(await rag.found("words")) == ["d2", "d3"]
+    [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
+    assert row.failure == "NativePanic while it was embedded, 3 times"
+
+
+async def test_a_document_that_ends_the_process_is_given_up_and_the_others_are_indexed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Died(Exception):
+        pass
+
+    async def upsert(collection: str, points: Sequence[Point]) -> None:
+        if any(point.payload.document == "guilty" for point in points):
+            raise Died
+        await stored(collection, points)
+
+    async def attempt(index: IndexRef, rows: Sequence[Row], *, epoch: int, by: int) -> None:
+        if by > 0:  # a process that is dead takes nothing back
+            await counted(index, rows, epoch=epoch, by=by)
+
+    rag = Rag()
+    stored, counted = rag.vectors.upsert, rag.ledger.attempt
+    monkeypatch.setattr(rag.vectors, "upsert", upsert)
+    monkeypatch.setattr(rag.ledger, "attempt", attempt)
+    await rag.handbook()
+    for document in ("d0", "guilty", "d1", "d2"):
+        await rag.hear(rag.ingest.put(document, "words"))
+    deaths = 0
+    while (await rag.ledger.count(FIRST)).pending and deaths < 20:
+        try:
+            await rag.work()
+        except Died:
+            deaths += 1
+
+    assert deaths == 5
+    assert sorted(await rag.found("words")) == ["d0", "d1", "d2"]
+    [(_, row)] = await rag.read.document(ADA, "handbook", "guilty")
+    assert row.failure == "indexing it ended the process 5 times"
+
+
+async def test_a_store_that_is_away_again_and_again_is_no_fault_of_the_documents() -> None:
+    rag = Rag()
+    await rag.handbook()
+    wanted = rag.ingest.put("d1", "words")
+    assert wanted.content
+    there = rag.ingest.contents[wanted.content]
+    await rag.hear(wanted)
+    for _ in range(10):
+        rag.ingest.contents[wanted.content] = DependencyUnavailable("away", dependency="s3")
+        with pytest.raises(DependencyUnavailable):
+            await rag.work()
+    rag.ingest.contents[wanted.content] = there
+    await rag.work()
+
+    assert await rag.found("words") == ["d1"]
 
 
 async def test_a_failed_update_leaves_the_version_before_searchable() -> None:

@@ -8,7 +8,7 @@ import structlog
 from tidemill_evaluator.application.ports import EvaluationName, Wanted
 from tidemill_evaluator.application.react import React
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 
 _log = structlog.get_logger()
 
@@ -73,9 +73,10 @@ class EvaluationWorker:
     async def _do(self, name: EvaluationName) -> None:
         facts = {"project": name.project, "evaluation": name.evaluation}
         try:
-            async with self._turns:
-                done = await self._run(name)
-            _log.info("evaluation_finished" if done else "evaluation_postponed", **facts)
+            with isolated():
+                async with self._turns:
+                    done = await self._run(name)
+                _log.info("evaluation_finished" if done else "evaluation_postponed", **facts)
         except TidemillError as error:
             _log.warning("evaluation_interrupted", reason=error.reason, why=error.message, **facts)
         except Exception as error:  # noqa: BLE001 - one evaluation that breaks must not end the others; tried again

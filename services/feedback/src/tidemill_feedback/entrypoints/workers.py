@@ -11,7 +11,7 @@ from tidemill_feedback.application.ports import CurationLeases, Curations, Ledge
 from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.jobs import Leases
 
 _log = structlog.get_logger()
@@ -91,11 +91,12 @@ class CurationWorker:
     async def _tend(self, tend: TendCuration, ref: CurationRef) -> None:
         pause: timedelta | None = None
         try:
-            async with self._turns, self._leases.held(ref) as epoch:
-                pause = _HELD if epoch is None else await tend(ref, epoch=epoch)
-            self._failures.pop(ref, None)
-            if epoch is not None:
-                _log.debug("curation_tended", curation=ref.key)
+            with isolated():
+                async with self._turns, self._leases.held(ref) as epoch:
+                    pause = _HELD if epoch is None else await tend(ref, epoch=epoch)
+                self._failures.pop(ref, None)
+                if epoch is not None:
+                    _log.debug("curation_tended", curation=ref.key)
         except TidemillError as error:
             pause = self._failed(ref)
             _log.warning("curation_tending_failed", curation=ref.key, reason=error.reason, why=error.message)
@@ -119,10 +120,11 @@ async def sweep_for_ever(sweep: SweepPending, leases: Leases, *, every_s: float)
     """Give up what has waited too long, again and again, one worker at a time."""
     while True:
         try:
-            async with leases.held(_SWEEP) as lease:
-                given_up = 0 if lease is None else await sweep()
-            if given_up:
-                _log.info("pending_feedback_given_up", reactions=given_up)
+            with isolated():
+                async with leases.held(_SWEEP) as lease:
+                    given_up = 0 if lease is None else await sweep()
+                if given_up:
+                    _log.info("pending_feedback_given_up", reactions=given_up)
         except TidemillError as error:
             _log.warning("pending_sweep_postponed", reason=error.reason, why=error.message)
         except Exception as error:  # noqa: BLE001 - one that breaks must not keep the others waiting for ever

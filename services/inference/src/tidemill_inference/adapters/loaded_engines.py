@@ -22,7 +22,7 @@ from tidemill_inference.adapters.remote_engines import RemoteEngines
 from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
 from tidemill_inference.application.ports import Engine, LiveModel, LiveModels, ModelVersion
 from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
 
 _SWEEPS = 4
 """How often within the time that an engine may be idle it is looked at."""
@@ -302,11 +302,12 @@ class LoadedEngines:
             if not self._unused():
                 continue
             try:
-                async with self._making_room:
-                    live = await self._answering_live()
-                    leaving = [slot for slot in self._unused() if not slot.names & live]
-                    self._take_out(leaving)
-                    await self._close(leaving)
+                with isolated():
+                    async with self._making_room:
+                        live = await self._answering_live()
+                        leaving = [slot for slot in self._unused() if not slot.names & live]
+                        self._take_out(leaving)
+                        await self._close(leaving)
             except TidemillError as error:
                 _log.warning("idle_engines_stay", reason=error.reason, why=error.message)
             except Exception as error:  # noqa: BLE001 - one engine that does not close must not keep all others

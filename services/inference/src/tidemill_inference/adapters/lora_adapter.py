@@ -17,6 +17,7 @@ from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 
 from tidemill_inference.domain.errors import ModelRefused
+from tidemill_kit.errors import isolated
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -49,9 +50,10 @@ class LoraAdapter:
 
         """
         try:
-            said = json.loads((folder / CONFIG).read_bytes())
-            weights = load_file(folder / WEIGHTS)
-            finite = all(each.isfinite().all() for each in weights.values())
+            with isolated():
+                said = json.loads((folder / CONFIG).read_bytes())
+                weights = load_file(folder / WEIGHTS)
+                finite = all(each.isfinite().all() for each in weights.values())
         except FileNotFoundError as error:
             raise ModelRefused(name, why=f"{Path(error.filename or WEIGHTS).name} is missing") from error
         except Exception as error:
@@ -70,8 +72,9 @@ class LoraAdapter:
         """
         weights = {key: each.to(dtype) for key, each in self.weights.items()}
         try:
-            inject_adapter_in_model(self.config, tree, low_cpu_mem_usage=True)
-            read: Any = set_peft_model_state_dict(tree, weights, low_cpu_mem_usage=True)
+            with isolated():
+                inject_adapter_in_model(self.config, tree, low_cpu_mem_usage=True)
+                read: Any = set_peft_model_state_dict(tree, weights, low_cpu_mem_usage=True)
         except Exception as error:
             text = f"its layers are not those of its base ({type(error).__name__})"
             raise ModelRefused(self.name, why=text) from error

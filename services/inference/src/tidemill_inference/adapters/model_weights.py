@@ -15,6 +15,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tidemill_inference.domain.errors import ModelRefused
+from tidemill_kit.errors import isolated
 
 
 class ModelWeights:
@@ -26,15 +27,18 @@ class ModelWeights:
         self.dtype = dtype
         transformers.logging.disable_progress_bar()
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-            self._model: Any = AutoModelForCausalLM.from_pretrained(
-                folder,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="sdpa",
-                dtype=dtype,
-            )
+            with isolated():
+                self.tokenizer: Any = AutoTokenizer.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False
+                )
+                self._model: Any = AutoModelForCausalLM.from_pretrained(
+                    folder,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    attn_implementation="sdpa",
+                    dtype=dtype,
+                )
         except Exception as error:  # each model class of transformers checks its config in its own way
             raise ModelRefused(name, why=_unloadable(error)) from error
         if not self.tokenizer.chat_template or not self.tokenizer.is_fast:
@@ -56,10 +60,13 @@ def token_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
 
     """
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False).get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
+        with isolated():
+            config = AutoConfig.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            ).get_text_config()
+            heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+            size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+            return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
     except Exception as error:  # each config class of transformers checks in its own way
         raise ModelRefused(name, why=_unloadable(error)) from error
 
@@ -72,10 +79,11 @@ def stored_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
 
     """
     try:
-        numbers = 0
-        for path in folder.rglob("*.safetensors"):
-            with safe_open(path, framework="pt") as opened:
-                numbers += sum(math.prod(each.get_shape()) for each in map(opened.get_slice, opened.keys()))
+        with isolated():
+            numbers = 0
+            for path in folder.rglob("*.safetensors"):
+                with safe_open(path, framework="pt") as opened:
+                    numbers += sum(math.prod(each.get_shape()) for each in map(opened.get_slice, opened.keys()))
     except Exception as error:  # safetensors raises what its Rust part makes of a file
         raise ModelRefused(name, why=_unloadable(error)) from error
     return numbers * dtype.itemsize

@@ -11,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from tidemill_inference.application.ports import Engine, Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
+from tidemill_kit.errors import isolated
 
 FIRST_TOKEN_SECONDS = Histogram(
     "tidemill_model_first_token_seconds",
@@ -55,15 +56,16 @@ class ObservedEngine:
         span = _TRACER.start_span(f"chat {self._model}", kind=SpanKind.CLIENT, attributes=self._asked(sampling))
         RUNNING.labels(self._model).inc()
         try:
-            async with aclosing(self._engine.generate(messages, sampling, timeout_s=timeout_s)) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, Finish):
-                        outcome = piece.reason
-                        self._finished(piece, span)
-                    elif first:
-                        first = False
-                        FIRST_TOKEN_SECONDS.labels(self._model).observe(time.perf_counter() - began)
-                    yield piece
+            with isolated():
+                async with aclosing(self._engine.generate(messages, sampling, timeout_s=timeout_s)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, Finish):
+                            outcome = piece.reason
+                            self._finished(piece, span)
+                        elif first:
+                            first = False
+                            FIRST_TOKEN_SECONDS.labels(self._model).observe(time.perf_counter() - began)
+                        yield piece
         except Exception as error:
             outcome = type(error).__name__
             span.set_status(StatusCode.ERROR)

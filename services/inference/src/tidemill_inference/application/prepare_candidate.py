@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_inference.application.ports import Candidates, Engines, Models, ModelVersion
 from tidemill_inference.domain.errors import CandidateNotReady
-from tidemill_kit.errors import DependencyUnavailable, Internal, NotFound, PreconditionFailed, TidemillError
+from tidemill_kit.errors import DependencyUnavailable, Internal, NotFound, PreconditionFailed, TidemillError, isolated
 
 _log = logging.getLogger(__name__)
 
@@ -28,8 +28,9 @@ class PrepareCandidate:
         """
         version = await self._registered(project, model)
         try:
-            async with self.engines.use(project, version):  # first: where there is no room, nothing is read in vain
-                await self.engines.verify(project, version)
+            with isolated():
+                async with self.engines.use(project, version):  # first: where there is no room, nothing is read in vain
+                    await self.engines.verify(project, version)
         except CandidateNotReady:
             raise
         except (NotFound, PreconditionFailed, Internal) as error:

@@ -14,7 +14,7 @@ from tidemill_inference.application.ports import Inferences
 from tidemill_inference.domain.errors import LeaseLost
 from tidemill_inference.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, TidemillError
+from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
 
 _SAVE_TIMEOUT_S = 5.0
 _BEATS = 3
@@ -104,8 +104,9 @@ class Reservations:
             yield reservation
             return
         try:
-            async with self._kept(reservation):
-                yield reservation
+            with isolated():
+                async with self._kept(reservation):
+                    yield reservation
         except asyncio.CancelledError:
             await self._noted(reservation, reservation.cancel())
             raise

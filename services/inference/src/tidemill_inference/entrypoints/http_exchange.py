@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidemill_inference.entrypoints.openai_errors import BodyTooLarge, BodyTooSlow, error_response
 from tidemill_kit import telemetry
 from tidemill_kit.application import Caller
-from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError, Unauthenticated
+from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError, Unauthenticated, isolated
 from tidemill_kit.grpc_context import PROJECT_FORM, PROJECT_SLUG, bind_call
 
 HTTP_REQUESTS = Counter("tidemill_http_requests", "HTTP requests answered.", ["route", "status"])
@@ -167,7 +167,8 @@ class Exchange:
     def hiding(self) -> Iterator[None]:
         """Log what is no error of the kit's tree, once and with its stack, and tell the caller only where to look."""
         try:
-            yield
+            with isolated():
+                yield
         except (TidemillError, ClientLeft):
             raise
         except Exception as error:

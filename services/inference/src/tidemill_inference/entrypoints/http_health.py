@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tidemill_kit.errors import isolated
 from tidemill_kit.service import Dependency
 
 
@@ -38,8 +39,9 @@ class HttpHealth:
 
     async def _answers(self, dependency: Dependency) -> bool:
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await dependency.probe()
+            with isolated():
+                async with asyncio.timeout(self._timeout_s):
+                    await dependency.probe()
         except Exception:  # noqa: BLE001 - however a probe fails, the dependency is down; the service's own probes log it
             return False
         return True

@@ -26,7 +26,7 @@ from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.inference import Purpose
 from tidemill_inference.domain.rollout import Rollout
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.grpc_context import acting_for
 
 DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
@@ -139,9 +139,10 @@ class RolloutWorker:
         """Do something until it says that there is nothing left to do; what fails is done again."""
         while True:
             try:
-                if not await once():
-                    return
-                pace.well()
+                with isolated():
+                    if not await once():
+                        return
+                    pace.well()
             except TidemillError as error:
                 pace.failed()
                 _log.warning("rollout_not_tended", deployment=ref.id, reason=error.reason, why=error.message)
@@ -239,7 +240,7 @@ class FollowUps:
         while True:
             answered = await self._shadowing.get()
             try:
-                with acting_for(answered.inference.project):
+                with isolated(), acting_for(answered.inference.project):
                     await shadow(answered)
             except TidemillError as error:
                 _log.info("shadow_not_answered", inference=answered.inference.id, reason=error.reason)

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from tidemill_inference.application.ports import Engines, Models
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.grpc_context import acting_for
 
 _WAITING = 100
@@ -31,7 +31,7 @@ class WarmUp:
         while True:
             project, model = await self._wanted.get()
             try:
-                with acting_for(project):
+                with isolated(), acting_for(project):
                     version = await self._models.resolve(project, model, field="model")
                     async with self._engines.use(project, version):
                         pass

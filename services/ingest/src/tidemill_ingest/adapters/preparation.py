@@ -26,7 +26,7 @@ from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.parts import masked
 from tidemill_ingest.domain.submission import DocumentSpec
-from tidemill_kit.errors import Internal
+from tidemill_kit.errors import Internal, isolated
 
 R = TypeVar("R")
 _TITLE_LENGTH = 500
@@ -195,9 +195,10 @@ class _CpuTimeSpentError(Exception):
 
 def _outcome(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _Refused | _Failed:
     try:
-        signal.signal(signal.SIGVTALRM, _stop_spending)
-        signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s)
-        return work(*arguments)
+        with isolated():
+            signal.signal(signal.SIGVTALRM, _stop_spending)
+            signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s)
+            return work(*arguments)
     except DocumentRefused as refused:
         (violation,) = refused.violations
         return _Refused(refused.reason, violation.field, violation.description)

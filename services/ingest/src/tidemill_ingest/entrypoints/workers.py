@@ -10,7 +10,7 @@ from tidemill_ingest.application.dataset_ports import DatasetName, Waiting
 from tidemill_ingest.application.publish_versions import PublishVersions
 from tidemill_ingest.application.sweep import Sweep
 from tidemill_ingest.application.sweep_datasets import SweepDatasets
-from tidemill_kit.errors import DependencyUnavailable, TidemillError
+from tidemill_kit.errors import DependencyUnavailable, TidemillError, isolated
 
 _log = structlog.get_logger(__name__)
 
@@ -65,9 +65,10 @@ class DatasetWorker:
     async def _work(self, name: DatasetName) -> None:
         done, facts = False, {"project": name.project, "dataset": name.dataset}
         try:
-            async with self._turns:
-                done = await self._publish(name)
-            _log.info("dataset_work_finished" if done else "dataset_work_postponed", **facts)
+            with isolated():
+                async with self._turns:
+                    done = await self._publish(name)
+                _log.info("dataset_work_finished" if done else "dataset_work_postponed", **facts)
         except TidemillError as error:
             _log.warning("dataset_work_interrupted", reason=error.reason, why=error.message, **facts)
         except Exception as error:  # noqa: BLE001 - one dataset that breaks must not end the others; it is tried again

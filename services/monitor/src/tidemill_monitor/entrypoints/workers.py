@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_monitor.application.link_examples import LinkExamples
 from tidemill_monitor.application.ports import Batches, BatchName, Graph
 from tidemill_monitor.application.sweep_inferences import SweepInferences
@@ -53,9 +53,10 @@ class ExamplesWorker:
     async def _read(self, name: BatchName) -> None:
         facts = {"project": name.project, "curation": name.curation}
         try:
-            async with self._turns:
-                done = await self._link(name)
-            _log.info("examples_linked" if done else "examples_left_to_others", **facts)
+            with isolated():
+                async with self._turns:
+                    done = await self._link(name)
+                _log.info("examples_linked" if done else "examples_left_to_others", **facts)
         except TidemillError as error:
             _log.warning("examples_not_linked", reason=error.reason, why=error.message, **facts)
         except Exception as error:  # noqa: BLE001 - one batch that breaks must not end the others; it is tried again

@@ -5,10 +5,16 @@ import itertools
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import structlog
+
+from tidemill_kit.errors import NativePanic
+
 T = TypeVar("T")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(order=True, slots=True)
@@ -25,10 +31,18 @@ class EmbeddingThread:
     def __init__(self) -> None:
         self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
         self._numbers = itertools.count()
-        threading.Thread(target=self._compute, name="embedding", daemon=True).start()
+        self._thread = self._started()
+
+    def _started(self) -> threading.Thread:
+        thread = threading.Thread(target=self._compute, name="embedding", daemon=True)
+        thread.start()
+        return thread
 
     async def run(self, work: Callable[[], T], *, urgent: bool = False) -> T:
         """Return what the work returns; being cancelled while it waits, it is not done at all."""
+        if not self._thread.is_alive():
+            _log.error("embedding_thread_replaced")
+            self._thread = self._started()
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._jobs.put(_Job(0 if urgent else 1, next(self._numbers), work, done))
         return await done
@@ -38,13 +52,14 @@ class EmbeddingThread:
             job = self._jobs.get()
             if job.done.cancelled():
                 continue
+            result: object = None
+            error: Exception | None = None
             try:
-                result, error = job.work(), None
-            except Exception as raised:  # noqa: BLE001 - it is the caller's, who awaits it
-                result, error = None, raised
-            loop = job.done.get_loop()
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(_finish, job.done, result, error)
+                result = job.work()
+            except BaseException as raised:  # noqa: BLE001 - the caller's, who awaits it; the thread is everybody's
+                error = raised if isinstance(raised, Exception) else NativePanic(type(raised).__name__)
+            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+                job.done.get_loop().call_soon_threadsafe(_finish, job.done, result, error)
 
 
 def _finish(done: "asyncio.Future[Any]", result: object, error: Exception | None) -> None:

@@ -77,6 +77,15 @@ class MongoLedger:
                 await self._rows.update_many({"_id": {"$in": ids}, **_not_later(epoch)}, {"$set": {"epoch": epoch}})
         return [_row(document) for document in found]
 
+    async def attempt(self, index: IndexRef, rows: Sequence[Row], *, epoch: int, by: int) -> None:
+        """See `Ledger.attempt`."""
+        ids = [_row_id(index, row.wanted.document) for row in rows]
+        waiting = {"_id": {"$in": ids}, "state": {"$in": list(_WAITING)}, **_not_later(epoch)}
+        if by < 0:
+            waiting["attempts"] = {"$gte": -by}
+        with translated():
+            await self._rows.update_many(waiting, {"$inc": {"attempts": by}})
+
     async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
         """See `Ledger.settle`."""
         done = {"indexed_seq": row.wanted.seq, "chunks": chunks, "state": _INDEXED, "failure": "", "attempts": 0}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tidemill_kit.application import derived_id
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.errors import DependencyUnavailable, isolated
 from tidemill_rag.adapters import edge_shards
 from tidemill_rag.adapters.point_payloads import facet, from_stored, to_stored
 from tidemill_rag.application.vector_store import Match, Point, Where
@@ -74,7 +74,8 @@ class QdrantEdgeVectors:
     async def _run(self, work: Callable[[], T]) -> T:
         pool = self._pool = self._pool or self._started()
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, work)
+            with isolated():
+                return await asyncio.get_running_loop().run_in_executor(pool, work)
         except BrokenProcessPool as error:
             if self._pool is pool:
                 self._pool = None

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tidemill_kit.application import derived_id
-from tidemill_kit.errors import TRANSIENT, InvalidInput
+from tidemill_kit.errors import TRANSIENT, InvalidInput, isolated
 from tidemill_rag.application.ports import Contents, DocumentContent, EmbeddingModel, EmbeddingModels, Ledger
 from tidemill_rag.application.vector_store import Payload, Point, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut, chunk
@@ -15,6 +16,8 @@ from tidemill_rag.domain.embedding import passage_vector
 from tidemill_rag.domain.ledger import Row, Wanted
 
 _MOST_ATTEMPTS = 3
+_MOST_DEATHS = 5
+"""Attempts after which a document that ends this process each time is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,31 +93,60 @@ class IndexDocuments:
     async def _index(
         self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
     ) -> None:
+        """Index documents that failed before one by one, because one may have failed the others; the rest together."""
+        for row in (row for row in rows if row.attempts):
+            await self._index_together(ref, index, [row], model, epoch)
+        await self._index_together(ref, index, [row for row in rows if not row.attempts], model, epoch)
+
+    async def _index_together(
+        self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
+    ) -> None:
         """Fetch until there is enough to embed; what is not reached stays pending."""
         cut = _cut(index, model)
         step = self.limits.fetched_at_once
         ready: list[_Prepared] = []
-        for begin in range(0, len(rows), step):
-            prepared = await asyncio.gather(
-                *(self._prepare(ref, row, model, cut, epoch) for row in rows[begin : begin + step])
-            )
-            ready += [each for each in prepared if each]
-            if sum(len(each.chunks) for each in ready) >= self.limits.chunks:
-                break
-        await self._store(ref, ready, model, epoch)
+        async with AsyncExitStack() as tried:
+            for begin in range(0, len(rows), step):
+                some = rows[begin : begin + step]
+                await tried.enter_async_context(self._tried(ref, some, epoch))
+                prepared = await asyncio.gather(*(self._prepare(ref, row, model, cut, epoch) for row in some))
+                ready += [each for each in prepared if each]
+                if sum(len(each.chunks) for each in ready) >= self.limits.chunks:
+                    break
+            await self._store(ref, ready, model, epoch)
+
+    @asynccontextmanager
+    async def _tried(self, ref: IndexRef, rows: Sequence[Row], epoch: int) -> AsyncIterator[None]:
+        """Count an attempt before it is made, which may end this process; any other end takes it back."""
+        await self.ledger.attempt(ref, rows, epoch=epoch, by=1)
+        try:
+            yield
+        except BaseException:
+            with suppress(*TRANSIENT):
+                await self.ledger.attempt(ref, rows, epoch=epoch, by=-1)
+            raise
 
     async def _advance(self, ref: IndexRef, index: IndexVersion, row: Row, model: EmbeddingModel, epoch: int) -> None:
         """Store the next chunks of a large document, and settle it after the last ones."""
         started = self._started.pop(ref.key, None)
         if started is None or started.prepared.row.wanted != row.wanted:
-            prepared = await self._prepare(ref, row, model, _cut(index, model), epoch)
+            async with self._tried(ref, [row], epoch):
+                prepared = await self._prepare(ref, row, model, _cut(index, model), epoch)
             if prepared is None:
                 return
             wanted, stored = self._left.pop(ref.key, (None, 0))
             started = _Started(prepared, stored if wanted == row.wanted else 0)
         document = started.prepared
         part = document.chunks[started.stored : started.stored + self.limits.large_chunks]
-        await self.vectors.upsert(ref.key, await _points(ref, [(document, piece) for piece in part], model))
+        try:
+            with isolated():
+                points = await _points(ref, [(document, piece) for piece in part], model)
+        except TRANSIENT:
+            raise
+        except Exception as error:  # noqa: BLE001 - see `_prepare`
+            await self._broken(ref, row, epoch, while_it="was embedded", error=error)
+            return
+        await self.vectors.upsert(ref.key, points)
         started.stored += len(part)
         if started.stored >= len(document.chunks):
             await self._settle(ref, document, epoch)
@@ -127,30 +159,39 @@ class IndexDocuments:
     async def _prepare(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> _Prepared | None:
         """Fetch and cut one document; whatever is wrong with it is its own failure."""
         assert row.wanted.content is not None  # noqa: S101 - the caller took those without content out
+        if row.attempts >= _MOST_DEATHS:
+            message = f"indexing it ended the process {row.attempts} times"
+            await self.ledger.fail(ref, row, epoch=epoch, message=message, final=True)
+            return None
         try:
-            content = await self.contents.get(row.wanted.content)
-            if content is None:
-                await self._remove(ref, row, epoch)
-                return None
-            chunks = await asyncio.to_thread(
-                chunk,
-                content.text,
-                media_type=content.media_type,
-                title=content.title,
-                tokenize=model.tokenize,
-                cut=cut,
-            )
+            with isolated():
+                content = await self.contents.get(row.wanted.content)
+                if content is None:
+                    await self._remove(ref, row, epoch)
+                    return None
+                chunks = await asyncio.to_thread(
+                    chunk,
+                    content.text,
+                    media_type=content.media_type,
+                    title=content.title,
+                    tokenize=model.tokenize,
+                    cut=cut,
+                )
         except TRANSIENT:
             raise
         except InvalidInput as error:
             await self.ledger.fail(ref, row, epoch=epoch, message=error.message, final=True)
             return None
         except Exception as error:  # noqa: BLE001 - one document that breaks must not hold up the others
-            final = row.attempts + 1 >= _MOST_ATTEMPTS
-            message = f"{type(error).__name__} while it was cut, {row.attempts + 1} times"
-            await self.ledger.fail(ref, row, epoch=epoch, message=message, final=final)
+            await self._broken(ref, row, epoch, while_it="was cut", error=error)
             return None
         return _Prepared(row, content, chunks)
+
+    async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, while_it: str, error: Exception) -> None:
+        """Note that a document broke what worked on it; it is tried a few times."""
+        final = row.attempts + 1 >= _MOST_ATTEMPTS
+        message = f"{type(error).__name__} while it {while_it}, {row.attempts + 1} times"
+        await self.ledger.fail(ref, row, epoch=epoch, message=message, final=final)
 
     async def _store(self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int) -> None:
         """Embed the chunks of all documents together, small ones first; settle each document with its last chunk."""
@@ -162,11 +203,29 @@ class IndexDocuments:
                 await self._settle(ref, document, epoch)
         for begin in range(0, len(todo), self.limits.chunks):
             part = todo[begin : begin + self.limits.chunks]
-            await self.vectors.upsert(ref.key, await _points(ref, part, model))
+            try:
+                with isolated():
+                    points = await _points(ref, part, model)
+            except TRANSIENT:
+                raise
+            except Exception as error:  # noqa: BLE001 - see `_prepare`
+                await self._store_apart(ref, ready, model, epoch, error=error)
+                return
+            await self.vectors.upsert(ref.key, points)
             for document, _ in part:
                 left[id(document)] -= 1
                 if not left[id(document)]:
                     await self._settle(ref, document, epoch)
+
+    async def _store_apart(
+        self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int, *, error: Exception
+    ) -> None:
+        """Find out which of the documents breaks; points that are stored twice are the same points."""
+        if len(ready) == 1:
+            await self._broken(ref, ready[0].row, epoch, while_it="was embedded", error=error)
+            return
+        for document in ready:
+            await self._store(ref, [document], model, epoch)
 
     async def _settle(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
         row = document.row

@@ -69,6 +69,10 @@ class Ledger(Protocol):
         """
         ...
 
+    async def attempt(self, index: IndexRef, rows: Sequence[Row], *, epoch: int, by: int) -> None:
+        """Count an attempt of each row that still waits, or take it back with -1; never below 0."""
+        ...
+
     async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
         """Note that what the row wants is indexed; False where it wants something else by now, or the epoch is over."""
         ...

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore
 from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.domain.collection import IndexRef
@@ -91,12 +91,13 @@ class IndexWorker:
         started = time.perf_counter()
         pause_s: float | None = None
         try:
-            async with self._turns, self._leases.held(index) as epoch:
-                then = Then.LATER if epoch is None else await tend(index, epoch=epoch)
-            pause_s = {Then.WHEN_WOKEN: None, Then.AT_ONCE: 0.0, Then.LATER: _HELD_PAUSE_S}[then]
-            self._failures.pop(index, None)
-            if epoch is not None:
-                _log.debug("index_tended", index=index.key, duration_s=round(time.perf_counter() - started, 3))
+            with isolated():
+                async with self._turns, self._leases.held(index) as epoch:
+                    then = Then.LATER if epoch is None else await tend(index, epoch=epoch)
+                pause_s = {Then.WHEN_WOKEN: None, Then.AT_ONCE: 0.0, Then.LATER: _HELD_PAUSE_S}[then]
+                self._failures.pop(index, None)
+                if epoch is not None:
+                    _log.debug("index_tended", index=index.key, duration_s=round(time.perf_counter() - started, 3))
         except TidemillError as error:
             pause_s = self._failed(index)
             _log.warning("index_tending_failed", index=index.key, reason=error.reason, why=error.message)

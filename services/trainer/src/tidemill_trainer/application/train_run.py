@@ -14,6 +14,7 @@ from tidemill_kit.errors import (
     PermissionDenied,
     PreconditionFailed,
     TidemillError,
+    isolated,
 )
 from tidemill_trainer.application.ports import (
     Bases,
@@ -92,7 +93,8 @@ class TrainRun:
         now = self.clock.now()
         run = await self._write(name, lambda run: run.claim(epoch, now=now))
         try:
-            await self._train(name, run, epoch)
+            with isolated():
+                await self._train(name, run, epoch)
         except DependencyUnavailable as unavailable:
             message = f"waits for {unavailable.dependency}: {unavailable.message}"
             await self._write(name, lambda run: run.wait(message, epoch=epoch))

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_trainer.application.ports import PlanName, RunName, WantedRuns
 from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.application.train_run import TrainRun
@@ -84,9 +84,10 @@ class TrainingWorker:
     async def _train(self, train: TrainRun, name: RunName) -> None:
         facts = {"project": name.project, "run": name.run}
         try:
-            async with self._turns:
-                done = await train(name)
-            _log.info("training_finished" if done else "training_postponed", **facts)
+            with isolated():
+                async with self._turns:
+                    done = await train(name)
+                _log.info("training_finished" if done else "training_postponed", **facts)
         except TidemillError as error:
             _log.warning("training_interrupted", reason=error.reason, why=error.message, **facts)
         except Exception as error:  # noqa: BLE001 - one run that breaks must not end the others; it is tried again

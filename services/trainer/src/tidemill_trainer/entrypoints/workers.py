@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.errors import TidemillError, isolated
 from tidemill_trainer.application.fetch_version import FetchVersion
 from tidemill_trainer.application.ports import VersionName, Wanted
 
@@ -49,9 +49,10 @@ class ImportWorker:
     async def _import(self, name: VersionName) -> None:
         facts = {"project": name.project, "version": name.version}
         try:
-            async with self._turns:
-                done = await self._fetch(name)
-            _log.info("import_finished" if done else "import_postponed", **facts)
+            with isolated():
+                async with self._turns:
+                    done = await self._fetch(name)
+                _log.info("import_finished" if done else "import_postponed", **facts)
         except TidemillError as error:
             _log.warning("import_interrupted", reason=error.reason, why=error.message, **facts)
         except Exception as error:  # noqa: BLE001 - one import that breaks must not end the others; it is tried again

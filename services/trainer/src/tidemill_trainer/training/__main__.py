@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from tidemill_kit.errors import isolated
 from tidemill_trainer.training.failures import stopped_by
 from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.lifeline import die_with_parent
@@ -14,9 +15,10 @@ def main() -> None:
     die_with_parent()
     reports = Reports()
     try:
-        from tidemill_trainer.training.sft import train  # noqa: PLC0415 - seconds of imports, after the lifeline
+        with isolated():
+            from tidemill_trainer.training.sft import train  # noqa: PLC0415 - seconds of imports, after the lifeline
 
-        train(Job.read(Path(sys.argv[1])), reports)
+            train(Job.read(Path(sys.argv[1])), reports)
     except Exception as error:  # noqa: BLE001 - the worker is told; what standard error says is not kept
         stopped = stopped_by(error)
         reports.tell("failed", reason=stopped.reason, message=stopped.message)
