@@ -19,13 +19,13 @@ from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, Maskin
 from tidemill_ingest.adapters.stages import PREPARATION
 from tidemill_ingest.adapters.text_extraction import extract
 from tidemill_ingest.application.ports import Prepared
-from tidemill_ingest.domain.characters import clean, clean_line
 from tidemill_ingest.domain.errors import BatchUnusable, DocumentRefused
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.parts import masked
 from tidemill_ingest.domain.submission import DocumentSpec
+from tidemill_kit.characters import clean, clean_line
 from tidemill_kit.errors import Internal, isolated
 
 R = TypeVar("R")

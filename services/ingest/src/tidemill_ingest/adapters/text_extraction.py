@@ -9,9 +9,9 @@ from itertools import pairwise
 from html_to_markdown import ConversionOptions, WarningKind, convert
 from markdown_it import MarkdownIt
 
-from tidemill_ingest.domain.characters import clean, clean_line
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import MEBIBYTE
+from tidemill_kit.characters import clean, clean_line
 
 CLEANING_VERSION = 2
 """Counted up when the same bytes would become another text."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
-from tidemill_ingest.domain.characters import IGNORABLE
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import Limits
 from tidemill_kit.application import derived_id
+from tidemill_kit.characters import IGNORABLE
 from tidemill_kit.errors import InvalidInput, Violation
 
 Fact: TypeAlias = str | float | bool

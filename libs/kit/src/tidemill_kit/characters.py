@@ -19,6 +19,7 @@ IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
+_BLANK_BRAILLE = "\u2800"
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 MARKS = "".join(chr(code) for code in range(0x300, _COMBINING_BLOCKS_END) if unicodedata.combining(chr(code)))
 _MARKS = frozenset(MARKS)
@@ -43,6 +44,23 @@ def clean_line(text: str) -> str:
 def stream_safe(text: str) -> str:
     """Return the text with at most 30 marks on a letter: sorting them, which normalising does, takes their square."""
     return _TOO_MANY_MARKS.sub(r"\1", text) if any(each in _MARKS for each in set(text)) else text
+
+
+def says_something(text: str) -> bool:
+    """Tell whether a text has a letter, a number or a symbol: anything beyond blanks, marks and punctuation."""
+    return any(
+        unicodedata.category(each)[0] in "LNS" and not ignorable(each) for each in text if each != _BLANK_BRAILLE
+    )
+
+
+def same_words(one: str, other: str) -> bool:
+    """Tell whether two texts read the same: compatibility forms, white space and what nobody sees aside."""
+    return _compared(one) == _compared(other)
+
+
+def _compared(text: str) -> list[str]:
+    seen = "".join(each for each in stream_safe(text) if not ignorable(each) and each.isprintable() | each.isspace())
+    return unicodedata.normalize("NFKC", seen.replace(_BLANK_BRAILLE, " ")).split()
 
 
 def ignorable(character: str) -> bool:
