@@ -31,6 +31,7 @@ class InMemoryGraph:
         self._times: dict[tuple[str, Ref], datetime] = {}
         self._edges: dict[str, dict[Edge, None]] = defaultdict(dict)
         self._examples: dict[tuple[str, str], list[str]] = {}
+        self._kept: set[tuple[str, Ref]] = set()
         self.calls: list[int] = []
         """How many things each question was about."""
 
@@ -81,10 +82,12 @@ class InMemoryGraph:
             ]
         return found
 
-    async def inferences_before(self, moment: datetime) -> AsyncIterator[tuple[str, Ref]]:
-        for project, ref in list(self._times):
-            if ref.kind is Kind.INFERENCE and self._times[project, ref] < moment:
-                yield project, ref
+    async def inferences_before(self, moment: datetime, *, limit: int) -> Sequence[tuple[str, Ref]]:
+        old = [(project, ref) for (project, ref), time in self._times.items() if time < moment]
+        return [place for place in old if place[1].kind is Kind.INFERENCE and place not in self._kept][:limit]
+
+    async def keep(self, project: str, ref: Ref) -> None:
+        self._kept.add((project, ref))
 
     async def forget(self, project: str, ref: Ref) -> None:
         self._parts.pop((project, ref), None)

@@ -36,6 +36,7 @@ class Adapters:
     store: ObjectStore
     graph: MongoGraph
     batches: MongoBatches
+    leases: Leases
     examples: ExchangeExamples
 
 
@@ -74,6 +75,7 @@ class Stores:
     async def start(self) -> None:
         """Create the indexes in MongoDB; repeating it changes nothing."""
         await self._adapters.graph.ensure_indexes()
+        await self._adapters.batches.ensure_indexes()
 
     async def stop(self) -> None:
         """Close the connections to MongoDB."""
@@ -94,7 +96,15 @@ def _adapters(settings: MonitorSettings) -> Adapters:
         database=database,
         publisher=Publisher(settings.kafka_bootstrap_servers),
         store=store,
-        graph=MongoGraph(database["nodes"], MongoEdges(database["edges"], list_length=settings.list_length)),
+        graph=MongoGraph(
+            database["nodes"],
+            MongoEdges(database["edges"], database["edge_places"], list_length=settings.list_length),
+            database["counts"],
+            count_s=settings.count_s,
+        ),
+        leases=Leases(
+            database["leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=SystemClock()
+        ),
         batches=MongoBatches(batches, leases),
         examples=ExchangeExamples(
             ExchangeBucket(store, settings.feedback_bucket), most_bytes=settings.most_batch_bytes
@@ -116,6 +126,7 @@ def _house_keeper(settings: MonitorSettings, adapters: Adapters, metrics: LoopMe
     sweep = SweepInferences(graph=adapters.graph, clock=SystemClock(), keep=keep) if settings.inference_days else None
     return HouseKeeper(
         graph=adapters.graph,
+        leases=adapters.leases,
         metrics=metrics,
         count_every_s=settings.count_every_s,
         sweep=sweep,

@@ -23,7 +23,7 @@ class MonitorSettings(ServiceSettings):
     """The pause after which a batch that waits is tried again."""
     lease_s: float = Field(default=30.0, gt=1)
     """How long a batch stays with a worker that gives no sign of life."""
-    list_length: int = Field(default=1000, ge=1, le=100_000)
+    list_length: int = Field(default=100, ge=1, le=100_000)
     """How many neighbours stand in one document."""
     nodes_of_kind: int = Field(default=50, ge=1, le=1000)
     """How many things of a kind an answer shows where it is not asked for another number."""
@@ -40,6 +40,8 @@ class MonitorSettings(ServiceSettings):
     sweep_every_s: float = Field(default=86_400.0, gt=0)
     """The pause between two looks for old answers."""
     count_every_s: float = Field(default=3600.0, gt=0)
-    """The pause between two counts of the whole history for the metrics."""
+    """The pause between two readings of the kept counts for the metrics."""
+    count_s: float = Field(default=600.0, gt=0)
+    """How long the one count of a history may take that was written before counts were kept."""
     metric_projects: int = Field(default=100, ge=1, le=10_000)
     """How many projects get a label of their own in the metrics."""

@@ -1,8 +1,10 @@
 """What every graph does, whoever keeps it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -43,7 +45,12 @@ def graph(request: pytest.FixtureRequest) -> Graph:
 
 
 def mongo_graph(database: Database, *, list_length: int = 3) -> MongoGraph:
-    return MongoGraph(database["nodes"], MongoEdges(database["edges"], list_length=list_length))
+    return MongoGraph(
+        database["nodes"],
+        MongoEdges(database["edges"], database["places"], list_length=list_length),
+        database["counts"],
+        count_s=60,
+    )
 
 
 def answer(number: int, *, seq: int = 1, model: str = "m@1", facts: Mapping[str, str] | None = None) -> Told:
@@ -171,14 +178,16 @@ async def test_a_project_has_a_graph_of_its_own(graph: Graph) -> None:
 async def test_what_is_forgotten_is_gone_from_both_ends_and_may_come_back(graph: Graph) -> None:
     told = [answer(number) for number in range(40)]
     await graph.tell("acme", told)
-    old = [name async for name in graph.inferences_before(NOON + timedelta(seconds=30))]
+    await graph.keep("acme", told[0].ref)
+    old = await graph.inferences_before(NOON + timedelta(seconds=31), limit=100)
     for project, ref in old:
         await graph.forget(project, ref)
         await graph.forget(project, ref)
 
-    assert sorted(ref.id for _, ref in old) == [each.ref.id for each in told[:30]]
-    assert (await only(graph, PROMPT, FORWARD)).ids == tuple(each.ref.id for each in told[30:])
-    assert await graph.nodes("acme", [each.ref for each in told[:30]]) == {}
+    assert sorted(ref.id for _, ref in old) == [each.ref.id for each in told[1:31]]
+    left = await only(graph, PROMPT, FORWARD)
+    assert (left.ids, left.count) == (tuple(each.ref.id for each in [told[0], *told[31:]]), 10)
+    assert await graph.nodes("acme", [each.ref for each in told[1:31]]) == {}
     assert (await graph.counts())[Kind.INFERENCE] == 10
     await graph.tell("acme", told)
     assert (await only(graph, PROMPT, FORWARD)).count == 40
@@ -233,7 +242,8 @@ async def test_a_popular_document_has_many_lists_side_by_side(database: Database
         ref = Ref(Kind.INFERENCE, f"inf-{number:04d}")
         await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (GIVEN_TO, "d1@1")))])
 
-    longest = max(int(each["_id"].rpartition("/")[2]) for each in await database["edges"].find({}).to_list(None))
+    lists = await database["edges"].find({"refs": {"$exists": True}}).to_list(None)
+    longest = max(int(each["_id"].rpartition("/")[2]) for each in lists)
     assert longest + 1 < 96 / 3 / 2, "one chain would be scanned with each answer"
 
 
@@ -242,13 +252,93 @@ async def test_lists_stay_short_and_are_found_by_id(database: Database) -> None:
     for number in range(130):
         await graph.tell("acme", [answer(number)])
 
-    lists = await database["edges"].find({}).to_list(None)
+    lists = await database["edges"].find({"refs": {"$exists": True}}).to_list(None)
     assert max(len(each["refs"]) for each in lists) == 4
     assert {each["n"] == len(each["refs"]) for each in lists} == {True}
     again = mongo_graph(database, list_length=4)  # another life, which remembers nothing
     for number in range(0, 130, 3):
         await again.tell("acme", [answer(number)])
     assert (await only(again, PROMPT, FORWARD)).count == 130
+
+
+async def test_an_edge_costs_the_same_calls_however_many_there_are(database: Database) -> None:
+    calls = Counter[str]()
+    lists, places = (counted(database[name], calls) for name in ("edges", "places"))
+    edges = MongoEdges(lists, places, list_length=2)
+    end = End("acme", PROMPT, PROMPTED, FORWARD)
+
+    async def added(numbers: range) -> float:
+        calls.clear()
+        for number in numbers:
+            await edges.add(end, f"inf-{number:05d}")
+        return calls.total() / len(numbers)
+
+    await added(range(48))
+    early = await added(range(48, 96))
+    assert await added(range(96, 240)) <= 1.1 * early
+    again = await added(range(48))
+    assert await added(range(192, 240)) <= again <= 5
+    assert (await edges.read([end], limit=1))[end][1] == 240
+
+
+async def test_lists_that_are_older_than_heads_and_places_are_gone_on_with(database: Database) -> None:
+    end = End("acme", PROMPT, PROMPTED, FORWARD)
+    of_slot: dict[str, list[str]] = {}
+    for number in range(100):
+        of_slot.setdefault(end.slot_of(f"inf-{number:04d}"), []).append(f"inf-{number:04d}")
+    for slot, ids in of_slot.items():
+        lists = [ids[start : start + 2] for start in range(0, len(ids), 2)]
+        for level, refs in enumerate(lists):
+            old = {"_id": f"{slot}/{level}", "refs": refs, "n": len(refs)}
+            await database["edges"].insert_one(old | ({"full": True} if level + 1 < len(lists) else {}))
+    graph = mongo_graph(database, list_length=2)
+
+    assert (await only(graph, PROMPT, FORWARD, limit=1000)).count == 100
+    for number in range(120):
+        await graph.tell("acme", [answer(number)])
+    everything = await only(graph, PROMPT, FORWARD, limit=1000)
+    assert (len(everything.ids), everything.count) == (120, 120)
+    for number in range(0, 120, 2):
+        await graph.forget("acme", Ref(Kind.INFERENCE, f"inf-{number:04d}"))
+    left = await only(graph, PROMPT, FORWARD, limit=1000)
+    assert (len(left.ids), left.count) == (60, 60)
+
+
+async def test_a_thing_that_is_no_hub_may_have_many_neighbours_too(database: Database) -> None:
+    graph = mongo_graph(database, list_length=3)
+    inference = Ref(Kind.INFERENCE, "inf-1")
+    for number in [*range(40), *range(40)]:
+        ref = Ref(Kind.FEEDBACK, f"fb-{number:02d}")
+        await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (REACTED_TO, inference.id)))])
+
+    found = await only(graph, inference, FORWARD, limit=1000)
+    assert (len(found.ids), found.count) == (40, 40)
+    assert len((await only(graph, inference, FORWARD, limit=5)).ids) == 5
+
+
+async def test_what_broke_off_between_a_place_and_its_list_is_done_by_the_next_try(database: Database) -> None:
+    graph, end = mongo_graph(database, list_length=2), End("acme", PROMPT, PROMPTED, FORWARD)
+    slot = end.slot_of("inf-0001")
+    await database["places"].insert_one({"_id": f"{slot}/inf-0001", "level": 0})
+    await database["edges"].insert_one({"_id": f"{slot}/0", "refs": ["a", "b"], "n": 2, "full": True, "placed": True})
+
+    for _ in range(2):
+        await graph.tell("acme", [answer(1)])
+
+    assert set((await only(graph, PROMPT, FORWARD)).ids) == {"a", "b", "inf-0001"}
+    await graph.forget("acme", answer(1).ref)
+    assert set((await only(graph, PROMPT, FORWARD)).ids) == {"a", "b"}
+
+
+def counted(collection: Any, calls: Counter[str]) -> Any:  # noqa: ANN401 - a collection
+    """Return what passes calls on to a collection, and counts them."""
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever it has
+            calls[name] += 1
+            return getattr(collection, name)
+
+    return Counted()
 
 
 def test_only_hubs_are_spread_over_slots() -> None:

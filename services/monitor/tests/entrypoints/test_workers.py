@@ -1,16 +1,21 @@
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from typing import Any
 
 from services.monitor.tests.fakes import Monitor
 from services.monitor.tests.story import Story, a_turn
 from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.jobs import Leases
+from tidemill_kit.mongo import Database
 from tidemill_monitor.application.ports import BatchName
 from tidemill_monitor.application.record_event import RecordEvent
+from tidemill_monitor.application.sweep_inferences import SweepInferences
 from tidemill_monitor.domain.kinds import Kind
 from tidemill_monitor.entrypoints.metrics import NODES, LoopMetrics
-from tidemill_monitor.entrypoints.workers import ExamplesWorker, HouseKeeper
+from tidemill_monitor.entrypoints.workers import OLD, ExamplesWorker, HouseKeeper
+from tidemill_testkit.clocks import FixedClock
 
 
 async def while_running(work: Callable[[], Coroutine[Any, Any, None]], check: Callable[[], bool]) -> None:
@@ -61,13 +66,25 @@ def heal(monitor: Monitor, story: Story) -> None:
     monitor.examples.failure = None
 
 
-async def test_the_whole_history_is_counted_for_the_metrics() -> None:
+async def test_the_counts_are_read_for_the_metrics_and_one_process_forgets_what_is_old(database: Database) -> None:
     monitor = Monitor()
     await monitor.hear(a_turn())
     keeper = HouseKeeper(
-        graph=monitor.graph, metrics=LoopMetrics(most_projects=1), count_every_s=600, sweep=None, sweep_every_s=600
+        graph=monitor.graph,
+        leases=Leases(database["leases"], owner="me", ttl=timedelta(seconds=30), clock=FixedClock()),
+        metrics=LoopMetrics(most_projects=1),
+        count_every_s=600,
+        sweep=SweepInferences(graph=monitor.graph, clock=monitor.clock, keep=timedelta(days=30)),
+        sweep_every_s=600,
     )
     gauge = NODES.labels(Kind.INFERENCE.value)
     gauge.set(-1)
 
     await while_running(keeper.run, lambda: gauge._value.get() == 6)  # noqa: SLF001 - no other way
+
+    monitor.clock.advance(timedelta(days=31))
+    async with Leases(database["leases"], owner="other", ttl=timedelta(seconds=30), clock=FixedClock()).held(OLD):
+        await keeper.sweep()
+    assert (await monitor.graph.counts())[Kind.INFERENCE] == 6
+    await keeper.sweep()
+    assert (await monitor.graph.counts())[Kind.INFERENCE] == 3

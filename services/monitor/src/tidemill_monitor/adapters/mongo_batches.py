@@ -12,6 +12,7 @@ from tidemill_monitor.domain.errors import BatchLost
 from tidemill_monitor.domain.graph import Batch
 
 _AT_ONCE = 100
+_WAITING: Document = {"settled": False}
 
 
 class MongoBatches:
@@ -20,6 +21,11 @@ class MongoBatches:
     def __init__(self, batches: Collection, leases: Leases) -> None:
         self._batches = batches
         self._leases = leases
+
+    async def ensure_indexes(self) -> None:
+        """Create what finds the few that are not settled; repeating it changes nothing."""
+        with translated():
+            await self._batches.create_index([("settled", 1)], partialFilterExpression=_WAITING)
 
     async def want(self, batch: Batch) -> bool:
         """See `Batches.want`."""
@@ -41,9 +47,9 @@ class MongoBatches:
         return True
 
     async def waiting(self) -> Sequence[BatchName]:
-        """See `Batches.waiting`. There are as many documents as completions: few."""
+        """See `Batches.waiting`."""
         with translated():
-            found = await self._batches.find({"settled": False}, {"project": True, "curation": True}).to_list(_AT_ONCE)
+            found = await self._batches.find(_WAITING, {"project": True, "curation": True}).to_list(_AT_ONCE)
         return [BatchName(document["project"], document["curation"]) for document in found]
 
     @asynccontextmanager

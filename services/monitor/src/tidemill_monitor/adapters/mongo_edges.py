@@ -1,15 +1,20 @@
-"""Edges in MongoDB: short lists of ids in documents that are found by `_id` alone.
+"""Edges in MongoDB, at a cost that does not grow: everything is found by `_id`, and no document grows without bound.
 
-A list is `<project>/<kind>/<id>/<direction><relation>/<slot>/<level>`: `{refs: [id], n, full}`. A thing that is the
-source of very much (a prompt version that answered 100,000 times) spreads it over slots by a hash of the id; a list
-that is full is followed by one of the next level. So no document grows without bound, an id is added once however often
-that is tried, and what there is can be counted without reading it.
+The neighbours of a thing by one relation stand in lists, `<project>/<kind>/<id>/<direction><relation>/<slot>/<level>`:
+`{refs: [id], n, full, placed}`. A thing that is the source of very much (a prompt version that answered 100,000 times)
+spreads them over slots by a hash of the id; a list that is full is followed by one of the next level, and then the slot
+has a head, `<slot>/head`: `{level, before, unplaced}`, which tells what lies before the open list without reading it.
+
+Where an edge stands is a document of its own in another collection, `<slot>/<other>`: `{level}`. It makes adding an
+edge again, and taking one out, cost what it costs to add the first. The first list of a thing that is no hub needs
+none, as it is looked through by itself; `unplaced` says how many lists of a slot are older than such documents.
 """
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from tidemill_kit.mongo import Collection as MongoCollection
 from tidemill_kit.mongo import Document, DuplicateId, translated
@@ -19,6 +24,8 @@ from tidemill_monitor.domain.kinds import Direction, Relation
 _SLOTS_OF_HUB = 16
 _ASKED_AT_ONCE = 1000
 _REMEMBERED = 10_000
+_WHOLE = 1000
+"""Neighbours to a list where all of them are written together."""
 _MARK = {Direction.FORWARD: ">", Direction.BACK: "<"}
 
 
@@ -32,9 +39,14 @@ class End:
     direction: Direction
 
     @property
+    def hub(self) -> bool:
+        """Tell whether there may be very many."""
+        return self.relation.hub and self.direction is Direction.FORWARD
+
+    @property
     def slots(self) -> int:
         """Over how many slots its edges are spread; never changed, or edges would be written twice."""
-        return _SLOTS_OF_HUB if self.relation.hub and self.direction is Direction.FORWARD else 1
+        return _SLOTS_OF_HUB if self.hub else 1
 
     def slot_of(self, other: str) -> str:
         """Return the slot of a neighbour."""
@@ -47,90 +59,171 @@ class End:
         return f"{self.project}/{self.ref.kind}/{self.ref.id}/{name}/{number}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """Where a slot goes on, how many ids stand in the lists before, and how many lists have no places."""
+
+    level: int = 0
+    before: int = 0
+    unplaced: int = 0
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What was found of one end so far."""
+
+    left: dict[str, int] = field(default_factory=dict)
+    """By slot: the level of the next list to be read, downwards."""
+    count: int = 0
+    refs: set[str] = field(default_factory=set)
+
+
 class MongoEdges:
     """Lists of neighbours, `list_length` to a document; a longer or shorter one may follow after a restart."""
 
-    def __init__(self, lists: MongoCollection, *, list_length: int) -> None:
+    def __init__(self, lists: MongoCollection, places: MongoCollection, *, list_length: int) -> None:
         self._lists = lists
+        self._places = places
         self._list_length = list_length
-        self._open: OrderedDict[str, int] = OrderedDict()
-        """By slot: the level that is not full, of slots with more than one."""
+        self._heads: OrderedDict[str, _Head] = OrderedDict()
+        """By slot, of slots with more than one list."""
 
     async def add(self, end: End, other: str) -> None:
         """Add a neighbour, unless it is there."""
         slot = end.slot_of(other)
-        level = self._open.get(slot, 0)
-        if level and await self._holds(slot, level, other):
-            return
-        while not await self._pushed(f"{slot}/{level}", other):
-            level += 1
-            self._remember(slot, level)
+        head = self._heads.get(slot, _Head())
+        if not end.hub and not head.level:
+            if await self._pushed(slot, 0, other, placed=False):
+                return
+            head = await self._following(slot, 0)
+        level, fresh = await self._placed(slot, other, head.level)
+        while True:
+            if fresh and 0 < head.unplaced <= level:
+                held = await self._holder(slot, head.unplaced, other)
+                if held is not None:
+                    await self._move(slot, other, held)
+                    return
+                fresh = False
+            if await self._pushed(slot, level, other, placed=True):
+                return
+            head = await self._following(slot, level)
+            level = head.level
+            await self._move(slot, other, level)
 
     async def replace(self, end: End, others: Sequence[str]) -> None:
         """Write all neighbours anew: for what is known as a whole, and always the same."""
-        slot, length = end.slot(0), self._list_length
-        lists = [others[start : start + length] for start in range(0, len(others), length)] or [[]]
+        slot = end.slot(0)
+        lists = [others[start : start + _WHOLE] for start in range(0, len(others), _WHOLE)] or [[]]
         for level, refs in enumerate(lists):
             fields: Document = {"refs": list(refs), "n": len(refs), "full": level + 1 < len(lists)}
             with translated():
                 await self._lists.update_one({"_id": f"{slot}/{level}"}, {"$set": fields}, upsert=True)
+        last = len(lists) - 1
+        head: Document = {"level": last, "before": last * _WHOLE, "unplaced": last + 1}
+        with translated():
+            await self._lists.update_one({"_id": f"{slot}/head"}, {"$set": head}, upsert=True)
+
+    async def hold(self, ends: Sequence[End], other: str) -> set[End]:
+        """Return those of the ends, which are no hubs, that have the neighbour in their first list."""
+        of = {f"{end.slot(0)}/0": end for end in ends}
+        found: set[End] = set()
+        for part in _parts(list(of)):
+            with translated():
+                cursor = self._lists.find({"_id": {"$in": part}, "refs": other}, {"_id": True})
+                found |= {of[each["_id"]] for each in await cursor.to_list(len(part))}
+        return found
 
     async def remove(self, end: End, other: str) -> None:
-        """Take a neighbour out, if it is there."""
-        slot, level = end.slot_of(other), 0
-        while True:
-            key = f"{slot}/{level}"
-            with translated():
-                taken = await self._lists.update_one(
-                    {"_id": key, "refs": other}, {"$pull": {"refs": other}, "$inc": {"n": -1}}
-                )
-                if taken.matched_count:
-                    return
-                found = await self._lists.find_one({"_id": key}, {"full": True})
-            if not found or not found.get("full"):
+        """Take a neighbour out, if it is there; where it stands is forgotten last, so that it can be done again."""
+        slot = end.slot_of(other)
+        with translated():
+            place = await self._places.find_one({"_id": f"{slot}/{other}"})
+        if place is None:
+            head = await self._head(slot) or _Head(unplaced=1)
+            level = await self._holder(slot, head.unplaced, other)
+            if level is None:
                 return
-            level += 1
+        else:
+            level = place["level"]
+        key = f"{slot}/{level}"
+        with translated():
+            taken: Any = await self._lists.find_one_and_update(
+                {"_id": key, "refs": other}, {"$pull": {"refs": other}, "$inc": {"n": -1}}, projection={"full": True}
+            )
+            if taken and taken.get("full"):
+                await self._lists.update_one({"_id": f"{slot}/head"}, {"$inc": {"before": -1}})
+                await self._lists.delete_one({"_id": key, "n": 0, "full": True})
+            await self._places.delete_one({"_id": f"{slot}/{other}"})
 
     async def read(self, ends: Collection[End], *, limit: int) -> Mapping[End, tuple[tuple[str, ...], int]]:
         """Return for each end that has any: at most `limit` neighbours in order of their ids, and their number."""
-        owners = {f"{end.slot(number)}/0": end for end in ends for number in range(end.slots)}
-        counted: dict[End, dict[str, int]] = {}
-        while owners:
-            following: dict[str, End] = {}
-            for found in await self._found(owners, {"n": True, "full": True}):
-                key, end = found["_id"], owners[found["_id"]]
-                counted.setdefault(end, {})[key] = found["n"]
-                if found.get("full"):
-                    slot, _, level = key.rpartition("/")
-                    following[f"{slot}/{int(level) + 1}"] = end
-            owners = following
-        wanted = {key: end for end, lists in counted.items() for key in _enough(lists, limit)}
-        refs: dict[End, set[str]] = {}
-        for found in await self._found(wanted, {"refs": True}):
-            refs.setdefault(wanted[found["_id"]], set()).update(found["refs"])
+        readings = await self._counted({end.slot(number): end for end in ends for number in range(end.slots)})
+        while True:
+            wanted: dict[str, _Reading] = {}
+            for reading in readings.values():
+                wanted |= dict.fromkeys(_next_lists(reading, limit, self._list_length), reading)
+            if not wanted:
+                break
+            for found in await self._found(wanted, {"refs": True}):
+                wanted[found["_id"]].refs.update(found["refs"])
         return {
-            end: (tuple(sorted(refs[end])[:limit]), sum(lists.values()))
-            for end, lists in counted.items()
-            if refs.get(end)
+            end: (tuple(sorted(reading.refs)[:limit]), reading.count)
+            for end, reading in readings.items()
+            if reading.refs
         }
+
+    async def _counted(self, slots: Mapping[str, End]) -> dict[End, _Reading]:
+        """Return how many neighbours there are, from heads and open lists, and where reading begins."""
+        names = [f"{slot}/{name}" for slot in slots for name in ("head", "0")]
+        found = {each["_id"]: each for each in await self._found(names, {"refs": False})}
+        heads: dict[str, _Head] = {}
+        for slot in slots:
+            first = found.get(f"{slot}/0")
+            if stored := found.get(f"{slot}/head"):
+                heads[slot] = _head_of(stored)
+            elif first:
+                heads[slot] = await self._following(slot, 0) if first.get("full") else _Head()
+        opened = [f"{slot}/{head.level}" for slot, head in heads.items() if head.level]
+        found |= {each["_id"]: each for each in await self._found(opened, {"n": True})}
+        readings: dict[End, _Reading] = {}
+        for slot, head in heads.items():
+            reading = readings.setdefault(slots[slot], _Reading())
+            reading.left[slot] = head.level
+            reading.count += head.before + found.get(f"{slot}/{head.level}", {"n": 0})["n"]
+        return readings
 
     async def _found(self, keys: Collection[str], fields: Document) -> list[Document]:
         found: list[Document] = []
-        ordered = list(keys)
-        for start in range(0, len(ordered), _ASKED_AT_ONCE):
+        for part in _parts(list(keys)):
             with translated():
-                cursor = self._lists.find({"_id": {"$in": ordered[start : start + _ASKED_AT_ONCE]}}, fields)
-                found += await cursor.to_list(None)
+                found += await self._lists.find({"_id": {"$in": part}}, fields).to_list(len(part))
         return found
 
-    async def _pushed(self, key: str, other: str) -> bool:
+    async def _placed(self, slot: str, other: str, level: int) -> tuple[int, bool]:
+        """Say where an edge will stand; return where it does, and whether that is news."""
+        key = f"{slot}/{other}"
+        try:
+            with translated():
+                await self._places.insert_one({"_id": key, "level": level})
+        except DuplicateId:
+            with translated():
+                found = await self._places.find_one({"_id": key})
+            return (found["level"] if found else level), False
+        return level, True
+
+    async def _move(self, slot: str, other: str, level: int) -> None:
+        with translated():
+            await self._places.update_one({"_id": f"{slot}/{other}"}, {"$set": {"level": level}})
+
+    async def _pushed(self, slot: str, level: int, other: str, *, placed: bool) -> bool:
         """Add to one list; return False if it is full and does not hold the id."""
+        key = f"{slot}/{level}"
         while True:
             try:
                 with translated():
                     saved = await self._lists.find_one_and_update(
                         {"_id": key, "refs": {"$ne": other}, "full": {"$ne": True}},
-                        {"$push": {"refs": other}, "$inc": {"n": 1}},
+                        {"$push": {"refs": other}, "$inc": {"n": 1}, "$setOnInsert": {"placed": placed}},
                         projection={"n": True},
                         upsert=True,
                         return_document=True,
@@ -146,27 +239,74 @@ class MongoEdges:
             if saved["n"] >= self._list_length:
                 with translated():
                     await self._lists.update_one({"_id": key}, {"$set": {"full": True}})
+                await self._following(slot, level)
             return True
 
-    async def _holds(self, slot: str, levels: int, other: str) -> bool:
-        """Tell whether one of the full lists has the id."""
-        full = {"_id": {"$in": [f"{slot}/{level}" for level in range(levels)]}, "refs": other}
+    async def _following(self, slot: str, level: int) -> _Head:
+        """Return where a slot goes on after a list that is full; whoever comes first says so for all."""
+        head = await self._head(slot) or await self._begun(slot)
+        if head.level == level:
+            with translated():
+                closed = await self._lists.find_one({"_id": f"{slot}/{level}"}, {"n": True})
+                await self._lists.update_one(
+                    {"_id": f"{slot}/head", "level": level},
+                    {"$inc": {"level": 1, "before": closed["n"] if closed else 0}},
+                )
+            head = await self._head(slot) or head
+        self._heads[slot] = head
+        self._heads.move_to_end(slot)
+        if len(self._heads) > _REMEMBERED:
+            self._heads.popitem(last=False)
+        return head
+
+    async def _begun(self, slot: str) -> _Head:
+        """Give a slot its head: of one with many lists these are all gone through, which happens once."""
+        level = before = unplaced = 0
+        while True:
+            with translated():
+                found = await self._lists.find_one({"_id": f"{slot}/{level}"}, {"refs": False})
+            if not found or not found.get("full"):
+                break
+            level, before = level + 1, before + found["n"]
+            unplaced = unplaced if found.get("placed") else level
+        head: Document = {"_id": f"{slot}/head", "level": level, "before": before, "unplaced": unplaced}
+        try:
+            with translated():
+                await self._lists.insert_one(head)
+        except DuplicateId:
+            return await self._head(slot) or _head_of(head)
+        return _head_of(head)
+
+    async def _head(self, slot: str) -> _Head | None:
         with translated():
-            return await self._lists.find_one(full, {"_id": True}) is not None
+            found = await self._lists.find_one({"_id": f"{slot}/head"})
+        return _head_of(found) if found else None
 
-    def _remember(self, slot: str, level: int) -> None:
-        self._open[slot] = level
-        self._open.move_to_end(slot)
-        if len(self._open) > _REMEMBERED:
-            self._open.popitem(last=False)
+    async def _holder(self, slot: str, levels: int, other: str) -> int | None:
+        """Return which of a slot's first lists has the id."""
+        keys = [f"{slot}/{level}" for level in range(levels)]
+        with translated():
+            found = await self._lists.find_one({"_id": {"$in": keys}, "refs": other}, {"_id": True})
+        return int(found["_id"].rpartition("/")[2]) if found else None
 
 
-def _enough(lists: Mapping[str, int], limit: int) -> list[str]:
-    """Return lists that hold `limit` ids together, or all of them."""
-    chosen, held = [], 0
-    for key in sorted(lists):
-        if held >= limit:
-            break
-        chosen.append(key)
-        held += lists[key]
+def _head_of(document: Mapping[str, Any]) -> _Head:
+    return _Head(document["level"], document["before"], document["unplaced"])
+
+
+def _next_lists(reading: _Reading, limit: int, length: int) -> list[str]:
+    """Return the lists to be read next so that `limit` ids are found, the latest first; none where there are enough."""
+    missing, chosen = limit - len(reading.refs), list[str]()
+    slots = [slot for slot, level in reading.left.items() if level >= 0]
+    if missing <= 0 or not slots:
+        return []
+    for _ in range(1 + missing // (length * len(slots))):
+        for slot in slots:
+            if reading.left[slot] >= 0:
+                chosen.append(f"{slot}/{reading.left[slot]}")
+                reading.left[slot] -= 1
     return chosen
+
+
+def _parts(keys: Sequence[str]) -> list[Sequence[str]]:
+    return [keys[start : start + _ASKED_AT_ONCE] for start in range(0, len(keys), _ASKED_AT_ONCE)]

@@ -4,30 +4,35 @@
 where `sources` are "<relation>/<id>". A thing's document tells what it came from; what came of it stands in lists.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from tidemill_kit.mongo import Collection as MongoCollection
-from tidemill_kit.mongo import Document, DuplicateId, translated
+from tidemill_kit.mongo import Document, DuplicateId, patiently, translated
 from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
 from tidemill_monitor.domain.graph import Edge, Neighbours, Node, Part, Ref, Told
 from tidemill_monitor.domain.kinds import EXAMPLE_OF, RELATION_OF, Direction, Kind, Relation, relations_from
 
 _ASKED_AT_ONCE = 1000
+_ADDED_AT_ONCE = 16
+_COUNTS = {"_id": "nodes"}
 
 
 class MongoGraph:
     """Implements `ports.Graph`."""
 
-    def __init__(self, nodes: MongoCollection, edges: MongoEdges) -> None:
+    def __init__(self, nodes: MongoCollection, edges: MongoEdges, counts: MongoCollection, *, count_s: float) -> None:
         self._nodes = nodes
         self._edges = edges
+        self._counts = counts
+        self._count_s = count_s
 
     async def ensure_indexes(self) -> None:
         """Create what the seldom sweep needs; everything else goes by `_id`."""
         with translated():
-            await self._nodes.create_index([("kind", 1), ("time", 1)])
+            await self._nodes.create_index([("kind", 1), ("kept", 1), ("time", 1)])
 
     async def tell(self, project: str, told: Sequence[Told]) -> Counter[Kind]:
         """See `Graph.tell`."""
@@ -38,14 +43,18 @@ class MongoGraph:
             for edge in each.sources:
                 source, target = edge.ends
                 await self._edges.add(End(project, source, edge.relation, Direction.FORWARD), target.id)
+        await self._add(new)
         return new
 
     async def tell_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
         """See `Graph.tell_examples`."""
         distinct = sorted(set(feedback))
-        for each in distinct:
-            reaction = Ref(Kind.FEEDBACK, each)
-            await self._edges.add(End(project, reaction, EXAMPLE_OF, Direction.FORWARD), curation)
+        ends = [End(project, Ref(Kind.FEEDBACK, each), EXAMPLE_OF, Direction.FORWARD) for each in distinct]
+        held = await self._edges.hold(ends, curation)
+        missing = [end for end in ends if end not in held]
+        for start in range(0, len(missing), _ADDED_AT_ONCE):
+            part = missing[start : start + _ADDED_AT_ONCE]
+            await asyncio.gather(*(self._edges.add(end, curation) for end in part))
         target = Ref(Kind.CURATION, curation)
         await self._edges.replace(End(project, target, EXAMPLE_OF, Direction.BACK), distinct)
 
@@ -80,12 +89,17 @@ class MongoGraph:
         chosen = [each for each in found if only is None or each.relation in only]
         return sorted(chosen, key=lambda each: (place[each.ref], each.relation.name))
 
-    async def inferences_before(self, moment: datetime) -> AsyncIterator[tuple[str, Ref]]:
+    async def inferences_before(self, moment: datetime, *, limit: int) -> Sequence[tuple[str, Ref]]:
         """See `Graph.inferences_before`."""
-        old = {"kind": Kind.INFERENCE.value, "time": {"$lt": moment}}
+        old = {"kind": Kind.INFERENCE.value, "kept": None, "time": {"$lt": moment}}
         with translated():
-            async for document in self._nodes.find(old, {"project": True, "id": True}):
-                yield document["project"], Ref(Kind.INFERENCE, document["id"])
+            found = await self._nodes.find(old, {"project": True, "id": True}).limit(limit).to_list(limit)
+        return [(document["project"], Ref(Kind.INFERENCE, document["id"])) for document in found]
+
+    async def keep(self, project: str, ref: Ref) -> None:
+        """See `Graph.keep`."""
+        with translated():
+            await self._nodes.update_one({"_id": _key(project, ref)}, {"$set": {"kept": True}})
 
     async def forget(self, project: str, ref: Ref) -> None:
         """See `Graph.forget`. The document goes last, so that what breaks off is done again."""
@@ -94,14 +108,30 @@ class MongoGraph:
             source, _ = edge.ends
             await self._edges.remove(End(project, source, edge.relation, Direction.FORWARD), ref.id)
         with translated():
-            await self._nodes.delete_one({"_id": _key(project, ref)})
+            gone = await self._nodes.delete_one({"_id": _key(project, ref)})
+        await self._add({ref.kind: -gone.deleted_count})
 
     async def counts(self) -> Mapping[Kind, int]:
         """See `Graph.counts`."""
         with translated():
-            groups = await self._nodes.aggregate([{"$group": {"_id": "$kind", "n": {"$sum": 1}}}]).to_list(None)
-        found = {group["_id"]: group["n"] for group in groups}
+            found = await self._counts.find_one(_COUNTS)
+        if found is None:
+            found = await self._counted()
         return {kind: found.get(kind.value, 0) for kind in Kind}
+
+    async def _counted(self) -> Document:
+        """Count once, where nothing was kept so far."""
+        with patiently(self._count_s), translated():
+            groups = self._nodes.aggregate([{"$group": {"_id": "$kind", "n": {"$sum": 1}}}])
+            found: Document = {group["_id"]: group["n"] async for group in groups}  # as many as there are kinds
+            await self._counts.update_one(_COUNTS, {"$setOnInsert": found or {"begun": True}}, upsert=True)
+        return found
+
+    async def _add(self, new: Mapping[Kind, int]) -> None:
+        changed = {kind.value: number for kind, number in new.items() if number}
+        if changed:
+            with translated():
+                await self._counts.update_one(_COUNTS, {"$inc": changed})
 
     async def _saved(self, project: str, told: Told) -> bool:
         """Write one thing; return whether it is new. An older part than the stored one adds only its edges and time."""
@@ -156,7 +186,7 @@ class MongoGraph:
         for start in range(0, len(keys), _ASKED_AT_ONCE):
             with translated():
                 cursor = self._nodes.find({"_id": {"$in": keys[start : start + _ASKED_AT_ONCE]}})
-                found += await cursor.to_list(None)
+                found += await cursor.to_list(_ASKED_AT_ONCE)
         return found
 
 

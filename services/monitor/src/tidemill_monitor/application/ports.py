@@ -1,7 +1,7 @@
 """What the use cases need from outside."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,8 +38,12 @@ class Graph(Protocol):
         """Return what lies one step from each of the things, at most `limit` by each relation, in a fixed order."""
         ...
 
-    def inferences_before(self, moment: datetime) -> AsyncIterator[tuple[str, Ref]]:
-        """Yield project and name of each answer from before; this looks at everything, so it is done seldom."""
+    async def inferences_before(self, moment: datetime, *, limit: int) -> Sequence[tuple[str, Ref]]:
+        """Return project and name of some answers from before that are neither forgotten nor kept."""
+        ...
+
+    async def keep(self, project: str, ref: Ref) -> None:
+        """Never return an answer from `inferences_before` again."""
         ...
 
     async def forget(self, project: str, ref: Ref) -> None:
@@ -47,7 +51,7 @@ class Graph(Protocol):
         ...
 
     async def counts(self) -> Mapping[Kind, int]:
-        """Count things of all projects by kind; this looks at everything, so it is done seldom."""
+        """Return how many things of all projects there are by kind, as it was kept with each of them."""
         ...
 
 

@@ -7,10 +7,15 @@ from tidemill_kit.application import Clock
 from tidemill_monitor.application.ports import Graph
 from tidemill_monitor.domain.kinds import Direction
 
+_AT_ONCE = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepInferences:
-    """Answers are what there is most of. Those with a reaction stay: examples may have come of them."""
+    """Answers are what there is most of. Those with a reaction stay: examples may have come of them.
+
+    Each old answer is looked at once.
+    """
 
     graph: Graph
     clock: Clock
@@ -18,9 +23,16 @@ class SweepInferences:
 
     async def __call__(self) -> int:
         """Return how many were forgotten."""
-        forgotten = 0
-        async for project, ref in self.graph.inferences_before(self.clock.now() - self.keep):
-            if not await self.graph.neighbours(project, [ref], Direction.FORWARD, limit=1):
-                await self.graph.forget(project, ref)
-                forgotten += 1
+        forgotten, before = 0, self.clock.now() - self.keep
+        while found := await self.graph.inferences_before(before, limit=_AT_ONCE):
+            for project in dict.fromkeys(project for project, _ in found):
+                refs = [ref for owner, ref in found if owner == project]
+                reacted = await self.graph.neighbours(project, refs, Direction.FORWARD, limit=1)
+                kept = {each.ref for each in reacted}
+                for ref in refs:
+                    if ref in kept:
+                        await self.graph.keep(project, ref)
+                    else:
+                        await self.graph.forget(project, ref)
+                        forgotten += 1
         return forgotten

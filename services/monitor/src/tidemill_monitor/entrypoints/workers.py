@@ -8,12 +8,16 @@ from contextlib import suppress
 import structlog
 
 from tidemill_kit.errors import TidemillError, isolated
+from tidemill_kit.jobs import Leases
 from tidemill_monitor.application.link_examples import LinkExamples
 from tidemill_monitor.application.ports import Batches, BatchName, Graph
 from tidemill_monitor.application.sweep_inferences import SweepInferences
 from tidemill_monitor.entrypoints.metrics import FORGOTTEN, LoopMetrics
 
 _log = structlog.get_logger()
+
+OLD = "old_answers"
+"""The lease of the process that forgets them."""
 
 
 class ExamplesWorker:
@@ -66,18 +70,20 @@ class ExamplesWorker:
 
 
 class HouseKeeper:
-    """Looks at the whole history, which is slow: at the start, and seldom after."""
+    """Reads the counts, and forgets what is old: at the start, and seldom after."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is put together of, once
         self,
         *,
         graph: Graph,
+        leases: Leases,
         metrics: LoopMetrics,
         count_every_s: float,
         sweep: SweepInferences | None,
         sweep_every_s: float,
     ) -> None:
         self._graph = graph
+        self._leases = leases
         self._metrics = metrics
         self._count_every_s = count_every_s
         self._sweep = sweep
@@ -95,9 +101,12 @@ class HouseKeeper:
         self._metrics.counted(await self._graph.counts())
 
     async def sweep(self) -> None:
-        """Forget old answers; two processes that do so at once do it once."""
-        if self._sweep is not None:
-            FORGOTTEN.inc(await self._sweep())
+        """Forget old answers, one process at a time."""
+        if self._sweep is None:
+            return
+        async with self._leases.held(OLD) as lease:
+            if lease is not None:
+                FORGOTTEN.inc(await self._sweep())
 
 
 async def _every(pause_s: float, event: str, work: Callable[[], Awaitable[None]]) -> None:
