@@ -1,6 +1,6 @@
 import pytest
 
-from tidemill_ingest.adapters.text_extraction import extract
+from tidemill_ingest.adapters.extraction.text import extract
 from tidemill_ingest.domain.errors import DocumentRefused
 
 PAGE = """<!doctype html><html><head><title>Reset &amp; go</title><style>p {color: red}</style>
@@ -35,6 +35,107 @@ def test_a_page_without_a_title_takes_its_first_heading() -> None:
 
 def test_markdown_takes_its_first_heading_which_is_no_comment_in_code() -> None:
     assert extract(b"```sh\n# not this\n```\n\nThis *one*\n===\n\n# Later", "text/markdown").title == "This one"
+
+
+@pytest.mark.parametrize(
+    ("page", "title"),
+    [
+        (b"<svg><title>Menu icon</title></svg><h1>Freight lift</h1>", "Freight lift"),
+        (
+            b"<html><head><meta charset=utf-8></head><body><svg><title>Close</title></svg><h1>Cellar</h1></body>",
+            "Cellar",
+        ),
+        (b"<head><title>Lift</title></head><body><svg><title>Close</title></svg><h1>Cellar</h1></body>", "Lift"),
+        (b"<title>Lift</title><p>Without the head's tags", "Lift"),
+        (b"<header><h1>Rules</h1></header><p>x</p>", "Rules"),
+    ],
+)
+def test_a_pages_title_is_its_heads_and_never_a_pictures(page: bytes, title: str) -> None:
+    assert extract(page, "text/html").title == title
+
+
+@pytest.mark.parametrize(
+    ("text", "title", "below"),
+    [
+        ("---\ntitle: Refunds\ntags: [a, b]\n---\n\nText.", "Refunds", "Text."),
+        ('---\ntitle: "A: b"  # shown\nauthors:\n  - ada\n- bob\n---\nText.', "A: b", "Text."),
+        ("---\ntitle: >-\n  Two\n  lines\n---\nText.", "Two lines", "Text."),
+        ("\ufeff---\r\ntitle: Windows\r\n---\r\nText.", "Windows", "Text."),
+        ("---\naliases: [x]\n---\n# Note\nText.", "Note", "# Note\nText."),
+        ('+++\ntitle = "Desks"\n[params]\nweight = 4\n+++\nText.', "Desks", "Text."),
+        ("---\n\nA rule, and no entries.\n\n---\n\nText.", "", "---\n\nA rule, and no entries.\n\n---\n\nText."),
+        ("---\ntitle: never closed\n\nText.", "", "---\ntitle: never closed\n\nText."),
+        ("Text.\n\n---\ntitle: late\n\nEnd.", "", "Text.\n\n---\ntitle: late\n\nEnd."),
+    ],
+)
+def test_front_matter_gives_the_title_and_is_no_text(text: str, title: str, below: str) -> None:
+    extracted = extract(text.encode(), "text/markdown")
+
+    assert (extracted.title, extracted.text) == (title, below)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("See ![front panel](data:image/png;base64,iVBORw0KGgo= 'x') here.", "See front panel here."),
+        ("Get [the form](data:text/plain,hello%20you).", "Get the form."),
+        ('<img width=3 src="data:image/gif;base64,R0lGOD" alt="a dot"> and ![](data:;base64,AAAA)', "a dot and "),
+        ("x ![logo][l]\n\n[l]: data:image/svg+xml;utf8,%3Csvg%3E\ny", "x ![logo][l]\n\ny"),
+        ("the data: they, data:image/png is a scheme", "the data: they, data:image/png is a scheme"),
+        ("![a](https://acme.example/a.png)", "![a](https://acme.example/a.png)"),
+    ],
+)
+def test_what_is_written_into_a_text_as_bytes_goes_and_its_words_stay(text: str, left: str) -> None:
+    assert extract(text.encode(), "text/markdown").text == left
+
+
+def test_a_page_has_no_bytes_in_its_links() -> None:
+    assert extract(b"<p>a <a href='data:text/plain;base64,AAAA'>file</a></p>", "text/html").text == "a file\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("at most 10<sup>6</sup> of 2<sup>10</sup>", "at most 10^6 of 2^10"),
+        ("40 m<sup>2</sup>, 5\u00b710<sup>-3</sup> bar, (a+b)<sup>2</sup>", "40 m^2, 5\u00b710^-3 bar, (a+b)^2"),
+        ("x<sup>2n+1</sup> and e<sup>x</sup>", "x^(2n+1) and e^x"),
+        ("Prices<sup>1</sup> rise.<sup>[2]</sup> Now<sup>*</sup>", "Prices (1) rise. (2) Now (*)"),
+        ("12<sup><a href='#n3'>3</a></sup>", "12 (3)"),
+        ("the 1<sup>st</sup>, M<sup>me</sup>, 3<sup>\u00e8me</sup>", "the 1st, Mme, 3\u00e8me"),
+        ("H<sub>2</sub>O", "H2O"),
+    ],
+)
+def test_raised_text_keeps_its_meaning(html: str, text: str) -> None:
+    assert extract(f"<p>{html}</p>".encode(), "text/html").text == f"{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("html", "text"),
+    [
+        ("<h2><button>How long?</button></h2><p>Eleven months.</p>", "## How long?\n\nEleven months.\n"),
+        ("<p>Press <button>Save as draft</button> and wait.</p>", "Press Save as draft and wait.\n"),
+        ("<form><p>Open from 7 to 15.</p></form>", "Open from 7 to 15.\n"),
+        ("<header><h1>Lift</h1><p>At most 900 kg.</p></header>", "# Lift\n\nAt most 900 kg.\n"),
+        ("<nav>Home</nav><p>x</p>", "x\n"),
+    ],
+)
+def test_words_stay_where_they_stand_whatever_element_holds_them(html: str, text: str) -> None:
+    assert extract(f"<body>{html}</body>".encode(), "text/html").text == text
+
+
+def test_a_merged_cell_is_repeated_in_each_row_and_column_that_it_spans() -> None:
+    page = """<table><tr><th>Region</th><th colspan=2>Hours</th></tr>
+    <tr><td rowspan=2>North</td><td>Gold</td><td>24</td></tr><tr><td>Silver</td><td>a | b</td></tr></table><p>x</p>"""
+
+    assert extract(page.encode(), "text/html").text == (
+        "| Region | Hours | Hours |\n| --- | --- | --- |\n| North | Gold | 24 |\n| North | Silver | a \\| b |\n\nx\n"
+    )
+
+
+def test_a_cell_that_claims_to_span_everything_makes_no_larger_text() -> None:
+    wide = b"<table>" + b"<tr><td rowspan=65534 colspan=150>a</td></tr>" * 300 + b"</table>"
+
+    assert len(extract(wide, "text/html").text) < 300_000
 
 
 def test_plain_text_has_no_headings() -> None:

@@ -15,9 +15,9 @@ from typing import TypeVar
 import structlog
 from pebble import ProcessExpired, ProcessPool
 
+from tidemill_ingest.adapters.extraction.text import extract
 from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, MaskingStage
 from tidemill_ingest.adapters.stages import PREPARATION
-from tidemill_ingest.adapters.text_extraction import extract
 from tidemill_ingest.application.ports import Prepared
 from tidemill_ingest.domain.errors import BatchUnusable, DocumentRefused
 from tidemill_ingest.domain.example import Example

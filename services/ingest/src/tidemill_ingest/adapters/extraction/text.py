@@ -6,9 +6,13 @@ from html.parser import HTMLParser
 from importlib.metadata import version
 from itertools import pairwise
 
-from html_to_markdown import ConversionOptions, WarningKind, convert
+from html_to_markdown import ConversionOptions, PreprocessingOptions, WarningKind, convert
 from markdown_it import MarkdownIt
 
+from tidemill_ingest.adapters.extraction import front_matter
+from tidemill_ingest.adapters.extraction.data_uris import without_data_uris
+from tidemill_ingest.adapters.extraction.superscripts import RAISED, written_flat
+from tidemill_ingest.adapters.extraction.tables import with_merged_cells
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_kit.characters import clean, clean_line
@@ -22,7 +26,9 @@ _MOST_GROWTH_BYTES = 2 * MEBIBYTE
 _TITLE_WITHIN = 32_768
 """A title is looked for in so many characters from the start."""
 _BLANK_LINES = re.compile(r"\n{4,}")
-_NOT_CONTENT = ["script", "style", "noscript", "template", "svg", "iframe", "object", "button", "select", "head"]
+_NOT_CONTENT = "script style noscript template svg iframe object select textarea head nav"
+"""What is never part of a page's text. Forms, headers and buttons may hold the page itself, title, questions."""
+_HEAD = frozenset(("html", "head", "title", "meta", "link", "base", "script", "style", "noscript", "template"))
 _CONTENT_LOST = (WarningKind.DEPTH_LIMIT_EXCEEDED, WarningKind.TRUNCATED_INPUT)
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -50,7 +56,9 @@ def extract(content: bytes, media_type: str) -> Extracted:
         title, text = _html_title(text), _markdown(text)
         steps.append(_EXTRACTION)
         media_type = "text/markdown"
-    text = clean(text)
+    text = clean(without_data_uris(text))
+    if media_type == "text/markdown" and not title:
+        title, text = front_matter.split(text)
     steps.append(f"clean {CLEANING_VERSION}")
     if len(text.encode()) > len(content) + _MOST_GROWTH_BYTES:
         description = "has markup whose text is far larger than itself; simplify it, or send its text as text/plain"
@@ -80,17 +88,25 @@ def _decoded(content: bytes) -> str:
 
 def _markdown(html: str) -> str:
     options = ConversionOptions(
-        bullets="-", compact_tables=True, exclude_selectors=_NOT_CONTENT, extract_metadata=False, skip_images=True
+        bullets="-",
+        compact_tables=True,
+        exclude_selectors=_NOT_CONTENT.split(),
+        extract_metadata=False,
+        include_document_structure=True,
+        preprocessing=PreprocessingOptions(enabled=False),
+        skip_images=True,
+        sup_symbol=RAISED,
     )
-    result = convert(html, options)
+    result = convert(html.replace(RAISED, ""), options)
     if any(warning.kind in _CONTENT_LOST for warning in result.warnings):
         description = "has markup that is nested too deep to be read whole; simplify it, or send its text as text/plain"
         raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description)
-    return _BLANK_LINES.sub("\n\n\n", result.content or "")
+    text = with_merged_cells(result)
+    return _BLANK_LINES.sub("\n\n\n", written_flat(text))
 
 
 class _Title(HTMLParser):
-    """Takes the text of the first <title>."""
+    """Takes the text of the head's <title>: pictures have titles too, and a page may leave the head's tags out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,8 +114,9 @@ class _Title(HTMLParser):
         self.inside = self.done = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - HTMLParser's
-        """Begin with the first one."""
+        """Begin with the first one; the first element of the page itself ends the head."""
         self.inside = self.inside or (tag == "title" and not self.done)
+        self.done = self.done or tag not in _HEAD
 
     def handle_endtag(self, tag: str) -> None:
         """End with it."""
