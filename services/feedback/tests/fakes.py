@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
 from tidemill_feedback.application.complete_curation import CompleteCuration
@@ -31,7 +32,7 @@ from tidemill_feedback.domain.errors import (
 )
 from tidemill_feedback.domain.example import Example, PassageUse, Prompt, Turn
 from tidemill_feedback.domain.feedback import Answer, Feedback
-from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Tally, Wanted
 from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
@@ -53,10 +54,13 @@ class InMemoryLedger:
     def __init__(self) -> None:
         self.stored: dict[tuple[CurationRef, str], Row] = {}
         self.epochs: dict[tuple[CurationRef, str], int] = {}
-        self.counted: dict[CurationRef, tuple[int, Counts]] = {}
+        self.counted: dict[CurationRef, tuple[int, Tally]] = {}
+        self.looked_at: list[CurationRef] = []
+        """Of which lives all rows were read."""
 
     async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
         row = self.stored.get((ref, wanted.feedback))
+        self._changed(ref)
         if row and row.wanted.seq >= wanted.seq:
             return False
         kept = row or Row(wanted=wanted, first_time=wanted.observe_time)
@@ -64,7 +68,11 @@ class InMemoryLedger:
         return True
 
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
+        self.looked_at.append(ref)
         return [row for (of, _), row in self.stored.items() if of == ref]
+
+    async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
+        return [row for (of, _), row in self.stored.items() if of == ref and row.pending][:limit]
 
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
         return self._write(
@@ -92,6 +100,8 @@ class InMemoryLedger:
         return all((ref, name) in self.stored for name in feedback)
 
     async def forget(self, feedback: Sequence[str]) -> None:
+        for ref in {place[0] for place in self.stored if place[1] in feedback}:
+            self._changed(ref)
         self.stored = {place: row for place, row in self.stored.items() if place[1] not in feedback}
 
     async def drop(self, ref: CurationRef) -> None:
@@ -101,12 +111,29 @@ class InMemoryLedger:
     async def kept(self) -> Sequence[CurationRef]:
         return [*{ref for ref, _ in self.stored} | self.counted.keys()]
 
-    async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
-        if self.counted.get(ref, (0, Counts()))[0] <= epoch:
-            self.counted[ref] = epoch, counts
+    async def note_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
+        self._note(ref, epoch, counts=tally.counts, seen=tally.seen, rows=tally.rows, version=tally.version)
+
+    async def note_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+        self._note(ref, epoch, deployments=deployments, listed=token)
+
+    async def tally(self, ref: CurationRef) -> Tally:
+        return self.counted.get(ref, (0, Tally()))[1]
 
     async def counts(self, ref: CurationRef) -> Counts:
-        return self.counted.get(ref, (0, Counts()))[1]
+        return (await self.tally(ref)).counts
+
+    async def changed(self) -> Sequence[CurationRef]:
+        return [ref for ref, (_, tally) in self.counted.items() if tally.seen != tally.changes]
+
+    def _changed(self, ref: CurationRef) -> None:
+        epoch, tally = self.counted.get(ref, (0, Tally()))
+        self.counted[ref] = epoch, replace(tally, changes=tally.changes + 1)
+
+    def _note(self, ref: CurationRef, epoch: int, **noted: Any) -> None:  # noqa: ANN401 - fields of Tally
+        known, tally = self.counted.get(ref, (0, Tally()))
+        if known <= epoch:
+            self.counted[ref] = epoch, replace(tally, **noted)
 
     def _write(self, ref: CurationRef, row: Row, epoch: int, change: Callable[[Row], Row]) -> bool:
         place = ref, row.wanted.feedback
@@ -285,6 +312,7 @@ class FeedbackWorld:
     limits: ReactionLimits = field(default_factory=ReactionLimits)
     woken: list[CurationRef] = field(default_factory=list)
     at_most: int = 1000
+    exact_rows: int = 1000
     batch_bytes: int = 1_000_000
 
     def __post_init__(self) -> None:
@@ -354,6 +382,7 @@ class FeedbackWorld:
             ),
             clock=self.clock,
             at_most=self.at_most,
+            exact_rows=self.exact_rows,
         )
 
     async def give(

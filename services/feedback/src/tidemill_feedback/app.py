@@ -233,6 +233,7 @@ def _tend(settings: FeedbackSettings, adapters: Adapters) -> TendCuration:
         ),
         clock=clock,
         at_most=settings.max_batch_examples,
+        exact_rows=settings.exact_rows,
     )
 
 

@@ -51,7 +51,9 @@ class FeedbackSettings(ServiceSettings):
     settle_s: float = Field(default=0.5, ge=0, le=5)
     """How soon after a correction a curation is counted again: what comes within is counted together."""
     look_every_s: float = Field(default=5.0, gt=0)
-    """The pause between two looks at all curations, for what nobody woke the worker for."""
+    """The pause between two looks for curations in which something changed that nobody woke the worker for."""
+    exact_rows: int = Field(default=10_000, ge=0)
+    """Of how many corrections all are looked at for each that comes; of more, only where it may be time to complete."""
     lease_s: float = Field(default=6.0, gt=1)
     """How long a curation stays with a worker that gives no sign of life."""
 

@@ -1,6 +1,7 @@
 """One contract for the ledger in memory, which tests use, and the one in MongoDB."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from services.feedback.tests.fakes import SFT, InMemoryLedger
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger
 from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.errors import EpochOver
-from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Tally, Wanted
 from tidemill_kit import mongo
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
@@ -148,8 +149,8 @@ async def test_an_earlier_holder_of_the_lease_tags_nothing(ledger: Ledger) -> No
 async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(ledger: Ledger) -> None:
     assert await ledger.counts(SFT) == Counts()
     await ledger.want(SFT, wanted())
-    await ledger.note_counts(SFT, Counts(examples=2, new=1), epoch=3)
-    await ledger.note_counts(SFT, Counts(examples=9), epoch=2)
+    await ledger.note_counts(SFT, Tally(counts=Counts(examples=2, new=1)), epoch=3)
+    await ledger.note_counts(SFT, Tally(counts=Counts(examples=9)), epoch=2)
     assert await ledger.counts(SFT) == Counts(examples=2, new=1)
 
     await ledger.drop(SFT)
@@ -161,8 +162,8 @@ async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(l
 async def test_it_tells_of_which_lives_something_is_kept(ledger: Ledger) -> None:
     await ledger.want(SFT, wanted("f1"))
     await ledger.want(SFT, wanted("f2"))
-    await ledger.note_counts(SFT, Counts(examples=2), epoch=1)
-    await ledger.note_counts(AGAIN, Counts(examples=1), epoch=1)
+    await ledger.note_counts(SFT, Tally(counts=Counts(examples=2)), epoch=1)
+    await ledger.note_counts(AGAIN, Tally(counts=Counts(examples=1)), epoch=1)
     await ledger.want(OTHER, wanted())
 
     assert set(await ledger.kept()) == {SFT, AGAIN, OTHER}
@@ -175,7 +176,7 @@ async def test_it_tells_of_which_lives_something_is_kept(ledger: Ledger) -> None
 async def test_what_is_kept_for_a_curation_that_was_created_again_outlives_a_late_drop(ledger: Ledger) -> None:
     await ledger.want(SFT, wanted())
     assert await ledger.want(AGAIN, wanted())
-    await ledger.note_counts(AGAIN, Counts(examples=1), epoch=4)
+    await ledger.note_counts(AGAIN, Tally(counts=Counts(examples=1)), epoch=4)
 
     await ledger.drop(SFT)
 
@@ -196,3 +197,34 @@ async def test_rows_of_feedback_that_is_gone_are_forgotten_everywhere_and_told_w
 
     assert [row.wanted.feedback for ref in (SFT, OTHER) for row in await ledger.rows(ref)] == ["f2", "f2"]
     assert not await ledger.tag(SFT, ["f1", "f2"], completion=2, epoch=1)
+
+
+async def test_it_tells_what_changed_and_what_waits_without_the_rows(ledger: Ledger) -> None:
+    assert (await ledger.tally(SFT), await ledger.changed()) == (Tally(), [])
+    await ledger.want(SFT, wanted("f1"))
+    await ledger.want(SFT, wanted("f2"))
+    assert {row.wanted.feedback for row in await ledger.pending(SFT, limit=9)} == {"f1", "f2"}
+    assert len(await ledger.pending(SFT, limit=1)) == 1
+    assert await ledger.changed() == [SFT]
+    seen = await ledger.tally(SFT)
+    await ledger.want(SFT, wanted("f2"))
+
+    noted = replace(seen, counts=Counts(new=2), seen=seen.changes, rows=2, version=7)
+    await ledger.note_counts(SFT, noted, epoch=1)
+    assert await ledger.changed() == [SFT], "something came since"
+    now = await ledger.tally(SFT)
+    assert now == replace(noted, changes=now.changes)
+    await ledger.note_counts(SFT, replace(noted, seen=now.changes), epoch=1)
+    await ledger.note_listed(SFT, deployments=2, token="abc", epoch=1)  # noqa: S106 - of a page
+    assert await ledger.changed() == []
+    assert ((await ledger.tally(SFT)).listed, (await ledger.tally(SFT)).deployments) == ("abc", 2)
+
+    await ledger.resolve(SFT, await the_row(ledger), epoch=1, chars=3)
+    await ledger.fail(SFT, await the_row(ledger, "f2"), epoch=1, message="A", final=False)
+    assert [row.wanted.feedback for row in await ledger.pending(SFT, limit=9)] == ["f2"]
+    await ledger.fail(SFT, await the_row(ledger, "f2"), epoch=1, message="A", final=True)
+    assert await ledger.pending(SFT, limit=9) == []
+    await ledger.reopen(SFT, await the_row(ledger), epoch=1)
+    assert len(await ledger.pending(SFT, limit=9)) == 1
+    await ledger.forget(["f1"])
+    assert await ledger.changed() == [SFT]

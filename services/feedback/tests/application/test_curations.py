@@ -12,7 +12,7 @@ from services.feedback.tests.changed_rules import change, example_id
 from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackWorld, correction, rating, request, rule_with
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_feedback.domain.errors import CurationExists, CurationNotFound
-from tidemill_feedback.domain.ledger import Chosen, CurationRef, Filters, Row, choose
+from tidemill_feedback.domain.ledger import Chosen, CurationRef, Filters, Row, Wanted, choose
 from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import Conflict, InvalidInput
 
@@ -357,3 +357,69 @@ async def test_a_change_that_was_decided_on_another_version_is_refused() -> None
         await world.update(ADA, stale)
     with pytest.raises(Conflict):
         await world.delete(ADA, "sft", version=made.version, request=request())
+
+
+async def test_nothing_is_looked_at_where_nothing_changed_not_even_in_the_next_life() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=100)
+    await world.correct(1)
+    await world.work()
+    looked = len(world.ledger.looked_at)
+    assert looked == 1
+
+    for _ in range(3):
+        await world.work()
+    assert len(world.ledger.looked_at) == looked
+    await world.correct(2)
+    assert await world.ledger.changed() == [SFT]
+    await world.work()
+    assert len(world.ledger.looked_at) == looked + 1
+    assert await world.ledger.changed() == []
+
+
+async def test_of_very_many_corrections_all_are_looked_at_only_where_it_may_be_time_to_complete() -> None:
+    world = FeedbackWorld(exact_rows=2)
+    await world.curate(new_examples=6, per_user_at_most=1, max_output_chars=30)
+    for number in range(3):
+        await world.correct(number)
+    await world.work()
+    world.ledger.looked_at.clear()
+
+    await world.correct(3, text="too long " * 10)
+    await world.correct(4)
+    await world.work()
+    counts = await world.ledger.counts(SFT)
+    assert (counts.new, counts.filtered, counts.pending, world.ledger.looked_at) == (4, 1, 0, [])
+
+    await world.correct(5, end_user="u4")
+    await world.correct(6, end_user="u4")
+    await world.work()
+    assert ((await world.ledger.counts(SFT)).new, len(world.ledger.looked_at)) == (4, 1)
+    await world.correct(7)
+    await world.correct(8)
+    await world.work()
+
+    assert [event.batch.examples for event in world.completions] == [6]
+
+
+async def test_corrections_that_were_listed_are_not_listed_again_by_the_next_life(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tidemill_feedback.application.tend_curation._AT_ONCE", 2)
+    world = FeedbackWorld()
+    for number in range(5):
+        await world.correct(number)
+    await world.curate(new_examples=100)
+    await world.work()
+    wanted: list[str] = []
+    want = world.ledger.want
+
+    async def wanting(ref: CurationRef, each: Wanted) -> bool:
+        wanted.append(each.inference)
+        return await want(ref, each)
+
+    monkeypatch.setattr(world.ledger, "want", wanting)
+    world.tend = world.new_life()
+    await world.work()
+
+    assert wanted == ["i4"]

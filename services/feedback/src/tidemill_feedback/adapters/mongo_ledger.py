@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from tidemill_feedback.domain.errors import EpochOver
-from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Tally, Wanted
 from tidemill_kit.mongo import Collection, Document, translated, update_or_insert
+
+_OPEN: Document = {"open": True}
+"""Rows that wait to be resolved; those from before it was said are found when all are looked at."""
+_DIRTY: Document = {"dirty": True}
+_MOST_CHANGED = 1000
 
 
 class MongoLedger:
@@ -26,10 +31,12 @@ class MongoLedger:
         with translated():
             await self._rows.create_index([("curation", 1), ("completion", 1)])
             await self._rows.create_index([("feedback", 1)])
+            await self._rows.create_index([("curation", 1), ("open", 1)], partialFilterExpression=_OPEN)
+            await self._counts.create_index([("dirty", 1)], partialFilterExpression=_DIRTY)
 
     async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
         """See `Ledger.want`."""
-        news = asdict(wanted) | {"attempts": 0, "failure": ""}
+        news = asdict(wanted) | {"attempts": 0, "failure": "", **_OPEN}
         first: Document = {
             "curation": _key(ref),
             "first_time": wanted.observe_time,
@@ -38,7 +45,10 @@ class MongoLedger:
             "completion": 0,
         }
         older = {"_id": _row_id(ref, wanted.feedback), "seq": {"$lt": wanted.seq}}
-        return await update_or_insert(self._rows, older, {"$set": news, "$setOnInsert": first})
+        kept = await update_or_insert(self._rows, older, {"$set": news, "$setOnInsert": first})
+        # Also where it was kept already: the process that did so may have died before it said so.
+        await self._changed(_key(ref))
+        return kept
 
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
         """See `Ledger.rows`."""
@@ -46,19 +56,25 @@ class MongoLedger:
             found = await self._rows.find({"curation": _key(ref)}).to_list(None)
         return await asyncio.to_thread(lambda: [_row(document) for document in found])
 
+    async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
+        """See `Ledger.pending`."""
+        with translated():
+            found = await self._rows.find({"curation": _key(ref), **_OPEN}).limit(limit).to_list(limit)
+        return [_row(document) for document in found]
+
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
         """See `Ledger.resolve`."""
-        done = {"resolved_seq": row.wanted.seq, "chars": chars, "failure": "", "attempts": 0}
+        done = {"resolved_seq": row.wanted.seq, "chars": chars, "failure": "", "attempts": 0, "open": False}
         return await self._write(ref, row, epoch, done)
 
     async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
         """See `Ledger.fail`."""
-        failed = {"attempts": row.attempts + 1, "failure": message if final else ""}
+        failed = {"attempts": row.attempts + 1, "failure": message if final else "", "open": not final}
         return await self._write(ref, row, epoch, failed)
 
     async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
         """See `Ledger.reopen`."""
-        return await self._write(ref, row, epoch, {"resolved_seq": 0})
+        return await self._write(ref, row, epoch, {"resolved_seq": 0, **_OPEN})
 
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
         """See `Ledger.tag`."""
@@ -77,8 +93,12 @@ class MongoLedger:
 
     async def forget(self, feedback: Sequence[str]) -> None:
         """See `Ledger.forget`."""
+        theirs = {"feedback": {"$in": list(feedback)}}
         with translated():
-            await self._rows.delete_many({"feedback": {"$in": list(feedback)}})
+            curations = await self._rows.distinct("curation", theirs)
+            await self._rows.delete_many(theirs)
+        for key in curations:
+            await self._changed(key)
 
     async def drop(self, ref: CurationRef) -> None:
         """See `Ledger.drop`."""
@@ -92,18 +112,42 @@ class MongoLedger:
             keys = {*await self._rows.distinct("curation"), *await self._counts.distinct("_id")}
         return [_ref(key) for key in sorted(keys)]
 
-    async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
+    async def note_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
         """See `Ledger.note_counts`."""
-        if await self.counts(ref) == counts:
-            return
-        ours = {"_id": _key(ref), **_not_later(epoch)}  # else a later holder of the lease knows better
-        await update_or_insert(self._counts, ours, {"$set": {**asdict(counts), "epoch": epoch}})
+        noted = asdict(tally.counts) | {"seen": tally.seen, "rows": tally.rows, "version": tally.version}
+        if await self._note(ref, noted, epoch):
+            with translated():
+                await self._counts.update_one({"_id": _key(ref), "changes": tally.seen}, {"$unset": _DIRTY})
+
+    async def note_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+        """See `Ledger.note_listed`."""
+        await self._note(ref, {"deployments": deployments, "listed": token}, epoch)
+
+    async def tally(self, ref: CurationRef) -> Tally:
+        """See `Ledger.tally`."""
+        with translated():
+            found: Document = await self._counts.find_one({"_id": _key(ref)}) or {}
+        known = {each.name: found[each.name] for each in fields(Tally) if each.name in found}
+        return Tally(counts=_counts(found), **known)
 
     async def counts(self, ref: CurationRef) -> Counts:
         """See `Ledger.counts`."""
+        return (await self.tally(ref)).counts
+
+    async def changed(self) -> Sequence[CurationRef]:
+        """See `Ledger.changed`."""
         with translated():
-            found = await self._counts.find_one({"_id": _key(ref)}, {"_id": False, "epoch": False})
-        return Counts(**found) if found else Counts()
+            found = await self._counts.find(_DIRTY, {"_id": True}).limit(_MOST_CHANGED).to_list(_MOST_CHANGED)
+        return [_ref(document["_id"]) for document in found]
+
+    async def _changed(self, key: str) -> None:
+        with translated():
+            await self._counts.update_one({"_id": key}, {"$inc": {"changes": 1}, "$set": _DIRTY}, upsert=True)
+
+    async def _note(self, ref: CurationRef, noted: Document, epoch: int) -> bool:
+        """Keep something of a life, unless a later holder of the lease knows better."""
+        mine = {"_id": _key(ref), **_not_later(epoch)}
+        return await update_or_insert(self._counts, mine, {"$set": {**noted, "epoch": epoch}})
 
     async def _write(self, ref: CurationRef, row: Row, epoch: int, changes: Document) -> bool:
         still = {"_id": _row_id(ref, row.wanted.feedback), "seq": row.wanted.seq, **_not_later(epoch)}
@@ -134,3 +178,7 @@ def _row(document: Document) -> Row:
     wanted = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
     rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
     return Row(wanted=Wanted(**{name: document[name] for name in wanted}), **{name: document[name] for name in rest})
+
+
+def _counts(document: Document) -> Counts:
+    return Counts(**{each.name: document.get(each.name, 0) for each in fields(Counts)})

@@ -9,7 +9,7 @@ from typing import Protocol
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Answer, Feedback
-from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Wanted
+from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Tally, Wanted
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_kit.application import Aggregates, Request
 from tidemill_kit.domain import ObjectRef
@@ -125,6 +125,10 @@ class Ledger(Protocol):
         """Return all rows of a curation."""
         ...
 
+    async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
+        """Return some of the rows that wait to be resolved, without looking at the others."""
+        ...
+
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
         """Note that what the row wants is known; False where it wants something else by now, or the epoch is over."""
         ...
@@ -160,8 +164,20 @@ class Ledger(Protocol):
         """Return all lives of curations of which rows or counts are kept."""
         ...
 
-    async def note_counts(self, ref: CurationRef, counts: Counts, *, epoch: int) -> None:
-        """Keep how far the curation is."""
+    async def note_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
+        """Keep how far the curation is, as of the changes that were `seen`."""
+        ...
+
+    async def note_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+        """Keep how far the corrections of the deployment are wanted."""
+        ...
+
+    async def tally(self, ref: CurationRef) -> Tally:
+        """Return what was last noted, and how much changed since."""
+        ...
+
+    async def changed(self) -> Sequence[CurationRef]:
+        """Return the lives in which something changed that is not counted."""
         ...
 
     async def counts(self, ref: CurationRef) -> Counts:

@@ -1,7 +1,8 @@
 """Bring one curation forward: look at what came, count, and complete when the rule holds."""
 
 import asyncio
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tidemill_feedback.application.complete_curation import CompleteCuration
@@ -10,20 +11,23 @@ from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Le
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.feedback import FeedbackState
-from tidemill_feedback.domain.ledger import CurationRef, choose
+from tidemill_feedback.domain.ledger import Chosen, Counts, CurationRef, Tally, choose, passes
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.application import Clock, PageRequest
 
 _NOW = timedelta(0)
 _SOON = timedelta(seconds=1)
+_AT_ONCE = 1000
+_LONG_S = 0.1
+_RESTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TendCuration:
     """Done under a lease; every step may be repeated.
 
-    Once in each life of the process and of the curation, and when the deployment is another one, all corrections are
-    listed, because those from before the curation was created count too.
+    Once in each life of the curation, and when the deployment is another one, all corrections are listed, because those
+    from before the curation was created count too. Rows are looked at only where something changed.
     """
 
     curations: CurationStore
@@ -34,43 +38,92 @@ class TendCuration:
     clock: Clock
     at_most: int
     """How many examples a batch may have."""
+    exact_rows: int
+    """Of how many corrections all are looked at for each that comes; of more, only where it may be time to complete."""
     _listed: dict[CurationRef, int] = field(default_factory=dict)
+    _rest_until: dict[CurationRef, float] = field(default_factory=dict)
 
     async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
         """Return after which time to look again, None for whenever something happens."""
         curation = (await self.curations.get_many(ref.project, [ref.curation])).get(ref.curation)
         if curation is None or curation.ref != ref:
             self._listed.pop(ref, None)
+            self._rest_until.pop(ref, None)
             await self.ledger.drop(ref)
             return None
-        await self._list(curation)
+        await self._list(curation, epoch)
+        tally = await self.ledger.tally(ref)
+        counts = await self._estimated(curation, tally, epoch)
+        if counts is None or curation.holds(counts, now=self.clock.now()):
+            rest = self._rest_until.get(ref, 0.0) - time.monotonic()
+            if rest > 0:
+                return timedelta(seconds=rest)
+            chosen = await self._counted(curation, tally, epoch)
+            counts = chosen.counts
+            if curation.holds(counts, now=self.clock.now()):
+                return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON
+        if counts.pending:
+            return _SOON
+        left = curation.latest - self.clock.now() if curation.latest else _NOW
+        return left if left > _NOW and counts.new else None
+
+    async def _estimated(self, curation: Curation, tally: Tally, epoch: int) -> Counts | None:
+        """Return the counts without looking at all rows; None where these have to be looked at.
+
+        What came since they were looked at is taken as new here, so that a completion is never missed; whether it is
+        time for one is decided on all of them.
+        """
+        if tally.version != curation.version:
+            return None
+        if tally.seen == tally.changes and not tally.counts.pending:
+            return tally.counts
+        if tally.rows <= self.exact_rows:
+            return None
+        filters = curation.rule.filters
+        rows = await self.ledger.pending(curation.ref, limit=_AT_ONCE)
+        resolved = await self.resolve(curation.ref, rows, epoch=epoch)
+        left = sum(row.pending for row in resolved) + (len(rows) == _AT_ONCE)
+        more = sum(passes(row, filters) and row.wanted.deployment == filters.deployment for row in resolved)
+        counts = Counts(
+            examples=min(tally.counts.examples + more, self.at_most),
+            new=min(tally.counts.new + more, self.at_most),
+            filtered=tally.counts.filtered + len(resolved) - more - sum(row.pending for row in resolved),
+            pending=left,
+        )
+        noted = replace(tally, counts=counts, seen=tally.changes, rows=tally.rows + len(rows))
+        await self.ledger.note_counts(curation.ref, noted, epoch=epoch)
+        return counts
+
+    async def _counted(self, curation: Curation, tally: Tally, epoch: int) -> Chosen:
+        """Look at all rows. Where that takes long, it is not done again before others had twenty times as much."""
+        ref, begun = curation.ref, time.monotonic()
         rows = await self.resolve(ref, await self.ledger.rows(ref), epoch=epoch)
         filters, completions = curation.rule.filters, curation.completions
         # In a thread, because all corrections that there ever were are sorted.
         chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
-        await self.ledger.note_counts(ref, chosen.counts, epoch=epoch)
-        if curation.holds(chosen.counts, now=self.clock.now()):
-            return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON
-        if chosen.counts.pending:
-            return _SOON
-        left = curation.latest - self.clock.now() if curation.latest else _NOW
-        return left if left > _NOW and chosen.counts.new else None
+        noted = replace(tally, counts=chosen.counts, seen=tally.changes, rows=len(rows), version=curation.version)
+        await self.ledger.note_counts(ref, noted, epoch=epoch)
+        if (took := time.monotonic() - begun) > _LONG_S and len(rows) > self.exact_rows:
+            self._rest_until[ref] = time.monotonic() + _RESTS * took
+        return chosen
 
-    async def _list(self, curation: Curation) -> None:
-        """Want every correction of the deployment that is there, unless that was done."""
+    async def _list(self, curation: Curation, epoch: int) -> None:
+        """Want every correction of the deployment that is there; in each life of the process, those that came since."""
         if self._listed.get(curation.ref) == curation.deployments:
             return
-        token = ""
+        tally = await self.ledger.tally(curation.ref)
+        token = tally.listed if tally.deployments == curation.deployments else ""
         while True:
             page = await self.feedback.list(
                 curation.project,
-                page=PageRequest(size=1000, token=token),
+                page=PageRequest(size=_AT_ONCE, token=token),
                 where={"deployment": curation.rule.deployment, "metric": CORRECTION},
             )
             for feedback in page.items:
                 if feedback.state is FeedbackState.RECORDED:
                     await self.ledger.want(curation.ref, wanted_of(feedback))
-            token = page.next_token
-            if not token:
+            if not page.next_token:
                 break
+            token = page.next_token
+            await self.ledger.note_listed(curation.ref, deployments=curation.deployments, token=token, epoch=epoch)
         self._listed[curation.ref] = curation.deployments

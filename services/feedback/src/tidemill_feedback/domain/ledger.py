@@ -76,6 +76,24 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What is kept of a life beside its rows, so that these need not be looked at to know whether anything changed."""
+
+    counts: Counts = Counts()
+    changes: int = 0
+    """How often a row came, changed or went from outside."""
+    seen: int = 0
+    """Of these, how many are in the counts."""
+    rows: int = 0
+    """How many rows there were when they were counted."""
+    version: int = 0
+    """The curation's version that they were counted for; 0 for never."""
+    deployments: int = 0
+    listed: str = ""
+    """After which page all corrections of the deployment are wanted; `deployments` says of which one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """The rows that count, one for each inference, and all in numbers."""
 
@@ -94,7 +112,7 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     count, so that a curation goes on where others take no more at once.
     """
     ours = [row for row in rows if row.wanted.deployment == filters.deployment]
-    passing = [row for row in ours if _passes(row, filters)]
+    passing = [row for row in ours if passes(row, filters)]
     of_user: dict[str, int] = defaultdict(int)
     of_inference: dict[str, Row] = {}
     for row in sorted(passing, key=lambda each: (each.first_time, each.wanted.feedback)):
@@ -117,7 +135,8 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     return Chosen(rows=latest, counts=counts, left_out=len(of_inference) - len(latest))
 
 
-def _passes(row: Row, filters: Filters) -> bool:
+def passes(row: Row, filters: Filters) -> bool:
+    """Tell whether a row counts, as far as the row alone tells."""
     fits = filters.min_output_chars <= row.chars <= filters.max_output_chars
     return fits and not row.failure and not row.pending
 

@@ -23,7 +23,7 @@ _SWEEP = "pending"
 
 
 class CurationWorker:
-    """Tends curations when woken, when it is time, and looks for all of them at the start and now and then after.
+    """Tends curations when woken and when it is time; all of them at the start, and after that those that changed.
 
     At the start it tends those too that are deleted and of which something is kept, because nobody wakes it for them.
 
@@ -43,7 +43,7 @@ class CurationWorker:
     ) -> None:
         self._curations = curations
         self._ledger = ledger
-        self._kept_seen = False
+        self._all_seen = False
         self._leases = leases
         self._turns = asyncio.Semaphore(at_once)
         self._settle_s = settle_s
@@ -80,11 +80,11 @@ class CurationWorker:
 
     async def _look(self) -> None:
         try:
-            for ref in await self._curations.all():
-                self._due[ref] = 0.0
-            if not self._kept_seen:
-                self._due |= dict.fromkeys(await self._ledger.kept(), 0.0)
-                self._kept_seen = True
+            if self._all_seen:
+                self._due |= dict.fromkeys(await self._ledger.changed(), 0.0)
+                return
+            self._due |= dict.fromkeys([*await self._curations.all(), *await self._ledger.kept()], 0.0)
+            self._all_seen = True
         except TidemillError as error:
             _log.warning("curations_not_listed", reason=error.reason, why=error.message)
 
