@@ -67,11 +67,11 @@ def streams(*events: object, pause_s: float = 0.0, ended: asyncio.Event | None =
     return handle
 
 
-def says(status: int, text: str) -> Handler:
+def says(status: int, text: str, *, headers: dict[str, str] | None = None) -> Handler:
     """Answer with this status and body."""
 
     async def handle(_request: Request) -> Response:
-        return PlainTextResponse(text, status_code=status)
+        return PlainTextResponse(text, status_code=status, headers=headers)
 
     return handle
 
@@ -85,6 +85,11 @@ def chunk(text: str | None = None, *, finish: str | None = None) -> dict[str, An
         "model": "m",
         "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
     }
+
+
+def calls_a_tool() -> dict[str, Any]:
+    call = {"index": 0, "id": "t1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    return chunk() | {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}]}
 
 
 USAGE = chunk() | {"choices": [], "usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}}

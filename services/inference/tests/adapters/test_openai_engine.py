@@ -4,12 +4,16 @@ import time
 import httpx2
 import pytest
 from pydantic import SecretStr
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from services.inference.tests.adapters.openai_server import (
     GOOD,
+    USAGE,
     WORDS,
     Handler,
     OpenAiServer,
+    calls_a_tool,
     chunk,
     openai_server,
     says,
@@ -19,7 +23,8 @@ from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.application.ports import Finish, Piece, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
+from tidemill_inference.domain.errors import PromptTooLong
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
 
 ASKED = (Message.of(Role.SYSTEM, "Be brief."), Message.of(Role.USER, "What does os.walk do?"))
 NONE = Sampling()
@@ -99,10 +104,21 @@ async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: p
     ("answer", "error", "why"),
     [
         (says(500, "oops"), DependencyUnavailable, "fails with HTTP status 500"),
-        (says(429, "slow down"), DependencyUnavailable, "fails with HTTP status 429"),
+        (says(429, "slow down"), RateLimited, "takes no more requests"),
         (says(401, "who?"), PreconditionFailed, "refuses the key"),
         (says(404, "what?"), PreconditionFailed, "has no model gpt"),
-        (says(400, '{"error": {"code": "context_length_exceeded"}}'), InvalidInput, "does not take this request"),
+        (says(400, '{"error": {"code": "context_length_exceeded"}}'), PromptTooLong, "maximum context length"),
+        (says(400, '{"error": {"message": "Prompt is too long: 9000 > 8192"}}'), PromptTooLong, "maximum context"),
+        (streams({"error": {"message": "the maximum context length is 8192"}}), PromptTooLong, "maximum context"),
+        (says(400, '{"error": {"code": "invalid_value"}}'), InvalidInput, "does not take this request"),
+        (
+            says(400, '{"error": {"code": "unsupported_value", "param": "temperature"}}'),
+            InvalidInput,
+            "take temperature",
+        ),
+        (streams(calls_a_tool(), chunk(finish="tool_calls")), DependencyUnavailable, "answers with tool_calls"),
+        (streams(chunk(finish="tool_calls")), DependencyUnavailable, "answers with tool_calls"),
+        (streams(chunk(finish="function_call")), DependencyUnavailable, "answers with function_call"),
         (says(200, "<html>hello</html>"), DependencyUnavailable, "nonsense"),
         (streams("data: {no json\n\n"), DependencyUnavailable, "nonsense"),
         (streams("data: 7\n\n"), DependencyUnavailable, "nonsense"),
@@ -118,6 +134,59 @@ async def test_whatever_the_endpoint_does_becomes_an_error_of_ours(
     async with openai_server(answer) as server:
         with pytest.raises(error, match=why):
             await heard(engine_for(server))
+
+
+async def test_an_answer_that_is_refused_is_handed_on() -> None:
+    refusal = chunk() | {"choices": [{"index": 0, "delta": {"refusal": "I will not."}, "finish_reason": None}]}
+    async with openai_server(streams(refusal, chunk(finish="stop"), USAGE)) as server:
+        answer = await heard(engine_for(server))
+
+    assert answer[0] == Piece(text="I will not.")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (("smile \ud83d", "\ude00 end"), "smile \U0001f600 end"),
+        (("\ud83d", "", "\ude00"), "\U0001f600"),
+        (("half \ud83d", " of one"), "half \ufffd of one"),
+        (("other half \ude00",), "other half \ufffd"),
+        (("ends \ud83d",), "ends \ufffd"),
+    ],
+)
+async def test_characters_whose_halves_come_in_two_pieces_are_whole(pieces: tuple[str, ...], text: str) -> None:
+    async with openai_server(streams(*map(chunk, pieces), chunk(finish="stop"), USAGE)) as server:
+        answer = await heard(engine_for(server))
+
+    assert "".join(each.text for each in answer if isinstance(each, Piece)) == text
+
+
+@pytest.mark.parametrize(("header", "pause_s"), [("7", 7), ("", 1), ("Fri, 31 Dec 1999 23:59:59 GMT", 1), ("9e9", 60)])
+async def test_a_busy_endpoint_is_asked_once_and_says_when_to_come_again(header: str, pause_s: float) -> None:
+    async with openai_server(says(429, "busy", headers={"retry-after": header})) as server:
+        with pytest.raises(RateLimited) as raised:
+            await heard(engine_for(server, retries=2))
+
+    assert raised.value.retry_after_s == pause_s
+    assert len(server.asked) == 1
+
+
+async def test_a_model_that_takes_the_limit_by_its_other_name_only_gets_it_so() -> None:
+    async def handle(request: Request) -> Response:
+        if "max_tokens" in await request.json():
+            said = {"message": "Use 'max_completion_tokens' instead.", "code": "unsupported_parameter"}
+            return JSONResponse({"error": said | {"param": "max_tokens"}}, status_code=400)
+        return await streams(*GOOD)(request)
+
+    async with openai_server(handle) as server:
+        engine = engine_for(server)
+        for _ in range(2):
+            pieces = engine.generate(ASKED, Sampling(max_output_tokens=5), timeout_s=5)
+            assert Piece(text=WORDS[0]) in [each async for each in pieces]
+        await engine.close()
+
+    names = [[name for name in asked if name.startswith("max_")] for asked in server.asked]
+    assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
 
 
 async def test_nobody_there_is_unavailable() -> None:

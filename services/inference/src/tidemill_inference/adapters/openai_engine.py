@@ -13,13 +13,30 @@ import structlog
 from openai import AsyncOpenAI
 from pydantic import SecretStr
 
+from tidemill_inference.adapters.text_stream import WholeCharacters
 from tidemill_inference.application.ports import Finish, Piece, RemoteModel
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed
+from tidemill_inference.domain.errors import PromptTooLong
+from tidemill_kit.errors import (
+    DependencyTimedOut,
+    DependencyUnavailable,
+    InvalidInput,
+    PreconditionFailed,
+    RateLimited,
+    TidemillError,
+)
 
 MAX_ANSWER_CHARACTERS = 1024 * 1024
 _REASONS = frozenset({"stop", "length", "content_filter"})
+_NOT_TEXT = ("tool_calls", "function_call", "audio")
+"""Parts of an answer that are not handed on: an answer that has them has failed, it is not an empty one."""
+_TOO_LONG = ("context_length_exceeded", "maximum context length", "context window", "prompt is too long")
+"""How endpoints say that a model takes less than was sent."""
+_PARAMETERS = frozenset({"temperature", "top_p", "seed", "stop", "max_tokens", "max_completion_tokens"})
+_DEFAULT_PAUSE_S = 1.0
+_MAX_PAUSE_S = 60.0
+_TOO_MANY = 429
 _HEADERS = frozenset(
     {"host", "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"}
 )
@@ -51,8 +68,13 @@ class OpenAiEngine:
         self._model = model.model
         self._frank = frank
         self._stall_s = stall_s
+        self._retries = retries
         self._host = urlsplit(model.base_url).hostname or model.base_url
         secret = key.get_secret_value() if key else _NO_KEY
+
+        async def no_retry_when_busy(response: httpx2.Response) -> None:
+            if response.status_code == _TOO_MANY:  # the caller is told when to come again, or a fallback answers
+                response.headers["x-should-retry"] = "false"
 
         async def with_own_headers(request: httpx2.Request) -> None:
             kept = [(name, value) for name, value in request.headers.multi_items() if name in _HEADERS]
@@ -70,9 +92,11 @@ class OpenAiEngine:
                 timeout=stall_s,
                 follow_redirects=False,
                 trust_env=False,
-                event_hooks={"request": [with_own_headers]},
+                event_hooks={"request": [with_own_headers], "response": [no_retry_when_busy]},
             ),
         )
+        # OpenAI itself has given the limit a new name, which other servers do not all know.
+        self._limit_name = "max_completion_tokens" if self._host.endswith("openai.com") else "max_tokens"
         self.fingerprint = f"openai {openai.__version__} {self._host}"
 
     async def close(self) -> None:
@@ -89,19 +113,22 @@ class OpenAiEngine:
         deadline = time.monotonic() + timeout_s
         with self._translated():
             async with asyncio.timeout(timeout_s):
-                stream = await self._client.chat.completions.create(**self._request(messages, sampling))
-        reason, usage, length = "", None, 0
+                stream = await self._stream(messages, sampling)
+        reason, usage, length, characters = "", None, 0, WholeCharacters()
         try:
             chunks = aiter(stream)
             while (chunk := await self._next(chunks, deadline)) is not None:
                 with self._translated():
                     text, ended = _read(chunk)
+                    text = characters.feed(text)
                 usage, reason = getattr(chunk, "usage", None) or usage, ended or reason
                 if text:
                     length += len(text)
                     yield Piece(text=text)
                 if length > MAX_ANSWER_CHARACTERS:
                     raise self._unavailable(what="does not stop answering")
+            if rest := characters.end():
+                yield Piece(text=rest)
         finally:
             await stream.close()
         if not reason:
@@ -112,13 +139,21 @@ class OpenAiEngine:
             output_tokens=_count(usage, "completion_tokens"),
         )
 
+    async def _stream(self, messages: Sequence[Message], sampling: Sampling) -> Any:  # noqa: ANN401 - see `_next`
+        """Return the chunks; a server that wants the limit by its other name gets it so from then on."""
+        try:
+            return await self._client.chat.completions.create(**self._request(messages, sampling))
+        except openai.BadRequestError as error:
+            if self._limit_name != "max_tokens" or "max_completion_tokens" not in error.message:
+                raise
+            self._limit_name = "max_completion_tokens"
+            return await self._client.chat.completions.create(**self._request(messages, sampling))
+
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-        # OpenAI itself has given the limit a new name, which other servers do not all know.
-        limit = "max_completion_tokens" if self._host.endswith("openai.com") else "max_tokens"
         wanted = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            limit: sampling.max_output_tokens,
+            self._limit_name: sampling.max_output_tokens,
             "seed": sampling.seed,
             "stop": list(sampling.stop) or None,
         }
@@ -141,31 +176,51 @@ class OpenAiEngine:
         try:
             yield
         except (TimeoutError, openai.APITimeoutError, httpx2.TimeoutException) as error:
-            raise self._unavailable(what="does not answer in time") from error
+            raise self._unavailable(what="does not answer in time", kind=DependencyTimedOut) from error
         except openai.APIConnectionError as error:
             raise self._unavailable(what="cannot be reached") from error
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            message = f"{self._host} refuses the key for model {self._model}: check the secret"
-            raise PreconditionFailed(message, model=self._model) from error
-        except openai.NotFoundError as error:
-            message = f"{self._host} has no model {self._model}: check its name and the base_url"
-            raise PreconditionFailed(message, model=self._model) from error
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            code = error.code if isinstance(error.code, str) else error.status_code
-            message = f"{self._host} does not take this request for model {self._model} ({code})"
-            raise InvalidInput(message, model=self._model, code=code) from error
         except openai.APIStatusError as error:
-            raise self._unavailable(what=f"fails with HTTP status {error.status_code}") from error
+            raise self._refusal(error) from error
+        except _NotText as error:
+            raise self._unavailable(what=f"answers with {error}, which are not handed on,") from error
         except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, AttributeError) as error:
+            if _is_too_long(error):
+                raise PromptTooLong from error
             # Whatever the client stumbles over in an answer is the endpoint's nonsense.
             raise self._unavailable(what="answers nonsense") from error
 
-    def _unavailable(self, what: str) -> DependencyUnavailable:
+    def _refusal(self, error: openai.APIStatusError) -> TidemillError:
+        """Return what a status means; of the endpoint's words only the name of a parameter that was sent."""
+        match error:
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                message = f"{self._host} refuses the key for model {self._model}: check the secret"
+                return PreconditionFailed(message, model=self._model)
+            case openai.NotFoundError():
+                message = f"{self._host} has no model {self._model}: check its name and the base_url"
+                return PreconditionFailed(message, model=self._model)
+            case openai.RateLimitError():
+                message = f"{self._host} takes no more requests for model {self._model} at the moment: try again later"
+                return RateLimited(message, retry_after_s=_pause_s(error), model=self._model)
+            case openai.BadRequestError() | openai.UnprocessableEntityError() if _is_too_long(error):
+                return PromptTooLong()
+            case openai.BadRequestError() | openai.UnprocessableEntityError():
+                code = error.code if isinstance(error.code, str) else error.status_code
+                named = error.param in _PARAMETERS
+                what = f"{error.param} as it is" if named else "this request"
+                cure = f": set another {error.param}, or none, in the deployment or the request" if named else ""
+                message = f"{self._host} does not take {what} for model {self._model} ({code}){cure}"
+                return InvalidInput(message, model=self._model, code=code)
+            case _:
+                return self._unavailable(what=f"fails with HTTP status {error.status_code}")
+
+    def _unavailable(
+        self, what: str, *, kind: type[DependencyUnavailable] = DependencyUnavailable
+    ) -> DependencyUnavailable:
         if not self._frank:
             _log.warning("remote_model_failed", host=self._host, model=self._model, why=what)
             what = "gives no usable answer (check its base_url; the log of inference says more)"
         message = f"{self._host} {what} for model {self._model}"
-        return DependencyUnavailable(message, dependency=self._host, model=self._model)
+        return kind(message, dependency=self._host, model=self._model, retried=self._retries or None)
 
 
 def _read(chunk: Any) -> tuple[str, str]:  # noqa: ANN401 - what a server sends need not fit
@@ -173,10 +228,31 @@ def _read(chunk: Any) -> tuple[str, str]:  # noqa: ANN401 - what a server sends 
     choice = next(iter(chunk.choices or ()), None)
     if choice is None:
         return "", ""
-    text = choice.delta.content if choice.delta else ""
+    delta = choice.delta
+    if found := [name for name in _NOT_TEXT if getattr(delta, name, None) or choice.finish_reason == name]:
+        raise _NotText(found[0])
+    text = (delta.content or getattr(delta, "refusal", None)) if delta else ""
     if not isinstance(text, str | None) or not isinstance(choice.finish_reason, str | None):
         raise TypeError(type(text))
     return text or "", choice.finish_reason or ""
+
+
+def _is_too_long(error: Exception) -> bool:
+    said = f"{error.code} {error.message}".lower() if isinstance(error, openai.APIError) else ""
+    return any(words in said for words in _TOO_LONG)
+
+
+class _NotText(Exception):
+    """The endpoint answers with something that is not text."""
+
+
+def _pause_s(error: openai.APIStatusError) -> float:
+    """Return when the endpoint wants to be asked again; it may say so as a date, which is not read."""
+    try:
+        pause_s = float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return _DEFAULT_PAUSE_S
+    return min(pause_s, _MAX_PAUSE_S) if pause_s > 0 else _DEFAULT_PAUSE_S
 
 
 def _count(usage: Any, name: str) -> int:  # noqa: ANN401 - what a server sends need not fit

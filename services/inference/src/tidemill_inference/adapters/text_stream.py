@@ -36,6 +36,32 @@ class TextStream:
         return text
 
 
+class WholeCharacters:
+    """Puts characters together whose halves, as UTF-16 has them, come in two pieces; half of one alone is U+FFFD."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def feed(self, text: str) -> str:
+        """Return the whole characters that there are by now."""
+        text = self._half + text
+        self._half = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return _joined(text[: len(text) - len(self._half)])
+
+    def end(self) -> str:
+        """Return what is left."""
+        half, self._half = self._half, ""
+        return _joined(half)
+
+
+def _joined(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
 def _overlap(text: str, stop: str) -> int:
     """Return how many characters at the end of the text may be the beginning of the stop text."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

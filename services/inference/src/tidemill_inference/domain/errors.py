@@ -55,10 +55,13 @@ class PromptTooLong(InvalidInput):
 
     reason = "PROMPT_TOO_LONG"
 
-    def __init__(self, *, tokens: int, limit: int, output_tokens: int) -> None:
+    def __init__(self, *, tokens: int | None = None, limit: int | None = None, output_tokens: int = 0) -> None:
+        """Say it as OpenAI does, whose clients look for these words; a remote model does not tell its figures."""
         text = (
-            f"come to {tokens} tokens without any passage; the model takes {limit}, of which {output_tokens} are kept "
-            "for the answer: send less, or lower max_output_tokens"
+            f"This model's maximum context length is {limit} tokens, of which {output_tokens} are kept for the answer; "
+            f"these come to {tokens} without any passage: send less, or lower max_output_tokens"
+            if limit
+            else "This model's maximum context length is exceeded: send less, or lower max_output_tokens"
         )
         super().__init__(
             f"messages: {text}", violations=[Violation(field="messages", description=text)], tokens=tokens, limit=limit
