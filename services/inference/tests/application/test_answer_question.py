@@ -27,7 +27,14 @@ from tidemill_inference.domain.inference import (
     State,
 )
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal, InvalidInput
+from tidemill_kit.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    RateLimited,
+    TidemillError,
+)
 
 DOWN = DependencyUnavailable("it is down", dependency="it")
 
@@ -142,7 +149,7 @@ async def test_a_listener_who_does_not_read_holds_up_nobody() -> None:
 
 
 async def test_the_work_stops_when_the_last_listener_leaves_and_a_retry_starts_again() -> None:
-    desk = Desk()
+    desk = Desk(ScriptedEngine(free_words=1))
     desk.engine.gate.clear()
     listeners = [desk.answer(ADA, question(), request=asking("r1")) for _ in range(2)]
     for each in listeners:
@@ -194,6 +201,61 @@ async def test_the_next_model_answers_when_one_fails_before_its_first_token() ->
     assert answer.variant is not None
     assert answer.variant.model == "gpt@1"
     assert answer.warnings == ("fallback used: smollm2@1 failed (DEPENDENCY_UNAVAILABLE)",)
+
+
+@pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong(), DOWN])
+async def test_a_failure_before_the_first_token_is_told_as_nothing_else(error: TidemillError) -> None:
+    desk = Desk(ScriptedEngine(fails_before=error))
+
+    steps = desk.answer(ADA, question(), request=asking("r1"))
+
+    with pytest.raises(type(error)):
+        await anext(steps)
+
+
+@pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong()])
+async def test_a_busy_model_and_one_with_too_small_a_window_are_replaced(error: TidemillError) -> None:
+    desk = Desk(
+        ScriptedEngine(fails_before=error), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine(says="yes")
+    )
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.variant is not None
+    assert answer.variant.model == "gpt@1"
+
+
+async def test_a_model_that_hangs_has_its_share_of_the_deadline_and_the_next_one_answers() -> None:
+    fallback = ScriptedEngine(says="os.walk walks a directory tree.")
+    desk = Desk(deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=fallback)
+    desk.engine.gate.clear()
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.variant is not None
+    assert answer.variant.model == "gpt@1"
+    assert answer.warnings == ("fallback used: smollm2@1 failed (DEPENDENCY_TIMED_OUT)",)
+
+
+async def test_a_model_that_has_begun_keeps_the_whole_deadline() -> None:
+    slow = ScriptedEngine(says="os.walk walks a directory tree.", free_words=1)
+    desk = Desk(slow, deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=ScriptedEngine())
+    slow.gate.clear()
+    steps = desk.answer(ADA, question(), request=asking("r1"))
+    async with aclosing(steps):
+        await anext(steps)
+        with pytest.raises(DeadlineExceeded):
+            await all_steps(steps)
+
+    assert slow.runs == 1
+
+
+async def test_an_answer_without_text_says_so() -> None:
+    desk = Desk(ScriptedEngine(says=""))
+
+    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+
+    assert answer.warnings == ("model smollm2@1 said nothing (finish reason stop)",)
 
 
 async def test_no_other_model_takes_over_in_the_middle_of_an_answer() -> None:
@@ -359,7 +421,7 @@ async def test_a_passage_that_is_too_long_gives_its_room_to_the_next_one() -> No
 async def test_messages_that_do_not_fit_are_refused_with_tokens_and_limit() -> None:
     desk = Desk(ScriptedEngine(context_tokens=20))
 
-    with pytest.raises(PromptTooLong, match=r"come to 54 tokens .* the model takes 20"):
+    with pytest.raises(PromptTooLong, match=r"maximum context length is 20 .* come to 54"):
         await desk.answer.whole(ADA, question("word " * 50), request=asking("r1"))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill_inference.domain.inference import Inference
-from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, RequestIdReused, TidemillError
+from tidemill_kit.errors import DeadlineExceeded, DependencyTimedOut, RateLimited, RequestIdReused, TidemillError
 
 _BUSY_PAUSE_S = 1.0
 
@@ -80,7 +80,7 @@ class Generation:
         """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
         if self.waiting_for:
             message = f"{self.waiting_for} did not answer in time: the same call may succeed later"
-            return DependencyUnavailable(message, dependency=self.waiting_for)
+            return DependencyTimedOut(message, dependency=self.waiting_for)
         message = "the answer was not complete in time: allow more time, or ask for fewer tokens"
         return DeadlineExceeded(message)
 

@@ -24,11 +24,11 @@ from tidemill_inference.domain.deployment import Configuration
 from tidemill_inference.domain.errors import PromptTooLong
 from tidemill_inference.domain.inference import Answer, Inference, Purpose, Question, Usage, Variant
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.errors import DependencyUnavailable, Internal, PreconditionFailed
+from tidemill_kit.errors import DependencyTimedOut, DependencyUnavailable, Internal, PreconditionFailed, RateLimited
 
 DEFAULT_OUTPUT_TOKENS = 512
-_ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed)
-"""What another model may do better; what is wrong with the question is wrong for all of them."""
+_ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed, PromptTooLong, RateLimited)
+"""What another model may do better; what else is wrong with the question is wrong for all of them."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +66,8 @@ class MakeAnswer:
     """Tells `generation` who answers, then the text, and returns the whole.
 
     Without passages from rag there is no answer: grounded answers are the product, so a search that fails, fails the
-    call. A model that fails before its first token is replaced by the deployment's next one.
+    call. A model that fails before its first token, or takes more than its share of the time for it, is replaced by the
+    deployment's next one. Who answers is told with the first token: a failure before it is told as nothing else.
     """
 
     templates: Templates
@@ -91,6 +92,7 @@ class MakeAnswer:
 
         Raises:
             PromptTooLong: the messages do not fit the model.
+            RateLimited: the model takes no more at the moment.
             DependencyUnavailable: rag, the trainer or every model failed, or did not answer in time.
             DeadlineExceeded: the answer was not complete in time.
 
@@ -132,36 +134,60 @@ class MakeAnswer:
         models = (making.configuration.model, *fallback)  # a comparison is of the model itself
         for number, model in enumerate(models, start=1):
             making.generation.waiting_for = f"model {model}"
+            others = len(models) - number
             try:
-                return await self._answered_by(model, making)
+                return await self._answered_within(
+                    making.remaining_s() / (others + 1) if others else None, model, making
+                )
             except _ENGINE_FAILURES as error:
-                if making.generation.text or number == len(models):
+                if making.generation.text or not others:
                     raise
                 making.warnings.append(f"fallback used: {model} failed ({error.reason})")
         raise AssertionError  # there is always a model, and the last one answers or raises
 
-    async def _answered_by(self, reference: str, making: _Making) -> Answer:
+    async def _answered_within(self, first_token_s: float | None, reference: str, making: _Making) -> Answer:
+        """Return the answer of one model, which has so long for its first token.
+
+        Raises:
+            DependencyTimedOut: it took longer.
+
+        """
+        patience = asyncio.timeout(first_token_s)
+        try:
+            async with patience:
+                return await self._answered_by(reference, making, patience)
+        except TimeoutError as error:
+            if patience.expired():
+                message = f"model {reference} had no first token within {first_token_s:.3g} s"
+                raise DependencyTimedOut(message, dependency=f"model {reference}") from error
+            raise
+
+    async def _answered_by(self, reference: str, making: _Making, patience: asyncio.Timeout) -> Answer:
         async with self._engine(reference, making) as engine:
             prompt = await self._fitted(engine, making)
             variant = replace(
                 _variant(making.inference), model=reference, index=making.found.index, engine=engine.fingerprint
             )
-            making.generation.start(replace(making.inference, variant=variant, passages=prompt.passages))
+            started = replace(making.inference, variant=variant, passages=prompt.passages)
             first_token_s, finish = None, None
             sampling = making.question.sampling.over(making.configuration.sampling)
             async with aclosing(engine.generate(prompt.messages, sampling, timeout_s=making.remaining_s())) as pieces:
                 async for piece in pieces:
-                    if isinstance(piece, Finish):
-                        finish = piece
-                        continue
                     if first_token_s is None:
+                        patience.reschedule(None)
                         first_token_s = making.elapsed_s()
                         making.generation.waiting_for = ""
-                    making.generation.add(piece.text)
+                        making.generation.start(started)
+                    if isinstance(piece, Finish):
+                        finish = piece
+                    else:
+                        making.generation.add(piece.text)
         if finish is None:
             message = f"model {reference} ended without saying why"
             raise Internal(message, model=reference)
         text = making.generation.text
+        if not text.strip():
+            making.warnings.append(f"model {reference} said nothing (finish reason {finish.reason})")
         grounding = self._grounded(text, prompt.passages, making)
         part = Part(text=text, citations=grounding.citations)
         total_s = making.elapsed_s()
