@@ -2,7 +2,7 @@
 
 Both read one topic of small JSON events from its beginning, check each body with the same pydantic model, write it into
 the same kind of store, and commit. The engine also keeps each subject's order while subjects run at the same time,
-continues each event's trace, writes a log line for it and counts it: what a service does.
+continues each event's trace, counts it and logs what fails: what a service does, with a service's settings.
 
 Run with TIDEMILL_TEST_STACK naming a stack.json: `python tests/bench/engine.py [events]`.
 """
@@ -22,9 +22,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from pydantic import BaseModel
 
 from tidemill_kit.kafka import Consumers, Publisher
+from tidemill_kit.logging import merge_event_facts
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_local.addresses import Addresses
 
@@ -145,14 +147,16 @@ async def main(events: int) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.CRITICAL)
-    trace.set_tracer_provider(TracerProvider())
+    trace.set_tracer_provider(TracerProvider(sampler=ALWAYS_OFF))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            merge_event_facts,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(default=str),
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=Path(os.devnull).open("w", encoding="utf-8")),  # noqa: SIM115
     )
     asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000))

@@ -1,15 +1,16 @@
-"""What happens to the records of one poll, whoever polls.
+"""What happens to records, whoever reads them.
 
 Records are decoded one by one, put into lanes by subject, and handled: lanes concurrently, each lane in order. A record
-is done when it had its effect, was passed over, or lies in the dead letters; what is done without gap may be committed.
+is done when it had its effect, was passed over, or lies in the dead letters.
 """
 
 import asyncio
+import collections
 import time
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from opentelemetry.trace import SpanKind, StatusCode
@@ -17,20 +18,28 @@ from prometheus_client import Counter, Histogram
 from pydantic import BaseModel, ValidationError
 
 from tidemill_kit import telemetry
-from tidemill_kit.application import Request, derived_id
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.dead_letters import dead_letter, without_value
 from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation, isolated
+from tidemill_kit.logging import event_facts
 from tidemill_kit.persistence import EngineLimits, Persistence, Released
-from tidemill_kit.records import Partition, Publishing, Record, RecordRefused
+from tidemill_kit.records import Publishing, Record, RecordRefused
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Subscription
+from tidemill_kit.turns import Turn, Turns
+from tidemill_kit.window import Slot, Window, WindowLimits
 
 EVENTS = Counter("tidemill_events", "Records taken, by what became of them.", ["consumer", "type", "outcome"])
 SECONDS = Histogram("tidemill_event_seconds", "From taking an event up to its outcome.", ["consumer", "type"])
 DEAD_LETTERS = Counter("tidemill_dead_letters", "Records put into the dead letters.", ["consumer", "reason"])
 
 _TOLD_VIOLATIONS = 20
-_CANCEL_S = 5.0
+_TELL_EVERY_S = 10.0
+_SLOW_S = 5.0
+"""A success that took longer has a line of its own."""
+
+MOST_UNCOMMITTED = 40
+"""Events of one lane whose effects must happen once and that are not committed yet: fewer than an aggregate remembers
+requests, so that it knows every one of them again after a crash."""
 
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
@@ -41,17 +50,6 @@ class InvalidBody(InvalidInput):
     """An event's body is not what its type promises."""
 
     reason = "INVALID_BODY"
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Slot:
-    """A record's place in its partition."""
-
-    record: Record
-    event: CloudEvent | None = None
-    error: InvalidEvent | None = None
-    superseded: bool = False
-    done: bool = False
 
 
 class Engine:
@@ -66,6 +64,11 @@ class Engine:
         self.dead_lettered = 0
         self._dead_letters = dead_letters
         self._waiting: dict[Persistence, str] = {}
+        self._turns = Turns(self.limits.concurrency)
+        self._counters: dict[tuple[str, str], Counter] = {}
+        self._seconds: dict[str, Histogram] = {}
+        self._quiet = collections.Counter[str]()
+        self._told_at = 0.0
         self._log = _log.bind()  # made once: the lazy logger would be made anew for each line
 
     @property
@@ -73,32 +76,53 @@ class Engine:
         """The dependency that holds some event up, or ""."""
         return next(iter(self._waiting.values()), "")
 
-    def take(self, records: Sequence[Record]) -> "Batch":
-        """Start work on the records, which are in order of offset within each partition."""
-        slots = [_decoded(record) for record in records]
-        if self.subscription.delivery is Delivery.LATEST:
-            _mark_superseded([slot for slot in slots if slot.event and slot.event.type in self.subscription.routes])
-        lanes: dict[Hashable, list[_Slot]] = defaultdict(list)
-        for slot in slots:
-            lanes[self._lane(slot)].append(slot)
-        return Batch(slots, list(lanes.values()), settle=self._settle, concurrency=self.limits.concurrency)
+    def window(self, limits: WindowLimits | None = None) -> Window:
+        """Return a new window for what is read from now on."""
+        once = self.subscription.delivery is Delivery.ONCE
+        limits = replace(limits or WindowLimits(), uncommitted_of_lane=MOST_UNCOMMITTED if once else None)
+        return Window(settle=self._settle, turns=self._turns, limits=limits)
 
-    def _lane(self, slot: _Slot) -> Hashable:
-        if slot.event is None:
-            return slot.record.topic, slot.record.partition, slot.record.offset
-        return self.subscription.order_by(slot.event) if self.subscription.order_by else _subject(slot)
+    def take(self, records: Sequence[Record]) -> Window:
+        """Return a new window that has these records in hand."""
+        window = self.window()
+        window.add(self.slots(records))
+        return window
 
-    async def _settle(self, slot: _Slot, released: asyncio.Event) -> None:
+    def slots(self, records: Sequence[Record]) -> Sequence[Slot]:
+        """Return the records as a window takes them; what nothing is to be done with is done."""
+        return [self._placed(_decoded(record)) for record in records]
+
+    def tell_handled(self, *, now: bool = False) -> None:
+        """Log how many events were handled since the last such line, unless that was a moment ago."""
+        if self._quiet and (now or time.monotonic() - self._told_at > _TELL_EVERY_S):
+            types = dict(sorted(self._quiet.items()))
+            self._log.info("events_handled", consumer=self.subscription.name, events=sum(types.values()), types=types)
+            self._quiet.clear()
+            self._told_at = time.monotonic()
+
+    def _placed(self, slot: Slot) -> Slot:
+        event, subscription = slot.event, self.subscription
+        if event is None:
+            slot.lane = slot.record.topic, slot.record.partition, slot.record.offset
+        elif event.type not in subscription.routes:
+            slot.done = True
+            self._count("", "unknown")  # no label from outside: there is no end of unknown types
+        else:
+            subject = slot.record.topic, event.project, event.source, event.subject
+            slot.lane = (event.project, subscription.order_by(event)) if subscription.order_by else subject
+            slot.replaces = subject if subscription.delivery is Delivery.LATEST else None
+        return slot
+
+    async def _settle(self, slot: Slot, released: asyncio.Event, turn: Turn) -> None:
         """Bring one record to its end.
 
         Raises:
             Released: its partition was taken away while it waited.
 
         """
+        event_facts.set(partial(_facts, self.subscription.name, slot))
         if slot.event is None:
-            await self._settle_noted(slot, released)
-        elif slot.event.type not in self.subscription.routes:
-            self._count("", "unknown")  # no label from outside: there is no end of unknown types
+            await self._settle_noted(slot, released, turn)
         elif slot.superseded:
             self._count(slot.event.type, "superseded")
         else:
@@ -108,50 +132,41 @@ class Engine:
                 kind=SpanKind.CONSUMER,
                 **{"messaging.system": "kafka", "cloudevents.event_id": slot.event.id},
             ) as span:
-                if not await self._settle_noted(slot, released):
+                if not await self._settle_noted(slot, released, turn):
                     span.set_status(StatusCode.ERROR)
 
-    async def _settle_noted(self, slot: _Slot, released: asyncio.Event) -> bool:
+    async def _settle_noted(self, slot: Slot, released: asyncio.Event, turn: Turn) -> bool:
         """Handle the record, or else put it into the dead letters, and tell so; return whether it was handled."""
-        record, event = slot.record, slot.event
-        started = time.perf_counter()
-        with structlog.contextvars.bound_contextvars(
-            consumer=self.subscription.name,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            **(
-                {"event_id": event.id, "event_type": event.type, "project": event.project, "seq": event.seq}
-                if event
-                else {}
-            ),
-        ):
-            persistence = Persistence(self.limits, released, self._waiting)
-            error = slot.error if event is None else await self._handle(event, slot.record, persistence)
-            attempts = persistence.attempts
-            if error is not None:
-                await self._refuse(slot, error, persistence)
-            duration_s = time.perf_counter() - started
-            facts = {"duration_ms": round(duration_s * 1000, 1), "attempts": attempts}
-            if error is None:
-                self._log.info("event_handled", outcome="handled", **facts)
-            else:
-                self._log.warning("event_handled", outcome="dead_lettered", reason=error.reason, **facts)
-        self._count(event.type if event else "", "dead_lettered" if error else "handled")
-        SECONDS.labels(self.subscription.name, event.type if event else "").observe(duration_s)
+        event, started = slot.event, time.perf_counter()
+        persistence = Persistence(self.limits, released, self._waiting, turn)
+        error = slot.error if event is None else await self._handle(event, slot, persistence)
+        attempts = persistence.attempts
+        if error is not None:
+            await self._refuse(slot, error, persistence)
+        duration_s = time.perf_counter() - started
+        facts = {"duration_ms": round(duration_s * 1000, 1), "attempts": attempts}
+        if error is not None:
+            self._log.warning("event_handled", outcome="dead_lettered", reason=error.reason, **facts)
+        elif attempts > 1 or duration_s > _SLOW_S:
+            self._log.info("event_handled", outcome="handled", **facts)
+        else:
+            self._log.debug("event_handled", outcome="handled", **facts)
+            self._quiet[event.type if event else ""] += 1
+        ce_type = event.type if event else ""
+        self._count(ce_type, "dead_lettered" if error else "handled")
+        self._seconds_of(ce_type).observe(duration_s)
         return error is None
 
-    async def _handle(self, event: CloudEvent, record: Record, persistence: Persistence) -> TidemillError | None:
+    async def _handle(self, event: CloudEvent, slot: Slot, persistence: Persistence) -> TidemillError | None:
         """Run the handler until it succeeds or there is no hope; return why it did not."""
         route = self.subscription.routes[event.type]
         try:
             body: BaseModel = route.model.model_validate_json(event.data)
         except ValidationError as error:
             return _invalid_body(error)
-        context = _context(event, record)
+        context = _context(event, slot)
         try:
-            with isolated():
-                await persistence.until_done(lambda: route.handle(context, body))
+            await persistence.until_done(lambda: route.handle(context, body))
         except Released:
             raise
         except TidemillError as error:
@@ -162,15 +177,14 @@ class Engine:
             return Internal(message)
         return None
 
-    async def _refuse(self, slot: _Slot, error: TidemillError, persistence: Persistence) -> None:
+    async def _refuse(self, slot: Slot, error: TidemillError, persistence: Persistence) -> None:
         """Tell who wants to know, then write the dead letter, however long that takes."""
         attempts = persistence.attempts
         refused = self.subscription.refused
         if refused is not None:
             refusal = _refusal(slot, error)
             try:
-                with isolated():
-                    await persistence.until_done(lambda: refused(refusal))
+                await persistence.until_done(lambda: refused(refusal))
             except Released:
                 raise
             except Exception as failure:  # noqa: BLE001 - the dead letter below keeps what could not be told
@@ -191,94 +205,30 @@ class Engine:
         self.dead_lettered += 1
 
     def _count(self, ce_type: str, outcome: str) -> None:
-        EVENTS.labels(self.subscription.name, ce_type, outcome).inc()
+        counter = self._counters.get((ce_type, outcome))
+        if counter is None:
+            counter = self._counters[ce_type, outcome] = EVENTS.labels(self.subscription.name, ce_type, outcome)
+        counter.inc()
         self.handled += 1
 
-
-class Batch:
-    """The records of one poll in work."""
-
-    def __init__(
-        self,
-        slots: Sequence[_Slot],
-        lanes: Sequence[Sequence[_Slot]],
-        *,
-        settle: Callable[[_Slot, asyncio.Event], Awaitable[None]],
-        concurrency: int,
-    ) -> None:
-        self._settle = settle
-        self._released = asyncio.Event()
-        self._cancelled = False
-        self._unfinished: dict[Partition, deque[_Slot]] = defaultdict(deque)
-        for slot in slots:
-            self._unfinished[Partition(slot.record.topic, slot.record.partition)].append(slot)
-        self._ends: dict[Partition, int] = {}
-        self._farthest: dict[Partition, int] = defaultdict(lambda: -1)
-        self._lanes = deque(lanes)
-        self._workers = [asyncio.create_task(self._work()) for _ in range(min(concurrency, len(lanes)))]
-
-    async def wait(self, timeout_s: float) -> bool:
-        """Wait for the end of the work; return whether it has come."""
-        _, running = await asyncio.wait(self._workers, timeout=timeout_s)
-        return not running
-
-    async def release(self, timeout_s: float) -> None:
-        """Finish what is begun and what lies before it, so that it can be committed; cancel what takes too long."""
-        self._released.set()
-        if not await self.wait(timeout_s):
-            self._cancelled = True
-            for worker in self._workers:
-                worker.cancel()
-            await self.wait(_CANCEL_S)
-
-    def committable(self) -> Mapping[Partition, int]:
-        """Return for each partition the offset to go on from, where everything before is done."""
-        for partition, slots in self._unfinished.items():
-            while slots and slots[0].done:
-                self._ends[partition] = slots.popleft().record.offset + 1
-        return self._ends
-
-    def left_over(self) -> Mapping[Partition, int]:
-        """Return for each partition the first offset that is not done."""
-        self.committable()
-        return {partition: slots[0].record.offset for partition, slots in self._unfinished.items() if slots}
-
-    @property
-    def failure(self) -> BaseException | None:
-        """What broke the engine itself, if anything did."""
-        finished = (worker for worker in self._workers if worker.done() and not worker.cancelled())
-        return next((error for worker in finished if (error := worker.exception())), None)
-
-    async def _work(self) -> None:
-        while self._lanes:
-            for slot in self._lanes.popleft():
-                partition, offset = Partition(slot.record.topic, slot.record.partition), slot.record.offset
-                if self._released.is_set() and offset > self._farthest[partition]:
-                    break
-                self._farthest[partition] = max(offset, self._farthest[partition])
-                try:
-                    await self._settle(slot, self._released)
-                except Released:
-                    break
-                except asyncio.CancelledError as error:
-                    if self._cancelled:
-                        raise
-                    message = "something that the handler waited for was cancelled"
-                    raise RuntimeError(message) from error
-                slot.done = True
+    def _seconds_of(self, ce_type: str) -> Histogram:
+        seconds = self._seconds.get(ce_type)
+        if seconds is None:
+            seconds = self._seconds[ce_type] = SECONDS.labels(self.subscription.name, ce_type)
+        return seconds
 
 
-def _decoded(record: Record) -> _Slot:
+def _decoded(record: Record) -> Slot:
     """Read a record; whatever is wrong with it is its own failure, or one record would hold up all others."""
     try:
         with isolated():
             event = from_record(record.value, record.headers, arrive_time=_arrive_time(record))
     except InvalidEvent as error:
-        return _Slot(record=record, error=error)
+        return Slot(record=record, error=error)
     except Exception as error:  # noqa: BLE001 - see above
         told = Violation(field="record", description=f"cannot be read ({type(error).__name__}): publish it anew")
-        return _Slot(record=record, error=InvalidEvent(told, attributes={}))
-    return _Slot(record=record, event=event)
+        return Slot(record=record, error=InvalidEvent(told, attributes={}))
+    return Slot(record=record, event=event)
 
 
 def _arrive_time(record: Record) -> datetime:
@@ -286,28 +236,16 @@ def _arrive_time(record: Record) -> datetime:
     return datetime.fromtimestamp(min(max(record.timestamp, 0) / 1000, _LAST_SECOND), UTC)
 
 
-def _subject(slot: _Slot) -> Hashable:
-    event = slot.event
-    return (slot.record.topic, event.project, event.source, event.subject) if event else None
+def _facts(consumer: str, slot: Slot) -> dict[str, object]:
+    record, event = slot.record, slot.event
+    place = {"consumer": consumer, "topic": record.topic, "partition": record.partition, "offset": record.offset}
+    if event is None:
+        return place
+    return place | {"event_id": event.id, "event_type": event.type, "project": event.project, "seq": event.seq}
 
 
-def _mark_superseded(slots: Sequence[_Slot]) -> None:
-    """Leave of each subject only the event with the highest number; those without a number stay."""
-    newest: dict[Hashable, _Slot] = {}
-    for slot in slots:
-        if slot.event is None or slot.event.seq is None:
-            continue
-        known = newest.setdefault(_subject(slot), slot)
-        if known is slot or known.event is None or known.event.seq is None:
-            continue
-        if slot.event.seq > known.event.seq:
-            newest[_subject(slot)] = slot
-            known.superseded = True
-        else:
-            slot.superseded = True
-
-
-def _context(event: CloudEvent, record: Record) -> EventContext:
+def _context(event: CloudEvent, slot: Slot) -> EventContext:
+    record = slot.record
     return EventContext(
         id=event.id,
         source=event.source,
@@ -319,12 +257,12 @@ def _context(event: CloudEvent, record: Record) -> EventContext:
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
-        size=len(record.value or b""),
-        request=Request.of(derived_id(event.project, event.source, event.id), event.data),
+        data=event.data,
+        supersedes=frozenset(slot.supersedes),
     )
 
 
-def _refusal(slot: _Slot, error: TidemillError) -> Refusal:
+def _refusal(slot: Slot, error: TidemillError) -> Refusal:
     event, known = slot.event, slot.error.attributes if slot.error else {}
     names = ("id", "source", "type", "subject", "project")
     return Refusal(

@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import traceback
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
@@ -11,6 +13,9 @@ from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 from tidemill_kit import telemetry
 from tidemill_kit.errors import TidemillError
 from tidemill_kit.settings import ServiceSettings
+
+event_facts: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("event_facts", default=None)
+"""What every line that is written while an event is handled tells about it; put together for such a line only."""
 
 
 def configure_logging(settings: ServiceSettings) -> None:
@@ -23,6 +28,7 @@ def configure_logging(settings: ServiceSettings) -> None:
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     facts: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        merge_event_facts,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _Origin(settings.service),
@@ -45,6 +51,12 @@ def configure_logging(settings: ServiceSettings) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def merge_event_facts(_logger: WrappedLogger, _name: str, line: EventDict) -> EventDict:
+    """Add what is known about the event that is being handled, if any is."""
+    facts = event_facts.get()
+    return line if facts is None else {**facts(), **line}
 
 
 class _Origin:

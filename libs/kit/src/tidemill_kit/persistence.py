@@ -19,6 +19,7 @@ from tidemill_kit.errors import (
     Unauthenticated,
     isolated,
 )
+from tidemill_kit.turns import Turn
 
 _PERMANENT = (InvalidInput, NotFound, AlreadyExists, PreconditionFailed, Unauthenticated, PermissionDenied)
 
@@ -30,7 +31,7 @@ class EngineLimits:
     """How much at once, and how patient. A dependency that is down or overloaded is waited for without limit."""
 
     concurrency: int = 32
-    """Subjects in work at the same time."""
+    """Subjects in work at the same time, three quarters of them of one project at most; one that waits is none."""
     attempts: int = 5
     """Runs of a handler that fails for no known reason, until its event is dead-lettered."""
     first_pause_s: float = 0.2
@@ -48,19 +49,32 @@ class Persistence:
     limits: EngineLimits
     released: asyncio.Event
     waiting: dict["Persistence", str]
+    turn: Turn
+    """Given to others during the pauses."""
     attempts: int = 0
     _failures: int = field(default=0, init=False)
 
     async def until_done(self, call: Callable[[], Awaitable[None]]) -> None:
         """Return when a call succeeded; raise the error that is not worth another call."""
-        self.attempts += 1
         try:
-            with isolated():
-                await call()
+            await self._once(call)
         except Exception as error:
             if not _may_pass(error):
                 raise
             await self._repeat(call, error)
+
+    async def _once(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Call; a cancellation that nobody asked for tells of something else's end, which is no fault of the event."""
+        self.attempts += 1
+        try:
+            with isolated():
+                await call()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            message = "something that the handler waited for was cancelled"
+            raise DependencyUnavailable(message, dependency="handler") from error
 
     async def _repeat(self, call: Callable[[], Awaitable[None]], first: Exception) -> None:
         """Go on after a first failure; apart because tenacity costs a good event a third of a millisecond."""
@@ -76,11 +90,10 @@ class Persistence:
         )
         try:
             async for attempt in retrying:
-                with attempt, isolated():
+                with attempt:
                     if failed:
                         raise failed.pop()
-                    self.attempts += 1
-                    await call()
+                    await self._once(call)
         finally:
             self.waiting.pop(self, None)
 
@@ -104,9 +117,11 @@ class Persistence:
             self.waiting.pop(self, None)
 
     async def _sleep(self, seconds: float) -> None:
+        self.turn.pause()
         try:
             await asyncio.wait_for(self.released.wait(), seconds)
         except TimeoutError:
+            await self.turn.resume()
             return
         raise Released
 

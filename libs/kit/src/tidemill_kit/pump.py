@@ -1,16 +1,17 @@
 """A member of a consumer group: FastStream's batch subscriber pumps records into the engine.
 
-The pump hands over one poll at a time. Work that takes longer than a moment goes on beside it, with all partitions
-paused, while the pump keeps polling: so the membership, and with it the records, are kept for however long it takes.
-Offsets are committed for what is done without a gap and still assigned. A failing commit loses nothing: the records
-come again, and effects are idempotent.
+Records go into a window, and the pump polls on while they are worked on: a partition whose window is full is taken from
+no more and, if that lasts, paused. So the membership, and with it the records, are kept for however long work takes.
+Offsets are committed beside the work, for what is done without a gap and still assigned. A failing commit loses
+nothing: the records come again, and effects are idempotent.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -22,21 +23,21 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.message import StreamMessage
 from prometheus_client import Gauge
 
-from tidemill_kit.engine import Batch, Engine
+from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable, isolated
-from tidemill_kit.records import KAFKA, Record, Unreadable, milliseconds
-from tidemill_kit.subscriptions import Delivery
+from tidemill_kit.records import KAFKA, Partition, Record, Unreadable, milliseconds
+from tidemill_kit.window import Window, WindowLimits
 
 LAG = Gauge("tidemill_event_lag", "Records not committed yet.", ["consumer", "topic", "partition"])
-
-MOST_UNCOMMITTED = 40
-"""Records whose effects must happen once and that are not committed yet: fewer than an aggregate remembers requests, so
-that it knows every one of them again after a crash."""
 
 _ANSWER_S = 5.0
 _METADATA_AGE_S = 30.0
 _RETRY_S = 0.3
 _STOP_TIMEOUT_S = 10.0
+_BETWEEN_COMMITS_S = 0.005
+
+_NOTHING = TopicPartition("", 0)
+"""Polled where nothing is to be taken: a poll of no partition would be one of all."""
 
 _log = structlog.get_logger()
 
@@ -45,13 +46,18 @@ _log = structlog.get_logger()
 class PumpLimits:
     """Times of a consumer group's member. A drain must end well before the rebalance does."""
 
-    records: int = 500
-    """Records taken at once."""
+    records: int = 200
+    """Records taken by one poll."""
+    window: WindowLimits = field(default_factory=WindowLimits)
     poll_s: float = 0.05
     hold_s: float = 1.0
-    """How long polling waits for the work before it goes on with all partitions paused."""
-    commit_every_s: float = 5.0
-    drain_s: float = 15.0
+    """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
+    commit_every_s: float = 0.1
+    look_every_s: float = 5.0
+    """How often Kafka is asked where the topics end."""
+    failures: int = 6
+    """Polls that fail one after the other, until the consumer is made anew; there are some seconds between them."""
+    drain_s: float = 10.0
     rebalance_s: float = 40.0
     session_s: float = 15.0
     max_poll_interval_s: float = 300.0
@@ -76,11 +82,14 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._bootstrap = bootstrap
         self._engine = engine
         self._limits = limits or PumpLimits()
-        once = engine.subscription.delivery is Delivery.ONCE
-        self._at_once = min(self._limits.records, MOST_UNCOMMITTED) if once else self._limits.records
         self._broker: KafkaBroker | None = None
         self._consumer: AIOKafkaConsumer | None = None
-        self._work: tuple[Batch, asyncio.Task[None]] | None = None
+        self._window = engine.window(self._limits.window)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._committing = asyncio.Lock()
+        self._broken = asyncio.Event()
+        self._failures = 0
+        self._full_since: dict[TopicPartition, float] = {}
         self._reached: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
@@ -93,9 +102,28 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             DependencyUnavailable: Kafka does not answer, or a topic is not there yet; call it again.
 
         """
+        if self._broker is None:
+            self._stopping = False
+            await self._open()
+            self._tasks = [
+                asyncio.create_task(self._persistently(each)) for each in (self._commit_on, self._look_on, self._remake)
+            ]
+
+    async def stop(self) -> None:
+        """Let the events in hand finish for a while, commit, and leave the group."""
         if self._broker is not None:
-            return
-        self._letting_go = self._stopping = False
+            self._stopping = True
+            await self._close()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._tasks = []
+
+    async def _open(self) -> None:
+        self._letting_go = False
+        self._failures = 0
+        self._broken.clear()
         broker, subscriber = self._subscriber()
         try:
             async with asyncio.timeout(self._limits.rebalance_s + _ANSWER_S):
@@ -109,15 +137,35 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             if self._broker is None:
                 await broker.stop()
 
-    async def stop(self) -> None:
-        """Let the events in hand finish for a while, commit, and leave the group."""
-        if self._broker is not None:
-            self._stopping = True
-            await self._let_go()
+    async def _close(self) -> None:
+        await self._let_go()
+        broker, self._broker = self._broker, None
+        if broker is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STOP_TIMEOUT_S):
-                    await self._broker.stop()
-            self._broker = self._consumer = None
+                    await broker.stop()
+        self._consumer = None
+
+    async def _persistently(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something again and again; a defect in it costs a pause, and is logged."""
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001 - without it nothing would be committed any more
+                _log.error("consumer_task_failed", consumer=self._engine.subscription.name, exc_info=error)
+                await asyncio.sleep(self._limits.hold_s)
+
+    async def _remake(self) -> None:
+        """Make the consumer anew once it is broken: some errors end parts of it that nobody begins again."""
+        await self._broken.wait()
+        _log.warning("consumer_made_anew", consumer=self._engine.subscription.name, failures=self._failures)
+        await self._close()
+        while not self._stopping and self._broker is None:
+            try:
+                await self._open()
+            except DependencyUnavailable as error:
+                _log.warning("consumer_start_postponed", consumer=self._engine.subscription.name, why=error.message)
+                await asyncio.sleep(self._limits.hold_s)
 
     def status(self) -> ConsumerStatus:
         """Return how it stands."""
@@ -171,24 +219,47 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Return the next records; one that cannot be read costs only itself."""
+        takes = self._open_partitions(consumer)
         try:
             with isolated():
-                polled = await consumer.getmany(timeout_ms=milliseconds(self._limits.poll_s), max_records=self._at_once)
-        except (KafkaError, ConsumerStoppedError):
+                polled = await consumer.getmany(
+                    *(takes or (_NOTHING,)),
+                    timeout_ms=milliseconds(self._limits.poll_s),
+                    max_records=self._limits.records,
+                )
+        except ConsumerStoppedError:
+            raise
+        except KafkaError:
+            self._failures += 1
+            if self._failures >= self._limits.failures:
+                self._broken.set()
             raise
         except Exception as error:  # noqa: BLE001 - aiokafka decodes headers while it drains
             _log.warning("record_unreadable", consumer=self._engine.subscription.name, exc_info=error)
             return await self._poll_one_by_one(consumer)
+        self._failures = 0
         for partition, records in polled.items():
             self._next[partition] = records[-1].offset + 1
         if not polled:
             await asyncio.sleep(self._limits.poll_s)
         return tuple(record for records in polled.values() for record in records)
 
+    def _open_partitions(self, consumer: AIOKafkaConsumer) -> set[TopicPartition]:
+        """Return the partitions of which more is taken; those that have been full for long are paused.
+
+        Pausing drops what the client has fetched already, so it is not for a moment's fullness.
+        """
+        now, assigned = time.monotonic(), consumer.assignment()
+        full = {tp for tp in assigned if self._window.full(Partition(*tp))}
+        self._full_since = {tp: self._full_since.get(tp, now) for tp in full}
+        consumer.pause(*(tp for tp in full if now - self._full_since[tp] > self._limits.hold_s))
+        consumer.resume(*(consumer.paused() & assigned - full))
+        return set(assigned - full)
+
     async def _poll_one_by_one(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Go back to what was not handed on yet, and take one record of each partition, or what stands for it."""
         found: list[ConsumerRecord] = []
-        for partition in consumer.assignment() - consumer.paused():
+        for partition in self._open_partitions(consumer):
             begin = self._next.get(partition) or await consumer.committed(partition)
             if begin is None:
                 await consumer.seek_to_beginning(partition)
@@ -211,7 +282,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def _receive(self, polled: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
         """Take the records of a poll; what FastStream calls, and nothing is raised to it.
 
-        There is no await between the poll and `take`, so no rebalance can come between them.
+        There is no await between the poll and `add`, so no rebalance can come between them.
         """
         assigned = consumer.assignment()
         records = [record for record in polled if _partition(record) in assigned]
@@ -221,32 +292,11 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             self._reached.setdefault(_partition(record), record.offset)
         try:
             with isolated():
-                batch = self._engine.take(records)
+                self._window.add(self._engine.slots(records))
         except Exception as error:  # noqa: BLE001 - FastStream would swallow it, and the records with it
             self._go_back({_partition(record): record.offset for record in reversed(records)}, consumer, error)
             await asyncio.sleep(self._limits.hold_s)
-            return
-        task = asyncio.create_task(self._see_through(batch, consumer))
-        self._work = batch, task
-        await asyncio.wait([task], timeout=self._limits.hold_s)
-        if not task.done():
-            consumer.pause(*consumer.assignment())
-
-    async def _see_through(self, batch: Batch, consumer: AIOKafkaConsumer) -> None:
-        try:
-            while not await batch.wait(self._limits.commit_every_s):
-                await self._commit(batch, consumer)
-                await self._look_ahead(consumer)
-            if batch.failure is not None:
-                left_over = {TopicPartition(*partition): offset for partition, offset in batch.left_over().items()}
-                self._go_back(left_over, consumer, batch.failure)
-                await asyncio.sleep(self._limits.hold_s)
-            while not await self._commit(batch, consumer) and not self._letting_go:  # noqa: ASYNC110 - Kafka sets no event
-                await asyncio.sleep(self._limits.hold_s)
-        finally:
-            if self._work is not None and self._work[0] is batch:  # else it was let go, and others are in work
-                self._work = None
-                consumer.resume(*consumer.paused())
+        await asyncio.sleep(0)  # what is fetched already comes without a pause
 
     def _go_back(
         self, offsets: Mapping[TopicPartition, int], consumer: AIOKafkaConsumer, failure: BaseException
@@ -258,31 +308,66 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 consumer.seek(partition, offset)
                 self._next[partition] = offset
 
-    async def _commit(self, batch: Batch, consumer: AIOKafkaConsumer) -> bool:
+    async def _commit_on(self) -> None:
+        """Commit beside the work: a while after something was done, or at once where something waits for that."""
+        await self._window.progress.wait()
+        window = self._window
+        window.progress.clear()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(window.hurry.wait(), self._limits.commit_every_s)
+        if await self._commit(window):
+            await asyncio.sleep(_BETWEEN_COMMITS_S)
+        else:
+            await asyncio.sleep(_RETRY_S)
+            window.progress.set()
+
+    async def _commit(self, window: Window) -> bool:
         """Commit what is done without a gap, and return whether all of that is committed.
 
         One partition that is not assigned any more would fail the whole commit.
         """
-        ends = {TopicPartition(*partition): offset for partition, offset in batch.committable().items()}
-        assigned = consumer.assignment()
-        offsets = {tp: end for tp, end in ends.items() if tp in assigned and self._reached.get(tp) != end}
-        if not offsets:
-            return True
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                await consumer.commit(offsets)
-        except (KafkaError, TimeoutError) as error:
-            _log.info("offsets_not_committed", consumer=self._engine.subscription.name, why=repr(error))
-            return False
-        self._reached |= offsets
-        self._tell_lags()
+        consumer = self._consumer
+        async with self._committing:
+            ends = window.committable()
+            if consumer is None or window is not self._window:
+                return True
+            assigned = consumer.assignment()
+            named = {TopicPartition(*partition): end for partition, end in ends.items()}
+            offsets = {tp: end for tp, end in named.items() if tp in assigned}
+            try:
+                if offsets:
+                    async with asyncio.timeout(_ANSWER_S):
+                        await consumer.commit(offsets)
+            except (KafkaError, TimeoutError) as error:
+                _log.info("offsets_not_committed", consumer=self._engine.subscription.name, why=repr(error))
+                return False
+            window.committed(ends)
+            if window is self._window:
+                self._reached |= offsets
+                self._tell_lags()
+        self._engine.tell_handled()
         return True
 
-    async def _look_ahead(self, consumer: AIOKafkaConsumer) -> None:
-        """Ask where the topics end: paused partitions are not fetched from, and their lag is what one looks at then."""
-        with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(_ANSWER_S):
-                self._ends = await consumer.end_offsets(consumer.assignment())
+    async def _look_on(self) -> None:
+        """Ask from time to time where the group stands and the topics end: for partitions that nothing comes from."""
+        consumer, window = self._consumer, self._window
+        if consumer is not None:
+            with suppress(KafkaError, TimeoutError):
+                async with asyncio.timeout(_ANSWER_S):
+                    await self._look(consumer, window)
+        await asyncio.sleep(self._limits.look_every_s)
+
+    async def _look(self, consumer: AIOKafkaConsumer, window: Window) -> None:
+        assigned = consumer.assignment()
+        if not assigned:
+            return
+        ends = await consumer.end_offsets(assigned)
+        beginnings = await consumer.beginning_offsets(assigned - self._reached.keys())
+        committed = {tp: await consumer.committed(tp) for tp in beginnings}
+        if window is self._window and not self._letting_go:
+            self._ends = ends
+            for tp, offset in committed.items():
+                self._reached.setdefault(tp, beginnings[tp] if offset is None else offset)
             self._tell_lags()
 
     def _lags(self) -> dict[TopicPartition, int]:
@@ -306,14 +391,17 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def _let_go(self) -> None:
         self._letting_go = True
-        if self._work is not None:
-            batch, task = self._work
-            await batch.release(self._limits.drain_s)
-            await asyncio.wait([task], timeout=_ANSWER_S)
+        window = self._window
+        await window.release(self._limits.drain_s)
+        await self._commit(window)
+        self._engine.tell_handled(now=True)
+        self._window = self._engine.window(self._limits.window)
+        window.progress.set()  # whoever waits for it looks at the new one
         for topic, number in self._reached:
             LAG.remove(self._engine.subscription.name, topic, number)
         self._reached.clear()
         self._next.clear()
+        self._full_since.clear()
         self._ends = {}
 
 

@@ -38,10 +38,20 @@ class EventContext:
     topic: str
     partition: int
     offset: int
-    size: int
-    """Bytes of the record's value."""
-    request: Request
-    """The same for the same event, however often it comes."""
+    data: bytes = field(repr=False)
+    """The body as it came."""
+    supersedes: frozenset[str] = frozenset()
+    """Types of earlier events of the subject that were passed over because this one is newer (`Delivery.LATEST`)."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body."""
+        return len(self.data)
+
+    @property
+    def request(self) -> Request:
+        """The same for the same event, however often it comes."""
+        return Request.of(derived_id(self.project, self.source, self.id), self.data)
 
     @property
     def caller(self) -> Caller:
@@ -86,9 +96,11 @@ class Refusal:
 class Subscription:
     """One consumer group and what it does. `name` is "<service>.<what>", such as "rag.documents".
 
-    Of one subject, events are handled in order; `order_by` names something coarser than the subject. Types without a
-    route are counted and passed over. `strict` is for what comes from outside: its models forbid unknown fields, ours
-    ignore them. `refused` is told before a record becomes a dead letter, perhaps more than once.
+    Of one subject, events are handled in order; `order_by` names something coarser than the subject. With `ONCE` it has
+    to name what the effect is remembered in, unless every effect has an id of its own there: of what has one name,
+    fewer events are begun and not committed than an aggregate remembers requests. Types without a route are counted and
+    passed over. `strict` is for what comes from outside: its models forbid unknown fields, ours ignore them. `refused`
+    is told before a record becomes a dead letter, perhaps more than once.
     """
 
     name: str

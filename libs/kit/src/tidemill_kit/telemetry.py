@@ -10,6 +10,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from prometheus_client import start_http_server
@@ -26,7 +27,9 @@ _EXPORT_TIMEOUT_S = 5.0
 def configure_tracing(settings: ServiceSettings, *, version: str) -> Callable[[], None]:
     """Give this process its tracer; return what sends the last spans and closes it."""
     origin = Resource.create({"service.name": settings.service, "service.version": version})
-    provider = TracerProvider(resource=origin, shutdown_on_exit=False)
+    # Ids are given and passed on without recording anything, which would cost more than many a handler.
+    sampler = ALWAYS_ON if settings.otlp_endpoint else ALWAYS_OFF
+    provider = TracerProvider(resource=origin, sampler=sampler, shutdown_on_exit=False)
     if settings.otlp_endpoint:
         # Imported here because it starts gRPC's synchronous machinery, which a service without exporter does not need.
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415

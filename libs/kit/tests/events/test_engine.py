@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from prometheus_client import REGISTRY
@@ -18,7 +18,7 @@ from libs.kit.tests.events.world import (
     eventually,
 )
 from tidemill_kit import telemetry
-from tidemill_kit.engine import Engine
+from tidemill_kit.engine import MOST_UNCOMMITTED, Engine
 from tidemill_kit.errors import (
     Conflict,
     DependencyTimedOut,
@@ -28,9 +28,11 @@ from tidemill_kit.errors import (
     RateLimited,
     TidemillError,
 )
-from tidemill_kit.records import Partition
+from tidemill_kit.records import OutgoingRecord, Partition
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
+from tidemill_kit.window import WindowLimits
 
+BEGUN = "tests.line.begun.v1"
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -47,13 +49,15 @@ class Given:
     key: bytes | None = b"k"
 
 
-def line(offset: int, number: int, *, subject: str = "kb/1", event_id: str = "", **attributes: str) -> Given:
+def line(
+    offset: int, number: int, *, subject: str = "kb/1", event_id: str = "", partition: int = 0, **attributes: str
+) -> Given:
     headers = event_headers(event_id or f"{subject}-{offset}", subject, **attributes)
-    return Given(offset=offset, value=b'{"number": "%d"}' % number, headers=headers)
+    return Given(offset=offset, value=b'{"number": "%d"}' % number, headers=headers, partition=partition)
 
 
-def numbered(offset: int, seq: int, **attributes: str) -> Given:
-    return line(offset, seq, sequence=str(seq), **attributes)
+def numbered(offset: int, seq: int, *, subject: str = "kb/1", event_id: str = "", **attributes: str) -> Given:
+    return line(offset, seq, subject=subject, event_id=event_id, partition=0, sequence=str(seq), **attributes)
 
 
 @dataclass
@@ -84,10 +88,9 @@ class World:
 
     async def handle(self, *records: Given) -> Engine:
         engine = self.engine()
-        batch = engine.take(records)
-        assert await batch.wait(10)
-        assert batch.failure is None
-        assert batch.left_over() == {}
+        window = engine.take(records)
+        assert await window.wait(10)
+        assert window.left_over() == {}
         return engine
 
     @property
@@ -110,13 +113,15 @@ async def test_subjects_run_at_the_same_time_and_each_in_order() -> None:
     routes = {WRITTEN: Route(Line, handle)}
     subscription = Subscription(name="tests.lanes", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
-    batch = engine.take([line(offset, offset, subject=f"kb/{offset % 50}") for offset in range(500)])
-    assert await batch.wait(20)
+    window = engine.take(
+        [line(offset, offset, subject=f"kb/{offset % 50}", project=f"p{offset % 2}") for offset in range(500)]
+    )
+    assert await window.wait(20)
 
     assert most == QUICK.concurrency
     for subject in range(50):
         assert [number for each, number in seen if each == f"kb/{subject}"] == list(range(subject, 500, 50))
-    assert batch.committable() == {Partition("tests", 0): 500}
+    assert window.committable() == {Partition("tests", 0): 500}
 
 
 async def test_a_projection_gets_only_the_newest_event_of_a_subject() -> None:
@@ -266,14 +271,14 @@ async def test_while_a_dependency_is_down_the_record_waits_and_is_let_go_at_once
     down = DependencyUnavailable("MongoDB does not answer", dependency="mongodb")
     world = World(raised=[down] * 1000)
     engine = world.engine()
-    batch = engine.take([line(0, 0), line(1, 1)])
+    window = engine.take([line(0, 0), line(1, 1)])
     await eventually(lambda: engine.waiting_for == "mongodb")
 
-    await batch.release(5)
+    await window.release(5)
 
     assert engine.waiting_for == ""
-    assert batch.committable() == {}
-    assert batch.left_over() == {Partition("tests", 0): 0}
+    assert window.committable() == {}
+    assert window.left_over() == {Partition("tests", 0): 0}
     assert world.publisher.published == []
 
 
@@ -291,33 +296,151 @@ async def test_letting_go_finishes_what_lies_before_something_done() -> None:
     subscription = Subscription(name="tests.gaps", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
     slow = [line(0, 0, subject="slow"), line(1, 1, subject="slow"), line(4, 4, subject="slow")]
-    batch = engine.take([*slow[:2], line(2, 2, subject="b"), line(3, 3, subject="c"), slow[2]])
+    window = engine.take([*slow[:2], line(2, 2, subject="b"), line(3, 3, subject="c"), slow[2]])
     await eventually(lambda: numbers == [2, 3])
 
-    releasing = asyncio.create_task(batch.release(5))
+    releasing = asyncio.create_task(window.release(5))
     gate.set()
     await releasing
 
     assert numbers == [2, 3, 0, 1]
-    assert batch.committable() == {Partition("tests", 0): 4}
+    assert window.committable() == {Partition("tests", 0): 4}
 
 
-async def test_a_handler_that_meets_a_cancelled_task_leaves_its_record_to_be_read_again() -> None:
-    async def handle(_: EventContext, body: Line) -> None:
-        if body.number == 1:
+async def test_a_handler_that_meets_a_cancelled_task_is_run_again_and_its_record_is_not_passed_over() -> None:
+    async def handle(context: EventContext, body: Line) -> None:
+        runs.append(body.number)
+        if runs.count(1) < 2 * QUICK.attempts and body.number == 1:
             shared = asyncio.create_task(asyncio.Event().wait())
             shared.cancel()
             await shared
+        await effects.write(context, body)
 
+    runs, effects = list[int](), Effects()
     routes = {WRITTEN: Route(Line, handle)}
     subscription = Subscription(name="tests.cancelled", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
-    batch = engine.take([line(0, 0, subject="a"), line(1, 1, subject="b"), line(2, 2, subject="c")])
-    assert await batch.wait(5)
+    window = engine.take([line(0, 0, subject="a"), line(1, 1, subject="b"), line(2, 2, subject="c")])
+    await eventually(lambda: engine.waiting_for == "handler")
+    assert window.committable() == {Partition("tests", 0): 1}
+    assert await window.wait(10)
 
-    assert isinstance(batch.failure, RuntimeError)
-    assert batch.committable() == {Partition("tests", 0): 1}
-    assert batch.left_over() == {Partition("tests", 0): 1}
+    assert effects.numbers == [0, 2, 1]
+    assert window.committable() == {Partition("tests", 0): 3}
+
+
+async def test_a_record_at_which_the_engine_itself_fails_is_tried_again() -> None:
+    class Failing(FlakyPublisher):
+        async def publish(self, record: OutgoingRecord) -> None:
+            if self.failures:
+                self.failures -= 1
+                message = "a defect in our own code"
+                raise LookupError(message)
+            self.published.append(record)
+
+    publisher = Failing(failures=QUICK.attempts)
+    world = World(publisher=publisher)
+    engine = world.engine()
+    window = engine.window(WindowLimits(pause_after_failure_s=0.01))
+    window.add(engine.slots([Given(offset=0, value=b"{", headers=event_headers("e0", "kb/1")), line(1, 1)]))
+    assert await window.wait(10)
+
+    assert world.effects.numbers == [1]
+    assert window.committable() == {Partition("tests", 0): 2}
+    assert world.reasons == ["INVALID_BODY"]
+
+
+async def test_a_record_that_waits_holds_up_only_its_subject() -> None:
+    async def handle(context: EventContext, body: Line) -> None:
+        if context.subject == "stuck" and not mended:
+            message = "it is down"
+            raise DependencyUnavailable(message, dependency="mongodb")
+        await effects.write(context, body)
+
+    mended, effects = list[bool](), Effects()
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.stuck", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=replace(QUICK, concurrency=1))
+    window = engine.take([line(0, 0, subject="stuck"), line(1, 1, subject="stuck"), line(2, 2, subject="b")])
+    window.add(engine.slots([line(0, 10, subject="c", partition=1)]))
+    await eventually(lambda: sorted(effects.numbers) == [2, 10])
+    window.add(engine.slots([line(1, 11, subject="d", partition=1)]))
+    await eventually(lambda: effects.numbers[-1] == 11)
+
+    assert window.committable() == {Partition("tests", 1): 2}
+    mended.append(True)
+    assert await window.wait(10)
+    assert effects.of("stuck") == [0, 1]
+    assert window.committable() == {Partition("tests", 0): 3, Partition("tests", 1): 2}
+
+
+async def test_one_project_leaves_places_for_others() -> None:
+    async def handle(context: EventContext, _: Line) -> None:
+        begun.append(context.project)
+        if context.project == "acme":
+            await gate.wait()
+
+    begun, gate = list[str](), asyncio.Event()
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.share", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    slow = [line(offset, offset, subject=f"slow/{offset}") for offset in range(100)]
+    window = engine.take([*slow, *(line(100 + each, 0, subject=f"{each}", project="other") for each in range(100))])
+    await eventually(lambda: begun.count("other") == 100)
+
+    assert begun.count("acme") == QUICK.concurrency * 3 // 4
+    gate.set()
+    assert await window.wait(10)
+
+
+async def test_a_lane_begins_no_more_than_is_remembered_until_that_is_committed() -> None:
+    world = World()
+    engine = world.engine()
+    window = engine.take([*(line(offset, offset) for offset in range(MOST_UNCOMMITTED + 5))])
+    assert await window.wait(10)
+
+    assert world.effects.numbers == list(range(MOST_UNCOMMITTED))
+    assert window.hurry.is_set()
+    window.committed(window.committable())
+    assert await window.wait(10)
+    assert world.effects.numbers == list(range(MOST_UNCOMMITTED + 5))
+
+
+async def test_a_partition_is_full_until_its_first_record_is_committed() -> None:
+    gate = asyncio.Event()
+
+    async def handle(_: EventContext, body: Line) -> None:
+        if body.number == 0:
+            await gate.wait()
+
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.full", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    window = engine.window(WindowLimits(records=3, value_bytes=100))
+    window.add(engine.slots([line(offset, offset, subject=f"{offset}") for offset in range(3)]))
+    window.add(engine.slots([Given(offset=0, value=b" " * 100, partition=1)]))
+    await eventually(lambda: bool(window.committable()))
+
+    assert [window.full(Partition("tests", number)) for number in range(3)] == [True, True, False]
+    gate.set()
+    assert await window.wait(10)
+    window.committed(window.committable())
+    assert not any(window.full(Partition("tests", number)) for number in range(3))
+
+
+async def test_a_projection_learns_what_the_newest_event_stands_for() -> None:
+    stood_for = list[frozenset[str]]()
+
+    async def handle(context: EventContext, _: Line) -> None:
+        stood_for.append(context.supersedes)
+
+    routes = {WRITTEN: Route(Line, handle), BEGUN: Route(Line, handle)}
+    subscription = Subscription(name="tests.for", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    window = engine.take([numbered(0, 1), numbered(1, 2, type=BEGUN), numbered(2, 3)])
+    assert await window.wait(10)
+
+    assert stood_for == [frozenset({BEGUN, WRITTEN})]
 
 
 async def test_the_trace_of_the_record_goes_on_in_the_handler() -> None:
@@ -329,8 +452,8 @@ async def test_the_trace_of_the_record_goes_on_in_the_handler() -> None:
     routes = {WRITTEN: Route(Line, handle)}
     subscription = Subscription(name="tests.trace", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
-    batch = engine.take([line(0, 0, traceparent=f"00-{TRACE}-b7ad6b7169203331-01")])
-    assert await batch.wait(5)
+    window = engine.take([line(0, 0, traceparent=f"00-{TRACE}-b7ad6b7169203331-01")])
+    assert await window.wait(5)
 
     assert traces == [TRACE]
 

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from libs.kit.tests.events.world import (
@@ -29,6 +31,7 @@ from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.intents import REMEMBERED_REQUESTS
 from tidemill_kit.kafka import Consumers, Publisher, read_topic
 from tidemill_kit.subscriptions import EventContext
+from tidemill_kit.window import WindowLimits
 
 MakeBench = Callable[[int], Awaitable[Bench]]
 
@@ -123,26 +126,82 @@ async def test_a_handler_longer_than_the_poll_interval_keeps_its_partitions(benc
     assert await bench.committed() == 2
 
 
-async def test_nothing_new_is_taken_while_work_is_in_hand(bench: Bench, upstream: Upstream) -> None:
-    begun: list[int] = []
-    gate = asyncio.Event()
-
+async def test_a_record_that_waits_holds_up_no_other_partition_and_pauses_its_own_once_its_window_is_full(
+    make_bench: MakeBench, upstream: Upstream
+) -> None:
     async def handle(_: EventContext, line: Line) -> None:
         begun.append(line.number)
-        await gate.wait()
+        if line.number == 0:
+            await gate.wait()
 
-    await upstream.write(bench.topic, [0])
-    consumers = bench.consumers(handle)
+    async def write(number: int, partition: int) -> None:
+        headers = event_headers(f"{number}", f"kb/{number}")
+        await upstream.raw(bench.topic, b'{"number": %d}' % number, headers, partition=partition)
+
+    async def committed_beside() -> bool:
+        return await bench.committed(1) == 20
+
+    bench = await make_bench(2)
+    begun, gate = list[int](), asyncio.Event()
+    await write(0, 0)
+    await write(1, 0)
+    consumers = bench.consumers(handle, limits=replace(PUMP, records=2, window=WindowLimits(records=2)))
     await consumers.start()
     consumer = consumers._pumps[0]._consumer  # noqa: SLF001 - that it pauses shows nowhere else
     assert consumer is not None
-    await eventually(lambda: bool(consumer.paused()))
-    await upstream.write(bench.topic, [1])
-    await eventually(lambda: consumers.status()[0].lag == 2)
-    assert begun == [0]
+    await eventually(lambda: consumer.paused() == {TopicPartition(bench.topic, 0)})
+    await write(2, 0)
+    for number in range(10, 30):
+        await write(number, 1)
+    await eventually(committed_beside)
+    await eventually(lambda: consumers.status()[0].lag == 3)
+
+    assert sorted(begun) == [0, 1, *range(10, 30)]
     gate.set()
-    await eventually(lambda: begun == [0, 1])
+    await eventually(lambda: begun[-1] == 2)
+    await eventually(lambda: consumers.status()[0].lag == 0)
     await consumers.stop()
+    assert await bench.committed(0) == 3
+
+
+async def test_what_waits_before_anything_came_from_it_shows_in_the_lag(
+    make_bench: MakeBench, upstream: Upstream
+) -> None:
+    async def handle(_: EventContext, line: Line) -> None:
+        if line.number == 0:
+            await asyncio.Event().wait()
+
+    bench = await make_bench(2)
+    consumers = bench.consumers(handle, limits=replace(PUMP, drain_s=0.1))
+    await consumers.start()
+    consumer = consumers._pumps[0]._consumer  # noqa: SLF001 - as if nothing were ever fetched from it
+    assert consumer is not None
+    consumer.pause(TopicPartition(bench.topic, 1))
+    consumers._pumps[0]._open_partitions = lambda _: {TopicPartition(bench.topic, 0)}  # type: ignore[assignment,method-assign]  # noqa: SLF001
+    for number in range(5):
+        await upstream.raw(bench.topic, b'{"number": 0}', event_headers(f"{number}", "kb"), partition=1)
+
+    await eventually(lambda: consumers.status()[0].lag == 5)
+    await consumers.stop()
+
+
+async def test_a_consumer_whose_polls_go_on_failing_is_made_anew(bench: Bench, upstream: Upstream) -> None:
+    effects = Effects()
+    consumers = bench.consumers(effects.write, limits=replace(PUMP, failures=1))
+    await consumers.start()
+    await upstream.write(bench.topic, [0])
+    await eventually(lambda: effects.numbers == [0])
+    consumer: Any = consumers._pumps[0]._consumer  # noqa: SLF001 - what ends it is a defect in the client library
+    consumer._coordinator.check_errors = _broken  # noqa: SLF001 - ditto
+    await upstream.write(bench.topic, [1])
+
+    await eventually(lambda: effects.numbers == [0, 1])
+    await consumers.stop()
+
+
+def _broken() -> None:
+    message = "Unexpected error during coordination"
+    raise KafkaError(message)
 
 
 async def test_a_second_member_joining_half_way_repeats_nothing_and_keeps_the_order(

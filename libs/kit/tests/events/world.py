@@ -20,7 +20,7 @@ from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, S
 
 WRITTEN = "tests.line.written.v1"
 QUICK = EngineLimits(attempts=3, first_pause_s=0.02, longest_pause_s=0.1)
-PUMP = PumpLimits(hold_s=0.3, commit_every_s=0.3, session_s=6, rebalance_s=20, drain_s=10)
+PUMP = PumpLimits(hold_s=0.3, session_s=6, rebalance_s=20, look_every_s=0.3)
 BIG = 10 * 1024 * 1024
 
 

@@ -22,6 +22,7 @@ from tidemill_kit.grpc_context import bind_call
 from tidemill_kit.grpc_server import acting_for, current_caller, remaining_s
 from tidemill_kit.grpc_status import from_rpc_error
 from tidemill_kit.persistence import EngineLimits, Persistence
+from tidemill_kit.turns import Turns
 
 
 class SourceFrozen(errors.PreconditionFailed):
@@ -210,7 +211,9 @@ async def test_a_server_with_too_much_in_work_is_waited_for() -> None:
         await until(lambda: entered)
         with pytest.raises(errors.RateLimited) as refused:
             await running.get_source()
-        second = asyncio.create_task(Persistence(limits, asyncio.Event(), waiting).until_done(call))
+        second = asyncio.create_task(
+            Persistence(limits, asyncio.Event(), waiting, Turns(1).of("acme")).until_done(call)
+        )
         await until(lambda: waiting)
         free.set()
         await asyncio.gather(first, second)

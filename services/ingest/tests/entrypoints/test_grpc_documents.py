@@ -12,6 +12,7 @@ from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_kit.errors import (
     Conflict,
     DeadlineExceeded,
+    DependencyTimedOut,
     InvalidInput,
     NotFound,
     RateLimited,
@@ -223,7 +224,7 @@ async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_f
         with pytest.raises(DeadlineExceeded, match="upload it again"):
             await door.documents.UploadDocument(pausing())
         broken = asyncio.ensure_future(door.documents.UploadDocument(pausing(), timeout=0.2))
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(DependencyTimedOut):
             await broken
 
     assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}

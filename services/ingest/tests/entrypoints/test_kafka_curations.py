@@ -8,7 +8,6 @@ from services.ingest.tests.dataset_fakes import NAME, Datasets
 from services.ingest.tests.examples import completed, numbered, stored
 from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
-from tidemill_kit.application import Request, derived_id
 from tidemill_kit.errors import InvalidInput
 from tidemill_kit.subscriptions import EventContext
 
@@ -25,8 +24,7 @@ def context(event_id: str, *, project: str = "acme") -> EventContext:
         topic="tidemill.feedback.curation.v1",
         partition=0,
         offset=1,
-        size=100,
-        request=Request.of(derived_id(project, "/tidemill/feedback", event_id), b"{}"),
+        data=b"{}",
     )
 
 

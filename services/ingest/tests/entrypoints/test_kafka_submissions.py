@@ -14,7 +14,7 @@ from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.entrypoints.kafka_submissions import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
 from tidemill_ingest.entrypoints.outcomes import SUBMISSIONS
-from tidemill_kit.application import Request, derived_id
+from tidemill_kit.application import derived_id
 from tidemill_kit.errors import InvalidInput, RequestIdReused, TidemillError
 from tidemill_kit.subscriptions import EventContext, Refusal
 
@@ -28,9 +28,7 @@ async def ingest_with_events(limits: Limits | None = None) -> Ingest:
     return ingest
 
 
-def context(
-    event_id: str, *, project: str = "acme", subject: str = "kb/1", size: int = 100, body: bytes = b"{}"
-) -> EventContext:
+def context(event_id: str, *, project: str = "acme", subject: str = "kb/1", body: bytes = b"{}") -> EventContext:
     return EventContext(
         id=event_id,
         source=KB,
@@ -42,8 +40,7 @@ def context(
         topic="tidemill.ingest.submission.v1",
         partition=0,
         offset=1,
-        size=size,
-        request=Request.of(derived_id(project, KB, event_id), body),
+        data=body,
     )
 
 
@@ -214,9 +211,9 @@ async def test_a_record_has_a_limit_on_both_sides_and_points_to_the_upload() -> 
     ingest = await ingest_with_events()
     limit = 900 * 1024
 
-    await ingest.submissions.upserted(context("e1", size=limit), upsert("A"))
+    await ingest.submissions.upserted(context("e1", body=b" " * limit), upsert("A"))
     assert (await the_document(ingest)).last_rejection is None
-    await ingest.submissions.upserted(context("e2", size=limit + 1), upsert("B"))
+    await ingest.submissions.upserted(context("e2", body=b" " * (limit + 1)), upsert("B"))
 
     rejection = (await the_document(ingest)).last_rejection
     assert rejection is not None

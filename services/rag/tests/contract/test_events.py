@@ -101,6 +101,16 @@ async def hear(rag: Rag, *records: Read) -> Letters:
     return letters
 
 
+async def test_an_update_that_came_together_with_the_document_still_hides_what_was_there_before() -> None:
+    rag = Rag()
+    await rag.handbook()
+
+    await hear(rag, Read("ingested", seq=4, offset=0), Read("updated", seq=5, offset=1))
+
+    [row] = rag.ledger.stored.values()
+    assert row.hidden_below == row.wanted.seq
+
+
 async def test_what_ingest_publishes_fills_the_ledger() -> None:
     rag = Rag()
     await rag.handbook()

@@ -7,7 +7,7 @@ import pytest
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import World, dataset_version
 from tidemill.ingest.v1.events_pb2 import DatasetVersionPublished
-from tidemill_kit.application import PageRequest, Request
+from tidemill_kit.application import PageRequest
 from tidemill_kit.subscriptions import Delivery, EventContext
 from tidemill_trainer.entrypoints.kafka_datasets import PUBLISHED, TOPIC, datasets
 
@@ -42,8 +42,7 @@ def context() -> EventContext:
         topic=TOPIC,
         partition=0,
         offset=0,
-        size=1,
-        request=Request.of("e1", b""),
+        data=b"{}",
     )
 
 

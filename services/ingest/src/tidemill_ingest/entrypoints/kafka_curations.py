@@ -46,6 +46,7 @@ class Curations:
             name=NAME,
             topics=tuple(topics),
             delivery=Delivery.ONCE,
+            order_by=lambda event: event.project,  # several curations may offer to one dataset
             routes={COMPLETED: Route(CurationCompleted, self.completed)},
         )
 

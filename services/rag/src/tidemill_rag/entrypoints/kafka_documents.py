@@ -62,7 +62,7 @@ def documents(note: NoteDocument) -> Subscription:
             seq=body.seq,
             version=body.version.number,
             content=content,
-            begins=event.type == INGESTED,
+            begins=INGESTED in {event.type, *event.supersedes},
         )
         await note(event.project, wanted)
 

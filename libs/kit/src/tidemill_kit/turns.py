@@ -1,0 +1,99 @@
+"""Who of many works now: at most so many at once, and no project takes all the places."""
+
+import asyncio
+from collections import Counter, deque
+from types import TracebackType
+from typing import Self
+
+
+class Turns:
+    """Places that are given in the order of arrival, to one waiting project after the other.
+
+    One project gets three quarters of them at most, so that what others have never waits for what one has.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._of_project = max(1, places - places // 4)
+        self._working = Counter[str]()
+        self._total = 0
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    def of(self, project: str) -> "Turn":
+        """Return a turn of the project, to be taken by `async with`."""
+        return Turn(self, project)
+
+    async def take(self, project: str) -> None:
+        """Return when the project has one place more."""
+        if self._may(project):
+            self._grant(project)
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(project, deque()).append(place)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self.give(project)
+            raise
+
+    def give(self, project: str) -> None:
+        """Give a place back, to those who wait for one."""
+        self._total -= 1
+        self._working[project] -= 1
+        if not self._working[project]:
+            del self._working[project]
+        for waiting in tuple(self._waiting):
+            if self._total >= self._places:
+                return
+            self._serve(waiting)
+
+    def _serve(self, project: str) -> None:
+        """Give a place to the project's longest waiting, and let other projects be first the next time."""
+        line = self._waiting.pop(project)
+        while line and self._may(project):
+            place = line.popleft()
+            if not place.done():
+                self._grant(project)
+                place.set_result(None)
+                break
+        if line:
+            self._waiting[project] = line
+
+    def _may(self, project: str) -> bool:
+        return self._total < self._places and self._working[project] < self._of_project
+
+    def _grant(self, project: str) -> None:
+        self._total += 1
+        self._working[project] += 1
+
+
+class Turn:
+    """A place of one project, which may be given back for a while."""
+
+    def __init__(self, turns: Turns, project: str) -> None:
+        self._turns = turns
+        self._project = project
+        self._held = False
+
+    async def __aenter__(self) -> Self:
+        """Take the place."""
+        await self.resume()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self.pause()
+
+    def pause(self) -> None:
+        """Give the place to others while this one only waits."""
+        if self._held:
+            self._held = False
+            self._turns.give(self._project)
+
+    async def resume(self) -> None:
+        """Take a place again."""
+        await self._turns.take(self._project)
+        self._held = True

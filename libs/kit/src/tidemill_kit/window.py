@@ -1,0 +1,281 @@
+"""The records that a member of a consumer group has in hand: taken, not committed yet.
+
+They wait in lanes, each lane in order and lanes beside each other. A record that is slow, or waits, holds up its lane
+and in the end its partition, whose window is full then: nothing else. What is done without a gap may be committed.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from tidemill_kit.cloudevents import CloudEvent, InvalidEvent
+from tidemill_kit.errors import isolated
+from tidemill_kit.persistence import Released
+from tidemill_kit.records import Partition, Record
+from tidemill_kit.turns import Turn, Turns
+
+_CANCEL_S = 5.0
+_LOOK_S = 0.05
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLimits:
+    """What may be in hand. `uncommitted_of_lane` None is no limit."""
+
+    records: int = 500
+    """Of one partition, and a poll more."""
+    value_bytes: int = 32 * 1024 * 1024
+    """Of the values of one partition, and a poll more."""
+    uncommitted_of_lane: int | None = None
+    """Begun and not committed: fewer than an aggregate remembers requests where effects must happen once."""
+    pause_after_failure_s: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Slot:
+    """A record's place in its partition and its lane."""
+
+    record: Record
+    event: CloudEvent | None = None
+    error: InvalidEvent | None = None
+    lane: Hashable = None
+    replaces: Hashable = None
+    """What the newest event of stands for all before it, None where every event counts."""
+    superseded: bool = False
+    supersedes: set[str] = field(default_factory=set)
+    """Types of the events that this one stands for, too."""
+    done: bool = False
+
+    @property
+    def partition(self) -> Partition:
+        """Where it was read."""
+        return Partition(self.record.topic, self.record.partition)
+
+    @property
+    def project(self) -> str:
+        """Whose it is, "" where that could not be read."""
+        return self.event.project if self.event else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its value."""
+        return len(self.record.value or b"")
+
+
+Settle = Callable[[Slot, asyncio.Event, Turn], Awaitable[None]]
+
+
+@dataclass(slots=True, eq=False)
+class _Lane:
+    """Records of one order."""
+
+    slots: deque[Slot] = field(default_factory=deque)
+    uncommitted: int = 0
+    task: asyncio.Task[None] | None = None
+    given_up: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """What is in hand of one partition, in order of offset: what may be committed, and what may not."""
+
+    slots: deque[Slot] = field(default_factory=deque)
+    finished: deque[Slot] = field(default_factory=deque)
+    value_bytes: int = 0
+    farthest: int = -1
+    """The highest offset that was begun."""
+
+
+class Window:
+    """Brings records to their end while others come. `progress` is set when there is something to commit or to take.
+
+    `hurry` is set while something waits for a commit.
+    """
+
+    def __init__(self, *, settle: Settle, turns: Turns, limits: WindowLimits) -> None:
+        self.progress = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._settle = settle
+        self._turns = turns
+        self._limits = limits
+        self._released = asyncio.Event()
+        self._held: dict[Partition, _Held] = defaultdict(_Held)
+        self._lanes: dict[Hashable, _Lane] = defaultdict(_Lane)
+        self._newest: dict[Hashable, Slot] = {}
+
+    def add(self, slots: Iterable[Slot]) -> None:
+        """Take slots, which are in order of offset within each partition; those that are done are only committed."""
+        for slot in slots:
+            held = self._held[slot.partition]
+            held.slots.append(slot)
+            held.value_bytes += slot.size
+            if slot.done:
+                self.progress.set()
+                continue
+            self._supersede(slot)
+            lane = self._lanes[slot.lane]
+            lane.slots.append(slot)
+            self._go_on(lane)
+
+    def full(self, partition: Partition) -> bool:
+        """Return whether no more of the partition is to be taken; ask for a commit then."""
+        held = self._held.get(partition)
+        if held is None:
+            return False
+        count = len(held.slots) + len(held.finished)
+        full = count >= self._limits.records or held.value_bytes >= self._limits.value_bytes
+        if full:
+            self.hurry.set()
+        return full
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in work."""
+        return not any(lane.task for lane in self._lanes.values())
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait until nothing is in work; return whether it came to that."""
+        tasks = self._tasks()
+        while tasks and timeout_s > 0:
+            begun = asyncio.get_running_loop().time()
+            await asyncio.wait(tasks, timeout=timeout_s)
+            timeout_s -= asyncio.get_running_loop().time() - begun
+            tasks = self._tasks()
+        return not tasks
+
+    async def release(self, timeout_s: float) -> None:
+        """Finish what is begun and what lies before it, so that it can be committed; cancel what takes too long."""
+        self._released.set()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while not await self.wait(deadline - loop.time()) or self._stalled():
+            if loop.time() >= deadline:
+                break
+            await asyncio.sleep(_LOOK_S)  # a commit lets lanes go on
+        for task in self._tasks():
+            task.cancel()
+        await self.wait(_CANCEL_S)
+
+    def committable(self) -> Mapping[Partition, int]:
+        """Return for each partition the offset to go on from, where everything before is done."""
+        ends: dict[Partition, int] = {}
+        for partition, held in self._held.items():
+            while held.slots and held.slots[0].done:
+                held.finished.append(held.slots.popleft())
+            if held.finished:
+                ends[partition] = held.finished[-1].record.offset + 1
+        return ends
+
+    def committed(self, ends: Mapping[Partition, int]) -> None:
+        """Let go what is committed; lanes that waited for that go on."""
+        self.hurry.clear()
+        for partition, end in ends.items():
+            held = self._held[partition]
+            while held.finished and held.finished[0].record.offset < end:
+                slot = held.finished.popleft()
+                held.value_bytes -= slot.size
+                self._forget(slot)
+
+    def left_over(self) -> Mapping[Partition, int]:
+        """Return for each partition the first offset that is not done."""
+        self.committable()
+        return {partition: held.slots[0].record.offset for partition, held in self._held.items() if held.slots}
+
+    def _forget(self, slot: Slot) -> None:
+        lane = self._lanes.get(slot.lane)
+        if lane is None:
+            return
+        lane.uncommitted -= 1
+        self._go_on(lane)
+        if not lane.slots and not lane.uncommitted:
+            del self._lanes[slot.lane]
+
+    def _supersede(self, slot: Slot) -> None:
+        """Leave of what is not begun only the event with the highest number; those without a number stay."""
+        if slot.replaces is None or slot.event is None or slot.event.seq is None:
+            return
+        known = self._newest.setdefault(slot.replaces, slot)
+        if known is slot or known.event is None or known.event.seq is None:
+            return
+        older, newer = (known, slot) if slot.event.seq > known.event.seq else (slot, known)
+        self._newest[slot.replaces] = newer
+        older.superseded = True
+        newer.supersedes |= older.supersedes | {older.event.type if older.event else ""}
+
+    def _go_on(self, lane: _Lane) -> None:
+        if lane.slots and lane.task is None and not lane.given_up and not self._waits_for_commit(lane):
+            lane.task = asyncio.create_task(self._work(lane))
+
+    def _waits_for_commit(self, lane: _Lane) -> bool:
+        limit = self._limits.uncommitted_of_lane
+        waits = limit is not None and lane.uncommitted >= limit
+        if waits:
+            self.hurry.set()
+            self.progress.set()
+        return waits
+
+    def _stalled(self) -> bool:
+        """Return whether a lane waits for a commit with something that has to be finished."""
+        return any(
+            lane.slots and not lane.given_up and not self._past(lane.slots[0]) and self._waits_for_commit(lane)
+            for lane in self._lanes.values()
+        )
+
+    def _past(self, slot: Slot) -> bool:
+        """Return whether the slot lies behind all that was begun, when nothing new is to be."""
+        return self._released.is_set() and slot.record.offset > self._held[slot.partition].farthest
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [lane.task for lane in self._lanes.values() if lane.task]
+
+    async def _work(self, lane: _Lane) -> None:
+        try:
+            while lane.slots and not self._waits_for_commit(lane):
+                slot = lane.slots[0]
+                async with self._turns.of(slot.project) as turn:
+                    if self._past(slot):
+                        break
+                    held = self._held[slot.partition]
+                    held.farthest = max(held.farthest, slot.record.offset)
+                    if self._newest.get(slot.replaces) is slot:
+                        del self._newest[slot.replaces]
+                    lane.uncommitted += 1
+                    lane.slots.popleft()
+                    await self._finish(slot, turn)
+                slot.done = True
+                self.progress.set()
+        except Released:
+            lane.given_up = True
+        finally:
+            lane.task = None
+
+    async def _finish(self, slot: Slot, turn: Turn) -> None:
+        """Bring one record to its end, however often the engine itself fails at it: nothing behind it is committed."""
+        while True:
+            try:
+                with isolated():
+                    await self._settle(slot, self._released, turn)
+            except Released:
+                raise
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                failure: BaseException = error
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not cost a record
+                failure = error
+            else:
+                return
+            _log.error("event_engine_failed", offset=slot.record.offset, exc_info=failure)
+            turn.pause()
+            try:
+                await asyncio.wait_for(self._released.wait(), self._limits.pause_after_failure_s)
+            except TimeoutError:
+                await turn.resume()
+                continue
+            raise Released
