@@ -19,6 +19,8 @@ from tidemill_inference.domain.rollout_policy import KEPT_OUTCOMES, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
 from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal
 
+LONGER = replace(POLICY, steps=(POLICY.steps[0], replace(POLICY.steps[1], requests=40)))
+
 
 async def test_what_was_counted_is_not_read_again_until_something_is_noted() -> None:
     desk = RolloutDesk()
@@ -49,11 +51,13 @@ async def test_a_rollout_that_is_held_keeps_its_newest_outcomes_and_is_still_tak
     assert rollout.state is RolloutState.HELD
     assert len(await desk.outcomes.of_step(ADA.project, rollout.id, 1)) == KEPT_OUTCOMES
 
-    for number in range(30):
+    for number in range(60):
         await note(desk, CANDIDATE, number, failed=True)
     await desk.tick()
 
-    assert (await desk.rollout()).message.startswith("ERROR_RATE: 0.03 of its answers failed in 1000 answers")
+    assert (await desk.rollout()).message.startswith(
+        "ERROR_RATE: 60 of its 1000 answers failed, above the limit of 0.02"
+    )
 
 
 async def test_what_comes_after_its_step_rollout_or_deployment_is_not_kept() -> None:
@@ -172,19 +176,20 @@ async def test_what_every_variant_depends_on_counts_against_none() -> None:
 
 
 async def test_a_candidate_that_is_slower_is_taken_back() -> None:
-    desk = RolloutDesk()
+    desk = RolloutDesk(LONGER)
     await desk.is_rolling(step=1)
 
-    for number in range(4):
+    for number in range(15):
         await note(desk, LIVE, number)
         await note(desk, CANDIDATE, number, total_s=2.0)
     await desk.tick()
 
-    assert (await desk.rollout()).message.startswith("LATENCY: 2 times")
+    message = (await desk.rollout()).message
+    assert message.startswith("LATENCY: p95 of 2 s in 15 answers against 1 s in 15 of the baseline")
 
 
 async def test_a_candidate_that_is_rated_lower_is_taken_back_and_the_last_word_of_each_counts() -> None:
-    desk = RolloutDesk()
+    desk = RolloutDesk(LONGER)
     await desk.is_rolling(step=1)
     rollout = (await desk.rollout()).id
 
@@ -193,15 +198,15 @@ async def test_a_candidate_that_is_rated_lower_is_taken_back_and_the_last_word_o
         given = GivenRating(feedback=f"f-{inference}", seq=seq, inference=inference, rollout=of, number=rating)
         await desk.rate(ADA.project, "helpdesk", given)
 
-    for number in range(4):
-        await rates(CANDIDATE, number, 0.9, seq=2)
+    for number in range(15):
+        await rates(CANDIDATE, number, 1.0, seq=2)
         await rates(CANDIDATE, number, 0.1, seq=1)
-        await rates(LIVE, number, 0.9, seq=1)
+        await rates(LIVE, number, 1.0, seq=1)
         await rates(LIVE, number, 0.0, seq=9, of="another rollout")
     await desk.tick()
     assert (await desk.rollout()).active
-    for number in range(4):
-        await rates(CANDIDATE, number, 0.5, seq=3)
+    for number in range(15):
+        await rates(CANDIDATE, number, 0.0, seq=3)
     await desk.tick()
 
     event = desk.published[-1]

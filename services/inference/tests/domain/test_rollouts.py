@@ -138,7 +138,7 @@ def test_the_same_evaluation_again_and_one_of_another_gate_do_nothing() -> None:
 def test_a_paused_policy_advances_nothing_and_still_takes_back() -> None:
     rollout = rollout_of(rolling(step=1))
     fine = counted(outcomes(LIVE, 36), outcomes(CANDIDATE, 4))
-    bad = counted(outcomes(LIVE, 36), outcomes(CANDIDATE, 4, failed=1))
+    bad = counted(outcomes(LIVE, 36), outcomes(CANDIDATE, 4, failed=3))
 
     assert rollout.decide(fine, now=NOON + timedelta(days=9), paused=True).move is Move.STAY
     assert rollout.decide(bad, now=NOON, paused=True).move is Move.ROLL_BACK

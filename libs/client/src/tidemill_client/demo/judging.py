@@ -109,8 +109,7 @@ class Judging:
             stdout.print(
                 f"   {comparison.case_set}: {comparison.metric} {comparison.baseline:.3f} -> "
                 f"{comparison.candidate:.3f}, difference {comparison.difference:+.3f} in [{comparison.low:+.3f}, "
-                f"{comparison.high:+.3f}], {comparison.cases} questions"
-                + (f"; unanswered: {lacking}" if lacking else ""),
+                f"{comparison.high:+.3f}], {comparison.cases} questions{lacking}",
                 highlight=False,
             )
         for broken in (c for c in evaluation.comparisons if c.note):

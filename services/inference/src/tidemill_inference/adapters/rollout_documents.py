@@ -1,6 +1,6 @@
 """Rollouts and their policies as documents."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from datetime import timedelta
 
 from tidemill_inference.adapters.configuration_documents import configuration_document, configuration_of
@@ -8,6 +8,9 @@ from tidemill_inference.domain.rollout import Approval, Hold, Rollout, RolloutSt
 from tidemill_inference.domain.rollout_policy import AbortRules, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.domain.step_counts import StepCounts
 from tidemill_kit.mongo import Document
+
+_COUNTS = tuple(each.name for each in fields(StepCounts) if each.compare)
+"""What is kept of a step: all but its samples."""
 
 
 def policy_document(policy: RolloutPolicy) -> Document:
@@ -34,13 +37,14 @@ def policy_of(stored: Document) -> RolloutPolicy:
 
 def rollout_document(rollout: Rollout) -> Document:
     """Return a rollout as it is stored; `active` is there to be searched for."""
-    return asdict(rollout) | {
+    return asdict(replace(rollout, counts=StepCounts())) | {
         "active": rollout.active,
         "candidate": configuration_document(rollout.candidate),
         "policy": policy_document(rollout.policy),
         "state": rollout.state.name,
         "hold": rollout.hold.value if rollout.hold else None,
         "approvals": [asdict(approval) for approval in rollout.approvals],
+        "counts": {name: getattr(rollout.counts, name) for name in _COUNTS},
     }
 
 
@@ -51,7 +55,7 @@ def rollout_of(stored: Document) -> Rollout:
         "policy": policy_of(stored["policy"]),
         "state": RolloutState[stored["state"]],
         "hold": Hold(stored["hold"]) if stored["hold"] else None,
-        "counts": StepCounts(**stored["counts"]),
+        "counts": StepCounts(**{name: count for name, count in stored["counts"].items() if name in _COUNTS}),
         "approvals": tuple(Approval(**approval) for approval in stored["approvals"]),
     }
     return Rollout(**{name: value for name, value in {**stored, **known}.items() if name != "active"})

@@ -89,6 +89,12 @@ class AbortRules:
     latency_p95_ratio_above: float | None = None
     rating_loss_above: float | None = None
 
+    @property
+    def count(self) -> int:
+        """How many of them are set."""
+        limits = (self.error_rate_above, self.latency_p95_ratio_above, self.rating_loss_above)
+        return sum(limit is not None for limit in limits)
+
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""
         bounds = {

@@ -1,18 +1,24 @@
 """What came of a step's requests, and when that is reason enough to take a candidate back."""
 
 import math
-import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
+from tidemill_inference.domain import evidence
+from tidemill_inference.domain.evidence import Counted
 from tidemill_inference.domain.rollout_policy import AbortRules, RolloutStep
 
 LIVE = "live"
 CANDIDATE = "candidate"
 MIN_COMPARED = 5
-"""Times are compared from so many answers of the baseline on, ratings from so many rated ones on each side; or from a
-step's `at_least` where that is less."""
+"""Times and ratings are compared from so many answers of each side on: no single vote takes a candidate back."""
+FALSE_ABORTS = 0.05
+"""The share of steps, at most, in which a candidate that keeps every limit is taken back, however often it is looked
+at; the rules that are set share it."""
+_RATING_STEPS = 50
+"""Ratings are counted in so many steps; between two, each side gets the one that speaks for the candidate."""
 
 
 class Reason(Enum):
@@ -47,12 +53,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What verdicts are worked out of, of one side: the times of its answers, and its ratings by how many there are."""
+
+    times_s: Sequence[float] = ()
+    ratings: Counted = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepCounts:
     """A step's outcomes, counted. `requests` are the live ones of both variants, `candidate` counts shadows too.
 
-    `baseline_timed` are the answers that `baseline_p95_s` is of.
-
-    `candidate_p95_low_s` is what the candidate's 95th percentile is at least, with 95 % confidence.
+    `baseline_timed` are the answers that `baseline_p95_s` is of. Samples are not kept with a rollout.
     """
 
     requests: int = 0
@@ -60,13 +72,14 @@ class StepCounts:
     candidate_failures: int = 0
     baseline_failures: int = 0
     candidate_p95_s: float | None = None
-    candidate_p95_low_s: float | None = None
     baseline_p95_s: float | None = None
     baseline_timed: int = 0
     candidate_rating: float | None = None
     baseline_rating: float | None = None
     candidate_rated: int = 0
     baseline_rated: int = 0
+    candidate_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
+    baseline_samples: Samples = field(default_factory=Samples, compare=False, repr=False)
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome], *, shadow: bool) -> "StepCounts":
@@ -75,21 +88,22 @@ class StepCounts:
         baseline = [each for each in outcomes if each.variant == LIVE]
         rated = [each.rating for each in candidate if each.rating is not None]
         baseline_rated = [each.rating for each in baseline if each.rating is not None]
-        candidate_s = [each.total_s for each in candidate if not each.failed]
-        baseline_s = [each.total_s for each in baseline if not each.failed]
+        candidate_s = sorted(each.total_s for each in candidate if not each.failed)
+        baseline_s = sorted(each.total_s for each in baseline if not each.failed)
         return cls(
             requests=len(baseline) + (0 if shadow else len(candidate)),
             candidate=len(candidate),
             candidate_failures=sum(each.failed for each in candidate),
             baseline_failures=sum(each.failed for each in baseline),
             candidate_p95_s=_p95(candidate_s),
-            candidate_p95_low_s=_p95_low(candidate_s),
             baseline_p95_s=_p95(baseline_s),
             baseline_timed=len(baseline_s),
             candidate_rating=_mean(rated),
             baseline_rating=_mean(baseline_rated),
             candidate_rated=len(rated),
             baseline_rated=len(baseline_rated),
+            candidate_samples=Samples(times_s=candidate_s, ratings=Counter(map(_at_most, rated))),
+            baseline_samples=Samples(times_s=baseline_s, ratings=Counter(map(_at_least, baseline_rated))),
         )
 
     def reached(self, step: RolloutStep) -> bool:
@@ -97,69 +111,59 @@ class StepCounts:
         return self.requests >= step.requests and self.candidate >= step.minimum
 
     def abort(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
-        """Return why the candidate has to be taken back, for programs and for people; None with too few answers."""
+        """Return why the candidate has to be taken back, for programs and for people; None with too few answers.
+
+        It may be asked after every outcome: all rules together take a candidate back that keeps them in FALSE_ABORTS of
+        steps at most.
+        """
         if self.candidate < step.early_minimum and not self.reached(step):
             return None
-        errors = self.candidate_failures / self.candidate
-        if rules.error_rate_above is not None and errors > rules.error_rate_above:
-            return Reason.ERROR_RATE, _text("of its answers failed", errors, rules.error_rate_above, self.candidate)
-        return self._latency(step, rules) or self._rating(step, rules)
+        convincing = math.log(max(1, rules.count) / FALSE_ABORTS)
+        return self._errors(rules, convincing) or self._latency(rules, convincing) or self._rating(rules, convincing)
 
-    def _latency(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
-        limit = rules.latency_p95_ratio_above
-        if limit is None or self.candidate_p95_low_s is None or not self.baseline_p95_s:
+    def _errors(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
+        limit, failed = rules.error_rate_above, self.candidate_failures
+        if limit is None or not failed:
             return None
-        if self.baseline_timed < _compared(step):
+        if evidence.above({1.0: failed, 0.0: self.candidate - failed}, limit) < convincing:
             return None
-        ratio = self.candidate_p95_low_s / self.baseline_p95_s
-        if ratio > limit:
-            text = "times the baseline's p95 latency or more (95 % confidence)"
-            return Reason.LATENCY, _text(text, ratio, limit, self.candidate)
-        return None
+        return Reason.ERROR_RATE, f"{failed} of its {self.candidate} answers failed, above the limit of {limit:g}"
 
-    def _rating(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:
+    def _latency(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
+        limit, ours, theirs = (
+            rules.latency_p95_ratio_above,
+            self.candidate_samples.times_s,
+            self.baseline_samples.times_s,
+        )
+        if limit is None or min(len(ours), len(theirs)) < MIN_COMPARED:
+            return None
+        if evidence.slower(ours, theirs, by=limit) < convincing:
+            return None
+        text = f"p95 of {self.candidate_p95_s:.3g} s in {len(ours)} answers against {self.baseline_p95_s:.3g} s in "
+        return Reason.LATENCY, f"{text}{len(theirs)} of the baseline: slower by more than the limit of {limit:g} times"
+
+    def _rating(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
         limit = rules.rating_loss_above
-        if limit is None or self.candidate_rating is None or self.baseline_rating is None:
+        if limit is None or min(self.candidate_rated, self.baseline_rated) < MIN_COMPARED:
             return None
-        if min(self.candidate_rated, self.baseline_rated) < _compared(step):
+        if evidence.less(self.candidate_samples.ratings, self.baseline_samples.ratings, by=limit) < convincing:
             return None
-        loss = self.baseline_rating - self.candidate_rating
-        if loss > limit:
-            return Reason.RATING, _text("less in mean rating", loss, limit, self.candidate_rated)
-        return None
+        text = f"mean rating of {self.candidate_rating:.3g} in {self.candidate_rated} answers against "
+        text += f"{self.baseline_rating:.3g} in {self.baseline_rated} of the baseline"
+        return Reason.RATING, f"{text}: less by more than the limit of {limit:g}"
 
 
-def _compared(step: RolloutStep) -> int:
-    """Return how many answers of a side a comparison needs."""
-    return min(MIN_COMPARED, step.at_least or MIN_COMPARED)
+def _at_most(rating: float) -> float:
+    return math.ceil(rating * _RATING_STEPS) / _RATING_STEPS
 
 
-def _text(what: str, value: float, limit: float, answers: int) -> str:
-    return f"{value:.3g} {what} in {answers} answers, above the limit of {limit:g}"
+def _at_least(rating: float) -> float:
+    return math.floor(rating * _RATING_STEPS) / _RATING_STEPS
 
 
 def _p95(seconds: Sequence[float]) -> float | None:
-    """Return the 95th percentile by nearest rank."""
-    return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1] if seconds else None
-
-
-def _p95_low(seconds: Sequence[float]) -> float | None:
-    """Return a lower bound of the 95th percentile that holds with 95 % confidence, whatever the distribution.
-
-    How many of n answers are slower than the percentile is binomial, so it is the order statistic that so many stand
-    above (Conover, Practical Nonparametric Statistics, 3.2). Of few answers the slowest alone shows nothing; of many,
-    the bound comes close to the percentile.
-    """
-    if not seconds:
-        return None
-    count, slower = len(seconds), 0
-    log_chance = count * math.log(0.95)
-    chance = math.exp(log_chance)
-    while chance < 0.95 - sys.float_info.epsilon:
-        log_chance += math.log((count - slower) / (slower + 1) * 0.05 / 0.95)
-        chance += math.exp(log_chance)
-        slower += 1
-    return sorted(seconds)[count - slower - 1]
+    """Return the 95th percentile of sorted times by nearest rank."""
+    return seconds[math.ceil(0.95 * len(seconds)) - 1] if seconds else None
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

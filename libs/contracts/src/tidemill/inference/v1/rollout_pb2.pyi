@@ -200,7 +200,9 @@ Global___RolloutStep: _TypeAlias = RolloutStep  # noqa: Y015
 
 @_typing.final
 class AbortRules(_message.Message):
-    """AbortRules roll back when the candidate's outcomes fall below the baseline's. Unset rules do not count."""
+    """AbortRules roll back when the candidate's outcomes convince that a limit is passed: all together take a candidate that
+    keeps them back in 5 % of steps at most, however often they are looked at. Unset rules do not count.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -210,8 +212,8 @@ class AbortRules(_message.Message):
     error_rate_above: _builtins.float
     """Optional. The candidate's share of failed answers."""
     latency_p95_ratio_above: _builtins.float
-    """Optional. The candidate's 95th percentile of the time without the search, divided by the baseline's; the candidate's
-    is taken as low as it can be with 95 % confidence, so that one slow answer of few is no evidence.
+    """Optional. The candidate's time without the search, divided by the baseline's: at the median, the 75th or the 95th
+    percentile.
     """
     rating_loss_above: _builtins.float
     """Optional. The baseline's mean rating less the candidate's."""

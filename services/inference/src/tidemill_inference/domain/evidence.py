@@ -1,0 +1,105 @@
+"""How strongly outcomes speak against what is supposed, at every look at them.
+
+Whoever bets against a hypothesis that is true gains nothing in expectation, so the capital ever reaches 1 / alpha with
+a chance of alpha at most (Ville): it may be looked at after every outcome, and the bets may end whenever they convince.
+Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting (2024); the capital is shared out among
+fixed stakes, as in Orabona and Jun, Tight concentrations and confidence sequences from the regret of universal
+portfolio (2024), so that the order of the outcomes does not matter.
+
+All capitals are logarithms; values are between 0 and 1, each with its count.
+"""
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+Counted = Mapping[float, int]
+
+_STAKES = (0.9, 0.6, 0.4, 0.25, 0.15, 0.08, 0.0)
+_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 0.7, 0.5)
+_LOG_WEIGHTS = tuple(math.log(weight / math.fsum(_WEIGHTS)) for weight in _WEIGHTS)
+_MEANS = 50
+"""Among so many means that of both sides is searched for; between two, the weaker evidence of either counts."""
+_MOMENTS = 50
+"""The same of times."""
+QUANTILES = (0.5, 0.75, 0.95)
+"""Where times are compared: a side that is slower altogether shows it at the median first."""
+
+
+def above(values: Counted, mean: float) -> float:
+    """Return what was made of betting that the true mean is above this one."""
+    return _log_sum(
+        weight + math.fsum(count * _log(_payoff(stake, value, mean)) for value, count in values.items() if count)
+        for stake, weight in zip(_STAKES, _LOG_WEIGHTS, strict=True)
+    )
+
+
+def below(values: Counted, mean: float) -> float:
+    """Return what was made of betting that the true mean is below this one."""
+    return above({1.0 - value: count for value, count in values.items()}, 1.0 - mean)
+
+
+def less(values: Counted, than: Counted, *, by: float) -> float:
+    """Return what was made of betting that a mean is less than another's by more than this.
+
+    Were it not, there would be a mean that both hypotheses agree on, one of each side, and the product of what is made
+    against both would not grow: so the least product over all means counts.
+    """
+    room = 1.0 - by
+    means = [room * number / _MEANS for number in range(_MEANS + 1)]
+    lower = [below(values, mean) for mean in means]
+    higher = [above(than, mean + by) for mean in means[1:]]
+    return min(*(low + high for low, high in zip(lower, higher, strict=False)), lower[-1])
+
+
+def slower(times: Sequence[float], than: Sequence[float], *, by: float) -> float:
+    """Return what was made of betting that times are longer than the others by more than this factor.
+
+    What is supposed is that no quantile among QUANTILES is: the capital is shared out among them. Each is compared as
+    means are, over every time that it could be.
+    """
+    if not times or not than:
+        return -math.inf
+    ours, theirs = sorted(time / by for time in times), sorted(than)
+    moments = _some(sorted({*ours, *theirs}))
+    return _log_sum(_slower_at(quantile, ours, theirs, moments) for quantile in QUANTILES) - math.log(len(QUANTILES))
+
+
+def _slower_at(quantile: float, ours: Sequence[float], theirs: Sequence[float], moments: Sequence[float]) -> float:
+    """Return the least over every moment that the others' quantile could be: at the given ones, and between them."""
+    at = [(len(ours) - bisect_right(ours, each), bisect_left(theirs, each)) for each in moments]
+    between = [
+        (len(ours) - bisect_left(ours, later), bisect_right(theirs, earlier))
+        for earlier, later in pairwise([-math.inf, *moments, math.inf])
+    ]
+    return min(
+        above({1.0: longer, 0.0: len(ours) - longer}, 1.0 - quantile)
+        + above({1.0: shorter, 0.0: len(theirs) - shorter}, quantile)
+        for longer, shorter in {*at, *between}
+    )
+
+
+def _some(moments: Sequence[float]) -> Sequence[float]:
+    """Return so many of them at most, evenly spread."""
+    step = max(1, math.ceil(len(moments) / _MOMENTS))
+    return moments[::step]
+
+
+def _payoff(stake: float, value: float, mean: float) -> float:
+    """Return what becomes of a capital of 1."""
+    if mean <= 0.0:
+        return math.inf if value > 0.0 < stake else 1.0
+    return max(0.0, 1.0 - stake + stake * value / mean)
+
+
+def _log(capital: float) -> float:
+    return math.log(capital) if capital > 0.0 else -math.inf
+
+
+def _log_sum(logs: Iterable[float]) -> float:
+    found = list(logs)
+    most = max(found)
+    if math.isinf(most):
+        return most
+    return most + math.log(math.fsum(math.exp(each - most) for each in found))
