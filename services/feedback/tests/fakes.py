@@ -1,6 +1,6 @@
 """Stores and an inference service that live in memory, and a feedback put together on them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,6 +22,7 @@ from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.application.take_submission import TakeSubmission
 from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.application.update_curation import UpdateCuration
+from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.domain.curation import Curation, CurationWasCompleted, Rule
 from tidemill_feedback.domain.errors import (
     CurationNotFound,
@@ -313,6 +314,7 @@ class FeedbackWorld:
     woken: list[CurationRef] = field(default_factory=list)
     at_most: int = 1000
     exact_rows: int = 1000
+    trusted: Collection[str] = ()
     batch_bytes: int = 1_000_000
 
     def __post_init__(self) -> None:
@@ -341,7 +343,9 @@ class FeedbackWorld:
             clock=self.clock,
             limits=self.limits,
             keep=3,
+            trusted=self.trusted,
         )
+        self.withdraw = WithdrawFeedback(feedback=self.feedback, clock=self.clock, keep=3)
         self.match = MatchPending(
             pending=self.pending,
             inferences=self.inferences,

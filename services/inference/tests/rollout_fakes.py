@@ -94,7 +94,8 @@ class InMemoryOutcomes:
         self._changes += 1
 
     def _rated(self, key: tuple[str, str], outcome: Outcome) -> Outcome:
-        numbers = [rating.number for rating in self._ratings.get(key, {}).values()]
+        given = (rating.number for rating in self._ratings.get(key, {}).values())
+        numbers = [number for number in given if number is not None]
         return replace(outcome, rating=sum(numbers) / len(numbers) if numbers else None)
 
 

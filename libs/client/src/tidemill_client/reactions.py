@@ -12,6 +12,7 @@ from tidemill.feedback.v1.feedback_service_pb2 import (
     GetFeedbackRequest,
     ListFeedbackRequest,
     SubmitFeedbackRequest,
+    WithdrawFeedbackRequest,
 )
 from tidemill_client.connection import Connection
 from tidemill_client.pages import every
@@ -56,6 +57,11 @@ class Reactions:
     async def comment(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
         """Say something about an answer."""
         return await self._submit(Feedback(inference=inference, metric="comment", comment=text), who)
+
+    async def withdraw(self, feedback: str) -> Feedback:
+        """Take a reaction back: it teaches nothing from then on."""
+        request = WithdrawFeedbackRequest(id=feedback, request_id=str(uuid4()))
+        return (await self._connection.feedback.WithdrawFeedback(request)).feedback
 
     async def get(self, feedback: str) -> Feedback:
         """Return one reaction."""

@@ -30,6 +30,7 @@ from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.application.take_submission import TakeSubmission
 from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.application.update_curation import UpdateCuration
+from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.feedback import Feedback
 from tidemill_feedback.entrypoints import kafka_submissions
@@ -103,7 +104,13 @@ async def build_app(settings: FeedbackSettings) -> App:
     erase = EraseEndUser(
         feedback=adapters.feedback, pending=adapters.pending, ledger=adapters.ledger, prompts=adapters.prompts
     )
-    service = GrpcFeedbackService(submit=doors.submit, read=reading, erase=erase, clock=SystemClock())
+    service = GrpcFeedbackService(
+        submit=doors.submit,
+        withdraw=WithdrawFeedback(feedback=adapters.feedback, clock=SystemClock(), keep=settings.kept_reactions),
+        read=reading,
+        erase=erase,
+        clock=SystemClock(),
+    )
     client = adapters.database.client
     return App(
         settings=settings,
@@ -189,6 +196,7 @@ def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorke
         clock=SystemClock(),
         limits=settings.limits,
         keep=settings.kept_reactions,
+        trusted=settings.trusted_raters,
     )
     match = MatchPending(
         pending=adapters.pending, inferences=adapters.answers, submit=submit, dead_letters=adapters.dead_letters

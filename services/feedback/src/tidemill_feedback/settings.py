@@ -1,6 +1,7 @@
 """What feedback is told by its environment."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -40,6 +41,8 @@ class FeedbackSettings(ServiceSettings):
     """The largest submission that is taken from Kafka."""
     clock_ahead_s: float = Field(default=300.0, ge=0)
     """How far an observe_time, or the event's time where there is none, may be in the future."""
+    trusted_raters: list[Literal["reviewer", "judge"]] = Field(default_factory=list)
+    """The raters that count for learning and in rollouts though they did not ask; none until callers are known."""
     curations_at_once: int = Field(default=4, ge=1, le=64)
     """How many curations are tended at the same time."""
     prompts_at_once: int = Field(default=8, ge=1, le=64)

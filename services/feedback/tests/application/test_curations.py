@@ -181,15 +181,16 @@ async def test_answers_of_other_deployments_and_projects_do_not_count() -> None:
     assert world.completions == []
 
 
-async def test_of_several_corrections_of_one_answer_the_latest_counts() -> None:
-    world = FeedbackWorld()
+async def test_of_several_corrections_of_one_answer_the_reviewer_s_counts() -> None:
+    world = FeedbackWorld(trusted=["reviewer"])
     await world.curate(new_examples=1)
     await world.correct(1, text="By the one who asked")
-    await world.correct(1, text="By somebody else", end_user="u9")
+    await world.give(correction("By a reviewer", end_user="u9", rater="reviewer"))
+    await world.correct(1, text="By the one who asked, again")
     await world.work()
 
     [line] = world.batch()
-    assert json.loads(line)["output"]["parts"][0]["text"] == "By somebody else"
+    assert json.loads(line)["output"]["parts"][0]["text"] == "By a reviewer"
 
 
 async def test_after_a_while_fewer_are_enough_if_there_are_enough_in_all() -> None:

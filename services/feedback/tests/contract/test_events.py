@@ -27,7 +27,7 @@ SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 WORDS = "You open the settings."
 
 
-def recorded() -> tuple[str, Message]:
+def rated() -> Feedback:
     answer = Answer(
         inference=INFERENCE,
         deployment="helpdesk",
@@ -48,7 +48,18 @@ def recorded() -> tuple[str, Message]:
     )
     given = Given(number=0.25, text=WORDS, observe_time=NOON - timedelta(minutes=1))
     feedback.give(given, answer, labels={}, keep=1, now=NOON)
+    return feedback
+
+
+def recorded() -> tuple[str, Message]:
+    feedback = rated()
     return feedback_payload(feedback, feedback.pending[0], 2)
+
+
+def withdrawn() -> tuple[str, Message]:
+    feedback = rated()
+    feedback.withdraw(keep=1, now=NOON)
+    return feedback_payload(feedback, feedback.pending[1], 2)
 
 
 def completed() -> tuple[str, Message]:
@@ -67,7 +78,7 @@ def completed() -> tuple[str, Message]:
     return curation_payload(curation, curation.pending[0], 1)
 
 
-@pytest.mark.parametrize("publish", [recorded, completed])
+@pytest.mark.parametrize("publish", [recorded, withdrawn, completed])
 def test_an_event_is_published_as_its_golden_example_and_carries_no_text(
     publish: Callable[[], tuple[str, Message]],
 ) -> None:

@@ -8,7 +8,9 @@ from tidemill_testkit.clocks import NOON
 ALL = Filters(deployment="d", per_user_at_most=0, min_output_chars=1, max_output_chars=100)
 
 
-def row(number: int, *, user: str = "u", inference: str = "", chars: int = 10, **fields: object) -> Row:
+def row(
+    number: int, *, user: str = "u", inference: str = "", chars: int = 10, rater: str = "user", **fields: object
+) -> Row:
     at = NOON + timedelta(minutes=number)
     wanted = Wanted(
         feedback=f"f{number:02}",
@@ -17,6 +19,7 @@ def row(number: int, *, user: str = "u", inference: str = "", chars: int = 10, *
         deployment="d",
         end_user=user,
         observe_time=at,
+        rater=rater,
     )
     settled = {"wanted": wanted, "first_time": at, "resolved_seq": 1, "chars": chars}
     return Row(**(settled | fields))  # type: ignore[arg-type]  # names of fields
@@ -56,3 +59,28 @@ def test_of_more_than_a_batch_may_have_the_latest_count_and_the_others_are_not_n
 
     assert sorted(each.wanted.feedback for each in chosen.rows) == ["f02", "f03", "f04"]
     assert (chosen.counts.examples, chosen.counts.new, chosen.counts.filtered, chosen.left_out) == (3, 3, 0, 2)
+
+
+def test_a_reviewer_s_correction_counts_before_a_judge_s_and_a_user_s_whoever_came_last() -> None:
+    rows = [
+        row(1, inference="i", user="r", rater="reviewer"),
+        row(2, inference="i", user="j", rater="judge"),
+        row(3, inference="i", user="u"),
+    ]
+
+    for left in (rows, rows[1:], rows[2:]):
+        [chosen] = choose(left[::-1], ALL, completions=0, at_most=10).rows
+        assert chosen == left[0]
+
+
+def test_answers_that_several_people_corrected_are_counted_as_contested() -> None:
+    rows = [row(1, inference="a"), row(2, inference="a", user="v"), row(3, inference="b")]
+
+    assert choose(rows, ALL, completions=0, at_most=10).counts.contested == 1
+
+
+def test_a_reviewer_corrects_as_many_as_there_are() -> None:
+    capped = Filters(deployment="d", per_user_at_most=1, min_output_chars=1, max_output_chars=100)
+    rows = [row(number, rater="reviewer") for number in range(4)]
+
+    assert choose(rows, capped, completions=0, at_most=10).counts.examples == 4

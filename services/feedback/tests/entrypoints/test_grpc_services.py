@@ -71,7 +71,9 @@ async def door() -> AsyncIterator[Door]:
 @asynccontextmanager
 async def open_door(world: FeedbackWorld) -> AsyncIterator[Door]:
     use_cases = UseCases(create=world.create, read=world.read_curations, update=world.update, delete=world.delete)
-    service = GrpcFeedbackService(submit=world.submit, read=world.read, erase=world.erase, clock=world.clock)
+    service = GrpcFeedbackService(
+        submit=world.submit, withdraw=world.withdraw, read=world.read, erase=world.erase, clock=world.clock
+    )
     server = GrpcServer(
         settings(),
         [

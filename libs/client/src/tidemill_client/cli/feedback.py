@@ -76,6 +76,22 @@ def comment(
     _tell(work(), as_json=as_json)
 
 
+@feedback.command("withdraw")
+def withdraw(
+    name: Annotated[str, typer.Argument(metavar="FEEDBACK", help="Its id: `tidemill feedback list` has them.")],
+    *,
+    project: ProjectOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a rating, comment or correction back: it teaches nothing from then on."""
+
+    async def work() -> Feedback:
+        async with Connection(chosen_project(project)) as connection:
+            return await Reactions(connection).withdraw(name)
+
+    _tell(work(), as_json=as_json)
+
+
 def _tell(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
     given = run(work, as_json=as_json)
     why = f": {given.message}" if given.message else ""
@@ -103,17 +119,18 @@ def list_feedback(
     page = run(work(), as_json=as_json)
     rows = [
         (
+            f.id,
             f.metric,
             _value(f),
             f.inference or f.inference_request_id,
             f.end_user or "-",
-            word(FeedbackState, f.state),
+            word(FeedbackState, f.state) + ("" if f.counts else ", does not count"),
             f.times,
             f.message,
         )
         for f in page.feedback
     ]
-    picture = table(("metric", "value", "inference", "by", "state", "times", "message"), rows)
+    picture = table(("feedback", "metric", "value", "inference", "by", "state", "times", "message"), rows)
     show_page("feedback", list(page.feedback), page.next_page_token, picture, as_json=as_json)
 
 

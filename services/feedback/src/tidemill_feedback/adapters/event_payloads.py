@@ -5,7 +5,7 @@ from google.protobuf.message import Message
 from tidemill.feedback.v1 import curation_pb2
 from tidemill.feedback.v1 import events_pb2 as events
 from tidemill_feedback.domain.curation import Curation, CurationWasCompleted
-from tidemill_feedback.domain.feedback import Feedback, FeedbackWasRecorded
+from tidemill_feedback.domain.feedback import Feedback, FeedbackWasRecorded, FeedbackWasWithdrawn
 from tidemill_kit.domain import Event
 from tidemill_kit.grpc_requests import timestamp_of
 
@@ -14,6 +14,7 @@ CURATION_TOPIC = "tidemill.feedback.curation.v1"
 SOURCE = "/tidemill/feedback"
 
 RECORDED = "tidemill.feedback.feedback.recorded.v1"
+WITHDRAWN = "tidemill.feedback.feedback.withdrawn.v1"
 COMPLETED = "tidemill.feedback.curation.completed.v1"
 
 
@@ -33,6 +34,18 @@ def feedback_payload(feedback: Feedback, event: Event, seq: int) -> tuple[str, M
                 variant=feedback.variant,
                 rollout=feedback.rollout,
                 observe_time=timestamp_of(event.observe_time),
+                counts=feedback.counts,
+            )
+        case FeedbackWasWithdrawn():
+            return WITHDRAWN, events.FeedbackWithdrawn(
+                feedback=feedback.id,
+                seq=seq,
+                inference=feedback.inference,
+                deployment=feedback.deployment,
+                metric=feedback.metric,
+                end_user=feedback.end_user,
+                rater=feedback.rater,
+                rollout=feedback.rollout,
             )
         case _:
             raise TypeError(event)

@@ -40,6 +40,7 @@ class FeedbackCodec:
             "rollout": aggregate.rollout,
             "state": aggregate.state.value,
             "message": aggregate.message,
+            "counts": aggregate.counts,
             "current": asdict(aggregate.current) if aggregate.current else None,
             "history": [asdict(given) for given in aggregate.history],
             "times": aggregate.times,

@@ -177,7 +177,8 @@ def _not_later(epoch: int) -> dict[str, Any]:
 def _row(document: Document) -> Row:
     wanted = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
     rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
-    return Row(wanted=Wanted(**{name: document[name] for name in wanted}), **{name: document[name] for name in rest})
+    given = {name: document[name] for name in wanted} | {"rater": document.get("rater", "user")}
+    return Row(wanted=Wanted(**given), **{name: document[name] for name in rest})
 
 
 def _counts(document: Document) -> Counts:

@@ -19,12 +19,15 @@ class NoteCorrection:
     wake: Wake
 
     async def __call__(self, project: str, feedback_id: str) -> None:
-        """Want the correction as it is now, if it is there and counts; other feedback makes no examples.
+        """Want the correction as it is now, if it counts; one that was withdrawn leaves the curations.
 
         A curation that is created after this reading lists the feedback later than that, so nothing is missed.
         """
         found = (await self.feedback.get_many(project, [feedback_id])).get(feedback_id)
-        if found is None or found.state is not FeedbackState.RECORDED or found.metric != CORRECTION:
+        if found is None or found.metric != CORRECTION:
+            return
+        if not teaches(found):
+            await self.ledger.forget([found.id])
             return
         token, wanted = "", wanted_of(found)
         while True:
@@ -41,6 +44,11 @@ class NoteCorrection:
                 return
 
 
+def teaches(feedback: Feedback) -> bool:
+    """Tell whether a correction may become an example."""
+    return feedback.state is FeedbackState.RECORDED and feedback.counts
+
+
 def wanted_of(feedback: Feedback) -> Wanted:
     """Return what a curation keeps of a correction: no text."""
     assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
@@ -51,4 +59,5 @@ def wanted_of(feedback: Feedback) -> Wanted:
         deployment=feedback.deployment,
         end_user=feedback.end_user,
         observe_time=feedback.current.observe_time,
+        rater=feedback.rater,
     )

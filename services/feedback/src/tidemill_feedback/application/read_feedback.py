@@ -70,7 +70,7 @@ def _first_of(waiting: Sequence[Waiting], size: int) -> Sequence[Waiting]:
 def _shown(waiting: Waiting) -> Feedback:
     """Return a reaction that waits as feedback that is PENDING; whose it is may only be known with the inference."""
     shown = fresh_feedback(waiting.project, waiting.reaction, inference=waiting.inference, end_user="")
-    shown.current, shown.times = given_of(waiting.reaction, waiting.event.time), 1
+    shown.current, shown.times = given_of(waiting.reaction, waiting.event.time, now=waiting.since), 1
     shown.labels = dict(waiting.reaction.labels)
     shown.create_time = shown.update_time = waiting.since
     shown.message = "waits for its inference"

@@ -1,13 +1,15 @@
 """Take a reaction to an answer that is there."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 from tidemill_feedback.application.ports import FeedbackStore, Inferences
 from tidemill_feedback.domain.errors import InferenceUnanswered, NothingCorrected, NotLive
 from tidemill_feedback.domain.feedback import Answer, Feedback, Given
-from tidemill_feedback.domain.reaction import RATERS, Reaction, ReactionLimits, same_text, violations
+from tidemill_feedback.domain.reaction import RATERS, Reaction, ReactionLimits, violations
 from tidemill_kit.application import Caller, Clock, Request, derived_id
+from tidemill_kit.characters import same_words
 from tidemill_kit.errors import InvalidInput
 
 
@@ -36,6 +38,8 @@ class SubmitFeedback:
     limits: ReactionLimits
     keep: int
     """How many earlier reactions are kept."""
+    trusted: Collection[str] = ()
+    """The raters that count though they did not ask."""
 
     async def __call__(self, caller: Caller, submission: Submission) -> Feedback:
         """Return the feedback as recorded, or as it would be.
@@ -78,25 +82,30 @@ class SubmitFeedback:
         reaction = submission.reaction
         if not answer.live and not submission.keep_ignored:
             raise NotLive(answer.inference)
-        if answer.live and reaction.correction is not None and same_text(reaction.correction, answer.output):
-            raise NothingCorrected(answer.inference)
         fresh = fresh_feedback(project, reaction, inference=answer.inference, end_user=answer.end_user)
-        given = given_of(reaction, submission.observed_at)
         labels, now = dict(reaction.labels), self.clock.now()
+        given = given_of(reaction, submission.observed_at, now=now)
+        repeats = reaction.correction is not None and same_words(reaction.correction, answer.output)
+        if answer.live and repeats and (await self._known(fresh)).current is None:
+            raise NothingCorrected(answer.inference)
 
         def change(feedback: Feedback) -> None:
-            if answer.live:
-                feedback.give(given, answer, labels=labels, keep=self.keep, now=now)
+            if answer.live and repeats:  # the answer was right after all
+                feedback.withdraw(keep=self.keep, now=now)
+            elif answer.live:
+                feedback.give(given, answer, labels=labels, keep=self.keep, now=now, trusted=self.trusted)
             else:
                 message = NotLive(answer.inference).message
                 feedback.ignore(given, answer, labels=labels, keep=self.keep, message=message)
 
         if submission.validate_only:
-            known = await self.feedback.get_many(project, [fresh.id])
-            would_be = known.get(fresh.id, fresh)
+            would_be = await self._known(fresh)
             change(would_be)
             return would_be
         return await self.feedback.upsert(fresh, change, request=submission.request)
+
+    async def _known(self, fresh: Feedback) -> Feedback:
+        return (await self.feedback.get_many(fresh.project, [fresh.id])).get(fresh.id, fresh)
 
 
 def inference_of(project: str, reaction: Reaction) -> str:
@@ -117,8 +126,8 @@ def fresh_feedback(project: str, reaction: Reaction, *, inference: str, end_user
     )
 
 
-def given_of(reaction: Reaction, observed_at: datetime) -> Given:
-    """Return what was given, with its time as the store keeps it."""
-    moment = reaction.observe_time or observed_at
+def given_of(reaction: Reaction, observed_at: datetime, *, now: datetime) -> Given:
+    """Return what was given, with its time as the store keeps it: never later than now, whatever its clock said."""
+    moment = min(reaction.observe_time or observed_at, now)
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     return Given(number=reaction.number, text=reaction.text, observe_time=moment)

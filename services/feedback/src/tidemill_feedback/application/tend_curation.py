@@ -6,11 +6,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tidemill_feedback.application.complete_curation import CompleteCuration
-from tidemill_feedback.application.note_correction import wanted_of
+from tidemill_feedback.application.note_correction import teaches, wanted_of
 from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.domain.curation import Curation
-from tidemill_feedback.domain.feedback import FeedbackState
 from tidemill_feedback.domain.ledger import Chosen, Counts, CurationRef, Tally, choose, passes
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.application import Clock, PageRequest
@@ -89,6 +88,7 @@ class TendCuration:
             new=min(tally.counts.new + more, self.at_most),
             filtered=tally.counts.filtered + len(resolved) - more - sum(row.pending for row in resolved),
             pending=left,
+            contested=tally.counts.contested,
         )
         noted = replace(tally, counts=counts, seen=tally.changes, rows=tally.rows + len(rows))
         await self.ledger.note_counts(curation.ref, noted, epoch=epoch)
@@ -120,7 +120,7 @@ class TendCuration:
                 where={"deployment": curation.rule.deployment, "metric": CORRECTION},
             )
             for feedback in page.items:
-                if feedback.state is FeedbackState.RECORDED:
+                if teaches(feedback):
                     await self.ledger.want(curation.ref, wanted_of(feedback))
             if not page.next_token:
                 break

@@ -45,8 +45,8 @@ class NothingCorrected(InvalidInput):
 
     def __init__(self, inference: str) -> None:
         text = (
-            f"says the same as the recorded answer of {inference}, white space aside: "
-            "send another text, or a rating of 1"
+            f"says the same as the recorded answer of {inference}: send another text, "
+            "or withdraw the correction that you gave before"
         )
         super().__init__(
             f"correction: {text}", violations=[Violation(field="correction", description=text)], inference=inference

@@ -1,10 +1,14 @@
 """What one person thinks of one answer in one respect: the latest word, and the words before."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
 from tidemill_kit.domain import Aggregate, Event
+
+ASKER = "user"
+"""The rater of whom the person who asked is one."""
 
 
 class FeedbackState(Enum):
@@ -14,6 +18,7 @@ class FeedbackState(Enum):
     """Waits for its inference; kept apart from the others until then."""
     RECORDED = "recorded"
     IGNORED = "ignored"
+    WITHDRAWN = "withdrawn"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,14 @@ class FeedbackWasRecorded(Event):
     observe_time: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackWasWithdrawn(Event):
+    """A reaction was taken back."""
+
+
+NOT_THE_ASKER = "was given by somebody other than the person who asked: it is kept, and counts for nothing"
+
+
 @dataclass(slots=True, kw_only=True)
 class Feedback(Aggregate):
     """The reaction that was observed last counts; those before it are kept, the oldest of too many are dropped."""
@@ -63,14 +76,30 @@ class Feedback(Aggregate):
     rollout: str = ""
     state: FeedbackState = FeedbackState.PENDING
     message: str = ""
+    counts: bool = True
+    """Whether it is learnt from and compared in rollouts."""
     current: Given | None = None
     history: tuple[Given, ...] = ()
     times: int = 0
 
-    def give(self, given: Given, answer: Answer, *, labels: dict[str, str], keep: int, now: datetime) -> None:
-        """Take a reaction to a live answer; one that was observed earlier than the current one is history at once."""
+    def give(  # noqa: PLR0913 - a reaction, its answer, and what is kept of both
+        self,
+        given: Given,
+        answer: Answer,
+        *,
+        labels: dict[str, str],
+        keep: int,
+        now: datetime,
+        trusted: Collection[str] = (),
+    ) -> None:
+        """Take a reaction to a live answer; one that was observed earlier than the current one is history at once.
+
+        It counts where the person who asked gave it, or a rater of `trusted` kinds.
+        """
         self._note(answer, keep=keep, given=given, labels=labels)
         self.state = FeedbackState.RECORDED
+        self.counts = self.rater in trusted or (self.rater == ASKER and self.end_user == answer.end_user)
+        self.message = "" if self.counts else NOT_THE_ASKER
         if self.current is given:
             self.pending.append(
                 FeedbackWasRecorded(occurred_at=now, number=given.number, observe_time=given.observe_time)
@@ -80,6 +109,14 @@ class Feedback(Aggregate):
         """Keep a reaction that counts for nothing; nobody is told."""
         self._note(answer, keep=keep, given=given, labels=labels)
         self.state, self.message = FeedbackState.IGNORED, message
+
+    def withdraw(self, *, keep: int, now: datetime) -> None:
+        """Take back what was said; taken back already, nothing changes."""
+        if self.current is None:
+            return
+        self.history = self._kept(self.current, keep)
+        self.state, self.current, self.message = FeedbackState.WITHDRAWN, None, ""
+        self.pending.append(FeedbackWasWithdrawn(occurred_at=now))
 
     def erase(self) -> None:
         """Forget what was said; what the same person says later brings it back to life."""
@@ -96,5 +133,8 @@ class Feedback(Aggregate):
         else:
             earlier = given
         if earlier is not None:
-            kept = sorted((*self.history, earlier), key=lambda each: each.observe_time)
-            self.history = tuple(kept[-keep:]) if keep else ()
+            self.history = self._kept(earlier, keep)
+
+    def _kept(self, earlier: Given, keep: int) -> tuple[Given, ...]:
+        kept = sorted((*self.history, earlier), key=lambda each: each.observe_time)
+        return tuple(kept[-keep:]) if keep else ()

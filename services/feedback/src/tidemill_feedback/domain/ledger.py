@@ -1,9 +1,12 @@
 """Which corrections become examples: the one place that decides what counts."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+_USER = "user"
+_RANKS = {_USER: 0, "judge": 1, "reviewer": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Wanted:
     deployment: str
     end_user: str
     observe_time: datetime
+    rater: str = "user"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,8 @@ class Counts:
     new: int = 0
     filtered: int = 0
     pending: int = 0
+    contested: int = 0
+    """Answers that several people have corrected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +113,8 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     """Return what counts after all filters.
 
     Of one end user the first `per_user_at_most` count, in the order of their first corrections, so that what counted
-    once goes on counting. Of several people's corrections of one answer, the one that was observed last counts.
+    once goes on counting; reviewers and judges correct as many as there are. Of several corrections of one answer a
+    reviewer's counts before a judge's and that before a user's, then the one that was observed last.
     An example is new while its inference was in no completion that has happened. Of more than `at_most` the latest
     count, so that a curation goes on where others take no more at once.
     """
@@ -115,13 +122,14 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     passing = [row for row in ours if passes(row, filters)]
     of_user: dict[str, int] = defaultdict(int)
     of_inference: dict[str, Row] = {}
+    correctors = Counter(row.wanted.inference for row in passing)
     for row in sorted(passing, key=lambda each: (each.first_time, each.wanted.feedback)):
-        user = row.wanted.end_user
-        of_user[user] += 1
-        if filters.per_user_at_most and of_user[user] > filters.per_user_at_most:
-            continue
+        if row.wanted.rater == _USER:
+            of_user[row.wanted.end_user] += 1
+            if filters.per_user_at_most and of_user[row.wanted.end_user] > filters.per_user_at_most:
+                continue
         other = of_inference.get(row.wanted.inference)
-        if other is None or _lateness(row) > _lateness(other):
+        if other is None or _precedence(row) > _precedence(other):
             of_inference[row.wanted.inference] = row
     latest = sorted(of_inference.values(), key=_lateness, reverse=True)[:at_most]
     known = {row.wanted.inference for row in rows if 0 < row.completion <= completions}
@@ -131,6 +139,7 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
         new=sum(row.wanted.inference not in known for row in latest),
         filtered=len(ours) - pending - len(of_inference),
         pending=pending,
+        contested=sum(correctors[inference] > 1 for inference in of_inference),
     )
     return Chosen(rows=latest, counts=counts, left_out=len(of_inference) - len(latest))
 
@@ -139,6 +148,10 @@ def passes(row: Row, filters: Filters) -> bool:
     """Tell whether a row counts, as far as the row alone tells."""
     fits = filters.min_output_chars <= row.chars <= filters.max_output_chars
     return fits and not row.failure and not row.pending
+
+
+def _precedence(row: Row) -> tuple[int, datetime, str]:
+    return _RANKS.get(row.wanted.rater, 0), *_lateness(row)
 
 
 def _lateness(row: Row) -> tuple[datetime, str]:

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from tidemill_kit.characters import clean, clean_line, says_something
 from tidemill_kit.errors import Violation
 
 RATING, COMMENT, CORRECTION = "rating", "comment", "correction"
@@ -41,6 +42,16 @@ class Reaction:
     rater: str = ""
     observe_time: datetime | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def cleaned(self) -> "Reaction":
+        """Return it without characters that nobody sees and terminals obey."""
+        return replace(
+            self,
+            comment=None if self.comment is None else clean(self.comment),
+            correction=None if self.correction is None else clean(self.correction),
+            end_user=clean_line(self.end_user),
+            labels={key: clean_line(value) for key, value in self.labels.items()},
+        )
 
     @property
     def text(self) -> str:
@@ -88,11 +99,12 @@ def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Vi
             yield Violation(field=name, description=text)
     number = reaction.number
     if number is not None and (math.isnan(number) or not 0 <= number <= 1):
-        yield Violation(field="number", description=f"is {number:g}; a rating is 0 (bad) to 1 (good)")
+        yield Violation(field="number", description=f"is {number!r}; a rating is 0 (bad) to 1 (good)")
     for name, most in (("comment", limits.comment_chars), ("correction", limits.correction_chars)):
         said = getattr(reaction, name)
-        if said is not None and not said.strip():
-            yield Violation(field=name, description=f"is empty; write 1 to {most} characters")
+        if said is not None and not says_something(said):
+            text = f"is empty: it has no letter, number or symbol; write 1 to {most} characters"
+            yield Violation(field=name, description=text)
         elif said is not None and len(said) > most:
             yield Violation(field=name, description=f"has {len(said)} characters; write at most {most}")
 
@@ -109,8 +121,3 @@ def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[V
     if longest > limits.name_chars:
         text = f"has a key or value of {longest} characters; take at most {limits.name_chars}"
         yield Violation(field="labels", description=text)
-
-
-def same_text(one: str, other: str) -> bool:
-    """Tell whether two texts say the same, white space aside."""
-    return one.split() == other.split()

@@ -5,6 +5,7 @@ from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceServic
 from tidemill_feedback.application.erase_end_user import EraseEndUser
 from tidemill_feedback.application.read_feedback import ReadFeedback
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
+from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.entrypoints.messages import feedback_message, reaction_of
 from tidemill_kit.application import Clock
 from tidemill_kit.grpc_server import current_caller, page_of, request_of
@@ -13,8 +14,17 @@ from tidemill_kit.grpc_server import current_caller, page_of, request_of
 class GrpcFeedbackService(FeedbackServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(self, *, submit: SubmitFeedback, read: ReadFeedback, erase: EraseEndUser, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        submit: SubmitFeedback,
+        withdraw: WithdrawFeedback,
+        read: ReadFeedback,
+        erase: EraseEndUser,
+        clock: Clock,
+    ) -> None:
         self._submit = submit
+        self._withdraw = withdraw
         self._read = read
         self._erase = erase
         self._clock = clock
@@ -29,6 +39,15 @@ class GrpcFeedbackService(FeedbackServiceServicer):
         )
         feedback = await self._submit(current_caller(), submission)
         return pb.SubmitFeedbackResponse(feedback=feedback_message(feedback))
+
+    async def WithdrawFeedback(
+        self, request: pb.WithdrawFeedbackRequest, _context: object
+    ) -> pb.WithdrawFeedbackResponse:
+        """Take a reaction back."""
+        feedback = await self._withdraw(
+            current_caller(), request.id, request=request_of(request), validate_only=request.validate_only
+        )
+        return pb.WithdrawFeedbackResponse(feedback=feedback_message(feedback))
 
     async def GetFeedback(self, request: pb.GetFeedbackRequest, _context: object) -> pb.GetFeedbackResponse:
         """Return one feedback."""

@@ -9,10 +9,11 @@ from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscripti
 NAME = "feedback.corrections"
 TOPIC = "tidemill.feedback.feedback.v1"
 RECORDED = "tidemill.feedback.feedback.recorded.v1"
+WITHDRAWN = "tidemill.feedback.feedback.withdrawn.v1"
 
 
-class FeedbackRecorded(BaseModel):
-    """The fields that are read of feedback.recorded; the rest is read where it lies."""
+class FeedbackChanged(BaseModel):
+    """The fields that are read of both events; the rest is read where it lies."""
 
     feedback: str
     metric: str
@@ -21,7 +22,7 @@ class FeedbackRecorded(BaseModel):
 def corrections(note: NoteCorrection) -> Subscription:
     """Return the subscription."""
 
-    async def recorded(event: EventContext, body: FeedbackRecorded) -> None:
+    async def changed(event: EventContext, body: FeedbackChanged) -> None:
         if body.metric == CORRECTION:
             await note(event.project, body.feedback)
 
@@ -29,5 +30,5 @@ def corrections(note: NoteCorrection) -> Subscription:
         name=NAME,
         topics=(TOPIC,),
         delivery=Delivery.LATEST,
-        routes={RECORDED: Route(FeedbackRecorded, recorded)},
+        routes={each: Route(FeedbackChanged, changed) for each in (RECORDED, WITHDRAWN)},
     )

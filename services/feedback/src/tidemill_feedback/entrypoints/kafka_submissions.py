@@ -127,7 +127,7 @@ def reaction_of(body: FeedbackGiven) -> Reaction:
         rater=body.rater,
         observe_time=body.observe_time,
         labels=body.labels,
-    )
+    ).cleaned()
 
 
 def _text(correction: CorrectionGiven) -> str:

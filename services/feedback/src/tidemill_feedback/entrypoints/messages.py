@@ -17,6 +17,7 @@ STATES = {
     FeedbackState.PENDING: feedback_pb2.FEEDBACK_STATE_PENDING,
     FeedbackState.RECORDED: feedback_pb2.FEEDBACK_STATE_RECORDED,
     FeedbackState.IGNORED: feedback_pb2.FEEDBACK_STATE_IGNORED,
+    FeedbackState.WITHDRAWN: feedback_pb2.FEEDBACK_STATE_WITHDRAWN,
 }
 _NO_VERSION = -1
 """What no save is counted as: an etag that we never gave."""
@@ -41,7 +42,7 @@ def reaction_of(message: feedback_pb2.Feedback) -> Reaction:
         rater=message.rater,
         observe_time=_moment_of(message.observe_time) if message.HasField("observe_time") else None,
         labels=dict(message.labels),
-    )
+    ).cleaned()
 
 
 def _moment_of(stamp: Timestamp) -> datetime:
@@ -92,6 +93,7 @@ def feedback_message(feedback: Feedback) -> feedback_pb2.Feedback:
         deployment=feedback.deployment,
         times=feedback.times,
         message=feedback.message,
+        counts=feedback.state is FeedbackState.RECORDED and feedback.counts,
     )
     given = feedback.current
     if given is not None:
@@ -160,6 +162,7 @@ def curation_message(overview: Overview) -> curation_pb2.Curation:
             new_examples=counts.new,
             examples=counts.examples,
             filtered=counts.filtered,
+            contested=counts.contested,
             completions=curation.completions,
             since=timestamp_of(curation.since),
             message=curation.waits_for(counts),

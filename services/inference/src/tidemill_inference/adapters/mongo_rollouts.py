@@ -140,7 +140,8 @@ class MongoRolloutLeases:
 
 def _outcome(document: Document) -> Outcome:
     project, _, rollout = document["rollout"].partition("/")
-    ratings = [given["number"] for given in document.get("ratings", {}).values()]
+    given = (each["number"] for each in document.get("ratings", {}).values())
+    ratings = [number for number in given if number is not None]  # None was taken back
     return Outcome(
         inference=document["_id"].removeprefix(f"{project}/"),
         rollout=rollout,

@@ -282,7 +282,8 @@ class GivenRating:
     seq: int
     inference: str
     rollout: str
-    number: float
+    number: float | None
+    """None where it was taken back."""
 
 
 class Outcomes(Protocol):

@@ -34,6 +34,18 @@ class FeedbackIsRecorded(BaseModel):
     metric: str
     number: float | None = Field(None, ge=0, le=1)
     rollout: str = ""
+    counts: bool = True
+
+
+class FeedbackIsWithdrawn(BaseModel):
+    """The fields that are read of feedback.withdrawn."""
+
+    feedback: str = Field(min_length=1)
+    seq: int
+    inference: str = Field(min_length=1)
+    deployment: str
+    metric: str
+    rollout: str = ""
 
 
 def evaluations(start: StartRollout) -> Subscription:
@@ -60,23 +72,32 @@ def evaluations(start: StartRollout) -> Subscription:
 
 
 def reactions(rate: NoteRating) -> Subscription:
-    """Return the subscription. Only ratings of answers within a rollout count here."""
+    """Return the subscription. Only ratings of answers within a rollout count here, by whom feedback counts."""
+
+    async def noted(event: EventContext, body: FeedbackIsRecorded | FeedbackIsWithdrawn, number: float | None) -> None:
+        if body.metric == RATING and body.rollout:
+            rating = GivenRating(
+                feedback=body.feedback,
+                seq=body.seq,
+                inference=body.inference,
+                rollout=body.rollout,
+                number=number,
+            )
+            await rate(event.project, body.deployment, rating)
 
     async def recorded(event: EventContext, body: FeedbackIsRecorded) -> None:
-        if body.metric != RATING or body.number is None or not body.rollout:
-            return
-        rating = GivenRating(
-            feedback=body.feedback,
-            seq=body.seq,
-            inference=body.inference,
-            rollout=body.rollout,
-            number=body.number,
-        )
-        await rate(event.project, body.deployment, rating)
+        if body.counts:
+            await noted(event, body, body.number)
+
+    async def withdrawn(event: EventContext, body: FeedbackIsWithdrawn) -> None:
+        await noted(event, body, None)
 
     return Subscription(
         name="inference.reactions",
         topics=("tidemill.feedback.feedback.v1",),
         delivery=Delivery.ONCE,
-        routes={"tidemill.feedback.feedback.recorded.v1": Route(FeedbackIsRecorded, recorded)},
+        routes={
+            "tidemill.feedback.feedback.recorded.v1": Route(FeedbackIsRecorded, recorded),
+            "tidemill.feedback.feedback.withdrawn.v1": Route(FeedbackIsWithdrawn, withdrawn),
+        },
     )

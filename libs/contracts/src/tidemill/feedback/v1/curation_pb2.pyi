@@ -155,6 +155,7 @@ class CurationProgress(_message.Message):
     COMPLETIONS_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    CONTESTED_FIELD_NUMBER: _builtins.int
     new_examples: _builtins.int
     """Output only. Examples that count and were in no completion yet."""
     examples: _builtins.int
@@ -165,6 +166,8 @@ class CurationProgress(_message.Message):
     """Output only. How often it completed."""
     message: _builtins.str
     """Output only. What it waits for, for people."""
+    contested: _builtins.int
+    """Output only. Examples whose answer several people have corrected: a reviewer's words count before a user's."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Output only. Since when it waits."""
@@ -178,10 +181,11 @@ class CurationProgress(_message.Message):
         completions: _builtins.int = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         message: _builtins.str = ...,
+        contested: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "examples", b"examples", "filtered", b"filtered", "message", b"message", "new_examples", b"new_examples", "since", b"since"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completions", b"completions", "contested", b"contested", "examples", b"examples", "filtered", b"filtered", "message", b"message", "new_examples", b"new_examples", "since", b"since"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -35,6 +35,7 @@ class FeedbackRecorded(_message.Message):
     VARIANT_FIELD_NUMBER: _builtins.int
     ROLLOUT_FIELD_NUMBER: _builtins.int
     OBSERVE_TIME_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     feedback: _builtins.str
     """Output only. The feedback."""
     seq: _builtins.int
@@ -55,6 +56,8 @@ class FeedbackRecorded(_message.Message):
     """Output only. The variant that answered."""
     rollout: _builtins.str
     """Output only. The rollout that it answered in; empty outside of one."""
+    counts: _builtins.bool
+    """Output only. Whether it is learnt from and compared in rollouts; unset in events from before there was a difference."""
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was observed."""
@@ -73,16 +76,72 @@ class FeedbackRecorded(_message.Message):
         variant: _builtins.str = ...,
         rollout: _builtins.str = ...,
         observe_time: _timestamp_pb2.Timestamp | None = ...,
+        counts: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "number", b"number", "observe_time", b"observe_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_counts", b"_counts", "_number", b"_number", "counts", b"counts", "number", b"number", "observe_time", b"observe_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "seq", b"seq", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_counts", b"_counts", "_number", b"_number", "counts", b"counts", "deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "rater", b"rater", "rollout", b"rollout", "seq", b"seq", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__counts: _TypeAlias = _typing.Literal["counts"]  # noqa: Y015
+    _WhichOneofArgType__counts: _TypeAlias = _typing.Literal["_counts", b"_counts"]  # noqa: Y015
     _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
     _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__counts) -> _WhichOneofReturnType__counts | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__number) -> _WhichOneofReturnType__number | None: ...
 
 Global___FeedbackRecorded: _TypeAlias = FeedbackRecorded  # noqa: Y015
+
+@_typing.final
+class FeedbackWithdrawn(_message.Message):
+    """FeedbackWithdrawn is tidemill.feedback.feedback.withdrawn.v1: a reaction was taken back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    SEQ_FIELD_NUMBER: _builtins.int
+    INFERENCE_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    END_USER_FIELD_NUMBER: _builtins.int
+    RATER_FIELD_NUMBER: _builtins.int
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    feedback: _builtins.str
+    """Output only. The feedback."""
+    seq: _builtins.int
+    """Output only. The number of this event of the feedback."""
+    inference: _builtins.str
+    """Output only. The inference."""
+    deployment: _builtins.str
+    """Output only. The deployment that answered."""
+    metric: _builtins.str
+    """Output only. What was taken back."""
+    end_user: _builtins.str
+    """Output only. Who had given it."""
+    rater: _builtins.str
+    """Output only. In which role."""
+    rollout: _builtins.str
+    """Output only. The rollout that it answered in; empty outside of one."""
+    def __init__(
+        self,
+        *,
+        feedback: _builtins.str = ...,
+        seq: _builtins.int = ...,
+        inference: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        metric: _builtins.str = ...,
+        end_user: _builtins.str = ...,
+        rater: _builtins.str = ...,
+        rollout: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "end_user", b"end_user", "feedback", b"feedback", "inference", b"inference", "metric", b"metric", "rater", b"rater", "rollout", b"rollout", "seq", b"seq"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FeedbackWithdrawn: _TypeAlias = FeedbackWithdrawn  # noqa: Y015
 
 @_typing.final
 class CurationCompleted(_message.Message):

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/feedback/v1/feedback.proto\x12\x14tidemill.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\xff\x04\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.tidemill.feedback.v1.FeedbackState\x12\x13\n\tinference\x18\x03 \x01(\tH\x00\x12\x1e\n\x14inference_request_id\x18\x05 \x01(\tH\x00\x12\x0e\n\x06metric\x18\x06 \x01(\t\x12\x10\n\x06number\x18\x08 \x01(\x01H\x01\x12\x11\n\x07\x63omment\x18\n \x01(\tH\x01\x12\x36\n\ncorrection\x18\x0b \x01(\x0b\x32 .tidemill.feedback.v1.CorrectionH\x01\x12\x10\n\x08\x65nd_user\x18\r \x01(\t\x12\r\n\x05rater\x18\x0e \x01(\t\x12\x30\n\x0cobserve_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x06labels\x18\x10 \x03(\x0b\x32*.tidemill.feedback.v1.Feedback.LabelsEntry\x12\x0f\n\x07project\x18\x11 \x01(\t\x12\x0b\n\x03seq\x18\x12 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x13 \x01(\t\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeployment\x18\x16 \x01(\t\x12\r\n\x05times\x18\x17 \x01(\x05\x12\x0f\n\x07message\x18\x18 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06targetB\x07\n\x05value\":\n\nCorrection\x12,\n\x06output\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message*\x84\x01\n\rFeedbackState\x12\x1e\n\x1a\x46\x45\x45\x44\x42\x41\x43K_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_STATE_PENDING\x10\x01\x12\x1b\n\x17\x46\x45\x45\x44\x42\x41\x43K_STATE_RECORDED\x10\x02\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_STATE_IGNORED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/feedback/v1/feedback.proto\x12\x14tidemill.feedback.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\x8f\x05\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\n\n\x02id\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.tidemill.feedback.v1.FeedbackState\x12\x13\n\tinference\x18\x03 \x01(\tH\x00\x12\x1e\n\x14inference_request_id\x18\x05 \x01(\tH\x00\x12\x0e\n\x06metric\x18\x06 \x01(\t\x12\x10\n\x06number\x18\x08 \x01(\x01H\x01\x12\x11\n\x07\x63omment\x18\n \x01(\tH\x01\x12\x36\n\ncorrection\x18\x0b \x01(\x0b\x32 .tidemill.feedback.v1.CorrectionH\x01\x12\x10\n\x08\x65nd_user\x18\r \x01(\t\x12\r\n\x05rater\x18\x0e \x01(\t\x12\x30\n\x0cobserve_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x06labels\x18\x10 \x03(\x0b\x32*.tidemill.feedback.v1.Feedback.LabelsEntry\x12\x0f\n\x07project\x18\x11 \x01(\t\x12\x0b\n\x03seq\x18\x12 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x13 \x01(\t\x12/\n\x0b\x63reate_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x15 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ndeployment\x18\x16 \x01(\t\x12\r\n\x05times\x18\x17 \x01(\x05\x12\x0f\n\x07message\x18\x18 \x01(\t\x12\x0e\n\x06\x63ounts\x18\x19 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06targetB\x07\n\x05value\":\n\nCorrection\x12,\n\x06output\x18\x01 \x03(\x0b\x32\x1c.tidemill.content.v1.Message*\xa2\x01\n\rFeedbackState\x12\x1e\n\x1a\x46\x45\x45\x44\x42\x41\x43K_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_STATE_PENDING\x10\x01\x12\x1b\n\x17\x46\x45\x45\x44\x42\x41\x43K_STATE_RECORDED\x10\x02\x12\x1a\n\x16\x46\x45\x45\x44\x42\x41\x43K_STATE_IGNORED\x10\x03\x12\x1c\n\x18\x46\x45\x45\x44\x42\x41\x43K_STATE_WITHDRAWN\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,12 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FEEDBACK_LABELSENTRY']._loaded_options = None
   _globals['_FEEDBACK_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_FEEDBACKSTATE']._serialized_start=832
-  _globals['_FEEDBACKSTATE']._serialized_end=964
+  _globals['_FEEDBACKSTATE']._serialized_start=848
+  _globals['_FEEDBACKSTATE']._serialized_end=1010
   _globals['_FEEDBACK']._serialized_start=130
-  _globals['_FEEDBACK']._serialized_end=769
-  _globals['_FEEDBACK_LABELSENTRY']._serialized_start=705
-  _globals['_FEEDBACK_LABELSENTRY']._serialized_end=750
-  _globals['_CORRECTION']._serialized_start=771
-  _globals['_CORRECTION']._serialized_end=829
+  _globals['_FEEDBACK']._serialized_end=785
+  _globals['_FEEDBACK_LABELSENTRY']._serialized_start=721
+  _globals['_FEEDBACK_LABELSENTRY']._serialized_end=766
+  _globals['_CORRECTION']._serialized_start=787
+  _globals['_CORRECTION']._serialized_end=845
 # @@protoc_insertion_point(module_scope)

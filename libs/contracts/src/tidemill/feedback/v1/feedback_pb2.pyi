@@ -37,6 +37,8 @@ class _FeedbackStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedbac
     """FEEDBACK_STATE_IGNORED is about an inference that is not a live one, as `message` says. What was erased has this
     state too, where a repetition of its request is answered; it is neither got nor listed.
     """
+    FEEDBACK_STATE_WITHDRAWN: _FeedbackState.ValueType  # 4
+    """FEEDBACK_STATE_WITHDRAWN was taken back: it counts for nothing, and what was said is history."""
 
 class FeedbackState(_FeedbackState, metaclass=_FeedbackStateEnumTypeWrapper):
     """FeedbackState says where feedback stands."""
@@ -51,6 +53,8 @@ FEEDBACK_STATE_IGNORED: FeedbackState.ValueType  # 3
 """FEEDBACK_STATE_IGNORED is about an inference that is not a live one, as `message` says. What was erased has this
 state too, where a repetition of its request is answered; it is neither got nor listed.
 """
+FEEDBACK_STATE_WITHDRAWN: FeedbackState.ValueType  # 4
+"""FEEDBACK_STATE_WITHDRAWN was taken back: it counts for nothing, and what was said is history."""
 Global___FeedbackState: _TypeAlias = FeedbackState  # noqa: Y015
 
 @_typing.final
@@ -101,6 +105,7 @@ class Feedback(_message.Message):
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     TIMES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the inference, the metric and who gave it."""
     state: Global___FeedbackState.ValueType
@@ -131,6 +136,10 @@ class Feedback(_message.Message):
     """Output only. How often it was given."""
     message: _builtins.str
     """Output only. Why it counts for nothing; empty where it counts."""
+    counts: _builtins.bool
+    """Output only. Whether it is learnt from and compared in rollouts: it came from the person who asked, or from a rater
+    whom this installation trusts. Others' reactions are kept and shown.
+    """
     @_builtins.property
     def correction(self) -> Global___Correction:
         """What should have been answered."""
@@ -174,10 +183,11 @@ class Feedback(_message.Message):
         deployment: _builtins.str = ...,
         times: _builtins.int = ...,
         message: _builtins.str = ...,
+        counts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "correction", b"correction", "create_time", b"create_time", "inference", b"inference", "inference_request_id", b"inference_request_id", "number", b"number", "observe_time", b"observe_time", "target", b"target", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "correction", b"correction", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "correction", b"correction", "counts", b"counts", "create_time", b"create_time", "deployment", b"deployment", "end_user", b"end_user", "etag", b"etag", "id", b"id", "inference", b"inference", "inference_request_id", b"inference_request_id", "labels", b"labels", "message", b"message", "metric", b"metric", "number", b"number", "observe_time", b"observe_time", "project", b"project", "rater", b"rater", "seq", b"seq", "state", b"state", "target", b"target", "times", b"times", "update_time", b"update_time", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["inference", "inference_request_id"]  # noqa: Y015
     _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015

@@ -76,6 +76,60 @@ class SubmitFeedbackResponse(_message.Message):
 Global___SubmitFeedbackResponse: _TypeAlias = SubmitFeedbackResponse  # noqa: Y015
 
 @_typing.final
+class WithdrawFeedbackRequest(_message.Message):
+    """WithdrawFeedbackRequest names a feedback to take back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. The feedback's id."""
+    request_id: _builtins.str
+    """Optional. The same id again has one effect."""
+    validate_only: _builtins.bool
+    """Optional. True checks everything and stores nothing."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawFeedbackRequest: _TypeAlias = WithdrawFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class WithdrawFeedbackResponse(_message.Message):
+    """WithdrawFeedbackResponse carries what was withdrawn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEEDBACK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def feedback(self) -> _feedback_pb2.Feedback:
+        """Output only. The feedback."""
+
+    def __init__(
+        self,
+        *,
+        feedback: _feedback_pb2.Feedback | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feedback", b"feedback"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithdrawFeedbackResponse: _TypeAlias = WithdrawFeedbackResponse  # noqa: Y015
+
+@_typing.final
 class GetFeedbackRequest(_message.Message):
     """GetFeedbackRequest names a feedback."""
 

@@ -40,6 +40,11 @@ class FeedbackServiceStub:
                 request_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.SerializeToString,
                 response_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.FromString,
                 _registered_method=True)
+        self.WithdrawFeedback = channel.unary_unary(
+                '/tidemill.feedback.v1.FeedbackService/WithdrawFeedback',
+                request_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.WithdrawFeedbackRequest.SerializeToString,
+                response_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.WithdrawFeedbackResponse.FromString,
+                _registered_method=True)
         self.GetFeedback = channel.unary_unary(
                 '/tidemill.feedback.v1.FeedbackService/GetFeedback',
                 request_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.GetFeedbackRequest.SerializeToString,
@@ -63,6 +68,13 @@ class FeedbackServiceServicer:
 
     def SubmitFeedback(self, request, context):
         """Records a rating, comment or correction about a live inference.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WithdrawFeedback(self, request, context):
+        """Takes one reaction back: it teaches nothing from then on. A later reaction of the same person counts again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +108,11 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
                     servicer.SubmitFeedback,
                     request_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.FromString,
                     response_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.SerializeToString,
+            ),
+            'WithdrawFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.WithdrawFeedback,
+                    request_deserializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.WithdrawFeedbackRequest.FromString,
+                    response_serializer=tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.WithdrawFeedbackResponse.SerializeToString,
             ),
             'GetFeedback': grpc.unary_unary_rpc_method_handler(
                     servicer.GetFeedback,
@@ -141,6 +158,33 @@ class FeedbackService:
             '/tidemill.feedback.v1.FeedbackService/SubmitFeedback',
             tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.SubmitFeedbackRequest.SerializeToString,
             tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.SubmitFeedbackResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WithdrawFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.feedback.v1.FeedbackService/WithdrawFeedback',
+            tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.WithdrawFeedbackRequest.SerializeToString,
+            tidemill_dot_feedback_dot_v1_dot_feedback__service__pb2.WithdrawFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

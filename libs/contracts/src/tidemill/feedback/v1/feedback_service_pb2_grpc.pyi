@@ -18,6 +18,8 @@ class FeedbackServiceStub:
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.SubmitFeedbackRequest, _feedback_service_pb2.SubmitFeedbackResponse]
     """Records a rating, comment or correction about a live inference."""
+    WithdrawFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.WithdrawFeedbackRequest, _feedback_service_pb2.WithdrawFeedbackResponse]
+    """Takes one reaction back: it teaches nothing from then on. A later reaction of the same person counts again."""
     GetFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackRequest, _feedback_service_pb2.GetFeedbackResponse]
     """Returns one feedback."""
     ListFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackRequest, _feedback_service_pb2.ListFeedbackResponse]
@@ -35,6 +37,14 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_feedback_service_pb2.SubmitFeedbackRequest, _abc.Awaitable[_feedback_service_pb2.SubmitFeedbackResponse]],
     ) -> _abc.Awaitable[_feedback_service_pb2.SubmitFeedbackResponse]:
         """Records a rating, comment or correction about a live inference."""
+
+    @_abc_1.abstractmethod
+    def WithdrawFeedback(
+        self,
+        request: _feedback_service_pb2.WithdrawFeedbackRequest,
+        context: _aio.ServicerContext[_feedback_service_pb2.WithdrawFeedbackRequest, _abc.Awaitable[_feedback_service_pb2.WithdrawFeedbackResponse]],
+    ) -> _abc.Awaitable[_feedback_service_pb2.WithdrawFeedbackResponse]:
+        """Takes one reaction back: it teaches nothing from then on. A later reaction of the same person counts again."""
 
     @_abc_1.abstractmethod
     def GetFeedback(
