@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -11,7 +11,7 @@ from tidemill_inference.adapters.jinja_templates import JinjaTemplates
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.generation import SharedGenerations, Step
 from tidemill_inference.application.make_answer import MakeAnswer
-from tidemill_inference.application.ports import Engine, Finish, Found, ModelVersion, Piece
+from tidemill_inference.application.ports import CheckedPrompt, Engine, Finish, Found, ModelVersion, Piece, PromptInput
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Retrieval, Sampling
@@ -185,6 +185,22 @@ def helpdesk(**changes: object) -> Deployment:
     return Deployment(id="helpdesk", project=ADA.project, spec=spec, live=live)
 
 
+class DirectTemplates:
+    """Implements `Templates` in this process, without its bounds."""
+
+    def __init__(self) -> None:
+        self._templates = JinjaTemplates()
+
+    async def check(self, _project: str, content: PromptContent) -> CheckedPrompt:
+        return self._templates.check(content)
+
+    async def check_variables(self, _project: str, content: PromptContent, variables: Mapping[str, object]) -> None:
+        self._templates.check_variables(content, variables)
+
+    async def render(self, _project: str, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
+        return self._templates.render(content, given)
+
+
 class Desk:
     """AnswerQuestion with everything around it; `replica()` is a second process on the same stores."""
 
@@ -208,7 +224,7 @@ class Desk:
         self.answer = self.replica()
 
     def replica(self, *, ttl: timedelta = timedelta(seconds=15), at_most: int = 10) -> AnswerQuestion:
-        templates = JinjaTemplates()
+        templates = DirectTemplates()
         return AnswerQuestion(
             deployments=self.deployments,
             prompts=self.prompts,

@@ -6,13 +6,13 @@ import os
 # busy processes (2 cores, load 10: no answer in 150 s), and one that sleeps at once has two thirds of the speed.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
-from tidemill_inference.app import build_app
-from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.logging import configure_logging
-from tidemill_kit.service import run
-from tidemill_kit.settings import load
+if __name__ == "__main__":  # the processes for prompts run this file too, and need no models
+    from tidemill_inference.app import build_app
+    from tidemill_inference.settings import InferenceSettings
+    from tidemill_kit.logging import configure_logging
+    from tidemill_kit.service import run
+    from tidemill_kit.settings import load
 
-if __name__ == "__main__":
     settings = load(InferenceSettings)
     configure_logging(settings)
     run(build_app(settings, environment=os.environ))

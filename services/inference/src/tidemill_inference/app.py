@@ -12,9 +12,9 @@ import torch
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
+from tidemill_inference.adapters.bounded_templates import BoundedTemplates
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_inference.adapters.ingest_texts import IngestTexts
-from tidemill_inference.adapters.jinja_templates import JinjaTemplates
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
@@ -66,6 +66,7 @@ from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import SystemClock
 from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.bounded_processes import ProcessLimits
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
@@ -97,7 +98,7 @@ class Adapters:
     outcomes: MongoOutcomes
     active: MongoActiveRollouts
     candidates: TrainerCandidates
-    templates: JinjaTemplates
+    templates: BoundedTemplates
     models: TrainerModels
     retriever: RagRetriever
     engines: LoadedEngines
@@ -153,6 +154,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             Stores(adapters, data_dir=settings.data_dir),
             adapters.publisher,
             adapters.relay,
+            adapters.templates,
             adapters.engines,
             Worker("warm-up", warm_up.run),
             Answers(generations, shadows),
@@ -250,7 +252,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         outcomes=MongoOutcomes(database["rollout_outcomes"]),
         active=MongoActiveRollouts(deployments),
         candidates=TrainerCandidates(trainer, timeout_s=settings.call_timeout_s),
-        templates=JinjaTemplates(),
+        templates=BoundedTemplates(_prompt_limits(settings)),
         models=TrainerModels(trainer, timeout_s=settings.call_timeout_s, recheck_s=settings.remote_recheck_s),
         retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
         engines=_engines(
@@ -258,6 +260,17 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         ),
         texts=IngestTexts(ingest, timeout_s=settings.call_timeout_s),
         reactions=FeedbackSubmissions(feedback, timeout_s=settings.call_timeout_s),
+    )
+
+
+def _prompt_limits(settings: InferenceSettings) -> ProcessLimits:
+    return ProcessLimits(
+        workers=settings.prompt_workers,
+        cpu_s=settings.prompt_cpu_s,
+        wall_s=settings.prompt_wall_s,
+        memory_bytes=settings.prompt_memory_mb * _MB,
+        share=max(1, settings.prompt_workers // 2),
+        waiting=settings.prompts_waiting,
     )
 
 

@@ -68,6 +68,16 @@ class InferenceSettings(ModelSettings):
     """The support (K-Precision) from which on a sentence cites a passage."""
     citation_max_characters: int = Field(DEFAULT_CHARACTERS, ge=1024)
     """The characters of an answer for which citations are worked out; the rest cites nothing, which a warning says."""
+    prompt_workers: int = Field(2, ge=1, le=64)
+    """Processes that check and render prompts; a project has half of them at most, and at least one."""
+    prompt_cpu_s: float = Field(1.0, gt=0)
+    """The processor's time that one prompt may take to be checked, or to be rendered once."""
+    prompt_wall_s: float = Field(10.0, gt=0)
+    """The time after which the process of a prompt is ended and replaced, also where the machine is to blame."""
+    prompt_memory_mb: int = Field(512, ge=256)
+    """The memory (address space) of a process for prompts."""
+    prompts_waiting: int = Field(100, ge=1)
+    """Prompts of one project that may wait for a process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_generations: int = Field(256, ge=1)
     """Answers under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)

@@ -4,8 +4,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.inference.tests.fakes import ADA, HANDBOOK, Desk, ScriptedEngine, asking, helpdesk, question
-from tidemill_inference.adapters.jinja_templates import JinjaTemplates
+from services.inference.tests.fakes import (
+    ADA,
+    HANDBOOK,
+    Desk,
+    DirectTemplates,
+    ScriptedEngine,
+    asking,
+    helpdesk,
+    question,
+)
 from tidemill_inference.application.show_prompt import ShowPrompt
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
@@ -60,7 +68,7 @@ def spans(*texts: str, document: str = "d1") -> tuple[Passage, ...]:
 
 
 def shows(desk: Desk, documents: Documents) -> ShowPrompt:
-    return ShowPrompt(inferences=desk.inferences, prompts=desk.prompts, templates=JinjaTemplates(), texts=documents)
+    return ShowPrompt(inferences=desk.inferences, prompts=desk.prompts, templates=DirectTemplates(), texts=documents)
 
 
 async def test_it_is_what_the_engine_was_given() -> None:

@@ -2,8 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.inference.tests.fakes import ADA, asking, helpdesk
-from tidemill_inference.adapters.jinja_templates import JinjaTemplates
+from services.inference.tests.fakes import ADA, DirectTemplates, asking, helpdesk
 from tidemill_inference.application.delete_prompt import DeletePrompt
 from tidemill_inference.application.write_prompt import (
     CreatePrompt,
@@ -27,7 +26,7 @@ class Library:
     """The prompts of a project and what can be done with them."""
 
     def __init__(self) -> None:
-        templates, clock = JinjaTemplates(), FixedClock()
+        templates, clock = DirectTemplates(), FixedClock()
         self.prompts: InMemoryAggregates[Prompt] = InMemoryAggregates(missing=PromptNotFound)
         self.deployments = InMemoryAggregates(helpdesk(), missing=DeploymentNotFound)
         self.create = CreatePrompt(prompts=self.prompts, templates=templates, clock=clock)

@@ -173,7 +173,7 @@ async def test_a_document_that_takes_too_much_memory_harms_no_other_one(preparat
 
 
 async def test_a_pool_that_broke_is_replaced(preparation: ProcessPreparation) -> None:
-    preparation._pool.stop()  # type: ignore[no-untyped-call]  # noqa: SLF001 - nothing is known to break it
+    preparation._processes._pool.stop()  # type: ignore[no-untyped-call]  # noqa: SLF001 - nothing is known to break it
 
     assert await preparation.mask("ada@acme.example") == "[EMAIL]"
 

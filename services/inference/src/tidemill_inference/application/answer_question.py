@@ -153,7 +153,7 @@ class AnswerQuestion:
         """Return the prompt, which has to take the question's variables."""
         reference = Reference.parse("prompt", configuration.prompt)
         content = (await self.prompts.get(project, reference.name)).resolve(reference.pin).content
-        self.templates.check_variables(content, question.variables)
+        await self.templates.check_variables(project, content, question.variables)
         return content
 
     def _tell(self, answered: Answered) -> None:

@@ -7,8 +7,9 @@ from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.prompt import PromptContent
 
 
-def conversation(
+async def conversation(  # noqa: PLR0913 - keyword-only, and each of another kind
     templates: Templates,
+    project: str,
     content: PromptContent,
     *,
     messages: Sequence[Message],
@@ -25,7 +26,7 @@ def conversation(
     """
     *earlier, question = messages
     given = PromptInput(question=question.text, passages=passages, messages=earlier, variables=variables)
-    *system, user = templates.render(content, given)
+    *system, user = await templates.render(project, content, given)
     rules = [message.text for message in (*system, *earlier) if message.role is Role.SYSTEM]
     turns = [message for message in earlier if message.role is not Role.SYSTEM]
     return (*([Message.of(Role.SYSTEM, "\n\n".join(rules))] if rules else []), *turns, user)

@@ -244,7 +244,7 @@ class MakeAnswer:
     ) -> tuple[Message, ...] | None:
         """Return the messages with these passages; None where they leave the model no room for an answer."""
         wanted = making.question.sampling.over(making.configuration.sampling).max_output_tokens
-        messages, limit = self._rendered(making, passages), engine.context_tokens
+        messages, limit = await self._rendered(making, passages), engine.context_tokens
         if limit is None:
             return messages
         tokens, output_tokens = await engine.count_tokens(messages), min(wanted or DEFAULT_OUTPUT_TOKENS, limit // 2)
@@ -254,10 +254,11 @@ class MakeAnswer:
             raise PromptTooLong(tokens=tokens, limit=limit, output_tokens=output_tokens)
         return None
 
-    def _rendered(self, making: _Making, passages: Sequence[Passage]) -> tuple[Message, ...]:
+    async def _rendered(self, making: _Making, passages: Sequence[Passage]) -> tuple[Message, ...]:
         question = making.question
-        return conversation(
+        return await conversation(
             self.templates,
+            making.inference.project,
             making.content,
             messages=question.messages,
             variables=question.variables,

@@ -38,9 +38,13 @@ class PromptInput:
 
 
 class Templates(Protocol):
-    """Checks and renders prompts; quick and without I/O."""
+    """Checks and renders prompts, which are a project's own code: bounded in steps, memory and time.
 
-    def check(self, content: PromptContent) -> CheckedPrompt:
+    Every method raises PromptRefused also where a prompt takes more than its bounds, and RateLimited where too much of
+    the project's work waits already.
+    """
+
+    async def check(self, project: str, content: PromptContent) -> CheckedPrompt:
         """Return the content with its digest.
 
         Raises:
@@ -49,7 +53,7 @@ class Templates(Protocol):
         """
         ...
 
-    def check_variables(self, content: PromptContent, variables: Mapping[str, object]) -> None:
+    async def check_variables(self, project: str, content: PromptContent, variables: Mapping[str, object]) -> None:
         """Refuse variables that the prompt's schema does not allow.
 
         Raises:
@@ -58,7 +62,7 @@ class Templates(Protocol):
         """
         ...
 
-    def render(self, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
+    async def render(self, project: str, content: PromptContent, given: PromptInput) -> tuple[Message, ...]:
         """Return the system message, if the prompt has one, and the user message.
 
         Raises:

@@ -49,8 +49,9 @@ class ShowPrompt:
             raise PromptNotRecorded(inference_id, why=f"it is {inference.state.name}, and has to be COMPLETED")
         reference = Reference.parse("prompt", variant.prompt)
         content = (await self.prompts.get(caller.project, reference.name)).resolve(reference.pin).content
-        messages = conversation(
+        messages = await conversation(
             self.templates,
+            inference.project,
             content,
             messages=inference.messages,
             variables=inference.variables,

@@ -62,7 +62,7 @@ class CreatePrompt:
 
         """
         check_slug("prompt.id", command.id)
-        checked = self.templates.check(command.content)
+        checked = await self.templates.check(caller.project, command.content)
         prompt = Prompt(id=command.id, project=caller.project, labels=command.labels)
         prompt.write(checked.content, digest=checked.digest, now=self.clock.now())
         if not command.validate_only:
@@ -92,7 +92,7 @@ class UpdatePrompt:
             Conflict: it has changed since `etag`.
 
         """
-        checked = self.templates.check(command.content) if command.content else None
+        checked = await self.templates.check(caller.project, command.content) if command.content else None
         now = self.clock.now()
 
         def change(prompt: Prompt) -> None:

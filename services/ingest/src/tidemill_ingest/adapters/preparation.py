@@ -1,19 +1,8 @@
 """Bytes in, what may be stored out: extraction, cleaning and masking, in processes of their own."""
 
-import asyncio
-import contextlib
-import multiprocessing
-import multiprocessing.connection
-import os
-import resource
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
-
-import structlog
-from pebble import ProcessExpired, ProcessPool
+from typing import TypeVar, cast
 
 from tidemill_ingest.adapters.extraction.text import extract
 from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, MaskingStage
@@ -25,18 +14,20 @@ from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.parts import masked
 from tidemill_ingest.domain.submission import DocumentSpec
+from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits, WorkEndedError
 from tidemill_kit.characters import clean, clean_line
-from tidemill_kit.errors import Internal, isolated
+from tidemill_kit.errors import Internal
 
 R = TypeVar("R")
 _TITLE_LENGTH = 500
 _MOST_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
 """Address space of a process; a document of 10 MB needs a tenth of it."""
+_MOST_WAITING = 1000
+"""Documents that may wait for a process; consumers and the edge have fewer in hand."""
 _EXAMPLES_CHARS = MEBIBYTE
 """How much of a batch is masked at once, so that documents need not wait for all of it."""
 _MASKING_ATTEMPTS = 3
 """After which examples whose masking breaks are taken to be the cause themselves, and their batch is refused."""
-_log = structlog.get_logger(__name__)
 
 
 def prepare_document(
@@ -86,11 +77,11 @@ class ProcessPreparation:
     """
 
     def __init__(self, *, workers: int, cpu_s: float, wall_s: float, phone_regions: Sequence[str]) -> None:
-        self._cpu_s = cpu_s
-        self._wall_s = wall_s
         self._phone_regions = tuple(phone_regions)
-        self._workers = workers
-        self._pool = self._new_pool()
+        limits = ProcessLimits(
+            workers=workers, cpu_s=cpu_s, wall_s=wall_s, memory_bytes=_MOST_MEMORY_BYTES, waiting=_MOST_WAITING
+        )
+        self._processes = BoundedProcesses(limits, "documents")
 
     async def start(self) -> None:
         """Start the processes, so that the first document does not wait for them."""
@@ -98,8 +89,7 @@ class ProcessPreparation:
 
     async def stop(self) -> None:
         """Stop them; what is in work is given up."""
-        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves this one out
-        await asyncio.to_thread(self._pool.join)
+        await self._processes.stop()
 
     async def prepare(self, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
         """See `ports.Preparation.prepare`."""
@@ -136,33 +126,17 @@ class ProcessPreparation:
                     )
                     raise BatchUnusable(reason="BATCH_INVALID", message=message) from broken
 
-    def _new_pool(self) -> ProcessPool:
-        # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
-        context = multiprocessing.get_context("spawn")
-        return ProcessPool(max_workers=self._workers, initializer=_begin, context=context)
-
     async def _run(self, work: Callable[..., R], *arguments: object) -> R:
-        if not self._pool.active:
-            _log.error("preparation_pool_replaced")
-            self._pool = self._new_pool()
-        future = self._pool.schedule(_outcome, args=(self._cpu_s, work, *arguments), timeout=self._wall_s)
         try:
-            outcome: R | _Refused | _Failed = await asyncio.wrap_future(future)
-        except TimeoutError as error:
-            _log.warning("preparation_stopped", after_s=self._wall_s)
-            why = f"took more than {self._wall_s:g} s"
-            raise _ProcessingBrokeError(why) from error
-        except ProcessExpired as error:
-            _log.warning("preparation_process_died", exit_code=error.exitcode)
-            why = "ended its process"
-            raise _ProcessingBrokeError(why) from error
+            outcome = await self._processes.run("", _refusable, work, *arguments)
+        except WorkEndedError as ended:
+            if ended.cause != "cpu":
+                raise _ProcessingBrokeError(ended.why) from ended
+            description = f"{ended.why} to extract and mask: split it, or simplify its markup"
+            raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description) from ended
         if isinstance(outcome, _Refused):
             raise DocumentRefused(reason=outcome.reason, field=outcome.field, description=outcome.description)
-        if isinstance(outcome, _Failed):
-            _log.error("preparation_failed", error=outcome.error)
-            why = f"failed with {outcome.error}"
-            raise _ProcessingBrokeError(why)
-        return outcome
+        return cast("R", outcome)
 
 
 class _ProcessingBrokeError(Internal):
@@ -182,37 +156,12 @@ class _Refused:
     description: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    """Any other error; only its name, because its text may quote the document."""
-
-    error: str
-
-
-class _CpuTimeSpentError(Exception):
-    """The document has had all the processor's time that there is for one."""
-
-
-def _outcome(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _Refused | _Failed:
+def _refusable(work: Callable[..., R], *arguments: object) -> R | _Refused:
     try:
-        with isolated():
-            signal.signal(signal.SIGVTALRM, _stop_spending)
-            signal.setitimer(signal.ITIMER_VIRTUAL, cpu_s)
-            return work(*arguments)
+        return work(*arguments)
     except DocumentRefused as refused:
         (violation,) = refused.violations
         return _Refused(refused.reason, violation.field, violation.description)
-    except _CpuTimeSpentError:
-        description = f"takes more than {cpu_s:g} s to extract and mask: split it, or simplify its markup"
-        return _Refused("DOCUMENT_TOO_COMPLEX", "content", description)
-    except Exception as error:  # noqa: BLE001 - the edge of the process
-        return _Failed(type(error).__name__)
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
-
-def _stop_spending(_signal: int, _frame: object) -> None:
-    raise _CpuTimeSpentError
 
 
 def _some_at_once(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
@@ -228,23 +177,3 @@ def _some_at_once(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
 
 def _shortened(title: str) -> str:
     return title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1] + "…"
-
-
-def _begin() -> None:
-    """Bound this process: in memory, so that one document cannot take the machine's, and in life by its parent's."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY_BYTES, _MOST_MEMORY_BYTES))
-    _die_with_parent()
-
-
-def _die_with_parent() -> None:
-    """End this process when its parent does, however that ends; Ctrl-C is for the parent to handle."""
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_watch, args=(parent.sentinel,), daemon=True).start()
-
-
-def _watch(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)

@@ -1,0 +1,100 @@
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+import pytest_asyncio
+
+from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits, Shares, WorkEndedError
+from tidemill_kit.errors import RateLimited
+from tidemill_testkit.loop_lag import loop_lag
+
+LIMITS = ProcessLimits(workers=1, cpu_s=0.3, wall_s=20, memory_bytes=512 << 20)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def processes() -> AsyncIterator[BoundedProcesses]:
+    made = BoundedProcesses(LIMITS, "tests")
+    yield made
+    await made.stop()
+
+
+def spend() -> None:
+    while True:
+        with suppress(Exception):  # it means to go on
+            sum(range(1000))
+
+
+def take_memory() -> int:
+    return len(bytearray(1 << 30))
+
+
+def die() -> None:
+    os._exit(7)
+
+
+class PanicException(BaseException):
+    pass
+
+
+def panic() -> None:
+    raise PanicException
+
+
+def upper(text: str) -> str:
+    return text.upper()
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("work", "cause", "why"),
+    [
+        (spend, "cpu", "takes more than 0.3 s"),
+        (take_memory, "failed", "failed with MemoryError"),
+        (panic, "failed", "failed with PanicException"),
+        (die, "died", "ended its process"),
+    ],
+)
+async def test_work_that_takes_too_much_ends_alone_and_the_next_is_done(
+    processes: BoundedProcesses, work: object, cause: str, why: str
+) -> None:
+    async with loop_lag() as lag:
+        with pytest.raises(WorkEndedError) as ended:
+            await processes.run("acme", work)  # type: ignore[arg-type] # one of four functions
+        assert await processes.run("acme", upper, "x") == "X"
+
+    assert (ended.value.cause, ended.value.why) == (cause, why)
+    assert lag.worst_s < 0.2
+
+
+async def test_work_that_waits_for_ever_is_ended_with_its_process() -> None:
+    made = BoundedProcesses(ProcessLimits(workers=1, cpu_s=5, wall_s=0.5, memory_bytes=512 << 20), "tests")
+    try:
+        with pytest.raises(WorkEndedError, match=r"took more than 0\.5 s"):
+            await made.run("acme", time.sleep, 600)
+    finally:
+        await made.stop()
+
+
+async def test_a_project_has_its_share_of_places_and_a_bounded_queue() -> None:
+    shares, gate, inside = Shares(2, waiting=1, what="things"), asyncio.Event(), 0
+
+    async def hold(project: str) -> None:
+        nonlocal inside
+        async with shares.place(project):
+            inside += 1
+            await gate.wait()
+
+    held = [asyncio.create_task(hold("evil")) for _ in range(3)]
+    await asyncio.sleep(0)
+    with pytest.raises(RateLimited, match="things"):
+        await hold("evil")
+    other = asyncio.create_task(hold("acme"))
+    await asyncio.sleep(0)
+    assert inside == 3
+    gate.set()
+    await asyncio.gather(*held, other)
+    await hold("evil")
+    assert shares._places == {}  # noqa: SLF001 - projects that have gone leave nothing
