@@ -294,6 +294,47 @@ async def test_an_older_form_is_read_and_written_anew_with_the_next_change(datab
     assert (document["schema"], document["state"]["lines"]) == (2, ["one", "two", "three"])
 
 
+@pytest.mark.parametrize(
+    "newer",
+    [{"schema": 3}, {"state.lines": {"no": "list"}}, {"state": {"colour": "white"}}],
+    ids=["form", "value", "gone"],
+)
+async def test_what_a_newer_version_wrote_is_waited_for_until_this_one_is_replaced(
+    database: Database, newer: Document
+) -> None:
+    notes = notes_in(database)
+    await notes.add(a_note(), request=intent("r1"))
+    await database["notes"].update_one({"_id": "acme/n1"}, {"$set": newer})
+    before = await stored(database)
+
+    for attempt in (
+        lambda: notes.get("acme", "n1"),
+        lambda: notes.list("acme", page=PageRequest()),
+        lambda: notes.update("acme", "n1", writing("two"), request=intent("r2")),
+    ):
+        with pytest.raises(DependencyUnavailable) as waits:
+            await attempt()
+        assert waits.value.dependency == "upgrade"
+    assert await stored(database) == before
+
+
+async def test_fields_that_only_a_newer_version_knows_outlive_the_changes_of_this_one(database: Database) -> None:
+    notes = notes_in(database)
+    await notes.add(a_note(), request=intent("r1"))
+    await database["notes"].update_one({"_id": "acme/n1"}, {"$set": {"state.font": {"size": 3, "of": NOON}}})
+
+    await notes.update("acme", "n1", writing("two"), request=intent("r2"))
+    await notes.update("acme", "n1", lambda note: setattr(note, "colour", "red"), request=intent("r3"))
+
+    assert (await stored(database))["state"] == {
+        "lines": ["first", "two"],
+        "colour": "red",
+        "font": {"size": 3, "of": NOON},
+    }
+    await notes.update("acme", "n1", lambda note: note.erase(now=NOON), request=intent("r4"))
+    assert "font" not in (await stored(database))["state"]
+
+
 async def test_a_server_that_does_not_answer_is_a_missing_dependency() -> None:
     client = connect("mongodb://127.0.0.1:1", timeout_s=0.2)
 

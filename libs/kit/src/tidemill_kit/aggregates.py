@@ -33,7 +33,8 @@ from tidemill_kit.errors import (
     Violation,
 )
 from tidemill_kit.intents import entry_of, refuse_long_id, remembered, was_applied
-from tidemill_kit.mongo import Collection, Document, DuplicateId, encoded, translated
+from tidemill_kit.mongo import Collection, Document, DuplicateId, RawDocument, encoded, plain, translated
+from tidemill_kit.newer_forms import readable, with_unknown
 from tidemill_kit.paging import Place, checked_size, list_digest, place_of, token_after
 
 A = TypeVar("A", bound=Aggregate)
@@ -265,6 +266,8 @@ class MongoAggregates(Generic[A]):
         aggregate.update_time = _milliseconds(self._clock.now())
         aggregate.create_time = aggregate.create_time or aggregate.update_time
         aggregate.seq += len(entries)
+        if document is not None and before is not None and not aggregate.deleted:
+            image |= {"state": self._with_unknown(document, before["state"], image["state"])}
         fields = image | {
             "schema": self._codec.schema,
             "seq": aggregate.seq,
@@ -352,10 +355,18 @@ class MongoAggregates(Generic[A]):
             "deleted": aggregate.deleted,
         }
 
+    def _with_unknown(self, document: Document, before: RawDocument, after: RawDocument) -> RawDocument | Document:
+        """Return the state with what a newer version of the same form has added to the stored one."""
+        if document["schema"] != self._codec.schema or encoded(document["state"]) == before:
+            return after
+        kept: Document = with_unknown(document["state"], plain(before), plain(after))
+        return kept
+
     def _decoded(self, document: Document) -> A:
         names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")
         identity = Identity(**{name: document[name] for name in names})
-        return self._codec.decode(identity, document["state"], document["schema"])
+        with readable(document["_id"], schema=document["schema"], known=self._codec.schema):
+            return self._codec.decode(identity, document["state"], document["schema"])
 
 
 def refuse_label_keys(aggregate: Aggregate) -> None:

@@ -6,7 +6,8 @@ from datetime import UTC
 from typing import Any, TypeAlias
 
 import pymongo
-from bson import encode
+from bson import decode, encode
+from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 from pymongo.errors import (
@@ -21,6 +22,7 @@ from pymongo.errors import (
 from tidemill_kit.errors import AlreadyExists, DependencyUnavailable
 
 Document: TypeAlias = dict[str, Any]
+RawDocument: TypeAlias = RawBSONDocument
 Client: TypeAlias = "AsyncIOMotorClient[Document]"
 Database: TypeAlias = "AsyncIOMotorDatabase[Document]"
 Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
@@ -154,6 +156,11 @@ async def update_or_insert(collection: Collection, wanted: Document, update: Doc
     return result.matched_count == 1 or result.upserted_id is not None
 
 
-def encoded(document: Mapping[str, Any]) -> RawBSONDocument:
+def encoded(document: Mapping[str, Any]) -> RawDocument:
     """Return the document as MongoDB stores it: comparable, measurable by `raw`, sharing nothing with the original."""
     return RawBSONDocument(encode(document))
+
+
+def plain(document: RawDocument) -> Document:
+    """Return what `encoded` was given, as it is read from MongoDB."""
+    return decode(document.raw, codec_options=CodecOptions(tz_aware=True, tzinfo=UTC))
