@@ -1,5 +1,6 @@
 """The programs of a stack, one table: what each listens on, how it is started, which settings it gets."""
 
+import hashlib
 import sys
 import sysconfig
 from collections.abc import Mapping
@@ -141,11 +142,17 @@ def services(folder: StackFolder, choices: Choices) -> list[Program]:
             command=(sys.executable, "-m", f"tidemill_{service}"),
             environment=_THRIFT
             | _OF_SERVICE.get(service, {})
-            | service_environment(service, folder=folder, stack=addresses(choices)),
+            | service_environment(service, folder=folder, stack=addresses(choices))
+            | ({"INFERENCE_FEEDBACK_TOKEN_KEY": _token_key(choices)} if service == "inference" else {}),
             stop_within_s=30,
         )
         for service in SERVICES
     ]
+
+
+def _token_key(choices: Choices) -> str:
+    """Return a key that is this stack's alone, and the same at each start."""
+    return hashlib.sha256(f"feedback tokens of {choices.secret_key}".encode()).hexdigest()
 
 
 def service_environment(service: str, *, folder: StackFolder, stack: Addresses) -> dict[str, str]:

@@ -53,6 +53,7 @@ from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
 from tidemill_inference.domain.inference import Inference
 from tidemill_inference.domain.prompt import Prompt
+from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUseCases, GrpcDeploymentService
 from tidemill_inference.entrypoints.grpc_inference_service import GrpcInferenceService
 from tidemill_inference.entrypoints.grpc_prompt_service import GrpcPromptService, PromptUseCases
@@ -135,6 +136,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         answer,
         adapters.deployments,
         reactions=adapters.reactions,
+        feedback_tokens=_feedback_tokens(settings),
+        clock=SystemClock(),
         max_body_bytes=settings.max_body_bytes,
         dependencies=dependencies,
         cors_origins=settings.cors_origins,
@@ -302,6 +305,13 @@ def _engines(
     )
     cache = ArtifactCache(settings.data_dir, ExchangeBucket(store, settings.model_bucket))
     return LoadedEngines(cache, RemoteEngines(secrets, remote), live, options)
+
+
+def _feedback_tokens(settings: InferenceSettings) -> FeedbackTokens | None:
+    if settings.feedback_token_key is None:
+        return None
+    key = settings.feedback_token_key.get_secret_value().encode()
+    return FeedbackTokens(key=key, lifetime=timedelta(days=settings.feedback_token_days))
 
 
 def _answer(settings: InferenceSettings, adapters: Adapters, generations: SharedGenerations) -> AnswerQuestion:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_inference.domain.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
@@ -34,6 +34,10 @@ class InferenceSettings(ModelSettings):
     """ingest's gRPC host:port; without it prompts with passages cannot be shown again."""
     feedback_address: str = ""
     """feedback's gRPC host:port; without it the door takes no feedback."""
+    feedback_token_key: SecretStr | None = Field(None, min_length=32)
+    """The key of the tokens with which browsers may react to an answer; without it the HTTP API takes no feedback."""
+    feedback_token_days: float = Field(30.0, gt=0, le=3650)
+    """How long after an answer a browser may react to it."""
     data_dir: Path
     """The folder for models; it may be emptied while the service is down."""
     model_bucket: str = "tidemill-trainer-exchange"

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -22,11 +22,13 @@ from tidemill_inference.domain.content import Citation, Message, Part, Passage, 
 from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
 from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.inference import Inference, Question, State, Usage, Variant
+from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.openai_http import Answering, OpenAiDoor
 from tidemill_kit.application import Caller, Request, derived_id
 from tidemill_kit.service import Dependency
 from tidemill_kit.settings import ServiceSettings
+from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
 BORN = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
@@ -120,6 +122,9 @@ def deployment(name: str, *, project: str = "acme") -> Deployment:
     return Deployment(id=name, project=project, create_time=BORN, spec=spec, live=live)
 
 
+TOKENS = FeedbackTokens(key=b"k" * 32, lifetime=timedelta(days=1))
+
+
 @dataclass(frozen=True)
 class Door:
     """A running door, httpx on it as project acme, and OpenAI's client on it."""
@@ -133,13 +138,14 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(
+async def open_door(  # noqa: PLR0913 - everything that the door opens to
     answers: Answering,
     *,
     dependencies: tuple[Dependency, ...] = (),
     stall_s: float = 10.0,
     reactions: Reactions | None = None,
     cors_origins: tuple[str, ...] = (),
+    feedback_tokens: FeedbackTokens | None = TOKENS,
 ) -> AsyncIterator[Door]:
     deployments = InMemoryAggregates(
         deployment("helpdesk"), deployment("sales"), deployment("other", project="b"), missing=DeploymentNotFound
@@ -148,6 +154,8 @@ async def open_door(
         answers,
         deployments,
         reactions=reactions or FeedbackSubmissions(None, timeout_s=1.0),
+        feedback_tokens=feedback_tokens,
+        clock=FixedClock(),
         max_body_bytes=4096,
         dependencies=dependencies,
         stall_s=stall_s,

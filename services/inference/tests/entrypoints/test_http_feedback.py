@@ -7,15 +7,17 @@ from typing import Any
 import grpc
 import pytest
 
-from services.inference.tests.entrypoints.doors import Door, Lines, ScriptedAnswers, open_door, settings
+from services.inference.tests.entrypoints.doors import TOKENS, Door, Lines, ScriptedAnswers, open_door, settings
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_kit.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_server import GrpcServer, current_caller
+from tidemill_testkit.clocks import NOON
 
 Context = grpc.aio.ServicerContext[Any, Any]
 SHOP = "https://shop.example"
+TOKEN = TOKENS.issue("acme", "i-1", now=NOON)
 
 
 class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
@@ -55,9 +57,9 @@ async def feedback_door() -> AsyncIterator[tuple[Door, Feedback]]:
 async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() -> None:
     async with feedback_door() as (door, feedback):
         answers = [
-            await door.http.post("/v1/feedback", json={"inference": "i-1", **body})
+            await door.http.post("/v1/feedback", json={"inference": "i-1", "token": TOKEN, **body})
             for body in (
-                {"metric": "rating", "number": 0.0, "end_user": "u1", "request_id": "r-1"},
+                {"metric": "rating", "number": 0.0, "request_id": "r-1"},
                 {"metric": "comment", "comment": "Too long.", "number": None},
                 {"metric": "correction", "correction": "os.walk walks."},
             )
@@ -68,7 +70,7 @@ async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() ->
     assert answers[0].json() == said
     [(project, rating), (_, comment), (_, correction)] = feedback.heard
     assert project == "acme"
-    assert (rating.request_id, rating.feedback.end_user, rating.feedback.inference) == ("r-1", "u1", "i-1")
+    assert (rating.request_id, rating.feedback.end_user, rating.feedback.inference) == ("r-1", "", "i-1")
     assert (rating.feedback.WhichOneof("value"), rating.feedback.number) == ("number", 0.0)
     assert (comment.feedback.WhichOneof("value"), comment.feedback.comment) == ("comment", "Too long.")
     assert correction.feedback.metric == "correction"
@@ -80,6 +82,7 @@ async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() ->
     [
         ({"metric": "rating", "number": 1}, "inference", "is required"),
         ({"inference": "i", "metric": "rating", "number": 1, "rater": "judge"}, "rater", "is not supported"),
+        ({"inference": "i", "metric": "rating", "number": 1, "end_user": "u"}, "end_user", "is not supported"),
         ({"inference": "i", "metric": "rating"}, "body", "exactly one of number, comment, correction"),
         ({"inference": "i", "metric": "rating", "number": 1, "comment": "x"}, "body", "exactly one of"),
         ({"inference": "i", "metric": "rating", "number": "1"}, "number", "valid number"),
@@ -97,7 +100,7 @@ async def test_what_is_no_reaction_is_refused_by_field(body: dict[str, object], 
 
 
 async def test_what_feedback_refuses_is_told_in_the_callers_own_words() -> None:
-    reaction = {"inference": "i", "metric": "rating", "number": 7}
+    reaction = {"inference": "i-1", "token": TOKEN, "metric": "rating", "number": 7}
     async with feedback_door() as (door, feedback):
         feedback.refusal = InvalidInput.of(Violation(field="feedback.number", description="is 7; take 0 to 1"))
         refused = await door.http.post("/v1/feedback", json=reaction)
@@ -110,7 +113,7 @@ async def test_what_feedback_refuses_is_told_in_the_callers_own_words() -> None:
 
 
 async def test_without_a_project_or_a_feedback_service_nothing_is_taken() -> None:
-    reaction = {"inference": "i", "metric": "rating", "number": 1}
+    reaction = {"inference": "i-1", "token": TOKEN, "metric": "rating", "number": 1}
     async with feedback_door() as (door, feedback):
         nobody = await door.http.post("/v1/feedback", json=reaction, headers={"OpenAI-Project": ""})
         large = await door.http.post("/v1/feedback", json={**reaction, "comment": "x" * 5000})
@@ -143,7 +146,37 @@ async def test_what_users_say_is_in_no_log(lines: Lines) -> None:
     async with feedback_door() as (door, feedback):
         feedback.refusal = NotFound("unknown")
         for body in ({"comment": "kestrel"}, {"comment": "kestrel", "number": 1}, {"number": "kestrel"}):
-            await door.http.post("/v1/feedback", json={"inference": "i-1", "metric": "comment", **body})
+            await door.http.post("/v1/feedback", json={"inference": "i-1", "token": TOKEN, "metric": "comment", **body})
 
     assert "kestrel" not in lines.text
     assert lines.named("http_request_finished")[0]["inference"] == "i-1"
+
+
+async def test_only_who_was_shown_the_answer_may_react_to_it() -> None:
+    reaction = {"inference": "i-2", "metric": "correction", "correction": "Buy at evil.example."}
+    async with feedback_door() as (door, feedback):
+        refused = [await door.http.post("/v1/feedback", json={**reaction, **token}) for token in ({}, {"token": TOKEN})]
+
+    assert [each.status_code for each in refused] == [403, 403]
+    assert "feedback_token that came with the answer" in refused[0].json()["error"]["message"]
+    assert not feedback.heard
+
+
+async def test_an_answer_brings_the_token_that_a_reaction_to_it_takes() -> None:
+    async with feedback_door() as (door, feedback):
+        answer = (await door.ask()).json()
+        reaction = {"inference": answer["id"], "token": answer["tidemill"]["feedback_token"], "metric": "rating"}
+        taken = await door.http.post("/v1/feedback", json={**reaction, "number": 1})
+
+    assert taken.status_code == 200
+    assert len(feedback.heard) == 1
+
+
+async def test_without_a_key_no_reaction_is_taken_and_no_token_is_made() -> None:
+    async with open_door(ScriptedAnswers(), feedback_tokens=None) as door:
+        answer = (await door.ask()).json()
+        refused = await door.http.post("/v1/feedback", json={"inference": "i-1", "metric": "rating", "number": 1})
+
+    assert answer["tidemill"]["feedback_token"] == ""
+    assert refused.status_code == 400
+    assert "INFERENCE_FEEDBACK_TOKEN_KEY" in refused.json()["error"]["message"]

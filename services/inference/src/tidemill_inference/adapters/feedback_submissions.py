@@ -31,7 +31,7 @@ class FeedbackSubmissions:
 
 
 def _message(reaction: Reaction) -> feedback_pb2.Feedback:
-    message = feedback_pb2.Feedback(inference=reaction.inference, metric=reaction.metric, end_user=reaction.end_user)
+    message = feedback_pb2.Feedback(inference=reaction.inference, metric=reaction.metric)
     if reaction.number is not None:
         message.number = reaction.number
     if reaction.comment is not None:

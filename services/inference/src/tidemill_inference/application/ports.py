@@ -369,7 +369,6 @@ class Reaction:
     number: float | None = None
     comment: str | None = None
     correction: str | None = None
-    end_user: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """`POST /v1/feedback`: what somebody thinks of an answer, from where it is shown.
 
-The body has `inference`, `metric` ("rating", "comment" or "correction"), the value as `number`, `comment` or
-`correction`, and may have `end_user` and `request_id`. What is beyond that is refused by name. Errors are of OpenAI's
-shape, as everywhere at this door.
+The body has `inference`, its `token` (the `feedback_token` that came with the answer), `metric` ("rating", "comment" or
+"correction"), the value as `number`, `comment` or `correction`, and may have `request_id`. The reaction is that of the
+person who asked: a browser names nobody. What is beyond that is refused by name. Errors are of OpenAI's shape.
 """
 
 from typing import Annotated
@@ -12,12 +12,27 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
 from tidemill_inference.application.ports import Reaction, Reactions
+from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_exchange import Exchange
 from tidemill_inference.entrypoints.json_bodies import Strict, body_of
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.application import Clock
+from tidemill_kit.errors import InvalidInput, PreconditionFailed, Violation
 from tidemill_kit.grpc_requests import MAX_REQUEST_ID
 
 _MAX_NAME = 512
+
+
+class TokensNotConfigured(PreconditionFailed):
+    """There is no key to check tokens with."""
+
+    reason = "FEEDBACK_TOKENS_NOT_CONFIGURED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no reaction is taken here: set INFERENCE_FEEDBACK_TOKEN_KEY, or submit it to feedback by gRPC"
+        )
+
+
 _VALUES = ("number", "comment", "correction")
 
 
@@ -29,7 +44,7 @@ class FeedbackBody(Strict):
     number: float | None = None
     comment: str | None = None
     correction: str | None = None
-    end_user: Annotated[str, StringConstraints(max_length=_MAX_NAME)] = ""
+    token: Annotated[str, StringConstraints(max_length=_MAX_NAME)] = ""
     request_id: str = Field("", max_length=MAX_REQUEST_ID)
 
     @model_validator(mode="after")
@@ -41,14 +56,18 @@ class FeedbackBody(Strict):
 
     def reaction(self) -> Reaction:
         """Return it as the application knows it."""
-        return Reaction(**self.model_dump(exclude={"request_id"}))
+        return Reaction(**self.model_dump(exclude={"request_id", "token"}))
 
 
 class HttpFeedback:
     """Serves `POST /v1/feedback`."""
 
-    def __init__(self, reactions: Reactions, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, reactions: Reactions, *, max_body_bytes: int, tokens: FeedbackTokens | None, clock: Clock
+    ) -> None:
         self._reactions = reactions
+        self._tokens = tokens
+        self._clock = clock
         self._max_body_bytes = max_body_bytes
 
     async def submit(self, http: HttpRequest) -> Response:
@@ -57,6 +76,9 @@ class HttpFeedback:
         caller = exchange.admit()
         body = body_of(FeedbackBody, await exchange.body(at_most=self._max_body_bytes))
         exchange.inference = body.inference
+        if self._tokens is None:
+            raise TokensNotConfigured
+        self._tokens.check(body.token, caller.project, body.inference, now=self._clock.now())
         try:
             submitted = await self._reactions.submit(caller.project, body.reaction(), request_id=body.request_id)
         except InvalidInput as error:

@@ -7,10 +7,11 @@ chunk of a stream that carries `finish_reason`:
      "citations": [{"start", "end", "passage"}],
      "citation_valid": 0.0 to 1.0, or null without passages,
      "passages": [{"id", "document", "version", "start", "end", "score", "source", "key", "title", "uri", "text"}],
-     "warnings": ["..."]}
+     "warnings": ["..."],
+     "feedback_token": "..."}
 
 A citation is a span of the answer, half-open and in code points, and the id of the passage that it rests on; a
-passage's span is one of the document's version.
+passage's span is one of the document's version. With the token, `POST /v1/feedback` takes a reaction to this answer.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from tidemill_inference.domain.inference import Inference, Usage
 Json = dict[str, Any]
 
 
-def completion(inference: Inference) -> Json:
+def completion(inference: Inference, *, feedback_token: str) -> Json:
     """Return a whole answer; `usage` is null where the record of an earlier request did not keep it."""
     content = "".join(message.text for message in inference.output)
     message = {"role": "assistant", "content": content, "refusal": None}
@@ -33,14 +34,15 @@ def completion(inference: Inference) -> Json:
         **_head(inference, "chat.completion"),
         "choices": [choice],
         "usage": _usage(inference.usage),
-        "tidemill": _basis(inference),
+        "tidemill": _basis(inference, feedback_token),
     }
 
 
 class Chunks:
     """The chunks of one streamed answer, from the step that began it."""
 
-    def __init__(self, started: Inference, *, include_usage: bool) -> None:
+    def __init__(self, started: Inference, *, include_usage: bool, feedback_token: str) -> None:
+        self._feedback_token = feedback_token
         self._head = _head(started, "chat.completion.chunk")
         self._include_usage = include_usage
 
@@ -54,7 +56,9 @@ class Chunks:
 
     def last(self, finished: Inference) -> Sequence[Json]:
         """Return why the text ended and what it rests on, and then what it cost where that was asked for."""
-        chunks = [self._chunk({}, finish_reason=finished.finish_reason) | {"tidemill": _basis(finished)}]
+        chunks = [
+            self._chunk({}, finish_reason=finished.finish_reason) | {"tidemill": _basis(finished, self._feedback_token)}
+        ]
         if self._include_usage:
             chunks.append({**self._head, "choices": [], "usage": _usage(finished.usage)})
         return chunks
@@ -91,13 +95,14 @@ def _usage(usage: Usage | None) -> Json | None:
     }
 
 
-def _basis(inference: Inference) -> Json:
+def _basis(inference: Inference, feedback_token: str) -> Json:
     return {
         "variant": asdict(inference.variant) if inference.variant else None,
         "citations": _citations(inference.output),
         "citation_valid": inference.citation_valid,
         "passages": [asdict(passage) for passage in inference.passages],
         "warnings": list(inference.warnings),
+        "feedback_token": feedback_token,
     }
 
 

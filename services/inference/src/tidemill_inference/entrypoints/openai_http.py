@@ -6,7 +6,7 @@ taken, `openai_completions` for what comes back, `openai_errors` for what goes w
 """
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Protocol
 
@@ -22,13 +22,14 @@ from starlette.types import Receive, Scope, Send
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
 from tidemill_inference.application.ports import Deployments, Reactions
 from tidemill_inference.domain.inference import Inference, Question
+from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_exchange import Exchange, HttpEdge
 from tidemill_inference.entrypoints.http_feedback import HttpFeedback
 from tidemill_inference.entrypoints.http_health import HttpHealth
 from tidemill_inference.entrypoints.openai_completions import Chunks, completion, model
 from tidemill_inference.entrypoints.openai_errors import MethodNotAllowed, RouteNotFound, error_body, error_response
 from tidemill_inference.entrypoints.openai_messages import IDEMPOTENCY_HEADER, chat_request_of, request_of
-from tidemill_kit.application import Caller, PageRequest, Request
+from tidemill_kit.application import Caller, Clock, PageRequest, Request
 from tidemill_kit.errors import InvalidInput, TidemillError
 from tidemill_kit.service import Dependency
 
@@ -41,6 +42,10 @@ _EVENT_STREAM = [
     (b"cache-control", b"no-cache"),
     (b"x-accel-buffering", b"no"),  # a proxy in between is to pass every token on at once
 ]
+
+
+IssueToken = Callable[[Inference], str]
+"""Makes the token of an answer."""
 
 
 class Answering(Protocol):
@@ -61,12 +66,15 @@ class OpenAiDoor:
         *,
         max_body_bytes: int,
         reactions: Reactions,
+        feedback_tokens: FeedbackTokens | None,
+        clock: Clock,
         dependencies: Sequence[Dependency] = (),
         stall_s: float = DEFAULT_STALL_S,
         cors_origins: Sequence[str] = (),
     ) -> None:
-        self._chat = ChatCompletions(answer, max_body_bytes=max_body_bytes)
-        self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes)
+        issue = _issuing(feedback_tokens, clock)
+        self._chat = ChatCompletions(answer, max_body_bytes=max_body_bytes, issue=issue)
+        self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes, tokens=feedback_tokens, clock=clock)
         self._deployments = deployments
         self._cors_origins = cors_origins
         self._health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
@@ -121,8 +129,9 @@ class OpenAiDoor:
 class ChatCompletions:
     """`POST /v1/chat/completions`; an ASGI application, so that answer and client are attended to by one task."""
 
-    def __init__(self, answer: Answering, *, max_body_bytes: int) -> None:
+    def __init__(self, answer: Answering, *, max_body_bytes: int, issue: IssueToken) -> None:
         self._answer = answer
+        self._issue = issue
         self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
@@ -135,12 +144,22 @@ class ChatCompletions:
         steps = self._answer(caller, question, request=request)
         try:
             if asked.stream:
-                await _stream(exchange, steps, include_usage=asked.includes_usage)
+                await _stream(exchange, steps, include_usage=asked.includes_usage, issue=self._issue)
             else:
-                body = completion(await _whole(exchange, steps))
+                answered = await _whole(exchange, steps)
+                body = completion(answered, feedback_token=self._issue(answered))
                 await JSONResponse(body)(scope, receive, exchange.send)
         except InvalidInput as error:
             raise asked.blamed(error) from error
+
+
+def _issuing(tokens: FeedbackTokens | None, clock: Clock) -> IssueToken:
+    """Return what makes the token of an answer, "" where there is no key to make one with."""
+
+    def issue(inference: Inference) -> str:
+        return tokens.issue(inference.project, inference.id, now=clock.now()) if tokens else ""
+
+    return issue
 
 
 async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:
@@ -153,7 +172,9 @@ async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Infer
     raise AssertionError  # Finished is always the last step
 
 
-async def _stream(exchange: Exchange, steps: AsyncGenerator[Step, None], *, include_usage: bool) -> None:
+async def _stream(
+    exchange: Exchange, steps: AsyncGenerator[Step, None], *, include_usage: bool, issue: IssueToken
+) -> None:
     """Send the steps as they come.
 
     Raises:
@@ -168,7 +189,8 @@ async def _stream(exchange: Exchange, steps: AsyncGenerator[Step, None], *, incl
                 async for step in steps:
                     if isinstance(step, Started):
                         exchange.inference = step.inference.id
-                        chunks = Chunks(step.inference, include_usage=include_usage)
+                        token = issue(step.inference)
+                        chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
                         await events.tell(chunks.first())
                     elif chunks and isinstance(step, Delta):
                         await events.tell(chunks.more(step.text))
