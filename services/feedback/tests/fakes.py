@@ -211,7 +211,17 @@ class FakeInferences:
         self.failure: TidemillError | None = None
         self.no_prompt: dict[str, TidemillError] = {}
         self.asked: list[str] = []
+        self.erased: list[tuple[str, str]] = []
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def erase(self, project: str, end_user: str, *, validate_only: bool) -> int:
+        if self.failure:
+            raise self.failure
+        asked = [of for of, answer in self.answers.items() if of[0] == project and answer.end_user == end_user]
+        theirs = [of for of in asked if of not in self.erased]
+        if not validate_only:
+            self.erased += theirs
+        return len(theirs)
 
     def put(  # noqa: PLR0913 - an answer has many sides
         self,
@@ -332,7 +342,11 @@ class FeedbackWorld:
         self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
         self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
         self.erase = EraseEndUser(
-            feedback=self.feedback, pending=self.pending, ledger=self.ledger, prompts=self.prompts
+            feedback=self.feedback,
+            pending=self.pending,
+            ledger=self.ledger,
+            prompts=self.prompts,
+            inferences=self.inferences,
         )
         self.note = NoteCorrection(
             feedback=self.feedback, curations=self.curations, ledger=self.ledger, wake=self.woken.append

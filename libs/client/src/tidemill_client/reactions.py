@@ -9,6 +9,7 @@ from tidemill.feedback.v1.curation_service_pb2 import GetCurationRequest
 from tidemill.feedback.v1.feedback_pb2 import Correction, Feedback
 from tidemill.feedback.v1.feedback_service_pb2 import (
     EraseEndUserRequest,
+    EraseEndUserResponse,
     GetFeedbackRequest,
     ListFeedbackRequest,
     SubmitFeedbackRequest,
@@ -74,13 +75,13 @@ class Reactions:
             for feedback in page.feedback:
                 yield feedback
 
-    async def erase(self, end_user: str, *, validate_only: bool = False) -> int:
-        """Erase what a person said, and what anybody said about that person's questions; return how much it was.
+    async def erase(self, end_user: str, *, validate_only: bool = False) -> EraseEndUserResponse:
+        """Erase what a person said and asked, and what anybody said about that person's questions; tell how much.
 
         No batch that is completed afterwards holds any of it, nor the dataset version that is made of one.
         """
         request = EraseEndUserRequest(end_user=end_user, request_id=str(uuid4()), validate_only=validate_only)
-        return (await self._connection.feedback.EraseEndUser(request)).erased
+        return await self._connection.feedback.EraseEndUser(request)
 
     async def curation(self, dataset: str) -> Curation:
         """Return the rule by which reactions become examples of a dataset, and how far it is."""

@@ -153,7 +153,7 @@ async def _exported(_request: Any) -> AsyncIterator[ds_rpc.ExportDatasetVersionR
 
 ANSWERS: dict[str, Callable[[Any], Any]] = {
     "feedback.v1.feedback_service:SubmitFeedback": _submitted,
-    "feedback.v1.feedback_service:EraseEndUser": lambda _: fb_rpc.EraseEndUserResponse(erased=3),
+    "feedback.v1.feedback_service:EraseEndUser": lambda _: fb_rpc.EraseEndUserResponse(erased=3, inferences=5),
     "feedback.v1.feedback_service:ListFeedback": lambda _: fb_rpc.ListFeedbackResponse(
         feedback=[fb.Feedback(id="fb-1", metric="rating", number=0.25, inference="in-1", times=2)]
     ),

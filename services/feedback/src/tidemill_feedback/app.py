@@ -102,7 +102,11 @@ async def build_app(settings: FeedbackSettings) -> App:
     )
     reading = ReadFeedback(feedback=adapters.feedback, pending=adapters.pending)
     erase = EraseEndUser(
-        feedback=adapters.feedback, pending=adapters.pending, ledger=adapters.ledger, prompts=adapters.prompts
+        feedback=adapters.feedback,
+        pending=adapters.pending,
+        ledger=adapters.ledger,
+        prompts=adapters.prompts,
+        inferences=adapters.answers,
     )
     service = GrpcFeedbackService(
         submit=doors.submit,

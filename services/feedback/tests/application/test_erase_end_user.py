@@ -13,10 +13,11 @@ from services.feedback.tests.fakes import (
     rating,
     request,
 )
+from tidemill_feedback.application.erase_end_user import Erased
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import FeedbackState
 from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput
 
 
 async def users(world: FeedbackWorld) -> list[str]:
@@ -33,10 +34,10 @@ async def test_the_next_batch_holds_nothing_that_an_erased_person_said_or_asked(
     await world.work()
     assert await users(world) == ["reviewer", "u2", "u3"]
 
-    assert await world.erase(ADA, "u1", request=request(), validate_only=True) == 2
-    assert await world.erase(EVE, "u1", request=request()) == 0
-    assert await world.erase(ADA, "u1", request=request()) == 2
-    assert await world.erase(ADA, "u1", request=request()) == 0
+    assert (await world.erase(ADA, "u1", request=request(), validate_only=True)).reactions == 2
+    assert (await world.erase(EVE, "u1", request=request())).reactions == 0
+    assert (await world.erase(ADA, "u1", request=request())).reactions == 2
+    assert (await world.erase(ADA, "u1", request=request())).reactions == 0
 
     for each in (mine, of_reviewer):
         with pytest.raises(FeedbackNotFound):
@@ -50,6 +51,25 @@ async def test_the_next_batch_holds_nothing_that_an_erased_person_said_or_asked(
     await world.work()
     assert await users(world) == ["u2", "u3", "u4", "u5", "u6"]
     assert world.inferences.asked.count("i1") == 1
+
+
+async def test_what_inference_keeps_of_their_questions_is_erased_too_and_last() -> None:
+    world = FeedbackWorld()
+    for number in (1, 2):
+        world.inferences.put(f"i{number}", end_user="u1")
+    world.inferences.put("i3", end_user="u2")
+    said = await world.correct(3, end_user="u1")
+
+    assert (await world.erase(ADA, "u1", request=request(), validate_only=True)).inferences == 2
+    world.inferences.failure = DependencyUnavailable("down", dependency="inference")
+    with pytest.raises(DependencyUnavailable):
+        await world.erase(ADA, "u1", request=request())
+    with pytest.raises(FeedbackNotFound):
+        await world.read.get(ADA, said.id)
+    world.inferences.failure = None
+
+    assert await world.erase(ADA, "u1", request=request()) == Erased(reactions=0, inferences=2)
+    assert world.inferences.erased == [("acme", "i1"), ("acme", "i2")]
 
 
 async def test_who_is_erased_while_a_batch_is_written_is_not_in_it() -> None:

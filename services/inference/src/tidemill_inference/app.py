@@ -19,6 +19,7 @@ from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngi
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.adapters.mongo_prompts import PromptCodec
+from tidemill_inference.adapters.mongo_records import MongoRecords
 from tidemill_inference.adapters.mongo_rollouts import (
     MongoActiveRollouts,
     MongoLiveModels,
@@ -36,7 +37,9 @@ from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
 from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.delete_prompt import DeletePrompt
+from tidemill_inference.application.erase_end_user import EraseEndUser
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
+from tidemill_inference.application.forget_records import ForgetRecords
 from tidemill_inference.application.generation import SharedGenerations
 from tidemill_inference.application.make_answer import MakeAnswer
 from tidemill_inference.application.note_outcome import NoteOutcome
@@ -61,7 +64,7 @@ from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
 from tidemill_inference.entrypoints.openai_http import OpenAiDoor
 from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
-from tidemill_inference.entrypoints.workers import WarmUp
+from tidemill_inference.entrypoints.workers import RecordKeeper, WarmUp
 from tidemill_inference.settings import InferenceSettings
 from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
@@ -98,6 +101,7 @@ class Adapters:
     inferences: MongoAggregates[Inference]
     outcomes: MongoOutcomes
     active: MongoActiveRollouts
+    records: MongoRecords
     candidates: TrainerCandidates
     templates: BoundedTemplates
     models: TrainerModels
@@ -162,6 +166,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             Worker("warm-up", warm_up.run),
             Answers(generations, shadows),
             Worker("rollouts", lambda: rollouts.run(tend)),
+            Worker("records", _record_keeper(settings, adapters).run),
             Worker("follow-ups", lambda: follow_ups.run(shadow)),
             HttpServer(door.app(), host=settings.host, port=settings.http_port, grace_s=settings.shutdown_grace_s / 2),
             consumers,
@@ -182,7 +187,7 @@ class Stores:
         """Create the folder and the indexes; repeating it changes nothing."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         made = self._adapters
-        for indexed in (made.prompts, made.deployments, made.inferences, made.outcomes, made.active):
+        for indexed in (made.prompts, made.deployments, made.inferences, made.outcomes, made.active, made.records):
             await indexed.ensure_indexes()
 
     async def stop(self) -> None:
@@ -249,11 +254,12 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             source=SOURCE,
             missing=InferenceNotFound,
             wake=relay.waker(inferences),
-            lists=[("deployment",)],
+            lists=[("deployment",), ("end_user",)],
             usually_new=True,
         ),
         outcomes=MongoOutcomes(database["rollout_outcomes"]),
         active=MongoActiveRollouts(deployments),
+        records=MongoRecords(deployments, inferences),
         candidates=TrainerCandidates(trainer, timeout_s=settings.call_timeout_s),
         templates=BoundedTemplates(_prompt_limits(settings)),
         models=TrainerModels(trainer, timeout_s=settings.call_timeout_s, recheck_s=settings.remote_recheck_s),
@@ -342,7 +348,19 @@ def _inferences(adapters: Adapters, answer: AnswerQuestion) -> GrpcInferenceServ
         templates=adapters.templates,
         texts=adapters.texts,
     )
-    return GrpcInferenceService(answer, adapters.inferences, show_prompt)
+    erase = EraseEndUser(inferences=adapters.inferences, clock=SystemClock())
+    return GrpcInferenceService(answer, adapters.inferences, show_prompt, erase)
+
+
+def _record_keeper(settings: InferenceSettings, adapters: Adapters) -> RecordKeeper:
+    leases = Leases(
+        adapters.database["leases"],
+        owner=str(uuid4()),
+        ttl=timedelta(seconds=settings.lease_s),
+        clock=SystemClock(),
+    )
+    forget = ForgetRecords(records=adapters.records, clock=SystemClock())
+    return RecordKeeper(forget, leases, every_s=settings.record_sweep_s)
 
 
 def _prompts(adapters: Adapters) -> PromptUseCases:

@@ -90,6 +90,8 @@ class InferenceSettings(ModelSettings):
     """Origins (joined by commas) whose pages may use the door from a browser, `*` for all; none by default."""
     lease_s: float = Field(15.0, gt=0)
     """How long an answer, or a rollout, of a replica that died keeps the others waiting."""
+    record_sweep_s: float = Field(3600.0, gt=0)
+    """The pause between two looks for records that their deployment keeps no longer."""
     rollout_look_s: float = Field(1.0, gt=0, le=60)
     """How often a replica looks for rollouts that have begun elsewhere."""
     rollout_tick_s: float = Field(0.5, gt=0, le=60)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from tidemill.feedback.v1.feedback_pb2 import Feedback, FeedbackState
-from tidemill.feedback.v1.feedback_service_pb2 import ListFeedbackRequest, ListFeedbackResponse
+from tidemill.feedback.v1.feedback_service_pb2 import EraseEndUserResponse, ListFeedbackRequest, ListFeedbackResponse
 from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, table, word
 from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
@@ -142,15 +142,17 @@ def erase(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Erase what a person said, and what was said about their questions: no batch completed later holds it."""
+    """Erase what a person said and asked, and what was said about it: no batch completed later holds it."""
 
-    async def work() -> int:
+    async def work() -> EraseEndUserResponse:
         async with Connection(chosen_project(project)) as connection:
             return await Reactions(connection).erase(end_user, validate_only=dry_run)
 
     erased = run(work(), as_json=as_json)
-    said = f"{erased} reactions of and about {end_user} {'would be' if dry_run else 'are'} erased"
-    show({"end_user": end_user, "erased": erased, "dry_run": dry_run}, said, as_json=as_json)
+    what = f"{erased.erased} reactions of and about {end_user}, and {erased.inferences} records of their questions"
+    said = f"{what} {'would be' if dry_run else 'are'} erased"
+    facts = {"end_user": end_user, "erased": erased.erased, "inferences": erased.inferences, "dry_run": dry_run}
+    show(facts, said, as_json=as_json)
 
 
 def _value(given: Feedback) -> str:

@@ -109,6 +109,7 @@ class Deployment(Declared):
     fallback: list[Reference] = Field(default_factory=list)
     deadline: Duration = timedelta(seconds=60)
     record: Literal["full", "metadata", "none"] = "full"
+    record_days: int = Field(default=0, ge=0, le=3650)
     allow_sampling_override: bool = False
 
 

@@ -90,6 +90,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         deadline=deadline,
         record=RecordMode.Value(f"RECORD_MODE_{part.record.upper()}"),
         allow_sampling_override=part.allow_sampling_override,
+        record_days=part.record_days,
     )
     refers_to = [("model", _name(model)), ("prompt", _name(part.prompt))]
     refers_to += [("model", _name(fallback)) for fallback in part.fallback]
@@ -110,7 +111,7 @@ def _deployment(name: str, part: declaration.Deployment, labels: dict[str, str])
         kind="deployment",
         name=name,
         message=message,
-        fields=(*fields, "allow_sampling_override"),
+        fields=(*fields, "allow_sampling_override", "record_days"),
         refers_to=tuple(refers_to),
     )
 

@@ -6,7 +6,11 @@ import grpc
 
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2
-from tidemill.inference.v1.inference_service_pb2 import GetInferencePromptRequest, GetInferenceRequest
+from tidemill.inference.v1.inference_service_pb2 import (
+    EraseEndUserRequest,
+    GetInferencePromptRequest,
+    GetInferenceRequest,
+)
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tidemill_feedback.domain.errors import InferenceUnknown
 from tidemill_feedback.domain.example import PassageUse, Prompt, Turn
@@ -42,6 +46,17 @@ class InferenceAnswers:
             completed=found.state == inference_pb2.INFERENCE_STATE_COMPLETED,
             output=" ".join(_text(message.parts) for message in found.output),
         )
+
+    async def erase(self, project: str, end_user: str, *, validate_only: bool) -> int:
+        """See `Inferences.erase`."""
+        erased, token = 0, ""
+        while True:
+            request = EraseEndUserRequest(end_user=end_user, validate_only=validate_only, page_token=token)
+            with acting_for(project):
+                reply = await self._inference.EraseEndUser(request)
+            erased, token = erased + reply.erased, reply.next_page_token
+            if not reply.more:
+                return erased
 
     async def prompt(self, project: str, inference: str) -> Prompt:
         """See `Inferences.prompt`."""

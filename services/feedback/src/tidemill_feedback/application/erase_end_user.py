@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_feedback.application.ports import FeedbackStore, Ledger, Pending, Prompts
+from tidemill_feedback.application.ports import FeedbackStore, Inferences, Ledger, Pending, Prompts
 from tidemill_feedback.domain.feedback import Feedback
 from tidemill_kit.application import Caller, PageRequest, Request
 from tidemill_kit.errors import InvalidInput, Violation
@@ -12,8 +12,18 @@ _AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """Reactions that were erased, and records of questions and answers."""
+
+    reactions: int
+    inferences: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EraseEndUser:
     """Emits nothing: no event carries what people wrote, and the next batch holds what counts by then.
+
+    What inference keeps of the person's questions goes last: until then it tells whose question a reaction is about.
 
     What was erased already is gone through again, so that a call that was cut short is finished by the next one.
     """
@@ -22,12 +32,14 @@ class EraseEndUser:
     pending: Pending
     ledger: Ledger
     prompts: Prompts
+    inferences: Inferences
 
-    async def __call__(self, caller: Caller, end_user: str, *, request: Request, validate_only: bool = False) -> int:
-        """Return how many reactions were erased, or would be.
+    async def __call__(self, caller: Caller, end_user: str, *, request: Request, validate_only: bool = False) -> Erased:
+        """Return how much was erased, or would be.
 
         Raises:
             InvalidInput: nobody is named.
+            DependencyUnavailable: inference does not answer; what is done so far is kept.
 
         """
         if not end_user:
@@ -50,7 +62,8 @@ class EraseEndUser:
                 token = page.next_token
                 if not token:
                     break
-        return len(erased)
+        records = await self.inferences.erase(caller.project, end_user, validate_only=validate_only)
+        return Erased(reactions=len(erased), inferences=records)
 
     async def _erase(self, project: str, found: Sequence[Feedback], end_user: str, request: Request) -> None:
         """Leave tombstones, by which the next call finds what else is kept."""

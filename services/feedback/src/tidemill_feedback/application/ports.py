@@ -34,6 +34,15 @@ class Inferences(Protocol):
         """
         ...
 
+    async def erase(self, project: str, end_user: str, *, validate_only: bool) -> int:
+        """Have the records of a person's questions erased, or counted; return how many there were.
+
+        Raises:
+            DependencyUnavailable: inference does not answer; a repetition erases what is left.
+
+        """
+        ...
+
     async def prompt(self, project: str, inference: str) -> Prompt:
         """Return what the model saw for an inference.
 

@@ -68,4 +68,4 @@ class GrpcFeedbackService(FeedbackServiceServicer):
         erased = await self._erase(
             current_caller(), request.end_user, request=request_of(request), validate_only=request.validate_only
         )
-        return pb.EraseEndUserResponse(erased=erased)
+        return pb.EraseEndUserResponse(erased=erased.reactions, inferences=erased.inferences)

@@ -322,6 +322,26 @@ class Outcomes(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRecords:
+    """For how many days the records of a deployment's answers are kept."""
+
+    deployment: DeploymentRef
+    days: int
+
+
+class Records(Protocol):
+    """The records of answers, for those who clear away."""
+
+    async def limited(self) -> Sequence[KeptRecords]:
+        """Return the deployments of all projects, deleted ones too, whose records are not kept for ever."""
+        ...
+
+    async def remove(self, kept: KeptRecords, *, before: datetime, limit: int) -> int:
+        """Remove some records from before, oldest first, whose events are out; return how many."""
+        ...
+
+
 class ActiveRollouts(Protocol):
     """The deployments with an active rollout, of all projects."""
 

@@ -44,6 +44,7 @@ __all__ = [
 
 DEFAULT_DEADLINE = timedelta(seconds=60)
 MAX_DEADLINE = timedelta(minutes=15)
+MAX_RECORD_DAYS = 3650
 MAX_FALLBACKS = 5
 _REMEMBERED = 50
 """Evaluations that were decided on, so that one that is told again has no second effect."""
@@ -71,6 +72,8 @@ class DeploymentSpec:
     allow_sampling_override: bool = False
     follow: str = ""
     rollout_policy: RolloutPolicy | None = None
+    record_days: int = 0
+    """After so many days the records of its answers are removed; 0 keeps them."""
 
     def check(self) -> None:
         """Refuse what can never work, all of it at once.
@@ -86,6 +89,9 @@ class DeploymentSpec:
         if not timedelta() < self.deadline <= MAX_DEADLINE:
             text = f"is {self.deadline.total_seconds():g} s; take more than 0 and at most {MAX_DEADLINE.seconds} s"
             found.append(Violation(field="deadline", description=text))
+        if not 0 <= self.record_days <= MAX_RECORD_DAYS:
+            text = f"is {self.record_days}; take 1 to {MAX_RECORD_DAYS} days, or 0 to keep the records"
+            found.append(Violation(field="record_days", description=text))
         if len(self.fallback) > MAX_FALLBACKS:
             found.append(Violation(field="fallback", description=f"take at most {MAX_FALLBACKS} models"))
         if self.retrieval:

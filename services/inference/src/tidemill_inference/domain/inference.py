@@ -298,6 +298,14 @@ class Inference(Aggregate):
         self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
         self.pending.append(InferenceWasCancelled(occurred_at=now))
 
+    def erase(self, *, now: datetime) -> None:
+        """Give up who asked what and what was answered; what was counted of it stays. Whoever answers it, stops."""
+        if self.state is State.RESERVED:
+            self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
+            self.pending.append(InferenceWasCancelled(occurred_at=now))
+        self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
+        self.messages, self.variables, self.output, self.passages = (), {}, (), ()
+
     def told(self, question: Question, answer: Answer | None = None) -> "Inference":
         """Return it as those hear it who are listening now: whole, whatever the record keeps."""
         heard = replace(

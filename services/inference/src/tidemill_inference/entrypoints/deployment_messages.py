@@ -36,6 +36,7 @@ _READERS: dict[str, Callable[[deployment_pb2.Deployment], Any]] = {
     "record": lambda message: record_mode_of(message.record) or RecordMode.FULL,
     "allow_sampling_override": lambda message: message.allow_sampling_override,
     "follow": lambda message: message.follow,
+    "record_days": lambda message: message.record_days,
     "rollout_policy": lambda message: policy_of(message.rollout_policy) if message.HasField("rollout_policy") else None,
 }
 CHANGEABLE = frozenset({*_READERS, "labels", "rollouts_paused"})
@@ -65,6 +66,7 @@ def deployment_message(deployment: Deployment) -> deployment_pb2.Deployment:
         rollout=rollout_message(deployment.rollout, configuration_message) if deployment.rollout else None,
         rollout_policy=policy_message(spec.rollout_policy) if spec.rollout_policy else None,
         follow=spec.follow,
+        record_days=spec.record_days,
         rollouts_paused=deployment.rollouts_paused,
     )
 

@@ -10,6 +10,7 @@ import grpc
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.application.answer_question import AnswerQuestion
+from tidemill_inference.application.erase_end_user import EraseEndUser
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
 from tidemill_inference.application.ports import Inferences
 from tidemill_inference.application.show_prompt import ShowPrompt
@@ -27,8 +28,11 @@ _MARGIN_S = 0.25
 class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
     """Serves answers; errors are mapped by the kit's interceptor."""
 
-    def __init__(self, answer: AnswerQuestion, inferences: Inferences, show_prompt: ShowPrompt) -> None:
+    def __init__(
+        self, answer: AnswerQuestion, inferences: Inferences, show_prompt: ShowPrompt, erase: EraseEndUser
+    ) -> None:
         self._answer = answer
+        self._erase = erase
         self._inferences = inferences
         self._show_prompt = show_prompt
 
@@ -64,6 +68,13 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         return pb.GetInferencePromptResponse(
             messages=[content_message(message) for message in shown.messages], question=shown.question
         )
+
+    async def EraseEndUser(self, request: pb.EraseEndUserRequest, _context: Context) -> pb.EraseEndUserResponse:
+        """Erase some of a person's records."""
+        erased = await self._erase(
+            current_caller(), request.end_user, validate_only=request.validate_only, token=request.page_token
+        )
+        return pb.EraseEndUserResponse(erased=erased.records, more=erased.more, next_page_token=erased.next_token)
 
     async def ListInferences(self, request: pb.ListInferencesRequest, _context: Context) -> pb.ListInferencesResponse:
         """Return a page of inferences."""

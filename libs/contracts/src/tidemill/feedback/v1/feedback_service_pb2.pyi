@@ -274,16 +274,20 @@ class EraseEndUserResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ERASED_FIELD_NUMBER: _builtins.int
+    INFERENCES_FIELD_NUMBER: _builtins.int
     erased: _builtins.int
     """Output only. Reactions that were erased, or would be; those that an earlier call erased do not count."""
+    inferences: _builtins.int
+    """Output only. Records of the person's questions and their answers that were erased in inference, or would be."""
     def __init__(
         self,
         *,
         erased: _builtins.int = ...,
+        inferences: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "inferences", b"inferences"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -97,6 +97,7 @@ class Deployment(_message.Message):
     ROLLOUT_POLICY_FIELD_NUMBER: _builtins.int
     FOLLOW_FIELD_NUMBER: _builtins.int
     ROLLOUTS_PAUSED_FIELD_NUMBER: _builtins.int
+    RECORD_DAYS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Chosen by the user: a slug, unique in the project."""
     project: _builtins.str
@@ -117,6 +118,8 @@ class Deployment(_message.Message):
     """Optional. The model whose versions rollouts promote; `model` is then what answers first, and apply never moves it."""
     rollouts_paused: _builtins.bool
     """Optional. True begins no rollout and advances none until it is false again; what has to be taken back, still is."""
+    record_days: _builtins.int
+    """Optional. After so many days the records of its answers are removed; 0 keeps them."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. The user's own marks."""
@@ -180,10 +183,11 @@ class Deployment(_message.Message):
         rollout_policy: _rollout_pb2.RolloutPolicy | None = ...,
         follow: _builtins.str = ...,
         rollouts_paused: _builtins.bool = ...,
+        record_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "live", b"live", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "sampling", b"sampling", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "sampling", b"sampling", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_sampling_override", b"allow_sampling_override", "create_time", b"create_time", "deadline", b"deadline", "etag", b"etag", "fallback", b"fallback", "follow", b"follow", "id", b"id", "labels", b"labels", "live", b"live", "model", b"model", "project", b"project", "prompt", b"prompt", "record", b"record", "record_days", b"record_days", "retrieval", b"retrieval", "rollout", b"rollout", "rollout_policy", b"rollout_policy", "rollouts_paused", b"rollouts_paused", "sampling", b"sampling", "seq", b"seq", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

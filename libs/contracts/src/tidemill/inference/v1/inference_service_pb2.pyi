@@ -400,3 +400,63 @@ class GetInferencePromptResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetInferencePromptResponse: _TypeAlias = GetInferencePromptResponse  # noqa: Y015
+
+@_typing.final
+class EraseEndUserRequest(_message.Message):
+    """EraseEndUserRequest names a person of the project."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    END_USER_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    end_user: _builtins.str
+    """Required. The pseudonym, as inferences carry it."""
+    validate_only: _builtins.bool
+    """Optional. True counts and erases nothing."""
+    page_token: _builtins.str
+    """Optional. From the reply before, when counting."""
+    def __init__(
+        self,
+        *,
+        end_user: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "page_token", b"page_token", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseEndUserRequest: _TypeAlias = EraseEndUserRequest  # noqa: Y015
+
+@_typing.final
+class EraseEndUserResponse(_message.Message):
+    """EraseEndUserResponse tells how much it was, and whether it goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASED_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    erased: _builtins.int
+    """Output only. Records that were erased by this call, or would be."""
+    more: _builtins.bool
+    """Output only. True where there are more: call again."""
+    next_page_token: _builtins.str
+    """Output only. Where counting goes on; empty when there is no more, and when something is erased."""
+    def __init__(
+        self,
+        *,
+        erased: _builtins.int = ...,
+        more: _builtins.bool = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erased", b"erased", "more", b"more", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseEndUserResponse: _TypeAlias = EraseEndUserResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class InferenceServiceStub:
                 request_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.SerializeToString,
                 response_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.FromString,
                 _registered_method=True)
+        self.EraseEndUser = channel.unary_unary(
+                '/tidemill.inference.v1.InferenceService/EraseEndUser',
+                request_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseEndUserRequest.SerializeToString,
+                response_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseEndUserResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -101,6 +106,13 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseEndUser(self, request, context):
+        """Takes what a person asked and was answered out of the records, some of them with each call.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.GetInferencePrompt,
                     request_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.FromString,
                     response_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.SerializeToString,
+            ),
+            'EraseEndUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseEndUser,
+                    request_deserializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseEndUserRequest.FromString,
+                    response_serializer=tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseEndUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class InferenceService:
             '/tidemill.inference.v1.InferenceService/GetInferencePrompt',
             tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptRequest.SerializeToString,
             tidemill_dot_inference_dot_v1_dot_inference__service__pb2.GetInferencePromptResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseEndUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tidemill.inference.v1.InferenceService/EraseEndUser',
+            tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseEndUserRequest.SerializeToString,
+            tidemill_dot_inference_dot_v1_dot_inference__service__pb2.EraseEndUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

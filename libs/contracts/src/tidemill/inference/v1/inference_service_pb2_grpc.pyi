@@ -26,6 +26,8 @@ class InferenceServiceStub:
     """Returns the project's inferences, a page at a time."""
     GetInferencePrompt: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetInferencePromptRequest, _inference_service_pb2.GetInferencePromptResponse]
     """Returns the messages that the model saw for an inference: rendered again from its record."""
+    EraseEndUser: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.EraseEndUserRequest, _inference_service_pb2.EraseEndUserResponse]
+    """Takes what a person asked and was answered out of the records, some of them with each call."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """InferenceService answers."""
@@ -69,5 +71,13 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_inference_service_pb2.GetInferencePromptRequest, _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]:
         """Returns the messages that the model saw for an inference: rendered again from its record."""
+
+    @_abc_1.abstractmethod
+    def EraseEndUser(
+        self,
+        request: _inference_service_pb2.EraseEndUserRequest,
+        context: _aio.ServicerContext[_inference_service_pb2.EraseEndUserRequest, _abc.Awaitable[_inference_service_pb2.EraseEndUserResponse]],
+    ) -> _abc.Awaitable[_inference_service_pb2.EraseEndUserResponse]:
+        """Takes what a person asked and was answered out of the records, some of them with each call."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...

@@ -1,0 +1,47 @@
+"""Erase what a person asked, and what they were answered."""
+
+from dataclasses import dataclass
+
+from tidemill_inference.application.ports import Inferences
+from tidemill_kit.application import Caller, Clock, PageRequest, Request
+from tidemill_kit.errors import InvalidInput, Violation
+
+_AT_ONCE = 200
+"""A call ends well within its deadline, however many records there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """How much it was; where there is `more`, the next call goes on, and counting after `next_token`."""
+
+    records: int
+    more: bool
+    next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EraseEndUser:
+    """A record that was erased names the person no more, so that the next call finds those that are left."""
+
+    inferences: Inferences
+    clock: Clock
+
+    async def __call__(self, caller: Caller, end_user: str, *, validate_only: bool = False, token: str = "") -> Erased:
+        """Erase some of the records, or count some.
+
+        Raises:
+            InvalidInput: nobody is named.
+
+        """
+        if not end_user:
+            raise InvalidInput.of(Violation(field="end_user", description="is empty; name who is to be erased"))
+        page = PageRequest(size=_AT_ONCE, token=token if validate_only else "")
+        found = await self.inferences.list(caller.project, page=page, where={"end_user": end_user})
+        more = bool(found.next_token)
+        if validate_only:
+            return Erased(records=len(found.items), more=more, next_token=found.next_token)
+        for each in found.items:
+            await self.inferences.update(
+                caller.project, each.id, lambda stored: stored.erase(now=self.clock.now()), request=Request.internal()
+            )
+        return Erased(records=len(found.items), more=more)

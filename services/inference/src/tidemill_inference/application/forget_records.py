@@ -1,0 +1,26 @@
+"""Remove the records of answers that their deployment keeps no longer."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tidemill_inference.application.ports import Records
+from tidemill_kit.application import Clock
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgetRecords:
+    """Goes by what deployments say, those that were deleted too; a record whose events are not out yet stays."""
+
+    records: Records
+    clock: Clock
+
+    async def __call__(self) -> int:
+        """Return how many were removed."""
+        removed = 0
+        for kept in await self.records.limited():
+            before = self.clock.now() - timedelta(days=kept.days)
+            while some := await self.records.remove(kept, before=before, limit=_AT_ONCE):
+                removed += some
+        return removed
