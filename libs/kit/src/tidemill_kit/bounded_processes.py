@@ -99,10 +99,14 @@ class _Ended:
 
 @dataclass(slots=True)
 class BoundedProcesses:
-    """Runs functions in a few processes; `name` stands in its log lines."""
+    """Runs functions in a few processes; `name` stands in its log lines.
+
+    `prepare` is called in each new process before any work, and not measured: for imports.
+    """
 
     limits: ProcessLimits
     name: str
+    prepare: Callable[[], None] | None = None
     _pool: ProcessPool = field(init=False)
     _shares: Shares = field(init=False)
 
@@ -153,7 +157,10 @@ class BoundedProcesses:
         # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
         context = multiprocessing.get_context("spawn")
         return ProcessPool(
-            max_workers=self.limits.workers, initializer=_begin, initargs=(self.limits.memory_bytes,), context=context
+            max_workers=self.limits.workers,
+            initializer=_begin,
+            initargs=(self.limits.memory_bytes, self.prepare),
+            context=context,
         )
 
 
@@ -180,7 +187,7 @@ def _stop_spending(_signal: int, _frame: object) -> None:
     raise _CpuTimeSpentError
 
 
-def _begin(memory_bytes: int) -> None:
+def _begin(memory_bytes: int, prepare: Callable[[], None] | None) -> None:
     """Bound this process in memory, which is not the machine's, and in life by its parent's."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     with contextlib.suppress(ValueError):
@@ -188,6 +195,8 @@ def _begin(memory_bytes: int) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if prepare is not None:
+        prepare()
 
 
 def _end_with(parent: int) -> None:

@@ -13,6 +13,7 @@ from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServ
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill_inference.adapters.bounded_templates import BoundedTemplates
+from tidemill_inference.adapters.chat_prompts import BoundedChat, prepare
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_inference.adapters.ingest_texts import IngestTexts
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
@@ -70,7 +71,7 @@ from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import SystemClock
 from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.bounded_processes import ProcessLimits
+from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
@@ -222,6 +223,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
     rag = open_channel(settings.rag_address, name="rag", timeout_s=settings.call_timeout_s)
     ingest = _channel(settings.ingest_address, name="ingest", settings=settings)
     feedback = _channel(settings.feedback_address, name="feedback", settings=settings)
+    processes = BoundedProcesses(_prompt_limits(settings), "prompts", prepare)
     store = ObjectStore(
         settings.s3_endpoint,
         settings.s3_access_key,
@@ -261,11 +263,15 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         active=MongoActiveRollouts(deployments),
         records=MongoRecords(deployments, inferences),
         candidates=TrainerCandidates(trainer, timeout_s=settings.call_timeout_s),
-        templates=BoundedTemplates(_prompt_limits(settings)),
+        templates=BoundedTemplates(processes),
         models=TrainerModels(trainer, timeout_s=settings.call_timeout_s, recheck_s=settings.remote_recheck_s),
         retriever=RagRetriever(rag, timeout_s=settings.call_timeout_s),
         engines=_engines(
-            settings, store, secrets=Secrets(environment, settings.secrets_dir), live=MongoLiveModels(deployments)
+            settings,
+            store,
+            secrets=Secrets(environment, settings.secrets_dir),
+            live=MongoLiveModels(deployments),
+            processes=processes,
         ),
         texts=IngestTexts(ingest, timeout_s=settings.call_timeout_s),
         reactions=FeedbackSubmissions(feedback, timeout_s=settings.call_timeout_s),
@@ -289,7 +295,12 @@ def _channel(address: str, *, name: str, settings: InferenceSettings) -> grpc.ai
 
 
 def _engines(
-    settings: InferenceSettings, store: ObjectStore, *, secrets: Secrets, live: MongoLiveModels
+    settings: InferenceSettings,
+    store: ObjectStore,
+    *,
+    secrets: Secrets,
+    live: MongoLiveModels,
+    processes: BoundedProcesses,
 ) -> LoadedEngines:
     limits = EngineLimits(
         cache_tokens=settings.engine_cache_tokens,
@@ -299,6 +310,7 @@ def _engines(
     options = EngineOptions(
         dtype=getattr(torch, computed_format(settings.numeric_format)),
         memory_bytes=settings.engine_memory_mb * _MB,
+        render_chat=BoundedChat(processes),
         limits=limits,
         adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),
         idle_s=settings.engine_idle_s,

@@ -1,13 +1,14 @@
 """Engines on a store of the test's own, and models to load into them."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
+from tidemill_inference.adapters.chat_prompts import Turn, rendered
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
 from tidemill_inference.adapters.secrets import Secrets
@@ -24,6 +25,13 @@ from tidemill_testkit.objects import InMemoryObjects
 
 MB = 1024 * 1024
 BUCKET = "exchange"
+
+
+async def rendered_here(template: str, turns: Sequence[Turn], special: Mapping[str, str], *, name: str) -> str:
+    """Implements `ChatRenderer` without a process of its own."""
+    text = rendered(template, turns, special)
+    assert text is not None, name
+    return text
 
 
 def inner(engine: Engine) -> TransformersEngine:
@@ -99,7 +107,11 @@ def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -
     objects = InMemoryObjects(BUCKET)
     (folder / "cache").mkdir()
     options = EngineOptions(
-        dtype=torch.float32, memory_bytes=memory_bytes, limits=EngineLimits(cache_tokens=1024, batch=8), idle_s=idle_s
+        dtype=torch.float32,
+        memory_bytes=memory_bytes,
+        render_chat=rendered_here,
+        limits=EngineLimits(cache_tokens=1024, batch=8),
+        idle_s=idle_s,
     )
     cache = ArtifactCache(folder / "cache", ExchangeBucket(objects, BUCKET))
     live = Live()

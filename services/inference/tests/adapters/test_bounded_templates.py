@@ -14,7 +14,7 @@ from tidemill_inference.adapters.bounded_templates import BoundedTemplates
 from tidemill_inference.application.ports import PromptInput
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.bounded_processes import ProcessLimits
+from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_kit.errors import InvalidInput
 from tidemill_testkit.loop_lag import loop_lag
 
@@ -24,7 +24,7 @@ PLAIN = PromptContent(user="{{ question }}")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared() -> AsyncIterator[BoundedTemplates]:
-    made = BoundedTemplates(LIMITS)
+    made = BoundedTemplates(BoundedProcesses(LIMITS, "prompts"))
     await made.start()
     yield made
     await made.stop()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from services.inference.tests.adapters.shop import rendered_here
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import END, write_tiny_model
 from tidemill_inference.adapters.model_weights import ModelWeights
@@ -28,7 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def an_engine(folder: Path, limits: EngineLimits) -> TransformersEngine:
-    return TransformersEngine(ModelWeights(folder, name="tiny@1", dtype=torch.float32), name="tiny@1", limits=limits)
+    weights = ModelWeights(folder, name="tiny@1", dtype=torch.float32)
+    return TransformersEngine(weights, name="tiny@1", limits=limits, render_chat=rendered_here)
 
 
 @pytest.fixture

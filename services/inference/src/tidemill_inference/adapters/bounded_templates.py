@@ -9,7 +9,7 @@ from tidemill_inference.application.ports import CheckedPrompt, PromptInput
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits, WorkEndedError
+from tidemill_kit.bounded_processes import BoundedProcesses, WorkEndedError
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, Violation
 
 R = TypeVar("R")
@@ -19,8 +19,8 @@ _TEMPLATES = JinjaTemplates()
 class BoundedTemplates:
     """Implements `application.ports.Templates`. What a prompt takes too much of is the prompt's fault."""
 
-    def __init__(self, limits: ProcessLimits) -> None:
-        self._processes = BoundedProcesses(limits, "prompts")
+    def __init__(self, processes: BoundedProcesses) -> None:
+        self._processes = processes
 
     async def start(self) -> None:
         """Start a process, so that the first prompt does not wait for it."""

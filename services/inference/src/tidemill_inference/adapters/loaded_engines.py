@@ -14,6 +14,7 @@ from typing import TypeVar
 import structlog
 import torch
 
+from tidemill_inference.adapters.chat_prompts import ChatRenderer
 from tidemill_inference.adapters.lora_adapter import LoraAdapter
 from tidemill_inference.adapters.model_files import ModelFiles
 from tidemill_inference.adapters.model_weights import ModelWeights, stored_bytes, token_bytes
@@ -43,6 +44,7 @@ class EngineOptions:
 
     dtype: torch.dtype
     memory_bytes: int
+    render_chat: ChatRenderer
     limits: EngineLimits = field(default_factory=EngineLimits)
     adapter_limits: EngineLimits | None = None
     idle_s: float = 0.0
@@ -339,7 +341,13 @@ class LoadedEngines:
             adapter = None
             if adapter_folder is not None:
                 adapter = LoraAdapter.read(adapter_folder, name=model.id, base=of.id)
-            return TransformersEngine(weights, name=model.id, limits=self._limits(model), adapter=adapter)
+            return TransformersEngine(
+                weights,
+                name=model.id,
+                limits=self._limits(model),
+                render_chat=self._options.render_chat,
+                adapter=adapter,
+            )
 
         engine = await asyncio.to_thread(made)
         engine.start()

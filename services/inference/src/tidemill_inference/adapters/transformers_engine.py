@@ -19,6 +19,7 @@ from transformers.generation.continuous_batching import ContinuousBatchingManage
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from tidemill_inference.adapters import rowwise_attention
+from tidemill_inference.adapters.chat_prompts import ChatPrompts, ChatRenderer
 from tidemill_inference.adapters.lora_adapter import FINGERPRINT, LoraAdapter
 from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
 from tidemill_inference.adapters.request_sampling import per_request_processors
@@ -47,11 +48,18 @@ class TransformersEngine:
     """Implements `application.ports.Engine`; blocks while it is made, so make it in a thread."""
 
     def __init__(
-        self, weights: ModelWeights, *, name: str, limits: EngineLimits, adapter: LoraAdapter | None = None
+        self,
+        weights: ModelWeights,
+        *,
+        name: str,
+        limits: EngineLimits,
+        render_chat: ChatRenderer,
+        adapter: LoraAdapter | None = None,
     ) -> None:
         """Build modules over the weights, and put the adapter into them where there is one."""
         self._name = name
         self._tokenizer = weights.tokenizer
+        self._prompts = ChatPrompts(weights.tokenizer, name=name, render=render_chat)
         self._model = weights.tree()
         if adapter is not None:
             adapter.put_into(self._model, dtype=weights.dtype)
@@ -70,6 +78,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """End the engine's thread; requests under way fail. Blocks for a step."""
+        self._prompts.close()
         self._manager.stop(block=True, timeout=_STOP_TIMEOUT_S, hard_stop=True)
 
     @property
@@ -79,14 +88,14 @@ class TransformersEngine:
 
     async def count_tokens(self, messages: Sequence[Message]) -> int:
         """See `Engine.count_tokens`."""
-        return len(await asyncio.to_thread(self._encoded, messages))
+        return len(await self._prompts.encode(messages))
 
     async def generate(
         self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
     ) -> AsyncGenerator[Piece | Finish, None]:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
-        prompt = await asyncio.to_thread(self._encoded, messages)
+        prompt = await self._prompts.encode(messages)
         room = self.context_tokens - len(prompt)
         if room <= 0:
             message = f"the prompt has {len(prompt)} tokens, and {self._name} takes {self.context_tokens}"
@@ -135,11 +144,6 @@ class TransformersEngine:
         if _attends_to_everything(self._model.config.get_text_config()):
             self._model.set_attn_implementation(rowwise_attention.NAME)
         return manager
-
-    def _encoded(self, messages: Sequence[Message]) -> list[int]:
-        turns = [{"role": message.role.value, "content": message.text} for message in messages]
-        encoded = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=True)
-        return list(encoded["input_ids"])
 
     def _add(self, request_id: str, prompt: list[int], sampling: Sampling, *, at_most: int) -> None:
         how = sampling.over(self._defaults)
