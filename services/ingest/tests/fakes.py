@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
@@ -16,7 +17,7 @@ from tidemill_ingest.application.ports import Prepared, SweepRules
 from tidemill_ingest.application.read_documents import DocumentName, ReadDocuments
 from tidemill_ingest.application.reject_submission import RejectSubmission
 from tidemill_ingest.application.sweep import Sweep
-from tidemill_ingest.domain.document import Document
+from tidemill_ingest.domain.document import Document, TextUses
 from tidemill_ingest.domain.errors import DocumentNotFound, SourceNotFound
 from tidemill_ingest.domain.event_binding import EventBinding
 from tidemill_ingest.domain.example import Example
@@ -58,6 +59,32 @@ class OutboxHere:
         assert project
         assert document_id
         return self.seqs
+
+
+class VersionTextsHere:
+    """Implements `ports.VersionTexts` on the documents themselves."""
+
+    def __init__(self, documents: InMemoryAggregates[Document]) -> None:
+        self._documents = documents
+
+    async def of(self, project: str, document_ids: Sequence[str]) -> Mapping[str, TextUses]:
+        found = await self._documents.get_many(project, document_ids)
+        return {name: document.texts for name, document in found.items()}
+
+
+@dataclass
+class TurnsHere:
+    """Implements `ports.SweepTurns`, and the turn itself."""
+
+    after: str = ""
+    elsewhere: bool = False
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator["TurnsHere | None"]:
+        yield None if self.elsewhere else self
+
+    async def came_to(self, after: str) -> None:
+        self.after = after
 
 
 @dataclass
@@ -109,11 +136,14 @@ class Ingest:
             reject=self.reject,
             limits=self.limits,
         )
+        self.turns = TurnsHere()
         self.sweep = Sweep(
             sources=self.sources,
             documents=self.documents,
+            uses=VersionTextsHere(self.documents),
             texts=self.texts,
             quarantine=self.quarantine,
+            turns=self.turns,
             clock=self.clock,
             rules=SweepRules(),
         )

@@ -165,9 +165,12 @@ class ObjectStore:
             return False
         return True
 
-    async def scan(self, bucket: str, *, prefix: str = "") -> AsyncIterator[StoredObject]:
-        """Yield the objects whose keys start with the prefix, ordered by key; a page of them is in memory at a time."""
-        found = self._client.list_objects(bucket, prefix=prefix, recursive=True)
+    async def scan(self, bucket: str, *, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
+        """Yield the objects whose keys start with the prefix, ordered by key, those that come after the key `after`.
+
+        A page of them is in memory at a time.
+        """
+        found = self._client.list_objects(bucket, prefix=prefix, recursive=True, start_after=after or None)
         while page := await self._call(lambda: [*islice(found, _LISTED_AT_ONCE)]):
             for each in page:
                 if each.last_modified is not None:

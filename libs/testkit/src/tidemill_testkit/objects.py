@@ -46,11 +46,11 @@ class InMemoryObjects:
         """See `ObjectStore.exists`."""
         return key in self._bucket(bucket)
 
-    async def scan(self, bucket: str, *, prefix: str = "") -> AsyncIterator[StoredObject]:
+    async def scan(self, bucket: str, *, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
         """See `ObjectStore.scan`."""
         now = datetime.now(UTC)
         for key, data in sorted(self._bucket(bucket).items()):
-            if key.startswith(prefix):
+            if key.startswith(prefix) and key > after:
                 yield StoredObject(key=key, size=len(data), modified_at=now)
 
     async def list(self, bucket: str, *, prefix: str = "") -> Sequence[StoredObject]:

@@ -10,6 +10,7 @@ from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatch
 from tidemill_ingest.adapters.mongo_datasets import MongoDatasetLeases, MongoWaiting, mongo_datasets
 from tidemill_ingest.adapters.mongo_documents import MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
+from tidemill_ingest.adapters.mongo_sweep import MongoSweepTurns, MongoVersionTexts
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.adapters.preparation import ProcessPreparation
 from tidemill_ingest.application.accept_document import AcceptDocument
@@ -45,6 +46,7 @@ from tidemill_kit.objects import ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
 
+_SWEEP_LEASE_S = 60
 _log = structlog.get_logger(__name__)
 
 
@@ -146,12 +148,18 @@ class _Parts:
         self.sweep = Sweep(
             sources=self.sources,
             documents=self.documents,
+            uses=MongoVersionTexts(database["documents"]),
+            turns=MongoSweepTurns(
+                database["sweep"],
+                Leases(database["sweep"], owner=str(uuid4()), ttl=timedelta(seconds=_SWEEP_LEASE_S), clock=clock),
+            ),
             texts=texts,
             quarantine=quarantine,
             clock=clock,
             rules=SweepRules(
                 unreferenced_after=timedelta(hours=settings.garbage_after_hours),
                 quarantine_after=timedelta(hours=settings.quarantine_hours),
+                documents=settings.sweep_documents,
             ),
         )
         self.submissions = Submissions(

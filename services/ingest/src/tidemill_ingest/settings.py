@@ -34,6 +34,8 @@ class IngestSettings(ServiceSettings):
     """How long a crash can leave something in quarantine."""
     sweep_every_s: float = Field(3600.0, gt=0)
     """The pause between two sweeps of the buckets."""
+    sweep_documents: int = Field(50_000, ge=1)
+    """How many documents one sweep goes through; the next one goes on there."""
     garbage_after_hours: float = Field(24.0, ge=1)
     """How long an object without a version stays; longer than any submission takes."""
     preparation_workers: int = Field(1, ge=1, le=64)

@@ -13,14 +13,16 @@ from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec, MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
+from tidemill_ingest.adapters.mongo_sweep import MongoSweepTurns, MongoVersionTexts
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.application.ports import Prepared
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_kit.aggregates import Identity
-from tidemill_kit.application import PageRequest, Request
+from tidemill_kit.application import PageRequest, Request, SystemClock
 from tidemill_kit.errors import NotFound
+from tidemill_kit.jobs import Leases
 from tidemill_kit.mongo import Database, connect, encoded
 from tidemill_kit.objects import ObjectStore
 from tidemill_local import Addresses
@@ -106,6 +108,35 @@ async def test_the_stored_form_of_a_document_is_stable() -> None:
     again = codec.decode(identity, codec.encode(document), codec.schema)
 
     assert encoded(codec.encode(again)) == encoded(codec.encode(document))
+
+
+async def test_what_documents_say_of_their_texts_is_read_without_the_rest(database: Database) -> None:
+    documents = mongo_documents(database["documents"], wake=lambda _: None)
+    document = await lived()
+    await documents.add(document, request=Request.internal())
+
+    found = await MongoVersionTexts(database["documents"]).of("acme", [document.id, "nope"])
+
+    assert set(found) == {document.id}
+    assert replace(found[document.id], uses=()) == replace(document.texts, uses=())
+    assert [(use.key, use.text) for use in found[document.id].uses] == [
+        (use.key, use.text) for use in document.texts.uses
+    ]
+
+
+async def test_a_sweep_goes_on_where_the_last_one_came_to_and_one_process_does_it(database: Database) -> None:
+    leases = [
+        Leases(database["sweep"], owner=owner, ttl=timedelta(seconds=30), clock=SystemClock()) for owner in ("a", "b")
+    ]
+    mine, theirs = (MongoSweepTurns(database["sweep"], each) for each in leases)
+    async with mine.held() as turn, theirs.held() as other:
+        assert other is None
+        assert turn is not None
+        assert turn.after == ""
+        await turn.came_to("acme/d7/x")
+    async with theirs.held() as turn:
+        assert turn is not None
+        assert turn.after == "acme/d7/x"
 
 
 async def test_the_outbox_tells_which_events_wait(database: Database) -> None:
@@ -197,6 +228,8 @@ async def test_a_text_is_found_by_its_reference_until_it_is_deleted(buckets: Buc
         "d2": [other.key],
     }
     assert await texts.of_document("acme", "d1") == found["d1"]
+    after = max(ref.key, later.key)
+    assert [each async for _, each, _ in texts.by_document(after=after)] == ["d2"]
     await texts.delete([ref.key, "acme/d1/never-there"])
     with pytest.raises(NotFound):
         await texts.get(ref)

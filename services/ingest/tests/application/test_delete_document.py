@@ -7,7 +7,9 @@ import pytest
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
 from tidemill_ingest.adapters.object_store import ExchangeTexts
+from tidemill_ingest.application.ports import SweepRules
 from tidemill_ingest.application.read_documents import DocumentName
+from tidemill_ingest.application.sweep import Swept
 from tidemill_ingest.domain.document import Document, DocumentState, Happened
 from tidemill_ingest.domain.document_events import DocumentWasDeleted
 from tidemill_ingest.domain.errors import DocumentNotFound, TextGone, VersionNotFound
@@ -274,3 +276,30 @@ async def test_a_sweep_without_its_store_changes_nothing() -> None:
 
     with pytest.raises(DependencyUnavailable):
         await ingest.sweep()
+
+
+async def test_a_sweep_goes_through_a_part_of_the_documents_and_the_next_one_goes_on_there() -> None:
+    ingest = await Ingest().with_source()
+    for number in range(5):
+        await ingest.accept(ACME, submitted("A", of=spec(key=f"kb/{number}")))
+        kept = dict(ingest.objects.buckets[EXCHANGE])
+        await ingest.delete(ACME, deletion(erase=True, key=f"kb/{number}"))
+        ingest.objects.buckets[EXCHANGE] = kept  # the crash came before the objects went
+    sweep = replace(ingest.sweep, rules=SweepRules(documents=1))
+    left = []
+    for _ in range(6):
+        await sweep()
+        left.append(len(ingest.texts_stored()))
+    assert (left, ingest.turns.after) == ([4, 3, 2, 1, 0, 0], "")
+
+
+async def test_a_sweep_that_another_process_is_at_is_left_to_it() -> None:
+    ingest = await Ingest().with_source()
+    await ingest.accept(ACME, submitted("A"))
+    kept = dict(ingest.objects.buckets[EXCHANGE])
+    await ingest.delete(ACME, deletion(erase=True))
+    ingest.objects.buckets[EXCHANGE] = kept
+    ingest.turns.elsewhere = True
+
+    assert await ingest.sweep() == Swept()
+    assert ingest.texts_stored()

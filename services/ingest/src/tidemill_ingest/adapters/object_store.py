@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 class ListedObjects(Objects, Protocol):
     """What ingest needs of a store: also a listing, and deleting one by one."""
 
-    def scan(self, bucket: str, *, prefix: str = "") -> AsyncIterator[StoredObject]:
+    def scan(self, bucket: str, *, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
         """Yield the objects whose keys start with the prefix, ordered by key."""
         ...
 
@@ -100,10 +100,10 @@ class ExchangeTexts:
         found = self._store.scan(self._bucket, prefix=f"{project}/{document_id}/")
         return [StoredText(key=each.key, stored_at=each.modified_at) async for each in found]
 
-    async def by_document(self) -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
+    async def by_document(self, *, after: str = "") -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
         """See `ports.Texts.by_document`."""
         owner, stored = ("", ""), list[StoredText]()
-        async for each in self._store.scan(self._bucket):
+        async for each in self._store.scan(self._bucket, after=after):
             project, document_id, _ = each.key.split("/", 2)
             if stored and owner != (project, document_id):
                 yield *owner, stored

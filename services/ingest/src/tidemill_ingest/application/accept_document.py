@@ -84,7 +84,7 @@ class AcceptDocument:
             ref = await self.texts.put(project, fresh.id, prepared, spec, submission_id=command.submission.id)
             change = self._change(command, offer, _draft(prepared, ref, command, offer))
             document = await self._save(fresh, change, command)
-            if ref.key in document.given_up_keys():
+            if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
             return document

@@ -67,7 +67,7 @@ class DeleteDocument:
         document = await save_once(
             self.documents, fresh, change, command.submission, request=command.request, now=self.clock.now()
         )
-        if given_up := document.given_up_keys():
+        if given_up := document.texts.given_up:
             await self.texts.delete(sorted(given_up))
         return document
 

@@ -1,12 +1,12 @@
 """What ingest needs from outside."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from tidemill_ingest.domain.document import Document
+from tidemill_ingest.domain.document import Document, TextUses
 from tidemill_ingest.domain.event_binding import EventBinding
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.masking import Masking
@@ -105,8 +105,34 @@ class Texts(Protocol):
         """Return the objects of one document."""
         ...
 
-    def by_document(self) -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
-        """Yield project, document id and objects of every document that has any."""
+    def by_document(self, *, after: str = "") -> AsyncIterator[tuple[str, str, Sequence[StoredText]]]:
+        """Yield project, document id and objects of every document that has any, after that of the object `after`."""
+        ...
+
+
+class VersionTexts(Protocol):
+    """What documents say of their texts, read without the rest of them."""
+
+    async def of(self, project: str, document_ids: Sequence[str]) -> Mapping[str, TextUses]:
+        """Return it for those that there are, tombstones too."""
+        ...
+
+
+class SweepTurn(Protocol):
+    """The right to sweep. `after` is the object that the turn before came to; "" is the beginning."""
+
+    after: str
+
+    async def came_to(self, after: str) -> None:
+        """Let the next turn go on after this object."""
+        ...
+
+
+class SweepTurns(Protocol):
+    """Who sweeps: one process at a time."""
+
+    def held(self) -> AbstractAsyncContextManager[SweepTurn | None]:
+        """Hold the turn while the body runs; yields None where somebody else does."""
         ...
 
 
@@ -125,3 +151,5 @@ class SweepRules:
     unreferenced_after: timedelta = timedelta(days=1)
     """Longer than any submission takes from its put to its save."""
     quarantine_after: timedelta = timedelta(hours=24)
+    documents: int = 50_000
+    """How many are gone through in one turn; the next one goes on there."""

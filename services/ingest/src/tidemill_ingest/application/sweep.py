@@ -4,9 +4,19 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill_ingest.application.ports import Documents, Quarantine, Sources, StoredText, SweepRules, Texts
-from tidemill_ingest.domain.document import Document
-from tidemill_kit.application import Clock, Request, derived_id
+from tidemill_ingest.application.ports import (
+    Documents,
+    Quarantine,
+    Sources,
+    StoredText,
+    SweepRules,
+    SweepTurn,
+    SweepTurns,
+    Texts,
+    VersionTexts,
+)
+from tidemill_ingest.domain.document import TextUses
+from tidemill_kit.application import Clock, Request
 from tidemill_kit.errors import DependencyUnavailable, NotFound, TidemillError
 
 _AT_ONCE = 200
@@ -29,59 +39,72 @@ class Sweep:
 
     sources: Sources
     documents: Documents
+    uses: VersionTexts
     texts: Texts
     quarantine: Quarantine
+    turns: SweepTurns
     clock: Clock
     rules: SweepRules
 
     async def __call__(self) -> Swept:
-        """Go once through everything."""
-        now, deleted, postponed = self.clock.now(), 0, 0
+        """Take a turn, if nobody else has it: go through as many documents as there may be, after those of the last."""
+        async with self.turns.held() as turn:
+            return await self._turn(turn) if turn else Swept()
+
+    async def _turn(self, turn: SweepTurn) -> Swept:
+        now, deleted, postponed, left = self.clock.now(), 0, 0, self.rules.documents
         retentions: dict[tuple[str, str], int] = {}
-        async for project, batch in _batches(self.texts.by_document()):
-            documents = await self.documents.get_many(project, list(batch))
+        async for project, batch in _batches(self.texts.by_document(after=turn.after), size=min(_AT_ONCE, left)):
+            uses = await self.uses.of(project, list(batch))
             for document_id, stored in batch.items():
                 try:
-                    document = documents.get(document_id)
-                    if document is not None:
-                        document = await self._expired(document, retentions, now)
-                    if self._unneeded(document, stored, now):
+                    of_document = uses.get(document_id)
+                    if of_document is not None:
+                        of_document = await self._expired(project, document_id, of_document, retentions, now)
+                    if self._unneeded(of_document, stored, now):
                         deleted += await self._delete_unneeded(project, document_id, now)
                 except DependencyUnavailable:
                     raise
                 except TidemillError:
-                    postponed += 1  # it is in the middle of something else, and the next sweep meets it again
+                    postponed += 1  # it is in the middle of something else, and a later turn meets it again
+            left -= len(batch)
+            await turn.came_to(max(text.key for stored in batch.values() for text in stored))
+            if left <= 0:
+                break
+        else:
+            await turn.came_to("")
         quarantined = await self.quarantine.sweep(older_than=now - self.rules.quarantine_after)
         return Swept(texts=deleted, quarantined=quarantined, postponed=postponed)
 
-    async def _expired(self, document: Document, retentions: dict[tuple[str, str], int], now: datetime) -> Document:
-        """Return the document after the retention of its source, looked up once for all its documents, was applied."""
-        project = document.project
-        if (project, document.source) not in retentions:
+    async def _expired(
+        self, project: str, document_id: str, uses: TextUses, retentions: dict[tuple[str, str], int], now: datetime
+    ) -> TextUses:
+        """Return the uses after the retention of the source, looked up once for all its documents, was applied."""
+        if (project, uses.source) not in retentions:
             try:
-                retentions[project, document.source] = (await self.sources.get(project, document.source)).retention_days
+                retentions[project, uses.source] = (await self.sources.get(project, uses.source)).retention_days
             except NotFound:
-                retentions[project, document.source] = _FOR_EVER
-        days = retentions[project, document.source]
+                retentions[project, uses.source] = _FOR_EVER
+        days = retentions[project, uses.source]
         before = now - timedelta(days=days)
-        if days == _FOR_EVER or not document.has_expired(superseded_before=before):
-            return document
-        request = Request(id=derived_id(project, document.id, "expire", before.isoformat()), digest="")
-        return await self.documents.update(
-            project, document.id, lambda each: each.expire(superseded_before=before), request=request
+        if days == _FOR_EVER or not uses.has_expired(superseded_before=before):
+            return uses
+        expired = await self.documents.update(
+            project, document_id, lambda each: each.expire(superseded_before=before), request=Request.internal()
         )
+        return expired.texts
 
     async def _delete_unneeded(self, project: str, document_id: str, now: datetime) -> int:
         """Look again right before: what was unneeded when the sweep began may have been submitted anew since."""
         stored = await self.texts.of_document(project, document_id)
-        document = (await self.documents.get_many(project, [document_id])).get(document_id)
-        unneeded = self._unneeded(document, stored, now)
+        uses = (await self.uses.of(project, [document_id])).get(document_id)
+        unneeded = self._unneeded(uses, stored, now)
         await self.texts.delete(unneeded)
         return len(unneeded)
 
-    def _unneeded(self, document: Document | None, stored: Sequence[StoredText], now: datetime) -> list[str]:
-        kept = document.kept_keys() if document else frozenset()
-        given_up = document.given_up_keys() if document else frozenset()
+    def _unneeded(self, uses: TextUses | None, stored: Sequence[StoredText], now: datetime) -> list[str]:
+        kept = uses.kept if uses else frozenset()
+        given_up = uses.given_up if uses else frozenset()
         garbage_before = now - self.rules.unreferenced_after
         return [
             text.key
@@ -91,12 +114,12 @@ class Sweep:
 
 
 async def _batches(
-    found: AsyncIterator[tuple[str, str, Sequence[StoredText]]],
+    found: AsyncIterator[tuple[str, str, Sequence[StoredText]]], *, size: int
 ) -> AsyncIterator[tuple[str, Mapping[str, Sequence[StoredText]]]]:
     """Yield documents of one project together, a few at a time."""
     project, batch = "", dict[str, Sequence[StoredText]]()
     async for of_project, document_id, stored in found:
-        if batch and (of_project != project or len(batch) == _AT_ONCE):
+        if batch and (of_project != project or len(batch) == size):
             yield project, batch
             batch = {}
         project = of_project

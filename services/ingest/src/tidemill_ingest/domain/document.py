@@ -85,6 +85,42 @@ class Keep:
     steps: int
 
 
+@dataclass(frozen=True, slots=True)
+class TextUse:
+    """What a version says of the object with its text, without the version."""
+
+    key: str
+    text: Text
+    superseded_at: datetime | None
+
+    def is_past(self, superseded_before: datetime) -> bool:
+        """Tell whether the retention of a text that is kept has ended."""
+        gone = self.superseded_at is not None and self.superseded_at < superseded_before
+        return gone and self.text is Text.KEPT
+
+
+@dataclass(frozen=True, slots=True)
+class TextUses:
+    """What a document's versions say of their texts."""
+
+    source: str
+    uses: tuple[TextUse, ...]
+
+    def has_expired(self, *, superseded_before: datetime) -> bool:
+        """Tell whether there are texts whose retention has ended."""
+        return any(use.is_past(superseded_before) for use in self.uses)
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """The object keys of the versions whose text is kept."""
+        return frozenset(use.key for use in self.uses if use.text is Text.KEPT)
+
+    @property
+    def given_up(self) -> frozenset[str]:
+        """The object keys that no kept version needs, but one whose text is gone had."""
+        return frozenset(use.key for use in self.uses if use.text is not Text.KEPT) - self.kept
+
+
 @dataclass(slots=True, kw_only=True)
 class Document(Aggregate):
     """A deleted document is a tombstone: it keeps its number of versions, its revision and its way."""
@@ -180,22 +216,15 @@ class Document(Aggregate):
     def expire(self, *, superseded_before: datetime) -> None:
         """Give up the text of versions whose retention ended."""
         self.versions = tuple(
-            version.without_text(Text.EXPIRED) if _is_past(version, superseded_before) else version
-            for version in self.versions
+            version.without_text(Text.EXPIRED) if use.is_past(superseded_before) else version
+            for version, use in zip(self.versions, self.texts.uses, strict=True)
         )
 
-    def has_expired(self, *, superseded_before: datetime) -> bool:
-        """Tell whether `expire` would change anything."""
-        return any(_is_past(version, superseded_before) for version in self.versions)
-
-    def kept_keys(self) -> frozenset[str]:
-        """Return the object keys of the versions whose text is kept."""
-        return frozenset(version.object.key for version in self.versions if version.text is Text.KEPT)
-
-    def given_up_keys(self) -> frozenset[str]:
-        """Return the object keys that no kept version needs, but one whose text is gone had."""
-        gone = {version.object.key for version in self.versions if version.text is not Text.KEPT}
-        return frozenset(gone) - self.kept_keys()
+    @property
+    def texts(self) -> TextUses:
+        """What the versions say of their texts."""
+        uses = (TextUse(each.object.key, each.text, each.superseded_at) for each in self.versions)
+        return TextUses(self.source, tuple(uses))
 
     def _erase(self, which: Callable[[Version], bool]) -> bool:
         """Give up the text of the versions, but for a current one that stays; tell whether there was any."""
@@ -239,8 +268,3 @@ class Document(Aggregate):
             seq=seq,
         )
         self.steps = (*self.steps, step)[-self.keep.steps :]
-
-
-def _is_past(version: Version, superseded_before: datetime) -> bool:
-    gone = version.superseded_at is not None and version.superseded_at < superseded_before
-    return gone and version.text is Text.KEPT
