@@ -1,13 +1,14 @@
 """Brings events from the outboxes to Kafka: each aggregate's in order, each at least once under the same ce_id.
 
 Event n+1 of an aggregate is published after n was acknowledged and taken out by its id. A crash in between publishes n
-again. Saves wake the relay; a sweep at the start, and seldom after, finds what was missed. Two relays at once repeat
-each other's events, and lose none.
+again. Saves wake the relay; a sweep at the start, and seldom after, finds what was missed. A relay holds on to what it
+cannot publish yet, so that others leave that alone; two at once may repeat each other's events, and lose none.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import structlog
@@ -24,6 +25,9 @@ OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them h
 
 _SWEEP_EVERY_S = 60.0
 _CONCURRENCY = 16
+_HELD_FOR = 1.5
+"""Sweeps after which an outbox that no relay holds on to is another one's to empty."""
+_HELD_AT_ONCE = 1000
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -94,16 +98,28 @@ class Relay:
                 tasks.create_task(self._work())
 
     async def _sweep(self) -> None:
+        """Find what nobody brings away: at the start everything, later what no relay has held on to for a while."""
+        until = datetime.max.replace(tzinfo=UTC)
         while True:
             for name, collection in self._collections.items():
                 try:
                     with translated():
-                        waiting = collection.find(WITH_EVENTS, {"outbox_at": True})
+                        await self._hold(name, collection)
+                        left = {"outbox_at": {**WITH_EVENTS["outbox_at"], "$lt": until}}
+                        waiting = collection.find(left, {"outbox_at": True})
                         async for document in waiting.sort("outbox_at", 1):
                             self._wake(_Outbox(name, document["_id"]), document["outbox_at"].timestamp())
                 except DependencyUnavailable as error:
                     _log.warning("outbox_sweep_failed", collection=name, why=error.message)
             await asyncio.sleep(self._sweep_every_s)
+            until = datetime.now(UTC) - _HELD_FOR * timedelta(seconds=self._sweep_every_s)
+
+    async def _hold(self, name: str, collection: Collection) -> None:
+        """Say of what waits here, as all does while Kafka is down, that it does: else each replica would publish it."""
+        ours = [outbox.document_id for outbox in (*self._since, *self._busy) if outbox.collection == name]
+        for begin in range(0, len(ours), _HELD_AT_ONCE):
+            waiting = {"_id": {"$in": ours[begin : begin + _HELD_AT_ONCE]}, **WITH_EVENTS}
+            await collection.update_many(waiting, {"$set": {"outbox_at": datetime.now(UTC)}})
 
     async def _work(self) -> None:
         while True:

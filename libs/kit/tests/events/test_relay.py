@@ -15,7 +15,7 @@ from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import Request
 from tidemill_kit.cloudevents import CloudEvent, from_record
 from tidemill_kit.kafka import Publisher, read_topic
-from tidemill_kit.mongo import Collection, Database
+from tidemill_kit.mongo import Collection, Database, Document
 from tidemill_kit.records import OutgoingRecord, Publishing
 from tidemill_kit.relay import Relay
 
@@ -43,6 +43,11 @@ class Office:
     async def published(self) -> list[CloudEvent]:
         records = read_topic(self.topics.bootstrap, self.topic)
         return [from_record(each.value, each.headers, arrive_time=NOW) async for each in records]
+
+    async def stored(self, note: str) -> Document:
+        document = await self.notes.find_one({"_id": f"acme/{note}"})
+        assert document is not None
+        return document
 
     async def waiting(self) -> int:
         return await self.notes.count_documents({"$or": [{"outbox.0": {"$exists": True}}, {"outbox_at": {"$gt": NOW}}]})
@@ -184,6 +189,27 @@ async def test_while_kafka_is_down_events_wait_and_then_go_out_in_order(office: 
         flaky.failures = 0
         await eventually(lambda: relay.outbox_length() == 0)
     assert [event.seq for event in await office.published()] == [1, 2, 3]
+
+
+async def test_what_one_relay_cannot_publish_yet_is_left_alone_by_others_until_it_is_gone(
+    office: Office, publisher: Publisher
+) -> None:
+    flaky = FlakyPublisher(failures=1_000_000, behind=publisher)
+    beside = FlakyPublisher(failures=0, behind=publisher)
+    async with running(Relay([office.notes], beside, sweep_every_s=0.4)) as other:
+        async with running(Relay([office.notes], flaky, sweep_every_s=0.4)) as holder:
+            await write(office.aggregates(holder.waker(office.notes)), "n1", "held")
+            before = flaky.failures
+            await eventually(lambda: flaky.failures < before - 2)
+            held = (await office.stored("n1"))["outbox_at"]
+
+            async def held_again() -> bool:
+                return bool((await office.stored("n1"))["outbox_at"] > held)
+
+            await eventually(held_again)
+            assert beside.published == []
+        await eventually(lambda: len(beside.published) == 1)
+        await eventually(lambda: other.outbox_length() == 0)
 
 
 async def test_a_broken_entry_holds_up_its_own_aggregate_only(office: Office, publisher: Publisher) -> None:
