@@ -31,7 +31,7 @@ _RETRY_S = 0.3
 
 
 class Consumers:
-    """All subscriptions of a service, each a member of its own group. Implements `service.Component`."""
+    """All subscriptions of a service, each a member of its own group. Implements `service.Draining`."""
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class Consumers:
             EventPump(bootstrap, Engine(each, dead_letters=publisher, limits=engine_limits), limits=pump_limits)
             for each in subscriptions
         ]
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start those that do not run yet.
@@ -54,13 +55,23 @@ class Consumers:
             DependencyUnavailable: Kafka does not answer; call it again.
 
         """
+        self._ending = None
         started = await asyncio.gather(*(pump.start() for pump in self._pumps), return_exceptions=True)
         for failure in started:
             if failure is not None:
                 raise failure
 
+    def begin_stop(self) -> None:
+        """Take nothing new, finish what is in hand for a while, and leave the groups: all of them at once."""
+        self._ending = self._ending or asyncio.create_task(self._end())
+
     async def stop(self) -> None:
-        """Stop all at once."""
+        """Return when that is done."""
+        self.begin_stop()
+        if self._ending is not None:
+            await self._ending
+
+    async def _end(self) -> None:
         await asyncio.gather(*(pump.stop() for pump in self._pumps))
 
     def status(self) -> Sequence[ConsumerStatus]:

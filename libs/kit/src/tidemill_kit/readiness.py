@@ -20,10 +20,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependency:
-    """Something outside that must answer; `probe` raises when it does not."""
+    """Something outside that must answer; `probe` raises when it does not.
+
+    The service starts when all do. Later, requests go elsewhere only while one does not answer that they need.
+    """
 
     name: str
     probe: Callable[[], Awaitable[object]]
+    needed_to_serve: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,6 +54,11 @@ class Readiness:
         self._timeout_s = settings.dependency_timeout_s
         self._interval_s = settings.probe_interval_s
         self._changed = changed
+
+    @property
+    def can_serve(self) -> bool:
+        """Whether everything answers that requests need."""
+        return all(state.ready for state in self.states if state.dependency.needed_to_serve)
 
     def waiting_for(self) -> list[str]:
         """Return the names of those that do not answer."""

@@ -50,6 +50,15 @@ class Watched(Component, Protocol):
         ...
 
 
+@runtime_checkable
+class Draining(Component, Protocol):
+    """A component that takes time to finish what is in hand, and does so while the last RPCs are answered."""
+
+    def begin_stop(self) -> None:
+        """Begin what `stop` waits for."""
+        ...
+
+
 class Worker:
     """A coroutine that runs for as long as the service does, as a component; stopping cancels it."""
 
@@ -173,6 +182,9 @@ class _Life:
         self._open = False
         grace_s = self._app.settings.shutdown_grace_s
         deadline = asyncio.get_running_loop().time() + grace_s
+        for component in self._begun:
+            if isinstance(component, Draining):
+                component.begin_stop()
         await self._grpc.stop(_RPC_SHARE_OF_GRACE * grace_s)
         orderly = True
         for component in reversed(self._begun):
@@ -212,7 +224,7 @@ class _Life:
         await self._grpc.set_ready(self._is_ready())
 
     def _is_ready(self) -> bool:
-        return self._open and self._readiness.all_ready.is_set()
+        return self._open and self._readiness.can_serve
 
     def _closed(self) -> str:
         waiting = ", ".join(self._readiness.waiting_for())

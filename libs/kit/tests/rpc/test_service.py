@@ -7,7 +7,7 @@ import textwrap
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -159,6 +159,49 @@ async def test_readiness_falls_when_a_dependency_goes_away_and_comes_back_by_its
     ]
     assert down.dependencies[1].change_time.ToDatetime() > before.dependencies[1].change_time.ToDatetime()
     assert [line["dependency"] for line in lines.named("dependency_lost")] == ["kafka"]
+
+
+async def test_what_requests_do_not_need_may_be_away_once_the_service_has_started() -> None:
+    mongodb, kafka = Switch("mongodb"), Switch("kafka", on=False)
+    needed = replace(kafka.dependency, needed_to_serve=False)
+    async with living(dependencies=[mongodb.dependency, needed]) as service:
+        assert not await service.health()
+        kafka.on = True
+        await service.becomes(ready=True)
+        kafka.on = False
+        while all(dependency.ready for dependency in (await service.status()).dependencies):  # noqa: ASYNC110 - it is asked
+            await asyncio.sleep(0.01)
+        assert await service.health()
+        assert (await service.status()).ready
+        mongodb.on = False
+        await service.becomes(ready=False)
+
+
+async def test_what_takes_long_to_finish_does_so_beside_the_last_rpcs() -> None:
+    class Draining(Part):
+        def begin_stop(self) -> None:
+            diary.append("draining")
+            drained.set()
+
+    async def last(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        entered.set()
+        await drained.wait()
+        diary.append("answered")
+        return GetSourceResponse()
+
+    diary, entered, drained = list[str](), asyncio.Event(), asyncio.Event()
+    async with living(servicers=[sources(GetSource=last)], components=[Draining("consumers", diary)]) as service:
+        await service.becomes(ready=True)
+        call = asyncio.create_task(_asked(service))
+        await entered.wait()
+        assert await service.ends() == 0
+        await call
+
+    assert diary == ["consumers started", "draining", "answered", "consumers stopped"]
+
+
+async def _asked(service: Running) -> GetSourceResponse:
+    return await SourceServiceStub(service.channel).GetSource(GetSourceRequest())
 
 
 async def test_a_probe_that_hangs_or_fails_oddly_counts_as_down_and_shows_no_secret(lines: Lines) -> None:

@@ -72,7 +72,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
         dependencies=[
             Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.database.client)),
             Dependency(name="s3", probe=adapters.store.ping),
-            Dependency(name="kafka", probe=adapters.publisher.ping),
+            Dependency(name="kafka", probe=adapters.publisher.ping, needed_to_serve=False),
         ],
         components=[
             _Ground(adapters, bucket=settings.exchange_bucket),

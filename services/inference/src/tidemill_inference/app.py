@@ -133,8 +133,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     consumers = _consumers(settings, adapters, rollouts)
     dependencies = [
         Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
-        Dependency(name="s3", probe=adapters.store.ping),
-        Dependency(name="kafka", probe=adapters.publisher.ping),
+        Dependency(name="s3", probe=adapters.store.ping, needed_to_serve=False),
+        Dependency(name="kafka", probe=adapters.publisher.ping, needed_to_serve=False),
         Dependency(name="engine", probe=adapters.engines.probe),
     ]
     door = OpenAiDoor(

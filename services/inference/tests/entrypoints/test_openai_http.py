@@ -246,7 +246,10 @@ async def test_requests_are_counted_by_route_and_status() -> None:
 
 
 async def test_probes_tell_life_and_readiness_without_a_project() -> None:
-    async def answers() -> None: ...
+    asked: list[str] = []
+
+    async def answers() -> None:
+        asked.append("rag")
 
     async def fails() -> None:
         raise OSError
@@ -255,10 +258,13 @@ async def test_probes_tell_life_and_readiness_without_a_project() -> None:
     async with open_door(ScriptedAnswers(), dependencies=(up,)) as well, httpx.AsyncClient() as probe:
         live = await probe.get(f"{well.http.base_url}/healthz/live")
         ready = await probe.get(f"{well.http.base_url}/healthz/ready")
+        await asyncio.gather(*(probe.get(f"{well.http.base_url}/healthz/ready") for _ in range(20)))
+        seldom = len(asked)
     async with open_door(ScriptedAnswers(), dependencies=(up, down)) as ill:
         waiting = await ill.http.get("/healthz/ready")
 
     assert (live.status_code, ready.status_code) == (200, 200)
+    assert seldom < 10
     assert (waiting.status_code, waiting.json()["waiting_for"]) == (503, ["mongodb"])
 
 

@@ -88,7 +88,7 @@ async def build_app(settings: IngestSettings) -> App:
         dependencies=[
             Dependency(name="mongodb", probe=lambda: ping(client)),
             Dependency(name="s3", probe=store.ping),
-            Dependency(name="kafka", probe=publisher.ping),
+            Dependency(name="kafka", probe=publisher.ping, needed_to_serve=False),
         ],
         components=[
             _Ground(settings, parts, datasets, store),

@@ -83,8 +83,8 @@ async def build_app(settings: RagSettings) -> App:
         ],
         dependencies=[
             Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
-            Dependency(name="s3", probe=adapters.store.ping),
-            Dependency(name="kafka", probe=adapters.publisher.ping),
+            Dependency(name="s3", probe=adapters.store.ping, needed_to_serve=False),
+            Dependency(name="kafka", probe=adapters.publisher.ping, needed_to_serve=False),
             Dependency(name="vectors", probe=adapters.vectors.ping),
         ],
         components=[

@@ -119,7 +119,7 @@ async def build_app(settings: TrainerSettings) -> App:
         dependencies=[
             Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
             Dependency(name="s3", probe=adapters.store.ping),
-            Dependency(name="kafka", probe=adapters.publisher.ping),
+            Dependency(name="kafka", probe=adapters.publisher.ping, needed_to_serve=False),
         ],
         components=[
             Stores(adapters, bucket=settings.exchange_bucket),

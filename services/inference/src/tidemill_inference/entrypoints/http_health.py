@@ -1,6 +1,8 @@
 """Whether the service lives and can answer, for probes that speak HTTP."""
 
 import asyncio
+import math
+import time
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -10,13 +12,18 @@ from starlette.routing import Route
 from tidemill_kit.errors import isolated
 from tidemill_kit.service import Dependency
 
+_FRESH_S = 1.0
+
 
 class HttpHealth:
-    """Serves `GET /healthz/live` and `GET /healthz/ready`, which asks every dependency now."""
+    """Serves `GET /healthz/live` and `GET /healthz/ready`, which asks what answers need, once a second at most."""
 
     def __init__(self, dependencies: Sequence[Dependency], *, timeout_s: float) -> None:
-        self._dependencies = dependencies
+        self._dependencies = [each for each in dependencies if each.needed_to_serve]
         self._timeout_s = timeout_s
+        self._asking = asyncio.Lock()
+        self._asked_at = -math.inf
+        self._silent: Sequence[str] = ()
 
     def routes(self) -> list[Route]:
         """Return what Starlette is to serve."""
@@ -31,11 +38,15 @@ class HttpHealth:
 
     async def ready(self, _request: Request) -> Response:
         """Answer 200, or 503 with the names of the dependencies that do not answer."""
-        answers = await asyncio.gather(*(self._answers(each) for each in self._dependencies))
-        if all(answers):
-            return JSONResponse({"status": "ready"})
-        silent = [each.name for each, answered in zip(self._dependencies, answers, strict=True) if not answered]
-        return JSONResponse({"status": "waiting", "waiting_for": silent}, status_code=503)
+        async with self._asking:
+            if time.monotonic() - self._asked_at > _FRESH_S:
+                answers = await asyncio.gather(*(self._answers(each) for each in self._dependencies))
+                named = zip(self._dependencies, answers, strict=True)
+                self._silent = [each.name for each, answered in named if not answered]
+                self._asked_at = time.monotonic()
+        if self._silent:
+            return JSONResponse({"status": "waiting", "waiting_for": self._silent}, status_code=503)
+        return JSONResponse({"status": "ready"})
 
     async def _answers(self, dependency: Dependency) -> bool:
         try:
