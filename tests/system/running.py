@@ -50,6 +50,7 @@ class Platform:
             "TIDEMILL_PROJECT": self.project,
             "TIDEMILL_KAFKA_ADDRESS": self.addresses.kafka,
             "TIDEMILL_HTTP_ADDRESS": self.addresses.http,
+            "TIDEMILL_LOOP_FILES": str(ROOT / ".tidemill"),  # loops of tests lie elsewhere than the models
         }
         command = [sys.executable, "-c", "from tidemill_client.cli.main import main; main()", *arguments]
         done = subprocess.run(  # noqa: S603 - our own command

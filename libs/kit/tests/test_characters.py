@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from tidemill_kit.characters import clean, same_words, says_something
+from tidemill_kit.characters import clean, printable, same_words, says_something
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,10 @@ def test_capitals_and_negations_are_no_detail() -> None:
 def test_terminal_escapes_and_direction_overrides_are_cleaned_away_and_joiners_stay() -> None:
     assert clean("\x1b[31mred\x1b]0;x\x07 \u202eabc") == "[31mred]0;x abc"
     assert clean("\u062e\u0627\u0646\u0647\u200c\u0647\u0627") == "\u062e\u0627\u0646\u0647\u200c\u0647\u0627"
+
+
+def test_what_is_printed_carries_no_command_for_the_terminal() -> None:
+    assert printable("a\x1b]52;c;ZXZpbA==\x07\x9b31m\r\u202eb\n\tc") == "a]52;c;ZXZpbA==31mb\n\tc"
 
 
 @pytest.mark.parametrize("run", ["a\u0301", "\u0301", "\u200b", "\x00", " ", "."])

@@ -46,7 +46,6 @@ WEED_PORTS = (
     "s3.volume.grpc",
     "s3.filer",
     "s3.filer.grpc",
-    "s3.admin",
     "s3.admin.grpc",
 )
 
@@ -180,7 +179,6 @@ def _weed(folder: StackFolder, choices: Choices) -> tuple[str, ...]:
         "volume.port.grpc": "s3.volume.grpc",
         "filer.port": "s3.filer",
         "filer.port.grpc": "s3.filer.grpc",
-        "admin.port": "s3.admin",
         "admin.port.grpc": "s3.admin.grpc",
     }
     flags = {
@@ -188,6 +186,8 @@ def _weed(folder: StackFolder, choices: Choices) -> tuple[str, ...]:
         "ip": LOOPBACK,
         "ip.bind": LOOPBACK,
         **{flag: choices.ports[name] for flag, name in ports.items()},
+        # Its worker calls this port plus 10,000, whatever the one for gRPC is.
+        "admin.port": choices.ports["s3.admin.grpc"] - 10_000,
         "s3.port.iceberg": 0,
         "s3.port.lance": 0,
         "s3.localSocket": folder.socket("s3"),

@@ -83,9 +83,10 @@ class Addresses:
 
 
 def local_folder(folder: Path | None = None) -> Path | None:
-    """Return the nearest `.tidemill/` from a folder upwards."""
+    """Return the nearest `.tidemill/` of this user from a folder upwards: another's could name any address."""
     start = folder or Path.cwd()
-    return next((f / ".tidemill" for f in (start, *start.parents) if (f / ".tidemill").is_dir()), None)
+    found = (each / ".tidemill" for each in (start, *start.parents))
+    return next((each for each in found if each.is_dir() and each.stat().st_uid == os.geteuid()), None)
 
 
 def current_project() -> str:

@@ -20,6 +20,7 @@ IGNORABLE = (
     "\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
 )
 _BLANK_BRAILLE = "\u2800"
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 MARKS = "".join(chr(code) for code in range(0x300, _COMBINING_BLOCKS_END) if unicodedata.combining(chr(code)))
 _MARKS = frozenset(MARKS)
@@ -44,6 +45,11 @@ def clean_line(text: str) -> str:
 def stream_safe(text: str) -> str:
     """Return the text with at most 30 marks on a letter: sorting them, which normalising does, takes their square."""
     return _TOO_MANY_MARKS.sub(r"\1", text) if any(each in _MARKS for each in set(text)) else text
+
+
+def printable(text: str) -> str:
+    """Return the text without what a terminal obeys or a direction override hides; line ends and tabs stay."""
+    return _OBEYED.sub("", text)
 
 
 def says_something(text: str) -> bool:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -14,12 +14,14 @@ import typer
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
 
 from tidemill_client.connection import current_project
+from tidemill_kit.characters import printable
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, TidemillError
 
 EXIT_ERROR = 1
@@ -28,6 +30,9 @@ EXIT_UNAVAILABLE = 69
 """EX_UNAVAILABLE of sysexits.h: the same command may succeed later."""
 EXIT_INTERRUPTED = 130
 
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""What terminals obey or lines end at, and JSON does not escape by itself."""
+
 T = TypeVar("T")
 
 ProjectOption = Annotated[
@@ -35,8 +40,18 @@ ProjectOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
-stdout = Console()
-stderr = Console(stderr=True)
+
+class SafeConsole(Console):
+    """Prints no control character of what it is given: text of others commands no terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Return the segments, those of rich's own control codes as they are."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+stdout = SafeConsole()
+stderr = SafeConsole(stderr=True)
 
 
 def chosen_project(given: str) -> str:
@@ -108,7 +123,9 @@ def plain(message: Message) -> dict[str, Any]:
 
 def print_json(data: object) -> None:
     """Print one JSON document on one line."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+    text = json.dumps(data, ensure_ascii=False, default=str)
+    text = _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

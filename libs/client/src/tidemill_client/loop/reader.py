@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import MantissaNoDotYAML1_1Warning, MarkedYAMLError
 
+from tidemill_client.loop.bounds import is_near, outside, too_large
 from tidemill_client.loop.declaration import Loop
 from tidemill_client.loop.problems import Document, LoopErrors, Problem, matching, nearest
 from tidemill_client.loop.references import reference_problems, turn_problems
@@ -51,6 +52,8 @@ def _parse(file: Path) -> Document:
     except (OSError, UnicodeDecodeError) as error:
         raise LoopErrors(file, [_at_start(f"cannot be read as UTF-8 text: {type(error).__name__}")]) from error
     try:
+        if too_much := too_large(text):
+            raise LoopErrors(file, [too_much])
         root = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
@@ -175,7 +178,9 @@ def _model_problems(document: Document) -> Iterator[Problem]:
         if not isinstance(model, Mapping) or not isinstance(model.get("source"), str):
             continue
         kind, _, address = model["source"].partition(":")
-        if kind == "file" and not (document.file.parent / address).is_dir():
+        if kind == "file" and not is_near(document.file, address):
+            yield document.problem((*path, "source"), outside(address))
+        elif kind == "file" and not (document.file.parent / address).is_dir():
             yield document.problem((*path, "source"), f"there is no folder {address!r} beside {document.file.name}")
         if kind == "openai" and "base_url" not in model:
             yield document.problem(
@@ -197,6 +202,9 @@ def _file_problems(document: Document) -> Iterator[Problem]:
             except (OSError, ValueError):
                 yield document.problem(path, f"{part!r} is not a readable UTF-8 file beside {document.file.name}")
     for path, part in matching(document.root, ("suites", "*", "cases", "file")):
+        if not is_near(document.file, str(part)):
+            yield document.problem(path, outside(str(part)))
+            continue
         try:
             yield from SuiteFile(document.file.parent / str(part)).problems()
         except (OSError, ValueError):
