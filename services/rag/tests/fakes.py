@@ -26,6 +26,7 @@ from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.application.update_collection import UpdateCollection
 from tidemill_rag.application.vector_store import Match, Point, Where
 from tidemill_rag.domain.collection import Collection, IndexRef
+from tidemill_rag.domain.embedding import LEAST_KNOWN
 from tidemill_rag.domain.errors import CollectionNotFound, EmbeddingUnusable
 from tidemill_rag.domain.ledger import Counts, Row, Wanted
 from tidemill_testkit.clocks import FixedClock
@@ -76,12 +77,12 @@ class InMemoryLedger:
             if stored and stored.pending and stored.attempts + by >= 0 and self.epochs.get(place, 0) <= epoch:
                 self.stored[place] = replace(stored, attempts=stored.attempts + by)
 
-    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
+    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
         return self._write(
             index,
             row,
             epoch,
-            replace(row, indexed_seq=row.wanted.seq, chunks=chunks, attempts=0, failure="", again=False),
+            replace(row, indexed_seq=row.wanted.seq, chunks=chunks, attempts=0, failure="", again=False, note=note),
         )
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -209,12 +210,17 @@ class WordModel:
     def tokenize(self, text: str) -> Sequence[tuple[int, int]]:
         return [found.span() for found in re.finditer(r"\w+|[^\w\s]", text)]
 
+    def known_share(self, text: str) -> float:
+        """Know the letters of ASCII."""
+        letters = [each for each in text if each.isalnum()]
+        return sum(each.isascii() for each in letters) / len(letters) if letters else 1.0
+
     async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         self.batches.append(len(texts))
         return [_bag(text) for text in texts]
 
-    async def embed_query(self, text: str) -> Sequence[float]:
-        return _bag(text)
+    async def embed_query(self, text: str) -> Sequence[float] | None:
+        return _bag(text) if self.known_share(text) >= LEAST_KNOWN else None
 
 
 def _bag(text: str) -> list[float]:

@@ -64,7 +64,17 @@ async def test_a_text_has_the_same_vector_alone_and_among_others(model: Transfor
     together = await model.embed_passages(texts)
 
     for text, vector in zip(texts, together, strict=True):
-        assert cosine(await model.embed_query(text), vector) > 0.9999
+        asked = await model.embed_query(text)
+        assert asked is not None
+        assert cosine(asked, vector) > 0.9999
+
+
+async def test_what_the_vocabulary_lacks_is_told_from_what_it_has(model: TransformersEmbedding) -> None:
+    assert model.known_share("Where are the spare keys of the archive? E-2047!") == 1
+    assert model.known_share("\u0e1f\u0e38\u0e15\u0e1a\u0e2d\u0e25?") < 1 / 8
+    assert model.known_share("a" * 8000) < 1 / 8
+    assert model.known_share("") == 0
+    assert await model.embed_query("\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19?") is None
 
 
 async def test_vectors_of_both_numeric_formats_find_each_other(model: TransformersEmbedding) -> None:

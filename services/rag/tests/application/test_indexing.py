@@ -14,6 +14,7 @@ from tidemill_rag.application.vector_store import Point
 from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexState, IndexWentLive
 from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
 from tidemill_rag.domain.ledger import Counts, Row
+from tidemill_rag.entrypoints.messages import document_message
 
 STALE = "of a list that is gone"
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -284,7 +285,7 @@ async def test_a_document_that_ends_the_process_is_given_up_and_the_others_are_i
     monkeypatch.setattr(rag.ledger, "attempt", attempt)
     await rag.handbook()
     for document in ("d0", "guilty", "d1", "d2"):
-        await rag.hear(rag.ingest.put(document, "words"))
+        await rag.hear(rag.ingest.put(document, f"words {document}"))
     deaths = 0
     while (await rag.ledger.count(FIRST)).pending and deaths < 20:
         try:
@@ -410,8 +411,8 @@ async def test_a_second_rebuild_takes_the_place_of_one_that_is_not_finished() ->
 
 async def test_changed_sources_build_a_new_index_and_the_old_one_answers_meanwhile() -> None:
     rag = Rag()
-    rag.ingest.put("d1", "words", source="cms")
-    rag.ingest.put("d2", "words", source="wiki")
+    rag.ingest.put("d1", "words here", source="cms")
+    rag.ingest.put("d2", "words there", source="wiki")
     await rag.handbook()
 
     command = UpdateCommand(wish=wish(sources=("cms", "wiki")), fields={"sources"}, version=0, request=request("r2"))
@@ -436,8 +437,8 @@ async def test_a_vector_store_that_lost_its_points_is_filled_again() -> None:
 
 async def test_lost_points_do_not_hide_those_that_are_left() -> None:
     rag = Rag()
-    rag.ingest.put("d1", "words")
-    rag.ingest.put("d2", "words")
+    rag.ingest.put("d1", "words here")
+    rag.ingest.put("d2", "words there")
     await rag.handbook()
     stored = rag.vectors.points[FIRST.key]
     del stored[next(iter(stored))]
@@ -600,3 +601,30 @@ async def test_nothing_counts_rows_but_the_beginning_and_a_number_that_cannot_be
     assert rag.ledger.counted == [FIRST]
     await rag.work()
     assert rag.ledger.counted == [FIRST, FIRST]
+
+
+async def test_passages_of_a_script_that_the_model_does_not_know_are_not_found_and_the_document_says_so() -> None:
+    rag = Rag()
+    rag.ingest.put("thai", "\u0e04\u0e23\u0e37\u0e48\u0e2d\u0e07" * 100)
+    rag.ingest.put("both", "known words " * 150 + "\n\n" + "\u0e1e\u0e34\u0e21\u0e1e\u0e4c " * 200)
+    await rag.handbook()
+
+    rows = await rag.ledger.rows(FIRST, ["thai", "both"])
+
+    assert rows["thai"].chunks == 0
+    assert rows["thai"].note.endswith("does not know their script or words; use one that does")
+    assert document_message(1, rows["both"]).message.startswith("4 of 6 passages")
+    assert rows["both"].chunks > 0
+    assert not rows["thai"].pending
+
+
+async def test_a_passage_that_begins_within_a_table_shows_its_columns_names() -> None:
+    rag = Rag()
+    rows = "".join(f"| PX-{number} | Graz | {number} |\n" for number in range(200))
+    rag.ingest.put("parts", f"# Parts\n\n| Part | Place | Price |\n|---|---|---|\n{rows}", media_type="text/markdown")
+    await rag.handbook()
+
+    payloads = [point.payload for point in rag.vectors.points[FIRST.key].values()]
+
+    assert len(payloads) > 4
+    assert all("| Part | Place | Price |\n|---|---|---|\n| PX-" in payload.text for payload in payloads)

@@ -74,8 +74,8 @@ async def test_stale_points_are_made_good_by_further_candidates() -> None:
 
 async def test_metadata_filters_take_one_value_or_any_of_a_list() -> None:
     rag = Rag()
-    rag.ingest.put("vpn", "words", metadata={"product": "vpn", "level": 2})
-    rag.ingest.put("mail", "words", metadata={"product": "mail", "level": 2})
+    rag.ingest.put("vpn", "words of vpn", metadata={"product": "vpn", "level": 2})
+    rag.ingest.put("mail", "words of mail", metadata={"product": "mail", "level": 2})
     await rag.handbook()
 
     assert await rag.found("words", metadata={"product": ["vpn"]}) == ["vpn"]
@@ -85,8 +85,8 @@ async def test_metadata_filters_take_one_value_or_any_of_a_list() -> None:
 
 async def test_documents_with_readers_are_found_only_by_them() -> None:
     rag = Rag()
-    rag.ingest.put("open", "words")
-    rag.ingest.put("closed", "words", readers=("group:legal",))
+    rag.ingest.put("open", "words for all")
+    rag.ingest.put("closed", "words for few", readers=("group:legal",))
     await rag.handbook()
 
     assert await rag.found("words") == ["open"]
@@ -167,3 +167,36 @@ async def test_the_text_of_a_deleted_document_does_not_come_back_with_its_next_l
     assert first.content != again.content
     await rag.work()
     assert [passage.payload.text for passage in (await rag.search("words")).passages] == ["other words"]
+
+
+async def test_equal_passages_share_a_place_and_name_each_document_that_the_asker_may_read() -> None:
+    rag = Rag()
+    rag.ingest.put("wiki", "Parents take fourteen weeks.")
+    rag.ingest.put("intranet", "Parents  take\nfourteen weeks.")
+    rag.ingest.put("closed", "Parents take fourteen weeks.", readers=("group:legal",))
+    rag.ingest.put("council", "Parents may add two weeks.")
+    await rag.handbook()
+
+    first, second = (await rag.search("How many weeks do parents take?", top_k=2)).passages
+
+    assert {first.payload.document, *(name.partition("/")[2] for name in first.also_in)} == {"wiki", "intranet"}
+    assert (second.payload.document, second.also_in) == ("council", ())
+
+
+async def test_a_question_in_a_script_that_the_model_does_not_know_finds_nothing_and_is_told_so() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+
+    answer = await rag.search("\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19")
+
+    assert not answer.passages
+    assert "does not know the question's script" in answer.warnings[0]
+
+
+async def test_a_question_of_nothing_but_invisible_characters_is_empty() -> None:
+    rag = Rag()
+    await rag.handbook()
+
+    with pytest.raises(InvalidInput, match="query: is empty"):
+        await rag.search("\u200b \u2060\ufe0f")

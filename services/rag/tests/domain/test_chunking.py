@@ -176,3 +176,45 @@ def test_ten_thousand_paragraphs_take_no_more_than_a_moment() -> None:
     text = "\n\n".join(words(f"p{number}x", 20) for number in range(10_000))
 
     assert len(cut(text, most=256)) > 700
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u0e01" * 40_000, "x" * 60_000 + " a sentence.", "a" + " " * 60_000 + "b", "\U0001f468\u200d\U0001f469" * 9_000],
+)
+def test_a_passage_has_an_upper_bound_in_characters_whatever_the_vocabulary_makes_of_it(text: str) -> None:
+    chunks = cut(text, most=42, media_type="text/plain", title=text[:500])
+
+    assert all(len(each.embedded) <= 42 * 80 for each in chunks)
+    assert {place for each in chunks for place in range(each.start, each.end) if text[place].strip()} == {
+        place for place, character in enumerate(text) if character.strip()
+    }
+
+
+def test_a_heading_without_spaces_does_not_stand_before_every_passage_in_full() -> None:
+    chunks = cut(f"# {'h' * 60_000}\n\n{words('w', 200)}\n", most=42)
+
+    assert all(len(each.context) <= 42 * 16 for each in chunks)
+
+
+TABLE = "| Part | Price |\n|---|---|\n" + "".join(f"| PX{number} | {number} |\n" for number in range(60))
+
+
+@pytest.mark.parametrize("above", ["", "# Parts\n\n", "Some words.\n\n", "> Quoted.\n\n"])
+def test_each_piece_of_a_table_has_its_header_once(above: str) -> None:
+    text = f"{above}{TABLE}\nAfterwards.\n"
+
+    chunks = cut(text, most=60)
+    shown = [each.text(text) for each in chunks]
+
+    assert len(chunks) > 3
+    assert all(each.count("| Part | Price |\n|---|---|\n| PX") == 1 for each in shown if "| PX" in each)
+    assert all(each.embedded.endswith(piece) for each, piece in zip(chunks, shown, strict=True))
+    assert all(len(tokenize(each.embedded)) + 2 <= 60 for each in chunks)
+    assert [f"PX{number} " in "".join(shown) for number in range(60)] == [True] * 60
+
+
+def test_a_header_that_would_take_more_than_half_is_left_out() -> None:
+    wide = f"| {words('column', 30)} |\n|---|\n" + "".join(f"| {words('cell', 8)} |\n" for _ in range(20))
+
+    assert all(each.header is None for each in cut(wide, most=50))

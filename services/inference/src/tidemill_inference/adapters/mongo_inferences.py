@@ -58,7 +58,9 @@ class InferenceCodec:
             messages=tuple(_decoded(message) for message in state["messages"]),
             variables=json.loads(state["variables"]),
             output=tuple(_decoded(message) for message in state["output"]),
-            passages=tuple(Passage(**passage) for passage in state["passages"]),
+            passages=tuple(
+                Passage(**{**passage, "also_in": tuple(passage.get("also_in", ()))}) for passage in state["passages"]
+            ),
             warnings=tuple(state["warnings"]),
         )
 

@@ -82,7 +82,7 @@ class RagRetriever:
             message = f"rag does not answer: {error.message}"
             raise DependencyUnavailable(message, dependency="rag") from error
         passages = tuple(_passage(passage, number) for number, passage in enumerate(response.passages, start=1))
-        return Found(passages=passages, index=response.index)
+        return Found(passages=passages, index=response.index, warnings=tuple(response.warnings))
 
     async def _known(self) -> list[str]:
         response = await self._collections.ListCollections(
@@ -104,4 +104,7 @@ def _passage(message: content_pb2.Passage, number: int) -> Passage:
         title=message.title,
         uri=message.uri,
         text=message.text,
+        header_start=message.header_start,
+        header_end=message.header_end,
+        also_in=tuple(message.also_in),
     )

@@ -39,8 +39,9 @@ class FindPassages:
         ]
         found = _in_turn([answer.passages for answer in answers])
         kept = [passage for passage in found if passage.score >= retrieval.min_score][: retrieval.top_k]
+        said = dict.fromkeys(warning for answer in answers for warning in answer.warnings)
         numbered = tuple(replace(passage, id=str(number)) for number, passage in enumerate(kept, start=1))
-        return Found(passages=numbered, index=answers[0].index), _warnings(retrieval, found, kept)
+        return Found(passages=numbered, index=answers[0].index), (*said, *_warnings(retrieval, found, kept))
 
 
 def _in_turn(answers: Sequence[Sequence[Passage]]) -> list[Passage]:

@@ -133,6 +133,8 @@ class Found:
 
     passages: tuple[Passage, ...]
     index: int
+    warnings: tuple[str, ...] = ()
+    """What rag has to say of them."""
 
 
 class Retriever(Protocol):

@@ -68,6 +68,8 @@ class ShowPrompt:
 
 
 def _cut(passage: Passage, text: str) -> Passage:
-    if not 0 <= passage.start <= passage.end <= len(text):
+    header, span = (passage.header_start, passage.header_end), (passage.start, passage.end)
+    if not all(0 <= start <= end <= len(text) for start, end in (header, span)):
         raise TextGone(passage.document, version=passage.version)
-    return replace(passage, text=text[passage.start : passage.end])
+    shown = [header, span] if passage.header_end else [span]
+    return replace(passage, text="\n".join(text[start:end] for start, end in shown))

@@ -63,3 +63,8 @@ class Passage:
     title: str = ""
     uri: str = ""
     text: str = ""
+    header_start: int = 0
+    """The span of a table's header that stands before the passage in `text`, on lines of its own; empty for none."""
+    header_end: int = 0
+    also_in: tuple[str, ...] = ()
+    """Other documents that say the same in as many words, as `source/key`."""

@@ -93,6 +93,9 @@ def _passage(passage: Passage) -> content_pb2.Passage:
         key=passage.key,
         title=passage.title,
         uri=passage.uri,
+        header_start=passage.header_start,
+        header_end=passage.header_end,
+        also_in=passage.also_in,
     )
 
 

@@ -63,6 +63,9 @@ def _passage(passage: content_pb2.Passage, number: int) -> Passage:
         title=passage.title,
         uri=passage.uri,
         text=passage.text,
+        header_start=passage.header_start,
+        header_end=passage.header_end,
+        also_in=tuple(passage.also_in),
     )
 
 

@@ -86,9 +86,10 @@ class MongoLedger:
         with translated():
             await self._rows.update_many(waiting, {"$inc": {"attempts": by}})
 
-    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
+    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
         """See `Ledger.settle`."""
         done = {"indexed_seq": row.wanted.seq, "chunks": chunks, "state": _INDEXED, "failure": "", "attempts": 0}
+        done |= {"note": note}
         return await self._write(index, row, epoch, done)
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -239,6 +240,7 @@ def _row(document: Document) -> Row:
         chunks=document["chunks"],
         attempts=document["attempts"],
         failure=document["failure"],
+        note=document.get("note", ""),
         hidden_below=document.get("hidden_below", 0),
         again=document["state"] in _WAITING and document["indexed_seq"] == document["wanted_seq"],
     )

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from tidemill_kit.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.domain.embedding import LEAST_KNOWN
 
 Vectors = list[list[float]]
 
@@ -83,6 +84,7 @@ class TransformersEmbedding:
         self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._unknown = _unknown_token(self._tokenizer)
         self._network: Any = AutoModel.from_pretrained(
             folder,
             local_files_only=True,
@@ -90,7 +92,7 @@ class TransformersEmbedding:
             use_safetensors=True,
             dtype=getattr(torch, numeric_format),
         ).eval()
-        self._asked: OrderedDict[str, list[float]] = OrderedDict()
+        self._asked: OrderedDict[str, list[float] | None] = OrderedDict()
         self.dimensions = int(self._network.config.hidden_size)
         self.special_tokens = int(self._tokenizer.num_special_tokens_to_add(is_pair=False))
         prompt = len(self.tokenize(self._config.passage_prompt))
@@ -100,6 +102,17 @@ class TransformersEmbedding:
         """Return the spans of the tokens in code points, without special tokens."""
         offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
         return offsets
+
+    def known_share(self, text: str) -> float:
+        """See `EmbeddingModel.known_share`."""
+        encoded = self._tokenizer.encode(text, add_special_tokens=False)
+        known = unknown = 0
+        for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
+            if token == self._unknown:
+                unknown += end - start
+            elif any(character.isalnum() for character in text[start:end]):
+                known += end - start
+        return known / (known + unknown) if known + unknown else float(bool(encoded.ids))
 
     async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """See `EmbeddingModel.embed_passages`."""
@@ -112,17 +125,21 @@ class TransformersEmbedding:
                 vectors[position] = vector
         return vectors
 
-    async def embed_query(self, text: str) -> Sequence[float]:
+    async def embed_query(self, text: str) -> Sequence[float] | None:
         """See `EmbeddingModel.embed_query`. The last questions are remembered."""
         if text in self._asked:
             self._asked.move_to_end(text)
             return self._asked[text]
-        asked = self._config.query_prompt + text
-        [vector] = await self._thread.run(lambda: self._embed(self._encode([asked])), urgent=True)
+        vector = await self._thread.run(lambda: self._asked_for(text), urgent=True)
         self._asked[text] = vector
         if len(self._asked) > _REMEMBERED_QUESTIONS:
             self._asked.popitem(last=False)
         return vector
+
+    def _asked_for(self, text: str) -> list[float] | None:
+        if self.known_share(text) < LEAST_KNOWN:
+            return None
+        return self._embed(self._encode([self._config.query_prompt + text]))[0]
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token ids with special tokens, cut at the limit so that the closing special token stays."""
@@ -145,6 +162,14 @@ class TransformersEmbedding:
                 pooled = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
             vectors: Vectors = torch.nn.functional.normalize(pooled, dim=1).tolist()
         return vectors
+
+
+def _unknown_token(tokenizer: Any) -> int | None:  # noqa: ANN401 - of a library without types
+    """Return the id that stands for all that the vocabulary lacks; byte-level ones lack nothing."""
+    model = json.loads(tokenizer.to_str())["model"]
+    token = model.get("unk_token")
+    unknown: int | None = tokenizer.token_to_id(token) if isinstance(token, str) else model.get("unk_id")
+    return unknown
 
 
 def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -12,7 +12,7 @@ from tidemill_rag.application.ports import Contents, DocumentContent, EmbeddingM
 from tidemill_rag.application.vector_store import Payload, Point, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut, chunk
 from tidemill_rag.domain.collection import IndexRef, IndexVersion
-from tidemill_rag.domain.embedding import passage_vector
+from tidemill_rag.domain.embedding import LEAST_KNOWN, passage_vector
 from tidemill_rag.domain.ledger import Row, Wanted
 
 _MOST_ATTEMPTS = 3
@@ -39,6 +39,8 @@ class _Prepared:
     row: Row
     content: DocumentContent
     chunks: Sequence[Chunk]
+    unknown: int
+    """How many passages are left out, because the model does not know their script."""
 
 
 @dataclass(slots=True)
@@ -169,14 +171,7 @@ class IndexDocuments:
                 if content is None:
                     await self._remove(ref, row, epoch)
                     return None
-                chunks = await asyncio.to_thread(
-                    chunk,
-                    content.text,
-                    media_type=content.media_type,
-                    title=content.title,
-                    tokenize=model.tokenize,
-                    cut=cut,
-                )
+                chunks, unknown = await asyncio.to_thread(_chunks, content, model, cut)
         except TRANSIENT:
             raise
         except InvalidInput as error:
@@ -185,7 +180,7 @@ class IndexDocuments:
         except Exception as error:  # noqa: BLE001 - one document that breaks must not hold up the others
             await self._broken(ref, row, epoch, while_it="was cut", error=error)
             return None
-        return _Prepared(row, content, chunks)
+        return _Prepared(row, content, chunks, unknown)
 
     async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, while_it: str, error: Exception) -> None:
         """Note that a document broke what worked on it; it is tried a few times."""
@@ -229,12 +224,29 @@ class IndexDocuments:
 
     async def _settle(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
         row = document.row
-        if await self.ledger.settle(ref, row, epoch=epoch, chunks=len(document.chunks)):
+        if await self.ledger.settle(ref, row, epoch=epoch, chunks=len(document.chunks), note=_note(document)):
             await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq)
 
     async def _remove(self, ref: IndexRef, row: Row, epoch: int) -> None:
         if await self.ledger.settle(ref, row, epoch=epoch, chunks=0):
             await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq + 1)
+
+
+def _chunks(content: DocumentContent, model: EmbeddingModel, cut: Cut) -> tuple[Sequence[Chunk], int]:
+    """Return the passages that can be found, and the number of those that the model cannot tell from others."""
+    found = chunk(content.text, media_type=content.media_type, title=content.title, tokenize=model.tokenize, cut=cut)
+    known = [each for each in found if model.known_share(content.text[each.start : each.end]) >= LEAST_KNOWN]
+    return known, len(found) - len(known)
+
+
+def _note(document: _Prepared) -> str:
+    if not document.unknown:
+        return ""
+    total = document.unknown + len(document.chunks)
+    return (
+        f"{document.unknown} of {total} passages cannot be found: the embedding model does not know their script or"
+        " words; use one that does"
+    )
 
 
 def _cut(index: IndexVersion, model: EmbeddingModel) -> Cut:
@@ -273,11 +285,13 @@ def _payload(document: _Prepared, piece: Chunk) -> Payload:
         version=wanted.version,
         start=piece.start,
         end=piece.end,
-        text=content.text[piece.start : piece.end],
+        text=piece.text(content.text),
         source=wanted.source,
         key=wanted.key,
         title=content.title,
         uri=content.uri,
         readers=content.readers,
         metadata=content.metadata,
+        header_start=piece.header[0] if piece.header else 0,
+        header_end=piece.header[1] if piece.header else 0,
     )

@@ -73,8 +73,11 @@ class Ledger(Protocol):
         """Count an attempt of each row that still waits, or take it back with -1; never below 0."""
         ...
 
-    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int) -> bool:
-        """Note that what the row wants is indexed; False where it wants something else by now, or the epoch is over."""
+    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
+        """Note that what the row wants is indexed; False where it wants something else by now, or the epoch is over.
+
+        `note` says what of it cannot be found all the same.
+        """
         ...
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -174,12 +177,19 @@ class EmbeddingModel(Protocol):
         """See `domain.chunking.Tokenize`."""
         ...
 
+    def known_share(self, text: str) -> float:
+        """Return how much of a text's letters the vocabulary has, 0 to 1: what it lacks all has the same vector."""
+        ...
+
     async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Return a vector for each text, cut at the model's limit."""
         ...
 
-    async def embed_query(self, text: str) -> Sequence[float]:
-        """Return the vector of a question, cut at the model's limit; questions go before passages."""
+    async def embed_query(self, text: str) -> Sequence[float] | None:
+        """Return the vector of a question, cut at the model's limit; questions go before passages.
+
+        None where the vocabulary has too little of it (`LEAST_KNOWN`) to tell it from any other question.
+        """
         ...
 
 

@@ -1,9 +1,10 @@
 """Find the passages that answer a question, and show none that is not current."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidemill_kit.application import Caller
+from tidemill_kit.characters import clean, ignorable
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_rag.application.ports import Collections, EmbeddingModels, Ledger, Sweep, VectorStore
 from tidemill_rag.application.read_collections import found
@@ -14,6 +15,7 @@ from tidemill_rag.domain.errors import IndexNotFound, IndexNotReady
 DEFAULT_TOP_K, MOST_TOP_K = 5, 100
 _SPARE = 4
 _MOST_CANDIDATES = 2000
+_UNKNOWN = "nothing is searched: the embedding model {} does not know the question's script or words"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,7 @@ class Answer:
 
     index: int
     passages: Sequence[Match]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,10 @@ class Search:
         collection = await found(self.collections, caller.project, question.collection)
         index = await self._index(collection, question.index)
         model = await self.models.load(caller.project, index.embedding)
-        vector = await model.embed_query(question.text)
+        text = clean(question.text)
+        vector = await model.embed_query(text)
+        if vector is None:
+            return Answer(index=index.number, passages=(), warnings=(_UNKNOWN.format(index.embedding),))
         where = Where(metadata=question.metadata, sources=question.sources, principals=question.principals)
         passages = await self._current(collection, index, vector, where, question.top_k or DEFAULT_TOP_K)
         return Answer(index=index.number, passages=passages)
@@ -79,7 +85,7 @@ class Search:
         while True:
             candidates = await self.vectors.search(ref.key, vector, limit=limit, where=where)
             rows = await self.ledger.rows(ref, list({match.payload.document for match in candidates}))
-            current = []
+            current = list[Match]()
             for match in candidates:
                 row = rows.get(match.payload.document)
                 if row and row.shows(match.payload.seq):
@@ -87,8 +93,9 @@ class Search:
                 elif row and match.payload.seq < row.stale_below and match.payload.document not in asked:
                     asked.add(match.payload.document)
                     self.sweep(ref, match.payload.document, row.stale_below)
-            if len(current) >= top_k or len(candidates) < limit or limit >= _MOST_CANDIDATES:
-                return current[:top_k]
+            different = _different(current)
+            if len(different) >= top_k or len(candidates) < limit or limit >= _MOST_CANDIDATES:
+                return different[:top_k]
             limit = min(4 * limit, _MOST_CANDIDATES)
 
     async def _index(self, collection: Collection, pinned: int) -> IndexVersion:
@@ -106,7 +113,7 @@ class Search:
 
     def _check(self, question: Question) -> None:
         violations = []
-        if not question.text.strip():
+        if not "".join(each for each in question.text if not ignorable(each)).strip():
             violations.append(Violation(field="query", description="is empty; ask something"))
         if len(question.text) > self.most_characters:
             text = f"has {len(question.text)} characters; at most {self.most_characters} are taken"
@@ -119,3 +126,15 @@ class Search:
             violations.append(Violation(field="index", description=text))
         if violations:
             raise InvalidInput.of(*violations)
+
+
+def _different(matches: Sequence[Match]) -> list[Match]:
+    """Return one match for each text, the best, which names the other documents that have it."""
+    by_text: dict[str, Match] = {}
+    for match in matches:
+        text, payload = " ".join(match.payload.text.split()), match.payload
+        first = by_text.setdefault(text, match)
+        name = f"{payload.source}/{payload.key}"
+        if payload.document != first.payload.document and name not in first.also_in:
+            by_text[text] = replace(first, also_in=(*first.also_in, name))
+    return list(by_text.values())

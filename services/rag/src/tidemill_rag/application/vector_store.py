@@ -9,7 +9,10 @@ MetadataValue = str | int | float | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What is kept beside a vector. `start` and `end` are code points of the version's text, half-open."""
+    """What is kept beside a vector. `start` and `end` are code points of the version's text, half-open.
+
+    So are `header_start` and `header_end`: a table's header that stands in front of the span in `text`.
+    """
 
     document: str
     seq: int
@@ -23,6 +26,8 @@ class Payload:
     uri: str = ""
     readers: tuple[str, ...] = ()
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    header_start: int = 0
+    header_end: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +46,8 @@ class Match:
     id: str
     score: float
     payload: Payload
+    also_in: tuple[str, ...] = ()
+    """Other documents that say the same in as many words, as `source/key`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,8 @@ class Block:
     end: int
     path: tuple[str, ...] = ()
     heading: bool = False
+    header: tuple[int, int] | None = None
+    """Of a row of a table: the span of what names its columns."""
     parts: list["Block"] = field(default_factory=list)
 
 
@@ -63,7 +65,20 @@ def _block(node: SyntaxTreeNode, text: str, lines: Sequence[int]) -> Block | Non
         return None
     start, end = lines[node.map[0]], lines[min(node.map[1], len(lines) - 1)]
     parts = [part for child in node.children if (part := _block(child, text, lines))]
-    return Block(start=start, end=start + len(text[start:end].rstrip()), parts=parts)
+    block = Block(start=start, end=start + len(text[start:end].rstrip()), parts=parts)
+    return _table(block) if node.type == "table" else block
+
+
+def _table(block: Block) -> Block:
+    """Return a table whose rows know the table's header; the header itself opens what follows, as a heading does."""
+    if len(block.parts) > 1:
+        head, *bodies = block.parts
+        rows = [row for body in bodies for row in body.parts or [body]]
+        end = max(head.end, rows[0].start - 1)
+        for row in rows:
+            row.header = head.start, end
+        block.parts = [Block(start=head.start, end=end, heading=True), *rows]
+    return block
 
 
 def _sections(leaves: Sequence[Block | _Heading]) -> list[Block]:

@@ -1,6 +1,7 @@
 """Cuts a document into chunks along its structure: what belongs together stays together, up to a number of tokens."""
 
 import re
+import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ Tokenize = Callable[[str], Sequence[tuple[int, int]]]
 
 _SENTENCE_END = re.compile(r"[.!?…]['\")\]]*\s+|[。！？]|(?>\r\n?|\n)\s*(?>\r\n?|\n)")  # noqa: RUF001 - CJK full stops
 _LINE_END = re.compile(r"\r\n?|\n")
+_MOST_CHARACTERS = 16
+"""Of a token, when sizes are counted: a vocabulary that does not know a script makes one token of a whole text."""
+_MOST_BETWEEN = 64
+"""Characters between two tokens; more of them count as further tokens."""
+_JOINED_WITHIN = 32
 _LEAST_BODY = 16
 """Tokens that a chunk's own text has at least, however long title and headings are."""
 
@@ -30,7 +36,8 @@ class Chunk:
     """A span of a document's text (half-open, in code points), and the text that is embedded for it.
 
     What is embedded is the span with its context in front: the document's title and the headings that the span stands
-    under. `context` is empty where there are none.
+    under. `context` is empty where there are none. `header` is the span of a table's header where the chunk begins
+    within the table.
     """
 
     ordinal: int
@@ -38,6 +45,11 @@ class Chunk:
     end: int
     embedded: str
     context: str
+    header: tuple[int, int] | None = None
+
+    def text(self, document: str) -> str:
+        """Return what is shown of the document: the span, below the header of the table that it begins in."""
+        return _below_header(document, self.header, document[self.start : self.end])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class _Piece:
     end: int
     path: tuple[str, ...]
     heading: bool
+    header: tuple[int, int] | None = None
 
 
 def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cut) -> list[Chunk]:
@@ -53,12 +66,24 @@ def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cu
 
     A block that fits is never cut. Smaller neighbours are packed together, and a heading stays with what follows it.
     A block that is too large is cut where a sentence ends, else where a line ends, else between two tokens; the next
-    chunk repeats up to `cut.overlap_tokens` of it. A text without any token has no chunks.
+    chunk repeats up to `cut.overlap_tokens` of it. A chunk that begins within a table repeats the table's header.
+    Tokens of many characters count as several, so that characters are bounded too. A text without any has no chunks.
     """
     return [
-        Chunk(ordinal=ordinal, start=start, end=end, embedded=prefix + text[start:end], context=prefix.rstrip("\n"))
-        for ordinal, (start, end, prefix) in enumerate(_Chunker(text, title, tokenize, cut).spans(media_type))
+        Chunk(
+            ordinal=ordinal,
+            start=start,
+            end=end,
+            embedded=prefix + _below_header(text, header, text[start:end]),
+            context=prefix.rstrip("\n"),
+            header=header,
+        )
+        for ordinal, (start, end, prefix, header) in enumerate(_Chunker(text, title, tokenize, cut).spans(media_type))
     ]
+
+
+def _below_header(text: str, header: tuple[int, int] | None, span: str) -> str:
+    return f"{text[header[0] : header[1]]}\n{span}" if header else span
 
 
 class _Chunker:
@@ -67,38 +92,41 @@ class _Chunker:
         self._title = " ".join(title.split())
         self._tokenize = tokenize
         self._cut = cut
-        self._starts = [start for start, _ in tokenize(text)]
+        tokens = tokenize(text)
+        self._starts = [start for start, _ in _measured(text, tokens)] if tokens else []
         self._prefixes: dict[tuple[str, ...], tuple[str, int]] = {}
 
-    def spans(self, media_type: str) -> Iterator[tuple[int, int, str]]:
+    def spans(self, media_type: str) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
         pieces: list[_Piece] = []
         for block in blocks_of(self._text, media_type):
             for piece in self._pieces(block):
-                if pieces and self._count(pieces[0].start, piece.end) > self._room(pieces[0].path):
+                if pieces and self._count(pieces[0].start, piece.end) > self._room(pieces[0].path, pieces[0].header):
                     closed, pieces = _keep_heading_with_next(pieces)
                     yield from self._close(closed)
                 pieces.append(piece)
         yield from self._close(pieces)
 
-    def _close(self, pieces: Sequence[_Piece]) -> Iterator[tuple[int, int, str]]:
-        if pieces and self._count(pieces[0].start, pieces[-1].end):
-            yield pieces[0].start, pieces[-1].end, self._prefix(pieces[0].path)[0]
+    def _close(self, pieces: Sequence[_Piece]) -> Iterator[tuple[int, int, str, tuple[int, int] | None]]:
+        if pieces and self._starts and self._text[pieces[0].start : pieces[-1].end].strip():
+            first = pieces[0]
+            header = first.header if self._header(first.path, first.header) else None
+            yield first.start, pieces[-1].end, self._prefix(first.path)[0], header
 
     def _pieces(self, block: Block) -> Iterator[_Piece]:
         """Take a block whole where it fits, else its parts, else cut it."""
-        if self._count(block.start, block.end) <= self._room(block.path):
-            yield _Piece(block.start, block.end, block.path, block.heading)
+        if self._count(block.start, block.end) <= self._room(block.path, block.header):
+            yield _Piece(block.start, block.end, block.path, block.heading, block.header)
         elif block.parts:
             for part in block.parts:
                 yield from self._pieces(part)
         else:
             for start, end in self._windows(block):
-                yield _Piece(start, end, block.path, heading=False)
+                yield _Piece(start, end, block.path, heading=False, header=block.header)
 
     def _windows(self, block: Block) -> Iterator[tuple[int, int]]:
         """Cut a block that is too large; each window but the first repeats the end of the one before."""
         first, last = bisect_left(self._starts, block.start), bisect_left(self._starts, block.end)
-        room = self._room(block.path)
+        room = self._room(block.path, block.header)
         ends = [self._ends(block, _SENTENCE_END), self._ends(block, _LINE_END)]
         while last - first > room:
             end = _last_in(ends, first + room // 2, first + room) or first + room
@@ -115,19 +143,52 @@ class _Chunker:
     def _count(self, start: int, end: int) -> int:
         return bisect_left(self._starts, end) - bisect_left(self._starts, start)
 
-    def _room(self, path: tuple[str, ...]) -> int:
-        """Return how many tokens of its own a chunk under these headings may have."""
-        return max(_LEAST_BODY, self._cut.max_tokens - self._cut.special - self._prefix(path)[1])
+    def _room(self, path: tuple[str, ...], header: tuple[int, int] | None = None) -> int:
+        """Return how many tokens of its own a chunk under these headings, and this header, may have."""
+        return max(_LEAST_BODY, self._below_headings(path) - self._header(path, header))
+
+    def _below_headings(self, path: tuple[str, ...]) -> int:
+        return self._cut.max_tokens - self._cut.special - self._prefix(path)[1]
+
+    def _header(self, path: tuple[str, ...], header: tuple[int, int] | None) -> int:
+        """Return the tokens of a header, 0 where it would take more than half of the room and is left out."""
+        tokens = self._count(*header) if header else 0
+        return tokens if tokens <= self._below_headings(path) // 2 else 0
 
     def _prefix(self, path: tuple[str, ...]) -> tuple[str, int]:
         """Return title and headings as they stand before the embedded text, and their tokens: at most half of all."""
         if path not in self._prefixes:
             words = " > ".join(dict.fromkeys(part for part in (self._title, *path) if part))
-            tokens = self._tokenize(words)
+            tokens = _measured(words, self._tokenize(words))
             most = min(len(tokens), self._cut.max_tokens // 2)
             shown = words[: tokens[most - 1][1]] + "\n" if most else ""
             self._prefixes[path] = (shown, most)
         return self._prefixes[path]
+
+
+def _measured(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the tokens, long ones in parts, and parts of what stands between them where that is long."""
+    parts: list[tuple[int, int]] = []
+    end = 0
+    for start, stop in tokens:
+        parts += ((place, place) for place in range(end + _MOST_BETWEEN, start, _MOST_BETWEEN))
+        place = start
+        while stop - place > _MOST_CHARACTERS:
+            cut = _between_letters(text, place + _MOST_CHARACTERS, stop)
+            parts.append((place, cut))
+            place = cut
+        parts.append((place, stop))
+        end = stop
+    parts += ((place, place) for place in range(end + _MOST_BETWEEN, len(text), _MOST_BETWEEN))
+    return parts
+
+
+def _between_letters(text: str, place: int, stop: int) -> int:
+    """Return the next place at which no mark or joiner belongs to what is before it."""
+    for further in range(place, min(place + _JOINED_WITHIN, stop)):
+        if unicodedata.category(text[further])[0] != "M" and "\u200d" not in text[further - 1 : further + 1]:
+            return further
+    return place
 
 
 def _keep_heading_with_next(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:

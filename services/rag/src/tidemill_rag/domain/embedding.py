@@ -18,3 +18,7 @@ def passage_vector(text: Sequence[float], context: Sequence[float] | None) -> li
     mixed = [a + CONTEXT_WEIGHT * b for a, b in zip(text, context, strict=True)]
     length = math.sqrt(sum(value * value for value in mixed)) or 1.0
     return [value / length for value in mixed]
+
+
+LEAST_KNOWN = 1 / 8
+"""Of the letters of a text that is told from others: texts of which a model knows less all lie at one place."""

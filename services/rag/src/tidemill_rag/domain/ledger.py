@@ -35,6 +35,8 @@ class Row:
     """Passages of earlier events are never shown again: the document was deleted since, and its text perhaps erased."""
     again: bool = False
     """It is indexed, and is to be indexed once more because points may be lost; those that are there stay shown."""
+    note: str = ""
+    """What of it cannot be found although it is indexed, and why."""
 
     @property
     def pending(self) -> bool:

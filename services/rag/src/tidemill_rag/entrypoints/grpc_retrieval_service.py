@@ -26,4 +26,4 @@ class GrpcRetrievalService(RetrievalServiceServicer):
         )
         answer = await self._search(current_caller(), question)
         passages = [passage_message(position, match) for position, match in enumerate(answer.passages, start=1)]
-        return pb.SearchResponse(passages=passages, index=answer.index)
+        return pb.SearchResponse(passages=passages, index=answer.index, warnings=answer.warnings)

@@ -116,7 +116,7 @@ def document_message(index: int, row: Row) -> service_pb.IndexedDocument:
         wanted_seq=row.wanted.seq,
         indexed_seq=row.indexed_seq,
         chunks=row.chunks,
-        message=row.failure or ("" if row.wanted.content else "deleted"),
+        message=row.failure or (row.note if row.wanted.content else "deleted"),
     )
 
 
@@ -135,4 +135,7 @@ def passage_message(position: int, match: Match) -> content_pb2.Passage:
         key=payload.key,
         title=payload.title,
         uri=payload.uri,
+        header_start=payload.header_start,
+        header_end=payload.header_end,
+        also_in=match.also_in,
     )

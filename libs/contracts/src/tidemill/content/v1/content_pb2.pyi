@@ -160,6 +160,9 @@ class Passage(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
+    HEADER_START_FIELD_NUMBER: _builtins.int
+    HEADER_END_FIELD_NUMBER: _builtins.int
+    ALSO_IN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Its id within one answer: "1" is the best."""
     document: _builtins.str
@@ -182,6 +185,16 @@ class Passage(_message.Message):
     """Output only. The document's title."""
     uri: _builtins.str
     """Output only. Where people read the original."""
+    header_start: _builtins.int
+    """Output only. First code point of a table's header that stands before the span in the text, on lines of its own,
+    because the span begins within the table; 0 with header_end 0 where there is none.
+    """
+    header_end: _builtins.int
+    """Output only. One past the last code point of that header."""
+    @_builtins.property
+    def also_in(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Other documents that say the same in as many words, as "source/key", the best first."""
+
     def __init__(
         self,
         *,
@@ -196,10 +209,13 @@ class Passage(_message.Message):
         key: _builtins.str = ...,
         title: _builtins.str = ...,
         uri: _builtins.str = ...,
+        header_start: _builtins.int = ...,
+        header_end: _builtins.int = ...,
+        also_in: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "end", b"end", "id", b"id", "key", b"key", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also_in", b"also_in", "document", b"document", "end", b"end", "header_end", b"header_end", "header_start", b"header_start", "id", b"id", "key", b"key", "score", b"score", "source", b"source", "start", b"start", "text", b"text", "title", b"title", "uri", b"uri", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

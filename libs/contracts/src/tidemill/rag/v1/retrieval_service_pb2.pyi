@@ -80,21 +80,27 @@ class SearchResponse(_message.Message):
 
     PASSAGES_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """Output only. The index version that answered."""
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Passage]:
         """Output only. The passages, best first."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. What the caller has to know, for example that the model does not know the question's script."""
+
     def __init__(
         self,
         *,
         passages: _abc.Iterable[_content_pb2.Passage] | None = ...,
         index: _builtins.int = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "passages", b"passages"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "passages", b"passages", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
