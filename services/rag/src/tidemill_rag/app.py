@@ -62,6 +62,7 @@ class Adapters:
     trainer: grpc.aio.Channel
     collections: MongoAggregates[Collection]
     ledger: MongoLedger
+    indexes: MongoIndexes
     vectors: VectorStore
     models: TrainerModels
     contents: ExchangeContents
@@ -109,6 +110,7 @@ class Stores:
         """Create the indexes in MongoDB; repeating it changes nothing."""
         await self._adapters.collections.ensure_indexes()
         await self._adapters.ledger.ensure_indexes()
+        await self._adapters.indexes.ensure_indexes()
 
     async def stop(self) -> None:
         """Close what is open, after everybody who uses it has stopped."""
@@ -152,6 +154,7 @@ def _adapters(settings: RagSettings) -> Adapters:
             large_bytes=settings.large_document_bytes,
             count_s=settings.count_s,
         ),
+        indexes=MongoIndexes(collections, database["ledger_counts"]),
         vectors=_vectors(settings),
         models=TrainerModels(
             trainer,
@@ -187,7 +190,7 @@ def _worker(settings: RagSettings, adapters: Adapters) -> IndexWorker:
         clock=SystemClock(),
     )
     return IndexWorker(
-        indexes=MongoIndexes(adapters.database["collections"]),
+        indexes=adapters.indexes,
         leases=MongoIndexLeases(leases),
         vectors=adapters.vectors,
         at_once=settings.indexes_at_once,

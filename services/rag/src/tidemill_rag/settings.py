@@ -37,7 +37,7 @@ class RagSettings(ModelSettings):
     indexes_at_once: int = Field(default=4, ge=1, le=64)
     """How many index versions are worked on at the same time."""
     look_every_s: float = Field(default=60.0, gt=0)
-    """The pause between two looks at all index versions, for what nobody woke the worker for."""
+    """The pause between two looks for unfinished index versions that nobody woke the worker for."""
     lease_s: float = Field(default=15.0, gt=1)
     """How long an index version stays with a worker that gives no sign of life."""
     large_document_bytes: int = Field(default=64 * 1024, ge=1)

@@ -20,6 +20,9 @@ class Known:
     def __init__(self, *refs: IndexRef) -> None:
         self.refs = refs
 
+    async def unfinished(self) -> Sequence[IndexRef]:
+        return []
+
     async def all(self) -> Sequence[IndexRef]:
         return self.refs
 

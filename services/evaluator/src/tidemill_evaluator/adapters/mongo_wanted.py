@@ -17,9 +17,10 @@ class MongoWanted:
         self._gates = gates
 
     async def ensure_indexes(self) -> None:
-        """Create the index that finds the few evaluations in work."""
+        """Create the indexes that find the few evaluations in work, and the few gates that owe one."""
         with translated():
             await self._evaluations.create_index([("state.state", 1)])
+            await self._gates.create_index([("state.owed.candidate", 1)], sparse=True)
 
     async def evaluations(self) -> Sequence[EvaluationName]:
         """See `Wanted.evaluations`."""
@@ -30,7 +31,7 @@ class MongoWanted:
 
     async def owing(self) -> Sequence[GateName]:
         """See `Wanted.owing`."""
-        owing = {"state.paused": False, "state.owed": {"$ne": None}, "deleted": False}
+        owing = {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False}
         with translated():
             found = await self._gates.find(owing, {"project": True, "id": True}).to_list(AT_ONCE)
         return [GateName(project=document["project"], gate=document["id"]) for document in found]

@@ -24,6 +24,8 @@ from tidemill_rag.domain.collection import (
     IndexWentLive,
 )
 
+_UNFINISHED = frozenset({IndexState.BUILDING, IndexState.RETIRED})
+
 
 class CollectionCodec:
     """Collection <-> document, and its events -> messages."""
@@ -78,21 +80,42 @@ class CollectionCodec:
 
 
 class MongoIndexes:
-    """Implements `ports.Indexes` by reading the collections of all projects; done at the start and seldom after."""
+    """Implements `ports.Indexes`: all collections are read at the start, and by an index what is unfinished after."""
 
-    def __init__(self, collections: MongoCollection) -> None:
+    def __init__(self, collections: MongoCollection, ledger_counts: MongoCollection) -> None:
         self._collections = collections
+        self._ledger_counts = ledger_counts
+
+    async def ensure_indexes(self) -> None:
+        """Create what finds the few that are unfinished; repeating it changes nothing."""
+        with translated():
+            await self._collections.create_index([("state.indexes.state", 1)])
+            await self._ledger_counts.create_index([("pending", 1)])
 
     async def all(self) -> Sequence[IndexRef]:
         """See `Indexes.all`."""
+        return await self._found({}, frozenset(IndexState))
+
+    async def unfinished(self) -> Sequence[IndexRef]:
+        """See `Indexes.unfinished`."""
+        wanted = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
         with translated():
-            cursor = self._collections.find({}, {"project": True, "id": True, "state.indexes.number": True})
-            found = await cursor.to_list(None)
-        return [
-            IndexRef(project=document["project"], collection=document["id"], number=index["number"])
-            for document in found
-            for index in document["state"].get("indexes", [])
-        ]
+            # Neither is 0, and an index on what $ne 0 leaves would hold all of them.
+            waiting = {"$or": [{"pending": {"$gt": 0}}, {"pending": {"$lt": 0}}]}
+            keys = [document["_id"] async for document in self._ledger_counts.find(waiting, {"_id": True})]
+        named = [key.split("/") for key in keys]
+        pending = [IndexRef(project=project, collection=name, number=int(number)) for project, name, number in named]
+        return [*await self._found(wanted, _UNFINISHED), *pending]
+
+    async def _found(self, wanted: Document, states: frozenset[IndexState]) -> list[IndexRef]:
+        fields = {"project": True, "id": True, "state.indexes.number": True, "state.indexes.state": True}
+        with translated():
+            return [
+                IndexRef(project=document["project"], collection=document["id"], number=index["number"])
+                async for document in self._collections.find(wanted, fields)
+                for index in document["state"].get("indexes", [])
+                if IndexState(index["state"]) in states
+            ]
 
 
 class MongoIndexLeases:

@@ -42,6 +42,10 @@ class Indexes(Protocol):
         """Return their names, those of deleted collections too."""
         ...
 
+    async def unfinished(self) -> Sequence[IndexRef]:
+        """Return those that are built or to be swept, or whose numbers say that rows wait."""
+        ...
+
 
 class IndexLeases(Protocol):
     """Who works on an index version: one worker at a time."""

@@ -20,7 +20,7 @@ _MOST_SWEEPS = 10_000
 
 
 class IndexWorker:
-    """Tends index versions when woken, and looks for all of them at the start and seldom after.
+    """Tends index versions when woken, all of them at the start, and seldom after that those that are unfinished.
 
     One that somebody else holds, or that failed, is tried again: so an event that came while the holder was finishing
     is not left until the next look.
@@ -34,6 +34,7 @@ class IndexWorker:
         self._vectors = vectors
         self._turns = asyncio.Semaphore(at_once)
         self._look_every_s = look_every_s
+        self._all_seen = False
         self._woken = asyncio.Event()
         self._due: dict[IndexRef, float] = {}
         self._running: set[IndexRef] = set()
@@ -73,8 +74,9 @@ class IndexWorker:
 
     async def _look(self) -> None:
         try:
-            for index in await self._indexes.all():
+            for index in await (self._indexes.unfinished() if self._all_seen else self._indexes.all()):
                 self._due.setdefault(index, 0.0)
+            self._all_seen = True
         except TidemillError as error:
             _log.warning("indexes_not_listed", reason=error.reason, why=error.message)
 
