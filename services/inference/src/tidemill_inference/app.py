@@ -145,6 +145,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         clock=SystemClock(),
         max_body_bytes=settings.max_body_bytes,
         dependencies=dependencies,
+        keep_alive_s=settings.http_keep_alive_s,
         cors_origins=settings.cors_origins,
     )
     return App(

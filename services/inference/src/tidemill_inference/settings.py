@@ -88,6 +88,8 @@ class InferenceSettings(ModelSettings):
     """The largest body of an HTTP request."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins (joined by commas) whose pages may use the door from a browser, `*` for all; none by default."""
+    http_keep_alive_s: float = Field(15.0, gt=0, le=600)
+    """After how long a silence a stream sends a comment; an error before the first one has a status of its own."""
     lease_s: float = Field(15.0, gt=0)
     """How long an answer, or a rollout, of a replica that died keeps the others waiting."""
     record_sweep_s: float = Field(3600.0, gt=0)

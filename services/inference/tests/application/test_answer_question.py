@@ -391,6 +391,9 @@ async def test_sampling_is_overridden_only_where_the_deployment_allows_it() -> N
     hot = question(sampling=Sampling(temperature=1.0))
     with pytest.raises(QuestionRefused, match="allow_sampling_override"):
         await Desk().answer.whole(ADA, hot, request=asking("r1"))
+    same = Desk(deployment=helpdesk(sampling=Sampling(temperature=1.0)))
+    await same.answer.whole(ADA, hot, request=asking("r1"))
+    assert same.engine.seen[0][1] == Sampling(temperature=1.0)
     desk = Desk(deployment=helpdesk(allow_sampling_override=True, sampling=Sampling(max_output_tokens=5)))
 
     await desk.answer.whole(ADA, hot, request=asking("r1"))

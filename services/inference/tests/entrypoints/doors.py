@@ -26,7 +26,6 @@ from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.openai_http import Answering, OpenAiDoor
 from tidemill_kit.application import Caller, Request, derived_id
-from tidemill_kit.service import Dependency
 from tidemill_kit.settings import ServiceSettings
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
@@ -62,8 +61,16 @@ class ScriptedAnswers:
     An error that comes first is raised before anything is told.
     """
 
-    def __init__(self, *script: str | Exception | asyncio.Event) -> None:
+    def __init__(
+        self,
+        *script: str | Exception | asyncio.Event,
+        passages: tuple[Passage, ...] = (PASSAGE,),
+        begins_late: bool = False,
+    ) -> None:
         self.script = script or ("Press ", "reset.")
+        self.passages = passages
+        self.begins_late = begins_late
+        """Whether it waits for the first event before it tells who answers."""
         self.asked: list[tuple[Caller, Question, Request]] = []
         self.left = asyncio.Event()
         """Set when whoever listened has left, or has heard all."""
@@ -75,6 +82,8 @@ class ScriptedAnswers:
         try:
             if isinstance(self.script[0], Exception):
                 raise self.script[0]
+            if self.begins_late and isinstance(self.script[0], asyncio.Event):
+                await self.script[0].wait()
             yield Started(inference=inference(caller, question, request))
             for each in self.script:
                 match each:
@@ -85,7 +94,8 @@ class ScriptedAnswers:
                         await each.wait()
                     case _:
                         raise each
-            yield Finished(inference=answered(inference(caller, question, request), text))
+            finished = answered(inference(caller, question, request), text)
+            yield Finished(inference=replace(finished, passages=self.passages))
         finally:
             self.left.set()
 
@@ -138,14 +148,12 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(  # noqa: PLR0913 - everything that the door opens to
+async def open_door(
     answers: Answering,
     *,
-    dependencies: tuple[Dependency, ...] = (),
-    stall_s: float = 10.0,
     reactions: Reactions | None = None,
-    cors_origins: tuple[str, ...] = (),
     feedback_tokens: FeedbackTokens | None = TOKENS,
+    **options: Any,  # noqa: ANN401 - options of OpenAiDoor
 ) -> AsyncIterator[Door]:
     deployments = InMemoryAggregates(
         deployment("helpdesk"), deployment("sales"), deployment("other", project="b"), missing=DeploymentNotFound
@@ -156,10 +164,7 @@ async def open_door(  # noqa: PLR0913 - everything that the door opens to
         reactions=reactions or FeedbackSubmissions(None, timeout_s=1.0),
         feedback_tokens=feedback_tokens,
         clock=FixedClock(),
-        max_body_bytes=4096,
-        dependencies=dependencies,
-        stall_s=stall_s,
-        cors_origins=cors_origins,
+        **{"max_body_bytes": 4096, "stall_s": 10.0, "keep_alive_s": 10.0, **options},
     )
     server = HttpServer(door.app(), host="127.0.0.1", port=0, grace_s=1.0)
     await server.start()

@@ -3,8 +3,11 @@
 import asyncio
 import json
 
+import pytest
+
 from services.inference.tests.entrypoints.doors import BODY, open_door
-from services.inference.tests.fakes import Desk, ScriptedEngine, eventually
+from services.inference.tests.fakes import Desk, ScriptedEngine, eventually, helpdesk
+from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.inference import State
 
 
@@ -58,12 +61,30 @@ async def test_two_with_one_key_share_an_answer_that_goes_on_when_one_leaves() -
     assert desk.engine.runs == 1
 
 
-async def test_sampling_that_the_deployment_does_not_allow_is_refused_under_its_own_name() -> None:
+@pytest.mark.parametrize(
+    ("asked", "taken", "note"),
+    [
+        ({"temperature": 0.0, "max_tokens": 64}, Sampling(temperature=0.0, max_output_tokens=64), ""),
+        ({"max_tokens": 5}, Sampling(temperature=0.0, max_output_tokens=5), ""),
+        ({"max_completion_tokens": 500}, Sampling(temperature=0.0, max_output_tokens=64), "max_output_tokens"),
+        ({"temperature": 0.1, "top_p": 0.9}, Sampling(temperature=0.0, max_output_tokens=64), "temperature, top_p"),
+    ],
+)
+async def test_sampling_that_a_client_always_sends_does_not_override_the_deployments_own(
+    asked: dict[str, object], taken: Sampling, note: str
+) -> None:
+    desk = Desk(deployment=helpdesk(sampling=Sampling(temperature=0.0, max_output_tokens=64)))
+    async with open_door(desk.answer) as door:
+        response = (await door.http.post("/v1/chat/completions", json={**BODY, **asked})).json()
+
+    assert desk.engine.seen[0][1] == taken
+    why = f"{note} as deployment helpdesk has it: it does not set allow_sampling_override"
+    assert response["tidemill"]["warnings"] == ([why] if note else [])
+
+
+async def test_an_unknown_model_is_refused_with_those_that_exist() -> None:
     async with open_door(Desk().answer) as door:
-        response = await door.ask(temperature=0.7)
         unknown = await door.ask(model="nobody")
 
-    assert (response.status_code, response.json()["error"]["param"]) == (400, "temperature")
-    assert "allow_sampling_override" in response.json()["error"]["message"]
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     assert "helpdesk" in unknown.json()["error"]["message"]

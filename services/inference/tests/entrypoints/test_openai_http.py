@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -19,11 +20,12 @@ from services.inference.tests.entrypoints.doors import (
     open_door,
     until,
 )
-from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady
+from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
 from tidemill_kit.application import derived_id
 from tidemill_kit.errors import (
     Conflict,
     DeadlineExceeded,
+    DependencyTimedOut,
     DependencyUnavailable,
     InvalidInput,
     PermissionDenied,
@@ -66,14 +68,53 @@ async def test_a_stream_says_who_speaks_then_the_text_then_why_it_ended() -> Non
         *chunks, costs = [chunk async for chunk in stream]
 
     deltas = [chunk.choices[0].delta for chunk in chunks]
-    assert [delta.role for delta in deltas] == ["assistant", None, None, None]
-    assert [delta.content for delta in deltas] == ["", "Press ", "reset.", None]
-    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, None, "stop"]
+    assert [delta.role for delta in deltas] == ["assistant", None, None, None, None]
+    assert [delta.content for delta in deltas] == ["", "Press ", "reset.", None, None]
+    assert [chunk.choices[0].finish_reason for chunk in chunks] == [None, None, None, None, "stop"]
     assert len({chunk.id for chunk in [*chunks, costs]}) == 1
     assert costs.choices == []
     assert costs.usage is not None
     assert costs.usage.total_tokens == 23
     assert (chunks[-1].model_extra or {})["tidemill"]["citations"] == [{"start": 0, "end": 12, "passage": "1"}]
+    assert (chunks[-2].model_extra or {})["tidemill"]["passage"]["text"] == PASSAGE.text
+
+
+async def test_no_line_of_a_stream_is_long_however_much_its_answer_rests_on() -> None:
+    passages = tuple(replace(PASSAGE, id=str(number), text="x" * 4000, uri="u" * 500) for number in range(1, 101))
+    async with open_door(ScriptedAnswers("reset.", passages=passages)) as door:
+        response = await door.ask(stream=True)
+
+    told = [json.loads(event).get("tidemill", {}) for event in events_of(response)[:-1]]
+    assert [each["passage"]["id"] for each in told if "passage" in each] == [each.id for each in passages]
+    assert [each["id"] for each in told[-1]["passages"]] == [each.id for each in passages]
+    assert max(map(len, response.text.splitlines())) < 16 * 1024
+
+
+@pytest.mark.parametrize("separator", ["\u0085", "\u2028", "\u2029"])
+async def test_a_reader_of_lines_gets_whole_events_whatever_is_in_the_text(separator: str) -> None:
+    async with open_door(ScriptedAnswers(f"one{separator}two")) as door:
+        async with door.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
+            lines = [line async for line in response.aiter_lines() if line]
+        chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
+
+    assert chunks[1]["choices"][0]["delta"]["content"] == f"one{separator}two"
+
+
+async def test_a_stream_that_waits_is_kept_alive_by_comments() -> None:
+    gate = asyncio.Event()
+    async with open_door(ScriptedAnswers(gate, "late", begins_late=True), keep_alive_s=0.05) as door:
+        async with door.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
+            lines = []
+            async for line in response.aiter_lines():
+                lines.append(line)
+                if lines.count(": keep-alive") == 2:
+                    gate.set()
+        stream = await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
+        text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    assert lines[:3:2] == [": keep-alive", ": keep-alive"]
+    assert lines[-2] == "data: [DONE]"
+    assert text == "late"
 
 
 async def test_the_bytes_of_a_stream_are_events_that_end_with_done() -> None:
@@ -81,7 +122,7 @@ async def test_the_bytes_of_a_stream_are_events_that_end_with_done() -> None:
         response = await door.ask(stream=True)
 
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
-    first, text, last, done = events_of(response)
+    first, text, _, last, done = events_of(response)
     assert json.loads(first)["object"] == "chat.completion.chunk"
     assert json.loads(text)["choices"] == [
         {"index": 0, "delta": {"content": "ä\u2028\n"}, "logprobs": None, "finish_reason": None}
@@ -130,6 +171,8 @@ async def test_a_call_without_a_project_is_told_what_to_send(headers: dict[str, 
         (RateLimited("busy", retry_after_s=1.2), 429, (None, "rate_limited")),
         (DependencyUnavailable("rag is down", dependency="rag"), 503, (None, "dependency_unavailable")),
         (DeadlineExceeded("late"), 504, (None, "deadline_exceeded")),
+        (DependencyTimedOut("slow", dependency="model m@1"), 504, (None, "dependency_timed_out")),
+        (PromptTooLong(tokens=20, limit=10, output_tokens=5), 400, ("messages", "context_length_exceeded")),
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
@@ -142,6 +185,38 @@ async def test_an_error_before_the_answer_has_its_status_also_for_a_stream(
 
     assert (refused.value.status_code, refused.value.param, refused.value.code) == (status, *expected)
     assert refused.value.response.headers.get("retry-after") == ("2" if status == 429 else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (DependencyUnavailable("rag is down", dependency="rag"), None),
+        (DependencyUnavailable("it fails", dependency="host", retried=2), "false"),
+        (DependencyTimedOut("slow", dependency="model m@1"), "false"),
+        (RateLimited("busy", retry_after_s=7), None),
+    ],
+)
+async def test_what_was_tried_again_already_is_not_tried_again_by_openais_client(
+    error: TidemillError, told: str | None
+) -> None:
+    answers = ScriptedAnswers(error)
+    async with open_door(answers) as door:
+        refused = await door.ask(stream=True)
+        if told:
+            client = door.openai.with_options(max_retries=2)
+            with pytest.raises(openai.InternalServerError):
+                await client.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
+
+    assert refused.headers.get("x-should-retry") == told
+    assert len(answers.asked) == (2 if told else 1)
+
+
+async def test_a_prompt_that_is_too_long_is_told_in_openais_words_and_by_the_callers_name() -> None:
+    async with open_door(ScriptedAnswers(PromptTooLong(tokens=20, limit=10, output_tokens=5))) as door:
+        with pytest.raises(openai.BadRequestError, match=r"maximum context length is 10 .*lower max_tokens") as refused:
+            await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], max_tokens=5)
+
+    assert refused.value.code == "context_length_exceeded"
 
 
 async def test_a_failure_of_ours_is_hidden_from_the_caller_and_logged_once(lines: Lines) -> None:

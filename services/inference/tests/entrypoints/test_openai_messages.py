@@ -72,6 +72,11 @@ def test_what_the_client_does_not_set_is_left_to_the_deployment() -> None:
         {"tool_choice": "none"},
         {"tools": None, "logit_bias": None, "audio": None},
         {"service_tier": "auto"},
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": False},
+        {"functions": [], "function_call": "auto"},
+        {"logprobs": False, "top_logprobs": 0},
+        {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "chat_template_kwargs": {}},
+        {"reasoning_effort": "low", "verbosity": "high", "prompt_cache_key": "k"},
     ],
 )
 def test_a_parameter_that_changes_nothing_is_taken(harmless: dict[str, object]) -> None:
@@ -91,11 +96,11 @@ def test_a_parameter_that_changes_nothing_is_taken(harmless: dict[str, object]) 
         ("logit_bias", {"50256": -100}),
         ("response_format", {"type": "json_object"}),
         ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "auto"),
-        ("functions", []),
+        ("tool_choice", "required"),
+        ("functions", [{"name": "f"}]),
         ("audio", {"voice": "alloy", "format": "mp3"}),
         ("modalities", ["text", "audio"]),
-        ("reasoning_effort", "low"),
+        ("top_k", 40),
         ("web_search_options", {}),
         ("temprature", 0.2),
     ],
@@ -112,7 +117,7 @@ async def test_a_parameter_that_is_not_supported_is_refused_by_name(name: str, v
 
 
 def test_everything_that_is_wrong_is_told_at_once() -> None:
-    assert set(refused(tools=[], temperature="hot", max_tokens=1.5, model="", stream="yes")) == {
+    assert set(refused(tools=[{}], temperature="hot", max_tokens=1.5, model="", stream="yes")) == {
         "tools",
         "temperature",
         "max_tokens",

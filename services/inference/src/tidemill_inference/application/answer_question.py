@@ -211,10 +211,13 @@ def _settled(question: Question, deployment: Deployment) -> Question:
     if record.value > spec.record.value:
         text = f"is {record.name}; deployment {deployment.id} records {spec.record.name}, which may only be lowered"
         raise QuestionRefused(field="record_mode", why=text)
-    if question.sampling != type(question.sampling)() and not spec.allow_sampling_override:
+    question = replace(question, record=record)
+    others = [] if spec.allow_sampling_override else question.sampling.overrides(deployment.live.sampling)
+    if others and not question.yielding:
         text = f"cannot be overridden: deployment {deployment.id} does not set allow_sampling_override"
         raise QuestionRefused(field="sampling", why=text)
-    return replace(question, record=record)
+    note = f"{', '.join(others)} as deployment {deployment.id} has it: it does not set allow_sampling_override"
+    return replace(question, sampling=question.sampling.without(others), notes=(note,) if others else ())
 
 
 def _retell(inference: Inference, generation: Generation) -> Inference:

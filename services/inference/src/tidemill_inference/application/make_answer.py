@@ -105,6 +105,7 @@ class MakeAnswer:
             generation=generation,
             started=started,
             deadline=deadline,
+            warnings=list(question.notes),
         )
         try:
             async with asyncio.timeout(making.remaining_s()):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
 from tidemill_kit.errors import Violation
@@ -62,6 +62,18 @@ class Sampling:
         """Return this sampling with `default` where it says nothing."""
         said = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) not in (None, ())}
         return replace(default, **said)
+
+    def overrides(self, own: "Sampling") -> list[str]:
+        """Return the names of what asks for something else than `own`; a lower limit of tokens does not."""
+        said = [each.name for each in fields(self) if getattr(self, each.name) not in (None, ())]
+        others = [name for name in said if getattr(self, name) != getattr(own, name)]
+        lower = own.max_output_tokens is None or (self.max_output_tokens or 0) < own.max_output_tokens
+        return [name for name in others if not (name == "max_output_tokens" and lower)]
+
+    def without(self, names: Sequence[str]) -> "Sampling":
+        """Return it without what these say."""
+        kept = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in names}
+        return Sampling(**kept)
 
     def violations(self, path: str) -> list[Violation]:
         """Return what is out of bounds."""

@@ -53,6 +53,11 @@ class Question:
     """Given instead of searched, each with its text; None searches. Not for live questions."""
     rollout: str = ""
     """The rollout whose candidate answers: only this service itself asks so, for shadows."""
+    yielding: bool = False
+    """Whether the deployment's sampling wins, with a warning, where a caller may not override it; else that is refused.
+    """
+    notes: tuple[str, ...] = ()
+    """What the answer is to warn of before anything has happened."""
 
     @property
     def text(self) -> str:

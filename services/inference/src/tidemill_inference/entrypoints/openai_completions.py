@@ -1,7 +1,8 @@
 """Answers in the shapes of OpenAI's API, with a field `tidemill` for what these have no place for.
 
 `id` is the inference's id, `model` the deployment. The top-level object `tidemill` stands in a whole answer, and in the
-chunk of a stream that carries `finish_reason`:
+chunk of a stream that carries `finish_reason`, there without what may be long of its passages (`source` and all behind
+it). A stream tells these whole in chunks before it, one each, as `tidemill.passage`: many readers take no long lines.
 
     {"variant": {"name", "configuration", "model", "prompt", "index", "engine"},
      "citations": [{"start", "end", "passage"}],
@@ -23,6 +24,7 @@ from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.inference import Inference, Usage
 
 Json = dict[str, Any]
+_SHORT = ("id", "document", "version", "start", "end", "score")
 
 
 def completion(inference: Inference, *, feedback_token: str) -> Json:
@@ -55,10 +57,11 @@ class Chunks:
         return self._chunk({"content": text})
 
     def last(self, finished: Inference) -> Sequence[Json]:
-        """Return why the text ended and what it rests on, and then what it cost where that was asked for."""
-        chunks = [
-            self._chunk({}, finish_reason=finished.finish_reason) | {"tidemill": _basis(finished, self._feedback_token)}
-        ]
+        """Return what the text rests on, why it ended, and then what it cost where that was asked for."""
+        chunks = [self._chunk({}) | {"tidemill": {"passage": asdict(passage)}} for passage in finished.passages]
+        passages = [{name: getattr(passage, name) for name in _SHORT} for passage in finished.passages]
+        basis = _basis(finished, self._feedback_token) | {"passages": passages}
+        chunks.append(self._chunk({}, finish_reason=finished.finish_reason) | {"tidemill": basis})
         if self._include_usage:
             chunks.append({**self._head, "choices": [], "usage": _usage(finished.usage)})
         return chunks

@@ -11,11 +11,12 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from tidemill_inference.domain.errors import DeploymentNotFound, ServiceNotNamed
+from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
 from tidemill_kit.errors import (
     AlreadyExists,
     Conflict,
     DeadlineExceeded,
+    DependencyTimedOut,
     DependencyUnavailable,
     InvalidInput,
     NotFound,
@@ -70,6 +71,7 @@ _STATUSES: Mapping[type[TidemillError], tuple[int, str]] = {
     Conflict: (409, "conflict_error"),
     RateLimited: (429, "rate_limit_error"),
     DependencyUnavailable: (503, "server_error"),
+    DependencyTimedOut: (504, "server_error"),
     DeadlineExceeded: (504, "server_error"),
 }
 
@@ -82,6 +84,8 @@ def error_body(error: TidemillError) -> dict[str, Any]:
         param = error.violations[0].field
     if isinstance(error, DeploymentNotFound):
         param, code = "model", "model_not_found"  # OpenAI's own word
+    if error.reason == PromptTooLong.reason:
+        param, code = "messages", "context_length_exceeded"  # OpenAI's own word, which clients look for
     return {"error": {"message": error.message, "type": kind, "param": param, "code": code}}
 
 
@@ -93,6 +97,8 @@ def error_response(error: TidemillError) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
     if isinstance(error, BodyTooLarge | BodyTooSlow):
         headers["Connection"] = "close"  # the rest of the body is not waited for
+    if isinstance(error, DependencyTimedOut | DeadlineExceeded) or "retried" in error.metadata:
+        headers["x-should-retry"] = "false"  # OpenAI's clients obey: it was tried as often as helps
     return JSONResponse(error_body(error), status_code=status, headers=headers)
 
 

@@ -5,9 +5,11 @@ is the request id: the same key again returns the same answer, streamed or whole
 taken, `openai_completions` for what comes back, `openai_errors` for what goes wrong.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
@@ -23,7 +25,7 @@ from tidemill_inference.application.generation import Delta, Finished, Started, 
 from tidemill_inference.application.ports import Deployments, Reactions
 from tidemill_inference.domain.inference import Inference, Question
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
-from tidemill_inference.entrypoints.http_exchange import Exchange, HttpEdge
+from tidemill_inference.entrypoints.http_exchange import ClientLeft, Exchange, HttpEdge
 from tidemill_inference.entrypoints.http_feedback import HttpFeedback
 from tidemill_inference.entrypoints.http_health import HttpHealth
 from tidemill_inference.entrypoints.openai_completions import Chunks, completion, model
@@ -34,6 +36,7 @@ from tidemill_kit.errors import InvalidInput, TidemillError
 from tidemill_kit.service import Dependency
 
 DEFAULT_STALL_S = 30.0
+DEFAULT_KEEP_ALIVE_S = 15.0
 _PAGE = 1000
 _ROUTES = "nothing is served here: see POST /v1/chat/completions, GET /v1/models and POST /v1/feedback"
 _PROBE_TIMEOUT_S = 5.0
@@ -43,6 +46,9 @@ _EVENT_STREAM = [
     (b"x-accel-buffering", b"no"),  # a proxy in between is to pass every token on at once
 ]
 
+
+_LINE_BREAKS = {each: f"\\u{each:04x}" for each in (0x85, 0x2028, 0x2029)}
+"""Characters that JSON may hold as they are, and that end a line for many who read lines."""
 
 IssueToken = Callable[[Inference], str]
 """Makes the token of an answer."""
@@ -57,7 +63,10 @@ class Answering(Protocol):
 
 
 class OpenAiDoor:
-    """Puts the door together. `stall_s` is how long a client may neither send nor take anything."""
+    """Puts the door together.
+
+    `stall_s` is how long a client may neither send nor take anything, `keep_alive_s` how long a stream says nothing.
+    """
 
     def __init__(  # noqa: PLR0913 - everything that the door opens to
         self,
@@ -70,10 +79,11 @@ class OpenAiDoor:
         clock: Clock,
         dependencies: Sequence[Dependency] = (),
         stall_s: float = DEFAULT_STALL_S,
+        keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
         cors_origins: Sequence[str] = (),
     ) -> None:
         issue = _issuing(feedback_tokens, clock)
-        self._chat = ChatCompletions(answer, max_body_bytes=max_body_bytes, issue=issue)
+        self._chat = ChatCompletions(answer, max_body_bytes=max_body_bytes, keep_alive_s=keep_alive_s, issue=issue)
         self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes, tokens=feedback_tokens, clock=clock)
         self._deployments = deployments
         self._cors_origins = cors_origins
@@ -129,10 +139,11 @@ class OpenAiDoor:
 class ChatCompletions:
     """`POST /v1/chat/completions`; an ASGI application, so that answer and client are attended to by one task."""
 
-    def __init__(self, answer: Answering, *, max_body_bytes: int, issue: IssueToken) -> None:
+    def __init__(self, answer: Answering, *, max_body_bytes: int, keep_alive_s: float, issue: IssueToken) -> None:
         self._answer = answer
         self._issue = issue
         self._max_body_bytes = max_body_bytes
+        self._keep_alive_s = keep_alive_s
 
     async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
         """Answer one request, and stop when its client leaves."""
@@ -144,7 +155,8 @@ class ChatCompletions:
         steps = self._answer(caller, question, request=request)
         try:
             if asked.stream:
-                await _stream(exchange, steps, include_usage=asked.includes_usage, issue=self._issue)
+                events = _EventStream(exchange, keep_alive_s=self._keep_alive_s)
+                await _stream(events, exchange, steps, include_usage=asked.includes_usage, issue=self._issue)
             else:
                 answered = await _whole(exchange, steps)
                 body = completion(answered, feedback_token=self._issue(answered))
@@ -173,7 +185,12 @@ async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Infer
 
 
 async def _stream(
-    exchange: Exchange, steps: AsyncGenerator[Step, None], *, include_usage: bool, issue: IssueToken
+    events: "_EventStream",
+    exchange: Exchange,
+    steps: AsyncGenerator[Step, None],
+    *,
+    include_usage: bool,
+    issue: IssueToken,
 ) -> None:
     """Send the steps as they come.
 
@@ -181,10 +198,9 @@ async def _stream(
         TidemillError: before anything was sent. A later error is the last event, and no [DONE] follows it.
 
     """
-    events = _EventStream(exchange)
     try:
         with exchange.hiding():
-            async with exchange.attended(), aclosing(steps):
+            async with exchange.attended(), events.kept_alive(), aclosing(steps):
                 chunks: Chunks | None = None
                 async for step in steps:
                     if isinstance(step, Started):
@@ -208,24 +224,51 @@ async def _stream(
 
 
 class _EventStream:
-    """Server-sent events (WHATWG HTML, 9.2); the answer begins with the first one."""
+    """Server-sent events (WHATWG HTML, 9.2); the answer begins with the first one, or with the first comment."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, *, keep_alive_s: float) -> None:
         self._exchange = exchange
+        self._keep_alive_s = keep_alive_s
+        self._sending = asyncio.Lock()
+        self._sent_at = time.monotonic()
         self.begun = False
 
     async def tell(self, data: dict[str, Any] | str) -> None:
         """Send one event."""
-        if not self.begun:
-            self.begun = True
-            await self._exchange.send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        body = f"data: {text}\n\n".encode()
-        await self._exchange.send({"type": "http.response.body", "body": body, "more_body": True})
+        await self._send(f"data: {text.translate(_LINE_BREAKS)}\n\n")
+
+    @asynccontextmanager
+    async def kept_alive(self) -> AsyncIterator[None]:
+        """Send a comment whenever nothing else was sent for long: proxies take silence for the end."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait({beating})
 
     async def end(self) -> None:
         """Send that nothing follows."""
         await self._exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _beat(self) -> None:
+        while True:
+            silent_s = time.monotonic() - self._sent_at
+            await asyncio.sleep(max(0.0, self._keep_alive_s - silent_s))
+            if time.monotonic() - self._sent_at >= self._keep_alive_s:
+                try:
+                    await self._send(": keep-alive\n\n")
+                except ClientLeft:
+                    return  # whoever waits for the answer notices it as well
+
+    async def _send(self, text: str) -> None:
+        async with self._sending:
+            self._sent_at = time.monotonic()
+            if not self.begun:
+                self.begun = True
+                await self._exchange.send({"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM})
+            await self._exchange.send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
 
 async def _not_served(http: HttpRequest, error: Exception) -> Response:

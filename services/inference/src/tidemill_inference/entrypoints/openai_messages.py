@@ -1,7 +1,9 @@
 """Requests of OpenAI's chat completions as questions.
 
 What is not supported is refused by name, all of it at once, and never ignored. A parameter that is known to change
-nothing at a certain value (`n: 1`, `store: false`) is taken at that value, and null always is the same as leaving out.
+nothing at a certain value (`n: 1`, `store: false`, `tools: []`) is taken at that value, one that is only a hint
+(`reasoning_effort`) at any, and null always is the same as leaving out. Sampling that the deployment does not let a
+caller override is replaced by the deployment's own, with a warning: some clients cannot be told to send none.
 The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client) is for what OpenAI has no word for:
 `variables` of the prompt, `principals` (reader groups) and `record_mode`, which may only lower what is recorded.
 """
@@ -35,9 +37,28 @@ _HARMLESS: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
-    "tool_choice": ("none",),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "parallel_tool_calls": (True, False),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "top_logprobs": (0,),
+    "best_of": (1,),
+    "echo": (False,),
+    "repetition_penalty": (1,),
+    "length_penalty": (1,),
+    "min_p": (0,),
+    "min_tokens": (0,),
+    "top_k": (0, -1),
+    "ignore_eos": (False,),
+    "use_beam_search": (False,),
+    "skip_special_tokens": (True,),
+    "chat_template_kwargs": ({},),
 }
 """Parameters that are not supported, with the values at which they change nothing."""
+_HINTS = frozenset({"reasoning_effort", "verbosity", "prompt_cache_key", "prompt_cache_retention", "prediction"})
+"""Parameters that ask for no other answer, and may be left unheard."""
+_LIMIT = "max_output_tokens"
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
 
@@ -132,19 +153,26 @@ class ChatRequest(Strict):
                 stop=tuple(self.stop),
             ),
             record=RecordMode[mode.upper()] if mode else None,
+            yielding=True,
         )
 
     def blamed(self, error: InvalidInput) -> InvalidInput:
         """Return the error with its fields called as this caller called them."""
         if not error.violations:
             return error
-        renamed = [Violation(field=self._sent_as(v.field), description=v.description) for v in error.violations]
+        renamed = [
+            Violation(field=self._sent_as(each.field), description=each.description.replace(_LIMIT, self._length))
+            for each in error.violations
+        ]
         told = InvalidInput.of(*renamed)
         told.reason, told.metadata = error.reason, error.metadata
         return told
 
+    @property
+    def _length(self) -> str:
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+
     def _sent_as(self, field: str) -> str:
-        length = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
         head, dot, rest = field.partition(".")
         match head:
             case "deployment":
@@ -152,9 +180,9 @@ class ChatRequest(Strict):
             case "request_id":
                 return IDEMPOTENCY_HEADER
             case "sampling" if dot:
-                return length if rest == "max_output_tokens" else rest
+                return self._length if rest == "max_output_tokens" else rest
             case "sampling":
-                names = ("temperature", "top_p", length, "seed", "stop")
+                names = ("temperature", "top_p", self._length, "seed", "stop")
                 return ", ".join(name for name in names if name in self.model_fields_set) or field
             case "variables" | "principals" | "record_mode":
                 return f"tidemill.{field}"
@@ -173,6 +201,9 @@ def chat_request_of(body: bytes) -> ChatRequest:
     known = {name: value for name, value in given.items() if name in ChatRequest.model_fields}
     others = [name for name in given if name not in known and not _changes_nothing(name, given[name])]
     violations = [Violation(field=shown(name), description=_refused(name)) for name in others]
+    if unknown := [violation for name, violation in zip(others, violations, strict=True) if name not in _HARMLESS]:
+        text = f"{unknown[-1].description}; supported are {', '.join(ChatRequest.model_fields)}"
+        violations[violations.index(unknown[-1])] = Violation(field=unknown[-1].field, description=text)
     asked: ChatRequest | None = None
     try:
         asked = ChatRequest.model_validate(known)
@@ -199,8 +230,10 @@ def request_of(key: str, question: Question) -> Request:
     if len(key) > MAX_REQUEST_ID:
         text = f"has {len(key)} characters, at most {MAX_REQUEST_ID} are taken"
         raise InvalidInput.of(Violation(field=IDEMPOTENCY_HEADER, description=text))
-    asked = json.dumps(asdict(question), sort_keys=True, default=_name_of)
-    return Request.of(key, asked.encode())
+    asked = asdict(question)
+    del asked["yielding"], asked["notes"]  # they say how it is asked, not what
+    said = json.dumps(asked, sort_keys=True, default=_name_of)
+    return Request.of(key, said.encode())
 
 
 def _contradictions(asked: ChatRequest) -> list[Violation]:
@@ -218,9 +251,13 @@ def _contradictions(asked: ChatRequest) -> list[Violation]:
 
 def _changes_nothing(name: str, value: object) -> bool:
     """Whether a parameter may be dropped; 1 is not true here, nor 0 false."""
-    return value is None or any(
-        value == harmless and isinstance(value, bool) is isinstance(harmless, bool)
-        for harmless in _HARMLESS.get(name, ())
+    return (
+        value is None
+        or name in _HINTS
+        or any(
+            value == harmless and isinstance(value, bool) is isinstance(harmless, bool)
+            for harmless in _HARMLESS.get(name, ())
+        )
     )
 
 
@@ -228,7 +265,7 @@ def _refused(name: str) -> str:
     if name in _HARMLESS:
         allowed = " or ".join(json.dumps(value) for value in _HARMLESS[name])
         return f"is not supported: leave it out, or send {allowed}"
-    return f"is not supported: leave it out; supported are {', '.join(ChatRequest.model_fields)}"
+    return "is not supported: leave it out"
 
 
 def _name_of(value: object) -> str:
