@@ -499,4 +499,7 @@ def prompt_of(inference: str) -> Prompt:
         question=f"What is {inference}?",
         messages=(Turn(role="system", text="Answer."), Turn(role="user", text=f"[1] Text.\nWhat is {inference}?")),
         passages=(passage,),
+        earlier=(Turn(role="user", text="Hello"), Turn(role="assistant", text="Hello, what is it?")),
+        variables={"a.b": ["$c", 1.0]},
+        principals=("staff",),
     )

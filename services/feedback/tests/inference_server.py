@@ -29,7 +29,10 @@ class _Inferences(InferenceServiceServicer):
             message_of(content_pb2.ROLE_SYSTEM, "Answer."),
             message_of(content_pb2.ROLE_USER, question),
         ]
-        return pb.GetInferencePromptResponse(messages=messages, question=question)
+        reply = pb.GetInferencePromptResponse(messages=messages, question=question, principals=["staff"])
+        reply.earlier.append(message_of(content_pb2.ROLE_USER, "Hello"))
+        reply.variables.update({"product": "topic"})
+        return reply
 
     def _found(self, inference: str) -> inference_pb2.Inference:
         found = self.stored.get((current_caller().project, inference))

@@ -66,6 +66,8 @@ class EvaluatorSettings(ServiceSettings):
     """The longest question of a suite, in characters."""
     max_reference_length: int = Field(default=_LIMITS.reference_length, ge=1)
     """The longest right answer of a suite, in characters."""
+    max_context_length: int = Field(default=_LIMITS.context_length, ge=1)
+    """The longest turns and variables of a suite's question together, in characters."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
     """The most requirements of a gate."""
 
@@ -83,5 +85,6 @@ class EvaluatorSettings(ServiceSettings):
             part_bytes=self.max_part_bytes,
             question_length=self.max_question_length,
             reference_length=self.max_reference_length,
+            context_length=self.max_context_length,
             requirements=self.max_requirements,
         )

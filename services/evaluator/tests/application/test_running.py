@@ -6,11 +6,14 @@ import pytest
 from services.evaluator.tests.fakes import ADA, BASE, DIGEST, TUNED, Evaluator, cases, name_of, passage, request
 from services.evaluator.tests.ready import TRUTH, away, ready
 from tidemill_evaluator.application.change_suites import CreateSuiteCommand, DeleteSuiteCommand, UpdateSuiteCommand
+from tidemill_evaluator.application.list_case_results import ListCommand
 from tidemill_evaluator.application.ports import CaseName, Question
+from tidemill_evaluator.domain.cases import Context, Role, Turn
 from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted, State
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.suite import Suite
+from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import Conflict, DeadlineExceeded, DependencyUnavailable, Internal, RateLimited, TidemillError
 
 
@@ -54,6 +57,26 @@ async def test_the_baseline_is_what_is_live_and_the_candidate_gets_the_same_pass
     assert (candidate.variant, list(candidate.passages)) == (TUNED, [passage()])
     kept = await evaluator.results.read("acme", (await evaluator.all())[0].id, [CaseName("suite:truth@1", "c1")])
     assert [each.passages for each in kept.values()] == [()]  # nobody needs their text any more
+
+
+async def test_both_sides_are_asked_with_the_turns_variables_and_readers_of_the_case() -> None:
+    evaluator = Evaluator()
+    context = Context(
+        earlier=(Turn(Role.USER, "What does topic 4 cost?"), Turn(Role.ASSISTANT, "4 euros.")),
+        variables={"product": "topic"},
+        principals=("staff",),
+    )
+    given = [replace(case, context=context) for case in cases(2)]
+    await evaluator.changing_suites.create(
+        CreateSuiteCommand(suite=Suite(id="truth", project="acme"), cases=given, request=request())
+    )
+    await evaluator.by_hand()
+
+    done = await evaluator.finish()
+
+    assert [each.context for each in evaluator.inference.asked] == [context] * 4
+    listed = await evaluator.list_case_results(ADA, ListCommand(evaluation=done.id, page=PageRequest(size=9)))
+    assert [each.earlier for each in listed.items] == [context.earlier] * 2
 
 
 async def test_where_the_baseline_failed_the_candidate_searches_itself_and_the_case_is_in_no_mean() -> None:

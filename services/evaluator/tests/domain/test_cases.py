@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from services.evaluator.tests.fakes import cases, gate_of
-from tidemill_evaluator.domain.cases import check_cases, digest_of
+from tidemill_evaluator.domain.cases import Context, Role, Turn, check_cases, digest_of
 from tidemill_evaluator.domain.gate import Requirement
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_kit.errors import InvalidInput
@@ -31,6 +31,40 @@ def test_repeats_of_a_question_are_known_whatever_their_case_space_and_last_mark
 
     assert len({repeat.asked for repeat in repeats}) == 1
     assert len({replace(case, question=text).asked for text in ("what is C", "what is C#", "?", "??")}) == 4
+
+
+def test_the_same_words_after_other_turns_or_with_other_variables_are_another_question() -> None:
+    (case,) = cases(1)
+    contexts = [
+        Context(),
+        Context(earlier=(Turn(Role.USER, "What does topic 1 cost?"), Turn(Role.ASSISTANT, "1 euro."))),
+        Context(earlier=(Turn(Role.USER, "What does topic 2 cost?"), Turn(Role.ASSISTANT, "2 euros."))),
+        Context(variables={"product": "a"}),
+        Context(variables={"product": "b"}),
+    ]
+
+    assert len({replace(case, context=context).asked for context in contexts}) == 5
+    assert len({digest_of([replace(case, context=context)]) for context in contexts}) == 5
+    assert replace(case, context=Context(principals=("staff",))).asked == case.asked
+
+
+@pytest.mark.parametrize(
+    ("context", "field"),
+    [
+        (Context(earlier=(Turn(Role.USER, " "),)), "suite.cases[0].earlier[0]"),
+        (Context(earlier=(Turn(Role.USER, "t" * 33_000),)), "suite.cases[0].earlier"),
+        (Context(variables={"all": "v" * 33_000}), "suite.cases[0].earlier"),
+        (Context(principals=("",)), "suite.cases[0].principals"),
+        (Context(principals=("p",) * 101), "suite.cases[0].principals"),
+    ],
+)
+def test_a_context_that_cannot_be_asked_with_is_refused_by_field(context: Context, field: str) -> None:
+    (case,) = cases(1)
+
+    with pytest.raises(InvalidInput) as refused:
+        check_cases([replace(case, context=context)], Limits())
+
+    assert fields_of(refused.value) == [field]
 
 
 @pytest.mark.parametrize(

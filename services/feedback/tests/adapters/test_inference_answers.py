@@ -61,6 +61,8 @@ async def test_a_prompt_is_what_the_model_saw_with_its_passages_by_span(
 
     assert prompt.question == "What is i1?"
     assert prompt.messages == (Turn(role="system", text="Answer."), Turn(role="user", text="What is i1?"))
+    assert (prompt.earlier, prompt.variables) == ((Turn(role="user", text="Hello"),), {"product": "topic"})
+    assert prompt.principals == ("staff",)
     assert prompt.passages == (PassageUse(id="1", document="d1", version=2, start=3, end=9, source="cms", key="kb/1"),)
     with pytest.raises(NotFound):
         await answers.prompt("acme", "nope")

@@ -42,6 +42,12 @@ async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:
         "output": {"role": "ROLE_ASSISTANT", "parts": [{"text": "Right answer 1"}]},
         "passages": [{"id": "1", "document": "d1", "version": 2, "end": 9, "source": "cms", "key": "kb/1"}],
         "observe_time": "2026-01-01T12:00:02Z",
+        "earlier": [
+            {"role": "ROLE_USER", "parts": [{"text": "Hello"}]},
+            {"role": "ROLE_ASSISTANT", "parts": [{"text": "Hello, what is it?"}]},
+        ],
+        "variables": {"a.b": ["$c", 1.0]},
+        "principals": ["staff"],
     }
 
 
@@ -229,7 +235,7 @@ async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
     assert len(world.completions) == 1
 
 
-@pytest.mark.parametrize("bound", [{"at_most": 3}, {"batch_bytes": 1900}])
+@pytest.mark.parametrize("bound", [{"at_most": 3}, {"batch_bytes": 2700}])
 async def test_a_batch_has_no_more_than_others_take_and_progress_tells_what_stayed_out(bound: dict[str, int]) -> None:
     world = FeedbackWorld(**bound)  # type: ignore[arg-type]  # names of fields
     await world.curate(paused=True)

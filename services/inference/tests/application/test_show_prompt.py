@@ -75,7 +75,7 @@ async def test_it_is_what_the_engine_was_given() -> None:
     passages = spans("os.walk walks.", "It is a généra­teur \N{GRINNING FACE}.")
     desk = Desk(prompt=PROMPT, passages=passages)
     documents = Documents(passages)
-    asked = question(messages=TURNS, variables={"who": "Ada"})
+    asked = question(messages=TURNS, variables={"who": "Ada"}, principals=("staff",))
     answer = await desk.answer.whole(ADA, asked, request=asking("r"))
     await desk.prompts.update(
         ADA.project,
@@ -87,7 +87,8 @@ async def test_it_is_what_the_engine_was_given() -> None:
     shown = await shows(desk, documents)(ADA, answer.id)
 
     assert shown.messages == tuple(desk.engine.seen[0][0])
-    assert shown.question == "What does os.walk do?"
+    assert (shown.earlier, shown.question) == (TURNS[:-1], "What does os.walk do?")
+    assert (shown.variables, shown.principals) == ({"who": "Ada"}, ("staff",))
     assert documents.asked == [("acme", "d1", 2)]
     assert (await desk.stored(answer)).passages[0].text == ""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from services.ingest.tests.examples import examples, message, numbered
+from tidemill.content.v1.content_pb2 import ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_USER, Message, Part
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.domain.division import (
     EXAMPLES_ALIKE,
@@ -16,7 +17,7 @@ from tidemill_ingest.domain.division import (
     divide,
 )
 from tidemill_ingest.domain.example import Example, group_of
-from tidemill_ingest.domain.parts import content_digest, lines_of, shared_between
+from tidemill_ingest.domain.parts import content_digest, lines_of, masked, shared_between
 from tidemill_ingest.domain.split import Split
 
 SALT = "acme/helpdesk_sft"
@@ -65,6 +66,54 @@ def test_nothing_of_the_held_out_part_occurs_in_train() -> None:
         assert not asked
         assert not answered
         assert shared_between(lines_of(division.train), lines_of(division.held_out)) == 0
+
+
+def follow_up(topic: int, *, company: str = "") -> ExampleMessage:
+    """Return a question that only the turns before it, or a variable, tell from others."""
+    found = message("And for companies?", f"For companies, topic {topic} costs {topic * 2} euros.", name=f"f{topic}")
+    if company:
+        found.variables.update({"company": company})
+    else:
+        for role, text in ((ROLE_USER, f"What does topic {topic} cost?"), (ROLE_ASSISTANT, f"{topic} euros.")):
+            found.earlier.add(role=role, parts=[Part(text=text)])
+    return found
+
+
+def test_a_follow_up_is_grouped_by_its_whole_conversation_and_by_what_it_was_given() -> None:
+    chats = examples([follow_up(topic) for topic in range(12)])
+    given = examples([follow_up(topic, company=f"company {topic}") for topic in range(12)])
+    again = follow_up(3)
+    again.question, again.earlier[0].parts[0].text = " and for COMPANIES", "what does  topic 3 cost"
+
+    assert len({group_of(each.asked) for each in [*chats, *given]}) == 24
+    assert examples([again])[0].asked == chats[3].asked
+    division = divided(chats, share=0.3)
+    assert division.train
+    assert division.held_out
+    assert shared_between(lines_of(division.train), lines_of(division.held_out)) == 0
+
+
+def test_a_line_without_its_turns_is_grouped_by_those_of_its_prompt_and_one_without_any_by_its_question() -> None:
+    alone = message("And for companies?", "They pay more.")
+    after = message("And for companies?", "They pay more.")
+    after.messages.insert(0, Message(role=ROLE_USER, parts=[Part(text="What does topic 4 cost?")]))
+    ruled = message("And for companies?", "They pay more.")
+    ruled.messages.insert(0, Message(role=ROLE_SYSTEM, parts=[Part(text="Be short.")]))
+
+    found = [each.asked for each in examples([alone, after, ruled])]
+
+    assert found == ["and for companies", "what does topic 4 cost\nand for companies", "and for companies"]
+
+
+def test_what_was_said_before_and_given_is_masked_as_the_rest() -> None:
+    written = follow_up(1)
+    written.earlier[0].parts[0].text = "I am ada@example.com."
+    written.variables.update({"from": {"mails": ["ada@example.com", 7]}})
+
+    masked_one = masked(examples([written])[0], lambda text: text.replace("ada@example.com", "[email]"))
+
+    assert "ada@" not in masked_one.line + masked_one.asked
+    assert masked_one.line.count("[email]") == 2
 
 
 def test_every_example_is_in_a_part_or_counted_as_left_out() -> None:

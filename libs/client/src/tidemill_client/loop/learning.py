@@ -1,6 +1,6 @@
 """The part of loop.yaml that makes a loop of it: datasets, training, suites, gates and rollouts."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -62,13 +62,27 @@ class Training(Declared):
     limits: Limits = Limits()
 
 
+class Turn(Declared):
+    """One message before a question."""
+
+    role: Literal["system", "user", "assistant"]
+    text: Annotated[str, Field(min_length=1)]
+
+
 class Case(Declared):
-    """One question with its right answer."""
+    """One question with its right answer, and what it is asked with."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     question: Annotated[str, Field(min_length=1)]
     reference: Annotated[str, Field(min_length=1)]
     labels: dict[str, str] = Field(default_factory=dict)
+    earlier: Annotated[list[Turn], Field(description="the messages before the question")] = Field(default_factory=list)
+    variables: Annotated[dict[str, Any], Field(description="what the prompt's schema asks for")] = Field(
+        default_factory=dict
+    )
+    principals: Annotated[list[str], Field(description="the reader groups that it is asked with")] = Field(
+        default_factory=list
+    )
 
 
 class Suite(Declared):

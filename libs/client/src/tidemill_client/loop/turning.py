@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
+from tidemill.content.v1.content_pb2 import Message, Part, Role
 from tidemill.evaluator.v1.evaluation_pb2 import Gate, Requirement
 from tidemill.evaluator.v1.suite_pb2 import Case, Suite
 from tidemill.feedback.v1.curation_pb2 import Curation
@@ -120,9 +121,24 @@ def _suite(name: str, part: learning.Suite, labels: dict[str, str]) -> Desired:
     message = Suite(
         id=name,
         labels=labels,
-        cases=[Case(id=c.id, question=c.question, reference=c.reference, labels=c.labels) for c in cases],
+        cases=[_case(case) for case in cases],
     )
     return Desired(kind="suite", name=name, message=message, fields=("labels", "cases"))
+
+
+def _case(case: learning.Case) -> Case:
+    turns = [
+        Message(role=Role.Value(f"ROLE_{turn.role.upper()}"), parts=[Part(text=turn.text)]) for turn in case.earlier
+    ]
+    return Case(
+        id=case.id,
+        question=case.question,
+        reference=case.reference,
+        labels=case.labels,
+        earlier=turns,
+        variables=struct_of(case.variables) if case.variables else None,
+        principals=case.principals,
+    )
 
 
 def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str]) -> Desired:

@@ -1,14 +1,16 @@
 """Cases in exchange buckets: evaluator's own of suites, and what ingest holds out of datasets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
 
-from google.protobuf.json_format import MessageToJson, Parse, ParseError
+from google.protobuf.json_format import MessageToDict, MessageToJson, Parse, ParseDict, ParseError
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 
+from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill.feedback.v1 import curation_pb2
-from tidemill_evaluator.domain.cases import Case, CaseSet, sample_of
+from tidemill_evaluator.domain.cases import Case, CaseSet, Context, Role, Turn, sample_of
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import InvalidInput, PermissionDenied
 from tidemill_kit.objects import ExchangeBucket, Objects
@@ -16,6 +18,12 @@ from tidemill_kit.objects import ExchangeBucket, Objects
 M = TypeVar("M", bound=Message)
 
 MEDIA_TYPE = "application/jsonl"
+_ROLES = {
+    Role.SYSTEM: content_pb2.ROLE_SYSTEM,
+    Role.USER: content_pb2.ROLE_USER,
+    Role.ASSISTANT: content_pb2.ROLE_ASSISTANT,
+}
+_KNOWN_ROLES = {number: role for role, number in _ROLES.items()}
 
 
 class CasesUnreadable(InvalidInput):
@@ -64,17 +72,62 @@ class ExchangeCases:
 
 
 def case_message(case: Case) -> suite_pb2.Case:
-    """Return a case as it is stored and as callers see it."""
-    return suite_pb2.Case(id=case.id, question=case.question, reference=case.reference, labels=case.labels)
+    """Return a case as it is stored."""
+    context = case.context
+    return suite_pb2.Case(
+        id=case.id,
+        question=case.question,
+        reference=case.reference,
+        labels=case.labels,
+        earlier=[turn_message(turn) for turn in context.earlier],
+        variables=ParseDict(dict(context.variables), Struct()) if context.variables else None,
+        principals=context.principals,
+    )
+
+
+def turn_message(turn: Turn) -> content_pb2.Message:
+    """Return a turn as the contract has it."""
+    return content_pb2.Message(role=_ROLES[turn.role], parts=[content_pb2.Part(text=turn.text)])
 
 
 def _case(line: bytes, case_set: CaseSet) -> Case:
     if case_set.suite:
         case = _parsed(line, suite_pb2.Case(), case_set)
-        return Case(id=case.id, question=case.question, reference=case.reference, labels=dict(case.labels))
+        context = _context(case, case.earlier, case_set)
+        labels = dict(case.labels)
+        return Case(id=case.id, question=case.question, reference=case.reference, labels=labels, context=context)
     example = _parsed(line, curation_pb2.Example(), case_set)
-    reference = "".join(part.text for part in example.output.parts)
-    return Case(id=example.id, question=example.question, reference=reference)
+    context = _context(example, example.earlier or _turns_of_prompt(example), case_set)
+    return Case(id=example.id, question=example.question, reference=_text(example.output), context=context)
+
+
+def _context(
+    message: suite_pb2.Case | curation_pb2.Example, earlier: Iterable[content_pb2.Message], case_set: CaseSet
+) -> Context:
+    turns = list[Turn]()
+    for each in earlier:
+        role = _KNOWN_ROLES.get(each.role)
+        if role is None:
+            text = f"the object of {case_set.name} holds a turn of {each.role}, which is not supported"
+            raise CasesUnreadable(text, case_set=case_set.name)
+        turns.append(Turn(role, _text(each)))
+    return Context(
+        earlier=tuple(turns),
+        variables=MessageToDict(message.variables),
+        principals=tuple(message.principals),
+    )
+
+
+def _turns_of_prompt(example: curation_pb2.Example) -> list[content_pb2.Message]:
+    """Return what an example, that does not say what was said before, shows of it: its prompt has the turns as asked.
+
+    Rules of the system are the prompt's own, which is rendered anew.
+    """
+    return [each for each in example.messages[:-1] if each.role != content_pb2.ROLE_SYSTEM]
+
+
+def _text(message: content_pb2.Message) -> str:
+    return "".join(part.text for part in message.parts)
 
 
 def _parsed(line: bytes, empty: M, case_set: CaseSet) -> M:

@@ -1,12 +1,16 @@
 """The inference service, which answers for both sides."""
 
 import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import deployment_service_pb2, inference_pb2, inference_service_pb2
 from tidemill.inference.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tidemill_evaluator.adapters.exchange_cases import turn_message
 from tidemill_evaluator.application.ports import Answer, Live, Passage, Question
+from tidemill_evaluator.domain.cases import Role, Turn
 from tidemill_kit.grpc_context import acting_for
 
 _MARGIN_S = 5.0
@@ -33,12 +37,13 @@ class InferenceService:
 
     async def ask(self, project: str, question: Question) -> Answer:
         """See `Inference.ask`."""
+        context = question.context
         request = inference_service_pb2.GenerateRequest(
             request_id=question.request_id,
             deployment=question.deployment,
-            messages=[
-                content_pb2.Message(role=content_pb2.ROLE_USER, parts=[content_pb2.Part(text=question.text)]),
-            ],
+            messages=[turn_message(turn) for turn in (*context.earlier, Turn(Role.USER, question.text))],
+            variables=ParseDict(dict(context.variables), Struct()),
+            principals=context.principals,
             purpose=inference_pb2.PURPOSE_EVALUATION,
             variant=question.variant,
             passages=[_passage_message(passage) for passage in question.passages],

@@ -53,6 +53,7 @@ class Asking:
             request_id=derived_id("evaluation", self.evaluation.id, side, name.case_set, name.case),
             deployment=self.evaluation.comparing.deployment,
             text=case.question,
+            context=case.context,
             deadline_s=self.deadline_s,
             variant=variant,
         )

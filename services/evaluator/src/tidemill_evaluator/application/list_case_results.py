@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill_evaluator.application.ports import CaseName, CaseResults, Cases, Evaluations
-from tidemill_evaluator.domain.cases import Case, CaseResult, CaseSet
+from tidemill_evaluator.domain.cases import Case, CaseResult, CaseSet, Turn
 from tidemill_evaluator.domain.metrics import METRICS, ROUGE_L
 from tidemill_kit.application import Caller, Page, PageRequest
 from tidemill_kit.errors import InvalidInput, NotFound, Violation
@@ -35,6 +35,7 @@ class Shown:
     result: CaseResult
     question: str
     reference: str
+    earlier: Sequence[Turn] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,11 +86,13 @@ def _page(
     items, room = list[Shown](), MOST_PAGE_CHARS
     for result in left:
         case = asked[CaseName(result.case_set, result.case)]
-        texts = (case.question, case.reference, result.baseline.text, result.candidate.text)
+        texts = [case.question, case.reference, result.baseline.text, result.candidate.text]
+        texts += [turn.text for turn in case.context.earlier]
         room -= sum(map(len, texts))
         if items and (len(items) == size or room < 0):
             return Page(items=items, next_token=_token(_place(items[-1].result, metric), command, metric))
-        items.append(Shown(result=result, question=case.question, reference=case.reference))
+        shown = Shown(result=result, question=case.question, reference=case.reference, earlier=case.context.earlier)
+        items.append(shown)
     return Page(items=items)
 
 

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from tidemill_evaluator.domain.cases import Case, CaseAnswer, CaseResult, CaseSet
+from tidemill_evaluator.domain.cases import Case, CaseAnswer, CaseResult, CaseSet, Context
 from tidemill_evaluator.domain.comparison import Interval
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, Gate
@@ -75,6 +75,7 @@ class Question:
     request_id: str
     deployment: str
     text: str
+    context: Context
     deadline_s: float
     variant: str = ""
     passages: Sequence[Passage] = ()

@@ -5,6 +5,7 @@ import json
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from heapq import nsmallest
 
 from tidemill_evaluator.domain.limits import Limits
@@ -19,6 +20,38 @@ SHOWN = 20
 """How many broken cases an error names at most."""
 
 
+class Role(Enum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message before a question."""
+
+    role: Role
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a question is asked with: the turns before it, the prompt's variables, and who may read what is found."""
+
+    earlier: tuple[Turn, ...] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
+    principals: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> list[object]:
+        """Return it for digests: empty where there is nothing of it."""
+        turns = [[turn.role.value, _normal(turn.text)] for turn in self.earlier]
+        given: list[object] = [turns, dict(self.variables), sorted(self.principals)]
+        return given if any(given) else []
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One question with its right answer."""
@@ -27,12 +60,17 @@ class Case:
     question: str
     reference: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
 
     @property
     def asked(self) -> str:
-        """What repeats of the question share, whatever their case, white space and last mark."""
-        folded = " ".join(_normal(self.question).casefold().split())
-        return folded.rstrip(" .?。？") or folded  # noqa: RUF001 - the full-width mark is meant
+        """What repeats of the question share, whatever their case, white space and last mark.
+
+        The same question after other turns, or with other variables, is another one.
+        """
+        turns = [_folded(turn.text) for turn in self.context.earlier if turn.role is not Role.SYSTEM]
+        given = [_image_of(dict(self.context.variables))] if self.context.variables else []
+        return "\n".join([*turns, *given, _folded(self.question)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,11 +162,26 @@ def check_cases(cases: Sequence[Case], limits: Limits) -> None:
 
 def digest_of(cases: Sequence[Case]) -> str:
     """Return what names the content: the order of cases and labels makes none, nor does the form of Unicode."""
-    image = sorted(
-        [case.id, _normal(case.question), _normal(case.reference), *sorted(map(list, case.labels.items()))]
-        for case in cases
-    )
-    return hashlib.sha256(json.dumps(image, ensure_ascii=True).encode()).hexdigest()
+    image = [
+        [
+            case.id,
+            _normal(case.question),
+            _normal(case.reference),
+            *sorted(map(list, case.labels.items())),
+            *case.context.image,
+        ]
+        for case in sorted(cases, key=lambda case: case.id)
+    ]
+    return hashlib.sha256(_image_of(image).encode()).hexdigest()
+
+
+def _image_of(value: object) -> str:
+    return json.dumps(value, ensure_ascii=True, sort_keys=True)
+
+
+def _folded(text: str) -> str:
+    folded = " ".join(_normal(text).casefold().split())
+    return folded.rstrip(" .?。？") or folded  # noqa: RUF001 - the full-width mark is meant
 
 
 def _normal(text: str) -> str:
@@ -149,7 +202,23 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             elif len(value) > limit:
                 text = f"has {len(value)} characters, and {limit} is the limit"
                 yield Violation(field=f"{where}.{name}", description=text)
+        yield from _context_violations(case.context, where, limits)
         if case.id in seen:
             yield Violation(field=f"{where}.id", description="is the id of an earlier case: each id once")
         seen.add(case.id)
         yield from limits.of_labels(case.labels, f"{where}.labels")
+
+
+def _context_violations(context: Context, where: str, limits: Limits) -> Iterator[Violation]:
+    for number, turn in enumerate(context.earlier):
+        if not turn.text.strip():
+            yield Violation(field=f"{where}.earlier[{number}]", description="is empty: send its text")
+    length = sum(len(turn.text) for turn in context.earlier) + len(_image_of(dict(context.variables)))
+    if length > limits.context_length:
+        text = f"have {length} characters with the variables, and {limits.context_length} is the limit"
+        yield Violation(field=f"{where}.earlier", description=text)
+    if len(context.principals) > limits.principals:
+        text = f"has {len(context.principals)} entries, and {limits.principals} is the limit"
+        yield Violation(field=f"{where}.principals", description=text)
+    if not all(each.strip() for each in context.principals):
+        yield Violation(field=f"{where}.principals", description="holds an empty one: leave it out")

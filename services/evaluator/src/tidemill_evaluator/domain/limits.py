@@ -18,6 +18,10 @@ class Limits:
     """Of one held-out part."""
     question_length: int = 8000
     reference_length: int = 8000
+    context_length: int = 32_000
+    """Of the turns before a question and its variables together."""
+    principals: int = 100
+    """Reader groups of one case."""
     case_id_length: int = 128
     requirements: int = 20
     suites_by_hand: int = 10

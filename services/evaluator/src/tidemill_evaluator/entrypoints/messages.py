@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
 
+from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill_evaluator.application.list_case_results import Shown
-from tidemill_evaluator.domain.cases import Case, CaseAnswer
+from tidemill_evaluator.domain.cases import Case, CaseAnswer, Context, Role, Turn
 from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import Evaluation, State
 from tidemill_evaluator.domain.gate import CONFIDENCE, Gate, Requirement
@@ -24,6 +27,12 @@ STATES = {
     State.FAILED: pb.EVALUATION_STATE_FAILED,
     State.CANCELLED: pb.EVALUATION_STATE_CANCELLED,
 }
+ROLES = {
+    content_pb2.ROLE_SYSTEM: Role.SYSTEM,
+    content_pb2.ROLE_USER: Role.USER,
+    content_pb2.ROLE_ASSISTANT: Role.ASSISTANT,
+}
+_ROLE_NUMBERS = {role: number for number, role in ROLES.items()}
 VERDICTS = {
     None: pb.VERDICT_UNSPECIFIED,
     Verdict.PASSED: pb.VERDICT_PASSED,
@@ -49,10 +58,27 @@ def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
 
 
 def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
-    """Return the cases that a caller sends."""
+    """Return the cases that a caller sends.
+
+    Raises:
+        InvalidInput: a turn has a role or a part that is not supported.
+
+    """
     return [
-        Case(id=each.id, question=each.question, reference=each.reference, labels=dict(each.labels))
-        for each in message.cases
+        Case(
+            id=each.id,
+            question=each.question,
+            reference=each.reference,
+            labels=dict(each.labels),
+            context=Context(
+                earlier=tuple(
+                    _turn_of(turn, f"suite.cases[{number}].earlier[{place}]") for place, turn in enumerate(each.earlier)
+                ),
+                variables=MessageToDict(each.variables),
+                principals=tuple(each.principals),
+            ),
+        )
+        for number, each in enumerate(message.cases)
     ]
 
 
@@ -67,7 +93,15 @@ def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
         create_time=timestamp_of(suite.create_time),
         update_time=timestamp_of(suite.update_time),
         cases=[
-            suite_pb2.Case(id=each.id, question=each.question, reference=each.reference, labels=each.labels)
+            suite_pb2.Case(
+                id=each.id,
+                question=each.question,
+                reference=each.reference,
+                labels=each.labels,
+                earlier=[_turn_message(turn) for turn in each.context.earlier],
+                variables=ParseDict(dict(each.context.variables), Struct()) if each.context.variables else None,
+                principals=each.context.principals,
+            )
             for each in cases
         ],
         version=suite.number,
@@ -156,9 +190,24 @@ def result_message(shown: Shown) -> pb.CaseResult:
         case=shown.result.case,
         question=shown.question,
         reference=shown.reference,
+        earlier=[_turn_message(turn) for turn in shown.earlier],
         baseline=_answer_message(shown.result.baseline),
         candidate=_answer_message(shown.result.candidate),
     )
+
+
+def _turn_of(message: content_pb2.Message, path: str) -> Turn:
+    role = ROLES.get(message.role)
+    if role is None:
+        text = f"is {message.role}: send ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT"
+        raise InvalidInput.of(Violation(field=f"{path}.role", description=text))
+    if any(part.WhichOneof("content") != "text" for part in message.parts):
+        raise InvalidInput.of(Violation(field=f"{path}.parts", description="hold more than text: send text parts"))
+    return Turn(role, "".join(part.text for part in message.parts))
+
+
+def _turn_message(turn: Turn) -> content_pb2.Message:
+    return content_pb2.Message(role=_ROLE_NUMBERS[turn.role], parts=[content_pb2.Part(text=turn.text)])
 
 
 def _requirement_message(requirement: Requirement) -> pb.Requirement:

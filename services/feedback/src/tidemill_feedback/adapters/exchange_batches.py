@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 
-from google.protobuf.json_format import MessageToJson
+from google.protobuf.json_format import MessageToJson, ParseDict
+from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2 as pb
@@ -58,6 +59,9 @@ def _message(example: Example) -> pb.Example:
         end_user=example.end_user,
         question=prompt.question,
         messages=[_turn(turn.role, turn.text) for turn in prompt.messages],
+        earlier=[_turn(turn.role, turn.text) for turn in prompt.earlier],
+        variables=ParseDict(dict(prompt.variables), Struct()) if prompt.variables else None,
+        principals=prompt.principals,
         output=_turn("assistant", example.output),
         passages=[
             content_pb2.Passage(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import grpc
+from google.protobuf.json_format import MessageToDict
 
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2
@@ -65,7 +66,10 @@ class InferenceAnswers:
             prompt = await self._inference.GetInferencePrompt(GetInferencePromptRequest(id=inference))
         return Prompt(
             question=prompt.question,
-            messages=tuple(Turn(role=_ROLES[each.role], text=_text(each.parts)) for each in prompt.messages),
+            messages=_turns(prompt.messages),
+            earlier=_turns(prompt.earlier),
+            variables=MessageToDict(prompt.variables),
+            principals=tuple(prompt.principals),
             passages=tuple(
                 PassageUse(
                     id=passage.id,
@@ -88,6 +92,10 @@ class InferenceAnswers:
                 raise InferenceUnknown(inference) from error
         found: inference_pb2.Inference = reply.inference
         return found
+
+
+def _turns(messages: Iterable[content_pb2.Message]) -> tuple[Turn, ...]:
+    return tuple(Turn(role=_ROLES[each.role], text=_text(each.parts)) for each in messages)
 
 
 def _text(parts: Iterable[content_pb2.Part]) -> str:

@@ -1,5 +1,6 @@
 """Prompts of inferences, asked for once."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -52,6 +53,9 @@ def _encoded(prompt: Prompt) -> Document:
         "question": prompt.question,
         "messages": [asdict(turn) for turn in prompt.messages],
         "passages": [asdict(passage) for passage in prompt.passages],
+        "earlier": [asdict(turn) for turn in prompt.earlier],
+        "variables": json.dumps(dict(prompt.variables)),  # names that MongoDB may not take
+        "principals": list(prompt.principals),
     }
 
 
@@ -60,4 +64,7 @@ def _decoded(stored: Document) -> Prompt:
         question=stored["question"],
         messages=tuple(Turn(**turn) for turn in stored["messages"]),
         passages=tuple(PassageUse(**passage) for passage in stored["passages"]),
+        earlier=tuple(Turn(**turn) for turn in stored.get("earlier", ())),
+        variables=json.loads(stored.get("variables", "{}")),
+        principals=tuple(stored.get("principals", ())),
     )

@@ -1,6 +1,7 @@
 """What a model learns from: a question as it was asked, and the right answer."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -28,11 +29,15 @@ class PassageUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What the model saw. It never changes, so it is asked for once."""
+    """What the model saw, and what the question was asked with. It never changes, so it is asked for once."""
 
     question: str
     messages: tuple[Turn, ...]
     passages: tuple[PassageUse, ...]
+    earlier: tuple[Turn, ...] = ()
+    """The messages before the question, as asked."""
+    variables: Mapping[str, object] = field(default_factory=dict)
+    principals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ class InferenceCodec:
             "usage": asdict(aggregate.usage) if aggregate.usage else None,
             "messages": [_encoded(message) for message in aggregate.messages],
             "variables": json.dumps(dict(aggregate.variables)),  # names that MongoDB may not take
+            "principals": list(aggregate.principals),
             "output": [_encoded(message) for message in aggregate.output],
             "passages": [{**asdict(passage), "text": ""} for passage in aggregate.passages],
             "warnings": list(aggregate.warnings),
@@ -57,6 +58,7 @@ class InferenceCodec:
             usage=Usage(**state["usage"]) if state["usage"] else None,
             messages=tuple(_decoded(message) for message in state["messages"]),
             variables=json.loads(state["variables"]),
+            principals=tuple(state.get("principals", ())),
             output=tuple(_decoded(message) for message in state["output"]),
             passages=tuple(
                 Passage(**{**passage, "also_in": tuple(passage.get("also_in", ()))}) for passage in state["passages"]

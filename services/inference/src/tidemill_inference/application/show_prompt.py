@@ -1,6 +1,7 @@
 """Show what the model saw for an inference, without ever having kept the passages' texts."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tidemill_inference.application.conversation import conversation
@@ -15,10 +16,13 @@ from tidemill_kit.application import Caller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShownPrompt:
-    """The messages as the model saw them, and the question as it was asked."""
+    """The messages as the model saw them, and the question with all that it was asked with."""
 
     messages: tuple[Message, ...]
     question: str
+    earlier: tuple[Message, ...]
+    variables: Mapping[str, object]
+    principals: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +61,14 @@ class ShowPrompt:
             variables=inference.variables,
             passages=await self._passages(inference),
         )
-        return ShownPrompt(messages=messages, question=inference.messages[-1].text)
+        *earlier, question = inference.messages
+        return ShownPrompt(
+            messages=messages,
+            question=question.text,
+            earlier=tuple(earlier),
+            variables=inference.variables,
+            principals=inference.principals,
+        )
 
     async def _passages(self, inference: Inference) -> list[Passage]:
         """Return the record's passages with their texts, each document version asked for once."""

@@ -214,6 +214,7 @@ class Inference(Aggregate):
     variant: Variant | None = None
     messages: tuple[Message, ...] = ()
     variables: Mapping[str, object] = field(default_factory=dict)
+    principals: tuple[str, ...] = ()
     output: tuple[Message, ...] = ()
     passages: tuple[Passage, ...] = ()
     usage: Usage | None = None
@@ -243,7 +244,7 @@ class Inference(Aggregate):
         self.state, self.variant, self.failure, self.finish_reason = State.RESERVED, variant, "", ""
         self.finish_time = None
         self.record, self.end_user, self.labels = fresh.record, fresh.end_user, fresh.labels
-        self.messages, self.variables = fresh.messages, fresh.variables
+        self.messages, self.variables, self.principals = fresh.messages, fresh.variables, fresh.principals
 
     def holds(self, owner: str) -> bool:
         """Whether this owner is the one to answer."""
@@ -309,7 +310,7 @@ class Inference(Aggregate):
             self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
             self.pending.append(InferenceWasCancelled(occurred_at=now))
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
-        self.messages, self.variables, self.output, self.passages = (), {}, (), ()
+        self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
 
     def told(self, question: Question, answer: Answer | None = None) -> "Inference":
         """Return it as those hear it who are listening now: whole, whatever the record keeps."""
@@ -363,4 +364,5 @@ def reserved(question: Question, *, inference_id: str, project: str, request_id:
         labels=dict(question.labels) if mode is not RecordMode.NONE else {},
         messages=question.messages if mode is RecordMode.FULL else (),
         variables=question.variables if mode is RecordMode.FULL else {},
+        principals=question.principals if mode is RecordMode.FULL else (),
     )

@@ -6,6 +6,8 @@ from contextlib import aclosing
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import ParseDict
+from google.protobuf.struct_pb2 import Struct
 
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill.inference.v1 import inference_service_pb2_grpc
@@ -66,7 +68,11 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
         """Return what the model saw, rendered again."""
         shown = await self._show_prompt(current_caller(), request.id)
         return pb.GetInferencePromptResponse(
-            messages=[content_message(message) for message in shown.messages], question=shown.question
+            messages=[content_message(message) for message in shown.messages],
+            question=shown.question,
+            earlier=[content_message(message) for message in shown.earlier],
+            variables=ParseDict(dict(shown.variables), Struct()),
+            principals=shown.principals,
         )
 
     async def EraseEndUser(self, request: pb.EraseEndUserRequest, _context: Context) -> pb.EraseEndUserResponse:

@@ -14,7 +14,7 @@ from tidemill_ingest.domain.dataset_version import Batch
 from tidemill_ingest.domain.errors import BatchUnusable
 from tidemill_ingest.domain.example import CitedPassage, Example
 from tidemill_ingest.domain.limits import Limits
-from tidemill_ingest.domain.parts import canonical, text_of
+from tidemill_ingest.domain.parts import canonical, context_of, text_of
 from tidemill_ingest.domain.split import Split
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import InvalidInput, NotFound, TidemillError, Violation
@@ -155,6 +155,7 @@ def _example(line: bytes) -> Example:
         passages=tuple(CitedPassage(document=each.document, version=each.version) for each in message.passages),
         observed_at=message.observe_time.ToDatetime(tzinfo=UTC),
         line=canonical(written),
+        context=context_of(written),
     )
     for name, value in (("id", example.id), ("question", example.question), ("output", example.answer)):
         if not value.strip():

@@ -30,11 +30,13 @@ class Example:
     passages: tuple[CitedPassage, ...]
     observed_at: datetime
     line: str
+    context: str = ""
+    """What was said before the question, and given with it, normalised; "" where nothing was."""
 
     @property
     def asked(self) -> str:
-        """The normalised question: what groups are made by."""
-        return normalised(self.question)
+        """The normalised question with its context: what groups are made by."""
+        return f"{self.context}\n{normalised(self.question)}" if self.context else normalised(self.question)
 
     @property
     def answered(self) -> str:

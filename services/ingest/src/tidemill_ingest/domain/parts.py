@@ -15,14 +15,34 @@ def canonical(example: dict[str, Any]) -> str:
 
 
 def masked(example: Example, mask: Callable[[str], str]) -> Example:
-    """Return the example with every text of it masked: the question, the messages and the output."""
+    """Return the example with every text of it masked: question, messages, output, turns before and variables."""
     written = json.loads(example.line)
     written["question"] = mask(example.question)
-    for message in (*written.get("messages", ()), written["output"]):
+    for message in (*written.get("messages", ()), *written.get("earlier", ()), written["output"]):
         for part in message.get("parts", ()):
             if part.get("text"):
                 part["text"] = mask(part["text"])
-    return replace(example, question=written["question"], answer=text_of(written["output"]), line=canonical(written))
+    if "variables" in written:
+        written["variables"] = _masked_values(written["variables"], mask)
+    return replace(
+        example,
+        question=written["question"],
+        answer=text_of(written["output"]),
+        context=context_of(written),
+        line=canonical(written),
+    )
+
+
+def context_of(written: dict[str, Any]) -> str:
+    """Return what was said before the question, and given with it, normalised; "" where nothing was.
+
+    Where the example does not say what was said before, it is what the model saw before its last message; rules of the
+    system are no turns.
+    """
+    earlier = written.get("earlier") or written.get("messages", ())[:-1]
+    turns = [normalised(text_of(each)) for each in earlier if each.get("role") != "ROLE_SYSTEM"]
+    given = written.get("variables")
+    return "\n".join([*turns, *([normalised(canonical(given))] if given else [])])
 
 
 def lines_of(examples: Sequence[Example]) -> bytes:
@@ -46,7 +66,17 @@ def text_of(message: dict[str, Any]) -> str:
     return "\n".join(part["text"] for part in message.get("parts", ()) if part.get("text"))
 
 
+def _masked_values(value: Any, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_masked_values(each, mask) for each in value]
+    if isinstance(value, dict):
+        return {name: _masked_values(each, mask) for name, each in value.items()}
+    return value
+
+
 def _texts(part: bytes) -> tuple[set[str], set[str]]:
     found = [json.loads(line) for line in part.decode().split("\n") if line]
-    questions = {normalised(each.get("question", "")) for each in found}
+    questions = {f"{context_of(each)}\n{normalised(each.get('question', ''))}" for each in found}
     return questions, {normalised(text_of(each.get("output", {}))) for each in found}

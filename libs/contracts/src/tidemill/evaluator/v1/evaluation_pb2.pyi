@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from tidemill.content.v1 import content_pb2 as _content_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -483,6 +484,7 @@ class CaseResult(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
     case_set: _builtins.str
     """Output only. As in Comparison."""
     case: _builtins.str
@@ -499,6 +501,10 @@ class CaseResult(_message.Message):
     def candidate(self) -> Global___CaseAnswer:
         """Output only. What the candidate answered."""
 
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
+        """Output only. The messages before the question."""
+
     def __init__(
         self,
         *,
@@ -508,10 +514,11 @@ class CaseResult(_message.Message):
         reference: _builtins.str = ...,
         baseline: Global___CaseAnswer | None = ...,
         candidate: Global___CaseAnswer | None = ...,
+        earlier: _abc.Iterable[_content_pb2.Message] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "case", b"case", "case_set", b"case_set", "question", b"question", "reference", b"reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "candidate", b"candidate", "case", b"case", "case_set", b"case_set", "earlier", b"earlier", "question", b"question", "reference", b"reference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

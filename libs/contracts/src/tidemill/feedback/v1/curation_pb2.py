@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from tidemill.content.v1 import content_pb2 as tidemill_dot_content_dot_v1_dot_content__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/feedback/v1/curation.proto\x12\x14tidemill.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\xba\x04\n\x08\x43uration\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.tidemill.feedback.v1.Curation.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x12\n\ndeployment\x18\t \x01(\t\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\n \x03(\t\x12\x18\n\x10per_user_at_most\x18\x0b \x01(\x05\x12\x18\n\x10min_output_chars\x18\x0c \x01(\x05\x12\x18\n\x10max_output_chars\x18\r \x01(\x05\x12\x14\n\x0cnew_examples\x18\x0e \x01(\x05\x12\x32\n\x0f\x61t_latest_every\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61t_least\x18\x10 \x01(\x05\x12\x0e\n\x06paused\x18\x11 \x01(\x08\x12\x38\n\x08progress\x18\x12 \x01(\x0b\x32&.tidemill.feedback.v1.CurationProgress\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb0\x01\n\x10\x43urationProgress\x12\x14\n\x0cnew_examples\x18\x01 \x01(\x05\x12\x10\n\x08\x65xamples\x18\x02 \x01(\x05\x12\x10\n\x08\x66iltered\x18\x03 \x01(\x05\x12\x13\n\x0b\x63ompletions\x18\x04 \x01(\x05\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x11\n\tcontested\x18\x07 \x01(\x05\"[\n\x0c\x45xampleBatch\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x05\"\x9e\x02\n\x07\x45xample\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tinference\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x03 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x04 \x01(\t\x12\x10\n\x08question\x18\x05 \x01(\t\x12.\n\x08messages\x18\x06 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12,\n\x06output\x18\x07 \x01(\x0b\x32\x1c.tidemill.content.v1.Message\x12.\n\x08passages\x18\x08 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12\x30\n\x0cobserve_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tidemill/feedback/v1/curation.proto\x12\x14tidemill.feedback.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a!tidemill/content/v1/content.proto\"\xba\x04\n\x08\x43uration\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07project\x18\x02 \x01(\t\x12\x0b\n\x03seq\x18\x03 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12:\n\x06labels\x18\x05 \x03(\x0b\x32*.tidemill.feedback.v1.Curation.LabelsEntry\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x12\n\ndeployment\x18\t \x01(\t\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\n \x03(\t\x12\x18\n\x10per_user_at_most\x18\x0b \x01(\x05\x12\x18\n\x10min_output_chars\x18\x0c \x01(\x05\x12\x18\n\x10max_output_chars\x18\r \x01(\x05\x12\x14\n\x0cnew_examples\x18\x0e \x01(\x05\x12\x32\n\x0f\x61t_latest_every\x18\x0f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x61t_least\x18\x10 \x01(\x05\x12\x0e\n\x06paused\x18\x11 \x01(\x08\x12\x38\n\x08progress\x18\x12 \x01(\x0b\x32&.tidemill.feedback.v1.CurationProgress\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb0\x01\n\x10\x43urationProgress\x12\x14\n\x0cnew_examples\x18\x01 \x01(\x05\x12\x10\n\x08\x65xamples\x18\x02 \x01(\x05\x12\x10\n\x08\x66iltered\x18\x03 \x01(\x05\x12\x13\n\x0b\x63ompletions\x18\x04 \x01(\x05\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07message\x18\x06 \x01(\t\x12\x11\n\tcontested\x18\x07 \x01(\x05\"[\n\x0c\x45xampleBatch\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x0c\n\x04size\x18\x03 \x01(\x03\x12\x0e\n\x06sha256\x18\x04 \x01(\t\x12\x10\n\x08\x65xamples\x18\x05 \x01(\x05\"\x8d\x03\n\x07\x45xample\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tinference\x18\x02 \x01(\t\x12\x10\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\x03 \x01(\t\x12\x10\n\x08\x65nd_user\x18\x04 \x01(\t\x12\x10\n\x08question\x18\x05 \x01(\t\x12.\n\x08messages\x18\x06 \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12,\n\x06output\x18\x07 \x01(\x0b\x32\x1c.tidemill.content.v1.Message\x12.\n\x08passages\x18\x08 \x03(\x0b\x32\x1c.tidemill.content.v1.Passage\x12\x30\n\x0cobserve_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x07\x65\x61rlier\x18\n \x03(\x0b\x32\x1c.tidemill.content.v1.Message\x12*\n\tvariables\x18\x0b \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nprincipals\x18\x0c \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,14 +37,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CURATION_LABELSENTRY']._loaded_options = None
   _globals['_CURATION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_CURATION']._serialized_start=162
-  _globals['_CURATION']._serialized_end=732
-  _globals['_CURATION_LABELSENTRY']._serialized_start=687
-  _globals['_CURATION_LABELSENTRY']._serialized_end=732
-  _globals['_CURATIONPROGRESS']._serialized_start=735
-  _globals['_CURATIONPROGRESS']._serialized_end=911
-  _globals['_EXAMPLEBATCH']._serialized_start=913
-  _globals['_EXAMPLEBATCH']._serialized_end=1004
-  _globals['_EXAMPLE']._serialized_start=1007
-  _globals['_EXAMPLE']._serialized_end=1293
+  _globals['_CURATION']._serialized_start=192
+  _globals['_CURATION']._serialized_end=762
+  _globals['_CURATION_LABELSENTRY']._serialized_start=717
+  _globals['_CURATION_LABELSENTRY']._serialized_end=762
+  _globals['_CURATIONPROGRESS']._serialized_start=765
+  _globals['_CURATIONPROGRESS']._serialized_end=941
+  _globals['_EXAMPLEBATCH']._serialized_start=943
+  _globals['_EXAMPLEBATCH']._serialized_end=1034
+  _globals['_EXAMPLE']._serialized_start=1037
+  _globals['_EXAMPLE']._serialized_end=1434
 # @@protoc_insertion_point(module_scope)

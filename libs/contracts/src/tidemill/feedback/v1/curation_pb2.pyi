@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from tidemill.content.v1 import content_pb2 as _content_pb2
@@ -244,6 +245,9 @@ class Example(_message.Message):
     OUTPUT_FIELD_NUMBER: _builtins.int
     PASSAGES_FIELD_NUMBER: _builtins.int
     OBSERVE_TIME_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
+    PRINCIPALS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. uuid5 of the project, the curation and the inference."""
     inference: _builtins.str
@@ -270,6 +274,18 @@ class Example(_message.Message):
     def observe_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When the correction was observed."""
 
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
+        """Output only. The messages before the question, as asked."""
+
+    @_builtins.property
+    def variables(self) -> _struct_pb2.Struct:
+        """Output only. What was given for the prompt's schema."""
+
+    @_builtins.property
+    def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The reader groups that the question was asked with."""
+
     def __init__(
         self,
         *,
@@ -282,10 +298,13 @@ class Example(_message.Message):
         output: _content_pb2.Message | None = ...,
         passages: _abc.Iterable[_content_pb2.Passage] | None = ...,
         observe_time: _timestamp_pb2.Timestamp | None = ...,
+        earlier: _abc.Iterable[_content_pb2.Message] | None = ...,
+        variables: _struct_pb2.Struct | None = ...,
+        principals: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["observe_time", b"observe_time", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["observe_time", b"observe_time", "output", b"output", "variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "question", b"question"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "end_user", b"end_user", "feedback", b"feedback", "id", b"id", "inference", b"inference", "messages", b"messages", "observe_time", b"observe_time", "output", b"output", "passages", b"passages", "principals", b"principals", "question", b"question", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

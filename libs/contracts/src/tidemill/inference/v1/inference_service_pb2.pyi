@@ -381,21 +381,39 @@ class GetInferencePromptResponse(_message.Message):
 
     MESSAGES_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
+    EARLIER_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
+    PRINCIPALS_FIELD_NUMBER: _builtins.int
     question: _builtins.str
     """Output only. The user's question, as asked."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
         """Output only. System and user messages, as the model saw them."""
 
+    @_builtins.property
+    def earlier(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:
+        """Output only. The messages before the question, as asked."""
+
+    @_builtins.property
+    def variables(self) -> _struct_pb2.Struct:
+        """Output only. What was given for the prompt's schema."""
+
+    @_builtins.property
+    def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. The reader groups that the question was asked with."""
+
     def __init__(
         self,
         *,
         messages: _abc.Iterable[_content_pb2.Message] | None = ...,
         question: _builtins.str = ...,
+        earlier: _abc.Iterable[_content_pb2.Message] | None = ...,
+        variables: _struct_pb2.Struct | None = ...,
+        principals: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["variables", b"variables"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "question", b"question"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["earlier", b"earlier", "messages", b"messages", "principals", b"principals", "question", b"question", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
