@@ -23,6 +23,7 @@ from google.protobuf.message import Message
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from tidemill_kit.application import Clock, Page, PageRequest, Request, SystemClock, derived_id
+from tidemill_kit.characters import clean_line
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import (
     AlreadyExists,
@@ -351,7 +352,7 @@ class MongoAggregates(Generic[A]):
         """Return what a change can change; encoded, so that it shares nothing with it, and is encoded once."""
         return {
             "state": encoded(self._codec.encode(aggregate)),
-            "labels": encoded(dict(sorted(aggregate.labels.items()))),
+            "labels": encoded(dict(sorted(_readable(aggregate.labels).items()))),
             "deleted": aggregate.deleted,
         }
 
@@ -369,6 +370,11 @@ class MongoAggregates(Generic[A]):
             return self._codec.decode(identity, document["state"], document["schema"])
 
 
+def _readable(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels without control characters, which would reach terminals and pages."""
+    return {clean_line(key): clean_line(value) for key, value in labels.items()}
+
+
 def refuse_label_keys(aggregate: Aggregate) -> None:
     """Refuse keys that BSON cannot hold, or reads back as something else: `$ref` and `$id` make a reference.
 
@@ -376,7 +382,7 @@ def refuse_label_keys(aggregate: Aggregate) -> None:
         InvalidInput: names the first of them.
 
     """
-    refused = [key for key in aggregate.labels if not key or key.startswith("$") or "\0" in key]
+    refused = [key for key in aggregate.labels if not clean_line(key) or key.startswith("$") or "\0" in key]
     if refused:
         text = f"has the key {refused[0][:80]!r}; take keys that are not empty, do not begin with $ and hold no NUL"
         raise InvalidInput.of(Violation(field="labels", description=text))

@@ -121,7 +121,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         torch.set_num_threads(settings.engine_threads)
     adapters = _adapters(settings, environment)
     warm_up = WarmUp(adapters.models, adapters.engines)
-    generations = SharedGenerations(at_most=settings.max_generations)
+    generations = SharedGenerations(at_most=settings.max_generations, of_project=settings.max_generations_per_project)
     note = NoteOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
     follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once)
     answer = replace(_answer(settings, adapters, generations), observe=follow_ups.observe)

@@ -84,6 +84,8 @@ class InferenceSettings(ModelSettings):
     """Prompts of one project that may wait for a process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_generations: int = Field(256, ge=1)
     """Answers under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
+    max_generations_per_project: int = Field(128, ge=1)
+    """Answers of one project under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     """The largest body of an HTTP request."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()

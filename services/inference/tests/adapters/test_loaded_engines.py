@@ -365,7 +365,7 @@ async def test_a_call_is_measured_and_its_text_is_not(shop: Shop) -> None:
             pass
 
     def value(name: str, **labels: str) -> float | None:
-        return REGISTRY.get_sample_value(name, {"model": "measured@1", **labels})
+        return REGISTRY.get_sample_value(name, {"project": "acme", "model": "measured@1", **labels})
 
     assert value("tidemill_model_calls_total", outcome="length") == 1
     assert value("tidemill_model_tokens_total", kind="output") == 5

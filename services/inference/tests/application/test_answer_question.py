@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import timedelta
@@ -15,12 +16,13 @@ from services.inference.tests.fakes import (
     helpdesk,
     question,
 )
-from tidemill_inference.application.generation import Delta, Finished, Started
+from tidemill_inference.application.generation import Delta, Finished, Generation, SharedGenerations, Started, Step
 from tidemill_inference.domain.content import Citation, Message, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
 from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, QuestionRefused
 from tidemill_inference.domain.inference import (
     DocumentUse,
+    Inference,
     InferenceHasFailed,
     InferenceWasCancelled,
     InferenceWasCompleted,
@@ -532,3 +534,30 @@ async def test_more_answers_than_the_process_takes_are_refused_for_now() -> None
         await replica.whole(ADA, question(), request=asking("r2"))
     await first.aclose()
     await replica.whole(ADA, question(), request=asking("r2"))
+
+
+async def test_a_project_has_its_share_of_the_answers_and_the_others_have_theirs() -> None:
+    generations, gate = SharedGenerations(at_most=10, of_project=1), asyncio.Event()
+    inference = await Desk().answer.whole(ADA, question(), request=asking("r1"))
+
+    async def work(generation: Generation) -> Inference:
+        generation.start(inference)
+        await gate.wait()
+        return inference
+
+    def ask(project: str, name: str) -> AsyncGenerator[Step, None]:
+        return generations.listen((project, name), digest="d", request_id="r", until=None, work=work)
+
+    first, other = ask("acme", "1"), ask("globex", "1")
+    await anext(first)
+    with pytest.raises(RateLimited, match="of this project"):
+        await anext(ask("acme", "2"))
+    await anext(other)
+    await first.aclose()
+    await other.aclose()
+
+
+def test_the_name_of_an_end_user_is_what_people_read() -> None:
+    asked = replace(question(), end_user="ada\x1b[31m\u200b \u202elovelace")
+
+    assert asked.end_user == "ada[31m lovelace"

@@ -12,10 +12,16 @@ from tidemill_inference.application.write_prompt import (
     PromptToCreate,
     UpdatePrompt,
 )
-from tidemill_inference.domain.errors import DeploymentNotFound, PromptInUse, PromptNotFound, PromptVersionNotFound
+from tidemill_inference.domain.errors import (
+    DeploymentNotFound,
+    PromptInUse,
+    PromptNotFound,
+    PromptVersionNotFound,
+    TooManyPromptVersions,
+)
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
-from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
 ONE = PromptContent(user="{{ question }}")
@@ -129,3 +135,17 @@ async def test_a_prompt_in_use_is_not_deleted_and_another_one_is_once() -> None:
 async def test_an_id_that_is_no_slug_is_refused(name: str) -> None:
     with pytest.raises(InvalidInput, match=r"prompt\.id"):
         await Library().create(ADA, PromptToCreate(id=name, content=ONE, request=asking("r")))
+
+
+def test_a_prompt_takes_only_so_many_versions() -> None:
+    prompt = Prompt(id="answer", project="acme")
+    for number in range(1000):
+        prompt.write(PromptContent(user=f"{number}"), digest=f"{number}", now=NOON)
+    with pytest.raises(TooManyPromptVersions, match="1000 versions"):
+        prompt.write(PromptContent(user="one more"), digest="x", now=NOON)
+
+    large = Prompt(id="large", project="acme")
+    for number in range(52):
+        large.write(PromptContent(user="x" * 60_000), digest=f"{number}", now=NOON)
+    with pytest.raises(TooManyPromptVersions):
+        large.write(PromptContent(user="x" * 60_000), digest="52", now=NOON)

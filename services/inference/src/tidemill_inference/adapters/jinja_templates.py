@@ -227,6 +227,8 @@ def _schema_of(text: str) -> Mapping[str, object]:
     """Return the schema, {} where there is none."""
     if not text.strip():
         return {}
+    if len(text) > MAX_SOURCE_CHARACTERS:
+        raise _refused(why=f"has {len(text)} characters, at most {MAX_SOURCE_CHARACTERS} are taken")
     try:
         schema = json.loads(text)
         Draft202012Validator.check_schema(schema)

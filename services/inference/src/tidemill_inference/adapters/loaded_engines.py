@@ -118,11 +118,11 @@ class LoadedEngines:
         """See `Engines.use`."""
         if model.remote is not None:
             async with self._remote.use(project, model.remote) as remote:
-                yield ObservedEngine(remote, model=model.id)
+                yield ObservedEngine(remote, project=project, model=model.id)
             return
         async with self._used(project, model) as slot:
             assert slot.engine is not None  # noqa: S101 - it is loaded for the length of the block
-            yield ObservedEngine(slot.engine, model=model.id)
+            yield ObservedEngine(slot.engine, project=project, model=model.id)
 
     async def verify(self, project: str, model: ModelVersion) -> None:
         """See `Engines.verify`."""

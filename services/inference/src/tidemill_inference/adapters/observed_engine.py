@@ -1,8 +1,9 @@
 """What a model call looks like from outside: a span by OpenTelemetry's GenAI conventions, and metrics; never a text."""
 
 import time
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -16,22 +17,62 @@ from tidemill_kit.errors import isolated
 FIRST_TOKEN_SECONDS = Histogram(
     "tidemill_model_first_token_seconds",
     "Time from a request to the model to its first text.",
-    ["model"],
+    ["project", "model"],
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64),
 )
-TOKENS = Counter("tidemill_model_tokens", "Tokens read (input) and made (output).", ["model", "kind"])
-CALLS = Counter("tidemill_model_calls", "Calls of a model by how they ended.", ["model", "outcome"])
-RUNNING = Gauge("tidemill_model_running", "Calls of a model under way.", ["model"])
+TOKENS = Counter("tidemill_model_tokens", "Tokens read (input) and made (output).", ["project", "model", "kind"])
+CALLS = Counter("tidemill_model_calls", "Calls of a model by how they ended.", ["project", "model", "outcome"])
+RUNNING = Gauge("tidemill_model_running", "Calls of a model under way.", ["project", "model"])
+
+MAX_MODELS = 200
+"""Models of projects that series are kept for; those that were not called for longest go."""
 
 _TRACER = trace.get_tracer("tidemill.inference")
+
+
+class _Series:
+    """The series of the models that were called last: projects make models without end, and a process lives long."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, str], set[str]] = OrderedDict()
+        self._running: dict[tuple[str, str], int] = {}
+
+    def begin(self, key: tuple[str, str]) -> None:
+        """Note a call, and drop what is too much."""
+        self._known.setdefault(key, set())
+        self._known.move_to_end(key)
+        self._running[key] = self._running.get(key, 0) + 1
+        RUNNING.labels(*key).inc()
+        for old in [each for each in self._known if not self._running[each]][: max(len(self._known) - MAX_MODELS, 0)]:
+            self._drop(old)
+
+    def end(self, key: tuple[str, str], outcome: str) -> None:
+        """Note the end of a call."""
+        self._running[key] -= 1
+        self._known[key].add(outcome)
+        RUNNING.labels(*key).dec()
+        CALLS.labels(*key, outcome).inc()
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        for outcome in self._known.pop(key):
+            CALLS.remove(*key, outcome)
+        del self._running[key]
+        RUNNING.remove(*key)
+        for metric, labels in ((FIRST_TOKEN_SECONDS, key), (TOKENS, (*key, "input")), (TOKENS, (*key, "output"))):
+            with suppress(KeyError):  # a call that failed has none
+                metric.remove(*labels)
+
+
+_SERIES = _Series()
 
 
 class ObservedEngine:
     """Implements `application.ports.Engine` by another one."""
 
-    def __init__(self, engine: Engine, *, model: str) -> None:
+    def __init__(self, engine: Engine, *, project: str, model: str) -> None:
         self._engine = engine
         self._model = model
+        self._key = project, model
 
     @property
     def fingerprint(self) -> str:
@@ -54,7 +95,7 @@ class ObservedEngine:
         began, first, outcome = time.perf_counter(), True, "left"
         # Never the current span: a generator may be closed in another context than it was begun in.
         span = _TRACER.start_span(f"chat {self._model}", kind=SpanKind.CLIENT, attributes=self._asked(sampling))
-        RUNNING.labels(self._model).inc()
+        _SERIES.begin(self._key)
         try:
             with isolated():
                 async with aclosing(self._engine.generate(messages, sampling, timeout_s=timeout_s)) as pieces:
@@ -64,7 +105,7 @@ class ObservedEngine:
                             self._finished(piece, span)
                         elif first:
                             first = False
-                            FIRST_TOKEN_SECONDS.labels(self._model).observe(time.perf_counter() - began)
+                            FIRST_TOKEN_SECONDS.labels(*self._key).observe(time.perf_counter() - began)
                         yield piece
         except Exception as error:
             outcome = type(error).__name__
@@ -72,8 +113,7 @@ class ObservedEngine:
             span.set_attribute("error.type", outcome)
             raise
         finally:
-            RUNNING.labels(self._model).dec()
-            CALLS.labels(self._model, outcome).inc()
+            _SERIES.end(self._key, outcome)
             span.end()
 
     def _asked(self, sampling: Sampling) -> dict[str, str | int | float]:
@@ -89,8 +129,8 @@ class ObservedEngine:
         return {name: value for name, value in known.items() if value is not None}
 
     def _finished(self, finish: Finish, span: Span) -> None:
-        TOKENS.labels(self._model, "input").inc(finish.input_tokens)
-        TOKENS.labels(self._model, "output").inc(finish.output_tokens)
+        TOKENS.labels(*self._key, "input").inc(finish.input_tokens)
+        TOKENS.labels(*self._key, "output").inc(finish.output_tokens)
         span.set_attributes(
             {
                 "gen_ai.response.finish_reasons": (finish.reason,),

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from tidemill_inference.application.ports import Inferences
-from tidemill_kit.application import Caller, Clock, PageRequest, Request
+from tidemill_inference.domain.inference import Inference
+from tidemill_kit.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_kit.characters import clean_line
 from tidemill_kit.errors import InvalidInput, Violation
 
 _AT_ONCE = 200
@@ -36,7 +38,7 @@ class EraseEndUser:
         if not end_user:
             raise InvalidInput.of(Violation(field="end_user", description="is empty; name who is to be erased"))
         page = PageRequest(size=_AT_ONCE, token=token if validate_only else "")
-        found = await self.inferences.list(caller.project, page=page, where={"end_user": end_user})
+        found = await self._found(caller.project, end_user, page)
         more = bool(found.next_token)
         if validate_only:
             return Erased(records=len(found.items), more=more, next_token=found.next_token)
@@ -45,3 +47,11 @@ class EraseEndUser:
                 caller.project, each.id, lambda stored: stored.erase(now=self.clock.now()), request=Request.internal()
             )
         return Erased(records=len(found.items), more=more)
+
+    async def _found(self, project: str, end_user: str, page: PageRequest) -> Page[Inference]:
+        """Return records of a person, by the name as it is kept, and as it is given: older ones keep that."""
+        found = await self.inferences.list(project, page=page, where={"end_user": end_user})
+        cleaned = clean_line(end_user)
+        if found.items or cleaned == end_user:
+            return found
+        return await self.inferences.list(project, page=page, where={"end_user": cleaned})

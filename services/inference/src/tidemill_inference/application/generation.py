@@ -129,10 +129,14 @@ class Generation:
 
 
 class SharedGenerations:
-    """The generations of this process by inference; the last listener to leave ends one."""
+    """The generations of this process by inference; the last listener to leave ends one.
 
-    def __init__(self, *, at_most: int) -> None:
+    A project has its share of them, 0 all: one whose endpoint drips characters leaves places to the others.
+    """
+
+    def __init__(self, *, at_most: int, of_project: int = 0) -> None:
         self._at_most = at_most
+        self._of_project = of_project or at_most
         self._running: dict[tuple[str, str], Generation] = {}
 
     async def listen(
@@ -148,7 +152,7 @@ class SharedGenerations:
 
         Raises:
             RequestIdReused: it runs for another body.
-            RateLimited: as many run as this process takes.
+            RateLimited: as many run as this process takes, of all projects or of this one.
 
         """
         generation = self._running.get(key)
@@ -175,6 +179,10 @@ class SharedGenerations:
     ) -> Generation:
         if len(self._running) >= self._at_most:
             message = f"{self._at_most} answers are under way here, and no more are taken: try again"
+            raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
+        mine = sum(project == key[0] for project, _ in self._running)
+        if mine >= self._of_project:
+            message = f"{mine} answers of this project are under way here, and no more of it are taken: try again"
             raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
         generation = Generation(digest=digest)
         self._running[key] = generation

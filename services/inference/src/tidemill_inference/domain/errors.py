@@ -41,6 +41,19 @@ class PromptRefused(InvalidInput):
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
 
 
+class TooManyPromptVersions(PreconditionFailed):
+    """A prompt takes no further version."""
+
+    reason = "TOO_MANY_PROMPT_VERSIONS"
+
+    def __init__(self, prompt: str, *, versions: int, characters: int) -> None:
+        super().__init__(
+            f"prompt {prompt} has {versions} versions, {characters} characters with this one: create another prompt",
+            prompt=prompt,
+            versions=versions,
+        )
+
+
 class QuestionRefused(InvalidInput):
     """A question cannot be answered as it is."""
 

@@ -9,6 +9,7 @@ from tidemill_inference.domain.configuration import Sampling
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import LeaseLost, QuestionRefused
+from tidemill_kit.characters import clean_line
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import RequestIdReused
 
@@ -58,6 +59,10 @@ class Question:
     """
     notes: tuple[str, ...] = ()
     """What the answer is to warn of before anything has happened."""
+
+    def __post_init__(self) -> None:
+        """Take what nobody sees out of a name, which operators and other services read."""
+        object.__setattr__(self, "end_user", clean_line(self.end_user))  # frozen
 
     @property
     def text(self) -> str:

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidemill_inference.domain.errors import PromptVersionNotFound
+from tidemill_inference.domain.errors import PromptVersionNotFound, TooManyPromptVersions
 from tidemill_kit.domain import Aggregate
+
+MAX_VERSIONS = 1000
+MAX_CHARACTERS = 3 * 1024 * 1024
+"""Of all versions: they are one document, which may have 16 MB, and a character up to 4 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,6 +18,11 @@ class PromptContent:
     user: str
     system: str = ""
     variables_schema: str = ""
+
+    @property
+    def characters(self) -> int:
+        """How long it is."""
+        return len(self.user) + len(self.system) + len(self.variables_schema)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +48,17 @@ class Prompt(Aggregate):
         return self.versions[-1]
 
     def write(self, content: PromptContent, *, digest: str, now: datetime) -> None:
-        """Make the content the newest version, unless it is that already. A, B, A is three versions."""
+        """Make the content the newest version, unless it is that already. A, B, A is three versions.
+
+        Raises:
+            TooManyPromptVersions: there is no room for another one.
+
+        """
         if self.versions and self.latest.digest == digest:
             return
+        characters = sum(each.content.characters for each in self.versions) + content.characters
+        if len(self.versions) >= MAX_VERSIONS or characters > MAX_CHARACTERS:
+            raise TooManyPromptVersions(self.id, versions=len(self.versions), characters=characters)
         number = len(self.versions) + 1
         self.versions.append(PromptVersion(number=number, digest=digest, content=content, create_time=now))
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from tidemill_rag.domain.collection import IndexRef, IndexVersion
 from tidemill_rag.domain.embedding import LEAST_KNOWN, passage_vector
 from tidemill_rag.domain.ledger import Row, Wanted
 
+_CUTTERS = 4
 _MOST_ATTEMPTS = 3
 _MOST_DEATHS = 5
 """Attempts after which a document that ends this process each time is given up."""
@@ -68,6 +70,8 @@ class IndexDocuments:
     limits: BatchLimits
     _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
     """By index version."""
+    _cutters: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CUTTERS, "cut"))
+    """Tokenizers of projects run here: what takes long keeps other documents waiting, and nothing else."""
     _left: dict[str, tuple[Wanted, int]] = field(default_factory=dict)
     """By index version: of which document how many chunks were stored when there was no more room in memory."""
 
@@ -171,7 +175,9 @@ class IndexDocuments:
                 if content is None:
                     await self._remove(ref, row, epoch)
                     return None
-                chunks, unknown = await asyncio.to_thread(_chunks, content, model, cut)
+                chunks, unknown = await asyncio.get_running_loop().run_in_executor(
+                    self._cutters, _chunks, content, model, cut
+                )
         except TRANSIENT:
             raise
         except InvalidInput as error:
