@@ -7,7 +7,7 @@ is done when it had its effect, was passed over, or lies in the dead letters.
 import asyncio
 import collections
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,7 @@ from tidemill_kit.dead_letters import dead_letter, without_value
 from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation, isolated
 from tidemill_kit.logging import event_facts
 from tidemill_kit.persistence import EngineLimits, Persistence, Released
-from tidemill_kit.records import Publishing, Record, RecordRefused
+from tidemill_kit.records import UNREADABLE, Publishing, Record, RecordRefused
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Subscription
 from tidemill_kit.turns import Turn, Turns
 from tidemill_kit.window import Slot, Window, WindowLimits
@@ -90,7 +90,7 @@ class Engine:
 
     def slots(self, records: Sequence[Record]) -> Sequence[Slot]:
         """Return the records as a window takes them; what nothing is to be done with is done."""
-        return [self._placed(_decoded(record)) for record in records]
+        return [self._placed(_decoded(record, self.subscription.check_size)) for record in records]
 
     def tell_handled(self, *, now: bool = False) -> None:
         """Log how many events were handled since the last such line, unless that was a moment ago."""
@@ -139,7 +139,9 @@ class Engine:
         """Handle the record, or else put it into the dead letters, and tell so; return whether it was handled."""
         event, started = slot.event, time.perf_counter()
         persistence = Persistence(self.limits, released, self._waiting, turn)
-        error = slot.error if event is None else await self._handle(event, slot, persistence)
+        error: TidemillError | None = slot.error
+        if event is not None and error is None:
+            error = await self._handle(event, slot, persistence)
         attempts = persistence.attempts
         if error is not None:
             await self._refuse(slot, error, persistence)
@@ -218,17 +220,26 @@ class Engine:
         return seconds
 
 
-def _decoded(record: Record) -> Slot:
+def _decoded(record: Record, check_size: Callable[[int], None] | None) -> Slot:
     """Read a record; whatever is wrong with it is its own failure, or one record would hold up all others."""
+    if why := dict(record.headers).get(UNREADABLE):
+        told = Violation(field="record", description=why.decode(errors="replace"))
+        return Slot(record=record, error=InvalidEvent(told, attributes={}))
+    value, too_large = record.value, None
+    try:
+        if check_size is not None:
+            check_size(len(value or b""))
+    except InvalidInput as error:
+        value, too_large = b"{}", error  # what its headers tell is enough to refuse it by name
     try:
         with isolated():
-            event = from_record(record.value, record.headers, arrive_time=_arrive_time(record))
+            event = from_record(value, record.headers, arrive_time=_arrive_time(record))
     except InvalidEvent as error:
-        return Slot(record=record, error=error)
+        return Slot(record=record, error=too_large or error)
     except Exception as error:  # noqa: BLE001 - see above
         told = Violation(field="record", description=f"cannot be read ({type(error).__name__}): publish it anew")
         return Slot(record=record, error=InvalidEvent(told, attributes={}))
-    return Slot(record=record, event=event)
+    return Slot(record=record, event=event, error=too_large)
 
 
 def _arrive_time(record: Record) -> datetime:
@@ -263,7 +274,7 @@ def _context(event: CloudEvent, slot: Slot) -> EventContext:
 
 
 def _refusal(slot: Slot, error: TidemillError) -> Refusal:
-    event, known = slot.event, slot.error.attributes if slot.error else {}
+    event, known = slot.event, slot.error.attributes if isinstance(slot.error, InvalidEvent) else {}
     names = ("id", "source", "type", "subject", "project")
     return Refusal(
         **{name: getattr(event, name) if event else known.get(name, "") for name in names},

@@ -15,10 +15,13 @@ from aiokafka.errors import (
 
 from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.inflating import limit_inflation
 from tidemill_kit.persistence import EngineLimits
 from tidemill_kit.pump import ConsumerStatus, EventPump, PumpLimits
 from tidemill_kit.records import KAFKA, OutgoingRecord, Part, Publishing, Record, RecordRefused, milliseconds
 from tidemill_kit.subscriptions import Subscription
+
+__all__ = ["MAX_RECORD_BYTES", "Consumers", "Publisher", "limit_inflation", "read_topic"]
 
 MAX_RECORD_BYTES = 64 * 1024 * 1024
 """Far above what a topic takes, because a record may grow when it is decompressed; brokers see it compressed again."""

@@ -34,6 +34,8 @@ _ANSWER_S = 5.0
 _METADATA_AGE_S = 30.0
 _RETRY_S = 0.3
 _STOP_TIMEOUT_S = 10.0
+_FETCH_BYTES = 16 * 1024 * 1024
+"""Of all partitions together, compressed."""
 _BETWEEN_COMMITS_S = 0.005
 
 _NOTHING = TopicPartition("", 0)
@@ -201,6 +203,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             group_id=subscription.group,
             auto_offset_reset="earliest",
             max_records=limits.records,
+            fetch_max_bytes=_FETCH_BYTES,
             batch_timeout_ms=milliseconds(limits.poll_s),
             rebalance_timeout_ms=milliseconds(limits.rebalance_s),
             session_timeout_ms=milliseconds(limits.session_s),

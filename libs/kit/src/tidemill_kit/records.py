@@ -6,6 +6,9 @@ from typing import NamedTuple, Protocol
 
 from tidemill_kit.errors import InvalidInput
 
+UNREADABLE = "tidemill_unreadable"
+"""The header that says why a record stands for what cannot be read."""
+
 KAFKA = "kafka"
 """The dependency's name in errors and status."""
 

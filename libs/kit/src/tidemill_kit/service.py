@@ -17,6 +17,7 @@ from tidemill.status.v1 import status_service_pb2_grpc
 from tidemill_kit import telemetry
 from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_kit.grpc_server import GrpcServer, Registration
+from tidemill_kit.inflating import limit_inflation
 from tidemill_kit.readiness import Dependency, Readiness
 from tidemill_kit.service_status import Consumers, OutboxLength, StatusServicer, version_of
 from tidemill_kit.settings import ServiceSettings
@@ -114,6 +115,7 @@ async def _main(app: App | Coroutine[Any, Any, App]) -> int:
     try:
         with isolated():
             built = app if isinstance(app, App) else await app
+            limit_inflation(built.settings.max_inflated_bytes)
             close_tracing = telemetry.configure_tracing(built.settings, version=version_of(built.settings))
             close_metrics = telemetry.serve_metrics(built.settings)
             code = await serve(built, stop=stop)

@@ -50,6 +50,8 @@ class ServiceSettings(BaseSettings):
     """How long a stream's client may send, or take, no message before the stream is ended."""
     grpc_reflection: bool = True
     """False hides which services and messages there are from those who ask by reflection."""
+    max_inflated_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
+    """What a compressed batch of Kafka records may inflate to; beyond it the batch becomes one dead letter."""
     dependency_timeout_s: float = Field(5.0, gt=0)
     """How long one probe of a dependency may take."""
     probe_interval_s: float = Field(5.0, gt=0)

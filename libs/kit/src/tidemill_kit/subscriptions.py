@@ -110,6 +110,8 @@ class Subscription:
     strict: bool = False
     order_by: Callable[[CloudEvent], str] | None = None
     refused: Callable[[Refusal], Awaitable[None]] | None = None
+    check_size: Callable[[int], None] | None = None
+    """Raises InvalidInput for a record of so many bytes, before anything in it is parsed."""
     group: str = field(init=False)
     dead_letter_topic: str = field(init=False)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tidemill_kit.cloudevents import CloudEvent, InvalidEvent
-from tidemill_kit.errors import isolated
+from tidemill_kit.cloudevents import CloudEvent
+from tidemill_kit.errors import InvalidInput, isolated
 from tidemill_kit.persistence import Released
 from tidemill_kit.records import Partition, Record
 from tidemill_kit.turns import Turn, Turns
@@ -42,7 +42,8 @@ class Slot:
 
     record: Record
     event: CloudEvent | None = None
-    error: InvalidEvent | None = None
+    error: InvalidInput | None = None
+    """Why the record can never be handled, where that is known before it is."""
     lane: Hashable = None
     replaces: Hashable = None
     """What the newest event of stands for all before it, None where every event counts."""

@@ -28,7 +28,7 @@ from tidemill_kit.errors import (
     RateLimited,
     TidemillError,
 )
-from tidemill_kit.records import OutgoingRecord, Partition
+from tidemill_kit.records import OutgoingRecord, Partition, RecordRefused
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 from tidemill_kit.window import WindowLimits
 
@@ -348,6 +348,23 @@ async def test_a_record_at_which_the_engine_itself_fails_is_tried_again() -> Non
     assert world.effects.numbers == [1]
     assert window.committable() == {Partition("tests", 0): 2}
     assert world.reasons == ["INVALID_BODY"]
+
+
+async def test_a_record_too_large_for_the_dead_letters_leaves_its_size_and_digest() -> None:
+    class Full(FlakyPublisher):
+        async def publish(self, record: OutgoingRecord) -> None:
+            if record.value:
+                message = "too large"
+                raise RecordRefused(message)
+            self.published.append(record)
+
+    world = World(publisher=Full(failures=0))
+    await world.handle(Given(offset=0, value=b"{" * 1000, headers=event_headers("e0", "kb/1")))
+
+    (letter,) = world.publisher.published
+    told = dict(letter.headers)
+    assert letter.value == b""
+    assert (told["tidemill_dead_value_size"], len(told["tidemill_dead_value_sha256"])) == (b"1000", 64)
 
 
 async def test_a_record_that_waits_holds_up_only_its_subject() -> None:

@@ -15,10 +15,22 @@ from tidemill_ingest.domain.source import Source
 from tidemill_ingest.entrypoints.kafka_submissions import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
 from tidemill_ingest.entrypoints.outcomes import SUBMISSIONS
 from tidemill_kit.application import derived_id
+from tidemill_kit.engine import Engine
 from tidemill_kit.errors import InvalidInput, RequestIdReused, TidemillError
+from tidemill_kit.records import OutgoingRecord, Unreadable
 from tidemill_kit.subscriptions import EventContext, Refusal
 
 KB = "https://cms.acme.example/kb"
+
+
+class Letters:
+    """Keeps what would be dead letters."""
+
+    def __init__(self) -> None:
+        self.records: list[OutgoingRecord] = []
+
+    async def publish(self, record: OutgoingRecord) -> None:
+        self.records.append(record)
 
 
 async def ingest_with_events(limits: Limits | None = None) -> Ingest:
@@ -210,16 +222,25 @@ async def test_a_rejection_leaves_the_current_version_current() -> None:
 async def test_a_record_has_a_limit_on_both_sides_and_points_to_the_upload() -> None:
     ingest = await ingest_with_events()
     limit = 900 * 1024
+    letters = Letters()
+    told = {"specversion": "1.0", "id": "e1", "source": KB, "type": UPSERTED, "subject": "kb/1", "project": "acme"}
+    headers = [(f"ce_{name}", text.encode()) for name, text in told.items()]
+    body = b'{"media_type": "text/markdown", "text": "A"}'
+    engine = Engine(ingest.submissions.subscription(["t"]), dead_letters=letters)
 
-    await ingest.submissions.upserted(context("e1", body=b" " * limit), upsert("A"))
-    assert (await the_document(ingest)).last_rejection is None
-    await ingest.submissions.upserted(context("e2", body=b" " * (limit + 1)), upsert("B"))
+    for offset, size in enumerate((limit, limit + 1)):
+        value = body + b" " * (size - len(body))
+        record = Unreadable(topic="t", partition=0, offset=offset, value=value, headers=tuple(headers))
+        assert await engine.take([record]).wait(10)
 
-    rejection = (await the_document(ingest)).last_rejection
+    document = await the_document(ingest)
+    rejection = document.last_rejection
+    assert len(document.versions) == 1
     assert rejection is not None
     assert rejection.reason == "DOCUMENT_TOO_LARGE"
     assert f"{limit + 1} bytes, and {limit} is the limit" in rejection.message
     assert "UploadDocument" in rejection.message
+    assert len(letters.records) == 1
 
 
 async def test_events_that_nobody_registered_or_another_project_did_are_no_submissions() -> None:

@@ -81,8 +81,20 @@ class Submissions:
             delivery=Delivery.ONCE,
             strict=True,
             order_by=_subject,
+            check_size=self.check_size,
             routes={GIVEN: Route(FeedbackGiven, self.given)},
         )
+
+    def check_size(self, size: int) -> None:
+        """Refuse a record of so many bytes.
+
+        Raises:
+            InvalidInput: it has more than are taken.
+
+        """
+        if size > self.record_bytes:
+            text = f"has {size} bytes, and {self.record_bytes} is the limit: send less"
+            raise InvalidInput.of(Violation(field="data", description=text))
 
     async def given(self, context: EventContext, body: FeedbackGiven) -> None:
         """Take a reaction.
@@ -92,9 +104,6 @@ class Submissions:
             TooManyWait: its inference is unknown, and enough wait for it.
 
         """
-        if context.size > self.record_bytes:
-            text = f"has {context.size} bytes, and {self.record_bytes} is the limit: send less"
-            raise InvalidInput.of(Violation(field="data", description=text))
         event = SubmittedEvent(
             id=context.id,
             source=context.source,

@@ -92,11 +92,23 @@ class Submissions:
             strict=True,
             order_by=_document,
             refused=self.refused,
+            check_size=self.check_size,
             routes={
                 UPSERTED: Route(DocumentUpserted, self.upserted),
                 DELETED: Route(DocumentDeleted, self.deleted),
             },
         )
+
+    def check_size(self, size: int) -> None:
+        """Refuse a record of so many bytes.
+
+        Raises:
+            DocumentTooLarge: names the way for large documents.
+
+        """
+        instead = "upload it with DocumentService.UploadDocument, which takes up to"
+        instead = f"{instead} {self.limits.document_bytes} bytes"
+        check_size(size, field="data", limit=self.limits.record_bytes, instead=instead)
 
     async def upserted(self, context: EventContext, body: DocumentUpserted) -> None:
         """Take a document in.
@@ -107,9 +119,6 @@ class Submissions:
         """
         source = await self.find_source(context.project, context.source)
         try:
-            instead = "upload it with DocumentService.UploadDocument, which takes up to"
-            instead = f"{instead} {self.limits.document_bytes} bytes"
-            check_size(context.size, field="data", limit=self.limits.record_bytes, instead=instead)
             counted(Door.KAFKA, await self.accept(context.caller, self._command(source.id, context, body)))
         except InvalidInput as error:
             await self._reject(source.id, context, error)
