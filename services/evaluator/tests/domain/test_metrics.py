@@ -18,6 +18,26 @@ from tidemill_evaluator.domain.metrics import METRICS, scores_of, token_f1
         ("un café", "un cafe\u0301", 1.0),
         ("東京は首都です。", "首都は東京です", 1.0),  # no spaces: each character is a word
         ("東京", "京都", 0.5),
+        ("-5", "5", 0.0),
+        ("it is -5", "It is \u22125.", 1.0),  # either minus
+        ("pages 3-5", "pages 35", 1.0),  # a hyphen is none: as SQuAD has it
+        ("1.5", "15", 0.0),
+        ("1.5", "1.5.", 1.0),
+        ("C++", "C#", 0.0),
+        ("c++", "C++!", 1.0),
+        ("x == y", "x != y", 0.5),
+        ("x == y", "X == Y.", 1.0),
+        ("x==y", "x!=y", 0.0),
+        ("==", "!=", 0.0),
+        (">=", "<=", 0.0),
+        (">=", ">=", 1.0),
+        ("...", "!!!", 0.0),
+        ("...", " ...", 1.0),
+        ("\N{THUMBS UP SIGN}", "\N{THUMBS DOWN SIGN}", 0.0),
+        ("\N{THUMBS UP SIGN}", "\N{THUMBS UP SIGN}", 1.0),
+        ("The", "", 1.0),
+        ("inter\u00adnational", "inter\u200bnational", 1.0),  # nobody sees the difference
+        ("ｶﾞﾗｽ ＡＢＣ", "ガラス abc", 1.0),  # noqa: RUF001 - half and full width are meant
     ],
 )
 def test_words_in_common_are_counted_as_squad_does(reference: str, text: str, expected: float) -> None:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from tidemill_evaluator.domain.words import words_of
+from tidemill_evaluator.domain.words import same_signs, words_of
 
 
 class RougeScores:
     """Implements `ports.Scores`: F-measure of the longest common subsequence of words, without stemming.
 
-    The package's own tokenizer knows a to z and 0 to 9 only; this one gives the same words for ASCII text.
+    The package's own tokenizer knows a to z and 0 to 9 only; this one gives as many words for ASCII text, with the
+    marks that make others of them. Texts without any word are equal where their signs are.
     """
 
     async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
@@ -27,6 +28,8 @@ class _Tokenizer:
 
 
 def _f_measure(reference: str, text: str) -> float:
+    if not words_of(reference) and not words_of(text):
+        return float(same_signs(reference, text))  # nothing that ROUGE could count
     return float(_scorer().score(reference, text)["rougeL"].fmeasure)
 
 

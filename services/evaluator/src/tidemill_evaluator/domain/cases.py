@@ -9,6 +9,7 @@ from enum import Enum
 from heapq import nsmallest
 
 from tidemill_evaluator.domain.limits import Limits
+from tidemill_evaluator.domain.words import folded
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import InvalidInput, Violation
 
@@ -180,8 +181,8 @@ def _image_of(value: object) -> str:
 
 
 def _folded(text: str) -> str:
-    folded = " ".join(_normal(text).casefold().split())
-    return folded.rstrip(" .?。？") or folded  # noqa: RUF001 - the full-width mark is meant
+    whole = " ".join(folded(text).split())
+    return whole.rstrip(" .?。？") or whole  # noqa: RUF001 - the full-width mark is meant
 
 
 def _normal(text: str) -> str:

@@ -13,7 +13,7 @@ import re
 from collections import Counter
 
 from tidemill_evaluator.domain.cases import CaseAnswer
-from tidemill_evaluator.domain.words import without_punctuation
+from tidemill_evaluator.domain.words import same_signs, without_punctuation
 
 ROUGE_L = "rouge_l"
 TOKEN_F1 = "token_f1"  # noqa: S105 - a metric
@@ -23,7 +23,7 @@ METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
 UNBOUNDED = frozenset({OUTPUT_CHARS})
 """All others are between 0 and 1."""
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
 
 
 def scores_of(reference: str, answer: CaseAnswer, *, rouge_l: float) -> dict[str, float]:
@@ -42,11 +42,12 @@ def token_f1(reference: str, text: str) -> float:
     """Return F1 of the words in common.
 
     Rajpurkar et al., SQuAD: 100,000+ Questions for Machine Comprehension of Text (2016), `f1_score` of its
-    evaluate-v1.1.py, in any script; two texts without any word are equal, as in evaluate-v2.0.py.
+    evaluate-v1.1.py, in any script, of words with the marks that make others of them. Two texts without any word are
+    equal where their signs are, and where they have none.
     """
     wanted, given = _words(reference), _words(text)
     if not wanted or not given:
-        return float(wanted == given)
+        return float(wanted == given and same_signs(*(_ARTICLES.sub(" ", each) for each in (reference, text))))
     common = sum((Counter(wanted) & Counter(given)).values())
     return 2 * common / (len(wanted) + len(given))
 
