@@ -223,6 +223,18 @@ async def test_while_inference_is_away_nobody_has_failed_and_the_evaluation_goes
     assert done.comparisons[0].candidate_failures == done.comparisons[1].candidate_failures == 0
 
 
+@pytest.mark.parametrize("error", [RateLimited("slowly", retry_after_s=0.0), DeadlineExceeded("too late")])
+async def test_a_service_that_is_busy_when_an_evaluation_begins_or_ends_makes_it_wait(error: TidemillError) -> None:
+    evaluator = await ready()
+    evaluator.inference.away = error
+
+    waiting = await evaluator.finish()
+    assert waiting.message == f"waits for a busy service: {error.message}"
+
+    evaluator.inference.away = None
+    assert (await evaluator.finish()).verdict is Verdict.PASSED
+
+
 async def test_a_fallback_that_answers_in_the_candidates_place_counts_for_nobody() -> None:
     evaluator = await ready()
     evaluator.inference.answers_by[TUNED] = "gpt@1"

@@ -33,9 +33,19 @@ from tidemill_evaluator.domain.errors import (
 )
 from tidemill_evaluator.domain.evaluation import Evaluation, State
 from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound, PermissionDenied, TidemillError
+from tidemill_kit.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    TidemillError,
+)
 
 Asked = list[tuple[str, Case]]
+_PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)
+"""What another service is not to blame a side for: the evaluation waits."""
 
 IN_TURN = 64
 """Cases whose baselines are all asked before their candidates: two models in turn answer faster than side by side."""
@@ -92,8 +102,9 @@ class RunEvaluation:
         evaluation = await self._write(name, lambda e: e.claim(epoch))
         try:
             await self._compare(name, evaluation, epoch)
-        except DependencyUnavailable as unavailable:
-            message = f"waits for {unavailable.dependency}: {unavailable.message}"
+        except _PASSING as passing:
+            waits_for = passing.dependency if isinstance(passing, DependencyUnavailable) else "a busy service"
+            message = f"waits for {waits_for}: {passing.message}"
             await self._write(name, lambda e: e.wait(message, epoch=epoch))
             return False
         except NoVerdict as none:
@@ -224,6 +235,6 @@ def _first(failures: ExceptionGroup[Exception]) -> Exception:
     """Return one failure of those that ended the group: what broke before what was refused, and that before waiting."""
 
     def order(error: Exception) -> int:
-        return 2 if isinstance(error, DependencyUnavailable) else int(isinstance(error, TidemillError))
+        return 2 if isinstance(error, _PASSING) else int(isinstance(error, TidemillError))
 
     return min(failures.exceptions, key=order)
