@@ -1,3 +1,4 @@
+import json
 import pickle
 import subprocess
 import sys
@@ -162,6 +163,14 @@ def test_a_config_that_names_code_is_refused_however_deep_it_says_so(folder: Pat
     with pytest.raises(ArtifactRefused, match="names code to run") as caught:
         Manifest.from_folder(folder)
     assert caught.value.path == name
+
+
+def test_a_tokenizer_with_a_pattern_that_may_take_for_ever_is_refused(folder: Path) -> None:
+    split = {"type": "Split", "pattern": {"Regex": "^(a|a)*$"}}
+    (folder / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": split}))
+
+    with pytest.raises(ArtifactRefused, match=r"tokenizer\.json: a pattern repeats a group"):
+        Manifest.from_folder(folder)
 
 
 @pytest.mark.parametrize("content", ["{", "[" * 200_000, "\udcff"])

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
 
 _DATA_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".md"})
 _DATA_NAMES = frozenset({"LICENSE", "LICENCE", "NOTICE"})
@@ -151,6 +152,10 @@ def refuse_what_runs(path: Path, relative: str) -> None:
             raise ArtifactRefused(relative, "is not JSON") from error
         if named := _NAMES_CODE & _keys(content):
             raise ArtifactRefused(relative, f"names code to run: {min(named)}")
+        try:
+            check_tokenizer(content)
+        except UnsafeTokenizerError as error:
+            raise ArtifactRefused(relative, str(error)) from error
 
 
 def _keys(content: object) -> set[str]:

@@ -1,0 +1,143 @@
+r"""What a tokenizer.json may hold that is run over every text: patterns that do not take for ever, short replacements.
+
+The engine behind `tokenizers` backtracks, and its limit on that ends in a panic. Patterns of known tokenizers repeat
+characters and classes; a group is repeated only where each round takes as much (`(\d{3})+`).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+MAX_UNBOUNDED = 3
+"""Quantifiers without an end in one alternative: as many as the power of the text's length that matching may take."""
+MAX_REPLACEMENT = 64
+"""Characters that stand for each match: a text of a megabyte becomes 64 at most."""
+_QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d*)(,?)(\d*)\})[?+]?")
+_OPENING = re.compile(r"\((?:\?(?:[a-zA-Z-]*:|[=!>]|<[=!]|<\w+>|[a-zA-Z-]+(?=\))))?")
+
+
+class UnsafeTokenizerError(ValueError):
+    """A tokenizer would take too much; says where."""
+
+
+def check_tokenizer(content: object) -> None:
+    """Look at every pattern and every replacement of a tokenizer.json.
+
+    Raises:
+        UnsafeTokenizerError: the first that may take too much.
+
+    """
+    for node in _nodes(content):
+        pattern = node.get("Regex")
+        if isinstance(pattern, str):
+            _check_pattern(pattern)
+        if node.get("type") in {"Replace", "Prepend"}:
+            texts = [node.get(name) for name in ("content", "prepend")]
+            longest = max((len(text) for text in texts if isinstance(text, str)), default=0)
+            if longest > MAX_REPLACEMENT:
+                message = f"a replacement has {longest} characters, at most {MAX_REPLACEMENT} are taken"
+                raise UnsafeTokenizerError(message)
+
+
+def _nodes(content: object) -> Iterator[Mapping[str, object]]:
+    todo = [content]
+    while todo:
+        match todo.pop():
+            case dict() as mapping:
+                yield mapping
+                todo += [each for each in mapping.values() if isinstance(each, dict | list)]
+            case list() as items:
+                todo += [each for each in items if isinstance(each, dict | list)]
+
+
+@dataclass(slots=True)
+class _Group:
+    """What was read of a group: whether all that it matches has one length, and its quantifiers without an end."""
+
+    fixed: bool = True
+    unbounded: int = 0
+    most: int = 0
+
+    def end_alternative(self) -> None:
+        self.most, self.unbounded = max(self.most, self.unbounded), 0
+
+
+def _check_pattern(pattern: str) -> None:
+    """Refuse back-references, repeated groups whose rounds differ, and too many quantifiers without an end."""
+    groups, at = [_Group()], 0
+    while at < len(pattern):
+        closed: _Group | None = None
+        if pattern[at] == "\\":
+            at = _after_escape(pattern, at)
+        elif pattern[at] == "[":
+            at = _after_class(pattern, at)
+        elif pattern[at] == "(":
+            opening = _OPENING.match(pattern, at)
+            at = opening.end() if opening else at + 1
+            groups.append(_Group())
+            continue
+        elif pattern[at] == ")" and len(groups) > 1:
+            closed, at = groups.pop(), at + 1
+            closed.end_alternative()
+        elif pattern[at] == "|":
+            groups[-1].fixed = False
+            groups[-1].end_alternative()
+            at += 1
+            continue
+        else:
+            at += 1
+        at = _quantified(pattern, at, groups[-1], closed)
+    groups[0].end_alternative()
+    if groups[0].most > MAX_UNBOUNDED:
+        message = (
+            f"a pattern has {groups[0].most} quantifiers without an end in a row, at most {MAX_UNBOUNDED} are taken"
+        )
+        raise UnsafeTokenizerError(message)
+
+
+def _quantified(pattern: str, at: int, around: _Group, closed: _Group | None) -> int:
+    """Read the quantifier behind what was read, where there is one; return the place behind it."""
+    found = _QUANTIFIER.match(pattern, at)
+    if closed is not None:
+        around.unbounded += closed.most
+        around.fixed &= closed.fixed
+    if found is None:
+        return at
+    least, comma, most = found.group(1), found.group(2), found.group(3)
+    endless = found.group(0)[0] in "*+" or bool(comma and not most)
+    exact = found.group(0)[0] == "{" and (not comma or least == most)
+    once = found.group(0)[0] == "?"
+    if closed is not None and not once and not (closed.fixed and not closed.most):
+        message = "a pattern repeats a group whose rounds differ, which may take for ever"
+        raise UnsafeTokenizerError(message)
+    around.fixed &= exact
+    around.unbounded += endless
+    return found.end()
+
+
+def _after_escape(pattern: str, at: int) -> int:
+    kind = pattern[at + 1 : at + 2]
+    if kind in set("123456789k"):
+        message = "a pattern refers back to what it matched, which may take for ever"
+        raise UnsafeTokenizerError(message)
+    if kind in {"p", "P", "x"} and pattern[at + 2 : at + 3] == "{":
+        end = pattern.find("}", at)
+        return end + 1 if end > 0 else len(pattern)
+    return at + 2
+
+
+def _after_class(pattern: str, at: int) -> int:
+    """Return the place behind a class, in which there may be others."""
+    depth, begin = 0, at
+    while at < len(pattern):
+        if pattern[at] == "\\":
+            at += 1
+        elif pattern[at] == "[":
+            depth += 1
+            begin = at
+        elif pattern[at] == "]" and pattern[begin:at] not in {"[", "[^"}:
+            depth -= 1
+            if depth == 0:
+                return at + 1
+        at += 1
+    return at
