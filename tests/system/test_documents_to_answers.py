@@ -123,7 +123,7 @@ async def test_a_submission_from_a_source_that_nobody_registered_becomes_a_dead_
     stranger.publish({"subject": "kb/lost", "data": {"media_type": "text/plain", "text": "Nobody knows me."}})
 
     async def letters() -> list[str]:
-        listed = platform.tidemill("dead-letters", "list", "tidemill.ingest.submissions.dead.v1", "--json").data
+        listed = stranger.tidemill("dead-letters", "list", "tidemill.ingest.submissions.dead.v1", "--json").data
         attributes = [letter["attributes"] for letter in listed["dead_letters"]]
         return [each["subject"] for each in attributes if each["project"] == stranger.project]
 

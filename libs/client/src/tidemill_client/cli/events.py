@@ -2,9 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import typer
 from aiokafka import AIOKafkaConsumer
@@ -24,11 +25,13 @@ from tidemill_client.cli.output import (
 from tidemill_client.connection import Addresses, NoAddress
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.dead_letters import NEWEST, DeadLetter, DeadLetters
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, Violation
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
 from tidemill_kit.kafka import Publisher, read_topic
 
 events = typer.Typer(help="Events as they are published.", no_args_is_help=True)
 dead_letters = typer.Typer(help="Records that a consumer could not use, with the reason.", no_args_is_help=True)
+
+EveryProjectOption = Annotated[bool, typer.Option("--every-project", help="Not only this project's.")]
 
 TOPICS = r"^tidemill\..*\.v1$"
 
@@ -38,7 +41,7 @@ def tail(
     *,
     from_beginning: Annotated[bool, typer.Option("--from-beginning", help="All that the broker still has.")] = False,
     count: Annotated[int, typer.Option("--count", "-n", help="Stop after so many; 0 goes on.")] = 0,
-    every_project: Annotated[bool, typer.Option("--every-project", help="Not only this project's.")] = False,
+    every_project: EveryProjectOption = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -125,14 +128,18 @@ def list_dead_letters(
     topic: Annotated[str, typer.Argument(help="Only this topic.")] = "",
     *,
     newest: NewestOption = NEWEST,
+    every_project: EveryProjectOption = False,
+    project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List what consumers could not use, oldest first, with the reason."""
+    """List what consumers could not use, oldest first, with the reason; --every-project also what names no project."""
 
     async def work() -> list[tuple[str, DeadLetter]]:
+        wanted = _Wanted.of(project, every_project=every_project)
         async with _letters() as (letters, topics):
             chosen = [name for name in topics if topic in {"", name}]
-            return [(name, letter) for name in chosen for letter in await letters.list(name, newest=newest)]
+            found = [(name, letter) for name in chosen for letter in await letters.list(name, newest=newest)]
+            return [(name, letter) for name, letter in found if wanted.takes(letter)]
 
     found = run(work(), as_json=as_json)
     rows = [
@@ -149,13 +156,18 @@ def show_dead_letter(
     place: PlaceArgument,
     *,
     value: Annotated[bool, typer.Option("--value", help="Its body too, which may hold unmasked text.")] = False,
+    every_project: EveryProjectOption = False,
+    project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Show one dead letter: who refused it, why, and where it came from."""
 
     async def work() -> DeadLetter:
+        wanted = _Wanted.of(project, every_project=every_project)
         async with _letters() as (letters, _):
-            return await letters.show(topic, **_parsed(place))
+            letter = await letters.show(topic, **_parsed(place))
+            wanted.check(letter)
+            return letter
 
     letter = run(work(), as_json=as_json)
     facts = _facts(topic, letter)
@@ -170,15 +182,20 @@ def redrive(
     place: Annotated[str, typer.Argument(help="PARTITION/OFFSET, or `all` that were not driven again yet.")],
     *,
     newest: NewestOption = NEWEST,
+    every_project: EveryProjectOption = False,
+    project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Write dead letters again where they came from; every effect still happens once."""
 
     async def work() -> list[DeadLetter]:
+        wanted = _Wanted.of(project, every_project=every_project)
         async with _letters() as (letters, _):
             if place != "all":
+                wanted.check(await letters.show(topic, **_parsed(place)))
                 return [await letters.redrive(topic, **_parsed(place))]
-            waiting = [letter for letter in await letters.list(topic, newest=newest) if not letter.redriven]
+            found = await letters.list(topic, newest=newest)
+            waiting = [letter for letter in found if wanted.takes(letter) and not letter.redriven]
             return [
                 await letters.redrive(topic, partition=letter.partition, offset=letter.offset) for letter in waiting
             ]
@@ -186,6 +203,32 @@ def redrive(
     driven = run(work(), as_json=as_json)
     facts = {"redriven": [_facts(topic, letter) for letter in driven]}
     show(facts, f"{len(driven)} driven again", as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Whose dead letters are meant: one project's, or with "" all, also those that name none."""
+
+    project: str
+
+    @classmethod
+    def of(cls, project: str, *, every_project: bool) -> Self:
+        return cls("" if every_project else chosen_project(project))
+
+    def takes(self, letter: DeadLetter) -> bool:
+        return self.project in {"", letter.attributes.get("project", "")}
+
+    def check(self, letter: DeadLetter) -> None:
+        """Refuse another project's, whose body is none of this one's business.
+
+        Raises:
+            PreconditionFailed: says how to see it all the same.
+
+        """
+        if not self.takes(letter):
+            whose = letter.attributes.get("project") or "no project that can be read"
+            message = f"the dead letter is of {whose}, not of {self.project}: name that project, or add --every-project"
+            raise PreconditionFailed(message)
 
 
 @asynccontextmanager
