@@ -27,6 +27,10 @@ def spend() -> None:
             sum(range(1000))
 
 
+def spend_in_one_call() -> int:
+    return int("9" * 4000) ** 400_000  # no signal's handler is called before it returns
+
+
 def take_memory() -> int:
     return len(bytearray(1 << 30))
 
@@ -52,6 +56,7 @@ def upper(text: str) -> str:
     ("work", "cause", "why"),
     [
         (spend, "cpu", "takes more than 0.3 s"),
+        (spend_in_one_call, "cpu", "takes more than 0.3 s"),
         (take_memory, "failed", "failed with MemoryError"),
         (panic, "failed", "failed with PanicException"),
         (die, "died", "ended its process"),

@@ -39,13 +39,16 @@ QUARANTINE, EXCHANGE = "quarantine", "exchange"
 class PreparationHere:
     """The real extraction and masking, in this process."""
 
-    async def prepare(self, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+    async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+        assert project
         return prepare_document(spec, content, masking)
 
-    async def mask(self, text: str) -> str:
+    async def mask(self, project: str, text: str) -> str:
+        assert project
         return mask_text(text)
 
-    async def mask_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
+    async def mask_examples(self, project: str, examples: Sequence[Example]) -> Sequence[Example]:
+        assert project
         return mask_examples(examples)
 
 

@@ -6,12 +6,14 @@ process is replaced. A service that uses this declares `pebble`.
 
 import asyncio
 import contextlib
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
 import resource
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from tidemill_kit.errors import NativePanic, RateLimited, isolated
 
 R = TypeVar("R")
 _RETRY_AFTER_S = 1.0
+_GRACE_S = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -144,6 +147,8 @@ class BoundedProcesses:
             _log.warning("process_stopped", pool=self.name, after_s=limits.wall_s)
             raise WorkEndedError(cause="wall", why=f"took more than {limits.wall_s:g} s") from error
         except ProcessExpired as error:
+            if error.exitcode == -signal.SIGXCPU:
+                raise WorkEndedError(cause="cpu", why=f"takes more than {limits.cpu_s:g} s") from error
             _log.warning("process_died", pool=self.name, exit_code=error.exitcode)
             raise WorkEndedError(cause="died", why="ended its process") from error
         if not isinstance(outcome, _Ended):
@@ -172,6 +177,7 @@ def _bounded(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _E
     try:
         with isolated():
             try:
+                _end_when_spent(cpu_s)
                 signal.signal(signal.SIGPROF, _stop_spending)
                 signal.setitimer(signal.ITIMER_PROF, cpu_s)
                 return work(*arguments)
@@ -181,6 +187,12 @@ def _bounded(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _E
                 signal.setitimer(signal.ITIMER_PROF, 0)
     except Exception as error:  # noqa: BLE001 - the edge of the process
         return _Ended("failed", str(error) if isinstance(error, NativePanic) else type(error).__name__)
+
+
+def _end_when_spent(cpu_s: float) -> None:
+    """Have the kernel end this process a little after its time: a handler waits until a call into C returns."""
+    seconds = math.ceil(time.process_time() + cpu_s + _GRACE_S)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
 def _stop_spending(_signal: int, _frame: object) -> None:

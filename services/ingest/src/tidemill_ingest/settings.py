@@ -38,8 +38,8 @@ class IngestSettings(ServiceSettings):
     """How many documents one sweep goes through; the next one goes on there."""
     garbage_after_hours: float = Field(24.0, ge=1)
     """How long an object without a version stays; longer than any submission takes."""
-    preparation_workers: int = Field(1, ge=1, le=64)
-    """Processes that extract and mask."""
+    preparation_workers: int = Field(2, ge=1, le=64)
+    """Processes that extract and mask; one of them is never for the project alone that uses the others."""
     preparation_cpu_s: float = Field(30.0, gt=0)
     """The processor's time that extracting and masking one document may take; it is refused beyond."""
     preparation_wall_s: float = Field(300.0, gt=0)

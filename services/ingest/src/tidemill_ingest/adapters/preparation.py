@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+import structlog
+
 from tidemill_ingest.adapters.extraction.text import extract
 from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, MaskingStage
 from tidemill_ingest.adapters.stages import PREPARATION
 from tidemill_ingest.application.ports import Prepared
-from tidemill_ingest.domain.errors import BatchUnusable, DocumentRefused
+from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
@@ -19,15 +21,16 @@ from tidemill_kit.characters import clean, clean_line
 from tidemill_kit.errors import Internal
 
 R = TypeVar("R")
+_log = structlog.get_logger(__name__)
 _TITLE_LENGTH = 500
 _MOST_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
 """Address space of a process; a document of 10 MB needs a tenth of it."""
 _MOST_WAITING = 1000
-"""Documents that may wait for a process; consumers and the edge have fewer in hand."""
+"""Documents of one project that may wait for a process; consumers and the edge have fewer in hand."""
 _EXAMPLES_CHARS = MEBIBYTE
 """How much of a batch is masked at once, so that documents need not wait for all of it."""
 _MASKING_ATTEMPTS = 3
-"""After which examples whose masking breaks are taken to be the cause themselves, and their batch is refused."""
+"""After which an example whose masking breaks is taken to be the cause itself, and is left out."""
 
 
 def prepare_document(
@@ -73,62 +76,71 @@ class ProcessPreparation:
     """Implements `ports.Preparation`. A document that takes too long, or kills its process, harms no other one.
 
     What takes more than `cpu_s` of a processor is the document's fault, and it is refused; what takes more than
-    `wall_s` in all may be the machine's, and the same call may succeed later.
+    `wall_s` in all may be the machine's, and the same call may succeed later. Where there are several processes, one is
+    always left for other projects than the one that has most to do.
     """
 
     def __init__(self, *, workers: int, cpu_s: float, wall_s: float, phone_regions: Sequence[str]) -> None:
         self._phone_regions = tuple(phone_regions)
         limits = ProcessLimits(
-            workers=workers, cpu_s=cpu_s, wall_s=wall_s, memory_bytes=_MOST_MEMORY_BYTES, waiting=_MOST_WAITING
+            workers=workers,
+            cpu_s=cpu_s,
+            wall_s=wall_s,
+            memory_bytes=_MOST_MEMORY_BYTES,
+            share=max(1, workers - 1),
+            waiting=_MOST_WAITING,
         )
         self._processes = BoundedProcesses(limits, "documents")
 
     async def start(self) -> None:
         """Start the processes, so that the first document does not wait for them."""
-        await self._run(mask_text, "", self._phone_regions)
+        await self._run("", mask_text, "", self._phone_regions)
 
     async def stop(self) -> None:
         """Stop them; what is in work is given up."""
         await self._processes.stop()
 
-    async def prepare(self, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+    async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
         """See `ports.Preparation.prepare`."""
         with PREPARATION.time():
-            return await self._run(prepare_document, spec, content, masking, self._phone_regions)
+            return await self._run(project, prepare_document, spec, content, masking, self._phone_regions)
 
-    async def mask(self, text: str) -> str:
+    async def mask(self, project: str, text: str) -> str:
         """See `ports.Preparation.mask`."""
-        return await self._run(mask_text, text, self._phone_regions)
+        return await self._run(project, mask_text, text, self._phone_regions)
 
-    async def mask_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
+    async def mask_examples(self, project: str, examples: Sequence[Example]) -> Sequence[Example]:
         """See `ports.Preparation.mask_examples`."""
         done: list[Example] = []
         for some in _some_at_once(examples):
-            done += await self._mask_some(
-                some, place=f"examples {len(done) + 1} to {len(done) + len(some)} of the batch"
-            )
+            done += await self._mask_some(project, some)
         return done
 
-    async def _mask_some(self, some: Sequence[Example], *, place: str) -> Sequence[Example]:
-        attempts = 0
-        while True:
-            attempts += 1
-            try:
-                return await self._run(mask_examples, some, self._phone_regions)
-            except DocumentRefused as refused:
-                message = f"{place}: masking them {refused.violations[0].description}"
-                raise BatchUnusable(reason="BATCH_INVALID", message=message) from refused
-            except _ProcessingBrokeError as broken:
-                if attempts == _MASKING_ATTEMPTS:
-                    message = (
-                        f"{place}: masking them {broken.why}, {attempts} times: look into ingest's log; "
-                        "the curation's next batch offers them again"
-                    )
-                    raise BatchUnusable(reason="BATCH_INVALID", message=message) from broken
-
-    async def _run(self, work: Callable[..., R], *arguments: object) -> R:
+    async def _mask_some(self, project: str, some: Sequence[Example]) -> Sequence[Example]:
+        """Mask them together; where that breaks, half by half, and what breaks alone is left out."""
         try:
-            outcome = await self._processes.run("", _refusable, work, *arguments)
+            return await self._mask_together(project, some)
+        except (DocumentRefused, _ProcessingBrokeError) as broken:
+            if len(some) == 1:
+                _log.warning("example_left_out", example=some[0].id, why=str(broken))
+                return []
+        half = len(some) // 2
+        return [*await self._mask_some(project, some[:half]), *await self._mask_some(project, some[half:])]
+
+    async def _mask_together(self, project: str, some: Sequence[Example]) -> Sequence[Example]:
+        """Mask them, again where the process broke: that may have been the machine's fault."""
+        attempts = _MASKING_ATTEMPTS if len(some) == 1 else 1
+        while True:
+            attempts -= 1
+            try:
+                return await self._run(project, mask_examples, some, self._phone_regions)
+            except _ProcessingBrokeError:
+                if not attempts:
+                    raise
+
+    async def _run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+        try:
+            outcome = await self._processes.run(project, _refusable, work, *arguments)
         except WorkEndedError as ended:
             if ended.cause != "cpu":
                 raise _ProcessingBrokeError(ended.why) from ended

@@ -80,7 +80,7 @@ class AcceptDocument:
     async def _with_text(self, fresh: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:
         spec, project = command.spec, fresh.project
         async with self.quarantine.hold(project, command.content):
-            prepared = await self.preparation.prepare(spec, command.content, masking=source.masking)
+            prepared = await self.preparation.prepare(project, spec, command.content, masking=source.masking)
             ref = await self.texts.put(project, fresh.id, prepared, spec, submission_id=command.submission.id)
             change = self._change(command, offer, _draft(prepared, ref, command, offer))
             document = await self._save(fresh, change, command)
@@ -91,7 +91,7 @@ class AcceptDocument:
 
     async def _preview(self, stored: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:
         """Return the document as it would be; nothing is stored, so its object has no place."""
-        prepared = await self.preparation.prepare(command.spec, command.content, masking=source.masking)
+        prepared = await self.preparation.prepare(stored.project, command.spec, command.content, masking=source.masking)
         nowhere = ObjectRef(bucket="", key="", size=0, sha256="")
         preview = deepcopy(stored)
         self._change(command, offer, _draft(prepared, nowhere, command, offer))(preview)

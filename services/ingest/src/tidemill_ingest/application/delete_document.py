@@ -57,7 +57,7 @@ class DeleteDocument:
         """
         self._check(command)
         fresh = await self._fresh(caller, command)
-        reason = await self.preparation.mask(command.reason) if command.reason else ""
+        reason = await self.preparation.mask(caller.project, command.reason) if command.reason else ""
         change = self._change(command, reason)
         if command.validate_only:
             preview = deepcopy(await self._stored(fresh))

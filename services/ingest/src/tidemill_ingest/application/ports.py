@@ -36,7 +36,7 @@ class Prepared:
 class Preparation(Protocol):
     """Extraction, cleaning and masking. CPU work: it never runs on the event loop."""
 
-    async def prepare(self, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
+    async def prepare(self, project: str, spec: DocumentSpec, content: bytes, *, masking: Masking) -> Prepared:
         """Return what may be stored.
 
         Raises:
@@ -45,17 +45,12 @@ class Preparation(Protocol):
         """
         ...
 
-    async def mask(self, text: str) -> str:
+    async def mask(self, project: str, text: str) -> str:
         """Return a short text of a user, such as the reason of a deletion, with everything masked."""
         ...
 
-    async def mask_examples(self, examples: Sequence[Example]) -> Sequence[Example]:
-        """Return the examples with everything masked in question, messages and output.
-
-        Raises:
-            BatchUnusable: they take too much work.
-
-        """
+    async def mask_examples(self, project: str, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the examples with everything masked; one that takes too much work is left out."""
         ...
 
 

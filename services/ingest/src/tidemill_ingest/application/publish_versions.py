@@ -73,7 +73,7 @@ class PublishVersions:
     async def _settle(self, name: DatasetName, dataset: Dataset, offer: Offer, epoch: int) -> Dataset:
         try:
             # Everything after this sees the masked text alone: groups, duplicates and parts.
-            examples = await self.preparation.mask_examples(await self.batches.read(offer.batch))
+            examples = await self.preparation.mask_examples(name.project, await self.batches.read(offer.batch))
         except BatchUnusable as error:
             return await self._withhold(name, offer, error.reason, error.message, split=None, epoch=epoch)
         erased = await self.erasures.among(name.project, examples)

@@ -44,7 +44,7 @@ class RejectSubmission:
         keep = Keep(versions=self.limits.kept_versions, steps=self.limits.kept_steps)
         fresh = fresh_document(caller.project, command.source, command.key, keep=keep)
         # The names of unknown fields are the sender's own words.
-        message = await self.preparation.mask(command.message[: self.limits.reason_length])
+        message = await self.preparation.mask(caller.project, command.message[: self.limits.reason_length])
         now = self.clock.now()
 
         def change(document: Document) -> None:
