@@ -32,6 +32,8 @@ def test_a_step_ends_with_its_requests_and_the_candidates_least_share(counts: St
     [
         (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 4, failed=3)), Reason.ERROR_RATE),
         (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 15, failed=1)), None),
+        (counted(outcomes(LIVE, 15, failed=6), outcomes(CANDIDATE, 15, failed=6)), None),
+        (counted(outcomes(LIVE, 35, failed=1), outcomes(CANDIDATE, 35, failed=30)), Reason.ERROR_RATE),
         (counted(outcomes(LIVE, 5), outcomes(CANDIDATE, 3, failed=3)), None),
         (counted(outcomes(LIVE, 15), outcomes(CANDIDATE, 15, seconds=1.6)), Reason.LATENCY),
         (counted(outcomes(LIVE, 15), outcomes(CANDIDATE, 15, seconds=1.4)), None),
@@ -174,7 +176,7 @@ ALL_RULES = AbortRules(error_rate_above=0.02, latency_p95_ratio_above=1.5, ratin
 
 @pytest.mark.parametrize("thumbs_up", [0.5, 0.8, 0.95])
 def test_a_candidate_that_is_as_good_is_hardly_ever_taken_back_however_often_it_is_looked_at(thumbs_up: float) -> None:
-    same = Answers(thumbs_up=thumbs_up, fails=0.02)
+    same = Answers(thumbs_up=thumbs_up, fails=0.1)  # both alike, as on a machine that is too slow for them
 
     ends = [ended_after(same, same, ALL_RULES, step=HELPDESK, seed=seed) for seed in range(40)]
 

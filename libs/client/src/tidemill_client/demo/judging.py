@@ -97,10 +97,13 @@ class Judging:
             trusted_cases=trusted.cases,
             trusted_baseline=trusted.baseline,
             trusted_candidate=trusted.candidate,
+            trusted_difference=trusted.difference,
             trusted_interval=[trusted.low, trusted.high],
             unanswered=held_out.unanswered,
             trusted_unanswered=trusted.unanswered,
             not_in_time=held_out.not_in_time + trusted.not_in_time,
+            baseline_latency_s=evaluation.baseline_latency.ToMilliseconds() / 1000,
+            candidate_latency_s=evaluation.candidate_latency.ToMilliseconds() / 1000,
             verdict=verdict,
             broken=[f"{c.metric} on {c.case_set}" for c in evaluation.comparisons if c.required and not c.holds],
         )

@@ -68,6 +68,7 @@ class StepCounts:
     """
 
     requests: int = 0
+    baseline: int = 0
     candidate: int = 0
     candidate_failures: int = 0
     baseline_failures: int = 0
@@ -92,6 +93,7 @@ class StepCounts:
         baseline_s = sorted(each.total_s for each in baseline if not each.failed)
         return cls(
             requests=len(baseline) + (0 if shadow else len(candidate)),
+            baseline=len(baseline),
             candidate=len(candidate),
             candidate_failures=sum(each.failed for each in candidate),
             baseline_failures=sum(each.failed for each in baseline),
@@ -122,10 +124,15 @@ class StepCounts:
         return self._errors(rules, convincing) or self._latency(rules, convincing) or self._rating(rules, convincing)
 
     def _errors(self, rules: AbortRules, convincing: float) -> tuple[Reason, str] | None:
+        """Return whether the candidate fails more often than it may, and than a baseline that fails as well."""
         limit, failed = rules.error_rate_above, self.candidate_failures
         if limit is None or not failed:
             return None
-        if evidence.above({1.0: failed, 0.0: self.candidate - failed}, limit) < convincing:
+        ours = {1.0: failed, 0.0: self.candidate - failed}
+        if evidence.above(ours, limit) < convincing:
+            return None
+        theirs = {1.0: self.baseline_failures, 0.0: self.baseline - self.baseline_failures}
+        if self.baseline_failures and evidence.less(theirs, ours, by=0.0) < convincing:
             return None
         return Reason.ERROR_RATE, f"{failed} of its {self.candidate} answers failed, above the limit of {limit:g}"
 

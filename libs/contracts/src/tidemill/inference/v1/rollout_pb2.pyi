@@ -210,7 +210,7 @@ class AbortRules(_message.Message):
     LATENCY_P95_RATIO_ABOVE_FIELD_NUMBER: _builtins.int
     RATING_LOSS_ABOVE_FIELD_NUMBER: _builtins.int
     error_rate_above: _builtins.float
-    """Optional. The candidate's share of failed answers."""
+    """Optional. The candidate's share of failed answers; where the baseline fails as well, also above the baseline's."""
     latency_p95_ratio_above: _builtins.float
     """Optional. The candidate's time without the search, divided by the baseline's: at the median, the 75th or the 95th
     percentile.
