@@ -23,7 +23,7 @@ class MonitorSettings(ServiceSettings):
     """The pause after which a batch that waits is tried again."""
     lease_s: float = Field(default=30.0, gt=1)
     """How long a batch stays with a worker that gives no sign of life."""
-    list_length: int = Field(default=100, ge=1, le=100_000)
+    list_length: int = Field(default=50, ge=1, le=100_000)
     """How many neighbours stand in one document."""
     nodes_of_kind: int = Field(default=50, ge=1, le=1000)
     """How many things of a kind an answer shows where it is not asked for another number."""

@@ -1,0 +1,246 @@
+"""Prints what an operation costs with few rows and with very many: `python -m tests.bench.growth --rows 1000000`.
+
+Run with TIDEMILL_TEST_STACK naming a stack.json. Rows are written in the stores' own format, by copies of one that the
+store wrote itself; all sizes lie side by side and are measured in turn, so that a busy machine hits all alike.
+
+On the embedded MongoDB only what goes by `_id` alone costs the same with many rows as with few. Where a condition
+stands beside the `_id` (a version, an epoch), it looks through the whole collection, which MongoDB does not: such
+operations are held to the limit with `--mongodb` only. Its other indexes do not speed up reads: of what goes by one of
+them the bench shows that the index is there, equal fields first, then the order of the list.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from statistics import quantiles
+from time import perf_counter
+from typing import Any
+from uuid import uuid4
+
+from tidemill_feedback.adapters.mongo_ledger import MongoLedger as FeedbackLedger
+from tidemill_feedback.domain.ledger import CurationRef
+from tidemill_feedback.domain.ledger import Wanted as WantedCorrection
+from tidemill_inference.adapters.mongo_inferences import InferenceCodec
+from tidemill_inference.domain.errors import InferenceNotFound
+from tidemill_inference.domain.inference import Inference
+from tidemill_kit import mongo
+from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.application import Request
+from tidemill_kit.domain import ObjectRef
+from tidemill_kit.mongo import Collection, Database, Document
+from tidemill_local.addresses import Addresses
+from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
+from tidemill_monitor.domain.graph import Ref
+from tidemill_monitor.domain.kinds import ANSWERED, Direction, Kind
+from tidemill_rag.adapters.mongo_ledger import MongoLedger as RagLedger
+from tidemill_rag.domain.collection import IndexRef
+from tidemill_rag.domain.ledger import Wanted as WantedDocument
+from tidemill_testkit.clocks import NOON
+
+AT_ONCE = 1000
+LIST_LENGTH = 50
+LIMIT = 1.3
+"""How much dearer than with few rows an operation may be."""
+
+BESIDE = " *"
+"""Marks an operation that has a condition beside the `_id`."""
+
+INDEX = IndexRef(project="acme", collection="handbook", number=1)
+CURATION = CurationRef("acme", "sft", 1)
+HUB = End("acme", Ref(Kind.MODEL_VERSION, "m@1"), ANSWERED, Direction.FORWARD)
+
+
+@dataclass(kw_only=True)
+class World:
+    """The stores with a number of rows each."""
+
+    database: Database
+    rows: int
+    took: dict[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        named = self.database
+        self.inferences = MongoAggregates(
+            named["inferences"],
+            codec=InferenceCodec(),
+            topic="t",
+            source="/s",
+            missing=InferenceNotFound,
+            lists=[("deployment",), ("end_user",)],
+            usually_new=True,
+        )
+        self.rag = RagLedger(named["ledger"], named["ledger_counts"], large_bytes=65536, count_s=600)
+        self.feedback = FeedbackLedger(named["examples"], named["counts"])
+        self.edges = MongoEdges(named["edges"], named["places"], list_length=LIST_LENGTH)
+
+    async def fill(self) -> None:
+        """Write the rows, after one of each kind that the stores wrote themselves."""
+        for store in (self.inferences, self.rag, self.feedback):
+            await store.ensure_indexes()
+        await self.inferences.add(inference("i"), request=Request.internal())
+        await self.rag.count(INDEX)
+        await self.rag.want(INDEX, document("d"))
+        await self.feedback.want(CURATION, correction("f"))
+        names = self.database
+        await copied(names["inferences"], "acme/i", self.rows, lambda row, name: row | {"id": name[5:], "outbox": []})
+        await copied(names["ledger"], f"{INDEX.key}/d", self.rows, lambda row, name: row | {"document": last(name)})
+        await copied(names["examples"], "acme/sft/1/f", self.rows, lambda row, name: row | {"feedback": last(name)})
+        await names["ledger_counts"].update_one({}, {"$inc": {"wanted": self.rows, "pending": self.rows}})
+        await self._fill_hub()
+
+    async def _fill_hub(self) -> None:
+        of_slot: dict[str, list[str]] = {}
+        for number in range(self.rows):
+            of_slot.setdefault(HUB.slot_of(f"i{number:08d}"), []).append(f"i{number:08d}")
+        for slot, ids in of_slot.items():
+            lists = [ids[start : start + LIST_LENGTH] for start in range(0, len(ids), LIST_LENGTH)]
+            written: list[Document] = [
+                {"_id": f"{slot}/{level}", "refs": refs, "n": len(refs), "placed": True, "full": level + 1 < len(lists)}
+                for level, refs in enumerate(lists)
+            ]
+            level = len(lists) - 1
+            written.append({"_id": f"{slot}/head", "level": level, "before": level * LIST_LENGTH, "unplaced": 0})
+            await inserted(self.database["edges"], iter(written))
+            places = ({"_id": f"{slot}/{each}", "level": number // LIST_LENGTH} for number, each in enumerate(ids))
+            await inserted(self.database["places"], places)
+
+    async def once(self, turn: int) -> None:
+        """Do each operation once, on rows that no other turn has."""
+        new, old = f"new-{turn}", f"{turn * 37 % self.rows:08d}"
+        rows = [(await self.rag.rows(INDEX, [f"d{old}"]))[f"d{old}"]]
+        operations: dict[str, Callable[[], Awaitable[object]]] = {
+            "inference: begin": lambda: self.inferences.add(inference(new), request=Request.internal()),
+            "inference: read": lambda: self.inferences.get("acme", f"i{old}"),
+            f"inference: change{BESIDE}": lambda: self.inferences.update(
+                "acme", f"i{old}", lambda each: setattr(each, "failure", new), request=Request.internal()
+            ),
+            f"rag: hear of a document{BESIDE}": lambda: self.rag.want(INDEX, document(new)),
+            f"rag: settle a document{BESIDE}": lambda: self.rag.settle(INDEX, rows[0], epoch=1, chunks=3),
+            "rag: a collection's numbers": lambda: self.rag.counts([INDEX]),
+            f"feedback: hear of a correction{BESIDE}": lambda: self.feedback.want(CURATION, correction(new)),
+            "feedback: has anything changed": lambda: self.feedback.tally(CURATION),
+            f"monitor: an answer more of a hub{BESIDE}": lambda: self.edges.add(HUB, new),
+            f"monitor: the same answer again{BESIDE}": lambda: self.edges.add(HUB, f"i{old}"),
+            "monitor: a hub's number and 50 answers": lambda: self.edges.read([HUB], limit=50),
+        }
+        for name, operation in operations.items():
+            begun = perf_counter()
+            await operation()
+            self.took.setdefault(name, []).append((perf_counter() - begun) * 1000)
+
+
+def inference(name: str) -> Inference:
+    """Return a record as it begins."""
+    return Inference(
+        id=name, project="acme", request_id=name, request_digest="d", deployment="helpdesk", end_user=f"u-{name}"
+    )
+
+
+def document(name: str) -> WantedDocument:
+    """Return what an event says of a document."""
+    content = ObjectRef(bucket="b", key=f"acme/{name}/x", size=900, sha256="0" * 64)
+    return WantedDocument(document=name, source="cms", key=name, seq=1, version=1, content=content)
+
+
+def correction(name: str) -> WantedCorrection:
+    """Return what an event says of a correction."""
+    return WantedCorrection(
+        feedback=name, seq=1, inference=f"i-{name}", deployment="helpdesk", end_user="u", observe_time=NOON
+    )
+
+
+def last(name: str) -> str:
+    """Return the last part of an `_id`."""
+    return name.rpartition("/")[2]
+
+
+async def copied(collection: Collection, key: str, rows: int, named: Callable[[Document, str], Document]) -> None:
+    """Insert copies of a document that go by `<key><number>`."""
+    model: Any = await collection.find_one({"_id": key})
+    copies = (named(deepcopy(model), f"{key}{number:08d}") | {"_id": f"{key}{number:08d}"} for number in range(rows))
+    await inserted(collection, copies)
+
+
+async def inserted(collection: Collection, documents: Iterator[Document]) -> None:
+    """Insert documents, many with each command."""
+    while part := list(islice(documents, AT_ONCE)):
+        await collection.insert_many(part, ordered=False)
+
+
+LISTS: dict[str, tuple[str, Sequence[str]]] = {
+    "inferences of a deployment": ("inferences", ("project", "deleted", "state.deployment", "create_time", "id")),
+    "inferences of a person": ("inferences", ("project", "deleted", "state.end_user", "create_time", "id")),
+    "what the relay has to publish": ("inferences", ("outbox_at", "_id")),
+    "rows that wait in an index version": ("ledger", ("index", "state", "deleted", "chunks")),
+    "corrections that wait in a curation": ("examples", ("curation", "open")),
+    "curations that changed": ("counts", ("dirty",)),
+}
+
+
+async def missing_indexes(database: Database) -> list[str]:
+    """Return what is read by an index that is not there."""
+    missing = []
+    for what, (collection, fields) in LISTS.items():
+        declared = [
+            tuple(name for name, _ in index["key"])
+            for index in (await database[collection].index_information()).values()
+        ]
+        sys.stdout.write(f"{what:45} by the index {', '.join(fields)}\n")
+        missing += [] if tuple(fields) in declared else [what]
+    return missing
+
+
+@asynccontextmanager
+async def worlds(sizes: Sequence[int]) -> AsyncIterator[list[World]]:
+    """Give stores of these sizes, and remove them."""
+    client = mongo.connect(Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).mongo, timeout_s=120)
+    made = [World(database=client[f"growth_{uuid4().hex[:8]}"], rows=rows) for rows in sizes]
+    try:
+        for world in made:
+            begun = perf_counter()
+            await world.fill()
+            sys.stdout.write(f"{world.rows} rows of each kind written in {perf_counter() - begun:.0f} s\n")
+        yield made
+    finally:
+        for world in made:
+            await client.drop_database(world.database.name)
+
+
+async def main() -> int:
+    """Measure, print a table, and return 1 where something grows."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--rows", type=int, default=3000, help="the largest size, at least 1000")
+    asked.add_argument("--mongodb", action="store_true", help="hold everything to the limit: it is a real MongoDB")
+    asked.add_argument("--turns", type=int, default=100, help="how often each operation is measured")
+    options = asked.parse_args()
+    sizes = sorted({min(size, options.rows) for size in (1000, 30_000, options.rows)})
+    async with worlds(sizes) as made:
+        for turn in range(options.turns):
+            for world in made:
+                await world.once(turn)
+        grown = []
+        sys.stdout.write(
+            f"{'milliseconds, one turn in five is below, by rows':45}{''.join(f'{size:>10}' for size in sizes)}\n"
+        )
+        for name in made[0].took:
+            costs = [quantiles(world.took[name], n=5)[0] for world in made]
+            ratio = max(costs[1:], default=costs[0]) / costs[0]
+            held = options.mongodb or not name.endswith(BESIDE)
+            grown += [name] if held and ratio > LIMIT else []
+            sys.stdout.write(f"{name:45}{''.join(f'{cost:10.2f}' for cost in costs)}   x {ratio:.2f}\n")
+        missing = await missing_indexes(made[0].database)
+    for what, names in ((f"dearer than x {LIMIT}", grown), ("without its index", missing)):
+        if names:
+            sys.stdout.write(f"{what}: {', '.join(names)}\n")
+    return 1 if grown or missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
