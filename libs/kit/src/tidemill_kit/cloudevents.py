@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffd]")
 _REQUIRED = ("id", "source", "type", "subject", "project")
 _OWN_FIELDS = frozenset({*_REQUIRED, "specversion", "time", "datacontenttype", "sequence", "traceparent"})
 _LONGEST_ATTRIBUTE = 1024
+_LONGEST_NAME = 80
 _LONGEST_SEQUENCE = 18
 """Digits of a number that fits in 64 bits."""
 
@@ -68,10 +70,13 @@ def from_record(value: bytes | None, headers: Headers, *, arrive_time: datetime)
         InvalidEvent: the record is no CloudEvent, or lacks what Tidemill needs.
 
     """
+    headers = tuple(headers)
     attributes = attributes_of(headers)
-    if attributes.get("datacontenttype", "").lower().startswith("application/cloudevents"):
-        attributes, value = _structured(attributes, value)
-    violations = list(_violations(attributes))
+    violations = list(_repeated(headers))
+    if attributes.get("datacontenttype", "").lower().startswith("application/cloudevents") and not violations:
+        told, (attributes, value) = attributes, _structured(attributes, value)
+        violations += _contradicted(told, attributes)
+    violations += _violations(attributes)
     if not value:
         violations.append(Violation(field="data", description="is empty: send a body with every event"))
     time = _time(attributes.get("time"), violations) or arrive_time
@@ -108,15 +113,36 @@ def to_headers(event: CloudEvent) -> tuple[tuple[str, bytes], ...]:
 def attributes_of(headers: Headers) -> dict[str, str]:
     """Return what the headers say; the content type, and a trace without prefix, are attributes like others."""
     attributes: dict[str, str] = {}
-    for name, raw in headers:
+    for header, raw in headers:
         text = (raw or b"").decode("utf-8", errors="replace")
-        if name.startswith(PREFIX):
-            attributes[name.removeprefix(PREFIX)] = text
-        elif name.lower() == "content-type":
-            attributes["datacontenttype"] = text
-        elif name == "traceparent":
+        name = _named(header)
+        if name is not None:
+            attributes.setdefault(name, text)
+        elif header == "traceparent":
             attributes.setdefault("traceparent", text)
     return attributes
+
+
+def _named(header: str) -> str | None:
+    """Return the attribute that a header gives, None for one that gives none."""
+    if header.startswith(PREFIX):
+        return header.removeprefix(PREFIX)
+    return "datacontenttype" if header.lower() == "content-type" else None
+
+
+def _repeated(headers: Headers) -> Iterable[Violation]:
+    """Refuse attributes that are given twice: whoever checked one of them may not have seen the other."""
+    names = Counter(name for header, _ in headers if (name := _named(header)) is not None)
+    for name, times in names.items():
+        if times > 1:
+            yield Violation(field=name[:_LONGEST_NAME], description=f"is sent {times} times: send it once")
+
+
+def _contradicted(headers: Mapping[str, str], envelope: Mapping[str, str]) -> Iterable[Violation]:
+    """Refuse an event whose envelope says something else than its headers, which may repeat it."""
+    for name, text in headers.items():
+        if name not in {"datacontenttype", "traceparent"} and envelope.get(name) != text:
+            yield Violation(field=name[:_LONGEST_NAME], description="is another one in the headers: send it once")
 
 
 def _violations(attributes: Mapping[str, str]) -> Iterable[Violation]:
@@ -154,11 +180,11 @@ def _structured(attributes: Mapping[str, str], value: bytes | None) -> tuple[dic
     if not attributes["datacontenttype"].lower().startswith(_STRUCTURED):
         _refuse("content-type", f"is {attributes['datacontenttype'][:80]!r}: send one event as {_STRUCTURED}")
     try:
-        envelope = json.loads(value or b"", parse_constant=_no_json)
+        envelope = json.loads(value or b"", parse_constant=_no_json, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         envelope = None
     if not isinstance(envelope, dict):
-        _refuse("data", "is no JSON object")
+        _refuse("data", "is no JSON object, or has a key twice")
     found = {name: str(inner) for name, inner in envelope.items() if isinstance(inner, str | int)}
     found = {name: text for name, text in found.items() if name not in {"data", "data_base64"}}
     found.setdefault("datacontenttype", JSON)
@@ -180,6 +206,14 @@ def _data(envelope: Mapping[str, object], content_type: str) -> bytes | None:
 def _no_json(name: str) -> NoReturn:
     message = f"{name} is not JSON"
     raise ValueError(message)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        message = "a key is there twice"
+        raise ValueError(message)
+    return found
 
 
 def _refuse(name: str, why: str, attributes: Mapping[str, str] | None = None) -> NoReturn:

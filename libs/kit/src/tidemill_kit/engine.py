@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from tidemill_kit import telemetry
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.dead_letters import dead_letter, without_value
-from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation, isolated
+from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation, isolated, named
 from tidemill_kit.logging import event_facts
 from tidemill_kit.persistence import EngineLimits, Persistence, Released
 from tidemill_kit.records import UNREADABLE, Publishing, Record, RecordRefused
@@ -289,7 +289,10 @@ def _invalid_body(error: ValidationError) -> InvalidBody:
     """Return what is wrong, field by field, without any value."""
     problems = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_VIOLATIONS]
     violations = [
-        Violation(field=".".join(str(part)[:100] for part in problem["loc"]) or "body", description=problem["msg"])
+        Violation(
+            field=".".join((str(part) if isinstance(part, int) else named(part)) for part in problem["loc"]) or "body",
+            description=problem["msg"],
+        )
         for problem in problems
     ]
     return InvalidBody("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)

@@ -20,6 +20,8 @@ Services derive their own from these and set `reason` (UPPER_SNAKE). Entry point
 """
 
 import asyncio
+import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +33,22 @@ class Violation:
 
     field: str
     description: str
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
+
+
+def named(key: str) -> str:
+    """Return a key that a caller made up, as it may stand in errors and events: anything but a name is hidden.
+
+    A name is short and made of letters, digits and `_.-`; what else people put into keys may be about people.
+    """
+    return key if _NAME.fullmatch(key) else f"<{len(key)} characters, sha256 {digest_of(key)}>"
+
+
+def digest_of(text: str) -> str:
+    """Return what tells a text from others in logs without telling it."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 class TidemillError(Exception):

@@ -1,5 +1,6 @@
 """What entry points read out of requests the same way everywhere: request ids, pages, masks, etags."""
 
+import re
 from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
@@ -10,11 +11,12 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill_kit.application import PageRequest, Request
-from tidemill_kit.errors import Conflict, InvalidInput, Violation
+from tidemill_kit.errors import Conflict, InvalidInput, Violation, digest_of
 from tidemill_kit.paging import MAX_PAGE_SIZE
 
 DEFAULT_PAGE_SIZE = 50
 MAX_REQUEST_ID = 128
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Paged(Protocol):
@@ -41,8 +43,13 @@ def request_of(message: Message) -> Request:
         raise InvalidInput.of(Violation(field="request_id", description=text))
     asked = body.DESCRIPTOR.full_name.encode()
     request = Request.of(request_id, asked + b"\0" + body.SerializeToString(deterministic=True))
-    structlog.contextvars.bind_contextvars(request_id=request.id)
+    structlog.contextvars.bind_contextvars(request_id=_told(request.id))
     return request
+
+
+def _told(request_id: str) -> str:
+    """Return a request id as logs have it: other callers than ours make it of order numbers, or of names."""
+    return request_id if _UUID.fullmatch(request_id) else digest_of(request_id)
 
 
 def page_of(message: Paged) -> PageRequest:

@@ -89,6 +89,25 @@ def test_each_unusable_attribute_is_named(name: str, value: bytes) -> None:
     assert [violation.field for violation in refused.value.violations] == [name]
 
 
+@pytest.mark.parametrize("name", ["ce_project", "ce_source", "ce_x", "content-type", "Content-Type"])
+def test_an_attribute_that_is_sent_twice_is_refused(name: str) -> None:
+    headers = [*to_headers(EVENT), ("ce_x", b"1"), (name, b"application/json")]
+
+    with pytest.raises(InvalidEvent, match="is sent 2 times: send it once") as refused:
+        from_record(EVENT.data, headers, arrive_time=ARRIVED)
+
+    assert refused.value.attributes.keys().isdisjoint({violation.field for violation in refused.value.violations})
+
+
+def test_an_envelope_may_repeat_what_the_headers_say_and_nothing_else() -> None:
+    same = [*STRUCTURED, ("ce_project", b"acme")]
+    other = [*STRUCTURED, ("ce_project", b"umbrella")]
+
+    assert from_record(envelope(), same, arrive_time=ARRIVED).project == "acme"
+    with pytest.raises(InvalidEvent, match="project: is another one in the headers"):
+        from_record(envelope(), other, arrive_time=ARRIVED)
+
+
 @pytest.mark.parametrize("value", [None, b""])
 def test_a_tombstone_is_no_event(value: bytes | None) -> None:
     with pytest.raises(InvalidEvent, match="data: is empty"):
@@ -102,6 +121,7 @@ def test_a_tombstone_is_no_event(value: bytes | None) -> None:
         (b"[]", b"application/cloudevents+json"),
         (b"\xff", b"application/cloudevents+json"),
         (b"[" * 100_000, b"application/cloudevents+json"),
+        (envelope()[:-1] + b', "project": "umbrella"}', b"application/cloudevents+json"),
         (envelope(data=None, data_base64="?"), b"application/cloudevents+json"),
         (envelope(data=None), b"application/cloudevents+json"),
         (b"[]", b"application/cloudevents-batch+json"),

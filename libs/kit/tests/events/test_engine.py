@@ -244,6 +244,23 @@ async def test_a_body_is_refused_by_field_and_never_quoted() -> None:
     assert "secret" not in message
 
 
+async def test_the_name_of_an_unknown_field_is_told_only_if_it_is_a_name() -> None:
+    effects, publisher = Effects(), FlakyPublisher(failures=0)
+    routes = {WRITTEN: Route(StrictLine, effects.write)}
+    subscription = Subscription(
+        name="tests.names", topics=("tests",), delivery=Delivery.ONCE, routes=routes, strict=True
+    )
+    engine = Engine(subscription, dead_letters=publisher, limits=QUICK)
+    body = b'{"colour": 1, "jane.roe@example.com": 1, "+49 151 1234": 1}'
+    assert await engine.take([Given(offset=0, value=body, headers=event_headers("e", "s"))]).wait(5)
+
+    message = dict(publisher.published[0].headers)["tidemill_dead_message"].decode()
+    assert "colour: " in message
+    assert "<20 characters, sha256 " in message
+    assert "jane" not in message
+    assert "151" not in message
+
+
 async def test_numbers_come_as_text_and_unknown_fields_pass_unless_the_subscription_is_strict() -> None:
     world = World()
     await world.handle(

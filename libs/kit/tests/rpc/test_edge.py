@@ -25,7 +25,7 @@ from tidemill.ingest.v1.source_service_pb2 import (
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill_kit import telemetry
-from tidemill_kit.errors import DeadlineExceeded, InvalidInput, NotFound, RateLimited, Violation
+from tidemill_kit.errors import DeadlineExceeded, InvalidInput, NotFound, RateLimited, Violation, digest_of
 from tidemill_kit.grpc_server import GrpcServer, UndeclaredRpcs, current_caller, remaining_s, request_of
 from tidemill_kit.settings import PortTaken
 
@@ -242,7 +242,7 @@ async def test_a_line_tells_method_code_project_request_and_trace(lines: Lines) 
         "code": "OK",
         "audit": True,
         "project": "acme",
-        "request_id": "r-1",
+        "request_id": digest_of("r-1"),
         "trace_id": trace_id,
     }
     assert _finished("/tidemill.ingest.v1.SourceService/CreateSource") == before + 1

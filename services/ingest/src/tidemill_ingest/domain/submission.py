@@ -14,7 +14,7 @@ from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import Limits
 from tidemill_kit.application import derived_id
 from tidemill_kit.characters import IGNORABLE
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.errors import InvalidInput, Violation, named
 
 Fact: TypeAlias = str | float | bool
 """A value of metadata; whole numbers are floats too, as in a protobuf Struct."""
@@ -116,7 +116,7 @@ class DocumentSpec:
             return
         for key, value in self.metadata.items():
             if problem := _fact_problem(key, value, limits):
-                yield Violation(field=f"metadata[{key[:_SHOWN]}]", description=problem)
+                yield Violation(field=f"metadata[{named(key)}]", description=problem)
         size = len(json.dumps(dict(self.metadata)).encode())
         if size > limits.metadata_bytes:
             text = f"has {size} bytes as JSON, and {limits.metadata_bytes} is the limit"

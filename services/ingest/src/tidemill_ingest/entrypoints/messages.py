@@ -12,7 +12,7 @@ from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Fact, media_type_of
 from tidemill_ingest.domain.version import Version
 from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.errors import InvalidInput, Violation, named
 from tidemill_kit.grpc_requests import etag_of, timestamp_of
 
 _STATES = {
@@ -175,5 +175,5 @@ def _facts(struct: Struct) -> Mapping[str, Fact]:
                 facts[name] = value.bool_value
             case _:
                 text = "is no string, number or boolean: metadata is flat"
-                raise InvalidInput.of(Violation(field=f"spec.metadata[{name[:80]}]", description=text))
+                raise InvalidInput.of(Violation(field=f"spec.metadata[{named(name)}]", description=text))
     return facts
