@@ -1,6 +1,8 @@
 import asyncio
 import gzip
 import ipaddress
+import socket
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from services.inference.tests.adapters.openai_server import GOOD, WORDS, openai_server, streams
-from tidemill_inference.adapters.guarded_transport import GuardedTransport
+from tidemill_inference.adapters.guarded_transport import GuardedTransport, SystemResolver
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
 from tidemill_inference.adapters.secrets import Secrets
@@ -32,7 +34,7 @@ class Names:
     def __init__(self, *answers: str) -> None:
         self._answers = list(answers)
 
-    async def __call__(self, _host: str, _port: int) -> Sequence[IPAddress]:
+    async def __call__(self, _project: str, _host: str, _port: int) -> Sequence[IPAddress]:
         await asyncio.sleep(0)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         return [ipaddress.ip_address(each) for each in answer.split()]
@@ -145,7 +147,12 @@ class Recorded(httpx2.AsyncBaseTransport):
 
 def guarded(inner: Recorded, names: Names, *, allowed: str = "") -> httpx2.AsyncClient:
     transport = GuardedTransport(
-        Origin.of("https://api.example"), allowed=AllowedHosts.of([allowed]), resolve=names, connect_s=5, inner=inner
+        Origin.of("https://api.example"),
+        project="acme",
+        allowed=AllowedHosts.of([allowed]),
+        resolve=names,
+        connect_s=5,
+        inner=inner,
     )
     return httpx2.AsyncClient(transport=transport)
 
@@ -267,3 +274,24 @@ async def test_what_a_caller_can_mend_is_said_to_everybody() -> None:
     async with openai_server(unknown) as server, engines() as made:
         with pytest.raises(PreconditionFailed, match="has no model gpt"):
             await asked(made, RemoteModel(model="gpt", base_url=server.url))
+
+
+async def test_names_that_take_long_keep_a_project_from_its_own_look_ups_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+
+    def slowly(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        if host == "slow.evil":
+            gate.wait(30)
+        return [(2, 1, 6, "", ("8.8.8.8", port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    resolve = SystemResolver()
+    try:
+        for _ in range(8):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(resolve("evil", "slow.evil", 443), 0.01)  # whoever asked has left
+        async with asyncio.timeout(20):
+            assert [str(each) for each in await resolve("acme", "api.example", 443)] == ["8.8.8.8"]
+    finally:
+        gate.set()
+        resolve.close()

@@ -1,6 +1,8 @@
 """Prompts checked and rendered in processes with limits: a template is a program that a project wrote."""
 
+import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -10,7 +12,7 @@ from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
 from tidemill_kit.bounded_processes import BoundedProcesses, WorkEndedError
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, Violation
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput, TidemillError, Violation
 
 R = TypeVar("R")
 _TEMPLATES = JinjaTemplates()
@@ -21,13 +23,21 @@ class BoundedTemplates:
 
     def __init__(self, processes: BoundedProcesses) -> None:
         self._processes = processes
+        self._warming: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start a process, so that the first prompt does not wait for it."""
-        await self.check("", PromptContent(user="{{ question }}"))
+        """Begin to start the processes, so that the first prompt waits for them less; nothing else waits."""
+        self._warming = asyncio.create_task(self._warm(), name="warm-prompts")
+
+    async def _warm(self) -> None:
+        with suppress(TidemillError):  # whoever comes with a prompt hears of it
+            await self.check("", PromptContent(user="{{ question }}"))
 
     async def stop(self) -> None:
         """Stop the processes."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.wait({self._warming})
         await self._processes.stop()
 
     async def check(self, project: str, content: PromptContent) -> CheckedPrompt:

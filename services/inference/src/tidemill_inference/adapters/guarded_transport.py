@@ -9,45 +9,68 @@ from typing import Protocol
 
 import httpx2
 
+from tidemill_kit.bounded_processes import Shares
+from tidemill_kit.errors import RateLimited
 from tidemill_kit.outgoing import AllowedHosts, IPAddress, Origin, is_public
 
 MAX_ERROR_BYTES = 64 * 1024
 """What is read of an answer that is an error."""
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """What an endpoint may send before an empty line ends an event."""
-_RESOLVERS = 4
+_RESOLVERS = 8
+"""Threads that look names up; a project has two of them."""
 _BAD_REQUEST = 400
 
 
 class Resolver(Protocol):
-    """Finds the addresses of a name."""
+    """Finds the addresses of a name for a project."""
 
-    async def __call__(self, host: str, port: int, /) -> Sequence[IPAddress]:
+    async def __call__(self, project: str, host: str, port: int, /) -> Sequence[IPAddress]:
         """Return them, best first.
 
         Raises:
             OSError: the name has none, or nobody answers.
+            RateLimited: too many names of the project are looked up.
 
         """
         ...
 
 
 class SystemResolver:
-    """Asks the system, on threads of its own: a name server that is silent keeps nobody else from working."""
+    """Asks the system, on threads of its own: a name server that is silent keeps nobody else from working.
+
+    A place is held until its thread is free again, which nobody can end, also where the caller has left.
+    """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_RESOLVERS, thread_name_prefix="resolver")
+        self._shares = Shares(_RESOLVERS // 4, waiting=_RESOLVERS, what="look-ups")
+        self._under_way: set[asyncio.Task[Sequence[IPAddress]]] = set()
 
-    async def __call__(self, host: str, port: int, /) -> Sequence[IPAddress]:
+    async def __call__(self, project: str, host: str, port: int, /) -> Sequence[IPAddress]:
         """See `Resolver`."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        )
-        return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+        task = asyncio.create_task(self._found(project, host, port), name=f"look up {host}")
+        self._under_way.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
 
     def close(self) -> None:
         """Let the threads go."""
+        for task in self._under_way:
+            task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _found(self, project: str, host: str, port: int) -> Sequence[IPAddress]:
+        async with self._shares.place(project):
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            )
+        return [ipaddress.ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
+
+    def _forget(self, task: asyncio.Task[Sequence[IPAddress]]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked may have left
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -57,16 +80,18 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     address looks like one that nobody answers at.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
         origin: Origin,
         *,
+        project: str,
         allowed: AllowedHosts,
         resolve: Resolver,
         connect_s: float,
         inner: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._origin = origin
+        self._project = project
         self._allowed = allowed
         self._resolve = resolve
         self._connect_s = connect_s
@@ -100,8 +125,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         try:
             async with asyncio.timeout(self._connect_s):
                 literal = self._origin.literal
-                found = [literal] if literal else await self._resolve(self._origin.host, self._origin.port)
-        except (OSError, UnicodeError, TimeoutError) as error:
+                name = self._project, self._origin.host, self._origin.port
+                found = [literal] if literal else await self._resolve(*name)
+        except (OSError, UnicodeError, TimeoutError, RateLimited) as error:
             raise _unreachable(request) from error
         if not self._allowed.allow(self._origin) and not all(map(is_public, found)):
             raise _unreachable(request)

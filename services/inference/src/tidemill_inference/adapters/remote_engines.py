@@ -68,7 +68,7 @@ class RemoteEngines:
         key = (project, model, digest)
         client = self._clients.get(key)
         if client is None:
-            client = self._clients[key] = _Client(self._made(model, origin, secret))
+            client = self._clients[key] = _Client(self._made(project, model, origin, secret))
         client.users += 1
         try:
             self._clients.move_to_end(key)
@@ -94,10 +94,14 @@ class RemoteEngines:
             raise AddressRefused(model.model, why=why)
         return origin, self._secrets.key_for(project, model.secret, origin=origin) if model.secret else None
 
-    def _made(self, model: RemoteModel, origin: Origin, secret: SecretStr | None) -> OpenAiEngine:
+    def _made(self, project: str, model: RemoteModel, origin: Origin, secret: SecretStr | None) -> OpenAiEngine:
         options = self._options
         transport = GuardedTransport(
-            origin, allowed=options.allowed, resolve=self._resolve, connect_s=min(options.stall_s, 10.0)
+            origin,
+            project=project,
+            allowed=options.allowed,
+            resolve=self._resolve,
+            connect_s=min(options.stall_s, 10.0),
         )
         return OpenAiEngine(
             model,
