@@ -20,6 +20,7 @@ from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import DatasetVersion
 from tidemill_ingest.domain.division import Minimum
 from tidemill_ingest.domain.errors import DatasetNotFound
+from tidemill_ingest.domain.example import COMMON_FROM
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.entrypoints.kafka_curations import Curations
 from tidemill_kit.application import Request
@@ -80,6 +81,7 @@ class Datasets:
             erasures=Erasures(documents=self.ingest.documents),
             leases=self.leases,
             minimum=self.minimum,
+            common_from=COMMON_FROM,
             kept_versions=self.limits.kept_dataset_versions,
             clock=self.clock,
         )

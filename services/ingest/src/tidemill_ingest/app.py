@@ -196,6 +196,7 @@ class _Datasets:
             parts=parts,
             erasures=Erasures(documents=ingest.documents),
             leases=leases,
+            common_from=settings.dataset_common_answers_from,
             minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
             kept_versions=limits.kept_dataset_versions,
             clock=clock,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from tidemill_ingest.domain.example import COMMON_FROM
 from tidemill_ingest.domain.limits import Limits, Patience
 from tidemill_kit.settings import ServiceSettings
 
@@ -87,6 +88,8 @@ class IngestSettings(ServiceSettings):
     """With fewer examples to train on there is no version."""
     dataset_min_held_out: int = Field(4, ge=1)
     """With fewer held-out examples there is no version."""
+    dataset_common_answers_from: int = Field(COMMON_FROM, ge=2)
+    """An answer that so many different questions have is a common one: it may be learnt and held out as well."""
     dataset_hours: float = Field(24.0, ge=0)
     """How long the versions of a deleted dataset stay readable."""
     dataset_lease_s: float = Field(30.0, gt=1)

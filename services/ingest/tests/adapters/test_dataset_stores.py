@@ -204,6 +204,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
             erasures=Erasures(documents=Datasets().ingest.documents),
             leases=leases_of(database, owner),
             minimum=Datasets().minimum,
+            common_from=5,
             kept_versions=9,
             clock=clock,
         )

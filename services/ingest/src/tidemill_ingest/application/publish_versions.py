@@ -48,6 +48,8 @@ class PublishVersions:
     erasures: Erasures
     leases: DatasetLeases
     minimum: Minimum
+    common_from: int
+    """So many different questions make an answer a common one; see `divide`."""
     kept_versions: int
     clock: Clock
 
@@ -73,12 +75,13 @@ class PublishVersions:
     async def _settle(self, name: DatasetName, dataset: Dataset, offer: Offer, epoch: int) -> Dataset:
         try:
             # Everything after this sees the masked text alone: groups, duplicates and parts.
-            examples = await self.preparation.mask_examples(name.project, await self.batches.read(offer.batch))
+            offered = await self.batches.read(offer.batch)
+            examples = await self.preparation.mask_examples(name.project, offered)
         except BatchUnusable as error:
             return await self._withhold(name, offer, error.reason, error.message, split=None, epoch=epoch)
         erased = await self.erasures.among(name.project, examples)
         split = await self.parts.split(dataset.split) if dataset.split else Split()
-        made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split)
+        made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split, offered=len(offered))
         stored = dataset.split
         if stored is None or made.division.split != split:
             stored = await self.parts.put_split(name, made.division.split)
@@ -86,12 +89,22 @@ class PublishVersions:
             return await self._withhold(name, offer, made.short.reason, made.short.message, split=stored, epoch=epoch)
         return await self._publish(name, offer, made, split=stored, epoch=epoch)
 
-    def _made(
-        self, name: DatasetName, dataset: Dataset, examples: Sequence[Example], erased: Collection[str], split: Split
+    def _made(  # noqa: PLR0913 - an offer, and what is known of it
+        self,
+        name: DatasetName,
+        dataset: Dataset,
+        examples: Sequence[Example],
+        erased: Collection[str],
+        split: Split,
+        *,
+        offered: int,
     ) -> _Made:
         """Divide and write the parts: work for the processor, done in a thread."""
         salt = f"{name.project}/{name.dataset}"
-        return _made(divide(examples, erased=erased, split=split, share=dataset.share, salt=salt), self.minimum)
+        division = divide(
+            examples, erased=erased, split=split, share=dataset.share, salt=salt, common_from=self.common_from
+        )
+        return _made(division, self.minimum, common_from=self.common_from, unmasked=offered - len(examples))
 
     async def _publish(self, name: DatasetName, offer: Offer, made: _Made, *, split: ObjectRef, epoch: int) -> Dataset:
         division = made.division
@@ -119,10 +132,10 @@ class PublishVersions:
         return await self.datasets.update(name.project, name.dataset, change, request=_settled(offer))
 
 
-def _made(division: Division, minimum: Minimum) -> _Made:
+def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: int) -> _Made:
     train, held_out = lines_of(division.train), lines_of(division.held_out)
     short = division.shortcoming(minimum)
-    shared = shared_between(train, held_out)
+    shared = shared_between(train, held_out, common_from=common_from)
     if not short and shared:
         message = f"{shared} questions or answers occur in both parts: this is a mistake of ingest, report it"
         short = Shortcoming(reason=PARTS_OVERLAP, message=message)
@@ -131,15 +144,15 @@ def _made(division: Division, minimum: Minimum) -> _Made:
         train=train,
         held_out=held_out,
         digest=content_digest(train, held_out),
-        statistics=_statistics(division, shared=shared),
+        statistics=_statistics(division, shared=shared, unmasked=unmasked),
         short=short,
     )
 
 
-def _statistics(division: Division, *, shared: int) -> Statistics:
+def _statistics(division: Division, *, shared: int, unmasked: int) -> Statistics:
     kept = division.kept
     return Statistics(
-        offered=division.offered,
+        offered=division.offered + unmasked,
         duplicates=division.duplicates,
         overlap=division.overlap,
         erased=division.erased,
@@ -147,6 +160,7 @@ def _statistics(division: Division, *, shared: int) -> Statistics:
         end_users=len({each.end_user for each in kept if each.end_user}),
         mean_output_chars=round(fmean(len(each.answer) for each in kept), 1) if kept else 0.0,
         shared=shared,
+        unmasked=unmasked,
     )
 
 

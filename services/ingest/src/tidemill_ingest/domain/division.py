@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from tidemill_ingest.domain.example import Example, group_of
+from tidemill_ingest.domain.example import COMMON_FROM, Example, common_answers, group_of, words_of
 from tidemill_ingest.domain.split import Split
 
 TOO_FEW_EXAMPLES = "TOO_FEW_EXAMPLES"
@@ -74,11 +74,21 @@ class Division:
         return len(answered) <= 1 or (len(asked) == 1 and not self.overlap)
 
 
-def divide(examples: Sequence[Example], *, erased: Collection[str], split: Split, share: float, salt: str) -> Division:
+def divide(  # noqa: PLR0913 - what decides about each example
+    examples: Sequence[Example],
+    *,
+    erased: Collection[str],
+    split: Split,
+    share: float,
+    salt: str,
+    common_from: int = COMMON_FROM,
+) -> Division:
     """Divide by the groups' assignment; new groups are assigned with this share.
 
     `erased` are ids of examples that must go. Of the same question and answer the one that was observed first stays.
-    An example whose question or answer occurs in the held-out part leaves train.
+    An example whose question occurs in the held-out part leaves train, and so does one whose answer does, because it
+    gives away what the other is asked: unless the answer is common, such as a refusal or yes, and no held-out question
+    with it has the same words.
     """
     present = [each for each in examples if each.id not in erased]
     distinct = _distinct(present)
@@ -87,7 +97,15 @@ def divide(examples: Sequence[Example], *, erased: Collection[str], split: Split
     held_out = [each for each in distinct if groups[each.id] in split.held_out]
     others = [each for each in distinct if groups[each.id] not in split.held_out]
     asked, answered = {each.asked for each in held_out}, {each.answered for each in held_out}
-    train = [each for each in others if each.asked not in asked and each.answered not in answered]
+    given_away = {(words_of(each.asked), each.answered) for each in held_out}
+    rare = answered - common_answers(((each.asked, each.answered) for each in distinct), common_from)
+    train = [
+        each
+        for each in others
+        if each.asked not in asked
+        and each.answered not in rare
+        and (words_of(each.asked), each.answered) not in given_away
+    ]
     return Division(
         train=tuple(train),
         held_out=tuple(held_out),

@@ -1,7 +1,9 @@
 """One reaction made an example, and when two of them are the same."""
 
 import hashlib
+import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +11,9 @@ from tidemill_kit.characters import stream_safe
 
 _WORDS_END_WITH = frozenset("#%&*@/\\")
 """Punctuation that belongs to a word, as in "C#"."""
+_WORD = re.compile(r"\w+")
+COMMON_FROM = 5
+"""So many different questions with one answer make it a common one, unless a deployment says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,19 @@ def normalised(text: str) -> str:
 def group_of(asked: str) -> str:
     """Return the name of a normalised question's group: a digest, so that what is kept for ever holds no text."""
     return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+def words_of(asked: str) -> frozenset[str]:
+    """Return the words of a normalised question: two that differ in their order alone are one question."""
+    return frozenset(_WORD.findall(asked))
+
+
+def common_answers(pairs: Iterable[tuple[str, str]], common_from: int) -> set[str]:
+    """Return the answers that so many questions of different words have: they say nothing of any one question."""
+    questions: dict[str, set[frozenset[str]]] = {}
+    for asked, answered in pairs:
+        questions.setdefault(answered, set()).add(words_of(asked))
+    return {answered for answered, different in questions.items() if len(different) >= common_from}
 
 
 def _is_edge(character: str) -> bool:

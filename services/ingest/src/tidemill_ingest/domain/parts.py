@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tidemill_ingest.domain.example import Example, normalised
+from tidemill_ingest.domain.example import COMMON_FROM, Example, common_answers, normalised
 
 
 def canonical(example: dict[str, Any]) -> str:
@@ -55,10 +55,15 @@ def content_digest(train: bytes, held_out: bytes) -> str:
     return hashlib.sha256(b"train\n" + train + b"held_out\n" + held_out).hexdigest()
 
 
-def shared_between(train: bytes, held_out: bytes) -> int:
-    """Count the normalised questions and answers that occur in both parts, by what the bytes themselves say."""
+def shared_between(train: bytes, held_out: bytes, *, common_from: int = COMMON_FROM) -> int:
+    """Count the normalised questions and answers that occur in both parts, by what the bytes themselves say.
+
+    Common answers do not count; see `divide`.
+    """
     trained, tested = _texts(train), _texts(held_out)
-    return sum(len(ours & theirs) for ours, theirs in zip(trained, tested, strict=True))
+    questions = {asked for asked, _ in trained} & {asked for asked, _ in tested}
+    answers = {answered for _, answered in trained} & {answered for _, answered in tested}
+    return len(questions) + len(answers - common_answers((*trained, *tested), common_from))
 
 
 def text_of(message: dict[str, Any]) -> str:
@@ -76,7 +81,10 @@ def _masked_values(value: Any, mask: Callable[[str], str]) -> Any:  # noqa: ANN4
     return value
 
 
-def _texts(part: bytes) -> tuple[set[str], set[str]]:
+def _texts(part: bytes) -> list[tuple[str, str]]:
+    """Return question and answer of each line, normalised."""
     found = [json.loads(line) for line in part.decode().split("\n") if line]
-    questions = {f"{context_of(each)}\n{normalised(each.get('question', ''))}" for each in found}
-    return questions, {normalised(text_of(each.get("output", {}))) for each in found}
+    return [
+        (f"{context_of(each)}\n{normalised(each.get('question', ''))}", normalised(text_of(each.get("output", {}))))
+        for each in found
+    ]

@@ -104,4 +104,5 @@ def _statistics(statistics: Statistics) -> pb.DatasetStatistics:
         end_users=statistics.end_users,
         mean_output_chars=statistics.mean_output_chars,
         train_held_out_shared=statistics.shared,
+        unmasked=statistics.unmasked,
     )

@@ -350,12 +350,15 @@ class DatasetStatistics(_message.Message):
     END_USERS_FIELD_NUMBER: _builtins.int
     MEAN_OUTPUT_CHARS_FIELD_NUMBER: _builtins.int
     TRAIN_HELD_OUT_SHARED_FIELD_NUMBER: _builtins.int
+    UNMASKED_FIELD_NUMBER: _builtins.int
     offered: _builtins.int
     """Output only. Examples that the curation offered."""
     duplicates: _builtins.int
     """Output only. Left out: the same question and answer again."""
     overlap: _builtins.int
-    """Output only. Left out of train: question or answer occurs in the held-out part."""
+    """Output only. Left out of train: question or answer occurs in the held-out part; answers that many different
+    questions have may.
+    """
     erased: _builtins.int
     """Output only. Left out: a document that their prompt shows was erased."""
     groups: _builtins.int
@@ -365,7 +368,11 @@ class DatasetStatistics(_message.Message):
     mean_output_chars: _builtins.float
     """Output only. Characters of an answer, in the mean."""
     train_held_out_shared: _builtins.int
-    """Output only. Questions or answers in both parts: 0, or the version is not published."""
+    """Output only. Questions or answers in both parts, but for answers that many different questions have: 0, or the
+    version is not published.
+    """
+    unmasked: _builtins.int
+    """Output only. Left out: masking them takes too much work."""
     def __init__(
         self,
         *,
@@ -377,10 +384,11 @@ class DatasetStatistics(_message.Message):
         end_users: _builtins.int = ...,
         mean_output_chars: _builtins.float = ...,
         train_held_out_shared: _builtins.int = ...,
+        unmasked: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "end_users", b"end_users", "erased", b"erased", "groups", b"groups", "mean_output_chars", b"mean_output_chars", "offered", b"offered", "overlap", b"overlap", "train_held_out_shared", b"train_held_out_shared"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "end_users", b"end_users", "erased", b"erased", "groups", b"groups", "mean_output_chars", b"mean_output_chars", "offered", b"offered", "overlap", b"overlap", "train_held_out_shared", b"train_held_out_shared", "unmasked", b"unmasked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
