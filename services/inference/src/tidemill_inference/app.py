@@ -61,6 +61,8 @@ from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUseCases, GrpcDeploymentService
 from tidemill_inference.entrypoints.grpc_inference_service import GrpcInferenceService
 from tidemill_inference.entrypoints.grpc_prompt_service import GrpcPromptService, PromptUseCases
+from tidemill_inference.entrypoints.http_callers import ANY_HOST, is_loopback
+from tidemill_inference.entrypoints.http_connections import ConnectionLimits
 from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
 from tidemill_inference.entrypoints.openai_http import OpenAiDoor
@@ -147,6 +149,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         dependencies=dependencies,
         keep_alive_s=settings.http_keep_alive_s,
         cors_origins=settings.cors_origins,
+        hosts=settings.http_hosts or (() if is_loopback(settings.host) else (ANY_HOST,)),
+        principals_from=settings.http_principals,
     )
     return App(
         settings=settings,
@@ -170,7 +174,17 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             Worker("rollouts", lambda: rollouts.run(tend)),
             Worker("records", _record_keeper(settings, adapters).run),
             Worker("follow-ups", lambda: follow_ups.run(shadow)),
-            HttpServer(door.app(), host=settings.host, port=settings.http_port, grace_s=settings.shutdown_grace_s / 2),
+            HttpServer(
+                door.app(),
+                host=settings.host,
+                port=settings.http_port,
+                grace_s=settings.shutdown_grace_s / 2,
+                limits=ConnectionLimits(
+                    idle_s=settings.http_idle_s,
+                    header_s=settings.http_header_s,
+                    max_connections=settings.http_max_connections,
+                ),
+            ),
             consumers,
         ],
         consumers=consumers.status,

@@ -1,7 +1,7 @@
 """What inference can be told; every name is INFERENCE_ plus the field's in upper case."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -90,6 +90,19 @@ class InferenceSettings(ModelSettings):
     """The largest body of an HTTP request."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Origins (joined by commas) whose pages may use the door from a browser, `*` for all; none by default."""
+    http_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names (joined by commas) under which the HTTP door is found, beside IP addresses and localhost; `*` for all.
+
+    Without any, a door on the loopback interface takes no other name, and one on another interface takes all.
+    """
+    http_idle_s: float = Field(75.0, gt=0)
+    """How long a connection may wait for its next request."""
+    http_header_s: float = Field(10.0, gt=0)
+    """How long a request may take to its last header."""
+    http_max_connections: int = Field(1024, ge=1)
+    """Open HTTP connections; a further one closes the one that has been idle for longest."""
+    http_principals: Literal["servers", "anybody", "nobody"] = "servers"
+    """Who may say over HTTP which groups the asker reads with: programs that are no browser, everybody, or nobody."""
     http_keep_alive_s: float = Field(15.0, gt=0, le=600)
     """After how long a silence a stream sends a comment; an error before the first one has a status of its own."""
     lease_s: float = Field(15.0, gt=0)
@@ -109,7 +122,7 @@ class InferenceSettings(ModelSettings):
     s3_timeout_s: float = Field(30.0, gt=0)
     """How long the object store may be silent."""
 
-    @field_validator("cors_origins", "remote_hosts", mode="before")
+    @field_validator("cors_origins", "http_hosts", "remote_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

@@ -358,8 +358,8 @@ async def test_what_is_not_served_is_refused_in_openais_shape(method: str, path:
 async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
     async with open_door(ScriptedAnswers(), stall_s=0.2) as door:
         reader, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
-        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: door\r\nOpenAI-Project: acme\r\nContent-Length: 10\r\n\r\n{"
-        writer.write(head.encode())
+        head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nOpenAI-Project: acme\r\n"
+        writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())
         answer = (await asyncio.wait_for(reader.read(), timeout=5)).decode()
         writer.close()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 
@@ -12,16 +12,17 @@ from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidemill_inference.entrypoints.openai_errors import BodyTooLarge, BodyTooSlow, error_response
+from tidemill_inference.entrypoints.http_callers import KnownProject, check_host, project_of
+from tidemill_inference.entrypoints.http_encodings import decoded
+from tidemill_inference.entrypoints.openai_errors import BodyTooLarge, BodyTooSlow, LengthsContradict, error_response
 from tidemill_kit import telemetry
 from tidemill_kit.application import Caller
-from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError, Unauthenticated, isolated
-from tidemill_kit.grpc_context import PROJECT_FORM, PROJECT_SLUG, bind_call
+from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError, isolated
+from tidemill_kit.grpc_context import bind_call
 
 HTTP_REQUESTS = Counter("tidemill_http_requests", "HTTP requests answered.", ["route", "status"])
 HTTP_SECONDS = Histogram("tidemill_http_request_seconds", "Time from a request's arrival to its end.", ["route"])
 
-PROJECT_HEADER = "OpenAI-Project"
 UNMATCHED = "unmatched"
 """The route of a request for which there is none; its path, which may say anything, is never logged."""
 
@@ -45,6 +46,7 @@ class Exchange:
     receive: Receive
     outgoing: Send
     stall_s: float
+    known_project: KnownProject
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
     inference: str = ""
@@ -67,21 +69,24 @@ class Exchange:
         method = str(self.scope["method"])
         return method if method in _METHODS else "_OTHER"
 
+    @property
+    def headers(self) -> Headers:
+        """What the caller sent before the body."""
+        return Headers(scope=self.scope)
+
     def header(self, name: str) -> str:
         """Return the caller's value, or ""."""
-        return Headers(scope=self.scope).get(name, "")
+        return self.headers.get(name, "")
 
-    def admit(self) -> Caller:
+    async def admit(self) -> Caller:
         """Return who calls, and be that caller for the rest of the request, whose deadline is the deployment's.
 
         Raises:
-            Unauthenticated: the project is missing, or is no name.
+            InvalidInput, Unauthenticated: as `project_of` says.
 
         """
-        project = self.header(PROJECT_HEADER)
-        if not PROJECT_SLUG.fullmatch(project):
-            message = f'send your project in the header "{PROJECT_HEADER}" (OpenAI\'s clients: project="..."): '
-            raise Unauthenticated(message + PROJECT_FORM)
+        in_path = self.scope.get("path_params", {}).get("project", "")
+        project = await project_of(self.headers, in_path, self.known_project)
         caller = Caller(project=project)
         structlog.contextvars.bind_contextvars(project=project)
         bind_call(caller, remaining_s=None)
@@ -91,7 +96,8 @@ class Exchange:
         """Return the body.
 
         Raises:
-            BodyTooLarge: it has more than `at_most` bytes.
+            BodyTooLarge: it has more than `at_most` bytes, as it comes or inflated.
+            EncodingNotSupported: it is compressed in a way that is not known.
             BodyTooSlow: it did not come in time.
             ClientLeft: it did not come at all.
 
@@ -110,7 +116,7 @@ class Exchange:
         except TimeoutError as error:
             text = f"the body did not come within {self.stall_s:g} s: send it again"
             raise BodyTooSlow(text) from error
-        return bytes(body)
+        return decoded(bytes(body), self.header("content-encoding"), max_bytes=at_most)
 
     async def send(self, message: Message) -> None:
         """Send a part of the answer, with the trace's id as its `x-request-id`.
@@ -180,12 +186,15 @@ class Exchange:
 class HttpEdge:
     """Stands around every request, as a middleware of Starlette.
 
-    A client that takes longer than `stall_s` to send its body, or to take a part of the answer, has left.
+    A client that takes longer than `stall_s` to send its body, or to take a part of the answer, has left. `hosts` are
+    the names under which the door is asked for, see `check_host`.
     """
 
-    def __init__(self, app: ASGIApp, *, stall_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, stall_s: float, hosts: Collection[str], known_project: KnownProject) -> None:
         self._app = app
         self._stall_s = stall_s
+        self._hosts = hosts
+        self._known_project = known_project
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -193,7 +202,9 @@ class HttpEdge:
             await self._app(scope, receive, send)
             return
         structlog.contextvars.clear_contextvars()
-        exchange = Exchange(scope=scope, receive=receive, outgoing=send, stall_s=self._stall_s)
+        exchange = Exchange(
+            scope=scope, receive=receive, outgoing=send, stall_s=self._stall_s, known_project=self._known_project
+        )
         scope[_EXCHANGE] = exchange
         with _observed(exchange):
             try:
@@ -204,6 +215,9 @@ class HttpEdge:
     async def _answer(self, exchange: Exchange) -> None:
         try:
             with exchange.hiding():
+                check_host(exchange.headers, self._hosts)
+                if "content-length" in exchange.headers and "transfer-encoding" in exchange.headers:
+                    raise LengthsContradict
                 await self._app(exchange.scope, exchange.receive, exchange.send)
         except TidemillError as error:
             exchange.reason = error.reason

@@ -73,7 +73,7 @@ class HttpFeedback:
     async def submit(self, http: HttpRequest) -> Response:
         """Pass a reaction on, and tell under which id it is known."""
         exchange = Exchange.of(http.scope)
-        caller = exchange.admit()
+        caller = await exchange.admit()
         body = body_of(FeedbackBody, await exchange.body(at_most=self._max_body_bytes))
         exchange.inference = body.inference
         if self._tokens is None:

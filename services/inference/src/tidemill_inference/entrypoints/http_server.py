@@ -4,11 +4,15 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from tidemill_inference.entrypoints.http_connections import ConnectionLimits, Connections
 from tidemill_kit.errors import PreconditionFailed
+
+_LIMITS = ConnectionLimits()
 
 
 class HttpPortTaken(PreconditionFailed):
@@ -40,10 +44,14 @@ class HttpServer:
 
     name = "http"
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, grace_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, grace_s: float, limits: ConnectionLimits = _LIMITS
+    ) -> None:
         self._address = (host, port)
         config = uvicorn.Config(
             app,
+            http=cast("type[asyncio.Protocol]", Connections(limits).protocol),
+            timeout_keep_alive=cast("int", limits.idle_s),
             access_log=False,
             lifespan="off",
             log_config=None,

@@ -1,5 +1,6 @@
 """Bodies in JSON: nothing unknown, nothing converted, and every problem told by the name of its field."""
 
+import json
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -39,7 +40,16 @@ def object_of(body: bytes) -> Mapping[str, Any]:
         raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
     if not isinstance(given, dict):
         raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
+    json.loads(body, object_pairs_hook=_named_once)
     return given
+
+
+def _named_once(pairs: list[tuple[str, object]]) -> None:
+    """Refuse a name that is there twice: whoever looked at the body before may have taken the other one."""
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise InvalidInput.of(Violation(field=shown(twice), description="is there twice in one object: send it once"))
 
 
 def body_of(kind: type[_Body], body: bytes) -> _Body:

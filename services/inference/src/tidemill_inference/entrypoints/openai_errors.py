@@ -6,12 +6,13 @@ everything from 500 on again by themselves, so PreconditionFailed, for which wai
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
 from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
+from tidemill_inference.entrypoints.json_bodies import shown
 from tidemill_kit.errors import (
     AlreadyExists,
     Conflict,
@@ -39,6 +40,27 @@ class BodyTooLarge(InvalidInput):
         super().__init__(f"the body {text}", violations=[Violation(field="body", description=text)], limit=limit)
 
 
+class EncodingNotSupported(InvalidInput):
+    """The request's body is compressed in a way that is not known here."""
+
+    reason = "ENCODING_NOT_SUPPORTED"
+
+    def __init__(self, encoding: str, *, supported: Sequence[str]) -> None:
+        text = f"is {shown(encoding)}; send one of {', '.join(supported)}"
+        super().__init__(
+            f"Content-Encoding: {text}", violations=[Violation(field="Content-Encoding", description=text)]
+        )
+
+
+class LengthsContradict(InvalidInput):
+    """A request says in two ways where its body ends; whoever stands between may have believed the other one."""
+
+    reason = "LENGTHS_CONTRADICT"
+
+    def __init__(self) -> None:
+        super().__init__("Content-Length and Transfer-Encoding are both sent: send one of them")
+
+
 class BodyTooSlow(DeadlineExceeded):
     """The request's body did not come in time."""
 
@@ -61,6 +83,7 @@ _STATUSES: Mapping[type[TidemillError], tuple[int, str]] = {
     InvalidInput: (400, "invalid_request_error"),
     MethodNotAllowed: (405, "invalid_request_error"),
     BodyTooLarge: (413, "invalid_request_error"),
+    EncodingNotSupported: (415, "invalid_request_error"),
     PreconditionFailed: (400, "invalid_request_error"),
     ServiceNotNamed: (501, "invalid_request_error"),
     Unauthenticated: (401, "authentication_error"),
@@ -95,7 +118,7 @@ def error_response(error: TidemillError) -> Response:
     headers = {}
     if isinstance(error, RateLimited):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
-    if isinstance(error, BodyTooLarge | BodyTooSlow):
+    if isinstance(error, BodyTooLarge | BodyTooSlow | LengthsContradict):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     if isinstance(error, DependencyTimedOut | DeadlineExceeded) or "retried" in error.metadata:
         headers["x-should-retry"] = "false"  # OpenAI's clients obey: it was tried as often as helps

@@ -1,16 +1,17 @@
 """The OpenAI-compatible door: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
 
-`model` is a deployment, the project stands in the header OpenAI-Project. The header Idempotency-Key, where it is sent,
-is the request id: the same key again returns the same answer, streamed or whole. See `openai_messages` for what is
-taken, `openai_completions` for what comes back, `openai_errors` for what goes wrong.
+`model` is a deployment; the project stands in the header OpenAI-Project, or as `http_callers.project_of` says. The
+header Idempotency-Key, where it is sent, is the request id: the same key again returns the same answer, streamed or
+whole. See `openai_messages` for what is taken, `openai_completions` for what comes back, `openai_errors` for what goes
+wrong.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,6 +26,7 @@ from tidemill_inference.application.generation import Delta, Finished, Started, 
 from tidemill_inference.application.ports import Deployments, Reactions
 from tidemill_inference.domain.inference import Inference, Question
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
+from tidemill_inference.entrypoints.http_callers import is_browser
 from tidemill_inference.entrypoints.http_exchange import ClientLeft, Exchange, HttpEdge
 from tidemill_inference.entrypoints.http_feedback import HttpFeedback
 from tidemill_inference.entrypoints.http_health import HttpHealth
@@ -32,7 +34,7 @@ from tidemill_inference.entrypoints.openai_completions import Chunks, completion
 from tidemill_inference.entrypoints.openai_errors import MethodNotAllowed, RouteNotFound, error_body, error_response
 from tidemill_inference.entrypoints.openai_messages import IDEMPOTENCY_HEADER, chat_request_of, request_of
 from tidemill_kit.application import Caller, Clock, PageRequest, Request
-from tidemill_kit.errors import InvalidInput, TidemillError
+from tidemill_kit.errors import InvalidInput, TidemillError, Violation
 from tidemill_kit.service import Dependency
 
 DEFAULT_STALL_S = 30.0
@@ -54,6 +56,10 @@ IssueToken = Callable[[Inference], str]
 """Makes the token of an answer."""
 
 
+PrincipalsFrom = Literal["servers", "anybody", "nobody"]
+"""Who may name the groups of the person who asks: programs that are no browser, everybody, or nobody."""
+
+
 class Answering(Protocol):
     """The use case `AnswerQuestion`."""
 
@@ -65,7 +71,8 @@ class Answering(Protocol):
 class OpenAiDoor:
     """Puts the door together.
 
-    `stall_s` is how long a client may neither send nor take anything, `keep_alive_s` how long a stream says nothing.
+    `stall_s` is how long a client may neither send nor take anything, `keep_alive_s` how long a stream says nothing,
+    `hosts` the names under which it is found (see `check_host`), `principals_from` who may name groups of readers.
     """
 
     def __init__(  # noqa: PLR0913 - everything that the door opens to
@@ -81,30 +88,47 @@ class OpenAiDoor:
         stall_s: float = DEFAULT_STALL_S,
         keep_alive_s: float = DEFAULT_KEEP_ALIVE_S,
         cors_origins: Sequence[str] = (),
+        hosts: Collection[str] = (),
+        principals_from: PrincipalsFrom = "servers",
     ) -> None:
         issue = _issuing(feedback_tokens, clock)
-        self._chat = ChatCompletions(answer, max_body_bytes=max_body_bytes, keep_alive_s=keep_alive_s, issue=issue)
+        self._chat = ChatCompletions(
+            answer,
+            max_body_bytes=max_body_bytes,
+            keep_alive_s=keep_alive_s,
+            issue=issue,
+            principals_from=principals_from,
+        )
         self._feedback = HttpFeedback(reactions, max_body_bytes=max_body_bytes, tokens=feedback_tokens, clock=clock)
         self._deployments = deployments
         self._cors_origins = cors_origins
         self._health = HttpHealth(dependencies, timeout_s=_PROBE_TIMEOUT_S)
-        self._stall_s = stall_s
+        self._edge = Middleware(HttpEdge, stall_s=stall_s, hosts=hosts, known_project=self._knows)
 
     def app(self) -> Starlette:
         """Return the application."""
         app = Starlette(
             routes=[
-                Route("/v1/chat/completions", self._chat, methods=["POST"]),
-                Route("/v1/feedback", self._feedback.submit, methods=["POST"]),
-                Route("/v1/models", self._list_models, methods=["GET"]),
-                Route("/v1/models/{model}", self._get_model, methods=["GET"]),
+                *(route for prefix in ("/v1", "/projects/{project}/v1") for route in self._routes(prefix)),
                 *self._health.routes(),
             ],
-            middleware=[*self._cors(), Middleware(HttpEdge, stall_s=self._stall_s)],
+            middleware=[*self._cors(), self._edge],
             exception_handlers={HTTPException: _not_served},
         )
         app.router.redirect_slashes = False  # a client that follows would send its question again
         return app
+
+    def _routes(self, prefix: str) -> list[Route]:
+        return [
+            Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
+            Route(f"{prefix}/feedback", self._feedback.submit, methods=["POST"]),
+            Route(f"{prefix}/models", self._list_models, methods=["GET"]),
+            Route(f"{prefix}/models/{{model}}", self._get_model, methods=["GET"]),
+        ]
+
+    async def _knows(self, project: str) -> bool:
+        """Return whether a project has anything that answers."""
+        return bool((await self._deployments.list(project, page=PageRequest(size=1))).items)
 
     def _cors(self) -> list[Middleware]:
         """Return what lets pages of these origins ask, around all else, so that they may read errors too."""
@@ -122,7 +146,7 @@ class OpenAiDoor:
 
     async def _list_models(self, http: HttpRequest) -> Response:
         """Return the project's deployments."""
-        caller, models, page = Exchange.of(http.scope).admit(), [], PageRequest(size=_PAGE)
+        caller, models, page = await Exchange.of(http.scope).admit(), [], PageRequest(size=_PAGE)
         while True:
             found = await self._deployments.list(caller.project, page=page)
             models += [model(deployment) for deployment in found.items]
@@ -132,25 +156,35 @@ class OpenAiDoor:
 
     async def _get_model(self, http: HttpRequest) -> Response:
         """Return one deployment."""
-        caller = Exchange.of(http.scope).admit()
+        caller = await Exchange.of(http.scope).admit()
         return JSONResponse(model(await self._deployments.get(caller.project, http.path_params["model"])))
 
 
 class ChatCompletions:
     """`POST /v1/chat/completions`; an ASGI application, so that answer and client are attended to by one task."""
 
-    def __init__(self, answer: Answering, *, max_body_bytes: int, keep_alive_s: float, issue: IssueToken) -> None:
+    def __init__(
+        self,
+        answer: Answering,
+        *,
+        max_body_bytes: int,
+        keep_alive_s: float,
+        issue: IssueToken,
+        principals_from: PrincipalsFrom,
+    ) -> None:
         self._answer = answer
         self._issue = issue
+        self._principals_from = principals_from
         self._max_body_bytes = max_body_bytes
         self._keep_alive_s = keep_alive_s
 
     async def __call__(self, scope: Scope, receive: Receive, _send: Send) -> None:
         """Answer one request, and stop when its client leaves."""
         exchange = Exchange.of(scope)
-        caller = exchange.admit()
+        caller = await exchange.admit()
         asked = chat_request_of(await exchange.body(at_most=self._max_body_bytes))
         question = asked.question()
+        _check_principals(question, browser=is_browser(exchange.headers), taken_from=self._principals_from)
         request = request_of(exchange.header(IDEMPOTENCY_HEADER), question)
         steps = self._answer(caller, question, request=request)
         try:
@@ -172,6 +206,19 @@ def _issuing(tokens: FeedbackTokens | None, clock: Clock) -> IssueToken:
         return tokens.issue(inference.project, inference.id, now=clock.now()) if tokens else ""
 
     return issue
+
+
+def _check_principals(question: Question, *, browser: bool, taken_from: PrincipalsFrom) -> None:
+    """Refuse groups that nobody vouches for: a page, and who has it open, may write any.
+
+    Raises:
+        InvalidInput: the caller is not among those who may name groups.
+
+    """
+    if question.principals and (taken_from == "nobody" or (browser and taken_from == "servers")):
+        text = f"is not taken {'from a browser' if taken_from == 'servers' else 'here'}: ask from your server, which "
+        text += "knows the groups of a person (INFERENCE_HTTP_PRINCIPALS)"
+        raise InvalidInput.of(Violation(field="tidemill.principals", description=text))
 
 
 async def _whole(exchange: Exchange, steps: AsyncGenerator[Step, None]) -> Inference:

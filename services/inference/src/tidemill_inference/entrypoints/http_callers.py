@@ -1,0 +1,101 @@
+"""Who calls the door: the host that was meant, the project that is named, and whether a browser sends it."""
+
+import ipaddress
+from collections.abc import Awaitable, Callable, Collection
+
+from starlette.datastructures import Headers
+
+from tidemill_kit.errors import InvalidInput, PermissionDenied, Unauthenticated, Violation
+from tidemill_kit.grpc_context import PROJECT_FORM, PROJECT_SLUG
+
+PROJECT_HEADER = "OpenAI-Project"
+ANY_HOST = "*"
+KnownProject = Callable[[str], Awaitable[bool]]
+
+_BEARER = "bearer "
+
+
+class HostNotServed(PermissionDenied):
+    """The request was meant for another host: a page may have pointed its own name at this machine."""
+
+    reason = "HOST_NOT_SERVED"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this host is not served here: ask localhost or an IP address, or set INFERENCE_HTTP_HOSTS to the names "
+            "under which the door is to be found"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches a server that listens there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_host(headers: Headers, served: Collection[str]) -> None:
+    """Let IP addresses, localhost and the named hosts pass: what DNS rebinding (a page's own name for us) is not.
+
+    Raises:
+        HostNotServed: it is another one.
+
+    """
+    if ANY_HOST in served:
+        return
+    for host in headers.getlist("host"):
+        name, _, port = host.lower().rpartition(":")
+        name = (name if name and (port.isdecimal() or not port) else host.lower()).strip("[]").rstrip(".")
+        if not (name == "localhost" or name.endswith(".localhost") or name in served or _is_address(name)):
+            raise HostNotServed
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str:
+    """Return the project that a request names: in its path, in the header, or, without these, as its API key.
+
+    A path or a key is for programs that can be told a URL and a key only. A path wants a key as well, any: the header
+    Authorization, like OpenAI-Project, is one that a page of another origin may not send unasked. A key names only a
+    project that is known, because it may as well be somebody's secret: it goes nowhere, no log and no error.
+
+    Raises:
+        InvalidInput: two projects are named.
+        Unauthenticated: none is, or it is no name.
+
+    """
+    named = headers.getlist(PROJECT_HEADER)
+    if len(named) > 1 or (named and in_path and named[0] != in_path):
+        where = "the path names another" if in_path else "is sent twice"
+        raise InvalidInput.of(Violation(field=PROJECT_HEADER, description=f"{where}: name one project"))
+    key = _key(headers)
+    if in_path and not named and not key:
+        message = "send an API key (any) with a project in the path: the header Authorization"
+        raise Unauthenticated(message)
+    project = in_path or (named[0] if named else "")
+    if PROJECT_SLUG.fullmatch(project):
+        return project
+    if not project and PROJECT_SLUG.fullmatch(key) and await known(key):
+        return key
+    message = (
+        f'send your project in the header "{PROJECT_HEADER}" (OpenAI\'s clients: project="..."), in the path '
+        f"(/projects/NAME/v1), or, where it has a deployment already, as the API key: {PROJECT_FORM}"
+    )
+    raise Unauthenticated(message)
+
+
+def is_browser(headers: Headers) -> bool:
+    """Return whether a page sends the request: browsers say so, and no page can keep them from it."""
+    return "origin" in headers or "sec-fetch-mode" in headers
+
+
+def _key(headers: Headers) -> str:
+    sent = headers.get("authorization", "")
+    return sent[len(_BEARER) :].strip() if sent.lower().startswith(_BEARER) else ""
