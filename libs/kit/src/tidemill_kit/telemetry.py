@@ -3,8 +3,13 @@
 Trace ids exist without any exporter; spans leave the process only where `otlp_endpoint` is set.
 """
 
+import socket
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -13,7 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-from prometheus_client import start_http_server
+from prometheus_client import make_wsgi_app
 
 from tidemill_kit.settings import PortTaken, ServiceSettings
 
@@ -22,6 +27,8 @@ TRACEPARENT = "traceparent"
 _W3C = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer("tidemill")
 _EXPORT_TIMEOUT_S = 5.0
+_METRICS_IDLE_S = 5.0
+_METRICS_CONNECTIONS = 8
 
 
 def configure_tracing(settings: ServiceSettings, *, version: str) -> Callable[[], None]:
@@ -50,10 +57,47 @@ def serve_metrics(settings: ServiceSettings) -> Callable[[], None]:
     if settings.metrics_port == 0:
         return lambda: None
     try:
-        server, _thread = start_http_server(settings.metrics_port, settings.host)
+        server = make_server(
+            settings.host, settings.metrics_port, make_wsgi_app(), _MetricsServer, handler_class=_MetricsHandler
+        )
     except OSError as error:
         raise PortTaken(settings, "metrics_port") from error
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
     return server.shutdown
+
+
+class _MetricsHandler(WSGIRequestHandler):
+    """Gives up a connection on which nothing comes: each holds a thread."""
+
+    timeout = _METRICS_IDLE_S
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Write no line of its own."""
+
+
+class _MetricsServer(ThreadingMixIn, WSGIServer):
+    """Answers a few at the same time, and closes the connections of all others at once."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+        self._places = threading.BoundedSemaphore(_METRICS_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's
+        """Answer in a thread, where there is one left."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's
+        """Answer, and give the thread back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
 
 
 def trace_id() -> str:

@@ -4,6 +4,7 @@ import signal
 import socket
 import sys
 import textwrap
+import threading
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceRes
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
+from tidemill_kit import telemetry
 from tidemill_kit.errors import DependencyUnavailable, Internal
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.service import App, Dependency, Worker, serve
@@ -396,3 +398,20 @@ async def test_a_process_serves_metrics_and_ends_orderly_on_a_signal(number: sig
 def _page(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own address
         return str(reply.read(), "utf-8")
+
+
+def test_idle_connections_to_the_metrics_hold_few_threads_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry._MetricsHandler, "timeout", 0.3)  # noqa: SLF001 - seconds would be waited for
+    port, threads = free_port(), threading.active_count()
+    close = serve_metrics(settings(metrics_port=port))
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    try:
+        ended = [connection.recv(1) for connection in idle]  # each is closed, the last of them after 0.3 s
+        assert ended == [b""] * 40
+        assert threading.active_count() <= threads + 9
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert b"tidemill_rpc" in answer.read()
+    finally:
+        close()
+        for connection in idle:
+            connection.close()
