@@ -69,6 +69,11 @@ def _compared(text: str) -> list[str]:
     return unicodedata.normalize("NFKC", seen.replace(_BLANK_BRAILLE, " ")).split()
 
 
+def without_ignorable(text: str) -> str:
+    """Return the text without characters that may be left out where texts are compared."""
+    return text if text.isascii() else _IGNORABLE.sub("", text)
+
+
 def ignorable(character: str) -> bool:
     """Tell whether a character may be left out where texts are compared."""
     return _IGNORABLE.match(character) is not None

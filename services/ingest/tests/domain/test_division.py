@@ -237,6 +237,20 @@ def test_questions_of_the_same_words_are_one_question_where_an_answer_is_common(
         assert "open the portal" in {each.answered for each in part}
 
 
+@pytest.mark.parametrize("answer", ["\u200b", "\ufeff\u200b\u200d", "\u2800", "\u3164", "\u00ad", "..."])
+def test_an_answer_that_says_nothing_is_no_example_and_does_not_stop_its_batch(answer: str) -> None:
+    division = divided(examples([message("Q?", answer), *numbered(20)]))
+
+    assert (division.empty, len(division.kept), division.duplicates) == (1, 20, 0)
+    assert division.shortcoming(MINIMUM) is None
+
+
+def test_what_nobody_sees_makes_no_other_example() -> None:
+    batch = [message("How?", "Open it.", name="a"), message("Ho\u200bw?", "Open\u2060 it.\u200b", name="b")]
+
+    assert divided(examples(batch)).duplicates == 1
+
+
 def test_erased_examples_leave_and_their_questions_are_not_remembered() -> None:
     batch = examples(numbered(20))
     erased = {each.id for each in batch[:5]}

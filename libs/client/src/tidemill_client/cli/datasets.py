@@ -90,7 +90,7 @@ def _facts(version: DatasetVersion) -> dict[str, object]:
         "held out": f"{version.held_out.examples} examples",
         "offered": statistics.offered,
         "left out": f"{statistics.duplicates} duplicates, {statistics.overlap} that overlap with the held-out part, "
-        f"{statistics.erased} erased, {statistics.unmasked} too much to mask",
+        f"{statistics.erased} erased, {statistics.unmasked} too much to mask, {statistics.empty} empty",
         "in both parts": statistics.train_held_out_shared,
         "questions": statistics.groups,
         "people": statistics.end_users,

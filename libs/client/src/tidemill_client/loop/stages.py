@@ -92,7 +92,7 @@ def dataset_stage(dataset: Dataset, newest: DatasetVersion | None) -> Stage:
 def _version(newest: DatasetVersion) -> str:
     statistics = newest.statistics
     says = f"{newest.dataset}@{newest.number}: {newest.train.examples} to train, {newest.held_out.examples} held out"
-    left_out = statistics.duplicates + statistics.overlap + statistics.erased + statistics.unmasked
+    left_out = statistics.duplicates + statistics.overlap + statistics.erased + statistics.unmasked + statistics.empty
     return f"{says}, {left_out} left out" if left_out else says
 
 

@@ -161,6 +161,7 @@ def _statistics(division: Division, *, shared: int, unmasked: int) -> Statistics
         mean_output_chars=round(fmean(len(each.answer) for each in kept), 1) if kept else 0.0,
         shared=shared,
         unmasked=unmasked,
+        empty=division.empty,
     )
 
 

@@ -28,6 +28,8 @@ class Statistics:
     shared: int
     unmasked: int = 0
     """Left out: masking them took too much work."""
+    empty: int = 0
+    """Left out: their answers say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

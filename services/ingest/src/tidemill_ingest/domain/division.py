@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_ingest.domain.example import COMMON_FROM, Example, common_answers, group_of, words_of
 from tidemill_ingest.domain.split import Split
+from tidemill_kit.characters import says_something
 
 TOO_FEW_EXAMPLES = "TOO_FEW_EXAMPLES"
 EXAMPLES_ALIKE = "EXAMPLES_ALIKE"
@@ -38,6 +39,8 @@ class Division:
     erased: int
     duplicates: int
     overlap: int
+    empty: int = 0
+    """Left out because their answers say nothing."""
 
     @property
     def kept(self) -> tuple[Example, ...]:
@@ -46,8 +49,9 @@ class Division:
 
     def shortcoming(self, minimum: Minimum) -> Shortcoming | None:
         """Return why this makes no version, or None where it does."""
-        kept = self.offered - self.erased
+        kept = self.offered - self.erased - self.empty
         left = f"{self.offered} offered, {self.erased} erased, {self.duplicates} duplicates, {self.overlap} overlapping"
+        left += f", {self.empty} empty" if self.empty else ""
         if kept > 1 and self._alike():
             text = f"all {kept} examples have one question or one answer: more different ones are needed ({left})"
             return Shortcoming(reason=EXAMPLES_ALIKE, message=text)
@@ -91,7 +95,8 @@ def divide(  # noqa: PLR0913 - what decides about each example
     with it has the same words.
     """
     present = [each for each in examples if each.id not in erased]
-    distinct = _distinct(present)
+    saying = [each for each in present if says_something(each.answer)]
+    distinct = _distinct(saying)
     groups = {each.id: group_of(each.asked) for each in distinct}
     split = split.with_groups(groups.values(), share=share, salt=salt)
     held_out = [each for each in distinct if groups[each.id] in split.held_out]
@@ -112,8 +117,9 @@ def divide(  # noqa: PLR0913 - what decides about each example
         split=split,
         offered=len(examples),
         erased=len(examples) - len(present),
-        duplicates=len(present) - len(distinct),
+        duplicates=len(saying) - len(distinct),
         overlap=len(others) - len(train),
+        empty=len(present) - len(saying),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill_kit.characters import stream_safe
+from tidemill_kit.characters import clean, stream_safe, without_ignorable
 
 _WORDS_END_WITH = frozenset("#%&*@/\\")
 """Punctuation that belongs to a word, as in "C#"."""
@@ -54,9 +54,10 @@ def normalised(text: str) -> str:
 
     Unicode NFKC, casefold and NFKC again (Unicode standard, section 3.13, D146), every run of white space one space,
     and no white space or punctuation (general category P, but for # % & * @ / and backslash) at either end. A text of
-    nothing else keeps its punctuation.
+    nothing else keeps its punctuation. What nobody sees does not count.
     """
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", stream_safe(text)).casefold())
+    seen = stream_safe(without_ignorable(clean(text)))
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
     whole = " ".join(folded.split())
     start, end = 0, len(whole)
     while start < end and _is_edge(whole[start]):

@@ -105,4 +105,5 @@ def _statistics(statistics: Statistics) -> pb.DatasetStatistics:
         mean_output_chars=statistics.mean_output_chars,
         train_held_out_shared=statistics.shared,
         unmasked=statistics.unmasked,
+        empty=statistics.empty,
     )

@@ -351,6 +351,7 @@ class DatasetStatistics(_message.Message):
     MEAN_OUTPUT_CHARS_FIELD_NUMBER: _builtins.int
     TRAIN_HELD_OUT_SHARED_FIELD_NUMBER: _builtins.int
     UNMASKED_FIELD_NUMBER: _builtins.int
+    EMPTY_FIELD_NUMBER: _builtins.int
     offered: _builtins.int
     """Output only. Examples that the curation offered."""
     duplicates: _builtins.int
@@ -373,6 +374,8 @@ class DatasetStatistics(_message.Message):
     """
     unmasked: _builtins.int
     """Output only. Left out: masking them takes too much work."""
+    empty: _builtins.int
+    """Output only. Left out: the answer has no letter, number or symbol."""
     def __init__(
         self,
         *,
@@ -385,10 +388,11 @@ class DatasetStatistics(_message.Message):
         mean_output_chars: _builtins.float = ...,
         train_held_out_shared: _builtins.int = ...,
         unmasked: _builtins.int = ...,
+        empty: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "end_users", b"end_users", "erased", b"erased", "groups", b"groups", "mean_output_chars", b"mean_output_chars", "offered", b"offered", "overlap", b"overlap", "train_held_out_shared", b"train_held_out_shared", "unmasked", b"unmasked"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicates", b"duplicates", "empty", b"empty", "end_users", b"end_users", "erased", b"erased", "groups", b"groups", "mean_output_chars", b"mean_output_chars", "offered", b"offered", "overlap", b"overlap", "train_held_out_shared", b"train_held_out_shared", "unmasked", b"unmasked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
