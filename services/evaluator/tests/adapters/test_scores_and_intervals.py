@@ -1,7 +1,9 @@
+import itertools
 import random
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -42,6 +44,27 @@ async def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence_withou
 )
 async def test_rouge_l_knows_the_words_of_every_script(reference: str, text: str, expected: float) -> None:
     assert list(await RougeScores().rouge_l(reference, [text])) == pytest.approx([expected])
+
+
+async def test_rouge_l_is_the_number_of_rouge_score() -> None:
+    from rouge_score.rouge_scorer import RougeScorer  # noqa: PLC0415 - loads nltk
+
+    chance = random.Random(3)  # noqa: S311 - no secret
+    texts = [" ".join(chance.choices("abcdefgh", k=chance.randrange(1, 60))) for _ in range(60)]
+    theirs = RougeScorer(["rougeL"])
+
+    for reference, text in itertools.pairwise(texts):
+        expected = theirs.score(reference, text)["rougeL"].fmeasure
+        assert list(await RougeScores().rouge_l(reference, [text])) == pytest.approx([expected])
+
+
+async def test_an_answer_of_a_megabyte_is_scored_in_little_time_and_memory() -> None:
+    reference, answer = "a b " * 2000, "b a c " * 170_000
+    began = time.process_time()
+    (score,) = await RougeScores().rouge_l(reference, [answer])
+
+    assert 0 < score < 0.1
+    assert time.process_time() - began < 20  # a table would have two thousand million cells
 
 
 def test_the_words_of_ascii_text_are_those_of_rouge_scores_own_tokenizer_but_for_their_marks() -> None:

@@ -1,7 +1,7 @@
 """What an answer is scored by. All of it is between 0 and 1 but `output_chars`; more is better, for it too by its sign.
 
 - `rouge_l`: F-measure of the longest common subsequence (Lin, ROUGE: A Package for Automatic Evaluation of Summaries,
-  2004), by the package rouge-score without stemming, on the words of any script; behind the port `Scores`.
+  2004), without stemming, as the package rouge-score counts, on the words of any script; behind the port `Scores`.
 - `token_f1`: harmonic mean of precision and recall of the words, as SQuAD counts them.
 - `citation_valid`: the share of the answer's sentences that a passage supports, as inference worked it out. Unset (no
   passages, no sentence) counts as 0: both sides are given the same passages, so a case without any is 0 for both and
