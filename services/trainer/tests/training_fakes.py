@@ -22,7 +22,7 @@ from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.create_training_plan import CreateTrainingPlan
 from tidemill_trainer.application.delete_training_plan import DeleteTrainingPlan
 from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
-from tidemill_trainer.application.ports import Begun, PlanName, Report, RunName, Stepped, TrainingJob
+from tidemill_trainer.application.ports import Begun, Fitted, PlanName, Report, RunName, Stepped, TrainingJob
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.application.references import References
 from tidemill_trainer.application.register_adapter import RegisterAdapter
@@ -33,6 +33,7 @@ from tidemill_trainer.application.train_run import TrainingNeeds, TrainRun
 from tidemill_trainer.application.update_training_plan import UpdateCommand, UpdateTrainingPlan
 from tidemill_trainer.domain.errors import (
     DatasetVersionNotFound,
+    TrainingFailed,
     TrainingPlanNotFound,
     TrainingRunNotFound,
 )
@@ -119,6 +120,9 @@ class FakeTrainings:
     """Reports what it was told to, then fails as it was told to or writes an adapter."""
 
     losses: Sequence[float] = (2.0, 1.0)
+    fitted: Fitted | None = None
+    out_of_memory: int = 0
+    """So many trainings take too much memory before one does not."""
     error: Exception | None = None
     config: Mapping[str, object] = field(default_factory=adapter_config)
     more_files: Mapping[str, bytes] = field(default_factory=dict)
@@ -136,6 +140,8 @@ class FakeTrainings:
 
         async def reports() -> AsyncIterator[Report]:
             nonlocal finished
+            if self.fitted:
+                yield self.fitted
             yield Begun(step=0, steps=len(self.losses), versions=VERSIONS)
             for step, loss in enumerate(self.losses, start=1):
                 left = float(len(self.losses) - step)
@@ -145,6 +151,9 @@ class FakeTrainings:
                     await self.gate.wait()
             if self.error:
                 raise self.error
+            if len(self.jobs) <= self.out_of_memory:
+                message = "took too much"
+                raise TrainingFailed(message, reason="OUT_OF_MEMORY")
             self._write(job)
             finished = True
 
@@ -206,7 +215,7 @@ class World:
         self.browse = BrowseTraining(plans=self.plans, runs=self.runs)
         self.start = StartTrainingRun(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.cancel = CancelTrainingRun(runs=self.runs, clock=clock)
-        self.retry = RetryTrainingRun(runs=self.runs, check=check, clock=clock, wake=self._wake)
+        self.retry = RetryTrainingRun(runs=self.runs, plans=self.plans, check=check, clock=clock, wake=self._wake)
         self.hear = HearDatasetVersion(plans=self.plans, datasets=self.datasets, settle=self.settle)
         self.register = RegisterAdapter(
             models=self.registry.models,
@@ -259,9 +268,9 @@ class World:
         await self.plans.update("acme", plan, let_go_on, request=request())
         return PlanName(project="acme", plan=plan)
 
-    async def queued(self, number: int = 1, *, plan: str = "lora", examples: int = 100) -> RunName:
+    async def queued(self, number: int = 1, *, plan: str = "lora", examples: int = 100, **changes: object) -> RunName:
         """Create a plan and have it hear a version; return the run's name."""
-        await self.plan(plan)
+        await self.plan(plan, **changes)
         version = self.datasets.publish(dataset_version(number, examples=examples))
         await self.hear("acme", version)
         return RunName(project="acme", run=run_id("acme", plan, version.id))

@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from tidemill.trainer.v1.training_pb2 import TrainingPlan
 from tidemill_client.loop import LoopErrors, read_loop
 from tidemill_client.loop.declaration import Follow
+from tidemill_client.loop.resources import desired_resources
 
 
 def problems(file: Path, *edits: tuple[str, str]) -> dict[str, str]:
@@ -52,10 +54,20 @@ def test_a_reference_to_nothing_is_told_with_the_nearest_match(
     assert message in problems(file, (old, new))[path]
 
 
+def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
+    file.write_text(file.read_text(encoding="utf-8").replace("memory: 6Gi", "memory: auto"), encoding="utf-8")
+    loop = read_loop(file)
+
+    (plan,) = (each.message for each in desired_resources(loop) if each.kind == "training")
+
+    assert isinstance(plan, TrainingPlan)
+    assert (plan.limits.memory_auto, plan.limits.memory_bytes) == (True, 0)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "path", "message"),
     [
-        ("6Gi", "6GB", "training.helpdesk_lora.limits.memory", "512Mi or 6Gi"),
+        ("6Gi", "6GB", "training.helpdesk_lora.limits.memory", "512Mi or 6Gi, or auto"),
         ("30m", "30", "training.helpdesk_lora.limits.time", "whole number and a unit"),
         ("method: sft", "method: dpo", "training.helpdesk_lora.method", "'dpo' is not allowed"),
         ("max_steps: 48", "max_steps: .inf", "training.helpdesk_lora.args", "max_steps: write a number"),

@@ -296,7 +296,7 @@ def _training(
         browse=BrowseTraining(plans=plans, runs=runs),
         start=StartTrainingRun(plans=plans, runs=runs, datasets=adapters.datasets, queue=queue),
         cancel=CancelTrainingRun(runs=runs, clock=clock),
-        retry=RetryTrainingRun(runs=runs, check=check, clock=clock, wake=worker.wake),
+        retry=RetryTrainingRun(runs=runs, plans=plans, check=check, clock=clock, wake=worker.wake),
     )
     return use_cases, HearDatasetVersion(plans=plans, datasets=adapters.datasets, settle=settle), settle
 
@@ -314,6 +314,7 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
         device=settings.run_device,
         numeric_format=settings.numeric_format,
         threads=settings.run_threads,
+        spare_bytes=settings.run_memory_spare_bytes,
     )
     return TrainRun(
         runs=adapters.runs,
@@ -335,6 +336,7 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
             memory_bytes=settings.run_memory_bytes,
             least_examples=settings.run_least_examples,
             most_fruitless=settings.run_fruitless_attempts,
+            warn_left_out=settings.run_warn_left_out,
         ),
         clock=clock,
     )

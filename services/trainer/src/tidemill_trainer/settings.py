@@ -54,10 +54,14 @@ class TrainerSettings(ModelSettings):
     """The pause after which queued runs are looked for without being told of them."""
     run_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
     """The most memory that a training process may take; a plan may ask for less."""
+    run_memory_spare_bytes: int = Field(default=512 * 1024**2, ge=0)
+    """What a run whose plan says memory auto leaves to others of the memory that its machine or container has left."""
     run_time_s: float = Field(default=24 * 3600.0, ge=1)
     """The longest time that a plan may give its runs."""
     run_least_examples: int = Field(default=8, ge=1)
     """The fewest examples that are worth a training."""
+    run_warn_left_out: float = Field(default=0.1, ge=0, le=1)
+    """The share of examples that may be left out of a training before its run warns."""
     run_fruitless_attempts: int = Field(default=5, ge=1, le=1000)
     """How many workers may end over a run, none of them with a further step, before the run fails."""
     run_keep_s: float = Field(default=7 * 24 * 3600.0, gt=0)

@@ -9,7 +9,7 @@ from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.lifeline import die_with_parent
 from tidemill_trainer.training.reports import Reports
 
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES = range(8)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS = range(9)
 
 
 def main() -> None:
@@ -17,6 +17,10 @@ def main() -> None:
     reports = Reports()
     job = Job.read(Path(sys.argv[1]))
     what = job.args["seed"]
+    if what == FITS:
+        choice = {"batch_size": 1, "accumulation_steps": 1, "checkpointing": False}
+        fit = {"choice": choice, "needed_bytes": 1, "limit_bytes": job.memory_bytes}
+        reports.tell("fitted", fit=fit, examples={"offered": 3, "fitted": 2, "too_long": 1})
     versions = {"torch": "2"}
     if what == COMPUTES:
         versions = {"format": job.numeric_format, "kernels": os.environ.get("ATEN_CPU_CAPABILITY", "")}

@@ -1,10 +1,9 @@
 import asyncio
 import contextlib
-import json
-import math
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,12 +11,13 @@ import pytest
 
 from services.trainer.tests.fakes import eventually
 from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
-from tidemill_trainer.application.ports import Begun, Report, RunFolder, Stepped, TrainingJob
+from tidemill_trainer.application.ports import Begun, Fitted, Report, RunFolder, Stepped, TrainingJob
 from tidemill_trainer.domain.errors import TrainingFailed
+from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.recipe import recipe_of
 
 PRETENDS = Path(__file__).with_name("pretend_training.py")
-SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES = range(8)
+SUCCEEDS, HANGS, GROWS, BREAKS, SAYS_WHY, CHATTERS, SAVES, COMPUTES, FITS = range(9)
 GIGABYTE = 1024**3
 
 STARTS_AND_WAITS = """
@@ -40,16 +40,11 @@ def processes() -> TrainingProcesses:
     return TrainingProcesses(settings)
 
 
-def job_in(folder: Path, *, what: int, seconds: float = 60.0, memory: int = GIGABYTE, batch: int = 1) -> TrainingJob:
-    base = folder / "base"
-    base.mkdir(exist_ok=True)
-    shape = {"hidden_size": 64, "num_hidden_layers": 2, "max_position_embeddings": 4096}
-    (base / "config.json").write_text(json.dumps(shape), encoding="utf-8")
-    (folder / "train.jsonl").write_bytes(b"x" * 64_000 + b"\n")
-    args = {"seed": what, "per_device_train_batch_size": batch, "max_length": 4096}
+def job_in(folder: Path, *, what: int, seconds: float = 60.0, memory: int = GIGABYTE) -> TrainingJob:
+    args = {"seed": what, "per_device_train_batch_size": 1}
     return TrainingJob(
         folder=RunFolder(path=folder),
-        base=base,
+        base=folder / "base",
         base_name="tiny@1",
         recipe=recipe_of(method="sft", lora={}, args=args),
         seconds_left=seconds,
@@ -126,7 +121,10 @@ async def test_time_is_limited(tmp_path: Path) -> None:
 
 
 async def test_saving_is_not_limited_by_time(tmp_path: Path) -> None:
-    assert (await reports_of(job_in(tmp_path, what=SAVES, seconds=1.5)))[-1].step == 2
+    last = (await reports_of(job_in(tmp_path, what=SAVES, seconds=1.5)))[-1]
+
+    assert isinstance(last, Stepped)
+    assert last.step == 2
 
 
 async def test_memory_is_watched(tmp_path: Path) -> None:
@@ -137,32 +135,22 @@ async def test_memory_is_watched(tmp_path: Path) -> None:
     assert (failure.reason, str(fits) in failure.message) == ("OUT_OF_MEMORY", True)
 
 
-async def test_what_cannot_fit_is_refused_before_a_process_starts(tmp_path: Path) -> None:
-    failure = await failure_of(job_in(tmp_path, what=SUCCEEDS, batch=1024))
+async def test_what_it_found_to_fit_is_told(tmp_path: Path) -> None:
+    job = job_in(tmp_path, what=FITS, memory=2**40)
 
-    assert (failure.reason, "at least" in failure.message) == ("OUT_OF_MEMORY", True)
-    assert not (tmp_path / "job.json").exists()
+    (fitted,) = (report for report in await reports_of(job) if isinstance(report, Fitted))
+
+    choice = Choice(batch_size=1, accumulation_steps=1, checkpointing=False)
+    assert fitted.fit == Fit(choice=choice, needed_bytes=1, limit_bytes=2**40)
+    assert fitted.examples == ExampleCounts(offered=3, fitted=2, too_long=1)
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"text_config": None},
-        {"text_config": "small"},
-        {"max_position_embeddings": None},
-        {"max_position_embeddings": "many"},
-        {"hidden_size": math.inf},
-        [],
-    ],
-    ids=str,
-)
-async def test_a_base_that_does_not_say_its_shape_is_refused(tmp_path: Path, config: object) -> None:
-    job = job_in(tmp_path, what=SUCCEEDS)
-    (job.base / "config.json").write_text(json.dumps(config), encoding="utf-8")
+async def test_memory_that_is_picked_is_what_the_machine_has_left_at_the_most(tmp_path: Path) -> None:
+    job = replace(job_in(tmp_path, what=FITS, memory=2**60), memory_auto=True)
 
-    failure = await failure_of(job)
+    (fitted,) = (report for report in await reports_of(job) if isinstance(report, Fitted))
 
-    assert (failure.reason, "tiny@1" in failure.message) == ("BASE_NOT_TRAINABLE", True)
+    assert 0 < fitted.fit.limit_bytes <= psutil.virtual_memory().total
 
 
 async def test_leaving_kills_the_process(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,13 @@ from services.trainer.tests.training_fakes import FakeTrainings, World, adapter_
 from tidemill_kit.errors import PreconditionFailed
 from tidemill_kit.manifest import ArtifactRefused
 from tidemill_kit.objects import ObjectDamaged
-from tidemill_trainer.application.ports import RunFolder, RunName
+from tidemill_trainer.application.ports import Fitted, RunFolder, RunName
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
+from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model_version import ModelVersionWasRegistered, VersionState
 from tidemill_trainer.domain.sources import TrainedSource
+from tidemill_trainer.domain.training_plan import RunLimits
 from tidemill_trainer.domain.training_run import RunHasFailed, RunHasSucceeded, RunState
 
 
@@ -232,3 +235,72 @@ async def _used_folder(world: World, name: RunName) -> RunFolder:
     (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
     (folder.path / "stderr.log").write_text("what a user wrote", encoding="utf-8")
     return folder
+
+
+SMALL = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
+FITTED = Fitted(
+    fit=Fit(choice=SMALL, needed_bytes=5, limit_bytes=9), examples=ExampleCounts(offered=42, fitted=31, too_long=11)
+)
+
+
+async def test_a_run_says_how_it_was_fitted_and_what_was_left_out(world: World) -> None:
+    world.trainings.fitted = FITTED
+    name = await world.queued()
+
+    await world.train(name)
+
+    run, succeeded = await world.run(name), world.runs.published[-1]
+    said = "31 of 42 examples are trained on; 11 longer than max_length = 1024 tokens"
+    assert (run.fit, run.examples, run.warnings) == (FITTED.fit, FITTED.examples, (said,))
+    assert isinstance(succeeded, RunHasSucceeded)
+    assert (succeeded.fit, succeeded.examples) == (FITTED.fit, FITTED.examples)
+    version = await world.registry.versions.get("acme", "lora@1")
+    card_at = next(each.object for each in version.artifacts if each.file.path == "README.md")
+    assert card_at is not None
+    card = world.registry.artifacts.objects[card_at.key].decode()
+    assert said in card
+    assert "2 rows at once, 2 times a step" in card
+
+
+async def test_a_few_examples_that_are_left_out_are_no_warning(world: World) -> None:
+    world.trainings.fitted = replace(FITTED, examples=ExampleCounts(offered=42, fitted=41, too_long=1))
+    name = await world.queued()
+
+    await world.train(name)
+
+    assert (await world.run(name)).warnings == ()
+
+
+async def test_a_picked_choice_that_takes_too_much_is_made_smaller_once_by_itself(world: World) -> None:
+    world.trainings.fitted, world.trainings.out_of_memory = FITTED, 1
+    name = await world.queued(limits=RunLimits(memory_auto=True))
+
+    await world.train(name)
+
+    run = await world.run(name)
+    assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
+    assert [job.smaller_than for job in world.trainings.jobs] == [None, SMALL]
+
+
+async def test_a_second_time_it_fails_and_a_retry_takes_the_plans_limits_and_something_smaller(world: World) -> None:
+    world.trainings.fitted, world.trainings.out_of_memory = FITTED, 2
+    name = await world.queued(limits=RunLimits(memory_auto=True))
+    await world.train(name)
+    assert (await world.run(name)).reason == "OUT_OF_MEMORY"
+    await world.change(limits=RunLimits(memory_auto=True, memory_bytes=2**32))
+
+    await world.retry(ADA, name.run, request=request())
+    await world.train(name)
+
+    assert (await world.run(name)).state is RunState.SUCCEEDED
+    last = world.trainings.jobs[-1]
+    assert (len(world.trainings.jobs), last.smaller_than, last.memory_bytes) == (3, SMALL, 2**32)
+
+
+async def test_what_a_recipe_says_itself_is_not_made_smaller(world: World) -> None:
+    world.trainings.fitted, world.trainings.out_of_memory = FITTED, 1
+    name = await world.queued()
+
+    await world.train(name)
+
+    assert ((await world.run(name)).reason, len(world.trainings.jobs)) == ("OUT_OF_MEMORY", 1)

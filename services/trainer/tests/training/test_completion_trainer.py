@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.trainer.tests.training.tiny import example_lines, write_base
-from tidemill_trainer.training.examples import read_rows
+from tidemill_trainer.training.examples import read_examples, rows_of
 
 
 def trainer_in(folder: Path, *, of_trl: bool) -> Any:  # noqa: ANN401 - of TRL
@@ -21,12 +21,21 @@ def trainer_in(folder: Path, *, of_trl: bool) -> Any:  # noqa: ANN401 - of TRL
 
     examples = folder / "train.jsonl"
     examples.write_bytes(example_lines(8))
+    tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+    rows, _ = rows_of(read_examples(examples), tokenizer, max_length=1024)
     torch.manual_seed(7)
     return (SFTTrainer if of_trl else CompletionTrainer)(
         model=AutoModelForCausalLM.from_pretrained(folder / "base"),
-        args=SFTConfig(output_dir=str(folder / "out"), use_cpu=True, bf16=False, report_to="none", seed=7),
-        train_dataset=Dataset.from_list(read_rows(examples)),
-        processing_class=AutoTokenizer.from_pretrained(folder / "base"),
+        args=SFTConfig(
+            output_dir=str(folder / "out"),
+            use_cpu=True,
+            bf16=False,
+            report_to="none",
+            seed=7,
+            completion_only_loss=True,
+        ),
+        train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
+        processing_class=tokenizer,
         peft_config=LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False),
     )
 

@@ -20,7 +20,7 @@ class Told:
     """Keeps what is told, and ends the training after a step as a kill would."""
 
     def __init__(self, *, ends_after: int = 0) -> None:
-        self.lines: list[dict[str, object]] = []
+        self.lines: list[dict[str, Any]] = []
         self._ends_after = ends_after
 
     def tell(self, event: str, **facts: object) -> None:
@@ -77,8 +77,9 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_p
     found = trained(job_in(tmp_path / "killed", base), second)
 
     assert found == expected
-    assert (second.lines[0]["step"], second.lines[0]["steps"]) == (2, 5)
-    assert second.lines[0]["losses"] == list(enumerate(whole.losses[:2], start=1))
+    begun = second.lines[1]
+    assert (begun["step"], begun["steps"]) == (2, 5)
+    assert begun["losses"] == list(enumerate(whole.losses[:2], start=1))
     assert second.losses == whole.losses[2:]
     assert whole.losses[-1] != whole.losses[0]
 
@@ -91,8 +92,8 @@ def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: 
     found = trained(job, second)
 
     assert found == expected
-    (begun,) = second.lines
-    assert (begun["step"], begun["steps"], len(list(begun["losses"]))) == (5, 5, 5)  # type: ignore[call-overload]
+    _fitted, begun = second.lines
+    assert (begun["step"], begun["steps"], len(list(begun["losses"]))) == (5, 5, 5)
 
 
 def test_another_seed_makes_another_adapter(tmp_path: Path, base: Path) -> None:
@@ -108,7 +109,7 @@ def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
 
     job = job_in(tmp_path / "run", base)
     tokenizer = sft._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
-    rows = sft._rows(job, tokenizer)  # noqa: SLF001
+    rows, _ = sft._rows(job, tokenizer)  # noqa: SLF001
     trainer: Any = sft._trainer(job, rows, tokenizer, device="cpu", dtype=torch.float32)  # noqa: SLF001
 
     row = trainer.data_collator([trainer.train_dataset[1]])
@@ -125,7 +126,7 @@ def test_a_training_computes_in_the_format_of_its_job(
 
     trained(replace(job_in(tmp_path / "run", base, max_steps=1), numeric_format=numeric_format), told)
 
-    versions: Any = told.lines[0]["versions"]
+    versions: Any = told.lines[1]["versions"]
     assert versions["dtype"] == numeric_format
 
 

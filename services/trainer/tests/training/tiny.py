@@ -9,7 +9,7 @@ TEMPLATE = (
 )
 
 
-def write_base(folder: Path, *, broken: bool = False, context: int = 512) -> Path:
+def write_base(folder: Path, *, broken: bool = False, context: int = 512, hidden: int = 32, layers: int = 2) -> Path:
     """Write a random model whose every token is one byte, with tokenizer and template; a broken one knows no number."""
     import torch  # noqa: PLC0415 - only tests that train pay for it
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415
@@ -25,9 +25,9 @@ def write_base(folder: Path, *, broken: bool = False, context: int = 512) -> Pat
     torch.manual_seed(7)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=context,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from tidemill.trainer.v1.training_pb2 import TrainingRun, TrainingRunState
+from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingFit, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import (
     ListTrainingPlansRequest,
     ListTrainingPlansResponse,
@@ -35,6 +35,7 @@ training = typer.Typer(help="Training: candidates in the making.", no_args_is_he
 
 RunArgument = Annotated[str, typer.Argument(help="The run's id: `tidemill training runs` has them.")]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit 1 unless it succeeded.")]
+GIGABYTE = 1e9
 LOSSES = 5
 """So many of the last losses are shown."""
 
@@ -164,6 +165,18 @@ def _ended(found: TrainingRun, *, waited: bool, as_json: bool) -> None:
         raise typer.Exit(EXIT_ERROR)
 
 
+def _examples(counts: TrainingExamples) -> str:
+    left_out = {"too long": counts.too_long, "refused by the base": counts.refused, "empty": counts.empty}
+    why = ", ".join(f"{count} {words}" for words, count in left_out.items() if count)
+    return f"{counts.fitted} of {counts.offered} fitted" + (f" ({why})" if why else "")
+
+
+def _memory(fit: TrainingFit) -> str:
+    rows = f"{fit.per_device_train_batch_size} rows at once, {fit.gradient_accumulation_steps} times a step"
+    twice = ", every layer twice" if fit.gradient_checkpointing else ""
+    return f"{fit.needed_bytes / GIGABYTE:.1f} of {fit.limit_bytes / GIGABYTE:.1f} GB, {rows}{twice}"
+
+
 def _show(found: TrainingRun, *, as_json: bool) -> None:
     steps = found.progress
     recipe = plain(found).get("recipe") or {}
@@ -176,6 +189,9 @@ def _show(found: TrainingRun, *, as_json: bool) -> None:
         "base": found.base,
         "made": found.model_version,
         "steps": f"{steps.step} of {steps.steps}" if steps.steps else "",
+        "examples": _examples(found.examples) if found.HasField("examples") else "",
+        "warnings": "; ".join(found.warnings),
+        "memory": _memory(found.fit) if found.HasField("fit") else "",
         "losses": ", ".join(f"{point.loss:.3f}" for point in steps.losses[-LOSSES:]),
         "left": f"{steps.remaining.ToTimedelta().total_seconds():.0f} s" if steps.HasField("remaining") else "",
         "attempt": found.attempt or "",

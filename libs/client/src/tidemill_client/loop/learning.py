@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tidemill_client.loop.shapes import Bytes, Declared, Duration, FromFile, Reference, Settings, Slug
+from tidemill_client.loop.shapes import Declared, Duration, FromFile, Memory, Reference, Settings, Slug
 
 Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
 
@@ -46,7 +46,7 @@ class Limits(Declared):
     """What a training run may take."""
 
     time: Duration | None = None
-    memory: Bytes | None = None
+    memory: Memory | None = None
 
 
 class Training(Declared):

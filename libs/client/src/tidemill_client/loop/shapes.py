@@ -2,7 +2,7 @@
 
 import json
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -29,8 +29,13 @@ def _size(value: object) -> object:
     """Read "512Mi" or "6Gi"."""
     if isinstance(value, str) and value[:-2].isdecimal() and value[-2:] in _BYTES and len(value) <= _LONGEST:
         return int(value[:-2]) * _BYTES[value[-2:]]
-    message = "write a whole number and a unit: 512Mi or 6Gi"
+    message = "write a whole number and a unit, 512Mi or 6Gi, or auto"
     raise ValueError(message)
+
+
+def _memory(value: object) -> object:
+    """Read "6Gi", or "auto"."""
+    return value if value == "auto" else _size(value)
 
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:
@@ -49,10 +54,17 @@ Duration = Annotated[
     BeforeValidator(_duration),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]$", "examples": ["60s", "730d"]}),
 ]
-Bytes = Annotated[
-    int,
-    BeforeValidator(_size),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]+(Ki|Mi|Gi|Ti)$", "examples": ["512Mi", "6Gi"]}),
+Memory = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(_memory),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": "^(auto|[0-9]+(Ki|Mi|Gi|Ti))$",
+            "examples": ["auto", "512Mi", "6Gi"],
+            "description": "auto picks batch, accumulation and checkpointing that fit what the machine has left",
+        }
+    ),
 ]
 Settings = Annotated[dict[str, Any], AfterValidator(_settings)]
 

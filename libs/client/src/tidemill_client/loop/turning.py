@@ -105,7 +105,7 @@ def _training(name: str, part: learning.Training, labels: dict[str, str]) -> Des
         method=part.method,
         lora=struct_of(part.lora),
         args=struct_of(part.args),
-        limits=TrainingLimits(time=_duration(part.limits.time), memory_bytes=part.limits.memory or 0),
+        limits=_limits(part.limits),
     )
     return Desired(
         kind="training",
@@ -172,6 +172,12 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
 def _cases(cases: learning.Cases) -> dict[str, Any]:
     """Return one of both: a member of a oneof that is set to nothing would still be set."""
     return {"suite": cases.suite} if cases.suite else {"dataset": cases.dataset}
+
+
+def _limits(limits: learning.Limits) -> TrainingLimits:
+    picked = limits.memory == "auto"
+    memory = 0 if limits.memory == "auto" else limits.memory or 0
+    return TrainingLimits(time=_duration(limits.time), memory_bytes=memory, memory_auto=picked)
 
 
 def _duration(span: timedelta | None) -> Duration | None:

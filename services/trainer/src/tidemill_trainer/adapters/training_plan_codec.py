@@ -58,12 +58,20 @@ def plain(settings: Mapping[str, object]) -> Document:
 
 def encoded_limits(limits: RunLimits) -> Document:
     """Return limits as a document."""
-    return {"time_s": limits.time.total_seconds(), "memory_bytes": limits.memory_bytes}
+    return {
+        "time_s": limits.time.total_seconds(),
+        "memory_bytes": limits.memory_bytes,
+        "memory_auto": limits.memory_auto,
+    }
 
 
 def decoded_limits(document: Document) -> RunLimits:
     """Return the limits of a document."""
-    return RunLimits(time=timedelta(seconds=document["time_s"]), memory_bytes=document["memory_bytes"])
+    return RunLimits(
+        time=timedelta(seconds=document["time_s"]),
+        memory_bytes=document["memory_bytes"],
+        memory_auto=document.get("memory_auto", False),
+    )
 
 
 def encoded_version(version: DatasetVersion) -> Document:

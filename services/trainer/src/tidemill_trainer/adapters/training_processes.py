@@ -7,16 +7,18 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tidemill_trainer.adapters.file_spool import disk_errors
-from tidemill_trainer.adapters.training_memory import refuse_what_cannot_fit, taken_bytes
-from tidemill_trainer.application.ports import Begun, Report, Stepped, TrainingJob
+from tidemill_trainer.adapters.training_memory import available_bytes
+from tidemill_trainer.application.ports import Begun, Fitted, Report, Stepped, TrainingJob
 from tidemill_trainer.domain.errors import TrainingFailed
+from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.training.job import Job
+from tidemill_trainer.training.process_memory import taken_bytes
 
 WATCH_EVERY_S = 0.25
 LONGEST_LINE = 1024 * 1024
@@ -34,6 +36,10 @@ PASSED_ON = (
 """Of the service's environment, which also holds secrets that a training has no use for."""
 
 
+MMAP_FROM_BYTES = str(1024**2)
+"""From this size on, glibc gives memory back when a tensor ends: kept for later, holes take as much again."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
     """What every training process is given; 0 threads leave it to torch."""
@@ -43,6 +49,8 @@ class ProcessSettings:
     device: str = "auto"
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
+    spare_bytes: int = 0
+    """What is left to others of the memory that there is, by a job whose memory is picked."""
     command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.training")
 
 
@@ -65,7 +73,9 @@ class TrainingProcesses:
     @asynccontextmanager
     async def running(self, job: TrainingJob) -> AsyncIterator[AsyncIterator[Report]]:
         """See `Trainings.running`."""
-        await asyncio.to_thread(refuse_what_cannot_fit, job)
+        if job.memory_auto:
+            left = await asyncio.to_thread(available_bytes) - self._settings.spare_bytes
+            job = replace(job, memory_bytes=max(0, min(job.memory_bytes, left)))
         with disk_errors():
             process = await self._started(job)
         ending = _Ending()
@@ -94,6 +104,9 @@ class TrainingProcesses:
             device=self._settings.device,
             numeric_format=self._settings.numeric_format,
             threads=self._settings.threads,
+            memory_bytes=job.memory_bytes,
+            memory_auto=job.memory_auto,
+            smaller_than=job.smaller_than,
         )
         await asyncio.to_thread(told.write, spec)
         with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
@@ -117,6 +130,9 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
         if "step" in told:
             ending.computed = told["step"] >= told["steps"]
         match told["event"]:
+            case "fitted":
+                fit = Fit(**told["fit"] | {"choice": Choice(**told["fit"]["choice"])})
+                yield Fitted(fit=fit, examples=ExampleCounts(**told["examples"]))
             case "begun":
                 losses = tuple(LossPoint(step, loss) for step, loss in told["losses"])
                 yield Begun(step=told["step"], steps=told["steps"], versions=told["versions"], losses=losses)
@@ -142,8 +158,8 @@ async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: 
     while True:
         if (taken := taken_bytes(process.pid)) > job.memory_bytes:
             message = (
-                f"the training took {taken} bytes of memory, {job.memory_bytes} is its limit: use a smaller batch, "
-                "max_length or base, or gradient_checkpointing"
+                f"the training took {taken} bytes of memory, {job.memory_bytes} is its limit: use limits.memory auto, "
+                "a smaller batch, max_length or base, or gradient_checkpointing"
             )
             ending.why = TrainingFailed(message, reason="OUT_OF_MEMORY")
         elif clock.time() >= deadline and not ending.computed:
@@ -169,5 +185,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HOME": str(folder),
+        "GOMP_SPINCOUNT": "20000",  # threads that wait for each other sleep soon, beside other busy processes
+        "MALLOC_MMAP_THRESHOLD_": MMAP_FROM_BYTES,
+        "MALLOC_TRIM_THRESHOLD_": MMAP_FROM_BYTES,
         "TOKENIZERS_PARALLELISM": "false",
     }

@@ -18,6 +18,7 @@ from tidemill_trainer.adapters.training_plan_codec import (
     encoded_version,
     plain,
 )
+from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.recipe import Recipe, Value
 from tidemill_trainer.domain.training_run import (
@@ -28,6 +29,7 @@ from tidemill_trainer.domain.training_run import (
     RunWasQueued,
     TrainingRun,
 )
+from tidemill_trainer.fit_messages import examples_message, fit_message
 
 
 class TrainingRunCodec:
@@ -55,6 +57,11 @@ class TrainingRunCodec:
             "epoch": aggregate.epoch,
             "furthest": aggregate.furthest,
             "fruitless": aggregate.fruitless,
+            "fit": asdict(aggregate.fit) if aggregate.fit else None,
+            "smaller_than": asdict(aggregate.smaller_than) if aggregate.smaller_than else None,
+            "shrunk": aggregate.shrunk,
+            "examples": asdict(aggregate.examples) if aggregate.examples else None,
+            "warnings": list(aggregate.warnings),
             "start_time": aggregate.start_time,
             "finish_time": aggregate.finish_time,
         }
@@ -80,6 +87,11 @@ class TrainingRunCodec:
             epoch=state["epoch"],
             furthest=state["furthest"],
             fruitless=state["fruitless"],
+            fit=_fit(state.get("fit")),
+            smaller_than=_choice(state.get("smaller_than")),
+            shrunk=state.get("shrunk", False),
+            examples=ExampleCounts(**counts) if (counts := state.get("examples")) else None,
+            warnings=tuple(state.get("warnings", ())),
             start_time=state["start_time"],
             finish_time=state["finish_time"],
         )
@@ -105,6 +117,8 @@ class TrainingRunCodec:
                     model_version=event.model_version,
                     time=_duration(event.seconds),
                     loss=event.loss,
+                    fit=fit_message(aggregate.fit),
+                    examples=examples_message(aggregate.examples),
                 )
             case RunHasFailed():
                 return "tidemill.trainer.run.failed.v1", events.TrainingRunFailed(
@@ -123,6 +137,14 @@ def _duration(seconds: float) -> Duration:
     duration = Duration()
     duration.FromTimedelta(timedelta(seconds=seconds))
     return duration
+
+
+def _fit(state: Document | None) -> Fit | None:
+    return Fit(**state | {"choice": Choice(**state["choice"])}) if state else None
+
+
+def _choice(state: Document | None) -> Choice | None:
+    return Choice(**state) if state else None
 
 
 def _values(document: Document) -> dict[str, Value]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from tidemill_kit.application import Aggregates
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.manifest import ArtifactFile
+from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model import Model
 from tidemill_trainer.domain.model_version import ModelVersion
@@ -293,6 +294,18 @@ class TrainingJob:
     recipe: Recipe
     seconds_left: float
     memory_bytes: int
+    memory_auto: bool = False
+    """True lets the process pick what fits what the machine has available, at most `memory_bytes`."""
+    smaller_than: Choice | None = None
+    """What it picked before, where that took too much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """The process knows what it will take, and what of its examples; nothing is loaded yet."""
+
+    fit: Fit
+    examples: ExampleCounts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -315,7 +328,7 @@ class Stepped:
     remaining_s: float
 
 
-Report = Begun | Stepped
+Report = Fitted | Begun | Stepped
 
 
 class Trainings(Protocol):

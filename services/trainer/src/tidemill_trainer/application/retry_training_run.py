@@ -1,11 +1,13 @@
 """Queue a run again that failed or was cancelled."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_kit.application import Caller, Clock, Request
 from tidemill_trainer.application.check_plan import CheckPlan
-from tidemill_trainer.application.ports import Runs
+from tidemill_trainer.application.ports import Plans, Runs
+from tidemill_trainer.domain.errors import TrainingPlanNotFound
 from tidemill_trainer.domain.training_run import TrainingRun
 
 
@@ -13,10 +15,12 @@ from tidemill_trainer.domain.training_run import TrainingRun
 class RetryTrainingRun:
     """Emits RunWasQueued. A failed run goes on at its last checkpoint, if its worker still has it.
 
-    One that has not begun, perhaps because its base was not there, takes what its base means now.
+    One that has not begun, perhaps because its base was not there, takes what its base means now; one that ran out of
+    memory takes the limits that its plan has now.
     """
 
     runs: Runs
+    plans: Plans
     check: CheckPlan
     clock: Clock
     wake: Callable[[], None]
@@ -34,6 +38,11 @@ class RetryTrainingRun:
         base = current.base
         if not (current.has_begun or current.is_in_work):
             base = (await self.check.base(caller.project, base)).id
-        run = await self.runs.update(caller.project, run_id, lambda run: run.retry(base=base, now=now), request=request)
+        limits = current.limits
+        with suppress(TrainingPlanNotFound):
+            limits = (await self.plans.get(caller.project, current.plan)).settings.limits
+        run = await self.runs.update(
+            caller.project, run_id, lambda run: run.retry(base=base, limits=limits, now=now), request=request
+        )
         self.wake()
         return run

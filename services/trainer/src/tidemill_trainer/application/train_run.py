@@ -1,9 +1,10 @@
 """Train a run: the work of a worker, which may be killed at any point and goes on from the last checkpoint."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tidemill_kit.application import Clock, Request
 from tidemill_kit.errors import (
@@ -20,8 +21,10 @@ from tidemill_trainer.application.ports import (
     Bases,
     Begun,
     Datasets,
+    Fitted,
     Folders,
     Report,
+    RunFolder,
     RunLeases,
     RunName,
     Runs,
@@ -32,9 +35,10 @@ from tidemill_trainer.application.ports import (
 )
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
+from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model_version import ModelVersion
-from tidemill_trainer.domain.training_run import Progress, TrainingRun
+from tidemill_trainer.domain.training_run import OUT_OF_MEMORY, Progress, TrainingRun
 
 LOOK_EVERY_S = 1.0
 """How often the run is looked at while its process computes: progress is written, and a cancellation seen."""
@@ -47,12 +51,14 @@ SAVING_S = 600.0
 class TrainingNeeds:
     """What a training gets where its plan does not say, and the fewest examples that are worth one.
 
-    `most_fruitless` is how many attempts may end, with their worker, before one has done a step more.
+    `most_fruitless` is how many attempts may end, with their worker, before one has done a step more. A run warns where
+    more than the share `warn_left_out` of its examples is not trained on.
     """
 
     memory_bytes: int
     least_examples: int
     most_fruitless: int
+    warn_left_out: float = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +139,7 @@ class TrainRun:
         folder = await self.folders.open(name)
         base = await self.bases.fetch(await self.versions.get(name.project, run.base))
         await self.datasets.fetch(name.project, run.dataset, folder.examples)
-        job = TrainingJob(
-            folder=folder,
-            base=base,
-            base_name=run.base,
-            recipe=run.recipe,
-            seconds_left=_seconds_left(run),
-            memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
-        )
-        async with self.trainings.running(job) as reports:
-            progress = await self._follow(name, run, reports, epoch)
+        progress = await self._computed(name, run, epoch, folder=folder, base=base)
 
         def finished(run: TrainingRun) -> None:
             run.advance(progress, epoch=epoch)
@@ -150,39 +147,70 @@ class TrainRun:
 
         return await self.register(await self._write(name, finished), folder)
 
+    async def _computed(
+        self, name: RunName, run: TrainingRun, epoch: int, *, folder: RunFolder, base: Path
+    ) -> Progress:
+        job = TrainingJob(
+            folder=folder,
+            base=base,
+            base_name=run.base,
+            recipe=run.recipe,
+            seconds_left=_seconds_left(run),
+            memory_bytes=run.limits.memory_bytes or self.needs.memory_bytes,
+            memory_auto=run.limits.memory_auto,
+            smaller_than=run.smaller_than,
+        )
+        try:
+            async with self.trainings.running(job) as reports:
+                return await self._follow(name, run, reports, epoch)
+        except TrainingFailed as failed:
+            run = await self.runs.get(name.project, name.run)
+            if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
+                raise
+        run = await self._write(name, lambda run: run.shrink(epoch=epoch))
+        return await self._computed(name, run, epoch, folder=folder, base=base)
+
     async def _follow(self, name: RunName, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Write down what the process reports, at most once in LOOK_EVERY_S, and return the last of it."""
-        watch = _Watch(progress=run.progress, versions=run.versions)
+        watch = _Watch(run)
         reading = asyncio.create_task(watch.read(reports))
         begin, before = asyncio.get_running_loop().time(), run.progress.seconds
-        progress = written = run.progress
+        progress, written = run.progress, (run.progress.step, run.fit)
         try:
             while not reading.done():
                 await asyncio.wait([reading], timeout=LOOK_EVERY_S)
                 seconds = before + asyncio.get_running_loop().time() - begin
                 progress = replace(watch.progress, seconds=seconds)
+                now = (progress.step, watch.fit)
                 with suppress(DependencyUnavailable):  # the training goes on, and the lease tells when it must not
-                    await self._look(name, progress, watch.versions, epoch, news=watch.progress.step != written.step)
-                    written = progress
+                    await self._look(name, progress, watch, epoch, news=now != written)
+                    written = now
             reading.result()
         finally:
             reading.cancel()
             await asyncio.wait([reading])
         return replace(watch.progress, seconds=progress.seconds)
 
-    async def _look(
-        self, name: RunName, progress: Progress, versions: Mapping[str, str], epoch: int, *, news: bool
-    ) -> None:
+    async def _look(self, name: RunName, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
         """Write the progress where there is any; else only see whether the run is still ours."""
         if not news:
             (await self.runs.get(name.project, name.run)).refuse_unless_claimed(epoch)
             return
 
         def change(run: TrainingRun) -> None:
-            run.begin(versions=versions, epoch=epoch)
+            if watch.fit and watch.examples:
+                warnings = self._warnings(run, watch.examples)
+                run.fitted(watch.fit, watch.examples, warnings=warnings, epoch=epoch)
+            if watch.versions:
+                run.begin(versions=watch.versions, epoch=epoch)
             run.advance(progress, epoch=epoch)
 
         await self._write(name, change)
+
+    def _warnings(self, run: TrainingRun, examples: ExampleCounts) -> list[str]:
+        if examples.left_out <= self.needs.warn_left_out:
+            return []
+        return [examples.described(max_length=run.recipe.args["max_length"])]
 
     async def _fail(self, name: RunName, refused: TidemillError, epoch: int) -> None:
         now = self.clock.now()
@@ -208,14 +236,16 @@ def _seconds_left(run: TrainingRun) -> float:
 class _Watch:
     """What a process has reported so far."""
 
-    def __init__(self, *, progress: Progress, versions: Mapping[str, str]) -> None:
-        self.progress = progress
-        self.versions = versions
+    def __init__(self, run: TrainingRun) -> None:
+        self.progress, self.versions = run.progress, run.versions
+        self.fit, self.examples = run.fit, run.examples
 
     async def read(self, reports: AsyncIterator[Report]) -> None:
         """Read until the process is done; raises as it fails."""
         async for report in reports:
             match report:
+                case Fitted():
+                    self.fit, self.examples = report.fit, report.examples
                 case Begun():
                     self.versions = report.versions
                     losses = tuple(report.losses)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tidemill_kit.manifest import ArtifactRefused
+from tidemill_trainer.domain.fit import Choice
 from tidemill_trainer.domain.losses import thinned
 from tidemill_trainer.domain.training_run import TrainingRun
 
@@ -41,6 +42,19 @@ def check_adapter_config(content: object, *, base: str) -> None:
             raise ArtifactRefused(path, f"{name} must be empty")
 
 
+def _examples(run: TrainingRun) -> str:
+    if run.examples is None:
+        return "not counted"
+    return run.examples.described(max_length=run.recipe.args["max_length"])
+
+
+def _computed(run: TrainingRun) -> str:
+    choice = run.fit.choice if run.fit else Choice.of(run.recipe.args)
+    picked = ", picked to fit its memory" if run.limits.memory_auto else ""
+    twice = ", every layer twice (gradient_checkpointing)" if choice.checkpointing else ""
+    return f"{choice.batch_size} rows at once, {choice.accumulation_steps} times a step{twice}{picked}"
+
+
 def model_card(run: TrainingRun) -> str:
     """Return the card as Markdown: how the adapter was made, so that it could be made again."""
     losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
@@ -58,10 +72,12 @@ A LoRA adapter on `{run.base}`, trained by Tidemill. It answers only together wi
 |---|---|
 | Base | `{run.base}` |
 | Dataset version | `{run.dataset.id}`, {run.dataset.examples} examples in its train part |
+| Examples | {_examples(run)} |
 | Train part | sha256 `{run.dataset.train.sha256}` |
 | Training run | `{run.id}` |
 | Seed | {run.recipe.args["seed"]} |
 | Steps | {run.progress.step} in {run.progress.seconds:.0f} s |
+| Computed | {_computed(run)} |
 
 ## Recipe
 

@@ -37,10 +37,14 @@ class DatasetVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """What a run may take; 0 bytes mean what the service is set to."""
+    """What a run may take; 0 bytes mean what the service is set to.
+
+    With `memory_auto` a run is fitted into what its machine has available, at most `memory_bytes`.
+    """
 
     time: timedelta = DEFAULT_TIME
     memory_bytes: int = 0
+    memory_auto: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

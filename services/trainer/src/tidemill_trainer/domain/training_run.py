@@ -1,6 +1,6 @@
 """One training of a recipe on a dataset version."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
@@ -8,6 +8,7 @@ from enum import Enum
 from tidemill_kit.application import derived_id
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_trainer.domain.errors import RunFinished, RunLost, RunNotRetriable
+from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint, thinned
 from tidemill_trainer.domain.recipe import Recipe
 from tidemill_trainer.domain.training_plan import DatasetVersion, RunLimits, TrainingPlan
@@ -25,6 +26,8 @@ class RunHasSucceeded(Event):
     model_version: str
     seconds: float
     loss: float | None
+    fit: Fit | None = None
+    examples: ExampleCounts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,7 @@ class RunState(Enum):
     CANCELLED = "cancelled"
 
 
+OUT_OF_MEMORY = "OUT_OF_MEMORY"
 IN_WORK = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.REGISTERING})
 
 
@@ -100,6 +104,14 @@ class TrainingRun(Aggregate):
 
     A worker that such a run takes down can tell nothing else of it.
     """
+    fit: Fit | None = None
+    """How it was fitted into its memory, once that is known."""
+    smaller_than: Choice | None = None
+    """The choice that took more than its limit: only smaller ones are left."""
+    shrunk: bool = False
+    """True once it has gone on by itself with a smaller choice since it was queued."""
+    examples: ExampleCounts | None = None
+    warnings: tuple[str, ...] = ()
     start_time: datetime | None = None
     finish_time: datetime | None = None
 
@@ -150,6 +162,22 @@ class TrainingRun(Aggregate):
         self.refuse_unless_claimed(epoch)
         self.state, self.versions = RunState.RUNNING, dict(versions)
 
+    def fitted(self, fit: Fit, examples: ExampleCounts, *, warnings: Sequence[str], epoch: int) -> None:
+        """Record how the attempt fits its memory, and which examples it trains on."""
+        self.refuse_unless_claimed(epoch)
+        self.fit, self.examples, self.warnings = fit, examples, tuple(warnings)
+
+    @property
+    def may_shrink(self) -> bool:
+        """True where it may go on by itself after it took too much memory: once, with a smaller choice."""
+        return self.limits.memory_auto and self.fit is not None and not self.shrunk
+
+    def shrink(self, *, epoch: int) -> None:
+        """Begin another attempt, with a smaller choice than the one that took too much memory."""
+        self.refuse_unless_claimed(epoch)
+        self.smaller_than, self.shrunk = self.fit.choice if self.fit else None, True
+        self.attempt += 1
+
     def advance(self, progress: Progress, *, epoch: int) -> None:
         """Record how far it is."""
         self.refuse_unless_claimed(epoch)
@@ -178,6 +206,8 @@ class TrainingRun(Aggregate):
                 model_version=model_version,
                 seconds=self.progress.seconds,
                 loss=self.progress.loss,
+                fit=self.fit,
+                examples=self.examples,
             )
         )
 
@@ -199,8 +229,10 @@ class TrainingRun(Aggregate):
             raise RunFinished(self.id, state=self.state.value)
         self._end(RunState.CANCELLED, reason="CANCELLED", message="somebody cancelled it", now=now)
 
-    def retry(self, *, base: str, now: datetime) -> None:
+    def retry(self, *, base: str, limits: RunLimits, now: datetime) -> None:
         """Queue it again, with the recipe that it had; with this base, where it has not begun on another.
+
+        One that took too much memory takes these limits, and of what is picked for it something smaller.
 
         Raises:
             RunNotRetriable: it neither failed nor was cancelled.
@@ -209,6 +241,10 @@ class TrainingRun(Aggregate):
         if self.state not in {RunState.FAILED, RunState.CANCELLED}:
             raise RunNotRetriable(self.id, state=self.state.value)
         self.base = self.base if self.has_begun else base
+        if self.reason == OUT_OF_MEMORY:
+            self.smaller_than = self.fit.choice if self.fit and limits.memory_auto else None
+            self.limits = limits
+        self.shrunk, self.fit = False, None
         self.state, self.reason, self.message = RunState.QUEUED, "", "waits for a worker"
         self.progress, self.start_time, self.finish_time = Progress(), None, None
         self.furthest = self.fruitless = 0

@@ -12,6 +12,7 @@ from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_server import etag_of, timestamp_of
 from tidemill_trainer.domain.training_plan import DEFAULT_TIME, PlanSettings, RunLimits, TrainingPlan
 from tidemill_trainer.domain.training_run import Progress, RunState, TrainingRun
+from tidemill_trainer.fit_messages import examples_message, fit_message
 
 STATES = {
     RunState.QUEUED: pb.TRAINING_RUN_STATE_QUEUED,
@@ -41,7 +42,7 @@ def settings_of(message: pb.TrainingPlan) -> PlanSettings:
         method=message.method,
         lora=_settings_in(message.lora, field="plan.lora"),
         args=_settings_in(message.args, field="plan.args"),
-        limits=RunLimits(time=time, memory_bytes=limits.memory_bytes),
+        limits=RunLimits(time=time, memory_bytes=limits.memory_bytes, memory_auto=limits.memory_auto),
         paused=message.paused,
         labels=dict(message.labels),
     )
@@ -63,7 +64,11 @@ def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:
         method=settings.method,
         lora=_struct(settings.lora),
         args=_struct(settings.args),
-        limits=pb.TrainingLimits(time=_duration(settings.limits.time), memory_bytes=settings.limits.memory_bytes),
+        limits=pb.TrainingLimits(
+            time=_duration(settings.limits.time),
+            memory_bytes=settings.limits.memory_bytes,
+            memory_auto=settings.limits.memory_auto,
+        ),
         paused=settings.paused,
     )
 
@@ -92,6 +97,9 @@ def run_message(run: TrainingRun) -> pb.TrainingRun:
         attempt=run.attempt,
         start_time=timestamp_of(run.start_time),
         finish_time=timestamp_of(run.finish_time),
+        fit=fit_message(run.fit),
+        examples=examples_message(run.examples),
+        warnings=run.warnings,
     )
 
 

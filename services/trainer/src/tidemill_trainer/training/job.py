@@ -6,10 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from tidemill_trainer.domain.fit import Choice
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Paths are absolute; `device` is auto, cpu or cuda; 0 threads leave it to torch."""
+    """Paths are absolute; `device` is auto, cpu or cuda; 0 threads leave it to torch.
+
+    With `memory_auto` the process picks what fits `memory_bytes`, of the choices below `smaller_than`, if any.
+    """
 
     folder: str
     examples: str
@@ -23,6 +28,9 @@ class Job:
     device: str = "auto"
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
+    memory_bytes: int = 2**63
+    memory_auto: bool = False
+    smaller_than: Choice | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -36,4 +44,6 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> "Job":
         """Return what was written."""
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        before = told["smaller_than"]
+        return cls(**told | {"smaller_than": Choice(**before) if before else None})

@@ -5,6 +5,7 @@ import math
 import platform
 import shutil
 import time
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import transformers
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
 from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -25,11 +28,13 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 
 from tidemill_kit.numeric_format import computed_format
+from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.checkpoints import PREFIX, last_complete, mark_complete
 from tidemill_trainer.training.completion_trainer import CompletionTrainer
-from tidemill_trainer.training.examples import Row, fitting, read_rows, refuse_too_few
+from tidemill_trainer.training.examples import Row, read_examples, refuse_too_few, rows_of
 from tidemill_trainer.training.failures import TrainingStopped
+from tidemill_trainer.training.fitting import fit_of, steps_of
 from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.reports import Reports
 
@@ -52,7 +57,10 @@ def train(job: Job, reports: Reports) -> None:
     device = _device(job.device)
     dtype = _dtype(job, device)
     tokenizer = _tokenizer(job)
-    rows = _rows(job, tokenizer)
+    rows, counts = _rows(job, tokenizer)
+    fit = fit_of(job, _config(job), rows, dtype=dtype, device=device)
+    reports.tell("fitted", fit=asdict(fit), examples=asdict(counts))
+    job = replace(job, args={**job.args, **fit.choice.args})
     transformers.set_seed(job.args["seed"])  # before the adapter is made: its first weights are drawn
     trainer = _trainer(job, rows, tokenizer, device=device, dtype=dtype)
     telling = _Telling(job, reports, versions=_versions(device, dtype))
@@ -141,11 +149,21 @@ def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
     return tokenizer
 
 
-def _rows(job: Job, tokenizer: Any) -> list[Row]:  # noqa: ANN401 - of transformers
-    rows, max_length = read_rows(Path(job.examples)), job.args["max_length"]
-    kept = fitting(rows, tokenizer, max_length=max_length)
-    refuse_too_few(kept, of=len(rows), least=job.least_examples, max_length=max_length)
-    return kept
+def _rows(job: Job, tokenizer: Any) -> tuple[list[Row], ExampleCounts]:  # noqa: ANN401 - of transformers
+    max_length = job.args["max_length"]
+    rows, counts = rows_of(read_examples(Path(job.examples)), tokenizer, max_length=max_length)
+    refuse_too_few(counts, least=job.least_examples, max_length=max_length)
+    return rows, counts
+
+
+def _config(job: Job) -> PretrainedConfig:
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(job.base, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # each config class of transformers checks in its own way
+        made_by = f"transformers {transformers.__version__}"
+        message = f"{made_by} cannot read the config.json of {job.base_name} ({type(error).__name__})"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
+    return config
 
 
 def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: torch.dtype) -> CompletionTrainer:  # noqa: ANN401 - of transformers
@@ -157,26 +175,18 @@ def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: t
         attn_implementation="sdpa",
         dtype=dtype,
     )
-    try:
-        return CompletionTrainer(
-            model=model,
-            args=_settings(job, examples=len(rows), device=device, dtype=dtype),
-            train_dataset=Dataset.from_list(rows),
-            processing_class=tokenizer,
-            peft_config=LoraConfig(**job.lora),
-        )
-    except ValueError as error:
-        if "target modules" not in str(error).lower():
-            raise
-        message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
-        raise TrainingStopped(message, reason="BAD_RECIPE") from error
+    return CompletionTrainer(
+        model=model,
+        args=_settings(job, examples=len(rows), device=device, dtype=dtype),
+        train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
+        processing_class=tokenizer,
+        peft_config=LoraConfig(**job.lora),
+    )
 
 
 def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SFTConfig:
     args = dict(job.args)
-    batch = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
-    steps = args["max_steps"] if args["max_steps"] > 0 else math.ceil(args["num_train_epochs"] * examples / batch)
-    args["logging_steps"] = max(args["logging_steps"], math.ceil(steps / MOST_LOGGED))
+    args["logging_steps"] = max(args["logging_steps"], math.ceil(steps_of(args, rows=examples) / MOST_LOGGED))
     return SFTConfig(
         **args,
         output_dir=str(job.checkpoints),

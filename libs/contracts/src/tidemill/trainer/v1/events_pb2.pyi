@@ -6,6 +6,7 @@ isort:skip_file
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from tidemill.trainer.v1 import training_pb2 as _training_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -182,6 +183,8 @@ class TrainingRunSucceeded(_message.Message):
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     LOSS_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     """Output only. The run."""
     seq: _builtins.int
@@ -198,6 +201,14 @@ class TrainingRunSucceeded(_message.Message):
     def time(self) -> _duration_pb2.Duration:
         """Output only. How long it computed, over all its attempts."""
 
+    @_builtins.property
+    def fit(self) -> _training_pb2.TrainingFit:
+        """Output only. How it was fitted into its memory."""
+
+    @_builtins.property
+    def examples(self) -> _training_pb2.TrainingExamples:
+        """Output only. How many of the examples it was trained on."""
+
     def __init__(
         self,
         *,
@@ -208,10 +219,12 @@ class TrainingRunSucceeded(_message.Message):
         model_version: _builtins.str = ...,
         time: _duration_pb2.Duration | None = ...,
         loss: _builtins.float | None = ...,
+        fit: _training_pb2.TrainingFit | None = ...,
+        examples: _training_pb2.TrainingExamples | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "loss", b"loss", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "examples", b"examples", "fit", b"fit", "loss", b"loss", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "dataset_version", b"dataset_version", "loss", b"loss", "model_version", b"model_version", "plan", b"plan", "run", b"run", "seq", b"seq", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_loss", b"_loss", "dataset_version", b"dataset_version", "examples", b"examples", "fit", b"fit", "loss", b"loss", "model_version", b"model_version", "plan", b"plan", "run", b"run", "seq", b"seq", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__loss: _TypeAlias = _typing.Literal["loss"]  # noqa: Y015
     _WhichOneofArgType__loss: _TypeAlias = _typing.Literal["_loss", b"_loss"]  # noqa: Y015

@@ -176,8 +176,13 @@ class TrainingLimits(_message.Message):
 
     TIME_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    MEMORY_AUTO_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
     """Optional. The most memory of the training process; 0 means what the service is set to."""
+    memory_auto: _builtins.bool
+    """Optional. True lets the trainer pick batch, accumulation and checkpointing so that a run fits what its machine has
+    available, at most memory_bytes; the product of batch and accumulation stays the recipe's.
+    """
     @_builtins.property
     def time(self) -> _duration_pb2.Duration:
         """Optional. The longest that a run may compute; unset means 1 h."""
@@ -187,10 +192,11 @@ class TrainingLimits(_message.Message):
         *,
         time: _duration_pb2.Duration | None = ...,
         memory_bytes: _builtins.int = ...,
+        memory_auto: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_bytes", b"memory_bytes", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory_auto", b"memory_auto", "memory_bytes", b"memory_bytes", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,6 +268,9 @@ class TrainingRun(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Output only. Derived from what made it."""
     project: _builtins.str
@@ -320,6 +329,18 @@ class TrainingRun(_message.Message):
     def finish_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it ended."""
 
+    @_builtins.property
+    def fit(self) -> Global___TrainingFit:
+        """Output only. What it was found to take, and how it is fitted into its memory; unset before that is known."""
+
+    @_builtins.property
+    def examples(self) -> Global___TrainingExamples:
+        """Output only. How many of the examples it is trained on; unset before that is known."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. For people: what is worth a look although the run goes on."""
+
     def __init__(
         self,
         *,
@@ -343,14 +364,93 @@ class TrainingRun(_message.Message):
         attempt: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        fit: Global___TrainingFit | None = ...,
+        examples: Global___TrainingExamples | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "progress", b"progress", "recipe", b"recipe", "start_time", b"start_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "base", b"base", "create_time", b"create_time", "dataset_version", b"dataset_version", "etag", b"etag", "finish_time", b"finish_time", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "base", b"base", "create_time", b"create_time", "dataset_version", b"dataset_version", "etag", b"etag", "examples", b"examples", "finish_time", b"finish_time", "fit", b"fit", "id", b"id", "labels", b"labels", "message", b"message", "model_version", b"model_version", "plan", b"plan", "progress", b"progress", "project", b"project", "reason", b"reason", "recipe", b"recipe", "seq", b"seq", "start_time", b"start_time", "state", b"state", "update_time", b"update_time", "versions", b"versions", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrainingRun: _TypeAlias = TrainingRun  # noqa: Y015
+
+@_typing.final
+class TrainingFit(_message.Message):
+    """TrainingFit says how a run fits its memory: with memory_auto what the trainer picked, else what the recipe says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PER_DEVICE_TRAIN_BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    GRADIENT_ACCUMULATION_STEPS_FIELD_NUMBER: _builtins.int
+    GRADIENT_CHECKPOINTING_FIELD_NUMBER: _builtins.int
+    NEEDED_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    per_device_train_batch_size: _builtins.int
+    """Output only. Rows of one pass through the model."""
+    gradient_accumulation_steps: _builtins.int
+    """Output only. Passes of one step."""
+    gradient_checkpointing: _builtins.bool
+    """Output only. Whether layers are computed twice instead of being kept."""
+    needed_bytes: _builtins.int
+    """Output only. What it was estimated to need before it began."""
+    limit_bytes: _builtins.int
+    """Output only. What it may take."""
+    def __init__(
+        self,
+        *,
+        per_device_train_batch_size: _builtins.int = ...,
+        gradient_accumulation_steps: _builtins.int = ...,
+        gradient_checkpointing: _builtins.bool = ...,
+        needed_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gradient_accumulation_steps", b"gradient_accumulation_steps", "gradient_checkpointing", b"gradient_checkpointing", "limit_bytes", b"limit_bytes", "needed_bytes", b"needed_bytes", "per_device_train_batch_size", b"per_device_train_batch_size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingFit: _TypeAlias = TrainingFit  # noqa: Y015
+
+@_typing.final
+class TrainingExamples(_message.Message):
+    """TrainingExamples counts the examples of a run's train part."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OFFERED_FIELD_NUMBER: _builtins.int
+    FITTED_FIELD_NUMBER: _builtins.int
+    TOO_LONG_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    EMPTY_FIELD_NUMBER: _builtins.int
+    offered: _builtins.int
+    """Output only. In the train part."""
+    fitted: _builtins.int
+    """Output only. Trained on."""
+    too_long: _builtins.int
+    """Output only. Left out: longer than max_length."""
+    refused: _builtins.int
+    """Output only. Left out: the base's chat template refuses their order of turns."""
+    empty: _builtins.int
+    """Output only. Left out: without a question or an answer of text."""
+    def __init__(
+        self,
+        *,
+        offered: _builtins.int = ...,
+        fitted: _builtins.int = ...,
+        too_long: _builtins.int = ...,
+        refused: _builtins.int = ...,
+        empty: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["empty", b"empty", "fitted", b"fitted", "offered", b"offered", "refused", b"refused", "too_long", b"too_long"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingExamples: _TypeAlias = TrainingExamples  # noqa: Y015
 
 @_typing.final
 class TrainingProgress(_message.Message):

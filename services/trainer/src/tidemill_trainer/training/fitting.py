@@ -1,0 +1,88 @@
+"""Finds how a training fits its memory, or refuses it with both figures."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import transformers
+from peft import LoraConfig
+from transformers import PretrainedConfig
+
+from tidemill_trainer.domain.fit import Choice, Fit, choices
+from tidemill_trainer.training.examples import Row
+from tidemill_trainer.training.failures import TrainingStopped
+from tidemill_trainer.training.job import Job
+from tidemill_trainer.training.process_memory import taken_bytes
+from tidemill_trainer.training.step_memory import Computing, StepMemory
+
+WORKING_BYTES = 48 * 1024**2
+"""What the process takes beside libraries and tensors: threads, scratch of the kernels, what is being written."""
+TOKENS_AT_ONCE = 512
+"""A processor is busy with so many: more rows at once only add padding to the longest of them."""
+SPARE = 1.1
+"""What is picked leaves a tenth: a batch may be larger than those that are likely."""
+
+
+def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: torch.dtype, device: str) -> Fit:
+    """Return the recipe's own choice where it fits, or with `memory_auto` the first one that does.
+
+    Raises:
+        TrainingStopped: OUT_OF_MEMORY, with what is needed and what is the limit; BASE_NOT_TRAINABLE or BAD_RECIPE
+            where base and adapter do not go together.
+
+    """
+    memory = _step_memory(job, config, rows, dtype=dtype, device=device)
+    own, limit = taken_bytes() + WORKING_BYTES, job.memory_bytes
+    if device != "cpu":
+        own, limit = 0, torch.cuda.mem_get_info()[0]
+    recipe = Choice.of(job.args)
+    found = choices(recipe, after=job.smaller_than) if job.memory_auto else [recipe]
+    if job.memory_auto and device == "cpu":
+        most = max(1, TOKENS_AT_ONCE * len(rows) // sum(len(row.tokens) for row in rows))
+        found = [choice for choice in found if choice.batch_size <= most]
+    spare = SPARE if job.memory_auto else 1.0
+    message = f"there is no smaller way to compute it than the one that took more than its limit, {limit} bytes"
+    for choice in found:
+        batches = steps_of(job.args, rows=len(rows)) * choice.accumulation_steps
+        needed = own + memory.needed_bytes(choice, batches=batches)
+        if needed * spare <= limit:
+            return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit)
+        message = f"the training needs {needed} bytes of memory ({_described(choice)}), and {limit} is its limit"
+    message += f": {_advice(job)}"
+    raise TrainingStopped(message, reason="OUT_OF_MEMORY")
+
+
+def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
+    """Return how many steps a training has."""
+    if args["max_steps"] > 0:
+        return int(args["max_steps"])
+    batch: int = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
+    return math.ceil(float(args["num_train_epochs"]) * rows / batch)
+
+
+def _step_memory(
+    job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: torch.dtype, device: str
+) -> StepMemory:
+    lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
+    try:
+        return StepMemory(config, lora, rows, Computing(dtype=dtype, device=device, optimizer=optimizer))
+    except Exception as error:
+        if isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):
+            message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
+            raise TrainingStopped(message, reason="BAD_RECIPE") from error
+        made_by = f"transformers {transformers.__version__}"
+        message = f"{made_by} makes no model of the config.json of {job.base_name} ({type(error).__name__})"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
+
+
+def _described(choice: Choice) -> str:
+    kept = "with" if choice.checkpointing else "without"
+    return f"{choice.batch_size} rows at once, {kept} gradient_checkpointing"
+
+
+def _advice(job: Job) -> str:
+    smaller = "a smaller max_length or base"
+    if job.memory_auto:
+        return f"use {smaller}, or give the machine more memory"
+    return f"use limits.memory auto, a smaller batch, {smaller}, or gradient_checkpointing"

@@ -1,0 +1,153 @@
+"""What a training is estimated to take, against what it takes: the most that this process has while it trains."""
+
+import ctypes
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from services.trainer.tests.training.test_sft import Told, job_in, trained
+from services.trainer.tests.training.tiny import example_lines, write_base
+from tidemill_kit.numeric_format import NumericFormat
+from tidemill_trainer.adapters.training_processes import MMAP_FROM_BYTES
+from tidemill_trainer.domain.fit import Choice, Fit
+from tidemill_trainer.training.examples import read_examples, rows_of
+from tidemill_trainer.training.failures import TrainingStopped
+from tidemill_trainer.training.job import Job
+from tidemill_trainer.training.process_memory import taken_bytes
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's mallopt: as the environment of a training process sets them."""
+TWO_BY_TWO = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
+RECIPE: dict[str, Any] = {"per_device_train_batch_size": 8, "max_length": 400, "max_steps": 2}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base"), hidden=192, layers=3)
+
+
+def big_job(folder: Path, base: Path, **changes: Any) -> Job:  # noqa: ANN401 - of a job
+    job = job_in(folder, base, **RECIPE)
+    Path(job.examples).write_bytes(example_lines(16, words=36))
+    return replace(job, **changes)
+
+
+class Watched(Told):
+    """Remembers the memory at the estimate, and the most that was taken after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before = self.most = 0
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.lines[0]["fit"])
+
+    def tell(self, event: str, **facts: object) -> None:
+        if event == "fitted":
+            self.before = taken_bytes()
+        super().tell(event, **facts)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(0.005):
+                self.most = max(self.most, taken_bytes())
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+
+def fit_in(job: Job) -> Fit:
+    from transformers import AutoConfig, AutoTokenizer  # noqa: PLC0415 - seconds of imports
+
+    from tidemill_trainer.training.fitting import fit_of  # noqa: PLC0415 - ditto
+
+    rows, _ = rows_of(read_examples(Path(job.examples)), AutoTokenizer.from_pretrained(job.base), max_length=400)
+    return fit_of(job, AutoConfig.from_pretrained(job.base), rows, dtype=_float32(), device="cpu")
+
+
+def _float32() -> Any:  # noqa: ANN401 - of torch
+    import torch  # noqa: PLC0415
+
+    return torch.float32
+
+
+@pytest.mark.parametrize("numeric_format", ["bfloat16", "float32"])
+def test_a_training_takes_what_it_was_estimated_to_take(
+    tmp_path: Path, base: Path, numeric_format: NumericFormat
+) -> None:
+    from tidemill_trainer.training.fitting import WORKING_BYTES  # noqa: PLC0415
+
+    libc = ctypes.CDLL(None)
+    for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+        libc.mallopt(option, int(MMAP_FROM_BYTES))
+    first = replace(job_in(tmp_path / "first", base, max_steps=1), numeric_format=numeric_format)
+    trained(first, Told())  # what a process takes but once is not compared
+    told = Watched()
+
+    with told.watching():
+        trained(big_job(tmp_path / "run", base, numeric_format=numeric_format), told)
+
+    estimated = told.fit["needed_bytes"] - WORKING_BYTES - told.before
+    assert told.most - told.before == pytest.approx(estimated, rel=0.25)
+
+
+def test_a_training_that_needs_more_than_its_limit_is_refused_with_both_figures(tmp_path: Path, base: Path) -> None:
+    with pytest.raises(TrainingStopped) as stopped:
+        fit_in(big_job(tmp_path / "run", base, memory_bytes=10_000_000))
+
+    assert stopped.value.reason == "OUT_OF_MEMORY"
+    message = r"the training needs \d{8,} bytes of memory \(8 rows at once.*\), and 10000000 is its limit: .*"
+    assert re.fullmatch(message, stopped.value.message)
+
+
+def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tidemill_trainer.training import fitting  # noqa: PLC0415
+
+    monkeypatch.setattr(fitting, "TOKENS_AT_ONCE", 10_000)
+    whole = fit_in(big_job(tmp_path / "whole", base))
+    limit = int(whole.needed_bytes * fitting.SPARE * 0.99)
+
+    fit = fit_in(big_job(tmp_path / "run", base, memory_auto=True, memory_bytes=limit))
+
+    assert fit.choice == Choice(batch_size=4, accumulation_steps=2, checkpointing=False)
+    assert fit.needed_bytes < whole.needed_bytes
+
+
+def test_a_processor_takes_no_more_rows_at_once_than_keep_it_busy(tmp_path: Path, base: Path) -> None:
+    fit = fit_in(big_job(tmp_path / "run", base, memory_auto=True))
+
+    assert fit.choice == Choice(batch_size=1, accumulation_steps=8, checkpointing=False)
+
+
+def test_after_one_that_took_too_much_a_smaller_choice_is_picked(tmp_path: Path, base: Path) -> None:
+    failed = Choice(batch_size=1, accumulation_steps=8, checkpointing=False)
+
+    fit = fit_in(big_job(tmp_path / "run", base, memory_auto=True, smaller_than=failed))
+
+    assert fit.choice == Choice(batch_size=1, accumulation_steps=8, checkpointing=True)
+
+
+def test_however_many_rows_are_taken_at_once_the_same_is_learnt(tmp_path: Path) -> None:
+    base, whole, one_by_one = write_base(tmp_path / "base"), Told(), Told()
+    args: dict[str, Any] = {"per_device_train_batch_size": 4, "max_steps": 3}
+
+    trained(job_in(tmp_path / "whole", base, **args), whole)
+    trained(replace(job_in(tmp_path / "one", base, **args), memory_auto=True, smaller_than=TWO_BY_TWO), one_by_one)
+
+    assert one_by_one.lines[0]["fit"]["choice"]["batch_size"] == 1
+    assert one_by_one.losses == pytest.approx(whole.losses, rel=1e-2)
