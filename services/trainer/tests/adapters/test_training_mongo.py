@@ -37,7 +37,12 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
 @pytest.fixture
 def runs(database: Database) -> MongoAggregates[TrainingRun]:
     return MongoAggregates(
-        database["runs"], codec=TrainingRunCodec(), topic="topic", source="/test", missing=TrainingRunNotFound
+        database["runs"],
+        codec=TrainingRunCodec(),
+        topic="topic",
+        source="/test",
+        missing=TrainingRunNotFound,
+        lists=[("plan",)],
     )
 
 
