@@ -21,6 +21,7 @@ from tidemill_kit.numeric_format import computed_format
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
+from tidemill_rag.adapters.edge_hold import EdgeHold
 from tidemill_rag.adapters.ingest_documents import ExchangeContents, IngestCatalog
 from tidemill_rag.adapters.mongo_collections import CollectionCodec, MongoIndexes, MongoIndexLeases
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
@@ -90,6 +91,7 @@ async def build_app(settings: RagSettings) -> App:
         ],
         components=[
             Stores(adapters),
+            *_holds(settings, adapters.database),
             adapters.publisher,
             adapters.relay,
             Worker("indexes", lambda: worker.run(tend)),
@@ -180,6 +182,13 @@ def _vectors(settings: RagSettings) -> VectorStore:
 
         return QdrantServerVectors(AsyncQdrantClient(url=settings.qdrant_url))
     return QdrantEdgeVectors(settings.data_dir / "vectors")
+
+
+def _holds(settings: RagSettings, database: mongo.Database) -> list[EdgeHold]:
+    if settings.vector_store == "server":
+        return []
+    ttl = timedelta(seconds=settings.lease_s)
+    return [EdgeHold(database["store_holds"], settings.data_dir / "vectors", ttl=ttl, clock=SystemClock())]
 
 
 def _worker(settings: RagSettings, adapters: Adapters) -> IndexWorker:

@@ -1,0 +1,91 @@
+"""One folder of vectors for one ledger: what is indexed is told by the database, and lies in this process's folder."""
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from tidemill_kit.application import Clock
+from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_kit.mongo import Collection, translated, update_or_insert
+
+_ID = "edge-store"
+_BEATS = 3
+
+
+class StoreHeld(PreconditionFailed):
+    """Another process keeps the vectors of this database in a folder of its own."""
+
+    reason = "STORE_HELD"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "another rag process keeps the vectors of this database in its own folder: run one process only, "
+            "or set RAG_VECTOR_STORE=server so that several share one store"
+        )
+
+
+class EdgeHold:
+    """Keeps other folders away while this process lives. Implements `service.Watched`.
+
+    A folder is known again by an id in it, so that a process which was killed goes on at once.
+    """
+
+    def __init__(self, holds: Collection, folder: Path, *, ttl: timedelta, clock: Clock) -> None:
+        self._holds = holds
+        self._folder = folder
+        self._ttl = ttl
+        self._clock = clock
+        self._beating: asyncio.Task[None] | None = None
+        self._store = ""
+
+    async def start(self) -> None:
+        """Take the hold.
+
+        Raises:
+            StoreHeld: another folder has it.
+            DependencyUnavailable: MongoDB does not answer.
+
+        """
+        self._store = await asyncio.to_thread(_id_of, self._folder)
+        if not await self._held():
+            raise StoreHeld
+        self._beating = asyncio.create_task(self._beat())
+
+    async def wait(self) -> None:
+        """Raise when another folder has taken the hold, because this process slept through it."""
+        if self._beating is not None:
+            await asyncio.wait([self._beating])
+            self._beating.result()
+
+    async def stop(self) -> None:
+        """Let others have it."""
+        if self._beating is None:
+            return
+        self._beating.cancel()
+        await asyncio.wait([self._beating])
+        with translated():
+            await self._holds.update_one({"_id": _ID, "store": self._store}, {"$set": {"until": self._clock.now()}})
+
+    async def _held(self) -> bool:
+        now = self._clock.now()
+        free = {"_id": _ID, "$or": [{"store": self._store}, {"until": {"$lte": now}}]}
+        return await update_or_insert(self._holds, free, {"$set": {"store": self._store, "until": now + self._ttl}})
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._ttl.total_seconds() / _BEATS)
+            try:
+                if not await self._held():
+                    raise StoreHeld
+            except DependencyUnavailable:
+                continue
+
+
+def _id_of(folder: Path) -> str:
+    """Return the folder's id, made when there is none yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / "store-id"
+    if not place.exists():
+        place.write_text(str(uuid4()), encoding="ascii")
+    return place.read_text(encoding="ascii")
