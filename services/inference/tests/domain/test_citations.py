@@ -62,11 +62,13 @@ def test_a_number_that_a_passage_itself_has_in_brackets_is_no_marker() -> None:
 )
 def test_a_megabyte_of_anything_takes_no_time(unit: str) -> None:
     text = (unit * 2**20)[: 2**20]
-    began = time.thread_time()
 
-    ground(text, [WALK, DUMPS])
+    def took_s() -> float:
+        began = time.thread_time()
+        ground(text, [WALK, DUMPS])
+        return time.thread_time() - began
 
-    assert time.thread_time() - began < 0.1
+    assert min(took_s() for _ in range(3)) < 0.1
 
 
 def test_a_sentence_cites_the_passage_that_supports_it_best() -> None:

@@ -62,6 +62,24 @@ def grounded(sentence: str, *texts: str) -> Grounding:
         ("La tarifa es de veintinueve euros.", "La tarifa es de treinta y nueve euros."),
         ("La oficina cierra los viernes.", "La oficina cierra los jueves."),
         ("El contrato termina el 5 de marzo de 2026.", "El contrato termina el 5 de mayo de 2026."),
+        ("The permit is valid for 11 years.", "A permit is valid for eleven months."),
+        ("Der Ausweis gilt elf Jahre.", "Der Ausweis gilt elf Monate."),
+        ("Haustiere sind erlaubt.", "Haustiere, auch Hunde, sind nicht erlaubt."),
+        ("Smoking is allowed in the hall.", "Smoking is forbidden in the hall."),
+        ("Fumer est permis dans le hall.", "Fumer est interdit dans le hall."),
+        ("The contract ends on Dec 20, 2026.", "The contract ends on November 20, 2026."),
+        ("Smoking is permitted.", "Smoking is not permitted, neither inside nor outside."),
+        ("Guests, including children, may use the pool.", "Guests, including children, may not use the pool."),
+        ("El plazo es de 3 semanas.", "El plazo es de 3 días."),
+        ("La demande n'est plus possible sans badge.", "La demande est possible avec un badge."),
+        ("The lift carries up to 990 kg.", "The freight lift carries up to 900 kg."),
+        ("Around 20 percent of staff use it.", "Around 25 percent of staff use it."),
+        ("The meeting starts at 3 pm.", "The meeting starts at 2 pm."),
+        ("Version 2.10 is needed.", "Version 2.1 is needed."),
+        ("Le délai est de vingt et un jours.", "Le délai est de vingt-deux jours."),
+        ("Employees are not entitled to a bonus.", "Employees are entitled to a bonus."),
+        ("Der Zuschlag beträgt 1,5 Prozent.", "Der Zuschlag beträgt 2,5 Prozent."),
+        ("Nobody may park on deck B.", "Everybody may park on deck B."),
     ],
 )
 def test_a_number_a_date_or_a_negation_that_the_passage_lacks_takes_the_citation_away(
@@ -126,6 +144,34 @@ def test_a_number_a_date_or_a_negation_that_the_passage_lacks_takes_the_citation
         ("El permiso es válido durante 11 meses.", "El permiso es válido durante once meses."),
         ("La tarifa es de 39 euros.", "La tarifa es de treinta y nueve euros."),
         ("Los perros no están permitidos.", "Los perros no están permitidos en la oficina."),
+        (
+            "The permit is valid for 11 months.",
+            "The permit is valid for eleven months, from 11 days after the request.",
+        ),
+        ("The contract ends on Nov 20, 2026.", "The contract ends on November 20, 2026."),
+        ("Smoking is not allowed in the hall.", "Smoking is forbidden in the hall."),
+        ("I'm sorry, alcohol is never paid.", "Alcohol is never paid."),
+        (
+            "Two days a week may be worked from home.",
+            "Two days a week may be worked from home. Production staff are excluded.",
+        ),
+        (
+            "A lost token is reported at once; the replacement costs 35 euro.",
+            "A lost token is reported at once; the replacement costs 35 euro.",
+        ),
+        (
+            "Hotels may cost 140 euro a night, in Oslo 210 euro.",
+            "Trains are booked by the travel desk. Hotels may cost 140 euro a night, in Oslo 210 euro.",
+        ),
+        ("Mai und Juni sind Ferien.", "Im Mai und im Juni sind Ferien."),
+        ("Le permis coûte 20 euros par an.", "Le permis coûte vingt euros par an."),
+        (
+            "Without the token the service desk gives a code for one day.",
+            "Heron needs the hardware token. Without the token the service desk gives a code for one day.",
+        ),
+        ("You cannot park there.", "You can't park there."),
+        ("Everybody may use the pool, but dogs may not.", "Everybody may use the pool. Dogs may not."),
+        ("A password has at least 14 characters.", "A password has at least fourteen characters and changes."),
     ],
 )
 def test_the_same_number_date_or_negation_in_other_words_is_cited(sentence: str, passage: str) -> None:
@@ -153,6 +199,8 @@ def test_the_same_number_date_or_negation_in_other_words_is_cited(sentence: str,
         ("Ich kann diese Frage leider nicht beantworten.", "Ich kann diese Frage beantworten."),
         ("Je ne peux pas répondre à cette question.", "Je peux répondre à cette question."),
         ("No puedo responder a esta pregunta.", "No puedo responder a esta pregunta hoy."),
+        ("The documents say nothing about the price.", "The price is in the documents."),
+        ("The answer cannot be found in the passages.", "The answer is found in the passages."),
     ],
 )
 def test_a_sentence_that_declines_rests_on_nothing(sentence: str, passage: str) -> None:

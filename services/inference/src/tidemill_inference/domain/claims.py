@@ -18,11 +18,12 @@ from tidemill_inference.domain.lexicon import (
     plain,
     words,
 )
-from tidemill_inference.domain.numbers import Numbers, numbers_of
+from tidemill_inference.domain.numbers import Number, Numbers, numbers_of
 
 _CLAUSE_ENDS = re.compile(
     r"[.,;:!?()\u2013\u2014\u3002\u3001\uff01\uff1f]|\n(?=[ \t]{0,8}[\n*\-#])|\b(?:but|aber|sondern|mais|pero|sino)\b"
 )
+_SENTENCE_ENDS = re.compile(r"[.;!?\u3002\uff01\uff1f]|\n(?=[ \t]{0,8}[\n*\-#])")
 _LEAST_WORDS = 3
 _SAME_SUBJECT = 0.5
 _NEGATING_PREFIXES = {"un": 3, "non": 3, "in": 5, "im": 5, "ir": 5, "il": 5, "dis": 5}
@@ -53,7 +54,16 @@ class Claims:
     @cached_property
     def clauses(self) -> Sequence[_Clause]:
         """The clauses that say something."""
-        return [clause for clause in map(_clause, _pieces(NO_NEGATION.sub(" ", plain(self._text)))) if clause.content]
+        return self._parts(_CLAUSE_ENDS)
+
+    @cached_property
+    def scopes(self) -> Sequence[_Clause]:
+        """The clauses and the whole sentences: a negation may stand in another clause than what it is about."""
+        return [*self.clauses, *self._parts(_SENTENCE_ENDS)]
+
+    def _parts(self, ends: re.Pattern[str]) -> list[_Clause]:
+        pieces = _pieces(NO_NEGATION.sub(" ", plain(self._text)), ends)
+        return [clause for clause in map(_clause, pieces) if clause.content]
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -68,7 +78,7 @@ class Claims:
 
     def beyond(self, passage: "Claims") -> bool:
         """Return whether this sentence says a number, a date or a negation that the passage does not."""
-        return self._counts_otherwise(passage) or any(_is_turned(each, passage.clauses) for each in self.clauses)
+        return self._counts_otherwise(passage) or any(_is_turned(each, passage.scopes) for each in self.clauses)
 
     def _counts_otherwise(self, passage: "Claims") -> bool:
         said = self._numbers_in(self.language or passage.language)
@@ -79,14 +89,21 @@ class Claims:
         return any(
             (number.sure and number.readings.isdisjoint(dates if number.dated else known))
             or (number.unit in units and number.readings.isdisjoint(units[number.unit]))
+            or (number.sure and _is_measured_otherwise(number, passage.numbers))
             for number in said.numbers
         )
 
 
-def _pieces(text: str) -> list[str]:
+def _is_measured_otherwise(number: Number, passage: Numbers) -> bool:
+    """Whether the passage has the number in other units of time only: eleven years, eleven months."""
+    same = [each for each in passage.numbers if not each.readings.isdisjoint(number.readings)]
+    return bool(number.measure and same) and all(each.measure not in {"", number.measure} for each in same)
+
+
+def _pieces(text: str, ends: re.Pattern[str]) -> list[str]:
     """Return the clauses of a plain text; what is too short to be one belongs to the next."""
     pieces, held = [], ""
-    for piece in _CLAUSE_ENDS.split(text):
+    for piece in ends.split(text):
         held = f"{held} {piece}"
         if len(held.split()) >= _LEAST_WORDS:
             pieces.append(held)

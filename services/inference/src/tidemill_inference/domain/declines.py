@@ -21,9 +21,12 @@ _DE_FACTS = "(?:information|informationen|angaben?|antwort|ahnung|hinweise?)"
 _DE_HELD = "(?:erwähnt|angegeben|genannt|gefunden|entnehmen|hervor)"
 _PATTERNS: Final = (
     rf"(?:i|we) (?:do not|don't|cannot|can't|could not|couldn't|did not|didn't)(?: \w+)? {_EN_GIVES}",
-    r"(?:i am|i'm|we are|we're|i was|we were) (?:sorry|not sure|unable|not able|not certain|not aware)",
+    r"(?:i am|i'm|we are|we're|i was|we were) (?:not sure|unable|not able|not certain|not aware)",
     r"(?:i|we) have no (?:idea|information|answer|data|knowledge)",
     rf"{_EN_SOURCES} (?:\w+ )?(?:(?:do|does|did)(?: not|n't)|don't|doesn't|didn't) (?:\w+ )?{_EN_HOLDS}",
+    rf"{_EN_SOURCES} (?:\w+ )?(?:says?|mentions?|contains?|gives?) nothing",
+    r"(?:cannot|can't|could not|couldn't) be (?:found|determined|answered|derived|inferred)",
+    r"(?:unclear|unknown|not clear) (?:from|in|based)",
     rf"not (?:\w+ )?\w+ (?:in|by|from) (?:\w+ ){{0,3}}{_EN_SOURCES}",
     r"(?:is|are|was|were) not (?:mentioned|specified|stated)",
     r"(?:there is|there's|contains?|found|find|have|has|gives?) no (?:mention|information|answer|relevant|details?)",

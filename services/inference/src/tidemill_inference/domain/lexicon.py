@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 
-def _listed(names: str) -> tuple[str, ...]:
+def listed(names: str) -> tuple[str, ...]:
+    """Return words that are written with blanks between them."""
     return tuple(names.split())
 
 
@@ -13,14 +14,14 @@ LANGUAGES: Final = ("en", "de", "fr", "es")
 
 _FUNCTION_WORDS: Final[Mapping[str, frozenset[str]]] = {
     "en": frozenset(
-        _listed(
+        listed(
             "a an and are as at be been but by can could did do does for from had has have he her his if in "
             "into is it its may must of on or our shall she should so than that the their them then there "
             "these they this to up was we were what when where which who will with would you your"
         )
     ),
     "de": frozenset(
-        _listed(
+        listed(
             "aber als am an auch auf aus bei beim bis das dass dem den der des die diese dieser dieses du "
             "durch ein eine einem einen einer eines er es für gegen hat haben ich ihr ihre im in ins ist kann "
             "können man mit muss müssen nach noch nur oder sein seine sich sie sind so um und uns unter vom "
@@ -28,14 +29,14 @@ _FUNCTION_WORDS: Final[Mapping[str, frozenset[str]]] = {
         )
     ),
     "fr": frozenset(
-        _listed(
+        listed(
             "à au aux avec c ce ces cette comme d dans de des doit du elle elles en est et être eux il ils l "
             "la le les leur leurs lui mais m n nous on ont ou où par pour peut peuvent qu que qui s sa se ses "
             "soit son sont sur t un une vos votre vous y"
         )
     ),
     "es": frozenset(
-        _listed(
+        listed(
             "a al como con cuando de del desde donde el ella ellas ellos en es esta este está están ha han "
             "hasta la las le les lo los más me mi o para pero por puede pueden que quien se ser si sin sobre "
             "son su sus también te tiene un una uno y"
@@ -46,13 +47,14 @@ FUNCTION_WORDS: Final = frozenset[str]().union(*_FUNCTION_WORDS.values())
 
 NEGATIONS: Final = frozenset(
     # English, with contractions as `words` leaves them
-    _listed(
+    listed(
         "not no never none nobody nothing nowhere neither nor cannot without don't doesn't didn't isn't "
         "aren't wasn't weren't won't wouldn't can't couldn't shouldn't mustn't hasn't haven't hadn't "
         "needn't ain't nicht nichts nie niemals niemand niemanden niemandem nirgends nirgendwo ohne weder "
         "kein keine keinen keinem keiner keines keinerlei ne n pas jamais rien aucun aucune aucuns "
         "aucunes sans ni nul nulle non nunca jamás nada nadie ningún ninguno ninguna ningunos ningunas "
-        "sin tampoco"
+        "sin tampoco forbidden prohibited banned disallowed impossible verboten untersagt unzulässig "
+        "unmöglich interdit interdite interdits interdites prohibido prohibida prohibidos prohibidas imposible"
     )
 )
 """Words that turn a claim around."""
@@ -75,8 +77,34 @@ MONTHS: Final[Mapping[str, int]] = {
     )
     for number, name in enumerate(names.split(), start=1)
 }
-UNSURE_MONTHS: Final = frozenset({"may", "march", "mars"})
-"""Names that are other words as well."""
+SHORT_MONTHS: Final[Mapping[str, int]] = {
+    name: number
+    for names in (
+        "jan feb mar apr - jun jul aug sep oct nov dec",
+        "jän feb mär apr mai jun jul aug sept okt nov dez",
+        "janv févr - avr - juin juil - sept - - déc",
+        "ene - - abr - - - ago - - - dic",
+    )
+    for number, name in enumerate(names.split(), start=1)
+    if name != "-"
+}
+UNSURE_MONTHS: Final = frozenset({"may", "march", "mars"}) | SHORT_MONTHS.keys() - MONTHS.keys()
+"""Names that are other words as well: they are months beside a number."""
+
+MEASURES: Final[Mapping[str, str]] = {
+    name: measure
+    for measure, names in {
+        "second": "second seconds sekunde sekunden seconde secondes segundo segundos",
+        "minute": "minute minutes minuten minuto minutos",
+        "hour": "hour hours stunde stunden heure heures hora horas",
+        "day": "day days tag tage tagen jour jours día días",
+        "week": "week weeks woche wochen semaine semaines semana semanas",
+        "month": "month months monat monate monaten mois mes meses",
+        "year": "year years jahr jahre jahren an ans année années año años",
+    }.items()
+    for name in names.split()
+}
+"""Units of time, by the one word for each."""
 
 WEEKDAYS: Final[Mapping[str, int]] = {
     "sonnabend": 6,
@@ -93,28 +121,28 @@ WEEKDAYS: Final[Mapping[str, int]] = {
 }
 
 _UNITS: Final[Mapping[str, Sequence[str]]] = {
-    "en": _listed(
+    "en": listed(
         "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
         "sixteen seventeen eighteen nineteen"
     ),
-    "de": _listed(
+    "de": listed(
         "null eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf dreizehn vierzehn fünfzehn "
         "sechzehn siebzehn achtzehn neunzehn"
     ),
-    "fr": _listed(
+    "fr": listed(
         "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize "
         "dix-sept dix-huit dix-neuf"
     ),
-    "es": _listed(
+    "es": listed(
         "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince "
         "dieciséis diecisiete dieciocho diecinueve"
     ),
 }
 _TENS: Final[Mapping[str, Sequence[str]]] = {
-    "en": _listed("twenty thirty forty fifty sixty seventy eighty ninety"),
-    "de": _listed("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig"),
-    "fr": _listed("vingt trente quarante cinquante soixante septante huitante nonante"),
-    "es": _listed("veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa"),
+    "en": listed("twenty thirty forty fifty sixty seventy eighty ninety"),
+    "de": listed("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig"),
+    "fr": listed("vingt trente quarante cinquante soixante septante huitante nonante"),
+    "es": listed("veinte treinta cuarenta cincuenta sesenta setenta ochenta noventa"),
 }
 _MORE_NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
     "en": {"twice": 2, "thrice": 3, "dozen": 12},
@@ -124,13 +152,13 @@ _MORE_NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
         "veintiún": 21,
         **{
             f"veinti{unit}": 20 + value
-            for value, unit in enumerate(_listed("uno dós trés cuatro cinco séis siete ocho nueve"), start=1)
+            for value, unit in enumerate(listed("uno dós trés cuatro cinco séis siete ocho nueve"), start=1)
         },
         **{
             f"{stem}{ending}": 100 * value
             for value, stem in zip(
                 range(2, 10),
-                _listed("doscient trescient cuatrocient quinient seiscient setecient ochocient novecient"),
+                listed("doscient trescient cuatrocient quinient seiscient setecient ochocient novecient"),
                 strict=True,
             )
             for ending in ("os", "as")
@@ -141,7 +169,7 @@ _ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
     "en": {
         name: value
         for value, name in enumerate(
-            _listed(
+            listed(
                 "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
                 "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
             ),
@@ -151,7 +179,7 @@ _ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
     "de": {
         f"{stem}{ending}": value
         for value, stem in enumerate(
-            _listed("zweit dritt viert fünft sechst siebt acht neunt zehnt elft zwölft"), start=2
+            listed("zweit dritt viert fünft sechst siebt acht neunt zehnt elft zwölft"), start=2
         )
         for ending in ("e", "er", "en", "es", "em", "ens")
     },
@@ -160,7 +188,7 @@ _ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
         **{
             f"{name}{plural}": value
             for value, name in enumerate(
-                _listed(
+                listed(
                     "deuxième troisième quatrième cinquième sixième septième huitième neuvième dixième onzième douzième"
                 ),
                 start=2,
@@ -172,7 +200,7 @@ _ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
         "tercer": 3,
         **{
             f"{stem}{ending}": value
-            for value, stem in enumerate(_listed("segund tercer cuart quint sext séptim octav noven décim"), start=2)
+            for value, stem in enumerate(listed("segund tercer cuart quint sext séptim octav noven décim"), start=2)
             for ending in ("o", "a", "os", "as")
         },
     },

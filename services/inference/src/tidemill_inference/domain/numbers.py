@@ -14,12 +14,15 @@ from tidemill_inference.domain.lexicon import (
     FUNCTION_WORDS,
     HUNDREDS,
     LANGUAGES,
+    MEASURES,
     MONTHS,
     NUMBER_WORDS,
     SCALES,
+    SHORT_MONTHS,
     UNSURE_MONTHS,
     UNSURE_NUMBERS,
     WEEKDAYS,
+    listed,
     plain,
 )
 
@@ -38,42 +41,23 @@ _GERMAN_ENDING = re.compile(r"(?:ste[nrsm]?|mal|fach)\Z")
 _LONGEST_GERMAN = 60
 _LONGEST_NUMBER = 100
 _BESIDE_MONTHS = frozenset(
-    [
-        "in",
-        "of",
-        "since",
-        "until",
-        "till",
-        "by",
-        "from",
-        "to",
-        "early",
-        "late",
-        "mid",
-        "en",
-        "de",
-        "le",
-        "du",
-        "au",
-        "depuis",
-        "this",
-        "next",
-        "last",
-    ]
+    listed("in of since until till by from to early late mid en de le du au depuis this next last")
 )
+_MONTHS_BY_NAME = {**SHORT_MONTHS, **MONTHS}
 _UNIT_STEM = 4
 _MONTHS, _TWENTY, _HUNDRED, _SCALE_FROM = 12, 20, 100, 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number: its readings, any of which it is, and the beginning of the word behind it, its unit.
+    """A number: its readings, any of which it is, the beginning of the word behind it, its unit, and that of time.
 
     `sure` is False for a 1 in words, which may be an article; `dated` is True for a part of a date in digits.
     """
 
     readings: frozenset[str]
     unit: str = ""
+    measure: str = ""
     sure: bool = True
     dated: bool = False
 
@@ -115,7 +99,7 @@ def numbers_of(text: str, language: str) -> Numbers:
     words = (each for said in languages for each in _in_words(tokens, said, certain=bool(language)))
     return Numbers(
         numbers=(*_in_digits(tokens), *words),
-        months=frozenset(MONTHS[token] for at, token in enumerate(tokens) if _is_month(tokens, at)),
+        months=frozenset(_MONTHS_BY_NAME[token] for at, token in enumerate(tokens) if _is_month(tokens, at)),
         weekdays=frozenset(
             WEEKDAYS[each] for token in tokens for each in (token, token.removesuffix("s")) if each in WEEKDAYS
         ),
@@ -129,9 +113,12 @@ def _is_month(tokens: Sequence[str], at: int) -> bool:
     return before in _BESIDE_MONTHS or before[:1].isdecimal() or after[:1].isdecimal()
 
 
-def _unit(tokens: Sequence[str], at: int) -> str:
+def _counted(tokens: Sequence[str], at: int, readings: frozenset[str], *, sure: bool = True) -> Number:
+    """Return a number with what the word behind it says of it."""
     token = tokens[at] if at < len(tokens) else ""
-    return "" if token in FUNCTION_WORDS or token[:1].isdecimal() else token[:_UNIT_STEM]
+    known = token not in FUNCTION_WORDS and not token[:1].isdecimal()
+    unit, measure = (token[:_UNIT_STEM], MEASURES.get(token, "")) if known else ("", "")
+    return Number(readings=readings, unit=unit, measure=measure, sure=sure)
 
 
 def _in_digits(tokens: Sequence[str]) -> Iterator[Number]:
@@ -139,14 +126,14 @@ def _in_digits(tokens: Sequence[str]) -> Iterator[Number]:
         if not token[0].isdecimal():
             continue
         if _SPACED.fullmatch(token):
-            yield Number(readings=_scaled(_NOT_DIGIT.sub("", token), tokens, at), unit=_unit(tokens, at + 1))
+            yield _counted(tokens, at + 1, _scaled(_NOT_DIGIT.sub("", token), tokens, at))
         elif _DATE.fullmatch(token):
             parts = _NOT_DIGIT.split(token)
             yield from (Number(readings=frozenset({str(int(part))}), dated=True) for part in parts)
         else:
             *earlier, last = filter(None, _BETWEEN.split(token))
             yield from (Number(readings=_readings(part)) for part in earlier)
-            yield Number(readings=_readings(last) | _scaled(last, tokens, at), unit=_unit(tokens, at + 1))
+            yield _counted(tokens, at + 1, _readings(last) | _scaled(last, tokens, at))
 
 
 def _readings(written: str) -> frozenset[str]:
@@ -187,7 +174,7 @@ def _in_words(tokens: Sequence[str], language: str, *, certain: bool) -> Iterato
         scaling = at > 0 and tokens[at - 1][0].isdecimal() and tokens[at] in SCALES[language]
         if value is not None and not scaling:  # 2 million is one number, told by its digits
             sure = end - at > 1 or tokens[at] not in unsure
-            yield Number(readings=frozenset({str(value)}), unit=_unit(tokens, end), sure=sure)
+            yield _counted(tokens, end, frozenset({str(value)}), sure=sure)
         at = max(end, at + 1)
 
 
