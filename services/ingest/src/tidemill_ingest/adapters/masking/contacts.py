@@ -19,8 +19,9 @@ _NOT_LOCAL = "'`/=|{}*#!?&$%^~"
 """Allowed in theory; in front of an address they are quotes, markup, or the query of a URL."""
 
 _DIGITS = re.compile(r"\d[\d ().\-/]{4,40}\d")
-_NORTH_AMERICAN = re.compile(r"(?:1[-. ])?\(?[2-9]\d\d\)?[-. ]{1,2}[2-9]\d\d[-. ]\d{4}")
+_NORTH_AMERICAN = re.compile(r"(?:1[-. ])?(?:\([2-9]\d\d\)[-. ]{0,2}|[2-9]\d\d[-. ]{1,2})[2-9]\d\d[-. ]\d{4}")
 _TRUNK = re.compile(r"\(?0[1-9][\d()]*[ /.\-]")
+_SLASHED = re.compile(r"\(?0[1-9]\d{1,4}\)? ?/ ?[1-9]")
 _DECIMAL = re.compile(r"\d+\.\d+")
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)\d\d"
 _FIRST, _LAST = r"(?<![\d+])(?<!\d[./-])", r"(?![./-]?\d)"
@@ -161,8 +162,9 @@ def _found(candidate: str, regions: tuple[str, ...], told: _Told) -> tuple[Span,
         return valid or (_national(candidate, regions, Leniency.POSSIBLE) if digits <= _MOST else ())
     if told is _Told.EVERYDAY:
         return _national(candidate, regions, Leniency.VALID) or _international("+" + candidate, digits, shift=1)
-    grouped = _NORTH_AMERICAN.match(candidate) or _TRUNK.match(candidate)
-    return _national(candidate, regions, Leniency.STRICT_GROUPING) if grouped else ()
+    grouped = _NORTH_AMERICAN.match(candidate) or _TRUNK.match(candidate) or _SLASHED.match(candidate)
+    leniency = Leniency.VALID if _SLASHED.match(candidate) else Leniency.STRICT_GROUPING
+    return _national(candidate, regions, leniency) if grouped else ()
 
 
 def _international(candidate: str, digits: int, *, shift: int) -> tuple[Span, ...]:

@@ -78,8 +78,8 @@ _PASSWORD_NAMES = ("passw", "passphrase", "passcode", "pw", "kennwort", "contras
 _NAMES = (*_PASSWORD_NAMES, "secret", "token", "key", "credential")
 _ASSIGNED = re.compile(
     r"(?i)(?:password|passwort|passwd|passphrase|passcode|pwd?|kennwort|contrase(?:ñ|n)a|mot de passe|senha|secret"
-    r"|token|key|credentials?)(?:[_-]?(?:key|id|value|token))?[\"'`]?"
-    r"\s{0,3}(?:[:=]|=>|\bis\b)\s{0,3}([\"'`]?)([^\s\"'`<>{}()\[\],;]{6,200})"
+    r"|token|key|credentials?)(?:key|id|value|token)?(?:[_-](?:key|base|id|value|token|hash|\d{1,4})){0,2}[\"'`]?"
+    r"\s{0,3}(?:[:=]|=>|\b(?:is|ist|lautet|est|es)\b)\s{0,3}([\"'`]?)([^\s\"'`<>{}()\[\],;]{6,200})"
 )
 _KEY_OF_WHAT = re.compile(r"(?i)(?:api|access|auth|private|secret|client|account|encryption|signing)[_ -]?$")
 _URL_PASSWORD = re.compile(r"://[^\s/:@\"'<>]{0,100}:([^\s/@\"'<>]{1,200})@")

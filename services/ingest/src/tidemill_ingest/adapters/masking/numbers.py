@@ -10,6 +10,7 @@ from stdnum import iban, luhn
 from tidemill_ingest.adapters.masking.spans import Span, window
 
 _CARD = re.compile(r"[2-6]\d{3}(?:[ .-]{0,2}\d){8,15}(?!\w|[.-]\d{3})")
+_JOINED_CARD = re.compile(r"(?:[2-6]\d{3}([/_,:])\d{4}\1\d{4}\1\d{4}|3[47]\d\d([/_,:])\d{6}\2\d{5})(?![\w/,:])")
 _WRAPPED_CARD = re.compile(r"[2-6]\d{3}(?:[ -]?\d){0,11}[ -]?\n(?:[ -]?\d){1,12}(?!\w|[.-]\d)")
 _CARD_CELLS = re.compile(r"[2-6]\d{3}(?: ?\| ?\d{3,6}){2,4}(?!\w|[.-]\d)")
 _CARD_WORD = re.compile(r"(?i)(?:visa|mastercard|maestro|amex|card|karte|carte|tarjeta|pan|cc|nr|no)[\W_]{0,12}\Z")
@@ -26,8 +27,8 @@ _ISSUED = re.compile(
 )
 _SHORTEST_CARD = 12
 _GROUP = re.compile(r"\d+")
-_IBAN_BEGIN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ -]{0,2}\n?[A-Za-z0-9])")
-_IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?:[ -]{0,2}\n?[A-Za-z0-9]){11,30}")
+_IBAN_BEGIN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ ./_-]{0,2}\n?[A-Za-z0-9])")
+_IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?:[ ./_-]{0,2}\n?[A-Za-z0-9]){11,30}")
 _NOT_DIGITS, _NOT_LETTERS = re.compile(r"\D+"), re.compile(r"[^A-Za-z0-9]+")
 _SHORTEST_IBAN = 15
 _DIGITS_OF = {character: str(value) for value, character in enumerate(string.digits + string.ascii_uppercase)}
@@ -42,10 +43,12 @@ _VERSION = re.compile(
     r"|§ ?|[=<>~!^]= ?|\bpython |[\w.]|(?<!\bip)(?<=[^\W\d_])-|^#+ |\n#+ )\Z"
 )
 _ADDRESS_WORD = re.compile(
-    r"(?i)(?<![^\W_])(?:ip|ipv4|address|adresse|addr|host|server|client|node|router|gateway|dns|subnet|netmask|proxy|peer"
-    r"|ping|ssh|telnet|curl|bind|listen|remote|src|dst|source|inet|from|at|via|by|von|login)[\W_]{0,4}(?:is|ist|to|on)?"
-    r"[\W_]{0,3}\Z|://\Z|@\Z|,\Z|\d-\Z"
+    r"(?i)(?:(?<![^\W_])(?:ip|ipv4|address|adresse|addr|host|server|client|node|router|gateway|dns|subnet|netmask|proxy"
+    r"|resolver|nameserver|firewall|peer|ping|ssh|telnet|curl|bind|listen|remote|src|dst|source|inet"
+    r"|(?:log(?:ged)? ?in|login|request|connect(?:ed|ion)?|traffic|access|attack|visitor|came|blocked)"
+    r" (?:from|by|via|to))s?[\W_]{0,4}(?:is|ist|to|on)?[\W_]{0,3}|://|@|,|\d-)\Z"
 )
+_AND = re.compile(r" ?(?:,|;|and|und|et|y|or|oder|to|bis|-) ?")
 _PORT_OR_NET = re.compile(r":\d{2,5}\b|/(?:[89]|[12]\d|3[0-2])\b")
 _LARGE_OCTET, _LARGE_FIRST_OCTET = 64, 40
 _PRIVATE = (10, 127)
@@ -65,7 +68,7 @@ def find_cards(text: str) -> Iterator[Span]:
     A line may break once within one. The cells of a row are one where a word says so: four numbers of a table are right
     by chance too often.
     """
-    for form in (_CARD, _WRAPPED_CARD, _CARD_CELLS):
+    for form in (_CARD, _JOINED_CARD, _WRAPPED_CARD, _CARD_CELLS):
         place = 0
         while match := form.search(text, place):
             start = match.start()
@@ -125,10 +128,14 @@ def _has_right_check_digits(compact: str) -> bool:
 
 def find_addresses(text: str) -> Iterator[Span]:
     """Yield IPv4 and IPv6 addresses, not version numbers or slices."""
+    end = 0
     for match in _IPV4.finditer(text):
         before = window(text, match.start(), before=40)
-        if not _VERSION.search(before) and _is_quad(match[0], before, text[match.end() : match.end() + 6]):
+        listed = end > 0 and _AND.fullmatch(text, end, match.start()) is not None
+        after = text[match.end() : match.end() + 6]
+        if not _VERSION.search(before) and _is_quad(match[0], before, after, listed=listed):
             yield match.span()
+            end = match.end()
     end = 0
     for match in _TWO_COLONS.finditer(text):
         start = match.start()
@@ -149,14 +156,14 @@ def _continues(before: str) -> bool:
     return before[-1].isalnum() or before[-1] == "_" or (before[-1] in ".,-+" and before[-2:-1].isalnum())
 
 
-def _is_quad(quad: str, before: str, after: str) -> bool:
+def _is_quad(quad: str, before: str, after: str, *, listed: bool) -> bool:
     """Tell an IPv4 address from the number of a version or a section, by its size or by what stands around it."""
     octets = [int(octet) for octet in quad.split(".")]
     if max(octets) > _GREATEST_OCTET or (re.search(r"\b0\d", quad) and len(quad) < _LONGEST_QUAD):
         return False
     if max(octets) >= _LARGE_OCTET or octets[0] >= _LARGE_FIRST_OCTET or octets[0] in _PRIVATE:
         return True
-    return _ADDRESS_WORD.search(before) is not None or _PORT_OR_NET.match(after) is not None
+    return listed or _ADDRESS_WORD.search(before) is not None or _PORT_OR_NET.match(after) is not None
 
 
 def _is_address(text: str) -> bool:

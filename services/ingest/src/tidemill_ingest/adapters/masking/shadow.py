@@ -12,9 +12,10 @@ from tidemill_kit.characters import IGNORABLE, MARKS, ignorable
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58"
 # A backslash before punctuation, and emphasis: a star between two words of a product, or an underscore within a name,
 # is none.
-_MAY_BE_LEFT_OUT = re.compile(f"[{IGNORABLE}{MARKS}*_~\\\\]")
+_MAY_BE_LEFT_OUT = re.compile(f"[{IGNORABLE}{MARKS}*_~<\\\\]")
 _LEFT_OUT = re.compile(
     f"[{IGNORABLE}{MARKS}]+"
+    r"|</?(?:b|i|em|strong|u|s|mark|span|font|small|wbr)\b[^<>]{0,100}>"
     r"|\\(?=[!-/:-@\[-`{-~])|(?<![\w*])\*{1,3}(?=\w)|(?<=\w)\*{1,3}(?![\w*])|(?<!\*)\*{2,3}(?!\*)|~~"
     r"|(?<![\w_])_{1,3}(?=[^\W_])|(?<=[^\W_])_{1,3}(?![\w_])"
 )
