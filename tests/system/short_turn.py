@@ -1,12 +1,10 @@
-"""One short turn of the loop through public doors only: corrections become a candidate, which answers in the end."""
+"""One short turn of the loop through public APIs only: corrections become a candidate, which answers in the end."""
 
 import asyncio
 import json
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-
-import pytest
 
 from tests.system.running import ROOT, Platform, wait_until
 from tidemill.content.v1.content_pb2 import Message, Part, Role
@@ -133,11 +131,9 @@ async def verdicts(connection: Connection) -> dict[str, int]:
     return await wait_until(both, "the verdicts")
 
 
-@pytest.mark.timeout(400)
-async def test_corrections_become_a_model_that_answers_and_only_a_passed_gate_lets_it(
-    platform: Platform, tmp_path: Path
-) -> None:
-    loop = Loop(platform, tmp_path)
+async def turn(platform: Platform, folder: Path) -> None:
+    """Correct answers, and see a candidate trained, refused by one gate, let through by the other and promoted."""
+    loop = Loop(platform, folder)
     async with Connection(loop.platform.project, loop.platform.addresses) as connection:
         await loop.teach(connection)
         assert await verdicts(connection) == {
