@@ -33,7 +33,7 @@ async def test_an_uploaded_document_answers_with_a_citation_that_resolves(
     platform: Platform, connection: Connection, tmp_path: Path
 ) -> None:
     (tmp_path / "compass.txt").write_text(COMPASS)
-    added = platform.tidemill("documents", "add", str(tmp_path), "--recursive", "--json")
+    added = platform.tidemill("documents", "add", str(tmp_path), "--recursive", "--below", str(tmp_path), "--json")
     assert added.data["refused"] == {}
 
     async def searchable() -> bool:
