@@ -1,14 +1,19 @@
 """What the OpenAI-compatible door takes, and what it refuses by name."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from services.inference.tests.entrypoints.doors import BODY, QUESTION, ScriptedAnswers, open_door
+from tidemill.content.v1 import content_pb2
+from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill_inference.domain.content import Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
+from tidemill_inference.domain.errors import QuestionRefused
 from tidemill_inference.entrypoints.openai_messages import chat_request_of, request_of
+from tidemill_inference.entrypoints.question_messages import question_of
 from tidemill_kit.errors import InvalidInput, Violation
 
 
@@ -208,3 +213,49 @@ def test_another_question_under_the_same_key_has_another_digest() -> None:
 
     assert request_of("k", one).digest == request_of("k", one).digest != request_of("k", other).digest
     assert QUESTION not in request_of("k", one).digest
+
+
+BASE = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {**BASE, **{f"k{number}": 1 for number in range(250_000)}},
+        {"model": "m", "messages": [{"role": "user", "content": "x", **{f"k{n}": 1 for n in range(250)}}] * 1000},
+        {"model": "m", "messages": [{"role": "user", "content": "x"}] * 90_000},
+        {"model": "m", "messages": [1] * 1_000_000},
+        {**BASE, "tidemill": {"principals": ["x"] * 500_000}},
+        {**BASE, "tidemill": {f"k{number}": 1 for number in range(200_000)}},
+        {"model": "m", "messages": [{"role": "user", "content": [{"type": "text", "text": "x"}] * 100_000}]},
+    ],
+)
+def test_a_body_made_to_be_refused_at_length_is_refused_quickly(body: dict[str, object]) -> None:
+    raw = json.dumps(body).encode()
+    began = time.thread_time()
+    with pytest.raises(InvalidInput):
+        chat_request_of(raw)
+
+    assert time.thread_time() - began < 1  # in telling of each wrong name alone, two
+
+
+def test_a_name_twice_among_very_many_is_found_at_once() -> None:
+    raw = ("{" + ",".join(f'"k{number}":1' for number in range(20_000)) + ',"k0":1}').encode()
+    began = time.thread_time()
+    with pytest.raises(InvalidInput, match="k0: is there twice"):
+        chat_request_of(raw)
+
+    assert time.thread_time() - began < 1  # comparing each with all before it takes 20 s
+
+
+def test_more_of_anything_than_a_question_has_is_refused_before_it_is_looked_at() -> None:
+    for field, wanted in (
+        ("messages", pb.GenerateRequest(messages=[content_pb2.Message()] * 1001)),
+        ("messages", pb.GenerateRequest(messages=[content_pb2.Message(parts=[content_pb2.Part()] * 10_001)])),
+        ("principals", pb.GenerateRequest(principals=["x"] * 1001)),
+        ("passages", pb.GenerateRequest(passages=[content_pb2.Passage()] * 101)),
+        ("labels", pb.GenerateRequest(labels={f"k{number}": "" for number in range(65)})),
+    ):
+        wanted.deployment = "helpdesk"
+        with pytest.raises(QuestionRefused, match=f"{field}: has"):
+            question_of(wanted)

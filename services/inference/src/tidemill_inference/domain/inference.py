@@ -14,6 +14,11 @@ from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import RequestIdReused
 
 MAX_PASSAGES = 100
+MAX_MESSAGES = 1000
+MAX_PARTS = 10_000
+"""Of all messages."""
+MAX_PRINCIPALS = 1000
+MAX_LABELS = 64
 MAX_EARLIER_CHARACTERS = 1000
 """Of one earlier message in a search."""
 

@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails, from_json
 from tidemill_kit.errors import InvalidInput, Violation
 
 SHOWN_VIOLATIONS = 12
+MAX_NAMES = 25_000
+"""Of all objects of a body together; ten thousand parts of messages have twenty thousand."""
 _SHOWN_CHARACTERS = 80
 
 _Body = TypeVar("_Body", bound="Strict")
@@ -40,16 +42,29 @@ def object_of(body: bytes) -> Mapping[str, Any]:
         raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
     if not isinstance(given, dict):
         raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
-    json.loads(body, object_pairs_hook=_named_once)
+    json.loads(body, object_pairs_hook=_Names().look)
     return given
 
 
-def _named_once(pairs: list[tuple[str, object]]) -> None:
-    """Refuse a name that is there twice: whoever looked at the body before may have taken the other one."""
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise InvalidInput.of(Violation(field=shown(twice), description="is there twice in one object: send it once"))
+class _Names:
+    """Looks at the names of each object of a body, and counts them all: every wrong one would be told."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def look(self, pairs: list[tuple[str, object]]) -> None:
+        """Refuse a name that is there twice: whoever looked at the body before may have taken the other one."""
+        self._count += len(pairs)
+        if self._count > MAX_NAMES:
+            raise InvalidInput.of(
+                Violation(field="body", description=f"has more than {MAX_NAMES} names in its objects")
+            )
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                description = "is there twice in one object: send it once"
+                raise InvalidInput.of(Violation(field=shown(name), description=description))
+            seen.add(name)
 
 
 def body_of(kind: type[_Body], body: bytes) -> _Body:

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from tidemill_inference.domain.content import Message, Part, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
-from tidemill_inference.domain.inference import Question
+from tidemill_inference.domain.inference import MAX_MESSAGES, MAX_PARTS, MAX_PRINCIPALS, Question
 from tidemill_inference.entrypoints.json_bodies import SHOWN_VIOLATIONS, Strict, object_of, problems, shown
 from tidemill_kit.application import Request
 from tidemill_kit.errors import InvalidInput, Violation
@@ -82,7 +82,7 @@ class ChatMessage(Strict):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], BeforeValidator(_as_parts)]
+    content: Annotated[list[TextPart], Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
     name: str = ""
 
     def message(self) -> Message:
@@ -102,7 +102,7 @@ class TidemillOptions(Strict):
     """What OpenAI's API has no word for."""
 
     variables: dict[str, Any] = Field(default_factory=dict)
-    principals: list[str] = Field(default_factory=list)
+    principals: list[str] = Field(default_factory=list, max_length=MAX_PRINCIPALS)
     record_mode: Literal["none", "metadata", "full"] | None = None
 
 
@@ -110,7 +110,7 @@ class ChatRequest(Strict):
     """What `POST /v1/chat/completions` takes. `model` is a deployment."""
 
     model: Annotated[str, StringConstraints(min_length=1)]
-    messages: list[ChatMessage]
+    messages: list[ChatMessage] = Field(max_length=MAX_MESSAGES)
     stream: bool = False
     stream_options: StreamOptions | None = None
     temperature: float | None = None

@@ -6,7 +6,15 @@ from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2, inference_service_pb2
 from tidemill_inference.domain.content import Message, Part, Passage, Role
 from tidemill_inference.domain.errors import QuestionRefused
-from tidemill_inference.domain.inference import Purpose, Question
+from tidemill_inference.domain.inference import (
+    MAX_LABELS,
+    MAX_MESSAGES,
+    MAX_PARTS,
+    MAX_PASSAGES,
+    MAX_PRINCIPALS,
+    Purpose,
+    Question,
+)
 from tidemill_inference.entrypoints.deployment_messages import record_mode_of, sampling_of
 
 _ROLES: dict[content_pb2.Role.ValueType, Role] = {
@@ -32,6 +40,7 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
     """
     if not request.deployment:
         raise QuestionRefused(field="deployment", why="is required")
+    _check_sizes(request)
     if request.purpose not in _PURPOSES:
         raise QuestionRefused(field="purpose", why=f"is {request.purpose}; supported are LIVE, SHADOW and EVALUATION")
     return Question(
@@ -47,6 +56,19 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
         variant=request.variant,
         passages=tuple(_passage(each, number) for number, each in enumerate(request.passages, start=1)) or None,
     )
+
+
+def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
+    """Refuse more than a question has: each of them is turned into an object while nobody else is served."""
+    for field, number, most in (
+        ("messages", len(request.messages), MAX_MESSAGES),
+        ("messages", sum(len(each.parts) for each in request.messages[:MAX_MESSAGES]), MAX_PARTS),
+        ("principals", len(request.principals), MAX_PRINCIPALS),
+        ("passages", len(request.passages), MAX_PASSAGES),
+        ("labels", len(request.labels), MAX_LABELS),
+    ):
+        if number > most:
+            raise QuestionRefused(field=field, why=f"has {number}; send at most {most}")
 
 
 def _passage(passage: content_pb2.Passage, number: int) -> Passage:
