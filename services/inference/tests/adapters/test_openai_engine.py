@@ -110,6 +110,7 @@ async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: p
         (says(400, '{"error": {"code": "context_length_exceeded"}}'), PromptTooLong, "maximum context length"),
         (says(400, '{"error": {"message": "Prompt is too long: 9000 > 8192"}}'), PromptTooLong, "maximum context"),
         (streams({"error": {"message": "the maximum context length is 8192"}}), PromptTooLong, "maximum context"),
+        (streams({"error": {"message": "slow down", "code": 429}}), RateLimited, "takes no more requests"),
         (says(400, '{"error": {"code": "invalid_value"}}'), InvalidInput, "does not take this request"),
         (
             says(400, '{"error": {"code": "unsupported_value", "param": "temperature"}}'),

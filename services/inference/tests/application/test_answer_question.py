@@ -433,6 +433,8 @@ async def test_messages_that_do_not_fit_are_refused_with_tokens_and_limit() -> N
 async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
     with pytest.raises(DeploymentNotFound, match="there are helpdesk"):
         await Desk().answer.whole(ADA, question(deployment="nobody"), request=asking("r1"))
+    with pytest.raises(DeploymentNotFound, match="it has none: check the project's name"):
+        await Desk().answer.whole(replace(ADA, project="acne"), question(), request=asking("r1"))
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,8 @@ class OpenAiEngine:
         except (openai.OpenAIError, httpx2.HTTPError, ValueError, TypeError, AttributeError) as error:
             if _is_too_long(error):
                 raise PromptTooLong from error
+            if _is_busy(error):
+                raise self._busy(_DEFAULT_PAUSE_S) from error
             # Whatever the client stumbles over in an answer is the endpoint's nonsense.
             raise self._unavailable(what="answers nonsense") from error
 
@@ -199,8 +201,7 @@ class OpenAiEngine:
                 message = f"{self._host} has no model {self._model}: check its name and the base_url"
                 return PreconditionFailed(message, model=self._model)
             case openai.RateLimitError():
-                message = f"{self._host} takes no more requests for model {self._model} at the moment: try again later"
-                return RateLimited(message, retry_after_s=_pause_s(error), model=self._model)
+                return self._busy(_pause_s(error))
             case openai.BadRequestError() | openai.UnprocessableEntityError() if _is_too_long(error):
                 return PromptTooLong()
             case openai.BadRequestError() | openai.UnprocessableEntityError():
@@ -212,6 +213,10 @@ class OpenAiEngine:
                 return InvalidInput(message, model=self._model, code=code)
             case _:
                 return self._unavailable(what=f"fails with HTTP status {error.status_code}")
+
+    def _busy(self, pause_s: float) -> RateLimited:
+        message = f"{self._host} takes no more requests for model {self._model} at the moment: try again later"
+        return RateLimited(message, retry_after_s=pause_s, model=self._model)
 
     def _unavailable(
         self, what: str, *, kind: type[DependencyUnavailable] = DependencyUnavailable
@@ -235,6 +240,11 @@ def _read(chunk: Any) -> tuple[str, str]:  # noqa: ANN401 - what a server sends 
     if not isinstance(text, str | None) or not isinstance(choice.finish_reason, str | None):
         raise TypeError(type(text))
     return text or "", choice.finish_reason or ""
+
+
+def _is_busy(error: Exception) -> bool:
+    """Return whether an error event, which has no status, says what status 429 does."""
+    return isinstance(error, openai.APIError) and str(error.code) in {"429", "rate_limit_exceeded"}
 
 
 def _is_too_long(error: Exception) -> bool:

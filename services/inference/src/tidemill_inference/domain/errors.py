@@ -105,8 +105,9 @@ class DeploymentNotFound(NotFound):
 
     reason = "DEPLOYMENT_NOT_FOUND"
 
-    def __init__(self, deployment: str, *, known: Sequence[str] = ()) -> None:
-        there = f"; there are {', '.join(known)}" if known else ""
+    def __init__(self, deployment: str, *, known: Sequence[str] | None = None) -> None:
+        there = f"; there are {', '.join(known)}" if known else "; it has none: check the project's name, too"
+        there = "" if known is None else there
         super().__init__(f"there is no deployment {deployment} in this project{there}", deployment=deployment)
 
 
