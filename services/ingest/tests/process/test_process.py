@@ -83,7 +83,7 @@ async def test_submissions_duplicated_and_out_of_order_end_where_they_should(pro
         ("updated", "kb/1", "2"),
     ]
     steps = [step.happened for step in (await explained(project, "kb/1")).steps]
-    assert steps == ["ingested", "ignored", "updated"]
+    assert steps == ["ingested", "ignored", "ignored", "updated"]
     assert (await explained(project, "kb/2")).document.state == document_pb2.DOCUMENT_STATE_DELETED
 
 
