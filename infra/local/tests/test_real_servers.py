@@ -1,7 +1,10 @@
 """What the kit relies on in the embedded servers, asked of the servers themselves."""
 
 import asyncio
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import pymongo
 import pytest
@@ -67,4 +70,91 @@ def test_a_unique_index_refuses_the_second_one(client: Client) -> None:
     things.insert_one({"_id": 1, "project": "p", "name": "n"})
     with pytest.raises(pymongo.errors.DuplicateKeyError):
         things.insert_one({"_id": 2, "project": "p", "name": "n"})
+    client.drop_database(things.database)
+
+
+CONDITIONS: list[tuple[dict[str, object], bool]] = [
+    ({"version": 1}, True),
+    ({"version": 2}, False),
+    ({"version": {"$lt": 2}}, True),
+    ({"version": {"$gt": 1}}, False),
+    ({"epoch": {"$not": {"$gt": 5}}}, True),
+    ({"refs": "a"}, True),
+    ({"refs": {"$ne": "a"}}, False),
+    ({"outbox": {"$size": 1}, "outbox.id": "e1"}, True),
+    ({"$or": [{"version": 7}, {"lease": {"$exists": False}}]}, True),
+]
+
+
+@pytest.mark.parametrize(("condition", "fits"), CONDITIONS)
+def test_a_condition_beside_the_id_counts_in_every_command(
+    client: Client, condition: dict[str, object], *, fits: bool
+) -> None:
+    things = client[unique_name("local")]["things"]
+    for name in ("a", "b"):
+        things.insert_one({"_id": name, "version": 1, "refs": ["a"], "outbox": [{"id": "e1"}]})
+    chosen = {"_id": "a", **condition}
+
+    assert (things.find_one(chosen) is not None) is fits
+    assert things.count_documents(chosen) == fits
+    assert things.update_one(chosen, {"$set": {"seen": 1}}).matched_count == fits
+    assert (things.find_one_and_update(chosen, {"$set": {"seen": 2}}) is not None) is fits
+    assert things.count_documents({"seen": 2}) == fits
+    assert things.delete_one(chosen).deleted_count == fits
+    assert things.count_documents({}) == 2 - fits
+    client.drop_database(things.database)
+
+
+def test_an_upsert_with_a_condition_inserts_updates_or_says_that_the_id_is_taken(client: Client) -> None:
+    things = client[unique_name("local")]["things"]
+    for seq in (1, 3):
+        things.update_one({"_id": "a", "seq": {"$lt": seq}}, {"$set": {"seq": seq}}, upsert=True)
+    with pytest.raises(pymongo.errors.DuplicateKeyError):
+        things.update_one({"_id": "a", "seq": {"$lt": 2}}, {"$set": {"seq": 2}}, upsert=True)
+    with pytest.raises(pymongo.errors.DuplicateKeyError):
+        things.find_one_and_update({"_id": "a", "seq": {"$lt": 2}}, {"$set": {"seq": 2}}, upsert=True)
+    things.update_one({"_id": "b", "project": "p"}, {"$set": {"seq": 1}}, upsert=True)
+    things.update_one({"_id": "c", "seq": {"$lt": 2}}, {"$set": {"seq": 2}}, upsert=True)
+
+    assert [dict(each) for each in things.find(sort=[("_id", 1)])] == [
+        {"_id": "a", "seq": 3},
+        {"_id": "b", "project": "p", "seq": 1},
+        {"_id": "c", "seq": 2},
+    ]
+    client.drop_database(things.database)
+
+
+def test_of_many_who_save_on_the_same_version_one_does(client: Client) -> None:
+    things = client[unique_name("local")]["things"]
+    things.insert_one({"_id": "a", "version": 0, "by": []})
+
+    def save(worker: int) -> int:
+        won = 0
+        for version in range(25):
+            update = {"$set": {"version": version + 1}, "$push": {"by": worker}}
+            won += things.update_one({"_id": "a", "version": version}, update).modified_count
+        return won
+
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(save, range(8)))
+
+    stored = things.find_one({"_id": "a"})
+    assert stored is not None
+    assert (sum(won), stored["version"]) == (len(cast("list[int]", stored["by"])), sum(won))
+    client.drop_database(things.database)
+
+
+def test_a_save_on_a_version_goes_by_the_id(client: Client) -> None:
+    things = client[unique_name("local")]["things"]
+    things.insert_many([{"_id": f"{number:05}", "version": 1} for number in range(5000)])
+
+    def quickest(chosen: dict[str, object]) -> float:
+        took = []
+        for _ in range(20):
+            begun = time.perf_counter()
+            things.update_one(chosen, {"$set": {"seen": 1}})
+            took.append(time.perf_counter() - begun)
+        return min(took)
+
+    assert quickest({"_id": "04999", "version": 1}) < 4 * quickest({"_id": "04999"})
     client.drop_database(things.database)

