@@ -254,6 +254,7 @@ def test_more_of_anything_than_a_question_has_is_refused_before_it_is_looked_at(
         ("messages", pb.GenerateRequest(messages=[content_pb2.Message(parts=[content_pb2.Part()] * 10_001)])),
         ("principals", pb.GenerateRequest(principals=["x"] * 1001)),
         ("passages", pb.GenerateRequest(passages=[content_pb2.Passage()] * 101)),
+        ("variables", pb.GenerateRequest(variables={"a": [None] * 400_000})),
         ("labels", pb.GenerateRequest(labels={f"k{number}": "" for number in range(65)})),
     ):
         wanted.deployment = "helpdesk"

@@ -152,6 +152,12 @@ async def test_another_address_is_a_new_version_and_takes_no_secret_over(registr
     assert moved.version.source.api_key_secret == ""
 
 
+@pytest.mark.parametrize("address", ["http://169.254.169.254/v1", "http://2130706433/v1", "http://a b/v1"])
+async def test_an_address_that_no_model_is_behind_is_not_imported(registry: Registry, address: str) -> None:
+    with pytest.raises(InvalidInput, match="base_url"):
+        await registry.begin(OpenAiSource(model="gpt", base_url=address), model="gpt")
+
+
 async def test_another_secret_for_the_same_address_is_the_same_version(registry: Registry) -> None:
     await registry.begin(GPT, model="gpt")
 

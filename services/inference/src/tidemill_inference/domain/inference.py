@@ -19,6 +19,7 @@ MAX_PARTS = 10_000
 """Of all messages."""
 MAX_PRINCIPALS = 1000
 MAX_LABELS = 64
+MAX_VARIABLES_BYTES = 1024 * 1024
 MAX_EARLIER_CHARACTERS = 1000
 """Of one earlier message in a search."""
 

@@ -12,6 +12,7 @@ from tidemill_inference.domain.inference import (
     MAX_PARTS,
     MAX_PASSAGES,
     MAX_PRINCIPALS,
+    MAX_VARIABLES_BYTES,
     Purpose,
     Question,
 )
@@ -66,6 +67,7 @@ def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
         ("principals", len(request.principals), MAX_PRINCIPALS),
         ("passages", len(request.passages), MAX_PASSAGES),
         ("labels", len(request.labels), MAX_LABELS),
+        ("variables", request.variables.ByteSize(), MAX_VARIABLES_BYTES),
     ):
         if number > most:
             raise QuestionRefused(field=field, why=f"has {number}; send at most {most}")
