@@ -93,6 +93,21 @@ async def test_it_is_what_the_engine_was_given() -> None:
     assert (await desk.stored(answer)).passages[0].text == ""
 
 
+async def test_a_passage_that_begins_within_a_table_is_shown_below_the_tables_header() -> None:
+    text = "| Part | Price |\n|---|---|\n| A | 1 |\n| B | 2 |"
+    header, row = text.index("\n| A"), text.index("| B")
+    shown = f"{text[:header]}\n{text[row:]}"
+    passage = Passage(
+        id="1", document="d1", version=2, start=row, end=len(text), score=0.1, text=shown, header_end=header
+    )
+    desk, documents = Desk(prompt=PROMPT, passages=(passage,)), Documents(())
+    documents.texts["d1", 2] = text
+    answer = await desk.answer.whole(ADA, question(messages=TURNS, variables={"who": "Ada"}), request=asking("r"))
+
+    assert (await shows(desk, documents)(ADA, answer.id)).messages == tuple(desk.engine.seen[0][0])
+    assert shown in desk.engine.seen[0][0][-1].text
+
+
 async def test_passages_that_were_cut_are_not_shown_and_a_fallback_saw_the_same() -> None:
     passages = spans("one " * 8, "two " * 8, "three " * 8)
     broken = ScriptedEngine(fails_before=Internal("broken"))

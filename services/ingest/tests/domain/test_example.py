@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from tidemill_ingest.domain.example import group_of, normalised
@@ -36,3 +38,11 @@ def test_normalising_again_changes_nothing() -> None:
 def test_a_group_is_named_by_a_digest_and_not_by_the_text() -> None:
     assert "password" not in group_of("my password is hunter2")
     assert len(group_of("x")) == 32
+
+
+def test_a_letter_with_ten_thousands_of_marks_is_compared_in_a_moment() -> None:
+    started = time.thread_time()
+
+    assert normalised("a" + "\u0301" * 40_000 + "\u0327" * 40_000).startswith("\u00e1")
+
+    assert time.thread_time() - started < 1
