@@ -45,6 +45,25 @@ class FeedbackRecorded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackWithdrawn:
+    """feedback.withdrawn. Who had given it is not read."""
+
+    feedback: str
+    seq: int
+    inference: str
+    deployment: str = ""
+    metric: str = ""
+    rater: str = ""
+
+    def told(self, happened: Happened) -> tuple[Told, ...]:
+        """Return the reaction as it is from then on: taken back."""
+        ref = Ref(Kind.FEEDBACK, self.feedback)
+        facts = {"metric": self.metric, "rater": self.rater, "withdrawn": True}
+        part = happened.state(self.seq, deployment=self.deployment, **facts)
+        return (Told(ref=ref, part=part, sources=sources_of(ref, (REACTED_TO, self.inference))),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleBatch:
     """Where the examples of a completion lie."""
 

@@ -45,6 +45,7 @@ HEARD: Mapping[str, type[Heard]] = {
     "tidemill.inference.rollout.rolled_back.v1": inference_events.RolloutRolledBack,
     "tidemill.inference.rollout.refused.v1": inference_events.RolloutRefused,
     "tidemill.feedback.feedback.recorded.v1": loop_events.FeedbackRecorded,
+    "tidemill.feedback.feedback.withdrawn.v1": loop_events.FeedbackWithdrawn,
     "tidemill.feedback.curation.completed.v1": loop_events.CurationCompleted,
     "tidemill.trainer.run.queued.v1": loop_events.RunQueued,
     "tidemill.trainer.run.succeeded.v1": loop_events.RunSucceeded,
