@@ -5,6 +5,8 @@ import time
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
+from google.protobuf.struct_pb2 import Struct
 
 from services.inference.tests.entrypoints.doors import BODY, QUESTION, ScriptedAnswers, open_door
 from tidemill.content.v1 import content_pb2
@@ -254,7 +256,7 @@ def test_more_of_anything_than_a_question_has_is_refused_before_it_is_looked_at(
         ("messages", pb.GenerateRequest(messages=[content_pb2.Message(parts=[content_pb2.Part()] * 10_001)])),
         ("principals", pb.GenerateRequest(principals=["x"] * 1001)),
         ("passages", pb.GenerateRequest(passages=[content_pb2.Passage()] * 101)),
-        ("variables", pb.GenerateRequest(variables={"a": [None] * 400_000})),
+        ("variables", pb.GenerateRequest(variables=json_format.ParseDict({"a": [None] * 400_000}, Struct()))),
         ("labels", pb.GenerateRequest(labels={f"k{number}": "" for number in range(65)})),
     ):
         wanted.deployment = "helpdesk"
