@@ -30,6 +30,7 @@ _PATTERNS: Final = (
     rf"not (?:\w+ )?\w+ (?:in|by|from) (?:\w+ ){{0,3}}{_EN_SOURCES}",
     r"(?:is|are|was|were) not (?:mentioned|specified|stated)",
     r"(?:there is|there's|contains?|found|find|have|has|gives?) no (?:mention|information|answer|relevant|details?)",
+    r"(?:no idea|keine ahnung|aucune idée|ni idea)",
     r"(?:not enough|insufficient) (?:information|context|data)",
     r"(?:weiß|weiss) (?:ich|wir)(?: \w+){0,2} nicht",
     r"(?:das|es) (?:weiß|weiss) (?:ich|man) nicht",
