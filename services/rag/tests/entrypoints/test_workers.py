@@ -59,7 +59,7 @@ async def test_it_tends_what_it_is_woken_for() -> None:
 
     async with working(rag) as worker:
         for number in range(3):
-            await rag.hear(rag.ingest.put(f"d{number}", "words"))
+            await rag.hear(rag.ingest.put(f"d{number}", f"words {number}"))
             worker.wake(FIRST)
             await eventually(rag, f"d{number}")
 
