@@ -14,6 +14,7 @@ FILTERS = {
     "feedback/application/note_correction.py": [{"rule.deployment"}],
     "feedback/application/read_feedback.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
     "feedback/application/tend_curation.py": [{"deployment", "metric"}],
+    "inference/application/erase_end_user.py": [{"end_user"}],
     "inference/entrypoints/grpc_inference_service.py": [{"deployment"}],
     "ingest/application/read_datasets.py": [{"state"}],
     "ingest/application/read_documents.py": [{"source"}, {"state"}, {"source", "state"}],
