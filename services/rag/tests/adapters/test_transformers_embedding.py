@@ -163,6 +163,20 @@ async def test_a_panic_of_the_work_is_the_callers_and_the_thread_goes_on(end: ty
         assert await thread.run(lambda: "goes on") == "goes on"
 
 
+async def test_a_tokenizer_that_takes_long_keeps_only_its_own_model_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    thread, gate = EmbeddingThread(), threading.Event()
+    slow, quick = (TransformersEmbedding(MODELS / EMBEDDINGS, thread, threads=2) for _ in range(2))
+    monkeypatch.setattr(slow, "_encode", lambda _: gate.wait(60))
+    held = [asyncio.create_task(slow.embed_query(f"What is question {number} about?")) for number in range(9)]
+    try:
+        async with asyncio.timeout(50):
+            assert await quick.embed_query("What does os.walk do?")
+    finally:
+        for task in held:
+            task.cancel()
+        gate.set()
+
+
 async def test_an_error_of_the_work_is_the_callers() -> None:
     def broken() -> None:
         message = "broken"

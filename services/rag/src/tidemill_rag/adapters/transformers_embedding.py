@@ -1,26 +1,32 @@
 """Sentence embedding models of the Hugging Face kind (MiniLM, BGE, E5, GTE), on the CPU."""
 
+import asyncio
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tokenizers import Tokenizer
 
+from tidemill_kit.errors import isolated
 from tidemill_kit.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.domain.embedding import LEAST_KNOWN
 
+T = TypeVar("T")
 Vectors = list[list[float]]
 
 TOKENS_AT_ONCE = 2048
 """Of one pass through the model, padding counted; a question waits for one pass at most."""
 _REMEMBERED_QUESTIONS = 1024
 _DEFAULT_LIMIT = 512
+_READERS = 3
+"""Threads of one model's tokenizer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +98,7 @@ class TransformersEmbedding:
             use_safetensors=True,
             dtype=getattr(torch, numeric_format),
         ).eval()
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="tokenizer")
         self._asked: OrderedDict[str, list[float] | None] = OrderedDict()
         self.dimensions = int(self._network.config.hidden_size)
         self.special_tokens = int(self._tokenizer.num_special_tokens_to_add(is_pair=False))
@@ -117,7 +124,7 @@ class TransformersEmbedding:
     async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """See `EmbeddingModel.embed_passages`."""
         prompt = self._config.passage_prompt
-        encoded = await self._thread.run(lambda: self._encode([prompt + text for text in texts]))
+        encoded = await self._on_readers(lambda: self._encode([prompt + text for text in texts]))
         vectors: Vectors = [[] for _ in texts]
         for batch in _micro_batches(encoded):
             embed = partial(self._embed, [encoded[position] for position in batch])
@@ -130,16 +137,23 @@ class TransformersEmbedding:
         if text in self._asked:
             self._asked.move_to_end(text)
             return self._asked[text]
-        vector = await self._thread.run(lambda: self._asked_for(text), urgent=True)
+        ids = await self._on_readers(lambda: self._asked_for(text))
+        vector = None if ids is None else (await self._thread.run(lambda: self._embed(ids), urgent=True))[0]
         self._asked[text] = vector
         if len(self._asked) > _REMEMBERED_QUESTIONS:
             self._asked.popitem(last=False)
         return vector
 
-    def _asked_for(self, text: str) -> list[float] | None:
+    async def _on_readers(self, work: Callable[[], T]) -> T:
+        """Run the tokenizer, which a project chose, on threads that no other model waits for."""
+        with isolated():
+            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
+
+    def _asked_for(self, text: str) -> list[list[int]] | None:
+        """Return a question's token ids; None where the model knows too little of it."""
         if self.known_share(text) < LEAST_KNOWN:
             return None
-        return self._embed(self._encode([self._config.query_prompt + text]))[0]
+        return self._encode([self._config.query_prompt + text])
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Return token ids with special tokens, cut at the limit so that the closing special token stays."""
