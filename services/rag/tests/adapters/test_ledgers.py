@@ -245,3 +245,18 @@ async def test_no_more_rows_are_taken_than_asked_for(ledger: Ledger) -> None:
         await ledger.want(INDEX, wanted(f"d{number}"))
 
     assert len(await ledger.take(INDEX, epoch=1, limit=3)) == 3
+
+
+async def test_what_of_a_document_cannot_be_found_is_noted_until_it_is_indexed_anew(ledger: Ledger) -> None:
+    await ledger.want(INDEX, wanted())
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    assert await ledger.settle(INDEX, row, epoch=1, chunks=2, note="1 of 3 passages cannot be found")
+
+    noted = (await ledger.rows(INDEX, ["d1"]))["d1"]
+    await ledger.want(INDEX, wanted(seq=2))
+    [row] = await ledger.take(INDEX, epoch=1, limit=10)
+    await ledger.settle(INDEX, row, epoch=1, chunks=3)
+
+    assert (noted.note, noted.failure, noted.pending) == ("1 of 3 passages cannot be found", "", False)
+    assert (await counts(ledger)).failed == 0
+    assert (await ledger.rows(INDEX, ["d1"]))["d1"].note == ""
