@@ -22,12 +22,14 @@ _log = structlog.get_logger()
 class Dependency:
     """Something outside that must answer; `probe` raises when it does not.
 
-    The service starts when all do. Later, requests go elsewhere only while one does not answer that they need.
+    The service starts when all do that it needs for that. Later, requests go elsewhere only while one does not answer
+    that they need.
     """
 
     name: str
     probe: Callable[[], Awaitable[object]]
     needed_to_serve: bool = True
+    needed_to_start: bool = True
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class Readiness:
         now = datetime.now(UTC)
         self.states = [DependencyState(dependency=dependency, change_time=now) for dependency in dependencies]
         self.all_ready = asyncio.Event()
-        if not dependencies:
+        if not self.waiting_for():
             self.all_ready.set()
         self._timeout_s = settings.dependency_timeout_s
         self._interval_s = settings.probe_interval_s
@@ -61,8 +63,8 @@ class Readiness:
         return all(state.ready for state in self.states if state.dependency.needed_to_serve)
 
     def waiting_for(self) -> list[str]:
-        """Return the names of those that do not answer."""
-        return [state.dependency.name for state in self.states if not state.ready]
+        """Return the names of those that do not answer, of what the start needs."""
+        return [each.dependency.name for each in self.states if not each.ready and each.dependency.needed_to_start]
 
     async def watch(self) -> None:
         """Probe until cancelled."""

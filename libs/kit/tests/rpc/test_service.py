@@ -179,6 +179,18 @@ async def test_what_requests_do_not_need_may_be_away_once_the_service_has_starte
         await service.becomes(ready=False)
 
 
+async def test_what_the_start_does_not_need_holds_up_no_request() -> None:
+    engine, diary = Switch("engine", on=False), list[str]()
+    held = replace(engine.dependency, needed_to_start=False)
+    async with living(dependencies=[held], components=[Part("relay", diary)]) as service:
+        assert await service.health("liveness")
+        assert (await SourceServiceStub(service.channel).GetSource(GetSourceRequest())).source.id == "cms"
+        assert diary == ["relay started"]
+        assert not await service.health()
+        engine.on = True
+        await service.becomes(ready=True)
+
+
 async def test_what_takes_long_to_finish_does_so_beside_the_last_rpcs() -> None:
     class Draining(Part):
         def begin_stop(self) -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 from uuid import uuid4
 
 import grpc
-import torch
 
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
 from tidemill_inference.adapters.bounded_templates import BoundedTemplates
 from tidemill_inference.adapters.chat_prompts import BoundedChat, prepare
+from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_inference.adapters.ingest_texts import IngestTexts
+from tidemill_inference.adapters.loaded_before import LoadedBefore
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
@@ -32,7 +33,6 @@ from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOpti
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.trainer_candidates import TrainerCandidates
 from tidemill_inference.adapters.trainer_models import TrainerModels
-from tidemill_inference.adapters.transformers_engine import EngineLimits
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
@@ -119,10 +119,8 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
 
     `environment` holds the secrets INFERENCE_SECRET_<PROJECT>__<NAME>.
     """
-    if settings.engine_threads:
-        torch.set_num_threads(settings.engine_threads)
     adapters = _adapters(settings, environment)
-    warm_up = WarmUp(adapters.models, adapters.engines)
+    warm_up = WarmUp(adapters.models, adapters.engines, first=_loaded_before(settings).read)
     generations = SharedGenerations(at_most=settings.max_generations, of_project=settings.max_generations_per_project)
     note = NoteOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
     follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once)
@@ -137,7 +135,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
         Dependency(name="s3", probe=adapters.store.ping, needed_to_serve=False),
         Dependency(name="kafka", probe=adapters.publisher.ping, needed_to_serve=False),
-        Dependency(name="engine", probe=adapters.engines.probe),
+        Dependency(name="engine", probe=adapters.engines.probe, needed_to_start=False),
     ]
     door = OpenAiDoor(
         answer,
@@ -323,11 +321,13 @@ def _engines(
         step_tokens=settings.engine_step_tokens,
     )
     options = EngineOptions(
-        dtype=getattr(torch, computed_format(settings.numeric_format)),
+        numeric_format=computed_format(settings.numeric_format),
         memory_bytes=settings.engine_memory_mb * _MB,
         render_chat=BoundedChat(processes),
         limits=limits,
         adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),
+        threads=SharedThreads(settings.engine_threads),
+        before=_loaded_before(settings),
         idle_s=settings.engine_idle_s,
     )
     remote = RemoteOptions(
@@ -338,6 +338,10 @@ def _engines(
     )
     cache = ArtifactCache(settings.data_dir, ExchangeBucket(store, settings.model_bucket))
     return LoadedEngines(cache, RemoteEngines(secrets, remote), live, options)
+
+
+def _loaded_before(settings: InferenceSettings) -> LoadedBefore:
+    return LoadedBefore(settings.data_dir / "loaded.json")
 
 
 def _feedback_tokens(settings: InferenceSettings) -> FeedbackTokens | None:

@@ -45,7 +45,7 @@ class InferenceSettings(ModelSettings):
     secrets_dir: Path | None = None
     """A folder with a folder per project: a file NAME per secret, and a file NAME.hosts with where it may be sent."""
     engine_threads: int = Field(0, ge=0, le=256)
-    """Threads that local models calculate with; 0 takes one per processor core."""
+    """Threads that local models compute with, shared out among those that compute; 0 takes one per processor core."""
     engine_memory_mb: int = Field(4096, ge=64)
     """What weights and caches of all local models may take together; the one not used for longest is dropped."""
     engine_cache_tokens: int = Field(8192, ge=256)

@@ -5,14 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
 from tidemill_inference.adapters.chat_prompts import Turn, rendered
+from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
 from tidemill_inference.adapters.secrets import Secrets
-from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
+from tidemill_inference.adapters.transformers_engine import TransformersEngine
 from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
@@ -107,7 +106,7 @@ def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -
     objects = InMemoryObjects(BUCKET)
     (folder / "cache").mkdir()
     options = EngineOptions(
-        dtype=torch.float32,
+        numeric_format="float32",
         memory_bytes=memory_bytes,
         render_chat=rendered_here,
         limits=EngineLimits(cache_tokens=1024, batch=8),

@@ -1,6 +1,8 @@
 import asyncio
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 from prometheus_client import REGISTRY, generate_latest
 
 from services.inference.tests.adapters.shop import BUCKET, Shop, a_shop, inner, rendered_here
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import add_file, write_tiny_model
+from tidemill_inference.adapters.engine_limits import EngineLimits
+from tidemill_inference.adapters.loaded_before import LoadedBefore
 from tidemill_inference.adapters.loaded_engines import EngineOptions
-from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
+from tidemill_inference.adapters.transformers_engine import TransformersEngine
 from tidemill_inference.application.ports import ModelVersion, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
@@ -23,6 +26,7 @@ from tidemill_inference.domain.errors import ModelRefused, SecretMissing
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.manifest import Manifest
+from tidemill_kit.numeric_format import NumericFormat
 
 
 @pytest.fixture
@@ -69,6 +73,32 @@ async def test_the_first_load_is_told_by_the_probe(shop: Shop) -> None:
     await shop.engines.probe()
 
 
+async def test_the_next_process_is_told_what_was_loaded_the_last_used_first(tmp_path: Path) -> None:
+    shop, before = a_shop(tmp_path), LoadedBefore(tmp_path / "loaded.json")
+    shop.engines._options = replace(shop.engines._options, before=before)  # noqa: SLF001 - told nowhere else
+    for seed, name in enumerate("ab"):
+        async with shop.engines.use("acme", await shop.model(name, seed=seed)):
+            pass
+    await shop.engines.stop()
+
+    assert before.read() == [("acme", "b@1"), ("acme", "a@1")]
+
+
+@pytest.mark.parametrize("broken", ["", "{", '[["acme"]]', '{"acme": 1}', "7"])
+def test_a_broken_list_of_what_was_loaded_counts_as_none(tmp_path: Path, broken: str) -> None:
+    (tmp_path / "loaded.json").write_text(broken)
+
+    assert LoadedBefore(tmp_path / "loaded.json").read() == []
+
+
+def test_a_process_is_put_together_without_what_loads_models() -> None:
+    program = "import sys, tidemill_inference.app; print(sorted({'peft', 'torch', 'transformers'} & set(sys.modules)))"
+
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+
+    assert told.stdout.strip() == "[]"
+
+
 async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     models = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
@@ -76,7 +106,7 @@ async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
         one = shop.engines._taken()  # noqa: SLF001 - weights and cache
     await shop.engines.stop()
     shop.engines._options = EngineOptions(  # noqa: SLF001 - room for two
-        dtype=torch.float32,
+        numeric_format="float32",
         memory_bytes=int(2.5 * one),
         limits=EngineLimits(cache_tokens=1024, batch=8),
         render_chat=rendered_here,
@@ -214,7 +244,10 @@ async def test_a_model_that_does_not_fit_with_its_cache_is_refused_before_anythi
     shop = a_shop(tmp_path, memory_bytes=1 << 20)  # its weights take 0.1 MB, and a cache of 8192 tokens 2 MB
     model = await shop.model("tiny")
     shop.engines._options = EngineOptions(  # noqa: SLF001 - a longer cache
-        render_chat=rendered_here, dtype=torch.float32, memory_bytes=1 << 20, limits=EngineLimits(cache_tokens=8192)
+        render_chat=rendered_here,
+        numeric_format="float32",
+        memory_bytes=1 << 20,
+        limits=EngineLimits(cache_tokens=8192),
     )
 
     with pytest.raises(PreconditionFailed, match="needs about 2 MB, and 1 MB are for models here"):
@@ -224,11 +257,13 @@ async def test_a_model_that_does_not_fit_with_its_cache_is_refused_before_anythi
     assert not shop.weights_held
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-async def test_a_model_that_fits_is_loaded_whatever_format_its_files_have(tmp_path: Path, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("numeric_format", ["float32", "bfloat16"])
+async def test_a_model_that_fits_is_loaded_whatever_format_its_files_have(
+    tmp_path: Path, numeric_format: NumericFormat
+) -> None:
     shop = a_shop(tmp_path)
     model = await shop.model("tiny")  # its files have 32 bits
-    options = replace(shop.engines._options, dtype=dtype)  # noqa: SLF001 - told nowhere else
+    options = replace(shop.engines._options, numeric_format=numeric_format)  # noqa: SLF001 - told nowhere else
     shop.engines._options = options  # noqa: SLF001 - ditto
     async with shop.engines.use("acme", model):
         one = shop.engines._taken()  # noqa: SLF001 - weights and cache

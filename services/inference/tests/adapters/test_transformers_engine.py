@@ -11,8 +11,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from services.inference.tests.adapters.shop import rendered_here
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import END, write_tiny_model
+from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.model_weights import ModelWeights
-from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
+from tidemill_inference.adapters.transformers_engine import TransformersEngine
 from tidemill_inference.application.ports import Finish, Piece
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling

@@ -6,24 +6,28 @@ Engines of a base and of its adapters stand on the same weights, which are there
 import asyncio
 import time
 from collections.abc import AsyncIterator, Collection, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
-import torch
 
 from tidemill_inference.adapters.chat_prompts import ChatRenderer
-from tidemill_inference.adapters.lora_adapter import LoraAdapter
+from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
+from tidemill_inference.adapters.loaded_before import LoadedBefore
 from tidemill_inference.adapters.model_files import ModelFiles
-from tidemill_inference.adapters.model_weights import ModelWeights, stored_bytes, token_bytes
 from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.remote_engines import RemoteEngines
-from tidemill_inference.adapters.transformers_engine import EngineLimits, TransformersEngine
 from tidemill_inference.application.ports import Engine, LiveModel, LiveModels, ModelVersion
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
+from tidemill_kit.numeric_format import NumericFormat
+
+if TYPE_CHECKING:
+    from tidemill_inference.adapters.model_weights import ModelWeights
+    from tidemill_inference.adapters.transformers_engine import TransformersEngine
 
 _SWEEPS = 4
 """How often within the time that an engine may be idle it is looked at."""
@@ -42,11 +46,13 @@ class EngineOptions:
     with an adapter, which has a cache of its own beside its base's.
     """
 
-    dtype: torch.dtype
+    numeric_format: NumericFormat
     memory_bytes: int
     render_chat: ChatRenderer
     limits: EngineLimits = field(default_factory=EngineLimits)
     adapter_limits: EngineLimits | None = None
+    threads: SharedThreads = field(default_factory=lambda: SharedThreads(0))
+    before: LoadedBefore | None = None
     idle_s: float = 0.0
 
 
@@ -60,7 +66,7 @@ class _Base:
     model: ModelVersion
     bytes: int
     token_bytes: int = 0
-    loading: asyncio.Task[ModelWeights] | None = None
+    loading: "asyncio.Task[ModelWeights] | None" = None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -82,10 +88,10 @@ class _Slot:
     names: set[LiveModel] = field(default_factory=set)
     """Which models of which projects it was asked for as."""
     stage: str = "waiting"
-    loading: asyncio.Task[TransformersEngine] | None = None
+    loading: "asyncio.Task[TransformersEngine] | None" = None
 
     @property
-    def engine(self) -> TransformersEngine | None:
+    def engine(self) -> "TransformersEngine | None":
         """The engine, once it is loaded."""
         return _result(self.loading)
 
@@ -111,6 +117,7 @@ class LoadedEngines:
         self._slots: dict[str, _Slot] = {}
         self._bases: dict[str, _Base] = {}
         self._sweeping: asyncio.Task[None] | None = None
+        self._importing: asyncio.Task[None] | None = None
         self._making_room = asyncio.Lock()
 
     @asynccontextmanager
@@ -157,7 +164,8 @@ class LoadedEngines:
             raise DependencyUnavailable(message, dependency="engine")
 
     async def start(self) -> None:
-        """Load nothing yet: a model comes with the first question for it."""
+        """Import what loads models, which takes seconds; a model itself comes with the first question for it."""
+        self._importing = asyncio.create_task(asyncio.to_thread(_import_library), name="import-library")
         if self._options.idle_s:
             self._sweeping = asyncio.create_task(self._sweep(), name="idle-engines")
 
@@ -165,7 +173,7 @@ class LoadedEngines:
         """End all engines."""
         slots, bases = list(self._slots.values()), list(self._bases.values())
         self._slots, self._bases = {}, {}
-        tasks = [self._sweeping, *(slot.loading for slot in slots), *(base.loading for base in bases)]
+        tasks = [self._sweeping, self._importing, *(slot.loading for slot in slots), *(base.loading for base in bases)]
         running = [task for task in tasks if task is not None]
         for task in running:
             task.cancel()
@@ -296,6 +304,14 @@ class LoadedEngines:
         for slot, _ in closed:
             slot.loading = None
             _log.info("engine_dropped", model=slot.model.id)
+        await self._note_loaded()
+
+    async def _note_loaded(self, new: _Slot | None = None) -> None:
+        """Keep what is loaded for the next process, which loads it first."""
+        loaded = [slot for slot in self._slots.values() if slot.engine is not None or slot is new]
+        loaded.sort(key=lambda slot: (slot is new, slot.last_used), reverse=True)
+        if self._options.before is not None:
+            await asyncio.to_thread(self._options.before.write, [min(slot.names) for slot in loaded if slot.names])
 
     async def _sweep(self) -> None:
         """Drop what nobody has used or kept for long enough, and what does not answer live."""
@@ -320,7 +336,7 @@ class LoadedEngines:
         long_ago = time.monotonic() - self._options.idle_s
         return [each for each in self._slots.values() if each.idle and not each.holders and each.last_used < long_ago]
 
-    async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> TransformersEngine:
+    async def _load(self, project: str, model: ModelVersion, slot: _Slot) -> "TransformersEngine":
         """Fetch, verify, load and start; `model` is the caller's own, whose objects are of this project."""
         started, base, of = time.monotonic(), slot.base, model.base or model
         slot.stage = "fetching its files"
@@ -337,7 +353,10 @@ class LoadedEngines:
         assert base.loading is not None  # noqa: S101 - what stands on weights, and has room, keeps them
         slot.stage, weights = "loading", await asyncio.shield(base.loading)
 
-        def made() -> TransformersEngine:
+        def made() -> "TransformersEngine":
+            from tidemill_inference.adapters.lora_adapter import LoraAdapter  # noqa: PLC0415 - seconds of imports
+            from tidemill_inference.adapters.transformers_engine import TransformersEngine  # noqa: PLC0415 - ditto
+
             adapter = None
             if adapter_folder is not None:
                 adapter = LoraAdapter.read(adapter_folder, name=model.id, base=of.id)
@@ -350,7 +369,7 @@ class LoadedEngines:
             )
 
         engine = await asyncio.to_thread(made)
-        engine.start()
+        engine.start(self._options.threads)
         slot.bytes, slot.last_used = engine.adapter_bytes, time.monotonic()
         slot.room = slot.own_bytes
         _log.info(
@@ -361,20 +380,33 @@ class LoadedEngines:
             shared_bytes=base.bytes,
             duration_s=round(time.monotonic() - started, 2),
         )
+        await self._note_loaded(slot)
         return engine
 
     async def _base_files(self, project: str, model: ModelVersion, base: _Base) -> Path:
         """Return the folder with a base's verified files, which tell how large it and a cache beside it will be."""
-        folder, dtype = await self._files.fetch(project, model), self._options.dtype
+        folder = await self._files.fetch(project, model)
+
+        def sizes() -> tuple[int, int]:
+            from tidemill_inference.adapters import model_weights  # noqa: PLC0415 - seconds of imports
+
+            name, dtype = model.id, model_weights.dtype_of(self._options.numeric_format)
+            stored = model_weights.stored_bytes(folder, name=name, dtype=dtype)
+            return stored, model_weights.token_bytes(folder, name=name, dtype=dtype)
+
         if not base.token_bytes:
-            base.bytes = await asyncio.to_thread(stored_bytes, folder, name=model.id, dtype=dtype)
-            base.token_bytes = await asyncio.to_thread(token_bytes, folder, name=model.id, dtype=dtype)
+            base.bytes, base.token_bytes = await asyncio.to_thread(sizes)
         return folder
 
-    async def _read(self, folder: Path, base: _Base) -> ModelWeights:
+    async def _read(self, folder: Path, base: _Base) -> "ModelWeights":
         """Read weights for all who stand on them; whoever asks for it has verified them, and has room."""
-        name, dtype = base.model.id, self._options.dtype
-        weights = await asyncio.to_thread(lambda: ModelWeights(folder, name=name, dtype=dtype))
+
+        def read() -> "ModelWeights":
+            from tidemill_inference.adapters.model_weights import ModelWeights, dtype_of  # noqa: PLC0415 - ditto
+
+            return ModelWeights(folder, name=base.model.id, dtype=dtype_of(self._options.numeric_format))
+
+        weights = await asyncio.to_thread(read)
         base.bytes = weights.bytes
         return weights
 
@@ -385,7 +417,14 @@ class LoadedEngines:
     def _estimate(self, model: ModelVersion) -> int:
         """Return what a model will take, from its files: weights are stored with 16 bits, as a rule."""
         weights = sum(ref.size for path, ref in model.files.items() if path.endswith(".safetensors"))
-        return weights * self._options.dtype.itemsize // torch.bfloat16.itemsize
+        return weights * 2 if self._options.numeric_format == "float32" else weights
+
+
+def _import_library() -> None:
+    """Import what engines are made of; where that fails, the first load tells."""
+    for module in ("lora_adapter", "transformers_engine"):
+        with suppress(ImportError):
+            import_module(f"tidemill_inference.adapters.{module}")
 
 
 def _key(model: ModelVersion) -> str:

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import isolated
+from tidemill_kit.numeric_format import NumericFormat
 
 
 class ModelWeights:
@@ -50,6 +51,12 @@ class ModelWeights:
         """Return modules of their own over the shared weights; blocks for some milliseconds."""
         shared = {id(each): each for each in self._model.parameters()}
         return copy.deepcopy(self._model, shared)
+
+
+def dtype_of(numeric_format: NumericFormat) -> torch.dtype:
+    """Return torch's name of a format."""
+    dtype: torch.dtype = getattr(torch, numeric_format)
+    return dtype
 
 
 def token_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:

@@ -9,7 +9,7 @@ import secrets
 import time
 import uuid
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from math import ceil
 from typing import Any
 
@@ -20,6 +20,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from tidemill_inference.adapters import rowwise_attention
 from tidemill_inference.adapters.chat_prompts import ChatPrompts, ChatRenderer
+from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
 from tidemill_inference.adapters.lora_adapter import FINGERPRINT, LoraAdapter
 from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
 from tidemill_inference.adapters.request_sampling import per_request_processors
@@ -33,15 +34,6 @@ DEFAULT_OUTPUT_TOKENS = 512
 _PAGE_TOKENS = 32
 _STOP_TIMEOUT_S = 10.0
 _ENDED = "the engine has stopped"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLimits:
-    """What one engine may take. `step_tokens` bounds a step, so that a long prompt does not hold up other requests."""
-
-    cache_tokens: int = 16384
-    batch: int = 64
-    step_tokens: int = 512
 
 
 class TransformersEngine:
@@ -72,8 +64,15 @@ class TransformersEngine:
         self.adapter_bytes = weight_bytes(self._model) - weights.bytes
         """What it takes beside the weights that it shares, and its cache."""
 
-    def start(self) -> None:
-        """Begin to take requests."""
+    def start(self, threads: SharedThreads | None = None) -> None:
+        """Begin to take requests, and compute with a share of these threads; None leaves that to torch."""
+        step = self._manager._generation_step  # noqa: SLF001 - what its thread computes in, and nothing else
+
+        def shared() -> None:
+            with threads.share() if threads else nullcontext():
+                step()
+
+        self._manager._generation_step = shared  # type: ignore[method-assign] # noqa: SLF001 - ditto
         self._manager.start()
 
     def close(self) -> None:

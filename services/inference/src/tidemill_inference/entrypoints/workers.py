@@ -1,6 +1,7 @@
 """Work beside the requests: models are loaded when a deployment begins to need them, not with its first question."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -46,9 +47,13 @@ class RecordKeeper:
 class WarmUp:
     """Loads one wanted model after the other. What does not fit in, or fails, waits for its first question."""
 
-    def __init__(self, models: Models, engines: Engines) -> None:
+    def __init__(
+        self, models: Models, engines: Engines, *, first: Callable[[], Sequence[tuple[str, str]]] = tuple
+    ) -> None:
+        """Begin with what `first` returns, which may block for a moment: what the last process had loaded."""
         self._models = models
         self._engines = engines
+        self._first = first
         self._wanted: asyncio.Queue[tuple[str, str]] = asyncio.Queue(_WAITING)
 
     def want(self, project: str, model: str) -> None:
@@ -58,6 +63,8 @@ class WarmUp:
 
     async def run(self) -> None:
         """Load for as long as the service runs."""
+        for before in await asyncio.to_thread(self._first):
+            self.want(*before)
         while True:
             project, model = await self._wanted.get()
             try:

@@ -1,0 +1,35 @@
+"""Which models a process had in memory, in a file, so that the next one loads them before anybody asks."""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+_MAX_MODELS = 100
+
+_log = structlog.get_logger()
+
+
+class LoadedBefore:
+    """A list of project and `model@version`, the one used last first. It is a hint: a broken file counts as none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> Sequence[tuple[str, str]]:
+        """Return what the last process had loaded; blocks for a moment."""
+        with suppress(OSError, ValueError, TypeError):
+            listed = json.loads(self._path.read_text(encoding="utf-8"))
+            return [(str(project), str(model)) for project, model in listed[:_MAX_MODELS]]
+        return []
+
+    def write(self, models: Sequence[tuple[str, str]]) -> None:
+        """Keep the list; blocks for a moment."""
+        partial = self._path.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps(models[:_MAX_MODELS]), encoding="utf-8")
+            partial.replace(self._path)
+        except OSError as error:
+            _log.warning("loaded_models_not_noted", why=error.strerror)
