@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -55,6 +56,25 @@ async def test_what_is_put_is_got(store: AnyStore, bucket: str) -> None:
     assert await store.get(bucket, "empty") == b""
     await store.put(bucket, "a/b", b"others", media_type=TEXT)
     assert await store.get(bucket, "a/b") == b"others"
+
+
+async def test_calls_that_hang_keep_only_calls_of_the_store_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore("127.0.0.1:9", "key", "secret", secure=False, max_concurrent=2)
+    released, begun = threading.Event(), []
+
+    def hang() -> list[object]:
+        begun.append(threading.current_thread())
+        released.wait(30)
+        return []
+
+    monkeypatch.setattr(store._client, "list_buckets", hang)  # noqa: SLF001 - it is S3's side that hangs
+    hanging = [asyncio.create_task(store.ping()) for _ in range(64)]  # more than asyncio has threads
+    try:
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 20) == 7
+    finally:
+        released.set()
+    await asyncio.gather(*hanging)
+    assert len(set(begun)) <= 2
 
 
 async def test_files_go_in_and_out_in_any_size(store: AnyStore, bucket: str, tmp_path: Path) -> None:

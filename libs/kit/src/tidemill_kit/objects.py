@@ -5,7 +5,9 @@ import hashlib
 import io
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -27,7 +29,6 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1024 * 1024
-_CONNECTIONS = 16
 _LISTED_AT_ONCE = 1000
 
 
@@ -95,16 +96,26 @@ class Objects(Protocol):
 class ObjectStore:
     """An S3 server. Every method raises DependencyUnavailable when it does not answer in time, or not as S3 does."""
 
-    def __init__(
-        self, endpoint: str, access_key: str, secret_key: str, *, secure: bool, timeout_s: float = READ_TIMEOUT_S
+    def __init__(  # noqa: PLR0913 - where the server is, who asks, and two limits
+        self,
+        endpoint: str,
+        access_key: str,
+        secret_key: str,
+        *,
+        secure: bool,
+        timeout_s: float = READ_TIMEOUT_S,
+        max_concurrent: int = 16,
     ) -> None:
         # A read is tried once more: a server that was restarted has closed the connections that are kept here.
         retries = urllib3.Retry(total=2, read=1, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504))
         pool = urllib3.PoolManager(
             timeout=urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, timeout_s), read=timeout_s),
             retries=retries,
-            maxsize=_CONNECTIONS,
+            maxsize=max_concurrent,
         )
+        # Of its own: a server that hangs keeps a thread for as long as its time-outs, and everything else that runs in
+        # threads (files, hashes, models) must not wait for that.
+        self._threads = ThreadPoolExecutor(max_concurrent, thread_name_prefix="s3")
         # The region is given, because it would be asked for before each first call to a bucket.
         self._client = Minio(endpoint, access_key, secret_key, secure=secure, region="us-east-1", http_client=pool)
 
@@ -204,7 +215,8 @@ class ObjectStore:
     async def _call(self, call: Callable[[], T]) -> T:
         """Run in a thread what would block the event loop, and translate its errors."""
         try:
-            return await asyncio.to_thread(call)
+            loop, context = asyncio.get_running_loop(), copy_context()
+            return await loop.run_in_executor(self._threads, lambda: context.run(call))
         except S3Error as error:
             if error.code == "NoSuchKey":
                 raise ObjectMissing(error.bucket_name or "", error.object_name or "") from error

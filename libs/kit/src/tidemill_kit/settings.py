@@ -34,6 +34,8 @@ class ServiceSettings(BaseSettings):
     """The object store's secret key."""
     s3_secure: bool = False
     """True speaks TLS to the object store."""
+    s3_max_concurrent: int = Field(16, ge=1, le=256)
+    """Calls of the object store at the same time; further ones wait, and nothing else does."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level of this service's own lines; libraries log from warning on."""
     log_format: Literal["auto", "json", "console"] = "auto"

@@ -99,6 +99,7 @@ class _Adapters:
             settings.s3_access_key,
             settings.s3_secret_key.get_secret_value(),
             secure=settings.s3_secure,
+            max_concurrent=settings.s3_max_concurrent,
         )
         self.suites = _declared(self.database["suites"], SuiteCodec(), SuiteNotFound)
         self.gates = _declared(self.database["gates"], GateCodec(), GateNotFound)

@@ -171,6 +171,7 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
         settings.s3_access_key,
         settings.s3_secret_key.get_secret_value(),
         secure=settings.s3_secure,
+        max_concurrent=settings.s3_max_concurrent,
     )
     inference = open_channel(settings.inference_address, name="inference")
     return Adapters(

@@ -242,6 +242,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         settings.s3_access_key,
         settings.s3_secret_key.get_secret_value(),
         secure=settings.s3_secure,
+        max_concurrent=settings.s3_max_concurrent,
         timeout_s=settings.s3_timeout_s,
     )
     return Adapters(

@@ -59,6 +59,7 @@ async def build_app(settings: IngestSettings) -> App:
         settings.s3_access_key,
         settings.s3_secret_key.get_secret_value(),
         secure=settings.s3_secure,
+        max_concurrent=settings.s3_max_concurrent,
     )
     publisher = Publisher(settings.kafka_bootstrap_servers)
     relay = Relay([database["documents"], database["datasets"]], publisher)

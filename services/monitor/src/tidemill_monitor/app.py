@@ -89,6 +89,7 @@ def _adapters(settings: MonitorSettings) -> Adapters:
         settings.s3_access_key,
         settings.s3_secret_key.get_secret_value(),
         secure=settings.s3_secure,
+        max_concurrent=settings.s3_max_concurrent,
     )
     batches = database["batches"]
     leases = Leases(batches, owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=SystemClock())

@@ -132,6 +132,7 @@ def _adapters(settings: RagSettings) -> Adapters:
         settings.s3_access_key,
         settings.s3_secret_key.get_secret_value(),
         secure=settings.s3_secure,
+        max_concurrent=settings.s3_max_concurrent,
     )
     models_bucket = ExchangeBucket(store, settings.trainer_bucket)
     trainer = open_channel(settings.trainer_address, name="trainer")

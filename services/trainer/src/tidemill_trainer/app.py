@@ -169,6 +169,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
         settings.s3_access_key,
         settings.s3_secret_key.get_secret_value(),
         secure=settings.s3_secure,
+        max_concurrent=settings.s3_max_concurrent,
         timeout_s=settings.s3_timeout_s,
     )
     return Adapters(
