@@ -73,6 +73,7 @@ async def test_what_the_vocabulary_lacks_is_told_from_what_it_has(model: Transfo
     assert model.known_share("Where are the spare keys of the archive? E-2047!") == 1
     assert model.known_share("\u0e1f\u0e38\u0e15\u0e1a\u0e2d\u0e25?") < 1 / 8
     assert model.known_share("a" * 8000) < 1 / 8
+    assert model.known_share("a" * 8000 + " The spare keys are in the archive.") > 1 / 2
     assert model.known_share("") == 0
     assert await model.embed_query("\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19?") is None
 

@@ -116,9 +116,9 @@ class TransformersEmbedding:
         known = unknown = 0
         for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
             if token == self._unknown:
-                unknown += end - start
+                unknown += 1
             elif any(character.isalnum() for character in text[start:end]):
-                known += end - start
+                known += 1
         return known / (known + unknown) if known + unknown else float(bool(encoded.ids))
 
     async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:

@@ -182,7 +182,7 @@ class EmbeddingModel(Protocol):
         ...
 
     def known_share(self, text: str) -> float:
-        """Return how much of a text's letters the vocabulary has, 0 to 1: what it lacks all has the same vector."""
+        """Return how many of a text's words the vocabulary has, 0 to 1: what it lacks all has the same vector."""
         ...
 
     async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:

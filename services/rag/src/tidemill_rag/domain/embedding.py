@@ -21,4 +21,4 @@ def passage_vector(text: Sequence[float], context: Sequence[float] | None) -> li
 
 
 LEAST_KNOWN = 1 / 8
-"""Of the letters of a text that is told from others: texts of which a model knows less all lie at one place."""
+"""Of the words of a text that is told from others: texts of which a model knows less all lie at one place."""
