@@ -40,20 +40,20 @@ def test_an_engine_alone_computes_with_all_threads(engine: ThreadPoolExecutor) -
 
 
 def test_engines_that_compute_at_the_same_time_share_the_threads(engine: ThreadPoolExecutor) -> None:
-    shared, clock = SharedThreads(4, clock=Clock()), threading.Event()
-    begun = threading.Event()
+    shared = SharedThreads(4, clock=Clock())
+    begun, ended = threading.Event(), threading.Event()
 
     def long_step() -> int:
         with shared.share():
             begun.set()
-            clock.wait(10)
+            ended.wait(10)
             return torch.get_num_threads()
 
     alone = engine.submit(long_step)
     assert begun.wait(10)
     with ThreadPoolExecutor(1) as other:
         beside = other.submit(threads_of_a_step, shared).result()
-    clock.set()
+    ended.set()
 
     assert (alone.result(), beside) == (4, 2)
     assert engine.submit(threads_of_a_step, shared).result() == 2
@@ -73,11 +73,7 @@ def test_an_engine_that_pauses_leaves_its_threads_to_the_other(engine: ThreadPoo
 
 def test_each_of_more_engines_than_threads_has_one() -> None:
     shared = SharedThreads(2, clock=Clock())
-    seen = []
-    for _ in range(3):
-        one = threading.Thread(target=lambda: seen.append(threads_of_a_step(shared)))
-        one.start()
-        one.join(10)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as two, ThreadPoolExecutor(1) as three:
+        seen = [each.submit(threads_of_a_step, shared).result() for each in (one, two, three)]
 
-    assert seen[0] == 2
-    assert min(seen) == 1
+    assert seen == [2, 1, 1]
