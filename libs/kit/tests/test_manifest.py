@@ -165,6 +165,29 @@ def test_a_config_that_names_code_is_refused_however_deep_it_says_so(folder: Pat
     assert caught.value.path == name
 
 
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ('{"_attn_implementation": "kernels-community/evil"}', "names code to fetch"),
+        ('{"text_config": {"attn_implementation": {"": "a/b"}}}', "names code to fetch"),
+        ('{"quantization_config": {}}', "quantized weights are not taken"),
+        (" " * 2**20 + "{}", "at most 1048576 are taken"),
+    ],
+    ids=("kernel", "deep", "quantized", "large"),
+)
+def test_a_config_that_asks_for_more_than_data_is_refused(folder: Path, config: str, why: str) -> None:
+    (folder / "config.json").write_text(config)
+
+    with pytest.raises(ArtifactRefused, match=why):
+        Manifest.from_folder(folder)
+
+
+def test_a_config_may_prefer_what_transformers_has_itself(folder: Path) -> None:
+    (folder / "config.json").write_text('{"_attn_implementation": "flash_attention_2"}')
+
+    assert Manifest.from_folder(folder).digest
+
+
 def test_a_tokenizer_with_a_pattern_that_may_take_for_ever_is_refused(folder: Path) -> None:
     split = {"type": "Split", "pattern": {"Regex": "^(a|a)*$"}}
     (folder / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": split}))

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +21,14 @@ _SAFE_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAMES_CODE = frozenset({"auto_map", "custom_pipelines"})
 """Keys by which transformers finds Python files to run."""
+_NAMES_KERNEL = re.compile(r"attn_implementation|experts_implementation|kernel_config|kernels_mapping", re.IGNORECASE)
+"""Keys by which transformers finds compiled code: a name with a slash is a repository to fetch it from."""
+_WEIGHTS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}\.safetensors")
+_INDEX = ".safetensors.index.json"
+MAX_JSON_BYTES = 1024**2
+MAX_INDEX_BYTES = 16 * 1024**2
+MAX_VOCABULARY_BYTES = 64 * 1024**2
+_VOCABULARIES = frozenset({"tokenizer.json", "vocab.json"})
 _ARCHIVE_OR_PICKLE = (b"PK\x03\x04", *(b"\x80" + bytes([protocol]) for protocol in range(2, 6)))
 _MAX_HEADER_BYTES = 100_000_000
 """Of a safetensors file, by its format's definition."""
@@ -95,26 +103,21 @@ class Manifest:
 
         """
         files = []
-        for path in sorted(folder.rglob("*")):
-            relative = path.relative_to(folder).as_posix()
-            mode = path.lstat().st_mode
-            if stat.S_ISDIR(mode):
-                continue
-            if not stat.S_ISREG(mode):
-                raise ArtifactRefused(relative, "is a link or no plain file: copy the file itself")
-            file = ArtifactFile(relative, path.stat().st_size, _sha256(path))
-            refuse_what_runs(path, relative)
+        for path, file in _files(folder):
+            refuse_what_runs(path, file.path)
             files.append(file)
         return cls(files)
 
-    def verify(self, folder: Path) -> None:
+    def verify(self, folder: Path, *, looking: bool = False) -> None:
         """Compare a folder with the manifest, byte by byte; blocks for as long as reading takes.
+
+        `looking` looks into the files as `from_folder` does: once is enough, of the same bytes it is the same.
 
         Raises:
             ArtifactRefused: the first file that is damaged, missing, added or not let in.
 
         """
-        found = {file.path: file for file in Manifest.from_folder(folder).files}
+        found = {file.path: file for _, file in _files(folder)}
         for file in self.files:
             if file.path not in found:
                 raise ArtifactRefused(file.path, "is missing")
@@ -122,6 +125,44 @@ class Manifest:
                 raise ArtifactRefused(file.path, "is damaged: its size or sha256 is not the manifest's")
         for path in found:
             raise ArtifactRefused(path, "is not in the manifest")
+        if looking:
+            for file in self.files:
+                refuse_what_runs(folder / file.path, file.path)
+
+
+def max_json_bytes(path: str) -> int:
+    """Return how large a JSON file of this name may be: it is read whole."""
+    name = PurePosixPath(path).name
+    if name in _VOCABULARIES:
+        return MAX_VOCABULARY_BYTES
+    return MAX_INDEX_BYTES if name.endswith(_INDEX) else MAX_JSON_BYTES
+
+
+def check_index(content: object, path: str) -> Sequence[str]:
+    """Return the files that an index of weights names; each must be a plain name beside the index.
+
+    Raises:
+        ArtifactRefused: it names none, or one that leads elsewhere.
+
+    """
+    weights = content.get("weight_map") if isinstance(content, Mapping) else None
+    if not isinstance(weights, Mapping) or not weights:
+        raise ArtifactRefused(path, "has no weight_map")
+    names = list(weights.values())
+    if not all(isinstance(name, str) and _WEIGHTS.fullmatch(name) for name in names):
+        raise ArtifactRefused(path, "its weight_map names what is no .safetensors file beside it")
+    return sorted(set(names))
+
+
+def _files(folder: Path) -> Iterator[tuple[Path, ArtifactFile]]:
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder).as_posix()
+        mode = path.lstat().st_mode
+        if stat.S_ISDIR(mode):
+            continue
+        if not stat.S_ISREG(mode):
+            raise ArtifactRefused(relative, "is a link or no plain file: copy the file itself")
+        yield path, ArtifactFile(relative, path.stat().st_size, _sha256(path))
 
 
 def _sha256(path: Path) -> str:
@@ -146,27 +187,41 @@ def refuse_what_runs(path: Path, relative: str) -> None:
     elif start.startswith(_ARCHIVE_OR_PICKLE):
         raise ArtifactRefused(relative, "is a pickle or an archive")
     if suffix == ".json":
-        try:
-            content = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise ArtifactRefused(relative, "is not JSON") from error
-        if named := _NAMES_CODE & _keys(content):
-            raise ArtifactRefused(relative, f"names code to run: {min(named)}")
-        try:
-            check_tokenizer(content)
-        except UnsafeTokenizerError as error:
-            raise ArtifactRefused(relative, str(error)) from error
+        _check_json(path, relative)
 
 
-def _keys(content: object) -> set[str]:
-    """Return every key of every object, however deep."""
-    keys: set[str] = set()
+def _check_json(path: Path, relative: str) -> None:
+    """Refuse JSON that is too large to be read whole, or asks for something that runs, or that is elsewhere."""
+    size, limit = path.stat().st_size, max_json_bytes(relative)
+    if size > limit:
+        raise ArtifactRefused(relative, f"has {size} bytes, at most {limit} are taken")
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactRefused(relative, "is not JSON") from error
+    pairs = list(_pairs(content))
+    if named := _NAMES_CODE & {key for key, _ in pairs}:
+        raise ArtifactRefused(relative, f"names code to run: {min(named)}")
+    for key, value in pairs:
+        if _NAMES_KERNEL.search(key) and "/" in json.dumps(value):
+            raise ArtifactRefused(relative, f"names code to fetch: {key[:64]}")
+    if relative.endswith(_INDEX):
+        check_index(content, relative)
+    if PurePosixPath(relative).name == "config.json" and any(key == "quantization_config" for key, _ in pairs):
+        raise ArtifactRefused(relative, "has a quantization_config: quantized weights are not taken")
+    try:
+        check_tokenizer(content)
+    except UnsafeTokenizerError as error:
+        raise ArtifactRefused(relative, str(error)) from error
+
+
+def _pairs(content: object) -> Iterator[tuple[str, object]]:
+    """Yield every key of every object with its value, however deep."""
     todo = [content]
     while todo:
         match todo.pop():
             case dict() as mapping:
-                keys.update(mapping)
-                todo.extend(mapping.values())
+                yield from mapping.items()
+                todo += [each for each in mapping.values() if isinstance(each, dict | list)]
             case list() as items:
-                todo.extend(items)
-    return keys
+                todo += [each for each in items if isinstance(each, dict | list)]

@@ -110,7 +110,8 @@ def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
     job = job_in(tmp_path / "run", base)
     tokenizer = sft._tokenizer(job)  # noqa: SLF001 - what it trains on cannot be seen from outside
     rows, _ = sft._rows(job, tokenizer)  # noqa: SLF001
-    trainer: Any = sft._trainer(job, rows, tokenizer, device="cpu", dtype=torch.float32)  # noqa: SLF001
+    base_of = sft._Base(tokenizer, sft._config(job))  # noqa: SLF001
+    trainer: Any = sft._trainer(job, rows, base_of, device="cpu", dtype=torch.float32)  # noqa: SLF001
 
     row = trainer.data_collator([trainer.train_dataset[1]])
     learnt = [token for token, label in zip(row["input_ids"][0], row["labels"][0], strict=True) if label != -100]

@@ -12,10 +12,12 @@ from typing import Any
 import torch
 import transformers
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import isolated
+from tidemill_kit.manifest import ArtifactRefused
+from tidemill_kit.model_folders import checked_config, loadable_config, tensors_of
 from tidemill_kit.numeric_format import NumericFormat
 
 
@@ -34,12 +36,15 @@ class ModelWeights:
                 )
                 self._model: Any = AutoModelForCausalLM.from_pretrained(
                     folder,
+                    config=checked_config(folder, AutoModelForCausalLM.from_config),
                     local_files_only=True,
                     trust_remote_code=False,
                     use_safetensors=True,
                     attn_implementation="sdpa",
                     dtype=dtype,
                 )
+        except ArtifactRefused as error:
+            raise ModelRefused(name, why=error.message) from error
         except Exception as error:  # each model class of transformers checks its config in its own way
             raise ModelRefused(name, why=_unloadable(error)) from error
         if not self.tokenizer.chat_template or not self.tokenizer.is_fast:
@@ -68,12 +73,12 @@ def token_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
     """
     try:
         with isolated():
-            config = AutoConfig.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            ).get_text_config()
+            config = loadable_config(folder, tensors=len(tensors_of(folder))).get_text_config()
             heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
             size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
             return int(2 * config.num_hidden_layers * heads * size * dtype.itemsize)
+    except ArtifactRefused as error:
+        raise ModelRefused(name, why=error.message) from error
     except Exception as error:  # each config class of transformers checks in its own way
         raise ModelRefused(name, why=_unloadable(error)) from error
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from tokenizers import Tokenizer
 
 from tidemill_kit.errors import isolated
+from tidemill_kit.model_folders import checked_config
 from tidemill_kit.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.domain.embedding import LEAST_KNOWN
@@ -93,6 +94,7 @@ class TransformersEmbedding:
         self._unknown = _unknown_token(self._tokenizer)
         self._network: Any = AutoModel.from_pretrained(
             folder,
+            config=checked_config(folder, AutoModel.from_config),
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,

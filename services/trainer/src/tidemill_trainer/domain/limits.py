@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_kit.manifest import max_json_bytes
 from tidemill_trainer.domain.errors import LimitExceeded
 
 
@@ -14,7 +15,7 @@ class ImportLimits:
     file_bytes: int = 16 * 1024**3
     total_bytes: int = 64 * 1024**3
     json_bytes: int = 64 * 1024**2
-    """JSON is read whole to look for the names of code in it."""
+    """JSON is read whole to look into it; but for vocabularies, `manifest.max_json_bytes` is the limit."""
 
     def check(self, sizes: Sequence[tuple[str, int]], *, field: str) -> None:
         """Refuse files, given as (path, size), that are too many, too large, or too large together.
@@ -26,7 +27,9 @@ class ImportLimits:
         if len(sizes) > self.files:
             raise LimitExceeded(field=field, value=len(sizes), limit=self.files, what="the number of files")
         for path, size in sizes:
-            limit = min(self.file_bytes, self.json_bytes) if path.endswith(".json") else self.file_bytes
+            limit = self.file_bytes
+            if path.endswith(".json"):
+                limit = min(limit, self.json_bytes, max_json_bytes(path))
             if size > limit:
                 raise LimitExceeded(field=field, value=size, limit=limit, what=f"the size of {path} in bytes")
         total = sum(size for _, size in sizes)

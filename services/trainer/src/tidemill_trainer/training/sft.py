@@ -5,7 +5,7 @@ import math
 import platform
 import shutil
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import transformers
 from datasets import Dataset  # type: ignore[import-untyped] # it ships no types
 from peft import LoraConfig, load_peft_weights, set_peft_model_state_dict
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PretrainedConfig,
@@ -27,6 +26,8 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 
+from tidemill_kit.manifest import ArtifactRefused
+from tidemill_kit.model_folders import checked_config
 from tidemill_kit.numeric_format import computed_format
 from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint, thinned
@@ -43,6 +44,14 @@ MOST_LOGGED = 1000
 CHECKPOINTS_KEPT = 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Base:
+    """What is known of the base before its weights are loaded."""
+
+    tokenizer: Any
+    config: PretrainedConfig
+
+
 def train(job: Job, reports: Reports) -> None:
     """Train from the last checkpoint, or from the beginning, and write the adapter.
 
@@ -56,13 +65,13 @@ def train(job: Job, reports: Reports) -> None:
         torch.set_num_threads(job.threads)
     device = _device(job.device)
     dtype = _dtype(job, device)
-    tokenizer = _tokenizer(job)
-    rows, counts = _rows(job, tokenizer)
-    fit = fit_of(job, _config(job), rows, dtype=dtype, device=device)
+    base = _Base(_tokenizer(job), _config(job))
+    rows, counts = _rows(job, base.tokenizer)
+    fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
     reports.tell("fitted", fit=asdict(fit), examples=asdict(counts))
     job = replace(job, args={**job.args, **fit.choice.args})
     transformers.set_seed(job.args["seed"])  # before the adapter is made: its first weights are drawn
-    trainer = _trainer(job, rows, tokenizer, device=device, dtype=dtype)
+    trainer = _trainer(job, rows, base, device=device, dtype=dtype)
     telling = _Telling(job, reports, versions=_versions(device, dtype))
     checkpoint = last_complete(job.checkpoints)
     if checkpoint and (state := _whole(checkpoint)):
@@ -158,17 +167,17 @@ def _rows(job: Job, tokenizer: Any) -> tuple[list[Row], ExampleCounts]:  # noqa:
 
 def _config(job: Job) -> PretrainedConfig:
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(job.base, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # each config class of transformers checks in its own way
-        made_by = f"transformers {transformers.__version__}"
-        message = f"{made_by} cannot read the config.json of {job.base_name} ({type(error).__name__})"
+        config: PretrainedConfig = checked_config(Path(job.base), AutoModelForCausalLM.from_config)
+    except ArtifactRefused as error:
+        message = f"{job.base_name} cannot be loaded: {error.message}"
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
     return config
 
 
-def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: torch.dtype) -> CompletionTrainer:  # noqa: ANN401 - of transformers
+def _trainer(job: Job, rows: list[Row], base: _Base, *, device: str, dtype: torch.dtype) -> CompletionTrainer:
     model = AutoModelForCausalLM.from_pretrained(
         job.base,
+        config=base.config,
         local_files_only=True,
         trust_remote_code=False,
         use_safetensors=True,
@@ -179,7 +188,7 @@ def _trainer(job: Job, rows: list[Row], tokenizer: Any, *, device: str, dtype: t
         model=model,
         args=_settings(job, examples=len(rows), device=device, dtype=dtype),
         train_dataset=Dataset.from_list([dict(row.columns) for row in rows]),
-        processing_class=tokenizer,
+        processing_class=base.tokenizer,
         peft_config=LoraConfig(**job.lora),
     )
 

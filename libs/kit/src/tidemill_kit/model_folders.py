@@ -1,0 +1,180 @@
+"""A model's folder before transformers loads it: what its JSON may ask for, and whether its weights are what it says.
+
+Three services load models that others made. What reaches transformers is a config without what could fetch code or
+weights from elsewhere, and only once the headers of the weights hold what a model of that config has: so nothing is
+read outside the folder, and what it will take is known before it is taken.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tidemill_kit.errors import isolated
+from tidemill_kit.manifest import MAX_INDEX_BYTES, MAX_JSON_BYTES, ArtifactRefused, check_index
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+MAX_HEADER_BYTES = 16 * 1024**2
+SPARE_BUFFER_BYTES = 64 * 1024**2
+MISSING_SHARE = 0.05
+"""Of the numbers of a model that its files may lack: tied or derived ones have other names in some formats."""
+_NEVER = re.compile(
+    r"attn_implementation|experts_implementation|use_kernels|kernel_config|quantization|auto_map|custom_|trust_remote"
+    r"|name_or_path|^num_labels$",
+    re.IGNORECASE,
+)
+"""Keys that name code, kernels, formats or places, or that make lists as long as they say."""
+_LEGACY = frozenset({"model_type", "torch_dtype", "rope_theta", "rope_scaling", "rope_type", "layer_types"})
+"""Texts and structures that configs of older versions have under names that are no fields now."""
+_COUNTS = re.compile(r"layers?$|experts?$|blocks?$|depth$|^n_layer|^num_.*(layer|expert|block)", re.IGNORECASE)
+
+
+def checked_config(folder: Path, build: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - of transformers
+    """Return the config to load a verified folder with; `build` makes a model of a config, as `from_config` does.
+
+    Blocks for about a second. Nothing is loaded: the model is built without its numbers.
+
+    Raises:
+        ArtifactRefused: names the file and what is wrong in it.
+
+    """
+    import torch  # noqa: PLC0415 - seconds of imports, in services that have it anyway
+
+    tensors = tensors_of(folder)
+    config = loadable_config(folder, tensors=len(tensors))
+    try:
+        with isolated(), torch.device("meta"):
+            network = build(config)
+    except Exception as error:  # each model class of transformers checks its config in its own way
+        raise ArtifactRefused(CONFIG, f"makes no model ({type(error).__name__})") from error
+    wanted = {name: tuple(each.shape) for name, each in network.named_parameters()}
+    _compare(wanted, tensors)
+    buffers = sum(each.numel() * each.element_size() for each in network.buffers())
+    if buffers > SPARE_BUFFER_BYTES + 2 * sum(map(math.prod, tensors.values())):
+        raise ArtifactRefused(CONFIG, f"asks for {buffers} bytes beside its weights")
+    return config
+
+
+def loadable_config(folder: Path, *, tensors: int) -> Any:  # noqa: ANN401 - of transformers
+    """Return the config without what is never passed on; `tensors` is how many the weights have.
+
+    Raises:
+        ArtifactRefused: it is no config that transformers knows, or counts more layers than there are tensors.
+
+    """
+    from transformers import AutoConfig  # noqa: PLC0415 - seconds of imports
+
+    content = _json(folder / CONFIG, limit=MAX_JSON_BYTES)
+    for key, count in _counts(content):
+        if count > max(tensors, 1):
+            raise ArtifactRefused(CONFIG, f"{key} is {count}, and the weights have {tensors} tensors")
+    model_type = str(content.get("model_type"))
+    try:
+        with isolated():
+            known = AutoConfig.for_model(model_type)
+            return type(known).from_dict(_kept(content, known))
+    except Exception as error:  # each config class of transformers checks in its own way
+        raise ArtifactRefused(CONFIG, f"is no config that can be read ({type(error).__name__})") from error
+
+
+def tensors_of(folder: Path) -> Mapping[str, tuple[int, ...]]:
+    """Return name and shape of every tensor that transformers would load from a folder, by the files' headers.
+
+    Raises:
+        ArtifactRefused: an index leads to another file than one of the folder's, or a header tells nothing.
+
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    for path in _weight_files(folder):
+        relative = path.relative_to(folder).as_posix()
+        for name, entry in _header(path, relative).items():
+            if name != "__metadata__":
+                try:
+                    found[name] = tuple(int(size) for size in entry["shape"])
+                except (KeyError, TypeError, ValueError) as error:
+                    raise ArtifactRefused(relative, "has a header that is not one of safetensors") from error
+    return found
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS).exists():
+        return [folder / WEIGHTS]
+    if not (folder / INDEX).exists():
+        raise ArtifactRefused(WEIGHTS, "is missing, and so is its index")
+    files = [folder / name for name in check_index(_json(folder / INDEX, limit=MAX_INDEX_BYTES), INDEX)]
+    for path in files:
+        if not path.is_file() or path.is_symlink():
+            raise ArtifactRefused(INDEX, f"its weight_map names {path.name}, which is none of the model's files")
+    return files
+
+
+def _header(path: Path, relative: str) -> Mapping[str, Any]:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            raise ArtifactRefused(relative, f"has a header of {length} bytes, at most {MAX_HEADER_BYTES} are taken")
+        return _object(file.read(length), relative)
+
+
+def _json(path: Path, *, limit: int) -> Mapping[str, Any]:
+    size = path.stat().st_size if path.is_file() else 0
+    if not 0 < size <= limit:
+        raise ArtifactRefused(path.name, f"has {size} bytes, 1 to {limit} are taken")
+    return _object(path.read_bytes(), path.name)
+
+
+def _object(content: bytes, relative: str) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactRefused(relative, "is not JSON") from error
+    if not isinstance(parsed, dict):
+        raise ArtifactRefused(relative, "is no JSON object")
+    return parsed
+
+
+def _kept(content: Mapping[str, Any], known: Any) -> dict[str, Any]:  # noqa: ANN401 - a config of transformers
+    """Return what is passed on: fields of the config's class, and plain numbers under any name."""
+    fields = {*type(known).__dataclass_fields__, *getattr(known, "attribute_map", {}), *_LEGACY}
+    parts = getattr(known, "sub_configs", {})
+    kept: dict[str, Any] = {}
+    for key, value in content.items():
+        if _NEVER.search(key):
+            continue
+        if key in fields or key in parts or isinstance(value, bool | int | float | None):
+            kept[key] = _scrubbed(value)
+    return kept
+
+
+def _scrubbed(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _scrubbed(each) for key, each in value.items() if not _NEVER.search(key)}
+    return [_scrubbed(each) for each in value] if isinstance(value, list) else value
+
+
+def _counts(content: object) -> Iterator[tuple[str, int]]:
+    todo = [content]
+    while todo:
+        match todo.pop():
+            case dict() as mapping:
+                for key, value in mapping.items():
+                    if isinstance(value, int) and _COUNTS.search(key):
+                        yield key, value
+                    todo.append(value)
+            case list() as items:
+                todo.extend(items)
+
+
+def _compare(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights of other shapes, or fewer numbers, than the model has."""
+    for name, shape in wanted.items():
+        there = stored.get(name)
+        if there is not None and there != shape:
+            raise ArtifactRefused(CONFIG, f"makes {name} {list(shape)}, and the weights have {list(there)}")
+    needed, there_are = (sum(map(math.prod, tensors.values())) for tensors in (wanted, stored))
+    if there_are < needed * (1 - MISSING_SHARE):
+        raise ArtifactRefused(CONFIG, f"makes a model of {needed} numbers, and the weights have {there_are}")
