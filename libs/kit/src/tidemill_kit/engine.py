@@ -168,7 +168,8 @@ class Engine:
             return _invalid_body(error)
         context = _context(event, slot)
         try:
-            await persistence.until_done(lambda: route.handle(context, body))
+            with isolated():
+                await persistence.until_done(lambda: route.handle(context, body))
         except Released:
             raise
         except TidemillError as error:
@@ -186,7 +187,8 @@ class Engine:
         if refused is not None:
             refusal = _refusal(slot, error)
             try:
-                await persistence.until_done(lambda: refused(refusal))
+                with isolated():
+                    await persistence.until_done(lambda: refused(refusal))
             except Released:
                 raise
             except Exception as failure:  # noqa: BLE001 - the dead letter below keeps what could not be told

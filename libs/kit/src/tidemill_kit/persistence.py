@@ -57,7 +57,8 @@ class Persistence:
     async def until_done(self, call: Callable[[], Awaitable[None]]) -> None:
         """Return when a call succeeded; raise the error that is not worth another call."""
         try:
-            await self._once(call)
+            with isolated():
+                await self._once(call)
         except Exception as error:
             if not _may_pass(error):
                 raise

@@ -152,7 +152,8 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """Do something again and again; a defect in it costs a pause, and is logged."""
         while True:
             try:
-                await work()
+                with isolated():
+                    await work()
             except Exception as error:  # noqa: BLE001 - without it nothing would be committed any more
                 _log.error("consumer_task_failed", consumer=self._engine.subscription.name, exc_info=error)
                 await asyncio.sleep(self._limits.hold_s)

@@ -9,6 +9,7 @@ import transformers
 from peft import LoraConfig
 from transformers import PretrainedConfig
 
+from tidemill_kit.errors import isolated
 from tidemill_trainer.domain.fit import Choice, Fit, choices
 from tidemill_trainer.training.examples import Row
 from tidemill_trainer.training.failures import TrainingStopped
@@ -66,7 +67,8 @@ def _step_memory(
 ) -> StepMemory:
     lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
     try:
-        return StepMemory(config, lora, rows, Computing(dtype=dtype, device=device, optimizer=optimizer))
+        with isolated():
+            return StepMemory(config, lora, rows, Computing(dtype=dtype, device=device, optimizer=optimizer))
     except Exception as error:
         if isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):
             message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
