@@ -19,6 +19,7 @@ from tidemill_kit.kafka import Consumers, Publisher
 from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
+from tidemill_kit.uploads import Patience, UploadPlaces
 from tidemill_trainer.adapters.cached_bases import CachedBases
 from tidemill_trainer.adapters.exchange_artifacts import ExchangeArtifacts
 from tidemill_trainer.adapters.file_inspector import FileInspector
@@ -113,7 +114,7 @@ async def build_app(settings: TrainerSettings) -> App:
     return App(
         settings=settings,
         servicers=[
-            (add_ModelRegistryServiceServicer_to_server, GrpcModelRegistryService(use_cases)),
+            (add_ModelRegistryServiceServicer_to_server, GrpcModelRegistryService(use_cases, _uploads(settings))),
             (add_TrainingServiceServicer_to_server, GrpcTrainingService(training)),
         ],
         dependencies=[
@@ -277,6 +278,17 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
         ),
     )
     return use_cases, worker
+
+
+def _uploads(settings: TrainerSettings) -> UploadPlaces:
+    return UploadPlaces(
+        Patience(
+            at_once=settings.uploads_at_once,
+            of_project=settings.uploads_of_project,
+            idle_s=settings.upload_idle_s,
+            whole_s=settings.upload_whole_s,
+        )
+    )
 
 
 def _training(

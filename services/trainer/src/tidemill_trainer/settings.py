@@ -27,7 +27,13 @@ class TrainerSettings(ModelSettings):
     s3_timeout_s: float = Field(default=60.0, gt=0)
     """How long the object store may be silent."""
     uploads_at_once: int = Field(default=8, ge=1, le=100)
-    """How many files are taken at the same time; further ones wait."""
+    """How many files are taken at the same time, half of them of one project; further ones wait."""
+    uploads_of_project: int = Field(default=64, ge=1)
+    """How many uploads of one project may be under way, those that wait among them."""
+    upload_idle_s: float = Field(default=60.0, gt=0)
+    """How long an upload may pause."""
+    upload_whole_s: float = Field(default=4 * 3600.0, gt=0)
+    """How long an upload may take in all, once it has its place."""
     max_files: int = Field(default=500, ge=1, le=2000)
     """The most files that a version may have."""
     max_file_bytes: int = Field(default=16 * 1024**3, ge=1)

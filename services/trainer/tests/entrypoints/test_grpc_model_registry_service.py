@@ -12,9 +12,10 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     ModelRegistryServiceStub,
     add_ModelRegistryServiceServicer_to_server,
 )
-from tidemill_kit.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
+from tidemill_kit.errors import Conflict, DeadlineExceeded, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_server import GrpcServer
+from tidemill_kit.uploads import Patience, UploadPlaces
 from tidemill_trainer.entrypoints.grpc_model_registry_service import GrpcModelRegistryService, UseCases
 from tidemill_trainer.settings import TrainerSettings
 
@@ -69,7 +70,8 @@ async def door(registry: Registry, tmp_path: Path) -> AsyncIterator[Door]:
             complete_model_version=registry.complete,
             browse_models=registry.browse,
             delete_model=registry.delete,
-        )
+        ),
+        UploadPlaces(Patience(at_once=2, of_project=2, idle_s=1.0, whole_s=60.0)),
     )
     server = GrpcServer(settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)])
     await server.start()
@@ -77,6 +79,20 @@ async def door(registry: Registry, tmp_path: Path) -> AsyncIterator[Door]:
     yield Door(registry=registry, port=server.port, stub=ModelRegistryServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
+
+
+async def test_an_upload_that_stands_still_ends_and_gives_its_place_back(door: Door) -> None:
+    begun = await door.import_folder(model_files())
+    start = rpc.UploadModelFileRequest(start=rpc.UploadModelFileStart(version=begun.version.id, path="config.json"))
+
+    async def stands_still() -> AsyncIterator[rpc.UploadModelFileRequest]:
+        yield start
+        await asyncio.Event().wait()
+
+    with pytest.raises(DeadlineExceeded, match="no part of the upload came for 1 s"):
+        await door.stub.UploadModelFile(stands_still())
+    for path, content in model_files().items():
+        await door.upload(begun.version.id, path, content)
 
 
 async def test_a_folder_is_registered_through_the_door(door: Door) -> None:

@@ -7,6 +7,7 @@ from tidemill.trainer.v1 import model_registry_service_pb2 as pb
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_server import current_caller, page_of, request_of
+from tidemill_kit.uploads import UploadPlaces
 from tidemill_trainer.application.browse_models import BrowseModels, ModelOverview
 from tidemill_trainer.application.complete_model_version import CompleteModelVersion
 from tidemill_trainer.application.delete_model import DeleteCommand, DeleteModel
@@ -31,8 +32,9 @@ class UseCases:
 class GrpcModelRegistryService(ModelRegistryServiceServicer):
     """Message -> use case -> message; errors are translated by the server's interceptor."""
 
-    def __init__(self, use_cases: UseCases) -> None:
+    def __init__(self, use_cases: UseCases, uploads: UploadPlaces) -> None:
         self._do = use_cases
+        self._uploads = uploads
 
     async def ImportModel(self, request: pb.ImportModelRequest, _context: object) -> pb.ImportModelResponse:
         """Begin a version, or find the one with this content."""
@@ -50,10 +52,13 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadModelFileRequest], _context: object
     ) -> pb.UploadModelFileResponse:
         """Store one file of a version."""
-        start = await _start_of(request_iterator)
-        version = await self._do.upload_model_file(
-            current_caller(), version_id=start.version, path=start.path, chunks=_chunks_of(request_iterator)
-        )
+        caller = current_caller()
+        async with self._uploads.held(caller.project):
+            messages = self._uploads.patiently(request_iterator)
+            start = await _start_of(messages)
+            version = await self._do.upload_model_file(
+                caller, version_id=start.version, path=start.path, chunks=_chunks_of(messages)
+            )
         return pb.UploadModelFileResponse(version=version_message(version))
 
     async def CompleteModelVersion(
