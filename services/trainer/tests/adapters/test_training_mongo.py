@@ -18,6 +18,7 @@ from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
 from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
 from tidemill_trainer.application.ports import PlanName, RunName
 from tidemill_trainer.domain.errors import RunLost, TrainingPlanNotFound, TrainingRunNotFound
+from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.training_plan import RunLimits, TrainingPlan
 from tidemill_trainer.domain.training_run import Progress, TrainingRun
@@ -83,6 +84,10 @@ async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun])
         run.claim(3, now=NOON)
         run.begin(versions={"torch": "2.13.0"}, epoch=3)
         run.advance(Progress(step=1, steps=4, losses=(LossPoint(1, 1.5),), remaining_s=3.0, seconds=1.0), epoch=3)
+        choice = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
+        fit = Fit(choice=choice, needed_bytes=5, limit_bytes=9)
+        run.fitted(fit, ExampleCounts(offered=3, fitted=2, too_long=1), warnings=["why"], epoch=3)
+        run.shrink(epoch=3)
         run.fail(reason="DIVERGED", message="why", now=NOON, epoch=3)
 
     saved = await runs.update("acme", "r1", change, request=request())

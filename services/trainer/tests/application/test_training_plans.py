@@ -1,3 +1,4 @@
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -275,3 +276,9 @@ async def test_a_run_on_another_dataset_is_refused(world: World) -> None:
 
     with pytest.raises(InvalidInput, match="trains on versions of sft"):
         await world.start(ADA, "lora", dataset_version="faq@1", request=request(), validate_only=False)
+
+
+@pytest.mark.parametrize("name", ["lm_head", "embed_tokens", "model.embed_tokens", "transformer.wte"])
+async def test_a_plan_does_not_train_the_vocabulary(world: World, name: str) -> None:
+    with pytest.raises(InvalidInput, match=rf"plan\.lora\.target_modules: names {re.escape(name)}"):
+        await world.plan(lora={"target_modules": ["q_proj", name]})

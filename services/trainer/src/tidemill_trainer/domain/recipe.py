@@ -19,6 +19,8 @@ Check: TypeAlias = Callable[[object], Value | None]
 METHODS = ("sft",)
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}")
 MOST_MODULES = 64
+VOCABULARY = frozenset({"lm_head", "embed_tokens", "embed_in", "embed_out", "wte", "wpe", "word_embeddings", "shared"})
+"""Modules of a base's vocabulary, as its families call them: tied to each other, and stored whole with an adapter."""
 LONGEST_SHOWN = 40
 
 _PLACE = "where files go is decided by the service"

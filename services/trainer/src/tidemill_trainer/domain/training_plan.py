@@ -1,14 +1,15 @@
 """A plan: on each new version of a dataset, train this recipe on this base."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import cast
 
 from tidemill_kit.domain import Aggregate, ObjectRef
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_trainer.domain.errors import PlanChanged, TrainingPlanNotFound
 from tidemill_trainer.domain.model_rules import SLUG
-from tidemill_trainer.domain.recipe import Recipe, recipe_of
+from tidemill_trainer.domain.recipe import VOCABULARY, Recipe, recipe_of
 
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
@@ -84,7 +85,12 @@ class PlanSettings:
                 f"is {memory}; taken is 0 (for {most_memory_bytes}), or {LEAST_MEMORY_BYTES} to {most_memory_bytes}"
             )
             raise InvalidInput.of(Violation(field="plan.limits.memory_bytes", description=description))
-        _ = self.recipe
+        modules = self.recipe.lora["target_modules"]
+        named = [] if isinstance(modules, str) else [str(name) for name in cast("Sequence[str]", modules)]
+        for name in named:
+            if name.rpartition(".")[2] in VOCABULARY:
+                description = f"names {name}, which is the base's vocabulary; name layers such as q_proj, or all-linear"
+                raise InvalidInput.of(Violation(field="plan.lora.target_modules", description=description))
 
 
 @dataclass(slots=True, kw_only=True)
