@@ -13,7 +13,7 @@ from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.application.vector_store import Point
 from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexState, IndexWentLive
 from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
-from tidemill_rag.domain.ledger import Counts, Row
+from tidemill_rag.domain.ledger import Counts, Row, Wanted
 from tidemill_rag.entrypoints.messages import document_message
 
 STALE = "of a list that is gone"
@@ -547,6 +547,60 @@ async def test_large_documents_of_many_collections_all_come_to_their_end() -> No
     counts = await rag.ledger.counts(others)
     assert {each.indexed for each in counts.values()} == {1}
     assert sum(rag.models.model.batches) <= sum(each.chunks for each in counts.values())
+
+
+async def test_a_large_document_that_gives_way_to_others_again_and_again_is_not_given_up() -> None:
+    rag = Rag()
+    names = [f"shelf{number}" for number in range(2)]
+    for name in names:
+        await rag.create(ADA, wish(name, max_tokens=64), request=request(name))
+        await rag.work(collection=name)
+    await rag.hear(rag.ingest.put("book", "A sentence of the book. " * 1500))
+    shelves = [IndexRef(project="acme", collection=name, number=1) for name in names]
+    for _ in range(7):
+        for ref in shelves:
+            async with rag.leases.held(ref) as epoch:
+                await rag.tend(ref, epoch=epoch or 0)
+
+    rows = [(await rag.ledger.rows(ref, ["book"]))["book"] for ref in shelves]
+    assert [(row.pending, row.attempts, row.failure) for row in rows] == [(True, 0, "")] * 2
+
+
+async def test_vectors_that_are_away_again_and_again_are_no_fault_of_a_large_document() -> None:
+    rag = Rag()
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("book", "A sentence of the book. " * 500))
+    rag.vectors.down = True
+    for _ in range(10):
+        with pytest.raises(DependencyUnavailable):
+            await rag.work()
+    rag.vectors.down = False
+    await rag.work()
+
+    assert "book" in await rag.found("book")
+
+
+async def test_an_event_that_comes_again_wakes_the_worker_where_nothing_was_done_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def want(index: IndexRef, wanted: Wanted) -> bool:
+        await kept(index, wanted)
+        message = "it went away after the row was written"
+        raise DependencyUnavailable(message, dependency="mongodb")
+
+    rag = Rag()
+    await rag.handbook()
+    rag.woken.clear()
+    event = rag.ingest.put("d1", "words")
+    with monkeypatch.context() as broken:
+        kept = rag.ledger.want
+        broken.setattr(rag.ledger, "want", want)
+        with pytest.raises(DependencyUnavailable):
+            await rag.hear(event)
+
+    await rag.hear(event)
+
+    assert rag.woken == [FIRST]
 
 
 async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:

@@ -133,15 +133,22 @@ class IndexDocuments:
             raise
 
     async def _advance(self, ref: IndexRef, index: IndexVersion, row: Row, model: EmbeddingModel, epoch: int) -> None:
-        """Store the next chunks of a large document, and settle it after the last ones."""
+        """Take one step of a large document: each is an attempt of its own, because of many one may be broken off."""
+        async with self._tried(ref, [row], epoch):
+            goes_on = await self._store_next(ref, row, model, _cut(index, model), epoch)
+        if goes_on:
+            await self.ledger.attempt(ref, [row], epoch=epoch, by=-1)
+
+    async def _store_next(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> bool:
+        """Store the next chunks, and settle the document after the last ones; return whether there are more."""
         started = self._started.pop(ref.key, None)
         if started is None or started.prepared.row.wanted != row.wanted:
-            async with self._tried(ref, [row], epoch):
-                prepared = await self._prepare(ref, row, model, _cut(index, model), epoch)
+            prepared = await self._prepare(ref, row, model, cut, epoch)
             if prepared is None:
-                return
+                return False
             wanted, stored = self._left.pop(ref.key, (None, 0))
             started = _Started(prepared, stored if wanted == row.wanted else 0)
+        self._keep(ref, started)
         document = started.prepared
         part = document.chunks[started.stored : started.stored + self.limits.large_chunks]
         try:
@@ -150,13 +157,19 @@ class IndexDocuments:
         except TRANSIENT:
             raise
         except Exception as error:  # noqa: BLE001 - see `_prepare`
+            del self._started[ref.key]
             await self._broken(ref, row, epoch, while_it="was embedded", error=error)
-            return
+            return False
         await self.vectors.upsert(ref.key, points)
         started.stored += len(part)
-        if started.stored >= len(document.chunks):
-            await self._settle(ref, document, epoch)
-            return
+        if started.stored < len(document.chunks):
+            return True
+        del self._started[ref.key]
+        await self._settle(ref, document, epoch)
+        return False
+
+    def _keep(self, ref: IndexRef, started: _Started) -> None:
+        """Keep a document for its next turn; of those there is no more room for, only how far they are."""
         self._started[ref.key] = started
         if len(self._started) > self.limits.large_at_once:
             key, given_up = self._started.popitem(last=False)

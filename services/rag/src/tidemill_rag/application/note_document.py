@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_kit.application import PageRequest
 from tidemill_rag.application.ports import Collections, Ledger, Wake
+from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Wanted
 
 
@@ -31,8 +32,13 @@ class NoteDocument:
                 for index in collection.indexes:
                     if index.hears and wanted.source in index.sources:
                         ref = collection.ref(index.number)
-                        if await self.ledger.want(ref, wanted):
+                        if await self.ledger.want(ref, wanted) or await self._waits(ref, wanted):
                             self.wake(ref)
             token = page.next_token
             if not token:
                 return
+
+    async def _waits(self, ref: IndexRef, wanted: Wanted) -> bool:
+        """Tell whether it was kept before and nothing was done since: who kept it may have woken nobody."""
+        row = (await self.ledger.rows(ref, [wanted.document])).get(wanted.document)
+        return row is not None and row.pending
