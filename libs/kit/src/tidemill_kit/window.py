@@ -47,10 +47,18 @@ class Slot:
     lane: Hashable = None
     replaces: Hashable = None
     """What the newest event of stands for all before it, None where every event counts."""
-    superseded: bool = False
+    by: "Slot | None" = None
+    """The newer one that stands for it."""
     supersedes: set[str] = field(default_factory=set)
     """Types of the events that this one stands for, too."""
+    passed: list["Slot"] = field(default_factory=list)
+    """Those that were passed over, and are done with this one."""
     done: bool = False
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another one stands for it."""
+        return self.by is not None
 
     @property
     def partition(self) -> Partition:
@@ -105,6 +113,7 @@ class Window:
         self._turns = turns
         self._limits = limits
         self._released = asyncio.Event()
+        self._over = False
         self._held: dict[Partition, _Held] = defaultdict(_Held)
         self._lanes: dict[Hashable, _Lane] = defaultdict(_Lane)
         self._newest: dict[Hashable, Slot] = {}
@@ -158,6 +167,7 @@ class Window:
             if loop.time() >= deadline:
                 break
             await asyncio.sleep(_LOOK_S)  # a commit lets lanes go on
+        self._over = True  # what a commit would let go on is somebody else's from here on
         for task in self._tasks():
             task.cancel()
         await self.wait(_CANCEL_S)
@@ -205,11 +215,12 @@ class Window:
             return
         older, newer = (known, slot) if slot.event.seq > known.event.seq else (slot, known)
         self._newest[slot.replaces] = newer
-        older.superseded = True
+        older.by = newer
         newer.supersedes |= older.supersedes | {older.event.type if older.event else ""}
 
     def _go_on(self, lane: _Lane) -> None:
-        if lane.slots and lane.task is None and not lane.given_up and not self._waits_for_commit(lane):
+        idle = lane.task is None and not lane.given_up and not self._over
+        if lane.slots and idle and not self._waits_for_commit(lane):
             lane.task = asyncio.create_task(self._work(lane))
 
     def _waits_for_commit(self, lane: _Lane) -> bool:
@@ -236,7 +247,7 @@ class Window:
 
     async def _work(self, lane: _Lane) -> None:
         try:
-            while lane.slots and not self._waits_for_commit(lane):
+            while lane.slots and not self._over and not self._waits_for_commit(lane):
                 slot = lane.slots[0]
                 async with self._turns.of(slot.project) as turn:
                     if self._past(slot):
@@ -248,12 +259,24 @@ class Window:
                     lane.uncommitted += 1
                     lane.slots.popleft()
                     await self._finish(slot, turn)
-                slot.done = True
-                self.progress.set()
+                self._end(slot)
         except Released:
             lane.given_up = True
         finally:
             lane.task = None
+
+    def _end(self, slot: Slot) -> None:
+        """Say that a slot is done: one that was passed over is so together with the one that stands for it."""
+        last = slot
+        while last.by is not None:
+            last = last.by
+        ended, slot.passed = [slot, *slot.passed], []
+        if last is slot or last.done:
+            for each in ended:
+                each.done = True
+        else:
+            last.passed += ended
+        self.progress.set()
 
     async def _finish(self, slot: Slot, turn: Turn) -> None:
         """Bring one record to its end, however often the engine itself fails at it: nothing behind it is committed."""

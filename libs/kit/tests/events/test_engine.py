@@ -477,6 +477,54 @@ async def test_a_projection_learns_what_the_newest_event_stands_for() -> None:
     assert stood_for == [frozenset({BEGUN, WRITTEN})]
 
 
+async def test_what_was_passed_over_is_committed_with_the_event_that_stands_for_it() -> None:
+    gate, handled = asyncio.Event(), list[int]()
+
+    async def handle(_: EventContext, body: Line) -> None:
+        handled.append(body.number)
+        await gate.wait()
+
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.passed", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    window = engine.take([numbered(0, 1), numbered(1, 3), numbered(2, 2), numbered(3, 4)])
+    await eventually(lambda: handled == [4])
+
+    assert window.committable() == {}
+    assert window.left_over() == {Partition("tests", 0): 0}
+    window.add(engine.slots([numbered(4, 4), numbered(5, 6), numbered(6, 5)]))
+    gate.set()
+    assert await window.wait(10)
+    assert handled == [4, 6]
+    assert window.committable() == {Partition("tests", 0): 7}
+
+
+async def test_nothing_is_begun_after_the_partition_was_let_go() -> None:
+    gate, handled = asyncio.Event(), list[int]()
+
+    async def handle(_: EventContext, body: Line) -> None:
+        if body.number == 1:
+            await gate.wait()
+        handled.append(body.number)
+
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.late", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    slow = [line(offset, offset, subject="slow") for offset in range(3)]
+    many = [line(3 + each, 3 + each, subject="many") for each in range(MOST_UNCOMMITTED + 1)]
+    window = engine.take([*slow, *many, line(100, 100, subject="last")])
+    before_last = [0, *range(3, 3 + MOST_UNCOMMITTED), 100]
+    await eventually(lambda: sorted(handled) == before_last)
+
+    await window.release(0)
+    window.committed(window.committable())
+    gate.set()
+    assert await window.wait(10)
+
+    assert sorted(handled) == before_last
+    assert window.left_over() == {Partition("tests", 0): 1}
+
+
 async def test_the_trace_of_the_record_goes_on_in_the_handler() -> None:
     traces: list[str] = []
 
