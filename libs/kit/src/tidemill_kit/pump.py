@@ -242,8 +242,6 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             _log.warning("record_unreadable", consumer=self._engine.subscription.name, exc_info=error)
             return await self._poll_one_by_one(consumer)
         self._failures = 0
-        for partition, records in polled.items():
-            self._next[partition] = records[-1].offset + 1
         if not polled:
             await asyncio.sleep(self._limits.poll_s)
         return tuple(record for records in polled.values() for record in records)
@@ -261,8 +259,12 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         return set(assigned - full)
 
     async def _poll_one_by_one(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
-        """Go back to what was not handed on yet, and take one record of each partition, or what stands for it."""
+        """Go back to what was not handed on yet, and take one record of each partition, or what stands for it.
+
+        After a rebalance on the way nothing is taken: what came before it will come again, and may be another one's.
+        """
         found: list[ConsumerRecord] = []
+        window = self._window
         for partition in self._open_partitions(consumer):
             begin = self._next.get(partition) or await consumer.committed(partition)
             if begin is None:
@@ -277,10 +279,15 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             except (KafkaError, ConsumerStoppedError):
                 raise
             except Exception:  # noqa: BLE001 - told above; its dead letter has no value
+                if window is not self._window:
+                    return ()
                 records = [Unreadable(topic=partition.topic, partition=partition.partition, offset=offset)]
                 consumer.seek(partition, offset + 1)
+            if window is not self._window:
+                if records:
+                    consumer.seek(partition, records[0].offset)
+                return ()
             found += records
-            self._next[partition] = records[-1].offset + 1 if records else offset
         return tuple(found)
 
     async def _receive(self, polled: Sequence[ConsumerRecord], consumer: AIOKafkaConsumer) -> None:
@@ -297,6 +304,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         try:
             with isolated():
                 self._window.add(self._engine.slots(records))
+            self._next |= {_partition(record): record.offset + 1 for record in records}
         except Exception as error:  # noqa: BLE001 - FastStream would swallow it, and the records with it
             self._go_back({_partition(record): record.offset for record in reversed(records)}, consumer, error)
             await asyncio.sleep(self._limits.hold_s)
