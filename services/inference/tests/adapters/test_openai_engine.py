@@ -19,12 +19,14 @@ from services.inference.tests.adapters.openai_server import (
     says,
     streams,
 )
+from tidemill_inference.adapters import openai_engine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.application.ports import Finish, Piece, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import PromptTooLong
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
+from tidemill_testkit.loop_lag import loop_lag
 
 ASKED = (Message.of(Role.SYSTEM, "Be brief."), Message.of(Role.USER, "What does os.walk do?"))
 NONE = Sampling()
@@ -125,6 +127,10 @@ async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: p
         (streams("data: 7\n\n"), DependencyUnavailable, "nonsense"),
         (streams({"choices": 5}), DependencyUnavailable, "nonsense"),
         (streams({"choices": [{"delta": 3}]}), DependencyUnavailable, "nonsense"),
+        (streams('data: {"a":' + "[" * 100_000 + "\n\n"), DependencyUnavailable, "nonsense"),
+        (streams({"choices": [None]}, {"choices": [{"delta": None}]}), DependencyUnavailable, "broke its answer off"),
+        (streams({"choices": {"0": {}}}), DependencyUnavailable, "nonsense"),
+        (streams({"choices": [{"finish_reason": 7}]}), DependencyUnavailable, "nonsense"),
         (streams(chunk("half")), DependencyUnavailable, "broke its answer off"),
         (streams(chunk("half"), 'data: {"error": {"message": "died"}}\n\n'), DependencyUnavailable, "nonsense"),
     ],
@@ -135,6 +141,33 @@ async def test_whatever_the_endpoint_does_becomes_an_error_of_ours(
     async with openai_server(answer) as server:
         with pytest.raises(error, match=why):
             await heard(engine_for(server))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        '{"choices":[' + "{}," * 50_000 + "{}]}",
+        '{"choices":[{"delta":{"tool_calls":[' + "{}," * 50_000 + "{}]}}]}",
+        '{"choices":[],"usage":{"prompt_tokens_details":[' + "{}," * 50_000 + "{}]}}",
+    ],
+)
+async def test_an_event_of_very_many_parts_keeps_nobody_waiting(event: str) -> None:
+    async with openai_server(streams(f"data: {event}\n\n")) as server, loop_lag() as lag:
+        with pytest.raises(DependencyUnavailable):
+            await heard(engine_for(server))
+
+    assert lag.worst_s < 0.2
+
+
+async def test_events_without_text_do_not_go_on_for_ever_and_let_others_have_their_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openai_engine, "MAX_EVENTS", 2000)
+    async with openai_server(streams("data: {}\n\n" * 3000, *GOOD)) as server, loop_lag() as lag:
+        with pytest.raises(DependencyUnavailable, match="does not stop answering"):
+            await heard(engine_for(server))
+
+    assert lag.worst_s < 0.2
 
 
 async def test_an_answer_that_is_refused_is_handed_on() -> None:

@@ -255,11 +255,15 @@ async def failing_without_end(_request: Request) -> Response:
     return response
 
 
+async def of_too_many_parts(_request: Request) -> Response:
+    return Response(b'data: {"choices":[' + b"{}," * 40_000 + b'{"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n')
+
+
 async def packed(_request: Request) -> Response:
     return Response(gzip.compress(b" " * 10_000_000), headers={"content-encoding": "gzip"})
 
 
-@pytest.mark.parametrize("answer", [endless, failing_without_end, packed])
+@pytest.mark.parametrize("answer", [endless, failing_without_end, of_too_many_parts, packed])
 async def test_an_answer_that_would_fill_the_memory_is_broken_off(answer: object) -> None:
     async with openai_server(answer) as server, engines() as made:  # type: ignore[arg-type] # one of three handlers
         with pytest.raises(TidemillError):

@@ -17,6 +17,8 @@ MAX_ERROR_BYTES = 64 * 1024
 """What is read of an answer that is an error."""
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """What an endpoint may send before an empty line ends an event."""
+MAX_EVENT_PARTS = 32 * 1024
+"""Objects and lists that an event may be made of: turning them into Python's holds everybody up."""
 _RESOLVERS = 8
 """Threads that look names up; a project has two of them."""
 _BAD_REQUEST = 400
@@ -145,7 +147,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """Ends a body that is longer than `whole`, or that does not come to the end of an event."""
+    """Ends a body that is longer than `whole`, or has an event that is too long or of too many parts."""
 
     def __init__(self, inner: httpx2.AsyncByteStream, request: httpx2.Request, *, whole: int | None) -> None:
         self._inner = inner
@@ -153,14 +155,14 @@ class _Bounded(httpx2.AsyncByteStream):
         self._whole = whole
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        unbroken, last = 0, b""
+        unbroken, parts, last = 0, 0, b""
         async for chunk in self._inner:
             end = max((last + chunk).rfind(mark) for mark in (b"\n\n", b"\r\n\r\n"))
             if self._whole is None and end >= 0:
-                unbroken = len(last) + len(chunk) - end
+                unbroken, parts = len(last) + len(chunk) - end, _parts((last + chunk)[end:])
             else:
-                unbroken += len(chunk)
-            if unbroken > (MAX_EVENT_BYTES if self._whole is None else self._whole):
+                unbroken, parts = unbroken + len(chunk), parts + _parts(chunk)
+            if unbroken > (MAX_EVENT_BYTES if self._whole is None else self._whole) or parts > MAX_EVENT_PARTS:
                 message = "the answer is too long"
                 raise httpx2.RemoteProtocolError(message, request=self._request)
             last = chunk[-3:]
@@ -168,6 +170,10 @@ class _Bounded(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+def _parts(json: bytes) -> int:
+    return json.count(b"{") + json.count(b"[")
 
 
 def _unreachable(request: httpx2.Request) -> httpx2.ConnectError:
