@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.feedback.tests.changed_rules import change
-from services.feedback.tests.fakes import SFT, FeedbackWorld, Killed, request
+from services.feedback.tests.fakes import ADA, SFT, FeedbackWorld, Killed, request
 from tidemill_feedback.domain.errors import EpochOver
 from tidemill_kit.errors import DependencyUnavailable, Internal, PreconditionFailed
 
@@ -115,6 +115,25 @@ async def test_a_correction_that_changes_while_the_batch_is_made_is_looked_at_ag
 
     assert world.completions == []
     assert (await world.ledger.counts(SFT)).filtered == 1
+
+
+async def test_a_correction_that_is_withdrawn_while_the_batch_is_made_is_in_none() -> None:
+    world = FeedbackWorld()
+    await world.curate()
+    given = [await world.correct(number) for number in range(4)]
+    take = world.ledger.note_counts
+
+    async def meanwhile(*args: object, **options: object) -> None:
+        world.ledger.note_counts = take  # type: ignore[method-assign]
+        await world.withdraw(ADA, given[0].id, request=request())  # its event is not heard yet
+        await take(*args, **options)  # type: ignore[arg-type]
+
+    world.ledger.note_counts = meanwhile  # type: ignore[method-assign]
+    await world.work()
+    await world.work()
+
+    assert [event.batch.examples for event in world.completions] == [3]
+    assert given[0].id not in {row.wanted.feedback for row in await world.ledger.rows(SFT)}
 
 
 async def test_a_rule_that_changes_while_the_batch_is_written_counts_for_it() -> None:

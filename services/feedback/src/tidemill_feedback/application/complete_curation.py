@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_feedback.application.note_correction import wanted_of
+from tidemill_feedback.application.note_correction import teaches, wanted_of
 from tidemill_feedback.application.ports import Batches, CurationStore, FeedbackStore, Ledger, Prompts
 from tidemill_feedback.domain.curation import Batch, Curation
 from tidemill_feedback.domain.example import Example, Prompt
@@ -67,7 +67,7 @@ class CompleteCuration:
         return completed.completions == number
 
     async def _examples(self, ref: CurationRef, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
-        """Return the examples; None where one has changed since it was chosen, was erased, or lost its prompt.
+        """Return the examples; None where one has changed since it was chosen, went, or lost its prompt.
 
         A prompt goes with an erasure, and may be wanted again by what was said since.
         """
@@ -78,7 +78,7 @@ class CompleteCuration:
             prompts = await self.prompts.get(ref.project, [row.wanted.inference for row in rows])
             for row in rows:
                 text, prompt = texts.get(row.wanted.feedback), prompts.get(row.wanted.inference)
-                if text is None:
+                if text is None or not teaches(text):
                     await self.ledger.forget([row.wanted.feedback])
                 elif text.seq != row.wanted.seq:
                     await self.ledger.want(ref, wanted_of(text))
