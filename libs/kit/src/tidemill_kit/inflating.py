@@ -22,6 +22,8 @@ from tidemill_kit.records import UNREADABLE
 DEFAULT_BYTES = 32 * 1024 * 1024
 
 _XERIAL_HEADER = 16
+_LEAST_SPACE = 64 * 1024
+_GROWTH = 8
 
 
 class Oversized(ValueError):
@@ -78,14 +80,23 @@ def _zstd(payload: Any) -> bytes:  # noqa: ANN401 - a buffer
 
 
 def _into_limit(codec: Any, data: bytes) -> bytes:  # noqa: ANN401 - a module of cramjam
-    """Inflate into as much memory as may be; what is not written to is never given by the system."""
-    space = bytearray(_limit.inflated_bytes)
-    try:
-        size = codec.decompress_into(data, space)
-    except cramjam.DecompressionError as error:
-        message = f"it is broken, or inflates to more than {_limit.inflated_bytes} bytes"
-        raise Oversized(message) from error
-    return bytes(memoryview(space)[:size])
+    """Inflate into memory that grows up to the limit: most batches are small, and memory is cleared before it is used.
+
+    What these codecs raise tells nobody whether the data is broken or the space too small.
+    """
+    limit = _limit.inflated_bytes
+    size = max(_LEAST_SPACE, len(data) * _GROWTH)
+    while True:
+        space = bytearray(min(size, limit))
+        try:
+            inflated = codec.decompress_into(data, space)
+        except cramjam.DecompressionError as error:
+            if size >= limit:
+                message = f"it is broken, or inflates to more than {limit} bytes"
+                raise Oversized(message) from error
+            size *= _GROWTH
+        else:
+            return bytes(memoryview(space)[:inflated])
 
 
 def _refuse_beyond(size: int) -> None:

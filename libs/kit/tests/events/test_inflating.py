@@ -1,5 +1,6 @@
 """Compressed batches, as a broker would give them."""
 
+import tracemalloc
 from collections.abc import Iterator
 
 import aiokafka.consumer.fetcher as consumer
@@ -46,6 +47,20 @@ def test_what_stays_below_the_limit_is_read_as_it_was(codec: str) -> None:
     values = [b"x" * 500_000, b"y" * 500_000]
 
     assert read(batch(codec, *values)) == [(0, values[0], None), (1, values[1], None)]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_small_batch_takes_little_memory_whatever_the_limit_is(codec: str) -> None:
+    limit_inflation(64 * LIMIT)
+    small = batch(codec, b"x" * 10_000)
+    tracemalloc.start()
+    try:
+        assert len(read(small)) == 1
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert most < LIMIT
 
 
 @pytest.mark.parametrize("codec", [codec for codec in CODECS if codec != "none"])
