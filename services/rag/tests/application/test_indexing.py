@@ -580,6 +580,23 @@ async def test_vectors_that_are_away_again_and_again_are_no_fault_of_a_large_doc
     assert "book" in await rag.found("book")
 
 
+async def test_numbers_that_a_kill_left_too_high_are_no_lost_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    rag.models.model.batches.clear()
+
+    async def counts(indexes: Sequence[IndexRef]) -> dict[IndexRef, Counts]:
+        return {index: Counts(wanted=1, indexed=1, chunks=20) for index in indexes}
+
+    with monkeypatch.context() as left:
+        left.setattr(rag.ledger, "counts", counts)
+        rag.tend = rag.new_tend()
+        await rag.work()
+
+    assert rag.models.model.batches == []
+
+
 async def test_an_event_that_comes_again_wakes_the_worker_where_nothing_was_done_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from services.rag.tests.fakes import ADA, InMemoryVectors, Rag, request, wish
+from tidemill_kit.errors import DependencyUnavailable
 from tidemill_rag.domain.collection import IndexRef
+from tidemill_rag.domain.ledger import Row
 from tidemill_rag.entrypoints.workers import IndexWorker
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
@@ -75,6 +78,24 @@ async def test_it_waits_for_an_index_that_another_worker_holds() -> None:
             await asyncio.sleep(0)
             assert await rag.found("words") == []
         await eventually(rag, "d1")
+
+
+async def test_it_outlives_any_number_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    rag, failures = Rag(), iter(range(1100))
+    await rag.handbook()
+    await rag.hear(rag.ingest.put("d1", "words"))
+    take = rag.ledger.take
+
+    async def fail(*args: Any, **options: Any) -> Sequence[Row]:  # noqa: ANN401 - passed on
+        if next(failures, None) is not None:
+            message = "it is down"
+            raise DependencyUnavailable(message, dependency="mongodb")
+        return await take(*args, **options)
+
+    monkeypatch.setattr(rag.ledger, "take", fail)
+    monkeypatch.setattr("tidemill_rag.entrypoints.workers._FIRST_PAUSE_S", 0.0)
+    async with working(rag, known=[FIRST]):
+        await eventually(rag, "d1", within_s=60)
 
 
 async def test_it_tries_again_what_failed() -> None:

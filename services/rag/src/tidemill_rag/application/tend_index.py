@@ -134,8 +134,8 @@ class TendIndex:
         if ref.key in self.checked:
             return
         await self.models.load(ref.project, index.embedding)
-        counts = (await self.ledger.counts([ref]))[ref]
-        if await self.vectors.count(ref.key) < counts.chunks:
+        points, kept = await self.vectors.count(ref.key), (await self.ledger.counts([ref]))[ref]
+        if points < kept.chunks and points < (await self.ledger.count(ref)).chunks:  # what is kept may be wrong
             await self._note(ref, "the vector store has lost points: everything is indexed once more")
             await self.ledger.reset(ref, epoch=epoch)
         self.checked.add(ref.key)

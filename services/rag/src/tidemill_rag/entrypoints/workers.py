@@ -115,4 +115,4 @@ class IndexWorker:
     def _failed(self, index: IndexRef) -> float:
         """Return how long to wait: longer with each failure in a row."""
         self._failures[index] = self._failures.get(index, 0) + 1
-        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** self._failures[index]))
+        return float(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(8, self._failures[index])))
