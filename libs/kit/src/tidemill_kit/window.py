@@ -243,7 +243,8 @@ class Window:
         return self._released.is_set() and slot.record.offset > self._held[slot.partition].farthest
 
     def _tasks(self) -> list[asyncio.Task[None]]:
-        return [lane.task for lane in self._lanes.values() if lane.task]
+        # A task that is cancelled before it runs never says that it has ended.
+        return [lane.task for lane in self._lanes.values() if lane.task and not lane.task.done()]
 
     async def _work(self, lane: _Lane) -> None:
         try:

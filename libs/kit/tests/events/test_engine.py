@@ -1,6 +1,7 @@
 """What becomes of the records of one poll, without a broker."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -523,6 +524,19 @@ async def test_nothing_is_begun_after_the_partition_was_let_go() -> None:
 
     assert sorted(handled) == before_last
     assert window.left_over() == {Partition("tests", 0): 1}
+
+
+async def test_what_has_not_begun_when_the_partition_is_let_go_is_not_waited_for() -> None:
+    world = World()
+    window = world.engine().take([line(0, 0)])
+
+    begun = time.process_time()
+    await window.release(0)
+
+    assert await window.wait(0)
+    assert time.process_time() - begun < 2.0
+    assert world.effects.numbers == []
+    assert window.left_over() == {Partition("tests", 0): 0}
 
 
 async def test_the_trace_of_the_record_goes_on_in_the_handler() -> None:
