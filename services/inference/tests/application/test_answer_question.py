@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -16,7 +17,9 @@ from services.inference.tests.fakes import (
     helpdesk,
     question,
 )
+from tidemill_inference.application import make_answer
 from tidemill_inference.application.generation import Delta, Finished, Generation, SharedGenerations, Started, Step
+from tidemill_inference.domain.citations import Grounding
 from tidemill_inference.domain.content import Citation, Message, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
 from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, QuestionRefused
@@ -514,6 +517,20 @@ async def test_what_is_cited_of_a_very_long_answer_is_said() -> None:
     answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
 
     assert answer.warnings == ("citations end after 32768 of 60032 characters",)
+
+
+async def test_citations_are_worked_out_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+
+    def ground(*_: object, **__: object) -> Grounding:
+        threads.append(threading.get_ident())
+        return Grounding(citations=(), valid=None)
+
+    monkeypatch.setattr(make_answer, "ground", ground)
+    await Desk().answer.whole(ADA, question(), request=asking("r1"))
+
+    assert len(threads) == 1
+    assert threads != [threading.get_ident()]
 
 
 async def test_without_retrieval_there_are_no_passages_and_texts_stay_as_they_are() -> None:

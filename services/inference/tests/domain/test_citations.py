@@ -71,6 +71,18 @@ def test_a_megabyte_of_anything_takes_no_time(unit: str) -> None:
     assert min(took_s() for _ in range(3)) < 0.1
 
 
+@pytest.mark.parametrize("unit", ["1 ", "million ", "$1 "])
+def test_many_numbers_beside_as_many_of_a_passage_take_no_time(unit: str) -> None:
+    said, known = (unit * 16_000)[:32_000], (unit * 5000)[:10_000]
+
+    def took_s() -> float:
+        began = time.thread_time()
+        ground(said, [passage(str(number), known) for number in range(1, 4)])
+        return time.thread_time() - began
+
+    assert min(took_s() for _ in range(3)) < 0.4
+
+
 def test_a_sentence_cites_the_passage_that_supports_it_best() -> None:
     text = "It serializes an object to a string. Walking the tree generates file names. Blue cows sing."
 

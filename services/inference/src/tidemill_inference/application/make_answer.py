@@ -189,7 +189,8 @@ class MakeAnswer:
         text = making.generation.text
         if not text.strip():
             making.warnings.append(f"model {reference} said nothing (finish reason {finish.reason})")
-        grounding = self._grounded(text, prompt.passages, making)
+        # Of many clauses and many passages it takes a second, in which others have their turns.
+        grounding = await asyncio.to_thread(self._grounded, text, prompt.passages, making)
         part = Part(text=text, citations=grounding.citations)
         total_s = making.elapsed_s()
         return Answer(

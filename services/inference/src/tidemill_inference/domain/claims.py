@@ -6,7 +6,7 @@ where the sentence is. It stays lexical: antonyms, units and roles that are exch
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,24 +80,45 @@ class Claims:
         """Return whether this sentence says a number, a date or a negation that the passage does not."""
         return self._counts_otherwise(passage) or any(_is_turned(each, passage.scopes) for each in self.clauses)
 
+    @cached_property
+    def counted(self) -> "_Counted":
+        """The numbers as a passage's are looked up: once for each number of each sentence."""
+        numbers = self.numbers
+        return _Counted(
+            months=numbers.possible_months,
+            readings=numbers.readings,
+            dates=numbers.readings | {str(month) for month in numbers.months},
+            units=numbers.units(),
+            measures=numbers.measures(),
+        )
+
     def _counts_otherwise(self, passage: "Claims") -> bool:
-        said = self._numbers_in(self.language or passage.language)
-        known, units = passage.numbers.readings, passage.numbers.units()
-        dates = known | {str(month) for month in passage.numbers.months}
-        if not (said.months <= passage.numbers.possible_months and said.weekdays <= passage.numbers.weekdays):
+        said, known = self._numbers_in(self.language or passage.language), passage.counted
+        if not (said.months <= known.months and said.weekdays <= passage.numbers.weekdays):
             return True
         return any(
-            (number.sure and number.readings.isdisjoint(dates if number.dated else known))
-            or (number.unit in units and number.readings.isdisjoint(units[number.unit]))
-            or (number.sure and _is_measured_otherwise(number, passage.numbers))
+            (number.sure and number.readings.isdisjoint(known.dates if number.dated else known.readings))
+            or (number.unit in known.units and number.readings.isdisjoint(known.units[number.unit]))
+            or (number.sure and _is_measured_otherwise(number, known.measures))
             for number in said.numbers
         )
 
 
-def _is_measured_otherwise(number: Number, passage: Numbers) -> bool:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """What a passage counts: `units` has readings by unit, `measures` units of time by reading."""
+
+    months: frozenset[int]
+    readings: frozenset[str]
+    dates: frozenset[str]
+    units: Mapping[str, set[str]]
+    measures: Mapping[str, set[str]]
+
+
+def _is_measured_otherwise(number: Number, measures: Mapping[str, set[str]]) -> bool:
     """Whether the passage has the number in other units of time only: eleven years, eleven months."""
-    same = [each for each in passage.numbers if not each.readings.isdisjoint(number.readings)]
-    return bool(number.measure and same) and all(each.measure not in {"", number.measure} for each in same)
+    found = {measure for reading in number.readings for measure in measures.get(reading, ())}
+    return bool(number.measure and found) and found.isdisjoint({"", number.measure})
 
 
 def _pieces(text: str, ends: re.Pattern[str]) -> list[str]:

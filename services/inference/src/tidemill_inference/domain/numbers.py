@@ -89,6 +89,14 @@ class Numbers:
                 found.setdefault(each.unit, set()).update(each.readings)
         return found
 
+    def measures(self) -> Mapping[str, set[str]]:
+        """Return the units of time by reading, "" among them where a number has none."""
+        found: dict[str, set[str]] = {}
+        for each in self.numbers:
+            for reading in each.readings:
+                found.setdefault(reading, set()).add(each.measure)
+        return found
+
 
 def numbers_of(text: str, language: str) -> Numbers:
     """Return the numbers of a text without the number of a list's item; language "" reads words in all of them."""
