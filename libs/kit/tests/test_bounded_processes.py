@@ -1,5 +1,7 @@
 import asyncio
 import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -103,3 +105,19 @@ async def test_a_project_has_its_share_of_places_and_a_bounded_queue() -> None:
     await asyncio.gather(*held, other)
     await hold("evil")
     assert shares._places == {}  # noqa: SLF001 - projects that have gone leave nothing
+
+
+def test_work_is_done_below_the_hard_limits_that_the_service_was_started_with() -> None:
+    script = """
+import resource
+from tidemill_kit.bounded_processes import _begin, _bounded
+for kind, hard in ((resource.RLIMIT_CPU, 100), (resource.RLIMIT_AS, 16 << 30)):
+    resource.setrlimit(kind, (hard, hard))
+_begin(32 << 30, None)
+print(_bounded(1000.0, len, "work"))
+"""
+    done = subprocess.run(  # noqa: S603 - our own interpreter and script
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout == "4\n"

@@ -192,7 +192,14 @@ def _bounded(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _E
 def _end_when_spent(cpu_s: float) -> None:
     """Have the kernel end this process a little after its time: a handler waits until a call into C returns."""
     seconds = math.ceil(time.process_time() + cpu_s + _GRACE_S)
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+    soft, hard = _below_hard(resource.RLIMIT_CPU, seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _below_hard(kind: int, most: int) -> tuple[int, int]:
+    """Return a limit and the hard one above it, which is whoever started the service's and cannot be raised."""
+    _, hard = resource.getrlimit(kind)
+    return (most if hard == resource.RLIM_INFINITY else min(most, hard)), hard
 
 
 def _stop_spending(_signal: int, _frame: object) -> None:
@@ -201,7 +208,8 @@ def _stop_spending(_signal: int, _frame: object) -> None:
 
 def _begin(memory_bytes: int, prepare: Callable[[], None] | None) -> None:
     """Bound this process in memory, which is not the machine's, and in life by its parent's."""
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    most, _ = _below_hard(resource.RLIMIT_AS, memory_bytes)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     parent = multiprocessing.parent_process()
