@@ -250,6 +250,26 @@ def test_a_name_twice_among_very_many_is_found_at_once() -> None:
     assert time.thread_time() - began < 1  # comparing each with all before it takes 20 s
 
 
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ('"messages":[' + ",".join(['{"role":"user","content":[' + "1," * 1900 + "1]}"] * 900) + "]", "content"),
+        ('"messages":[' + ",".join(['{"role":"user","content":[' + "[]," * 150 + "1]}"] * 900) + "]", "content"),
+        ('"messages":[],"stop":[' + "1," * 1_500_000 + "1]", "stop"),
+        ('"messages":[],"stop":[' + '"",' * 1_000_000 + '""]', "stop"),
+        ('"messages":[],"tools":[' + "[]," * 1_000_000 + "[]]", "opening brackets"),
+        ('"messages":[],"tidemill":{"variables":{"a":[' + "1," * 1_500_000 + "1]}}", "variables: has more than"),
+        ('"messages":[],"tidemill":{"variables":{"a":[' + "[]," * 1_000_000 + "1]}}", "opening brackets"),
+    ],
+)
+def test_a_body_of_very_many_wrong_values_is_refused_in_no_time(raw: str, why: str) -> None:
+    began = time.thread_time()
+    with pytest.raises(InvalidInput, match=why):
+        chat_request_of(f'{{"model":"helpdesk",{raw}}}'.encode())
+
+    assert time.thread_time() - began < 0.5  # in telling of each wrong value alone, up to thirteen
+
+
 def test_more_of_anything_than_a_question_has_is_refused_before_it_is_looked_at() -> None:
     for field, wanted in (
         ("messages", pb.GenerateRequest(messages=[content_pb2.Message()] * 1001)),

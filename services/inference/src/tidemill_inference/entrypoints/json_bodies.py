@@ -12,6 +12,8 @@ from tidemill_kit.errors import InvalidInput, Violation
 SHOWN_VIOLATIONS = 12
 MAX_NAMES = 25_000
 """Of all objects of a body together; ten thousand parts of messages have twenty thousand."""
+MAX_BRACKETS = 200_000
+"""Opening brackets, those in texts too, which is how many objects and lists a body has at most."""
 _SHOWN_CHARACTERS = 80
 
 _Body = TypeVar("_Body", bound="Strict")
@@ -36,6 +38,9 @@ def object_of(body: bytes) -> Mapping[str, Any]:
         InvalidInput: it is none.
 
     """
+    if (brackets := body.count(b"[") + body.count(b"{")) > MAX_BRACKETS:
+        text = f"has {brackets} opening brackets, at most {MAX_BRACKETS} are taken: send less"
+        raise InvalidInput.of(Violation(field="body", description=text))
     try:
         given = from_json(body, allow_inf_nan=False)
     except ValueError as error:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, ValidationError
 
 from tidemill_inference.domain.content import Message, Part, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
@@ -59,6 +59,10 @@ _HARMLESS: Mapping[str, tuple[object, ...]] = {
 _HINTS = frozenset({"reasoning_effort", "verbosity", "prompt_cache_key", "prompt_cache_retention", "prediction"})
 """Parameters that ask for no other answer, and may be left unheard."""
 _LIMIT = "max_output_tokens"
+_MAX_LIST = 1000
+"""Of what the domain takes less of, and says so in its own words."""
+_MAX_VALUES = 100_000
+"""Of all variables together: each is copied and written out again."""
 _MAX_INT32 = 2**31 - 1
 _MAX_INT64 = 2**63 - 1
 
@@ -69,6 +73,20 @@ def _as_parts(content: object) -> object:
 
 def _as_list(stop: object) -> object:
     return [stop] if isinstance(stop, str) else stop
+
+
+def _few(variables: dict[str, Any]) -> dict[str, Any]:
+    todo: list[object] = [variables]
+    count = 0
+    while todo:
+        value = todo.pop()
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        count += len(inside)
+        if count > _MAX_VALUES:
+            message = f"has more than {_MAX_VALUES} values: send less"
+            raise ValueError(message)
+        todo += inside
+    return variables
 
 
 class TextPart(Strict):
@@ -82,7 +100,7 @@ class ChatMessage(Strict):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
+    content: Annotated[list[TextPart], FailFast(), Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
     name: str = ""
 
     def message(self) -> Message:
@@ -101,7 +119,7 @@ class StreamOptions(Strict):
 class TidemillOptions(Strict):
     """What OpenAI's API has no word for."""
 
-    variables: dict[str, Any] = Field(default_factory=dict)
+    variables: Annotated[dict[str, Any], AfterValidator(_few)] = Field(default_factory=dict)
     principals: list[str] = Field(default_factory=list, max_length=MAX_PRINCIPALS)
     record_mode: Literal["none", "metadata", "full"] | None = None
 
@@ -118,7 +136,9 @@ class ChatRequest(Strict):
     max_tokens: int | None = Field(None, le=_MAX_INT32)
     max_completion_tokens: int | None = Field(None, le=_MAX_INT32)
     seed: int | None = Field(None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
-    stop: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
+    stop: Annotated[list[str], FailFast(), Field(max_length=_MAX_LIST), BeforeValidator(_as_list)] = Field(
+        default_factory=list
+    )
     user: Annotated[str, StringConstraints(max_length=512)] = ""
     safety_identifier: Annotated[str, StringConstraints(max_length=512)] = ""
     metadata: Annotated[
