@@ -106,7 +106,7 @@ class Claims:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Counted:
-    """What a passage counts: `units` has readings by unit, `measures` units of time by reading."""
+    """What a passage counts: `units` has readings by unit, `measures` those by reading."""
 
     months: frozenset[int]
     readings: frozenset[str]
@@ -116,7 +116,7 @@ class _Counted:
 
 
 def _is_measured_otherwise(number: Number, measures: Mapping[str, set[str]]) -> bool:
-    """Whether the passage has the number in other units of time only: eleven years, eleven months."""
+    """Whether the passage has the number in other measures only: eleven years, eleven months."""
     found = {measure for reading in number.readings for measure in measures.get(reading, ())}
     return bool(number.measure and found) and found.isdisjoint({"", number.measure})
 

@@ -101,10 +101,16 @@ MEASURES: Final[Mapping[str, str]] = {
         "week": "week weeks woche wochen semaine semaines semana semanas",
         "month": "month months monat monate monaten mois mes meses",
         "year": "year years jahr jahre jahren an ans année années año años",
+        "a.m.": "ameridiem",
+        "p.m.": "pmeridiem",
+        "kilogram": "kg kilogram kilograms kilogramm kilogramme kilogrammes kilogramo kilogramos kilo kilos",
+        "pound": "lb lbs pound pounds pfund libra libras",
+        "kilometre": "km kilometre kilometres kilometer kilometers kilomètre kilomètres kilómetro kilómetros",
+        "mile": "mile miles meile meilen milla millas",
     }.items()
     for name in names.split()
 }
-"""Units of time, by the one word for each."""
+"""Units of time, weight and distance that are taken for each other, by the one word for each."""
 
 WEEKDAYS: Final[Mapping[str, int]] = {
     "sonnabend": 6,

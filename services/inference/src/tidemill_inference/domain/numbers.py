@@ -28,6 +28,7 @@ from tidemill_inference.domain.lexicon import (
 
 _TOKEN = re.compile(r"\d+(?:[.,:/'\u00a0\u202f \-]\d+)*|[^\W\d_]+")
 _FRENCH_CLOCK = re.compile(r"\b(\d{1,2}) ?h ?(\d{2})\b")
+_MERIDIEM = re.compile(r"(?<=\d) ?([ap])(?:m\b|\.m\.)")
 _SPACED = re.compile(r"\d{1,3}(?:[ \u00a0\u202f']\d{3})+")
 _GROUPED = re.compile(r"\d{1,3}(?:[.,]\d{3})+")
 _DECIMAL = re.compile(r"(\d+)[.,](\d+)")
@@ -50,7 +51,7 @@ _MONTHS, _TWENTY, _HUNDRED, _SCALE_FROM = 12, 20, 100, 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A number: its readings, any of which it is, the beginning of the word behind it, its unit, and that of time.
+    """A number: its readings, any of which it is, the beginning of the word behind it, its unit, and its measure.
 
     `sure` is False for a 1 in words, which may be an article; `dated` is True for a part of a date in digits.
     """
@@ -90,7 +91,7 @@ class Numbers:
         return found
 
     def measures(self) -> Mapping[str, set[str]]:
-        """Return the units of time by reading, "" among them where a number has none."""
+        """Return the measures by reading, "" among them where a number has none."""
         found: dict[str, set[str]] = {}
         for each in self.numbers:
             for reading in each.readings:
@@ -100,7 +101,7 @@ class Numbers:
 
 def numbers_of(text: str, language: str) -> Numbers:
     """Return the numbers of a text without the number of a list's item; language "" reads words in all of them."""
-    clocked = _FRENCH_CLOCK.sub(r"\1:\2", plain(text))
+    clocked = _MERIDIEM.sub(r" \1meridiem", _FRENCH_CLOCK.sub(r"\1:\2", plain(text)))
     listed = _LIST_NUMBER.match(clocked)
     tokens = _TOKEN.findall(clocked, listed.end() if listed else 0)
     languages = [language] if language else LANGUAGES
