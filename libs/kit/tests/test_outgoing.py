@@ -29,7 +29,7 @@ def test_an_address_has_one_origin(address: str, origin: str) -> None:
         "http://a\t.example",
         "http://a\\@b/", "http://a..b", "http://-a", "http://", "https://[fe80::1%25eth0]", "https://[::1", "https://a:0",
         "https://a:99999", "file:///etc/passwd", "gopher://a", "https://" + "a" * 3000, "http://a%2eb", "http://a\x7f",
-        "http://1.2.3.4.5", "http://256.1.1.1",
+        "http://1.2.3.4.5", "http://256.1.1.1", "https://[v1.x]", "https://[::1].example", "https://[::1]x@a.example",
     ],
 )  # fmt: skip
 def test_a_spelling_that_programs_read_in_different_ways_is_refused(address: str) -> None:
@@ -49,7 +49,8 @@ def test_an_address_of_the_internet_is_public(address: str) -> None:
         "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::", "::1", "fe80::1", "fc00::1", "fec0::1",
         "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::7f00:1", "64:ff9b::7f00:1", "64:ff9b:1::1",
         "2002:7f00:1::",
-        "2002:a00:1::", "2001:0:0:0:0:0:80ff:fffe", "::ffff:0:127.0.0.1", "2001:db8::1",
+        "2002:a00:1::", "2001:0:0:0:0:0:80ff:fffe", "::ffff:0:127.0.0.1", "2001:db8::1", "3fff::1",
+        "192.0.0.192", "::ffff:192.0.0.192", "168.63.129.16",
     ],
 )  # fmt: skip
 def test_an_inner_address_is_not_public_however_it_is_written(address: str) -> None:

@@ -16,6 +16,14 @@ _MAX_ADDRESS = 2048
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
+_BRACKETED = re.compile(r"[^\[\]]*|(?:[^\[\]]*@)?\[[0-9A-Fa-f:.]+\](?::\d*)?")
+"""An authority with an IPv6 address in brackets and nothing behind it, or without brackets."""
+_NOT_THE_INTERNET = (
+    ipaddress.ip_network("192.0.0.0/24"),
+    ipaddress.ip_network("168.63.129.16/32"),
+    ipaddress.ip_network("3fff::/20"),
+)
+"""Protocol assignments (a cloud's metadata among them), a cloud's own agent, documentation: global to some Pythons."""
 _METADATA = frozenset({"metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"})
 
 
@@ -46,6 +54,9 @@ class Origin:
         parts = urlsplit(address)
         if parts.scheme not in _PORTS:
             message = "must begin with https:// or http://"
+            raise ValueError(message)
+        if not _BRACKETED.fullmatch(parts.netloc):
+            message = "must have brackets around an IPv6 address only"
             raise ValueError(message)
         if parts.port == 0:
             message = "must have a port between 1 and 65535"
@@ -92,6 +103,8 @@ def is_public(address: IPAddress) -> bool:
             return is_public(inner)
         if address in _COMPATIBLE or address.is_site_local:
             return False
+    if any(address in network for network in _NOT_THE_INTERNET):
+        return False
     closed = address.is_multicast or address.is_unspecified or address.is_reserved or address.is_loopback
     return address.is_global and not closed and not address.is_link_local
 
