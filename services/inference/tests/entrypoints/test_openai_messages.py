@@ -11,7 +11,7 @@ from google.protobuf.struct_pb2 import Struct
 from services.inference.tests.entrypoints.doors import BODY, QUESTION, ScriptedAnswers, open_door
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_service_pb2 as pb
-from tidemill_inference.domain.content import Role
+from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
 from tidemill_inference.domain.errors import QuestionRefused
 from tidemill_inference.entrypoints.openai_messages import chat_request_of, request_of
@@ -248,6 +248,19 @@ def test_a_name_twice_among_very_many_is_found_at_once() -> None:
         chat_request_of(raw)
 
     assert time.thread_time() - began < 1  # comparing each with all before it takes 20 s
+
+
+@pytest.mark.parametrize("part", ["annotations", "tool_calls", "refusal", "reasoning_content"])
+def test_an_earlier_answer_is_taken_with_the_empty_parts_that_clients_keep(part: str) -> None:
+    def asked(value: object) -> bytes:
+        answer = {"role": "assistant", "content": "Press reset.", part: value}
+        return json.dumps({"model": "helpdesk", "messages": [answer, {"role": "user", "content": "How?"}]}).encode()
+
+    nothing: tuple[object, ...] = ([], "", None)
+    for empty in nothing:
+        assert chat_request_of(asked(empty)).messages[0].message() == Message.of(Role.ASSISTANT, "Press reset.")
+    with pytest.raises(InvalidInput, match=rf"messages\[0\]\.{part}: is not supported"):
+        chat_request_of(asked(["x"]))
 
 
 @pytest.mark.parametrize(

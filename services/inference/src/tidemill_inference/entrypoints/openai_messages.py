@@ -14,7 +14,15 @@ from dataclasses import asdict
 from enum import Enum
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, FailFast, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    FailFast,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from tidemill_inference.domain.content import Message, Part, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
@@ -58,6 +66,8 @@ _HARMLESS: Mapping[str, tuple[object, ...]] = {
 """Parameters that are not supported, with the values at which they change nothing."""
 _HINTS = frozenset({"reasoning_effort", "verbosity", "prompt_cache_key", "prompt_cache_retention", "prediction"})
 """Parameters that ask for no other answer, and may be left unheard."""
+_OF_OTHER_ANSWERS = frozenset({"annotations", "audio", "function_call", "reasoning_content", "refusal", "tool_calls"})
+"""Parts of messages that are not supported, and mean nothing where they are empty."""
 _LIMIT = "max_output_tokens"
 _MAX_LIST = 1000
 """Of what the domain takes less of, and says so in its own words."""
@@ -102,6 +112,14 @@ class ChatMessage(Strict):
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[list[TextPart], FailFast(), Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
     name: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_empty_parts_out(cls, given: object) -> object:
+        """Take an answer of OpenAI's as clients keep it: with the places of what it has not."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value or name not in _OF_OTHER_ANSWERS}
 
     def message(self) -> Message:
         """Return it as the domain knows it; a developer's rules are the system's."""
