@@ -16,6 +16,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 
+from tidemill_inference.adapters.model_building import BUILDING
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import isolated
 
@@ -72,7 +73,7 @@ class LoraAdapter:
         """
         weights = {key: each.to(dtype) for key, each in self.weights.items()}
         try:
-            with isolated():
+            with isolated(), BUILDING:
                 inject_adapter_in_model(self.config, tree, low_cpu_mem_usage=True)
                 read: Any = set_peft_model_state_dict(tree, weights, low_cpu_mem_usage=True)
         except Exception as error:

@@ -14,6 +14,7 @@ import transformers
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tidemill_inference.adapters.model_building import BUILDING
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import isolated
 from tidemill_kit.manifest import ArtifactRefused
@@ -30,7 +31,7 @@ class ModelWeights:
         self.dtype = dtype
         transformers.logging.disable_progress_bar()
         try:
-            with isolated():
+            with isolated(), BUILDING:
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(
                     folder, local_files_only=True, trust_remote_code=False
                 )
