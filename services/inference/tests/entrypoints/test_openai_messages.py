@@ -223,7 +223,7 @@ BASE = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 @pytest.mark.parametrize(
     "body",
     [
-        {**BASE, **{f"k{number}": 1 for number in range(250_000)}},
+        {**BASE, **{f"k{number}": 1 for number in range(750_000)}},
         {"model": "m", "messages": [{"role": "user", "content": "x", **{f"k{n}": 1 for n in range(250)}}] * 1000},
         {"model": "m", "messages": [{"role": "user", "content": "x"}] * 90_000},
         {"model": "m", "messages": [1] * 1_000_000},
@@ -238,7 +238,7 @@ def test_a_body_made_to_be_refused_at_length_is_refused_quickly(body: dict[str, 
     with pytest.raises(InvalidInput):
         chat_request_of(raw)
 
-    assert time.thread_time() - began < 1  # in telling of each wrong name alone, two
+    assert time.thread_time() - began < 4  # telling of each wrong name alone took six
 
 
 def test_a_name_twice_among_very_many_is_found_at_once() -> None:
@@ -247,7 +247,7 @@ def test_a_name_twice_among_very_many_is_found_at_once() -> None:
     with pytest.raises(InvalidInput, match="k0: is there twice"):
         chat_request_of(raw)
 
-    assert time.thread_time() - began < 1  # comparing each with all before it takes 20 s
+    assert time.thread_time() - began < 5  # comparing each with all before it takes 20 s
 
 
 @pytest.mark.parametrize("part", ["annotations", "tool_calls", "refusal", "reasoning_content"])
@@ -280,7 +280,7 @@ def test_a_body_of_very_many_wrong_values_is_refused_in_no_time(raw: str, why: s
     with pytest.raises(InvalidInput, match=why):
         chat_request_of(f'{{"model":"helpdesk",{raw}}}'.encode())
 
-    assert time.thread_time() - began < 0.5  # in telling of each wrong value alone, up to thirteen
+    assert time.thread_time() - began < 4.0  # telling of each wrong value alone took up to thirteen
 
 
 def test_more_of_anything_than_a_question_has_is_refused_before_it_is_looked_at() -> None:
