@@ -20,6 +20,7 @@ CHECKS: dict[str, list[str]] = {
     "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
     "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
     "mypy": [sys.executable, "-m", "mypy", "."],
+    "words": [sys.executable, "infra/words.py"],
     "imports": [str(BIN / "lint-imports"), "--no-cache"],
     "buf": [str(BIN / "buf"), "lint", "protos"],
     "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],

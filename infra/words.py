@@ -1,0 +1,215 @@
+"""Finds words that the glossary has better ones for, in prose and in names.
+
+`python infra/words.py` prints each with its place; what is listed in words_pending.txt is passed over. With `--count`
+it prints how many each file still has, listed or not; with `--prune` it takes files off the list that have none;
+`--only prose` or `--only names`, and paths, narrow what is read.
+"""
+
+import argparse
+import ast
+import io
+import re
+import subprocess
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GLOSSARY = ROOT / "docs/glossary.md"
+PENDING = ROOT / "infra/words_pending.txt"
+NOT_OURS = ("libs/contracts/", "examples/", "protos/examples/", "LICENSE", "docs/glossary.md")
+"""Generated or quoted text, and the glossary itself."""
+
+_LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical"}
+_WORD_OF_NAME = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]*|[a-z]+|[0-9]+")
+_CODE = re.compile(r"``[^`]*``|`[^`\n]*`|https?://\S+|\]\([^)]*\)|<[^>\n]*>")
+_COMMENT = {".proto": "//", ".yaml": "#", ".yml": "#", ".toml": "#", "": "#"}
+_SENTENCE = 3
+"""Strings of fewer words are keys, patterns or formats."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A word that the glossary has a better one for, and where it stands."""
+
+    path: str
+    line: int
+    kind: str
+    text: str
+    instead: str
+
+    def __str__(self) -> str:
+        """Return a line as compilers print it."""
+        return f"{self.path}:{self.line}: {self.kind}: '{self.text}': {self.instead}"
+
+
+class Glossary:
+    """The tables of the glossary, as patterns."""
+
+    def __init__(self, text: str) -> None:
+        _, _, tables = text.partition("\n## Not, but\n")
+        avoided, _, kept = tables.partition("\n## What stays\n")
+        self._kept = {word for cells in _rows(kept) for word in _quoted(cells[0])}
+        self._words, self._affixes, self._exact = dict[str, str](), dict[str, str](), dict[str, str]()
+        prose = dict[str, str]()
+        for not_, but, where in _rows(avoided):
+            for term in _quoted(not_):
+                if "prose" in where:
+                    prose[term] = but
+                if "names" in where and " " not in term:
+                    self._table(term)[term] = but
+        self._prose = prose
+        self._pattern = re.compile(r"\b(" + "|".join(sorted(prose, key=len, reverse=True)) + r")\b", re.IGNORECASE)
+        stays = (re.escape(word) for word in sorted(self._kept, key=len, reverse=True))
+        self._innocent = re.compile(r"\b(" + "|".join(stays) + r")\b", re.IGNORECASE)
+
+    def _table(self, term: str) -> dict[str, str]:
+        if "*" in term:
+            return self._affixes
+        return self._words if term.islower() else self._exact
+
+    def in_prose(self, text: str) -> Iterator[tuple[int, str, str]]:
+        """Yield what a text should not say: the offset, the word and what to say instead."""
+        blank = _CODE.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), text)
+        blank = self._innocent.sub(lambda m: " " * len(m[0]) if " " in m[0] or "-" in m[0] else m[0], blank)
+        for match in self._pattern.finditer(blank):
+            yield match.start(), match[0], self._prose[match[0].lower()]
+
+    def in_name(self, name: str) -> tuple[str, str] | None:
+        """Return the word that a name should not have, and what to say instead."""
+        if name in self._kept:
+            return None
+        if name in self._exact:
+            return name, self._exact[name]
+        words = [word.lower() for word in _WORD_OF_NAME.findall(name)]
+        if found := next((word for word in words if word in self._words), None):
+            return found, self._words[found]
+        snake = "_".join(words)
+        for affix, but in self._affixes.items():
+            begins, part = affix.endswith("*"), affix.strip("*")
+            if snake.startswith(part) if begins else snake.endswith(part):
+                return affix, but
+        return None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check what is tracked and return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("paths", nargs="*", help="files or folders; all that are tracked by default")
+    parser.add_argument("--count", action="store_true", help="print how many words each file has")
+    parser.add_argument("--prune", action="store_true", help="take files off the list that are clean or gone")
+    parser.add_argument("--only", choices=["prose", "names"])
+    options = parser.parse_args(arguments)
+    pending = set(PENDING.read_text().split()) if PENDING.exists() else set()
+    glossary = Glossary(GLOSSARY.read_text())
+    found = [
+        each
+        for path in _tracked(options.paths)
+        if options.count or options.prune or path not in pending
+        for each in check(ROOT / path, glossary)
+        if options.only in {None, each.kind}
+    ]
+    if options.prune:
+        PENDING.write_text("".join(f"{path}\n" for path in sorted(pending & {each.path for each in found})))
+        return 0
+    if options.count:
+        counts = Counter(each.path for each in found)
+        lines = [f"{count:5} {path}" for path, count in counts.most_common()]
+        sys.stdout.write("\n".join([*lines, f"{len(found):5} in all", ""]))
+        return 0
+    sys.stdout.writelines(f"{each}\n" for each in found)
+    return 1 if found else 0
+
+
+def check(path: Path, glossary: Glossary) -> Iterator[Found]:
+    """Yield what one file should say otherwise."""
+    text, name = path.read_text(), str(path.relative_to(ROOT))
+    if path.suffix == ".md":
+        texts = [(1, re.sub(r"^```.*?^```", _blank, text, flags=re.MULTILINE | re.DOTALL))]
+    elif path.suffix == ".py":
+        texts = list(_prose_of_python(text, strings="/tests/" not in name))
+    else:
+        mark = _COMMENT[path.suffix]
+        texts = [(at, line.partition(mark)[2]) for at, line in enumerate(text.splitlines(), start=1) if mark in line]
+    for line, prose in texts:
+        for offset, word, instead in glossary.in_prose(prose):
+            yield Found(name, line + prose.count("\n", 0, offset), "prose", word, instead)
+    names = [(1, path.stem), *_names_of_python(ast.parse(text))] if path.suffix == ".py" else []
+    for line, each in dict.fromkeys(names):
+        if bad := glossary.in_name(each):
+            yield Found(name, line, "names", each, bad[1])
+
+
+def _tracked(paths: Sequence[str]) -> Iterator[str]:
+    listed = subprocess.run(  # noqa: S603 - our own command
+        ["git", "ls-files", "-z", "--", *paths],  # noqa: S607
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    for name in listed.stdout.split("\0"):
+        path = ROOT / name
+        known = path.suffix in {".md", ".py", *_COMMENT} - {""} or path.name in {"Makefile", "Dockerfile"}
+        if name and known and not name.startswith(NOT_OURS) and path.is_file():
+            yield name
+
+
+def _prose_of_python(text: str, *, strings: bool) -> Iterator[tuple[int, str]]:
+    """Yield comments and docstrings, and the sentences in other strings."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT and not token.string.startswith("#!"):
+            yield token.start[0], token.string.partition("noqa:")[0]
+    tree = ast.parse(text)
+    docs = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        if id(node) in docs or (strings and len(node.value.split()) >= _SENTENCE):
+            yield node.lineno, node.value
+
+
+def _names_of_python(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Yield the names that a module defines, and its log events."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                yield node.lineno, node.name
+            case ast.arg():
+                yield node.lineno, node.arg
+            case ast.Name(ctx=ast.Store()):
+                yield node.lineno, node.id
+            case ast.Attribute(ctx=ast.Store()):
+                yield node.lineno, node.attr
+            case ast.alias(asname=str(asname)):
+                yield node.lineno, asname
+            case ast.Call(func=ast.Attribute(attr=attr), args=[ast.Constant(value=str(event)), *_]):
+                if attr in _LOG_METHODS and re.fullmatch(r"[a-z]+(_[a-z]+)*", event):
+                    yield node.lineno, event
+            case _:
+                pass
+
+
+def _rows(table: str) -> Iterator[list[str]]:
+    for line in table.splitlines():
+        if line.startswith("| ") and "`" in line:
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def _quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def _blank(match: re.Match[str]) -> str:
+    return "\n" * match[0].count("\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
