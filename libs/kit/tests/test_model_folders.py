@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tidemill_kit.manifest import ArtifactRefused, Manifest
-from tidemill_kit.model_folders import checked_config, loadable_config, tensors_of
+from tidemill_kit.model_folders import checked_config, loadable_config, passed_on, tensors_of
 
 LLAMA = {
     "model_type": "llama",
@@ -130,3 +130,100 @@ def test_an_index_names_files_of_the_model(tmp_path: Path) -> None:
         tensors_of(folder)
     index.write_text(json.dumps({"weight_map": {"w": "model-1.safetensors"}}))
     assert tensors_of(folder) == shapes()
+
+
+EVERYTHING = {
+    "config.json": {**LLAMA, "_name_or_path": "/etc", "tokenizer_class": "os.system", "transformers_version": "../x"},
+    "tokenizer_config.json": {
+        "auto_map": {"AutoTokenizer": ["evil.Tokenizer", None]},
+        "tokenizer_class": "pipeline",
+        "tokenizer_file": "/etc/passwd",
+        "vocab_file": "../../other/vocab.json",
+        "name_or_path": "owner/repo",
+        "init_inputs": ["/etc/passwd"],
+        "trust_remote_code": True,
+        "fast_tokenizer_files": ["tokenizer.4.0.json"],
+        "backend": "custom",
+        "eos_token": {"content": "</s>", "lstrip": False, "module": "os"},
+        "model_max_length": 512,
+        "padding_side": "/etc",
+        "added_tokens_decoder": {"3": {"content": "<x>", "special": True, "path": "/etc"}, "x": "y"},
+        "chat_template": [{"name": "default", "template": "{{ messages }}", "file": "/etc"}],
+    },
+    "generation_config.json": {
+        "eos_token_id": [1, 2],
+        "temperature": 0.5,
+        "custom_generate": "owner/repo",
+        "cache_implementation": "owner/repo",
+        "assistant_model": "../x",
+    },
+    "special_tokens_map.json": {"pad_token": "<pad>", "place": "/etc", "extra_special_tokens": ["<y>", 5]},
+    "added_tokens.json": {"<z>": 7, "evil": "owner/repo"},
+    "processor_config.json": {"processor_class": "Evil"},
+    "adapter_config.json": {"base_model_name_or_path": "/etc"},
+    "tokenizer.4.0.json": {},
+}
+
+
+def test_transformers_is_given_known_files_with_known_keys_and_no_others(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m")
+    for name, content in EVERYTHING.items():
+        (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    (folder / "evil.py").write_text("raise SystemExit", encoding="utf-8")
+
+    with passed_on(folder) as given:
+        found = {path.name: path for path in given.iterdir()}
+        read = {name: json.loads(path.read_bytes()) for name, path in found.items() if path.suffix == ".json"}
+        assert found["model.safetensors"].read_bytes() == (folder / "model.safetensors").read_bytes()
+
+    assert not given.exists()
+    assert set(found) == {"model.safetensors", *read}
+    assert read == {
+        "config.json": {"model_type": "llama", "vocab_size": 16},
+        "tokenizer_config.json": {
+            "eos_token": {"content": "</s>", "lstrip": False},
+            "model_max_length": 512,
+            "added_tokens_decoder": {"3": {"content": "<x>", "special": True}},
+            "chat_template": [{"name": "default", "template": "{{ messages }}"}],
+        },
+        "generation_config.json": {"eos_token_id": [1, 2], "temperature": 0.5},
+        "special_tokens_map.json": {"pad_token": "<pad>", "extra_special_tokens": ["<y>"]},
+        "added_tokens.json": {"<z>": 7},
+    }
+
+
+def test_a_tokenizer_class_that_transformers_has_is_passed_on(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizerFast"}', encoding="utf-8")
+
+    with passed_on(folder) as given:
+        read = json.loads((given / "tokenizer_config.json").read_bytes())
+
+    assert read == {"tokenizer_class": "LlamaTokenizerFast"}
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json", "added_tokens.json"])
+def test_a_file_that_is_no_object_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    folder = model(tmp_path / "m")
+    (folder / name).write_text("[[]]", encoding="utf-8")
+
+    with pytest.raises(ArtifactRefused, match=name), passed_on(folder):
+        pass
+
+
+def test_a_tokenizer_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m")
+    (folder / "tokenizer.json").symlink_to("/etc/passwd")
+
+    with pytest.raises(ArtifactRefused, match=r"tokenizer\.json"), passed_on(folder):
+        pass
+
+
+@pytest.mark.parametrize("path", ["other.json", "onnx/config.json", "1_Pooling/other.json", "tokenizer.4.0.json"])
+def test_json_that_no_model_is_loaded_by_is_no_part_of_one(tmp_path: Path, path: str) -> None:
+    folder = model(tmp_path / "m")
+    (folder / path).parent.mkdir(exist_ok=True)
+    (folder / path).write_text("{}", encoding="utf-8")
+
+    with pytest.raises(ArtifactRefused, match="leave it out"):
+        Manifest.from_folder(folder)

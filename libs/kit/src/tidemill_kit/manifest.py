@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.model_json import is_known
 from tidemill_kit.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
 
 _DATA_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".md"})
@@ -104,6 +105,7 @@ class Manifest:
         """
         files = []
         for path, file in _files(folder):
+            refuse_unknown_json(file.path)
             refuse_what_runs(path, file.path)
             files.append(file)
         return cls(files)
@@ -128,6 +130,17 @@ class Manifest:
         if looking:
             for file in self.files:
                 refuse_what_runs(folder / file.path, file.path)
+
+
+def refuse_unknown_json(path: str) -> None:
+    """Refuse a JSON file that a model has no use for; what was stored before it was asked is not asked again.
+
+    Raises:
+        ArtifactRefused: names it.
+
+    """
+    if not is_known(path):
+        raise ArtifactRefused(path, "is no JSON file that a model is loaded by: leave it out of the folder")
 
 
 def max_json_bytes(path: str) -> int:

@@ -8,16 +8,21 @@ read outside the folder, and what it will take is known before it is taken.
 import json
 import math
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tidemill_kit import model_json
 from tidemill_kit.errors import isolated
 from tidemill_kit.manifest import MAX_INDEX_BYTES, MAX_JSON_BYTES, ArtifactRefused, check_index
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+AS_THEY_ARE = ("tokenizer.json", "vocab.json", "merges.txt", "vocab.txt", "chat_template.jinja", "*.model")
+"""What a tokenizer is made of; patterns of the first are checked when a model is registered."""
 MAX_HEADER_BYTES = 16 * 1024**2
 SPARE_BUFFER_BYTES = 64 * 1024**2
 MISSING_SHARE = 0.05
@@ -30,6 +35,8 @@ _NEVER = re.compile(
 """Keys that name code, kernels, formats or places, or that make lists as long as they say."""
 _LEGACY = frozenset({"model_type", "torch_dtype", "rope_theta", "rope_scaling", "rope_type", "layer_types"})
 """Texts and structures that configs of older versions have under names that are no fields now."""
+_VERSION = re.compile(r"\d{1,3}(\.\w{1,8}){1,4}")
+_GENERAL_TOKENIZERS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _COUNTS = re.compile(r"layers?$|experts?$|blocks?$|depth$|^n_layer|^num_.*(layer|expert|block)", re.IGNORECASE)
 
 
@@ -79,6 +86,57 @@ def loadable_config(folder: Path, *, tensors: int) -> Any:  # noqa: ANN401 - of 
             return type(known).from_dict(_kept(content, known))
     except Exception as error:  # each config class of transformers checks in its own way
         raise ArtifactRefused(CONFIG, f"is no config that can be read ({type(error).__name__})") from error
+
+
+@contextmanager
+def passed_on(folder: Path) -> Iterator[Path]:
+    """Give a folder with what transformers may read of a verified one: known files, with known keys, and no others.
+
+    Blocks for some milliseconds; what is loaded from it stays usable when it is gone.
+
+    Raises:
+        ArtifactRefused: names the file and what is wrong in it.
+
+    """
+    with tempfile.TemporaryDirectory(prefix="model-") as made:
+        given = Path(made)
+        weights = _weight_files(folder)
+        for path in [*weights, *(path for pattern in AS_THEY_ARE for path in folder.glob(pattern))]:
+            if not path.is_file() or path.is_symlink():
+                raise ArtifactRefused(path.name, "is a link or no plain file")
+            (given / path.name).symlink_to(path.resolve())
+        if weights[0].name != WEIGHTS:
+            (given / INDEX).symlink_to((folder / INDEX).resolve())
+        for name, kept in _passed_json(folder).items():
+            (given / name).write_text(json.dumps(kept), encoding="utf-8")
+        yield given
+
+
+def _passed_json(folder: Path) -> Mapping[str, Mapping[str, object]]:
+    """Return the small JSON files that transformers reads beside the config that it is given."""
+    classes = _tokenizer_classes()
+    config = _json(folder / CONFIG, limit=MAX_JSON_BYTES)
+    about = {key: config[key] for key in ("model_type", "vocab_size") if isinstance(config.get(key), str | int)}
+    if config.get("tokenizer_class") in classes:
+        about["tokenizer_class"] = config["tokenizer_class"]
+    if _VERSION.fullmatch(str(config.get("transformers_version"))):
+        about["transformers_version"] = config["transformers_version"]
+    read: Mapping[str, Callable[[Mapping[str, object]], Mapping[str, object]]] = {
+        "tokenizer_config.json": lambda content: model_json.tokenizer_config(content, classes=classes),
+        "special_tokens_map.json": model_json.special_tokens,
+        "added_tokens.json": model_json.added_tokens,
+        "generation_config.json": model_json.generation_config,
+    }
+    there = [name for name in read if (folder / name).is_file()]
+    return {CONFIG: about} | {name: read[name](_json(folder / name, limit=MAX_JSON_BYTES)) for name in there}
+
+
+def _tokenizer_classes() -> frozenset[str]:
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES  # noqa: PLC0415 - seconds
+
+    names = {name for name in TOKENIZER_MAPPING_NAMES.values() if name}
+    plain = {name.removesuffix("Fast") for name in names}
+    return frozenset({*names, *plain, *(f"{name}Fast" for name in plain), *_GENERAL_TOKENIZERS})
 
 
 def tensors_of(folder: Path) -> Mapping[str, tuple[int, ...]]:

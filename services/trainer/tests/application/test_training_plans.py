@@ -64,7 +64,7 @@ async def test_a_new_version_starts_the_runs_of_its_plans_once(world: World) -> 
 async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones(world: World) -> None:
     await world.plan()
     await world.hear("acme", dataset_version(1))
-    await world.registry.register(model_files(more__json=b"{}"))
+    await world.registry.register(model_files(vocab__json=b"{}"))
     await world.change(args={"seed": 9.0})
     await world.hear("acme", dataset_version(2))
 

@@ -18,7 +18,7 @@ from tidemill_inference.adapters.model_building import BUILDING
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import isolated
 from tidemill_kit.manifest import ArtifactRefused
-from tidemill_kit.model_folders import checked_config, loadable_config, tensors_of
+from tidemill_kit.model_folders import checked_config, loadable_config, passed_on, tensors_of
 from tidemill_kit.numeric_format import NumericFormat
 
 
@@ -31,12 +31,12 @@ class ModelWeights:
         self.dtype = dtype
         transformers.logging.disable_progress_bar()
         try:
-            with isolated(), BUILDING:
+            with isolated(), BUILDING, passed_on(folder) as given:
                 self.tokenizer: Any = AutoTokenizer.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
+                    given, local_files_only=True, trust_remote_code=False
                 )
                 self._model: Any = AutoModelForCausalLM.from_pretrained(
-                    folder,
+                    given,
                     config=checked_config(folder, AutoModelForCausalLM.from_config),
                     local_files_only=True,
                     trust_remote_code=False,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from tokenizers import Tokenizer
 
 from tidemill_kit.errors import isolated
-from tidemill_kit.model_folders import checked_config
+from tidemill_kit.model_folders import checked_config, passed_on
 from tidemill_kit.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.domain.embedding import LEAST_KNOWN
@@ -92,14 +92,15 @@ class TransformersEmbedding:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._unknown = _unknown_token(self._tokenizer)
-        self._network: Any = AutoModel.from_pretrained(
-            folder,
-            config=checked_config(folder, AutoModel.from_config),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=getattr(torch, numeric_format),
-        ).eval()
+        with passed_on(folder) as given:
+            self._network: Any = AutoModel.from_pretrained(
+                given,
+                config=checked_config(folder, AutoModel.from_config),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                dtype=getattr(torch, numeric_format),
+            ).eval()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="tokenizer")
         self._asked: OrderedDict[str, list[float] | None] = OrderedDict()
         self.dimensions = int(self._network.config.hidden_size)

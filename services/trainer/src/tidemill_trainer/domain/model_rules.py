@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.manifest import ArtifactFile, ArtifactRefused
+from tidemill_kit.manifest import ArtifactFile, ArtifactRefused, refuse_unknown_json
 from tidemill_trainer.domain.errors import SourceRefused
 
 SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
@@ -26,6 +26,7 @@ def check_model_files(paths: Sequence[str]) -> None:
     """Refuse a set of files that no engine could load.
 
     Raises:
+        ArtifactRefused: one is JSON that no model is loaded by.
         SourceRefused: says which file is missing.
 
     """
@@ -35,12 +36,15 @@ def check_model_files(paths: Sequence[str]) -> None:
     if not any(path.endswith(".safetensors") for path in paths):
         message = "there is no *.safetensors: weights are only taken in this format (transformers' save_pretrained)"
         raise SourceRefused(message)
+    for path in paths:
+        refuse_unknown_json(path)
 
 
 def is_data(path: str) -> bool:
     """Tell whether a file of this name may be part of a model."""
     try:
         ArtifactFile(path, size=0, sha256="0" * 64)
+        refuse_unknown_json(path)
     except ArtifactRefused:
         return False
     return True

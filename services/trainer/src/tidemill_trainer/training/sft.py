@@ -27,7 +27,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 
 from tidemill_kit.manifest import ArtifactRefused
-from tidemill_kit.model_folders import checked_config
+from tidemill_kit.model_folders import checked_config, passed_on
 from tidemill_kit.numeric_format import computed_format
 from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint, thinned
@@ -151,7 +151,12 @@ def _dtype(job: Job, device: str) -> torch.dtype:
 
 
 def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
-    tokenizer = AutoTokenizer.from_pretrained(job.base, local_files_only=True, trust_remote_code=False)
+    try:
+        with passed_on(Path(job.base)) as given:
+            tokenizer = AutoTokenizer.from_pretrained(given, local_files_only=True, trust_remote_code=False)
+    except ArtifactRefused as error:
+        message = f"{job.base_name} cannot be loaded: {error.message}"
+        raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
     if not tokenizer.chat_template:
         message = f"{job.base_name} has no chat template: it cannot be trained on conversations"
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
@@ -175,15 +180,17 @@ def _config(job: Job) -> PretrainedConfig:
 
 
 def _trainer(job: Job, rows: list[Row], base: _Base, *, device: str, dtype: torch.dtype) -> CompletionTrainer:
-    model = AutoModelForCausalLM.from_pretrained(
-        job.base,
-        config=base.config,
-        local_files_only=True,
-        trust_remote_code=False,
-        use_safetensors=True,
-        attn_implementation="sdpa",
-        dtype=dtype,
-    )
+    with passed_on(Path(job.base)) as given:
+        model = AutoModelForCausalLM.from_pretrained(
+            given,
+            config=base.config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            dtype=dtype,
+        )
+    model.name_or_path = model.config._name_or_path = job.base  # noqa: SLF001 - PEFT reads the config there when it saves
     return CompletionTrainer(
         model=model,
         args=_settings(job, examples=len(rows), device=device, dtype=dtype),
