@@ -2,31 +2,33 @@
 
 Words alone do not tell: "valid for 12 months" has most words of "valid for eleven months". So numbers and dates of the
 sentence have to be the passage's, in digits or in words, and what the passage says of the same thing has to be negated
-where the sentence is. It stays lexical: antonyms, units and roles that are exchanged are not seen.
+where the sentence is. It stays lexical: antonyms and roles that are exchanged are not seen.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from tidemill_inference.domain.lexicon import (
     FUNCTION_WORDS,
-    NEGATIONS,
     NO_NEGATION,
     language_of,
+    negates,
     plain,
     words,
 )
+from tidemill_inference.domain.measures import SHARES
 from tidemill_inference.domain.numbers import Number, Numbers, numbers_of
 
 _CLAUSE_ENDS = re.compile(
     r"[.,;:!?()\u2013\u2014\u3002\u3001\uff01\uff1f]|\n(?=[ \t]{0,8}[\n*\-#])|\b(?:but|aber|sondern|mais|pero|sino)\b"
 )
 _SENTENCE_ENDS = re.compile(r"[.;!?\u3002\uff01\uff1f]|\n(?=[ \t]{0,8}[\n*\-#])")
+_INFLECTION = re.compile(r"(?<=\w{3})(?:e[nrsm]?|s|ly)\Z")
 _LEAST_WORDS = 3
 _SAME_SUBJECT = 0.5
-_NEGATING_PREFIXES = {"un": 3, "non": 3, "in": 5, "im": 5, "ir": 5, "il": 5, "dis": 5}
+_NEGATING_PREFIXES = {"un": 3, "non": 3, "in": 5, "im": 5, "ir": 5, "il": 5, "dis": 5, "dés": 4, "dé": 5, "de": 6}
 """With the shortest word that they negate: input does not negate put."""
 
 
@@ -35,6 +37,7 @@ class _Clause:
     """The words of a clause that say what it is about, and whether it is negated."""
 
     content: frozenset[str]
+    stems: frozenset[str]
     negated: bool
 
 
@@ -83,42 +86,57 @@ class Claims:
     @cached_property
     def counted(self) -> "_Counted":
         """The numbers as a passage's are looked up: once for each number of each sentence."""
-        numbers = self.numbers
-        return _Counted(
-            months=numbers.possible_months,
-            readings=numbers.readings,
-            dates=numbers.readings | {str(month) for month in numbers.months},
-            units=numbers.units(),
-            measures=numbers.measures(),
-        )
+        return _Counted(self.numbers)
 
     def _counts_otherwise(self, passage: "Claims") -> bool:
         said, known = self._numbers_in(self.language or passage.language), passage.counted
-        if not (said.months <= known.months and said.weekdays <= passage.numbers.weekdays):
+        if not (said.days.months <= known.months and said.weekdays <= passage.numbers.weekdays):
             return True
-        return any(
-            (number.sure and number.readings.isdisjoint(known.dates if number.dated else known.readings))
-            or (number.unit in known.units and number.readings.isdisjoint(known.units[number.unit]))
-            or (number.sure and _is_measured_otherwise(number, known.measures))
-            for number in said.numbers
+        if not all(map(passage.numbers.days.has, said.days.named)):
+            return True
+        return any(known.lacks(number) or known.has_otherwise(number) for number in said.numbers)
+
+
+class _Counted:
+    """What a passage counts, by the readings of its numbers and by their units."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self.months = numbers.possible_months
+        self._percent_apart = numbers.percent_apart
+        self._units: dict[str, set[str]] = {}
+        self._numbers: dict[str, set[Number]] = {}
+        for number in numbers.numbers:
+            self._units.setdefault(number.unit, set()).update(number.readings)
+            for reading in number.readings:
+                self._numbers.setdefault(reading, set()).add(number)
+        self._readings = frozenset(self._numbers)
+        self._dates = self._readings | {str(month) for month in numbers.days.months}
+
+    def lacks(self, number: Number) -> bool:
+        """Return whether the passage has not this number, or another number of the same thing only."""
+        if number.sure and number.readings.isdisjoint(self._dates if number.dated else self._readings):
+            return True
+        return bool(number.unit) and number.unit in self._units and number.readings.isdisjoint(self._units[number.unit])
+
+    def has_otherwise(self, number: Number) -> bool:
+        """Return whether the passage has the number in other measures, bounds or orders only: 5 m are not 5 km."""
+        found = {each for reading in number.readings for each in self._numbers.get(reading, ())}
+        if not number.sure or not found:
+            return False
+        bounds = {each.bound for each in found}
+        orders = {each.ordinal for each in found if each.unit == number.unit}
+        return (
+            self._is_measured_otherwise(number.measure, {each.measure for each in found})
+            or (number.bound != 0 and bounds == {-number.bound})
+            or (bool(number.unit) and orders == {not number.ordinal} and number.ordinal is not None)
         )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Counted:
-    """What a passage counts: `units` has readings by unit, `measures` those by reading."""
-
-    months: frozenset[int]
-    readings: frozenset[str]
-    dates: frozenset[str]
-    units: Mapping[str, set[str]]
-    measures: Mapping[str, set[str]]
-
-
-def _is_measured_otherwise(number: Number, measures: Mapping[str, set[str]]) -> bool:
-    """Whether the passage has the number in other measures only: eleven years, eleven months."""
-    found = {measure for reading in number.readings for measure in measures.get(reading, ())}
-    return bool(number.measure and found) and found.isdisjoint({"", number.measure})
+    def _is_measured_otherwise(self, measure: str, found: set[str]) -> bool:
+        if measure in SHARES:
+            return measure not in found and not (self._percent_apart and "" in found)
+        if found <= SHARES:
+            return True
+        return bool(measure) and bool(found - {""}) and measure not in found
 
 
 def _pieces(text: str, ends: re.Pattern[str]) -> list[str]:
@@ -134,8 +152,9 @@ def _pieces(text: str, ends: re.Pattern[str]) -> list[str]:
 
 def _clause(text: str) -> _Clause:
     said = words(text)
-    content = frozenset(word for word in said if word not in FUNCTION_WORDS and word not in NEGATIONS)
-    return _Clause(content=content, negated=not NEGATIONS.isdisjoint(said))
+    content = frozenset(word for word in said if word not in FUNCTION_WORDS and not negates(word))
+    stems = frozenset(_INFLECTION.sub("", word) for word in content)
+    return _Clause(content=content, stems=stems, negated=any(map(negates, said)))
 
 
 def _is_turned(clause: _Clause, passage: Sequence[_Clause]) -> bool:
@@ -149,7 +168,7 @@ def _is_turned(clause: _Clause, passage: Sequence[_Clause]) -> bool:
 
 def _negated(clause: _Clause, other: _Clause) -> bool:
     """Whether a clause is negated as seen from another: 'unpaid' negates where the other says 'paid'."""
-    prefixed = _prefixed(clause.content, other.content) or _prefixed(other.content, clause.content)
+    prefixed = _prefixed(clause.stems, other.stems) or _prefixed(other.stems, clause.stems)
     return clause.negated != prefixed
 
 

@@ -1,4 +1,4 @@
-"""Words of English, German, French and Spanish that change what a sentence claims: numbers, dates and negations."""
+"""Words of English, German, French and Spanish that change what a sentence claims: numbers, months and negations."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -46,21 +46,31 @@ _FUNCTION_WORDS: Final[Mapping[str, frozenset[str]]] = {
 FUNCTION_WORDS: Final = frozenset[str]().union(*_FUNCTION_WORDS.values())
 
 NEGATIONS: Final = frozenset(
-    # English, with contractions as `words` leaves them
     listed(
-        "not no never none nobody nothing nowhere neither nor cannot without don't doesn't didn't isn't "
-        "aren't wasn't weren't won't wouldn't can't couldn't shouldn't mustn't hasn't haven't hadn't "
-        "needn't ain't nicht nichts nie niemals niemand niemanden niemandem nirgends nirgendwo ohne weder "
+        "not no never none nobody nothing nowhere neither nor cannot without "
+        "nicht nichts nie niemals niemand niemanden niemandem nirgends nirgendwo ohne weder "
         "kein keine keinen keinem keiner keines keinerlei ne n pas jamais rien aucun aucune aucuns "
         "aucunes sans ni nul nulle non nunca jamás nada nadie ningún ninguno ninguna ningunos ningunas "
         "sin tampoco forbidden prohibited banned disallowed impossible verboten untersagt unzulässig "
-        "unmöglich interdit interdite interdits interdites prohibido prohibida prohibidos prohibidas imposible"
+        "unmöglich interdit interdite interdits interdites prohibido prohibida prohibidos prohibidas imposible "
+        "hardly scarcely noone dont doesnt didnt isnt arent wasnt werent wont wouldnt cant couldnt shouldnt hasnt "
+        "havent hadnt mustnt keinesfalls keineswegs keinster niemandes nimmer mitnichten kaum aucunement "
+        "nullement guère nuls nulles défendu défendue défendus défendues impossibles imposibles"
     )
 )
 """Words that turn a claim around."""
+_CONTRACTED = "n't"
+
+
+def negates(word: str) -> bool:
+    """Return whether a word, as `words` leaves it, turns a claim around."""
+    return word in NEGATIONS or word.endswith(_CONTRACTED)
+
 
 NO_NEGATION: Final = re.compile(
-    r"\bnot only\b|\bor not\b|\b(?:no|not) (?:more|less|fewer|later|earlier|longer|sooner) than\b|\bno\.? ?(?=\d)"
+    r"^\W{0,9}(?:no|nein|non)\s{0,3}[,.:;!\u2013\u2014-]"
+    r"|(?:\bnot|n't) (?:only|just|merely|simply)\b|\bno matter\b|\bor not\b"
+    r"|\b(?:no|not) (?:more|less|fewer|later|earlier|longer|sooner) than\b|\bno\.? ?(?=\d)"
     r"|\bnicht nur\b|\bnicht (?:mehr|weniger|später|früher|länger) als\b|\boder nicht\b"
     r"|\b(?:non|pas) seulement\b|\bou non\b|\bne (?:\w+ ){1,3}que\b"
     r"|\bno (?:solo|sólo|solamente)\b|\bo no\b|\bno más (?:de|que)\b"
@@ -90,27 +100,6 @@ SHORT_MONTHS: Final[Mapping[str, int]] = {
 }
 UNSURE_MONTHS: Final = frozenset({"may", "march", "mars"}) | SHORT_MONTHS.keys() - MONTHS.keys()
 """Names that are other words as well: they are months beside a number."""
-
-MEASURES: Final[Mapping[str, str]] = {
-    name: measure
-    for measure, names in {
-        "second": "second seconds sekunde sekunden seconde secondes segundo segundos",
-        "minute": "minute minutes minuten minuto minutos",
-        "hour": "hour hours stunde stunden heure heures hora horas",
-        "day": "day days tag tage tagen jour jours día días",
-        "week": "week weeks woche wochen semaine semaines semana semanas",
-        "month": "month months monat monate monaten mois mes meses",
-        "year": "year years jahr jahre jahren an ans année années año años",
-        "a.m.": "ameridiem",
-        "p.m.": "pmeridiem",
-        "kilogram": "kg kilogram kilograms kilogramm kilogramme kilogrammes kilogramo kilogramos kilo kilos",
-        "pound": "lb lbs pound pounds pfund libra libras",
-        "kilometre": "km kilometre kilometres kilometer kilometers kilomètre kilomètres kilómetro kilómetros",
-        "mile": "mile miles meile meilen milla millas",
-    }.items()
-    for name in names.split()
-}
-"""Units of time, weight and distance that are taken for each other, by the one word for each."""
 
 WEEKDAYS: Final[Mapping[str, int]] = {
     "sonnabend": 6,
@@ -171,17 +160,18 @@ _MORE_NUMBERS: Final[Mapping[str, Mapping[str, int]]] = {
         },
     },
 }
-_ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
+ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
     "en": {
         name: value
         for value, name in enumerate(
             listed(
                 "second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
-                "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+                "fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth"
             ),
             start=2,
         )
-    },
+    }
+    | {f"{ten[:-1]}ieth": 20 + 10 * at for at, ten in enumerate(_TENS["en"])},
     "de": {
         f"{stem}{ending}": value
         for value, stem in enumerate(
@@ -201,6 +191,8 @@ _ORDINALS: Final[Mapping[str, Mapping[str, int]]] = {
             )
             for plural in ("", "s")
         },
+        **{f"{ten[:-1]}ième": 20 + 10 * at for at, ten in enumerate(_TENS["fr"]) if ten.endswith("e")},
+        "vingtième": 20,
     },
     "es": {
         "tercer": 3,
@@ -229,7 +221,7 @@ NUMBER_WORDS: Final[Mapping[str, Mapping[str, int]]] = {
         **{name: value for value, name in enumerate(_UNITS[language]) if value != 1},
         **{name: 20 + 10 * at for at, name in enumerate(_TENS[language])},
         **_MORE_NUMBERS[language],
-        **_ORDINALS[language],
+        **ORDINALS[language],
     }
     for language in LANGUAGES
 }
