@@ -26,6 +26,30 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
     def __init__(self) -> None:
         self.heard: list[tuple[str, feedback_service_pb2.SubmitFeedbackRequest]] = []
         self.refusal: TidemillError | None = None
+        self.withdrawn: list[tuple[str, str, str]] = []
+        self.kept = {
+            "f-1": feedback_pb2.Feedback(inference="i-1", metric="rating", rater="user", counts=True),
+            "f-2": feedback_pb2.Feedback(inference="i-2", metric="rating", rater="user", counts=True),
+            "f-3": feedback_pb2.Feedback(inference="i-1", metric="rating", rater="reviewer", counts=True),
+            "f-4": feedback_pb2.Feedback(inference="i-1", metric="rating", rater="user", end_user="another"),
+        }
+
+    async def GetFeedback(  # noqa: N802 - the contract's name
+        self, request: feedback_service_pb2.GetFeedbackRequest, _context: Context
+    ) -> feedback_service_pb2.GetFeedbackResponse:
+        if request.id not in self.kept or current_caller().project != "acme":
+            message = f"there is no feedback {request.id}"
+            raise NotFound(message)
+        self.kept[request.id].id = request.id
+        return feedback_service_pb2.GetFeedbackResponse(feedback=self.kept[request.id])
+
+    async def WithdrawFeedback(  # noqa: N802 - the contract's name
+        self, request: feedback_service_pb2.WithdrawFeedbackRequest, _context: Context
+    ) -> feedback_service_pb2.WithdrawFeedbackResponse:
+        self.withdrawn.append((current_caller().project, request.id, request.request_id))
+        self.kept[request.id].state = feedback_pb2.FEEDBACK_STATE_WITHDRAWN
+        self.kept[request.id].counts = False
+        return feedback_service_pb2.WithdrawFeedbackResponse(feedback=self.kept[request.id])
 
     async def SubmitFeedback(  # noqa: N802 - the contract's name
         self, request: feedback_service_pb2.SubmitFeedbackRequest, _context: Context
@@ -128,14 +152,16 @@ async def test_without_a_project_or_a_feedback_service_nothing_is_taken() -> Non
 
 async def test_pages_of_the_origins_that_are_set_may_ask_and_read_errors_and_others_may_not() -> None:
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "openai-project,content-type"}
+    deletes = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "feedback-token"}
     async with feedback_door() as (door, _):
         allowed = await door.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
+        withdrawal = await door.http.options("/v1/feedback/f-1", headers={"Origin": SHOP, **deletes})
         refused = await door.http.post("/v1/feedback", json={}, headers={"Origin": SHOP})
         stranger = await door.http.options("/v1/feedback", headers={"Origin": "https://evil.example", **asks})
     async with open_door(ScriptedAnswers()) as door:
         closed = await door.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
 
-    assert allowed.status_code == 200
+    assert (allowed.status_code, withdrawal.status_code) == (200, 200)
     assert allowed.headers["access-control-allow-origin"] == SHOP
     assert "openai-project" in allowed.headers["access-control-allow-headers"]
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (400, SHOP)
@@ -178,5 +204,48 @@ async def test_without_a_key_no_reaction_is_taken_and_no_token_is_made() -> None
         refused = await door.http.post("/v1/feedback", json={"inference": "i-1", "metric": "rating", "number": 1})
 
     assert answer["tidemill"]["feedback_token"] == ""
+    assert refused.status_code == 400
+    assert "INFERENCE_FEEDBACK_TOKEN_KEY" in refused.json()["error"]["message"]
+
+
+async def test_the_person_who_asked_withdraws_a_reaction_and_a_repeated_request_changes_nothing() -> None:
+    async with feedback_door() as (door, feedback):
+        answers = [
+            await door.http.delete(path, headers={"Feedback-Token": TOKEN})
+            for path in ("/v1/feedback/f-1?request_id=r-1", "/v1/feedback/f-1", "/projects/acme/v1/feedback/f-1")
+        ]
+
+    reply = {"id": "f-1", "object": "feedback", "state": "withdrawn", "inference": "i-1", "metric": "rating"}
+    assert [(each.status_code, each.json()) for each in answers] == [(200, reply)] * 3
+    assert feedback.withdrawn == [("acme", "f-1", "r-1"), ("acme", "f-1", ""), ("acme", "f-1", "")]
+
+
+@pytest.mark.parametrize(
+    ("feedback_id", "headers", "status"),
+    [
+        ("f-1", {}, 403),
+        ("f-1", {"Feedback-Token": "1." + TOKEN}, 403),
+        ("f-2", {"Feedback-Token": TOKEN}, 403),
+        ("f-3", {"Feedback-Token": TOKEN}, 403),
+        ("f-4", {"Feedback-Token": TOKEN}, 403),
+        ("f-9", {"Feedback-Token": TOKEN}, 404),
+        ("f-1", {"Feedback-Token": TOKEN, "OpenAI-Project": "other"}, 404),
+        ("f-1?request_id=" + "x" * 999, {"Feedback-Token": TOKEN}, 400),
+    ],
+)
+async def test_reactions_of_others_or_to_other_answers_are_not_withdrawn(
+    feedback_id: str, headers: dict[str, str], status: int
+) -> None:
+    async with feedback_door() as (door, feedback):
+        answer = await door.http.delete(f"/v1/feedback/{feedback_id}", headers=headers)
+
+    assert answer.status_code == status
+    assert feedback.withdrawn == []
+
+
+async def test_without_a_key_for_tokens_no_reaction_is_withdrawn() -> None:
+    async with open_door(ScriptedAnswers(), feedback_tokens=None) as door:
+        refused = await door.http.delete("/v1/feedback/f-1", headers={"Feedback-Token": TOKEN})
+
     assert refused.status_code == 400
     assert "INFERENCE_FEEDBACK_TOKEN_KEY" in refused.json()["error"]["message"]

@@ -399,10 +399,14 @@ class SubmittedReaction:
 
     id: str
     state: str
+    inference: str = ""
+    metric: str = ""
+    of_asker: bool = True
+    """Whether the person who asked gave it."""
 
 
 class Reactions(Protocol):
-    """Who takes reactions."""
+    """The service that keeps reactions."""
 
     async def submit(self, project: str, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
         """Hand a reaction over; the same request id again has one effect.
@@ -410,6 +414,26 @@ class Reactions(Protocol):
         Raises:
             InvalidInput: it is no reaction.
             NotFound: there is no such inference.
+            DependencyUnavailable: feedback does not answer.
+
+        """
+        ...
+
+    async def get(self, project: str, reaction: str) -> SubmittedReaction:
+        """Return a reaction that was submitted.
+
+        Raises:
+            NotFound: the project has none with this id.
+            DependencyUnavailable: feedback does not answer.
+
+        """
+        ...
+
+    async def withdraw(self, project: str, reaction: str, *, request_id: str) -> SubmittedReaction:
+        """Withdraw a reaction; once it is withdrawn, nothing changes.
+
+        Raises:
+            NotFound: the project has none with this id.
             DependencyUnavailable: feedback does not answer.
 
         """

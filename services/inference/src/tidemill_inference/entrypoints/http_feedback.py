@@ -3,6 +3,9 @@
 The body has `inference`, its `token` (the `feedback_token` that came with the answer), `metric` ("rating", "comment" or
 "correction"), the value as `number`, `comment` or `correction`, and may have `request_id`. The reaction is that of the
 person who asked: a browser names nobody. What is beyond that is refused by name. Errors are of OpenAI's shape.
+
+`DELETE /v1/feedback/{id}` withdraws it, with the same token in the header `Feedback-Token` (an address is in too many
+logs) and, optionally, `?request_id=`. It is for reactions of the person who asked, not for those of reviewers.
 """
 
 from typing import Annotated
@@ -11,12 +14,12 @@ from pydantic import Field, StringConstraints, model_validator
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from tidemill_inference.application.ports import Reaction, Reactions
+from tidemill_inference.application.ports import Reaction, Reactions, SubmittedReaction
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_exchange import Exchange
 from tidemill_inference.entrypoints.json_bodies import Strict, body_of
 from tidemill_kit.application import Clock
-from tidemill_kit.errors import InvalidInput, PreconditionFailed, Violation
+from tidemill_kit.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
 from tidemill_kit.grpc_requests import MAX_REQUEST_ID
 
 _MAX_NAME = 512
@@ -33,6 +36,18 @@ class TokensNotConfigured(PreconditionFailed):
         )
 
 
+class NotTheAskers(PermissionDenied):
+    """The token is that of the person who asked, and the reaction is another person's."""
+
+    reason = "FEEDBACK_OF_ANOTHER"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the reaction is not that of the person who asked: withdraw it by feedback's gRPC API, as it was submitted"
+        )
+
+
+_TOKEN_HEADER = "feedback-token"  # noqa: S105 - a header's name
 _VALUES = ("number", "comment", "correction")
 
 
@@ -60,7 +75,7 @@ class FeedbackBody(Strict):
 
 
 class HttpFeedback:
-    """Serves `POST /v1/feedback`."""
+    """Serves `POST /v1/feedback` and `DELETE /v1/feedback/{id}`."""
 
     def __init__(
         self, reactions: Reactions, *, max_body_bytes: int, tokens: FeedbackTokens | None, clock: Clock
@@ -76,15 +91,40 @@ class HttpFeedback:
         caller = await exchange.admit()
         body = body_of(FeedbackBody, await exchange.body(at_most=self._max_body_bytes))
         exchange.inference = body.inference
-        if self._tokens is None:
-            raise TokensNotConfigured
-        self._tokens.check(body.token, caller.project, body.inference, now=self._clock.now())
+        self._check(body.token, caller.project, body.inference)
         try:
             submitted = await self._reactions.submit(caller.project, body.reaction(), request_id=body.request_id)
         except InvalidInput as error:
             raise _as_sent(error) from error
-        said = {"inference": body.inference, "metric": body.metric}
-        return JSONResponse({"id": submitted.id, "object": "feedback", "state": submitted.state, **said})
+        return _reply(submitted, inference=body.inference, metric=body.metric)
+
+    async def withdraw(self, http: HttpRequest) -> Response:
+        """Withdraw a reaction of the person who asked."""
+        exchange = Exchange.of(http.scope)
+        caller = await exchange.admit()
+        request_id = http.query_params.get("request_id", "")
+        if len(request_id) > MAX_REQUEST_ID:
+            text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are accepted: send a shorter one"
+            raise InvalidInput.of(Violation(field="request_id", description=text))
+        if self._tokens is None:
+            raise TokensNotConfigured
+        known = await self._reactions.get(caller.project, http.path_params["id"])
+        exchange.inference = known.inference
+        self._check(http.headers.get(_TOKEN_HEADER, ""), caller.project, known.inference)
+        if not known.of_asker:
+            raise NotTheAskers
+        withdrawn = await self._reactions.withdraw(caller.project, known.id, request_id=request_id)
+        return _reply(withdrawn, inference=known.inference, metric=known.metric)
+
+    def _check(self, token: str, project: str, inference: str) -> None:
+        if self._tokens is None:
+            raise TokensNotConfigured
+        self._tokens.check(token, project, inference, now=self._clock.now())
+
+
+def _reply(reaction: SubmittedReaction, *, inference: str, metric: str) -> Response:
+    said = {"inference": inference, "metric": metric}
+    return JSONResponse({"id": reaction.id, "object": "feedback", "state": reaction.state, **said})
 
 
 def _as_sent(error: InvalidInput) -> InvalidInput:

@@ -122,6 +122,7 @@ class OpenAiDoor:
         return [
             Route(f"{prefix}/chat/completions", self._chat, methods=["POST"]),
             Route(f"{prefix}/feedback", self._feedback.submit, methods=["POST"]),
+            Route(f"{prefix}/feedback/{{id}}", self._feedback.withdraw, methods=["DELETE"]),
             Route(f"{prefix}/models", self._list_models, methods=["GET"]),
             Route(f"{prefix}/models/{{model}}", self._get_model, methods=["GET"]),
         ]
@@ -138,7 +139,7 @@ class OpenAiDoor:
             Middleware(
                 CORSMiddleware,
                 allow_origins=self._cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["*"],
                 expose_headers=["x-request-id", "retry-after"],
             )
