@@ -15,12 +15,12 @@ from functools import partial
 import structlog
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
-from pydantic import BaseModel, ValidationError
 
 from tidemill_kit import telemetry
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.dead_letters import dead_letter, without_value
-from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation, isolated, named
+from tidemill_kit.errors import Internal, InvalidInput, TidemillError, Violation, isolated
+from tidemill_kit.event_bodies import InvalidBody, body_of
 from tidemill_kit.logging import event_facts
 from tidemill_kit.persistence import EngineLimits, Persistence, Released
 from tidemill_kit.records import UNREADABLE, Publishing, Record, RecordRefused
@@ -32,7 +32,6 @@ EVENTS = Counter("tidemill_events", "Records taken, by what became of them.", ["
 SECONDS = Histogram("tidemill_event_seconds", "From taking an event up to its outcome.", ["consumer", "type"])
 DEAD_LETTERS = Counter("tidemill_dead_letters", "Records put into the dead letters.", ["consumer", "reason"])
 
-_TOLD_VIOLATIONS = 20
 _TELL_EVERY_S = 10.0
 _SLOW_S = 5.0
 """A success that took longer has a line of its own."""
@@ -44,12 +43,6 @@ requests, so that it knows every one of them again after a crash."""
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
 
 _log = structlog.get_logger()
-
-
-class InvalidBody(InvalidInput):
-    """An event's body is not what its type promises."""
-
-    reason = "INVALID_BODY"
 
 
 class Engine:
@@ -163,9 +156,9 @@ class Engine:
         """Run the handler until it succeeds or there is no hope; return why it did not."""
         route = self.subscription.routes[event.type]
         try:
-            body: BaseModel = route.model.model_validate_json(event.data)
-        except ValidationError as error:
-            return _invalid_body(error)
+            body = body_of(route.model, event.data)
+        except InvalidBody as error:
+            return error
         context = _context(event, slot)
         try:
             with isolated():
@@ -285,16 +278,3 @@ def _refusal(slot: Slot, error: TidemillError) -> Refusal:
         offset=slot.record.offset,
         error=error,
     )
-
-
-def _invalid_body(error: ValidationError) -> InvalidBody:
-    """Return what is wrong, field by field, without any value."""
-    problems = error.errors(include_url=False, include_context=False, include_input=False)[:_TOLD_VIOLATIONS]
-    violations = [
-        Violation(
-            field=".".join((str(part) if isinstance(part, int) else named(part)) for part in problem["loc"]) or "body",
-            description=problem["msg"],
-        )
-        for problem in problems
-    ]
-    return InvalidBody("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
