@@ -138,6 +138,7 @@ class Engine:
         attempts = persistence.attempts
         if error is not None:
             await self._refuse(slot, error, persistence)
+            slot.refused = True
         duration_s = time.perf_counter() - started
         facts = {"duration_ms": round(duration_s * 1000, 1), "attempts": attempts}
         if error is not None:

@@ -53,12 +53,14 @@ class Slot:
     """Types of the events that this one stands for, too."""
     passed: list["Slot"] = field(default_factory=list)
     """Those that were passed over, and are done with this one."""
+    refused: bool = False
+    """Whether it ended as a dead letter, so that it stands for nothing."""
     done: bool = False
 
     @property
     def superseded(self) -> bool:
         """Whether another one stands for it."""
-        return self.by is not None
+        return self.by is not None and not self.by.refused
 
     @property
     def partition(self) -> Partition:
@@ -208,7 +210,7 @@ class Window:
 
     def _supersede(self, slot: Slot) -> None:
         """Leave of what is not begun only the event with the highest number; those without a number stay."""
-        if slot.replaces is None or slot.event is None or slot.event.seq is None:
+        if slot.replaces is None or slot.event is None or slot.event.seq is None or slot.error is not None:
             return
         known = self._newest.setdefault(slot.replaces, slot)
         if known is slot or known.event is None or known.event.seq is None:
@@ -260,16 +262,34 @@ class Window:
                     lane.uncommitted += 1
                     lane.slots.popleft()
                     await self._finish(slot, turn)
+                if slot.refused:
+                    self._fall_back(slot)
                 self._end(slot)
         except Released:
             lane.given_up = True
         finally:
             lane.task = None
 
+    def _fall_back(self, refused: Slot) -> None:
+        """Put the newest of those that a refused event stood for at the head of the lane: it stands for the others."""
+        if not refused.passed:
+            return
+        newest = max(refused.passed, key=_sequence)
+        others = [each for each in refused.passed if each is not newest]
+        refused.passed = []
+        for each in others:
+            each.by = newest
+            newest.supersedes |= {each.event.type if each.event else ""}
+        newest.by, newest.passed = None, others
+        lane = self._lanes[newest.lane]
+        lane.slots.appendleft(newest)
+        lane.uncommitted -= 1  # it is begun once more
+        self._go_on(lane)
+
     def _end(self, slot: Slot) -> None:
         """Say that a slot is done: one that was passed over is so together with the one that stands for it."""
         last = slot
-        while last.by is not None:
+        while last.by is not None and not last.by.refused:
             last = last.by
         ended, slot.passed = [slot, *slot.passed], []
         if last is slot or last.done:
@@ -304,3 +324,7 @@ class Window:
                 await turn.resume()
                 continue
             raise Released
+
+
+def _sequence(slot: Slot) -> int:
+    return slot.event.seq or 0 if slot.event else 0

@@ -500,6 +500,66 @@ async def test_what_was_passed_over_is_committed_with_the_event_that_stands_for_
     assert window.committable() == {Partition("tests", 0): 7}
 
 
+async def test_when_the_newest_event_is_dead_lettered_a_projection_gets_the_one_before_it() -> None:
+    world, stood_for = World(), list[frozenset[str]]()
+
+    async def handle(context: EventContext, body: Line) -> None:
+        if body.number in {4, 3}:
+            message = "there is none"
+            raise NotFound(message)
+        stood_for.append(context.supersedes)
+        await world.effects.write(context, body)
+
+    routes = {WRITTEN: Route(Line, handle), BEGUN: Route(Line, handle)}
+    subscription = Subscription(name="tests.back", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
+    engine = Engine(subscription, dead_letters=world.publisher, limits=QUICK)
+    window = engine.take([numbered(0, 1, type=BEGUN), numbered(1, 2), numbered(2, 3), numbered(3, 4)])
+    assert await window.wait(10)
+
+    assert world.effects.numbers == [2]
+    assert stood_for == [frozenset({BEGUN})]
+    assert len(world.publisher.published) == 2
+    assert window.committable() == {Partition("tests", 0): 4}
+    window.committed(window.committable())
+    window.add(engine.slots([numbered(4, 5)]))
+    assert await window.wait(10)
+    assert world.effects.numbers == [2, 5]
+
+
+async def test_what_comes_after_the_dead_lettered_event_it_was_older_than_is_handled() -> None:
+    world = World(delivery=Delivery.LATEST)
+    newest = numbered(1, 9)
+    world.raised.append(NotFound("there is none"))
+    await world.handle(
+        numbered(0, 2), Given(offset=1, value=b'{"number": "x"}', headers=newest.headers), numbered(2, 3)
+    )
+
+    assert world.reasons == ["INVALID_BODY", "NOT_FOUND"]
+    assert world.effects.numbers == [3]
+
+
+async def test_an_event_that_stands_in_for_a_dead_letter_holds_its_offset_until_it_is_done() -> None:
+    gate, handled = asyncio.Event(), list[int]()
+
+    async def handle(_: EventContext, body: Line) -> None:
+        if body.number == 2:
+            message = "there is none"
+            raise NotFound(message)
+        handled.append(body.number)
+        await gate.wait()
+
+    routes = {WRITTEN: Route(Line, handle)}
+    subscription = Subscription(name="tests.stand", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
+    engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
+    window = engine.take([numbered(0, 1), numbered(1, 2)])
+    await eventually(lambda: handled == [1])
+
+    assert window.committable() == {}
+    gate.set()
+    assert await window.wait(10)
+    assert window.committable() == {Partition("tests", 0): 2}
+
+
 async def test_nothing_is_begun_after_the_partition_was_let_go() -> None:
     gate, handled = asyncio.Event(), list[int]()
 
