@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 
 import grpc
 import structlog
+from google.protobuf.descriptor import Descriptor
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 
@@ -27,6 +28,7 @@ from tidemill_kit.grpc_admission import Admission
 from tidemill_kit.grpc_context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
 from tidemill_kit.grpc_messages import Parse, parsed, produced, received
 from tidemill_kit.grpc_status import code_of, to_status
+from tidemill_kit.request_items import check_items
 
 RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
 RPC_SECONDS = Histogram("tidemill_rpc_seconds", "Time from an RPC's arrival to its end.", ["method"])
@@ -46,6 +48,8 @@ class Policy:
 
     required_role: options_pb2.Role.ValueType
     audit: options_pb2.Audit.ValueType
+    request: Descriptor | None = None
+    """The message that it is called with."""
 
     @property
     def public(self) -> bool:
@@ -81,9 +85,16 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, policies: Mapping[str, Policy], *, admission: Admission, idle_s: float, closed: Callable[[], str]
+        self,
+        policies: Mapping[str, Policy],
+        *,
+        admission: Admission,
+        max_items: int,
+        idle_s: float,
+        closed: Callable[[], str],
     ) -> None:
         self._policies = policies
+        self._max_items = max_items
         self._admission = admission
         self._idle_s = idle_s
         self._closed = closed
@@ -108,8 +119,14 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             return None
         serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
 
-        parse: Parse = handler.request_deserializer or _as_it_is
-        idle_s = self._idle_s
+        policy = self._policies.get(method, PUBLIC)
+        deserialize: Parse = handler.request_deserializer or _as_it_is
+        idle_s, max_items = self._idle_s, self._max_items
+
+        def parse(raw: bytes) -> object:
+            if policy.request is not None:
+                check_items(raw, policy.request, limit=max_items)
+            return deserialize(raw)
 
         def read(request: Any) -> object:  # noqa: ANN401 - bytes, or a stream of them
             return received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
@@ -117,7 +134,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         async def answer(request: object, context: Context) -> object:
             rpc = _Rpc(
                 method=method,
-                policy=self._policies.get(method, PUBLIC),
+                policy=policy,
                 streams=handler.response_streaming,
                 context=context,
             )

@@ -82,6 +82,7 @@ class GrpcServer:
         self._edge = EdgeInterceptor(
             _policies(services.names),
             admission=Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams),
+            max_items=settings.max_request_items,
             idle_s=settings.stream_idle_s,
             closed=closed,
         )
@@ -181,5 +182,7 @@ def _policies(services: Sequence[str]) -> dict[str, Policy]:
 def _policy(method: MethodDescriptor) -> Policy:
     options = method.GetOptions()
     return Policy(
-        required_role=options.Extensions[options_pb2.required_role], audit=options.Extensions[options_pb2.audit]
+        required_role=options.Extensions[options_pb2.required_role],
+        audit=options.Extensions[options_pb2.audit],
+        request=method.input_type,
     )

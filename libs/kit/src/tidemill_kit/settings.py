@@ -44,6 +44,8 @@ class ServiceSettings(BaseSettings):
     """Where spans go by OTLP over gRPC, for example http://127.0.0.1:4317; empty sends none."""
     max_message_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024)
     """The largest gRPC message taken or sent."""
+    max_request_items: int = Field(25_000, ge=100)
+    """Items in the repeated fields of one gRPC request, at any depth; counted before the request is parsed."""
     max_concurrent_rpcs: int = Field(1000, ge=1)
     """RPCs in work at the same time, at most half of them of one project; further ones get RESOURCE_EXHAUSTED."""
     max_public_streams: int = Field(32, ge=1)
