@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class InvalidInput(TidemillError):
         self.violations = tuple(violations)
 
     @classmethod
-    def of(cls, *violations: Violation) -> "InvalidInput":
+    def of(cls, *violations: Violation) -> Self:
         """Return one error that names every violation."""
         return cls("; ".join(f"{v.field}: {v.description}" for v in violations), violations=violations)
 

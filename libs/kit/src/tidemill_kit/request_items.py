@@ -103,6 +103,6 @@ class _Count:
 
 @cache
 def _shape(kind: Descriptor) -> tuple[frozenset[int], dict[int, Descriptor]]:
-    """Return the numbers of the fields that repeat, and the messages that are to be looked into."""
+    """Return the numbers of the fields that repeat, and the messages whose own fields are to be read."""
     messages = {f.number: f.message_type for f in kind.fields if f.message_type is not None}
     return frozenset(f.number for f in kind.fields if f.is_repeated), messages
