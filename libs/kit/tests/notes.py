@@ -13,6 +13,7 @@ from tidemill_kit.application import Clock
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import NotFound
 from tidemill_kit.mongo import Database
+from tidemill_kit.quotas import Quota
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,7 @@ def notes_in(  # noqa: PLR0913 - what the store takes, and each test names one
     limits: OutboxLimits | None = None,
     lists: Sequence[Sequence[str]] = (("colour",),),
     usually_new: bool = False,
+    quota: Quota | None = None,
 ) -> MongoAggregates[Note]:
     return MongoAggregates(
         database["notes"],
@@ -76,4 +78,5 @@ def notes_in(  # noqa: PLR0913 - what the store takes, and each test names one
         clock=clock,
         lists=lists,
         usually_new=usually_new,
+        quota=quota,
     )

@@ -11,10 +11,12 @@ from libs.kit.tests.notes import Note, NoteNotFound, NoteWasWritten, notes_in
 from tidemill_kit.application import Aggregates, PageRequest, Request
 from tidemill_kit.errors import AlreadyExists, InvalidInput, NotFound, RequestIdReused
 from tidemill_kit.mongo import Database
+from tidemill_kit.quotas import Quota, QuotaReached
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
 NONSENSE = "nonsense"
+QUOTA = Quota(of="notes", limit=30, setting="NOTES_MAX_NOTES")
 
 
 @pytest.fixture
@@ -24,12 +26,12 @@ def clock() -> FixedClock:
 
 @pytest.fixture
 def memory_notes(clock: FixedClock) -> Aggregates[Note]:
-    return InMemoryAggregates[Note](missing=NoteNotFound, clock=clock)
+    return InMemoryAggregates[Note](missing=NoteNotFound, clock=clock, quota=QUOTA)
 
 
 @pytest.fixture
 async def mongo_notes(database: Database, clock: FixedClock) -> Aggregates[Note]:
-    notes = notes_in(database, clock=clock)
+    notes = notes_in(database, clock=clock, quota=QUOTA)
     await notes.ensure_indexes()
     return notes
 
@@ -383,3 +385,23 @@ async def test_label_keys_with_dots_and_dollars_within_are_stored_as_given(notes
     await notes.add(note, request=intent("r1"))
 
     assert (await notes.get("acme", "n1")).labels == labels
+
+
+async def test_a_project_has_only_so_many_things_that_are_not_deleted(notes: Aggregates[Note]) -> None:
+    for number in range(QUOTA.limit):
+        await notes.add(a_note(f"n{number}"), request=intent(f"r{number}"))
+
+    with pytest.raises(QuotaReached, match=r"project acme has 30 notes, which is the limit.*NOTES_MAX_NOTES"):
+        await notes.add(a_note("more"), request=intent("more"))
+    with pytest.raises(QuotaReached):
+        await notes.upsert(a_note("more"), partial(write, "x"), request=intent("upsert"))
+    await notes.add(a_note("more", project="other"), request=intent("other"))
+    assert (await notes.add(a_note("n0"), request=intent("r0"))).id == "n0"
+    with pytest.raises(AlreadyExists):
+        await notes.add(a_note("n0"), request=intent("again"))
+    await notes.update("acme", "n0", partial(write, "x"), request=intent("u0"))
+
+    await notes.update("acme", "n0", erase, request=intent("d0"))
+    await notes.add(a_note("more"), request=intent("more"))
+    with pytest.raises(QuotaReached):
+        await notes.add(a_note("n0"), request=intent("r0 again"))

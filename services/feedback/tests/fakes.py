@@ -39,6 +39,7 @@ from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import TidemillError
 from tidemill_kit.objects import ExchangeBucket
+from tidemill_kit.quotas import Quota
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
@@ -145,14 +146,20 @@ class InMemoryLedger:
         return True
 
 
+PENDING_QUOTA = Quota(of="pending inferences", limit=5, setting="FEEDBACK_MAX_PENDING_INFERENCES", remedy="wait")
+
+
 class InMemoryPending:
     """Does what `MongoPending` does: both pass tests/adapters/test_stores.py."""
 
-    def __init__(self, *, most: int = 3) -> None:
+    def __init__(self, *, most: int = 3, quota: Quota = PENDING_QUOTA) -> None:
         self.stored: dict[tuple[str, str], list[Waiting]] = {}
         self._most = most
+        self._quota = quota
 
     async def add(self, waiting: Waiting) -> None:
+        if (waiting.project, waiting.inference) not in self.stored:
+            self._quota.check(waiting.project, sum(project == waiting.project for project, _ in self.stored))
         there = self.stored.setdefault((waiting.project, waiting.inference), [])
         if any(each.request.id == waiting.request.id for each in there):
             return

@@ -34,9 +34,10 @@ from tidemill_kit.errors import (
     Violation,
 )
 from tidemill_kit.intents import entry_of, refuse_long_id, remembered, was_applied
-from tidemill_kit.mongo import Collection, Document, DuplicateId, RawDocument, encoded, plain, translated
+from tidemill_kit.mongo import Collection, Document, DuplicateId, RawDocument, count_up_to, encoded, plain, translated
 from tidemill_kit.newer_forms import readable, with_unknown
 from tidemill_kit.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_kit.quotas import Quota
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -125,8 +126,13 @@ class MongoAggregates(Generic[A]):
         clock: Clock | None = None,
         lists: Sequence[Sequence[str]] = (),
         usually_new: bool = False,
+        quota: Quota | None = None,
     ) -> None:
-        """Prepare; `lists` are the sets of fields that `list` filters by, `usually_new` is what `upsert` is given."""
+        """Prepare; `lists` are the sets of fields that `list` filters by, `usually_new` is what `upsert` is given.
+
+        A `quota` counts what is not deleted.
+        """
+        self._quota = quota
         self._lists = [(), *map(tuple, lists)]
         self._usually_new = usually_new
         self._collection = collection
@@ -234,7 +240,7 @@ class MongoAggregates(Generic[A]):
         refuse_long_id(request)
         key = document_id(project, aggregate_id)
         fields = _FOR_WRITING if request.named else _FOR_WRITING | {"requests": False}
-        if usually_new and (saved := await self._decide_and_save(key, None, decide, request)):
+        if usually_new and self._quota is None and (saved := await self._decide_and_save(key, None, decide, request)):
             return saved
         for attempt in range(_ATTEMPTS):
             if attempt:
@@ -257,6 +263,10 @@ class MongoAggregates(Generic[A]):
         before = None if stored is None else self._image(stored)  # `decide` may change the aggregate in place
         aggregate = decide(stored)
         refuse_label_keys(aggregate)
+        if self._quota is not None and not aggregate.deleted and (document is None or document["deleted"]):
+            mine: Document = {"project": aggregate.project, "deleted": False}
+            count = await count_up_to(self._collection, mine, limit=self._quota.limit)
+            self._quota.check(aggregate.project, count)
         image = self._image(aggregate)
         if document is not None and before == image and not aggregate.pending:
             return aggregate if await self._remember(key, document["version"], request) else None

@@ -126,6 +126,18 @@ async def insert_new(collection: Collection, documents: Sequence[Document]) -> s
     return set()
 
 
+async def count_up_to(collection: Collection, chosen: Document, *, limit: int) -> int:
+    """Return how many documents match, counting no further than `limit`; an index must begin with what is chosen by.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer.
+
+    """
+    with translated():
+        count: int = await collection.count_documents(chosen, limit=limit)
+    return count
+
+
 async def updated(
     collection: Collection, chosen: Document, update: Document, *, fields: Document, upsert: bool = False
 ) -> Document | None:

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill_kit.errors import PreconditionFailed
+from tidemill_kit.quotas import Quota
 
 
 class ServiceSettings(BaseSettings):
@@ -67,6 +68,13 @@ class ServiceSettings(BaseSettings):
     def service(self) -> str:
         """The service's name: its prefix in lower case."""
         return env_prefix(type(self)).rstrip("_").lower()
+
+    def quota(self, of: str, *, remedy: str = "delete what is not needed") -> Quota:
+        """Return the quota that the field `max_<of>` sets: `of` names the resources of one project, in the plural."""
+        name = f"max_{of}"
+        limit: int = getattr(self, name)
+        setting = (env_prefix(type(self)) + name).upper()
+        return Quota(of=of.replace("_", " "), limit=limit, setting=setting, remedy=remedy)
 
 
 class PortTaken(PreconditionFailed):

@@ -12,6 +12,7 @@ from tidemill_kit.application import Clock, Page, PageRequest, Request, SystemCl
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import AlreadyExists, NotFound, RequestIdReused
 from tidemill_kit.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_kit.quotas import Quota
 
 A = TypeVar("A", bound=Aggregate)
 
@@ -30,8 +31,15 @@ class InMemoryAggregates(Generic[A]):
     `where` of a list matches the aggregate's own fields; a dot leads into a field's field.
     """
 
-    def __init__(self, *aggregates: A, missing: Callable[[str], NotFound], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        *aggregates: A,
+        missing: Callable[[str], NotFound],
+        clock: Clock | None = None,
+        quota: Quota | None = None,
+    ) -> None:
         self._missing = missing
+        self._quota = quota
         self._clock = clock or SystemClock()
         self._stored: dict[tuple[str, str], _Stored[A]] = {}
         self.published: list[Event] = []
@@ -113,6 +121,9 @@ class InMemoryAggregates(Generic[A]):
     def _save(self, aggregate: A, request: Request | None) -> A:
         refuse_label_keys(aggregate)
         stored = self._stored.get((aggregate.project, aggregate.id))
+        if self._quota is not None and not aggregate.deleted and (stored is None or stored.aggregate.deleted):
+            mine = (each for (project, _), each in self._stored.items() if project == aggregate.project)
+            self._quota.check(aggregate.project, sum(not each.aggregate.deleted for each in mine))
         requests = [*(stored.requests if stored else []), *([request] if request and request.named else [])]
         aggregate.version = (stored.aggregate.version if stored else 0) + 1
         aggregate.seq = (stored.aggregate.seq if stored else 0) + len(aggregate.pending)

@@ -48,6 +48,7 @@ from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
 from tidemill_kit.mongo import Collection
 from tidemill_kit.objects import ObjectStore
+from tidemill_kit.quotas import Quota
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
 
@@ -101,8 +102,9 @@ class _Adapters:
             secure=settings.s3_secure,
             max_concurrent=settings.s3_max_concurrent,
         )
-        self.suites = _declared(self.database["suites"], SuiteCodec(), SuiteNotFound)
-        self.gates = _declared(self.database["gates"], GateCodec(), GateNotFound)
+        suites, gates = settings.quota("suites"), settings.quota("gates")
+        self.suites = _declared(self.database["suites"], SuiteCodec(), SuiteNotFound, quota=suites)
+        self.gates = _declared(self.database["gates"], GateCodec(), GateNotFound, quota=gates)
         self.by_candidate = _declared(self.database["gates_of_candidates"], CandidateGatesCodec(), NotFound)
         self.evaluations = MongoAggregates(
             self.database["evaluations"],
@@ -246,6 +248,8 @@ class _Ground:
         self._adapters.database.client.close()
 
 
-def _declared(collection: Collection, codec: Codec[A], missing: Callable[[str], NotFound]) -> MongoAggregates[A]:
+def _declared(
+    collection: Collection, codec: Codec[A], missing: Callable[[str], NotFound], quota: Quota | None = None
+) -> MongoAggregates[A]:
     """Return aggregates that emit no events."""
-    return MongoAggregates(collection, codec=codec, topic=_NO_TOPIC, source=SOURCE, missing=missing)
+    return MongoAggregates(collection, codec=codec, topic=_NO_TOPIC, source=SOURCE, missing=missing, quota=quota)

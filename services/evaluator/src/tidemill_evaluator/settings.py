@@ -56,6 +56,10 @@ class EvaluatorSettings(ServiceSettings):
     """Different questions answered by both sides that every requirement needs, whatever less it asks for."""
     max_unanswered: float = Field(default=_EVIDENCE.max_unanswered, ge=0, lt=1)
     """The share of a required set's cases that may lack an answer of a side; with more there is no verdict."""
+    max_suites: int = Field(default=1000, ge=1)
+    """The most suites of a project."""
+    max_gates: int = Field(default=1000, ge=1)
+    """The most gates of a project."""
     max_suite_cases: int = Field(default=_LIMITS.cases, ge=1, le=20_000)
     """The most cases of a suite."""
     max_evaluation_cases: int = Field(default=_LIMITS.evaluation_cases, ge=1, le=100_000)

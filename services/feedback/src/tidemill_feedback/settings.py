@@ -29,6 +29,10 @@ class FeedbackSettings(ServiceSettings):
     """The pause between two looks at what has waited that long."""
     pending_at_most: int = Field(default=100, ge=1, le=500)
     """How many reactions may wait for one inference."""
+    max_pending_inferences: int = Field(default=10_000, ge=1)
+    """The most inferences of a project for which reactions wait; further reactions are dead letters."""
+    max_curations: int = Field(default=1000, ge=1)
+    """The most curations of a project."""
     kept_reactions: int = Field(default=20, ge=0, le=1000)
     """How many earlier reactions are kept beside the one that counts."""
     max_comment_chars: int = Field(default=4000, ge=1, le=100_000)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from services.feedback.tests.fakes import (
     ADA,
     BUCKET,
+    PENDING_QUOTA,
     SFT,
     InMemoryPending,
     InMemoryPrompts,
@@ -28,6 +30,7 @@ from tidemill_feedback.domain.feedback import Answer, Feedback, Given
 from tidemill_kit import mongo
 from tidemill_kit.application import PageRequest
 from tidemill_kit.domain import ObjectRef
+from tidemill_kit.quotas import QuotaReached
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
@@ -48,7 +51,7 @@ async def database(stack: Addresses) -> AsyncIterator[mongo.Database]:
 
 @pytest.fixture
 async def mongo_pending(database: mongo.Database) -> MongoPending:
-    store = MongoPending(database["pending"], most=3)
+    store = MongoPending(database["pending"], most=3, quota=PENDING_QUOTA)
     await store.ensure_indexes()
     return store
 
@@ -84,6 +87,19 @@ async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> Non
     await pending.remove(second)
     assert not await pending.of("acme", "i1")
     assert not await pending.since(NOON + timedelta(days=1), limit=10)
+
+
+async def test_a_project_waits_for_no_more_inferences_than_the_quota(pending: Pending) -> None:
+    places = [replace(waiting(f"r{number}"), inference=f"i{number}") for number in range(PENDING_QUOTA.limit + 1)]
+    for each in places[:-1]:
+        await pending.add(each)
+
+    with pytest.raises(QuotaReached, match="has 5 pending inferences, which is the limit: wait, or ask an operator"):
+        await pending.add(places[-1])
+    await pending.add(waiting("more of the same"))
+    await pending.add(replace(places[-1], project="other"))
+    await pending.remove(places[0])
+    await pending.add(places[-1])
 
 
 async def test_what_an_erased_person_sent_waits_no_longer(pending: Pending) -> None:

@@ -253,7 +253,12 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
         relay=relay,
         channels=tuple(channel for channel in (trainer, rag, ingest, feedback) if channel is not None),
         prompts=MongoAggregates(
-            database["prompts"], codec=PromptCodec(), topic="", source=SOURCE, missing=PromptNotFound
+            database["prompts"],
+            codec=PromptCodec(),
+            topic="",
+            source=SOURCE,
+            missing=PromptNotFound,
+            quota=settings.quota("prompts"),
         ),
         deployments=MongoAggregates(
             deployments,
@@ -262,6 +267,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             source=SOURCE,
             missing=DeploymentNotFound,
             wake=relay.waker(deployments),
+            quota=settings.quota("deployments"),
         ),
         inferences=MongoAggregates(
             inferences,

@@ -82,6 +82,10 @@ class InferenceSettings(ModelSettings):
     """The memory (address space) of a process for prompts."""
     prompts_waiting: int = Field(100, ge=1)
     """Prompts of one project that may wait for a process; further ones are refused with RESOURCE_EXHAUSTED."""
+    max_prompts: int = Field(1000, ge=1)
+    """The most prompts of a project."""
+    max_deployments: int = Field(1000, ge=1)
+    """The most deployments of a project."""
     max_generations: int = Field(256, ge=1)
     """Answers under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_generations_per_project: int = Field(128, ge=1)

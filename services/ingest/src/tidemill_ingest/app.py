@@ -119,7 +119,7 @@ class _Parts:
         clock, limits = SystemClock(), settings.limits
         self.preparation = preparation
         self.documents = mongo_documents(database["documents"], wake=relay.waker(database["documents"]))
-        self.sources = mongo_sources(database["sources"])
+        self.sources = mongo_sources(database["sources"], quota=settings.quota("sources"))
         self.bindings = mongo_event_bindings(database["event_bindings"])
         texts = ExchangeTexts(store, settings.exchange_bucket)
         quarantine = ObjectStoreQuarantine(store, settings.quarantine_bucket)
@@ -184,7 +184,7 @@ class _Datasets:
         self, settings: IngestSettings, database: Database, store: ObjectStore, relay: Relay, ingest: _Parts
     ) -> None:
         clock, limits, collection = SystemClock(), settings.limits, database["datasets"]
-        self.datasets = mongo_datasets(collection, wake=relay.waker(collection))
+        self.datasets = mongo_datasets(collection, wake=relay.waker(collection), quota=settings.quota("datasets"))
         self.waiting = MongoWaiting(collection)
         batches = FeedbackBatches(store, settings.feedback_exchange_bucket, limits=limits)
         parts = DatasetParts(store, settings.datasets_bucket)

@@ -55,6 +55,10 @@ class IngestSettings(ServiceSettings):
     """How long an upload may pause."""
     upload_whole_s: float = Field(300.0, gt=0)
     """How long an upload may take in all, once it has its place."""
+    max_sources: int = Field(1000, ge=1)
+    """The most sources of a project."""
+    max_datasets: int = Field(1000, ge=1)
+    """The most datasets of a project."""
     max_document_bytes: int = Field(_LIMITS.document_bytes, ge=1)
     """The largest document by upload."""
     max_inline_bytes: int = Field(_LIMITS.inline_bytes, ge=1)

@@ -150,6 +150,7 @@ def _adapters(settings: RagSettings) -> Adapters:
             source=SOURCE,
             missing=CollectionNotFound,
             wake=relay.waker(collections),
+            quota=settings.quota("collections"),
         ),
         ledger=MongoLedger(
             database["ledger"],

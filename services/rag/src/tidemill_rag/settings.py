@@ -46,6 +46,8 @@ class RagSettings(ModelSettings):
     """How long counting all rows of an index version may take, where the kept numbers cannot be right."""
     sweep_after_s: float = Field(default=30.0, ge=0)
     """How long a replaced index version is kept for the searches that are under way."""
+    max_collections: int = Field(default=1000, ge=1)
+    """The most collections of a project."""
     max_query_characters: int = Field(default=8000, ge=1)
     """The longest question that is taken; what the model does not read of it is cut off."""
 

@@ -185,6 +185,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             source=SOURCE,
             missing=ModelNotFound,
             wake=relay.waker(models),
+            quota=settings.quota("models"),
         ),
         versions=MongoAggregates(
             versions,
@@ -214,7 +215,12 @@ def _adapters(settings: TrainerSettings) -> Adapters:
         wanted=MongoWanted(versions),
         ingest=ingest,
         plans=MongoAggregates(
-            plans, codec=TrainingPlanCodec(), topic=RUN_TOPIC, source=SOURCE, missing=TrainingPlanNotFound
+            plans,
+            codec=TrainingPlanCodec(),
+            topic=RUN_TOPIC,
+            source=SOURCE,
+            missing=TrainingPlanNotFound,
+            quota=settings.quota("training_plans"),
         ),
         runs=MongoAggregates(
             runs,

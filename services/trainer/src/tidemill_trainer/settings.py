@@ -34,6 +34,10 @@ class TrainerSettings(ModelSettings):
     """How long an upload may pause."""
     upload_whole_s: float = Field(default=4 * 3600.0, gt=0)
     """How long an upload may take in all, once it has its place."""
+    max_models: int = Field(default=1000, ge=1)
+    """The most models of a project."""
+    max_training_plans: int = Field(default=1000, ge=1)
+    """The most training plans of a project."""
     max_files: int = Field(default=500, ge=1, le=2000)
     """The most files that a version may have."""
     max_file_bytes: int = Field(default=16 * 1024**3, ge=1)

@@ -15,6 +15,7 @@ from tidemill_kit.aggregates import Identity, MongoAggregates
 from tidemill_kit.domain import Event
 from tidemill_kit.jobs import Leases
 from tidemill_kit.mongo import Collection, Document, translated
+from tidemill_kit.quotas import Quota
 
 
 class CurationCodec:
@@ -55,7 +56,9 @@ class CurationCodec:
         return curation_payload(aggregate, event, seq)
 
 
-def mongo_curations(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Curation]:
+def mongo_curations(
+    collection: Collection, *, wake: Callable[[str], None], quota: Quota | None = None
+) -> MongoAggregates[Curation]:
     """Return the store of curations."""
     return MongoAggregates(
         collection,
@@ -65,6 +68,7 @@ def mongo_curations(collection: Collection, *, wake: Callable[[str], None]) -> M
         missing=CurationNotFound,
         wake=wake,
         lists=[("rule.deployment",)],
+        quota=quota,
     )
 
 

@@ -9,7 +9,8 @@ from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_kit.application import Request
 from tidemill_kit.errors import Conflict
-from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.mongo import Collection, Document, DuplicateId, count_up_to, translated
+from tidemill_kit.quotas import Quota
 
 _ATTEMPTS = 20
 
@@ -17,14 +18,16 @@ _ATTEMPTS = 20
 class MongoPending:
     """Implements `ports.Pending`. `_id` is `<project>/<inference>`; `count` grows with every addition."""
 
-    def __init__(self, collection: Collection, *, most: int) -> None:
+    def __init__(self, collection: Collection, *, most: int, quota: Quota) -> None:
         self._collection = collection
+        self._quota = quota
         self._most = most
 
     async def ensure_indexes(self) -> None:
         """Create what the sweep needs; repeating it changes nothing."""
         with translated():
             await self._collection.create_index([("since", 1)])
+            await self._collection.create_index([("project", 1)])
 
     async def add(self, waiting: Waiting) -> None:
         """See `Pending.add`."""
@@ -71,6 +74,8 @@ class MongoPending:
         with translated():
             found: Document | None = await self._collection.find_one({"_id": document_id})
         if found is None:
+            count = await count_up_to(self._collection, {"project": waiting.project}, limit=self._quota.limit)
+            self._quota.check(waiting.project, count)
             first = {"_id": document_id, "project": waiting.project, "inference": waiting.inference, "count": 1}
             try:
                 with translated():

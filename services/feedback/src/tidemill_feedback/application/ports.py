@@ -89,6 +89,7 @@ class Pending(Protocol):
 
         Raises:
             TooManyWait: as many as may wait for the same inference do.
+            PreconditionFailed: the project waits for as many inferences as it may.
 
         """
         ...

@@ -17,6 +17,7 @@ from tidemill_kit.aggregates import Identity, MongoAggregates
 from tidemill_kit.domain import Event, ObjectRef
 from tidemill_kit.jobs import LeaseLost, Leases
 from tidemill_kit.mongo import Collection, translated
+from tidemill_kit.quotas import Quota
 
 TOPIC = "tidemill.ingest.dataset.v1"
 _AT_ONCE = 1000
@@ -67,7 +68,9 @@ class DatasetCodec:
         return payload_of(aggregate, event, seq)
 
 
-def mongo_datasets(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Dataset]:
+def mongo_datasets(
+    collection: Collection, *, wake: Callable[[str], None], quota: Quota | None = None
+) -> MongoAggregates[Dataset]:
     """Return the datasets of a collection."""
     return MongoAggregates(
         collection,
@@ -77,6 +80,7 @@ def mongo_datasets(collection: Collection, *, wake: Callable[[str], None]) -> Mo
         missing=DatasetNotFound,
         wake=wake,
         lists=[("state",)],
+        quota=quota,
     )
 
 

@@ -14,6 +14,7 @@ from tidemill_kit.aggregates import Identity, MongoAggregates
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import NotFound
 from tidemill_kit.mongo import Collection
+from tidemill_kit.quotas import Quota
 
 _NO_TOPIC = ""
 
@@ -67,9 +68,11 @@ class BindingNotFound(NotFound):
     """Nobody ever took these events."""
 
 
-def mongo_sources(collection: Collection) -> MongoAggregates[Source]:
+def mongo_sources(collection: Collection, *, quota: Quota | None = None) -> MongoAggregates[Source]:
     """Return the sources of a collection."""
-    return MongoAggregates(collection, codec=SourceCodec(), topic=_NO_TOPIC, source=CE_SOURCE, missing=SourceNotFound)
+    return MongoAggregates(
+        collection, codec=SourceCodec(), topic=_NO_TOPIC, source=CE_SOURCE, missing=SourceNotFound, quota=quota
+    )
 
 
 def mongo_event_bindings(collection: Collection) -> MongoAggregates[EventBinding]:
