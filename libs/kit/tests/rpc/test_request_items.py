@@ -31,6 +31,7 @@ def part(field: int, content: bytes) -> bytes:
 CASE = Suite.DESCRIPTOR.fields_by_name["cases"].number
 SUITE = CreateSuiteRequest.DESCRIPTOR.fields_by_name["suite"].number
 LABELS = GenerateRequest.DESCRIPTOR.fields_by_name["labels"].number
+GROUP = number(1000 << 3 | 3) + number(1000 << 3 | 4)
 DEPLOYMENT = GenerateRequest.DESCRIPTOR.fields_by_name["deployment"].number
 
 WORST: dict[str, tuple[Descriptor, bytes]] = {
