@@ -97,12 +97,22 @@ def from_rpc_error(failure: grpc.aio.AioRpcError, *, dependency: str) -> Tidemil
             error = errors.RateLimited(message, retry_after_s=pause or _DEFAULT_PAUSE_S)
         case errors.DependencyUnavailable:
             error = errors.DependencyUnavailable(message, dependency=info.metadata.get("dependency", dependency))
+        case errors.Internal if info.domain != DOMAIN:
+            error = _not_by_a_service(failure, dependency=dependency)
         case plain:
             error = plain(message)
     if info.domain == DOMAIN:
         error.reason = info.reason
         error.metadata |= info.metadata
     return error
+
+
+def _not_by_a_service(failure: grpc.aio.AioRpcError, *, dependency: str) -> errors.DependencyUnavailable:
+    """Return what a failure means that no handler answered with: services name a reason, also where they break."""
+    message = f"{dependency} broke the call off ({failure.code().name}): the same call may succeed later"
+    if failure.code() is grpc.StatusCode.UNIMPLEMENTED:
+        message = f"{dependency} does not know the call: it is of an older version, or another service listens there"
+    return errors.DependencyUnavailable(message, dependency=dependency)
 
 
 def _cut(metadata: Mapping[str, str]) -> dict[str, str]:

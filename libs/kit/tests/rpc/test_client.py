@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -232,6 +233,26 @@ async def test_a_refusal_of_another_kind_of_server_for_overload_can_pass() -> No
 
     assert isinstance(overload, errors.TRANSIENT)
     assert isinstance(size, errors.InvalidInput)
+
+
+async def test_an_rpc_that_an_older_version_lacks_is_waited_for() -> None:
+    async with serving(sources()) as older:
+        new: Any = older.kit.unary_unary("/tidemill.ingest.v1.SourceService/New", request_serializer=bytes)
+        with pytest.raises(errors.DependencyUnavailable, match="does not know the call: it is of an older version"):
+            await new(b"")
+
+
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS], ids=lambda code: code.name
+)
+def test_what_no_service_answered_with_says_nothing_of_the_call(code: grpc.StatusCode) -> None:
+    nothing = grpc.aio.Metadata()
+    failure = grpc.aio.AioRpcError(code, nothing, nothing, "Received RST_STREAM with error code 2")
+
+    error = from_rpc_error(failure, dependency="rag")
+
+    assert isinstance(error, errors.DependencyUnavailable)
+    assert (error.dependency, "RST_STREAM" in error.message) == ("rag", False)
 
 
 async def test_a_worker_calls_on_behalf_of_a_project() -> None:
