@@ -5,8 +5,9 @@ Trace ids exist without any exporter; spans leave the process only where `otlp_e
 
 import socket
 import threading
+import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -28,6 +29,8 @@ _W3C = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer("tidemill")
 _EXPORT_TIMEOUT_S = 5.0
 _METRICS_IDLE_S = 5.0
+_METRICS_WHOLE_S = 10.0
+"""How long a connection may take in all, however it trickles."""
 _METRICS_CONNECTIONS = 8
 
 
@@ -84,10 +87,12 @@ class _MetricsServer(ThreadingMixIn, WSGIServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, handler)
         self._places = threading.BoundedSemaphore(_METRICS_CONNECTIONS)
+        self._begun: dict[socket.socket, float] = {}
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's
         """Answer in a thread, where there is one left."""
         if self._places.acquire(blocking=False):
+            self._begun[request] = time.monotonic()
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -97,7 +102,15 @@ class _MetricsServer(ThreadingMixIn, WSGIServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._begun.pop(request, None)
             self._places.release()
+
+    def service_actions(self) -> None:
+        """Cut off what takes too long in all: a connection that trickles is never idle."""
+        oldest = time.monotonic() - _METRICS_WHOLE_S
+        for connection in [each for each, begun in self._begun.copy().items() if begun < oldest]:
+            with suppress(OSError):  # it has ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def trace_id() -> str:

@@ -5,6 +5,7 @@ import socket
 import sys
 import textwrap
 import threading
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -410,6 +411,23 @@ async def test_a_process_serves_metrics_and_ends_orderly_on_a_signal(number: sig
 def _page(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own address
         return str(reply.read(), "utf-8")
+
+
+def trickle(connection: socket.socket) -> None:
+    for _ in range(2000):
+        connection.sendall(b"G")
+        time.sleep(0.02)
+
+
+def test_a_connection_to_the_metrics_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_METRICS_WHOLE_S", 0.3)
+    port = free_port()
+    close = serve_metrics(settings(metrics_port=port))
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as trickling, pytest.raises(ConnectionError):
+            trickle(trickling)
+    finally:
+        close()
 
 
 def test_idle_connections_to_the_metrics_hold_few_threads_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
