@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ async def test_a_step_s_failure_inside_a_group_of_tasks_is_reported_as_well(tmp_
 
     with pytest.raises(StepFailed, match="rag is away"):
         await started(tmp_path).run("retrieval", work)
+
+
+@pytest.mark.parametrize("error", [ValueError("not JSON"), asyncio.CancelledError()], ids=repr)
+async def test_a_step_that_breaks_or_is_stopped_says_how_to_go_on_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], error: BaseException
+) -> None:
+    async def work() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        await started(tmp_path).run("retrieval", work)
+
+    assert capsys.readouterr().err == f"Stopped in the step retrieval. To go on from there: {CONTINUE}\n"
 
 
 async def test_a_continued_demo_is_the_same_project_and_does_only_what_is_left(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """The steps of one demo: measured, named when they fail, and not done again when the demo is continued."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -75,15 +74,15 @@ class Steps:
         try:
             with self.report.step(name):
                 result = await work()
-        except asyncio.CancelledError:
-            stderr.print(f"Stopped in the step {name}. To go on from there: {CONTINUE}", highlight=False)
-            raise
-        except (TidemillError, BaseExceptionGroup) as error:
+        except BaseException as error:
             cause = first_error(error)
-            if not isinstance(cause, TidemillError):
-                raise
-            message = f"the step {name} failed: {cause.message}\nTo go on from there: {CONTINUE}"
-            raise StepFailed(message) from error
+            if isinstance(cause, TidemillError):
+                message = f"the step {name} failed: {cause.message}\nTo go on from there: {CONTINUE}"
+                raise StepFailed(message) from error
+            stderr.print(
+                f"Stopped in the step {name}. To go on from there: {CONTINUE}", highlight=False, soft_wrap=True
+            )
+            raise
         finally:
             self.save()
         if name not in self.done:
