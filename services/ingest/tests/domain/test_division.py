@@ -237,6 +237,22 @@ def test_questions_of_the_same_words_are_one_question_where_an_answer_is_common(
         assert "open the portal" in {each.answered for each in part}
 
 
+@pytest.mark.parametrize(
+    "questions",
+    [
+        [f"Does C{sign} have pointers?" for sign in ("", "++", "#", "*", "--/")],
+        [f"Is 3 {sign} 5?" for sign in ("<", ">", "=", "\u2264", "\u2260")],
+        ["\N{GRINNING FACE}", "\N{THUMBS UP SIGN}", "\N{SNOWMAN}", "\N{BLACK HEART SUIT}", "\N{EURO SIGN}"],
+        ["\u0915\u093f", "\u0915\u0940", "\u0915\u0941", "\u0915\u0942", "\u0915\u0947"],  # ki, kii, ku, kuu, ke
+    ],
+)
+def test_questions_that_only_signs_tell_apart_are_different_questions(questions: list[str]) -> None:
+    batch = examples([message(asked, "Yes.") for asked in questions])
+
+    assert len({words_of(each.asked) for each in batch}) == COMMON_FROM
+    assert common_answers(((each.asked, each.answered) for each in batch), COMMON_FROM) == {"yes"}
+
+
 @pytest.mark.parametrize("answer", ["\u200b", "\ufeff\u200b\u200d", "\u2800", "\u3164", "\u00ad", "..."])
 def test_an_answer_that_says_nothing_is_no_example_and_does_not_stop_its_batch(answer: str) -> None:
     division = divided(examples([message("Q?", answer), *numbered(20)]))

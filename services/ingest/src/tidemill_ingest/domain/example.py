@@ -11,7 +11,7 @@ from tidemill_kit.characters import clean, stream_safe, without_ignorable
 
 _WORDS_END_WITH = frozenset("#%&*@/\\")
 """Punctuation that belongs to a word, as in "C#"."""
-_WORD = re.compile(r"\w+")
+_RUN = re.compile(r"\w+|[^\w\s]+")
 COMMON_FROM = 5
 """So many different questions with one answer make it a common one, unless a deployment says otherwise."""
 
@@ -73,8 +73,11 @@ def group_of(asked: str) -> str:
 
 
 def words_of(asked: str) -> frozenset[str]:
-    """Return the words of a normalised question: two that differ in their order alone are one question."""
-    return frozenset(_WORD.findall(asked))
+    """Return the words of a normalised question: two that differ in their order or punctuation alone are one question.
+
+    Symbols, and vowel signs of scripts that write them apart, tell questions from each other: "C++" and "C#".
+    """
+    return frozenset(word for run in _RUN.findall(asked) if (word := _word_in(run)))
 
 
 def common_answers(pairs: Iterable[tuple[str, str]], common_from: int) -> set[str]:
@@ -83,6 +86,12 @@ def common_answers(pairs: Iterable[tuple[str, str]], common_from: int) -> set[st
     for asked, answered in pairs:
         questions.setdefault(answered, set()).add(words_of(asked))
     return {answered for answered, different in questions.items() if len(different) >= common_from}
+
+
+def _word_in(run: str) -> str:
+    if run[0].isalnum() or run[0] == "_":
+        return run
+    return "".join(each for each in run if each in _WORDS_END_WITH or unicodedata.category(each)[0] in "SM")
 
 
 def _is_edge(character: str) -> bool:
