@@ -27,7 +27,6 @@ class CountsCharacters:
         self, messages: list[dict[str, str]], *, tokenize: bool, add_generation_prompt: bool = False
     ) -> str:
         assert not tokenize
-        del add_generation_prompt
 
         def raise_exception(message: str) -> None:
             raise TemplateError(message)
@@ -35,7 +34,7 @@ class CountsCharacters:
         return (
             Environment(autoescape=False)  # noqa: S701 - no HTML
             .from_string(self.chat_template)
-            .render(messages=messages, raise_exception=raise_exception)
+            .render(messages=messages, add_generation_prompt=add_generation_prompt, raise_exception=raise_exception)
         )
 
     def __call__(self, text: str, *, add_special_tokens: bool) -> dict[str, list[str]]:
@@ -73,6 +72,14 @@ def test_only_what_follows_the_prompt_is_learnt() -> None:
     assert row.columns == {"input_ids": list("Is it?Yes."), "completion_mask": [0] * 6 + [1] * 4}
 
 
+def test_a_template_that_says_more_before_an_answer_to_be_given_teaches_the_answer_alone() -> None:
+    thinking = "{% for m in messages %}[{{ m.content }}]{% endfor %}{% if add_generation_prompt %}[<think>{% endif %}"
+
+    ((row,), _) = rows_of(examples("Is it?"), CountsCharacters(thinking), max_length=25)
+
+    assert row.columns == {"input_ids": list("[Is it?][Yes.]"), "completion_mask": [0] * 9 + [1] * 5}
+
+
 def test_what_would_be_cut_is_left_out_and_too_little_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "train.jsonl"
     path.write_bytes(example_lines(12))
@@ -105,6 +112,9 @@ def test_an_example_that_the_template_refuses_is_left_out_and_counted() -> None:
         ("{{ raise_exception('System role not supported') }}", "System role not supported"),
         ("{{ raise_exception(messages[0].content) }}", "TemplateError"),
         ("{{ messages[0].content + 1 }}", "TypeError"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "RecursionError"),
+        ("{{ messages[0].content }}", "it shows no answer behind its question"),
+        ("{% if add_generation_prompt %}and so{% endif %}", "it shows no answer behind its question"),
     ],
 )
 def test_a_template_that_takes_nothing_is_told_in_its_own_words_and_not_in_a_users(template: str, words: str) -> None:

@@ -13,7 +13,7 @@ from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.training.failures import TrainingStopped
 
 LONGEST_SHOWN = 200
-_REFUSALS = (TemplateError, ArithmeticError, LookupError, TypeError, ValueError)
+_REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What a template raises: by its own words, or because it cannot do with a turn what it does with others."""
 Turns = list[dict[str, str]]
 
@@ -65,7 +65,9 @@ def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> 
         except _REFUSALS as error:
             refusals.append(_words(error, tokenizer.chat_template))
             continue
-        if len(row.tokens) > max_length:
+        if row.prompt == len(row.tokens):
+            refusals.append("it shows no answer behind its question")
+        elif len(row.tokens) > max_length:
             too_long += 1
         else:
             rows.append(row)
@@ -107,7 +109,10 @@ def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row:  # no
     )
     begin = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False)
-    return Row(encoded(tokenizer, whole), len(encoded(tokenizer, begin)))
+    tokens, before = encoded(tokenizer, whole), encoded(tokenizer, begin)
+    # Some templates put more before an answer to be given than before one that was given: what both have is the prompt.
+    shared = (count for count, (one, other) in enumerate(zip(tokens, before, strict=False)) if one != other)
+    return Row(tokens, next(shared, min(len(tokens), len(before))))
 
 
 def _example(example: Mapping[str, Any]) -> Example:
