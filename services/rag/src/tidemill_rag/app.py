@@ -164,7 +164,8 @@ def _adapters(settings: RagSettings) -> Adapters:
             trainer,
             artifacts=ArtifactCache(settings.data_dir / "models", models_bucket),
             bucket=models_bucket,
-            most_loaded=settings.models_loaded,
+            max_loaded=settings.models_loaded,
+            max_bytes=settings.models_bytes,
             open_model=partial(
                 TransformersEmbedding,
                 threads=settings.embedding_threads or os.cpu_count() or 1,

@@ -34,6 +34,8 @@ class RagSettings(ModelSettings):
     """CPU threads of one embedding pass; 0 takes all cores."""
     models_loaded: int = Field(default=3, ge=1, le=32)
     """How many embedding models are kept in memory."""
+    models_bytes: int = Field(default=3 * 1024**3, ge=1)
+    """Weights of all of them together, as their files have them; a model with more is refused."""
     indexes_at_once: int = Field(default=4, ge=1, le=64)
     """How many index versions are worked on at the same time."""
     look_every_s: float = Field(default=60.0, gt=0)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import pytest
 
 from tidemill_kit.errors import NativePanic
+from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.manifest import ArtifactRefused
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
@@ -32,6 +34,31 @@ def test_a_model_without_sentence_transformers_files_is_pooled_by_mean_up_to_its
     config = EmbeddingConfig.read({"config.json": b'{"max_position_embeddings": 128}'})
 
     assert (config.max_tokens, config.pooling, config.query_prompt) == (128, "mean", "")
+
+
+@pytest.mark.parametrize("said", [8193, 10**9])
+def test_no_model_reads_more_of_a_text_than_holds_up_nobody(said: int) -> None:
+    limits = {"sentence_bert_config.json": b'{"max_seq_length": %d}' % said}
+
+    assert EmbeddingConfig.read(limits).max_tokens == 8192
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b'{"max_position_embeddings": -5}'),
+        ("sentence_bert_config.json", b'{"max_seq_length": "512"}'),
+        ("sentence_bert_config.json", b'{"max_seq_length": 1}'),
+        ("sentence_bert_config.json", b"[512]"),
+        ("1_Pooling/config.json", b"null"),
+        ("config_sentence_transformers.json", b"[" * 100_000),
+        ("config_sentence_transformers.json", b'{"prompts": {"query": ["x"]}}'),
+        ("config_sentence_transformers.json", b'{"prompts": {"passage": "%s"}}' % (b"x" * 1001)),
+    ],
+)
+def test_files_that_cannot_be_meant_are_refused_by_name(name: str, content: bytes) -> None:
+    with pytest.raises(ArtifactRefused, match="json: "):
+        EmbeddingConfig.read({name: content})
 
 
 def test_prompts_and_pooling_of_other_models_are_read() -> None:
@@ -146,6 +173,31 @@ async def test_work_that_was_cancelled_while_it_waited_is_not_done() -> None:
     await thread.run(lambda: None)
 
     assert done == []
+
+
+async def test_projects_take_turns_whatever_one_of_them_asks_for() -> None:
+    thread, done = EmbeddingThread(), list[str]()
+    begun, gate = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        gate.wait()
+
+    def asked(project: str, *, urgent: bool) -> "asyncio.Task[None]":
+        with acting_for(project):
+            return asyncio.create_task(thread.run(lambda: done.append(f"{project} {urgent}"), urgent=urgent))
+
+    tasks = [asyncio.create_task(thread.run(hold))]
+    await asyncio.to_thread(begun.wait)
+    for urgent in (False, True):
+        tasks += [asked("greedy", urgent=urgent) for _ in range(5)] + [asked("acme", urgent=urgent)]
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*tasks)
+
+    assert [each.split()[1] for each in done] == ["True"] * 6 + ["False"] * 6
+    assert done.index("acme True") == 1
+    assert done.index("acme False") == 7
 
 
 class PanicException(BaseException):

@@ -21,6 +21,7 @@ from tidemill_rag.application.ports import ResolvedModel
 from tidemill_rag.domain.errors import EmbeddingUnusable
 
 _NEEDED = ("config.json", "tokenizer.json")
+_WEIGHTS = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,23 +33,26 @@ class _Place:
 class TrainerModels:
     """Implements `ports.EmbeddingModels`. A model is loaded once for each content, whatever projects call it."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
         channel: grpc.aio.Channel,
         *,
         artifacts: ArtifactCache,
         bucket: ExchangeBucket,
-        most_loaded: int,
+        max_loaded: int,
+        max_bytes: int,
         open_model: Callable[[Path, EmbeddingThread], TransformersEmbedding],
     ) -> None:
         self._registry = ModelRegistryServiceStub(channel)
         self._artifacts = artifacts
         self._bucket = bucket
-        self._most_loaded = most_loaded
+        self._max_loaded = max_loaded
+        self._max_bytes = max_bytes
         self._open_model = open_model
         self._thread = EmbeddingThread()
         self._digests: dict[_Place, str] = {}
         self._loaded: OrderedDict[str, TransformersEmbedding] = OrderedDict()
+        self._bytes: dict[str, int] = {}
         self._loading = asyncio.Lock()
 
     async def resolve(self, project: str, reference: str) -> ResolvedModel:
@@ -63,8 +67,7 @@ class TrainerModels:
         place = _Place(project=project, reference=resolved)
         digest = self._digests.get(place)
         if digest is None or digest not in self._loaded:
-            async with self._loading:
-                digest = await self._load(place)
+            digest = await self._load(place)
         self._loaded.move_to_end(digest)
         return self._loaded[digest]
 
@@ -74,11 +77,22 @@ class TrainerModels:
         if version.digest not in self._loaded:
             files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
             folder = await self._artifacts.fetch(place.project, Manifest(files), _objects(version))
-            self._loaded[version.digest] = await self._thread.run(lambda: self._open_model(folder, self._thread))
-            while len(self._loaded) > self._most_loaded:
-                self._loaded.popitem(last=False)
+            async with self._loading:  # not around the download, which may take long
+                if version.digest not in self._loaded:
+                    await self._open(version, folder)
         self._digests[place] = version.digest
         return version.digest
+
+    async def _open(self, version: model_pb2.ModelVersion, folder: Path) -> None:
+        """Load a model in the place of those that were not used for longest, where there is no room beside them."""
+        size = _weight_bytes(version)
+        while self._loaded and (
+            len(self._loaded) >= self._max_loaded or sum(self._bytes.values()) + size > self._max_bytes
+        ):
+            dropped, _ = self._loaded.popitem(last=False)
+            del self._bytes[dropped]
+        self._loaded[version.digest] = await self._thread.run(lambda: self._open_model(folder, self._thread))
+        self._bytes[version.digest] = size
 
     async def _version(self, project: str, reference: str) -> model_pb2.ModelVersion:
         request = model_registry_service_pb2.GetModelVersionRequest(id=reference)
@@ -91,9 +105,16 @@ class TrainerModels:
         if version.source.HasField("openai"):
             raise EmbeddingUnusable(version.id, "is a remote model; take one whose files are in the registry")
         missing = [name for name in _NEEDED if name not in paths]
-        if missing or not any(path.endswith(".safetensors") for path in paths):
+        if missing or not any(path.endswith(_WEIGHTS) for path in paths):
             raise EmbeddingUnusable(version.id, f"has no {' and no '.join(missing or ['safetensors file'])}")
+        if (size := _weight_bytes(version)) > self._max_bytes:
+            text = f"has {size} bytes of weights, and {self._max_bytes} is the limit of all embedding models together"
+            raise EmbeddingUnusable(version.id, f"{text}: take a smaller model")
         return version
+
+
+def _weight_bytes(version: model_pb2.ModelVersion) -> int:
+    return sum(each.size for each in version.artifacts if each.path.endswith(_WEIGHTS))
 
 
 def _objects(version: model_pb2.ModelVersion) -> dict[str, ObjectRef]:

@@ -14,10 +14,11 @@ from typing import Any, TypeVar
 from tokenizers import Tokenizer
 
 from tidemill_kit.errors import isolated
+from tidemill_kit.manifest import ArtifactRefused
 from tidemill_kit.model_folders import checked_config, passed_on
 from tidemill_kit.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
-from tidemill_rag.domain.embedding import LEAST_KNOWN
+from tidemill_rag.domain.embedding import LEAST_KNOWN, MAX_TOKENS, MIN_TOKENS
 
 T = TypeVar("T")
 Vectors = list[list[float]]
@@ -28,6 +29,14 @@ _REMEMBERED_QUESTIONS = 1024
 _DEFAULT_LIMIT = 512
 _READERS = 3
 """Threads of one model's tokenizer."""
+_MAX_PROMPT = 1000
+"""Characters that stand before every text."""
+CONFIG_FILES = (
+    "config.json",
+    "sentence_bert_config.json",
+    "1_Pooling/config.json",
+    "config_sentence_transformers.json",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,31 +50,24 @@ class EmbeddingConfig:
 
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> "EmbeddingConfig":
-        """Read the JSON files of a sentence-transformers folder, of which only config.json must be there."""
-        config, limits, pooling, prompts = (
-            json.loads(files.get(name, b"{}"))
-            for name in (
-                "config.json",
-                "sentence_bert_config.json",
-                "1_Pooling/config.json",
-                "config_sentence_transformers.json",
-            )
-        )
-        named = prompts.get("prompts") or {}
+        """Read the JSON files of a sentence-transformers folder, of which only config.json must be there.
+
+        Raises:
+            ArtifactRefused: names the file and what is wrong in it.
+
+        """
+        config, limits, pooling, prompts = (_object(files.get(name, b"{}"), name) for name in CONFIG_FILES)
+        said = limits.get("max_seq_length") or config.get("max_position_embeddings") or _DEFAULT_LIMIT
+        if not isinstance(said, int) or said < MIN_TOKENS:
+            raise ArtifactRefused(CONFIG_FILES[0], f"takes no texts of {MIN_TOKENS} tokens or more")
+        named = prompts.get("prompts")
+        named = named if isinstance(named, dict) else {}
         return cls(
-            max_tokens=int(limits.get("max_seq_length") or config.get("max_position_embeddings") or _DEFAULT_LIMIT),
+            max_tokens=min(said, MAX_TOKENS),
             pooling="cls" if pooling.get("pooling_mode_cls_token") else "mean",
-            query_prompt=str(named.get("query") or ""),
-            passage_prompt=str(named.get("document") or named.get("passage") or ""),
+            query_prompt=_prompt(named, "query"),
+            passage_prompt=_prompt(named, "document") or _prompt(named, "passage"),
         )
-
-
-CONFIG_FILES = (
-    "config.json",
-    "sentence_bert_config.json",
-    "1_Pooling/config.json",
-    "config_sentence_transformers.json",
-)
 
 
 class TransformersEmbedding:
@@ -197,6 +199,25 @@ def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:
             batches.append([])
         batches[-1].append(position)
     return batches
+
+
+def _object(content: bytes, name: str) -> Mapping[str, Any]:
+    try:
+        parsed = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArtifactRefused(name, "is not JSON") from error
+    if not isinstance(parsed, dict):
+        raise ArtifactRefused(name, "is no JSON object")
+    return parsed
+
+
+def _prompt(named: Mapping[str, object], name: str) -> str:
+    text = named.get(name) or ""
+    if not isinstance(text, str) or len(text) > _MAX_PROMPT:
+        raise ArtifactRefused(
+            CONFIG_FILES[-1], f"has a prompt {name} that is no text of at most {_MAX_PROMPT} characters"
+        )
+    return text
 
 
 def _read(path: Path) -> bytes:

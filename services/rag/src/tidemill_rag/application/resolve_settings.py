@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_rag.application.ports import EmbeddingModels
 from tidemill_rag.domain.collection import Chunking, Settings
+from tidemill_rag.domain.embedding import MAX_TOKENS, MIN_TOKENS
 
 SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 _REFERENCE = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[1-9][0-9]{0,8})?")
 MAX_SOURCES = 100
-LEAST_TOKENS, MOST_TOKENS = 16, 8192
 DEFAULT_MAX_TOKENS = 256
 DEFAULT_OVERLAP_TOKENS = 32
 
@@ -80,8 +80,8 @@ def _violations(wish: Wish) -> Iterator[Violation]:
         yield Violation(field="embedding", description=text)
     if wish.by not in {"", "structure"}:
         yield Violation(field="chunking.by", description=f"is {wish.by[:80]!r}; the only way is 'structure'")
-    if wish.max_tokens and not LEAST_TOKENS <= wish.max_tokens <= MOST_TOKENS:
-        text = f"is {wish.max_tokens}; take {LEAST_TOKENS} to {MOST_TOKENS}, or 0 for the default"
+    if wish.max_tokens and not MIN_TOKENS <= wish.max_tokens <= MAX_TOKENS:
+        text = f"is {wish.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
         yield Violation(field="chunking.max_tokens", description=text)
     if wish.overlap_tokens is not None and wish.overlap_tokens < 0:
         text = f"is {wish.overlap_tokens}; take 0 or more"

@@ -7,6 +7,7 @@ from contextlib import suppress
 import structlog
 
 from tidemill_kit.errors import TidemillError, isolated
+from tidemill_kit.grpc_context import acting_for
 from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore
 from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.domain.collection import IndexRef
@@ -95,7 +96,8 @@ class IndexWorker:
         try:
             with isolated():
                 async with self._turns, self._leases.held(index) as epoch:
-                    then = Then.LATER if epoch is None else await tend(index, epoch=epoch)
+                    with acting_for(index.project):  # whose turn it is at what all projects share
+                        then = Then.LATER if epoch is None else await tend(index, epoch=epoch)
                 pause_s = {Then.WHEN_WOKEN: None, Then.AT_ONCE: 0.0, Then.LATER: _HELD_PAUSE_S}[then]
                 self._failures.pop(index, None)
                 if epoch is not None:
