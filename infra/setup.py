@@ -38,6 +38,7 @@ DATA_GB = 1.0
 CORES, MEMORY_GB = 2, 12
 RESERVED = 0.9
 """The share of a machine's memory that its kernel and firmware leave."""
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 DRIVER = Path("/proc/driver/nvidia/version")
 """Is there where the driver of an NVIDIA GPU runs."""
 
@@ -108,11 +109,11 @@ def why_too_small() -> str:
     """Return in one sentence what this machine's processor or memory lacks, or nothing."""
     if "avx2" not in cpu_flags():
         return "This processor has no AVX2, which the models' libraries need: take an x86-64 processor that has it."
-    cores, memory_gb = len(os.sched_getaffinity(0)), memory_bytes() / 1000**3
+    cores, memory_gb = usable_cores(), memory_bytes() / 1000**3
     if cores < CORES or memory_gb < MEMORY_GB * RESERVED:
         return (
-            f"This machine has {cores} cores and {memory_gb:.1f} GB of memory, and the servers, the services and a "
-            f"training together need {CORES} cores and {MEMORY_GB} GB: take a larger one."
+            f"This machine or container has {cores:g} cores and {memory_gb:.1f} GB of memory, and the servers, the "
+            f"services and a training together need {CORES} cores and {MEMORY_GB} GB: take a larger one."
         )
     return ""
 
@@ -130,13 +131,41 @@ def cpu_flags() -> set[str]:
     return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
+def usable_cores() -> float:
+    """Return how many processors this process may use at once, of the machine or of the container."""
+    shares = [(quota, period) for quota, period in map(str.split, group_values("", "cpu.max")) if quota.isdigit()]
+    quotas, periods = group_values("cpu", "cpu.cfs_quota_us"), group_values("cpu", "cpu.cfs_period_us")
+    shares += [(quota, period) for quota, period in zip(quotas, periods) if quota.isdigit()]  # noqa: B905 - Python 3.10
+    return min([len(os.sched_getaffinity(0)), *(int(quota) / int(period) for quota, period in shares)])
+
+
 def memory_bytes() -> int:
     """Return the memory of this machine, or of the container if that has less."""
-    files = [Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")]
-    limits = [file.read_text(encoding="ascii").strip() for file in files if file.exists()]
-    return min(
-        [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] + [int(each) for each in limits if each.isdigit()]
-    )
+    names = (("", "memory.max"), ("", "memory.high"), ("memory", "memory.limit_in_bytes"))
+    values = [value for controller, name in names for value in group_values(controller, name)]
+    return min([physical_bytes(), *(int(value) for value in values if value.isdigit())])
+
+
+def physical_bytes() -> int:
+    """Return the memory that the kernel has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def group_values(controller: str, name: str) -> list[str]:
+    """Return what a file says in each control group that this process is in, from its own to the root: cgroups(7).
+
+    Version 2 has one hierarchy for all controllers, "". A group that is not mounted here, as in a container with the
+    names of its host, is passed over.
+    """
+    values = []
+    for line in OWN_CGROUPS.read_text(encoding="utf-8").splitlines() if OWN_CGROUPS.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            root = CGROUPS / controller
+            own = root / path.lstrip("/")
+            for file in [folder / name for folder in (own, *own.parents) if folder == root or root in folder.parents]:
+                values += [file.read_text(encoding="ascii").strip()] if file.exists() else []
+    return values
 
 
 def make_environment() -> None:

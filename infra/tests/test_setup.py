@@ -1,12 +1,13 @@
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-GB = 1000**3
+GB, GIB = 1000**3, 1024**3
 
 
 @pytest.fixture
@@ -63,3 +64,66 @@ def test_the_packages_for_a_gpu_are_chosen_by_a_variable_too(
     monkeypatch.setenv("TIDEMILL_GPU", given)
 
     assert setup.has_gpu() is wanted
+
+
+@pytest.fixture
+def groups(setup: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Writes the control groups of a process: what /proc/self/cgroup says, and files below /sys/fs/cgroup."""
+    monkeypatch.setattr(setup, "CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(setup, "OWN_CGROUPS", tmp_path / "self")
+    monkeypatch.setattr(setup, "physical_bytes", lambda: 64 * GB)
+    monkeypatch.setattr(setup.os, "sched_getaffinity", lambda _: set(range(16)))
+
+    def write(own: str, **files: str) -> None:
+        (tmp_path / "self").write_text(own)
+        for name, text in files.items():
+            file = tmp_path / "cgroup" / name.replace("__", "/").replace("_dot_", ".")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text + "\n")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "refused"),
+    [
+        ("0::/\n", {"memory_dot_max": str(8 * GIB)}, "8.6 GB"),
+        ("0::/\n", {"memory_dot_max": "max", "memory_dot_high": str(8 * GIB)}, "8.6 GB"),
+        ("0::/user/work\n", {"user__memory_dot_max": str(6 * GIB), "user__work__memory_dot_max": "max"}, "6.4 GB"),
+        ("0::/gone\n", {"memory_dot_max": str(4 * GIB)}, "4.3 GB"),
+        ("4:memory:/box\n1:cpu:/box\n", {"memory__box__memory_dot_limit_in_bytes": str(8 * GIB)}, "8.6 GB"),
+        ("4:memory:/docker/1\n", {"memory__memory_dot_limit_in_bytes": str(8 * GIB)}, "8.6 GB"),
+        ("0::/\n", {"cpu_dot_max": "100000 100000"}, "1 cores"),
+        ("0::/\n", {"cpu_dot_max": "150000 100000"}, "1.5 cores"),
+        (
+            "3:cpu,cpuacct:/\n",
+            {"cpu__cpu_dot_cfs_quota_us": "100000", "cpu__cpu_dot_cfs_period_us": "100000"},
+            "1 cores",
+        ),
+    ],
+)
+def test_a_container_that_is_too_small_is_refused_on_a_large_machine(
+    setup: ModuleType, groups: Callable[..., None], own: str, files: dict[str, str], refused: str
+) -> None:
+    groups(own, **files)
+
+    assert refused in setup.why_too_small()
+
+
+@pytest.mark.parametrize(
+    ("own", "files"),
+    [
+        ("0::/\n", {"memory_dot_max": str(12 * GB), "cpu_dot_max": "200000 100000"}),
+        ("0::/\n", {"memory_dot_max": str(int(11.6 * GIB)), "cpu_dot_max": "max 100000"}),
+        ("0::/\n", {"memory_dot_max": str(12 * GIB)}),
+        ("4:memory:/\n", {"memory__memory_dot_limit_in_bytes": "9223372036854771712"}),
+        ("3:cpu:/\n", {"cpu__cpu_dot_cfs_quota_us": "-1", "cpu__cpu_dot_cfs_period_us": "100000"}),
+        ("", {}),
+    ],
+)
+def test_a_container_of_two_cores_and_12_gb_is_accepted(
+    setup: ModuleType, groups: Callable[..., None], own: str, files: dict[str, str]
+) -> None:
+    groups(own, **files)
+
+    assert setup.why_too_small() == ""
