@@ -32,9 +32,13 @@ status: setup ## ask each service how it is
 logs: setup ## what they print, as it comes
 	@$(TIDEMILL) logs --follow
 
+.PHONY: check
+check: setup ## every check, and the tests that need no server: a minute
+	@$(PYTHON) infra/checks.py --quick
+
 .PHONY: test
-test: setup ## every check and every test
-	@$(PYTHON) infra/checks.py
+test: setup ## every check and every test; with SERVICE=rag the tests of one service or library
+	@$(PYTHON) infra/checks.py $(if $(SERVICE),--of $(SERVICE))
 
 .PHONY: verify
 verify: setup ## the whole turn, natively and in float32 on AVX2, held against what is promised

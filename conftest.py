@@ -1,3 +1,3 @@
 """What every test of the repository can use."""
 
-pytest_plugins = ["tidemill_testkit.stack"]
+pytest_plugins = ["tidemill_testkit.stack", "tidemill_testkit.distribution"]

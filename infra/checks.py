@@ -1,10 +1,13 @@
-"""Runs every check and every test of the repository, and tells how long each took.
+"""Runs the checks and the tests of the repository, and prints how long each took.
 
-`python infra/checks.py [name ...]` runs all of them or the named ones. One that fails does not keep the others from
-telling what they find. The tests wait for their servers as much as they compute: the checks run beside them, one after
-the other, and each says what it found when it is done.
+`python infra/checks.py` runs all of them, `--quick` those that need no server, `--of rag` the tests of one service or
+library, and names (`ruff mypy`) the named ones. One that fails does not keep the others from running. The tests run in
+several processes, which wait for their servers as much as they compute: the checks run beside them, one after the
+other, and each prints what it found when it is done.
 """
 
+import argparse
+import os
 import subprocess
 import sys
 import sysconfig
@@ -15,42 +18,79 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sysconfig.get_path("scripts"))
 
-TESTS = "tests"
-CHECKS: dict[str, list[str]] = {
-    "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
-    "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
-    "mypy": [sys.executable, "-m", "mypy", "."],
-    "words": [sys.executable, "infra/words.py"],
-    "imports": [str(BIN / "lint-imports"), "--no-cache"],
-    "buf": [str(BIN / "buf"), "lint", "protos"],
-    "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
-    "protos": [sys.executable, "infra/protos/generate.py", "--check"],
-    TESTS: [sys.executable, "-m", "pytest", "--quiet", "--durations=10"],
-}
+TESTS, QUICK_TESTS = "tests", "quick-tests"
+MAX_TEST_PROCESSES = 6
+"""They share one broker, one MongoDB server and one object store."""
+MEMORY_OF_SERVERS_GB, MEMORY_OF_PROCESS_GB = 5, 3
 
 
 def main() -> int:
     """Run the checks and return the exit code."""
-    wanted = sys.argv[1:] or list(CHECKS)
-    if unknown := [name for name in wanted if name not in CHECKS]:
-        sys.stderr.write(f"There is no check {unknown[0]}; there are {', '.join(CHECKS)}.\n")
-        return 2
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("checks", nargs="*", help="those to run; all where none is named")
+    parser.add_argument("--quick", action="store_true", help="only what needs no server")
+    parser.add_argument("--of", metavar="NAME", default="", help="only the tests of this service or library")
+    arguments = parser.parse_args()
+    known = commands(arguments.of)
+    if unknown := [name for name in arguments.checks if name not in known]:
+        parser.error(f"there is no check {unknown[0]}: there are {', '.join(known)}")
+    if arguments.of and not folder_of(arguments.of).is_dir():
+        parser.error(f"there is no service or library {arguments.of}: see the folders of services/ and libs/")
+    if not (names := [TESTS] if arguments.of else arguments.checks):
+        names = [name for name in known if name != (TESTS if arguments.quick else QUICK_TESTS)]
+    return run_all({name: known[name] for name in names})
+
+
+def commands(part: str) -> dict[str, list[str]]:
+    """Return the command of each check; those of tests run the tests of one part, if it is named."""
+    tests = [sys.executable, "-m", "pytest", "--quiet", "--durations=10", "-n", str(test_processes())]
+    folders = [str(folder_of(part))] if part else []
+    return {
+        "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
+        "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
+        "words": [sys.executable, "infra/words.py"],
+        "imports": [str(BIN / "lint-imports"), "--no-cache"],
+        "buf": [str(BIN / "buf"), "lint", "protos"],
+        "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
+        "protos": [sys.executable, "infra/protos/generate.py", "--check"],
+        "mypy": [sys.executable, "-m", "mypy", "."],
+        QUICK_TESTS: [*tests, "-m", "not server", *folders],
+        TESTS: [*tests, *folders],
+    }
+
+
+def folder_of(part: str) -> Path:
+    """Return the folder of a service or a library, or where a service of this name would be."""
+    places = (ROOT / "services" / part, ROOT / "libs" / part, ROOT / part)
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def test_processes() -> int:
+    """Return how many processes run tests: one for each core, as far as the memory reaches."""
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1000**3
+    room = int((memory_gb - MEMORY_OF_SERVERS_GB) / MEMORY_OF_PROCESS_GB)
+    return max(1, min(len(os.sched_getaffinity(0)), room, MAX_TEST_PROCESSES))
+
+
+def run_all(chosen: dict[str, list[str]]) -> int:
+    """Run tests here and the checks beside them, print the outcome of each, and return the exit code."""
     begin = time.monotonic()
-    with ThreadPoolExecutor(max_workers=1) as lane:
-        beside = {name: lane.submit(run, name) for name in wanted if name != TESTS}
-        results = {TESTS: run(TESTS)} if TESTS in wanted else {}
+    tests = chosen.keys() & {TESTS, QUICK_TESTS}
+    with ThreadPoolExecutor(max_workers=1) as queue:
+        beside = {name: queue.submit(run, name, command) for name, command in chosen.items() if name not in tests}
+        results = {name: run(name, chosen[name]) for name in sorted(tests)}
         results = {name: each.result() for name, each in beside.items()} | results
-    say("\n" + "\n".join(f"{name:8} {seconds:6.1f} s  {outcome}" for name, (seconds, outcome) in results.items()))
-    say(f"{'in all':8} {time.monotonic() - begin:6.1f} s")
+    say("\n" + "\n".join(f"{name:11} {seconds:6.1f} s  {outcome}" for name, (seconds, outcome) in results.items()))
+    say(f"{'in all':11} {time.monotonic() - begin:6.1f} s")
     return 0 if all(outcome == "passed" for _, outcome in results.values()) else 1
 
 
-def run(name: str) -> tuple[float, str]:
-    """Run one check; what tests say is shown as they go, what another says when it is done."""
+def run(name: str, command: list[str]) -> tuple[float, str]:
+    """Run one check; what tests print is shown as it comes, what another prints when it is done."""
     begin = time.monotonic()
-    told = None if name == TESTS else subprocess.PIPE
-    errors = told and subprocess.STDOUT
-    done = subprocess.run(CHECKS[name], cwd=ROOT, check=False, stdout=told, stderr=errors, text=True)  # noqa: S603 - our own commands
+    output = None if name in {TESTS, QUICK_TESTS} else subprocess.PIPE
+    errors = output and subprocess.STDOUT
+    done = subprocess.run(command, cwd=ROOT, check=False, stdout=output, stderr=errors, text=True)  # noqa: S603 - our own commands
     outcome = "passed" if done.returncode == 0 else "FAILED"
     say(f"--- {name}: {outcome}\n{done.stdout or ''}".rstrip())
     return time.monotonic() - begin, outcome

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.running import LOOP, Platform
+from tests.system.running import LOOP, Platform, start
 from tidemill_client.connection import Addresses, Connection
 from tidemill_client.demo.example import Example
 from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES
@@ -17,16 +17,15 @@ from tidemill_testkit.stack import unique_name
 
 
 @pytest.fixture(scope="session")
-def folder() -> Iterator[Path]:
+def stack_folder() -> Iterator[Path]:
     """Give the folder of a stack that runs with all services; TIDEMILL_TEST_PLATFORM may name one that does."""
     if running := os.environ.get("TIDEMILL_TEST_PLATFORM"):
         yield Path(running)
         return
-    os.environ["EVALUATOR_MIN_QUESTIONS"] = "3"  # the short turn has few cases, and every service's setting is its own
     with tempfile.TemporaryDirectory(prefix="tidemill-system-") as name:
         stack = LocalStack(Path(name) / ".tidemill")
         try:
-            stack.up()
+            start(stack)
             yield Path(name) / ".tidemill"
         finally:
             stack.down()
@@ -39,10 +38,10 @@ async def write_trusted_cases() -> None:
 
 
 @pytest.fixture(scope="session")
-def platform(folder: Path) -> Platform:
+def platform(stack_folder: Path) -> Platform:
     """Give the platform with the example's loop applied in a project of this run."""
     asyncio.run(write_trusted_cases())
-    given = Platform(folder, Addresses.find(folder.parent), unique_name("system"))
+    given = Platform(stack_folder, Addresses.find(stack_folder.parent), unique_name("system"))
     applied = given.tidemill("apply", "-f", str(LOOP), "--json")
     assert applied.code == 0, applied.output + applied.errors
     return given

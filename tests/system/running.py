@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from tidemill_client.connection import Addresses
+from tidemill_local import LocalStack
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOP = ROOT / "examples" / "helpdesk" / "loop.yaml"
 SOURCE = "https://cms.example/kb"
 PATIENCE_S = 300.0
+SHORT = {"EVALUATOR_MIN_QUESTIONS": "3"}
+"""Settings of the services here: the short turn has few cases."""
 
 T = TypeVar("T")
 
@@ -75,6 +80,14 @@ class Platform:
         )
         result: dict[str, Any] = json.loads(done.stdout)
         return result
+
+
+def start(stack: LocalStack, **environment: str) -> None:
+    """Start a stack whose services get these variables; they are not those of other tests in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**SHORT, **environment}.items():
+            patch.setenv(name, value)
+        stack.up()
 
 
 async def wait_until(condition: Callable[[], Awaitable[T | None]], what: str) -> T:

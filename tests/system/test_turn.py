@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.running import Platform
+from tests.system.running import Platform, start
 from tests.system.short_turn import turn
 from tidemill_client.connection import Addresses
 from tidemill_kit.numeric_format import computes_bfloat16
@@ -22,7 +22,7 @@ async def test_corrections_become_a_model_that_answers_and_only_a_passed_gate_le
 
 
 @pytest.fixture
-def weaker(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
+def weaker(platform: Platform) -> Platform:
     """Give the platform restarted with services that compute in float32 with AVX2 alone; it stays so for the others."""
     if "TIDEMILL_TEST_PLATFORM" in os.environ:
         pytest.skip("the stack belongs to somebody else: it is not restarted")
@@ -30,10 +30,7 @@ def weaker(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
         pytest.skip("this processor is a weaker one: the other test is the same")
     stack = LocalStack(platform.folder)
     stack.down()
-    with monkeypatch.context() as environment:
-        for name, value in WEAKER.items():
-            environment.setenv(name, value)
-        stack.up()
+    start(stack, **WEAKER)
     return Platform(platform.folder, Addresses.find(platform.folder.parent), platform.project)
 
 

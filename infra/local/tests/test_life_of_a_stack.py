@@ -18,7 +18,7 @@ from tidemill_local.errors import PortTaken
 from tidemill_local.supervision import MARK
 
 TOPIC = "tidemill.rag.index.v1"
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
 
 def until(condition: Callable[[], bool], *, within_s: float = 30) -> None:

@@ -1,13 +1,18 @@
 """Real servers for tests: Kafka, MongoDB and S3, started once per run, or attached to.
 
-`TIDEMILL_TEST_STACK` may name a stack.json: then its servers are used and left running, which saves their start.
-Every test makes its own topics, databases, buckets and projects: see `unique_name`.
+The first test that needs them starts them, in whichever process it runs; the processes of one run share them, and the
+one that began the run stops them. `TIDEMILL_TEST_STACK` may name a stack.json: then its servers are used and left
+running, which saves their start. Every test makes its own topics, databases, buckets and projects: see `unique_name`.
 """
 
+import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,6 +21,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tidemill_local import Addresses, LocalStack
 
 ATTACH = "TIDEMILL_TEST_STACK"
+
+_FOLDER = pytest.StashKey[Path]()
+_SHARED = "tidemill_stack_folder"
 
 NewTopicFactory = Callable[..., Awaitable[str]]
 """Called with `partitions=1, configs={}`; returns the topic's name."""
@@ -26,18 +34,42 @@ def unique_name(prefix: str) -> str:
     return f"{prefix}-{uuid4().hex[:12]}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Choose the folder of this run's servers; a worker of pytest-xdist gets it from the process that began the run."""
+    shared = getattr(config, "workerinput", {}).get(_SHARED)
+    config.stash[_FOLDER] = Path(shared or tempfile.mkdtemp(prefix="tidemill-test-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - a worker's controller, where pytest-xdist is installed
+    """Give a worker the folder of the run."""
+    node.workerinput[_SHARED] = str(node.config.stash[_FOLDER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the run's servers, if any test started them."""
+    folder = config.stash.get(_FOLDER, None)
+    if folder is not None and not hasattr(config, "workerinput"):
+        LocalStack(folder / "servers").down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Addresses]:
+def stack(pytestconfig: pytest.Config) -> Addresses:
     """Give the addresses of Kafka, MongoDB and S3 (of the services only when the attached stack runs them)."""
     if running := os.environ.get(ATTACH):
-        yield Addresses.read(Path(running))
-        return
-    with tempfile.TemporaryDirectory(prefix="tidemill-test-") as folder:
-        own = LocalStack(Path(folder), services=False)
-        try:
-            yield own.up()
-        finally:
-            own.down()
+        return Addresses.read(Path(running))
+    folder = pytestconfig.stash[_FOLDER]
+    with _locked(folder / "lock"):
+        return LocalStack(folder / "servers", services=False).up()
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Wait until no other process of the run starts the servers."""
+    with file.open("w") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

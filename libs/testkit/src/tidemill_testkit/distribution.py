@@ -1,0 +1,58 @@
+"""Which tests need servers, and which of them run in one process when a run has several.
+
+A test that starts servers, or uses those of the run, is marked `server`: `-m "not server"` runs the others.
+
+A file of tests stays in one process, since its fixtures may be expensive. A folder `process` or `system` does as well:
+its tests run the same service, and two processes of one service share its consumer groups, on one broker.
+"""
+
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from xdist.scheduler import Scheduling
+
+SERVERS = frozenset({"stack", "stack_folder"})
+"""Fixtures that start servers."""
+TOGETHER = ("system", "process")
+"""Folders whose tests run in one process; the longest first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need servers, and put those first that run together, which take longest."""
+    for item in items:
+        if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker("server")
+    items.sort(key=lambda item: _rank(unit_of(item.nodeid)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "Scheduling":  # noqa: ANN401 - pytest-xdist's
+    """Give each process whole units of tests, in the order in which they were collected."""
+    from xdist.scheduler.loadscope import LoadScopeScheduling  # noqa: PLC0415 - only there where it calls this
+
+    class Units(LoadScopeScheduling):  # type: ignore[misc] # the library has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
+
+    config.option.loadscopereorder = False
+    return Units(config, log)
+
+
+def unit_of(nodeid: str) -> str:
+    """Return the folder or the file of tests that a test runs with.
+
+    >>> unit_of("services/rag/tests/process/test_process.py::test_it")
+    'services/rag/tests/process'
+    >>> unit_of("services/rag/tests/domain/test_plan.py::test_it")
+    'services/rag/tests/domain/test_plan.py'
+    """
+    file = PurePosixPath(nodeid.partition("::")[0])
+    return str(file.parent if file.parent.name in TOGETHER else file)
+
+
+def _rank(unit: str) -> int:
+    name = PurePosixPath(unit).name
+    return TOGETHER.index(name) if name in TOGETHER else len(TOGETHER)
