@@ -7,9 +7,10 @@ from functools import partial
 
 import pytest
 
-from libs.kit.tests.notes import Note, NoteNotFound, NoteWasWritten, notes_in
+from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound, NoteWasWritten, notes_in
+from tidemill_kit.aggregates import TooLarge
 from tidemill_kit.application import Aggregates, PageRequest, Request
-from tidemill_kit.errors import AlreadyExists, InvalidInput, NotFound, RequestIdReused
+from tidemill_kit.errors import AlreadyExists, DependencyUnavailable, InvalidInput, NotFound, RequestIdReused
 from tidemill_kit.mongo import Database
 from tidemill_kit.quotas import Quota, QuotaReached
 from tidemill_testkit.clocks import NOON, FixedClock
@@ -26,7 +27,7 @@ def clock() -> FixedClock:
 
 @pytest.fixture
 def memory_notes(clock: FixedClock) -> Aggregates[Note]:
-    return InMemoryAggregates[Note](missing=NoteNotFound, clock=clock, quota=QUOTA)
+    return InMemoryAggregates(codec=NoteCodec(), missing=NoteNotFound, clock=clock, quota=QUOTA)
 
 
 @pytest.fixture
@@ -358,8 +359,65 @@ async def test_the_token_of_another_list_is_refused(notes: Aggregates[Note]) -> 
         await notes.list("acme", page=PageRequest(token=token), where={"colour": "red"})
 
 
+async def test_a_page_of_large_ones_ends_early_and_the_next_goes_on(notes: Aggregates[Note]) -> None:
+    for number in range(4):
+        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 1_200_000]), request=intent(f"r{number}"))
+
+    first = await notes.list("acme", page=PageRequest(size=4))
+    second = await notes.list("acme", page=PageRequest(size=4, token=first.next_token))
+
+    assert [[note.id for note in page.items] for page in (first, second)] == [["n0", "n1"], ["n2", "n3"]]
+    assert second.next_token == ""
+
+
+async def test_a_note_larger_than_a_page_is_a_page(notes: Aggregates[Note]) -> None:
+    for number in range(2):
+        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 4_000_000]), request=intent(f"r{number}"))
+
+    first = await notes.list("acme", page=PageRequest(size=4))
+
+    assert [note.id for note in first.items] == ["n0"]
+    assert first.next_token
+
+
+async def test_a_request_id_is_short(notes: Aggregates[Note]) -> None:
+    with pytest.raises(InvalidInput, match="request_id"):
+        await notes.add(a_note(), request=intent("r" * 201))
+
+
+async def test_an_event_that_outgrows_its_record_is_refused(notes: Aggregates[Note]) -> None:
+    with pytest.raises(TooLarge, match="65536 is the limit"):
+        await notes.add(a_note(line="x" * 65536), request=intent("r1"))
+
+
+async def test_more_events_than_an_outbox_holds_are_refused(notes: Aggregates[Note]) -> None:
+    def write_much(note: Note) -> None:
+        for number in range(101):
+            note.write(str(number), now=NOON)
+
+    await notes.add(a_note(), request=intent("r1"))
+    with pytest.raises(DependencyUnavailable, match="Kafka has to take"):
+        await notes.update("acme", "n1", write_much, request=intent("r2"))
+
+
+async def test_times_are_returned_as_they_are_read(notes: Aggregates[Note], clock: FixedClock) -> None:
+    clock.advance(timedelta(microseconds=1234))
+
+    added = await notes.add(a_note(), request=intent("r1"))
+
+    assert added.update_time == NOON + timedelta(milliseconds=1)
+    assert await notes.get("acme", "n1") == added
+
+
+async def test_the_fake_refuses_a_change_that_differs_when_it_is_decided_again() -> None:
+    notes, lines = InMemoryAggregates(a_note(), codec=NoteCodec(), missing=NoteNotFound), iter("ab")
+
+    with pytest.raises(AssertionError, match="it has to be pure"):
+        await notes.update("acme", "n1", lambda note: note.write(next(lines), now=NOON), request=intent("r1"))
+
+
 async def test_the_fake_tells_what_was_published() -> None:
-    notes = InMemoryAggregates(a_note(), missing=NoteNotFound)
+    notes = InMemoryAggregates(a_note(), codec=NoteCodec(), missing=NoteNotFound)
     await notes.update("acme", "n1", partial(write, "second"), request=intent("r1"))
 
     assert notes.published == [NoteWasWritten(occurred_at=NOON, line="second")]

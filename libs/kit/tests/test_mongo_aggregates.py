@@ -13,7 +13,7 @@ from pymongo.collection import Collection
 from libs.kit.tests.notes import Note, NoteNotFound, notes_in
 from tidemill_kit.aggregates import MongoAggregates, OutboxLimits, TooLarge
 from tidemill_kit.application import PageRequest, Request
-from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
+from tidemill_kit.errors import Conflict, DependencyUnavailable, RequestIdReused
 from tidemill_kit.intents import entry_of
 from tidemill_kit.mongo import Database, Document, connect
 from tidemill_local.addresses import Addresses
@@ -51,29 +51,6 @@ def rival(stack: Addresses, database: Database) -> Iterator[RivalCollection]:
     """The same collection without the event loop, so that a change can be overtaken while it is being decided."""
     with MongoClient[Document](stack.mongo) as client:
         yield client[database.name]["notes"]
-
-
-async def test_a_page_of_large_ones_ends_early_and_the_next_goes_on(database: Database) -> None:
-    notes = notes_in(database)
-    for number in range(4):
-        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 1_200_000]), request=intent(f"r{number}"))
-
-    first = await notes.list("acme", page=PageRequest(size=4))
-    second = await notes.list("acme", page=PageRequest(size=4, token=first.next_token))
-
-    assert [[note.id for note in page.items] for page in (first, second)] == [["n0", "n1"], ["n2", "n3"]]
-    assert second.next_token == ""
-
-
-async def test_a_note_larger_than_a_page_is_a_page(database: Database) -> None:
-    notes = notes_in(database)
-    for number in range(2):
-        await notes.add(Note(id=f"n{number}", project="acme", lines=["x" * 4_000_000]), request=intent(f"r{number}"))
-
-    first = await notes.list("acme", page=PageRequest(size=4))
-
-    assert [note.id for note in first.items] == ["n0"]
-    assert first.next_token
 
 
 async def test_state_and_event_lie_in_one_document(database: Database) -> None:
@@ -273,11 +250,6 @@ async def test_a_document_stays_below_what_mongodb_takes(database: Database) -> 
     with pytest.raises(TooLarge, match="8388608 is the limit"):
         await notes.add(note, request=intent("r1"))
     assert OutboxLimits().state_bytes + OutboxLimits().length * OutboxLimits().event_bytes < 15 * 1024 * 1024
-
-
-async def test_a_request_id_is_short(database: Database) -> None:
-    with pytest.raises(InvalidInput, match="request_id"):
-        await notes_in(database).add(a_note(), request=intent("r" * 201))
 
 
 async def test_an_older_form_is_read_and_written_anew_with_the_next_change(database: Database) -> None:

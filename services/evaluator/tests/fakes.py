@@ -12,6 +12,8 @@ from google.protobuf.json_format import MessageToJson
 
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2
+from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
+from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
 from tidemill_evaluator.application.ask_both_sides import AskBothSides, Patience
 from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
@@ -269,10 +271,14 @@ class Evaluator:
         self.evidence = evidence
         self.clock = FixedClock()
         self.objects = InMemoryObjects(BUCKET, DATASETS, "elsewhere")
-        self.suites = InMemoryAggregates[Suite](missing=SuiteNotFound, clock=self.clock)
-        self.gates = InMemoryAggregates[Gate](missing=GateNotFound, clock=self.clock)
-        self.by_candidate = InMemoryAggregates[CandidateGates](missing=NotFound, clock=self.clock)
-        self.evaluations = InMemoryAggregates[Evaluation](missing=EvaluationNotFound, clock=self.clock)
+        self.suites = InMemoryAggregates[Suite](codec=SuiteCodec(), missing=SuiteNotFound, clock=self.clock)
+        self.gates = InMemoryAggregates[Gate](codec=GateCodec(), missing=GateNotFound, clock=self.clock)
+        self.by_candidate = InMemoryAggregates[CandidateGates](
+            codec=CandidateGatesCodec(), missing=NotFound, clock=self.clock
+        )
+        self.evaluations = InMemoryAggregates[Evaluation](
+            codec=EvaluationCodec(), missing=EvaluationNotFound, clock=self.clock
+        )
         self.results: InMemoryResults = InMemoryResults()
         self.leases = InMemoryLeases()
         self.inference = InMemoryInference()

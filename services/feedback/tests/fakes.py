@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
+from tidemill_feedback.adapters.mongo_curations import CurationCodec
+from tidemill_feedback.adapters.mongo_feedback import FeedbackCodec
 from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
@@ -335,8 +337,12 @@ class FeedbackWorld:
     batch_bytes: int = 1_000_000
 
     def __post_init__(self) -> None:
-        self.feedback: InMemoryAggregates[Feedback] = InMemoryAggregates(missing=FeedbackNotFound, clock=self.clock)
-        self.curations: InMemoryAggregates[Curation] = InMemoryAggregates(missing=CurationNotFound, clock=self.clock)
+        self.feedback: InMemoryAggregates[Feedback] = InMemoryAggregates(
+            codec=FeedbackCodec(), missing=FeedbackNotFound, clock=self.clock
+        )
+        self.curations: InMemoryAggregates[Curation] = InMemoryAggregates(
+            codec=CurationCodec(), missing=CurationNotFound, clock=self.clock
+        )
         self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
         self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
         self.objects = InMemoryObjects(BUCKET)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from tidemill_inference.adapters.jinja_templates import JinjaTemplates
+from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
+from tidemill_inference.adapters.mongo_inferences import InferenceCodec
+from tidemill_inference.adapters.mongo_prompts import PromptCodec
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.generation import SharedGenerations, Step
 from tidemill_inference.application.make_answer import MakeAnswer
@@ -217,9 +220,13 @@ class Desk:
         self.engine = engine or ScriptedEngine()
         self.engines = ScriptedEngines(smollm2=self.engine, **fallbacks)
         self.rag = Handbook(passages)
-        self.prompts = InMemoryAggregates(prompt_named("answer", prompt), missing=PromptNotFound)
-        self.deployments = InMemoryAggregates(deployment or helpdesk(), missing=DeploymentNotFound)
-        self.inferences: InMemoryAggregates[Inference] = InMemoryAggregates(missing=InferenceNotFound, clock=self.clock)
+        self.prompts = InMemoryAggregates(prompt_named("answer", prompt), codec=PromptCodec(), missing=PromptNotFound)
+        self.deployments = InMemoryAggregates(
+            deployment or helpdesk(), codec=DeploymentCodec(), missing=DeploymentNotFound
+        )
+        self.inferences: InMemoryAggregates[Inference] = InMemoryAggregates(
+            codec=InferenceCodec(), missing=InferenceNotFound, clock=self.clock
+        )
         self.registry = Registry(smollm2=1, **dict.fromkeys(fallbacks, 1))
         self.answer = self.replica()
 
@@ -239,8 +246,7 @@ class Desk:
         return await self.inferences.get(inference.project, inference.id)
 
     async def only_record(self) -> Inference:
-        stored = self.inferences._stored  # noqa: SLF001 - the fake's own content
-        (record,) = (each.aggregate for each in stored.values())
+        (record,) = self.inferences.all()
         return record
 
 

@@ -9,6 +9,7 @@ from services.ingest.tests.examples import FEEDBACK, offer_of, stored
 from services.ingest.tests.fakes import ACME, Ingest
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
+from tidemill_ingest.adapters.mongo_datasets import DatasetCodec
 from tidemill_ingest.application.change_datasets import ChangeDatasets, CreateDatasetCommand, DeleteDatasetCommand
 from tidemill_ingest.application.dataset_ports import DatasetName
 from tidemill_ingest.application.erasures import Erasures
@@ -63,7 +64,7 @@ class Datasets:
         self.clock, self.objects = self.ingest.clock, self.ingest.objects
         for bucket in (FEEDBACK, DATASETS):
             self.objects.buckets[bucket] = {}
-        self.datasets = InMemoryAggregates[Dataset](missing=DatasetNotFound, clock=self.clock)
+        self.datasets = InMemoryAggregates[Dataset](codec=DatasetCodec(), missing=DatasetNotFound, clock=self.clock)
         self.batches = FeedbackBatches(self.objects, FEEDBACK, limits=self.limits)
         self.parts = DatasetParts(self.objects, DATASETS)
         self.leases = LeasesInMemory()

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tidemill_ingest.adapters.mongo_documents import DocumentCodec
+from tidemill_ingest.adapters.mongo_sources import EventBindingCodec, SourceCodec
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
 from tidemill_ingest.adapters.preparation import mask_examples, mask_text, prepare_document
 from tidemill_ingest.application.accept_document import AcceptCommand, AcceptDocument
@@ -100,9 +102,9 @@ class Ingest:
     outbox: OutboxHere = field(default_factory=OutboxHere)
 
     def __post_init__(self) -> None:
-        self.sources = InMemoryAggregates[Source](missing=SourceNotFound, clock=self.clock)
-        self.documents = InMemoryAggregates[Document](missing=DocumentNotFound, clock=self.clock)
-        self.bindings = InMemoryAggregates[EventBinding](missing=NotFound, clock=self.clock)
+        self.sources = InMemoryAggregates[Source](codec=SourceCodec(), missing=SourceNotFound, clock=self.clock)
+        self.documents = InMemoryAggregates[Document](codec=DocumentCodec(), missing=DocumentNotFound, clock=self.clock)
+        self.bindings = InMemoryAggregates[EventBinding](codec=EventBindingCodec(), missing=NotFound, clock=self.clock)
         self.texts = ExchangeTexts(self.objects, EXCHANGE)
         self.quarantine = ObjectStoreQuarantine(self.objects, QUARANTINE)
         self.preparation = PreparationHere()

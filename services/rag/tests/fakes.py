@@ -13,6 +13,7 @@ from typing import Any
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_rag.adapters.mongo_collections import CollectionCodec
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
@@ -358,7 +359,9 @@ class Rag:
     """How often work was left to the next turn."""
 
     def __post_init__(self) -> None:
-        self.collections = InMemoryAggregates[Collection](missing=CollectionNotFound, clock=self.clock)
+        self.collections = InMemoryAggregates[Collection](
+            codec=CollectionCodec(), missing=CollectionNotFound, clock=self.clock
+        )
         resolve = ResolveSettings(models=self.models)
         wake = self.woken.append
         self.create = CreateCollection(collections=self.collections, resolve=resolve, clock=self.clock, wake=wake)

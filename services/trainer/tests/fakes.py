@@ -18,6 +18,8 @@ from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.adapters.file_inspector import FileInspector
 from tidemill_trainer.adapters.file_spool import FileSpool
+from tidemill_trainer.adapters.model_codec import ModelCodec
+from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
 from tidemill_trainer.application.browse_models import BrowseModels
 from tidemill_trainer.application.complete_model_version import CompleteModelVersion
 from tidemill_trainer.application.delete_model import DeleteModel
@@ -159,8 +161,10 @@ class Registry:
     woken: int = 0
 
     def __post_init__(self) -> None:
-        self.models = InMemoryAggregates[Model](missing=ModelNotFound, clock=self.clock)
-        self.versions = InMemoryAggregates[ModelVersion](missing=ModelVersionNotFound, clock=self.clock)
+        self.models = InMemoryAggregates[Model](codec=ModelCodec(), missing=ModelNotFound, clock=self.clock)
+        self.versions = InMemoryAggregates[ModelVersion](
+            codec=ModelVersionCodec(), missing=ModelVersionNotFound, clock=self.clock
+        )
         self.artifacts = InMemoryArtifacts()
         self.hub = FakeHub(self.folder)
         self.leases = FakeLeases()

@@ -16,6 +16,8 @@ from tidemill_kit.errors import DependencyUnavailable, PermissionDenied
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.adapters.file_inspector import FileInspector
 from tidemill_trainer.adapters.run_folders import RunFolders
+from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
+from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
 from tidemill_trainer.application.browse_training import BrowseTraining
 from tidemill_trainer.application.cancel_training_run import CancelTrainingRun
 from tidemill_trainer.application.check_plan import CheckPlan
@@ -198,8 +200,10 @@ class World:
     def __post_init__(self) -> None:
         self.registry = Registry(folder=self.folder)
         clock = self.registry.clock
-        self.plans = InMemoryAggregates[TrainingPlan](missing=TrainingPlanNotFound, clock=clock)
-        self.runs = InMemoryAggregates[TrainingRun](missing=TrainingRunNotFound, clock=clock)
+        self.plans = InMemoryAggregates[TrainingPlan](
+            codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=clock
+        )
+        self.runs = InMemoryAggregates[TrainingRun](codec=TrainingRunCodec(), missing=TrainingRunNotFound, clock=clock)
         self.datasets, self.trainings, self.leases = FakeDatasets(), FakeTrainings(), FakeRunLeases()
         self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
         check = CheckPlan(

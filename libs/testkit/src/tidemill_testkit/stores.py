@@ -1,156 +1,208 @@
-"""Fakes that pass the same contract suite as the stores they stand for."""
+"""Aggregates in memory: the store that services run on, over a collection of the test's own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import Enum
-from typing import Generic, TypeVar
+from typing import Any, TypeVar, cast
 
-from tidemill_kit.aggregates import refuse_label_keys
-from tidemill_kit.application import Clock, Page, PageRequest, Request, SystemClock
+from bson import CodecOptions, decode, encode
+from bson.tz_util import utc
+from pymongo.errors import DuplicateKeyError
+from pymongo.results import UpdateResult
+
+from tidemill_kit.aggregates import Codec, MongoAggregates, document_id
+from tidemill_kit.application import Clock, Page, PageRequest, Request
 from tidemill_kit.domain import Aggregate, Event
-from tidemill_kit.errors import AlreadyExists, NotFound, RequestIdReused
-from tidemill_kit.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_kit.errors import NotFound
+from tidemill_kit.mongo import Document
 from tidemill_kit.quotas import Quota
 
 A = TypeVar("A", bound=Aggregate)
 
-_REMEMBERED_REQUESTS = 50
+_AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=utc)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Stored(Generic[A]):
-    aggregate: A
-    requests: list[Request] = field(default_factory=list)
+class InMemoryAggregates(MongoAggregates[A]):
+    """Has the codec, the limits and the pages of the store that it stands for, and is stricter in one thing.
 
-
-class InMemoryAggregates(Generic[A]):
-    """Aggregates kept as copies, so that a test never shares an object with the code under test.
-
-    `where` of a list matches the aggregate's own fields; a dot leads into a field's field.
+    Each change is decided twice, as after a lost race, and both must agree: it is a pure function of the aggregate.
+    Events count as published as soon as they are saved. Any list is taken: which of them have an index is not known.
     """
 
     def __init__(
         self,
         *aggregates: A,
+        codec: Codec[A],
         missing: Callable[[str], NotFound],
         clock: Clock | None = None,
         quota: Quota | None = None,
     ) -> None:
-        self._missing = missing
-        self._quota = quota
-        self._clock = clock or SystemClock()
-        self._stored: dict[tuple[str, str], _Stored[A]] = {}
+        self._documents = InMemoryCollection()
+        super().__init__(
+            cast("Any", self._documents),
+            codec=codec,
+            topic="tidemill.tests.aggregate.v1",
+            source="/tidemill/tests",
+            missing=missing,
+            clock=clock,
+            quota=quota,
+        )
         self.published: list[Event] = []
         """Every event saved so far, in order."""
         for aggregate in aggregates:
-            self._save(deepcopy(aggregate), None)
-        self.published.clear()
+            self._put(aggregate)
 
-    async def get(self, project: str, aggregate_id: str) -> A:
-        """See `Aggregates.get`."""
-        stored = self._stored.get((project, aggregate_id))
-        if stored is None or stored.aggregate.deleted:
-            raise self._missing(aggregate_id)
-        return deepcopy(stored.aggregate)
-
-    async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
-        """See `Aggregates.get_many`."""
-        found = [self._stored[project, each].aggregate for each in aggregate_ids if (project, each) in self._stored]
-        return {aggregate.id: deepcopy(aggregate) for aggregate in found if not aggregate.deleted}
+    def all(self) -> list[A]:
+        """Return every aggregate, tombstones too, in the order in which they were added."""
+        return [self._decoded(document) for document in self._documents.all()]
 
     async def list(
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
     ) -> Page[A]:
         """See `Aggregates.list`."""
-        size, where = checked_size(page), where or {}
-        digest = list_digest(project, where, show_deleted=show_deleted)
-        after = place_of(page.token, digest=digest)
-        found = [
-            stored.aggregate
-            for (of_project, _), stored in self._stored.items()
-            if of_project == project
-            and (show_deleted or not stored.aggregate.deleted)
-            and all(_value(stored.aggregate, name) == value for name, value in where.items())
-            and (after is None or _order(stored.aggregate) > (after.create_time, after.id))
-        ]
-        shown = sorted(found, key=_order)[:size]
-        token = token_after(Place(*_order(shown[-1])), digest=digest) if len(found) > size else ""
-        return Page(items=deepcopy(shown), next_token=token)
+        self._lists = [(), tuple(where or ())]
+        return await super().list(project, page=page, where=where, show_deleted=show_deleted)
 
-    async def add(self, aggregate: A, *, request: Request) -> A:
-        """See `Aggregates.add`."""
-        stored = self._stored.get((aggregate.project, aggregate.id))
-        if stored is not None and _was_applied(stored, request):
-            return deepcopy(stored.aggregate)
-        if stored is not None and not stored.aggregate.deleted:
-            raise AlreadyExists(aggregate.id)
-        return self._save(deepcopy(aggregate), request)
+    async def _decide_and_save(
+        self, key: str, document: Document | None, decide: Callable[[A | None], A], request: Request
+    ) -> A | None:
+        def decide_twice(stored: A | None) -> A:
+            first, second = decide(deepcopy(stored)), decide(stored)
+            assert first == second, "decided again on the same state, the change is another: it has to be pure"
+            return second
 
-    async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
-        """See `Aggregates.update`."""
-        stored = self._stored.get((project, aggregate_id))
-        if stored is not None and _was_applied(stored, request):
-            return deepcopy(stored.aggregate)
-        if stored is None or stored.aggregate.deleted:
-            raise self._missing(aggregate_id)
-        return self._changed(stored, change, request)
+        return await super()._decide_and_save(key, document, decide_twice, request)
 
-    async def upsert(self, fresh: A, change: Callable[[A], None], *, request: Request) -> A:
-        """See `Aggregates.upsert`."""
-        stored = self._stored.get((fresh.project, fresh.id))
-        if stored is not None and _was_applied(stored, request):
-            return deepcopy(stored.aggregate)
-        if stored is not None:
-            return self._changed(stored, change, request)
-        aggregate = deepcopy(fresh)
-        change(aggregate)
-        return self._save(aggregate, request)
-
-    def _changed(self, stored: _Stored[A], change: Callable[[A], None], request: Request) -> A:
-        aggregate = deepcopy(stored.aggregate)
-        change(aggregate)
-        if aggregate != stored.aggregate:
-            return self._save(aggregate, request)
-        if request.named:
-            stored.requests.append(request)
-        del stored.requests[:-_REMEMBERED_REQUESTS]
-        return aggregate
-
-    def _save(self, aggregate: A, request: Request | None) -> A:
-        refuse_label_keys(aggregate)
-        stored = self._stored.get((aggregate.project, aggregate.id))
-        if self._quota is not None and not aggregate.deleted and (stored is None or stored.aggregate.deleted):
-            mine = (each for (project, _), each in self._stored.items() if project == aggregate.project)
-            self._quota.check(aggregate.project, sum(not each.aggregate.deleted for each in mine))
-        requests = [*(stored.requests if stored else []), *([request] if request and request.named else [])]
-        aggregate.version = (stored.aggregate.version if stored else 0) + 1
-        aggregate.seq = (stored.aggregate.seq if stored else 0) + len(aggregate.pending)
-        aggregate.update_time = self._clock.now()
-        aggregate.create_time = aggregate.create_time or aggregate.update_time
+    async def _save(
+        self, key: str, aggregate: A, fields: Document, entries: Sequence[Document], request: Request
+    ) -> bool:
+        if not await super()._save(key, aggregate, fields, entries, request):
+            return False
         self.published += aggregate.pending
-        aggregate.pending = []
-        self._stored[aggregate.project, aggregate.id] = _Stored(
-            aggregate=deepcopy(aggregate), requests=requests[-_REMEMBERED_REQUESTS:]
+        await self._documents.update_one({"_id": key}, {"$set": {"outbox": []}})
+        return True
+
+    def _put(self, aggregate: A) -> None:
+        now = self._clock.now()
+        self._documents.put(
+            self._image(aggregate)
+            | {
+                "_id": document_id(aggregate.project, aggregate.id),
+                "project": aggregate.project,
+                "id": aggregate.id,
+                "schema": self._codec.schema,
+                "version": 1,
+                "seq": len(aggregate.pending),
+                "create_time": aggregate.create_time or now,
+                "update_time": now,
+                "requests": [],
+                "outbox": [],
+            }
         )
-        return aggregate
 
 
-def _was_applied(stored: _Stored[A], request: Request) -> bool:
-    digest = {known.id: known.digest for known in stored.requests}.get(request.id)
-    if digest not in {None, request.digest}:
-        raise RequestIdReused(request.id)
-    return digest is not None
+class InMemoryCollection:
+    """What the store of aggregates needs of a collection of MongoDB, with documents kept as BSON."""
+
+    name = "aggregates"
+
+    def __init__(self) -> None:
+        self._documents: dict[str, bytes] = {}
+
+    def all(self) -> list[Document]:
+        """Return every document."""
+        return [decode(document, _AWARE) for document in self._documents.values()]
+
+    def put(self, document: Document) -> None:
+        """Insert or replace a document."""
+        self._documents[document["_id"]] = encode(document)
+
+    async def find_one(self, chosen: Document, fields: Mapping[str, bool]) -> Document | None:
+        """Return the first document that matches."""
+        return next((_without(fields, document) for document in self._found(chosen)), None)
+
+    def find(self, chosen: Document, fields: Mapping[str, bool]) -> "InMemoryCursor":
+        """Return those that match."""
+        return InMemoryCursor([_without(fields, document) for document in self._found(chosen)])
+
+    async def count_documents(self, chosen: Document, *, limit: int) -> int:
+        """Return how many match, up to the limit."""
+        return min(limit, sum(1 for _ in self._found(chosen)))
+
+    async def insert_one(self, document: Document) -> None:
+        """Insert a document whose `_id` is free."""
+        if document["_id"] in self._documents:
+            message = "E11000 duplicate key error"
+            raise DuplicateKeyError(message)
+        self.put(document)
+
+    async def update_one(self, chosen: Document, update: Document) -> UpdateResult:
+        """Set, increase and push fields of the first document that matches."""
+        document = next(self._found(chosen), None)
+        if document is None:
+            return UpdateResult({"n": 0}, acknowledged=True)
+        refused = update.keys() - {"$set", "$inc", "$push"}
+        assert not refused, refused
+        document |= update.get("$set", {})
+        document |= {name: document[name] + by for name, by in update.get("$inc", {}).items()}
+        for name, pushed in update.get("$push", {}).items():
+            document[name] = [*document[name], *pushed["$each"]][pushed.get("$slice", 0) :]
+        self.put(document)
+        return UpdateResult({"n": 1}, acknowledged=True)
+
+    def _found(self, chosen: Document) -> Iterator[Document]:
+        named = chosen.get("_id")
+        kept = [self._documents.get(named)] if isinstance(named, str) else self._documents.values()
+        documents = (decode(document, _AWARE) for document in kept if document is not None)
+        return (document for document in documents if _matches(document, chosen))
 
 
-def _order(aggregate: Aggregate) -> tuple[datetime, str]:
-    assert aggregate.create_time is not None
-    return aggregate.create_time, aggregate.id
+class InMemoryCursor:
+    """The documents that a query found."""
+
+    def __init__(self, documents: list[Document]) -> None:
+        self._documents = documents
+
+    def sort(self, order: Sequence[tuple[str, int]]) -> "InMemoryCursor":
+        """Put them in order, all names ascending."""
+        return InMemoryCursor(sorted(self._documents, key=lambda document: [document[name] for name, _ in order]))
+
+    def limit(self, count: int) -> "InMemoryCursor":
+        """Keep the first ones."""
+        return InMemoryCursor(self._documents[:count])
+
+    async def to_list(self, count: int | None) -> list[Document]:
+        """Return the first ones, or all."""
+        return self._documents[:count]
+
+    async def __aiter__(self) -> AsyncIterator[Document]:
+        """Yield them."""
+        for document in self._documents:
+            yield document
 
 
-def _value(aggregate: Aggregate, name: str) -> object:
-    value: object = aggregate
+_COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
+    "$in": lambda value, given: value in given,
+    "$gt": lambda value, given: value > given,
+    "$gte": lambda value, given: value >= given,
+}
+
+
+def _matches(document: Document, chosen: Document) -> bool:
+    return all(
+        any(_matches(document, each) for each in condition)
+        if name == "$or"
+        else all(_COMPARISONS[how](_value(document, name), given) for how, given in condition.items())
+        if isinstance(condition, dict)
+        else _value(document, name) == condition
+        for name, condition in chosen.items()
+    )
+
+
+def _value(document: Any, name: str) -> Any:  # noqa: ANN401 - whatever BSON holds
     for part in name.split("."):
-        value = getattr(value, part, None)
-    return value.value if isinstance(value, Enum) else value
+        document = document.get(part) if isinstance(document, dict) else None
+    return document
+
+
+def _without(fields: Mapping[str, bool], document: Document) -> Document:
+    return {name: value for name, value in document.items() if fields.get(name, True)}

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from services.evaluator.tests.fakes import Evaluator, InMemoryWanted, cases, eventually, request
+from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.application.change_gates import UpdateGateCommand
 from tidemill_evaluator.application.ports import Question
 from tidemill_evaluator.domain.errors import EvaluationNotFound
@@ -23,7 +24,7 @@ class KilledWhileQueueing(InMemoryAggregates[Evaluation]):
     """Ends the process before an evaluation is written, or after it."""
 
     def __init__(self, evaluations: InMemoryAggregates[Evaluation], *, written: bool) -> None:
-        super().__init__(missing=EvaluationNotFound)
+        super().__init__(codec=EvaluationCodec(), missing=EvaluationNotFound)
         self.evaluations, self.written = evaluations, written
 
     async def add(self, aggregate: Evaluation, *, request: Request) -> Evaluation:

@@ -5,6 +5,8 @@ import pytest
 
 from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named
 from services.inference.tests.rollout_fakes import InMemoryOutcomes
+from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
+from tidemill_inference.adapters.mongo_prompts import PromptCodec
 from tidemill_inference.application.configure_deployment import (
     CreateDeployment,
     DeleteDeployment,
@@ -34,8 +36,10 @@ class Office:
     """The deployments of a project and what can be done with them."""
 
     def __init__(self) -> None:
-        self.prompts = InMemoryAggregates(prompt_named("answer"), missing=PromptNotFound)
-        self.deployments: InMemoryAggregates[Deployment] = InMemoryAggregates(missing=DeploymentNotFound)
+        self.prompts = InMemoryAggregates(prompt_named("answer"), codec=PromptCodec(), missing=PromptNotFound)
+        self.deployments: InMemoryAggregates[Deployment] = InMemoryAggregates(
+            codec=DeploymentCodec(), missing=DeploymentNotFound
+        )
         self.registry = Registry(smollm2=1, gpt=1)
         resolve = ResolveConfiguration(prompts=self.prompts, models=self.registry, retriever=Handbook())
         clock = FixedClock()

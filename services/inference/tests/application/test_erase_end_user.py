@@ -56,6 +56,7 @@ async def test_a_person_is_taken_out_of_all_records_and_what_was_counted_stays()
         *(answered(f"i{number}") for number in range(3)),
         answered("other", end_user="u2"),
         answered("elsewhere", project="other"),
+        codec=InferenceCodec(),
         missing=InferenceNotFound,
     )
     erase = EraseEndUser(inferences=inferences, clock=FixedClock())
@@ -74,7 +75,7 @@ async def test_a_person_is_taken_out_of_all_records_and_what_was_counted_stays()
 
 
 async def test_an_answer_that_is_on_its_way_to_who_is_erased_is_not_recorded() -> None:
-    inferences = InMemoryAggregates(asked("i1"), missing=InferenceNotFound)
+    inferences = InMemoryAggregates(asked("i1"), codec=InferenceCodec(), missing=InferenceNotFound)
     await EraseEndUser(inferences=inferences, clock=FixedClock())(ADA, "u1")
 
     erased = await inferences.get("acme", "i1")
@@ -86,7 +87,9 @@ async def test_an_answer_that_is_on_its_way_to_who_is_erased_is_not_recorded() -
 
 async def test_very_many_records_are_erased_and_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tidemill_inference.application.erase_end_user._AT_ONCE", 2)
-    inferences = InMemoryAggregates(*(answered(f"i{number}") for number in range(5)), missing=InferenceNotFound)
+    inferences = InMemoryAggregates(
+        *(answered(f"i{number}") for number in range(5)), codec=InferenceCodec(), missing=InferenceNotFound
+    )
     erase = EraseEndUser(inferences=inferences, clock=FixedClock())
 
     counted: list[int] = []
@@ -102,6 +105,8 @@ async def test_very_many_records_are_erased_and_counted_in_parts(monkeypatch: py
 
 
 async def test_nobody_is_refused() -> None:
-    erase = EraseEndUser(inferences=InMemoryAggregates(missing=InferenceNotFound), clock=FixedClock())
+    erase = EraseEndUser(
+        inferences=InMemoryAggregates(codec=InferenceCodec(), missing=InferenceNotFound), clock=FixedClock()
+    )
     with pytest.raises(InvalidInput, match="end_user"):
         await erase(Caller(project="acme"), "")

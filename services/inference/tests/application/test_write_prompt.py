@@ -3,6 +3,8 @@ from dataclasses import replace
 import pytest
 
 from services.inference.tests.fakes import ADA, DirectTemplates, asking, helpdesk
+from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
+from tidemill_inference.adapters.mongo_prompts import PromptCodec
 from tidemill_inference.application.delete_prompt import DeletePrompt
 from tidemill_inference.application.write_prompt import (
     CreatePrompt,
@@ -33,8 +35,8 @@ class Library:
 
     def __init__(self) -> None:
         templates, clock = DirectTemplates(), FixedClock()
-        self.prompts: InMemoryAggregates[Prompt] = InMemoryAggregates(missing=PromptNotFound)
-        self.deployments = InMemoryAggregates(helpdesk(), missing=DeploymentNotFound)
+        self.prompts: InMemoryAggregates[Prompt] = InMemoryAggregates(codec=PromptCodec(), missing=PromptNotFound)
+        self.deployments = InMemoryAggregates(helpdesk(), codec=DeploymentCodec(), missing=DeploymentNotFound)
         self.create = CreatePrompt(prompts=self.prompts, templates=templates, clock=clock)
         self.update = UpdatePrompt(prompts=self.prompts, templates=templates, clock=clock)
         self.label = LabelPrompt(prompts=self.prompts)

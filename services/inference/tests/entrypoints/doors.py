@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
+from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
 from tidemill_inference.application.ports import Reactions
 from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
@@ -156,7 +157,11 @@ async def open_door(
     **options: Any,  # noqa: ANN401 - options of OpenAiDoor
 ) -> AsyncIterator[Door]:
     deployments = InMemoryAggregates(
-        deployment("helpdesk"), deployment("sales"), deployment("other", project="b"), missing=DeploymentNotFound
+        deployment("helpdesk"),
+        deployment("sales"),
+        deployment("other", project="b"),
+        codec=DeploymentCodec(),
+        missing=DeploymentNotFound,
     )
     door = OpenAiDoor(
         answers,

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
+from tidemill_ingest.adapters.mongo_documents import DocumentCodec
 from tidemill_ingest.adapters.object_store import ExchangeTexts
 from tidemill_ingest.application.ports import SweepRules
 from tidemill_ingest.application.read_documents import DocumentName
@@ -24,7 +25,7 @@ class _Contended(InMemoryAggregates[Document]):
     """The documents of another store, of which the first one that is to be updated always changes meanwhile."""
 
     def __init__(self, documents: InMemoryAggregates[Document]) -> None:
-        super().__init__(missing=DocumentNotFound)
+        super().__init__(codec=DocumentCodec(), missing=DocumentNotFound)
         self.__dict__ = dict(documents.__dict__)
         self._updates = 0
 

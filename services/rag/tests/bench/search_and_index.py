@@ -26,6 +26,7 @@ from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.adapters.mongo_collections import CollectionCodec
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
 from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
@@ -121,7 +122,7 @@ async def search(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledge
     """Measure questions at 1,000 and 20,000 passages."""
     collection = Collection(id="handbook", project="acme", indexes=(INDEX,), last_index=1)
     ask = Search(
-        collections=InMemoryAggregates(collection, missing=CollectionNotFound),
+        collections=InMemoryAggregates(collection, codec=CollectionCodec(), missing=CollectionNotFound),
         ledger=ledger,
         vectors=vectors,
         models=OneModel(model),

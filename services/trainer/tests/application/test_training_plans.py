@@ -17,6 +17,7 @@ from tidemill_kit.errors import (
     PreconditionFailed,
 )
 from tidemill_testkit.stores import InMemoryAggregates
+from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
 from tidemill_trainer.application.ports import RunName
 from tidemill_trainer.application.update_training_plan import UpdateCommand
 from tidemill_trainer.domain.errors import TrainingPlanNotFound
@@ -129,7 +130,7 @@ async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_ol
 
 
 async def test_a_plan_that_is_deleted_while_a_version_is_heard_keeps_it_from_no_other_plan(world: World) -> None:
-    plans = DeletedOnceListed(missing=TrainingPlanNotFound, clock=world.registry.clock)
+    plans = DeletedOnceListed(codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=world.registry.clock)
     settle = replace(world.settle, plans=plans)
     for plan, paused in (("gone", True), ("lora", False)):
         await plans.add(TrainingPlan(id=plan, project="acme", settings=plan_settings(paused=paused)), request=request())
