@@ -10,8 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pydantic import ValidationError
+from pydantic_settings import SettingsConfigDict
+
 from tidemill_kit.errors import PreconditionFailed
 from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.transport_security import TransportSettings
 
 if TYPE_CHECKING:  # a command loads only the stubs that it uses
     import grpc.aio
@@ -42,6 +46,12 @@ class NoAddress(PreconditionFailed):
     """Nobody said where a service or server is."""
 
     reason = "NO_ADDRESS"
+
+
+class UnusableTransport(PreconditionFailed):
+    """The environment says something about TLS or SASL that cannot be used."""
+
+    reason = "UNUSABLE_TRANSPORT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +90,27 @@ class Addresses:
             message = f"nobody says where {service} is: run `tidemill up`, or set TIDEMILL_{service.upper()}_ADDRESS"
             raise NoAddress(message, service=service)
         return address
+
+
+class ClientTransport(TransportSettings):
+    """How this process speaks to the services and to Kafka, read from TIDEMILL_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="TIDEMILL_", frozen=True, extra="ignore")
+
+
+def transport() -> ClientTransport:
+    """Return what the environment says about TLS and SASL.
+
+    Raises:
+        UnusableTransport: something in it cannot be used.
+
+    """
+    try:
+        return ClientTransport()
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        lines = [" ".join([*(f"TIDEMILL_{each}".upper() for each in p["loc"]), p["msg"]]) for p in problems]
+        raise UnusableTransport("; ".join(lines)) from None
 
 
 def local_folder(folder: Path | None = None) -> Path | None:
@@ -138,7 +169,11 @@ class Connection:
         """
         if service not in self._channels:
             self._channels[service] = open_channel(
-                self.addresses.of(service), name=service, project=self.project, timeout_s=CALL_LIMIT_S
+                self.addresses.of(service),
+                name=service,
+                project=self.project,
+                timeout_s=CALL_LIMIT_S,
+                tls=transport().tls,
             )
         return self._channels[service]
 

@@ -14,6 +14,7 @@ from tidemill_kit import telemetry
 from tidemill_kit.errors import DependencyTimedOut, TidemillError
 from tidemill_kit.grpc_context import PROJECT, project_of_call, remaining_s
 from tidemill_kit.grpc_status import from_rpc_error
+from tidemill_kit.transport_security import Tls
 
 KEEPALIVE_MS = 20_000
 KEEPALIVE_ANSWER_MS = 10_000
@@ -41,13 +42,14 @@ _ALMOST = 0.9
 """The part of a limit after which the other side's word that it has passed is the same as our own: clocks differ."""
 
 
-def open_channel(
+def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     address: str,
     *,
     name: str = "",
     project: str = "",
     timeout_s: float = 10.0,
     max_message_bytes: int = 16 * 1024 * 1024,
+    tls: Tls | None = None,
 ) -> grpc.aio.Channel:
     """Return a channel for generated stubs; it connects by itself, whenever the other side is there.
 
@@ -57,21 +59,23 @@ def open_channel(
     iterating over it raises the errors of `tidemill_kit.errors`; `name` is what they call the other side. A call that
     takes too long although its caller still has time raises DependencyTimedOut: the other side hangs, or is overloaded.
     """
-    channel = grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-            ("grpc.enable_retries", 1),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2000),
-            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
-            ("grpc.http2.max_pings_without_data", 0),  # answers may take longer than two pings
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", max_message_bytes),
-        ],
-    )
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        ("grpc.enable_retries", 1),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
+        ("grpc.http2.max_pings_without_data", 0),  # answers may take longer than two pings
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+    ]
+    credentials = tls.channel_credentials() if tls is not None else None
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(address, options=options)
+    else:
+        channel = grpc.aio.secure_channel(address, credentials, options=options)
     return _Channel(channel, name=name or address, project=project, timeout_s=timeout_s)
 
 

@@ -111,7 +111,11 @@ class GrpcServer:
         """
         settings = self._settings
         try:
-            self.port = self._server.add_insecure_port(f"{settings.host}:{settings.grpc_port}")
+            address, credentials = f"{settings.host}:{settings.grpc_port}", settings.tls.server_credentials()
+            if credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise PortTaken(settings, "grpc_port") from error
         await self._health.set(READINESS, _NOT_SERVING)

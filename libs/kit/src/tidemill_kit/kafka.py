@@ -20,6 +20,7 @@ from tidemill_kit.persistence import EngineLimits
 from tidemill_kit.pump import ConsumerStatus, EventPump, PumpLimits
 from tidemill_kit.records import KAFKA, OutgoingRecord, Part, Publishing, Record, RecordRefused, milliseconds
 from tidemill_kit.subscriptions import Subscription
+from tidemill_kit.transport_security import KafkaServers
 
 __all__ = ["MAX_RECORD_BYTES", "Consumers", "Publisher", "limit_inflation", "read_topic"]
 
@@ -38,7 +39,7 @@ class Consumers:
 
     def __init__(
         self,
-        bootstrap: str,
+        servers: KafkaServers | str,
         subscriptions: Sequence[Subscription],
         publisher: Publishing,
         *,
@@ -46,7 +47,7 @@ class Consumers:
         pump_limits: PumpLimits | None = None,
     ) -> None:
         self._pumps = [
-            EventPump(bootstrap, Engine(each, dead_letters=publisher, limits=engine_limits), limits=pump_limits)
+            EventPump(servers, Engine(each, dead_letters=publisher, limits=engine_limits), limits=pump_limits)
             for each in subscriptions
         ]
         self._ending: asyncio.Task[None] | None = None
@@ -85,8 +86,8 @@ class Consumers:
 class Publisher:
     """Writes records so that every replica that must have them has them, each of one call after the other in order."""
 
-    def __init__(self, bootstrap: str, *, timeout_s: float = 10.0) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, servers: KafkaServers | str, *, timeout_s: float = 10.0) -> None:
+        self._servers = KafkaServers.of(servers)
         self._timeout_s = timeout_s
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
@@ -178,7 +179,7 @@ class Publisher:
         async with self._connecting:
             if self._producer is None:
                 producer = AIOKafkaProducer(
-                    bootstrap_servers=self._bootstrap,
+                    **self._servers.client_options(),
                     acks="all",
                     enable_idempotence=True,
                     retry_backoff_ms=milliseconds(_RETRY_S),
@@ -196,16 +197,15 @@ class Publisher:
             return self._producer
 
 
-async def read_topic(bootstrap: str, topic: str, part: Part | None = None) -> AsyncIterator[Record]:
+async def read_topic(servers: KafkaServers | str, topic: str, part: Part | None = None) -> AsyncIterator[Record]:
     """Yield every record that the topic holds now, or a part of it, partition by partition.
 
     Raises:
         DependencyUnavailable: Kafka does not answer, or has no such topic.
 
     """
-    consumer = AIOKafkaConsumer(
-        topic, bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
-    )
+    options = KafkaServers.of(servers).client_options()
+    consumer = AIOKafkaConsumer(topic, auto_offset_reset="earliest", enable_auto_commit=False, **options)
     try:
         await consumer.start()
         ends = await _ends(consumer, part or Part())

@@ -21,11 +21,13 @@ from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 from faststream.message import StreamMessage
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from prometheus_client import Gauge
 
 from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable, isolated
 from tidemill_kit.records import KAFKA, Partition, Record, Unreadable, milliseconds
+from tidemill_kit.transport_security import KafkaServers
 from tidemill_kit.window import Window, WindowLimits
 
 LAG = Gauge("tidemill_event_lag", "Records not committed yet.", ["consumer", "topic", "partition"])
@@ -40,6 +42,8 @@ _BETWEEN_COMMITS_S = 0.005
 
 _NOTHING = TopicPartition("", 0)
 """Polled where nothing is to be taken: a poll of no partition would be one of all."""
+
+_SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 _log = structlog.get_logger()
 
@@ -80,8 +84,8 @@ class ConsumerStatus:
 class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """One subscription's member of its consumer group."""
 
-    def __init__(self, bootstrap: str, engine: Engine, *, limits: PumpLimits | None = None) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, servers: KafkaServers | str, engine: Engine, *, limits: PumpLimits | None = None) -> None:
+        self._servers = KafkaServers.of(servers)
         self._engine = engine
         self._limits = limits or PumpLimits()
         self._broker: KafkaBroker | None = None
@@ -183,7 +187,8 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     def _subscriber(self) -> tuple[KafkaBroker, BatchSubscriber]:
         limits, subscription = self._limits, self._engine.subscription
         broker = KafkaBroker(
-            self._bootstrap,
+            self._servers.bootstrap,
+            security=broker_security(self._servers),
             # A join is answered when the slowest member has let go, so its answer may take that long.
             request_timeout_ms=milliseconds(limits.rebalance_s + _ANSWER_S),
             metadata_max_age_ms=milliseconds(_METADATA_AGE_S),
@@ -415,6 +420,13 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         self._next.clear()
         self._full_since.clear()
         self._ends = {}
+
+
+def broker_security(servers: KafkaServers) -> BaseSecurity:
+    """Return the servers' security as FastStream has it."""
+    if servers.sasl:
+        return _SASL[servers.mechanism](servers.username, servers.password, ssl_context=servers.ssl_context())
+    return BaseSecurity(ssl_context=servers.ssl_context())
 
 
 async def _unparsed(polled: tuple[ConsumerRecord, ...]) -> StreamMessage[Any]:

@@ -8,9 +8,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill_kit.errors import PreconditionFailed
 from tidemill_kit.quotas import Quota
+from tidemill_kit.transport_security import KafkaServers, TransportSettings
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(TransportSettings):
     """What every service is told. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
@@ -68,6 +69,11 @@ class ServiceSettings(BaseSettings):
     def service(self) -> str:
         """The service's name: its prefix in lower case."""
         return env_prefix(type(self)).rstrip("_").lower()
+
+    @property
+    def kafka(self) -> KafkaServers:
+        """Where Kafka is and how it is spoken to."""
+        return self.kafka_servers(self.kafka_bootstrap_servers)
 
     def quota(self, of: str, *, remedy: str = "delete what is not needed") -> Quota:
         """Return the quota that the field `max_<of>` sets: `of` names the resources of one project, in the plural."""

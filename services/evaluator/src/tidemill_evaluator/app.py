@@ -63,7 +63,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     """Put evaluator together, on the event loop that it will live on. Nothing is connected yet."""
     adapters = _Adapters(settings)
     parts = _Parts(settings, adapters)
-    consumers = Consumers(settings.kafka_bootstrap_servers, [candidates(parts.react)], adapters.publisher)
+    consumers = Consumers(settings.kafka, [candidates(parts.react)], adapters.publisher)
     return App(
         settings=settings,
         servicers=[
@@ -93,7 +93,7 @@ class _Adapters:
     def __init__(self, settings: EvaluatorSettings) -> None:
         client = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
         self.database = client[settings.mongo_database]
-        self.publisher = Publisher(settings.kafka_bootstrap_servers)
+        self.publisher = Publisher(settings.kafka)
         self.relay = Relay([self.database["evaluations"]], self.publisher)
         self.store = ObjectStore(
             settings.s3_endpoint,
@@ -129,7 +129,7 @@ class _Adapters:
             )
         )
         self.channels = {
-            name: open_channel(address, name=name, timeout_s=settings.call_timeout_s)
+            name: open_channel(address, name=name, timeout_s=settings.call_timeout_s, tls=settings.tls)
             for name, address in (
                 ("inference", settings.inference_address),
                 ("ingest", settings.ingest_address),

@@ -96,7 +96,7 @@ async def build_app(settings: FeedbackSettings) -> App:
     sweep = _sweep(settings, adapters, doors.match)
     submissions = kafka_submissions.Submissions(take=doors.take, record_bytes=settings.max_record_bytes)
     consumers = Consumers(
-        settings.kafka_bootstrap_servers,
+        settings.kafka,
         [submissions.subscription([settings.submission_topic]), inferences(doors.match), corrections(doors.note)],
         adapters.publisher,
     )
@@ -163,7 +163,7 @@ class Stores:
 
 def _adapters(settings: FeedbackSettings) -> Adapters:
     database = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)[settings.mongo_database]
-    publisher = Publisher(settings.kafka_bootstrap_servers)
+    publisher = Publisher(settings.kafka)
     feedback, curations = database["feedback"], database["curations"]
     relay = Relay([feedback, curations], publisher)
     store = ObjectStore(
@@ -173,7 +173,7 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
         secure=settings.s3_secure,
         max_concurrent=settings.s3_max_concurrent,
     )
-    inference = open_channel(settings.inference_address, name="inference")
+    inference = open_channel(settings.inference_address, name="inference", tls=settings.tls)
     return Adapters(
         database=database,
         publisher=publisher,

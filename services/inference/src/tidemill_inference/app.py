@@ -229,11 +229,13 @@ class Answers:
 def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Adapters:
     client = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
     database = client[settings.mongo_database]
-    publisher = Publisher(settings.kafka_bootstrap_servers)
+    publisher = Publisher(settings.kafka)
     deployments, inferences = database["deployments"], database["inferences"]
     relay = Relay([deployments, inferences], publisher)
-    trainer = open_channel(settings.trainer_address, name="trainer", timeout_s=settings.call_timeout_s)
-    rag = open_channel(settings.rag_address, name="rag", timeout_s=settings.call_timeout_s)
+    trainer = open_channel(
+        settings.trainer_address, name="trainer", timeout_s=settings.call_timeout_s, tls=settings.tls
+    )
+    rag = open_channel(settings.rag_address, name="rag", timeout_s=settings.call_timeout_s, tls=settings.tls)
     ingest = _channel(settings.ingest_address, name="ingest", settings=settings)
     feedback = _channel(settings.feedback_address, name="feedback", settings=settings)
     processes = BoundedProcesses(_prompt_limits(settings), "prompts", prepare)
@@ -311,7 +313,7 @@ def _prompt_limits(settings: InferenceSettings) -> ProcessLimits:
 
 def _channel(address: str, *, name: str, settings: InferenceSettings) -> grpc.aio.Channel | None:
     """Return a channel to a service that may be left out."""
-    return open_channel(address, name=name, timeout_s=settings.call_timeout_s) if address else None
+    return open_channel(address, name=name, timeout_s=settings.call_timeout_s, tls=settings.tls) if address else None
 
 
 def _engines(
@@ -474,4 +476,4 @@ def _consumers(settings: InferenceSettings, adapters: Adapters, rollouts: Rollou
         deployments=adapters.deployments, candidates=adapters.candidates, clock=SystemClock(), wake=rollouts.wake
     )
     rate = NoteRating(deployments=adapters.deployments, outcomes=adapters.outcomes)
-    return Consumers(settings.kafka_bootstrap_servers, [evaluations(start), reactions(rate)], adapters.publisher)
+    return Consumers(settings.kafka, [evaluations(start), reactions(rate)], adapters.publisher)

@@ -61,7 +61,7 @@ async def build_app(settings: IngestSettings) -> App:
         secure=settings.s3_secure,
         max_concurrent=settings.s3_max_concurrent,
     )
-    publisher = Publisher(settings.kafka_bootstrap_servers)
+    publisher = Publisher(settings.kafka)
     relay = Relay([database["documents"], database["datasets"]], publisher)
     preparation = ProcessPreparation(
         workers=settings.preparation_workers,
@@ -72,7 +72,7 @@ async def build_app(settings: IngestSettings) -> App:
     parts = _Parts(settings, database, store, relay, preparation)
     datasets = _Datasets(settings, database, store, relay, parts)
     consumers = Consumers(
-        settings.kafka_bootstrap_servers,
+        settings.kafka,
         [
             parts.submissions.subscription(settings.submission_topics),
             datasets.curations.subscription(settings.curation_topics),

@@ -45,7 +45,7 @@ async def build_app(settings: MonitorSettings) -> App:
     adapters, metrics = _adapters(settings), LoopMetrics(most_projects=settings.metric_projects)
     worker = _worker(settings, adapters)
     record = RecordEvent(graph=adapters.graph, batches=adapters.batches, wake=worker.wake)
-    consumers = Consumers(settings.kafka_bootstrap_servers, [lineage(record, metrics)], adapters.publisher)
+    consumers = Consumers(settings.kafka, [lineage(record, metrics)], adapters.publisher)
     client = adapters.database.client
     return App(
         settings=settings,
@@ -95,7 +95,7 @@ def _adapters(settings: MonitorSettings) -> Adapters:
     leases = Leases(batches, owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=SystemClock())
     return Adapters(
         database=database,
-        publisher=Publisher(settings.kafka_bootstrap_servers),
+        publisher=Publisher(settings.kafka),
         store=store,
         graph=MongoGraph(
             database["nodes"],

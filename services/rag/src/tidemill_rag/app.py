@@ -75,7 +75,7 @@ async def build_app(settings: RagSettings) -> App:
     worker = _worker(settings, adapters)
     tend = _tend(settings, adapters)
     note = NoteDocument(collections=adapters.collections, ledger=adapters.ledger, wake=worker.wake)
-    consumers = Consumers(settings.kafka_bootstrap_servers, [documents(note)], adapters.publisher)
+    consumers = Consumers(settings.kafka, [documents(note)], adapters.publisher)
     client = adapters.database.client
     return App(
         settings=settings,
@@ -124,7 +124,7 @@ class Stores:
 
 def _adapters(settings: RagSettings) -> Adapters:
     database = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)[settings.mongo_database]
-    publisher = Publisher(settings.kafka_bootstrap_servers)
+    publisher = Publisher(settings.kafka)
     collections = database["collections"]
     relay = Relay([collections], publisher)
     store = ObjectStore(
@@ -135,13 +135,13 @@ def _adapters(settings: RagSettings) -> Adapters:
         max_concurrent=settings.s3_max_concurrent,
     )
     models_bucket = ExchangeBucket(store, settings.trainer_bucket)
-    trainer = open_channel(settings.trainer_address, name="trainer")
+    trainer = open_channel(settings.trainer_address, name="trainer", tls=settings.tls)
     return Adapters(
         database=database,
         publisher=publisher,
         relay=relay,
         store=store,
-        ingest=open_channel(settings.ingest_address, name="ingest"),
+        ingest=open_channel(settings.ingest_address, name="ingest", tls=settings.tls),
         trainer=trainer,
         collections=MongoAggregates(
             collections,
@@ -183,7 +183,9 @@ def _vectors(settings: RagSettings) -> VectorStore:
 
         from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors  # noqa: PLC0415
 
-        return QdrantServerVectors(AsyncQdrantClient(url=settings.qdrant_url))
+        return QdrantServerVectors(
+            AsyncQdrantClient(url=settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value() or None)
+        )
     return QdrantEdgeVectors(settings.data_dir / "vectors")
 
 

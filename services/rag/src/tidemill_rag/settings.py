@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_kit.numeric_format import ModelSettings
@@ -29,7 +29,9 @@ class RagSettings(ModelSettings):
     vector_store: Literal["edge", "server"] = "edge"
     """edge: embedded, in data_dir, for one process; server: a Qdrant server."""
     qdrant_url: str = ""
-    """The Qdrant server, for example http://127.0.0.1:6333."""
+    """The Qdrant server, for example http://127.0.0.1:6333, or https."""
+    qdrant_api_key: SecretStr = SecretStr("")
+    """The key of the Qdrant server, which goes over TLS only."""
     embedding_threads: int = Field(default=0, ge=0, le=256)
     """CPU threads of one embedding pass; 0 takes all cores."""
     models_loaded: int = Field(default=3, ge=1, le=32)
@@ -57,5 +59,8 @@ class RagSettings(ModelSettings):
     def _check_server(self) -> Self:
         if self.vector_store == "server" and not self.qdrant_url:
             message = "RAG_VECTOR_STORE=server needs RAG_QDRANT_URL"
+            raise ValueError(message)
+        if self.qdrant_api_key.get_secret_value() and not self.qdrant_url.startswith("https://"):
+            message = "RAG_QDRANT_API_KEY needs an https:// address in RAG_QDRANT_URL"
             raise ValueError(message)
         return self

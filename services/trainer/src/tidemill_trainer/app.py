@@ -109,7 +109,7 @@ async def build_app(settings: TrainerSettings) -> App:
     )
     train = _train(settings, adapters)
     training, hear, settle = _training(settings, adapters, trainings)
-    consumers = Consumers(settings.kafka_bootstrap_servers, [datasets(hear)], adapters.publisher)
+    consumers = Consumers(settings.kafka, [datasets(hear)], adapters.publisher)
     client = adapters.database.client
     return App(
         settings=settings,
@@ -160,11 +160,11 @@ class Stores:
 
 def _adapters(settings: TrainerSettings) -> Adapters:
     database = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)[settings.mongo_database]
-    publisher = Publisher(settings.kafka_bootstrap_servers)
+    publisher = Publisher(settings.kafka)
     models, versions = database["models"], database["model_versions"]
     plans, runs = database["training_plans"], database["training_runs"]
     relay = Relay([models, versions, runs], publisher)
-    ingest = open_channel(settings.ingest_address, name="ingest")
+    ingest = open_channel(settings.ingest_address, name="ingest", tls=settings.tls)
     store = ObjectStore(
         settings.s3_endpoint,
         settings.s3_access_key,

@@ -22,11 +22,12 @@ from tidemill_client.cli.output import (
     stdout,
     table,
 )
-from tidemill_client.connection import Addresses, NoAddress
+from tidemill_client.connection import Addresses, NoAddress, transport
 from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
 from tidemill_kit.kafka import Publisher, read_topic
+from tidemill_kit.transport_security import KafkaServers
 
 events = typer.Typer(help="Events as they are published.", no_args_is_help=True)
 dead_letters = typer.Typer(help="Records that a consumer could not use, with the reason.", no_args_is_help=True)
@@ -50,9 +51,9 @@ def tail(
     async def work() -> None:
         wanted = "" if every_project else chosen_project(project)
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=kafka_address(),
             auto_offset_reset="earliest" if from_beginning else "latest",
             enable_auto_commit=False,
+            **kafka_servers().client_options(),
         )
         try:
             await consumer.start()
@@ -100,8 +101,8 @@ def _print_one(event: CloudEvent, topic: str, *, as_json: bool) -> None:
         stdout.print(line, markup=False, highlight=False)
 
 
-def kafka_address() -> str:
-    """Return where Kafka is.
+def kafka_servers() -> KafkaServers:
+    """Return where Kafka is and how it is spoken to.
 
     Raises:
         NoAddress: neither the environment nor a running stack tells it.
@@ -111,7 +112,7 @@ def kafka_address() -> str:
     if not address:
         message = "nobody says where Kafka is: run `tidemill up`, or set TIDEMILL_KAFKA_ADDRESS"
         raise NoAddress(message, service="kafka")
-    return address
+    return transport().kafka_servers(address)
 
 
 TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as `dead-letters list` shows it.")]
@@ -234,18 +235,18 @@ class _Wanted:
 @asynccontextmanager
 async def _letters() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
     """Open the dead letters and name their topics."""
-    bootstrap = kafka_address()
-    publisher = Publisher(bootstrap)
+    servers = kafka_servers()
+    publisher = Publisher(servers)
     await publisher.start()
     try:
-        topics = await _dead_letter_topics(bootstrap)
-        yield DeadLetters(partial(read_topic, bootstrap), publisher), topics
+        topics = await _dead_letter_topics(servers)
+        yield DeadLetters(partial(read_topic, servers), publisher), topics
     finally:
         await publisher.stop()
 
 
-async def _dead_letter_topics(bootstrap: str) -> list[str]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+async def _dead_letter_topics(servers: KafkaServers) -> list[str]:
+    consumer = AIOKafkaConsumer(**servers.client_options())
     try:
         await consumer.start()
         return sorted(name for name in await consumer.topics() if name.endswith(".dead.v1"))
