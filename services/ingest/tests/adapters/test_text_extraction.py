@@ -1,3 +1,7 @@
+import base64
+import hashlib
+import textwrap
+
 import pytest
 
 from tidemill_ingest.adapters.extraction.text import extract
@@ -10,6 +14,9 @@ PAGE = """<!doctype html><html><head><title>Reset &amp; go</title><style>p {colo
 <pre><code class="language-python">def f(x):
     return x  # twice
 </code></pre><noscript>no</noscript><template>t</template></body></html>"""
+
+BYTES = base64.b64encode(hashlib.shake_256(b"a picture").digest(3000)).decode()
+WRAPPED = "\n".join(textwrap.wrap(BYTES, 76)) + "\n"
 
 
 def test_html_becomes_markdown_with_its_structure_and_without_its_machinery() -> None:
@@ -63,6 +70,11 @@ def test_a_pages_title_is_its_heads_and_never_a_pictures(page: bytes, title: str
         ("\ufeff---\r\ntitle: Windows\r\n---\r\nText.", "Windows", "Text."),
         ("---\naliases: [x]\n---\n# Note\nText.", "Note", "# Note\nText."),
         ('+++\ntitle = "Desks"\n[params]\nweight = 4\n+++\nText.', "Desks", "Text."),
+        ("---\ntitle: 'It''s here'\n---\nText.", "It's here", "Text."),
+        ('---\ntitle: "Say \\"hi\\" now" # shown\n---\nText.', 'Say "hi" now', "Text."),
+        ('---\ntitle: "\\ud83d\\ude00 half \\ud83d"\n---\nText.', "\U0001f600 half ?", "Text."),
+        ("---\n$schema: x\nÜberschrift: y\n<<: *base\ntitle: Keys\n---\nText.", "Keys", "Text."),
+        ('+++\ntitle = "Lines"\nnote = """\nfree text\n"""\n+++\nText.', "Lines", "Text."),
         ("---\n\nA rule, and no entries.\n\n---\n\nText.", "", "---\n\nA rule, and no entries.\n\n---\n\nText."),
         ("---\ntitle: never closed\n\nText.", "", "---\ntitle: never closed\n\nText."),
         ("Text.\n\n---\ntitle: late\n\nEnd.", "", "Text.\n\n---\ntitle: late\n\nEnd."),
@@ -81,6 +93,14 @@ def test_front_matter_gives_the_title_and_is_no_text(text: str, title: str, belo
         ("Get [the form](data:text/plain,hello%20you).", "Get the form."),
         ('<img width=3 src="data:image/gif;base64,R0lGOD" alt="a dot"> and ![](data:;base64,AAAA)', "a dot and "),
         ("x ![logo][l]\n\n[l]: data:image/svg+xml;utf8,%3Csvg%3E\ny", "x ![logo][l]\n\ny"),
+        (f'<img alt="wrapped" src="data:image/png;base64,{WRAPPED}"> here.', "wrapped here."),
+        (f"![wrapped](data:image/png;base64,{WRAPPED}) here.", "wrapped here."),
+        ('<a href="DATA:application/pdf;name=a%20b.pdf;base64,AAAA">form</a>', '<a href="">form</a>'),
+        ("![a [b] c](data:;base64,AAAA) and ![two\nlines](data:;base64,AAAA)", "a [b] c and two\nlines"),
+        (f'{{"image/png": "{BYTES}"}}', '{"image/png": ""}'),
+        (f"Attached:\n\n{WRAPPED * 2}\n\nEnd.", "Attached:\n\n\n\n\nEnd."),
+        (f"Digest: {BYTES[:512]}", f"Digest: {BYTES[:512]}"),
+        ("ab12" * 2000, "ab12" * 2000),
         ("the data: they, data:image/png is a scheme", "the data: they, data:image/png is a scheme"),
         ("![a](https://acme.example/a.png)", "![a](https://acme.example/a.png)"),
     ],
@@ -102,7 +122,16 @@ def test_a_page_has_no_bytes_in_its_links() -> None:
         ("Prices<sup>1</sup> rise.<sup>[2]</sup> Now<sup>*</sup>", "Prices (1) rise. (2) Now (*)"),
         ("12<sup><a href='#n3'>3</a></sup>", "12 (3)"),
         ("the 1<sup>st</sup>, M<sup>me</sup>, 3<sup>\u00e8me</sup>", "the 1st, Mme, 3\u00e8me"),
-        ("H<sub>2</sub>O", "H2O"),
+        ("H<sub>2</sub>O, CO<sub>2</sub>, x<sub>i</sub>, log<sub>2</sub>", "H2O, CO2, xi, log2"),
+        ("1010<sub>2</sub> is 10<sub>10</sub>", "1010_2 is 10_10"),
+        ("2<sup>1</sup>/<sub>2</sub> h, <sup>3</sup>\u2044<sub>4</sub> l", "2 1/2 h, 3/4 l"),
+        ("x<sub>1</sub><sup>2</sup>, 2<sup>2<sup>3</sup></sup>", "x1^2, 2^(2^3)"),
+        ("E = mc<sup>2</sup>, sin<sup>2</sup> x", "E = mc^2, sin^2 x"),
+        ("40 µm<sup>2</sup>, 3 ha<sup>1</sup>, 20<sup>°</sup>C, Tab<sup>®</sup>", "40 µm^2, 3 ha (1), 20°C, Tab®"),
+        ("10<sup><i>6</i></sup>, costs<sup>1)</sup>", "10^6, costs (1)"),
+        ("<code>10<sup>6</sup></code>", "`10^6`"),
+        ("10<span style='font-size:8px; vertical-align: super'>6</span>", "10^6"),
+        (f"<sup>{'a b ' * 80}</sup> end", f"{'a b ' * 80} end"),
     ],
 )
 def test_raised_text_keeps_its_meaning(html: str, text: str) -> None:
@@ -117,6 +146,12 @@ def test_raised_text_keeps_its_meaning(html: str, text: str) -> None:
         ("<form><p>Open from 7 to 15.</p></form>", "Open from 7 to 15.\n"),
         ("<header><h1>Lift</h1><p>At most 900 kg.</p></header>", "# Lift\n\nAt most 900 kg.\n"),
         ("<nav>Home</nav><p>x</p>", "x\n"),
+        ("<p>Choose <select><option>Full</option><option>Half</option></select> day.</p>", "Choose Full Half day.\n"),
+        ("<p>Write <textarea>Dear all</textarea> first.</p>", "Write Dear all\n\nfirst.\n"),
+        ('<p>Press <input class=b type="submit" value="Save &amp; go"> and wait.</p>', "Press Save & go and wait.\n"),
+        ("<p>Type <input value=Ada> and go.</p>", "Type and go.\n"),
+        (f'<p>See <img src="data:image/png;base64,{BYTES}" alt="panel"> here.</p>', "See panel here.\n"),
+        ('<p>Press <img src=b.png alt="the green button"> twice.</p>', "Press the green button twice.\n"),
     ],
 )
 def test_words_stay_where_they_stand_whatever_element_holds_them(html: str, text: str) -> None:
@@ -130,6 +165,12 @@ def test_a_merged_cell_is_repeated_in_each_row_and_column_that_it_spans() -> Non
     assert extract(page.encode(), "text/html").text == (
         "| Region | Hours | Hours |\n| --- | --- | --- |\n| North | Gold | 24 |\n| North | Silver | a \\| b |\n\nx\n"
     )
+
+
+def test_a_cell_that_spans_the_rest_of_its_table_is_repeated_in_it() -> None:
+    page = "<table><tr><th>A<th>B</tr><tr><td rowspan=0>n<td>1</tr><tr><td>2</tr><tr><td>3</tr></table>"
+
+    assert extract(page.encode(), "text/html").text.splitlines()[2:] == ["| n | 1 |", "| n | 2 |", "| n | 3 |"]
 
 
 def test_a_cell_that_claims_to_span_everything_makes_no_larger_text() -> None:

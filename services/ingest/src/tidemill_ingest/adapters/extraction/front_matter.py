@@ -1,14 +1,20 @@
 """What Hugo, Jekyll, Docusaurus and Obsidian write above a page: facts about it, and not its text."""
 
+import json
 import re
 
 _WITHIN = 32_768
 _OPENED = re.compile(r"(---|\+\+\+)[ \t]*\n")
-_ENTRY = re.compile(r"""["']?[A-Za-z_][\w .-]{0,100}["']?[ \t]*[:=](?:[ \t]|\n|\Z)""")
+_ENTRY = re.compile(r"""(?:["']?[$@]?[^\W\d][\w .$@/-]{0,100}["']?|<<)[ \t]*[:=](?:[ \t]|\n|\Z)""")
 _FURTHER = re.compile(r"[ \t]|-(?:[ \t]|\Z)|#|\[|[\]}]|\Z")
 _TITLE = re.compile(r"""(?im)^["']?title["']?[ \t]*[:=][ \t]*(.*(?:\n[ \t]+.+)*)""")
 _BLOCK = re.compile(r"[|>][+-]?[ \t]*\n")
 _COMMENT = re.compile(r"[ \t]#.*\Z")
+_LINES = re.compile(r"""(?s)(\"{3}|'{3}).*?\1""")
+"""A string of TOML on several lines."""
+_SINGLE = re.compile(r"'((?:[^']|'')*)'")
+_DOUBLE = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 def split(text: str) -> tuple[str, str]:
@@ -24,7 +30,7 @@ def split(text: str) -> tuple[str, str]:
     if end is None:
         return "", text
     inner, below = text[opened.end() : end[0]], text[end[1] :].lstrip("\n")
-    if not _entries(inner.split("\n")):
+    if not _entries(_LINES.sub('""', inner).split("\n")):
         return "", text
     title = _TITLE.search(inner)
     return _plain(title[1]) if title else "", below
@@ -49,6 +55,15 @@ def _entries(lines: list[str]) -> bool:
 def _plain(value: str) -> str:
     value = _BLOCK.sub("", value) if _BLOCK.match(value) else value
     value = " ".join(value.split())
-    if len(value) > 1 and value[0] in "\"'":
-        return value[1:closing] if (closing := value.find(value[0], 1)) > 0 else value
+    if quoted := _SINGLE.match(value):
+        return quoted[1].replace("''", "'")
+    if quoted := _DOUBLE.match(value):
+        return _unescaped(quoted[0])
     return _COMMENT.sub("", value)
+
+
+def _unescaped(quoted: str) -> str:
+    try:
+        return str(json.loads(quoted)).encode(errors="replace").decode()  # half a character is none
+    except ValueError:  # YAML and TOML know escapes that JSON does not
+        return _ESCAPED.sub(r"\1", quoted[1:-1])

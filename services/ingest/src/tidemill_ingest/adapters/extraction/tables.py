@@ -1,5 +1,6 @@
 """Tables with merged cells: each row says all that holds for it."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,14 @@ class Cell(NamedTuple):
     content: str
 
 
+_SPANS_THE_REST = re.compile(r"(?i)(<t[dh]\b[^<>]{0,500}?\browspan\s{0,3}=\s{0,3}[\"']?)0(?![0-9])")
+_MOST_ROWS = 65534
 _MOST_CELLS, _MOST_COLUMNS = 50_000, 200
+
+
+def with_written_spans(html: str) -> str:
+    """Return a page whose cells say how many rows they span where they only say "the rest" (HTML, 4.9.11)."""
+    return _SPANS_THE_REST.sub(rf"\g<1>{_MOST_ROWS}", html)
 
 
 def with_merged_cells(result: ConversionResult) -> str:

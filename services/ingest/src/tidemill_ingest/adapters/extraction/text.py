@@ -11,13 +11,13 @@ from markdown_it import MarkdownIt
 
 from tidemill_ingest.adapters.extraction import front_matter
 from tidemill_ingest.adapters.extraction.data_uris import without_data_uris
-from tidemill_ingest.adapters.extraction.superscripts import RAISED, written_flat
-from tidemill_ingest.adapters.extraction.tables import with_merged_cells
+from tidemill_ingest.adapters.extraction.superscripts import with_marks, written_flat
+from tidemill_ingest.adapters.extraction.tables import with_merged_cells, with_written_spans
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_kit.characters import clean, clean_line
 
-CLEANING_VERSION = 2
+CLEANING_VERSION = 3
 """Counted up when the same bytes would become another text."""
 
 _EXTRACTION = f"extract html-to-markdown {version('html-to-markdown')}"
@@ -26,8 +26,11 @@ _MOST_GROWTH_BYTES = 2 * MEBIBYTE
 _TITLE_WITHIN = 32_768
 """A title is looked for in so many characters from the start."""
 _BLANK_LINES = re.compile(r"\n{4,}")
-_NOT_CONTENT = "script style noscript template svg iframe object select textarea head nav"
-"""What is never part of a page's text. Forms, headers and buttons may hold the page itself, title, questions."""
+_NOT_CONTENT = "script style noscript template svg iframe object head nav"
+"""What is never part of a page's text. Forms, what is in them, and headers may hold the page, its title, questions."""
+_ELEMENT_WITH_WORDS = re.compile(r"(?i)<(input|img)\b((?:[^<>\"']|\"[^\"]{0,1000}\"|'[^']{0,1000}'){0,1000})>")
+_ATTRIBUTE = re.compile(r"(?i)(?<![\w-])(type|value|alt)\s{0,3}=\s{0,3}(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'<>]+))")
+_BUTTONS = frozenset(("submit", "button", "reset"))
 _HEAD = frozenset(("html", "head", "title", "meta", "link", "base", "script", "style", "noscript", "template"))
 _CONTENT_LOST = (WarningKind.DEPTH_LIMIT_EXCEEDED, WarningKind.TRUNCATED_INPUT)
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -95,14 +98,22 @@ def _markdown(html: str) -> str:
         include_document_structure=True,
         preprocessing=PreprocessingOptions(enabled=False),
         skip_images=True,
-        sup_symbol=RAISED,
     )
-    result = convert(html.replace(RAISED, ""), options)
+    html = _ELEMENT_WITH_WORDS.sub(_words, without_data_uris(html))
+    result = convert(with_marks(with_written_spans(html)), options)
     if any(warning.kind in _CONTENT_LOST for warning in result.warnings):
         description = "has markup that is nested too deep to be read whole; simplify it, or send its text as text/plain"
         raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description)
     text = with_merged_cells(result)
     return _BLANK_LINES.sub("\n\n\n", written_flat(text))
+
+
+def _words(element: re.Match[str]) -> str:
+    """Return the words that a picture or a button of a form is shown with, as they stand in the page."""
+    found = {name.lower(): "".join(values) for name, *values in _ATTRIBUTE.findall(element[2])}
+    if element[1].lower() == "img":
+        return found.get("alt", "")
+    return found.get("value", "") if found.get("type", "").lower() in _BUTTONS else ""
 
 
 class _Title(HTMLParser):
