@@ -1,4 +1,5 @@
 import asyncio
+import json
 import time
 
 import httpx2
@@ -144,6 +145,70 @@ async def test_whatever_the_endpoint_does_becomes_an_error_of_ours(
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "The input (20030 tokens) is longer than the model's context length (8192 tokens).",
+        "Input validation error: `inputs` must have less than 4095 tokens. Given: 20030",
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 8192. Given: 20030",
+        "the request exceeds the available context size. try increasing the context size",
+        "The decoder prompt (length 20030) is longer than the maximum model length of 8192.",
+        "The input token count (20030) exceeds the maximum number of tokens allowed (8192).",
+        "input length exceeds context length",
+        "Please reduce the length of the messages or completion.",
+        "This model's maximum prompt length is 131072 but the request contains 200000 tokens.",
+        "Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
+        "Input is too long for requested model.",
+        "Input tokens exceed the configured limit of 272000 tokens.",
+        "Invalid request: Your request exceeded model token limit: tokens in request more than max tokens allowed",
+    ],
+)
+async def test_a_prompt_that_is_too_long_is_known_in_the_words_of_many_servers(said: str) -> None:
+    for answer in (says(400, json.dumps({"error": {"message": said}})), streams({"error": {"message": said}})):
+        async with openai_server(answer) as server:
+            with pytest.raises(PromptTooLong):
+                await heard(engine_for(server))
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        ("max_tokens (9999) exceeds the maximum of 4096 completion tokens", "this request"),
+        ("Invalid 'user': string too long. Expected a string with maximum length 256", "this request"),
+        ("Input validation error: `temperature` must be <= 2", "temperature as it is"),
+        ("Unsupported value: 'temperature' does not support 0.1 with this model.", "temperature as it is"),
+    ],
+)
+async def test_a_parameter_that_is_refused_is_no_prompt_that_is_too_long(said: str, named: str) -> None:
+    async with openai_server(says(400, json.dumps({"error": {"message": said}}))) as server:
+        with pytest.raises(InvalidInput, match=f"does not take {named}"):
+            await heard(engine_for(server))
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "cancelled", "insufficient_system_resource", "recently_invented"])
+async def test_an_answer_that_did_not_end_well_is_not_handed_on_as_a_whole_one(reason: str) -> None:
+    async with openai_server(streams(chunk("half"), chunk(finish=reason))) as server:
+        with pytest.raises(DependencyUnavailable, match="broke its answer off"):
+            await heard(engine_for(server))
+
+
+@pytest.mark.parametrize(
+    ("reason", "known"),
+    [
+        ("EOS", "stop"),
+        ("end_turn", "stop"),
+        ("max_tokens", "length"),
+        ("model_length", "length"),
+        ("SAFETY", "content_filter"),
+    ],
+)
+async def test_other_words_for_how_an_answer_ends_are_known(reason: str, known: str) -> None:
+    async with openai_server(streams(chunk("whole"), chunk(finish=reason))) as server:
+        answer = await heard(engine_for(server))
+
+    assert answer[-1] == Finish(reason=known, input_tokens=0, output_tokens=0)
+
+
+@pytest.mark.parametrize(
     "event",
     [
         '{"choices":[' + "{}," * 50_000 + "{}]}",
@@ -195,9 +260,22 @@ async def test_characters_whose_halves_come_in_two_pieces_are_whole(pieces: tupl
     assert "".join(each.text for each in answer if isinstance(each, Piece)) == text
 
 
-@pytest.mark.parametrize(("header", "pause_s"), [("7", 7), ("", 1), ("Fri, 31 Dec 1999 23:59:59 GMT", 1), ("9e9", 60)])
-async def test_a_busy_endpoint_is_asked_once_and_says_when_to_come_again(header: str, pause_s: float) -> None:
-    async with openai_server(says(429, "busy", headers={"retry-after": header})) as server:
+@pytest.mark.parametrize("status", [429, 503, 529])
+@pytest.mark.parametrize(
+    ("headers", "pause_s"),
+    [
+        ({"retry-after": "7"}, 7),
+        ({"retry-after": ""}, 1),
+        ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 1),
+        ({"retry-after": "Fri, 31 Dec 2999 23:59:59 GMT"}, 60),
+        ({"retry-after": "9e9"}, 60),
+        ({"retry-after-ms": "2500", "retry-after": "3"}, 2.5),
+    ],
+)
+async def test_a_busy_endpoint_is_asked_once_and_says_when_to_come_again(
+    status: int, headers: dict[str, str], pause_s: float
+) -> None:
+    async with openai_server(says(status, "busy", headers=headers)) as server:
         with pytest.raises(RateLimited) as raised:
             await heard(engine_for(server, retries=2))
 
@@ -205,11 +283,12 @@ async def test_a_busy_endpoint_is_asked_once_and_says_when_to_come_again(header:
     assert len(server.asked) == 1
 
 
-async def test_a_model_that_takes_the_limit_by_its_other_name_only_gets_it_so() -> None:
+@pytest.mark.parametrize("status", [400, 422])
+async def test_a_model_that_takes_the_limit_by_its_other_name_only_gets_it_so(status: int) -> None:
     async def handle(request: Request) -> Response:
         if "max_tokens" in await request.json():
             said = {"message": "Use 'max_completion_tokens' instead.", "code": "unsupported_parameter"}
-            return JSONResponse({"error": said | {"param": "max_tokens"}}, status_code=400)
+            return JSONResponse({"error": said | {"param": "max_tokens"}}, status_code=status)
         return await streams(*GOOD)(request)
 
     async with openai_server(handle) as server:
@@ -221,6 +300,19 @@ async def test_a_model_that_takes_the_limit_by_its_other_name_only_gets_it_so() 
 
     names = [[name for name in asked if name.startswith("max_")] for asked in server.asked]
     assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
+
+
+async def test_a_server_that_does_not_tell_what_a_stream_cost_is_not_asked_for_it() -> None:
+    async def handle(request: Request) -> Response:
+        if "stream_options" in await request.json():
+            return JSONResponse({"error": {"message": "Unrecognized argument: stream_options"}}, status_code=400)
+        return await streams(*GOOD)(request)
+
+    async with openai_server(handle) as server:
+        answer = await heard(engine_for(server))
+
+    assert [each.text for each in answer if isinstance(each, Piece)] == list(WORDS)
+    assert len(server.asked) == 2
 
 
 async def test_nobody_there_is_unavailable() -> None:

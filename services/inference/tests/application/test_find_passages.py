@@ -51,6 +51,17 @@ async def test_the_best_passages_of_both_searches_come_in_turn_and_none_twice() 
     assert [(each.id, each.document) for each in answer.passages] == [("1", "torvo"), ("2", "glimmer")]
 
 
+async def test_a_text_that_both_searches_find_in_different_documents_has_one_place_and_names_both() -> None:
+    desk = retrieving()
+    wiki, other = passage("wiki", 0.7), passage("council", 0.3)
+    intranet = replace(wiki, document="intranet", source="cms", key="leave", text="wiki  is a\ntree.")
+    desk.rag.found = {False: (wiki,), True: (intranet, other)}
+
+    answer = await desk.answer.whole(ADA, conversation(*TURNS), request=asking("r1"))
+
+    assert [(each.document, each.also_in) for each in answer.passages] == [("wiki", ("cms/leave",)), ("council", ())]
+
+
 async def test_the_first_question_is_searched_once() -> None:
     desk = retrieving()
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import httpx
@@ -17,11 +17,16 @@ from services.inference.tests.entrypoints.doors import (
     QUESTION,
     Lines,
     ScriptedAnswers,
+    answered,
+    inference,
     open_door,
     until,
 )
+from tidemill_inference.domain.content import Citation
 from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
-from tidemill_kit.application import derived_id
+from tidemill_inference.domain.inference import Question
+from tidemill_inference.entrypoints.openai_completions import Chunks
+from tidemill_kit.application import Caller, Request, derived_id
 from tidemill_kit.errors import (
     Conflict,
     DeadlineExceeded,
@@ -88,6 +93,32 @@ async def test_no_line_of_a_stream_is_long_however_much_its_answer_rests_on() ->
     assert [each["passage"]["id"] for each in told if "passage" in each] == [each.id for each in passages]
     assert [each["id"] for each in told[-1]["passages"]] == [each.id for each in passages]
     assert max(map(len, response.text.splitlines())) < 16 * 1024
+
+
+async def test_text_that_comes_at_once_is_streamed_in_lines_that_readers_take() -> None:
+    text = "ä\x01" * 40_000  # a model that sends all in one event, or a reader who comes late to a shared answer
+    async with open_door(ScriptedAnswers(text)) as door:
+        response = await door.ask(stream=True)
+
+    chunks = [json.loads(event)["choices"][0]["delta"] for event in events_of(response)[:-1]]
+    assert "".join(chunk.get("content", "") for chunk in chunks) == text
+    assert max(len(line.encode()) for line in response.text.splitlines()) < 64 * 1024
+
+
+def test_the_citations_of_a_stream_are_in_short_lines_and_those_of_few_in_the_last_one() -> None:
+    asked = Question(deployment="helpdesk", messages=())
+    started = inference(Caller(project="acme", subject="ada"), asked, Request.of("r1", b""))
+    finished = answered(started, "x" * 40_000)
+    for count in (500, 6_001):
+        citations = tuple(Citation(start=30_000 + at, end=30_001 + at, passage="100") for at in range(count))
+        part = replace(finished.output[0].parts[0], citations=citations)
+        output = (replace(finished.output[0], parts=(part,)),)
+        chunks = Chunks(started, include_usage=False, feedback_token="").last(replace(finished, output=output))
+
+        told = [each for chunk in chunks for each in chunk["tidemill"].get("citations", ())]
+        assert told == [asdict(each) for each in citations]
+        assert max(len(json.dumps(chunk)) for chunk in chunks) < 64 * 1024
+        assert len(chunks[-1]["tidemill"]["citations"]) == (500 if count == 500 else 1)
 
 
 @pytest.mark.parametrize("separator", ["\u0085", "\u2028", "\u2029"])

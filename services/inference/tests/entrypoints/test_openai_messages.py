@@ -84,10 +84,29 @@ def test_what_the_client_does_not_set_is_left_to_the_deployment() -> None:
         {"logprobs": False, "top_logprobs": 0},
         {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0, "chat_template_kwargs": {}},
         {"reasoning_effort": "low", "verbosity": "high", "prompt_cache_key": "k"},
+        {"thinking": {"type": "disabled"}, "reasoning": {"effort": "low"}, "priority": 0, "keep_alive": "5m"},
+        {"stop_token_ids": [], "bad_words": [], "add_generation_prompt": True, "prompt_logprobs": 0},
+        {"provider": {}, "plugins": [], "repeat_penalty": 1.0, "mirostat": 0},
+        {"max_tokens": -1},
+        {"stop": ""},
+        {"messages": [{"role": "user", "content": QUESTION, "refusal": None, "cache_control": {"type": "ephemeral"}}]},
+        {
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [{"type": "text", "text": QUESTION, "cache_control": {"type": "ephemeral"}}],
+                }
+            ]
+        },
     ],
 )
 def test_a_parameter_that_changes_nothing_is_taken(harmless: dict[str, object]) -> None:
     assert chat_request_of(body(**harmless)) == chat_request_of(body())
+
+
+@pytest.mark.parametrize("options", [{}, {"include_usage": False, "continuous_usage_stats": False}])
+def test_options_of_a_stream_that_change_nothing_are_taken_without_one(options: dict[str, object]) -> None:
+    assert chat_request_of(body(stream_options=options)).question() == chat_request_of(body()).question()
 
 
 @pytest.mark.parametrize(

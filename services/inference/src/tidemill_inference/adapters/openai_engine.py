@@ -1,9 +1,11 @@
 """A model behind any OpenAI-compatible endpoint, by OpenAI's own client."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,15 +34,28 @@ MAX_EVENTS = 256 * 1024
 """Events of one answer, with text or without."""
 _EVENTS_IN_A_TURN = 16
 """After which others have the event loop, however fast an endpoint sends."""
-_REASONS = frozenset({"stop", "length", "content_filter"})
-_NOT_TEXT = ("tool_calls", "function_call", "audio")
+_REASONS: Mapping[str, str] = {
+    **dict.fromkeys(("stop", "stop_sequence", "eos", "eos_token", "end_turn", "end", "complete", "completed"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_length", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("content_filter", "content_filtered", "safety", "recitation", "refusal"), "content_filter"),
+}
+"""OpenAI's word for each reason that ends an answer well; after any other one it is not whole."""
+_NOT_TEXT = ("tool_calls", "function_call", "audio", "images")
 """Parts of an answer that are not handed on: an answer that has them has failed, it is not an empty one."""
-_TOO_LONG = ("context_length_exceeded", "maximum context length", "context window", "prompt is too long")
-"""How endpoints say that a model takes less than was sent."""
-_PARAMETERS = frozenset({"temperature", "top_p", "seed", "stop", "max_tokens", "max_completion_tokens"})
+_TOO_LONG = re.compile(
+    r"context[ _-]?(?:length|size|window)|maximum (?:prompt|input|model) length|max_model_len|reduce the length of"
+    r"|\b(?:prompt|inputs?|messages?)\b.{0,80}?(?:too (?:long|large)\b|longer than|\bexceeds?\b)"
+    r"|\binputs\b.{0,80}?must (?:have less than|be <=)"
+    r"|\btokens?\b.{0,40}?\b(?:exceeds?|more than)\b.{0,20}?\b(?:max|limit|allowed)"
+)
+"""How OpenAI, Anthropic, Mistral, Google, xAI, vLLM, SGLang, TGI, llama.cpp and Ollama say that a model takes less."""
+_MAX_SAID = 4096
+_PARAMETERS = ("temperature", "top_p", "seed", "stop", "max_tokens", "max_completion_tokens", "stream_options")
+_QUOTED = re.compile(rf"[`'\"]({'|'.join(_PARAMETERS)})[`'\"]")
 _DEFAULT_PAUSE_S = 1.0
 _MAX_PAUSE_S = 60.0
-_TOO_MANY = 429
+_BUSY, _BUSY_IF_IT_SAYS_WHEN = frozenset({429, 529}), 503
+_TOO_LARGE, _REFUSED = 413, frozenset({400, 422})
 _HEADERS = frozenset(
     {"host", "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent"}
 )
@@ -77,7 +92,7 @@ class OpenAiEngine:
         secret = key.get_secret_value() if key else _NO_KEY
 
         async def no_retry_when_busy(response: httpx2.Response) -> None:
-            if response.status_code == _TOO_MANY:  # the caller is told when to come again, or a fallback answers
+            if _is_busy_status(response):  # the caller is told when to come again, or a fallback answers
                 response.headers["x-should-retry"] = "false"
 
         async def with_own_headers(request: httpx2.Request) -> None:
@@ -100,7 +115,9 @@ class OpenAiEngine:
             ),
         )
         # OpenAI itself has given the limit a new name, which other servers do not all know.
-        self._limit_name = "max_completion_tokens" if self._host.endswith("openai.com") else "max_tokens"
+        openai_itself = f".{self._host}".endswith(".openai.com")
+        self._limit_name = "max_completion_tokens" if openai_itself else "max_tokens"
+        self._asks_for_usage = True
         self.fingerprint = f"openai {openai.__version__} {self._host}"
 
     async def close(self) -> None:
@@ -137,23 +154,26 @@ class OpenAiEngine:
                 yield Piece(text=rest)
         finally:
             await stream.close()
-        if not reason:
+        if reason.lower() not in _REASONS:
             raise self._unavailable(what="broke its answer off, or answered nonsense")
         yield Finish(
-            reason=reason if reason in _REASONS else "stop",
+            reason=_REASONS[reason.lower()],
             input_tokens=_count(usage, "prompt_tokens"),
             output_tokens=_count(usage, "completion_tokens"),
         )
 
     async def _stream(self, messages: Sequence[Message], sampling: Sampling) -> Any:  # noqa: ANN401 - see `_next`
-        """Return the chunks; a server that wants the limit by its other name gets it so from then on."""
-        try:
-            return await self._asked(self._request(messages, sampling))
-        except openai.BadRequestError as error:
-            if self._limit_name != "max_tokens" or "max_completion_tokens" not in error.message:
-                raise
-            self._limit_name = "max_completion_tokens"
-            return await self._asked(self._request(messages, sampling))
+        """Return the chunks; what a server turns out not to take is sent otherwise from then on."""
+        while True:
+            try:
+                return await self._asked(self._request(messages, sampling))
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if self._limit_name == "max_tokens" and "max_completion_tokens" in error.message:
+                    self._limit_name = "max_completion_tokens"
+                elif self._asks_for_usage and "stream_options" in error.message:
+                    self._asks_for_usage = False
+                else:
+                    raise
 
     async def _asked(self, body: Mapping[str, Any]) -> AsyncStream[object]:
         """Return the chunks as JSON: the client's classes take a hundred times as long to make of a hostile one."""
@@ -173,7 +193,7 @@ class OpenAiEngine:
             "model": self._model,
             "messages": [{"role": message.role.value, "content": message.text} for message in messages],
             "stream": True,
-            "stream_options": {"include_usage": True},
+            **({"stream_options": {"include_usage": True}} if self._asks_for_usage else {}),
             **{name: value for name, value in wanted.items() if value is not None},
         }
 
@@ -212,15 +232,15 @@ class OpenAiEngine:
             case openai.NotFoundError():
                 message = f"{self._host} has no model {self._model}: check its name and the base_url"
                 return PreconditionFailed(message, model=self._model)
-            case openai.RateLimitError():
-                return self._busy(_pause_s(error))
-            case openai.BadRequestError() | openai.UnprocessableEntityError() if _is_too_long(error):
+            case _ if _is_busy_status(error.response):
+                return self._busy(_pause_s(error.response.headers))
+            case _ if error.status_code == _TOO_LARGE or (error.status_code in _REFUSED and _is_too_long(error)):
                 return PromptTooLong()
             case openai.BadRequestError() | openai.UnprocessableEntityError():
                 code = error.code if isinstance(error.code, str) else error.status_code
-                named = error.param in _PARAMETERS
-                what = f"{error.param} as it is" if named else "this request"
-                cure = f": set another {error.param}, or none, in the deployment or the request" if named else ""
+                named = _parameter(error)
+                what = f"{named} as it is" if named else "this request"
+                cure = f": set another {named}, or none, in the deployment or the request" if named else ""
                 message = f"{self._host} does not take {what} for model {self._model} ({code}){cure}"
                 return InvalidInput(message, model=self._model, code=code)
             case _:
@@ -269,22 +289,46 @@ def _is_busy(error: Exception) -> bool:
     return isinstance(error, openai.APIError) and str(error.code) in {"429", "rate_limit_exceeded"}
 
 
+def _is_busy_status(response: httpx2.Response) -> bool:
+    """Return whether an endpoint takes no more at the moment: it says so, or says when it will."""
+    status = response.status_code
+    return status in _BUSY or (status == _BUSY_IF_IT_SAYS_WHEN and "retry-after" in response.headers)
+
+
 def _is_too_long(error: Exception) -> bool:
     said = f"{error.code} {error.message}".lower() if isinstance(error, openai.APIError) else ""
-    return any(words in said for words in _TOO_LONG)
+    return _TOO_LONG.search(said[:_MAX_SAID]) is not None
+
+
+def _parameter(error: openai.APIStatusError) -> str:
+    """Return the parameter that is refused, as one that was sent is called, or ""."""
+    if error.param in _PARAMETERS:
+        return error.param or ""
+    found = _QUOTED.search(error.message[:_MAX_SAID])
+    return found[1] if found else ""
 
 
 class _NotText(Exception):
     """The endpoint answers with something that is not text."""
 
 
-def _pause_s(error: openai.APIStatusError) -> float:
-    """Return when the endpoint wants to be asked again; it may say so as a date, which is not read."""
-    try:
-        pause_s = float(error.response.headers.get("retry-after", ""))
-    except ValueError:
-        return _DEFAULT_PAUSE_S
-    return min(pause_s, _MAX_PAUSE_S) if pause_s > 0 else _DEFAULT_PAUSE_S
+def _pause_s(headers: Mapping[str, str]) -> float:
+    """Return when the endpoint is to be asked again, from seconds, milliseconds or a date (RFC 9110, 10.2.3)."""
+    for name, pause_s in (("retry-after-ms", _milliseconds), ("retry-after", float), ("retry-after", _until)):
+        try:
+            found = pause_s(headers.get(name, ""))
+        except (ValueError, TypeError):
+            continue
+        return min(found, _MAX_PAUSE_S) if found > 0 else _DEFAULT_PAUSE_S
+    return _DEFAULT_PAUSE_S
+
+
+def _milliseconds(said: str) -> float:
+    return float(said) / 1000
+
+
+def _until(date: str) -> float:
+    return parsedate_to_datetime(date).timestamp() - time.time()
 
 
 def _count(usage: object, name: str) -> int:

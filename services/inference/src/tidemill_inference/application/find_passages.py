@@ -45,10 +45,13 @@ class FindPassages:
 
 
 def _in_turn(answers: Sequence[Sequence[Passage]]) -> list[Passage]:
-    """Return the best of each answer, then the second of each, and so on; none twice."""
-    known: dict[tuple[str, int, int, int], Passage] = {}
+    """Return the best of each answer, then the second of each, and so on; no text twice, as in one search."""
+    known: dict[str, Passage] = {}
     for passage in (each for row in zip_longest(*answers) for each in row if each is not None):
-        known.setdefault((passage.document, passage.version, passage.start, passage.end), passage)
+        text, name = " ".join(passage.text.split()), f"{passage.source}/{passage.key}"
+        first = known.setdefault(text, passage)
+        if passage.document != first.document and name not in first.also_in:
+            known[text] = replace(first, also_in=(*first.also_in, name))
     return list(known.values())
 
 

@@ -3,6 +3,8 @@
 `id` is the inference's id, `model` the deployment. The top-level object `tidemill` stands in a whole answer, and in the
 chunk of a stream that carries `finish_reason`, there without what may be long of its passages (`source` and all behind
 it). A stream tells these whole in chunks before it, one each, as `tidemill.passage`: many readers take no long lines.
+For the same reason a long piece of text comes in several chunks, and of more than 500 citations the first ones come in
+chunks before the last one, as `tidemill.citations`, 500 each.
 
     {"variant": {"name", "configuration", "model", "prompt", "index", "engine"},
      "citations": [{"start", "end", "passage"}],
@@ -15,7 +17,7 @@ A citation is a span of the answer, half-open and in code points, and the id of 
 passage's span is one of the document's version. With the token, `POST /v1/feedback` takes a reaction to this answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,6 +27,10 @@ from tidemill_inference.domain.inference import Inference, Usage
 
 Json = dict[str, Any]
 _SHORT = ("id", "document", "version", "start", "end", "score")
+_MAX_CHARACTERS = 4096
+"""Of the text of one chunk: JSON may write each in six bytes, and readers of lines take 64 KiB."""
+_MAX_CITATIONS = 500
+"""Of one chunk."""
 
 
 def completion(inference: Inference, *, feedback_token: str) -> Json:
@@ -52,15 +58,19 @@ class Chunks:
         """Return the chunk that says who speaks."""
         return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
-    def more(self, text: str) -> Json:
-        """Return a chunk of text."""
-        return self._chunk({"content": text})
+    def more(self, text: str) -> Iterator[Json]:
+        """Yield the chunks of a text."""
+        for start in range(0, len(text), _MAX_CHARACTERS):
+            yield self._chunk({"content": text[start : start + _MAX_CHARACTERS]})
 
     def last(self, finished: Inference) -> Sequence[Json]:
         """Return what the text rests on, why it ended, and then what it cost where that was asked for."""
         chunks = [self._chunk({}) | {"tidemill": {"passage": asdict(passage)}} for passage in finished.passages]
         passages = [{name: getattr(passage, name) for name in _SHORT} for passage in finished.passages]
         basis = _basis(finished, self._feedback_token) | {"passages": passages}
+        while len(citations := basis["citations"]) > _MAX_CITATIONS:
+            chunks.append(self._chunk({}) | {"tidemill": {"citations": citations[:_MAX_CITATIONS]}})
+            basis["citations"] = citations[_MAX_CITATIONS:]
         chunks.append(self._chunk({}, finish_reason=finished.finish_reason) | {"tidemill": basis})
         if self._include_usage:
             chunks.append({**self._head, "choices": [], "usage": _usage(finished.usage)})

@@ -257,7 +257,8 @@ async def _stream(
                         chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
                         await events.tell(chunks.first())
                     elif chunks and isinstance(step, Delta):
-                        await events.tell(chunks.more(step.text))
+                        for chunk in chunks.more(step.text):
+                            await events.tell(chunk)
                     elif chunks and isinstance(step, Finished):
                         for chunk in chunks.last(step.inference):
                             await events.tell(chunk)

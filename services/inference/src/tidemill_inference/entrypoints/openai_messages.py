@@ -62,13 +62,36 @@ _HARMLESS: Mapping[str, tuple[object, ...]] = {
     "use_beam_search": (False,),
     "skip_special_tokens": (True,),
     "chat_template_kwargs": ({},),
+    "repeat_penalty": (1,),
+    "typical_p": (1,),
+    "tfs_z": (1,),
+    "mirostat": (0,),
+    "early_stopping": (False,),
+    "prompt_logprobs": (0,),
+    "stop_token_ids": ([],),
+    "bad_words": ([],),
+    "include_stop_str_in_output": (False,),
+    "spaces_between_special_tokens": (True,),
+    "detokenize": (True,),
+    "add_special_tokens": (False,),
+    "add_generation_prompt": (True,),
+    "continue_final_message": (False,),
+    "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    **dict.fromkeys(("documents", "plugins", "safety_settings", "transforms"), ([],)),
+    **dict.fromkeys(("extra_body", "extra_headers", "options", "provider"), ({},)),
 }
 """Parameters that are not supported, with the values at which they change nothing."""
-_HINTS = frozenset({"reasoning_effort", "verbosity", "prompt_cache_key", "prompt_cache_retention", "prediction"})
-"""Parameters that ask for no other answer, and may be left unheard."""
+_HINTS = frozenset(
+    ("reasoning_effort", "reasoning", "include_reasoning", "thinking", "enable_thinking", "verbosity", "prediction")
+) | frozenset(("prompt_cache_key", "prompt_cache_retention", "cache_prompt", "cache_salt", "keep_alive", "priority"))
+"""Parameters that ask for no other answer, and may be left out."""
+_HINT_OF_A_PART = "cache_control"
 _OF_OTHER_ANSWERS = frozenset({"annotations", "audio", "function_call", "reasoning_content", "refusal", "tool_calls"})
 """Parts of messages that are not supported, and mean nothing where they are empty."""
 _LIMIT = "max_output_tokens"
+_UNLIMITED = -1
+"""How clients of llama.cpp and LM Studio say that they set no limit."""
 _MAX_LIST = 1000
 """Of what the domain takes less of, and says so in its own words."""
 _MAX_VALUES = 100_000
@@ -82,7 +105,17 @@ def _as_parts(content: object) -> object:
 
 
 def _as_list(stop: object) -> object:
-    return [stop] if isinstance(stop, str) else stop
+    return ([stop] if stop else []) if isinstance(stop, str) else stop
+
+
+def _without_hint(given: object) -> object:
+    if not isinstance(given, dict):
+        return given
+    return {name: value for name, value in given.items() if name != _HINT_OF_A_PART}
+
+
+def _limit(given: object) -> object:
+    return None if type(given) is int and given == _UNLIMITED else given
 
 
 def _few(variables: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +138,8 @@ class TextPart(Strict):
     type: Literal["text"]
     text: str
 
+    _leave_hint_out = model_validator(mode="before")(_without_hint)
+
 
 class ChatMessage(Strict):
     """One turn of the conversation."""
@@ -119,7 +154,8 @@ class ChatMessage(Strict):
         """Take an answer of OpenAI's as clients keep it: with the places of what it has not."""
         if not isinstance(given, dict):
             return given
-        return {name: value for name, value in given.items() if value or name not in _OF_OTHER_ANSWERS}
+        kept = {name: value for name, value in given.items() if value or name not in _OF_OTHER_ANSWERS}
+        return _without_hint(kept)
 
     def message(self) -> Message:
         """Return it as the domain knows it; a developer's rules are the system's."""
@@ -132,6 +168,7 @@ class StreamOptions(Strict):
 
     include_usage: bool = False
     include_obfuscation: Literal[False] = False
+    continuous_usage_stats: Literal[False] = False
 
 
 class TidemillOptions(Strict):
@@ -151,8 +188,8 @@ class ChatRequest(Strict):
     stream_options: StreamOptions | None = None
     temperature: float | None = None
     top_p: float | None = None
-    max_tokens: int | None = Field(None, le=_MAX_INT32)
-    max_completion_tokens: int | None = Field(None, le=_MAX_INT32)
+    max_tokens: Annotated[int | None, BeforeValidator(_limit)] = Field(None, le=_MAX_INT32)
+    max_completion_tokens: Annotated[int | None, BeforeValidator(_limit)] = Field(None, le=_MAX_INT32)
     seed: int | None = Field(None, ge=-_MAX_INT64 - 1, le=_MAX_INT64)
     stop: Annotated[list[str], FailFast(), Field(max_length=_MAX_LIST), BeforeValidator(_as_list)] = Field(
         default_factory=list
@@ -276,7 +313,7 @@ def request_of(key: str, question: Question) -> Request:
 
 def _contradictions(asked: ChatRequest) -> list[Violation]:
     found = []
-    if asked.stream_options is not None and not asked.stream:
+    if asked.includes_usage and not asked.stream:
         found.append(Violation(field="stream_options", description="goes with stream: true only"))
     if None not in (asked.max_tokens, asked.max_completion_tokens) and asked.max_tokens != asked.max_completion_tokens:
         text = "is the old name of max_completion_tokens: send one of them"
