@@ -14,6 +14,7 @@ from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_rag.adapters.mongo_collections import CollectionCodec
+from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
@@ -45,6 +46,8 @@ class InMemoryLedger:
         self.large_bytes = large_bytes
         self.counted: list[IndexRef] = []
         """Of which index versions all rows were looked at."""
+        self.read_pages = 0
+        """Of indexed rows."""
         self.stored: dict[tuple[IndexRef, str], Row] = {}
         self.epochs: dict[tuple[IndexRef, str], int] = {}
 
@@ -123,11 +126,19 @@ class InMemoryLedger:
             pending=sum(row.pending for row in rows),
         )
 
-    async def reset(self, index: IndexRef, *, epoch: int) -> None:
-        for place, row in self.stored.items():
-            if place[0] == index and row.wanted.content and self.epochs.get(place, 0) <= epoch:
-                indexed = row.indexed_seq == row.wanted.seq
-                self.stored[place] = replace(row, again=indexed, attempts=0, failure="")
+    async def indexed(self, index: IndexRef) -> AsyncIterator[Sequence[Row]]:
+        rows = [row for (ref, _), row in self.stored.items() if ref == index and row.wanted.content]
+        for row in rows:
+            if not row.pending and not row.failure:
+                self.read_pages += 1
+                yield [deepcopy(row)]
+
+    async def reset(self, index: IndexRef, documents: Sequence[str], *, epoch: int) -> None:
+        for document in documents:
+            place = index, document
+            row = self.stored.get(place)
+            if row and row.wanted.content and not row.pending and not row.failure and self.epochs[place] <= epoch:
+                self.stored[place] = replace(row, again=True, attempts=0)
                 self.epochs[place] = epoch
 
     async def drop(self, index: IndexRef) -> None:
@@ -137,6 +148,8 @@ class InMemoryLedger:
 
 class InMemoryVectors:
     """Does what the Qdrant adapters do: all pass tests/adapters/test_vector_stores.py."""
+
+    durable = False
 
     def __init__(self) -> None:
         self.points: dict[str, dict[str, Point]] = {}
@@ -155,10 +168,11 @@ class InMemoryVectors:
             raise DependencyUnavailable(message, dependency="vectors")
         self.points[index].update({point.id: deepcopy(point) for point in points})
 
-    async def delete(self, index: str, document: str, *, below_seq: int) -> None:
+    async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
         kept = self.points.get(index, {})
         for point in [p for p in kept.values() if p.payload.document == document and p.payload.seq < below_seq]:
-            del kept[point.id]
+            if point.id not in keep:
+                del kept[point.id]
 
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         matches = [
@@ -167,6 +181,11 @@ class InMemoryVectors:
             if _passes(point, where)
         ]
         return deepcopy(sorted(matches, key=lambda match: -match.score)[:limit])
+
+    async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Sequence[str]]:
+        points = self.points.get(index, {}).values()
+        found = {each: [p.id for p in points if p.payload.document == each] for each in documents}
+        return {document: ids for document, ids in found.items() if ids}
 
     async def count(self, index: str) -> int:
         return len(self.points.get(index, {}))
@@ -396,6 +415,7 @@ class Rag:
             catalog=self.ingest,
             models=self.models,
             index_documents=self.index_documents,
+            compare_points=ComparePoints(ledger=self.ledger, vectors=self.vectors),
             clock=self.clock,
             sweep_after=timedelta(seconds=30),
         )

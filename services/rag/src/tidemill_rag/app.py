@@ -28,6 +28,7 @@ from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
 from tidemill_rag.adapters.trainer_models import TrainerModels
 from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
+from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
@@ -226,6 +227,7 @@ def _tend(settings: RagSettings, adapters: Adapters) -> TendIndex:
             vectors=adapters.vectors,
             limits=BatchLimits(),
         ),
+        compare_points=ComparePoints(ledger=adapters.ledger, vectors=adapters.vectors),
         clock=SystemClock(),
         sweep_after=timedelta(seconds=settings.sweep_after_s),
     )

@@ -183,7 +183,7 @@ async def test_the_numbers_keep_up_with_every_write_and_agree_with_a_count(ledge
     await ledger.want(INDEX, wanted("d1", seq=3))
     await ledger.want(INDEX, wanted("d2", seq=3, gone=True))
     assert (await agree()).chunks == 3
-    await ledger.reset(INDEX, epoch=2)
+    await ledger.reset(INDEX, ["d1"], epoch=2)
     await agree()
     await ledger.drop(INDEX)
     assert await agree() == Counts()
@@ -199,7 +199,7 @@ async def test_large_documents_are_taken_apart_from_the_others(ledger: Ledger) -
         assert book.wanted.document == "book"
         await ledger.settle(INDEX, book, epoch=1, chunks=9)
         assert await ledger.take(INDEX, epoch=1, limit=9, large=True) == []
-        await ledger.reset(INDEX, epoch=1)
+        await ledger.reset(INDEX, ["book", "note"], epoch=1)
 
 
 async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_counts(mongo_ledger: MongoLedger) -> None:
@@ -220,7 +220,7 @@ async def test_a_reset_takes_what_is_there_once_more_and_shows_it_meanwhile(ledg
     for row in await ledger.take(INDEX, epoch=1, limit=10):
         await ledger.settle(INDEX, row, epoch=1, chunks=4)
 
-    await ledger.reset(INDEX, epoch=2)
+    await ledger.reset(INDEX, ["d1", "gone", "unknown"], epoch=2)
 
     [row] = await ledger.take(INDEX, epoch=2, limit=10)
     assert (row.wanted.document, row.indexed_seq, row.again) == ("d1", 1, True)
@@ -228,6 +228,18 @@ async def test_a_reset_takes_what_is_there_once_more_and_shows_it_meanwhile(ledg
     assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
     assert await ledger.settle(INDEX, row, epoch=2, chunks=4)
     assert await ledger.take(INDEX, epoch=2, limit=10) == []
+
+
+async def test_what_is_indexed_is_read_page_by_page_without_what_waits_or_is_gone(ledger: Ledger) -> None:
+    for each in (wanted("d1"), wanted("d2"), wanted("d3"), wanted("gone", gone=True)):
+        await ledger.want(INDEX, each)
+    for row in await ledger.take(INDEX, epoch=1, limit=10):
+        if row.wanted.document != "d3":
+            await ledger.settle(INDEX, row, epoch=1, chunks=4)
+
+    pages = [page async for page in ledger.indexed(INDEX)]
+
+    assert sorted(row.wanted.document for page in pages for row in page) == ["d1", "d2"]
 
 
 async def test_another_index_version_is_another_world(ledger: Ledger) -> None:

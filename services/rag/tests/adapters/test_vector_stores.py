@@ -11,7 +11,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from tidemill_kit.application import derived_id
-from tidemill_rag.adapters import edge_shards
+from tidemill_rag.adapters import edge_shards, qdrant_server_vectors
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
 from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors
 from tidemill_rag.application.vector_store import MetadataValue, Payload, Point, VectorStore, Where
@@ -83,6 +83,30 @@ async def test_only_older_points_of_one_document_are_deleted(store: VectorStore)
 
     matches = await store.search(INDEX, (1.0, 0.0), limit=10, where=Where())
     assert {(match.payload.document, match.payload.seq) for match in matches} == {("a", 2), ("b", 1)}
+
+
+async def test_points_that_are_to_be_kept_survive_a_deletion_of_the_others(store: VectorStore) -> None:
+    kept = point("a", seq=2)
+    await store.upsert(INDEX, [point("a", seq=1), kept, point("a", seq=3), point("b", seq=1)])
+
+    await store.delete(INDEX, "a", below_seq=4, keep=[kept.id])
+
+    assert await store.ids(INDEX, ["a", "b", "c"]) == {"a": [kept.id], "b": [point("b").id]}
+
+
+async def test_the_ids_of_many_points_come_by_document(
+    store: VectorStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qdrant_server_vectors, "_SCROLLED_AT_ONCE", 3)
+    points = [point(f"d{number}", seq=seq) for number in range(5) for seq in (1, 2)]
+    await store.upsert(INDEX, points)
+
+    found = await store.ids(INDEX, ["d1", "d3"])
+
+    assert {document: sorted(ids) for document, ids in found.items()} == {
+        name: sorted(each.id for each in points if each.payload.document == name) for name in ("d1", "d3")
+    }
+    assert await store.ids("acme/unknown/1", ["d1"]) == {}
 
 
 async def test_metadata_must_have_one_of_the_values_of_every_field(store: VectorStore) -> None:

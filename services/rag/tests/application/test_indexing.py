@@ -1,6 +1,7 @@
 """What is searchable, and when, as documents come, change and go."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -187,7 +188,7 @@ async def test_a_text_that_was_erased_after_it_was_indexed_leaves_nothing_when_i
     wanted = rag.ingest.put("d1", "words")
     await rag.handbook()
     rag.ingest.erase(wanted)
-    await rag.ledger.reset(FIRST, epoch=1)
+    await rag.ledger.reset(FIRST, ["d1", "d2"], epoch=1)
 
     await rag.work()
 
@@ -435,6 +436,68 @@ async def test_a_vector_store_that_lost_its_points_is_filled_again() -> None:
     assert await rag.found("words") == ["d1"]
 
 
+async def test_lost_points_are_found_also_where_surplus_ones_make_up_for_their_number() -> None:
+    rag = Rag()
+    for name in ("d1", "d2", "d3"):
+        rag.ingest.put(name, f"words {name}")
+    await rag.handbook()
+    stored = rag.vectors.points[FIRST.key]
+    lost, surplus = (point for point in list(stored.values()) if point.payload.document in {"d1", "d2"})
+    del stored[lost.id]
+    stored["surplus"] = replace(surplus, id="surplus")
+    rag.models.model.batches.clear()
+
+    rag.tend = rag.new_tend()
+    await rag.work()
+
+    assert sorted(await rag.found("words")) == ["d1", "d2", "d3"]
+    assert sorted(point.payload.document for point in stored.values()) == ["d1", "d2", "d3"]
+    assert sum(rag.models.model.batches) == 1
+
+
+async def test_a_document_indexed_once_more_keeps_no_passage_that_it_was_cut_into_before() -> None:
+    rag = Rag()
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    stored = rag.vectors.points[FIRST.key]
+    [point] = stored.values()
+    stored["of a longer cut"] = replace(point, id="of a longer cut")
+    await rag.ledger.reset(FIRST, ["d1"], epoch=1)
+
+    await rag.work()
+
+    assert list(stored) == [point.id]
+
+
+async def test_passages_that_the_model_does_not_know_are_no_lost_points() -> None:
+    rag = Rag()
+    text = "\n\n".join(["данные " * 200, "words " * 200, "данные " * 200, "more words " * 100])
+    rag.ingest.put("d1", text)
+    await rag.handbook()
+    row = (await rag.ledger.rows(FIRST, ["d1"]))["d1"]
+    assert row.note
+    rag.models.model.batches.clear()
+
+    rag.tend = rag.new_tend()
+    await rag.work()
+
+    assert row.chunks == await rag.vectors.count(FIRST.key)
+    assert rag.models.model.batches == []
+
+
+async def test_a_store_that_loses_nothing_is_not_compared_document_by_document() -> None:
+    rag = Rag()
+    rag.vectors.durable = True
+    rag.ingest.put("d1", "words")
+    await rag.handbook()
+    rag.ledger.read_pages = 0
+
+    rag.tend = rag.new_tend()
+    await rag.work()
+
+    assert rag.ledger.read_pages == 0
+
+
 async def test_lost_points_do_not_hide_those_that_are_left() -> None:
     rag = Rag()
     rag.ingest.put("d1", "words here")
@@ -443,7 +506,7 @@ async def test_lost_points_do_not_hide_those_that_are_left() -> None:
     stored = rag.vectors.points[FIRST.key]
     del stored[next(iter(stored))]
 
-    await rag.ledger.reset(FIRST, epoch=1)
+    await rag.ledger.reset(FIRST, ["d1", "d2"], epoch=1)
 
     assert len(await rag.found("words")) == 1
     await rag.work()

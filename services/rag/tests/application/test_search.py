@@ -7,7 +7,7 @@ import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, request
 from tidemill_kit.errors import InvalidInput
-from tidemill_rag.application.index_documents import point_id
+from tidemill_rag.application.index_documents import point_ids
 from tidemill_rag.application.vector_store import Payload, Point
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.errors import CollectionNotFound, IndexNotFound
@@ -22,7 +22,7 @@ async def leave_behind(rag: Rag, document: str, *, seq: int, text: str = "stale 
     payload = Payload(
         document=document, seq=seq, version=seq, start=0, end=len(text), text=text, source="cms", key=document
     )
-    point = Point(id=f"{point_id(FIRST, row, 0)}{seq}{text}", vector=vector, payload=payload)
+    point = Point(id=f"{point_ids(FIRST, row.wanted, 1)[0]}{seq}{text}", vector=vector, payload=payload)
     await rag.vectors.upsert(FIRST.key, [point])
 
 

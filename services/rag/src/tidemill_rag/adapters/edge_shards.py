@@ -25,13 +25,16 @@ from qdrant_edge import (
     EdgeVectorParams,
     FieldCondition,
     Filter,
+    HasIdCondition,
     IsEmptyCondition,
     KeywordIndexParams,
     MatchAny,
     MatchValue,
+    PayloadSelector,
     Point,
     Query,
     RangeFloat,
+    ScrollRequest,
     SearchRequest,
     UpdateOperation,
 )
@@ -53,6 +56,7 @@ class Narrowed:
 
 FLUSH_EVERY_S = 5.0
 """The log survives the death of the process as it is; flushing is for the machine's."""
+SCROLLED_AT_ONCE = 5000
 VACUUM_EVERY = 5000
 """Points between two looks for space to win back."""
 NO_GRAPH_KB = 1_000_000_000
@@ -107,12 +111,14 @@ def upsert(name: str, points: Sequence[StoredPoint]) -> None:
     opened.tidy(len(points))
 
 
-def delete(name: str, document: str, below_seq: int) -> None:
-    """Remove points of a document with a lower seq."""
+def delete(name: str, document: str, below_seq: int, keep: Sequence[str]) -> None:
+    """Remove points of a document with a lower seq, except those with an id in `keep`."""
     if opened := _opened(name):
         of_document = FieldCondition(DOCUMENT, match=MatchValue(document))
         older = FieldCondition(SEQ, range=RangeFloat(lt=below_seq))
-        opened.shard.update(UpdateOperation.delete_points_by_filter(Filter(must=[of_document, older])))
+        kept: list[HasIdCondition] = [HasIdCondition(set(keep))] if keep else []
+        chosen = Filter(must=[of_document, older], must_not=list(kept))
+        opened.shard.update(UpdateOperation.delete_points_by_filter(chosen))
 
 
 def search(
@@ -131,6 +137,24 @@ def search(
     must += [FieldCondition(FACETS, match=MatchAny(facets)) for facets in narrowed.facets]
     request = SearchRequest(Query.Nearest(list(vector)), limit, filter=Filter(must=list(must)), with_payload=True)
     return [(str(found.id), found.score, found.payload or {}) for found in opened.shard.search(request)]
+
+
+def ids(name: str, documents: Sequence[str]) -> dict[str, list[str]]:
+    """Return the ids of the points of these documents, by document."""
+    found: dict[str, list[str]] = {}
+    opened = _opened(name)
+    if opened is None:
+        return found
+    chosen = Filter(must=[FieldCondition(DOCUMENT, match=MatchAny(list(documents)))])
+    shown, offset = PayloadSelector.Include([DOCUMENT]), None
+    while True:
+        records, offset = opened.shard.scroll(
+            ScrollRequest(offset, SCROLLED_AT_ONCE, filter=chosen, with_payload=shown, with_vector=False)
+        )
+        for record in records:
+            found.setdefault((record.payload or {})[DOCUMENT], []).append(str(record.id))
+        if offset is None:
+            return found
 
 
 def count(name: str) -> int:

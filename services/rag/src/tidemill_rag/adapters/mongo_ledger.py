@@ -4,7 +4,7 @@ Every write of a row adds its difference to the numbers. A process that dies bet
 much, which shows in rows that seem to wait when none does: then the holder of the lease counts once more.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -129,21 +129,29 @@ class MongoLedger:
             await self._counts.update_one({"_id": index.key}, {"$set": total}, upsert=True)
         return _counts(total)
 
-    async def reset(self, index: IndexRef, *, epoch: int) -> None:
+    async def indexed(self, index: IndexRef) -> AsyncIterator[Sequence[Row]]:
+        """See `Ledger.indexed`."""
+        cursor = self._rows.find({"index": index.key, "state": _INDEXED, "deleted": False}).batch_size(_AT_ONCE)
+        while True:
+            with patiently(self._count_s), translated():
+                page = await cursor.to_list(_AT_ONCE)
+            if not page:
+                return
+            yield [_row(document) for document in page]
+
+    async def reset(self, index: IndexRef, documents: Sequence[str], *, epoch: int) -> None:
         """See `Ledger.reset`."""
         again = {"attempts": 0, "failure": "", "epoch": epoch}
         large = {"content.size": {"$gt": self._large_bytes}}
-        settled = {"index": index.key, "state": {"$in": [_INDEXED, _FAILED]}, "deleted": False, **_not_later(epoch)}
-        while True:
+        settled = {"state": _INDEXED, "deleted": False, **_not_later(epoch)}
+        for begin in range(0, len(documents), _AT_ONCE):
+            ids = [_row_id(index, document) for document in documents[begin : begin + _AT_ONCE]]
+            chosen = {"_id": {"$in": ids}, **settled}
             with translated():
-                found = await self._rows.find(settled, {"_id": True}).limit(_AT_ONCE).to_list(_AT_ONCE)
-                ids = [document["_id"] for document in found]
-                chosen = {"_id": {"$in": ids}, **settled}
                 await self._rows.update_many(chosen | large, {"$set": again | {"state": _PENDING_LARGE}})
                 await self._rows.update_many(chosen, {"$set": again | {"state": _PENDING}})
-            if not ids:
-                break
-        await self.count(index)
+        if documents:
+            await self.count(index)
 
     async def drop(self, index: IndexRef) -> None:
         """See `Ledger.drop`."""

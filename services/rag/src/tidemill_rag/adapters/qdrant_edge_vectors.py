@@ -2,7 +2,7 @@
 
 import asyncio
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -24,6 +24,8 @@ class QdrantEdgeVectors:
     Calls are done one after the other by the child; one that died is started again by the next call.
     """
 
+    durable = False
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._pool: ProcessPoolExecutor | None = None
@@ -42,9 +44,9 @@ class QdrantEdgeVectors:
             stored = [(point.id, list(point.vector), to_stored(point.payload)) for point in points]
             await self._run(partial(edge_shards.upsert, _name(index), stored))
 
-    async def delete(self, index: str, document: str, *, below_seq: int) -> None:
+    async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
         """See `VectorStore.delete`."""
-        await self._run(partial(edge_shards.delete, _name(index), document, below_seq))
+        await self._run(partial(edge_shards.delete, _name(index), document, below_seq, list(keep)))
 
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         """See `VectorStore.search`."""
@@ -55,6 +57,10 @@ class QdrantEdgeVectors:
         )
         found = await self._run(partial(edge_shards.search, _name(index), list(vector), limit, narrowed))
         return [Match(id=point, score=score, payload=from_stored(stored)) for point, score, stored in found]
+
+    async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
+        """See `VectorStore.ids`."""
+        return await self._run(partial(edge_shards.ids, _name(index), list(documents)))
 
     async def count(self, index: str) -> int:
         """See `VectorStore.count`."""

@@ -1,6 +1,6 @@
 """Vectors in a Qdrant server, one collection an index."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from qdrant_client import AsyncQdrantClient, models
@@ -21,9 +21,13 @@ from tidemill_rag.adapters.point_payloads import (
 )
 from tidemill_rag.application.vector_store import Match, Point, Where
 
+_SCROLLED_AT_ONCE = 5000
+
 
 class QdrantServerVectors:
     """Implements `VectorStore` on a client that somebody else configured."""
+
+    durable = True
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
@@ -56,11 +60,12 @@ class QdrantServerVectors:
         async with _translated():
             await self._client.upsert(_name(index), stored, wait=True)
 
-    async def delete(self, index: str, document: str, *, below_seq: int) -> None:
+    async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
         """See `VectorStore.delete`."""
         of_document = models.FieldCondition(key=DOCUMENT, match=models.MatchValue(value=document))
         older = models.FieldCondition(key=SEQ, range=models.Range(lt=below_seq))
-        chosen = models.FilterSelector(filter=models.Filter(must=[of_document, older]))
+        kept: list[models.Condition] = [models.HasIdCondition(has_id=list(keep))] if keep else []
+        chosen = models.FilterSelector(filter=models.Filter(must=[of_document, older], must_not=kept))
         async with _translated():
             if await self._client.collection_exists(_name(index)):
                 await self._client.delete(_name(index), chosen, wait=True)
@@ -75,6 +80,23 @@ class QdrantServerVectors:
                 _name(index), query=list(vector), limit=limit, query_filter=_filter(where), with_payload=True
             )
         return [Match(id=str(p.id), score=p.score, payload=from_stored(p.payload or {})) for p in answer.points]
+
+    async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
+        """See `VectorStore.ids`."""
+        name, found = _name(index), dict[str, list[str]]()
+        matched = models.FieldCondition(key=DOCUMENT, match=models.MatchAny(any=list(documents)))
+        chosen, offset = models.Filter(must=[matched]), None
+        async with _translated():
+            if not await self._client.collection_exists(name):
+                return {}
+            while True:
+                records, offset = await self._client.scroll(
+                    name, chosen, limit=_SCROLLED_AT_ONCE, offset=offset, with_payload=[DOCUMENT]
+                )
+                for record in records:
+                    found.setdefault((record.payload or {})[DOCUMENT], []).append(str(record.id))
+                if offset is None:
+                    return found
 
     async def count(self, index: str) -> int:
         """See `VectorStore.count`."""

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidemill_kit.application import derived_id
 from tidemill_kit.errors import TRANSIENT, InvalidInput, isolated
@@ -242,9 +242,10 @@ class IndexDocuments:
             await self._store(ref, [document], model, epoch)
 
     async def _settle(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
-        row = document.row
-        if await self.ledger.settle(ref, row, epoch=epoch, chunks=len(document.chunks), note=_note(document)):
-            await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq)
+        row, chunks = document.row, len(document.chunks)
+        if await self.ledger.settle(ref, row, epoch=epoch, chunks=chunks, note=_note(document)):
+            wanted, keep = row.wanted, point_ids(ref, row.wanted, chunks)
+            await self.vectors.delete(ref.key, wanted.document, below_seq=wanted.seq + 1, keep=keep)
 
     async def _remove(self, ref: IndexRef, row: Row, epoch: int) -> None:
         if await self.ledger.settle(ref, row, epoch=epoch, chunks=0):
@@ -255,7 +256,7 @@ def _chunks(content: DocumentContent, model: EmbeddingModel, cut: Cut) -> tuple[
     """Return the passages that can be found, and the number of those that the model cannot tell from others."""
     found = chunk(content.text, media_type=content.media_type, title=content.title, tokenize=model.tokenize, cut=cut)
     known = [each for each in found if model.known_share(content.text[each.start : each.end]) >= LEAST_KNOWN]
-    return known, len(found) - len(known)
+    return [replace(each, ordinal=ordinal) for ordinal, each in enumerate(known)], len(found) - len(known)
 
 
 def _note(document: _Prepared) -> str:
@@ -282,7 +283,7 @@ async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model:
     of_context = dict(zip(contexts, vectors[len(part) :], strict=True))
     return [
         Point(
-            id=point_id(ref, document.row, piece.ordinal),
+            id=_point_id(ref, document.row.wanted, piece.ordinal),
             vector=passage_vector(vector, of_context.get(piece.context)),
             payload=_payload(document, piece),
         )
@@ -290,9 +291,13 @@ async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model:
     ]
 
 
-def point_id(ref: IndexRef, row: Row, ordinal: int) -> str:
-    """Return the same id for the same passage of the same event, whoever stores it."""
-    wanted = row.wanted
+def point_ids(ref: IndexRef, wanted: Wanted, chunks: int) -> Sequence[str]:
+    """Return the ids of the points of a document that was cut into so many chunks."""
+    return [_point_id(ref, wanted, ordinal) for ordinal in range(chunks)]
+
+
+def _point_id(ref: IndexRef, wanted: Wanted, ordinal: int) -> str:
+    """Return the same id for the same passage of the same event, whichever process stores it."""
     return derived_id(ref.project, ref.collection, str(ref.number), wanted.document, str(wanted.seq), str(ordinal))
 
 

@@ -1,6 +1,6 @@
 """What rag needs from outside."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -103,8 +103,12 @@ class Ledger(Protocol):
         """Look at all rows, and correct the numbers."""
         ...
 
-    async def reset(self, index: IndexRef, *, epoch: int) -> None:
-        """Have every document that is there indexed once more; what is shown of them meanwhile stays shown."""
+    def indexed(self, index: IndexRef) -> AsyncIterator[Sequence[Row]]:
+        """Yield the rows of all documents that are indexed and not deleted, page by page."""
+        ...
+
+    async def reset(self, index: IndexRef, documents: Sequence[str], *, epoch: int) -> None:
+        """Have those of the documents that are indexed indexed once more; what is shown of them stays shown."""
         ...
 
     async def drop(self, index: IndexRef) -> None:

@@ -7,6 +7,7 @@ from enum import Enum
 
 from tidemill_kit.application import Clock, Request
 from tidemill_kit.errors import InvalidInput, NotFound, TidemillError
+from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.index_documents import IndexDocuments
 from tidemill_rag.application.ports import Catalog, Collections, EmbeddingModels, Ledger, VectorStore
 from tidemill_rag.domain.collection import Collection, IndexRef, IndexState, IndexVersion
@@ -37,6 +38,7 @@ class TendIndex:
     catalog: Catalog
     models: EmbeddingModels
     index_documents: IndexDocuments
+    compare_points: ComparePoints
     clock: Clock
     sweep_after: timedelta
     """How long a retired index version is kept for the searches that are under way."""
@@ -127,17 +129,18 @@ class TendIndex:
         await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.wanted, now=now))
 
     async def _first_look(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
-        """Once in a process's life: load the model, so that no question waits for it, and notice lost points.
+        """Once in each process: load the model, so that no question waits for it, and find lost points.
 
-        A vector store that lost its folder or its disk has fewer points than the ledger has settled.
+        A store that keeps what it acknowledged is compared only where it has fewer points than the ledger has settled,
+        as one that lost its disk has.
         """
         if ref.key in self.checked:
             return
         await self.models.load(ref.project, index.embedding)
         points, kept = await self.vectors.count(ref.key), (await self.ledger.counts([ref]))[ref]
-        if points < kept.chunks and points < (await self.ledger.count(ref)).chunks:  # what is kept may be wrong
-            await self._note(ref, "the vector store has lost points: everything is indexed once more")
-            await self.ledger.reset(ref, epoch=epoch)
+        fewer = points < kept.chunks and points < (await self.ledger.count(ref)).chunks  # what is kept may be wrong
+        if (fewer or not self.vectors.durable) and (lost := await self.compare_points(ref, epoch=epoch)):
+            await self._note(ref, f"the vector store has lost points of {lost} documents: they are indexed once more")
         self.checked.add(ref.key)
 
     async def _correct_counts(self, ref: IndexRef, waiting: int) -> None:

@@ -1,6 +1,6 @@
 """Where the vectors of index versions live. Stores have no compare-and-set, so points carry their `seq`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -68,6 +68,9 @@ class VectorStore(Protocol):
     Every method may raise DependencyUnavailable, and may be repeated.
     """
 
+    durable: bool
+    """Acknowledged points survive a power failure too, not only the death of the process."""
+
     async def create(self, index: str, *, dimensions: int) -> None:
         """Make an index that is not there yet."""
         ...
@@ -80,12 +83,16 @@ class VectorStore(Protocol):
         """Store points; they survive the death of the process once this returns."""
         ...
 
-    async def delete(self, index: str, document: str, *, below_seq: int) -> None:
-        """Remove the points of a document that came with a lower `seq`."""
+    async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
+        """Remove the points of a document that came with a lower `seq`, except those with an id in `keep`."""
         ...
 
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
         """Return the nearest points, best first; none where there is no such index."""
+        ...
+
+    async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
+        """Return the ids of the points of each of these documents; a document without points is left out."""
         ...
 
     async def count(self, index: str) -> int:
