@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tidemill.ingest.v1.events_pb2 import DocumentIngested
-from tidemill_kit.aggregates import Identity, MongoAggregates, OutboxLimits
+from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents, OutboxLimits
 from tidemill_kit.application import Clock
 from tidemill_kit.domain import Aggregate, Event
 from tidemill_kit.errors import NotFound
@@ -61,7 +61,7 @@ def notes_in(  # noqa: PLR0913 - what the store takes, and each test names one
     database: Database,
     *,
     clock: Clock | None = None,
-    wake: Callable[[str], None] = lambda _: None,
+    wake: Callable[[NewEvents], None] = lambda _: None,
     limits: OutboxLimits | None = None,
     lists: Sequence[Sequence[str]] = (("colour",),),
     usually_new: bool = False,

@@ -104,7 +104,7 @@ async def test_an_event_carries_the_trace_that_it_happened_in(database: Database
 
 async def test_the_relay_is_woken_for_events_and_for_nothing_else(database: Database) -> None:
     woken: list[str] = []
-    notes = notes_in(database, wake=woken.append)
+    notes = notes_in(database, wake=lambda new: woken.append(new.document_id))
     await notes.add(a_note(), request=intent("r1"))
     await notes.add(a_note(), request=intent("r1"))
     await notes.update("acme", "n1", lambda note: setattr(note, "colour", "red"), request=intent("r2"))

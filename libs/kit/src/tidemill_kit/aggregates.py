@@ -106,12 +106,21 @@ class OutboxLimits:
     state_bytes: int = 8 * 1024 * 1024
 
 
-def _nobody(_document_id: str) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvents:
+    """That a document got new events; and all that wait in it, where no others waited before."""
+
+    document_id: str
+    project: str
+    entries: Sequence[Document] = ()
+
+
+def _nobody(_new: NewEvents) -> None:
     """Nobody waits for events: the relay's sweep finds them."""
 
 
 class MongoAggregates(Generic[A]):
-    """Implements `application.Aggregates`. `wake` is told the `_id` of every document that got new events."""
+    """Implements `application.Aggregates`. `wake` is called for every document that got new events."""
 
     def __init__(  # noqa: PLR0913 - an adapter is made of its parts, once, in app.py
         self,
@@ -121,7 +130,7 @@ class MongoAggregates(Generic[A]):
         topic: str,
         source: str,
         missing: Callable[[str], NotFound],
-        wake: Callable[[str], None] = _nobody,
+        wake: Callable[[NewEvents], None] = _nobody,
         limits: OutboxLimits | None = None,
         clock: Clock | None = None,
         lists: Sequence[Sequence[str]] = (),
@@ -163,10 +172,10 @@ class MongoAggregates(Generic[A]):
 
     async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
         """See `Aggregates.get_many`."""
-        wanted = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}, "deleted": False}
+        wanted = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}}
         with translated():
             documents = await self._collection.find(wanted, _FOR_READING).to_list(None)
-        return {document["id"]: self._decoded(document) for document in documents}
+        return {document["id"]: self._decoded(document) for document in documents if not document["deleted"]}
 
     async def list(
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
@@ -290,7 +299,8 @@ class MongoAggregates(Generic[A]):
         aggregate.version += 1
         aggregate.pending = []
         if entries:
-            self._wake(key)
+            alone = document is None or not document["outbox"]
+            self._wake(NewEvents(document_id=key, project=aggregate.project, entries=tuple(entries) if alone else ()))
         return aggregate
 
     async def _remember(self, key: str, version: int, request: Request) -> bool:

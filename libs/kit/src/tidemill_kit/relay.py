@@ -1,8 +1,9 @@
 """Brings events from the outboxes to Kafka: each aggregate's in order, each at least once under the same ce_id.
 
 Event n+1 of an aggregate is published after n was acknowledged and taken out by its id. A crash in between publishes n
-again. Saves wake the relay; a sweep at the start, and seldom after, finds what was missed. A relay holds on to what it
-cannot publish yet, so that others leave that alone; two at once may repeat each other's events, and lose none.
+again. A save enqueues its document, with its events where no others wait, so that these need not be read; a sweep at
+the start, and seldom after, finds what was missed. A relay holds on to what it cannot publish yet, so that others leave
+that alone; two at once may repeat each other's events, and lose none.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import structlog
 from prometheus_client import Gauge
 
-from tidemill_kit.aggregates import WITH_EVENTS
+from tidemill_kit.aggregates import WITH_EVENTS, NewEvents
 from tidemill_kit.cloudevents import CloudEvent, to_headers
 from tidemill_kit.errors import DependencyUnavailable, isolated
 from tidemill_kit.mongo import Collection, Document, translated
@@ -28,6 +29,10 @@ _CONCURRENCY = 16
 _HELD_FOR = 1.5
 """Sweeps after which an outbox that no relay holds on to is another one's to empty."""
 _HELD_AT_ONCE = 1000
+_MAX_KEPT = 256
+"""Documents whose events are kept in memory until they are published, which may be 64 KB each; others are read."""
+_KEPT_S = 1.0
+"""After which they are read all the same: by then another relay may have published them."""
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 10.0
 
@@ -49,14 +54,15 @@ class Relay:
         self._publisher = publisher
         self._sweep_every_s = sweep_every_s
         self._since: dict[_Outbox, float] = {}
+        self._kept: dict[_Outbox, NewEvents] = {}
         self._busy: set[_Outbox] = set()
         self._woken_meanwhile: set[_Outbox] = set()
         self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # bounded by the number of aggregates: each is in it once
         self._task: asyncio.Task[None] | None = None
 
-    def waker(self, collection: Collection) -> Callable[[str], None]:
-        """Return what tells the relay the `_id` of a document of this collection that got new events."""
-        return lambda document_id: self._wake(_Outbox(collection.name, document_id), time.time())
+    def waker(self, collection: Collection) -> Callable[[NewEvents], None]:
+        """Return what enqueues a document of this collection that got new events."""
+        return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
 
     async def start(self) -> None:
         """Sweep, and begin."""
@@ -84,11 +90,15 @@ class Relay:
         """Return how long the oldest of them has waited."""
         return time.time() - min(self._since.values()) if self._since else 0.0
 
-    def _wake(self, outbox: _Outbox, since: float) -> None:
+    def _enqueue(self, outbox: _Outbox, since: float, new: NewEvents | None = None) -> None:
         if outbox in self._busy:
             self._woken_meanwhile.add(outbox)
-        elif outbox not in self._since:
+        elif outbox in self._since:
+            self._kept.pop(outbox, None)  # there are more by now, which are read together
+        else:
             self._since[outbox] = since
+            if new is not None and new.entries and len(self._kept) < _MAX_KEPT:
+                self._kept[outbox] = new
             self._queue.put_nowait(outbox)
 
     async def _run(self) -> None:
@@ -108,7 +118,7 @@ class Relay:
                         left = {"outbox_at": {**WITH_EVENTS["outbox_at"], "$lt": until}}
                         waiting = collection.find(left, {"outbox_at": True})
                         async for document in waiting.sort("outbox_at", 1):
-                            self._wake(_Outbox(name, document["_id"]), document["outbox_at"].timestamp())
+                            self._enqueue(_Outbox(name, document["_id"]), document["outbox_at"].timestamp())
                 except DependencyUnavailable as error:
                     _log.warning("outbox_sweep_failed", collection=name, why=error.message)
             await asyncio.sleep(self._sweep_every_s)
@@ -135,7 +145,7 @@ class Relay:
                 self._since.pop(outbox, None)
             if outbox in self._woken_meanwhile:
                 self._woken_meanwhile.discard(outbox)
-                self._wake(outbox, time.time())
+                self._enqueue(outbox, time.time())
 
     async def _empty_patiently(self, outbox: _Outbox) -> None:
         pause_s = _FIRST_PAUSE_S
@@ -149,7 +159,13 @@ class Relay:
 
     async def _empty(self, outbox: _Outbox) -> None:
         """Publish event by event until the outbox is empty."""
-        collection = self._collections[outbox.collection]
+        collection, new = self._collections[outbox.collection], self._kept.pop(outbox, None)
+        if (
+            new is not None
+            and time.time() < self._since[outbox] + _KEPT_S
+            and await self._publish(collection, outbox.document_id, new.project, new.entries)
+        ):
+            return
         while True:
             with translated():
                 document = await collection.find_one({"_id": outbox.document_id}, {"project": True, "outbox": True})
@@ -158,10 +174,18 @@ class Relay:
                 with translated():
                     await collection.update_one({"_id": outbox.document_id, "outbox": {"$size": 0}}, _NOTHING_WAITS)
                 return
-            for entry in entries:
-                await self._publisher.publish(_record(document["project"], entry))
-                if await self._take_out(collection, outbox.document_id, entry["ce_id"]):
-                    return
+            if await self._publish(collection, outbox.document_id, document["project"], entries):
+                return
+
+    async def _publish(
+        self, collection: Collection, document_id: str, project: str, entries: Sequence[Document]
+    ) -> bool:
+        """Publish the events in their order; return True where no other waits after them."""
+        for entry in entries:
+            await self._publisher.publish(_record(project, entry))
+            if await self._take_out(collection, document_id, entry["ce_id"]):
+                return True
+        return False
 
     async def _take_out(self, collection: Collection, document_id: str, ce_id: str) -> bool:
         """Take a published event out; return True if it was the last one."""

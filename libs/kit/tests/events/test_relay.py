@@ -11,7 +11,7 @@ import pytest
 
 from libs.kit.tests.events.world import FlakyPublisher, Topics, eventually
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
-from tidemill_kit.aggregates import MongoAggregates
+from tidemill_kit.aggregates import MongoAggregates, NewEvents
 from tidemill_kit.application import Request
 from tidemill_kit.cloudevents import CloudEvent, from_record
 from tidemill_kit.kafka import Publisher, read_topic
@@ -30,7 +30,7 @@ class Office:
     topics: Topics
     topic: str
 
-    def aggregates(self, wake: Callable[[str], None] = lambda _: None) -> MongoAggregates[Note]:
+    def aggregates(self, wake: Callable[[NewEvents], None] = lambda _: None) -> MongoAggregates[Note]:
         return MongoAggregates(
             self.notes,
             codec=NoteCodec(),
@@ -160,9 +160,9 @@ async def test_two_relays_at_once_lose_nothing_and_keep_the_order(office: Office
     async with running(one), running(other):
         wake_one, wake_other = one.waker(office.notes), other.waker(office.notes)
 
-        def wake_both(document_id: str) -> None:
-            wake_one(document_id)
-            wake_other(document_id)
+        def wake_both(new: NewEvents) -> None:
+            wake_one(new)
+            wake_other(new)
 
         notes = office.aggregates(wake_both)
 

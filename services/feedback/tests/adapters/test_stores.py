@@ -141,7 +141,7 @@ async def test_prompts_are_kept_once_and_by_project(prompts: Prompts) -> None:
 
 async def test_feedback_and_its_history_come_back_whole_and_are_listed(database: mongo.Database) -> None:
     woken: list[str] = []
-    store = mongo_feedback(database["feedback"], wake=woken.append)
+    store = mongo_feedback(database["feedback"], wake=lambda new: woken.append(new.document_id))
     await store.ensure_indexes()
     fresh = Feedback(id="f1", project="acme", inference="i1", metric="comment", end_user="u", rater="user")
 

@@ -81,7 +81,7 @@ async def lived() -> Document:
 
 async def test_a_document_is_read_as_it_was_saved_and_lists_filter_it(database: Database) -> None:
     woken: list[str] = []
-    documents = mongo_documents(database["documents"], wake=woken.append)
+    documents = mongo_documents(database["documents"], wake=lambda new: woken.append(new.document_id))
     await documents.ensure_indexes()
     document = await lived()
 

@@ -11,7 +11,7 @@ from tidemill_feedback.adapters.event_payloads import CURATION_TOPIC, SOURCE, cu
 from tidemill_feedback.domain.curation import Curation, Rule
 from tidemill_feedback.domain.errors import CurationNotFound
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.aggregates import Identity, MongoAggregates
+from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.domain import Event
 from tidemill_kit.jobs import Leases
 from tidemill_kit.mongo import Collection, Document, translated
@@ -57,7 +57,7 @@ class CurationCodec:
 
 
 def mongo_curations(
-    collection: Collection, *, wake: Callable[[str], None], quota: Quota | None = None
+    collection: Collection, *, wake: Callable[[NewEvents], None], quota: Quota | None = None
 ) -> MongoAggregates[Curation]:
     """Return the store of curations."""
     return MongoAggregates(

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from tidemill_feedback.adapters.event_payloads import FEEDBACK_TOPIC, SOURCE, feedback_payload
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState, Given
-from tidemill_kit.aggregates import Identity, MongoAggregates
+from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.domain import Event
 from tidemill_kit.mongo import Collection, Document
 
@@ -60,7 +60,7 @@ class FeedbackCodec:
         return feedback_payload(aggregate, event, seq)
 
 
-def mongo_feedback(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Feedback]:
+def mongo_feedback(collection: Collection, *, wake: Callable[[NewEvents], None]) -> MongoAggregates[Feedback]:
     """Return the store of feedback."""
     return MongoAggregates(
         collection,

@@ -13,7 +13,7 @@ from tidemill_ingest.application.dataset_ports import DatasetName
 from tidemill_ingest.domain.dataset import Dataset, DatasetState, Withheld
 from tidemill_ingest.domain.dataset_version import Batch, DatasetVersion, Offer, Part, Statistics, VersionDraft
 from tidemill_ingest.domain.errors import DatasetNotFound, OfferSettled
-from tidemill_kit.aggregates import Identity, MongoAggregates
+from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.domain import Event, ObjectRef
 from tidemill_kit.jobs import LeaseLost, Leases
 from tidemill_kit.mongo import Collection, translated
@@ -69,7 +69,7 @@ class DatasetCodec:
 
 
 def mongo_datasets(
-    collection: Collection, *, wake: Callable[[str], None], quota: Quota | None = None
+    collection: Collection, *, wake: Callable[[NewEvents], None], quota: Quota | None = None
 ) -> MongoAggregates[Dataset]:
     """Return the datasets of a collection."""
     return MongoAggregates(

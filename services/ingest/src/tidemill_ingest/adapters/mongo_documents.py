@@ -11,7 +11,7 @@ from tidemill_ingest.domain.document import Document, DocumentState, Happened, R
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.submission import Door, Submission
 from tidemill_ingest.domain.version import Provenance, Text, Version
-from tidemill_kit.aggregates import Identity, MongoAggregates, document_id
+from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents, document_id
 from tidemill_kit.domain import Event, ObjectRef
 from tidemill_kit.mongo import Collection, translated
 
@@ -58,7 +58,7 @@ class DocumentCodec:
         return payload_of(aggregate, event, seq)
 
 
-def mongo_documents(collection: Collection, *, wake: Callable[[str], None]) -> MongoAggregates[Document]:
+def mongo_documents(collection: Collection, *, wake: Callable[[NewEvents], None]) -> MongoAggregates[Document]:
     """Return the documents of a collection."""
     return MongoAggregates(
         collection,
