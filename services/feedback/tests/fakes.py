@@ -121,14 +121,21 @@ class InMemoryLedger:
     async def note_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
         self._note(ref, epoch, deployments=deployments, listed=token)
 
+    async def note_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+        self._note(ref, epoch, due=due)
+
     async def tally(self, ref: CurationRef) -> Tally:
         return self.counted.get(ref, (0, Tally()))[1]
 
     async def counts(self, ref: CurationRef) -> Counts:
         return (await self.tally(ref)).counts
 
-    async def changed(self) -> Sequence[CurationRef]:
-        return [ref for ref, (_, tally) in self.counted.items() if tally.seen != tally.changes]
+    async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
+        return [
+            ref
+            for ref, (_, tally) in self.counted.items()
+            if tally.seen != tally.changes or (tally.due is not None and tally.due <= now)
+        ]
 
     def _changed(self, ref: CurationRef) -> None:
         epoch, tally = self.counted.get(ref, (0, Tally()))

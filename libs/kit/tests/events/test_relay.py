@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,33 @@ async def test_events_come_in_order_and_without_gaps_while_many_save(office: Off
     assert await office.waiting() == 0
     assert {event.project for event in events} == {"acme"}
     assert relay.oldest_age_s() == 0
+
+
+async def test_events_of_a_save_are_published_without_being_read_and_those_behind_others_are_read_together(
+    office: Office, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    find_one = type(office.notes).find_one
+
+    def finding(notes: Collection, chosen: Document, fields: Document) -> Any:  # noqa: ANN401 - what the driver returns
+        if fields.get("outbox") is True:
+            read.append(chosen["_id"])
+        return find_one(notes, chosen, fields)
+
+    monkeypatch.setattr(type(office.notes), "find_one", finding)
+    relay = Relay([office.notes], publisher)
+    notes = office.aggregates(relay.waker(office.notes))
+    for line in ("first", "second"):
+        await write(notes, "n2", line)
+    async with running(relay):
+        await eventually(lambda: relay.outbox_length() == 0)
+        read.clear()
+        await write(notes, "n1", "first")
+        await eventually(lambda: relay.outbox_length() == 0)
+
+    assert read == []
+    assert await office.waiting() == 0
+    assert by_subject(await office.published()) == {"n1": [1], "n2": [1, 2]}
 
 
 async def test_a_crash_between_publishing_and_taking_out_publishes_the_same_event_again(

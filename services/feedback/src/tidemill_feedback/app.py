@@ -88,6 +88,7 @@ async def build_app(settings: FeedbackSettings) -> App:
         curations=MongoCurations(adapters.database["curations"]),
         ledger=adapters.ledger,
         leases=MongoCurationLeases(adapters.leases),
+        clock=SystemClock(),
         at_once=settings.curations_at_once,
         settle_s=settings.settle_s,
         look_every_s=settings.look_every_s,

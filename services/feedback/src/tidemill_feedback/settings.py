@@ -60,7 +60,7 @@ class FeedbackSettings(ServiceSettings):
     look_every_s: float = Field(default=5.0, gt=0)
     """The pause between two looks for curations in which something changed that nobody woke the worker for."""
     exact_rows: int = Field(default=10_000, ge=0)
-    """Of how many corrections all are looked at for each that comes; of more, only where it may be time to complete."""
+    """Of how many corrections the counts are exact soon after; of more, all are looked at only where it may be time."""
     lease_s: float = Field(default=6.0, gt=1)
     """How long a curation stays with a worker that gives no sign of life."""
 

@@ -200,23 +200,23 @@ async def test_rows_of_feedback_that_is_gone_are_forgotten_everywhere_and_told_w
 
 
 async def test_it_tells_what_changed_and_what_waits_without_the_rows(ledger: Ledger) -> None:
-    assert (await ledger.tally(SFT), await ledger.changed()) == (Tally(), [])
+    assert (await ledger.tally(SFT), await ledger.pending_curations(NOON)) == (Tally(), [])
     await ledger.want(SFT, wanted("f1"))
     await ledger.want(SFT, wanted("f2"))
     assert {row.wanted.feedback for row in await ledger.pending(SFT, limit=9)} == {"f1", "f2"}
     assert len(await ledger.pending(SFT, limit=1)) == 1
-    assert await ledger.changed() == [SFT]
+    assert await ledger.pending_curations(NOON) == [SFT]
     seen = await ledger.tally(SFT)
     await ledger.want(SFT, wanted("f2"))
 
     noted = replace(seen, counts=Counts(new=2), seen=seen.changes, rows=2, version=7)
     await ledger.note_counts(SFT, noted, epoch=1)
-    assert await ledger.changed() == [SFT], "something came since"
+    assert await ledger.pending_curations(NOON) == [SFT], "something came since"
     now = await ledger.tally(SFT)
     assert now == replace(noted, changes=now.changes)
     await ledger.note_counts(SFT, replace(noted, seen=now.changes), epoch=1)
     await ledger.note_listed(SFT, deployments=2, token="abc", epoch=1)  # noqa: S106 - of a page
-    assert await ledger.changed() == []
+    assert await ledger.pending_curations(NOON) == []
     assert ((await ledger.tally(SFT)).listed, (await ledger.tally(SFT)).deployments) == ("abc", 2)
 
     await ledger.resolve(SFT, await the_row(ledger), epoch=1, chars=3)
@@ -227,4 +227,16 @@ async def test_it_tells_what_changed_and_what_waits_without_the_rows(ledger: Led
     await ledger.reopen(SFT, await the_row(ledger), epoch=1)
     assert len(await ledger.pending(SFT, limit=9)) == 1
     await ledger.forget(["f1"])
-    assert await ledger.changed() == [SFT]
+    assert await ledger.pending_curations(NOON) == [SFT]
+
+
+async def test_a_life_is_found_when_it_is_due_and_not_before(ledger: Ledger) -> None:
+    await ledger.note_due(SFT, NOON, epoch=2)
+    assert (await ledger.tally(SFT)).due == NOON
+    assert await ledger.pending_curations(NOON - timedelta(seconds=1)) == []
+    assert await ledger.pending_curations(NOON) == [SFT]
+
+    await ledger.note_due(SFT, None, epoch=1)
+    assert await ledger.pending_curations(NOON) == [SFT], "a later worker knows better"
+    await ledger.note_due(SFT, None, epoch=2)
+    assert await ledger.pending_curations(NOON) == []

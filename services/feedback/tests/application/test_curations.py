@@ -203,8 +203,9 @@ async def test_after_a_while_fewer_are_enough_if_there_are_enough_in_all() -> No
     world = FeedbackWorld()
     await world.curate(new_examples=100, at_latest_every=timedelta(days=7), at_least=2)
     await world.correct(1)
-    assert await world.work() == timedelta(days=7) - timedelta(seconds=1)
+    await world.work()
     world.clock.advance(timedelta(days=8))
+    assert await world.ledger.pending_curations(world.clock.now()) == [], "one is not enough"
     assert await world.work() is None
     assert world.completions == []
 
@@ -215,6 +216,46 @@ async def test_after_a_while_fewer_are_enough_if_there_are_enough_in_all() -> No
     world.clock.advance(timedelta(days=8))
     await world.work()
     assert len(world.completions) == 1, "nothing is new"
+
+
+async def test_a_curation_that_is_due_is_found_by_every_replica_and_completes() -> None:
+    world = FeedbackWorld()
+    await world.curate(new_examples=100, at_latest_every=timedelta(days=7), at_least=1)
+    await world.correct(1)
+    await world.work()
+    assert await world.ledger.pending_curations(world.clock.now()) == []
+
+    world.clock.advance(timedelta(days=8))
+    assert await world.ledger.pending_curations(world.clock.now()) == [SFT]
+    world.tend = world.new_life()
+    await world.work()
+
+    assert [event.batch.new for event in world.completions] == [1]
+    assert await world.ledger.pending_curations(world.clock.now()) == []
+
+
+async def test_within_a_burst_only_what_came_is_read_and_the_counts_are_exact_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tidemill_feedback.application.tend_curation._LONG_S", 0.0)
+    monkeypatch.setattr("tidemill_feedback.application.tend_curation._FEW_ROWS", 2)
+    monkeypatch.setattr("tidemill_feedback.application.tend_curation._RESTS", 10**9)
+    world = FeedbackWorld()
+    await world.curate(new_examples=100, per_user_at_most=3)
+    for number in range(3):
+        await world.correct(number, end_user="u1")
+    await world.work()
+    world.ledger.looked_at.clear()
+
+    for number in range(3, 6):
+        await world.correct(number, end_user="u1")
+        assert await world.work(), "it asks to be called again"
+    assert (world.ledger.looked_at, (await world.ledger.counts(SFT)).new) == ([], 6)
+    assert await world.ledger.pending_curations(world.clock.now()) == [SFT]
+
+    world.tend = world.new_life()
+    await world.work()
+    assert (len(world.ledger.looked_at), (await world.ledger.counts(SFT)).new) == (1, 3)
 
 
 async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
@@ -378,10 +419,10 @@ async def test_nothing_is_looked_at_where_nothing_changed_not_even_in_the_next_l
         await world.work()
     assert len(world.ledger.looked_at) == looked
     await world.correct(2)
-    assert await world.ledger.changed() == [SFT]
+    assert await world.ledger.pending_curations(world.clock.now()) == [SFT]
     await world.work()
     assert len(world.ledger.looked_at) == looked + 1
-    assert await world.ledger.changed() == []
+    assert await world.ledger.pending_curations(world.clock.now()) == []
 
 
 async def test_of_very_many_corrections_all_are_looked_at_only_where_it_may_be_time_to_complete() -> None:

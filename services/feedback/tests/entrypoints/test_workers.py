@@ -11,6 +11,7 @@ from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.entrypoints.workers import CurationWorker
 from tidemill_kit.errors import DependencyUnavailable
+from tidemill_testkit.clocks import FixedClock
 
 
 class Names:
@@ -40,12 +41,17 @@ async def soon(check: Callable[[], bool]) -> None:
 
 
 def worker_of(
-    leases: FakeLeases, *names: CurationRef, ledger: Ledger | None = None, look_every_s: float = 60
+    leases: FakeLeases,
+    *names: CurationRef,
+    ledger: Ledger | None = None,
+    clock: FixedClock | None = None,
+    look_every_s: float = 60,
 ) -> CurationWorker:
     return CurationWorker(
         curations=Names(*names),
         ledger=ledger or InMemoryLedger(),
         leases=leases,
+        clock=clock or FixedClock(),
         at_once=2,
         settle_s=0.01,
         look_every_s=look_every_s,
@@ -123,7 +129,8 @@ async def test_time_alone_completes_a_curation() -> None:
     await world.curate(new_examples=100, at_latest_every=timedelta(seconds=2))
     await world.correct(1)
 
-    async with running(world, worker_of(FakeLeases(), SFT)):
+    worker = worker_of(FakeLeases(), SFT, ledger=world.ledger, clock=world.clock, look_every_s=0.05)
+    async with running(world, worker):
         await soon(lambda: bool(world.inferences.asked))
         world.clock.advance(timedelta(seconds=10))
         await soon(lambda: len(world.completions) == 1)

@@ -94,9 +94,7 @@ async def test_points_that_are_to_be_kept_survive_a_deletion_of_the_others(store
     assert await store.ids(INDEX, ["a", "b", "c"]) == {"a": [kept.id], "b": [point("b").id]}
 
 
-async def test_the_ids_of_many_points_come_by_document(
-    store: VectorStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_ids_of_many_points_come_by_document(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qdrant_server_vectors, "_SCROLLED_AT_ONCE", 3)
     points = [point(f"d{number}", seq=seq) for number in range(5) for seq in (1, 2)]
     await store.upsert(INDEX, points)

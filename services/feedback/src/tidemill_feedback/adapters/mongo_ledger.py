@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from tidemill_feedback.domain.errors import EpochOver
@@ -12,6 +13,7 @@ from tidemill_kit.mongo import Collection, Document, translated, update_or_inser
 _OPEN: Document = {"open": True}
 """Rows that wait to be resolved; those from before it was said are found when all are looked at."""
 _DIRTY: Document = {"dirty": True}
+_DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
 _MOST_CHANGED = 1000
 
 
@@ -33,6 +35,7 @@ class MongoLedger:
             await self._rows.create_index([("feedback", 1)])
             await self._rows.create_index([("curation", 1), ("open", 1)], partialFilterExpression=_OPEN)
             await self._counts.create_index([("dirty", 1)], partialFilterExpression=_DIRTY)
+            await self._counts.create_index([("due", 1)], partialFilterExpression=_DUE)
 
     async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
         """See `Ledger.want`."""
@@ -134,11 +137,18 @@ class MongoLedger:
         """See `Ledger.counts`."""
         return (await self.tally(ref)).counts
 
-    async def changed(self) -> Sequence[CurationRef]:
-        """See `Ledger.changed`."""
-        with translated():
-            found = await self._counts.find(_DIRTY, {"_id": True}).limit(_MOST_CHANGED).to_list(_MOST_CHANGED)
-        return [_ref(document["_id"]) for document in found]
+    async def note_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+        """See `Ledger.note_due`."""
+        await self._note(ref, {"due": due}, epoch)
+
+    async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
+        """See `Ledger.pending_curations`."""
+        found: dict[str, None] = {}
+        for chosen in (_DIRTY, {"due": {**_DUE["due"], "$lte": now}}):
+            with translated():
+                some = await self._counts.find(chosen, {"_id": True}).limit(_MOST_CHANGED).to_list(_MOST_CHANGED)
+            found |= dict.fromkeys(document["_id"] for document in some)
+        return [_ref(key) for key in found]
 
     async def _changed(self, key: str) -> None:
         with translated():

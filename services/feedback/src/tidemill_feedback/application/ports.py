@@ -182,12 +182,16 @@ class Ledger(Protocol):
         """Keep how far the corrections of the deployment are wanted."""
         ...
 
+    async def note_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+        """Keep when the curation is to be reconciled next although nothing changes."""
+        ...
+
     async def tally(self, ref: CurationRef) -> Tally:
         """Return what was last noted, and how much changed since."""
         ...
 
-    async def changed(self) -> Sequence[CurationRef]:
-        """Return the lives in which something changed that is not counted."""
+    async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
+        """Return the lives in which something changed that is not counted, and those that are due."""
         ...
 
     async def counts(self, ref: CurationRef) -> Counts:

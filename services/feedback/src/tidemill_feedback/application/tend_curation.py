@@ -18,6 +18,8 @@ _NOW = timedelta(0)
 _SOON = timedelta(seconds=1)
 _AT_ONCE = 1000
 _LONG_S = 0.1
+_FEW_ROWS = 1000
+"""So few are looked at for each burst of corrections, however long it takes."""
 _RESTS = 20
 
 
@@ -38,12 +40,12 @@ class TendCuration:
     at_most: int
     """How many examples a batch may have."""
     exact_rows: int
-    """Of how many corrections all are looked at for each that comes; of more, only where it may be time to complete."""
+    """Of how many corrections the counts are exact soon after; of more, all are looked at only where it may be time."""
     _listed: dict[CurationRef, int] = field(default_factory=dict)
     _rest_until: dict[CurationRef, float] = field(default_factory=dict)
 
     async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
-        """Return after which time to look again, None for whenever something happens."""
+        """Return after which time to reconcile it again, None for whenever something happens or it is due."""
         curation = (await self.curations.get_many(ref.project, [ref.curation])).get(ref.curation)
         if curation is None or curation.ref != ref:
             self._listed.pop(ref, None)
@@ -52,31 +54,41 @@ class TendCuration:
             return None
         await self._list(curation, epoch)
         tally = await self.ledger.tally(ref)
-        counts = await self._estimated(curation, tally, epoch)
+        rest = timedelta(seconds=max(0.0, self._rest_until.get(ref, 0.0) - time.monotonic()))
+        counts = await self._estimated(curation, tally, epoch, resting=rest > _NOW)
+        exact = tally.rows > self.exact_rows or tally.seen == tally.changes
         if counts is None or curation.holds(counts, now=self.clock.now()):
-            rest = self._rest_until.get(ref, 0.0) - time.monotonic()
-            if rest > 0:
-                return timedelta(seconds=rest)
+            if rest > _NOW:
+                return rest
             chosen = await self._counted(curation, tally, epoch)
-            counts = chosen.counts
+            counts, exact = chosen.counts, True
             if curation.holds(counts, now=self.clock.now()):
                 return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON
+        await self._note_due(curation, counts, tally, epoch)
         if counts.pending:
             return _SOON
-        left = curation.latest - self.clock.now() if curation.latest else _NOW
-        return left if left > _NOW and counts.new else None
+        return None if exact else rest
 
-    async def _estimated(self, curation: Curation, tally: Tally, epoch: int) -> Counts | None:
+    async def _note_due(self, curation: Curation, counts: Counts, tally: Tally, epoch: int) -> None:
+        """Keep when the rule holds although nothing comes, so that any replica completes it then."""
+        latest = curation.latest
+        due = latest if latest and curation.holds(counts, now=latest) else None
+        if due != tally.due:
+            await self.ledger.note_due(curation.ref, due, epoch=epoch)
+
+    async def _estimated(self, curation: Curation, tally: Tally, epoch: int, *, resting: bool) -> Counts | None:
         """Return the counts without looking at all rows; None where these have to be looked at.
 
         What came since they were looked at is taken as new here, so that a completion is never missed; whether it is
-        time for one is decided on all of them.
+        time for one is decided on all of them. Where there are few enough of them for exact counts, it is an estimate
+        for the burst alone, and all are looked at when the worker has rested.
         """
+        exact = tally.rows <= self.exact_rows
         if tally.version != curation.version:
             return None
         if tally.seen == tally.changes and not tally.counts.pending:
             return tally.counts
-        if tally.rows <= self.exact_rows:
+        if exact and not resting:
             return None
         filters = curation.rule.filters
         rows = await self.ledger.pending(curation.ref, limit=_AT_ONCE)
@@ -90,7 +102,8 @@ class TendCuration:
             pending=left,
             contested=tally.counts.contested,
         )
-        noted = replace(tally, counts=counts, seen=tally.changes, rows=tally.rows + len(rows))
+        seen = tally.seen if exact else tally.changes
+        noted = replace(tally, counts=counts, seen=seen, rows=tally.rows + len(rows))
         await self.ledger.note_counts(curation.ref, noted, epoch=epoch)
         return counts
 
@@ -103,7 +116,7 @@ class TendCuration:
         chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
         noted = replace(tally, counts=chosen.counts, seen=tally.changes, rows=len(rows), version=curation.version)
         await self.ledger.note_counts(ref, noted, epoch=epoch)
-        if (took := time.monotonic() - begun) > _LONG_S and len(rows) > self.exact_rows:
+        if (took := time.monotonic() - begun) > _LONG_S and len(rows) > min(_FEW_ROWS, self.exact_rows):
             self._rest_until[ref] = time.monotonic() + _RESTS * took
         return chosen
 

@@ -97,6 +97,8 @@ class Tally:
     deployments: int = 0
     listed: str = ""
     """After which page all corrections of the deployment are wanted; `deployments` says of which one."""
+    due: datetime | None = None
+    """When the curation completes with what there is, unless more comes before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

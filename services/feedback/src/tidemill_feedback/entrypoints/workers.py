@@ -11,6 +11,7 @@ from tidemill_feedback.application.ports import CurationLeases, Curations, Ledge
 from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.domain.ledger import CurationRef
+from tidemill_kit.application import Clock
 from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.jobs import Leases
 
@@ -23,7 +24,7 @@ _SWEEP = "pending"
 
 
 class CurationWorker:
-    """Tends curations when woken and when it is time; all of them at the start, and after that those that changed.
+    """Reconciles curations that are enqueued; all at the start, and after that those that changed or are due.
 
     At the start it tends those too that are deleted and of which something is kept, because nobody wakes it for them.
 
@@ -37,6 +38,7 @@ class CurationWorker:
         curations: Curations,
         ledger: Ledger,
         leases: CurationLeases,
+        clock: Clock,
         at_once: int,
         settle_s: float,
         look_every_s: float,
@@ -45,6 +47,7 @@ class CurationWorker:
         self._ledger = ledger
         self._all_seen = False
         self._leases = leases
+        self._clock = clock
         self._turns = asyncio.Semaphore(at_once)
         self._settle_s = settle_s
         self._look_every_s = look_every_s
@@ -81,7 +84,7 @@ class CurationWorker:
     async def _look(self) -> None:
         try:
             if self._all_seen:
-                self._due |= dict.fromkeys(await self._ledger.changed(), 0.0)
+                self._due |= dict.fromkeys(await self._ledger.pending_curations(self._clock.now()), 0.0)
                 return
             self._due |= dict.fromkeys([*await self._curations.all(), *await self._ledger.kept()], 0.0)
             self._all_seen = True
