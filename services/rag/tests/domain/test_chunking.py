@@ -214,6 +214,40 @@ def test_each_piece_of_a_table_has_its_header_once(above: str) -> None:
     assert [f"PX{number} " in "".join(shown) for number in range(60)] == [True] * 60
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", " | "])
+def test_each_piece_of_lines_with_columns_has_the_names_of_the_columns_once(separator: str) -> None:
+    names = separator.join(("part", "site", "price"))
+    text = f"{names}\n" + "".join(f"{separator.join((f'PX{at}', '', str(at)))}\n" for at in range(60))
+
+    chunks = cut(text, most=40, media_type="text/plain")
+    shown = [each.text(text) for each in chunks]
+
+    assert len(chunks) > 3
+    assert all(each.startswith(names) and each.count("price") == 1 for each in shown)
+    assert [any(f"PX{at}{separator}" in each for each in shown) for at in range(60)] == [True] * 60
+
+
+@pytest.mark.parametrize(
+    "line", ["12:00:01,123 INFO started, all well", '{"part": 4, "site": "Graz"}', "First, a word and then some more"]
+)
+def test_lines_that_are_no_rows_repeat_nothing(line: str) -> None:
+    text = "".join(f"{line}{'' if at % 2 else ', too'}\n" for at in range(60))
+
+    assert all(each.header is None for each in cut(text, most=60, media_type="text/plain"))
+
+
+def test_a_piece_of_a_list_stands_below_the_item_or_the_sentence_that_it_belongs_to() -> None:
+    gates = "".join(f"  - gate {at} opens with a badge\n" for at in range(30))
+    doors = "".join(f"- door {at} opens with a code\n" for at in range(30))
+    text = f"# Access\n\nOnly on weekdays:\n\n- Zone North is strict\n{gates}\nOnly at night:\n\n{doors}\nAfterwards.\n"
+
+    shown = [each.text(text) for each in cut(text, most=50)]
+
+    assert all("- Zone North is strict\n" in each for each in shown if "gate" in each)
+    assert all("Only at night:\n" in each for each in shown if "door" in each)
+    assert all(each.count("Zone North") <= 1 and each.count("Only at night") <= 1 for each in shown)
+
+
 def test_a_header_that_would_take_more_than_half_is_left_out() -> None:
     wide = f"| {words('column', 30)} |\n|---|\n" + "".join(f"| {words('cell', 8)} |\n" for _ in range(20))
 

@@ -11,7 +11,7 @@ MetadataValue = str | int | float | bool
 class Payload:
     """What is kept beside a vector. `start` and `end` are code points of the version's text, half-open.
 
-    So are `header_start` and `header_end`: a table's header that stands in front of the span in `text`.
+    So are `header_start` and `header_end`: a table's header, or what introduces a list, in front of the span in `text`.
     """
 
     document: str

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
@@ -20,7 +21,7 @@ class Block:
     path: tuple[str, ...] = ()
     heading: bool = False
     header: tuple[int, int] | None = None
-    """Of a row of a table: the span of what names its columns."""
+    """The span of what this belongs to: names of a table's columns, the item above, or a list's introduction."""
     parts: list["Block"] = field(default_factory=list)
 
 
@@ -36,6 +37,13 @@ class _Heading:
 _MARKDOWN = MarkdownIt("commonmark").enable("table").disable("inline")
 """Blocks only: what is inside of a line does not matter, and costs most of the time."""
 _LINE_END = re.compile(r"\r\n?|\n")
+_LISTS = frozenset(("bullet_list", "ordered_list"))
+_MAX_INTRODUCTION = 300
+"""Characters of a paragraph or an item that is shown above what it introduces."""
+_SEPARATORS = "\t;|,"
+_QUOTED = re.compile(r'"[^"\n]*"')
+_COLUMN = re.compile(r"[^\W\d_][^{}<>]*")
+_LEAST_LINES, _LEAST_ALIKE = 4, 0.9
 _PARAGRAPH = re.compile(r"[^\s](?:.*(?:\r\n?|\n)(?=.*\S))*.*")
 
 
@@ -43,15 +51,43 @@ def blocks_of(text: str, media_type: str) -> list[Block]:
     """Return the outermost blocks of a text in order: sections, and what stands before the first heading."""
     if media_type == "text/markdown":
         return _sections(_markdown(text))
-    return [Block(start=found.start(), end=found.end()) for found in _PARAGRAPH.finditer(text)]
+    return [_delimited(text, found.start(), found.end()) for found in _PARAGRAPH.finditer(text)]
+
+
+def _delimited(text: str, start: int, end: int) -> Block:
+    """Return a paragraph, with its lines as rows below the first one where they are values between separators."""
+    block = Block(start=start, end=end)
+    places = [start, *(found.end() for found in _LINE_END.finditer(text, start, end)), end]
+    lines = [
+        Block(start=one, end=one + len(text[one:other].rstrip())) for one, other in pairwise(places) if one < other
+    ]
+    if len(lines) >= _LEAST_LINES and _has_columns([_QUOTED.sub("", text[each.start : each.end]) for each in lines]):
+        lines[0].heading = True
+        for line in lines[1:]:
+            line.header = lines[0].start, lines[0].end
+        block.parts = lines
+    return block
+
+
+def _has_columns(lines: Sequence[str]) -> bool:
+    """Return whether the first line names columns, and nearly all of the others have as many."""
+    for separator in _SEPARATORS:
+        names = lines[0].split(separator)
+        if len(names) > 1 and all(not name.strip() or _COLUMN.fullmatch(name.strip()) for name in names):
+            return sum(line.count(separator) == len(names) - 1 for line in lines) >= _LEAST_ALIKE * len(lines)
+    return False
 
 
 def _markdown(text: str) -> list[Block | _Heading]:
     """Read CommonMark and its tables: the parser tells lines, and lines tell spans."""
     lines = [0, *(found.end() for found in _LINE_END.finditer(text)), len(text)]
     leaves: list[Block | _Heading] = []
+    before: Block | None = None
     for node in SyntaxTreeNode(_MARKDOWN.parse(text)).children:
         block = _block(node, text, lines)
+        if block and before and node.type in _LISTS and text[before.start : before.end].endswith(":"):
+            _introduce(before, block)
+        before = block if block and node.type == "paragraph" else None
         if block and node.type == "heading":
             title = node.children[0].content if node.children else ""
             leaves.append(_Heading(block=block, level=int(node.tag[1:]), title=title))
@@ -66,7 +102,24 @@ def _block(node: SyntaxTreeNode, text: str, lines: Sequence[int]) -> Block | Non
     start, end = lines[node.map[0]], lines[min(node.map[1], len(lines) - 1)]
     parts = [part for child in node.children if (part := _block(child, text, lines))]
     block = Block(start=start, end=start + len(text[start:end].rstrip()), parts=parts)
+    if node.type == "list_item":
+        for below in (part for part, child in zip(parts[1:], node.children[1:], strict=False) if child.type in _LISTS):
+            _introduce(parts[0], below)
     return _table(block) if node.type == "table" else block
+
+
+def _introduce(above: Block, below: Block) -> None:
+    """Have a short text stay with what it introduces, and stand above each piece of that."""
+    if above.end - above.start <= _MAX_INTRODUCTION:
+        above.heading = True
+        _set_header(below, (above.start, above.end))
+
+
+def _set_header(block: Block, header: tuple[int, int]) -> None:
+    block.header = block.header or header
+    for part in block.parts:
+        if part.header is None:
+            _set_header(part, header)
 
 
 def _table(block: Block) -> Block:

@@ -36,8 +36,8 @@ class Chunk:
     """A span of a document's text (half-open, in code points), and the text that is embedded for it.
 
     What is embedded is the span with its context in front: the document's title and the headings that the span stands
-    under. `context` is empty where there are none. `header` is the span of a table's header where the chunk begins
-    within the table.
+    under. `context` is empty where there are none. `header` is the span of a table's header, or of what introduces a
+    list, where the chunk begins within that.
     """
 
     ordinal: int
@@ -48,7 +48,7 @@ class Chunk:
     header: tuple[int, int] | None = None
 
     def text(self, document: str) -> str:
-        """Return what is shown of the document: the span, below the header of the table that it begins in."""
+        """Return what is shown of the document: the span, below the header of what it begins in."""
         return _below_header(document, self.header, document[self.start : self.end])
 
 
@@ -66,7 +66,7 @@ def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cu
 
     A block that fits is never cut. Smaller neighbours are packed together, and a heading stays with what follows it.
     A block that is too large is cut where a sentence ends, else where a line ends, else between two tokens; the next
-    chunk repeats up to `cut.overlap_tokens` of it. A chunk that begins within a table repeats the table's header.
+    chunk repeats up to `cut.overlap_tokens` of it. A chunk that begins within a table or a list repeats its header.
     Tokens of many characters count as several, so that characters are bounded too. A text without any has no chunks.
     """
     return [

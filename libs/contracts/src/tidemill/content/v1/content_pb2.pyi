@@ -186,8 +186,8 @@ class Passage(_message.Message):
     uri: _builtins.str
     """Output only. Where people read the original."""
     header_start: _builtins.int
-    """Output only. First code point of a table's header that stands before the span in the text, on lines of its own,
-    because the span begins within the table; 0 with header_end 0 where there is none.
+    """Output only. First code point of what stands before the span in the text, on lines of its own, because the span
+    begins within it: a table's header, or the item or sentence above a list; 0 with header_end 0 where there is none.
     """
     header_end: _builtins.int
     """Output only. One past the last code point of that header."""
