@@ -16,6 +16,7 @@ SECRETS = {
     "STRIPE": "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc",
     "SLACK": "xoxb-" + "123456789012-" + "abcdefABCDEF1234",
     "OPENAI": "sk-proj-" + "a1B2c3D4e5F6g7H8i9J0k1L2",
+    "DOCKER": "dckr_pat_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZ1",
     "GOOGLE": "AIza" + "SyA1234567890abcdefghijklmnopqrstuv",
     "JWT": "eyJhbGciOiJIUzI1NiJ9." + "eyJzdWIiOiIxMjM0NTY3ODkwIn0." + "dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
 }

@@ -14,6 +14,7 @@ from tidemill_ingest.adapters.masking.spans import Finder, Span, replaced, windo
 # which is %40 in a URL. What is written behind the top level domain, as in name@host.com_old, is not part of it.
 _AT_HOST = re.compile(r"(?:@|%40)(?=\w)(?:[\w-]{1,63}\.){1,8}(?:[^\W\d_]{2,63}|xn--[\w-]{2,59})")
 _BACKWARDS_LOCAL = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*")
+_QUOTED_LOCAL = re.compile(r'(?<!["\w])"[^"\n@<>]{1,62}"\Z')
 _LONGEST_LOCAL = 64
 _NOT_LOCAL = "'`/=|{}*#!?&$%^~"
 """Allowed in theory; in front of an address they are quotes, markup, or the query of a URL."""
@@ -65,16 +66,20 @@ class _Told(Enum):
 
 
 def find_emails(text: str) -> Iterator[Span]:
-    """Yield addresses; `git@host:path` names a repository and stays."""
+    """Yield addresses; `git@host` names a repository and stays."""
     for match in _AT_HOST.finditer(text):
-        local = _BACKWARDS_LOCAL.match(window(text, match.start(), before=_LONGEST_LOCAL)[::-1])
+        before = window(text, match.start(), before=_LONGEST_LOCAL)
+        if quoted := _QUOTED_LOCAL.search(before):
+            yield match.start() - len(quoted[0]), match.end()
+            continue
+        local = _BACKWARDS_LOCAL.match(before[::-1])
         if local is None:
             continue
         name = local[0][::-1]
         for character in _NOT_LOCAL:
             name = name.rpartition(character)[2]
         name = name.lstrip("-")
-        if name and not (name == "git" and text[match.end() : match.end() + 1] == ":"):
+        if name not in ("", "git"):
             yield match.start() - len(name), match.end()
 
 

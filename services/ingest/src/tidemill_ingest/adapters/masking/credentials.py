@@ -51,6 +51,7 @@ _NEWER_FORMS = (
     r"(?:r|s)k_test_[0-9a-zA-Z]{24}",
     r"xapp-[0-9A-Za-z-]{20,}",
     r"npm_[A-Za-z0-9]{36}",
+    r"dckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}",
     r"dop_v1_[a-f0-9]{64}",
     r"sk-or-v1-[0-9a-f]{64}",
     r"(?<=_authToken=)(?:npm_[A-Za-z0-9]{1,200}|[A-Fa-f0-9-]{36})",
@@ -79,7 +80,7 @@ _NAMES = (*_PASSWORD_NAMES, "secret", "token", "key", "credential")
 _ASSIGNED = re.compile(
     r"(?i)(?:password|passwort|passwd|passphrase|passcode|pwd?|kennwort|contrase(?:ñ|n)a|mot de passe|senha|secret"
     r"|token|key|credentials?)(?:key|id|value|token)?(?:[_-](?:key|base|id|value|token|hash|\d{1,4})){0,2}[\"'`]?"
-    r"\s{0,3}(?:[:=]|=>|\b(?:is|ist|lautet|est|es)\b)\s{0,3}([\"'`]?)([^\s\"'`<>{}()\[\],;]{6,200})"
+    r"\s{0,3}(?:[:=]|=>|\b(?:is|ist|lautet|est|es)\b:?)\s{0,3}([\"'`]?)([^\s\"'`<>{}()\[\],;]{6,200})"
 )
 _KEY_OF_WHAT = re.compile(r"(?i)(?:api|access|auth|private|secret|client|account|encryption|signing)[_ -]?$")
 _URL_PASSWORD = re.compile(r"://[^\s/:@\"'<>]{0,100}:([^\s/@\"'<>]{1,200})@")

@@ -10,9 +10,10 @@ from stdnum import iban, luhn
 from tidemill_ingest.adapters.masking.spans import Span, window
 
 _CARD = re.compile(r"[2-6]\d{3}(?:[ .-]{0,2}\d){8,15}(?!\w|[.-]\d{3})")
-_JOINED_CARD = re.compile(r"(?:[2-6]\d{3}([/_,:])\d{4}\1\d{4}\1\d{4}|3[47]\d\d([/_,:])\d{6}\2\d{5})(?![\w/,:])")
+_JOINED_CARD = re.compile(r"(?:[2-6]\d{3}([/_,:+])\d{4}\1\d{4}\1\d{4}|3[47]\d\d([/_,:+])\d{6}\2\d{5})(?![\w/,:+])")
+_BRACKETED_CARD = re.compile(r"[2-6]\d{3}[\])] ?(?:[\[(]?\d{4}[\])]? ?){2}[\[(]?\d{4}(?!\w)")
 _WRAPPED_CARD = re.compile(r"[2-6]\d{3}(?:[ -]?\d){0,11}[ -]?\n(?:[ -]?\d){1,12}(?!\w|[.-]\d)")
-_CARD_CELLS = re.compile(r"[2-6]\d{3}(?: ?\| ?\d{3,6}){2,4}(?!\w|[.-]\d)")
+_CARD_CELLS = re.compile(r"[2-6]\d{3}(?: ?[|\t,;] ?\d{3,6}){2,4}(?!\w|[.-]\d)|[2-6](?: \d){12,18}(?! ?\w)")
 _CARD_WORD = re.compile(r"(?i)(?:visa|mastercard|maestro|amex|card|karte|carte|tarjeta|pan|cc|nr|no)[\W_]{0,12}\Z")
 _OTHER_NUMBER = re.compile(
     r"(?i)(?<![^\W_])(?:batch|lot|charge|serial|part|teil|seriennummer|isbn|ean|gtin|imei)"
@@ -27,8 +28,11 @@ _ISSUED = re.compile(
 )
 _SHORTEST_CARD = 12
 _GROUP = re.compile(r"\d+")
-_IBAN_BEGIN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?=[ ./_-]{0,2}\n?[A-Za-z0-9])")
-_IBAN = re.compile(r"[A-Za-z]{2}\d{2}(?:[ ./_-]{0,2}\n?[A-Za-z0-9]){11,30}")
+_IBAN_BEGIN = re.compile(
+    r"(?:(?<![A-Za-z0-9])|(?<=(?<![A-Za-z0-9])[Ii][Bb][Aa][Nn]))[A-Za-z] ?[A-Za-z] ?\d ?\d"
+    r"(?=[ \t./_+-]{0,2}\n?[A-Za-z0-9])"
+)
+_IBAN = re.compile(r"[A-Za-z] ?[A-Za-z] ?\d ?\d(?:[ \t./_+-]{0,2}\n?[A-Za-z0-9]){11,30}")
 _NOT_DIGITS, _NOT_LETTERS = re.compile(r"\D+"), re.compile(r"[^A-Za-z0-9]+")
 _SHORTEST_IBAN = 15
 _DIGITS_OF = {character: str(value) for value, character in enumerate(string.digits + string.ascii_uppercase)}
@@ -68,7 +72,7 @@ def find_cards(text: str) -> Iterator[Span]:
     A line may break once within one. The cells of a row are one where a word says so: four numbers of a table are right
     by chance too often.
     """
-    for form in (_CARD, _JOINED_CARD, _WRAPPED_CARD, _CARD_CELLS):
+    for form in (_CARD, _JOINED_CARD, _BRACKETED_CARD, _WRAPPED_CARD, _CARD_CELLS):
         place = 0
         while match := form.search(text, place):
             start = match.start()

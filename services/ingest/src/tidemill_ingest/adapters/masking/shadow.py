@@ -1,5 +1,6 @@
 """What identifiers are looked for in: a text as somebody reads it, each character with its place in the original."""
 
+import html
 import re
 import unicodedata
 from bisect import bisect_right
@@ -21,6 +22,11 @@ _LEFT_OUT = re.compile(
 )
 
 
+_ENCODED = re.compile(r"&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,10});|%[2-7][0-9A-Fa-f]")
+_DOTS = re.compile("(?<=[A-Za-z0-9])[\u3002\uff61](?=[A-Za-z]{2})|(?<=\\d)[\u00b7\u2022\u2219\u2027](?=\\d)")
+_FILLER = "\u200b"
+
+
 class Shadow:
     """A text with compatible characters made plain (NFKC), every space a blank, and without what is not read.
 
@@ -29,8 +35,9 @@ class Shadow:
 
     def __init__(self, original: str) -> None:
         self._original = original
-        others = {} if original.isascii() else _plain_characters(original)
-        plain = original.translate(others) if others else original
+        decoded = _decoded(original)
+        others = {} if decoded.isascii() else _plain_characters(decoded)
+        plain = decoded.translate(others) if others else decoded
         parts: list[str] = []
         self._starts: list[int] = [0]
         self._shifts: list[int] = [0]
@@ -55,6 +62,19 @@ class Shadow:
 
     def _place(self, position: int) -> int:
         return position + self._shifts[bisect_right(self._starts, position) - 1]
+
+
+def _decoded(text: str) -> str:
+    """Return a text with entities (HTML), percent-encoding (RFC 3986) and dots of other scripts read, at its length."""
+    if "&" in text or "%" in text:
+        text = _ENCODED.sub(lambda match: _read(match[0]), text)
+    return text if text.isascii() else _DOTS.sub(lambda dot: "." if dot[0] in "\u3002\uff61" else "-", text)
+
+
+def _read(encoded: str) -> str:
+    read = chr(int(encoded[1:], 16)) if encoded[0] == "%" else html.unescape(encoded)
+    is_one = len(read) == 1 and unicodedata.category(read) != "Cc"
+    return read + _FILLER * (len(encoded) - 1) if is_one else encoded
 
 
 def _left_out(plain: str) -> Iterator[re.Match[str]]:

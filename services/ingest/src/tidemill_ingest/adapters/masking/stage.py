@@ -9,10 +9,11 @@ from tidemill_ingest.adapters.masking.contacts import find_emails, phone_finder
 from tidemill_ingest.adapters.masking.numbers import find_addresses, find_cards, find_ibans
 from tidemill_ingest.adapters.masking.shadow import Shadow
 from tidemill_ingest.adapters.masking.spans import Finder, Span, apart, blanked, replaced
+from tidemill_ingest.adapters.masking.written_addresses import find_written_emails
 from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.submission import Fact
 
-STAGE_VERSION = 2
+STAGE_VERSION = 3
 """Counted up when the same text would be masked in another way."""
 
 DEFAULT_PHONE_REGIONS = ("US", "GB", "DE", "FR")
@@ -61,7 +62,7 @@ class MaskingStage:
     def _finders(self) -> Mapping[MaskKind, Sequence[Finder]]:
         return {
             MaskKind.CREDENTIAL: credentials.FINDERS,
-            MaskKind.EMAIL: (find_emails,),
+            MaskKind.EMAIL: (find_emails, find_written_emails),
             MaskKind.IBAN: (find_ibans,),
             MaskKind.CARD: (find_cards,),
             MaskKind.IP: (find_addresses,),
