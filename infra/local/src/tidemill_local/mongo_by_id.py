@@ -53,7 +53,9 @@ class ById:
         if operations is None or len(operations) != 1:
             return
         query = operations[0].get(_FILTERS[command])
-        if query is not None and query.size() > 1 and isinstance(query.get("_id"), self._text):
+        if query is None or query.size() < 2:  # noqa: PLR2004 - the `_id` and something else
+            return
+        if isinstance(query.get("_id"), self._text) or (self._listed(query) and not operations[0].get("upsert")):
             yield operations[0]
 
     def _narrow(self, operation: Any, command: str, database: str, collection: str) -> None:  # noqa: ANN401 - see above
@@ -67,6 +69,9 @@ class ById:
         stored = self._backend.resolveDatabase(database).resolveCollection(collection, False)  # noqa: FBT003 - Java has no keywords
         if stored is None:
             return
+        if self._listed(query):
+            operation.put(_FILTERS[command], self._of_listed(stored, query))
+            return
         by_id = self._document("_id", query.get("_id"))
         found = stored.handleQuery(by_id).iterator()
         if not found.hasNext():
@@ -76,6 +81,20 @@ class ById:
             operation.put(_FILTERS[command], by_id)
         elif not upsert:
             operation.put(_FILTERS[command], self._document("_id", f"\0{query.get('_id')}"))
+
+    def _listed(self, query: Any) -> bool:  # noqa: ANN401 - see above
+        """Tell whether a filter asks for one of several `_id`s."""
+        named = query.get("_id")
+        return isinstance(named, self._document) and named.size() == 1 and named.containsKey("$in")
+
+    def _of_listed(self, stored: Any, query: Any) -> Any:  # noqa: ANN401 - see above
+        """Return the filter by those of the `_id`s whose documents match the whole filter."""
+        matching = jpype.JClass("java.util.ArrayList")()
+        for each in query.get("_id").get("$in"):
+            found = stored.handleQuery(self._document("_id", each)).iterator()
+            if found.hasNext() and self._matches(found.next(), query):
+                matching.add(each)
+        return self._document("_id", self._document("$in", matching))
 
     def _begins_alike(self, query: Any) -> bool:  # noqa: ANN401 - see above
         """Tell whether a document that an upsert begins takes nothing of the filter but its `_id`."""
