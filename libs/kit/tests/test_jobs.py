@@ -53,6 +53,36 @@ async def test_one_worker_at_a_time_holds_a_job(jobs: Collection, clock: FixedCl
     assert await bob.acquire("another job") is not None
 
 
+async def test_a_lease_document_that_was_removed_leaves_its_epochs_below_those_of_the_next_one(
+    jobs: Collection, clock: FixedClock
+) -> None:
+    ada = Leases(jobs, owner="ada", ttl=TTL, clock=clock, removable=True)
+    await jobs.insert_one({"_id": "job", "lease": {"owner": "old", "epoch": 41, "expires_at": clock.now() - TTL}})
+    epochs = []
+    for _ in range(3):
+        for _ in range(3):
+            lease = await held_by(ada)
+            epochs.append(lease.epoch)
+            assert await jobs.find_one(lease.guard)
+            await ada.release(lease)
+        await jobs.delete_one({"_id": "job"})
+        clock.advance(timedelta(days=1))
+
+    assert epochs == sorted(set(epochs))
+    assert epochs[0] == 42
+
+
+async def test_the_server_may_remove_a_lease_document_a_day_after_its_end_and_no_job(
+    database: Database, clock: FixedClock
+) -> None:
+    await leases(database["jobs"], clock, owner="ada").acquire("job")
+    await Leases(database["leases"], owner="ada", ttl=TTL, clock=clock, removable=True).acquire("job")
+
+    indexes = await database["leases"].index_information()
+    assert [each.get("expireAfterSeconds") for each in indexes.values() if each["key"] != [("_id", 1)]] == [86400]
+    assert not [name for name in await database["jobs"].index_information() if "expires_at" in name]
+
+
 async def test_of_many_who_want_a_new_job_one_gets_it(jobs: Collection, clock: FixedClock) -> None:
     wanted = await asyncio.gather(*(leases(jobs, clock, owner=f"w{n}").acquire("job") for n in range(8)))
 

@@ -8,6 +8,9 @@ holder. A worker makes each of its writes conditional on its epoch:
   `update_one({"_id": entry, **lease.fence}, {"$set": {..., "epoch": lease.epoch}})`.
 
 Where `matched_count` is 0 a later holder was there: raise `LeaseLost` and let it do the work.
+
+A lease document is removed a day after its lease ended, where it holds nothing else. The next one begins with an epoch
+above every earlier one: that of the clock, in milliseconds, which grows faster than holders can follow one another.
 """
 
 import asyncio
@@ -23,6 +26,8 @@ from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
 
 _HEARTBEATS_PER_TTL = 3
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_REMOVED_AFTER = timedelta(days=1)
+"""Much longer than clocks differ, and than a worker that lost its lease goes on."""
 
 
 class LeaseLost(Conflict):
@@ -57,7 +62,12 @@ class Lease:
 class Leases:
     """Leases of one kind of job. `owner` names this worker and is new with each of its lives."""
 
-    def __init__(self, collection: Collection, *, owner: str, ttl: timedelta, clock: Clock) -> None:
+    def __init__(
+        self, collection: Collection, *, owner: str, ttl: timedelta, clock: Clock, removable: bool = False
+    ) -> None:
+        """Prepare; `removable` says that the collection holds leases alone, which MongoDB may remove when they end."""
+        self._to_index = removable
+        self._removable = removable
         self._collection = collection
         self._owner = owner
         self._ttl = ttl
@@ -66,6 +76,12 @@ class Leases:
     async def acquire(self, job_id: str) -> Lease | None:
         """Take the job if nobody holds it; the one who held it before is shut out from then on."""
         now = self._clock.now()
+        if self._to_index:
+            with translated():
+                await self._collection.create_index(
+                    "lease.expires_at", expireAfterSeconds=int(_REMOVED_AFTER.total_seconds())
+                )
+            self._to_index = False
         ours = {"lease.owner": self._owner, "lease.expires_at": now + self._ttl}
         free = {"$or": [{"lease.expires_at": {"$lte": now}}, {"lease": {"$exists": False}}]}
         with translated():
@@ -75,9 +91,12 @@ class Leases:
                     {"_id": job_id, **free}, {"$set": ours, "$inc": {"lease.epoch": 1}}
                 ),
             )
-        if before is None and not await self._started(job_id, expires_at=now + self._ttl):
-            return None
-        epoch = before["lease"]["epoch"] + 1 if before and "lease" in before else 1
+        if before is not None:
+            epoch = before["lease"]["epoch"] + 1 if "lease" in before else 1
+        else:
+            epoch = int(now.timestamp() * 1000) if self._removable else 1
+            if not await self._started(job_id, epoch, expires_at=now + self._ttl):
+                return None
         return Lease(job_id=job_id, owner=self._owner, epoch=epoch, expires_at=now + self._ttl)
 
     async def renew(self, lease: Lease) -> bool:
@@ -87,7 +106,7 @@ class Leases:
 
     async def release(self, lease: Lease) -> None:
         """Give the job back, so that the next one need not wait; the epoch stays counted."""
-        await self._set_expiry(lease.guard, _LONG_AGO)
+        await self._set_expiry(lease.guard, self._clock.now() if self._removable else _LONG_AGO)
 
     @asynccontextmanager
     async def held(self, job_id: str) -> AsyncIterator[Lease | None]:
@@ -137,8 +156,8 @@ class Leases:
             if not renewed:
                 return
 
-    async def _started(self, job_id: str, *, expires_at: datetime) -> bool:
-        lease = {"owner": self._owner, "epoch": 1, "expires_at": expires_at}
+    async def _started(self, job_id: str, epoch: int, *, expires_at: datetime) -> bool:
+        lease = {"owner": self._owner, "epoch": epoch, "expires_at": expires_at}
         try:
             with translated():
                 await self._collection.insert_one({"_id": job_id, "lease": lease})

@@ -126,6 +126,7 @@ class _Adapters:
                 owner=str(uuid4()),
                 ttl=timedelta(seconds=settings.lease_s),
                 clock=SystemClock(),
+                removable=True,
             )
         )
         self.channels = {

@@ -194,7 +194,11 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
         batches=ExchangeBatches(ExchangeBucket(store, settings.exchange_bucket), most_bytes=settings.max_batch_bytes),
         dead_letters=DeadSubmissions(publisher, topic=kafka_submissions.DEAD_LETTERS, consumer=kafka_submissions.NAME),
         leases=Leases(
-            database["leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=SystemClock()
+            database["leases"],
+            owner=str(uuid4()),
+            ttl=timedelta(seconds=settings.lease_s),
+            clock=SystemClock(),
+            removable=True,
         ),
     )
 

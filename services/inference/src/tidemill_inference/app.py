@@ -453,6 +453,7 @@ def _rollout_worker(settings: InferenceSettings, adapters: Adapters) -> RolloutW
         owner=str(uuid4()),
         ttl=timedelta(seconds=settings.lease_s),
         clock=SystemClock(),
+        removable=True,
     )
     return RolloutWorker(
         active=adapters.active,

@@ -189,7 +189,9 @@ class _Datasets:
         batches = FeedbackBatches(store, settings.feedback_exchange_bucket, limits=limits)
         parts = DatasetParts(store, settings.datasets_bucket)
         ttl = timedelta(seconds=settings.dataset_lease_s)
-        leases = MongoDatasetLeases(Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock))
+        leases = MongoDatasetLeases(
+            Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock, removable=True)
+        )
         publish = PublishVersions(
             datasets=self.datasets,
             batches=batches,

@@ -203,6 +203,7 @@ def _worker(settings: RagSettings, adapters: Adapters) -> IndexWorker:
         owner=str(uuid4()),
         ttl=timedelta(seconds=settings.lease_s),
         clock=SystemClock(),
+        removable=True,
     )
     return IndexWorker(
         indexes=adapters.indexes,

@@ -210,6 +210,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
                 owner=str(uuid4()),
                 ttl=timedelta(seconds=settings.lease_s),
                 clock=SystemClock(),
+                removable=True,
             )
         ),
         wanted=MongoWanted(versions),
@@ -324,7 +325,11 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
     clock = SystemClock()
     folders = RunFolders(settings.data_dir / "runs", keep_s=settings.run_keep_s)
     leases = Leases(
-        adapters.database["run_leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=clock
+        adapters.database["run_leases"],
+        owner=str(uuid4()),
+        ttl=timedelta(seconds=settings.lease_s),
+        clock=clock,
+        removable=True,
     )
     cache = ArtifactCache(settings.data_dir / "bases", ExchangeBucket(adapters.store, settings.exchange_bucket))
     process = ProcessSettings(
