@@ -1,3 +1,3 @@
 """What every test of the repository can use."""
 
-pytest_plugins = ["tidemill_testkit.stack", "tidemill_testkit.distribution"]
+pytest_plugins = ["tidemill_testkit.stack", "tidemill_testkit.distribution", "tidemill_testkit.queries"]

@@ -54,6 +54,7 @@ async def test_old_records_go_deployment_by_deployment_when_their_events_are_out
     await inferences.add(answered("young", deployment="brief"), request=Request.internal())
     records = MongoRecords(database["deployments"], database["inferences"])
     await records.ensure_indexes()
+    await inferences.ensure_indexes()
 
     assert await ForgetRecords(records=records, clock=clock)() == 2
 

@@ -1,0 +1,209 @@
+"""Fails each test in which a store asks MongoDB for something that none of its indexes covers.
+
+The embedded server tells no plan, and with few documents a look through all of them costs nothing. So what the code of
+Tidemill asks for is recorded, and compared with the indexes that it has declared in the same database: equal fields
+first, then the order, then the range, all of them in one index (as MongoDB's planner would have it), or an `_id`.
+A query that does without is named in `EXCEPTIONS`, with the reason.
+"""
+
+import functools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorCursor
+
+_UNDER_WAY = "an index finds the few that are under way, and of these next to none is deleted"
+
+EXCEPTIONS: Mapping[tuple[str, str], str] = {
+    ("tidemill_evaluator.adapters.mongo_wanted", "MongoWanted.evaluations"): _UNDER_WAY,
+    ("tidemill_inference.adapters.mongo_rollouts", "MongoActiveRollouts.all"): _UNDER_WAY,
+    ("tidemill_inference.adapters.mongo_records", "MongoRecords.remove"): "events wait in the oldest records only while"
+    " Kafka is down",
+    ("tidemill_rag.adapters.mongo_collections", "MongoIndexes._found"): "all collections, once in each process",
+    ("tidemill_trainer.adapters.mongo_training", "MongoWantedRuns.owed"): _UNDER_WAY,
+    ("tidemill_trainer.adapters.mongo_training", "MongoWantedRuns.runs"): _UNDER_WAY,
+    ("tidemill_trainer.adapters.mongo_wanted", "MongoWanted.imports"): _UNDER_WAY,
+}
+"""By module and function: why no index has all that it asks for."""
+
+_FILTERED = ("find", "find_one", "update_one", "update_many", "delete_one", "delete_many", "find_one_and_update")
+_RANGES = frozenset({"$gt", "$gte", "$lt", "$lte"})
+_POINTS = frozenset({"$in", "$eq"})
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index, and what a document must have to be in it."""
+
+    fields: tuple[str, ...]
+    partial: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Query:
+    """What was asked for, and where in the code."""
+
+    database: str
+    collection: str
+    filter: Mapping[str, Any]
+    sort: tuple[str, ...]
+    asked_by: tuple[str, str]
+
+
+class Recorder:
+    """Keeps queries and indexes of one test."""
+
+    def __init__(self) -> None:
+        self.queries: list[Query] = []
+        self.indexes: dict[tuple[str, str], list[Index]] = {}
+
+    def uncovered(self) -> Iterator[str]:
+        """Say which queries no index covers, in databases in which indexes were declared."""
+        declared = {database for database, _ in self.indexes}
+        for query in self.queries:
+            indexes = self.indexes.get((query.database, query.collection), [])
+            if query.database in declared and query.asked_by not in EXCEPTIONS and not covered(query, indexes):
+                has = [" ".join(index.fields) for index in indexes]
+                yield (
+                    f"{'.'.join(query.asked_by)} asks {query.collection} for {query.filter} in the order"
+                    f" {query.sort or '-'}, and there is {has or 'no index'}"
+                )
+
+
+def covered(query: Query, indexes: Sequence[Index]) -> bool:
+    """Tell whether an index has all that is asked for, in its order."""
+    branches = [each for part in _flat(query.filter) for each in part.get("$or", ())]
+    equal, ranged, named = _fields(query.filter)
+    if _by_index(equal, ranged, named, query.sort, indexes):
+        return True
+    return bool(branches) and all(
+        _by_index(equal | more, ranged | wider, named | known, query.sort, indexes)
+        for more, wider, known in map(_fields, branches)
+    )
+
+
+def _by_index(
+    equal: set[str], ranged: set[str], named: set[str], sort: Sequence[str], indexes: Sequence[Index]
+) -> bool:
+    if "_id" in equal or ("_id" in ranged and not (equal or [each for each in sort if each != "_id"])):
+        return True
+    order = [each for each in sort if each not in equal]
+    for index in indexes:
+        if not index.partial <= named:
+            continue
+        length = next((at for at, each in enumerate(index.fields) if each not in equal), len(index.fields))
+        rest = list(index.fields[length:])
+        sorted_by = rest[: len(order)] == order or (not rest and order == ["_id"])
+        within = equal <= set(index.fields) and ranged <= set(index.fields)
+        begins = length > 0 or bool(rest and (rest[0] in ranged or (order and rest[0] == order[0] and index.partial)))
+        if sorted_by and within and begins:
+            return True
+    return False
+
+
+def _fields(wanted: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
+    """Return the fields of which values are asked for, those of which ranges are, and all that are named."""
+    equal, ranged, named = set[str](), set[str](), set[str]()
+    for part in _flat(wanted):
+        for name, value in part.items():
+            if name.startswith("$"):
+                continue
+            named.add(name)
+            operators = {each for each in value if each.startswith("$")} if isinstance(value, Mapping) else set()
+            if not operators or operators & _POINTS:
+                equal.add(name)
+            elif operators & _RANGES:
+                ranged.add(name)
+    return equal, ranged - equal, named
+
+
+def _flat(wanted: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield wanted
+    for each in wanted.get("$and", ()):
+        yield from _flat(each)
+
+
+def _caller() -> tuple[str, str] | None:
+    """Return module and function of Tidemill's own code that asks, or None where a test does."""
+    frame = sys._getframe(2)  # noqa: SLF001 - as inspect does, without reading files
+    while frame.f_globals["__name__"].partition(".")[0] in {"motor", "asyncio", "functools"} and frame.f_back:
+        frame = frame.f_back
+    module = str(frame.f_globals["__name__"])
+    if not module.startswith("tidemill_") or module.startswith("tidemill_testkit"):
+        return None
+    return module, frame.f_code.co_qualname
+
+
+def _sorted_by(sort: Any) -> tuple[str, ...]:  # noqa: ANN401 - all the forms that the driver takes
+    if not sort:
+        return ()
+    if isinstance(sort, str):
+        return (sort,)
+    return tuple(each if isinstance(each, str) else each[0] for each in sort)
+
+
+def _record_filtered(recorder: Recorder, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    original = getattr(AsyncIOMotorCollection, name)
+
+    @functools.wraps(original)
+    def asked(self: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the driver takes
+        answer = original(self, *given, **named)
+        if asked_by := _caller():
+            wanted = given[0] if given else named.get("filter", {})
+            query = Query(self.database.name, self.name, wanted or {}, _sorted_by(named.get("sort")), asked_by)
+            recorder.queries.append(query)
+            if name == "find":
+                answer.recorded_query = query
+        return answer
+
+    monkeypatch.setattr(AsyncIOMotorCollection, name, asked)
+
+
+def _record_others(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    aggregate, distinct = AsyncIOMotorCollection.aggregate, AsyncIOMotorCollection.distinct
+    create_index, sort = AsyncIOMotorCollection.create_index, AsyncIOMotorCursor.sort
+
+    def aggregated(self: Any, pipeline: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - see above
+        if asked_by := _caller():
+            wanted = pipeline[0].get("$match", {}) if pipeline else {}
+            recorder.queries.append(Query(self.database.name, self.name, wanted, (), asked_by))
+        return aggregate(self, pipeline, *given, **named)
+
+    def distinguished(self: Any, key: str, wanted: Any = None, **named: Any) -> Any:  # noqa: ANN401 - see above
+        if asked_by := _caller():
+            recorder.queries.append(Query(self.database.name, self.name, wanted or {}, (), asked_by))
+        return distinct(self, key, wanted, **named)
+
+    def created(self: Any, keys: Any, **options: Any) -> Any:  # noqa: ANN401 - see above
+        partial = frozenset(options.get("partialFilterExpression", ()))
+        found = recorder.indexes.setdefault((self.database.name, self.name), [])
+        found.append(Index(_sorted_by(keys), partial))
+        return create_index(self, keys, **options)
+
+    def ordered(self: Any, keys: Any, *direction: Any) -> Any:  # noqa: ANN401 - see above
+        if query := getattr(self, "recorded_query", None):
+            query.sort = _sorted_by(keys)
+        return sort(self, keys, *direction)
+
+    monkeypatch.setattr(AsyncIOMotorCollection, "aggregate", aggregated)
+    monkeypatch.setattr(AsyncIOMotorCollection, "distinct", distinguished)
+    monkeypatch.setattr(AsyncIOMotorCollection, "create_index", created)
+    monkeypatch.setattr(AsyncIOMotorCursor, "sort", ordered)
+
+
+@pytest.fixture(autouse=True)
+def queries(request: pytest.FixtureRequest) -> Iterator[Recorder | None]:
+    """Record what the code under test asks MongoDB for, and fail the test where no index covers it."""
+    if not {"stack", "database"} & set(request.fixturenames):
+        yield None
+        return
+    recorder = Recorder()
+    with pytest.MonkeyPatch.context() as patched:
+        for name in _FILTERED:
+            _record_filtered(recorder, patched, name)
+        _record_others(recorder, patched)
+        yield recorder
+    assert not (found := sorted(set(recorder.uncovered()))), "\n".join(found)
