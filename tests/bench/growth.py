@@ -1,27 +1,26 @@
 """Prints what an operation costs with few rows and with very many: `python -m tests.bench.growth --rows 1000000`.
 
-Run with TIDEMILL_TEST_STACK naming a stack.json. Rows are written in the stores' own format, by copies of one that the
-store wrote itself; all sizes lie side by side and are measured in turn, so that a busy machine hits all alike.
+Rows are written in the stores' own format, by copies of one that the store wrote itself, into the file of an embedded
+MongoDB; all sizes lie side by side and are measured in turn, so that a busy machine hits all alike.
 
 Only what goes by `_id` can be shown by its cost on the embedded MongoDB, whose other indexes do not speed up reads: of
-what goes by one of them the bench shows that the index is there, equal fields first, then the order of the list.
+what goes by one of them the bench shows that the index is there, equal fields first, then the order of the list. That
+no query of any service goes without is what the tests of the stores hold (`tidemill_testkit.queries`).
 """
 
 import argparse
 import asyncio
-import os
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from statistics import quantiles
+from statistics import median
 from time import perf_counter
-from typing import Any
 from uuid import uuid4
 
+from tests.bench._mongo_file import COPY_OF, MongoFile
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger as FeedbackLedger
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.domain.ledger import Wanted as WantedCorrection
@@ -32,8 +31,9 @@ from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import Request
 from tidemill_kit.domain import ObjectRef
-from tidemill_kit.mongo import Collection, Database, Document
-from tidemill_local.addresses import Addresses
+from tidemill_kit.mongo import Client, Database, Document
+from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.relay import Relay, _Outbox
 from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
 from tidemill_monitor.domain.graph import Ref
 from tidemill_monitor.domain.kinds import ANSWERED, Direction, Kind
@@ -42,7 +42,6 @@ from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Wanted as WantedDocument
 from tidemill_testkit.clocks import NOON
 
-AT_ONCE = 1000
 LIST_LENGTH = 50
 LIMIT = 1.3
 """How much dearer than with few rows an operation may be."""
@@ -74,53 +73,58 @@ class World:
         self.rag = RagLedger(named["ledger"], named["ledger_counts"], large_bytes=65536, count_s=600)
         self.feedback = FeedbackLedger(named["examples"], named["counts"])
         self.edges = MongoEdges(named["edges"], named["places"], list_length=LIST_LENGTH)
+        self.relay = Relay([named["inferences"]], Publisher())
 
-    async def fill(self) -> None:
-        """Write the rows, after one of each kind that the stores wrote themselves."""
+    async def begin(self) -> None:
+        """Have the stores write one row of each kind."""
         for store in (self.inferences, self.rag, self.feedback):
             await store.ensure_indexes()
         await self.inferences.add(inference("i"), request=Request.internal())
         await self.rag.count(INDEX)
         await self.rag.want(INDEX, document("d"))
         await self.feedback.want(CURATION, correction("f"))
-        names = self.database
-        await copied(names["inferences"], "acme/i", self.rows, lambda row, name: row | {"id": name[5:], "outbox": []})
-        await copied(names["ledger"], f"{INDEX.key}/d", self.rows, lambda row, name: row | {"document": last(name)})
-        await copied(names["examples"], "acme/sft/1/f", self.rows, lambda row, name: row | {"feedback": last(name)})
-        await names["ledger_counts"].update_one({}, {"$inc": {"wanted": self.rows, "pending": self.rows}})
-        await self._fill_hub()
+        await self.edges.add(HUB, "first")
+        await self.database["ledger_counts"].update_one({}, {"$inc": {"wanted": self.rows, "pending": self.rows}})
 
-    async def _fill_hub(self) -> None:
+    def fill(self, file: MongoFile) -> None:
+        """Add the other rows to the file."""
+        name, rows = self.database.name, self.rows
+        file.fill(name, "inferences", copies("acme/i", rows, lambda each: {"id": each[5:]}), ordered=True)
+        file.fill(name, "ledger", copies(f"{INDEX.key}/d", rows, lambda each: {"document": last(each)}), ordered=True)
+        file.fill(name, "examples", copies("acme/sft/1/f", rows, lambda each: {"feedback": last(each)}), ordered=True)
         of_slot: dict[str, list[str]] = {}
-        for number in range(self.rows):
+        for number in range(rows):
             of_slot.setdefault(HUB.slot_of(f"i{number:08d}"), []).append(f"i{number:08d}")
-        for slot, ids in of_slot.items():
-            lists = [ids[start : start + LIST_LENGTH] for start in range(0, len(ids), LIST_LENGTH)]
-            written: list[Document] = [
-                {"_id": f"{slot}/{level}", "refs": refs, "n": len(refs), "placed": True, "full": level + 1 < len(lists)}
-                for level, refs in enumerate(lists)
-            ]
-            level = len(lists) - 1
-            written.append({"_id": f"{slot}/head", "level": level, "before": level * LIST_LENGTH, "unplaced": 0})
-            await inserted(self.database["edges"], iter(written))
-            places = ({"_id": f"{slot}/{each}", "level": number // LIST_LENGTH} for number, each in enumerate(ids))
-            await inserted(self.database["places"], places)
+        file.fill(name, "edges", (each for slot in sorted(of_slot) for each in lists(slot, of_slot[slot])))
+        places = (
+            {"_id": f"{slot}/{each}", "level": number // LIST_LENGTH}
+            for slot in sorted(of_slot)
+            for number, each in enumerate(of_slot[slot])
+        )
+        file.fill(name, "places", places)
 
     async def once(self, turn: int) -> None:
         """Do each operation once, on rows that no other turn has."""
-        new, old = f"new-{turn}", f"{turn * 37 % self.rows:08d}"
-        rows = [(await self.rag.rows(INDEX, [f"d{old}"]))[f"d{old}"]]
+        new, old = f"new-{turn}", f"{turn * 7919 % self.rows:08d}"
+        several = [f"{(turn * 7919 + step * 104729) % self.rows:08d}" for step in range(50)]
+        row = (await self.rag.rows(INDEX, [f"d{old}"]))[f"d{old}"]
+        at = _Outbox("inferences", f"acme/i{old}")
+        waiting = {"$set": {"outbox": [entry(new)], "outbox_at": NOON}}
+        await self.database["inferences"].update_one({"_id": f"acme/i{old}"}, waiting)
         operations: dict[str, Callable[[], Awaitable[object]]] = {
             "inference: begin": lambda: self.inferences.add(inference(new), request=Request.internal()),
             "inference: read": lambda: self.inferences.get("acme", f"i{old}"),
+            "inference: read 50": lambda: self.inferences.get_many("acme", [f"i{each}" for each in several]),
             "inference: change": lambda: self.inferences.update(
                 "acme", f"i{old}", lambda each: setattr(each, "failure", new), request=Request.internal()
             ),
-            "rag: hear of a document": lambda: self.rag.want(INDEX, document(new)),
-            "rag: settle a document": lambda: self.rag.settle(INDEX, rows[0], epoch=1, chunks=3),
+            "inference: publish an event": lambda: self.relay._empty(at),  # noqa: SLF001 - a relay that runs would read all first
+            "rag: handle a document": lambda: self.rag.want(INDEX, document(new)),
+            "rag: check 24 candidates": lambda: self.rag.rows(INDEX, [f"d{each}" for each in several[:24]]),
+            "rag: mark a document indexed": lambda: self.rag.settle(INDEX, row, epoch=1, chunks=3),
             "rag: a collection's numbers": lambda: self.rag.counts([INDEX]),
-            "feedback: hear of a correction": lambda: self.feedback.want(CURATION, correction(new)),
-            "feedback: has anything changed": lambda: self.feedback.tally(CURATION),
+            "feedback: handle a correction": lambda: self.feedback.want(CURATION, correction(new)),
+            "feedback: what changed": lambda: self.feedback.tally(CURATION),
             "monitor: an answer more of a hub": lambda: self.edges.add(HUB, new),
             "monitor: the same answer again": lambda: self.edges.add(HUB, f"i{old}"),
             "monitor: a hub's number and 50 answers": lambda: self.edges.read([HUB], limit=50),
@@ -129,6 +133,20 @@ class World:
             begun = perf_counter()
             await operation()
             self.took.setdefault(name, []).append((perf_counter() - begun) * 1000)
+
+
+class Publisher:
+    """Takes every record at once."""
+
+    async def publish(self, record: OutgoingRecord) -> None:
+        """Acknowledge."""
+        assert record.value
+
+
+def entry(name: str) -> Document:
+    """Return an event as it waits in an outbox."""
+    texts = ("type", "source", "subject", "topic", "key", "data", "traceparent")
+    return {"seq": 1, "ce_id": name, "time": NOON, **dict.fromkeys(texts, name)}
 
 
 def inference(name: str) -> Inference:
@@ -156,17 +174,20 @@ def last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-async def copied(collection: Collection, key: str, rows: int, named: Callable[[Document, str], Document]) -> None:
-    """Insert copies of a document that go by `<key><number>`."""
-    model: Any = await collection.find_one({"_id": key})
-    copies = (named(deepcopy(model), f"{key}{number:08d}") | {"_id": f"{key}{number:08d}"} for number in range(rows))
-    await inserted(collection, copies)
+def copies(key: str, rows: int, named: Callable[[str], Document]) -> Iterator[Document]:
+    """Yield copies of a document that go by `<key><number>`."""
+    for number in range(rows):
+        name = f"{key}{number:08d}"
+        yield {COPY_OF: key, "_id": name, **named(name)}
 
 
-async def inserted(collection: Collection, documents: Iterator[Document]) -> None:
-    """Insert documents, many with each command."""
-    while part := list(islice(documents, AT_ONCE)):
-        await collection.insert_many(part, ordered=False)
+def lists(slot: str, ids: Sequence[str]) -> Iterator[Document]:
+    """Yield the lists of a slot, and its head."""
+    parts = [list(ids[start : start + LIST_LENGTH]) for start in range(0, len(ids), LIST_LENGTH)]
+    for level, refs in enumerate(parts):
+        yield {"_id": f"{slot}/{level}", "refs": refs, "n": len(refs), "placed": True, "full": level + 1 < len(parts)}
+    level = len(parts) - 1
+    yield {"_id": f"{slot}/head", "level": level, "before": level * LIST_LENGTH, "unplaced": 0}
 
 
 LISTS: dict[str, tuple[str, Sequence[str]]] = {
@@ -193,19 +214,23 @@ async def missing_indexes(database: Database) -> list[str]:
 
 
 @asynccontextmanager
-async def worlds(sizes: Sequence[int]) -> AsyncIterator[list[World]]:
-    """Give stores of these sizes, and remove them."""
-    client = mongo.connect(Addresses.read(Path(os.environ["TIDEMILL_TEST_STACK"])).mongo, timeout_s=120)
-    made = [World(database=client[f"growth_{uuid4().hex[:8]}"], rows=rows) for rows in sizes]
-    try:
+async def stores(sizes: Sequence[int]) -> AsyncIterator[list[World]]:
+    """Give stores of these sizes in a file of their own."""
+    with tempfile.TemporaryDirectory(prefix="tidemill-growth-") as folder:
+        file = MongoFile(Path(folder) / "store.mv")
+        client: Client = mongo.connect(file.uri, timeout_s=120)
+        made = [World(database=client[f"growth_{uuid4().hex[:8]}"], rows=rows) for rows in sizes]
+        with file.served():
+            for world in made:
+                await world.begin()
         for world in made:
             begun = perf_counter()
-            await world.fill()
+            world.fill(file)
             sys.stdout.write(f"{world.rows} rows of each kind written in {perf_counter() - begun:.0f} s\n")
-        yield made
-    finally:
-        for world in made:
-            await client.drop_database(world.database.name)
+            sys.stdout.flush()
+        with file.served():
+            yield made
+        client.close()
 
 
 async def main() -> int:
@@ -215,16 +240,14 @@ async def main() -> int:
     asked.add_argument("--turns", type=int, default=100, help="how often each operation is measured")
     options = asked.parse_args()
     sizes = sorted({min(size, options.rows) for size in (1000, 30_000, options.rows)})
-    async with worlds(sizes) as made:
+    async with stores(sizes) as made:
         for turn in range(options.turns):
             for world in made:
                 await world.once(turn)
         grown = []
-        sys.stdout.write(
-            f"{'milliseconds, one turn in five is below, by rows':45}{''.join(f'{size:>10}' for size in sizes)}\n"
-        )
+        sys.stdout.write(f"{'milliseconds, median, by rows':45}{''.join(f'{size:>10}' for size in sizes)}\n")
         for name in made[0].took:
-            costs = [quantiles(world.took[name], n=5)[0] for world in made]
+            costs = [median(world.took[name]) for world in made]
             ratio = max(costs[1:], default=costs[0]) / costs[0]
             grown += [name] if ratio > LIMIT else []
             sys.stdout.write(f"{name:45}{''.join(f'{cost:10.2f}' for cost in costs)}   x {ratio:.2f}\n")
