@@ -27,6 +27,7 @@ from tidemill_rag.application.search import Answer, Question, Search
 from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.application.update_collection import UpdateCollection
 from tidemill_rag.application.vector_store import Match, Point, Where
+from tidemill_rag.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.domain.collection import Collection, IndexRef
 from tidemill_rag.domain.embedding import LEAST_KNOWN
 from tidemill_rag.domain.errors import CollectionNotFound, EmbeddingUnusable
@@ -235,11 +236,24 @@ class WordModel:
         letters = [each for each in text if each.isalnum()]
         return sum(each.isascii() for each in letters) / len(letters) if letters else 1.0
 
-    async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
+        assert project
+        return known_chunks(
+            content.text,
+            media_type=content.media_type,
+            title=content.title,
+            cut=cut,
+            tokenize=self.tokenize,
+            known_share=self.known_share,
+        )
+
+    async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        assert project
         self.batches.append(len(texts))
         return [_bag(text) for text in texts]
 
-    async def embed_query(self, text: str) -> Sequence[float] | None:
+    async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
+        assert project
         return _bag(text) if self.known_share(text) >= LEAST_KNOWN else None
 
 

@@ -66,7 +66,6 @@ _FLAGS = frozenset(
         "legacy",
         "remove_space",
         "spaces_between_special_tokens",
-        "split_special_tokens",
         "strip_accents",
         "tokenize_chinese_chars",
         "trim_offsets",

@@ -69,11 +69,12 @@ from tidemill_inference.entrypoints.openai_http import OpenAiDoor
 from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
 from tidemill_inference.entrypoints.workers import RecordKeeper, WarmUp
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit import mongo
+from tidemill_kit import bounded_tokenizers, mongo
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import SystemClock
 from tidemill_kit.artifacts import ArtifactCache
 from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
+from tidemill_kit.bounded_tokenizers import BoundedTokenizers
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
@@ -110,6 +111,7 @@ class Adapters:
     models: TrainerModels
     retriever: RagRetriever
     engines: LoadedEngines
+    tokenizers: BoundedProcesses
     texts: IngestTexts
     reactions: FeedbackSubmissions
 
@@ -205,7 +207,8 @@ class Stores:
             await indexed.ensure_indexes()
 
     async def stop(self) -> None:
-        """Close the connections."""
+        """End the processes for tokenizers, and close the connections."""
+        await self._adapters.tokenizers.stop()
         for channel in self._adapters.channels:
             await channel.close()
         self._adapters.client.close()
@@ -239,6 +242,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
     ingest = _channel(settings.ingest_address, name="ingest", settings=settings)
     feedback = _channel(settings.feedback_address, name="feedback", settings=settings)
     processes = BoundedProcesses(_prompt_limits(settings), "prompts", prepare)
+    tokenizers = BoundedProcesses(_tokenizer_limits(settings), "tokenizers", bounded_tokenizers.prepare)
     store = ObjectStore(
         settings.s3_endpoint,
         settings.s3_access_key,
@@ -293,8 +297,9 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             store,
             secrets=Secrets(environment, settings.secrets_dir),
             live=MongoLiveModels(deployments),
-            processes=processes,
+            run_chat=BoundedChat(processes, BoundedTokenizers(tokenizers)),
         ),
+        tokenizers=tokenizers,
         texts=IngestTexts(ingest, timeout_s=settings.call_timeout_s),
         reactions=FeedbackSubmissions(feedback, timeout_s=settings.call_timeout_s),
     )
@@ -311,6 +316,15 @@ def _prompt_limits(settings: InferenceSettings) -> ProcessLimits:
     )
 
 
+def _tokenizer_limits(settings: InferenceSettings) -> ProcessLimits:
+    return replace(
+        _prompt_limits(settings),
+        cpu_s=settings.tokenizer_cpu_s,
+        wall_s=10 * settings.tokenizer_cpu_s,
+        memory_bytes=settings.tokenizer_memory_mb * _MB,
+    )
+
+
 def _channel(address: str, *, name: str, settings: InferenceSettings) -> grpc.aio.Channel | None:
     """Return a channel to a service that may be left out."""
     return open_channel(address, name=name, timeout_s=settings.call_timeout_s, tls=settings.tls) if address else None
@@ -322,7 +336,7 @@ def _engines(
     *,
     secrets: Secrets,
     live: MongoLiveModels,
-    processes: BoundedProcesses,
+    run_chat: BoundedChat,
 ) -> LoadedEngines:
     limits = EngineLimits(
         cache_tokens=settings.engine_cache_tokens,
@@ -332,7 +346,7 @@ def _engines(
     options = EngineOptions(
         numeric_format=computed_format(settings.numeric_format),
         memory_bytes=settings.engine_memory_mb * _MB,
-        render_chat=BoundedChat(processes),
+        run_chat=run_chat,
         limits=limits,
         adapter_limits=replace(limits, cache_tokens=settings.engine_adapter_cache_tokens),
         threads=SharedThreads(settings.engine_threads),

@@ -86,6 +86,10 @@ class InferenceSettings(ModelSettings):
     """The most prompts of a project."""
     max_deployments: int = Field(1000, ge=1)
     """The most deployments of a project."""
+    tokenizer_cpu_s: float = Field(5.0, gt=0)
+    """The processor's time that a model's tokenizer may take over one prompt; ten times as much by the clock."""
+    tokenizer_memory_mb: int = Field(2048, ge=512)
+    """The memory (address space) of a process for tokenizers, of which there are as many as for prompts."""
     max_generations: int = Field(256, ge=1)
     """Answers under way in this process; further ones are refused with RESOURCE_EXHAUSTED."""
     max_generations_per_project: int = Field(128, ge=1)

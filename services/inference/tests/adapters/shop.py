@@ -1,12 +1,12 @@
 """Engines on a store of the test's own, and models to load into them."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
-from tidemill_inference.adapters.chat_prompts import Turn, rendered
+from tidemill_inference.adapters.chat_prompts import ChatFormat, Turn, rendered, tokens_of
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
 from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
@@ -16,6 +16,7 @@ from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.bounded_tokenizers import with_tokenizer
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.manifest import Manifest
@@ -26,11 +27,17 @@ MB = 1024 * 1024
 BUCKET = "exchange"
 
 
-async def rendered_here(template: str, turns: Sequence[Turn], special: Mapping[str, str], *, name: str) -> str:
-    """Implements `ChatRenderer` without a process of its own."""
-    text = rendered(template, turns, special)
-    assert text is not None, name
-    return text
+class ChatHere:
+    """Implements `ChatRunner` without processes of its own."""
+
+    async def render(self, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+        text = rendered(how, turns)
+        assert text is not None, name
+        return text
+
+    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+        assert name
+        return with_tokenizer(tokenizer, tokens_of, text)
 
 
 def inner(engine: Engine) -> TransformersEngine:
@@ -108,7 +115,7 @@ def a_shop(folder: Path, *, memory_bytes: int = 100 * MB, idle_s: float = 0.0) -
     options = EngineOptions(
         numeric_format="float32",
         memory_bytes=memory_bytes,
-        render_chat=rendered_here,
+        run_chat=ChatHere(),
         limits=EngineLimits(cache_tokens=1024, batch=8),
         idle_s=idle_s,
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY, generate_latest
 
-from services.inference.tests.adapters.shop import BUCKET, Shop, a_shop, inner, rendered_here
+from services.inference.tests.adapters.shop import BUCKET, ChatHere, Shop, a_shop, inner
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import add_file, write_tiny_model
 from tidemill_inference.adapters.engine_limits import EngineLimits
@@ -109,7 +109,7 @@ async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
         numeric_format="float32",
         memory_bytes=int(2.5 * one),
         limits=EngineLimits(cache_tokens=1024, batch=8),
-        render_chat=rendered_here,
+        run_chat=ChatHere(),
     )
 
     for model in models:
@@ -244,7 +244,7 @@ async def test_a_model_that_does_not_fit_with_its_cache_is_refused_before_anythi
     shop = a_shop(tmp_path, memory_bytes=1 << 20)  # its weights take 0.1 MB, and a cache of 8192 tokens 2 MB
     model = await shop.model("tiny")
     shop.engines._options = EngineOptions(  # noqa: SLF001 - a longer cache
-        render_chat=rendered_here,
+        run_chat=ChatHere(),
         numeric_format="float32",
         memory_bytes=1 << 20,
         limits=EngineLimits(cache_tokens=8192),

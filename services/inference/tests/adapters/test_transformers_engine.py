@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from services.inference.tests.adapters.shop import rendered_here
+from services.inference.tests.adapters.shop import ChatHere
 from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import END, write_tiny_model
 from tidemill_inference.adapters.engine_limits import EngineLimits
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def an_engine(folder: Path, limits: EngineLimits) -> TransformersEngine:
     weights = ModelWeights(folder, name="tiny@1", dtype=torch.float32)
-    return TransformersEngine(weights, name="tiny@1", limits=limits, render_chat=rendered_here)
+    return TransformersEngine(weights, name="tiny@1", limits=limits, run_chat=ChatHere())
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ async def test_characters_of_several_bytes_come_whole(engine: TransformersEngine
 def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "nonsense"}')
 
-    with pytest.raises(ModelRefused, match="cannot load it"):
+    with pytest.raises(ModelRefused, match="is missing"):
         an_engine(tmp_path, EngineLimits())
 
 

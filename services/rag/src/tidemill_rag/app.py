@@ -1,6 +1,7 @@
 """The composition root: the only module that sees adapters and entry points."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,6 +15,8 @@ from tidemill_kit import mongo
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import SystemClock
 from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
+from tidemill_kit.bounded_tokenizers import BoundedTokenizers, prepare
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.jobs import Leases
 from tidemill_kit.kafka import Consumers, Publisher
@@ -22,6 +25,7 @@ from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
 from tidemill_rag.adapters.edge_hold import EdgeHold
+from tidemill_rag.adapters.embedding_tokenizer import Tokenizers
 from tidemill_rag.adapters.ingest_documents import ExchangeContents, IngestCatalog
 from tidemill_rag.adapters.mongo_collections import CollectionCodec, MongoIndexes, MongoIndexLeases
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
@@ -68,6 +72,7 @@ class Adapters:
     vectors: VectorStore
     models: TrainerModels
     contents: ExchangeContents
+    processes: Sequence[BoundedProcesses]
 
 
 async def build_app(settings: RagSettings) -> App:
@@ -117,6 +122,8 @@ class Stores:
 
     async def stop(self) -> None:
         """Close what is open, after everybody who uses it has stopped."""
+        for processes in self._adapters.processes:
+            await processes.stop()
         await self._adapters.vectors.close()
         await self._adapters.ingest.close()
         await self._adapters.trainer.close()
@@ -137,6 +144,10 @@ def _adapters(settings: RagSettings) -> Adapters:
     )
     models_bucket = ExchangeBucket(store, settings.trainer_bucket)
     trainer = open_channel(settings.trainer_address, name="trainer", tls=settings.tls)
+    processes = (
+        BoundedProcesses(_limits(settings, cpu_s=settings.tokenizer_cpu_s), "tokenizing", prepare),
+        BoundedProcesses(_limits(settings, cpu_s=settings.cutting_cpu_s), "cutting", prepare),
+    )
     return Adapters(
         database=database,
         publisher=publisher,
@@ -167,6 +178,7 @@ def _adapters(settings: RagSettings) -> Adapters:
             bucket=models_bucket,
             max_loaded=settings.models_loaded,
             max_bytes=settings.models_bytes,
+            tokenizers=Tokenizers(reading=BoundedTokenizers(processes[0]), cutting=BoundedTokenizers(processes[1])),
             open_model=partial(
                 TransformersEmbedding,
                 threads=settings.embedding_threads or os.cpu_count() or 1,
@@ -174,6 +186,18 @@ def _adapters(settings: RagSettings) -> Adapters:
             ),
         ),
         contents=ExchangeContents(ExchangeBucket(store, settings.ingest_bucket)),
+        processes=processes,
+    )
+
+
+def _limits(settings: RagSettings, *, cpu_s: float) -> ProcessLimits:
+    return ProcessLimits(
+        workers=settings.tokenizer_workers,
+        cpu_s=cpu_s,
+        wall_s=10 * cpu_s,
+        memory_bytes=settings.tokenizer_memory_mb * 1024**2,
+        share=max(1, settings.tokenizer_workers // 2),
+        waiting=settings.tokenizers_waiting,
     )
 
 

@@ -38,6 +38,18 @@ class RagSettings(ModelSettings):
     """How many embedding models are kept in memory."""
     models_bytes: int = Field(default=3 * 1024**3, ge=1)
     """Weights of all of them together, as their files have them; a model with more is refused."""
+    tokenizer_workers: int = Field(default=2, ge=1, le=64)
+    """Processes that read short texts by the tokenizers of projects, and as many that cut documents; a project has half
+    of each at most, and at least one."""
+    tokenizer_cpu_s: float = Field(default=5.0, gt=0)
+    """The processor's time that a tokenizer may take over a question or a batch of passages; ten times as much by the
+    clock."""
+    cutting_cpu_s: float = Field(default=120.0, gt=0)
+    """The processor's time that cutting one document may take; ten times as much by the clock."""
+    tokenizer_memory_mb: int = Field(default=2048, ge=512)
+    """The memory (address space) of such a process."""
+    tokenizers_waiting: int = Field(default=256, ge=1)
+    """Texts of one project that may wait for such a process; further ones are refused with RESOURCE_EXHAUSTED."""
     indexes_at_once: int = Field(default=4, ge=1, le=64)
     """How many index versions are worked on at the same time."""
     look_every_s: float = Field(default=60.0, gt=0)

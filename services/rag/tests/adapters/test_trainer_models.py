@@ -13,6 +13,8 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     ModelRegistryServiceServicer,
     add_ModelRegistryServiceServicer_to_server,
 )
+from tidemill_kit.bounded_tokenizers import BoundedTokenizers
+from tidemill_rag.adapters.embedding_tokenizer import TokenizerFacts, Tokenizers
 from tidemill_rag.adapters.trainer_models import TrainerModels
 from tidemill_rag.domain.errors import EmbeddingUnusable
 
@@ -43,9 +45,16 @@ class Cache:
         return Path()
 
 
+class Facts:
+    """Stands for processes that read a tokenizer."""
+
+    async def run(self, *_: object) -> Any:  # noqa: ANN401 - what the work returns
+        return TokenizerFacts(special_tokens=2, prompt_tokens=0, unknown=None)
+
+
 @asynccontextmanager
 async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerModels]:
-    def opening(_folder: Path, _thread: object) -> Any:  # noqa: ANN401 - stands for a model
+    def opening(_folder: Path, _thread: object, _tokenizer: object) -> Any:  # noqa: ANN401 - stands for a model
         opened.append(1)
         return object()
 
@@ -60,6 +69,7 @@ async def models(opened: list[int], *, max_bytes: int) -> AsyncIterator[TrainerM
             bucket=cast("Any", None),
             max_loaded=3,
             max_bytes=max_bytes,
+            tokenizers=Tokenizers(reading=BoundedTokenizers(Facts()), cutting=BoundedTokenizers(Facts())),
             open_model=opening,
         )
     await server.stop(0)

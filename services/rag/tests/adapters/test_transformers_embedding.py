@@ -5,21 +5,31 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
+from services.rag.tests.tokenizing import tokenizer_here
+from tidemill_kit.bounded_tokenizers import with_tokenizer
 from tidemill_kit.errors import NativePanic
 from tidemill_kit.grpc_context import acting_for
 from tidemill_kit.manifest import ArtifactRefused
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.adapters.embedding_tokenizer import known_share, spans
 from tidemill_rag.adapters.transformers_embedding import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
+
+FOLDER = MODELS / EMBEDDINGS
+
+
+def opened(**settings: Any) -> TransformersEmbedding:  # noqa: ANN401 - of the adapter
+    return TransformersEmbedding(FOLDER, EmbeddingThread(), tokenizer_here(FOLDER), threads=2, **settings)
 
 
 @pytest.fixture(scope="module")
 def model() -> TransformersEmbedding:
-    return TransformersEmbedding(MODELS / EMBEDDINGS, EmbeddingThread(), threads=2)
+    return opened()
 
 
 def cosine(a: Sequence[float], b: Sequence[float]) -> float:
@@ -72,14 +82,18 @@ def test_prompts_and_pooling_of_other_models_are_read() -> None:
     assert (config.pooling, config.query_prompt, config.passage_prompt) == ("cls", "query: ", "passage: ")
 
 
-def test_tokens_are_spans_of_code_points(model: TransformersEmbedding) -> None:
+def test_tokens_are_spans_of_code_points() -> None:
     text = "Grüße 🎉 on the way"
 
-    assert [text[start:end] for start, end in model.tokenize(text)][-2:] == ["the", "way"]
+    read = with_tokenizer(FOLDER / "tokenizer.json", spans, text)
+
+    assert [text[start:end] for start, end in read][-2:] == ["the", "way"]
 
 
 async def test_vectors_have_length_one_and_alike_texts_are_near(model: TransformersEmbedding) -> None:
-    cat, kitten, tax = await model.embed_passages(["A cat sleeps.", "A kitten naps.", "Tax forms are due in May."])
+    cat, kitten, tax = await model.embed_passages(
+        "acme", ["A cat sleeps.", "A kitten naps.", "Tax forms are due in May."]
+    )
 
     assert math.isclose(math.hypot(*cat), 1, abs_tol=1e-5)
     assert cosine(cat, kitten) > 0.5 > cosine(cat, tax)
@@ -88,28 +102,34 @@ async def test_vectors_have_length_one_and_alike_texts_are_near(model: Transform
 async def test_a_text_has_the_same_vector_alone_and_among_others(model: TransformersEmbedding) -> None:
     texts = ["short", "a somewhat longer text about vectors " * 10, "mid size text", "x"]
 
-    together = await model.embed_passages(texts)
+    together = await model.embed_passages("acme", texts)
 
     for text, vector in zip(texts, together, strict=True):
-        asked = await model.embed_query(text)
+        asked = await model.embed_query("acme", text)
         assert asked is not None
         assert cosine(asked, vector) > 0.9999
 
 
 async def test_what_the_vocabulary_lacks_is_told_from_what_it_has(model: TransformersEmbedding) -> None:
-    assert model.known_share("Where are the spare keys of the archive? E-2047!") == 1
-    assert model.known_share("\u0e1f\u0e38\u0e15\u0e1a\u0e2d\u0e25?") < 1 / 8
-    assert model.known_share("a" * 8000) < 1 / 8
-    assert model.known_share("a" * 8000 + " The spare keys are in the archive.") > 1 / 2
-    assert model.known_share("") == 0
-    assert await model.embed_query("\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19?") is None
+    def known(text: str) -> float:
+        file, unknown = FOLDER / "tokenizer.json", tokenizer_here(FOLDER).facts.unknown
+        return with_tokenizer(file, known_share, text, unknown)
+
+    assert known("Where are the spare keys of the archive? E-2047!") == 1
+    assert known("\u0e1f\u0e38\u0e15\u0e1a\u0e2d\u0e25?") < 1 / 8
+    assert known("a" * 8000) < 1 / 8
+    assert known("a" * 8000 + " The spare keys are in the archive.") > 1 / 2
+    assert known("") == 0
+    assert await model.embed_query("acme", "\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19?") is None
 
 
 async def test_vectors_of_both_numeric_formats_find_each_other(model: TransformersEmbedding) -> None:
-    half = TransformersEmbedding(MODELS / EMBEDDINGS, EmbeddingThread(), threads=2, numeric_format="bfloat16")
+    half = opened(numeric_format="bfloat16")
     texts = ["A cat sleeps.", "Tax forms are due in May.", "a somewhat longer text about vectors " * 10]
 
-    for one, other in zip(await model.embed_passages(texts), await half.embed_passages(texts), strict=True):
+    for one, other in zip(
+        await model.embed_passages("acme", texts), await half.embed_passages("acme", texts), strict=True
+    ):
         assert cosine(one, other) > 0.999
         assert math.isclose(math.hypot(*other), 1, abs_tol=1e-5)
 
@@ -117,13 +137,13 @@ async def test_vectors_of_both_numeric_formats_find_each_other(model: Transforme
 async def test_what_is_above_the_limit_is_cut(model: TransformersEmbedding) -> None:
     start = "word " * 254
 
-    [long, whole] = await model.embed_passages([start + "and much more " * 100, start])
+    [long, whole] = await model.embed_passages("acme", [start + "and much more " * 100, start])
 
     assert cosine(long, whole) > 0.9999
 
 
 async def test_no_texts_are_no_vectors(model: TransformersEmbedding) -> None:
-    assert await model.embed_passages([]) == []
+    assert await model.embed_passages("acme", []) == []
 
 
 async def test_a_question_goes_before_passages_and_the_event_loop_goes_on(model: TransformersEmbedding) -> None:
@@ -131,11 +151,11 @@ async def test_a_question_goes_before_passages_and_the_event_loop_goes_on(model:
     lags: list[float] = []
 
     async def passages() -> None:
-        await model.embed_passages(["many words " * 120] * 48)
+        await model.embed_passages("acme", ["many words " * 120] * 48)
         finished.append("passages")
 
     async def ask() -> None:
-        await model.embed_query(f"what is this, at {time.monotonic()}?")
+        await model.embed_query("acme", f"what is this, at {time.monotonic()}?")
         finished.append("question")
 
     async def watch() -> None:
@@ -214,20 +234,6 @@ async def test_a_panic_of_the_work_is_the_callers_and_the_thread_goes_on(end: ty
         with pytest.raises(NativePanic):
             await thread.run(broken)
         assert await thread.run(lambda: "goes on") == "goes on"
-
-
-async def test_a_tokenizer_that_takes_long_keeps_only_its_own_model_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    thread, gate = EmbeddingThread(), threading.Event()
-    slow, quick = (TransformersEmbedding(MODELS / EMBEDDINGS, thread, threads=2) for _ in range(2))
-    monkeypatch.setattr(slow, "_encode", lambda _: gate.wait(60))
-    held = [asyncio.create_task(slow.embed_query(f"What is question {number} about?")) for number in range(9)]
-    try:
-        async with asyncio.timeout(50):
-            assert await quick.embed_query("What does os.walk do?")
-    finally:
-        for task in held:
-            task.cancel()
-        gate.set()
 
 
 async def test_an_error_of_the_work_is_the_callers() -> None:

@@ -247,10 +247,10 @@ async def test_a_panic_while_a_document_is_cut_fails_it_alone(monkeypatch: pytes
 
 
 async def test_a_panic_while_documents_are_embedded_fails_the_one_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
+    async def embed(project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         if any("evil" in text for text in texts):
             raise PanicException
-        return await vectors(texts)
+        return await vectors(project, texts)
 
     rag, vectors = Rag(), WordModel().embed_passages
     monkeypatch.setattr(rag.models.model, "embed_passages", embed)

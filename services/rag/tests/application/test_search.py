@@ -18,7 +18,7 @@ FIRST = IndexRef(project="acme", collection="handbook", number=1)
 async def leave_behind(rag: Rag, document: str, *, seq: int, text: str = "stale words") -> None:
     """Put a point into the store as a worker that died or slept would leave it."""
     [row] = (await rag.ledger.rows(FIRST, [document])).values()
-    vector = (await rag.models.model.embed_passages([text]))[0]
+    vector = (await rag.models.model.embed_passages("acme", [text]))[0]
     payload = Payload(
         document=document, seq=seq, version=seq, start=0, end=len(text), text=text, source="cms", key=document
     )

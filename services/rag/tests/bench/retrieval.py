@@ -12,13 +12,17 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from services.rag.tests.tokenizing import tokenizer_here
+from tidemill_kit.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.adapters.embedding_tokenizer import spans
 from tidemill_rag.adapters.transformers_embedding import TransformersEmbedding
 from tidemill_rag.domain.chunking import Cut, chunk
 from tidemill_rag.domain.embedding import passage_vector
@@ -33,24 +37,26 @@ async def main() -> int:
     """Measure and print."""
     thread = EmbeddingThread()
     threads = os.cpu_count() or 1
-    model = await thread.run(lambda: TransformersEmbedding(MODELS / EMBEDDINGS, thread, threads=threads))
+    folder = MODELS / EMBEDDINGS
+    model = await thread.run(lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads))
     documents = corpus.documents()
     asked = corpus.questions(documents, 200)
-    questions = torch.tensor([await model.embed_query(each.question) for each in asked])
+    questions = torch.tensor([await model.embed_query("acme", each.question) for each in asked])
     right = [each.key for each in asked]
     begun = time.perf_counter()
-    plain = await model.embed_passages([each.text for each in documents])
+    plain = await model.embed_passages("acme", [each.text for each in documents])
     plain_s = time.perf_counter() - begun
     cut = Cut(max_tokens=256, overlap_tokens=32, special=model.special_tokens)
+    tokenize = partial(with_tokenizer, folder / "tokenizer.json", spans)
     chunks = [
         (each.key, piece)
         for each in documents
-        for piece in chunk(each.text, media_type=each.media_type, title=each.title, tokenize=model.tokenize, cut=cut)
+        for piece in chunk(each.text, media_type=each.media_type, title=each.title, tokenize=tokenize, cut=cut)
     ]
     begun = time.perf_counter()
-    texts = await model.embed_passages([piece.embedded for _, piece in chunks])
+    texts = await model.embed_passages("acme", [piece.embedded for _, piece in chunks])
     contexts = list(dict.fromkeys(piece.context for _, piece in chunks))
-    of_context = dict(zip(contexts, await model.embed_passages(contexts), strict=True))
+    of_context = dict(zip(contexts, await model.embed_passages("acme", contexts), strict=True))
     chunked = [passage_vector(text, of_context[piece.context]) for text, (_, piece) in zip(texts, chunks, strict=True)]
     chunked_s = time.perf_counter() - begun
     found = _hits(questions, chunked, [key for key, _ in chunks], right)

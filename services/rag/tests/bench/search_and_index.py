@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from services.rag.tests.fakes import ADA, Ingest
+from services.rag.tests.tokenizing import tokenizer_here
 from tidemill_kit import mongo
 from tidemill_kit.application import derived_id
 from tidemill_local import Addresses
@@ -215,7 +216,8 @@ async def stores() -> AsyncIterator[tuple[QdrantEdgeVectors, MongoLedger]]:
 async def main() -> None:
     """Measure both."""
     thread, threads = EmbeddingThread(), os.cpu_count() or 1
-    model = await thread.run(lambda: TransformersEmbedding(MODELS / EMBEDDINGS, thread, threads=threads))
+    folder = MODELS / EMBEDDINGS
+    model = await thread.run(lambda: TransformersEmbedding(folder, thread, tokenizer_here(folder), threads=threads))
     async with stores() as (vectors, ledger):
         await search(model, vectors, ledger)
         await index(model, vectors, ledger)

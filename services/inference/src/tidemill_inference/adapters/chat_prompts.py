@@ -1,51 +1,67 @@
 """Messages in the tokens of a model. Its chat template and its tokenizer are a project's own, as its prompts are.
 
-The template is rendered in a process with limits. The tokenizer has threads of its own, so that one that takes long
-keeps only those waiting who ask the same model. What people wrote stays text, whatever tokens it reads like.
+Both run in processes with limits, and a project has its share of those. What people wrote stays text, whatever tokens
+it reads like.
 """
 
-import asyncio
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from tidemill_inference.domain.content import Message
 from tidemill_kit.bounded_processes import BoundedProcesses, WorkEndedError
-from tidemill_kit.control_tokens import ControlTokens, encoded
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NativePanic, isolated
+from tidemill_kit.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.control_tokens import BREAK, ControlTokens
+from tidemill_kit.errors import DependencyUnavailable, InvalidInput
 from tidemill_kit.grpc_context import project_of_call
 
 MAX_RENDERED_CHARACTERS = 8 * 1024 * 1024
-_THREADS = 2
 
 Turn = Mapping[str, str]
 
 
-class ChatRenderer(Protocol):
-    """Renders the chat template of a model."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatFormat:
+    """How a model's conversations are written; `special` are the names of its special tokens."""
 
-    async def __call__(self, template: str, turns: Sequence[Turn], special: Mapping[str, str], *, name: str) -> str:
-        """Return the text that a model goes on from; `special` are the names of its special tokens.
+    template: str
+    special: Mapping[str, str]
+    control: ControlTokens
 
-        Raises:
-            InvalidInput: the template fails on these messages, or takes too much.
-            DependencyUnavailable: the process died.
 
-        """
+class ChatRunner(Protocol):
+    """Renders the chat template of a model, and reads what comes of it by its tokenizer.
+
+    Both raise InvalidInput where these messages are too much for it, and DependencyUnavailable where a process died.
+    """
+
+    async def render(self, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+        """Return the text that a model goes on from, with marks in it (see `control_tokens`)."""
+        ...
+
+    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+        """Return the tokens of a rendered text."""
         ...
 
 
 class BoundedChat:
-    """Implements `ChatRenderer` by processes with limits."""
+    """Implements `ChatRunner` by processes with limits."""
 
-    def __init__(self, processes: BoundedProcesses) -> None:
+    def __init__(self, processes: BoundedProcesses, tokenizers: BoundedTokenizers) -> None:
         self._processes = processes
+        self._tokenizers = tokenizers
 
-    async def __call__(self, template: str, turns: Sequence[Turn], special: Mapping[str, str], *, name: str) -> str:
-        """See `ChatRenderer`."""
+    async def encode(self, tokenizer: Path, text: str, *, name: str) -> list[int]:
+        """See `ChatRunner`."""
+        return await self._tokenizers.run(project_of_call() or name, tokenizer, tokens_of, text, name=name)
+
+    async def render(self, how: ChatFormat, turns: Sequence[Turn], *, name: str) -> str:
+        """See `ChatRunner`."""
         try:
-            text = await self._processes.run(project_of_call() or name, rendered, template, list(turns), dict(special))
+            text = await self._processes.run(project_of_call() or name, rendered, how, list(turns))
         except WorkEndedError as ended:
             message = f"the chat template of {name} {ended.why}"
             if ended.cause in {"wall", "died"}:
@@ -65,51 +81,52 @@ def prepare() -> None:
     from transformers.utils import chat_template_utils  # noqa: F401, PLC0415 - seconds, and in this process only
 
 
-def rendered(template: str, turns: Sequence[Turn], special: Mapping[str, str]) -> str | None:
+def rendered(how: ChatFormat, turns: Sequence[Turn]) -> str | None:
     """Return the rendered text; None where it is too long."""
     from transformers.utils.chat_template_utils import render_jinja_template  # noqa: PLC0415 - see `prepare`
 
-    named: dict[str, Any] = dict(special)
+    named: dict[str, Any] = dict(how.special)
+    marked = [{**turn, "content": how.control.marked(turn["content"])} for turn in turns]
     made: Any = render_jinja_template(
-        conversations=[[dict(turn) for turn in turns]], chat_template=template, add_generation_prompt=True, **named
+        conversations=[marked], chat_template=how.template, add_generation_prompt=True, **named
     )
     text: str = made[0][0]
     return text if len(text) <= MAX_RENDERED_CHARACTERS else None
 
 
+def tokens_of(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401 - of a library without types
+    """Return the tokens of a rendered text, each piece between marks read apart."""
+    pieces = [piece for piece in text.split(BREAK) if piece]
+    return [token for piece in pieces for token in tokenizer.encode(piece, add_special_tokens=False).ids]
+
+
 class ChatPrompts:
     """Encodes messages for one model."""
 
-    def __init__(self, tokenizer: Any, *, name: str, render: ChatRenderer) -> None:  # noqa: ANN401 - of transformers
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, *, name: str, run: ChatRunner) -> None:  # noqa: ANN401 - of transformers
         self._name = name
-        self._render = render
-        self._template: str = tokenizer.get_chat_template()
-        self._control_tokens = ControlTokens.of(tokenizer)
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"tokenizer {name}")
+        self._run = run
+        self._how = ChatFormat(
+            template=tokenizer.get_chat_template(),
+            special=dict(tokenizer.special_tokens_map),
+            control=ControlTokens.of(tokenizer),
+        )
+        self._folder = tempfile.TemporaryDirectory(prefix="tokenizer-")
+        self._file = Path(self._folder.name) / "tokenizer.json"
+        tokenizer.backend_tokenizer.save(str(self._file))
 
     async def encode(self, messages: Sequence[Message]) -> list[int]:
         """Return the tokens of the messages and of the beginning of an answer.
 
         Raises:
             InvalidInput: the model's template or tokenizer fails on them, or takes too much.
-            DependencyUnavailable: the process for templates died.
+            DependencyUnavailable: a process for them died.
 
         """
-        marked = await self._in_thread(lambda: [self._control_tokens.marked(message.text) for message in messages])
-        turns = [{"role": each.role.value, "content": text} for each, text in zip(messages, marked, strict=True)]
-        text = await self._render(self._template, turns, self._tokenizer.special_tokens_map, name=self._name)
-        tokens: list[int] = await self._in_thread(lambda: encoded(self._tokenizer, text))
-        return tokens
+        turns = [{"role": each.role.value, "content": each.text} for each in messages]
+        text = await self._run.render(self._how, turns, name=self._name)
+        return await self._run.encode(self._file, text, name=self._name)
 
     def close(self) -> None:
-        """Let the threads go."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-
-    async def _in_thread(self, work: Any) -> Any:  # noqa: ANN401 - what the work returns
-        try:
-            with isolated():
-                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        except NativePanic as panic:
-            message = f"the tokenizer of {self._name} gives up on these messages"
-            raise InvalidInput(message, model=self._name) from panic
+        """Remove the tokenizer's file."""
+        self._folder.cleanup()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from tidemill_inference.adapters.chat_prompts import ChatRenderer
+from tidemill_inference.adapters.chat_prompts import ChatRunner
 from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
 from tidemill_inference.adapters.loaded_before import LoadedBefore
 from tidemill_inference.adapters.model_files import ModelFiles
@@ -48,7 +48,7 @@ class EngineOptions:
 
     numeric_format: NumericFormat
     memory_bytes: int
-    render_chat: ChatRenderer
+    run_chat: ChatRunner
     limits: EngineLimits = field(default_factory=EngineLimits)
     adapter_limits: EngineLimits | None = None
     threads: SharedThreads = field(default_factory=lambda: SharedThreads(0))
@@ -364,7 +364,7 @@ class LoadedEngines:
                 weights,
                 name=model.id,
                 limits=self._limits(model),
-                render_chat=self._options.render_chat,
+                run_chat=self._options.run_chat,
                 adapter=adapter,
             )
 

@@ -19,7 +19,7 @@ from transformers.generation.continuous_batching import ContinuousBatchingManage
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from tidemill_inference.adapters import rowwise_attention
-from tidemill_inference.adapters.chat_prompts import ChatPrompts, ChatRenderer
+from tidemill_inference.adapters.chat_prompts import ChatPrompts, ChatRunner
 from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
 from tidemill_inference.adapters.lora_adapter import FINGERPRINT, LoraAdapter
 from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
@@ -45,13 +45,13 @@ class TransformersEngine:
         *,
         name: str,
         limits: EngineLimits,
-        render_chat: ChatRenderer,
+        run_chat: ChatRunner,
         adapter: LoraAdapter | None = None,
     ) -> None:
         """Build modules over the weights, and put the adapter into them where there is one."""
         self._name = name
         self._tokenizer = weights.tokenizer
-        self._prompts = ChatPrompts(weights.tokenizer, name=name, render=render_chat)
+        self._prompts = ChatPrompts(weights.tokenizer, name=name, run=run_chat)
         self._model = weights.tree()
         if adapter is not None:
             adapter.put_into(self._model, dtype=weights.dtype)

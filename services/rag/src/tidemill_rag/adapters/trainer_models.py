@@ -16,6 +16,7 @@ from tidemill_kit.grpc_context import acting_for
 from tidemill_kit.manifest import ArtifactFile, Manifest
 from tidemill_kit.objects import ExchangeBucket
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
+from tidemill_rag.adapters.embedding_tokenizer import EmbeddingTokenizer, Tokenizers
 from tidemill_rag.adapters.transformers_embedding import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding
 from tidemill_rag.application.ports import ResolvedModel
 from tidemill_rag.domain.errors import EmbeddingUnusable
@@ -41,13 +42,15 @@ class TrainerModels:
         bucket: ExchangeBucket,
         max_loaded: int,
         max_bytes: int,
-        open_model: Callable[[Path, EmbeddingThread], TransformersEmbedding],
+        tokenizers: Tokenizers,
+        open_model: Callable[[Path, EmbeddingThread, EmbeddingTokenizer], TransformersEmbedding],
     ) -> None:
         self._registry = ModelRegistryServiceStub(channel)
         self._artifacts = artifacts
         self._bucket = bucket
         self._max_loaded = max_loaded
         self._max_bytes = max_bytes
+        self._tokenizers = tokenizers
         self._open_model = open_model
         self._thread = EmbeddingThread()
         self._digests: dict[_Place, str] = {}
@@ -77,13 +80,17 @@ class TrainerModels:
         if version.digest not in self._loaded:
             files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
             folder = await self._artifacts.fetch(place.project, Manifest(files), _objects(version))
-            async with self._loading:  # not around the download, which may take long
+            prompt = EmbeddingConfig.of(folder).passage_prompt
+            tokenizer = await EmbeddingTokenizer.open(
+                self._tokenizers, place.project, folder, prompt=prompt, name=place.reference
+            )
+            async with self._loading:  # not around what may take long
                 if version.digest not in self._loaded:
-                    await self._open(version, folder)
+                    await self._open(version, folder, tokenizer)
         self._digests[place] = version.digest
         return version.digest
 
-    async def _open(self, version: model_pb2.ModelVersion, folder: Path) -> None:
+    async def _open(self, version: model_pb2.ModelVersion, folder: Path, tokenizer: EmbeddingTokenizer) -> None:
         """Load a model in the place of those that were not used for longest, where there is no room beside them."""
         size = _weight_bytes(version)
         while self._loaded and (
@@ -91,7 +98,7 @@ class TrainerModels:
         ):
             dropped, _ = self._loaded.popitem(last=False)
             del self._bytes[dropped]
-        self._loaded[version.digest] = await self._thread.run(lambda: self._open_model(folder, self._thread))
+        self._loaded[version.digest] = await self._thread.run(lambda: self._open_model(folder, self._thread, tokenizer))
         self._bytes[version.digest] = size
 
     async def _version(self, project: str, reference: str) -> model_pb2.ModelVersion:

@@ -1,34 +1,29 @@
 """Sentence embedding models of the Hugging Face kind (MiniLM, BGE, E5, GTE), on the CPU."""
 
-import asyncio
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tokenizers import Tokenizer
-
-from tidemill_kit.errors import isolated
 from tidemill_kit.manifest import ArtifactRefused
 from tidemill_kit.model_folders import checked_config, passed_on
 from tidemill_kit.numeric_format import NumericFormat
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
-from tidemill_rag.domain.embedding import LEAST_KNOWN, MAX_TOKENS, MIN_TOKENS
+from tidemill_rag.adapters.embedding_tokenizer import EmbeddingTokenizer
+from tidemill_rag.application.ports import DocumentContent
+from tidemill_rag.domain.chunking import Chunk, Cut
+from tidemill_rag.domain.embedding import MAX_TOKENS, MIN_TOKENS
 
-T = TypeVar("T")
 Vectors = list[list[float]]
 
 TOKENS_AT_ONCE = 2048
 """Of one pass through the model, padding counted; a question waits for one pass at most."""
 _REMEMBERED_QUESTIONS = 1024
 _DEFAULT_LIMIT = 512
-_READERS = 3
-"""Threads of one model's tokenizer."""
 _MAX_PROMPT = 1000
 """Characters that stand before every text."""
 CONFIG_FILES = (
@@ -47,6 +42,11 @@ class EmbeddingConfig:
     pooling: str
     query_prompt: str
     passage_prompt: str
+
+    @classmethod
+    def of(cls, folder: Path) -> "EmbeddingConfig":
+        """Read those of a verified folder."""
+        return cls.read({name: _read(folder / name) for name in CONFIG_FILES})
 
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> "EmbeddingConfig":
@@ -74,12 +74,17 @@ class TransformersEmbedding:
     """Implements `ports.EmbeddingModel`: pooled as the model says, normalised, in micro-batches of like lengths."""
 
     def __init__(
-        self, folder: Path, thread: EmbeddingThread, *, threads: int, numeric_format: NumericFormat = "float32"
+        self,
+        folder: Path,
+        thread: EmbeddingThread,
+        tokenizer: EmbeddingTokenizer,
+        *,
+        threads: int,
+        numeric_format: NumericFormat = "float32",
     ) -> None:
         """Load from a verified folder; blocks for a second, so it is called on the embedding thread."""
         # Threads that wait for each other sleep soon: spinning, they would stand still beside other busy processes.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         # Imported here, because it takes seconds: by the thread that needs it, not by every start of the process.
         import torch  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415
@@ -89,11 +94,8 @@ class TransformersEmbedding:
         torch.set_num_threads(threads)
         self._torch = torch
         self._thread = thread
-        self._config = EmbeddingConfig.read({name: _read(folder / name) for name in CONFIG_FILES})
-        self._tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self._unknown = _unknown_token(self._tokenizer)
+        self._config = EmbeddingConfig.of(folder)
+        self._tokenizer = tokenizer
         with passed_on(folder) as given:
             self._network: Any = AutoModel.from_pretrained(
                 given,
@@ -103,33 +105,19 @@ class TransformersEmbedding:
                 use_safetensors=True,
                 dtype=getattr(torch, numeric_format),
             ).eval()
-        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="tokenizer")
         self._asked: OrderedDict[str, list[float] | None] = OrderedDict()
         self.dimensions = int(self._network.config.hidden_size)
-        self.special_tokens = int(self._tokenizer.num_special_tokens_to_add(is_pair=False))
-        prompt = len(self.tokenize(self._config.passage_prompt))
-        self.max_tokens = self._config.max_tokens - prompt
+        self.special_tokens = tokenizer.facts.special_tokens
+        self.max_tokens = self._config.max_tokens - tokenizer.facts.prompt_tokens
 
-    def tokenize(self, text: str) -> Sequence[tuple[int, int]]:
-        """Return the spans of the tokens in code points, without special tokens."""
-        offsets: list[tuple[int, int]] = self._tokenizer.encode(text, add_special_tokens=False).offsets
-        return offsets
+    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
+        """See `EmbeddingModel.cut`."""
+        return await self._tokenizer.cut(project, content, cut)
 
-    def known_share(self, text: str) -> float:
-        """See `EmbeddingModel.known_share`."""
-        encoded = self._tokenizer.encode(text, add_special_tokens=False)
-        known = unknown = 0
-        for token, (start, end) in zip(encoded.ids, encoded.offsets, strict=True):
-            if token == self._unknown:
-                unknown += 1
-            elif any(character.isalnum() for character in text[start:end]):
-                known += 1
-        return known / (known + unknown) if known + unknown else float(bool(encoded.ids))
-
-    async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+    async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """See `EmbeddingModel.embed_passages`."""
-        prompt = self._config.passage_prompt
-        encoded = await self._on_readers(lambda: self._encode([prompt + text for text in texts]))
+        prompted = [self._config.passage_prompt + text for text in texts]
+        encoded = await self._tokenizer.encode(project, prompted, limit=self._config.max_tokens)
         vectors: Vectors = [[] for _ in texts]
         for batch in _micro_batches(encoded):
             embed = partial(self._embed, [encoded[position] for position in batch])
@@ -137,34 +125,18 @@ class TransformersEmbedding:
                 vectors[position] = vector
         return vectors
 
-    async def embed_query(self, text: str) -> Sequence[float] | None:
+    async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
         """See `EmbeddingModel.embed_query`. The last questions are remembered."""
         if text in self._asked:
             self._asked.move_to_end(text)
             return self._asked[text]
-        ids = await self._on_readers(lambda: self._asked_for(text))
-        vector = None if ids is None else (await self._thread.run(lambda: self._embed(ids), urgent=True))[0]
+        config = self._config
+        ids = await self._tokenizer.encode_question(project, text, prompt=config.query_prompt, limit=config.max_tokens)
+        vector = None if ids is None else (await self._thread.run(lambda: self._embed([ids]), urgent=True))[0]
         self._asked[text] = vector
         if len(self._asked) > _REMEMBERED_QUESTIONS:
             self._asked.popitem(last=False)
         return vector
-
-    async def _on_readers(self, work: Callable[[], T]) -> T:
-        """Run the tokenizer, which a project chose, on threads that no other model waits for."""
-        with isolated():
-            return await asyncio.get_running_loop().run_in_executor(self._readers, work)
-
-    def _asked_for(self, text: str) -> list[list[int]] | None:
-        """Return a question's token ids; None where the model knows too little of it."""
-        if self.known_share(text) < LEAST_KNOWN:
-            return None
-        return self._encode([self._config.query_prompt + text])
-
-    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return token ids with special tokens, cut at the limit so that the closing special token stays."""
-        most, closing = self._config.max_tokens, max(0, self.special_tokens - 1)
-        ids = [encoded.ids for encoded in self._tokenizer.encode_batch(list(texts))]
-        return [each if len(each) <= most else each[: most - closing] + each[len(each) - closing :] for each in ids]
 
     def _embed(self, batch: Sequence[Sequence[int]]) -> Vectors:
         torch, longest = self._torch, max(map(len, batch))
@@ -181,14 +153,6 @@ class TransformersEmbedding:
                 pooled = (hidden * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
             vectors: Vectors = torch.nn.functional.normalize(pooled, dim=1).tolist()
         return vectors
-
-
-def _unknown_token(tokenizer: Any) -> int | None:  # noqa: ANN401 - of a library without types
-    """Return the id that stands for all that the vocabulary lacks; byte-level ones lack nothing."""
-    model = json.loads(tokenizer.to_str())["model"]
-    token = model.get("unk_token")
-    unknown: int | None = tokenizer.token_to_id(token) if isinstance(token, str) else model.get("unk_id")
-    return unknown
 
 
 def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:

@@ -3,20 +3,18 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from tidemill_kit.application import derived_id
 from tidemill_kit.errors import TRANSIENT, InvalidInput, isolated
 from tidemill_rag.application.ports import Contents, DocumentContent, EmbeddingModel, EmbeddingModels, Ledger
 from tidemill_rag.application.vector_store import Payload, Point, VectorStore
-from tidemill_rag.domain.chunking import Chunk, Cut, chunk
+from tidemill_rag.domain.chunking import Chunk, Cut
 from tidemill_rag.domain.collection import IndexRef, IndexVersion
-from tidemill_rag.domain.embedding import LEAST_KNOWN, passage_vector
+from tidemill_rag.domain.embedding import passage_vector
 from tidemill_rag.domain.ledger import Row, Wanted
 
-_CUTTERS = 4
 _MOST_ATTEMPTS = 3
 _MOST_DEATHS = 5
 """Attempts after which a document that ends this process each time is given up."""
@@ -70,8 +68,6 @@ class IndexDocuments:
     limits: BatchLimits
     _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
     """By index version."""
-    _cutters: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_CUTTERS, "cut"))
-    """Tokenizers of projects run here: what takes long keeps other documents waiting, and nothing else."""
     _left: dict[str, tuple[Wanted, int]] = field(default_factory=dict)
     """By index version: of which document how many chunks were stored when there was no more room in memory."""
 
@@ -188,9 +184,7 @@ class IndexDocuments:
                 if content is None:
                     await self._remove(ref, row, epoch)
                     return None
-                chunks, unknown = await asyncio.get_running_loop().run_in_executor(
-                    self._cutters, _chunks, content, model, cut
-                )
+                chunks, unknown = await model.cut(ref.project, content, cut)
         except TRANSIENT:
             raise
         except InvalidInput as error:
@@ -252,13 +246,6 @@ class IndexDocuments:
             await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq + 1)
 
 
-def _chunks(content: DocumentContent, model: EmbeddingModel, cut: Cut) -> tuple[Sequence[Chunk], int]:
-    """Return the passages that can be found, and the number of those that the model cannot tell from others."""
-    found = chunk(content.text, media_type=content.media_type, title=content.title, tokenize=model.tokenize, cut=cut)
-    known = [each for each in found if model.known_share(content.text[each.start : each.end]) >= LEAST_KNOWN]
-    return [replace(each, ordinal=ordinal) for ordinal, each in enumerate(known)], len(found) - len(known)
-
-
 def _note(document: _Prepared) -> str:
     if not document.unknown:
         return ""
@@ -279,7 +266,7 @@ def _cut(index: IndexVersion, model: EmbeddingModel) -> Cut:
 
 async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model: EmbeddingModel) -> Sequence[Point]:
     contexts = list(dict.fromkeys(piece.context for _, piece in part if piece.context))
-    vectors = await model.embed_passages([*(piece.embedded for _, piece in part), *contexts])
+    vectors = await model.embed_passages(ref.project, [*(piece.embedded for _, piece in part), *contexts])
     of_context = dict(zip(contexts, vectors[len(part) :], strict=True))
     return [
         Point(

@@ -8,6 +8,7 @@ from typing import Protocol
 from tidemill_kit.application import Aggregates
 from tidemill_kit.domain import ObjectRef
 from tidemill_rag.application.vector_store import MetadataValue, VectorStore
+from tidemill_rag.domain.chunking import Chunk, Cut
 from tidemill_rag.domain.collection import Collection, IndexRef
 from tidemill_rag.domain.ledger import Counts, Row, Wanted
 
@@ -181,20 +182,22 @@ class EmbeddingModel(Protocol):
     max_tokens: int
     special_tokens: int
 
-    def tokenize(self, text: str) -> Sequence[tuple[int, int]]:
-        """See `domain.chunking.Tokenize`."""
+    async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
+        """Return a document's passages, and how many more are left out as the vocabulary has too little of them.
+
+        Raises:
+            InvalidInput: the tokenizer fails on the text, or takes too much of it.
+            DependencyUnavailable: the machine has too little time.
+
+        """
         ...
 
-    def known_share(self, text: str) -> float:
-        """Return how many of a text's words the vocabulary has, 0 to 1: what it lacks all has the same vector."""
+    async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        """Return a vector for each text, cut at the model's limit; raises as `cut`."""
         ...
 
-    async def embed_passages(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Return a vector for each text, cut at the model's limit."""
-        ...
-
-    async def embed_query(self, text: str) -> Sequence[float] | None:
-        """Return the vector of a question, cut at the model's limit; questions go before passages.
+    async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
+        """Return the vector of a question, cut at the model's limit; questions go before passages. Raises as `cut`.
 
         None where the vocabulary has too little of it (`LEAST_KNOWN`) to tell it from any other question.
         """

@@ -70,7 +70,7 @@ class Search:
         index = await self._index(collection, question.index)
         model = await self.models.load(caller.project, index.embedding)
         text = clean(question.text)
-        vector = await model.embed_query(text)
+        vector = await model.embed_query(caller.project, text)
         if vector is None:
             return Answer(index=index.number, passages=(), warnings=(_UNKNOWN.format(index.embedding),))
         where = Where(metadata=question.metadata, sources=question.sources, principals=question.principals)

@@ -4,9 +4,10 @@ import re
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill_rag.domain.blocks import Block, blocks_of
+from tidemill_rag.domain.embedding import LEAST_KNOWN
 
 Tokenize = Callable[[str], Sequence[tuple[int, int]]]
 """Returns the spans of a text's tokens in order, in code points, without special tokens."""
@@ -80,6 +81,15 @@ def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cu
         )
         for ordinal, (start, end, prefix, header) in enumerate(_Chunker(text, title, tokenize, cut).spans(media_type))
     ]
+
+
+def known_chunks(  # noqa: PLR0913 - a document, how it is cut, and by what
+    text: str, *, media_type: str, title: str, cut: Cut, tokenize: Tokenize, known_share: Callable[[str], float]
+) -> tuple[list[Chunk], int]:
+    """Return the passages that can be found, and the number of those that the model cannot tell from others."""
+    found = chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=cut)
+    known = [each for each in found if known_share(text[each.start : each.end]) >= LEAST_KNOWN]
+    return [replace(each, ordinal=ordinal) for ordinal, each in enumerate(known)], len(found) - len(known)
 
 
 def _below_header(text: str, header: tuple[int, int] | None, span: str) -> str:
