@@ -9,6 +9,7 @@ from tidemill_kit.aggregates import Identity
 from tidemill_kit.domain import Event, ObjectRef
 from tidemill_kit.manifest import ArtifactFile, Manifest
 from tidemill_kit.mongo import Document
+from tidemill_trainer.domain.base_facts import FileFacts
 from tidemill_trainer.domain.model_version import (
     Artifact,
     ModelVersion,
@@ -38,6 +39,7 @@ class ModelVersionCodec:
                     "size": artifact.file.size,
                     "sha256": artifact.file.sha256,
                     "object": asdict(artifact.object) if artifact.object else None,
+                    "facts": _encoded_facts(artifact.facts),
                 }
                 for artifact in aggregate.artifacts
             ],
@@ -53,6 +55,7 @@ class ModelVersionCodec:
             Artifact(
                 file=ArtifactFile(path=entry["path"], size=entry["size"], sha256=entry["sha256"]),
                 object=ObjectRef(**entry["object"]) if entry["object"] else None,
+                facts=_decoded_facts(entry.get("facts")),
             )
             for entry in state["artifacts"]
         )
@@ -90,6 +93,14 @@ class ModelVersionCodec:
                 )
             case _:
                 raise TypeError(event)
+
+
+def _encoded_facts(facts: FileFacts | None) -> Document | None:
+    return asdict(facts) | {"modules": list(facts.modules)} if facts else None
+
+
+def _decoded_facts(document: Document | None) -> FileFacts | None:
+    return FileFacts(**document | {"modules": tuple(document["modules"])}) if document else None
 
 
 def _encoded_source(source: Source) -> Document:

@@ -1,11 +1,13 @@
 """Check what a user says of a plan, before anything is stored or trained."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_trainer.application.references import References
-from tidemill_trainer.domain.errors import BaseNotTrainable
+from tidemill_trainer.domain.base_facts import BaseFacts
+from tidemill_trainer.domain.errors import BaseNotTrainable, RecipeNotForBase, listed
 from tidemill_trainer.domain.model_version import ModelVersion, VersionState
 from tidemill_trainer.domain.sources import OpenAiSource, TrainedSource
 from tidemill_trainer.domain.training_plan import PlanSettings
@@ -27,15 +29,32 @@ class CheckPlan:
             ModelNotFound: names the models that exist.
             ModelVersionNotFound: names the versions that exist.
             BaseNotTrainable: the base is no set of full weights, or not ready.
+            RecipeNotForBase: the recipe asks for what the base does not have.
 
         """
         settings.check(most_time=self.most_time, most_memory_bytes=self.most_memory_bytes)
-        base = await self.base(project, settings.base)
+        base = await self.base_of(project, settings)
         if base.model == plan_id:
             description = (
                 f"is {settings.base!r}; it must be another model than {plan_id}, whose versions the plan registers"
             )
             raise InvalidInput.of(Violation(field="plan.base", description=description))
+
+    async def base_of(self, project: str, settings: PlanSettings) -> ModelVersion:
+        """Return the version that a plan's base means now, when the plan's recipe can be trained on it.
+
+        Raises:
+            RecipeNotForBase: names what the base does not have, and what it has.
+            Others: as `base`.
+
+        """
+        base = await self.base(project, settings.base)
+        facts = base.facts
+        if facts.chat_template is False:
+            raise BaseNotTrainable(base.id, why="it has no chat template, and so no conversations to learn")
+        if violations := [*_unknown_modules(settings, base.id, facts), *_too_long(settings, base.id, facts)]:
+            raise RecipeNotForBase.of(*violations)
+        return base
 
     async def base(self, project: str, reference: str) -> ModelVersion:
         """Return the version that a base means now; raises as the call itself."""
@@ -47,3 +66,19 @@ class CheckPlan:
         if isinstance(version.source, TrainedSource):
             raise BaseNotTrainable(version.id, why=f"it is itself an adapter on {version.source.base}: name that")
         return version
+
+
+def _unknown_modules(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:
+    missing = [name for name in settings.target_modules if not facts.has(name)]
+    if missing:
+        there = listed(facts.names) or "none"
+        description = f"names {listed(missing)}, which {base} does not have; it has {there}, or take all-linear"
+        yield Violation(field="plan.lora.target_modules", description=description)
+
+
+def _too_long(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:
+    """Compare a length that was written; the default is no more than what the base reads."""
+    length, most = settings.recipe.args["max_length"], facts.context_tokens
+    if "max_length" in settings.args and most and int(str(length)) > most:
+        description = f"is {length}, and {base} reads at most {most} tokens at once: take 8 to {most}"
+        yield Violation(field="plan.args.max_length", description=description)

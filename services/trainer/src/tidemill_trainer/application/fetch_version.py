@@ -19,7 +19,7 @@ from tidemill_trainer.application.ports import (
 from tidemill_trainer.domain.errors import ImportLost
 from tidemill_trainer.domain.limits import ImportLimits
 from tidemill_trainer.domain.model_rules import check_model_files, is_data
-from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.model_version import Artifact, ModelVersion
 from tidemill_trainer.domain.sources import HuggingFaceSource
 
 
@@ -91,9 +91,10 @@ class FetchVersion:
 
     async def _fetch_file(self, name: VersionName, snapshot: Snapshot, file: HubFile, epoch: int) -> ModelVersion:
         async with self.hub.fetch(snapshot, file) as (fetched, local):
-            await self.inspector.inspect(fetched.path, local)
+            facts = await self.inspector.inspect(fetched.path, local)
             stored = await self.artifacts.put(name.project, name.version, file=fetched, local=local)
-        return await self._write(name, lambda v: v.store_fetched(fetched, stored, epoch=epoch))
+        artifact = Artifact(file=fetched, object=stored, facts=facts)
+        return await self._write(name, lambda v: v.store_fetched(artifact, epoch=epoch))
 
     async def _remember(self, version: ModelVersion, pinned: HuggingFaceSource) -> None:
         """Let the model find this content again, by its files and by its commit; before it is ready, so never not."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from tidemill_kit.application import Aggregates
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.manifest import ArtifactFile
+from tidemill_trainer.domain.base_facts import FileFacts
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model import Model
@@ -57,8 +58,8 @@ class Spool(Protocol):
 class Inspector(Protocol):
     """Looks into a file, without loading it, for what its name does not show."""
 
-    async def inspect(self, path: str, local: Path) -> None:
-        """Return quietly when the file may be loaded.
+    async def inspect(self, path: str, local: Path) -> FileFacts:
+        """Return what the file says of a base, when it may be loaded.
 
         Raises:
             ArtifactRefused: names the file and what is wrong in it.

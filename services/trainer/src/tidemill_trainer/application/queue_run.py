@@ -25,13 +25,13 @@ class QueueRun:
         """Queue the run that a new version starts, once; without its base it fails at once: RunHasFailed."""
         now, name = self.clock.now(), run_id(plan.project, plan.id, version.id)
         try:
-            base = (await self.check.base(plan.project, plan.settings.base)).id
+            base = await self.check.base_of(plan.project, plan.settings)
         except (NotFound, PreconditionFailed, InvalidInput) as refused:
             run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=plan.settings.base, now=now)
             run.claim(0, now=now)
             run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
         else:
-            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base, now=now)
+            run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
         with suppress(AlreadyExists):  # this version was heard before
             await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
         self.wake()
@@ -39,13 +39,13 @@ class QueueRun:
     async def asked_for(
         self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
     ) -> TrainingRun:
-        """Queue a run under an id of its own; raises as `CheckPlan.base`."""
+        """Queue a run under an id of its own; raises as `CheckPlan.base_of`."""
         run = await self.would_be(plan, version, name=name)
         queued = await self.runs.add(run, request=request)
         self.wake()
         return queued
 
     async def would_be(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:
-        """Return the run without saving it; raises as `CheckPlan.base`."""
-        base = await self.check.base(plan.project, plan.settings.base)
-        return TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=self.clock.now())
+        """Return the run without saving it; raises as `CheckPlan.base_of`."""
+        base, now = await self.check.base_of(plan.project, plan.settings), self.clock.now()
+        return TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)

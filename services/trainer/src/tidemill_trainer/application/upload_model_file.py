@@ -42,13 +42,13 @@ class UploadModelFile:
         file = version.expected(path)
         async with self.spool.receive(file, chunks) as local:
             try:
-                await self.inspector.inspect(path, local)
+                facts = await self.inspector.inspect(path, local)
             except ArtifactRefused as refused:
                 await self._fail(version, refused)
                 raise
             stored = await self.artifacts.put(caller.project, version.id, file=file, local=local)
         return await self.versions.update(
-            caller.project, version.id, lambda v: v.store(path, stored), request=Request.internal()
+            caller.project, version.id, lambda v: v.store(path, stored, facts), request=Request.internal()
         )
 
     async def _fail(self, version: ModelVersion, refused: ArtifactRefused) -> None:

@@ -4,6 +4,7 @@ Files that may not be loaded: tidemill_kit.manifest.
 
 InvalidInput
 ├── LimitExceeded
+├── RecipeNotForBase
 ├── SecretGiven
 ├── SourceRefused
 └── UploadRefused
@@ -37,7 +38,8 @@ SHOWN = 20
 """How many names an error lists at most."""
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
@@ -52,6 +54,12 @@ class LimitExceeded(InvalidInput):
         super().__init__(
             f"{field}: {description}", violations=[Violation(field=field, description=description)], limit=limit
         )
+
+
+class RecipeNotForBase(InvalidInput):
+    """A recipe asks for what its base does not have; every violation names field, value and what there is."""
+
+    reason = "BAD_RECIPE"
 
 
 class SecretGiven(InvalidInput):
@@ -90,7 +98,7 @@ class ModelNotFound(NotFound):
     reason = "MODEL_NOT_FOUND"
 
     def __init__(self, model: str, *, existing: Sequence[str] = ()) -> None:
-        there = f"there are {_listed(existing)}" if existing else "there are none; import one first"
+        there = f"there are {listed(existing)}" if existing else "there are none; import one first"
         super().__init__(f"there is no model {model} in this project: {there}", model=model)
 
 
@@ -100,7 +108,7 @@ class ModelVersionNotFound(NotFound):
     reason = "MODEL_VERSION_NOT_FOUND"
 
     def __init__(self, version: str, *, existing: Sequence[str] = ()) -> None:
-        there = f"there are {_listed(existing)}" if existing else "the model has none"
+        there = f"there are {listed(existing)}" if existing else "the model has none"
         super().__init__(f"there is no version {version} that could be returned: {there}", version=version)
 
 
@@ -111,7 +119,7 @@ class FileNotExpected(NotFound):
 
     def __init__(self, version: str, path: str, *, expected: Sequence[str]) -> None:
         super().__init__(
-            f"the manifest of {version} has no file {path}: it has {_listed(expected)}", version=version, path=path
+            f"the manifest of {version} has no file {path}: it has {listed(expected)}", version=version, path=path
         )
 
 
@@ -150,7 +158,7 @@ class FilesMissing(PreconditionFailed):
 
     def __init__(self, version: str, *, missing: Sequence[str]) -> None:
         super().__init__(
-            f"{len(missing)} files of {version} are not stored yet, upload them first: {_listed(missing)}",
+            f"{len(missing)} files of {version} are not stored yet, upload them first: {listed(missing)}",
             version=version,
         )
 

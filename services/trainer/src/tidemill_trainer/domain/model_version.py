@@ -7,6 +7,7 @@ from enum import Enum
 
 from tidemill_kit.domain import Aggregate, Event, ObjectRef
 from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_trainer.domain.base_facts import BaseFacts, FileFacts
 from tidemill_trainer.domain.errors import FileNotExpected, FilesMissing, ImportLost, VersionNotUploading
 from tidemill_trainer.domain.model import version_id
 from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source, TrainedSource
@@ -46,6 +47,8 @@ class Artifact:
 
     file: ArtifactFile
     object: ObjectRef | None = None
+    facts: FileFacts | None = None
+    """What it says of a base; None where it was stored before it was asked, or is none of a base."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,6 +134,11 @@ class ModelVersion(Aggregate):
         return Manifest(files=tuple(artifact.file for artifact in self.artifacts))
 
     @property
+    def facts(self) -> BaseFacts:
+        """What its files say of it as a base."""
+        return BaseFacts.of((artifact.file.path, artifact.facts) for artifact in self.artifacts)
+
+    @property
     def missing(self) -> Sequence[str]:
         """Paths of the files that are not stored yet."""
         return [artifact.file.path for artifact in self.artifacts if artifact.object is None]
@@ -155,11 +163,11 @@ class ModelVersion(Aggregate):
                 return artifact.file
         raise FileNotExpected(self.id, path, expected=[artifact.file.path for artifact in self.artifacts])
 
-    def store(self, path: str, stored: ObjectRef) -> None:
+    def store(self, path: str, stored: ObjectRef, facts: FileFacts | None = None) -> None:
         """Mark an uploaded file as stored."""
         self.expected(path)
         if self.state is VersionState.UPLOADING:
-            self._replace(path, stored)
+            self._replace(path, stored, facts)
 
     def lose(self, paths: Sequence[str]) -> None:
         """Mark files as not stored, because the store no longer has them: they can be uploaded again."""
@@ -218,13 +226,11 @@ class ModelVersion(Aggregate):
         self.expected_bytes = expected_bytes
         self.message = ""
 
-    def store_fetched(self, file: ArtifactFile, stored: ObjectRef, *, epoch: int) -> None:
+    def store_fetched(self, artifact: Artifact, *, epoch: int) -> None:
         """Add a file that the worker fetched, verified and stored."""
         self._refuse_unless_claimed(epoch)
-        others = [artifact for artifact in self.artifacts if artifact.file.path != file.path]
-        self.artifacts = tuple(
-            sorted([*others, Artifact(file=file, object=stored)], key=lambda artifact: artifact.file.path)
-        )
+        others = [other for other in self.artifacts if other.file.path != artifact.file.path]
+        self.artifacts = tuple(sorted([*others, artifact], key=lambda each: each.file.path))
 
     def wait(self, message: str, *, epoch: int) -> None:
         """Say what the import waits for."""
@@ -246,9 +252,10 @@ class ModelVersion(Aggregate):
         if epoch != self.epoch or self.state is not VersionState.IMPORTING or self.deleted:
             raise ImportLost(self.id)
 
-    def _replace(self, path: str, stored: ObjectRef | None) -> None:
+    def _replace(self, path: str, stored: ObjectRef | None, facts: FileFacts | None = None) -> None:
         self.artifacts = tuple(
-            replace(artifact, object=stored) if artifact.file.path == path else artifact for artifact in self.artifacts
+            replace(artifact, object=stored, facts=facts) if artifact.file.path == path else artifact
+            for artifact in self.artifacts
         )
 
     def _register(self, now: datetime) -> None:

@@ -1,12 +1,13 @@
 """A plan: on each new version of a dataset, train this recipe on this base."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import cast
 
 from tidemill_kit.domain import Aggregate, ObjectRef
 from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_trainer.domain.base_facts import BaseFacts
 from tidemill_trainer.domain.errors import PlanChanged, TrainingPlanNotFound
 from tidemill_trainer.domain.model_rules import SLUG
 from tidemill_trainer.domain.recipe import VOCABULARY, Recipe, recipe_of
@@ -66,6 +67,19 @@ class PlanSettings:
         """The recipe with every default filled in."""
         return recipe_of(method=self.method, lora=self.lora, args=self.args)
 
+    @property
+    def target_modules(self) -> Sequence[str]:
+        """The modules that LoRA is put on by name; none where it is put on all that are linear."""
+        modules = self.recipe.lora["target_modules"]
+        return [] if isinstance(modules, str) else [str(name) for name in cast("Sequence[str]", modules)]
+
+    def recipe_on(self, facts: BaseFacts) -> Recipe:
+        """The recipe for a base: a length that was not written is no more than what the base reads at once."""
+        recipe, most = self.recipe, facts.context_tokens
+        if "max_length" in self.args or not most or most >= int(str(recipe.args["max_length"])):
+            return recipe
+        return replace(recipe, args={**recipe.args, "max_length": most})
+
     def check(self, *, most_time: timedelta, most_memory_bytes: int) -> None:
         """Refuse what could never be trained.
 
@@ -85,9 +99,7 @@ class PlanSettings:
                 f"is {memory}; taken is 0 (for {most_memory_bytes}), or {LEAST_MEMORY_BYTES} to {most_memory_bytes}"
             )
             raise InvalidInput.of(Violation(field="plan.limits.memory_bytes", description=description))
-        modules = self.recipe.lora["target_modules"]
-        named = [] if isinstance(modules, str) else [str(name) for name in cast("Sequence[str]", modules)]
-        for name in named:
+        for name in self.target_modules:
             if name.rpartition(".")[2] in VOCABULARY:
                 description = f"names {name}, which is the base's vocabulary; name layers such as q_proj, or all-linear"
                 raise InvalidInput.of(Violation(field="plan.lora.target_modules", description=description))

@@ -7,6 +7,7 @@ from enum import Enum
 
 from tidemill_kit.application import derived_id
 from tidemill_kit.domain import Aggregate, Event
+from tidemill_trainer.domain.base_facts import BaseFacts
 from tidemill_trainer.domain.errors import RunFinished, RunLost, RunNotRetriable
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit
 from tidemill_trainer.domain.losses import LossPoint, thinned
@@ -116,8 +117,17 @@ class TrainingRun(Aggregate):
     finish_time: datetime | None = None
 
     @classmethod
-    def queue(cls, *, run: str, plan: TrainingPlan, dataset: DatasetVersion, base: str, now: datetime) -> "TrainingRun":
-        """Return a new run of a plan as it is now."""
+    def queue(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
+        cls,
+        *,
+        run: str,
+        plan: TrainingPlan,
+        dataset: DatasetVersion,
+        base: str,
+        now: datetime,
+        facts: BaseFacts | None = None,
+    ) -> "TrainingRun":
+        """Return a new run of a plan as it is now, on a base of which these are the facts."""
         queued = cls(
             id=run,
             project=plan.project,
@@ -125,7 +135,7 @@ class TrainingRun(Aggregate):
             plan=plan.id,
             dataset=dataset,
             base=base,
-            recipe=plan.settings.recipe,
+            recipe=plan.settings.recipe_on(facts or BaseFacts()),
             limits=plan.settings.limits,
             message="waits for a worker",
         )

@@ -1,0 +1,68 @@
+"""What the files of a model say of it as a base, found when each is inspected."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tidemill_trainer.domain.recipe import VOCABULARY
+
+MAX_MODULES = 512
+"""Kept of one file; a file with more kinds of modules says nothing of them."""
+_NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
+_WEIGHT = ".weight"
+_MATRIX = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFacts:
+    """What one file says; empty or 0 is nothing.
+
+    `modules` are the paths of modules with a matrix, `*` for the number of a layer: the linear ones are among them.
+    """
+
+    modules: tuple[str, ...] = ()
+    context_tokens: int = 0
+    chat_template: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseFacts:
+    """What all files say together; None is unknown, as of a version that was stored before files were asked."""
+
+    modules: frozenset[str] | None = None
+    context_tokens: int | None = None
+    chat_template: bool | None = None
+
+    @classmethod
+    def of(cls, files: Iterable[tuple[str, FileFacts | None]]) -> "BaseFacts":
+        """Put together what the files say, given by path."""
+        found = dict(files)
+        weights = [facts for path, facts in found.items() if path.endswith(".safetensors")]
+        known = [facts.modules for facts in weights if facts is not None and facts.modules]
+        config = found.get("config.json")
+        templates = [found.get(name) for name in ("tokenizer_config.json", "chat_template.jinja")]
+        said = [facts.chat_template for facts in templates if facts is not None]
+        return cls(
+            modules=frozenset().union(*known) if known and len(known) == len(weights) else None,
+            context_tokens=(config.context_tokens or None) if config else None,
+            chat_template=any(said) if found.get("tokenizer_config.json") else (True if any(said) else None),
+        )
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The last names of its modules, without those of the vocabulary: what `target_modules` may name."""
+        return sorted({path.rpartition(".")[2] for path in self.modules or ()} - VOCABULARY)
+
+    def has(self, target: str) -> bool:
+        """Return whether a target of LoRA is, or ends the path of, one of the modules; True where they are unknown."""
+        if self.modules is None:
+            return True
+        wanted = _NUMBER.sub("*", target)
+        return any(path == wanted or path.endswith(f".{wanted}") for path in self.modules)
+
+
+def modules_of(tensors: Iterable[tuple[str, int]]) -> tuple[str, ...]:
+    """Return the modules that tensors, given by name and number of dimensions, belong to; nothing where too many."""
+    matrices = (name for name, dimensions in tensors if dimensions == _MATRIX and name.endswith(_WEIGHT))
+    found = sorted({_NUMBER.sub("*", name.removesuffix(_WEIGHT)) for name in matrices})
+    return tuple(found) if len(found) <= MAX_MODULES else ()
