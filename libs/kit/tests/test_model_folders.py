@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tidemill_kit.manifest import ArtifactRefused, Manifest
-from tidemill_kit.model_folders import checked_config, loadable_config, passed_on, tensors_of
+from tidemill_kit.model_folders import checked_config, loadable_config, passed_on, stored_in, tensors_of
 
 LLAMA = {
     "model_type": "llama",
@@ -227,3 +227,10 @@ def test_json_that_no_model_is_loaded_by_is_no_part_of_one(tmp_path: Path, path:
 
     with pytest.raises(ArtifactRefused, match="leave it out"):
         Manifest.from_folder(folder)
+
+
+def test_what_is_stored_in_a_format_is_known_by_name_and_bytes(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m")
+
+    assert stored_in(folder, "float32")["model.embed_tokens.weight"] == 16 * 8 * 4
+    assert stored_in(folder, "bfloat16") == {}

@@ -147,15 +147,39 @@ def tensors_of(folder: Path) -> Mapping[str, tuple[int, ...]]:
 
     """
     found: dict[str, tuple[int, ...]] = {}
+    for relative, name, entry in _entries(folder):
+        try:
+            found[name] = tuple(int(size) for size in entry["shape"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactRefused(relative, "has a header that is not one of safetensors") from error
+    return found
+
+
+def stored_in(folder: Path, numeric_format: str) -> Mapping[str, int]:
+    """Return name and bytes of each tensor that is stored in `bfloat16` or `float32`: it is mapped and not copied.
+
+    Raises:
+        ArtifactRefused: as `tensors_of`.
+
+    """
+    kind = {"bfloat16": "BF16", "float32": "F32"}[numeric_format]
+    found: dict[str, int] = {}
+    for relative, name, entry in _entries(folder):
+        try:
+            begin, end = entry["data_offsets"]
+            if entry["dtype"] == kind:
+                found[name] = int(end) - int(begin)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ArtifactRefused(relative, "has a header that is not one of safetensors") from error
+    return found
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, str, Any]]:
     for path in _weight_files(folder):
         relative = path.relative_to(folder).as_posix()
         for name, entry in _header(path, relative).items():
             if name != "__metadata__":
-                try:
-                    found[name] = tuple(int(size) for size in entry["shape"])
-                except (KeyError, TypeError, ValueError) as error:
-                    raise ArtifactRefused(relative, "has a header that is not one of safetensors") from error
-    return found
+                yield relative, name, entry
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -86,9 +86,10 @@ def _float32() -> Any:  # noqa: ANN401 - of torch
     return torch.float32
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("numeric_format", ["bfloat16", "float32"])
 def test_a_training_takes_what_it_was_estimated_to_take(
-    tmp_path: Path, base: Path, numeric_format: NumericFormat
+    tmp_path: Path, base: Path, numeric_format: NumericFormat, *, checkpointing: bool
 ) -> None:
     from tidemill_trainer.training.fitting import WORKING_BYTES  # noqa: PLC0415
 
@@ -98,13 +99,28 @@ def test_a_training_takes_what_it_was_estimated_to_take(
     first = replace(job_in(tmp_path / "first", base, max_steps=1), numeric_format=numeric_format)
     trained(first, Told())  # what a process takes but once is not compared
     job, told = big_job(tmp_path / "run", base, numeric_format=numeric_format), Watched()
-    job = replace(job, args={**job.args, "per_device_train_batch_size": 16, "max_steps": 1})
+    changed = {"per_device_train_batch_size": 16, "max_steps": 1, "gradient_checkpointing": checkpointing}
+    job = replace(job, args={**job.args, **changed})
 
     with told.watching():
         trained(job, told)
 
     estimated = told.fit["needed_bytes"] - WORKING_BYTES - told.before
     assert told.most - told.before == pytest.approx(estimated, rel=0.25)
+
+
+def test_weights_that_are_stored_as_they_are_computed_in_are_no_memory_of_the_process(
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tidemill_trainer.training import fitting  # noqa: PLC0415 - seconds of imports
+
+    weights, job = (base / "model.safetensors").stat().st_size, big_job(tmp_path / "run", base, memory_bytes=10**10)
+    mapped, picked = fit_in(job), fit_in(replace(job, memory_auto=True))
+    monkeypatch.setattr(fitting, "stored_in", lambda *_: {})
+    copied = fit_in(job)
+
+    assert weights / 2 < copied.needed_bytes - mapped.needed_bytes < 2 * weights
+    assert mapped.limit_bytes - picked.limit_bytes == pytest.approx(weights, rel=0.1)
 
 
 def test_a_training_that_needs_more_than_its_limit_is_refused_with_both_figures(tmp_path: Path, base: Path) -> None:

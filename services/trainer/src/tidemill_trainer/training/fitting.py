@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from peft import LoraConfig
 from transformers import PretrainedConfig
 
 from tidemill_kit.errors import isolated
+from tidemill_kit.model_folders import stored_in
 from tidemill_trainer.domain.fit import Choice, Fit, choices
 from tidemill_trainer.training.examples import Row
 from tidemill_trainer.training.failures import TrainingStopped
@@ -37,6 +39,8 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: to
     own, limit = taken_bytes() + WORKING_BYTES, job.memory_bytes
     if device != "cpu":
         own, limit = 0, torch.cuda.mem_get_info()[0]
+    if job.memory_auto:
+        limit = max(0, limit - memory.mapped_bytes)  # what is available has to hold the files too
     recipe = Choice.of(job.args)
     found = choices(recipe, after=job.smaller_than) if job.memory_auto else [recipe]
     if job.memory_auto and device == "cpu":
@@ -68,7 +72,9 @@ def _step_memory(
     lora, optimizer = LoraConfig(**job.lora), job.args["optim"]
     try:
         with isolated():
-            return StepMemory(config, lora, rows, Computing(dtype=dtype, device=device, optimizer=optimizer))
+            stored = stored_in(Path(job.base), str(dtype).removeprefix("torch."))
+            computing = Computing(dtype=dtype, device=device, optimizer=optimizer, stored=stored)
+            return StepMemory(config, lora, rows, computing)
     except Exception as error:
         if isinstance(error, ValueError) and "target modules" in str(error).lower().replace("_", " "):
             message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"

@@ -33,11 +33,16 @@ MOST_BATCHES = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computing:
-    """What a training computes in, on, and with."""
+    """What a training computes in, on, and with.
+
+    `stored` is what the base's files have in that format already, by name: on a processor the files are mapped, and
+    nothing of it is memory of the process.
+    """
 
     dtype: torch.dtype
     device: str
     optimizer: str
+    stored: Mapping[str, int]
 
 
 class StepMemory:
@@ -50,21 +55,24 @@ class StepMemory:
             self._able = "logits_to_keep" in signature(type(base).forward).parameters
             self._vocabulary = int(base.get_input_embeddings().weight.shape[0])
             self._wide = int(config.get_text_config().hidden_size) * int(config.get_text_config().num_hidden_layers)
+            names = {name for name, _ in base.named_parameters()}
             self._model: Any = get_peft_model(base, lora, low_cpu_mem_usage=True)
         self._model.enable_input_require_grads()
         self._rows, self._dtype, self._device = rows, computing.dtype, computing.device
         trained = sum(each.numel() for each in self._model.parameters() if each.requires_grad)
         self._optimizer_bytes = trained * MOMENTS[computing.optimizer] * MOMENT_BYTES
+        mapped = sum(size for name, size in computing.stored.items() if name in names)
+        self.mapped_bytes = mapped if computing.device == "cpu" else 0
 
     def needed_bytes(self, choice: Choice, *, batches: int) -> int:
-        """Return what weights, adapter, optimizer and the largest of so many batches take together."""
+        """Return what weights, adapter, optimizer and the largest of so many batches take, less what is mapped."""
         length, learnt = self._largest(choice, batches)
         if choice.checkpointing:
             self._model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         else:
             self._model.activation_checkpointing_disable()
         self._model.train()
-        return self._optimizer_bytes + self._peak(choice.batch_size, length, learnt)
+        return self._optimizer_bytes + self._peak(choice.batch_size, length, learnt) - self.mapped_bytes
 
     def _largest(self, choice: Choice, batches: int) -> tuple[int, int]:
         """Return length and learnt positions of the largest batch that a training of so many meets by chance."""
