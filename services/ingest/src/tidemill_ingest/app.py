@@ -45,6 +45,7 @@ from tidemill_kit.mongo import Database, connect, ping
 from tidemill_kit.objects import ObjectStore
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
+from tidemill_kit.uploads import UploadPlaces
 
 _SWEEP_LEASE_S = 60
 _log = structlog.get_logger(__name__)
@@ -170,7 +171,7 @@ class _Parts:
             reject=reject,
             limits=limits,
         )
-        uploads = Uploads(limits=limits, patience=settings.patience)
+        uploads = Uploads(limits=limits, places=UploadPlaces(settings.patience))
         self.document_servicer = DocumentServicer(accept=accept, delete=delete, reading=reading, uploads=uploads)
         self.source_servicer = SourceServicer(
             sources=self.sources, changing=ChangeSources(sources=self.sources, events=events, limits=limits)

@@ -6,8 +6,9 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_ingest.domain.example import COMMON_FROM
-from tidemill_ingest.domain.limits import Limits, Patience
+from tidemill_ingest.domain.limits import Limits
 from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.uploads import Patience
 
 _LIMITS = Limits()
 

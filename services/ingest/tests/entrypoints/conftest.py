@@ -8,7 +8,7 @@ import pytest
 from services.ingest.tests.dataset_fakes import Datasets
 from services.ingest.tests.fakes import Ingest
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
-from tidemill_ingest.domain.limits import Limits, Patience
+from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.entrypoints.grpc_dataset_service import DatasetServicer
 from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
@@ -16,6 +16,7 @@ from tidemill_ingest.entrypoints.uploads import Uploads
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_server import GrpcServer
+from tidemill_kit.uploads import Patience, UploadPlaces
 
 SMALL = Limits(inline_bytes=100, document_bytes=1000)
 PATIENCE = Patience(at_once=2, of_project=3, idle_s=1.5, whole_s=3.0)
@@ -38,7 +39,7 @@ class Door:
 
 @pytest.fixture
 async def door() -> AsyncIterator[Door]:
-    ingest, uploads = await Ingest(limits=SMALL).with_source(), Uploads(limits=SMALL, patience=PATIENCE)
+    ingest, uploads = await Ingest(limits=SMALL).with_source(), Uploads(limits=SMALL, places=UploadPlaces(PATIENCE))
     documents = DocumentServicer(
         accept=ingest.accept,
         delete=ingest.delete,

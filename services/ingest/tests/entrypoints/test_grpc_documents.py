@@ -263,7 +263,7 @@ async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the
         await gate.wait()
 
     crowd = [asyncio.ensure_future(door.documents.UploadDocument(held())) for _ in range(3)]
-    shares = door.uploads._projects  # noqa: SLF001 - told nowhere else
+    shares = door.uploads._places._projects  # noqa: SLF001 - published nowhere else
     await eventually(lambda: [share.uploads for share in shares.values()] == [3])
     with pytest.raises(RateLimited, match="3 uploads of the project are under way"):
         await door.documents.UploadDocument(parts(b"abc"))

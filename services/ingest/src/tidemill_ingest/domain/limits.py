@@ -30,13 +30,3 @@ class Limits:
     waiting_offers: int = 100
     kept_dataset_versions: int = 1000
     compared_examples: int = 50_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How many uploads are in memory at once, how many of a project are under way, and how long one may take."""
-
-    at_once: int
-    of_project: int
-    idle_s: float
-    whole_s: float

@@ -3,16 +3,17 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from tidemill.ingest.v1 import document_service_pb2 as pb
-from tidemill_ingest.domain.limits import MEBIBYTE, Limits, Patience
+from tidemill_ingest.domain.limits import MEBIBYTE, Limits
 from tidemill_ingest.domain.submission import DocumentSpec, check_size
 from tidemill_ingest.entrypoints.messages import required, spec_of
 from tidemill_kit.application import Request
-from tidemill_kit.errors import DeadlineExceeded, InvalidInput, RateLimited, Violation
+from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_server import request_of
+from tidemill_kit.uploads import UploadPlaces
 
 MAX_CHUNK_BYTES = MEBIBYTE
 _DRAIN_S = 1.0
@@ -27,22 +28,12 @@ class Upload:
     request: Request
 
 
-@dataclass(slots=True)
-class _Share:
-    """A project's part of the places, and how many uploads of it are there or wait for one."""
-
-    places: asyncio.Semaphore
-    uploads: int = 0
-
-
 class Uploads:
-    """Receives at most so many at once, no project more than half of them; the others wait, held back by gRPC."""
+    """Receives uploads, each in a place of its project."""
 
-    def __init__(self, *, limits: Limits, patience: Patience) -> None:
+    def __init__(self, *, limits: Limits, places: UploadPlaces) -> None:
         self._limits = limits
-        self._patience = patience
-        self._places = asyncio.Semaphore(patience.at_once)
-        self._projects: dict[str, _Share] = {}
+        self._places = places
 
     @asynccontextmanager
     async def received(self, project: str, messages: AsyncIterator[pb.UploadDocumentRequest]) -> AsyncIterator[Upload]:
@@ -54,42 +45,17 @@ class Uploads:
             RateLimited: too many of the project wait already.
 
         """
-        async with self._place(project):
-            whole = asyncio.timeout(self._patience.whole_s)
+        async with self._places.held(project), aclosing(self._places.patiently(messages)) as parts:
             try:
-                async with whole:
-                    try:
-                        start = await self._start(messages)
-                        content = await self._content(messages, start)
-                    except InvalidInput:
-                        await self._drain(messages)
-                        raise
-            except TimeoutError:
-                if not whole.expired():
-                    raise
-                message = (
-                    f"the upload took more than {self._patience.whole_s:g} s: send it faster, or in several documents"
-                )
-                raise DeadlineExceeded(message) from None
+                start = await self._start(parts)
+                content = await self._content(parts, start)
+            except InvalidInput:
+                await self._drain(messages)
+                raise
             yield Upload(spec=spec_of(start.spec), content=content, request=_request(start, content))
 
-    @asynccontextmanager
-    async def _place(self, project: str) -> AsyncIterator[None]:
-        share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.at_once // 2))))
-        if share.uploads >= self._patience.of_project:
-            message = f"{share.uploads} uploads of the project are under way, and no more may wait: send it again later"
-            raise RateLimited(message, retry_after_s=1)
-        share.uploads += 1
-        try:
-            async with share.places, self._places:
-                yield
-        finally:
-            share.uploads -= 1
-            if not share.uploads:
-                del self._projects[project]
-
     async def _start(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadStart:
-        first = await self._next(messages)
+        first = await anext(messages, None)
         if first is None or first.WhichOneof("part") != "start":
             raise InvalidInput.of(Violation(field="start", description="is missing: send it in the first message"))
         required(first.start, "spec")
@@ -103,7 +69,7 @@ class Uploads:
 
     async def _content(self, messages: AsyncIterator[pb.UploadDocumentRequest], start: pb.UploadStart) -> bytes:
         content = bytearray()
-        while (message := await self._next(messages)) is not None:
+        while (message := await anext(messages, None)) is not None:
             if message.WhichOneof("part") != "chunk":
                 raise InvalidInput.of(Violation(field="chunk", description="is missing: only the first is a start"))
             if len(message.chunk) > MAX_CHUNK_BYTES:
@@ -128,14 +94,6 @@ class Uploads:
             async with asyncio.timeout(_DRAIN_S):
                 while await anext(messages, None) is not None:
                     pass
-
-    async def _next(self, messages: AsyncIterator[pb.UploadDocumentRequest]) -> pb.UploadDocumentRequest | None:
-        try:
-            async with asyncio.timeout(self._patience.idle_s):
-                return await anext(messages, None)
-        except TimeoutError:
-            message = f"no part of the upload came for {self._patience.idle_s:g} s: upload it again"
-            raise DeadlineExceeded(message) from None
 
     def _check_size(self, size: int, *, field: str) -> None:
         instead = "split it into several documents"
