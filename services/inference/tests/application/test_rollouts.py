@@ -303,6 +303,21 @@ async def test_a_rollout_that_was_paused_for_longer_than_its_step_may_last_goes_
     assert (await desk.rollout()).state is RolloutState.ROLLED_BACK
 
 
+async def test_the_counts_of_only_so_many_deployments_are_kept_in_memory() -> None:
+    desk = RolloutDesk()
+    await desk.is_rolling(step=1)
+    rollout = await desk.rollout()
+    count = CountOutcomes(outcomes=desk.outcomes, max_kept=2)
+    for project in ("acme", "b", "acme", "c", "acme"):
+        await count.step(replace(HELPDESK, project=project), rollout)
+
+    before = desk.outcomes.reads
+    await count.step(HELPDESK, rollout)
+    assert desk.outcomes.reads == before
+    await count.step(replace(HELPDESK, project="b"), rollout)
+    assert desk.outcomes.reads == before + 1
+
+
 async def test_a_tender_that_lost_its_lease_changes_nothing() -> None:
     desk = RolloutDesk()
     await desk.is_rolling(step=1)

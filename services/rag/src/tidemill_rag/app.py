@@ -211,7 +211,7 @@ def _vectors(settings: RagSettings) -> VectorStore:
         return QdrantServerVectors(
             AsyncQdrantClient(url=settings.qdrant_url, api_key=settings.qdrant_api_key.get_secret_value() or None)
         )
-    return QdrantEdgeVectors(settings.data_dir / "vectors")
+    return QdrantEdgeVectors(settings.data_dir / "vectors", max_open=settings.max_open_indexes)
 
 
 def _holds(settings: RagSettings, database: mongo.Database) -> list[EdgeHold]:

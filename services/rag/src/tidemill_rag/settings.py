@@ -32,6 +32,8 @@ class RagSettings(ModelSettings):
     """The Qdrant server, for example http://127.0.0.1:6333, or https."""
     qdrant_api_key: SecretStr = SecretStr("")
     """The key of the Qdrant server, which goes over TLS only."""
+    max_open_indexes: int = Field(default=100, ge=1)
+    """Index versions that the embedded store keeps open; opening another one closes what was not used for longest."""
     embedding_threads: int = Field(default=0, ge=0, le=256)
     """CPU threads of one embedding pass; 0 takes all cores."""
     models_loaded: int = Field(default=3, ge=1, le=32)

@@ -14,6 +14,7 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     add_ModelRegistryServiceServicer_to_server,
 )
 from tidemill_kit.bounded_tokenizers import BoundedTokenizers
+from tidemill_rag.adapters import trainer_models
 from tidemill_rag.adapters.embedding_tokenizer import TokenizerFacts, Tokenizers
 from tidemill_rag.adapters.trainer_models import TrainerModels
 from tidemill_rag.domain.errors import EmbeddingUnusable
@@ -95,3 +96,16 @@ async def test_models_that_were_not_used_for_longest_make_room_for_others_weight
         assert len(opened) == 3
         await registry.load("acme", "40@1")
         assert len(opened) == 4
+
+
+async def test_of_many_projects_that_have_the_same_model_only_so_many_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr(trainer_models, "_MAX_DIGESTS", 2)
+    async with models(opened, max_bytes=100) as registry:
+        for project in ("a", "b", "c", "a"):
+            await registry.load(project, "50@1")
+        assert len(registry._digests) == 2  # noqa: SLF001 - what is kept in memory is what is tested
+
+    assert len(opened) == 1

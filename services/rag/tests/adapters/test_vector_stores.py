@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,26 @@ class Indexing(AsyncQdrantClient):
     async def create_payload_index(self, collection_name: str, field_name: str, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - only what is looked at here
         assert collection_name
         self.fields.append(field_name)
+
+
+def test_the_embedded_engine_keeps_only_so_many_shards_open_and_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = OrderedDict[str, Any]()
+    for name, value in {"_shards": opened, "_folder": tmp_path, "_max_open": 2}.items():
+        monkeypatch.setattr(edge_shards, name, value)
+    names = [f"index-{number}" for number in range(4)]
+    for number, name in enumerate(names):
+        edge_shards.create(name, 2)
+        edge_shards.upsert(name, [(derived_id(name), (1.0, 0.0), {"document": name})] if number else [])
+        assert len(opened) <= 2
+
+    assert [edge_shards.count(name) for name in names] == [0, 1, 1, 1]
+    edge_shards.count(names[2])
+    edge_shards.count(names[0])
+    assert list(opened) == [names[2], names[0]]
+    edge_shards.close()
+    assert not opened
 
 
 async def test_the_embedded_engine_keeps_what_it_acknowledged_when_its_process_is_killed(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _SWEEPS = 4
 """How often within the time that an engine may be idle it is looked at."""
+_MAX_NAMES = 1000
+"""Of the models of all projects that have the same content."""
 _MAX_SWEEP_S = 30.0
 
 _T = TypeVar("_T")
@@ -189,6 +191,8 @@ class LoadedEngines:
         A caller who leaves while it is loaded does not end the load, which is there for whoever asks next.
         """
         slot = self._slots.get(_key(model)) or self._place(model)
+        if len(slot.names) >= _MAX_NAMES:  # of one content, which many projects may have: those that are left suffice
+            slot.names.pop()
         slot.names.add((project, model.id))
         slot.users += 1
         try:
@@ -296,6 +300,8 @@ class LoadedEngines:
         for base in self._bases.values():
             if base not in needed:
                 base.loading = None
+        used = {slot.base for slot in self._slots.values()}
+        self._bases = {digest: base for digest, base in self._bases.items() if base in used}
 
     async def _close(self, slots: Iterable[_Slot]) -> None:
         """End what nobody else knows any more: to the end, whoever is cancelled meanwhile."""

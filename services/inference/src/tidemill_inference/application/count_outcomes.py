@@ -1,5 +1,6 @@
 """Tell what came of a rollout's step so far."""
 
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 from tidemill_inference.application.ports import DeploymentRef, Outcomes
@@ -13,7 +14,9 @@ class CountOutcomes:
     """Counts what came of the current step so far; nothing is read again until something is noted."""
 
     outcomes: Outcomes
-    _counted: dict[DeploymentRef, tuple[object, StepCounts]] = field(default_factory=dict, init=False)
+    max_kept: int = 256
+    """Of how many deployments the counts are kept: those that were asked for last."""
+    _counted: OrderedDict[DeploymentRef, tuple[object, StepCounts]] = field(default_factory=OrderedDict, init=False)
     """What was counted last of each deployment's rollout, and at which mark."""
 
     async def __call__(self, deployment: Deployment) -> Deployment:
@@ -28,10 +31,13 @@ class CountOutcomes:
         """Return the counts of a rollout's step; what is too old to count is dropped."""
         of, step = (ref.project, rollout.id, rollout.step), rollout.current
         mark = (*of, await self.outcomes.mark(*of))
-        known = self._counted.get(ref)
+        known = self._counted.pop(ref, None)
         if known and known[0] == mark:
+            self._counted[ref] = known
             return known[1]
         counts = StepCounts.of(await self.outcomes.of_step(*of, newest=step.kept), shadow=step.shadow)
         await self.outcomes.trim(*of, newest=step.kept)
         self._counted[ref] = mark, counts
+        while len(self._counted) > self.max_kept:
+            self._counted.popitem(last=False)
         return counts

@@ -9,6 +9,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import parent_process
@@ -62,14 +63,16 @@ VACUUM_EVERY = 5000
 NO_GRAPH_KB = 1_000_000_000
 """No segment gets a graph: building one for 20,000 points takes 35 s here, and exact search takes 5 ms."""
 
-_shards: dict[str, "_Shard"] = {}
+_shards: OrderedDict[str, "_Shard"] = OrderedDict()
+"""The open ones; the one that was used last is at the end."""
 _folder = Path()
+_max_open = 1
 
 
-def begin(folder: Path) -> None:
+def begin(folder: Path, max_open: int) -> None:
     """Prepare this process: it is told to stop by its parent, by closing or by dying, and not by signals."""
-    global _folder  # noqa: PLW0603 - a pool's process has no other place for what it was started with
-    _folder = folder
+    global _folder, _max_open
+    _folder, _max_open = folder, max_open
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -176,10 +179,7 @@ def ping() -> None:
 
 def close() -> None:
     """Flush and let go of everything."""
-    while _shards:
-        _, opened = _shards.popitem()
-        opened.shard.flush()
-        opened.shard.close()
+    _close_all_but(0)
 
 
 class _Shard:
@@ -210,9 +210,20 @@ def _index_fields(shard: EdgeShard) -> None:
 
 
 def _opened(name: str) -> _Shard | None:
+    """Return a shard, if it is there; what was not used for longest is closed for it."""
     if name not in _shards and (_folder / name).exists():
+        _close_all_but(_max_open - 1)
         _shards[name] = _Shard(_folder / name)
+    if name in _shards:
+        _shards.move_to_end(name)
     return _shards.get(name)
+
+
+def _close_all_but(count: int) -> None:
+    while len(_shards) > count:
+        _, opened = _shards.popitem(last=False)
+        opened.shard.flush()
+        opened.shard.close()
 
 
 def _end_with_parent() -> None:

@@ -26,8 +26,9 @@ class QdrantEdgeVectors:
 
     durable = False
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_open: int = 100) -> None:
         self._folder = folder
+        self._max_open = max_open
         self._pool: ProcessPoolExecutor | None = None
 
     async def create(self, index: str, *, dimensions: int) -> None:
@@ -97,7 +98,7 @@ class QdrantEdgeVectors:
             max_workers=1,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=edge_shards.begin,
-            initargs=(self._folder,),
+            initargs=(self._folder, self._max_open),
         )
 
 

@@ -21,6 +21,8 @@ from tidemill_rag.adapters.transformers_embedding import CONFIG_FILES, Embedding
 from tidemill_rag.application.ports import ResolvedModel
 from tidemill_rag.domain.errors import EmbeddingUnusable
 
+_MAX_DIGESTS = 1000
+"""Of how many projects' models it is remembered which files they are."""
 _NEEDED = ("config.json", "tokenizer.json")
 _WEIGHTS = ".safetensors"
 
@@ -53,7 +55,7 @@ class TrainerModels:
         self._tokenizers = tokenizers
         self._open_model = open_model
         self._thread = EmbeddingThread()
-        self._digests: dict[_Place, str] = {}
+        self._digests: OrderedDict[_Place, str] = OrderedDict()
         self._loaded: OrderedDict[str, TransformersEmbedding] = OrderedDict()
         self._bytes: dict[str, int] = {}
         self._loading = asyncio.Lock()
@@ -88,6 +90,8 @@ class TrainerModels:
                 if version.digest not in self._loaded:
                     await self._open(version, folder, tokenizer)
         self._digests[place] = version.digest
+        while len(self._digests) > _MAX_DIGESTS:
+            self._digests.popitem(last=False)
         return version.digest
 
     async def _open(self, version: model_pb2.ModelVersion, folder: Path, tokenizer: EmbeddingTokenizer) -> None:

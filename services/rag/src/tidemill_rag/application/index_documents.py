@@ -92,6 +92,11 @@ class IndexDocuments:
                 await self._advance(ref, index, row, model, epoch)
         return len(rows) + len(large)
 
+    def forget(self, ref: IndexRef) -> None:
+        """Keep nothing in memory of an index version that is gone."""
+        self._started.pop(ref.key, None)
+        self._left.pop(ref.key, None)
+
     async def _index(
         self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
     ) -> None:

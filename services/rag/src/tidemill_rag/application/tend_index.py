@@ -59,6 +59,7 @@ class TendIndex:
             collection = await self._collection(ref)
             index = collection.index(ref.number)
             if index is None:
+                self._forget(ref)
                 return Then.WHEN_WOKEN
             if not index.hears:
                 return Then.WHEN_WOKEN if await self._sweep(ref, collection, index) else Then.LATER
@@ -69,6 +70,12 @@ class TendIndex:
                 await self._note(ref, error.message)
                 raise
         return Then.AT_ONCE
+
+    def _forget(self, ref: IndexRef) -> None:
+        """Keep nothing in memory of an index version that is gone."""
+        self.checked.discard(ref.key)
+        self.suspect.pop(ref.key, None)
+        self.index_documents.forget(ref)
 
     async def _advance(self, ref: IndexRef, collection: Collection, index: IndexVersion, epoch: int) -> bool:
         """Take one step; return whether there may be another."""
@@ -157,6 +164,7 @@ class TendIndex:
         """Remove what nobody searches any more; return whether it was time."""
         if index.retire_time and self.clock.now() < index.retire_time + self.sweep_after:
             return False
+        self._forget(ref)
         await self.vectors.drop(ref.key)
         await self.ledger.drop(ref)
         await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=Request.internal())
