@@ -102,6 +102,7 @@ def main() -> None:
         service.lock.unlink(missing_ok=True)
         compile_lock(from_outside([service.name], known), service.lock, constraints=ROOT_LOCK, upgrade=False)
         print(f"{service.lock.relative_to(ROOT)} written")  # noqa: T201 - a command's answer
+    subprocess.run([sys.executable, str(Path(__file__).with_name("wheels.py"))], check=True)  # noqa: S603 - our own command
 
 
 if __name__ == "__main__":
