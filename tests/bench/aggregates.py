@@ -56,7 +56,7 @@ async def aggregates(database: Database, *, worker: int, saves: int, events: boo
             note.lines = [f"line {number}"] * LINES
 
         await notes.update("acme", note_id, change, request=Request.of("", b""))
-        if events and number % 50 == 49:
+        if events and number % 5 == 4:
             await database["notes"].update_one({"_id": f"acme/{note_id}"}, {"$set": {"outbox": []}})
 
 

@@ -1,7 +1,7 @@
 """The aggregate that the tests of the kit's stores save."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -50,7 +50,7 @@ class NoteCodec:
 
     def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Note:
         lines = state["text"].splitlines() if schema == 1 else state["lines"]
-        return Note(**asdict(identity), lines=lines, colour=state["colour"])
+        return Note(**identity.fields(), lines=lines, colour=state["colour"])
 
     def event(self, aggregate: Note, event: Event, seq: int) -> tuple[str, Message]:
         assert isinstance(event, NoteWasWritten)

@@ -46,7 +46,8 @@ _FIRST_PAUSE_S = 0.005
 _MOST_PAGE_BYTES = 3 * 1024 * 1024
 """As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes unless it is told otherwise."""
 _FOR_READING = {"requests": False, "outbox": False}
-_FOR_WRITING = {"outbox.data": False}  # which may be 6 MB while Kafka is down
+_ENTRY_FIELDS = ("ce_id", "type", "source", "subject", "time", "topic", "key", "data", "traceparent")
+_FOR_WRITING = {f"outbox.{name}": False for name in _ENTRY_FIELDS}  # which may be 6 MB while Kafka is down
 _SUPERSEDED = frozenset({"outbox_at_1", "project_1_create_time_1_id_1"})
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -56,7 +57,7 @@ WITH_EVENTS: Document = {"outbox_at": {"$gt": _BEGINNING}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What every aggregate has; a codec writes `Task(**asdict(identity), title=state["title"])`."""
+    """What every aggregate has; a codec writes `Task(**identity.fields(), title=state["title"])`."""
 
     id: str
     project: str
@@ -66,6 +67,10 @@ class Identity:
     create_time: datetime | None
     update_time: datetime | None
     deleted: bool
+
+    def fields(self) -> Document:
+        """Return all of it by name; cheaper than `asdict`, which copies each value."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"labels": dict(self.labels)}
 
 
 class Codec(Protocol[A]):
@@ -268,6 +273,7 @@ class MongoAggregates(Generic[A]):
         self, key: str, document: Document | None, decide: Callable[[A | None], A], request: Request
     ) -> A | None:
         """Return the aggregate as saved, or None where the document changed meanwhile."""
+        kept = encoded(document["state"]) if document is not None else None  # `decide` may change what it is given
         stored = self._decoded(document) if document is not None else None
         before = None if stored is None else self._image(stored)  # `decide` may change the aggregate in place
         aggregate = decide(stored)
@@ -286,8 +292,8 @@ class MongoAggregates(Generic[A]):
         aggregate.update_time = _milliseconds(self._clock.now())
         aggregate.create_time = aggregate.create_time or aggregate.update_time
         aggregate.seq += len(entries)
-        if document is not None and before is not None and not aggregate.deleted:
-            image |= {"state": self._with_unknown(document, before["state"], image["state"])}
+        if document is not None and kept is not None and before is not None and not aggregate.deleted:
+            image |= {"state": self._with_unknown(document["schema"], kept, before["state"], image["state"])}
         fields = image | {
             "schema": self._codec.schema,
             "seq": aggregate.seq,
@@ -376,12 +382,14 @@ class MongoAggregates(Generic[A]):
             "deleted": aggregate.deleted,
         }
 
-    def _with_unknown(self, document: Document, before: RawDocument, after: RawDocument) -> RawDocument | Document:
-        """Return the state with what a newer version of the same form has added to the stored one."""
-        if document["schema"] != self._codec.schema or encoded(document["state"]) == before:
+    def _with_unknown(
+        self, schema: int, kept: RawDocument, before: RawDocument, after: RawDocument
+    ) -> RawDocument | Document:
+        """Return the state with what a newer version of the same form has added to the one that is kept."""
+        if schema != self._codec.schema or kept == before:
             return after
-        kept: Document = with_unknown(document["state"], plain(before), plain(after))
-        return kept
+        state: Document = with_unknown(plain(kept), plain(before), plain(after))
+        return state
 
     def _decoded(self, document: Document) -> A:
         names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")

@@ -28,7 +28,7 @@ class SuiteCodec:
     def decode(self, identity: Identity, state: Document, schema: int) -> Suite:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
         content = ObjectRef(**state["content"]) if state["content"] else None
-        return Suite(**asdict(identity), **(state | {"content": content}))
+        return Suite(**identity.fields(), **(state | {"content": content}))
 
     def event(self, aggregate: Suite, event: Event, seq: int) -> tuple[str, Message]:
         """See `Codec.event`."""
@@ -55,7 +55,7 @@ class GateCodec:
         """See `Codec.decode`."""
         require = tuple(Requirement(**each) for each in state["require"])
         owed = Owed(**state["owed"]) if state["owed"] else None
-        return Gate(**asdict(identity), **(state | {"require": require, "owed": owed}))
+        return Gate(**identity.fields(), **(state | {"require": require, "owed": owed}))
 
     def event(self, aggregate: Gate, event: Event, seq: int) -> tuple[str, Message]:
         """See `Codec.event`."""
@@ -73,7 +73,7 @@ class CandidateGatesCodec:
 
     def decode(self, identity: Identity, state: Document, schema: int) -> CandidateGates:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
-        return CandidateGates(**asdict(identity), gates=set(state["gates"]))
+        return CandidateGates(**identity.fields(), gates=set(state["gates"]))
 
     def event(self, aggregate: CandidateGates, event: Event, seq: int) -> tuple[str, Message]:
         """See `Codec.event`."""

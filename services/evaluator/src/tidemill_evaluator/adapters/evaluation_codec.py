@@ -70,7 +70,7 @@ class EvaluationCodec:
         comparing: dict[str, Any] = state["comparing"]
         require = tuple(Requirement(**each) for each in comparing["require"])
         return Evaluation(
-            **asdict(identity),
+            **identity.fields(),
             **{name: state[name] for name in _PLAIN},
             comparing=Comparing(**(comparing | {"suites": tuple(comparing["suites"]), "require": require})),
             state=State(state["state"]),

@@ -49,7 +49,7 @@ class CurationCodec:
             "at_latest_every": None if every is None else timedelta(seconds=every),
             "labels": dict(identity.labels),
         }
-        return Curation(**asdict(identity), **(state | {"rule": Rule(**(state["rule"] | parts))}))
+        return Curation(**identity.fields(), **(state | {"rule": Rule(**(state["rule"] | parts))}))
 
     def event(self, aggregate: Curation, event: Event, seq: int) -> tuple[str, Message]:
         """Return the ce_type and the payload."""

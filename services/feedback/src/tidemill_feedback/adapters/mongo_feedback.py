@@ -53,7 +53,7 @@ class FeedbackCodec:
             "current": Given(**state["current"]) if state["current"] else None,
             "history": tuple(Given(**given) for given in state["history"]),
         }
-        return Feedback(**asdict(identity), **(state | parts))
+        return Feedback(**identity.fields(), **(state | parts))
 
     def event(self, aggregate: Feedback, event: Event, seq: int) -> tuple[str, Message]:
         """Return the ce_type and the payload."""

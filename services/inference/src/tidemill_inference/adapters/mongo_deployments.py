@@ -43,7 +43,7 @@ class DeploymentCodec:
         if schema < _WITH_ROLLOUTS:
             state = _with_rollouts(state)
         return Deployment(
-            **asdict(identity),
+            **identity.fields(),
             spec=_spec_of(state["spec"]),
             live=configuration_of(state["live"]),
             rollout=rollout_of(state["rollout"]) if state["rollout"] else None,

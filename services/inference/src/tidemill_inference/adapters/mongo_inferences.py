@@ -48,7 +48,7 @@ class InferenceCodec:
     def decode(self, identity: Identity, state: Document, schema: int) -> Inference:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
         return Inference(
-            **asdict(identity),
+            **identity.fields(),
             **{name: state[name] for name in (*_PLAIN, "finish_time")},
             purpose=Purpose[state["purpose"]],
             record=RecordMode[state["record"]],

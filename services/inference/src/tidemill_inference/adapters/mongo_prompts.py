@@ -28,7 +28,7 @@ class PromptCodec:
             PromptVersion(**{**version, "content": PromptContent(**version["content"])})
             for version in state["versions"]
         ]
-        return Prompt(**asdict(identity), versions=versions, version_labels=state["version_labels"])
+        return Prompt(**identity.fields(), versions=versions, version_labels=state["version_labels"])
 
     def event(self, aggregate: Prompt, event: Event, seq: int) -> tuple[str, Message]:
         """Never called: prompts publish nothing."""

@@ -49,7 +49,7 @@ class DatasetCodec:
     def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Dataset:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
         return Dataset(
-            **asdict(identity),
+            **identity.fields(),
             state=DatasetState(state["state"]),
             share=state["share"],
             group_by=state["group_by"],

@@ -42,7 +42,7 @@ class DocumentCodec:
         """See `Codec.decode`."""
         rejection = state["last_rejection"]
         return Document(
-            **asdict(identity),
+            **identity.fields(),
             source=state["source"],
             key=state["key"],
             state=DocumentState(state["state"]),

@@ -1,6 +1,5 @@
 """Sources, and who takes which events, in MongoDB."""
 
-from dataclasses import asdict
 from typing import Any
 
 from google.protobuf.message import Message
@@ -35,7 +34,7 @@ class SourceCodec:
     def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Source:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
         return Source(
-            **asdict(identity),
+            **identity.fields(),
             events=state["events"],
             masking=Masking(kinds=frozenset(MaskKind(name) for name in state["masking"])),
             retention_days=state["retention_days"],
@@ -57,7 +56,7 @@ class EventBindingCodec:
 
     def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> EventBinding:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
-        return EventBinding(**asdict(identity), **state)
+        return EventBinding(**identity.fields(), **state)
 
     def event(self, aggregate: EventBinding, event: Event, seq: int) -> tuple[str, Message]:
         """See `Codec.event`."""

@@ -48,7 +48,7 @@ class CollectionCodec:
     def decode(self, identity: Identity, state: Document, schema: int) -> Collection:  # noqa: ARG002 - there is one
         """Return the collection."""
         return Collection(
-            **asdict(identity),
+            **identity.fields(),
             sources=tuple(state["sources"]),
             embedding=state["embedding"],
             chunking=Chunking(**state["chunking"]),

@@ -1,7 +1,5 @@
 """How a model is written down."""
 
-from dataclasses import asdict
-
 from google.protobuf.message import Message
 
 from tidemill.trainer.v1 import events_pb2 as events
@@ -27,7 +25,7 @@ class ModelCodec:
     def decode(self, identity: Identity, state: Document, schema: int) -> Model:  # noqa: ARG002 - there is one schema
         """Return the model."""
         return Model(
-            **asdict(identity),
+            **identity.fields(),
             version_count=state["version_count"],
             first_number=state["first_number"],
             numbers={entry["key"]: entry["number"] for entry in state["numbers"]},

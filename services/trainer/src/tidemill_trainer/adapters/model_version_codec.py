@@ -60,7 +60,7 @@ class ModelVersionCodec:
             for entry in state["artifacts"]
         )
         return ModelVersion(
-            **asdict(identity),
+            **identity.fields(),
             model=state["model"],
             number=state["number"],
             state=VersionState(state["state"]),

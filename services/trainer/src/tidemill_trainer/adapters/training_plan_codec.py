@@ -44,7 +44,7 @@ class TrainingPlanCodec:
             labels=identity.labels,
         )
         owed = decoded_version(state["owed"]) if state["owed"] else None
-        return TrainingPlan(**asdict(identity), settings=settings, owed=owed)
+        return TrainingPlan(**identity.fields(), settings=settings, owed=owed)
 
     def event(self, aggregate: TrainingPlan, event: Event, seq: int) -> tuple[str, Message]:  # noqa: ARG002 - there are none
         """Refuse: a plan has no events."""

@@ -71,7 +71,7 @@ class TrainingRunCodec:
         losses = tuple(LossPoint(**point) for point in state["progress"]["losses"])
         recipe = state["recipe"]
         return TrainingRun(
-            **asdict(identity),
+            **identity.fields(),
             plan=state["plan"],
             dataset=decoded_version(state["dataset"]),
             base=state["base"],
