@@ -129,7 +129,7 @@ def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
     return [
         Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command())),
         Program(name="mongo", command=tuple(mongo)),
-        Program(name="s3", command=_weed(folder, choices), environment=keys | memory),
+        Program(name="s3", command=_weed(folder, choices), environment=keys | memory | _storage_keys(choices)),
     ]
 
 
@@ -151,7 +151,17 @@ def services(folder: StackFolder, choices: Choices) -> list[Program]:
 
 def _token_key(choices: Choices) -> str:
     """Return a key that is this stack's alone, and the same at each start."""
-    return hashlib.sha256(f"feedback tokens of {choices.secret_key}".encode()).hexdigest()
+    return _derived_key(choices, "feedback tokens")
+
+
+def _storage_keys(choices: Choices) -> dict[str, str]:
+    """Return the keys by which weed's parts know one another: its filer and volumes answer no other user's HTTP."""
+    names = ("JWT_SIGNING", "JWT_SIGNING_READ", "JWT_FILER_SIGNING", "JWT_FILER_SIGNING_READ")
+    return {f"WEED_{name}_KEY": _derived_key(choices, name) for name in names}
+
+
+def _derived_key(choices: Choices, purpose: str) -> str:
+    return hashlib.sha256(f"{purpose} of {choices.secret_key}".encode()).hexdigest()
 
 
 def service_environment(service: str, *, folder: StackFolder, stack: Addresses) -> dict[str, str]:
