@@ -1,6 +1,6 @@
 """Datasets with stores in memory: the same use cases and the same objects, nothing on a network."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -52,6 +52,28 @@ class LeasesInMemory:
 
 
 @dataclass
+class GroupsInMemory:
+    """Does what `MongoGroups` does: both pass tests/adapters/test_groups.py."""
+
+    stored: dict[tuple[DatasetName, str], tuple[bool, str]] = field(default_factory=dict)
+    read: int = 0
+    """How many groups were read."""
+
+    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+        found = {group: self.stored[name, group] for group in groups if (name, group) in self.stored}
+        self.read += len(found)
+        return {group: held_out for group, (held_out, offer) in found.items() if not but_by or offer != but_by}
+
+    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+        for group, held_out in groups.items():
+            self.stored.setdefault((name, group), (held_out, offer))
+        return all(self.stored[name, group][0] == held_out for group, held_out in groups.items())
+
+    def held_out(self) -> set[str]:
+        return {group for (_, group), (held_out, _) in self.stored.items() if held_out}
+
+
+@dataclass
 class Datasets:
     """Everything that an entry point calls, on the stores of ingest."""
 
@@ -67,6 +89,7 @@ class Datasets:
         self.datasets = InMemoryAggregates[Dataset](codec=DatasetCodec(), missing=DatasetNotFound, clock=self.clock)
         self.batches = FeedbackBatches(self.objects, FEEDBACK, limits=self.limits)
         self.parts = DatasetParts(self.objects, DATASETS)
+        self.groups = GroupsInMemory()
         self.leases = LeasesInMemory()
         self.changing = ChangeDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
         self.reading = ReadDatasets(datasets=self.datasets, parts=self.parts, limits=self.limits)
@@ -79,6 +102,7 @@ class Datasets:
             batches=self.batches,
             preparation=self.ingest.preparation,
             parts=self.parts,
+            groups=self.groups,
             erasures=Erasures(documents=self.ingest.documents),
             leases=self.leases,
             minimum=self.minimum,

@@ -7,7 +7,7 @@ import structlog
 
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
-from tidemill_ingest.adapters.mongo_datasets import MongoDatasetLeases, MongoWaiting, mongo_datasets
+from tidemill_ingest.adapters.mongo_datasets import MongoDatasetLeases, MongoGroups, MongoWaiting, mongo_datasets
 from tidemill_ingest.adapters.mongo_documents import MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
 from tidemill_ingest.adapters.mongo_sweep import MongoSweepTurns, MongoVersionTexts
@@ -198,6 +198,7 @@ class _Datasets:
             batches=batches,
             preparation=ingest.preparation,
             parts=parts,
+            groups=MongoGroups(database["dataset_groups"]),
             erasures=Erasures(documents=ingest.documents),
             leases=leases,
             common_from=settings.dataset_common_answers_from,

@@ -13,7 +13,13 @@ from services.ingest.tests.dataset_fakes import NAME, Datasets
 from services.ingest.tests.examples import batch_of, examples, lines, numbered, offer_of
 from services.ingest.tests.fakes import ACME
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
-from tidemill_ingest.adapters.mongo_datasets import DatasetCodec, MongoDatasetLeases, MongoWaiting, mongo_datasets
+from tidemill_ingest.adapters.mongo_datasets import (
+    DatasetCodec,
+    MongoDatasetLeases,
+    MongoGroups,
+    MongoWaiting,
+    mongo_datasets,
+)
 from tidemill_ingest.application.dataset_ports import DatasetName
 from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.publish_versions import PublishVersions
@@ -93,7 +99,7 @@ async def test_a_dataset_is_read_as_it_was_saved_and_lists_filter_it(database: D
 
     assert found == saved
     assert (found.versions, found.offers, found.withheld) == (dataset.versions, dataset.offers, dataset.withheld)
-    assert (found.heard, found.split, found.epoch) == (dataset.heard, dataset.split, dataset.epoch)
+    assert (found.heard, found.owed, found.epoch) == (dataset.heard, dataset.owed, dataset.epoch)
     assert [each.id for each in active.items] == [dataset.id]
     assert not deleted.items
 
@@ -145,19 +151,19 @@ async def test_a_holder_whose_lease_was_taken_is_told(database: Database) -> Non
 
 async def test_parts_and_assignments_are_found_by_their_references_until_they_are_deleted(buckets: Buckets) -> None:
     parts = DatasetParts(buckets.store, buckets.datasets)
-    split = Split(train=frozenset({"a", "b"}), held_out=frozenset({"c"}), owed=-100_000)
+    written = b'{"held_out": ["c"], "owed": -100000, "train": ["a", "b"]}'
     other = DatasetName(project="globex", dataset="x")
 
     ref = await parts.put_part(NAME, lines(numbered(3)))
     same = await parts.put_part(NAME, lines(numbered(3)))
-    assigned = await parts.put_split(NAME, split)
+    assigned = await parts.put_part(NAME, written)
     await parts.put_part(other, b"")
 
     assert ref == same
     assert ref.key == f"acme/helpdesk_sft/{ref.sha256}"
     assert await parts.lines(ref) == lines(numbered(3))
     assert await parts.examples(ref) == examples(numbered(3))
-    assert await parts.split(assigned) == split
+    assert await parts.split(assigned) == Split(train=frozenset("ab"), held_out=frozenset("c"), owed=-100_000)
     assert [name async for name in parts.datasets()] == [NAME, other]
     assert [each.key for each in await parts.of_dataset(NAME)] == sorted([ref.key, assigned.key])
     await parts.delete([ref.key, "acme/helpdesk_sft/never-there"])
@@ -201,6 +207,7 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
             batches=batches,
             preparation=Datasets().ingest.preparation,
             parts=parts,
+            groups=MongoGroups(database["groups"]),
             erasures=Erasures(documents=Datasets().ingest.documents),
             leases=leases_of(database, owner),
             minimum=Datasets().minimum,

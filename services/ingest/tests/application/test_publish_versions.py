@@ -6,12 +6,24 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from services.ingest.tests.dataset_fakes import DATASETS, NAME, Datasets
-from services.ingest.tests.examples import FEEDBACK, batch_of, ids_in, lines, message, numbered, offer_of, stored
+from services.ingest.tests.examples import (
+    FEEDBACK,
+    batch_of,
+    examples,
+    ids_in,
+    lines,
+    message,
+    numbered,
+    offer_of,
+    stored,
+)
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.domain.dataset_events import DatasetVersionWasPublished, DatasetVersionWasWithheld
 from tidemill_ingest.domain.errors import OfferSettled
+from tidemill_ingest.domain.example import group_of
 from tidemill_ingest.domain.parts import shared_between
+from tidemill_ingest.domain.split import Split
 from tidemill_kit.application import Request
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_testkit.objects import InMemoryObjects
@@ -128,19 +140,58 @@ async def test_what_makes_no_version_is_visible_on_the_dataset_and_told(
 async def test_groups_of_a_withheld_offer_stay_assigned() -> None:
     datasets = await Datasets(minimum=replace(Datasets().minimum, train=20)).declared(share=0.9)
     await datasets.turned(numbered(20))
-    assert datasets.stored()
-    split = (await datasets.dataset()).split
-    assert split is not None
-    first = await datasets.parts.split(split)
+    first = dict(datasets.groups.stored)
 
     dataset = await datasets.turned(numbered(400), seq=2)
 
-    assert dataset.split is not None
-    second = await datasets.parts.split(dataset.split)
-    assert len(first.held_out) == 18
-    assert first.held_out < second.held_out
-    assert first.train < second.train
+    assert len(first) == 20
+    assert sum(held_out for held_out, _ in first.values()) == 18
+    assert first.items() < datasets.groups.stored.items()
     assert dataset.version_count == 1
+
+
+async def test_of_all_groups_that_there_ever_were_those_of_the_offer_alone_are_read() -> None:
+    datasets = await Datasets().declared()
+    await datasets.turned(numbered(200))
+    datasets.groups.read = 0
+
+    await datasets.turned(numbered(20, start=190), seq=2)
+
+    assert datasets.groups.read == 10
+    assert len(datasets.groups.stored) == 210
+    assert len(datasets.groups.held_out()) == 63
+
+
+async def test_groups_that_were_assigned_in_one_object_stay_assigned() -> None:
+    datasets = await Datasets().declared()
+    groups = [group_of(each.asked) for each in examples(numbered(10))]
+    before = Split(train=frozenset(groups[:4]), held_out=frozenset(groups[4:]), owed=-300_000)
+    written = {"train": sorted(before.train), "held_out": sorted(before.held_out), "owed": before.owed}
+    ref = await datasets.parts.put_part(NAME, json.dumps(written).encode())
+    await datasets.datasets.update(
+        "acme", NAME.dataset, lambda each: setattr(each, "split", ref), request=Request.of("", b"")
+    )
+
+    dataset = await datasets.turned(numbered(14))
+
+    assert (dataset.split, dataset.version_count) == (None, 1)
+    assert before.held_out < datasets.groups.held_out()
+    assert not before.train & datasets.groups.held_out()
+    assert dataset.owed == -300_000 + 4 * 300_000 - 1_000_000
+
+
+async def test_what_a_killed_worker_assigned_stays_where_something_was_erased_since() -> None:
+    datasets = await Datasets().declared()
+    await datasets.offered(numbered(20))
+    offer = (await datasets.dataset()).offers[0]
+    groups = [group_of(each.asked) for each in examples(numbered(20))]
+    assigned = dict.fromkeys(groups[:12], False) | dict.fromkeys(groups[12:], True)
+    await datasets.groups.assign(NAME, assigned, offer=offer.id)
+
+    assert await datasets.publish(NAME)
+
+    assert datasets.groups.held_out() == {*groups[12:]}
+    assert (await datasets.newest()).draft.held_out.examples == 8
 
 
 async def test_examples_that_cite_an_erased_document_leave_the_next_version() -> None:
@@ -239,7 +290,7 @@ class FragileObjects(InMemoryObjects):
         await super().put(bucket, key, data, media_type=media_type)
 
 
-@pytest.mark.parametrize("dies_at", [1, 2, 3])
+@pytest.mark.parametrize("dies_at", [1, 2])
 async def test_a_kill_at_any_put_leaves_no_half_version_and_the_next_worker_makes_the_whole(dies_at: int) -> None:
     objects = FragileObjects(dies_at=dies_at)
     datasets = await Datasets(ingest=Ingest(objects=objects)).declared()
@@ -281,7 +332,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     left = await datasets.dataset()
     assert (left.offers, left.versions, left.epoch) == (stale.offers, (), 7)
     with pytest.raises(OfferSettled):
-        left.withhold(left.offers[0], reason="R", message="m", split=None, epoch=6, now=datasets.clock.now())
+        left.withhold(left.offers[0], reason="R", message="m", owed=None, epoch=6, now=datasets.clock.now())
 
 
 async def test_a_dataset_that_somebody_else_works_on_is_left_for_later() -> None:

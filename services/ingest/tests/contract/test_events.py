@@ -68,9 +68,9 @@ def curated() -> list[tuple[str, Message]]:
     offers = [offer_of(batch_of(b"", count=0), seq=seq) for seq in (1, 2)]
     for each in offers:
         dataset.offer(each, at_most=2)
-    split, train, held_out = (
+    train, held_out = (
         ObjectRef(bucket="tidemill-ingest-datasets", key=f"acme/helpdesk_sft/{SHA256}", size=size, sha256=SHA256)
-        for size in (512, 98304, 40960)
+        for size in (98304, 40960)
     )
     draft = VersionDraft(
         digest=SHA256,
@@ -88,7 +88,7 @@ def curated() -> list[tuple[str, Message]]:
         ),
     )
     for each in offers:
-        dataset.publish(each, draft, split=split, epoch=0, now=NOON, keep=9)
+        dataset.publish(each, draft, owed=0, epoch=0, now=NOON, keep=9)
     return [DatasetCodec().event(dataset, event, seq) for seq, event in enumerate(dataset.pending, start=1)]
 
 

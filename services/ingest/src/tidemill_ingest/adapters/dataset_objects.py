@@ -83,12 +83,6 @@ class DatasetParts:
         """See `ports.Parts.put_part`."""
         return await self._exchange.put(name.project, name.dataset, lines, media_type=_JSON_LINES)
 
-    async def put_split(self, name: DatasetName, split: Split) -> ObjectRef:
-        """See `ports.Parts.put_split`."""
-        written = {"train": sorted(split.train), "held_out": sorted(split.held_out), "owed": split.owed}
-        data = await asyncio.to_thread(lambda: json.dumps(written, sort_keys=True).encode())
-        return await self._exchange.put(name.project, name.dataset, data, media_type="application/json")
-
     async def split(self, ref: ObjectRef) -> Split:
         """See `ports.Parts.split`."""
         read = await asyncio.to_thread(json.loads, await self._exchange.get(ref))

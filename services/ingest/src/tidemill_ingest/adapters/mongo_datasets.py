@@ -1,6 +1,6 @@
 """Datasets in MongoDB: what they are, which of them wait for a worker, and which worker has them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -16,7 +16,7 @@ from tidemill_ingest.domain.errors import DatasetNotFound, OfferSettled
 from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.domain import Event, ObjectRef
 from tidemill_kit.jobs import LeaseLost, Leases
-from tidemill_kit.mongo import Collection, translated
+from tidemill_kit.mongo import Collection, Document, insert_new, translated
 from tidemill_kit.quotas import Quota
 
 TOPIC = "tidemill.ingest.dataset.v1"
@@ -26,7 +26,8 @@ _AT_ONCE = 1000
 class DatasetCodec:
     """Dataset <-> state; lists are filtered by `state`, workers look for `waiting`."""
 
-    schema = 1
+    schema = 2
+    """1 had all groups in the object `split`, and an older process would begin anew where there is none."""
 
     def encode(self, aggregate: Dataset) -> dict[str, Any]:
         """See `Codec.encode`."""
@@ -41,12 +42,13 @@ class DatasetCodec:
             "versions": [asdict(version) for version in aggregate.versions],
             "version_count": aggregate.version_count,
             "split": asdict(aggregate.split) if aggregate.split else None,
+            "owed": aggregate.owed,
             "withheld": asdict(aggregate.withheld) if aggregate.withheld else None,
             "epoch": aggregate.epoch,
             "deleted_at": aggregate.deleted_at,
         }
 
-    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Dataset:  # noqa: ARG002 - one so far
+    def decode(self, identity: Identity, state: dict[str, Any], schema: int) -> Dataset:  # noqa: ARG002 - a field tells
         """See `Codec.decode`."""
         return Dataset(
             **identity.fields(),
@@ -58,6 +60,7 @@ class DatasetCodec:
             versions=tuple(_version(each) for each in state["versions"]),
             version_count=state["version_count"],
             split=ObjectRef(**state["split"]) if state["split"] else None,
+            owed=state.get("owed", 0),
             withheld=Withheld(**state["withheld"]) if state["withheld"] else None,
             epoch=state["epoch"],
             deleted_at=state["deleted_at"],
@@ -141,3 +144,42 @@ def _version(state: dict[str, Any]) -> DatasetVersion:
             ),
         }
     )
+
+
+class MongoGroups:
+    """Implements `ports.Groups`: a document for each group, whose `_id` is `<project>/<dataset>/<group>`."""
+
+    def __init__(self, groups: Collection) -> None:
+        self._groups = groups
+
+    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+        """See `Groups.assigned`."""
+        found: dict[str, bool] = {}
+        for part in _parts(sorted(groups)):
+            wanted: Document = {"_id": {"$in": [_group_id(name, group) for group in part]}}
+            with translated():
+                async for document in self._groups.find(wanted):
+                    if not but_by or document["offer"] != but_by:
+                        found[document["_id"].rpartition("/")[2]] = document["held_out"]
+        return found
+
+    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+        """See `Groups.assign`."""
+        agreed = True
+        for part in _parts(sorted(groups)):
+            taken = await insert_new(
+                self._groups,
+                [{"_id": _group_id(name, each), "held_out": groups[each], "offer": offer} for each in part],
+            )
+            if taken:
+                stored = await self.assigned(name, [each.rpartition("/")[2] for each in taken])
+                agreed = agreed and all(groups[each] == held_out for each, held_out in stored.items())
+        return agreed
+
+
+def _group_id(name: DatasetName, group: str) -> str:
+    return f"{name.project}/{name.dataset}/{group}"
+
+
+def _parts(groups: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (groups[begin : begin + _AT_ONCE] for begin in range(0, len(groups), _AT_ONCE))

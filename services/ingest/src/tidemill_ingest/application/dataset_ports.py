@@ -1,6 +1,6 @@
 """What datasets need from outside."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -55,18 +55,14 @@ class Batches(Protocol):
 
 
 class Parts(Protocol):
-    """Parts of versions and assignments of groups: immutable objects in a bucket of their own."""
+    """Parts of versions: immutable objects in a bucket of their own."""
 
     async def put_part(self, name: DatasetName, lines: bytes) -> ObjectRef:
         """Store a part, whether it is there already or not."""
         ...
 
-    async def put_split(self, name: DatasetName, split: Split) -> ObjectRef:
-        """Store an assignment, whether it is there already or not."""
-        ...
-
     async def split(self, ref: ObjectRef) -> Split:
-        """Return the assignment."""
+        """Return an assignment of all groups from when it was one object."""
         ...
 
     async def lines(self, ref: ObjectRef) -> bytes:
@@ -92,6 +88,18 @@ class Parts(Protocol):
 
     def datasets(self) -> AsyncIterator[DatasetName]:
         """Yield every dataset that has objects."""
+        ...
+
+
+class Groups(Protocol):
+    """Which part each group of a dataset belongs to: kept for ever, and read for the groups of an offer alone."""
+
+    async def assigned(self, name: DatasetName, groups: Sequence[str], *, but_by: str = "") -> Mapping[str, bool]:
+        """Return by group whether it is held out, of those that are assigned, except by the offer `but_by`."""
+        ...
+
+    async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
+        """Assign groups for an offer; what is assigned stays. Return False where one is assigned otherwise."""
         ...
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tidemill_ingest.application.dataset_ports import Batches, DatasetLeases, DatasetName, Datasets, Parts
+from tidemill_ingest.application.dataset_ports import Batches, DatasetLeases, DatasetName, Datasets, Groups, Parts
 from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.ports import Preparation
 from tidemill_ingest.domain.dataset import Dataset
@@ -16,7 +16,6 @@ from tidemill_ingest.domain.example import Example, group_of
 from tidemill_ingest.domain.parts import content_digest, lines_of, shared_between
 from tidemill_ingest.domain.split import Split
 from tidemill_kit.application import Clock, Request, derived_id
-from tidemill_kit.domain import ObjectRef
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
 
@@ -45,6 +44,7 @@ class PublishVersions:
     batches: Batches
     preparation: Preparation
     parts: Parts
+    groups: Groups
     erasures: Erasures
     leases: DatasetLeases
     minimum: Minimum
@@ -78,16 +78,40 @@ class PublishVersions:
             offered = await self.batches.read(offer.batch)
             examples = await self.preparation.mask_examples(name.project, offered)
         except BatchUnusable as error:
-            return await self._withhold(name, offer, error.reason, error.message, split=None, epoch=epoch)
+            return await self._withhold(name, offer, error.reason, error.message, owed=None, epoch=epoch)
         erased = await self.erasures.among(name.project, examples)
-        split = await self.parts.split(dataset.split) if dataset.split else Split()
-        made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split, offered=len(offered))
-        stored = dataset.split
-        if stored is None or made.division.split != split:
-            stored = await self.parts.put_split(name, made.division.split)
+        owed = await self._owed(name, dataset)
+        made: _Made | None = None
+        # What a worker that was killed has assigned for this offer is decided again, alike where nothing was erased
+        # since; else what is assigned stays, and decides.
+        for but_by in (offer.id, ""):
+            split = await self._split(name, examples, owed, but_by=but_by)
+            made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split, offered=len(offered))
+            if await self.groups.assign(name, made.division.split.added_to(split), offer=offer.id):
+                break
+        assert made is not None  # noqa: S101 - it was decided at least once
+        left = made.division.split.owed
         if made.short:
-            return await self._withhold(name, offer, made.short.reason, made.short.message, split=stored, epoch=epoch)
-        return await self._publish(name, offer, made, split=stored, epoch=epoch)
+            return await self._withhold(name, offer, made.short.reason, made.short.message, owed=left, epoch=epoch)
+        return await self._publish(name, offer, made, owed=left, epoch=epoch)
+
+    async def _owed(self, name: DatasetName, dataset: Dataset) -> int:
+        """Return what rounding left over; groups that are still in one object become documents first."""
+        if dataset.split is None:
+            return dataset.owed
+        earlier = await self.parts.split(dataset.split)
+        await self.groups.assign(name, earlier.added_to(Split()), offer="")
+        return earlier.owed
+
+    async def _split(self, name: DatasetName, examples: Sequence[Example], owed: int, *, but_by: str) -> Split:
+        """Return how the groups of these examples are assigned so far."""
+        groups = await asyncio.to_thread(lambda: sorted({group_of(each.asked) for each in examples}))
+        assigned = await self.groups.assigned(name, groups, but_by=but_by)
+        return Split(
+            train=frozenset(group for group, held_out in assigned.items() if not held_out),
+            held_out=frozenset(group for group, held_out in assigned.items() if held_out),
+            owed=owed,
+        )
 
     def _made(  # noqa: PLR0913 - an offer, and what is known of it
         self,
@@ -106,7 +130,7 @@ class PublishVersions:
         )
         return _made(division, self.minimum, common_from=self.common_from, unmasked=offered - len(examples))
 
-    async def _publish(self, name: DatasetName, offer: Offer, made: _Made, *, split: ObjectRef, epoch: int) -> Dataset:
+    async def _publish(self, name: DatasetName, offer: Offer, made: _Made, *, owed: int, epoch: int) -> Dataset:
         division = made.division
         draft = VersionDraft(
             digest=made.digest,
@@ -117,17 +141,17 @@ class PublishVersions:
         now, keep = self.clock.now(), self.kept_versions
 
         def change(dataset: Dataset) -> None:
-            dataset.publish(offer, draft, split=split, epoch=epoch, now=now, keep=keep)
+            dataset.publish(offer, draft, owed=owed, epoch=epoch, now=now, keep=keep)
 
         return await self.datasets.update(name.project, name.dataset, change, request=_settled(offer))
 
     async def _withhold(  # noqa: PLR0913 - what is told of an offer
-        self, name: DatasetName, offer: Offer, reason: str, message: str, *, split: ObjectRef | None, epoch: int
+        self, name: DatasetName, offer: Offer, reason: str, message: str, *, owed: int | None, epoch: int
     ) -> Dataset:
         now = self.clock.now()
 
         def change(dataset: Dataset) -> None:
-            dataset.withhold(offer, reason=reason, message=message, split=split, epoch=epoch, now=now)
+            dataset.withhold(offer, reason=reason, message=message, owed=owed, epoch=epoch, now=now)
 
         return await self.datasets.update(name.project, name.dataset, change, request=_settled(offer))
 

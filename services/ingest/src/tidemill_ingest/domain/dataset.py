@@ -62,7 +62,9 @@ class Dataset(Aggregate):
     versions: tuple[DatasetVersion, ...] = ()
     version_count: int = 0
     split: ObjectRef | None = None
-    """Where the assignment of the groups lies."""
+    """Where the assignment of groups lies that were assigned when all of them were one object."""
+    owed: int = 0
+    """What rounding left over for the held-out part; see `Split`."""
     withheld: Withheld | None = None
     epoch: int = 0
     """Of the worker that may write."""
@@ -150,7 +152,7 @@ class Dataset(Aggregate):
         self.epoch = epoch
 
     def publish(  # noqa: PLR0913 - what makes a version is saved in one change
-        self, offer: Offer, draft: VersionDraft, *, split: ObjectRef, epoch: int, now: datetime, keep: int
+        self, offer: Offer, draft: VersionDraft, *, owed: int, epoch: int, now: datetime, keep: int
     ) -> None:
         """Make a version of what was offered; the content of the newest version again makes none.
 
@@ -161,8 +163,8 @@ class Dataset(Aggregate):
         newest = self.newest
         if newest is not None and newest.draft.digest == draft.digest:
             message = f"the content is that of {newest.id}: new examples are needed"
-            return self.withhold(offer, reason=UNCHANGED, message=message, split=split, epoch=epoch, now=now)
-        self._settle(offer, split=split, epoch=epoch)
+            return self.withhold(offer, reason=UNCHANGED, message=message, owed=owed, epoch=epoch, now=now)
+        self._settle(offer, owed=owed, epoch=epoch)
         self.version_count += 1
         version = DatasetVersion(
             dataset=self.id,
@@ -180,7 +182,7 @@ class Dataset(Aggregate):
         return None
 
     def withhold(  # noqa: PLR0913 - what is told of an offer
-        self, offer: Offer, *, reason: str, message: str, split: ObjectRef | None, epoch: int, now: datetime
+        self, offer: Offer, *, reason: str, message: str, owed: int | None, epoch: int, now: datetime
     ) -> None:
         """Make no version of what was offered, and say why; groups that it showed first stay assigned.
 
@@ -188,7 +190,7 @@ class Dataset(Aggregate):
             OfferSettled: a later worker was here, or nothing waits for it any more.
 
         """
-        self._settle(offer, split=split, epoch=epoch)
+        self._settle(offer, owed=owed, epoch=epoch)
         self._withhold(offer, reason=reason, message=message, now=now)
 
     def is_past(self, *, deleted_before: datetime) -> bool:
@@ -223,12 +225,14 @@ class Dataset(Aggregate):
         )
         self.pending.append(event)
 
-    def _settle(self, offer: Offer, *, split: ObjectRef | None, epoch: int) -> None:
+    def _settle(self, offer: Offer, *, owed: int | None, epoch: int) -> None:
+        """Let the offer wait no longer; `owed` is None where no groups were assigned."""
         left = tuple(each for each in self.offers if each.id != offer.id)
         if epoch != self.epoch or len(left) == len(self.offers):
             raise OfferSettled(self.id)
         self.offers = left
-        self.split = split or self.split
+        if owed is not None:
+            self.split, self.owed = None, owed
 
     def _violations(self) -> Iterator[Violation]:
         if not SLUG.fullmatch(self.id):

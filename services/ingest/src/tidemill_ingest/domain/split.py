@@ -10,7 +10,10 @@ _WHOLE = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """The groups seen so far, and what rounding owes the held-out part, in millionths of a group."""
+    """Groups that are assigned, and what rounding owes the held-out part, in millionths of a group.
+
+    Of all groups that there ever were, those that matter to what is divided are enough.
+    """
 
     train: frozenset[str] = frozenset()
     held_out: frozenset[str] = frozenset()
@@ -33,6 +36,11 @@ class Split:
             held_out=self.held_out.union(new[:count]),
             owed=wanted - count * _WHOLE,
         )
+
+    def added_to(self, earlier: "Split") -> dict[str, bool]:
+        """Return the groups that the earlier split lacks, and whether they are held out."""
+        train, held_out = self.train - earlier.train, self.held_out - earlier.held_out
+        return dict.fromkeys(train, False) | dict.fromkeys(held_out, True)
 
 
 def _rank(group: str, salt: str) -> bytes:
