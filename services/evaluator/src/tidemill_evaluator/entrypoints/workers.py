@@ -9,6 +9,7 @@ from tidemill_evaluator.application.ports import EvaluationName, Wanted
 from tidemill_evaluator.application.react import React
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
 from tidemill_kit.errors import TidemillError, isolated
+from tidemill_kit.turns import Turns
 
 _log = structlog.get_logger()
 
@@ -41,7 +42,7 @@ class EvaluationWorker:
         self._react = react
         self._run = run
         self._wake = wake
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._retry_after_s = retry_after_s
         self._running: set[EvaluationName] = set()
 
@@ -74,7 +75,7 @@ class EvaluationWorker:
         facts = {"project": name.project, "evaluation": name.evaluation}
         try:
             with isolated():
-                async with self._turns:
+                async with self._turns.of(name.project):
                     done = await self._run(name)
                 _log.info("evaluation_finished" if done else "evaluation_postponed", **facts)
         except TidemillError as error:

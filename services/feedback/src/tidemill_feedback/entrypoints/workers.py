@@ -14,6 +14,7 @@ from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_kit.application import Clock
 from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.jobs import Leases
+from tidemill_kit.turns import Turns
 
 _log = structlog.get_logger()
 
@@ -48,7 +49,7 @@ class CurationWorker:
         self._all_seen = False
         self._leases = leases
         self._clock = clock
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._settle_s = settle_s
         self._look_every_s = look_every_s
         self._woken = asyncio.Event()
@@ -95,7 +96,7 @@ class CurationWorker:
         pause: timedelta | None = None
         try:
             with isolated():
-                async with self._turns, self._leases.held(ref) as epoch:
+                async with self._turns.of(ref.project), self._leases.held(ref) as epoch:
                     pause = _HELD if epoch is None else await tend(ref, epoch=epoch)
                 self._failures.pop(ref, None)
                 if epoch is not None:

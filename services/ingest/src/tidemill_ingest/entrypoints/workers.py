@@ -11,6 +11,7 @@ from tidemill_ingest.application.publish_versions import PublishVersions
 from tidemill_ingest.application.sweep import Sweep
 from tidemill_ingest.application.sweep_datasets import SweepDatasets
 from tidemill_kit.errors import DependencyUnavailable, TidemillError, isolated
+from tidemill_kit.turns import Turns
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +36,7 @@ class DatasetWorker:
         self._waiting = waiting
         self._publish = publish
         self._retry_after_s = retry_after_s
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._woken = asyncio.Event()
         self._running: set[DatasetName] = set()
 
@@ -66,7 +67,7 @@ class DatasetWorker:
         done, facts = False, {"project": name.project, "dataset": name.dataset}
         try:
             with isolated():
-                async with self._turns:
+                async with self._turns.of(name.project):
                     done = await self._publish(name)
                 _log.info("dataset_work_finished" if done else "dataset_work_postponed", **facts)
         except TidemillError as error:

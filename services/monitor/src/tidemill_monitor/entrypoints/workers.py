@@ -9,6 +9,7 @@ import structlog
 
 from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.jobs import Leases
+from tidemill_kit.turns import Turns
 from tidemill_monitor.application.link_examples import LinkExamples
 from tidemill_monitor.application.ports import Batches, BatchName, Graph
 from tidemill_monitor.application.sweep_inferences import SweepInferences
@@ -26,7 +27,7 @@ class ExamplesWorker:
     def __init__(self, *, batches: Batches, link: LinkExamples, at_once: int, retry_after_s: float) -> None:
         self._batches = batches
         self._link = link
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._retry_after_s = retry_after_s
         self._woken = asyncio.Event()
         self._running: set[BatchName] = set()
@@ -58,7 +59,7 @@ class ExamplesWorker:
         facts = {"project": name.project, "curation": name.curation}
         try:
             with isolated():
-                async with self._turns:
+                async with self._turns.of(name.project):
                     done = await self._link(name)
                 _log.info("examples_linked" if done else "examples_left_to_others", **facts)
         except TidemillError as error:

@@ -8,6 +8,7 @@ import structlog
 
 from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.turns import Turns
 from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore
 from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.domain.collection import IndexRef
@@ -33,7 +34,7 @@ class IndexWorker:
         self._indexes = indexes
         self._leases = leases
         self._vectors = vectors
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._look_every_s = look_every_s
         self._all_seen = False
         self._woken = asyncio.Event()
@@ -95,7 +96,7 @@ class IndexWorker:
         pause_s: float | None = None
         try:
             with isolated():
-                async with self._turns, self._leases.held(index) as epoch:
+                async with self._turns.of(index.project), self._leases.held(index) as epoch:
                     with acting_for(index.project):  # whose turn it is at what all projects share
                         then = Then.LATER if epoch is None else await tend(index, epoch=epoch)
                 pause_s = {Then.WHEN_WOKEN: None, Then.AT_ONCE: 0.0, Then.LATER: _HELD_PAUSE_S}[then]

@@ -8,6 +8,7 @@ from contextlib import suppress
 import structlog
 
 from tidemill_kit.errors import TidemillError, isolated
+from tidemill_kit.turns import Turns
 from tidemill_trainer.application.ports import PlanName, RunName, WantedRuns
 from tidemill_trainer.application.settle_plan import SettlePlan
 from tidemill_trainer.application.train_run import TrainRun
@@ -24,7 +25,7 @@ class TrainingWorker:
         self, *, wanted: WantedRuns, at_once: int, look_every_s: float, sweep_every_s: float = SWEEP_EVERY_S
     ) -> None:
         self._wanted = wanted
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._look_every_s = look_every_s
         self._sweep_every_s = sweep_every_s
         self._swept_at = -math.inf
@@ -85,7 +86,7 @@ class TrainingWorker:
         facts = {"project": name.project, "run": name.run}
         try:
             with isolated():
-                async with self._turns:
+                async with self._turns.of(name.project):
                     done = await train(name)
                 _log.info("training_finished" if done else "training_postponed", **facts)
         except TidemillError as error:

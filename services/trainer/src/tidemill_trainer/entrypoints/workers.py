@@ -6,6 +6,7 @@ from contextlib import suppress
 import structlog
 
 from tidemill_kit.errors import TidemillError, isolated
+from tidemill_kit.turns import Turns
 from tidemill_trainer.application.fetch_version import FetchVersion
 from tidemill_trainer.application.ports import VersionName, Wanted
 
@@ -18,7 +19,7 @@ class ImportWorker:
     def __init__(self, *, wanted: Wanted, fetch: FetchVersion, at_once: int, retry_after_s: float) -> None:
         self._wanted = wanted
         self._fetch = fetch
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = Turns(at_once)
         self._retry_after_s = retry_after_s
         self._woken = asyncio.Event()
         self._running: set[VersionName] = set()
@@ -50,7 +51,7 @@ class ImportWorker:
         facts = {"project": name.project, "version": name.version}
         try:
             with isolated():
-                async with self._turns:
+                async with self._turns.of(name.project):
                     done = await self._fetch(name)
                 _log.info("import_finished" if done else "import_postponed", **facts)
         except TidemillError as error:
