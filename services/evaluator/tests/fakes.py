@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -234,12 +234,16 @@ class InMemoryWanted:
         self.asked = 0
         self.away: TidemillError | None = None
 
-    async def evaluations(self) -> Sequence[EvaluationName]:
+    async def evaluations(self, *, without: Collection[str] = ()) -> Sequence[EvaluationName]:
         self.asked += 1
         if self.away:
             raise self.away
         page = await self._evaluations.list("acme", page=PageRequest(size=1000))
-        return [EvaluationName(project=e.project, evaluation=e.id) for e in page.items if e.state in UNFINISHED]
+        return [
+            EvaluationName(project=e.project, evaluation=e.id)
+            for e in page.items
+            if e.state in UNFINISHED and e.project not in without
+        ]
 
     async def owing(self) -> Sequence[GateName]:
         page = await self._gates.list("acme", page=PageRequest(size=1000))

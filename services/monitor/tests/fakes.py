@@ -134,8 +134,8 @@ class InMemoryBatches:
         self.wanted.setdefault(name, batch)
         return news
 
-    async def waiting(self) -> Sequence[BatchName]:
-        return [name for name in self.wanted if name not in self.settled]
+    async def waiting(self, *, without: Collection[str] = ()) -> Sequence[BatchName]:
+        return [name for name in self.wanted if name not in self.settled and name.project not in without]
 
     @asynccontextmanager
     async def held(self, name: BatchName) -> AsyncIterator[HeldBatch | None]:

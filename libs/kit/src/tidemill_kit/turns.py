@@ -5,6 +5,8 @@ from collections import Counter, deque
 from types import TracebackType
 from typing import Self
 
+_CROWD = 100
+
 
 class Turns:
     """Places that are given in the order of arrival, to one waiting project after the other.
@@ -18,6 +20,11 @@ class Turns:
         self._working = Counter[str]()
         self._total = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+
+    @property
+    def crowded(self) -> frozenset[str]:
+        """The projects of which so many wait for a place that there is no need to find more of their work."""
+        return frozenset(project for project, line in self._waiting.items() if len(line) >= _CROWD)
 
     def of(self, project: str) -> "Turn":
         """Return a turn of the project, to be taken by `async with`."""

@@ -156,6 +156,7 @@ async def test_the_evaluations_that_are_not_finished_are_wanted(
         EvaluationName(project="acme", evaluation=started.id),
         EvaluationName(project="globex", evaluation=waiting.id),
     }
+    assert [name.project for name in await wanted.evaluations(without={"acme"})] == ["globex"]
 
 
 async def test_gates_that_are_not_paused_and_owe_an_evaluation_are_wanted(database: Database) -> None:

@@ -124,6 +124,7 @@ async def test_workers_find_the_datasets_to_which_something_is_offered(database:
     await stored.update("acme", "busy", lambda each: each.offer(offer, at_most=1), request=Request.of("", b""))
 
     assert await waiting.datasets() == [DatasetName(project="acme", dataset="busy")]
+    assert await waiting.datasets(without={"acme"}) == []
 
 
 async def test_one_worker_at_a_time_holds_a_dataset_and_epochs_grow(database: Database) -> None:

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -21,9 +21,9 @@ class WaitingInMemory:
         self._datasets = datasets
         self.asked = 0
 
-    async def datasets(self) -> Sequence[DatasetName]:
+    async def datasets(self, *, without: Collection[str] = ()) -> Sequence[DatasetName]:
         self.asked += 1
-        return [NAME] if (await self._datasets.dataset()).offers else []
+        return [NAME] if (await self._datasets.dataset()).offers and NAME.project not in without else []
 
 
 @asynccontextmanager

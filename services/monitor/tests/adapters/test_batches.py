@@ -68,6 +68,7 @@ async def test_a_batch_is_held_by_one_worker_and_a_later_one_shuts_it_out(databa
         with pytest.raises(BatchLost):
             await one.settle(first, reason="")
     assert list(await one.waiting()) == [NAME]
+    assert list(await one.waiting(without={NAME.project})) == []
 
 
 async def test_a_worker_whose_lease_was_lost_is_told_so(database: Database) -> None:

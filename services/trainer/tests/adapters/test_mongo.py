@@ -108,6 +108,7 @@ async def test_only_versions_that_wait_for_a_worker_are_wanted(
     found = await wanted.imports()
 
     assert sorted((name.project, name.version) for name in found) == [("acme", "m@1"), ("other", "m@1")]
+    assert [name.project for name in await wanted.imports(without={"acme"})] == ["other"]
 
 
 def leases_of(database: Database, owner: str, *, ttl: timedelta = timedelta(seconds=30)) -> MongoImportLeases:

@@ -107,6 +107,7 @@ async def test_only_runs_in_work_are_wanted(database: Database, runs: MongoAggre
     await runs.update("acme", "r3", lambda run: run.cancel(now=NOON), request=request())
 
     assert sorted(name.run for name in await wanted.runs()) == ["r1", "r2"]
+    assert await wanted.runs(without={"acme"}) == []
 
 
 async def test_only_plans_that_owe_and_are_not_paused_are_to_be_settled(

@@ -1,6 +1,6 @@
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,8 @@ class WantedInMemory:
     names: list[RunName] = field(default_factory=list)
     plans: list[PlanName] = field(default_factory=list)
 
-    async def runs(self) -> Sequence[RunName]:
-        return self.names
+    async def runs(self, *, without: Collection[str] = ()) -> Sequence[RunName]:
+        return [name for name in self.names if name.project not in without]
 
     async def owed(self) -> Sequence[PlanName]:
         return self.plans

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import pytest
 
@@ -23,12 +23,16 @@ class WantedInMemory:
         self.asked = 0
         self.away = False
 
-    async def imports(self) -> Sequence[VersionName]:
+    async def imports(self, *, without: Collection[str] = ()) -> Sequence[VersionName]:
         self.asked += 1
         if self.away:
             message = "no answer"
             raise DependencyUnavailable(message, dependency="mongodb")
-        states = [(name, (await self._registry.versions.get(name.project, name.version)).state) for name in self.names]
+        states = [
+            (name, (await self._registry.versions.get(name.project, name.version)).state)
+            for name in self.names
+            if name.project not in without
+        ]
         return [name for name, state in states if state is VersionState.IMPORTING]
 
 

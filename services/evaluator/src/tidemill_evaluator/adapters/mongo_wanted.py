@@ -1,6 +1,6 @@
 """What workers have to do, found in evaluations and gates themselves: no second list that could disagree with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tidemill_evaluator.application.ports import EvaluationName, GateName
 from tidemill_evaluator.domain.evaluation import UNFINISHED
@@ -22,11 +22,12 @@ class MongoWanted:
             await self._evaluations.create_index([("state.state", 1)])
             await self._gates.create_index([("state.owed.candidate", 1)], sparse=True)
 
-    async def evaluations(self) -> Sequence[EvaluationName]:
+    async def evaluations(self, *, without: Iterable[str] = ()) -> Sequence[EvaluationName]:
         """See `Wanted.evaluations`."""
         wanted = {"state.state": {"$in": sorted(state.value for state in UNFINISHED)}, "deleted": False}
+        chosen = {**wanted, "project": {"$nin": list(without)}}
         with translated():
-            found = await self._evaluations.find(wanted, {"project": True, "id": True}).to_list(AT_ONCE)
+            found = await self._evaluations.find(chosen, {"project": True, "id": True}).to_list(AT_ONCE)
         return [EvaluationName(project=document["project"], evaluation=document["id"]) for document in found]
 
     async def owing(self) -> Sequence[GateName]:

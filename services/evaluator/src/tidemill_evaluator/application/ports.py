@@ -1,6 +1,6 @@
 """What evaluator needs from outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -229,8 +229,8 @@ class GateName:
 class Wanted(Protocol):
     """Finds the work of workers; seldom called, and never on the way of a request."""
 
-    async def evaluations(self) -> Sequence[EvaluationName]:
-        """Return the evaluations that are not finished."""
+    async def evaluations(self, *, without: Collection[str] = ()) -> Sequence[EvaluationName]:
+        """Return evaluations that are not finished, of other projects than those in `without`."""
         ...
 
     async def owing(self) -> Sequence[GateName]:

@@ -66,7 +66,8 @@ class EvaluationWorker:
 
     async def _waiting(self) -> list[EvaluationName]:
         try:
-            return [name for name in await self._wanted.evaluations() if name not in self._running]
+            names = await self._wanted.evaluations(without=self._turns.crowded)
+            return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("evaluations_not_found", reason=error.reason, why=error.message)
             return []

@@ -1,6 +1,6 @@
 """Datasets in MongoDB: what they are, which of them wait for a worker, and which worker has them."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -98,12 +98,11 @@ class MongoWaiting:
         with translated():
             await self._collection.create_index([("state.waiting", 1)])
 
-    async def datasets(self) -> Sequence[DatasetName]:
+    async def datasets(self, *, without: Iterable[str] = ()) -> Sequence[DatasetName]:
         """See `ports.Waiting.datasets`."""
         with translated():
-            found = await self._collection.find({"state.waiting": {"$gt": 0}}, {"project": True, "id": True}).to_list(
-                _AT_ONCE
-            )
+            chosen = {"state.waiting": {"$gt": 0}, "project": {"$nin": list(without)}}
+            found = await self._collection.find(chosen, {"project": True, "id": True}).to_list(_AT_ONCE)
         return [DatasetName(project=each["project"], dataset=each["id"]) for each in found]
 
 

@@ -1,6 +1,6 @@
 """What datasets need from outside."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -106,8 +106,8 @@ class Groups(Protocol):
 class Waiting(Protocol):
     """Finds the work of workers; seldom called, and never on the way of a request."""
 
-    async def datasets(self) -> Sequence[DatasetName]:
-        """Return the datasets to which something is offered."""
+    async def datasets(self, *, without: Collection[str] = ()) -> Sequence[DatasetName]:
+        """Return datasets to which something is offered, of other projects than those in `without`."""
         ...
 
 

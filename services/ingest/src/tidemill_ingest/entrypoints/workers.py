@@ -58,7 +58,8 @@ class DatasetWorker:
 
     async def _names(self) -> list[DatasetName]:
         try:
-            return [name for name in await self._waiting.datasets() if name not in self._running]
+            names = await self._waiting.datasets(without=self._turns.crowded)
+            return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("datasets_not_found", reason=error.reason, why=error.message)
             return []

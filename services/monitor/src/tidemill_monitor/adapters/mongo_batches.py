@@ -1,6 +1,6 @@
 """Batches that wait to be read, in MongoDB: one small document for each completion of a curation."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
@@ -46,10 +46,11 @@ class MongoBatches:
             return False
         return True
 
-    async def waiting(self) -> Sequence[BatchName]:
+    async def waiting(self, *, without: Iterable[str] = ()) -> Sequence[BatchName]:
         """See `Batches.waiting`."""
+        chosen = {**_WAITING, "project": {"$nin": list(without)}}
         with translated():
-            found = await self._batches.find(_WAITING, {"project": True, "curation": True}).to_list(_AT_ONCE)
+            found = await self._batches.find(chosen, {"project": True, "curation": True}).to_list(_AT_ONCE)
         return [BatchName(document["project"], document["curation"]) for document in found]
 
     @asynccontextmanager

@@ -78,8 +78,8 @@ class Batches(Protocol):
         """Have the batch read, once; return whether that is news."""
         ...
 
-    async def waiting(self) -> Sequence[BatchName]:
-        """Return some of those that are not settled."""
+    async def waiting(self, *, without: Collection[str] = ()) -> Sequence[BatchName]:
+        """Return some of those that are not settled, of other projects than those in `without`."""
         ...
 
     def held(self, name: BatchName) -> AbstractAsyncContextManager[HeldBatch | None]:

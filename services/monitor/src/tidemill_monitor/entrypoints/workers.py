@@ -50,7 +50,8 @@ class ExamplesWorker:
 
     async def _waiting(self) -> list[BatchName]:
         try:
-            return [name for name in await self._batches.waiting() if name not in self._running]
+            names = await self._batches.waiting(without=self._turns.crowded)
+            return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("batches_not_found", reason=error.reason, why=error.message)
             return []

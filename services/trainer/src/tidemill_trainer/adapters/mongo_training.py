@@ -1,6 +1,6 @@
 """What the training worker has to do, found in the runs themselves, and the leases on it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from tidemill_kit.jobs import LeaseLost, Leases
@@ -25,12 +25,13 @@ class MongoWantedRuns:
             await self._runs.create_index([("state.state", 1)])
             await self._plans.create_index([("state.owed.id", 1)])
 
-    async def runs(self) -> Sequence[RunName]:
+    async def runs(self, *, without: Iterable[str] = ()) -> Sequence[RunName]:
         """See `WantedRuns.runs`."""
         wanted = {"state.state": {"$in": sorted(state.value for state in IN_WORK)}, "deleted": False}
+        chosen = {**wanted, "project": {"$nin": list(without)}}
         fields = {"project": True, "id": True}
         with translated():
-            found = await self._runs.find(wanted, fields).sort([("create_time", 1)]).to_list(AT_ONCE)
+            found = await self._runs.find(chosen, fields).sort([("create_time", 1)]).to_list(AT_ONCE)
         return [RunName(project=document["project"], run=document["id"]) for document in found]
 
     async def owed(self) -> Sequence[PlanName]:

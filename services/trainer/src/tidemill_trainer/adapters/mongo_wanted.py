@@ -1,6 +1,6 @@
 """What workers have to do, found in the versions themselves: no second list that could disagree with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tidemill_kit.mongo import Collection, translated
 from tidemill_trainer.application.ports import VersionName
@@ -20,9 +20,10 @@ class MongoWanted:
         with translated():
             await self._versions.create_index([("state.state", 1)])
 
-    async def imports(self) -> Sequence[VersionName]:
+    async def imports(self, *, without: Iterable[str] = ()) -> Sequence[VersionName]:
         """See `Wanted.imports`."""
         wanted = {"state.state": VersionState.IMPORTING.value, "deleted": False}
+        chosen = {**wanted, "project": {"$nin": list(without)}}
         with translated():
-            found = await self._versions.find(wanted, {"project": True, "id": True}).to_list(AT_ONCE)
+            found = await self._versions.find(chosen, {"project": True, "id": True}).to_list(AT_ONCE)
         return [VersionName(project=document["project"], version=document["id"]) for document in found]

@@ -123,8 +123,8 @@ class VersionName:
 class Wanted(Protocol):
     """Finds the work of workers; seldom called, and never on the way of a request."""
 
-    async def imports(self) -> Sequence[VersionName]:
-        """Return the versions that wait to be fetched."""
+    async def imports(self, *, without: Collection[str] = ()) -> Sequence[VersionName]:
+        """Return versions that wait to be fetched, of other projects than those in `without`."""
         ...
 
 
@@ -160,8 +160,8 @@ class PlanName:
 class WantedRuns(Protocol):
     """Finds the runs in work and the plans that owe one; seldom called, and never on the way of a request."""
 
-    async def runs(self) -> Sequence[RunName]:
-        """Return the runs that wait for a worker or have one, oldest first."""
+    async def runs(self, *, without: Collection[str] = ()) -> Sequence[RunName]:
+        """Return runs that wait for a worker or have one, oldest first, of other projects than those in `without`."""
         ...
 
     async def owed(self) -> Sequence[PlanName]:

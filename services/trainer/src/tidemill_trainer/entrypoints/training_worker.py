@@ -77,7 +77,8 @@ class TrainingWorker:
 
     async def _waiting(self) -> list[RunName]:
         try:
-            return [name for name in await self._wanted.runs() if name not in self._running]
+            names = await self._wanted.runs(without=self._turns.crowded)
+            return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("training_runs_not_found", reason=error.reason, why=error.message)
             return []

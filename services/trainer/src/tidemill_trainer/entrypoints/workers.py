@@ -42,7 +42,8 @@ class ImportWorker:
 
     async def _waiting(self) -> list[VersionName]:
         try:
-            return [name for name in await self._wanted.imports() if name not in self._running]
+            names = await self._wanted.imports(without=self._turns.crowded)
+            return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("imports_not_found", reason=error.reason, why=error.message)
             return []

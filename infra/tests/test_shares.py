@@ -1,0 +1,13 @@
+"""What a service does in the background is done for one project after the other."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS = sorted(ROOT.glob("services/*/src/*/entrypoints/*work*.py"))
+
+
+@pytest.mark.parametrize("module", WORKERS, ids=lambda path: f"{path.parts[-5]} {path.stem}")
+def test_places_of_workers_are_shared_among_projects(module: Path) -> None:
+    assert "Semaphore(" not in module.read_text(), "a semaphore serves in the order of arrival: use tidemill_kit.turns"
