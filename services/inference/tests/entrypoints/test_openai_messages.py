@@ -209,9 +209,11 @@ async def test_what_the_use_case_refuses_is_named_as_the_caller_named_it() -> No
     denied = InvalidInput.of(Violation(field="sampling", description="cannot be overridden"))
     async with open_door(ScriptedAnswers(denied)) as door:
         overridden = await door.ask(temperature=0.5, seed=3)
+    async with open_door(ScriptedAnswers(InvalidInput.of(Violation(field="labels", description="no")))) as door:
+        labelled = await door.ask(metadata={"$a": "b"})
 
-    params = [each.json()["error"]["param"] for each in (too_hot, too_few, nothing, overridden)]
-    assert params == ["temperature", "max_tokens", "messages", "temperature, seed"]
+    params = [each.json()["error"]["param"] for each in (too_hot, too_few, nothing, overridden, labelled)]
+    assert params == ["temperature", "max_tokens", "messages", "temperature, seed", "metadata"]
 
 
 async def test_the_idempotency_key_is_the_request_id() -> None:

@@ -254,6 +254,8 @@ class ChatRequest(Strict):
                 return "model"
             case "request_id":
                 return IDEMPOTENCY_HEADER
+            case "labels":
+                return "metadata"
             case "sampling" if dot:
                 return self._length if rest == "max_output_tokens" else rest
             case "sampling":
