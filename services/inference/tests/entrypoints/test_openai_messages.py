@@ -271,10 +271,11 @@ def test_a_name_twice_among_very_many_is_found_at_once() -> None:
     assert time.thread_time() - began < 5  # comparing each with all before it takes 20 s
 
 
-@pytest.mark.parametrize("part", ["annotations", "tool_calls", "refusal", "reasoning_content"])
+@pytest.mark.parametrize("part", ["annotations", "tool_calls", "refusal", "reasoning_content", "recently_invented"])
 def test_an_earlier_answer_is_taken_with_the_empty_parts_that_clients_keep(part: str) -> None:
     def asked(value: object) -> bytes:
-        answer = {"role": "assistant", "content": "Press reset.", part: value}
+        text = {"type": "text", "text": "Press reset.", "annotations": []}
+        answer = {"role": "assistant", "content": [text], part: value}
         return json.dumps({"model": "helpdesk", "messages": [answer, {"role": "user", "content": "How?"}]}).encode()
 
     nothing: tuple[object, ...] = ([], "", None)

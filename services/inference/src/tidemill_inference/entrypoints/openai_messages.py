@@ -87,8 +87,10 @@ _HINTS = frozenset(
 ) | frozenset(("prompt_cache_key", "prompt_cache_retention", "cache_prompt", "cache_salt", "keep_alive", "priority"))
 """Parameters that ask for no other answer, and may be left out."""
 _HINT_OF_A_PART = "cache_control"
-_OF_OTHER_ANSWERS = frozenset({"annotations", "audio", "function_call", "reasoning_content", "refusal", "tool_calls"})
-"""Parts of messages that are not supported, and mean nothing where they are empty."""
+_NAMES = {"deployment": "model", "request_id": IDEMPOTENCY_HEADER, "labels": "metadata"}
+"""What OpenAI's API calls a question's fields."""
+_NOTHING: tuple[object, ...] = ("", [], {}, None)
+"""Values at which a part of a message that is not supported means nothing."""
 _LIMIT = "max_output_tokens"
 _UNLIMITED = -1
 """How clients of llama.cpp and LM Studio say that they set no limit."""
@@ -106,12 +108,6 @@ def _as_parts(content: object) -> object:
 
 def _as_list(stop: object) -> object:
     return ([stop] if stop else []) if isinstance(stop, str) else stop
-
-
-def _without_hint(given: object) -> object:
-    if not isinstance(given, dict):
-        return given
-    return {name: value for name, value in given.items() if name != _HINT_OF_A_PART}
 
 
 def _limit(given: object) -> object:
@@ -132,30 +128,34 @@ def _few(variables: dict[str, Any]) -> dict[str, Any]:
     return variables
 
 
-class TextPart(Strict):
+class _Part(Strict):
+    """A part of a conversation as clients keep and send it: with places for what it has not, and hints."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_what_says_nothing(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        return {
+            name: value
+            for name, value in given.items()
+            if name in cls.model_fields or not (name == _HINT_OF_A_PART or value in _NOTHING)
+        }
+
+
+class TextPart(_Part):
     """The one kind of content that is supported."""
 
     type: Literal["text"]
     text: str
 
-    _leave_hint_out = model_validator(mode="before")(_without_hint)
 
-
-class ChatMessage(Strict):
+class ChatMessage(_Part):
     """One turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
     content: Annotated[list[TextPart], FailFast(), Field(max_length=MAX_PARTS), BeforeValidator(_as_parts)]
     name: str = ""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _leave_empty_parts_out(cls, given: object) -> object:
-        """Take an answer of OpenAI's as clients keep it: with the places of what it has not."""
-        if not isinstance(given, dict):
-            return given
-        kept = {name: value for name, value in given.items() if value or name not in _OF_OTHER_ANSWERS}
-        return _without_hint(kept)
 
     def message(self) -> Message:
         """Return it as the domain knows it; a developer's rules are the system's."""
@@ -250,12 +250,8 @@ class ChatRequest(Strict):
     def _sent_as(self, field: str) -> str:
         head, dot, rest = field.partition(".")
         match head:
-            case "deployment":
-                return "model"
-            case "request_id":
-                return IDEMPOTENCY_HEADER
-            case "labels":
-                return "metadata"
+            case name if name in _NAMES:
+                return _NAMES[name]
             case "sampling" if dot:
                 return self._length if rest == "max_output_tokens" else rest
             case "sampling":
