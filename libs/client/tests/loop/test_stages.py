@@ -88,6 +88,13 @@ def test_training_says_where_its_run_is(run: Any, state: str, says: str) -> None
     assert (stage.state, stage.says) == (state, says)
 
 
+def test_a_run_that_is_done_says_how_many_examples_were_left_out_and_why() -> None:
+    run = training_run(tr.TRAINING_RUN_STATE_SUCCEEDED)
+    run.examples.CopyFrom(tr.TrainingExamples(offered=42, fitted=31, too_long=11))
+
+    assert training_stage(PLAN, run).says.endswith(": 31 of 42 examples fitted (11 too long)")
+
+
 def test_a_failed_run_says_why_and_what_to_type() -> None:
     run = training_run(tr.TRAINING_RUN_STATE_FAILED)
     run.reason, run.message = "OUT_OF_MEMORY", "took 6.1 GiB of 6 GiB"

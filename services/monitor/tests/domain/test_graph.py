@@ -80,6 +80,22 @@ def test_a_failed_gate_is_told_with_what_did_not_hold() -> None:
     assert told.part.message.endswith("must be above 0: does not hold")
 
 
+def test_a_run_and_its_model_say_how_many_examples_were_given_fitted_and_left_out() -> None:
+    story = Story()
+    run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}
+    story.tell(
+        "trainer.run.succeeded", "run-1", **run, examples={"offered": 42, "fitted": 30, "too_long": 11, "empty": 1}
+    )
+
+    told, model = story.events[0].body.told(story.events[0].happened)
+
+    assert told.part is not None
+    assert model.part is not None
+    said = "30 of 42 (11 too long, 1 empty)"
+    assert (told.part.facts["examples"], model.part.facts["examples"]) == (said, said)
+    assert told.part.message == f"lora@1 is trained: 74 s, examples {said}"
+
+
 @pytest.mark.parametrize(("loss", "said"), [({"loss": 0.0}, "74 s, loss 0"), ({}, "74 s")])
 def test_a_run_that_logged_no_loss_is_told_without_one(loss: dict[str, float], said: str) -> None:
     story = Story()

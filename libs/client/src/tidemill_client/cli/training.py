@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress, TaskID
 
-from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingFit, TrainingRun, TrainingRunState
+from tidemill.trainer.v1.training_pb2 import TrainingFit, TrainingRun, TrainingRunState
 from tidemill.trainer.v1.training_service_pb2 import (
     ListTrainingPlansRequest,
     ListTrainingPlansResponse,
@@ -29,6 +29,7 @@ from tidemill_client.cli.output import (
 )
 from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
+from tidemill_client.loop.stages import examples_in_words
 from tidemill_client.training import Training
 
 training = typer.Typer(help="Training: candidates in the making.", no_args_is_help=True)
@@ -165,12 +166,6 @@ def _ended(found: TrainingRun, *, waited: bool, as_json: bool) -> None:
         raise typer.Exit(EXIT_ERROR)
 
 
-def _examples(counts: TrainingExamples) -> str:
-    left_out = {"too long": counts.too_long, "refused by the base": counts.refused, "empty": counts.empty}
-    why = ", ".join(f"{count} {words}" for words, count in left_out.items() if count)
-    return f"{counts.fitted} of {counts.offered} fitted" + (f" ({why})" if why else "")
-
-
 def _memory(fit: TrainingFit) -> str:
     rows = f"{fit.per_device_train_batch_size} rows at once, {fit.gradient_accumulation_steps} times a step"
     twice = ", every layer twice" if fit.gradient_checkpointing else ""
@@ -189,7 +184,7 @@ def _show(found: TrainingRun, *, as_json: bool) -> None:
         "base": found.base,
         "made": found.model_version,
         "steps": f"{steps.step} of {steps.steps}" if steps.steps else "",
-        "examples": _examples(found.examples) if found.HasField("examples") else "",
+        "examples": examples_in_words(found.examples) if found.HasField("examples") else "",
         "warnings": "; ".join(found.warnings),
         "memory": _memory(found.fit) if found.HasField("fit") else "",
         "losses": ", ".join(f"{point.loss:.3f}" for point in steps.losses[-LOSSES:]),

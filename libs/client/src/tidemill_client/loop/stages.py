@@ -12,7 +12,7 @@ from tidemill.feedback.v1.curation_pb2 import Curation
 from tidemill.inference.v1.deployment_pb2 import Deployment
 from tidemill.inference.v1.rollout_pb2 import Rollout, RolloutState, RolloutStep
 from tidemill.ingest.v1.dataset_pb2 import Dataset, DatasetVersion
-from tidemill.trainer.v1.training_pb2 import TrainingPlan, TrainingRun, TrainingRunState
+from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingPlan, TrainingRun, TrainingRunState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,13 @@ def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
     )
 
 
+def examples_in_words(counts: TrainingExamples) -> str:
+    """Return how many examples a run trains on, and why others were left out."""
+    left_out = {"too long": counts.too_long, "refused by the base": counts.refused, "empty": counts.empty}
+    why = ", ".join(f"{count} {words}" for words, count in left_out.items() if count)
+    return f"{counts.fitted} of {counts.offered} examples fitted" + (f" ({why})" if why else "")
+
+
 def _run(run: TrainingRun) -> tuple[str, str]:
     progress = run.progress
     match run.state:
@@ -134,7 +141,8 @@ def _run(run: TrainingRun) -> tuple[str, str]:
         case TrainingRunState.TRAINING_RUN_STATE_REGISTERING:
             return "running", "trained; its version is being registered"
         case TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
-            return "done", f"{run.model_version} trained on {run.dataset_version}"
+            counts = f": {examples_in_words(run.examples)}" if run.HasField("examples") else ""
+            return "done", f"{run.model_version} trained on {run.dataset_version}{counts}"
         case TrainingRunState.TRAINING_RUN_STATE_FAILED | TrainingRunState.TRAINING_RUN_STATE_CANCELLED:
             why = f"{run.reason}: {run.message}" if run.reason else "cancelled"
             return "failed", f"{why}; tidemill training retry {run.id}"

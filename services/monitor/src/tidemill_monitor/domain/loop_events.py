@@ -125,6 +125,23 @@ class RunQueued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunExamples:
+    """How many examples a run was given, and what became of them; none is cut."""
+
+    offered: int = 0
+    fitted: int = 0
+    too_long: int = 0
+    refused: int = 0
+    empty: int = 0
+
+    def __str__(self) -> str:
+        """Return the counts in words."""
+        left_out = {"too long": self.too_long, "refused by the base": self.refused, "empty": self.empty}
+        why = ", ".join(f"{count} {words}" for words, count in left_out.items() if count)
+        return f"{self.fitted} of {self.offered}" + (f" ({why})" if why else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSucceeded:
     """run.succeeded."""
 
@@ -136,20 +153,26 @@ class RunSucceeded:
     time: str = ""
     """As proto-JSON has it ("74.200s")."""
     loss: float | None = None
+    examples: RunExamples | None = None
 
     def told(self, happened: Happened) -> tuple[Told, ...]:
         """Return the run's end, and the model version that came of it."""
         ref = Ref(Kind.TRAINING_RUN, self.run)
         seconds = float(self.time.removesuffix("s") or 0)
         loss = "" if self.loss is None else f", loss {self.loss:.4g}"
-        message = f"{self.model_version} is trained: {seconds:.0f} s{loss}"
-        facts = {"plan": self.plan, "dataset_version": self.dataset_version, "model_version": self.model_version}
+        examples = "" if self.examples is None else str(self.examples)
+        message = f"{self.model_version} is trained: {seconds:.0f} s{loss}" + (
+            f", examples {examples}" if examples else ""
+        )
+        named = {"plan": self.plan, "dataset_version": self.dataset_version, "model_version": self.model_version}
+        facts = named | {"examples": examples}
         part = happened.part(self.seq, message, state="succeeded", seconds=seconds, loss=self.loss, **facts)
         run = Told(ref=ref, part=part, sources=sources_of(ref, (TRAINED_ON, self.dataset_version)))
         if not self.model_version:
             return (run,)
         model = Ref(Kind.MODEL_VERSION, self.model_version)
-        return (run, Told(ref=model, sources=sources_of(model, (REGISTERED, self.run))))
+        of_model = happened.part(self.seq, examples=examples) if examples else None
+        return (run, Told(ref=model, part=of_model, sources=sources_of(model, (REGISTERED, self.run))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
