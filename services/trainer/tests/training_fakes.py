@@ -231,6 +231,7 @@ class World:
         )
         self.train = TrainRun(
             runs=self.runs,
+            plans=self.plans,
             versions=self.registry.versions,
             datasets=self.datasets,
             bases=FakeBases(self.folder),

@@ -342,6 +342,7 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
     )
     return TrainRun(
         runs=adapters.runs,
+        plans=adapters.plans,
         versions=adapters.versions,
         datasets=adapters.datasets,
         bases=CachedBases(cache),

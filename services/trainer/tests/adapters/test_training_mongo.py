@@ -87,7 +87,7 @@ async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun])
         choice = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
         fit = Fit(choice=choice, needed_bytes=5, limit_bytes=9)
         run.fitted(fit, ExampleCounts(offered=3, fitted=2, too_long=1), warnings=["why"], epoch=3)
-        run.shrink(epoch=3)
+        run.shrink(limits=run.limits, epoch=3)
         run.fail(reason="DIVERGED", message="why", now=NOON, epoch=3)
 
     saved = await runs.update("acme", "r1", change, request=request())

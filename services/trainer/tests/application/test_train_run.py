@@ -274,12 +274,14 @@ async def test_a_few_examples_that_are_left_out_are_no_warning(world: World) -> 
 async def test_a_picked_choice_that_takes_too_much_is_made_smaller_once_by_itself(world: World) -> None:
     world.trainings.fitted, world.trainings.out_of_memory = FITTED, 1
     name = await world.queued(limits=RunLimits(memory_auto=True))
+    await world.change(limits=RunLimits(memory_auto=True, memory_bytes=2**31))
 
     await world.train(name)
 
     run = await world.run(name)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
     assert [job.smaller_than for job in world.trainings.jobs] == [None, SMALL]
+    assert [job.memory_bytes for job in world.trainings.jobs] == [2**32, 2**31]
 
 
 async def test_a_second_time_it_fails_and_a_retry_takes_the_plans_limits_and_something_smaller(world: World) -> None:

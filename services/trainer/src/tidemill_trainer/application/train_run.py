@@ -23,6 +23,7 @@ from tidemill_trainer.application.ports import (
     Datasets,
     Fitted,
     Folders,
+    Plans,
     Report,
     RunFolder,
     RunLeases,
@@ -38,6 +39,7 @@ from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model_version import ModelVersion
+from tidemill_trainer.domain.training_plan import RunLimits
 from tidemill_trainer.domain.training_run import OUT_OF_MEMORY, Progress, TrainingRun
 
 LOOK_EVERY_S = 1.0
@@ -70,6 +72,7 @@ class TrainRun:
     """
 
     runs: Runs
+    plans: Plans
     versions: Versions
     datasets: Datasets
     bases: Bases
@@ -167,8 +170,15 @@ class TrainRun:
             run = await self.runs.get(name.project, name.run)
             if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
                 raise
-        run = await self._write(name, lambda run: run.shrink(epoch=epoch))
+        limits = await self._limits(run)
+        run = await self._write(name, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(name, run, epoch, folder=folder, base=base)
+
+    async def _limits(self, run: TrainingRun) -> RunLimits:
+        """Return the limits that the run's plan has by now; its own where the plan is gone."""
+        with suppress(NotFound):
+            return (await self.plans.get(run.project, run.plan)).settings.limits
+        return run.limits
 
     async def _follow(self, name: RunName, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Write down what the process reports, at most once in LOOK_EVERY_S, and return the last of it."""

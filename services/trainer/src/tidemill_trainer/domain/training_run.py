@@ -182,9 +182,10 @@ class TrainingRun(Aggregate):
         """True where it may go on by itself after it took too much memory: once, with a smaller choice."""
         return self.limits.memory_auto and self.fit is not None and not self.shrunk
 
-    def shrink(self, *, epoch: int) -> None:
-        """Begin another attempt, with a smaller choice than the one that took too much memory."""
+    def shrink(self, *, limits: RunLimits, epoch: int) -> None:
+        """Begin another attempt within these limits, with a smaller choice than the one that took too much memory."""
         self.refuse_unless_claimed(epoch)
+        self.limits = replace(limits, memory_auto=True)
         self.smaller_than, self.shrunk = self.fit.choice if self.fit else None, True
         self.attempt += 1
 
