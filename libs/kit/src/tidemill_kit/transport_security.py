@@ -6,14 +6,16 @@ Certificates and keys are PEM files, read when a process starts: restart it to u
 from dataclasses import dataclass, field
 from pathlib import Path
 from ssl import SSLContext, create_default_context
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import grpc
-from pydantic import Field, FilePath, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+PemFile = Annotated[FilePath | None, BeforeValidator(lambda given: given or None)]
+"""A file that is there; empty is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +96,13 @@ class TransportSettings(BaseSettings):
     """The user of SASL."""
     kafka_password: SecretStr = SecretStr("")
     """The password of SASL."""
-    kafka_ca_file: FilePath | None = None
+    kafka_ca_file: PemFile = None
     """The authorities (PEM) that Kafka's certificates may be of; none are those of the machine."""
-    tls_cert_file: FilePath | None = None
+    tls_cert_file: PemFile = None
     """The own certificate with its chain (PEM): gRPC is served by TLS only. Calls present it too."""
-    tls_key_file: FilePath | None = None
+    tls_key_file: PemFile = None
     """The key of the own certificate (PEM)."""
-    tls_ca_file: FilePath | None = None
+    tls_ca_file: PemFile = None
     """The authorities (PEM) of the gRPC servers that are called, which are then called by TLS only."""
     tls_client_auth: bool = Field(default=False)
     """True answers only callers with a certificate of the authorities."""
