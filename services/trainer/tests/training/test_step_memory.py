@@ -168,3 +168,18 @@ def test_however_many_rows_are_taken_at_once_the_same_is_learnt(tmp_path: Path) 
 
     assert one_by_one.lines[0]["fit"]["choice"]["batch_size"] == 1
     assert one_by_one.losses == pytest.approx(whole.losses, rel=1e-2)
+
+
+def test_a_training_goes_on_with_a_smaller_choice_from_its_checkpoint_to_the_same_losses(tmp_path: Path) -> None:
+    base, whole, first, rest = write_base(tmp_path / "base"), Told(), Told(ends_after=3), Told()
+    args: dict[str, Any] = {"per_device_train_batch_size": 4, "max_steps": 5}
+    trained(job_in(tmp_path / "whole", base, **args), whole)
+    with pytest.raises(KeyboardInterrupt):
+        trained(job_in(tmp_path / "run", base, **args), first)
+
+    trained(replace(job_in(tmp_path / "run", base, **args), memory_auto=True, smaller_than=TWO_BY_TWO), rest)
+
+    begun = next(line for line in rest.lines if line["event"] == "begun")
+    choice = rest.lines[0]["fit"]["choice"]
+    assert (begun["step"], choice["batch_size"] * choice["accumulation_steps"], choice["batch_size"]) == (2, 4, 1)
+    assert rest.losses == pytest.approx(whole.losses[2:], rel=1e-2)
