@@ -163,7 +163,12 @@ async def test_whatever_the_endpoint_does_becomes_an_error_of_ours(
     ],
 )
 async def test_a_prompt_that_is_too_long_is_known_in_the_words_of_many_servers(said: str) -> None:
-    for answer in (says(400, json.dumps({"error": {"message": said}})), streams({"error": {"message": said}})):
+    for answer in (
+        says(400, json.dumps({"error": {"message": said}})),
+        says(422, json.dumps({"error": said})),
+        says(413, ""),
+        streams({"error": {"message": said}}),
+    ):
         async with openai_server(answer) as server:
             with pytest.raises(PromptTooLong):
                 await heard(engine_for(server))

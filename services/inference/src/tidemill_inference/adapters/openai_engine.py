@@ -168,9 +168,9 @@ class OpenAiEngine:
             try:
                 return await self._asked(self._request(messages, sampling))
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if self._limit_name == "max_tokens" and "max_completion_tokens" in error.message:
+                if self._limit_name == "max_tokens" and "max_completion_tokens" in _said(error):
                     self._limit_name = "max_completion_tokens"
-                elif self._asks_for_usage and "stream_options" in error.message:
+                elif self._asks_for_usage and "stream_options" in _said(error):
                     self._asks_for_usage = False
                 else:
                     raise
@@ -295,16 +295,21 @@ def _is_busy_status(response: httpx2.Response) -> bool:
     return status in _BUSY or (status == _BUSY_IF_IT_SAYS_WHEN and "retry-after" in response.headers)
 
 
+def _said(error: openai.APIError) -> str:
+    """Return the beginning of an endpoint's words, also of an error that is no object but a text."""
+    text = error.body if isinstance(error.body, str) else ""
+    return f"{error.code} {error.message[:_MAX_SAID]} {text[:_MAX_SAID]}"
+
+
 def _is_too_long(error: Exception) -> bool:
-    said = f"{error.code} {error.message}".lower() if isinstance(error, openai.APIError) else ""
-    return _TOO_LONG.search(said[:_MAX_SAID]) is not None
+    return isinstance(error, openai.APIError) and _TOO_LONG.search(_said(error).lower()) is not None
 
 
 def _parameter(error: openai.APIStatusError) -> str:
     """Return the parameter that is refused, as one that was sent is called, or ""."""
     if error.param in _PARAMETERS:
         return error.param or ""
-    found = _QUOTED.search(error.message[:_MAX_SAID])
+    found = _QUOTED.search(_said(error))
     return found[1] if found else ""
 
 
