@@ -41,3 +41,17 @@ def test_other_text_stays_as_it_is(content: str) -> None:
 
 def test_a_mark_that_somebody_writes_marks_nothing() -> None:
     assert ControlTokens(TOKENS).marked(f"<{BREAK}s>") == "<\ufffds>"
+
+
+@pytest.mark.parametrize(
+    ("rendered", "separate"),
+    [
+        ("<|im_start|>user\none<|im_end|>\n<|im_start|>assistant\ntwo<|im_end|>three", True),
+        ("<s>[INST] one [/INST] two </think><s>[INST] three", False),
+        ("### User: one\n### Assistant: two\n### User: three", False),
+        ("<s>one two three", False),
+        ("<s>one<s>two", False),
+    ],
+)
+def test_turns_that_plain_text_separates_are_known(rendered: str, *, separate: bool) -> None:
+    assert ControlTokens(TOKENS).separate(rendered, ["one", "two", "three"]) is separate

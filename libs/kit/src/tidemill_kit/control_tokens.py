@@ -36,6 +36,22 @@ class ControlTokens:
         added = (str(token) for token in tokenizer.added_tokens_decoder.values())
         return cls({*tokenizer.all_special_tokens, *added})
 
+    def separate(self, rendered: str, contents: Iterable[str]) -> bool:
+        """Return whether a control token stands before each content but the first of a rendered conversation.
+
+        Where none does, the template marks turns by plain text, and whoever writes that text in a message makes a turn.
+        """
+        end = -1
+        for content in contents:
+            begin = rendered.find(content, max(end, 0))
+            if begin < 0 or (end >= 0 and not self._occurs(rendered[end:begin])):
+                return False
+            end = begin + len(content)
+        return True
+
+    def _occurs(self, text: str) -> bool:
+        return BREAK in self.marked(text)
+
     def marked(self, content: str) -> str:
         """Return the content with BREAK in each control token, to be put into a template."""
         text = content.replace(BREAK, _REPLACEMENT)

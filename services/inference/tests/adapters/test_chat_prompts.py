@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+import structlog
 from tokenizers import Regex, pre_tokenizers
 from transformers import AutoTokenizer
 
@@ -109,3 +110,25 @@ async def test_a_tokenizer_that_takes_too_much_ends_alone_and_the_loop_goes_on(
 
     assert lag.worst_s < 0.2
     assert await prompts.encode(asked("why?"))
+
+
+@pytest.mark.parametrize(
+    ("template", "logged"),
+    [
+        ("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}", []),
+        ("{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}", ["chat_turns_unprotected"]),
+    ],
+)
+async def test_a_model_whose_turns_are_plain_text_is_logged_once(
+    tokenizer: Any,  # noqa: ANN401
+    template: str,
+    logged: list[str],
+) -> None:
+    prompts = ChatPrompts(tokenizer, name="tiny@1", run=ChatHere())
+    prompts._how = replace(prompts._how, template=template)  # noqa: SLF001 - else a folder for each
+
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(2):
+            await prompts.encode(asked("x"))
+
+    assert [line["event"] for line in lines] == logged

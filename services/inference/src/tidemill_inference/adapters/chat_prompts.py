@@ -7,9 +7,12 @@ it reads like.
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import structlog
 
 from tidemill_inference.domain.content import Message
 from tidemill_kit.bounded_processes import BoundedProcesses, WorkEndedError
@@ -19,6 +22,9 @@ from tidemill_kit.errors import DependencyUnavailable, InvalidInput
 from tidemill_kit.grpc_context import project_of_call
 
 MAX_RENDERED_CHARACTERS = 8 * 1024 * 1024
+
+_SAMPLES = ("sample-question-1", "sample-answer-2", "sample-question-3")
+_log = structlog.get_logger()
 
 Turn = Mapping[str, str]
 
@@ -111,6 +117,7 @@ class ChatPrompts:
             special=dict(tokenizer.special_tokens_map),
             control=ControlTokens.of(tokenizer),
         )
+        self._checked = False
         self._folder = tempfile.TemporaryDirectory(prefix="tokenizer-")
         self._file = Path(self._folder.name) / "tokenizer.json"
         tokenizer.backend_tokenizer.save(str(self._file))
@@ -123,9 +130,22 @@ class ChatPrompts:
             DependencyUnavailable: a process for them died.
 
         """
+        await self._check()
         turns = [{"role": each.role.value, "content": each.text} for each in messages]
         text = await self._run.render(self._how, turns, name=self._name)
         return await self._run.encode(self._file, text, name=self._name)
+
+    async def _check(self) -> None:
+        """Log, once, that the model's turns are marked by plain text, which any message may hold."""
+        if self._checked:
+            return
+        self._checked = True
+        roles = zip(("user", "assistant", "user"), _SAMPLES, strict=True)
+        turns = [{"role": role, "content": content} for role, content in roles]
+        with suppress(InvalidInput, DependencyUnavailable):  # the messages themselves say so
+            text = await self._run.render(self._how, turns, name=self._name)
+            if not self._how.control.separate(text, _SAMPLES):
+                _log.warning("chat_turns_unprotected", model=self._name)
 
     def close(self) -> None:
         """Remove the tokenizer's file."""
