@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill_kit.errors import NativePanic, NotFound, isolated
+from tidemill_kit.errors import CancelledElsewhere, NativePanic, NotFound, isolated
 
 ROOT = Path(__file__).parents[3]
 
@@ -34,6 +34,31 @@ def test_what_ends_a_task_or_the_process_and_every_exception_goes_on_as_it_is(er
     with pytest.raises(type(error)) as raised, isolated():
         raise error
     assert raised.value is error
+
+
+async def test_a_cancellation_of_something_else_is_an_error_and_ones_own_goes_on() -> None:
+    shared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def wait() -> None:
+        with isolated():
+            await shared
+
+    async def stopped() -> None:
+        with isolated():
+            await asyncio.Event().wait()
+
+    waiting, own = asyncio.create_task(wait()), asyncio.create_task(stopped())
+    await asyncio.sleep(0)
+    shared.cancel()
+    own.cancel()
+
+    with pytest.raises(CancelledElsewhere):
+        await waiting
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await stopped()
+    await asyncio.wait([own])
+    assert own.cancelled()
 
 
 def unguarded(path: Path) -> Iterator[str]:

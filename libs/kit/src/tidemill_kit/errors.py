@@ -179,6 +179,10 @@ class NativePanic(RuntimeError):
     """Native code gave up on one input; what it raised is no `Exception`, so that nobody would catch it."""
 
 
+class CancelledElsewhere(RuntimeError):
+    """What was waited for was cancelled, and the one who waits was not: it has failed like anything else."""
+
+
 _ENDS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 
@@ -186,19 +190,34 @@ _ENDS = (asyncio.CancelledError, KeyboardInterrupt, SystemExit, GeneratorExit)
 def isolated() -> Iterator[None]:
     """Raise what native code panics with as an Exception, so that one input that breaks does not end the others.
 
-    Libraries in Rust raise a `BaseException` (pyo3's PanicException). What ends a task or the process goes on as it is.
+    Libraries in Rust raise a `BaseException` (pyo3's PanicException). What ends a task or the process goes on as it is;
+    a cancellation of something else, such as a shared task, would end one task of many without a trace.
     It belongs around whatever stands for one of many: an RPC, a record, a row, a job.
 
     Raises:
         NativePanic: a BaseException that asks nobody to stop.
+        CancelledElsewhere: a cancellation that was not asked of this task.
 
     """
     try:
         yield
+    except asyncio.CancelledError as error:
+        if _is_asked_to_end():
+            raise
+        message = "something that was waited for was cancelled"
+        raise CancelledElsewhere(message) from error
     except BaseException as error:
         if isinstance(error, (Exception, *_ENDS)) or _ends(error):
             raise
         raise NativePanic(type(error).__name__) from error
+
+
+def _is_asked_to_end() -> bool:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return True
+    return task is None or task.cancelling() > 0
 
 
 def _ends(error: BaseException) -> bool:

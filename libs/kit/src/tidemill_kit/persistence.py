@@ -10,6 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_ran
 from tidemill_kit.errors import (
     TRANSIENT,
     AlreadyExists,
+    CancelledElsewhere,
     DependencyUnavailable,
     InvalidInput,
     NotFound,
@@ -70,10 +71,7 @@ class Persistence:
         try:
             with isolated():
                 await call()
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
+        except CancelledElsewhere as error:
             message = "something that the handler waited for was cancelled"
             raise DependencyUnavailable(message, dependency="handler") from error
 

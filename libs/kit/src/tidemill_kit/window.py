@@ -307,16 +307,10 @@ class Window:
                     await self._settle(slot, self._released, turn)
             except Released:
                 raise
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                failure: BaseException = error
             except Exception as error:  # noqa: BLE001 - a defect of ours must not cost a record
-                failure = error
+                _log.error("event_engine_failed", offset=slot.record.offset, exc_info=error)
             else:
                 return
-            _log.error("event_engine_failed", offset=slot.record.offset, exc_info=failure)
             turn.pause()
             try:
                 await asyncio.wait_for(self._released.wait(), self._limits.pause_after_failure_s)
