@@ -21,7 +21,8 @@ from tidemill_local.places import JARS
 from tidemill_local.ports import LOOPBACK
 
 _AT_ONCE = 20_000
-_START_S = 60.0
+_START_S = 900.0
+"""The server reads every document when it starts, which takes minutes for a million of each kind."""
 
 
 class MongoFile:
