@@ -82,15 +82,18 @@ class Glossary:
         """Return the word that a name should not have, and what to say instead."""
         if name in self._kept:
             return None
+        if name.startswith("test_"):
+            sentence = self.in_prose(name.removeprefix("test_").replace("_", " "))
+            return next(((word, instead) for _, word, instead in sentence), None)
         if name in self._exact:
             return name, self._exact[name]
         words = [word.lower() for word in _WORD_OF_NAME.findall(name)]
         if found := next((word for word in words if word in self._words), None):
             return found, self._words[found]
-        snake = "_".join(words)
+        plain = name.strip("_").lower()
         for affix, but in self._affixes.items():
             begins, part = affix.endswith("*"), affix.strip("*")
-            if snake.startswith(part) if begins else snake.endswith(part):
+            if plain not in self._kept and (plain.startswith(part) if begins else plain.endswith(part)):
                 return affix, but
         return None
 

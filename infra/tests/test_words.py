@@ -64,6 +64,11 @@ def test_names_are_read_where_they_are_defined(tmp_path: Path, monkeypatch: pyte
     assert found == {"OpenDoor", "doors", "take_it", "runs_at_once", "door_opened", "Offer"}
 
 
+def test_the_name_of_a_test_is_read_as_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "def test_all_are_sent_at_once():\n    pass\n\n\ndef test_a_door_opens():\n    pass\n"
+    assert _found(tmp_path, monkeypatch, "test_a.py", text) == [(5, "test_a_door_opens")]
+
+
 def test_a_module_s_name_and_the_comments_of_protos_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert _found(tmp_path, monkeypatch, "door.py", "") == [(1, "door")]
     assert _found(tmp_path, monkeypatch, "a.proto", "// The door.\nstring door = 1;  // is a door\n") == [

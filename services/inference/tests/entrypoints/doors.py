@@ -3,7 +3,8 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -181,6 +182,13 @@ async def open_door(
             yield Door(server, http, openai)
     finally:
         await server.stop()
+
+
+async def until(condition: Callable[[], object], *, within_s: float = 5.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.01)
 
 
 class Lines:

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.inference.tests.fakes import Registry, ScriptedEngine, ScriptedEngines
+from services.inference.tests.fakes import Registry, ScriptedEngine, ScriptedEngines, eventually
 from tidemill_inference.application.ports import Engine, ModelVersion
 from tidemill_inference.entrypoints.workers import WarmUp
-from tidemill_testkit.polling import eventually
 
 
 class Fragile(ScriptedEngines):

@@ -3,6 +3,7 @@
 What is killed here is the process, between any two of its steps; what it promised must hold afterwards.
 """
 
+import asyncio
 import hashlib
 import os
 import shutil
@@ -10,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -43,7 +45,6 @@ from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.settings import RagSettings
 from tidemill_testkit.clocks import NOON
-from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
 TOPIC = "tidemill.ingest.document.v1"
@@ -152,6 +153,19 @@ class World:
         return [(passage.document, passage.version) for passage in answer.passages]
 
 
+async def eventually(question: Callable[[], Awaitable[bool]], *, within_s: float = 100) -> None:
+    deadline = monotonic() + within_s
+    while True:
+        try:
+            if await question():
+                return
+        except TidemillError:
+            if monotonic() > deadline:
+                raise
+        assert monotonic() < deadline, "it did not come true in time"
+        await asyncio.sleep(0.1)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -241,7 +255,7 @@ async def ready(world: World) -> None:
         await world.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())
         return True
 
-    await eventually(answers, despite=(TidemillError,))
+    await eventually(answers)
 
 
 async def create_handbook(world: World) -> None:
@@ -261,7 +275,7 @@ async def test_what_was_heard_is_searchable_however_often_the_process_dies(world
     async def both_found() -> bool:
         return {document for document, _ in await world.found("striped animals")} == {"zebra", "tax"}
 
-    await eventually(both_found, despite=(TidemillError,))
+    await eventually(both_found)
     assert (await world.found("striped animals"))[0] == ("zebra", 1)
 
     for number in range(20):
@@ -279,5 +293,5 @@ async def test_what_was_heard_is_searchable_however_often_the_process_dies(world
         left = {document for document, _ in await world.found("tax forms")}
         return counted and "tax" not in left and (await world.found("zebras in Berlin"))[0] == ("zebra", 2)
 
-    await eventually(all_current, despite=(TidemillError,))
+    await eventually(all_current)
     assert world.end(signal.SIGTERM) == 0
