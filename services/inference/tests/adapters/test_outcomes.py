@@ -13,6 +13,7 @@ from tidemill_inference.application.ports import DeploymentRef, GivenRating, Out
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome
 from tidemill_kit.mongo import connect
 from tidemill_local import Addresses
+from tidemill_testkit.queries import Recorder
 from tidemill_testkit.stack import unique_name
 
 
@@ -115,6 +116,26 @@ async def test_rollouts_of_which_nothing_was_noted_or_rated_for_a_while_are_told
 
     assert not await outcomes.quiet(since=now - hour)
     assert sorted(await outcomes.quiet(since=now + hour)) == [("acme", "r1"), ("acme", "r2"), ("other", "r1")]
+
+
+async def test_finding_quiet_rollouts_costs_a_query_per_rollout_and_none_per_outcome(
+    stack: Addresses, queries: Recorder
+) -> None:
+    client = connect(stack.mongo, timeout_s=10)
+    name = unique_name("quiet")
+    outcomes = MongoOutcomes(client[name]["rollout_outcomes"])
+    await outcomes.ensure_indexes()
+    for number in range(20):
+        await outcomes.note("acme", outcome(f"i{number}"))
+        await outcomes.note("other", outcome(f"i{number}"))
+    queries.queries.clear()
+
+    quiet = await outcomes.quiet(since=datetime.now(UTC) + timedelta(hours=1))
+
+    assert quiet == [("acme", "r1"), ("other", "r1")]
+    assert len(queries.queries) == 3
+    await client.drop_database(name)
+    client.close()
 
 
 async def test_deployments_with_an_active_rollout_are_found(stack: Addresses) -> None:

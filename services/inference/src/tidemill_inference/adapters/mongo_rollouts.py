@@ -12,6 +12,7 @@ from tidemill_kit.jobs import Leases
 from tidemill_kit.mongo import Collection, Document, translated, update_or_insert
 
 _NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]
+_NEWEST_OF_ROLLOUT = [("rollout", 1), ("noted", -1)]
 _NOW = {"$currentDate": {"noted": True}}
 _ACTIVE = {"state.rollout.active": True}
 
@@ -30,6 +31,7 @@ class MongoOutcomes:
         """Create what counting needs; repeating it changes nothing."""
         with translated():
             await self._collection.create_index(_NEWEST_OF_STEP)
+            await self._collection.create_index(_NEWEST_OF_ROLLOUT)
 
     async def note(self, project: str, outcome: Outcome) -> None:
         """See `Outcomes.note`."""
@@ -78,13 +80,16 @@ class MongoOutcomes:
             await self._collection.delete_many({"rollout": document_id(project, rollout)})
 
     async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
-        """See `Outcomes.quiet`."""
+        """See `Outcomes.quiet`; one query per rollout, each of which reads one entry of the index."""
+        quiet: list[tuple[str, str]] = []
+        after = {"rollout": {"$gt": ""}}
         with translated():
-            found = await self._collection.distinct("rollout")
-            noisy = set(await self._collection.distinct("rollout", {"noted": {"$gte": since}}))
-        return [
-            (project, rollout) for project, _, rollout in (each.partition("/") for each in found if each not in noisy)
-        ]
+            while newest := await self._collection.find_one(after, {"rollout": 1, "noted": 1}, sort=_NEWEST_OF_ROLLOUT):
+                after = {"rollout": {"$gt": newest["rollout"]}}
+                if newest["noted"] < since:
+                    project, _, rollout = newest["rollout"].partition("/")
+                    quiet.append((project, rollout))
+        return quiet
 
 
 class MongoActiveRollouts:
