@@ -33,7 +33,7 @@ class Parrot:
         yield Finish(reason="stop", input_tokens=1, output_tokens=1)
 
 
-def series() -> set[tuple[str, str]]:
+def series(*projects: str) -> set[tuple[str, str]]:
     names = (
         "tidemill_model_calls",
         "tidemill_model_tokens",
@@ -45,7 +45,7 @@ def series() -> set[tuple[str, str]]:
         for metric in REGISTRY.collect()
         if metric.name in names
         for sample in metric.samples
-        if sample.labels.get("project") == "many"
+        if sample.labels.get("project") in projects
     }
 
 
@@ -62,7 +62,18 @@ async def test_models_without_end_make_no_series_without_end(monkeypatch: pytest
         except DependencyUnavailable:
             continue
 
-    kept = series()
+    kept = series("many")
     await slow.aclose()
     assert len(kept) == 5
     assert {("many", "slow@1"), ("many", "m@29"), ("many", "m@28")} <= kept
+
+
+async def test_a_project_with_many_models_drops_no_series_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(observed_engine, "_SERIES", observed_engine._Series())  # noqa: SLF001 - a process of its own
+    monkeypatch.setattr(observed_engine, "MAX_MODELS", 5)
+
+    for project, model in [("small", "one@1"), *(("large", f"m@{number}") for number in range(30))]:
+        engine = ObservedEngine(Parrot(fails=False), project=project, model=model)
+        assert [piece async for piece in engine.generate([], Sampling(), timeout_s=1)]
+
+    assert series("small", "large") == {("small", "one@1"), *(("large", f"m@{number}") for number in range(26, 30))}

@@ -1,6 +1,7 @@
 """What a model call looks like from outside: a span by OpenTelemetry's GenAI conventions, and metrics; never a text."""
 
 import time
+from collections import Counter as Counts
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
@@ -25,7 +26,7 @@ CALLS = Counter("tidemill_model_calls", "Calls of a model by how they ended.", [
 RUNNING = Gauge("tidemill_model_running", "Calls of a model under way.", ["project", "model"])
 
 MAX_MODELS = 200
-"""Models of projects that series are kept for; those that were not called for longest go."""
+"""Models of projects that series are kept for; of the project with the most, the one called longest ago is dropped."""
 
 _TRACER = trace.get_tracer("tidemill.inference")
 
@@ -43,8 +44,9 @@ class _Series:
         self._known.move_to_end(key)
         self._running[key] = self._running.get(key, 0) + 1
         RUNNING.labels(*key).inc()
-        for old in [each for each in self._known if not self._running[each]][: max(len(self._known) - MAX_MODELS, 0)]:
-            self._drop(old)
+        while len(self._known) > MAX_MODELS and (idle := [each for each in self._known if not self._running[each]]):
+            models = Counts(project for project, _ in self._known)
+            self._drop(max(idle, key=lambda each: models[each[0]]))
 
     def end(self, key: tuple[str, str], outcome: str) -> None:
         """Note the end of a call."""
