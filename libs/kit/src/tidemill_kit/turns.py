@@ -2,8 +2,11 @@
 
 import asyncio
 from collections import Counter, deque
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
+
+R = TypeVar("R")
 
 _CROWD = 100
 
@@ -29,6 +32,16 @@ class Turns:
     def of(self, project: str) -> "Turn":
         """Return a turn of the project, to be taken by `async with`."""
         return Turn(self, project)
+
+    async def in_thread(self, project: str, work: Callable[[], R]) -> R:
+        """Run CPU work in a thread, in a turn of the project.
+
+        A caller that is cancelled leaves at once; its place stays taken until the thread, which goes on, ends.
+        """
+        await self.take(project)
+        running = asyncio.ensure_future(asyncio.to_thread(work))
+        running.add_done_callback(lambda _: self.give(project))
+        return await asyncio.shield(running)
 
     async def take(self, project: str) -> None:
         """Return when the project has one place more."""

@@ -83,6 +83,7 @@ from tidemill_kit.objects import ExchangeBucket, ObjectStore
 from tidemill_kit.outgoing import AllowedHosts
 from tidemill_kit.relay import Relay
 from tidemill_kit.service import App, Dependency, Worker
+from tidemill_kit.turns import Turns
 
 SOURCE = "/tidemill/inference"
 INFERENCE_TOPIC = "tidemill.inference.inference.v1"
@@ -391,6 +392,7 @@ def _answer(settings: InferenceSettings, adapters: Adapters, generations: Shared
             engines=adapters.engines,
             threshold=settings.citation_threshold,
             cited_characters=settings.citation_max_characters,
+            citation_turns=Turns(settings.citation_threads),
         ),
     )
 

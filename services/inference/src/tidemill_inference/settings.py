@@ -72,6 +72,8 @@ class InferenceSettings(ModelSettings):
     """The support (K-Precision) from which on a sentence cites a passage."""
     citation_max_characters: int = Field(DEFAULT_CHARACTERS, ge=1024)
     """The characters of an answer for which citations are worked out; the rest cites nothing, which a warning says."""
+    citation_threads: int = Field(4, ge=1, le=32)
+    """Threads that compute citations; a project has three quarters of them at most, further answers wait."""
     prompt_workers: int = Field(2, ge=1, le=64)
     """Processes that check and render prompts; a project has half of them at most, and at least one."""
     prompt_cpu_s: float = Field(1.0, gt=0)

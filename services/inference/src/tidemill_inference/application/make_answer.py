@@ -25,6 +25,7 @@ from tidemill_inference.domain.errors import PromptTooLong
 from tidemill_inference.domain.inference import Answer, Inference, Purpose, Question, Usage, Variant
 from tidemill_inference.domain.prompt import PromptContent
 from tidemill_kit.errors import DependencyTimedOut, DependencyUnavailable, Internal, PreconditionFailed, RateLimited
+from tidemill_kit.turns import Turns
 
 DEFAULT_OUTPUT_TOKENS = 512
 _ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed, PromptTooLong, RateLimited)
@@ -76,6 +77,7 @@ class MakeAnswer:
     engines: Engines
     threshold: float = DEFAULT_THRESHOLD
     cited_characters: int = DEFAULT_CHARACTERS
+    citation_turns: Turns = field(default_factory=lambda: Turns(4))
 
     async def __call__(  # noqa: PLR0913 - everything that one answer is made of
         self,
@@ -189,8 +191,10 @@ class MakeAnswer:
         text = making.generation.text
         if not text.strip():
             making.warnings.append(f"model {reference} said nothing (finish reason {finish.reason})")
-        # Of many clauses and many passages it takes a second, in which others have their turns.
-        grounding = await asyncio.to_thread(self._grounded, text, prompt.passages, making)
+        # Of many clauses and many passages it takes a second of a thread.
+        grounding = await self.citation_turns.in_thread(
+            making.inference.project, lambda: self._grounded(text, prompt.passages, making)
+        )
         part = Part(text=text, citations=grounding.citations)
         total_s = making.elapsed_s()
         return Answer(
