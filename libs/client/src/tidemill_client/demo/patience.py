@@ -1,6 +1,8 @@
 """Waiting for what services do by themselves: with progress, and not for ever."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -49,13 +51,30 @@ async def patience(failure: str, *, limit_s: float = LIMIT_S) -> AsyncIterator[N
 
 
 async def at_once(items: Iterable[A], work: Callable[[A], Awaitable[None]], *, places: int) -> None:
-    """Do the work for every item, so many at the same time."""
-    free = asyncio.Semaphore(places)
+    """Do the work for every item, at most `places` at the same time.
 
-    async def one(item: A) -> None:
-        async with free:
-            await work(item)
+    An item whose work raises DeadlineExceeded is tried again after the others, with half as many at the same time: a
+    busy machine answers fewer in time.
 
-    async with asyncio.TaskGroup() as group:
-        for item in items:
-            group.create_task(one(item))
+    Raises:
+        DeadlineExceeded: not every item is done within `LIMIT_S`.
+
+    """
+    pending, limit, reduced_at = deque(items), places, 0.0
+
+    async def worker(place: int) -> None:
+        nonlocal limit, reduced_at
+        while pending and place < limit:
+            item, begin = pending.popleft(), time.monotonic()
+            try:
+                await work(item)
+            except DeadlineExceeded:
+                pending.append(item)
+                if begin >= reduced_at:  # else it began when as many ran as before
+                    limit, reduced_at = max(1, limit // 2), time.monotonic()
+
+    async with patience("not every request was answered"):
+        while pending:
+            async with asyncio.TaskGroup() as group:
+                for place in range(limit):
+                    group.create_task(worker(place))
