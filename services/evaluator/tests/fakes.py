@@ -421,19 +421,3 @@ def example(case: Case) -> curation_pb2.Example:
 
 def passage(text: str = "numbers are told apart") -> Passage:
     return Passage(id="1", document="doc", version=2, start=0, end=len(text), text=text, score=0.9, title="Numbers")
-
-
-async def eventually(condition: Callable[[], bool], *, within_s: float = 10.0) -> None:
-    """Ask again and again until the condition holds, and fail after the deadline."""
-    for _ in range(int(within_s / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    assert condition()
-
-
-async def eventually_async(condition: Callable[[], Awaitable[bool]], *, within_s: float = 30.0) -> None:
-    """Ask again and again until the condition holds, and fail after the deadline."""
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110 - what is asked is another process
-            await asyncio.sleep(0.1)

@@ -1,8 +1,7 @@
 """What stands in for the outside of inference: little engines, a trainer and a rag that are always there."""
 
 import asyncio
-import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -267,13 +266,3 @@ def asking(request_id: str, digest: str = "body") -> Request:
 async def all_steps(steps: AsyncGenerator[Step, None]) -> list[Step]:
     async with aclosing(steps):
         return [step async for step in steps]
-
-
-async def eventually(true: Callable[[], bool | Awaitable[bool]], *, within_s: float = 10.0) -> None:
-    """Return as soon as something is true."""
-    for _ in range(int(within_s / 0.005)):
-        answer = true()
-        if await answer if inspect.isawaitable(answer) else answer:
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError(true)

@@ -1,8 +1,6 @@
 """Ingest with stores in memory: the same use cases, the same extraction and masking, nothing on a network."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -193,11 +191,3 @@ def deletion(
         erase=erase,
         unknown_too=unknown_too,
     )
-
-
-async def eventually(check: Callable[[], bool]) -> None:
-    """Return as soon as something is true."""
-    deadline = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.005)

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -235,22 +235,6 @@ class Registry:
     def files_left(self) -> Sequence[str]:
         """Return the names of the local files that are still there."""
         return [path.name for path in self.folder.iterdir()]
-
-
-async def eventually(condition: Callable[[], bool], *, within_s: float = 10.0) -> None:
-    """Ask again and again until the condition holds, and fail after the deadline."""
-    for _ in range(int(within_s / 0.02)):
-        if condition():
-            return
-        await asyncio.sleep(0.02)
-    assert condition()
-
-
-async def eventually_async(condition: Callable[[], Awaitable[bool]], *, within_s: float = 30.0) -> None:
-    """Ask again and again until the condition holds, and fail after the deadline."""
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110 - what is asked is another process
-            await asyncio.sleep(0.1)
 
 
 def reason_of(error: BaseException) -> str:

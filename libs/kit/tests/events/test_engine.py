@@ -8,16 +8,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from prometheus_client import REGISTRY
 
-from libs.kit.tests.events.world import (
-    QUICK,
-    WRITTEN,
-    Effects,
-    FlakyPublisher,
-    Line,
-    StrictLine,
-    event_headers,
-    eventually,
-)
+from libs.kit.tests.events.world import QUICK, WRITTEN, Effects, FlakyPublisher, Line, StrictLine, event_headers
 from tidemill_kit import telemetry
 from tidemill_kit.engine import MOST_UNCOMMITTED, Engine
 from tidemill_kit.errors import (
@@ -32,6 +23,7 @@ from tidemill_kit.errors import (
 from tidemill_kit.records import OutgoingRecord, Partition, RecordRefused
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 from tidemill_kit.window import WindowLimits
+from tidemill_testkit.polling import eventually
 
 BEGUN = "tests.line.begun.v1"
 TRACE = "0af7651916cd43dd8448eb211c80319c"

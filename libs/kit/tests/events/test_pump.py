@@ -14,16 +14,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from libs.kit.tests.events.world import (
-    PUMP,
-    Bench,
-    Effects,
-    FlakyPublisher,
-    Line,
-    Upstream,
-    event_headers,
-    eventually,
-)
+from libs.kit.tests.events.world import PUMP, Bench, Effects, FlakyPublisher, Line, Upstream, event_headers
 from libs.kit.tests.wire import wire_to
 from tidemill_kit.cloudevents import CloudEvent
 from tidemill_kit.dead_letters import DeadLetter, DeadLetters
@@ -32,6 +23,7 @@ from tidemill_kit.intents import REMEMBERED_REQUESTS
 from tidemill_kit.kafka import Consumers, Publisher, read_topic
 from tidemill_kit.subscriptions import EventContext
 from tidemill_kit.window import WindowLimits
+from tidemill_testkit.polling import eventually
 
 MakeBench = Callable[[int], Awaitable[Bench]]
 
@@ -229,7 +221,7 @@ async def test_a_second_member_joining_half_way_repeats_nothing_and_keeps_the_or
     await first.start()
     await eventually(lambda: len(store.happened) > total // 20)
     await second.start()
-    await eventually(lambda: len(store.happened) == total, within_s=60)
+    await eventually(lambda: len(store.happened) == total)
     await eventually(lambda: first.status()[0].lag + second.status()[0].lag == 0)
     assert second.status()[0].handled > 0
     await asyncio.gather(first.stop(), second.stop())

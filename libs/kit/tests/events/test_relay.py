@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from libs.kit.tests.events.world import FlakyPublisher, Topics, eventually
+from libs.kit.tests.events.world import FlakyPublisher, Topics
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
 from tidemill_kit.aggregates import MongoAggregates, NewEvents
 from tidemill_kit.application import Request
@@ -19,6 +19,7 @@ from tidemill_kit.kafka import Publisher, read_topic
 from tidemill_kit.mongo import Collection, Database, Document
 from tidemill_kit.records import OutgoingRecord, Publishing
 from tidemill_kit.relay import Relay
+from tidemill_testkit.polling import eventually
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

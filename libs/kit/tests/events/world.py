@@ -1,7 +1,5 @@
 """What the tests of events are written with: topics of their own, an upstream system, a store of effects."""
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,16 +29,6 @@ class Line(BaseModel):
 
 class StrictLine(Line):
     model_config = ConfigDict(extra="forbid")
-
-
-async def eventually(check: Callable[[], bool | Awaitable[bool]], *, within_s: float = 30) -> None:
-    deadline = time.monotonic() + within_s
-    while True:
-        result = check()
-        if result if isinstance(result, bool) else await result:
-            return
-        assert time.monotonic() < deadline, f"did not come true within {within_s} s"
-        await asyncio.sleep(0.02)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,7 @@
 """Real servers on port 0 whose handlers are written in the test."""
 
-import asyncio
 import io
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -121,13 +119,6 @@ async def serving(*servicers: Registration, **changes: object) -> AsyncIterator[
             yield Running(server, kit, raw)
     finally:
         await server.stop(0)
-
-
-async def until(condition: Callable[[], object], *, within_s: float = 5.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.01)
 
 
 class Lines:

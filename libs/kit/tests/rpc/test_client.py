@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
-from libs.kit.tests.rpc.support import Context, Lines, documents, inferences, serving, sources, until
+from libs.kit.tests.rpc.support import Context, Lines, documents, inferences, serving, sources
 from tidemill.inference.v1.inference_service_pb2 import GenerateStreamRequest, GenerateStreamResponse
 from tidemill.ingest.v1.document_service_pb2 import UploadDocumentRequest, UploadDocumentResponse
 from tidemill.ingest.v1.source_pb2 import Source
@@ -24,6 +24,7 @@ from tidemill_kit.grpc_server import acting_for, current_caller, remaining_s
 from tidemill_kit.grpc_status import from_rpc_error
 from tidemill_kit.persistence import EngineLimits, Persistence
 from tidemill_kit.turns import Turns
+from tidemill_testkit.polling import eventually
 
 
 class SourceFrozen(errors.PreconditionFailed):
@@ -209,13 +210,13 @@ async def test_a_server_with_too_much_in_work_is_waited_for() -> None:
     limits = EngineLimits(attempts=1, first_pause_s=0.01, longest_pause_s=0.01)
     async with serving(sources(GetSource=hold), max_concurrent_rpcs=1) as running:
         first = asyncio.create_task(running.get_source())
-        await until(lambda: entered)
+        await eventually(lambda: entered)
         with pytest.raises(errors.RateLimited) as refused:
             await running.get_source()
         second = asyncio.create_task(
             Persistence(limits, asyncio.Event(), waiting, Turns(1).of("acme")).until_done(call)
         )
-        await until(lambda: waiting)
+        await eventually(lambda: waiting)
         free.set()
         await asyncio.gather(first, second)
 

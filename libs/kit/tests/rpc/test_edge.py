@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from opentelemetry.trace import SpanKind
 from prometheus_client import REGISTRY
 
-from libs.kit.tests.rpc.support import ACME, Context, Lines, documents, inferences, serving, settings, sources, until
+from libs.kit.tests.rpc.support import ACME, Context, Lines, documents, inferences, serving, settings, sources
 from tidemill.inference.v1.inference_pb2 import Inference
 from tidemill.inference.v1.inference_service_pb2 import GenerateStreamRequest, GenerateStreamResponse
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -28,6 +28,7 @@ from tidemill_kit import telemetry
 from tidemill_kit.errors import DeadlineExceeded, InvalidInput, NotFound, RateLimited, Violation, digest_of
 from tidemill_kit.grpc_server import GrpcServer, UndeclaredRpcs, current_caller, remaining_s, request_of
 from tidemill_kit.settings import PortTaken
+from tidemill_testkit.polling import eventually
 
 
 async def caller_as_source(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
@@ -188,7 +189,7 @@ async def test_a_handler_stops_when_its_client_cancels(lines: Lines) -> None:
         await asyncio.wait_for(entered.wait(), 5)
         call.cancel()
         await asyncio.wait_for(left.wait(), 5)
-        await until(lambda: lines.named("rpc_finished"))
+        await eventually(lambda: lines.named("rpc_finished"))
 
     assert [line["code"] for line in lines.named("rpc_finished")] == ["CANCELLED"]
 
@@ -198,7 +199,7 @@ async def test_a_handler_is_cancelled_when_the_deadline_passes(lines: Lines) -> 
         await running.raw.channel_ready()
         with pytest.raises(grpc.aio.AioRpcError) as late:
             await running.get_source_plainly(timeout=0.5)
-        await until(lambda: lines.named("rpc_finished"))
+        await eventually(lambda: lines.named("rpc_finished"))
 
     assert late.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     (line,) = lines.named("rpc_finished")
@@ -336,11 +337,11 @@ async def test_one_project_has_half_of_the_places_and_probes_need_none() -> None
     third = (("tidemill-project", "initech"),)
     async with serving(sources(GetSource=hold), max_concurrent_rpcs=4) as running:
         calls = [asyncio.create_task(running.get_source_plainly(metadata=of)) for of in (ACME, ACME, other)]
-        await until(lambda: len(held) == 3)
+        await eventually(lambda: len(held) == 3)
         with pytest.raises(grpc.aio.AioRpcError, match="2 RPCs of project acme are in work"):
             await running.get_source_plainly()
         calls.append(asyncio.create_task(running.get_source_plainly(metadata=other)))
-        await until(lambda: len(held) == 4)
+        await eventually(lambda: len(held) == 4)
         with pytest.raises(grpc.aio.AioRpcError, match="4 RPCs are in work"):
             await running.get_source_plainly(metadata=third)
         health: Any = health_pb2_grpc.HealthStub(running.raw)
@@ -363,7 +364,7 @@ async def test_open_health_watches_are_few_and_take_no_place_of_others(lines: Li
             await health.Watch(health_pb2.HealthCheckRequest()).read()
         await running.get_source_plainly()
         watches[0].cancel()
-        await until(lambda: any(line["code"] == "CANCELLED" for line in lines.named("rpc_finished")))
+        await eventually(lambda: any(line["code"] == "CANCELLED" for line in lines.named("rpc_finished")))
         await health.Watch(health_pb2.HealthCheckRequest()).read()
 
     assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -405,7 +406,7 @@ async def test_a_stream_whose_client_stops_reading_is_ended(lines: Lines) -> Non
     async with serving(inferences(GenerateStream=flood), stream_idle_s=0.1) as running:
         stream = InferenceServiceStub(running.raw).GenerateStream(GenerateStreamRequest(), metadata=ACME)
         await anext(aiter(stream))
-        await until(lambda: lines.named("rpc_finished"))
+        await eventually(lambda: lines.named("rpc_finished"))
         stream.cancel()
 
     (line,) = lines.named("rpc_finished")

@@ -16,7 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from libs.kit.tests.rpc.support import Context, Lines, settings, sources, until
+from libs.kit.tests.rpc.support import Context, Lines, settings, sources
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
@@ -28,6 +28,7 @@ from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.service import App, Dependency, Worker, serve
 from tidemill_kit.settings import PortTaken
 from tidemill_kit.telemetry import serve_metrics
+from tidemill_testkit.polling import eventually
 
 pytestmark = pytest.mark.usefixtures("lines")
 
@@ -231,7 +232,7 @@ async def test_a_probe_that_hangs_or_fails_oddly_counts_as_down_and_shows_no_sec
         dependencies=[Dependency(name="s3", probe=hang), Dependency(name="mongodb", probe=fail)],
         settings={"dependency_timeout_s": 0.1},
     ) as service:
-        await until(lambda: len(lines.named("dependency_lost")) == 2)
+        await eventually(lambda: len(lines.named("dependency_lost")) == 2)
         status = await service.status()
 
     assert [dependency.message for dependency in status.dependencies] == [

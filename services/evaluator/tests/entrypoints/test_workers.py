@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.fakes import Evaluator, InMemoryWanted, cases, eventually, request
+from services.evaluator.tests.fakes import Evaluator, InMemoryWanted, cases, request
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.application.change_gates import UpdateGateCommand
 from tidemill_evaluator.application.ports import Question
@@ -13,6 +13,7 @@ from tidemill_evaluator.domain.evaluation import Evaluation, State
 from tidemill_evaluator.entrypoints.workers import EvaluationWorker, Wake
 from tidemill_kit.application import Request
 from tidemill_kit.errors import DependencyUnavailable
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stores import InMemoryAggregates
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from google.protobuf.json_format import MessageToJson
 
-from services.evaluator.tests.fakes import cases, eventually, eventually_async, example
+from services.evaluator.tests.fakes import cases, example
 from services.evaluator.tests.process.evaluator_process import EvaluatorProcess
 from services.evaluator.tests.process.neighbours import TUNED, Neighbours, neighbours
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
@@ -26,6 +26,7 @@ from tidemill_kit.records import OutgoingRecord
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
 REGISTERED = "tidemill.trainer.model.version_registered.v1"
@@ -140,14 +141,14 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     world.neighbours.unavailable = 2
     world.neighbours.stalls_after = 12
     await world.register()
-    await eventually(lambda: len(world.neighbours.asked) == 12, within_s=30)
+    await eventually(lambda: len(world.neighbours.asked) == 12)
     await world.process.kill()
     world.neighbours.stalls_after = 10**9
     world.neighbours.going_on.set()
 
     await world.process.start()
     await world.register()  # once more, as after a crash before the commit
-    await eventually_async(world.is_completed, within_s=60)
+    await eventually(world.is_completed)
 
     (done,) = await world.evaluations()
     assert (done.verdict, done.answered, done.cases) == (pb.VERDICT_PASSED, 14, 14)
@@ -162,7 +163,7 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     assert max(asked.values()) == 1
     given = [request for request in world.neighbours.asked if request.variant]
     assert all([each.text for each in request.passages] == ["text"] for request in given)
-    await eventually_async(lambda: world.has_published(2), within_s=60)
+    await eventually(lambda: world.has_published(2))
     events = await world.published()
     assert [(event.seq, event.subject) for event in events] == [(1, done.id), (2, done.id)]
     assert json.loads(events[1].data)["verdict"] == "VERDICT_PASSED"

@@ -1,8 +1,7 @@
 """Who tends curations, and when."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
@@ -12,6 +11,7 @@ from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.entrypoints.workers import CurationWorker
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.polling import eventually
 
 
 class Names:
@@ -31,13 +31,6 @@ async def running(world: FeedbackWorld, worker: CurationWorker) -> AsyncIterator
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-async def soon(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 def worker_of(
@@ -70,7 +63,7 @@ async def test_what_is_ready_at_the_start_is_completed() -> None:
     world = await three_corrections()
 
     async with running(world, worker_of(FakeLeases(), SFT)):
-        await soon(lambda: len(world.completions) == 1)
+        await eventually(lambda: len(world.completions) == 1)
 
 
 async def test_a_correction_wakes_the_worker() -> None:
@@ -82,7 +75,7 @@ async def test_a_correction_wakes_the_worker() -> None:
         for number in range(3):
             await world.correct(number)
         worker.wake(SFT)
-        await soon(lambda: len(world.completions) == 1)
+        await eventually(lambda: len(world.completions) == 1)
 
 
 async def test_one_that_somebody_else_held_is_tried_again() -> None:
@@ -94,7 +87,7 @@ async def test_one_that_somebody_else_held_is_tried_again() -> None:
     async with running(world, worker):
         await asyncio.sleep(0.1)
         leases.elsewhere = False
-        await soon(lambda: len(world.completions) == 1)
+        await eventually(lambda: len(world.completions) == 1)
 
 
 async def test_a_failure_is_tried_again() -> None:
@@ -104,9 +97,9 @@ async def test_a_failure_is_tried_again() -> None:
     worker.wake(SFT)
 
     async with running(world, worker):
-        await soon(lambda: len(world.inferences.asked) >= 3)
+        await eventually(lambda: len(world.inferences.asked) >= 3)
         world.inferences.failure = None
-        await soon(lambda: len(world.completions) == 1)
+        await eventually(lambda: len(world.completions) == 1)
 
 
 async def test_what_a_crash_left_of_deleted_curations_is_dropped_at_the_start_and_a_living_one_stays() -> None:
@@ -121,7 +114,7 @@ async def test_what_a_crash_left_of_deleted_curations_is_dropped_at_the_start_an
     assert len(await world.ledger.kept()) == 3
 
     async with running(world, worker_of(FakeLeases(), again, ledger=world.ledger)):
-        await soon(lambda: {ref for ref, _ in world.ledger.stored} == world.ledger.counted.keys() == {again})
+        await eventually(lambda: {ref for ref, _ in world.ledger.stored} == world.ledger.counted.keys() == {again})
 
 
 async def test_time_alone_completes_a_curation() -> None:
@@ -131,6 +124,6 @@ async def test_time_alone_completes_a_curation() -> None:
 
     worker = worker_of(FakeLeases(), SFT, ledger=world.ledger, clock=world.clock, look_every_s=0.05)
     async with running(world, worker):
-        await soon(lambda: bool(world.inferences.asked))
+        await eventually(lambda: bool(world.inferences.asked))
         world.clock.advance(timedelta(seconds=10))
-        await soon(lambda: len(world.completions) == 1)
+        await eventually(lambda: len(world.completions) == 1)

@@ -9,15 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from services.feedback.tests.inference_server import InferenceServer
-from services.feedback.tests.process.world import (
-    CURATIONS,
-    DEAD,
-    FEEDBACK,
-    INFERENCES,
-    FeedbackProcess,
-    Others,
-    eventually,
-)
+from services.feedback.tests.process.world import CURATIONS, DEAD, FEEDBACK, INFERENCES, FeedbackProcess, Others
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2, feedback_pb2
 from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest, GetCurationRequest
@@ -28,6 +20,7 @@ from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import NewTopicFactory, unique_name
 
 WORDS = "The right words of a user"

@@ -1,13 +1,12 @@
 """Feedback as operators run it, an inference that knows what it is told, and everything that others can see."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,6 @@ INFERENCES = "tidemill.inference.inference.v1"
 DEAD = "tidemill.feedback.submissions.dead.v1"
 GIVEN = "tidemill.feedback.submission.feedback_given.v1"
 PATIENCE_S = 60
-
-
-async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + within_s
-    while not await check():
-        assert time.monotonic() < deadline, f"did not come true within {within_s} s"
-        await asyncio.sleep(0.05)
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,6 @@ import pytest
 from prometheus_client import REGISTRY, generate_latest
 
 from services.inference.tests.adapters.shop import BUCKET, ChatHere, Shop, a_shop, inner
-from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import add_file, write_tiny_model
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.loaded_before import LoadedBefore
@@ -27,6 +26,7 @@ from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.manifest import Manifest
 from tidemill_kit.numeric_format import NumericFormat
+from tidemill_testkit.polling import eventually
 
 
 @pytest.fixture

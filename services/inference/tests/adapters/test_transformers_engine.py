@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services.inference.tests.adapters.shop import ChatHere
-from services.inference.tests.fakes import eventually
 from services.inference.tests.tiny_model import END, write_tiny_model
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.model_weights import ModelWeights
@@ -19,6 +18,7 @@ from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.errors import InvalidInput
+from tidemill_testkit.polling import eventually
 
 HELLO = (Message.of(Role.SYSTEM, "You are tiny."), Message.of(Role.USER, "Hello"))
 GREEDY = Sampling(temperature=0.0, max_output_tokens=40)

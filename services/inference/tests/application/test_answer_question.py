@@ -7,16 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.inference.tests.fakes import (
-    ADA,
-    Desk,
-    ScriptedEngine,
-    all_steps,
-    asking,
-    eventually,
-    helpdesk,
-    question,
-)
+from services.inference.tests.fakes import ADA, Desk, ScriptedEngine, all_steps, asking, helpdesk, question
 from tidemill_inference.application import make_answer
 from tidemill_inference.application.generation import Delta, Finished, Generation, SharedGenerations, Started, Step
 from tidemill_inference.domain.citations import Grounding
@@ -40,6 +31,7 @@ from tidemill_kit.errors import (
     RateLimited,
     TidemillError,
 )
+from tidemill_testkit.polling import eventually
 
 DOWN = DependencyUnavailable("it is down", dependency="it")
 

@@ -6,9 +6,10 @@ import json
 import pytest
 
 from services.inference.tests.entrypoints.doors import BODY, open_door
-from services.inference.tests.fakes import Desk, ScriptedEngine, eventually, helpdesk
+from services.inference.tests.fakes import Desk, ScriptedEngine, helpdesk
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.inference import State
+from tidemill_testkit.polling import eventually
 
 
 async def test_a_stream_is_the_whole_answer_in_pieces() -> None:

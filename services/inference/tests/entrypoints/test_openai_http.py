@@ -20,7 +20,6 @@ from services.inference.tests.entrypoints.doors import (
     answered,
     inference,
     open_door,
-    until,
 )
 from tidemill_inference.domain.content import Citation
 from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
@@ -39,6 +38,7 @@ from tidemill_kit.errors import (
     Violation,
 )
 from tidemill_kit.service import Dependency
+from tidemill_testkit.polling import eventually
 
 ASKED: ChatCompletionUserMessageParam = {"role": "user", "content": QUESTION}
 
@@ -285,10 +285,10 @@ async def test_a_client_that_leaves_ends_its_answer(lines: Lines, *, stream: boo
     answers = ScriptedAnswers("Press ", asyncio.Event())
     async with open_door(answers) as door:
         asking = asyncio.create_task(door.ask(stream=stream))
-        await until(lambda: answers.asked)
+        await eventually(lambda: answers.asked)
         asking.cancel()
         await asyncio.wait_for(answers.left.wait(), timeout=5)
-        await until(lambda: lines.named("http_request_finished"))
+        await eventually(lambda: lines.named("http_request_finished"))
 
     assert [line["status"] for line in lines.named("http_request_finished")] == [499]
 
@@ -297,7 +297,7 @@ async def test_a_stopping_server_tells_who_still_waits() -> None:
     answers = ScriptedAnswers("Press ", asyncio.Event())
     async with open_door(answers) as door:
         streaming, waiting = asyncio.create_task(door.ask(stream=True)), asyncio.create_task(door.ask())
-        await until(lambda: len(answers.asked) == 2)
+        await eventually(lambda: len(answers.asked) == 2)
         await door.server.stop()
         streamed, whole = await streaming, await waiting
 

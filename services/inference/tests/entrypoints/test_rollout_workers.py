@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
-from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines, eventually, question
+from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines, question
 from services.inference.tests.rollout_fakes import HELPDESK, Active, Registered, RolloutDesk
 from tidemill_inference.application.answer_question import Answered
 from tidemill_inference.application.ports import DeploymentRef, ModelVersion
@@ -18,6 +18,7 @@ from tidemill_inference.entrypoints.rollout_workers import DROPPED, FollowUps, R
 from tidemill_kit.application import Request
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.grpc_context import current_caller
+from tidemill_testkit.polling import eventually
 
 
 class Watched(ScriptedEngines):

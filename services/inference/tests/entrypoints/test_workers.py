@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from services.inference.tests.fakes import Registry, ScriptedEngine, ScriptedEngines, eventually
+from services.inference.tests.fakes import Registry, ScriptedEngine, ScriptedEngines
 from tidemill_inference.application.ports import Engine, ModelVersion
 from tidemill_inference.entrypoints.workers import WarmUp
+from tidemill_testkit.polling import eventually
 
 
 class Fragile(ScriptedEngines):

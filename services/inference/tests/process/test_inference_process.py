@@ -11,7 +11,6 @@ import pytest
 import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.inference.tests.fakes import eventually
 from services.inference.tests.process.neighbours import PASSAGES
 from services.inference.tests.process.world import CONTENT, World, asked, deployment, running_inference
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
@@ -26,6 +25,7 @@ from tidemill.inference.v1 import (
 from tidemill_kit.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
 from tidemill_kit.kafka import read_topic
 from tidemill_local import Addresses
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

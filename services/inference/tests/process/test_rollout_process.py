@@ -9,7 +9,6 @@ import pytest
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from services.inference.tests.fakes import eventually
 from services.inference.tests.process.world import (
     CONTENT,
     World,
@@ -38,6 +37,7 @@ from tidemill_kit.kafka import Publisher, read_topic
 from tidemill_kit.records import OutgoingRecord
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
 POLICY = rollout_pb2.RolloutPolicy(
@@ -160,7 +160,7 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
             assert begun or {each.variant.name for each in answers} == {"live"}
             return begun
 
-        await eventually(canary, within_s=60)
+        await eventually(canary)
         listed = await world.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=500))
         shadows = [each for each in listed.inferences if each.purpose == inference_pb2.PURPOSE_SHADOW]
         assert {(each.variant.name, each.variant.model) for each in shadows} == {("candidate", "lora@1")}
@@ -202,7 +202,7 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
         async def told() -> bool:
             return len(await told_of_rollouts(world)) == 7
 
-        await eventually(told, within_s=30)
+        await eventually(told)
         assert await told_of_rollouts(world) == [
             "deployment.configured.v1",
             "rollout.started.v1",

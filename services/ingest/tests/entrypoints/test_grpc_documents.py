@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from services.ingest.tests.entrypoints.conftest import Door
-from services.ingest.tests.fakes import EXCHANGE, QUARANTINE, eventually
+from services.ingest.tests.fakes import EXCHANGE, QUARANTINE
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_kit.errors import (
@@ -19,6 +19,7 @@ from tidemill_kit.errors import (
     RequestIdReused,
     Unauthenticated,
 )
+from tidemill_testkit.polling import eventually
 
 
 def spec(key: str = "kb/1", *, media_type: str = "text/markdown", revision: int = 0) -> pb.DocumentSpec:

@@ -5,9 +5,9 @@ from typing import cast
 
 from services.ingest.tests.dataset_fakes import NAME, Datasets
 from services.ingest.tests.examples import FEEDBACK, numbered
-from services.ingest.tests.fakes import eventually
 from tidemill_ingest.application.dataset_ports import DatasetName
 from tidemill_ingest.entrypoints.workers import DatasetWorker
+from tidemill_testkit.polling import eventually
 
 
 async def published(datasets: Datasets, count: int) -> None:

@@ -6,14 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.ingest.tests.process.world import (
-    IngestProcess,
-    Project,
-    eventually,
-)
+from services.ingest.tests.process.world import IngestProcess, Project
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_kit.errors import InvalidInput
+from tidemill_testkit.polling import eventually
 
 SECRETS = (
     "ada.lovelace@secret.example",

@@ -1,13 +1,12 @@
 """Ingest as operators run it, an upstream system that knows nothing of our code, and everything that others can see."""
 
-import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,13 +30,6 @@ DEAD = "tidemill.ingest.submissions.dead.v1"
 UPSERTED = "tidemill.ingest.submission.document_upserted.v1"
 CE_SOURCE = "https://cms.acme.example/kb"
 PATIENCE_S = 90
-
-
-async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not await check():
-        assert time.monotonic() < deadline, f"did not come true within {PATIENCE_S} s"
-        await asyncio.sleep(0.05)
 
 
 @dataclass(kw_only=True)

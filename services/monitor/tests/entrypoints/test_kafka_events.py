@@ -1,9 +1,7 @@
 """Delivery as it is: a real broker, records twice, in the wrong order, unreadable, and a crash before the commit."""
 
-import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -21,6 +19,7 @@ from tidemill_monitor.application.read_lineage import LineageQuery
 from tidemill_monitor.domain.kinds import Direction, Kind
 from tidemill_monitor.entrypoints.kafka_events import lineage
 from tidemill_monitor.entrypoints.metrics import ANSWERS, LOOP_EVENTS, LoopMetrics
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import NewTopicFactory, unique_name
 
 PUMP = PumpLimits(hold_s=0.3, commit_every_s=0.3, session_s=6, rebalance_s=20, drain_s=5)
@@ -75,13 +74,6 @@ async def write(producer: AIOKafkaProducer, topic: str, *events: Event, data: by
         )
         await producer.send(topic, body, key=f"acme/{event.subject}".encode(), headers=list(to_headers(sent)))
     await producer.flush()
-
-
-async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 30
-    while not await check():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
 
 
 async def knows(monitor: Monitor, kind: Kind, number: int) -> bool:

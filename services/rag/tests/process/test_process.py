@@ -3,7 +3,6 @@
 What is killed here is the process, between any two of its steps; what it promised must hold afterwards.
 """
 
-import asyncio
 import hashlib
 import os
 import shutil
@@ -11,10 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -45,6 +43,7 @@ from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.settings import RagSettings
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
 TOPIC = "tidemill.ingest.document.v1"
@@ -153,19 +152,6 @@ class World:
         return [(passage.document, passage.version) for passage in answer.passages]
 
 
-async def eventually(question: Callable[[], Awaitable[bool]], *, within_s: float = 100) -> None:
-    deadline = monotonic() + within_s
-    while True:
-        try:
-            if await question():
-                return
-        except TidemillError:
-            if monotonic() > deadline:
-                raise
-        assert monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.1)
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -255,7 +241,7 @@ async def ready(world: World) -> None:
         await world.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())
         return True
 
-    await eventually(answers)
+    await eventually(answers, despite=(TidemillError,))
 
 
 async def create_handbook(world: World) -> None:
@@ -275,7 +261,7 @@ async def test_what_was_heard_is_searchable_however_often_the_process_dies(world
     async def both_found() -> bool:
         return {document for document, _ in await world.found("striped animals")} == {"zebra", "tax"}
 
-    await eventually(both_found)
+    await eventually(both_found, despite=(TidemillError,))
     assert (await world.found("striped animals"))[0] == ("zebra", 1)
 
     for number in range(20):
@@ -293,5 +279,5 @@ async def test_what_was_heard_is_searchable_however_often_the_process_dies(world
         left = {document for document, _ in await world.found("tax forms")}
         return counted and "tax" not in left and (await world.found("zebras in Berlin"))[0] == ("zebra", 2)
 
-    await eventually(all_current)
+    await eventually(all_current, despite=(TidemillError,))
     assert world.end(signal.SIGTERM) == 0

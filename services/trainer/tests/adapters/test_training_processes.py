@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from services.trainer.tests.fakes import eventually
+from tidemill_testkit.polling import eventually
 from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
 from tidemill_trainer.application.ports import Begun, Fitted, Report, RunFolder, Stepped, TrainingJob
 from tidemill_trainer.domain.errors import TrainingFailed

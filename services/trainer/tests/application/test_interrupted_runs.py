@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import ADA, eventually_async
+from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import World, request
 from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_testkit.polling import eventually
 from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.application.train_run import SAVING_S
@@ -83,7 +84,7 @@ async def test_a_run_that_must_be_trained_again_can_be_cancelled_again(world: Wo
     world.trainings.gate, world.trainings.begun = asyncio.Event(), asyncio.Event()
     working = asyncio.create_task(world.train(name))
     await world.trainings.begun.wait()
-    await eventually_async(lambda: _is(world, name, RunState.RUNNING))
+    await eventually(lambda: _is(world, name, RunState.RUNNING))
 
     await world.cancel(ADA, name.run, request=request())
 

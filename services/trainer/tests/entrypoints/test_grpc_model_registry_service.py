@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import Registry, eventually, manifest_of, model_files
+from services.trainer.tests.fakes import Registry, manifest_of, model_files
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill.trainer.v1 import model_registry_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
@@ -16,6 +16,7 @@ from tidemill_kit.errors import Conflict, DeadlineExceeded, InvalidInput, NotFou
 from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_server import GrpcServer
 from tidemill_kit.uploads import Patience, UploadPlaces
+from tidemill_testkit.polling import eventually
 from tidemill_trainer.entrypoints.grpc_model_registry_service import GrpcModelRegistryService, UseCases
 from tidemill_trainer.settings import TrainerSettings
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import ADA, eventually, eventually_async
+from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import World, dataset_version
 from tidemill_kit.application import PageRequest
+from tidemill_testkit.polling import eventually
 from tidemill_trainer.application.ports import PlanName, RunFolder, RunName
 from tidemill_trainer.entrypoints.training_worker import TrainingWorker
 
@@ -88,7 +89,7 @@ async def test_what_a_plan_owes_is_queued_once_though_whoever_let_it_go_on_was_k
         return (await world.plans.get("acme", "lora")).owed is None
 
     async with working(world, owing=[PlanName(project="acme", plan="deleted"), name]):
-        await eventually_async(settled)
+        await eventually(settled)
 
     await world.settle.named(name)
     (run,) = (await world.browse.list_runs(ADA, PageRequest(), plan="lora")).items

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.trainer.tests.fakes import eventually_async, manifest_of, model_files, safetensors
+from services.trainer.tests.fakes import manifest_of, model_files, safetensors
 from services.trainer.tests.hub_server import HubServer
 from services.trainer.tests.process.trainer_process import TrainerProcess
 from tidemill.trainer.v1 import model_pb2 as pb
@@ -19,6 +19,7 @@ from tidemill_kit.mongo import connect
 from tidemill_kit.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name
 
 COMMIT = "c" * 40
@@ -60,7 +61,7 @@ async def test_a_folder_goes_through_the_door_to_the_bucket_and_the_topic(
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     assert [await store.get(a.bucket, a.key) for a in ready.artifacts] == [files[a.path] for a in ready.artifacts]
     assert ready.state == pb.MODEL_VERSION_STATE_READY
-    await eventually_async(lambda: _has_events(stack, project, 1))
+    await eventually(lambda: _has_events(stack, project, 1))
     (event,) = await published(stack, project)
     assert (event.type, event.subject, event.source, event.seq) == (
         "tidemill.trainer.model.version_registered.v1",
@@ -88,13 +89,13 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
             stub = ModelRegistryServiceStub(channel)
             begun = (await stub.ImportModel(rpc.ImportModelRequest(model="m", source=source))).version
         assert begun.state == pb.MODEL_VERSION_STATE_IMPORTING
-        await eventually_async(lambda: _is_stalled(trainer, 1_500_000))
+        await eventually(lambda: _is_stalled(trainer, 1_500_000))
         await trainer.kill()
         await trainer.start()
 
         async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
             stub = ModelRegistryServiceStub(channel)
-            await eventually_async(lambda: _is_ready(stub))
+            await eventually(lambda: _is_ready(stub))
             ready = (await stub.GetModelVersion(rpc.GetModelVersionRequest(id="m"))).version
 
     assert ready.source.hugging_face.revision == COMMIT
@@ -105,7 +106,7 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
         "model.safetensors bytes=1500000-",
         "big.safetensors",
     ]
-    await eventually_async(lambda: _has_events(stack, project, 1))
+    await eventually(lambda: _has_events(stack, project, 1))
     assert [event.seq for event in await published(stack, project)] == [1]
     assert list((trainer.folder / "downloads").iterdir()) == []
 

@@ -12,7 +12,6 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from google.protobuf.struct_pb2 import Struct
 
-from services.trainer.tests.fakes import eventually_async
 from services.trainer.tests.process.trainer_process import TrainerProcess
 from services.trainer.tests.training.tiny import example_lines, write_base
 from tidemill.ingest.v1 import dataset_pb2
@@ -34,6 +33,7 @@ from tidemill_kit.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
+from tidemill_testkit.polling import eventually
 from tidemill_trainer.settings import TrainerSettings
 
 STEPS = 120
@@ -100,20 +100,20 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     await _import(trainer, base)
     async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         queued = await _start(TrainingServiceStub(channel))
-        await eventually_async(lambda: _is_at(trainer, queued, step=11), within_s=120)
+        await eventually(lambda: _is_at(trainer, queued, step=11))
     (child,) = psutil.Process(trainer.pid).children()
 
     await trainer.kill()
-    await eventually_async(lambda: _is_gone(child))
+    await eventually(lambda: _is_gone(child))
     await trainer.start()
 
-    await eventually_async(lambda: _has_ended(trainer, queued), within_s=120)
+    await eventually(lambda: _has_ended(trainer, queued))
     run = await _run(trainer, queued)
     assert (run.state, run.reason, run.message) == (SUCCEEDED, "", "")
     assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, STEPS, STEPS)
     assert run.progress.loss == run.progress.losses[-1].loss < run.progress.losses[0].loss
     await _assert_registered(trainer, stack, run)
-    await eventually_async(lambda: _is_empty(trainer.folder / "runs" / "acme"))
+    await eventually(lambda: _is_empty(trainer.folder / "runs" / "acme"))
 
 
 async def _is_empty(folder: Path) -> bool:
@@ -177,7 +177,7 @@ async def _assert_registered(trainer: TrainerProcess, stack: Addresses, run: tra
     stored = {artifact.path: await store.get(artifact.bucket, artifact.key) for artifact in version.artifacts}
     assert json.loads(stored["adapter_config.json"])["base_model_name_or_path"] == "tiny@1"
     assert b"Seed | 42" in stored["README.md"]
-    await eventually_async(lambda: _is_told(stack, run.id))
+    await eventually(lambda: _is_told(stack, run.id))
 
 
 async def _is_told(stack: Addresses, run: str) -> bool:

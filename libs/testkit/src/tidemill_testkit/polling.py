@@ -1,0 +1,38 @@
+"""Waiting for what another task, thread or process will do, on a machine that may be busy."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable
+
+DEADLINE_S = 120.0
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.005, 0.1
+
+
+async def eventually(
+    condition: Callable[[], object],
+    *,
+    within_s: float = DEADLINE_S,
+    despite: tuple[type[Exception], ...] = (),
+) -> None:
+    """Return once a condition, which may be awaitable, is true; ask again and again until the deadline.
+
+    Errors in `despite` count as not yet.
+
+    Raises:
+        AssertionError: it did not come true in time; the last such error is its cause.
+
+    """
+    deadline, pause, reason = time.monotonic() + within_s, _FIRST_PAUSE_S, None
+    while True:
+        try:
+            answer = condition()
+            if await answer if inspect.isawaitable(answer) else answer:
+                return
+        except despite as error:
+            reason = error
+        if time.monotonic() > deadline:
+            message = f"did not come true within {within_s:.0f} s"
+            raise AssertionError(message) from reason
+        await asyncio.sleep(pause)
+        pause = min(_MAX_PAUSE_S, pause * 1.2)
