@@ -8,9 +8,11 @@ other, and each prints what it found when it is done.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +24,8 @@ TESTS, QUICK_TESTS = "tests", "quick-tests"
 MAX_TEST_PROCESSES = 6
 """They share one broker, one MongoDB server and one object store."""
 MEMORY_OF_SERVERS_GB, MEMORY_OF_PROCESS_GB = 5, 3
+RUNNING: list[subprocess.Popen[str]] = []
+STOPPED = threading.Event()
 
 
 def main() -> int:
@@ -75,6 +79,8 @@ def test_processes() -> int:
 def run_all(chosen: dict[str, list[str]]) -> int:
     """Run tests here and the checks beside them, print the outcome of each, and return the exit code."""
     begin = time.monotonic()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     tests = chosen.keys() & {TESTS, QUICK_TESTS}
     with ThreadPoolExecutor(max_workers=1) as queue:
         beside = {name: queue.submit(run, name, command) for name, command in chosen.items() if name not in tests}
@@ -87,13 +93,24 @@ def run_all(chosen: dict[str, list[str]]) -> int:
 
 def run(name: str, command: list[str]) -> tuple[float, str]:
     """Run one check; what tests print is shown as it comes, what another prints when it is done."""
+    if STOPPED.is_set():
+        return 0.0, "not run"
     begin = time.monotonic()
     output = None if name in {TESTS, QUICK_TESTS} else subprocess.PIPE
-    errors = output and subprocess.STDOUT
-    done = subprocess.run(command, cwd=ROOT, check=False, stdout=output, stderr=errors, text=True)  # noqa: S603 - our own commands
-    outcome = "passed" if done.returncode == 0 else "FAILED"
-    say(f"--- {name}: {outcome}\n{done.stdout or ''}".rstrip())
+    with subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output and subprocess.STDOUT, text=True) as process:  # noqa: S603 - our own commands
+        RUNNING.append(process)
+        printed, _ = process.communicate()
+    outcome = "passed" if process.returncode == 0 else "FAILED"
+    say(f"--- {name}: {outcome}\n{printed or ''}".rstrip())
     return time.monotonic() - begin, outcome
+
+
+def stop(number: int, _frame: object) -> None:
+    """Begin nothing more; end what runs on SIGTERM, as Ctrl-C does by itself. Tests stop their servers then."""
+    STOPPED.set()
+    for process in RUNNING:
+        if number == signal.SIGTERM and process.poll() is None:
+            process.terminate()
 
 
 def say(text: str) -> None:

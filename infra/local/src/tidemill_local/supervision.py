@@ -180,21 +180,21 @@ class Supervisor:
         ).supervisor
 
 
-def processes_of(folder: Path) -> list[psutil.Process]:
-    """Return every living process that was started for the stack of a folder, whoever its parent is now."""
+def processes_of(folder: Path, *, mark: str = MARK) -> list[psutil.Process]:
+    """Return every living process whose environment names a folder as its stack's, whoever its parent is now."""
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+            if process.environ().get(mark) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue  # gone meanwhile, or another user's
     return [process for process in found if process.pid != os.getpid()]
 
 
-def end_left_overs(folder: Path) -> int:
+def end_left_overs(folder: Path, *, mark: str = MARK) -> int:
     """Kill what is left of a stack and return how many processes that were: their data survives a kill."""
-    left = processes_of(folder)
+    left = processes_of(folder, mark=mark)
     for process in left:
         try:
             process.kill()

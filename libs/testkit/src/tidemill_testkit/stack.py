@@ -1,13 +1,15 @@
 """Real servers for tests: Kafka, MongoDB and S3, started once per run, or attached to.
 
-The first test that needs them starts them, in whichever process it runs; the processes of one run share them, and the
-one that began the run stops them. `TIDEMILL_TEST_STACK` may name a stack.json: then its servers are used and left
-running, which saves their start. Every test makes its own topics, databases, buckets and projects: see `unique_name`.
+The first test that needs them starts them, in whichever process it runs. The processes of one run share them; the one
+that began the run stops them at its end, with whatever else the run has left, also when it is ended by SIGTERM.
+`TIDEMILL_TEST_STACK` may name a stack.json: then its servers are used and left running, which saves their start. Every
+test makes its own topics, databases, buckets and projects: see `unique_name`.
 """
 
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,8 +21,12 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tidemill_local import Addresses, LocalStack
+from tidemill_local.supervision import end_left_overs
 
 ATTACH = "TIDEMILL_TEST_STACK"
+
+RUN = "TIDEMILL_TEST_RUN"
+"""In the environment of every process of a run, so that those are found whose parent was killed."""
 
 _FOLDER = pytest.StashKey[Path]()
 _SHARED = "tidemill_stack_folder"
@@ -36,8 +42,18 @@ def unique_name(prefix: str) -> str:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the folder of this run's servers; a worker of pytest-xdist gets it from the process that began the run."""
-    shared = getattr(config, "workerinput", {}).get(_SHARED)
-    config.stash[_FOLDER] = Path(shared or tempfile.mkdtemp(prefix="tidemill-test-"))
+    if shared := getattr(config, "workerinput", {}).get(_SHARED):
+        config.stash[_FOLDER] = Path(shared)
+        return
+    config.stash[_FOLDER] = Path(tempfile.mkdtemp(prefix="tidemill-test-"))
+    os.environ[RUN] = str(config.stash[_FOLDER])
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_: object) -> None:
+    """End the run as Ctrl-C does, which stops the servers; a second signal does not disturb that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -47,10 +63,11 @@ def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - a worker's contr
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the run's servers, if any test started them."""
+    """Stop the run's servers, if any test started them, and end what workers that were killed have left."""
     folder = config.stash.get(_FOLDER, None)
     if folder is not None and not hasattr(config, "workerinput"):
         LocalStack(folder / "servers").down()
+        end_left_overs(folder, mark=RUN)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,0 +1,47 @@
+"""What a run of tests leaves, and how its tests are divided."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tidemill_testkit.distribution import unit_of
+from tidemill_testkit.polling import eventually
+
+TEST = """
+import subprocess, sys, time
+from pathlib import Path
+
+def test_it():
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+    Path(__file__).with_name("pid").write_text(f"{child.pid}\\n")
+    time.sleep(300)
+"""
+
+
+async def test_a_run_that_is_ended_by_sigterm_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["tidemill_testkit.stack"]')
+    (tmp_path / "pytest.ini").write_text("[pytest]")
+    (tmp_path / "test_it.py").write_text(TEST)
+    pid = tmp_path / "pid"
+    command = [sys.executable, "-m", "pytest", "-p", "no:xdist", str(tmp_path)]
+    run = await asyncio.create_subprocess_exec(*command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    await eventually(lambda: pid.exists() and pid.read_text().endswith("\n"))
+    run.terminate()
+    assert await run.wait() == pytest.ExitCode.INTERRUPTED
+    assert not psutil.pid_exists(int(pid.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "unit"),
+    [
+        ("services/rag/tests/process/test_process.py::test_it", "services/rag/tests/process"),
+        ("tests/system/test_turn.py::test_it[a/b::c]", "tests/system"),
+        ("services/rag/tests/domain/test_plan.py::test_it", "services/rag/tests/domain/test_plan.py"),
+    ],
+)
+def test_tests_of_a_folder_of_processes_run_together_and_others_by_file(nodeid: str, unit: str) -> None:
+    assert unit_of(nodeid) == unit
