@@ -64,6 +64,69 @@ def test_a_replacement_that_makes_much_of_little_is_refused() -> None:
             check_tokenizer({"normalizer": {"type": "Sequence", "normalizers": [node]}})
 
 
+KNOWN_DECODERS: dict[str, object] = {
+    "gpt2": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+    "llama": {
+        "type": "Sequence",
+        "decoders": [
+            {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+            {"type": "ByteFallback"},
+            {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ],
+    },
+    "bert": {"type": "WordPiece", "prefix": "##", "cleanup": True},
+    "wav2vec2": {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": True},
+    "t5": {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True},
+}
+
+
+@pytest.mark.parametrize("name", KNOWN_DECODERS)
+def test_the_decoders_of_known_tokenizers_are_allowed(name: str) -> None:
+    check_tokenizer({"decoder": KNOWN_DECODERS[name], "model": {"vocab": {"a": 0}}, "added_tokens": []})
+
+
+def replace(pattern: dict[str, str], content: str) -> dict[str, object]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        ([replace({"Regex": "a*b"}, "")], "Regex"),
+        ([replace({"String": "a"}, "a" * 9)] * 2, "81 characters of one"),
+        ([replace({"String": ""}, "a" * 64)], "65 characters of one"),
+        ([{"type": "BPEDecoder", "suffix": ""}] * 7, "128 characters of one"),
+        ([{"type": "CTC", "pad_token": "", "word_delimiter_token": "", "cleanup": True}] * 7, "128 characters of one"),
+        ([{"type": "Strip", "content": " ", "start": 0, "stop": 1}], "stop above 0"),
+        ([{"type": "Fuse"}] * 16, "17 steps"),
+    ],
+)
+def test_a_decoder_whose_work_is_not_linear_in_the_text_is_refused(steps: list[dict[str, object]], says: str) -> None:
+    with pytest.raises(UnsafeTokenizerError, match=says):
+        check_tokenizer({"decoder": {"type": "Sequence", "decoders": steps}})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": {"vocab": {"x" * 1025: 0}}},
+        {"model": {"vocab": [["x" * 1025, -1.0]]}},
+        {"added_tokens": [{"id": 0, "content": "x" * 1025}]},
+    ],
+)
+def test_a_token_of_endless_length_is_refused(content: dict[str, object]) -> None:
+    with pytest.raises(UnsafeTokenizerError, match="1025 characters"):
+        check_tokenizer(content)
+
+
+@pytest.mark.parametrize(
+    "content", [[], "x", {"decoder": 1, "model": [], "added_tokens": {}}, {"model": {"vocab": [[]]}}]
+)
+def test_json_of_another_shape_is_left_to_the_loader(content: object) -> None:
+    check_tokenizer(content)
+
+
 @pytest.mark.parametrize("pattern", ["(" * 100_000, "[" * 100_000, "\\", "a{", ")" * 1000, "[^]", "(?", "\\p{" * 1000])
 def test_nonsense_is_looked_at_in_a_time_that_grows_with_its_length(pattern: str) -> None:
     began = time.process_time()

@@ -4,6 +4,7 @@ The engine behind `tokenizers` backtracks, and its limit on that ends in a panic
 characters and classes; a group is repeated only where each round takes as much (`(\d{3})+`).
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,11 @@ MAX_UNBOUNDED = 3
 """Quantifiers without an end in one alternative: as many as the power of the text's length that matching may take."""
 MAX_REPLACEMENT = 64
 """Characters that stand for each match: a text of a megabyte becomes 64 at most."""
+MAX_DECODER_GROWTH = 64
+"""Characters that a decoder's steps may together make of one: decoding runs for every token of an answer."""
+MAX_DECODER_STEPS = 16
+MAX_TOKEN = 1024
+"""Characters of one token of the vocabulary."""
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d*)(,?)(\d*)\})[?+]?")
 _OPENING = re.compile(r"\((?:\?(?:[a-zA-Z-]*:|[=!>]|<[=!]|<\w+>|[a-zA-Z-]+(?=\))))?")
 
@@ -37,6 +43,56 @@ def check_tokenizer(content: object) -> None:
             if longest > MAX_REPLACEMENT:
                 message = f"a replacement has {longest} characters, at most {MAX_REPLACEMENT} are taken"
                 raise UnsafeTokenizerError(message)
+    if isinstance(content, dict):
+        _check_decoder(content.get("decoder"))
+        _check_vocabulary(content)
+
+
+def _check_decoder(decoder: object) -> None:
+    """Allow decoders whose work is linear in the text: no patterns, few steps, little growth, no known panic."""
+    steps = [node for node in _nodes(decoder) if "type" in node]
+    if len(steps) > MAX_DECODER_STEPS:
+        message = f"the decoder has {len(steps)} steps, at most {MAX_DECODER_STEPS} are allowed"
+        raise UnsafeTokenizerError(message)
+    if any("Regex" in node for node in _nodes(decoder)):
+        message = "the decoder has a Regex pattern, which runs on every token: use a String pattern"
+        raise UnsafeTokenizerError(message)
+    if any(node.get("stop") for node in steps if node["type"] == "Strip"):
+        message = "the decoder has a Strip with stop above 0, which fails on shorter tokens: use stop 0"
+        raise UnsafeTokenizerError(message)
+    if (growth := math.prod(map(_growth, steps))) > MAX_DECODER_GROWTH:
+        message = f"the decoder may make {growth} characters of one, at most {MAX_DECODER_GROWTH} are allowed"
+        raise UnsafeTokenizerError(message)
+
+
+def _growth(step: Mapping[str, object]) -> int:
+    """Return how many characters a decoder's step may make of one."""
+    match step:
+        case {"type": "Replace", "content": str(content), "pattern": {"String": ""}}:
+            return len(content) + 1
+        case {"type": "Replace", "content": str(content)}:
+            return max(1, len(content))
+        case {"type": "BPEDecoder", "suffix": ""} | {"type": "CTC", "word_delimiter_token": ""}:
+            return 2
+        case _:
+            return 1
+
+
+def _check_vocabulary(content: Mapping[str, object]) -> None:
+    """Refuse a token that is longer than any text that one step of an answer should add."""
+    model, added = content.get("model"), content.get("added_tokens")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else None
+    tokens = [
+        each.get("content") if isinstance(each, dict) else None for each in (added if isinstance(added, list) else ())
+    ]
+    if isinstance(vocabulary, dict):
+        tokens += vocabulary
+    elif isinstance(vocabulary, list):
+        tokens += [each[0] for each in vocabulary if isinstance(each, list) and each]
+    longest = max((len(token) for token in tokens if isinstance(token, str)), default=0)
+    if longest > MAX_TOKEN:
+        message = f"a token has {longest} characters, at most {MAX_TOKEN} are allowed"
+        raise UnsafeTokenizerError(message)
 
 
 def _nodes(content: object) -> Iterator[Mapping[str, object]]:

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
+_MAX_TOKENS_WITHOUT_TEXT = 16
+"""A character is at most four tokens. Every step decodes again all tokens that made no text yet."""
+
 
 class TextStream:
     """Turns the growing answer of a model into pieces of text."""
@@ -12,6 +15,7 @@ class TextStream:
     def __init__(self, tokenizer: Tokenizer, *, stop: Sequence[str] = ()) -> None:
         self._tokenizer = tokenizer
         self._decoder = DecodeStream(skip_special_tokens=True)
+        self._without_text = 0
         self._stop = tuple(stop)
         self._held = ""
         self.stopped = False
@@ -20,7 +24,7 @@ class TextStream:
     def feed(self, tokens: Sequence[int]) -> str:
         """Return the text that these next tokens make certain, "" where that is none yet."""
         for token in tokens:
-            self._held += self._decoder.step(self._tokenizer, token) or ""
+            self._held += self._decoded(token)
         found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if found:
             self.stopped = True
@@ -28,6 +32,13 @@ class TextStream:
             return text
         cut = len(self._held) - max((_overlap(self._held, stop) for stop in self._stop), default=0)
         text, self._held = self._held[:cut], self._held[cut:]
+        return text
+
+    def _decoded(self, token: int) -> str:
+        text = self._decoder.step(self._tokenizer, token) or ""
+        self._without_text = 0 if text else self._without_text + 1
+        if self._without_text >= _MAX_TOKENS_WITHOUT_TEXT:
+            self._decoder, self._without_text = DecodeStream(skip_special_tokens=True), 0
         return text
 
     def end(self) -> str:
