@@ -1,4 +1,4 @@
-# Everything a newcomer types; `make help` lists it. Each target sets up first, which takes a moment when it is done.
+# `make help` lists the targets. Each one runs the setup first, which takes a moment once it is complete.
 .DEFAULT_GOAL := help
 PYTHON3 ?= python3
 PYTHON := .venv/bin/python
@@ -9,43 +9,43 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## fetch and install what everything else needs
+setup: ## install dependencies: packages, jars, models
 	@$(PYTHON3) infra/setup.py
 
 .PHONY: demo
-demo: setup ## documents in, grounded answers out, before your eyes; leaves it running
+demo: setup ## run the whole loop on the example and leave the stack running; options in ARGS
 	@$(TIDEMILL) demo $(ARGS)
 
 .PHONY: up
-up: setup ## start the servers and the services
+up: setup ## start the stack: servers and services
 	@$(TIDEMILL) up
 
 .PHONY: down
-down: setup ## stop all of them; the data stays
+down: setup ## stop the stack; data stays in .tidemill/
 	@$(TIDEMILL) down
 
 .PHONY: status
-status: setup ## ask each service how it is
+status: setup ## show the health of each service
 	@$(TIDEMILL) status
 
 .PHONY: logs
-logs: setup ## what they print, as it comes
+logs: setup ## follow the logs
 	@$(TIDEMILL) logs --follow
 
 .PHONY: check
-check: setup ## every check, and the tests that need no server: a minute
+check: setup ## run all checks, and the tests that need no servers
 	@$(PYTHON) infra/checks.py --quick
 
 .PHONY: test
-test: setup ## every check and every test; with SERVICE=rag the tests of one service or library
+test: setup ## run all checks and tests; SERVICE=rag: only the tests of one service or library
 	@$(PYTHON) infra/checks.py $(if $(SERVICE),--of $(SERVICE))
 
 .PHONY: verify
-verify: setup ## the whole turn, natively and in float32 on AVX2, held against what is promised
+verify: setup ## run the demo natively and in float32 on AVX2, and check the promised figures
 	@$(PYTHON) infra/verify.py $(ARGS)
 
 .PHONY: bench
-bench: setup ## measure; prints the figures that docs/ tells
+bench: setup ## run the benchmarks of docs/figures.md
 	@$(PYTHON) tests/bench
 
 .PHONY: protos
@@ -53,14 +53,14 @@ protos: setup ## generate libs/contracts from protos/
 	@$(PYTHON) infra/protos/generate.py
 
 .PHONY: baseline
-baseline: protos ## hold later contracts against those of now; refused where they break what was
+baseline: protos ## accept additions to protos/ as the new baseline; fails on breaking changes
 	@.venv/bin/buf breaking protos --against protos/baseline.binpb
 	@.venv/bin/buf build protos --exclude-source-info -o protos/baseline.binpb
 
 .PHONY: sbom
-sbom: setup ## write build/sbom.json: packages, jars and licences (CycloneDX)
+sbom: setup ## write build/sbom.json (CycloneDX): packages, jars and licences
 	@$(PYTHON) infra/sbom.py
 
 .PHONY: locks
-locks: setup ## lock what the pyproject.toml files ask for
+locks: setup ## update the locks from the pyproject.toml files
 	@$(PYTHON) infra/locks/lock.py
