@@ -131,7 +131,7 @@ class Gate(_message.Message):
     seq: _builtins.int
     """Output only. The number of the gate's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     deployment: _builtins.str
     """Required. The deployment that the candidate would answer for."""
     candidate: _builtins.str
@@ -142,7 +142,7 @@ class Gate(_message.Message):
     """Optional. True starts no evaluation; false again starts that of the newest version that came meanwhile."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -281,7 +281,7 @@ class Evaluation(_message.Message):
     seq: _builtins.int
     """Output only. The number of the evaluation's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     gate: _builtins.str
     """Output only. The gate; empty where it was asked for by hand."""
     deployment: _builtins.str
@@ -295,7 +295,7 @@ class Evaluation(_message.Message):
     dataset_version: _builtins.str
     """Output only. `dataset@number` whose held-out part is asked; empty without."""
     state: Global___EvaluationState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     answered: _builtins.int
     """Output only. Cases that both sides have answered."""
     cases: _builtins.int
@@ -314,7 +314,7 @@ class Evaluation(_message.Message):
     """Output only. Names the evaluation as a number; intervals need no chance."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

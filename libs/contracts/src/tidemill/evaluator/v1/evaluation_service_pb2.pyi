@@ -30,9 +30,9 @@ class CreateGateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def gate(self) -> _evaluation_pb2.Gate:
         """Required. The gate; its id is chosen by the caller."""
@@ -131,9 +131,9 @@ class ListGatesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -187,9 +187,9 @@ class UpdateGateRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def gate(self) -> _evaluation_pb2.Gate:
         """Required. The gate with its new values."""
@@ -251,11 +251,11 @@ class DeleteGateRequest(_message.Message):
     id: _builtins.str
     """Required. The gate's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and deletes nothing."""
+    """Optional. True validates the request and deletes nothing."""
     etag: _builtins.str
-    """Optional. Refused when the gate has changed since."""
+    """Optional. Rejected if the gate has changed since."""
     def __init__(
         self,
         *,
@@ -318,9 +318,9 @@ class StartEvaluationRequest(_message.Message):
     baseline: _builtins.str
     """Optional. `model@version`; empty means what is live."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def suites(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The suites, where there is no gate."""
@@ -425,9 +425,9 @@ class ListEvaluationsRequest(_message.Message):
     GATE_FIELD_NUMBER: _builtins.int
     CANDIDATE_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     gate: _builtins.str
     """Optional. Only those of this gate."""
     candidate: _builtins.str
@@ -487,7 +487,7 @@ class CancelEvaluationRequest(_message.Message):
     id: _builtins.str
     """Required. The evaluation's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     def __init__(
         self,
         *,
@@ -538,9 +538,9 @@ class ListCaseResultsRequest(_message.Message):
     CASE_SET_FIELD_NUMBER: _builtins.int
     METRIC_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     evaluation: _builtins.str
     """Required. The evaluation."""
     case_set: _builtins.str

@@ -21,7 +21,7 @@ class EvaluationServiceStub:
     GetGate: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetGateRequest, _evaluation_service_pb2.GetGateResponse]
     """Returns one gate."""
     ListGates: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListGatesRequest, _evaluation_service_pb2.ListGatesResponse]
-    """Returns the project's gates, a page at a time."""
+    """Returns the project's gates, paged."""
     UpdateGate: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.UpdateGateRequest, _evaluation_service_pb2.UpdateGateResponse]
     """Changes the fields that the mask names."""
     DeleteGate: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.DeleteGateRequest, _evaluation_service_pb2.DeleteGateResponse]
@@ -31,7 +31,7 @@ class EvaluationServiceStub:
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_service_pb2.GetEvaluationResponse]
     """Returns one evaluation."""
     ListEvaluations: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListEvaluationsRequest, _evaluation_service_pb2.ListEvaluationsResponse]
-    """Returns the project's evaluations, a page at a time."""
+    """Returns the project's evaluations, paged."""
     CancelEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CancelEvaluationRequest, _evaluation_service_pb2.CancelEvaluationResponse]
     """Stops an evaluation."""
     ListCaseResults: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListCaseResultsRequest, _evaluation_service_pb2.ListCaseResultsResponse]
@@ -62,7 +62,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_service_pb2.ListGatesRequest,
         context: _aio.ServicerContext[_evaluation_service_pb2.ListGatesRequest, _abc.Awaitable[_evaluation_service_pb2.ListGatesResponse]],
     ) -> _abc.Awaitable[_evaluation_service_pb2.ListGatesResponse]:
-        """Returns the project's gates, a page at a time."""
+        """Returns the project's gates, paged."""
 
     @_abc_1.abstractmethod
     def UpdateGate(
@@ -102,7 +102,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_service_pb2.ListEvaluationsRequest,
         context: _aio.ServicerContext[_evaluation_service_pb2.ListEvaluationsRequest, _abc.Awaitable[_evaluation_service_pb2.ListEvaluationsResponse]],
     ) -> _abc.Awaitable[_evaluation_service_pb2.ListEvaluationsResponse]:
-        """Returns the project's evaluations, a page at a time."""
+        """Returns the project's evaluations, paged."""
 
     @_abc_1.abstractmethod
     def CancelEvaluation(

@@ -155,9 +155,9 @@ class EvaluationFailed(_message.Message):
     baseline_configuration: _builtins.str
     """Output only. The digest of the live configuration that both sides answer by, but for the model."""
     reason: _builtins.str
-    """Output only. Why, UPPER_SNAKE; CANCELLED where somebody stopped it."""
+    """Output only. Why, UPPER_SNAKE; CANCELLED if a user cancelled it."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     def __init__(
         self,
         *,

@@ -65,7 +65,7 @@ class Suite(_message.Message):
     seq: _builtins.int
     """Output only. The number of the suite's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     version: _builtins.int
     """Output only. Counted from 1: `suite@version`."""
     digest: _builtins.str
@@ -74,7 +74,7 @@ class Suite(_message.Message):
     """Output only. How many cases."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -164,7 +164,7 @@ class Case(_message.Message):
 
     @_builtins.property
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. The reader groups that the question is asked with; empty finds what everybody may read."""
+        """Optional. The principals of the question; empty finds unrestricted documents only."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ class SuiteServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSuites(self, request, context):
-        """Returns the project's suites, a page at a time.
+        """Returns the project's suites, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

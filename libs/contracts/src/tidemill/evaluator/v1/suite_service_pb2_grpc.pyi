@@ -21,7 +21,7 @@ class SuiteServiceStub:
     GetSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.GetSuiteRequest, _suite_service_pb2.GetSuiteResponse]
     """Returns one suite."""
     ListSuites: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.ListSuitesRequest, _suite_service_pb2.ListSuitesResponse]
-    """Returns the project's suites, a page at a time."""
+    """Returns the project's suites, paged."""
     UpdateSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.UpdateSuiteRequest, _suite_service_pb2.UpdateSuiteResponse]
     """Changes the fields that the mask names."""
     DeleteSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.DeleteSuiteRequest, _suite_service_pb2.DeleteSuiteResponse]
@@ -52,7 +52,7 @@ class SuiteServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _suite_service_pb2.ListSuitesRequest,
         context: _aio.ServicerContext[_suite_service_pb2.ListSuitesRequest, _abc.Awaitable[_suite_service_pb2.ListSuitesResponse]],
     ) -> _abc.Awaitable[_suite_service_pb2.ListSuitesResponse]:
-        """Returns the project's suites, a page at a time."""
+        """Returns the project's suites, paged."""
 
     @_abc_1.abstractmethod
     def UpdateSuite(

@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Curation(_message.Message):
-    """Curation decides which reactions become examples of a dataset, and when there are enough."""
+    """Curation selects the feedback that becomes examples of a dataset, and completes when there is enough."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -73,26 +73,26 @@ class Curation(_message.Message):
     seq: _builtins.int
     """Output only. The number of the curation's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     dataset: _builtins.str
     """Required. The dataset that it feeds."""
     deployment: _builtins.str
     """Required. The deployment whose answers count."""
     per_user_at_most: _builtins.int
-    """Optional. At most so many examples of one end user; 0 means no bound."""
+    """Optional. The maximum number of examples per end user; 0 means unlimited."""
     min_output_chars: _builtins.int
     """Optional. Shorter corrections do not count; 0 means 1."""
     max_output_chars: _builtins.int
     """Optional. Longer corrections do not count; 0 means 4000."""
     new_examples: _builtins.int
-    """Required. Completes when so many examples are new since the last time, counted after all filters."""
+    """Required. The number of new examples, after all filters, that completes the curation."""
     at_least: _builtins.int
-    """Optional. Never completes with fewer examples in all; 0 means 1."""
+    """Optional. The minimum number of examples in total; 0 means 1."""
     paused: _builtins.bool
-    """Optional. True completes nothing until it is false again."""
+    """Optional. While true, the curation does not complete."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -108,11 +108,11 @@ class Curation(_message.Message):
 
     @_builtins.property
     def at_latest_every(self) -> _duration_pb2.Duration:
-        """Optional. Completes after this time with fewer new ones, if there are `at_least` in all."""
+        """Optional. Completes after this time with fewer new examples, if there are `at_least` in total."""
 
     @_builtins.property
     def progress(self) -> Global___CurationProgress:
-        """Output only. What it waits for."""
+        """Output only. The progress towards the next completion."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ Global___Curation: _TypeAlias = Curation  # noqa: Y015
 
 @_typing.final
 class CurationProgress(_message.Message):
-    """CurationProgress says how far a curation is."""
+    """CurationProgress is the progress towards the next completion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -162,16 +162,16 @@ class CurationProgress(_message.Message):
     examples: _builtins.int
     """Output only. Examples that count in all."""
     filtered: _builtins.int
-    """Output only. Reactions that do not count: caps and filters."""
+    """Output only. Corrections excluded by caps and filters."""
     completions: _builtins.int
-    """Output only. How often it completed."""
+    """Output only. The number of completions."""
     message: _builtins.str
-    """Output only. What it waits for, for people."""
+    """Output only. Human-readable: what the curation waits for."""
     contested: _builtins.int
-    """Output only. Examples whose answer several people have corrected: a reviewer's words count before a user's."""
+    """Output only. Examples with corrections by several people; a reviewer's takes precedence over a user's."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
-        """Output only. Since when it waits."""
+        """Output only. When the current wait began."""
 
     def __init__(
         self,
@@ -212,7 +212,7 @@ class ExampleBatch(_message.Message):
     sha256: _builtins.str
     """Output only. Lower-case hex."""
     examples: _builtins.int
-    """Output only. How many lines."""
+    """Output only. The number of lines."""
     def __init__(
         self,
         *,
@@ -232,7 +232,7 @@ Global___ExampleBatch: _TypeAlias = ExampleBatch  # noqa: Y015
 
 @_typing.final
 class Example(_message.Message):
-    """Example is one reaction made an example."""
+    """Example is a training example made from one correction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -255,7 +255,7 @@ class Example(_message.Message):
     feedback: _builtins.str
     """Output only. The correction."""
     end_user: _builtins.str
-    """Output only. Who corrected it."""
+    """Output only. The pseudonym of the correction's author."""
     question: _builtins.str
     """Output only. The user's question, as asked."""
     @_builtins.property
@@ -268,7 +268,7 @@ class Example(_message.Message):
 
     @_builtins.property
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Passage]:
-        """Output only. What was given with the question, by document, version and span."""
+        """Output only. The passages retrieved for the question, by document, version and span."""
 
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
@@ -280,11 +280,11 @@ class Example(_message.Message):
 
     @_builtins.property
     def variables(self) -> _struct_pb2.Struct:
-        """Output only. What was given for the prompt's schema."""
+        """Output only. The values for the prompt's schema."""
 
     @_builtins.property
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. The reader groups that the question was asked with."""
+        """Output only. The principals of the question."""
 
     def __init__(
         self,

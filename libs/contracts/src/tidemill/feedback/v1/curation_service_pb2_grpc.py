@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CurationServiceStub:
-    """CurationService keeps the rules by which reactions become examples.
+    """CurationService manages curations: the rules by which feedback becomes training examples.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class CurationServiceStub:
 
 
 class CurationServiceServicer:
-    """CurationService keeps the rules by which reactions become examples.
+    """CurationService manages curations: the rules by which feedback becomes training examples.
     """
 
     def CreateCuration(self, request, context):
@@ -81,7 +81,7 @@ class CurationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCurations(self, request, context):
-        """Returns the project's curations, a page at a time.
+        """Returns the project's curations, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_CurationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CurationService:
-    """CurationService keeps the rules by which reactions become examples.
+    """CurationService manages curations: the rules by which feedback becomes training examples.
     """
 
     @staticmethod

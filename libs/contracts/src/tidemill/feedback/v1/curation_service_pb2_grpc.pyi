@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CurationServiceStub:
-    """CurationService keeps the rules by which reactions become examples."""
+    """CurationService manages curations: the rules by which feedback becomes training examples."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCuration: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.CreateCurationRequest, _curation_service_pb2.CreateCurationResponse]
@@ -21,14 +21,14 @@ class CurationServiceStub:
     GetCuration: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.GetCurationRequest, _curation_service_pb2.GetCurationResponse]
     """Returns one curation."""
     ListCurations: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.ListCurationsRequest, _curation_service_pb2.ListCurationsResponse]
-    """Returns the project's curations, a page at a time."""
+    """Returns the project's curations, paged."""
     UpdateCuration: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.UpdateCurationRequest, _curation_service_pb2.UpdateCurationResponse]
     """Changes the fields that the mask names."""
     DeleteCuration: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.DeleteCurationRequest, _curation_service_pb2.DeleteCurationResponse]
     """Deletes a curation; its history stays."""
 
 class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """CurationService keeps the rules by which reactions become examples."""
+    """CurationService manages curations: the rules by which feedback becomes training examples."""
 
     @_abc_1.abstractmethod
     def CreateCuration(
@@ -52,7 +52,7 @@ class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _curation_service_pb2.ListCurationsRequest,
         context: _aio.ServicerContext[_curation_service_pb2.ListCurationsRequest, _abc.Awaitable[_curation_service_pb2.ListCurationsResponse]],
     ) -> _abc.Awaitable[_curation_service_pb2.ListCurationsResponse]:
-        """Returns the project's curations, a page at a time."""
+        """Returns the project's curations, paged."""
 
     @_abc_1.abstractmethod
     def UpdateCuration(

@@ -20,7 +20,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class FeedbackRecorded(_message.Message):
-    """FeedbackRecorded is tidemill.feedback.feedback.recorded.v1: somebody's reaction to a live answer counts, for the first time or instead of an earlier one."""
+    """FeedbackRecorded is tidemill.feedback.feedback.recorded.v1: a reaction to a live answer
+    counts, for the first time or in place of an earlier one.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -45,19 +47,19 @@ class FeedbackRecorded(_message.Message):
     deployment: _builtins.str
     """Output only. The deployment that answered."""
     metric: _builtins.str
-    """Output only. What was given."""
+    """Output only. The metric."""
     number: _builtins.float
     """Output only. The rating, 0 to 1; unset for other metrics."""
     end_user: _builtins.str
-    """Output only. Who gave it."""
+    """Output only. The pseudonym of its author."""
     rater: _builtins.str
-    """Output only. In which role."""
+    """Output only. The role of its author."""
     variant: _builtins.str
     """Output only. The variant that answered."""
     rollout: _builtins.str
     """Output only. The rollout that it answered in; empty outside of one."""
     counts: _builtins.bool
-    """Output only. Whether it is learnt from and compared in rollouts; unset in events from before there was a difference."""
+    """Output only. Whether it is used for training and rollouts; unset in events older than this field."""
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was observed."""
@@ -95,7 +97,7 @@ Global___FeedbackRecorded: _TypeAlias = FeedbackRecorded  # noqa: Y015
 
 @_typing.final
 class FeedbackWithdrawn(_message.Message):
-    """FeedbackWithdrawn is tidemill.feedback.feedback.withdrawn.v1: a reaction was taken back."""
+    """FeedbackWithdrawn is tidemill.feedback.feedback.withdrawn.v1: a reaction was withdrawn."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,11 +118,11 @@ class FeedbackWithdrawn(_message.Message):
     deployment: _builtins.str
     """Output only. The deployment that answered."""
     metric: _builtins.str
-    """Output only. What was taken back."""
+    """Output only. The metric that was withdrawn."""
     end_user: _builtins.str
-    """Output only. Who had given it."""
+    """Output only. The pseudonym of its author."""
     rater: _builtins.str
-    """Output only. In which role."""
+    """Output only. The role of its author."""
     rollout: _builtins.str
     """Output only. The rollout that it answered in; empty outside of one."""
     def __init__(
@@ -145,7 +147,7 @@ Global___FeedbackWithdrawn: _TypeAlias = FeedbackWithdrawn  # noqa: Y015
 
 @_typing.final
 class CurationCompleted(_message.Message):
-    """CurationCompleted is tidemill.feedback.curation.completed.v1: there are enough examples."""
+    """CurationCompleted is tidemill.feedback.curation.completed.v1: the curation has enough examples."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -167,7 +169,7 @@ class CurationCompleted(_message.Message):
     """Output only. How many of them are new."""
     @_builtins.property
     def batch(self) -> _curation_pb2.ExampleBatch:
-        """Output only. All examples that count, new and old; the latest of them, where a batch has no room for all."""
+        """Output only. All examples that count, new and old; only the latest if they exceed the size of a batch."""
 
     def __init__(
         self,

@@ -30,37 +30,37 @@ class _FeedbackStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Feedbac
     FEEDBACK_STATE_UNSPECIFIED: _FeedbackState.ValueType  # 0
     """FEEDBACK_STATE_UNSPECIFIED is not used."""
     FEEDBACK_STATE_PENDING: _FeedbackState.ValueType  # 1
-    """FEEDBACK_STATE_PENDING waits for an inference that nobody has heard of yet."""
+    """FEEDBACK_STATE_PENDING: submitted as an event, and its inference is unknown or not completed yet."""
     FEEDBACK_STATE_RECORDED: _FeedbackState.ValueType  # 2
-    """FEEDBACK_STATE_RECORDED counts."""
+    """FEEDBACK_STATE_RECORDED: it counts."""
     FEEDBACK_STATE_IGNORED: _FeedbackState.ValueType  # 3
-    """FEEDBACK_STATE_IGNORED is about an inference that is not a live one, as `message` says. What was erased has this
-    state too, where a repetition of its request is answered; it is neither got nor listed.
+    """FEEDBACK_STATE_IGNORED: its inference is not a live one; see `message`. Responses to a repeated request for erased
+    feedback also have this state; Get and List do not return erased feedback.
     """
     FEEDBACK_STATE_WITHDRAWN: _FeedbackState.ValueType  # 4
-    """FEEDBACK_STATE_WITHDRAWN was taken back: it counts for nothing, and what was said is history."""
+    """FEEDBACK_STATE_WITHDRAWN: withdrawn; it does not count, and its value is kept in the history."""
 
 class FeedbackState(_FeedbackState, metaclass=_FeedbackStateEnumTypeWrapper):
-    """FeedbackState says where feedback stands."""
+    """FeedbackState is the state of a feedback."""
 
 FEEDBACK_STATE_UNSPECIFIED: FeedbackState.ValueType  # 0
 """FEEDBACK_STATE_UNSPECIFIED is not used."""
 FEEDBACK_STATE_PENDING: FeedbackState.ValueType  # 1
-"""FEEDBACK_STATE_PENDING waits for an inference that nobody has heard of yet."""
+"""FEEDBACK_STATE_PENDING: submitted as an event, and its inference is unknown or not completed yet."""
 FEEDBACK_STATE_RECORDED: FeedbackState.ValueType  # 2
-"""FEEDBACK_STATE_RECORDED counts."""
+"""FEEDBACK_STATE_RECORDED: it counts."""
 FEEDBACK_STATE_IGNORED: FeedbackState.ValueType  # 3
-"""FEEDBACK_STATE_IGNORED is about an inference that is not a live one, as `message` says. What was erased has this
-state too, where a repetition of its request is answered; it is neither got nor listed.
+"""FEEDBACK_STATE_IGNORED: its inference is not a live one; see `message`. Responses to a repeated request for erased
+feedback also have this state; Get and List do not return erased feedback.
 """
 FEEDBACK_STATE_WITHDRAWN: FeedbackState.ValueType  # 4
-"""FEEDBACK_STATE_WITHDRAWN was taken back: it counts for nothing, and what was said is history."""
+"""FEEDBACK_STATE_WITHDRAWN: withdrawn; it does not count, and its value is kept in the history."""
 Global___FeedbackState: _TypeAlias = FeedbackState  # noqa: Y015
 
 @_typing.final
 class Feedback(_message.Message):
-    """Feedback is what somebody thinks of an answer. A later one of the same person about the same inference and metric
-    replaces the earlier one; its history is kept.
+    """Feedback is a rating, comment or correction of one inference by one end user. A later one for the same inference and
+    metric replaces it; its history is kept.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -107,9 +107,9 @@ class Feedback(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     COUNTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Output only. uuid5 of the project, the inference, the metric and who gave it."""
+    """Output only. uuid5 of the project, the inference, the metric, the end user and the rater."""
     state: Global___FeedbackState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     inference: _builtins.str
     """The inference's id."""
     inference_request_id: _builtins.str
@@ -129,20 +129,20 @@ class Feedback(_message.Message):
     seq: _builtins.int
     """Output only. The number of its last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     deployment: _builtins.str
     """Output only. The deployment that answered, once the inference is known."""
     times: _builtins.int
     """Output only. How often it was given."""
     message: _builtins.str
-    """Output only. Why it counts for nothing; empty where it counts."""
+    """Output only. Why it does not count; empty if it counts."""
     counts: _builtins.bool
-    """Output only. Whether it is learnt from and compared in rollouts: it came from the person who asked, or from a rater
-    whom this installation trusts. Others' reactions are kept and shown.
+    """Output only. Whether it is used for training and rollouts: its author asked the question, or is a rater that this
+    installation trusts. Other feedback is kept and listed.
     """
     @_builtins.property
     def correction(self) -> Global___Correction:
-        """What should have been answered."""
+        """The right answer."""
 
     @_builtins.property
     def observe_time(self) -> _timestamp_pb2.Timestamp:
@@ -150,7 +150,7 @@ class Feedback(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The caller's marks."""
+        """Optional. Labels set by the caller."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -202,7 +202,7 @@ Global___Feedback: _TypeAlias = Feedback  # noqa: Y015
 
 @_typing.final
 class Correction(_message.Message):
-    """Correction is what should have been answered."""
+    """Correction is the right answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class SubmitFeedbackRequest(_message.Message):
-    """SubmitFeedbackRequest is one reaction."""
+    """SubmitFeedbackRequest carries one reaction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -29,9 +29,9 @@ class SubmitFeedbackRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def feedback(self) -> _feedback_pb2.Feedback:
         """Required. The reaction."""
@@ -77,7 +77,7 @@ Global___SubmitFeedbackResponse: _TypeAlias = SubmitFeedbackResponse  # noqa: Y0
 
 @_typing.final
 class WithdrawFeedbackRequest(_message.Message):
-    """WithdrawFeedbackRequest names a feedback to take back."""
+    """WithdrawFeedbackRequest names the feedback to withdraw."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -87,9 +87,9 @@ class WithdrawFeedbackRequest(_message.Message):
     id: _builtins.str
     """Required. The feedback's id."""
     request_id: _builtins.str
-    """Optional. The same id again has one effect."""
+    """Optional. The idempotency key: a repeated id has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     def __init__(
         self,
         *,
@@ -186,9 +186,9 @@ class ListFeedbackRequest(_message.Message):
     INFERENCE_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     inference: _builtins.str
     """Optional. Only about this inference."""
     deployment: _builtins.str
@@ -239,7 +239,7 @@ Global___ListFeedbackResponse: _TypeAlias = ListFeedbackResponse  # noqa: Y015
 
 @_typing.final
 class EraseEndUserRequest(_message.Message):
-    """EraseEndUserRequest names a person of the project."""
+    """EraseEndUserRequest names an end user of the project."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -249,9 +249,9 @@ class EraseEndUserRequest(_message.Message):
     end_user: _builtins.str
     """Required. The pseudonym, as feedback and inferences carry it."""
     request_id: _builtins.str
-    """Optional. The same id again has one effect."""
+    """Optional. The idempotency key: a repeated id has one effect."""
     validate_only: _builtins.bool
-    """Optional. True counts and erases nothing."""
+    """Optional. True returns the counts and erases nothing."""
     def __init__(
         self,
         *,
@@ -269,16 +269,16 @@ Global___EraseEndUserRequest: _TypeAlias = EraseEndUserRequest  # noqa: Y015
 
 @_typing.final
 class EraseEndUserResponse(_message.Message):
-    """EraseEndUserResponse tells how much it was."""
+    """EraseEndUserResponse has the counts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ERASED_FIELD_NUMBER: _builtins.int
     INFERENCES_FIELD_NUMBER: _builtins.int
     erased: _builtins.int
-    """Output only. Reactions that were erased, or would be; those that an earlier call erased do not count."""
+    """Output only. Feedback that was erased, or would be with validate_only, without that of earlier calls."""
     inferences: _builtins.int
-    """Output only. Records of the person's questions and their answers that were erased in inference, or would be."""
+    """Output only. Inference records of the user's questions that were erased, or would be with validate_only."""
     def __init__(
         self,
         *,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FeedbackServiceStub:
-    """FeedbackService takes what people think of answers.
+    """FeedbackService records ratings, comments and corrections of answers.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class FeedbackServiceStub:
 
 
 class FeedbackServiceServicer:
-    """FeedbackService takes what people think of answers.
+    """FeedbackService records ratings, comments and corrections of answers.
     """
 
     def SubmitFeedback(self, request, context):
@@ -74,7 +74,7 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WithdrawFeedback(self, request, context):
-        """Takes one reaction back: it teaches nothing from then on. A later reaction of the same person counts again.
+        """Withdraws a feedback: it no longer counts. A later feedback of the same end user counts again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,14 +88,14 @@ class FeedbackServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFeedback(self, request, context):
-        """Returns the project's feedback, a page at a time.
+        """Returns the project's feedback, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EraseEndUser(self, request, context):
-        """Erases what a person said, and what anybody said about that person's questions; no batch completed later holds it.
+        """Erases an end user's feedback, and all feedback on that user's questions; later batches do not contain it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_FeedbackServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FeedbackService:
-    """FeedbackService takes what people think of answers.
+    """FeedbackService records ratings, comments and corrections of answers.
     """
 
     @staticmethod

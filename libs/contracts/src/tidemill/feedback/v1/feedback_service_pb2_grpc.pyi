@@ -13,22 +13,22 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class FeedbackServiceStub:
-    """FeedbackService takes what people think of answers."""
+    """FeedbackService records ratings, comments and corrections of answers."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.SubmitFeedbackRequest, _feedback_service_pb2.SubmitFeedbackResponse]
     """Records a rating, comment or correction about a live inference."""
     WithdrawFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.WithdrawFeedbackRequest, _feedback_service_pb2.WithdrawFeedbackResponse]
-    """Takes one reaction back: it teaches nothing from then on. A later reaction of the same person counts again."""
+    """Withdraws a feedback: it no longer counts. A later feedback of the same end user counts again."""
     GetFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.GetFeedbackRequest, _feedback_service_pb2.GetFeedbackResponse]
     """Returns one feedback."""
     ListFeedback: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.ListFeedbackRequest, _feedback_service_pb2.ListFeedbackResponse]
-    """Returns the project's feedback, a page at a time."""
+    """Returns the project's feedback, paged."""
     EraseEndUser: _aio.UnaryUnaryMultiCallable[_feedback_service_pb2.EraseEndUserRequest, _feedback_service_pb2.EraseEndUserResponse]
-    """Erases what a person said, and what anybody said about that person's questions; no batch completed later holds it."""
+    """Erases an end user's feedback, and all feedback on that user's questions; later batches do not contain it."""
 
 class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
-    """FeedbackService takes what people think of answers."""
+    """FeedbackService records ratings, comments and corrections of answers."""
 
     @_abc_1.abstractmethod
     def SubmitFeedback(
@@ -44,7 +44,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.WithdrawFeedbackRequest,
         context: _aio.ServicerContext[_feedback_service_pb2.WithdrawFeedbackRequest, _abc.Awaitable[_feedback_service_pb2.WithdrawFeedbackResponse]],
     ) -> _abc.Awaitable[_feedback_service_pb2.WithdrawFeedbackResponse]:
-        """Takes one reaction back: it teaches nothing from then on. A later reaction of the same person counts again."""
+        """Withdraws a feedback: it no longer counts. A later feedback of the same end user counts again."""
 
     @_abc_1.abstractmethod
     def GetFeedback(
@@ -60,7 +60,7 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.ListFeedbackRequest,
         context: _aio.ServicerContext[_feedback_service_pb2.ListFeedbackRequest, _abc.Awaitable[_feedback_service_pb2.ListFeedbackResponse]],
     ) -> _abc.Awaitable[_feedback_service_pb2.ListFeedbackResponse]:
-        """Returns the project's feedback, a page at a time."""
+        """Returns the project's feedback, paged."""
 
     @_abc_1.abstractmethod
     def EraseEndUser(
@@ -68,6 +68,6 @@ class FeedbackServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _feedback_service_pb2.EraseEndUserRequest,
         context: _aio.ServicerContext[_feedback_service_pb2.EraseEndUserRequest, _abc.Awaitable[_feedback_service_pb2.EraseEndUserResponse]],
     ) -> _abc.Awaitable[_feedback_service_pb2.EraseEndUserResponse]:
-        """Erases what a person said, and what anybody said about that person's questions; no batch completed later holds it."""
+        """Erases an end user's feedback, and all feedback on that user's questions; later batches do not contain it."""
 
 def add_FeedbackServiceServicer_to_server(servicer: FeedbackServiceServicer, server: _aio.Server) -> None: ...

@@ -105,7 +105,7 @@ class Deployment(_message.Message):
     seq: _builtins.int
     """Output only. The number of the deployment's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     model: _builtins.str
     """Required. The model, as `model` (the newest when applied) or `model@version`."""
     prompt: _builtins.str
@@ -122,7 +122,7 @@ class Deployment(_message.Message):
     """Optional. After so many days the records of its answers are removed; 0 keeps them."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -30,9 +30,9 @@ class CreateDeploymentRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def deployment(self) -> _deployment_pb2.Deployment:
         """Required. The deployment; its id is chosen by the caller."""
@@ -131,9 +131,9 @@ class ListDeploymentsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -187,9 +187,9 @@ class UpdateDeploymentRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def deployment(self) -> _deployment_pb2.Deployment:
         """Required. The deployment with its new values."""
@@ -251,11 +251,11 @@ class DeleteDeploymentRequest(_message.Message):
     id: _builtins.str
     """Required. The deployment's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and deletes nothing."""
+    """Optional. True validates the request and deletes nothing."""
     etag: _builtins.str
-    """Optional. Refused when the deployment has changed since."""
+    """Optional. Rejected if the deployment has changed since."""
     def __init__(
         self,
         *,
@@ -314,9 +314,9 @@ class PromoteRolloutRequest(_message.Message):
     rationale: _builtins.str
     """Optional. For people; masked nowhere, so no secret."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     def __init__(
         self,
         *,
@@ -376,9 +376,9 @@ class RollBackRolloutRequest(_message.Message):
     rationale: _builtins.str
     """Optional. For people; masked nowhere, so no secret."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     def __init__(
         self,
         *,
@@ -438,9 +438,9 @@ class ApproveRolloutRequest(_message.Message):
     rationale: _builtins.str
     """Optional. For people; masked nowhere, so no secret."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     def __init__(
         self,
         *,

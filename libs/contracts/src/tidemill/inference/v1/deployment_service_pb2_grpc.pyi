@@ -21,7 +21,7 @@ class DeploymentServiceStub:
     GetDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.GetDeploymentRequest, _deployment_service_pb2.GetDeploymentResponse]
     """Returns one deployment."""
     ListDeployments: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDeploymentsRequest, _deployment_service_pb2.ListDeploymentsResponse]
-    """Returns the project's deployments, a page at a time."""
+    """Returns the project's deployments, paged."""
     UpdateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.UpdateDeploymentRequest, _deployment_service_pb2.UpdateDeploymentResponse]
     """Changes the fields that the mask names; all but labels and rollouts_paused resolve every reference again."""
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
@@ -58,7 +58,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.ListDeploymentsRequest,
         context: _aio.ServicerContext[_deployment_service_pb2.ListDeploymentsRequest, _abc.Awaitable[_deployment_service_pb2.ListDeploymentsResponse]],
     ) -> _abc.Awaitable[_deployment_service_pb2.ListDeploymentsResponse]:
-        """Returns the project's deployments, a page at a time."""
+        """Returns the project's deployments, paged."""
 
     @_abc_1.abstractmethod
     def UpdateDeployment(

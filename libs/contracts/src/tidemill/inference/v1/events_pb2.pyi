@@ -358,7 +358,7 @@ class RolloutAdvanced(_message.Message):
     weight: _builtins.int
     """Output only. The candidate's share in percent; 0 in shadow."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     def __init__(
         self,
         *,
@@ -411,7 +411,7 @@ class RolloutPromoted(_message.Message):
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE: STEPS_DONE, TIMEOUT, BY_HAND."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     replaced: _builtins.str
     """Output only. The digest that answered before."""
     def __init__(
@@ -464,7 +464,7 @@ class RolloutRolledBack(_message.Message):
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE: ERROR_RATE, LATENCY, RATING, TIMEOUT, BY_HAND, BASELINE_CHANGED, MODEL_NOT_READY."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     def __init__(
         self,
         *,
@@ -514,7 +514,7 @@ class RolloutRefused(_message.Message):
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE: BASELINE_CHANGED, ROLLOUT_ACTIVE, MODEL_NOT_READY, NO_POLICY."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     def __init__(
         self,
         *,

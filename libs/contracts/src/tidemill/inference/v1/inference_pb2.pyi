@@ -134,7 +134,7 @@ class Inference(_message.Message):
     Output only. The deployment that was asked.
     """
     state: Global___InferenceState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     finish_reason: _builtins.str
     """Output only. "stop", "length" or "cancelled"; empty while it runs."""
     project: _builtins.str

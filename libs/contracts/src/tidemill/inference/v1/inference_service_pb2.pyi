@@ -303,9 +303,9 @@ class ListInferencesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     deployment: _builtins.str
     """Optional. Only those of this deployment."""
     def __init__(
@@ -451,7 +451,7 @@ Global___EraseEndUserRequest: _TypeAlias = EraseEndUserRequest  # noqa: Y015
 
 @_typing.final
 class EraseEndUserResponse(_message.Message):
-    """EraseEndUserResponse tells how much it was, and whether it goes on."""
+    """EraseEndUserResponse has the counts, and whether the erasure continues."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -93,7 +93,7 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListInferences(self, request, context):
-        """Returns the project's inferences, a page at a time.
+        """Returns the project's inferences, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

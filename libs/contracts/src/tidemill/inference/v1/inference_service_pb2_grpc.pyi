@@ -23,7 +23,7 @@ class InferenceServiceStub:
     GetInference: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetInferenceRequest, _inference_service_pb2.GetInferenceResponse]
     """Returns one inference as it was recorded."""
     ListInferences: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListInferencesRequest, _inference_service_pb2.ListInferencesResponse]
-    """Returns the project's inferences, a page at a time."""
+    """Returns the project's inferences, paged."""
     GetInferencePrompt: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetInferencePromptRequest, _inference_service_pb2.GetInferencePromptResponse]
     """Returns the messages that the model saw for an inference: rendered again from its record."""
     EraseEndUser: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.EraseEndUserRequest, _inference_service_pb2.EraseEndUserResponse]
@@ -62,7 +62,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.ListInferencesRequest,
         context: _aio.ServicerContext[_inference_service_pb2.ListInferencesRequest, _abc.Awaitable[_inference_service_pb2.ListInferencesResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.ListInferencesResponse]:
-        """Returns the project's inferences, a page at a time."""
+        """Returns the project's inferences, paged."""
 
     @_abc_1.abstractmethod
     def GetInferencePrompt(

@@ -83,12 +83,12 @@ class Prompt(_message.Message):
     seq: _builtins.int
     """Output only. The number of the prompt's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     latest_version: _builtins.int
     """Output only. The number of the newest version."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -86,7 +86,7 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListPrompts(self, request, context):
-        """Returns the project's prompts, a page at a time.
+        """Returns the project's prompts, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

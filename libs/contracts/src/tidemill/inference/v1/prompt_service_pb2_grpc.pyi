@@ -21,7 +21,7 @@ class PromptServiceStub:
     GetPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.GetPromptRequest, _prompt_service_pb2.GetPromptResponse]
     """Returns one prompt."""
     ListPrompts: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]
-    """Returns the project's prompts, a page at a time."""
+    """Returns the project's prompts, paged."""
     UpdatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.UpdatePromptRequest, _prompt_service_pb2.UpdatePromptResponse]
     """Changes the fields that the mask names."""
     DeletePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.DeletePromptRequest, _prompt_service_pb2.DeletePromptResponse]
@@ -54,7 +54,7 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.ListPromptsRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.ListPromptsRequest, _abc.Awaitable[_prompt_service_pb2.ListPromptsResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.ListPromptsResponse]:
-        """Returns the project's prompts, a page at a time."""
+        """Returns the project's prompts, paged."""
 
     @_abc_1.abstractmethod
     def UpdatePrompt(

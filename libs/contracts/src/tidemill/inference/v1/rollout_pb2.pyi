@@ -29,21 +29,21 @@ class _StickyBy:
 class _StickyByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StickyBy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STICKY_BY_UNSPECIFIED: _StickyBy.ValueType  # 0
-    """STICKY_BY_UNSPECIFIED takes END_USER."""
+    """STICKY_BY_UNSPECIFIED means END_USER."""
     STICKY_BY_END_USER: _StickyBy.ValueType  # 1
-    """STICKY_BY_END_USER gives the same end user the same variant; a request without one has its own."""
+    """STICKY_BY_END_USER assigns a variant per end user, and per request without one."""
     STICKY_BY_REQUEST: _StickyBy.ValueType  # 2
-    """STICKY_BY_REQUEST chooses for each request id."""
+    """STICKY_BY_REQUEST assigns a variant per request id."""
 
 class StickyBy(_StickyBy, metaclass=_StickyByEnumTypeWrapper):
-    """StickyBy says what keeps its variant."""
+    """StickyBy is the key that is assigned to one variant."""
 
 STICKY_BY_UNSPECIFIED: StickyBy.ValueType  # 0
-"""STICKY_BY_UNSPECIFIED takes END_USER."""
+"""STICKY_BY_UNSPECIFIED means END_USER."""
 STICKY_BY_END_USER: StickyBy.ValueType  # 1
-"""STICKY_BY_END_USER gives the same end user the same variant; a request without one has its own."""
+"""STICKY_BY_END_USER assigns a variant per end user, and per request without one."""
 STICKY_BY_REQUEST: StickyBy.ValueType  # 2
-"""STICKY_BY_REQUEST chooses for each request id."""
+"""STICKY_BY_REQUEST assigns a variant per request id."""
 Global___StickyBy: _TypeAlias = StickyBy  # noqa: Y015
 
 class _OnTimeout:
@@ -53,25 +53,25 @@ class _OnTimeout:
 class _OnTimeoutEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnTimeout.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ON_TIMEOUT_UNSPECIFIED: _OnTimeout.ValueType  # 0
-    """ON_TIMEOUT_UNSPECIFIED takes HOLD."""
+    """ON_TIMEOUT_UNSPECIFIED means HOLD."""
     ON_TIMEOUT_HOLD: _OnTimeout.ValueType  # 1
-    """ON_TIMEOUT_HOLD waits for somebody."""
+    """ON_TIMEOUT_HOLD waits for a user's decision."""
     ON_TIMEOUT_PROMOTE: _OnTimeout.ValueType  # 2
-    """ON_TIMEOUT_PROMOTE makes the candidate live, once it is approved."""
+    """ON_TIMEOUT_PROMOTE promotes the candidate, after its approvals."""
     ON_TIMEOUT_ROLL_BACK: _OnTimeout.ValueType  # 3
-    """ON_TIMEOUT_ROLL_BACK takes the candidate back."""
+    """ON_TIMEOUT_ROLL_BACK rolls the candidate back."""
 
 class OnTimeout(_OnTimeout, metaclass=_OnTimeoutEnumTypeWrapper):
-    """OnTimeout says what becomes of a step that lasts longer than its at_most."""
+    """OnTimeout is the action when a step exceeds its `at_most`."""
 
 ON_TIMEOUT_UNSPECIFIED: OnTimeout.ValueType  # 0
-"""ON_TIMEOUT_UNSPECIFIED takes HOLD."""
+"""ON_TIMEOUT_UNSPECIFIED means HOLD."""
 ON_TIMEOUT_HOLD: OnTimeout.ValueType  # 1
-"""ON_TIMEOUT_HOLD waits for somebody."""
+"""ON_TIMEOUT_HOLD waits for a user's decision."""
 ON_TIMEOUT_PROMOTE: OnTimeout.ValueType  # 2
-"""ON_TIMEOUT_PROMOTE makes the candidate live, once it is approved."""
+"""ON_TIMEOUT_PROMOTE promotes the candidate, after its approvals."""
 ON_TIMEOUT_ROLL_BACK: OnTimeout.ValueType  # 3
-"""ON_TIMEOUT_ROLL_BACK takes the candidate back."""
+"""ON_TIMEOUT_ROLL_BACK rolls the candidate back."""
 Global___OnTimeout: _TypeAlias = OnTimeout  # noqa: Y015
 
 class _RolloutState:
@@ -83,36 +83,36 @@ class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutS
     ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
     """ROLLOUT_STATE_UNSPECIFIED is not used."""
     ROLLOUT_STATE_SHADOW: _RolloutState.ValueType  # 1
-    """ROLLOUT_STATE_SHADOW answers copies of questions."""
+    """ROLLOUT_STATE_SHADOW: the candidate receives shadow traffic."""
     ROLLOUT_STATE_CANARY: _RolloutState.ValueType  # 2
-    """ROLLOUT_STATE_CANARY answers a share of live requests."""
+    """ROLLOUT_STATE_CANARY: the candidate answers a share of live requests."""
     ROLLOUT_STATE_PROMOTED: _RolloutState.ValueType  # 3
-    """ROLLOUT_STATE_PROMOTED is what is live."""
+    """ROLLOUT_STATE_PROMOTED: the candidate is live."""
     ROLLOUT_STATE_ROLLED_BACK: _RolloutState.ValueType  # 4
-    """ROLLOUT_STATE_ROLLED_BACK was taken back; the baseline answers."""
+    """ROLLOUT_STATE_ROLLED_BACK: the candidate was rolled back; the baseline is live."""
     ROLLOUT_STATE_HELD: _RolloutState.ValueType  # 5
-    """ROLLOUT_STATE_HELD waits for somebody: a step timed out, or approvals are missing."""
+    """ROLLOUT_STATE_HELD: waiting for a user: a step timed out, or approvals are missing."""
 
 class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
-    """RolloutState says where a rollout stands."""
+    """RolloutState is the state of a rollout."""
 
 ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
 """ROLLOUT_STATE_UNSPECIFIED is not used."""
 ROLLOUT_STATE_SHADOW: RolloutState.ValueType  # 1
-"""ROLLOUT_STATE_SHADOW answers copies of questions."""
+"""ROLLOUT_STATE_SHADOW: the candidate receives shadow traffic."""
 ROLLOUT_STATE_CANARY: RolloutState.ValueType  # 2
-"""ROLLOUT_STATE_CANARY answers a share of live requests."""
+"""ROLLOUT_STATE_CANARY: the candidate answers a share of live requests."""
 ROLLOUT_STATE_PROMOTED: RolloutState.ValueType  # 3
-"""ROLLOUT_STATE_PROMOTED is what is live."""
+"""ROLLOUT_STATE_PROMOTED: the candidate is live."""
 ROLLOUT_STATE_ROLLED_BACK: RolloutState.ValueType  # 4
-"""ROLLOUT_STATE_ROLLED_BACK was taken back; the baseline answers."""
+"""ROLLOUT_STATE_ROLLED_BACK: the candidate was rolled back; the baseline is live."""
 ROLLOUT_STATE_HELD: RolloutState.ValueType  # 5
-"""ROLLOUT_STATE_HELD waits for somebody: a step timed out, or approvals are missing."""
+"""ROLLOUT_STATE_HELD: waiting for a user: a step timed out, or approvals are missing."""
 Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
 @_typing.final
 class RolloutPolicy(_message.Message):
-    """RolloutPolicy says how a candidate of a deployment reaches users. Its words are those of Argo Rollouts."""
+    """RolloutPolicy says how a candidate of a deployment reaches users. The terms are those of Argo Rollouts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -125,20 +125,20 @@ class RolloutPolicy(_message.Message):
     gate: _builtins.str
     """Required. The gate whose passed evaluations start a rollout."""
     sticky_by: Global___StickyBy.ValueType
-    """Optional. What keeps a variant; unset means END_USER."""
+    """Optional. What a variant is sticky to; unset means END_USER."""
     on_timeout: Global___OnTimeout.ValueType
-    """Optional. What becomes of a step that lasts too long; unset means HOLD."""
+    """Optional. The action when a step exceeds its `at_most`; unset means HOLD."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
         """Required. At least one, in order; shadow steps come first, weights rise."""
 
     @_builtins.property
     def abort(self) -> Global___AbortRules:
-        """Optional. What rolls back by itself."""
+        """Optional. The conditions for an automatic rollback."""
 
     @_builtins.property
     def approval(self) -> Global___ApprovalPolicy:
-        """Optional. Who must approve before promotion."""
+        """Optional. The approvals that a promotion requires."""
 
     def __init__(
         self,
@@ -170,16 +170,16 @@ class RolloutStep(_message.Message):
     AT_LEAST_FIELD_NUMBER: _builtins.int
     AT_MOST_FIELD_NUMBER: _builtins.int
     shadow: _builtins.bool
-    """Optional. True copies questions to the candidate and shows nobody its answers."""
+    """Optional. True sends a copy of live requests to the candidate and discards its answers (shadow traffic)."""
     weight: _builtins.int
     """Optional. The share of live requests that the candidate answers, 1 to 100 percent."""
     requests: _builtins.int
-    """Required. The step lasts for so many live requests."""
+    """Required. The number of live requests in the step."""
     at_least: _builtins.int
-    """Optional. So many answers must be the candidate's before the step ends, or a verdict before its end; 0 means 1 and 10."""
+    """Optional. The minimum number of candidate answers before the step ends (0 means 1), or before it rolls back (0 means 10)."""
     @_builtins.property
     def at_most(self) -> _duration_pb2.Duration:
-        """Optional. The longest that the step may last, or the first one may wait for its candidate; unset means 24 h."""
+        """Optional. The maximum duration of the step, and of the first step's wait for its candidate; unset means 24 h."""
 
     def __init__(
         self,
@@ -200,8 +200,8 @@ Global___RolloutStep: _TypeAlias = RolloutStep  # noqa: Y015
 
 @_typing.final
 class AbortRules(_message.Message):
-    """AbortRules roll back when the candidate's outcomes convince that a limit is passed: all together take a candidate that
-    keeps them back in 5 % of steps at most, however often they are looked at. Unset rules do not count.
+    """AbortRules roll back when the outcomes show that the candidate exceeds a limit. Together they roll back a candidate within
+    all limits in at most 5 % of steps, at any number of checks. Unset rules do not apply.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -210,13 +210,13 @@ class AbortRules(_message.Message):
     LATENCY_P95_RATIO_ABOVE_FIELD_NUMBER: _builtins.int
     RATING_LOSS_ABOVE_FIELD_NUMBER: _builtins.int
     error_rate_above: _builtins.float
-    """Optional. The candidate's share of failed answers; where the baseline fails as well, also above the baseline's."""
+    """Optional. The candidate's share of failed answers; if the baseline fails too, also relative to the baseline's."""
     latency_p95_ratio_above: _builtins.float
-    """Optional. The candidate's time without the search, divided by the baseline's: at the median, the 75th or the 95th
+    """Optional. The candidate's latency without retrieval divided by the baseline's, at the median, the 75th or the 95th
     percentile.
     """
     rating_loss_above: _builtins.float
-    """Optional. The baseline's mean rating less the candidate's."""
+    """Optional. The baseline's mean rating minus the candidate's."""
     def __init__(
         self,
         *,
@@ -245,7 +245,7 @@ Global___AbortRules: _TypeAlias = AbortRules  # noqa: Y015
 
 @_typing.final
 class ApprovalPolicy(_message.Message):
-    """ApprovalPolicy says who must agree."""
+    """ApprovalPolicy is the number and role of approvers."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -254,7 +254,7 @@ class ApprovalPolicy(_message.Message):
     role: _builtins.str
     """Optional. The role: "operator"."""
     count: _builtins.int
-    """Optional. How many; 0 means nobody."""
+    """Optional. The number of approvals; 0 means none."""
     def __init__(
         self,
         *,
@@ -271,7 +271,7 @@ Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
 
 @_typing.final
 class Rollout(_message.Message):
-    """Rollout is one candidate on its way to users."""
+    """Rollout is the gradual release of one candidate."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -291,18 +291,18 @@ class Rollout(_message.Message):
     id: _builtins.str
     """Output only. uuid5 of the deployment and the evaluation."""
     state: Global___RolloutState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     step: _builtins.int
     """Output only. The current step, counted from 0."""
     evaluation: _builtins.str
-    """Output only. The evaluation that allowed it."""
+    """Output only. The evaluation that started it."""
     baseline_configuration: _builtins.str
-    """Output only. The digest of the configuration that the evaluation compared with."""
+    """Output only. The digest of the evaluation's baseline configuration."""
     message: _builtins.str
-    """Output only. What it waits for, or why it ended."""
+    """Output only. Human-readable: what it waits for, or why it ended."""
     @_builtins.property
     def candidate(self) -> _configuration_pb2.Configuration:
-        """Output only. What would answer."""
+        """Output only. The candidate configuration."""
 
     @_builtins.property
     def counts(self) -> Global___StepCounts:
@@ -310,7 +310,7 @@ class Rollout(_message.Message):
 
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
-        """Output only. Who approved, in order; the first 10 are kept, which are enough for every policy."""
+        """Output only. The first 10 approvals, in order; policies require no more."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
@@ -326,7 +326,7 @@ class Rollout(_message.Message):
 
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RolloutStep]:
-        """Output only. The steps that it goes through: those of the policy that it began under."""
+        """Output only. The steps of the policy at its start."""
 
     def __init__(
         self,
@@ -355,7 +355,7 @@ Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
-    """Approval is that somebody agreed to the promotion."""
+    """Approval is a caller's consent to the promotion."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -363,9 +363,9 @@ class Approval(_message.Message):
     RATIONALE_FIELD_NUMBER: _builtins.int
     APPROVE_TIME_FIELD_NUMBER: _builtins.int
     approver: _builtins.str
-    """Output only. Who agreed: a name counts once; "somebody" for a caller without a name, whose every call counts."""
+    """Output only. The caller's name, which counts once. Anonymous callers appear as `somebody`, and each of their calls counts."""
     rationale: _builtins.str
-    """Output only. Why, as the first call of this name said it."""
+    """Output only. The reason given in the caller's first approval."""
     @_builtins.property
     def approve_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When."""
@@ -413,11 +413,11 @@ class StepCounts(_message.Message):
     """Output only. The baseline's mean rating; unset without one."""
     @_builtins.property
     def candidate_p95(self) -> _duration_pb2.Duration:
-        """Output only. 95th percentile of the candidate's time without the search."""
+        """Output only. The candidate's p95 latency without retrieval."""
 
     @_builtins.property
     def baseline_p95(self) -> _duration_pb2.Duration:
-        """Output only. 95th percentile of the baseline's time without the search."""
+        """Output only. The baseline's p95 latency without retrieval."""
 
     def __init__(
         self,

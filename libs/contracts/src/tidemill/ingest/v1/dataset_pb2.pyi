@@ -91,7 +91,7 @@ class Dataset(_message.Message):
     seq: _builtins.int
     """Output only. The number of the dataset's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     held_out_share: _builtins.float
     """Optional. The share of groups that are held out, 0 to 0.9; 0 means 0.3."""
     group_by: _builtins.str
@@ -104,7 +104,7 @@ class Dataset(_message.Message):
     """Output only. How many completions of curations wait to become a version."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -162,7 +162,7 @@ class WithheldVersion(_message.Message):
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE, as in DatasetVersionWithheld."""
     message: _builtins.str
-    """Output only. For people: what is missing."""
+    """Output only. Human-readable: what is missing."""
     curation: _builtins.str
     """Output only. The curation."""
     curation_seq: _builtins.int
@@ -236,7 +236,7 @@ class DatasetVersion(_message.Message):
     seq: _builtins.int
     """Output only. The number of the version's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     dataset: _builtins.str
     """Output only. The dataset."""
     number: _builtins.int
@@ -249,7 +249,7 @@ class DatasetVersion(_message.Message):
     """Output only. The curation's event."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -30,9 +30,9 @@ class CreateDatasetRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def dataset(self) -> _dataset_pb2.Dataset:
         """Required. The dataset; its id is chosen by the caller."""
@@ -131,9 +131,9 @@ class ListDatasetsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -187,9 +187,9 @@ class UpdateDatasetRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def dataset(self) -> _dataset_pb2.Dataset:
         """Required. The dataset with its new values."""
@@ -251,11 +251,11 @@ class DeleteDatasetRequest(_message.Message):
     id: _builtins.str
     """Required. The dataset's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and deletes nothing."""
+    """Optional. True validates the request and deletes nothing."""
     etag: _builtins.str
-    """Optional. Refused when the dataset has changed since."""
+    """Optional. Rejected if the dataset has changed since."""
     def __init__(
         self,
         *,
@@ -352,9 +352,9 @@ class ListDatasetVersionsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DATASET_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     dataset: _builtins.str
     """Required. The dataset."""
     def __init__(
@@ -428,7 +428,7 @@ Global___DiffDatasetVersionsRequest: _TypeAlias = DiffDatasetVersionsRequest  # 
 
 @_typing.final
 class DiffDatasetVersionsResponse(_message.Message):
-    """DiffDatasetVersionsResponse tells the difference by examples' ids."""
+    """DiffDatasetVersionsResponse lists the ids of the examples that differ."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

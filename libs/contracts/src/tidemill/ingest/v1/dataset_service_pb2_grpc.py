@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DatasetServiceStub:
-    """DatasetService keeps datasets and publishes their versions.
+    """DatasetService manages datasets and their versions.
     """
 
     def __init__(self, channel):
@@ -83,7 +83,7 @@ class DatasetServiceStub:
 
 
 class DatasetServiceServicer:
-    """DatasetService keeps datasets and publishes their versions.
+    """DatasetService manages datasets and their versions.
     """
 
     def CreateDataset(self, request, context):
@@ -101,7 +101,7 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasets(self, request, context):
-        """Returns the project's datasets, a page at a time.
+        """Returns the project's datasets, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,14 +129,14 @@ class DatasetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListDatasetVersions(self, request, context):
-        """Returns the versions of a dataset, a page at a time.
+        """Returns the versions of a dataset, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DiffDatasetVersions(self, request, context):
-        """Tells which examples came and went between two versions.
+        """Returns the examples that were added, removed and changed between two versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,7 +206,7 @@ def add_DatasetServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DatasetService:
-    """DatasetService keeps datasets and publishes their versions.
+    """DatasetService manages datasets and their versions.
     """
 
     @staticmethod

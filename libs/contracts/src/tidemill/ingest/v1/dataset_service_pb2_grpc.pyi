@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DatasetServiceStub:
-    """DatasetService keeps datasets and publishes their versions."""
+    """DatasetService manages datasets and their versions."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.CreateDatasetRequest, _dataset_service_pb2.CreateDatasetResponse]
@@ -21,7 +21,7 @@ class DatasetServiceStub:
     GetDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetRequest, _dataset_service_pb2.GetDatasetResponse]
     """Returns one dataset."""
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
-    """Returns the project's datasets, a page at a time."""
+    """Returns the project's datasets, paged."""
     UpdateDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.UpdateDatasetRequest, _dataset_service_pb2.UpdateDatasetResponse]
     """Changes the fields that the mask names."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
@@ -29,14 +29,14 @@ class DatasetServiceStub:
     GetDatasetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetVersionRequest, _dataset_service_pb2.GetDatasetVersionResponse]
     """Returns one version: `dataset@number`, or `dataset` for the newest."""
     ListDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetVersionsRequest, _dataset_service_pb2.ListDatasetVersionsResponse]
-    """Returns the versions of a dataset, a page at a time."""
+    """Returns the versions of a dataset, paged."""
     DiffDatasetVersions: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DiffDatasetVersionsRequest, _dataset_service_pb2.DiffDatasetVersionsResponse]
-    """Tells which examples came and went between two versions."""
+    """Returns the examples that were added, removed and changed between two versions."""
     ExportDatasetVersion: _aio.UnaryStreamMultiCallable[_dataset_service_pb2.ExportDatasetVersionRequest, _dataset_service_pb2.ExportDatasetVersionResponse]
     """Streams the examples of a part as JSON lines."""
 
 class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DatasetService keeps datasets and publishes their versions."""
+    """DatasetService manages datasets and their versions."""
 
     @_abc_1.abstractmethod
     def CreateDataset(
@@ -60,7 +60,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ListDatasetsRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.ListDatasetsRequest, _abc.Awaitable[_dataset_service_pb2.ListDatasetsResponse]],
     ) -> _abc.Awaitable[_dataset_service_pb2.ListDatasetsResponse]:
-        """Returns the project's datasets, a page at a time."""
+        """Returns the project's datasets, paged."""
 
     @_abc_1.abstractmethod
     def UpdateDataset(
@@ -92,7 +92,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.ListDatasetVersionsRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.ListDatasetVersionsRequest, _abc.Awaitable[_dataset_service_pb2.ListDatasetVersionsResponse]],
     ) -> _abc.Awaitable[_dataset_service_pb2.ListDatasetVersionsResponse]:
-        """Returns the versions of a dataset, a page at a time."""
+        """Returns the versions of a dataset, paged."""
 
     @_abc_1.abstractmethod
     def DiffDatasetVersions(
@@ -100,7 +100,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.DiffDatasetVersionsRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.DiffDatasetVersionsRequest, _abc.Awaitable[_dataset_service_pb2.DiffDatasetVersionsResponse]],
     ) -> _abc.Awaitable[_dataset_service_pb2.DiffDatasetVersionsResponse]:
-        """Tells which examples came and went between two versions."""
+        """Returns the examples that were added, removed and changed between two versions."""
 
     @_abc_1.abstractmethod
     def ExportDatasetVersion(

@@ -30,28 +30,28 @@ class _DocumentStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Documen
     DOCUMENT_STATE_UNSPECIFIED: _DocumentState.ValueType  # 0
     """DOCUMENT_STATE_UNSPECIFIED is not used."""
     DOCUMENT_STATE_ACTIVE: _DocumentState.ValueType  # 1
-    """DOCUMENT_STATE_ACTIVE has a current version."""
+    """DOCUMENT_STATE_ACTIVE: it has a current version."""
     DOCUMENT_STATE_DELETED: _DocumentState.ValueType  # 2
-    """DOCUMENT_STATE_DELETED had one; what is left is a tombstone."""
+    """DOCUMENT_STATE_DELETED: it was deleted; a tombstone is left."""
     DOCUMENT_STATE_REJECTED: _DocumentState.ValueType  # 3
-    """DOCUMENT_STATE_REJECTED never had one: every submission so far was refused."""
+    """DOCUMENT_STATE_REJECTED: every submission so far was rejected."""
 
 class DocumentState(_DocumentState, metaclass=_DocumentStateEnumTypeWrapper):
-    """DocumentState says where a document stands."""
+    """DocumentState is the state of a document."""
 
 DOCUMENT_STATE_UNSPECIFIED: DocumentState.ValueType  # 0
 """DOCUMENT_STATE_UNSPECIFIED is not used."""
 DOCUMENT_STATE_ACTIVE: DocumentState.ValueType  # 1
-"""DOCUMENT_STATE_ACTIVE has a current version."""
+"""DOCUMENT_STATE_ACTIVE: it has a current version."""
 DOCUMENT_STATE_DELETED: DocumentState.ValueType  # 2
-"""DOCUMENT_STATE_DELETED had one; what is left is a tombstone."""
+"""DOCUMENT_STATE_DELETED: it was deleted; a tombstone is left."""
 DOCUMENT_STATE_REJECTED: DocumentState.ValueType  # 3
-"""DOCUMENT_STATE_REJECTED never had one: every submission so far was refused."""
+"""DOCUMENT_STATE_REJECTED: every submission so far was rejected."""
 Global___DocumentState: _TypeAlias = DocumentState  # noqa: Y015
 
 @_typing.final
 class Document(_message.Message):
-    """Document is one thing that people wrote, known by its source and key, through all its versions."""
+    """Document is identified by its source and key, and has versions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,24 +68,24 @@ class Document(_message.Message):
     VERSION_COUNT_FIELD_NUMBER: _builtins.int
     LAST_REJECTION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Output only. uuid5 of project, source and key: the same at every door."""
+    """Output only. uuid5 of project, source and key, independent of the channel."""
     project: _builtins.str
     """Output only. The project that owns the document."""
     seq: _builtins.int
     """Output only. The number of the document's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     source: _builtins.str
     """Required. The id of the source that it belongs to."""
     key: _builtins.str
     """Required. The source's own key for it, for example "kb/4711"."""
     state: Global___DocumentState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     version_count: _builtins.int
     """Output only. How many versions there have been."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When the document first came."""
+        """Output only. When the document was first submitted."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
@@ -97,7 +97,7 @@ class Document(_message.Message):
 
     @_builtins.property
     def last_rejection(self) -> Global___Rejection:
-        """Output only. The last submission that was refused, if any."""
+        """Output only. The last rejected submission, if any."""
 
     def __init__(
         self,
@@ -149,16 +149,16 @@ class DocumentVersion(_message.Message):
     title: _builtins.str
     """Output only. The title."""
     uri: _builtins.str
-    """Output only. Where people read the original."""
+    """Output only. The URI of the original, for users."""
     language: _builtins.str
     """Output only. BCP 47 language tag, empty where unknown."""
     @_builtins.property
     def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. The groups that may read it; empty means everybody in the project."""
+        """Output only. The groups that may read it; empty means unrestricted."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Output only. The source's own facts about it, for filters."""
+        """Output only. Metadata set by the source, for filters."""
 
     @_builtins.property
     def object(self) -> Global___ObjectRef:
@@ -170,7 +170,7 @@ class DocumentVersion(_message.Message):
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """Output only. How it came to be what it is."""
+        """Output only. The origin and the processing of the version."""
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ Global___ObjectRef: _TypeAlias = ObjectRef  # noqa: Y015
 
 @_typing.final
 class Provenance(_message.Message):
-    """Provenance says where a version came from and what was done to it."""
+    """Provenance is the origin and the processing of a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -262,20 +262,20 @@ class Provenance(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     MASKED_FIELD_NUMBER: _builtins.int
     door: _builtins.str
-    """Output only. The door: "grpc", "upload" or "kafka"."""
+    """Output only. The channel: "grpc", "upload" or "kafka"."""
     submission_id: _builtins.str
     """Output only. The submission's id: the event's ce_id or the request id."""
     submission_source: _builtins.str
     """Output only. The submission's ce_source; empty for gRPC."""
     body_digest: _builtins.str
-    """Output only. The digest of the submitted body less its revision."""
+    """Output only. The digest of the submitted body without its revision."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Output only. The steps that the text went through, in order, each with its version."""
+        """Output only. The processing steps in order, each with its version."""
 
     @_builtins.property
     def masked(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Output only. How many identifiers of each kind were masked."""
+        """Output only. The number of masked identifiers by kind."""
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ Global___Provenance: _TypeAlias = Provenance  # noqa: Y015
 
 @_typing.final
 class Rejection(_message.Message):
-    """Rejection says why a submission was refused."""
+    """Rejection is the reason why a submission was rejected."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -306,14 +306,14 @@ class Rejection(_message.Message):
     SUBMISSION_ID_FIELD_NUMBER: _builtins.int
     REJECT_TIME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Output only. UPPER_SNAKE, for programs."""
+    """Output only. Machine-readable, UPPER_SNAKE."""
     message: _builtins.str
-    """Output only. For people: field, value and limit, and what to do."""
+    """Output only. Human-readable: field, value, limit, and what to do."""
     submission_id: _builtins.str
     """Output only. The submission's id."""
     @_builtins.property
     def reject_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it was refused."""
+        """Output only. When it was rejected."""
 
     def __init__(
         self,

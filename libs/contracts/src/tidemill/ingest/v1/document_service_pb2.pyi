@@ -52,7 +52,7 @@ class DocumentSpec(_message.Message):
     """Optional. A higher revision wins whatever arrives last, others are ignored; 0 means order of arrival."""
     @_builtins.property
     def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. The groups that may read it; empty means everybody in the project."""
+        """Optional. The groups that may read it; empty means unrestricted."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
@@ -92,9 +92,9 @@ class CreateDocumentRequest(_message.Message):
     content: _builtins.bytes
     """Required. Its bytes, UTF-8 text."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def spec(self) -> Global___DocumentSpec:
         """Required. What it is."""
@@ -180,7 +180,7 @@ class UploadStart(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     size: _builtins.int
     """Optional. The whole size in bytes: checked, and above the limit refused before any byte is sent."""
     sha256: _builtins.str
@@ -348,9 +348,9 @@ class ListDocumentsRequest(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     SHOW_ALL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     source: _builtins.str
     """Optional. Only documents of this source."""
     show_all: _builtins.bool
@@ -413,11 +413,11 @@ class UpdateDocumentRequest(_message.Message):
     content: _builtins.bytes
     """Required. Its bytes, UTF-8 text."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     etag: _builtins.str
-    """Optional. Refused when the document has changed since."""
+    """Optional. Rejected if the document has changed since."""
     @_builtins.property
     def spec(self) -> Global___DocumentSpec:
         """Required. Source and key name the document; the other fields are its new state."""
@@ -489,13 +489,13 @@ class DeleteDocumentRequest(_message.Message):
     delete_reason: _builtins.str
     """Optional. Why, for the record."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and deletes nothing."""
+    """Optional. True validates the request and deletes nothing."""
     revision: _builtins.int
     """Optional. Blocks every upsert up to this revision, also of a document that never came: that leaves a tombstone."""
     etag: _builtins.str
-    """Optional. Refused when the document has changed since."""
+    """Optional. Rejected if the document has changed since."""
     def __init__(
         self,
         *,
@@ -618,7 +618,7 @@ class DocumentStep(_message.Message):
     version: _builtins.int
     """Output only. The version that came of it, 0 where none did."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     submission_id: _builtins.str
     """Output only. The submission that caused it."""
     published: _builtins.bool

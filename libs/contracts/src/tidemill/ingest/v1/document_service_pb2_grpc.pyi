@@ -25,7 +25,7 @@ class DocumentServiceStub:
     GetDocumentText: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentTextRequest, _document_service_pb2.GetDocumentTextResponse]
     """Returns the masked text of one version."""
     ListDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]
-    """Returns the project's documents, a page at a time."""
+    """Returns the project's documents, paged."""
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]
     """Changes a document that must exist: its content or what is known about it."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentRequest, _document_service_pb2.DeleteDocumentResponse]
@@ -74,7 +74,7 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.ListDocumentsRequest,
         context: _aio.ServicerContext[_document_service_pb2.ListDocumentsRequest, _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]],
     ) -> _abc.Awaitable[_document_service_pb2.ListDocumentsResponse]:
-        """Returns the project's documents, a page at a time."""
+        """Returns the project's documents, paged."""
 
     @_abc_1.abstractmethod
     def UpdateDocument(

@@ -46,7 +46,7 @@ class DocumentIngested(_message.Message):
     """Output only. The source's key."""
     @_builtins.property
     def version(self) -> Global___VersionFacts:
-        """Output only. What is current now."""
+        """Output only. The current version."""
 
     @_builtins.property
     def submission(self) -> Global___SubmissionRef:
@@ -92,7 +92,7 @@ class DocumentUpdated(_message.Message):
     """Output only. The source's key."""
     @_builtins.property
     def version(self) -> Global___VersionFacts:
-        """Output only. What is current now."""
+        """Output only. The current version."""
 
     @_builtins.property
     def submission(self) -> Global___SubmissionRef:
@@ -118,8 +118,8 @@ Global___DocumentUpdated: _TypeAlias = DocumentUpdated  # noqa: Y015
 
 @_typing.final
 class DocumentDeleted(_message.Message):
-    """DocumentDeleted is tidemill.ingest.document.deleted.v1: a document has no current version any more. It is
-    told again when the text of a deleted document is erased afterwards.
+    """DocumentDeleted is tidemill.ingest.document.deleted.v1: a document has no current version any more.
+    Published again when the text of a deleted document is erased later.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -164,7 +164,7 @@ Global___DocumentDeleted: _TypeAlias = DocumentDeleted  # noqa: Y015
 
 @_typing.final
 class DocumentRejected(_message.Message):
-    """DocumentRejected is tidemill.ingest.document.rejected.v1: a submission was refused; what was current stays so."""
+    """DocumentRejected is tidemill.ingest.document.rejected.v1: a submission was rejected; the current version stays."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,10 +186,10 @@ class DocumentRejected(_message.Message):
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE."""
     message: _builtins.str
-    """Output only. For people: field, value and limit."""
+    """Output only. Human-readable: field, value and limit."""
     @_builtins.property
     def submission(self) -> Global___SubmissionRef:
-        """Output only. The submission that was refused."""
+        """Output only. The rejected submission."""
 
     def __init__(
         self,
@@ -241,11 +241,11 @@ class DatasetVersionPublished(_message.Message):
     """Output only. The deployment whose answers it is about."""
     @_builtins.property
     def train(self) -> _dataset_pb2.DatasetPart:
-        """Output only. What is trained on."""
+        """Output only. The training split."""
 
     @_builtins.property
     def held_out(self) -> _dataset_pb2.DatasetPart:
-        """Output only. What is never trained on."""
+        """Output only. The held-out split."""
 
     def __init__(
         self,
@@ -270,7 +270,7 @@ Global___DatasetVersionPublished: _TypeAlias = DatasetVersionPublished  # noqa: 
 
 @_typing.final
 class DatasetVersionWithheld(_message.Message):
-    """DatasetVersionWithheld is tidemill.ingest.dataset.version_withheld.v1: what a curation offered makes no version."""
+    """DatasetVersionWithheld is tidemill.ingest.dataset.version_withheld.v1: a curation's batch was not published as a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -289,7 +289,7 @@ class DatasetVersionWithheld(_message.Message):
     BATCH_DAMAGED, BATCH_INVALID, BATCH_REFUSED.
     """
     message: _builtins.str
-    """Output only. For people: what is missing."""
+    """Output only. Human-readable: what is missing."""
     curation: _builtins.str
     """Output only. The curation."""
     curation_seq: _builtins.int
@@ -314,7 +314,7 @@ Global___DatasetVersionWithheld: _TypeAlias = DatasetVersionWithheld  # noqa: Y0
 
 @_typing.final
 class SubmissionRef(_message.Message):
-    """SubmissionRef names what an upstream system sent."""
+    """SubmissionRef identifies a submission."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -322,7 +322,7 @@ class SubmissionRef(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     ID_FIELD_NUMBER: _builtins.int
     door: _builtins.str
-    """Output only. The door: "grpc", "upload" or "kafka"."""
+    """Output only. The channel: "grpc", "upload" or "kafka"."""
     source: _builtins.str
     """Output only. Its ce_source; empty for gRPC."""
     id: _builtins.str
@@ -344,7 +344,7 @@ Global___SubmissionRef: _TypeAlias = SubmissionRef  # noqa: Y015
 
 @_typing.final
 class VersionFacts(_message.Message):
-    """VersionFacts is what others need to know of a version; never its text."""
+    """VersionFacts is a version without its text."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -390,7 +390,7 @@ Global___VersionFacts: _TypeAlias = VersionFacts  # noqa: Y015
 
 @_typing.final
 class VersionContent(_message.Message):
-    """VersionContent is what an exchange object of a document version holds, as proto-JSON: all of it masked."""
+    """VersionContent is the exchange object of a document version, as proto-JSON, masked."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -409,18 +409,18 @@ class VersionContent(_message.Message):
     title: _builtins.str
     """Output only. The title."""
     uri: _builtins.str
-    """Output only. Where people read the original."""
+    """Output only. The URI of the original, for users."""
     language: _builtins.str
     """Output only. BCP 47 language tag."""
     submission_id: _builtins.str
-    """Output only. The submission that made it: two versions of one text are two objects, each with a life of its own."""
+    """Output only. The submission that created it; it makes the objects of two versions with the same text distinct."""
     @_builtins.property
     def readers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Output only. The groups that may read it."""
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Output only. The source's own facts."""
+        """Output only. Metadata set by the source."""
 
     def __init__(
         self,

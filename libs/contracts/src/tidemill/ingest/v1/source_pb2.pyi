@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Source(_message.Message):
-    """Source is where documents come from, and the rules for what comes from there."""
+    """Source is an upstream system, with the rules for its documents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -62,14 +62,14 @@ class Source(_message.Message):
     seq: _builtins.int
     """Output only. The number of the source's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change; give it back in Update to be refused when somebody was faster."""
+    """Output only. Changes with every update of the resource; an Update with an outdated etag is rejected."""
     events: _builtins.str
     """Optional. The ce_source of the events that belong to this source; unique in the project. Empty: no events."""
     retention_days: _builtins.int
-    """Optional. How many days the text of a superseded or deleted version is kept; 0 keeps it for ever."""
+    """Optional. The days for which the text of superseded and deleted versions is kept; 0 means forever."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -81,7 +81,7 @@ class Source(_message.Message):
 
     @_builtins.property
     def masking(self) -> Global___Masking:
-        """Optional. What is masked; unset means email, phone, credential, card, iban and ip."""
+        """Optional. The kinds of identifiers that are masked; unset means email, phone, credential, card, iban and ip."""
 
     def __init__(
         self,
@@ -107,14 +107,14 @@ Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class Masking(_message.Message):
-    """Masking names what is replaced before anything is stored."""
+    """Masking selects the identifiers that are replaced before a document is stored."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     KINDS_FIELD_NUMBER: _builtins.int
     NONE_FIELD_NUMBER: _builtins.int
     none: _builtins.bool
-    """Optional. True masks nothing; it must be written out."""
+    """Optional. True disables masking."""
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Optional. The kinds to mask: email, phone, credential, card, iban, ip. Empty with `none` false means all."""

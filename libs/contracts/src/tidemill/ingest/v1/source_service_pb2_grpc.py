@@ -81,7 +81,7 @@ class SourceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSources(self, request, context):
-        """Returns the project's sources, a page at a time.
+        """Returns the project's sources, paged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,7 +21,7 @@ class SourceServiceStub:
     GetSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.GetSourceRequest, _source_service_pb2.GetSourceResponse]
     """Returns one source."""
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
-    """Returns the project's sources, a page at a time."""
+    """Returns the project's sources, paged."""
     UpdateSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.UpdateSourceRequest, _source_service_pb2.UpdateSourceResponse]
     """Changes the fields that the mask names."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]
@@ -52,7 +52,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.ListSourcesRequest,
         context: _aio.ServicerContext[_source_service_pb2.ListSourcesRequest, _abc.Awaitable[_source_service_pb2.ListSourcesResponse]],
     ) -> _abc.Awaitable[_source_service_pb2.ListSourcesResponse]:
-        """Returns the project's sources, a page at a time."""
+        """Returns the project's sources, paged."""
 
     @_abc_1.abstractmethod
     def UpdateSource(

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Node(_message.Message):
-    """Node is one thing in the history of a loop."""
+    """Node is a resource or version in the lineage graph."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -54,18 +54,18 @@ class Node(_message.Message):
     kind: _builtins.str
     """Output only. "document", "document_version", "inference", "feedback", "curation", "dataset_version", "training_run", "model_version", "evaluation", "rollout", "deployment", "prompt_version", "index_version"."""
     id: _builtins.str
-    """Output only. Its id; versions are `id@number`, a curation is `id@seq` of the event that told its completion. Empty for the node that stands for all others of its kind."""
+    """Output only. Its id; versions are `id@number`, a curation is `id@seq` of the event of its completion. Empty for the node that represents all folded ones of its kind."""
     label: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     folded: _builtins.int
-    """Output only. How many more of the kind this one stands for, where there were too many; 0 for a single thing."""
+    """Output only. The number of nodes of the kind that this one represents; 0 for a single one."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. When it came to be."""
+        """Output only. When it was created."""
 
     @_builtins.property
     def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Output only. What is known of it; never text of users."""
+        """Output only. Its attributes; never user text."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ Global___Node: _TypeAlias = Node  # noqa: Y015
 
 @_typing.final
 class Edge(_message.Message):
-    """Edge says that one thing came from another."""
+    """Edge connects a node with one that it was derived from."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -97,11 +97,11 @@ class Edge(_message.Message):
     TARGET_ID_FIELD_NUMBER: _builtins.int
     RELATION_FIELD_NUMBER: _builtins.int
     source_kind: _builtins.str
-    """Output only. What it came from."""
+    """Output only. The kind of the source node."""
     source_id: _builtins.str
     """Output only. Its id."""
     target_kind: _builtins.str
-    """Output only. What came of it."""
+    """Output only. The kind of the derived node."""
     target_id: _builtins.str
     """Output only. Its id."""
     relation: _builtins.str
@@ -125,7 +125,7 @@ Global___Edge: _TypeAlias = Edge  # noqa: Y015
 
 @_typing.final
 class TimelineEntry(_message.Message):
-    """TimelineEntry is one event in the life of a rollout."""
+    """TimelineEntry is one event in the timeline of a deployment."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -156,14 +156,14 @@ class TimelineEntry(_message.Message):
     event: _builtins.str
     """Output only. Its ce_type."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Output only. When."""
 
     @_builtins.property
     def facts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Output only. What it says."""
+        """Output only. Its attributes."""
 
     def __init__(
         self,

@@ -27,26 +27,26 @@ class _LineageDirection:
 class _LineageDirectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LineageDirection.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     LINEAGE_DIRECTION_UNSPECIFIED: _LineageDirection.ValueType  # 0
-    """LINEAGE_DIRECTION_UNSPECIFIED is refused."""
+    """LINEAGE_DIRECTION_UNSPECIFIED is rejected."""
     LINEAGE_DIRECTION_BACK: _LineageDirection.ValueType  # 1
-    """LINEAGE_DIRECTION_BACK is to what it came from."""
+    """LINEAGE_DIRECTION_BACK: to what the node was derived from."""
     LINEAGE_DIRECTION_FORWARD: _LineageDirection.ValueType  # 2
-    """LINEAGE_DIRECTION_FORWARD is to what came of it."""
+    """LINEAGE_DIRECTION_FORWARD: to what was derived from the node."""
 
 class LineageDirection(_LineageDirection, metaclass=_LineageDirectionEnumTypeWrapper):
-    """LineageDirection says which way to look from a thing."""
+    """LineageDirection is the direction of a traversal."""
 
 LINEAGE_DIRECTION_UNSPECIFIED: LineageDirection.ValueType  # 0
-"""LINEAGE_DIRECTION_UNSPECIFIED is refused."""
+"""LINEAGE_DIRECTION_UNSPECIFIED is rejected."""
 LINEAGE_DIRECTION_BACK: LineageDirection.ValueType  # 1
-"""LINEAGE_DIRECTION_BACK is to what it came from."""
+"""LINEAGE_DIRECTION_BACK: to what the node was derived from."""
 LINEAGE_DIRECTION_FORWARD: LineageDirection.ValueType  # 2
-"""LINEAGE_DIRECTION_FORWARD is to what came of it."""
+"""LINEAGE_DIRECTION_FORWARD: to what was derived from the node."""
 Global___LineageDirection: _TypeAlias = LineageDirection  # noqa: Y015
 
 @_typing.final
 class GetLineageRequest(_message.Message):
-    """GetLineageRequest names a thing and a direction."""
+    """GetLineageRequest names a node and a direction."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -60,11 +60,11 @@ class GetLineageRequest(_message.Message):
     id: _builtins.str
     """Required. Its id."""
     direction: Global___LineageDirection.ValueType
-    """Required. Which way to look from it."""
+    """Required. The direction of the traversal."""
     depth: _builtins.int
-    """Optional. At most so many steps; 0 means 8."""
+    """Optional. The maximum number of steps; 0 means 8."""
     nodes_of_kind: _builtins.int
-    """Optional. At most so many nodes of one kind, the others folded; 0 means 50, at most 1000."""
+    """Optional. The maximum number of nodes per kind, beyond which they are folded; 0 means 50, the maximum is 1000."""
     def __init__(
         self,
         *,
@@ -92,10 +92,10 @@ class GetLineageResponse(_message.Message):
     EDGES_FIELD_NUMBER: _builtins.int
     CUT_FIELD_NUMBER: _builtins.int
     cut: _builtins.bool
-    """Output only. True where depth or number cut something off."""
+    """Output only. True if depth or nodes_of_kind limited the result."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.Node]:
-        """Output only. The thing first."""
+        """Output only. The requested node first."""
 
     @_builtins.property
     def edges(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.Edge]:
@@ -144,14 +144,14 @@ Global___GetTimelineRequest: _TypeAlias = GetTimelineRequest  # noqa: Y015
 
 @_typing.final
 class GetTimelineResponse(_message.Message):
-    """GetTimelineResponse carries the time line."""
+    """GetTimelineResponse carries the timeline."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ENTRIES_FIELD_NUMBER: _builtins.int
     CUT_FIELD_NUMBER: _builtins.int
     cut: _builtins.bool
-    """Output only. True where there was more: the oldest was left out, or of very much more than is shown, any."""
+    """Output only. True if entries are missing: the oldest, or, with many more entries than are returned, any."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_lineage_pb2.TimelineEntry]:
         """Output only. Oldest first."""

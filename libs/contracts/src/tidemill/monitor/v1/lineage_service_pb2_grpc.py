@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LineageServiceStub:
-    """LineageService tells where everything came from.
+    """LineageService returns the lineage of resources and the timelines of deployments.
     """
 
     def __init__(self, channel):
@@ -48,18 +48,18 @@ class LineageServiceStub:
 
 
 class LineageServiceServicer:
-    """LineageService tells where everything came from.
+    """LineageService returns the lineage of resources and the timelines of deployments.
     """
 
     def GetLineage(self, request, context):
-        """Returns what a thing came from, or what came of it.
+        """Returns what a node was derived from, or what was derived from it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTimeline(self, request, context):
-        """Returns the time line of a deployment's rollouts, from the dataset version to the promotion.
+        """Returns the timeline of a deployment's rollouts, from the dataset version to the promotion.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,7 @@ def add_LineageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LineageService:
-    """LineageService tells where everything came from.
+    """LineageService returns the lineage of resources and the timelines of deployments.
     """
 
     @staticmethod

@@ -13,16 +13,16 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class LineageServiceStub:
-    """LineageService tells where everything came from."""
+    """LineageService returns the lineage of resources and the timelines of deployments."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetLineage: _aio.UnaryUnaryMultiCallable[_lineage_service_pb2.GetLineageRequest, _lineage_service_pb2.GetLineageResponse]
-    """Returns what a thing came from, or what came of it."""
+    """Returns what a node was derived from, or what was derived from it."""
     GetTimeline: _aio.UnaryUnaryMultiCallable[_lineage_service_pb2.GetTimelineRequest, _lineage_service_pb2.GetTimelineResponse]
-    """Returns the time line of a deployment's rollouts, from the dataset version to the promotion."""
+    """Returns the timeline of a deployment's rollouts, from the dataset version to the promotion."""
 
 class LineageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """LineageService tells where everything came from."""
+    """LineageService returns the lineage of resources and the timelines of deployments."""
 
     @_abc_1.abstractmethod
     def GetLineage(
@@ -30,7 +30,7 @@ class LineageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lineage_service_pb2.GetLineageRequest,
         context: _aio.ServicerContext[_lineage_service_pb2.GetLineageRequest, _abc.Awaitable[_lineage_service_pb2.GetLineageResponse]],
     ) -> _abc.Awaitable[_lineage_service_pb2.GetLineageResponse]:
-        """Returns what a thing came from, or what came of it."""
+        """Returns what a node was derived from, or what was derived from it."""
 
     @_abc_1.abstractmethod
     def GetTimeline(
@@ -38,6 +38,6 @@ class LineageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lineage_service_pb2.GetTimelineRequest,
         context: _aio.ServicerContext[_lineage_service_pb2.GetTimelineRequest, _abc.Awaitable[_lineage_service_pb2.GetTimelineResponse]],
     ) -> _abc.Awaitable[_lineage_service_pb2.GetTimelineResponse]:
-        """Returns the time line of a deployment's rollouts, from the dataset version to the promotion."""
+        """Returns the timeline of a deployment's rollouts, from the dataset version to the promotion."""
 
 def add_LineageServiceServicer_to_server(servicer: LineageServiceServicer, server: _aio.Server) -> None: ...

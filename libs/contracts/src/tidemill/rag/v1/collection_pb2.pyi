@@ -93,14 +93,14 @@ class Collection(_message.Message):
     seq: _builtins.int
     """Output only. The number of the collection's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     embedding: _builtins.str
     """Required. The embedding model, as `model` or `model@version`; a change builds a new index version."""
     live_index: _builtins.int
     """Output only. The number of the index version that answers searches, 0 while the first is built."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -198,7 +198,7 @@ class IndexVersion(_message.Message):
     number: _builtins.int
     """Output only. Counted from 1."""
     state: Global___IndexState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     embedding: _builtins.str
     """Output only. The embedding model's version that it is built with, as `model@version`."""
     documents_wanted: _builtins.int

@@ -30,9 +30,9 @@ class CreateCollectionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def collection(self) -> _collection_pb2.Collection:
         """Required. The collection; its id is chosen by the caller."""
@@ -131,9 +131,9 @@ class ListCollectionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -187,9 +187,9 @@ class UpdateCollectionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def collection(self) -> _collection_pb2.Collection:
         """Required. The collection with its new values."""
@@ -251,11 +251,11 @@ class DeleteCollectionRequest(_message.Message):
     id: _builtins.str
     """Required. The collection's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and deletes nothing."""
+    """Optional. True validates the request and deletes nothing."""
     etag: _builtins.str
-    """Optional. Refused when the collection has changed since."""
+    """Optional. Rejected if the collection has changed since."""
     def __init__(
         self,
         *,
@@ -308,7 +308,7 @@ class RebuildIndexRequest(_message.Message):
     id: _builtins.str
     """Required. The collection's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
     """Optional. True checks everything and begins nothing."""
     def __init__(
@@ -414,7 +414,7 @@ class IndexedDocument(_message.Message):
     index: _builtins.int
     """Output only. The index version."""
     wanted_seq: _builtins.int
-    """Output only. The number of the document's event that is wanted in the index."""
+    """Output only. The sequence number of the document's event that should be indexed."""
     indexed_seq: _builtins.int
     """Output only. The number of the document's event that is in the index; searchable when it equals wanted_seq."""
     chunks: _builtins.int

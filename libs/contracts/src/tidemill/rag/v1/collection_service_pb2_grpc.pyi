@@ -21,7 +21,7 @@ class CollectionServiceStub:
     GetCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetCollectionRequest, _collection_service_pb2.GetCollectionResponse]
     """Returns one collection."""
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]
-    """Returns the project's collections, a page at a time."""
+    """Returns the project's collections, paged."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]
     """Changes the fields that the mask names."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
@@ -56,7 +56,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.ListCollectionsRequest,
         context: _aio.ServicerContext[_collection_service_pb2.ListCollectionsRequest, _abc.Awaitable[_collection_service_pb2.ListCollectionsResponse]],
     ) -> _abc.Awaitable[_collection_service_pb2.ListCollectionsResponse]:
-        """Returns the project's collections, a page at a time."""
+        """Returns the project's collections, paged."""
 
     @_abc_1.abstractmethod
     def UpdateCollection(

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class StatusServiceStub:
-    """StatusService tells an operator how one running service is, in its own words.
+    """StatusService reports the status of one process to operators.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class StatusServiceStub:
 
 
 class StatusServiceServicer:
-    """StatusService tells an operator how one running service is, in its own words.
+    """StatusService reports the status of one process to operators.
     """
 
     def GetStatus(self, request, context):
@@ -70,7 +70,7 @@ def add_StatusServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StatusService:
-    """StatusService tells an operator how one running service is, in its own words.
+    """StatusService reports the status of one process to operators.
     """
 
     @staticmethod

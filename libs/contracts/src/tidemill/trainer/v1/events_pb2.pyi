@@ -88,7 +88,7 @@ class ModelVersionFailed(_message.Message):
     reason: _builtins.str
     """Output only. Why, UPPER_SNAKE."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     def __init__(
         self,
         *,
@@ -253,9 +253,9 @@ class TrainingRunFailed(_message.Message):
     dataset_version: _builtins.str
     """Output only. `dataset@number`."""
     reason: _builtins.str
-    """Output only. Why, UPPER_SNAKE; CANCELLED where somebody stopped it."""
+    """Output only. Why, UPPER_SNAKE; CANCELLED if a user cancelled it."""
     message: _builtins.str
-    """Output only. For people."""
+    """Output only. Human-readable."""
     def __init__(
         self,
         *,

@@ -94,14 +94,14 @@ class Model(_message.Message):
     seq: _builtins.int
     """Output only. The number of the model's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     latest_version: _builtins.int
     """Output only. The number of the newest version that is ready, 0 where none is."""
     version_count: _builtins.int
     """Output only. How many versions were begun."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -181,13 +181,13 @@ class ModelVersion(_message.Message):
     seq: _builtins.int
     """Output only. The number of the version's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     model: _builtins.str
     """Output only. The model."""
     number: _builtins.int
     """Output only. Counted from 1."""
     state: Global___ModelVersionState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     digest: _builtins.str
     """Output only. The digest of the manifest, or of the remote model's address: what makes it this version."""
     total_bytes: _builtins.int
@@ -198,7 +198,7 @@ class ModelVersion(_message.Message):
     """Output only. What it waits for, or why it failed."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

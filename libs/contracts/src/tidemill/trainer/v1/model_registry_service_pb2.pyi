@@ -53,9 +53,9 @@ class ImportModelRequest(_message.Message):
     model: _builtins.str
     """Required. The model's id: a slug; the model is created where it is not there yet."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def source(self) -> _model_pb2.ModelSource:
         """Required. Where the version comes from."""
@@ -200,7 +200,7 @@ class CompleteModelVersionRequest(_message.Message):
     id: _builtins.str
     """Required. The version, `model@number`."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     def __init__(
         self,
         *,
@@ -294,9 +294,9 @@ class ListModelsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -352,11 +352,11 @@ class DeleteModelRequest(_message.Message):
     id: _builtins.str
     """Required. The model's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and deletes nothing."""
+    """Optional. True validates the request and deletes nothing."""
     etag: _builtins.str
-    """Optional. Refused when the model has changed since."""
+    """Optional. Rejected if the model has changed since."""
     def __init__(
         self,
         *,
@@ -455,9 +455,9 @@ class ListModelVersionsRequest(_message.Message):
     model: _builtins.str
     """Required. The model's id."""
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     def __init__(
         self,
         *,

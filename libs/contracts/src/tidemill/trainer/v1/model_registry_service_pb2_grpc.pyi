@@ -25,13 +25,13 @@ class ModelRegistryServiceStub:
     GetModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelRequest, _model_registry_service_pb2.GetModelResponse]
     """Returns one model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelsRequest, _model_registry_service_pb2.ListModelsResponse]
-    """Returns the project's models, a page at a time."""
+    """Returns the project's models, paged."""
     DeleteModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.DeleteModelRequest, _model_registry_service_pb2.DeleteModelResponse]
     """Deletes a model and all its versions; the artifacts are swept later."""
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelVersionRequest, _model_registry_service_pb2.GetModelVersionResponse]
     """Returns one version: `model@number`, or `model` for the newest ready one."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelVersionsRequest, _model_registry_service_pb2.ListModelVersionsResponse]
-    """Returns the versions of a model, a page at a time."""
+    """Returns the versions of a model, paged."""
 
 class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
     """ModelRegistryService keeps models and their versions."""
@@ -74,7 +74,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.ListModelsRequest,
         context: _aio.ServicerContext[_model_registry_service_pb2.ListModelsRequest, _abc.Awaitable[_model_registry_service_pb2.ListModelsResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.ListModelsResponse]:
-        """Returns the project's models, a page at a time."""
+        """Returns the project's models, paged."""
 
     @_abc_1.abstractmethod
     def DeleteModel(
@@ -98,6 +98,6 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.ListModelVersionsRequest,
         context: _aio.ServicerContext[_model_registry_service_pb2.ListModelVersionsRequest, _abc.Awaitable[_model_registry_service_pb2.ListModelVersionsResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.ListModelVersionsResponse]:
-        """Returns the versions of a model, a page at a time."""
+        """Returns the versions of a model, paged."""
 
 def add_ModelRegistryServiceServicer_to_server(servicer: ModelRegistryServiceServicer, server: _aio.Server) -> None: ...

@@ -109,7 +109,7 @@ class TrainingPlan(_message.Message):
     seq: _builtins.int
     """Output only. The number of the plan's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     dataset: _builtins.str
     """Required. The dataset."""
     base: _builtins.str
@@ -120,7 +120,7 @@ class TrainingPlan(_message.Message):
     """Optional. True starts no run until it is false again."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -278,7 +278,7 @@ class TrainingRun(_message.Message):
     seq: _builtins.int
     """Output only. The number of the run's last event."""
     etag: _builtins.str
-    """Output only. Changes with every change."""
+    """Output only. Changes with every update of the resource."""
     plan: _builtins.str
     """Output only. The plan; also the model that is registered."""
     dataset_version: _builtins.str
@@ -286,7 +286,7 @@ class TrainingRun(_message.Message):
     base: _builtins.str
     """Output only. `model@version` of the base."""
     state: Global___TrainingRunState.ValueType
-    """Output only. Where it stands."""
+    """Output only. The state."""
     reason: _builtins.str
     """Output only. Why it failed, UPPER_SNAKE: OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, BAD_RECIPE, DATASET_TOO_SMALL, CRASHED,
     BASE_NOT_TRAINABLE, OBJECT_DAMAGED, WORKER_LOST, INTERNAL.
@@ -299,7 +299,7 @@ class TrainingRun(_message.Message):
     """Output only. Counted from 1; a kill and a retry begin another."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The user's own marks."""
+        """Optional. Labels set by the user."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -30,9 +30,9 @@ class CreateTrainingPlanRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def plan(self) -> _training_pb2.TrainingPlan:
         """Required. The plan; its id is chosen by the caller."""
@@ -131,9 +131,9 @@ class ListTrainingPlansRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     def __init__(
         self,
         *,
@@ -187,9 +187,9 @@ class UpdateTrainingPlanRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def plan(self) -> _training_pb2.TrainingPlan:
         """Required. The plan with its new values."""
@@ -251,11 +251,11 @@ class DeleteTrainingPlanRequest(_message.Message):
     id: _builtins.str
     """Required. The plan's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and deletes nothing."""
+    """Optional. True validates the request and deletes nothing."""
     etag: _builtins.str
-    """Optional. Refused when the plan has changed since."""
+    """Optional. Rejected if the plan has changed since."""
     def __init__(
         self,
         *,
@@ -311,9 +311,9 @@ class StartTrainingRunRequest(_message.Message):
     dataset_version: _builtins.str
     """Optional. `dataset@number`; empty takes the newest."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
-    """Optional. True checks everything and stores nothing."""
+    """Optional. True validates the request and stores nothing."""
     def __init__(
         self,
         *,
@@ -410,9 +410,9 @@ class ListTrainingRunsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     PLAN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Optional. At most this many; 0 means 50, at most 1000."""
+    """Optional. The maximum number of results; 0 means 50, the maximum is 1000."""
     page_token: _builtins.str
-    """Optional. From the page before."""
+    """Optional. The next_page_token of the previous page."""
     plan: _builtins.str
     """Optional. Only those of this plan."""
     def __init__(
@@ -469,7 +469,7 @@ class CancelTrainingRunRequest(_message.Message):
     id: _builtins.str
     """Required. The run's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     def __init__(
         self,
         *,
@@ -519,7 +519,7 @@ class RetryTrainingRunRequest(_message.Message):
     id: _builtins.str
     """Required. The run's id."""
     request_id: _builtins.str
-    """Optional. The same id again gives the same answer and one effect."""
+    """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     def __init__(
         self,
         *,

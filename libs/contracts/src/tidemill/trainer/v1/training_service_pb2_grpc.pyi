@@ -21,7 +21,7 @@ class TrainingServiceStub:
     GetTrainingPlan: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetTrainingPlanRequest, _training_service_pb2.GetTrainingPlanResponse]
     """Returns one plan."""
     ListTrainingPlans: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingPlansRequest, _training_service_pb2.ListTrainingPlansResponse]
-    """Returns the project's plans, a page at a time."""
+    """Returns the project's plans, paged."""
     UpdateTrainingPlan: _aio.UnaryUnaryMultiCallable[_training_service_pb2.UpdateTrainingPlanRequest, _training_service_pb2.UpdateTrainingPlanResponse]
     """Changes the fields that the mask names."""
     DeleteTrainingPlan: _aio.UnaryUnaryMultiCallable[_training_service_pb2.DeleteTrainingPlanRequest, _training_service_pb2.DeleteTrainingPlanResponse]
@@ -31,7 +31,7 @@ class TrainingServiceStub:
     GetTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.GetTrainingRunRequest, _training_service_pb2.GetTrainingRunResponse]
     """Returns one run."""
     ListTrainingRuns: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingRunsRequest, _training_service_pb2.ListTrainingRunsResponse]
-    """Returns the project's runs, a page at a time."""
+    """Returns the project's runs, paged."""
     CancelTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingRunRequest, _training_service_pb2.CancelTrainingRunResponse]
     """Stops a run; what it made so far is dropped."""
     RetryTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RetryTrainingRunRequest, _training_service_pb2.RetryTrainingRunResponse]
@@ -62,7 +62,7 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.ListTrainingPlansRequest,
         context: _aio.ServicerContext[_training_service_pb2.ListTrainingPlansRequest, _abc.Awaitable[_training_service_pb2.ListTrainingPlansResponse]],
     ) -> _abc.Awaitable[_training_service_pb2.ListTrainingPlansResponse]:
-        """Returns the project's plans, a page at a time."""
+        """Returns the project's plans, paged."""
 
     @_abc_1.abstractmethod
     def UpdateTrainingPlan(
@@ -102,7 +102,7 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.ListTrainingRunsRequest,
         context: _aio.ServicerContext[_training_service_pb2.ListTrainingRunsRequest, _abc.Awaitable[_training_service_pb2.ListTrainingRunsResponse]],
     ) -> _abc.Awaitable[_training_service_pb2.ListTrainingRunsResponse]:
-        """Returns the project's runs, a page at a time."""
+        """Returns the project's runs, paged."""
 
     @_abc_1.abstractmethod
     def CancelTrainingRun(
