@@ -31,31 +31,31 @@ class _EvaluationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evalu
     EVALUATION_STATE_UNSPECIFIED: _EvaluationState.ValueType  # 0
     """EVALUATION_STATE_UNSPECIFIED is not used."""
     EVALUATION_STATE_QUEUED: _EvaluationState.ValueType  # 1
-    """EVALUATION_STATE_QUEUED waits for a worker."""
+    """EVALUATION_STATE_QUEUED: waiting for a worker."""
     EVALUATION_STATE_RUNNING: _EvaluationState.ValueType  # 2
-    """EVALUATION_STATE_RUNNING asks both sides."""
+    """EVALUATION_STATE_RUNNING: both sides are answering the cases."""
     EVALUATION_STATE_COMPLETED: _EvaluationState.ValueType  # 3
-    """EVALUATION_STATE_COMPLETED has its verdict."""
+    """EVALUATION_STATE_COMPLETED: it has a verdict."""
     EVALUATION_STATE_FAILED: _EvaluationState.ValueType  # 4
-    """EVALUATION_STATE_FAILED came to none; `reason` says why."""
+    """EVALUATION_STATE_FAILED: it ended without a verdict; see `reason`."""
     EVALUATION_STATE_CANCELLED: _EvaluationState.ValueType  # 5
-    """EVALUATION_STATE_CANCELLED was stopped."""
+    """EVALUATION_STATE_CANCELLED: cancelled by a user."""
 
 class EvaluationState(_EvaluationState, metaclass=_EvaluationStateEnumTypeWrapper):
-    """EvaluationState says where an evaluation stands."""
+    """EvaluationState is the state of an evaluation."""
 
 EVALUATION_STATE_UNSPECIFIED: EvaluationState.ValueType  # 0
 """EVALUATION_STATE_UNSPECIFIED is not used."""
 EVALUATION_STATE_QUEUED: EvaluationState.ValueType  # 1
-"""EVALUATION_STATE_QUEUED waits for a worker."""
+"""EVALUATION_STATE_QUEUED: waiting for a worker."""
 EVALUATION_STATE_RUNNING: EvaluationState.ValueType  # 2
-"""EVALUATION_STATE_RUNNING asks both sides."""
+"""EVALUATION_STATE_RUNNING: both sides are answering the cases."""
 EVALUATION_STATE_COMPLETED: EvaluationState.ValueType  # 3
-"""EVALUATION_STATE_COMPLETED has its verdict."""
+"""EVALUATION_STATE_COMPLETED: it has a verdict."""
 EVALUATION_STATE_FAILED: EvaluationState.ValueType  # 4
-"""EVALUATION_STATE_FAILED came to none; `reason` says why."""
+"""EVALUATION_STATE_FAILED: it ended without a verdict; see `reason`."""
 EVALUATION_STATE_CANCELLED: EvaluationState.ValueType  # 5
-"""EVALUATION_STATE_CANCELLED was stopped."""
+"""EVALUATION_STATE_CANCELLED: cancelled by a user."""
 Global___EvaluationState: _TypeAlias = EvaluationState  # noqa: Y015
 
 class _Verdict:
@@ -67,28 +67,28 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     VERDICT_UNSPECIFIED: _Verdict.ValueType  # 0
     """VERDICT_UNSPECIFIED is not used."""
     VERDICT_PASSED: _Verdict.ValueType  # 1
-    """VERDICT_PASSED lets the candidate be rolled out."""
+    """VERDICT_PASSED: the candidate meets the gate."""
     VERDICT_FAILED: _Verdict.ValueType  # 2
-    """VERDICT_FAILED refuses it."""
+    """VERDICT_FAILED: the candidate does not meet the gate."""
     VERDICT_NONE: _Verdict.ValueType  # 3
-    """VERDICT_NONE was not asked for: an evaluation by hand without a gate."""
+    """VERDICT_NONE: a manual evaluation without a gate."""
 
 class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper):
-    """Verdict is what a gate says."""
+    """Verdict is the result of a gate."""
 
 VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
 """VERDICT_UNSPECIFIED is not used."""
 VERDICT_PASSED: Verdict.ValueType  # 1
-"""VERDICT_PASSED lets the candidate be rolled out."""
+"""VERDICT_PASSED: the candidate meets the gate."""
 VERDICT_FAILED: Verdict.ValueType  # 2
-"""VERDICT_FAILED refuses it."""
+"""VERDICT_FAILED: the candidate does not meet the gate."""
 VERDICT_NONE: Verdict.ValueType  # 3
-"""VERDICT_NONE was not asked for: an evaluation by hand without a gate."""
+"""VERDICT_NONE: a manual evaluation without a gate."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
 
 @_typing.final
 class Gate(_message.Message):
-    """Gate says what a candidate must show before it may be rolled out."""
+    """Gate is the requirements that a candidate has to meet before its rollout."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -154,7 +154,7 @@ class Gate(_message.Message):
 
     @_builtins.property
     def require(self) -> _containers.RepeatedCompositeFieldContainer[Global___Requirement]:
-        """Required. All of them must hold."""
+        """Required. All have to be met."""
 
     def __init__(
         self,
@@ -224,7 +224,7 @@ Global___Requirement: _TypeAlias = Requirement  # noqa: Y015
 
 @_typing.final
 class Evaluation(_message.Message):
-    """Evaluation compares a candidate with what is live, on the same cases and passages."""
+    """Evaluation compares a candidate with the live configuration on the same cases and passages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

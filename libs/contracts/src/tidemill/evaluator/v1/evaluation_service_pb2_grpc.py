@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EvaluationServiceStub:
-    """EvaluationService decides whether a candidate is really better.
+    """EvaluationService manages gates and evaluations of candidates.
     """
 
     def __init__(self, channel):
@@ -88,7 +88,7 @@ class EvaluationServiceStub:
 
 
 class EvaluationServiceServicer:
-    """EvaluationService decides whether a candidate is really better.
+    """EvaluationService manages gates and evaluations of candidates.
     """
 
     def CreateGate(self, request, context):
@@ -113,7 +113,7 @@ class EvaluationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateGate(self, request, context):
-        """Changes the fields that the mask names.
+        """Updates the fields of the mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,7 +127,7 @@ class EvaluationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StartEvaluation(self, request, context):
-        """Compares a candidate with what is live now.
+        """Starts a comparison of a candidate with the live configuration.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,14 +148,14 @@ class EvaluationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelEvaluation(self, request, context):
-        """Stops an evaluation.
+        """Cancels an evaluation.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCaseResults(self, request, context):
-        """Returns the cases of an evaluation, those that got worst first.
+        """Returns the cases of an evaluation, largest regressions first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,7 +223,7 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EvaluationService:
-    """EvaluationService decides whether a candidate is really better.
+    """EvaluationService manages gates and evaluations of candidates.
     """
 
     @staticmethod

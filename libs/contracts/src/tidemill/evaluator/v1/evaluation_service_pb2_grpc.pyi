@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EvaluationServiceStub:
-    """EvaluationService decides whether a candidate is really better."""
+    """EvaluationService manages gates and evaluations of candidates."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateGate: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CreateGateRequest, _evaluation_service_pb2.CreateGateResponse]
@@ -23,22 +23,22 @@ class EvaluationServiceStub:
     ListGates: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListGatesRequest, _evaluation_service_pb2.ListGatesResponse]
     """Returns the project's gates, paged."""
     UpdateGate: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.UpdateGateRequest, _evaluation_service_pb2.UpdateGateResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeleteGate: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.DeleteGateRequest, _evaluation_service_pb2.DeleteGateResponse]
     """Deletes a gate; its history stays."""
     StartEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.StartEvaluationRequest, _evaluation_service_pb2.StartEvaluationResponse]
-    """Compares a candidate with what is live now."""
+    """Starts a comparison of a candidate with the live configuration."""
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.GetEvaluationRequest, _evaluation_service_pb2.GetEvaluationResponse]
     """Returns one evaluation."""
     ListEvaluations: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListEvaluationsRequest, _evaluation_service_pb2.ListEvaluationsResponse]
     """Returns the project's evaluations, paged."""
     CancelEvaluation: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.CancelEvaluationRequest, _evaluation_service_pb2.CancelEvaluationResponse]
-    """Stops an evaluation."""
+    """Cancels an evaluation."""
     ListCaseResults: _aio.UnaryUnaryMultiCallable[_evaluation_service_pb2.ListCaseResultsRequest, _evaluation_service_pb2.ListCaseResultsResponse]
-    """Returns the cases of an evaluation, those that got worst first."""
+    """Returns the cases of an evaluation, largest regressions first."""
 
 class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """EvaluationService decides whether a candidate is really better."""
+    """EvaluationService manages gates and evaluations of candidates."""
 
     @_abc_1.abstractmethod
     def CreateGate(
@@ -70,7 +70,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_service_pb2.UpdateGateRequest,
         context: _aio.ServicerContext[_evaluation_service_pb2.UpdateGateRequest, _abc.Awaitable[_evaluation_service_pb2.UpdateGateResponse]],
     ) -> _abc.Awaitable[_evaluation_service_pb2.UpdateGateResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeleteGate(
@@ -86,7 +86,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_service_pb2.StartEvaluationRequest,
         context: _aio.ServicerContext[_evaluation_service_pb2.StartEvaluationRequest, _abc.Awaitable[_evaluation_service_pb2.StartEvaluationResponse]],
     ) -> _abc.Awaitable[_evaluation_service_pb2.StartEvaluationResponse]:
-        """Compares a candidate with what is live now."""
+        """Starts a comparison of a candidate with the live configuration."""
 
     @_abc_1.abstractmethod
     def GetEvaluation(
@@ -110,7 +110,7 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_service_pb2.CancelEvaluationRequest,
         context: _aio.ServicerContext[_evaluation_service_pb2.CancelEvaluationRequest, _abc.Awaitable[_evaluation_service_pb2.CancelEvaluationResponse]],
     ) -> _abc.Awaitable[_evaluation_service_pb2.CancelEvaluationResponse]:
-        """Stops an evaluation."""
+        """Cancels an evaluation."""
 
     @_abc_1.abstractmethod
     def ListCaseResults(
@@ -118,6 +118,6 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_service_pb2.ListCaseResultsRequest,
         context: _aio.ServicerContext[_evaluation_service_pb2.ListCaseResultsRequest, _abc.Awaitable[_evaluation_service_pb2.ListCaseResultsResponse]],
     ) -> _abc.Awaitable[_evaluation_service_pb2.ListCaseResultsResponse]:
-        """Returns the cases of an evaluation, those that got worst first."""
+        """Returns the cases of an evaluation, largest regressions first."""
 
 def add_EvaluationServiceServicer_to_server(servicer: EvaluationServiceServicer, server: _aio.Server) -> None: ...

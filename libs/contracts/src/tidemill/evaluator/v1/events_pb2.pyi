@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class EvaluationStarted(_message.Message):
-    """EvaluationStarted is tidemill.evaluator.evaluation.started.v1: a candidate is being compared."""
+    """EvaluationStarted is tidemill.evaluator.evaluation.started.v1: an evaluation of a candidate started."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -71,7 +71,7 @@ Global___EvaluationStarted: _TypeAlias = EvaluationStarted  # noqa: Y015
 
 @_typing.final
 class EvaluationCompleted(_message.Message):
-    """EvaluationCompleted is tidemill.evaluator.evaluation.completed.v1: there is a verdict, with its evidence."""
+    """EvaluationCompleted is tidemill.evaluator.evaluation.completed.v1: an evaluation has a verdict."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -127,7 +127,7 @@ Global___EvaluationCompleted: _TypeAlias = EvaluationCompleted  # noqa: Y015
 
 @_typing.final
 class EvaluationFailed(_message.Message):
-    """EvaluationFailed is tidemill.evaluator.evaluation.failed.v1: a comparison came to no verdict."""
+    """EvaluationFailed is tidemill.evaluator.evaluation.failed.v1: an evaluation ended without a verdict."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

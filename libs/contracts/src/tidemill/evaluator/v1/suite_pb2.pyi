@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Suite(_message.Message):
-    """Suite is a set of trusted cases that no feedback ever touches; changed cases make its next version."""
+    """Suite is a versioned set of trusted cases, independent of feedback; changed cases make a new version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -147,12 +147,12 @@ class Case(_message.Message):
     id: _builtins.str
     """Required. Unique in the suite."""
     question: _builtins.str
-    """Required. What is asked."""
+    """Required. The question."""
     reference: _builtins.str
     """Required. The right answer."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The owner's marks."""
+        """Optional. Labels set by the owner."""
 
     @_builtins.property
     def earlier(self) -> _containers.RepeatedCompositeFieldContainer[_content_pb2.Message]:

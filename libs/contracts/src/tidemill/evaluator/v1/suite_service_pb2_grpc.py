@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SuiteServiceStub:
-    """SuiteService keeps trusted cases.
+    """SuiteService manages suites of trusted cases.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class SuiteServiceStub:
 
 
 class SuiteServiceServicer:
-    """SuiteService keeps trusted cases.
+    """SuiteService manages suites of trusted cases.
     """
 
     def CreateSuite(self, request, context):
@@ -88,7 +88,7 @@ class SuiteServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSuite(self, request, context):
-        """Changes the fields that the mask names.
+        """Updates the fields of the mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_SuiteServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SuiteService:
-    """SuiteService keeps trusted cases.
+    """SuiteService manages suites of trusted cases.
     """
 
     @staticmethod

@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SuiteServiceStub:
-    """SuiteService keeps trusted cases."""
+    """SuiteService manages suites of trusted cases."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.CreateSuiteRequest, _suite_service_pb2.CreateSuiteResponse]
@@ -23,12 +23,12 @@ class SuiteServiceStub:
     ListSuites: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.ListSuitesRequest, _suite_service_pb2.ListSuitesResponse]
     """Returns the project's suites, paged."""
     UpdateSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.UpdateSuiteRequest, _suite_service_pb2.UpdateSuiteResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeleteSuite: _aio.UnaryUnaryMultiCallable[_suite_service_pb2.DeleteSuiteRequest, _suite_service_pb2.DeleteSuiteResponse]
     """Deletes a suite; its history stays."""
 
 class SuiteServiceServicer(metaclass=_abc_1.ABCMeta):
-    """SuiteService keeps trusted cases."""
+    """SuiteService manages suites of trusted cases."""
 
     @_abc_1.abstractmethod
     def CreateSuite(
@@ -60,7 +60,7 @@ class SuiteServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _suite_service_pb2.UpdateSuiteRequest,
         context: _aio.ServicerContext[_suite_service_pb2.UpdateSuiteRequest, _abc.Awaitable[_suite_service_pb2.UpdateSuiteResponse]],
     ) -> _abc.Awaitable[_suite_service_pb2.UpdateSuiteResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeleteSuite(

@@ -88,7 +88,7 @@ class CurationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCuration(self, request, context):
-        """Changes the fields that the mask names.
+        """Updates the fields of the mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

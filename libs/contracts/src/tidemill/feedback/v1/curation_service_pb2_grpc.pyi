@@ -23,7 +23,7 @@ class CurationServiceStub:
     ListCurations: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.ListCurationsRequest, _curation_service_pb2.ListCurationsResponse]
     """Returns the project's curations, paged."""
     UpdateCuration: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.UpdateCurationRequest, _curation_service_pb2.UpdateCurationResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeleteCuration: _aio.UnaryUnaryMultiCallable[_curation_service_pb2.DeleteCurationRequest, _curation_service_pb2.DeleteCurationResponse]
     """Deletes a curation; its history stays."""
 
@@ -60,7 +60,7 @@ class CurationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _curation_service_pb2.UpdateCurationRequest,
         context: _aio.ServicerContext[_curation_service_pb2.UpdateCurationRequest, _abc.Awaitable[_curation_service_pb2.UpdateCurationResponse]],
     ) -> _abc.Awaitable[_curation_service_pb2.UpdateCurationResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeleteCuration(

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Retrieval(_message.Message):
-    """Retrieval says where passages come from."""
+    """Retrieval configures the search for passages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -69,7 +69,7 @@ Global___Retrieval: _TypeAlias = Retrieval  # noqa: Y015
 
 @_typing.final
 class Sampling(_message.Message):
-    """Sampling says how tokens are chosen. Unset fields take the deployment's, then the engine's defaults."""
+    """Sampling configures decoding. Unset fields default to the deployment's, then to the engine's."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -124,7 +124,7 @@ Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
 @_typing.final
 class Configuration(_message.Message):
-    """Configuration is what answers, with every reference resolved."""
+    """Configuration is a deployment's configuration with all references resolved."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -32,28 +32,28 @@ class _RecordModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordMode
     RECORD_MODE_UNSPECIFIED: _RecordMode.ValueType  # 0
     """RECORD_MODE_UNSPECIFIED takes the deployment's."""
     RECORD_MODE_NONE: _RecordMode.ValueType  # 1
-    """RECORD_MODE_NONE keeps ids, times and counts, so that retries and feedback work."""
+    """RECORD_MODE_NONE: stores ids, times and counts, so that retries and feedback work."""
     RECORD_MODE_METADATA: _RecordMode.ValueType  # 2
-    """RECORD_MODE_METADATA also keeps passages by span, labels and usage."""
+    """RECORD_MODE_METADATA: also stores passages by span, labels and usage."""
     RECORD_MODE_FULL: _RecordMode.ValueType  # 3
-    """RECORD_MODE_FULL also keeps messages, variables and output."""
+    """RECORD_MODE_FULL: also stores messages, variables and output."""
 
 class RecordMode(_RecordMode, metaclass=_RecordModeEnumTypeWrapper):
-    """RecordMode says what the record of an answer keeps."""
+    """RecordMode selects what the record of an answer stores."""
 
 RECORD_MODE_UNSPECIFIED: RecordMode.ValueType  # 0
 """RECORD_MODE_UNSPECIFIED takes the deployment's."""
 RECORD_MODE_NONE: RecordMode.ValueType  # 1
-"""RECORD_MODE_NONE keeps ids, times and counts, so that retries and feedback work."""
+"""RECORD_MODE_NONE: stores ids, times and counts, so that retries and feedback work."""
 RECORD_MODE_METADATA: RecordMode.ValueType  # 2
-"""RECORD_MODE_METADATA also keeps passages by span, labels and usage."""
+"""RECORD_MODE_METADATA: also stores passages by span, labels and usage."""
 RECORD_MODE_FULL: RecordMode.ValueType  # 3
-"""RECORD_MODE_FULL also keeps messages, variables and output."""
+"""RECORD_MODE_FULL: also stores messages, variables and output."""
 Global___RecordMode: _TypeAlias = RecordMode  # noqa: Y015
 
 @_typing.final
 class Deployment(_message.Message):
-    """Deployment is the name that products call; it says what answers."""
+    """Deployment is the name that products call; it selects model, prompt and retrieval."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -119,7 +119,7 @@ class Deployment(_message.Message):
     rollouts_paused: _builtins.bool
     """Optional. True begins no rollout and advances none until it is false again; what has to be taken back, still is."""
     record_days: _builtins.int
-    """Optional. After so many days the records of its answers are removed; 0 keeps them."""
+    """Optional. Days after which records of answers are deleted; 0 keeps them."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Optional. Labels set by the user."""
@@ -138,7 +138,7 @@ class Deployment(_message.Message):
 
     @_builtins.property
     def sampling(self) -> _configuration_pb2.Sampling:
-        """Optional. How tokens are chosen."""
+        """Optional. Decoding parameters."""
 
     @_builtins.property
     def fallback(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -146,7 +146,7 @@ class Deployment(_message.Message):
 
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
-        """Optional. The longest that an answer may take; unset means 60 s."""
+        """Optional. The deadline of an answer; unset means 60 s."""
 
     @_builtins.property
     def live(self) -> _configuration_pb2.Configuration:
@@ -158,7 +158,7 @@ class Deployment(_message.Message):
 
     @_builtins.property
     def rollout_policy(self) -> _rollout_pb2.RolloutPolicy:
-        """Optional. How candidates reach users; unset lets none."""
+        """Optional. The policy of rollouts; unset disables them."""
 
     def __init__(
         self,

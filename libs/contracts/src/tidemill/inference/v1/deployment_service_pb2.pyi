@@ -312,7 +312,7 @@ class PromoteRolloutRequest(_message.Message):
     rollout: _builtins.str
     """Optional. The rollout's id; empty means the active one."""
     rationale: _builtins.str
-    """Optional. For people; masked nowhere, so no secret."""
+    """Optional. Human-readable; not masked, so it must not contain secrets."""
     request_id: _builtins.str
     """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
@@ -374,7 +374,7 @@ class RollBackRolloutRequest(_message.Message):
     rollout: _builtins.str
     """Optional. The rollout's id; empty means the active one."""
     rationale: _builtins.str
-    """Optional. For people; masked nowhere, so no secret."""
+    """Optional. Human-readable; not masked, so it must not contain secrets."""
     request_id: _builtins.str
     """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool
@@ -436,7 +436,7 @@ class ApproveRolloutRequest(_message.Message):
     rollout: _builtins.str
     """Optional. The rollout's id; empty means the active one."""
     rationale: _builtins.str
-    """Optional. For people; masked nowhere, so no secret."""
+    """Optional. Human-readable; not masked, so it must not contain secrets."""
     request_id: _builtins.str
     """Optional. The idempotency key: a repeated id returns the same response and has one effect."""
     validate_only: _builtins.bool

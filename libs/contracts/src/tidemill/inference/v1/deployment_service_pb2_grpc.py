@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DeploymentServiceStub:
-    """DeploymentService says which model, prompt and retrieval answer under one name.
+    """DeploymentService manages deployments and their rollouts.
     """
 
     def __init__(self, channel):
@@ -78,7 +78,7 @@ class DeploymentServiceStub:
 
 
 class DeploymentServiceServicer:
-    """DeploymentService says which model, prompt and retrieval answer under one name.
+    """DeploymentService manages deployments and their rollouts.
     """
 
     def CreateDeployment(self, request, context):
@@ -103,7 +103,7 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDeployment(self, request, context):
-        """Changes the fields that the mask names; all but labels and rollouts_paused resolve every reference again.
+        """Updates the fields of the mask; fields other than labels and rollouts_paused resolve all references again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,14 +117,14 @@ class DeploymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PromoteRollout(self, request, context):
-        """Makes the candidate of the active rollout live now; its gate must have passed.
+        """Promotes the candidate of the active rollout; its gate must have passed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollBackRollout(self, request, context):
-        """Takes the candidate of the active rollout back, or the promotion that was last, and says why.
+        """Rolls back the active rollout, or the last promotion, with a reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +189,7 @@ def add_DeploymentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DeploymentService:
-    """DeploymentService says which model, prompt and retrieval answer under one name.
+    """DeploymentService manages deployments and their rollouts.
     """
 
     @staticmethod

@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DeploymentServiceStub:
-    """DeploymentService says which model, prompt and retrieval answer under one name."""
+    """DeploymentService manages deployments and their rollouts."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.CreateDeploymentRequest, _deployment_service_pb2.CreateDeploymentResponse]
@@ -23,18 +23,18 @@ class DeploymentServiceStub:
     ListDeployments: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ListDeploymentsRequest, _deployment_service_pb2.ListDeploymentsResponse]
     """Returns the project's deployments, paged."""
     UpdateDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.UpdateDeploymentRequest, _deployment_service_pb2.UpdateDeploymentResponse]
-    """Changes the fields that the mask names; all but labels and rollouts_paused resolve every reference again."""
+    """Updates the fields of the mask; fields other than labels and rollouts_paused resolve all references again."""
     DeleteDeployment: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.DeleteDeploymentRequest, _deployment_service_pb2.DeleteDeploymentResponse]
     """Deletes a deployment; its inferences stay."""
     PromoteRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.PromoteRolloutRequest, _deployment_service_pb2.PromoteRolloutResponse]
-    """Makes the candidate of the active rollout live now; its gate must have passed."""
+    """Promotes the candidate of the active rollout; its gate must have passed."""
     RollBackRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.RollBackRolloutRequest, _deployment_service_pb2.RollBackRolloutResponse]
-    """Takes the candidate of the active rollout back, or the promotion that was last, and says why."""
+    """Rolls back the active rollout, or the last promotion, with a reason."""
     ApproveRollout: _aio.UnaryUnaryMultiCallable[_deployment_service_pb2.ApproveRolloutRequest, _deployment_service_pb2.ApproveRolloutResponse]
     """Approves the active rollout."""
 
 class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DeploymentService says which model, prompt and retrieval answer under one name."""
+    """DeploymentService manages deployments and their rollouts."""
 
     @_abc_1.abstractmethod
     def CreateDeployment(
@@ -66,7 +66,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.UpdateDeploymentRequest,
         context: _aio.ServicerContext[_deployment_service_pb2.UpdateDeploymentRequest, _abc.Awaitable[_deployment_service_pb2.UpdateDeploymentResponse]],
     ) -> _abc.Awaitable[_deployment_service_pb2.UpdateDeploymentResponse]:
-        """Changes the fields that the mask names; all but labels and rollouts_paused resolve every reference again."""
+        """Updates the fields of the mask; fields other than labels and rollouts_paused resolve all references again."""
 
     @_abc_1.abstractmethod
     def DeleteDeployment(
@@ -82,7 +82,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.PromoteRolloutRequest,
         context: _aio.ServicerContext[_deployment_service_pb2.PromoteRolloutRequest, _abc.Awaitable[_deployment_service_pb2.PromoteRolloutResponse]],
     ) -> _abc.Awaitable[_deployment_service_pb2.PromoteRolloutResponse]:
-        """Makes the candidate of the active rollout live now; its gate must have passed."""
+        """Promotes the candidate of the active rollout; its gate must have passed."""
 
     @_abc_1.abstractmethod
     def RollBackRollout(
@@ -90,7 +90,7 @@ class DeploymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deployment_service_pb2.RollBackRolloutRequest,
         context: _aio.ServicerContext[_deployment_service_pb2.RollBackRolloutRequest, _abc.Awaitable[_deployment_service_pb2.RollBackRolloutResponse]],
     ) -> _abc.Awaitable[_deployment_service_pb2.RollBackRolloutResponse]:
-        """Takes the candidate of the active rollout back, or the promotion that was last, and says why."""
+        """Rolls back the active rollout, or the last promotion, with a reason."""
 
     @_abc_1.abstractmethod
     def ApproveRollout(

@@ -107,7 +107,7 @@ Global___InferenceCompleted: _TypeAlias = InferenceCompleted  # noqa: Y015
 
 @_typing.final
 class DocumentUse(_message.Message):
-    """DocumentUse is a document version that an answer was given."""
+    """DocumentUse is a document version in an answer's context."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -137,7 +137,7 @@ Global___DocumentUse: _TypeAlias = DocumentUse  # noqa: Y015
 
 @_typing.final
 class InferenceFailed(_message.Message):
-    """InferenceFailed is tidemill.inference.inference.failed.v1: a request did not come to an answer."""
+    """InferenceFailed is tidemill.inference.inference.failed.v1: a request failed without an answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -181,7 +181,7 @@ Global___InferenceFailed: _TypeAlias = InferenceFailed  # noqa: Y015
 
 @_typing.final
 class InferenceCancelled(_message.Message):
-    """InferenceCancelled is tidemill.inference.inference.cancelled.v1: the last listener left."""
+    """InferenceCancelled is tidemill.inference.inference.cancelled.v1: the last client disconnected."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -211,7 +211,7 @@ Global___InferenceCancelled: _TypeAlias = InferenceCancelled  # noqa: Y015
 
 @_typing.final
 class DeploymentConfigured(_message.Message):
-    """DeploymentConfigured is tidemill.inference.deployment.configured.v1: another configuration answers from now on."""
+    """DeploymentConfigured is tidemill.inference.deployment.configured.v1: another configuration is live."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -253,7 +253,7 @@ Global___DeploymentConfigured: _TypeAlias = DeploymentConfigured  # noqa: Y015
 
 @_typing.final
 class DeploymentDeleted(_message.Message):
-    """DeploymentDeleted is tidemill.inference.deployment.deleted.v1: nothing answers under this name any more."""
+    """DeploymentDeleted is tidemill.inference.deployment.deleted.v1: the deployment was deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,7 +279,7 @@ Global___DeploymentDeleted: _TypeAlias = DeploymentDeleted  # noqa: Y015
 
 @_typing.final
 class RolloutStarted(_message.Message):
-    """RolloutStarted is tidemill.inference.rollout.started.v1: a candidate is on its way to users."""
+    """RolloutStarted is tidemill.inference.rollout.started.v1: a rollout started."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -325,7 +325,7 @@ Global___RolloutStarted: _TypeAlias = RolloutStarted  # noqa: Y015
 
 @_typing.final
 class RolloutAdvanced(_message.Message):
-    """RolloutAdvanced is tidemill.inference.rollout.advanced.v1: a rollout is at its next step, or is held or goes on."""
+    """RolloutAdvanced is tidemill.inference.rollout.advanced.v1: a rollout entered its next step, was held or resumed."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -437,7 +437,7 @@ Global___RolloutPromoted: _TypeAlias = RolloutPromoted  # noqa: Y015
 
 @_typing.final
 class RolloutRolledBack(_message.Message):
-    """RolloutRolledBack is tidemill.inference.rollout.rolled_back.v1: the candidate was taken back."""
+    """RolloutRolledBack is tidemill.inference.rollout.rolled_back.v1: the candidate was rolled back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -487,7 +487,7 @@ Global___RolloutRolledBack: _TypeAlias = RolloutRolledBack  # noqa: Y015
 
 @_typing.final
 class RolloutRefused(_message.Message):
-    """RolloutRefused is tidemill.inference.rollout.refused.v1: a passed evaluation starts no rollout."""
+    """RolloutRefused is tidemill.inference.rollout.refused.v1: a passed evaluation did not start a rollout."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

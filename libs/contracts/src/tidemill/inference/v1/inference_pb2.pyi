@@ -31,27 +31,27 @@ class _InferenceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Infere
     INFERENCE_STATE_UNSPECIFIED: _InferenceState.ValueType  # 0
     """INFERENCE_STATE_UNSPECIFIED is not used."""
     INFERENCE_STATE_RESERVED: _InferenceState.ValueType  # 1
-    """INFERENCE_STATE_RESERVED is being answered."""
+    """INFERENCE_STATE_RESERVED: the answer is being generated."""
     INFERENCE_STATE_COMPLETED: _InferenceState.ValueType  # 2
-    """INFERENCE_STATE_COMPLETED is final for its request id."""
+    """INFERENCE_STATE_COMPLETED: final for its request id."""
     INFERENCE_STATE_CANCELLED: _InferenceState.ValueType  # 3
-    """INFERENCE_STATE_CANCELLED lost its last listener; the same request id starts it again."""
+    """INFERENCE_STATE_CANCELLED: its last client disconnected; the same request id starts it again."""
     INFERENCE_STATE_FAILED: _InferenceState.ValueType  # 4
-    """INFERENCE_STATE_FAILED did not come to an answer; the same request id starts it again."""
+    """INFERENCE_STATE_FAILED: it has no answer; the same request id starts it again."""
 
 class InferenceState(_InferenceState, metaclass=_InferenceStateEnumTypeWrapper):
-    """InferenceState says where an inference stands."""
+    """InferenceState is the state of an inference."""
 
 INFERENCE_STATE_UNSPECIFIED: InferenceState.ValueType  # 0
 """INFERENCE_STATE_UNSPECIFIED is not used."""
 INFERENCE_STATE_RESERVED: InferenceState.ValueType  # 1
-"""INFERENCE_STATE_RESERVED is being answered."""
+"""INFERENCE_STATE_RESERVED: the answer is being generated."""
 INFERENCE_STATE_COMPLETED: InferenceState.ValueType  # 2
-"""INFERENCE_STATE_COMPLETED is final for its request id."""
+"""INFERENCE_STATE_COMPLETED: final for its request id."""
 INFERENCE_STATE_CANCELLED: InferenceState.ValueType  # 3
-"""INFERENCE_STATE_CANCELLED lost its last listener; the same request id starts it again."""
+"""INFERENCE_STATE_CANCELLED: its last client disconnected; the same request id starts it again."""
 INFERENCE_STATE_FAILED: InferenceState.ValueType  # 4
-"""INFERENCE_STATE_FAILED did not come to an answer; the same request id starts it again."""
+"""INFERENCE_STATE_FAILED: it has no answer; the same request id starts it again."""
 Global___InferenceState: _TypeAlias = InferenceState  # noqa: Y015
 
 class _Purpose:
@@ -63,28 +63,28 @@ class _PurposeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Purpose.Value
     PURPOSE_UNSPECIFIED: _Purpose.ValueType  # 0
     """PURPOSE_UNSPECIFIED means LIVE."""
     PURPOSE_LIVE: _Purpose.ValueType  # 1
-    """PURPOSE_LIVE is asked by a product."""
+    """PURPOSE_LIVE: a request of a product."""
     PURPOSE_SHADOW: _Purpose.ValueType  # 2
-    """PURPOSE_SHADOW is a copy of a live question for a candidate."""
+    """PURPOSE_SHADOW: a copy of a live request for a candidate."""
     PURPOSE_EVALUATION: _Purpose.ValueType  # 3
-    """PURPOSE_EVALUATION is asked by the evaluator."""
+    """PURPOSE_EVALUATION: a request of the evaluator."""
 
 class Purpose(_Purpose, metaclass=_PurposeEnumTypeWrapper):
-    """Purpose says why an inference was asked."""
+    """Purpose is the purpose of an inference."""
 
 PURPOSE_UNSPECIFIED: Purpose.ValueType  # 0
 """PURPOSE_UNSPECIFIED means LIVE."""
 PURPOSE_LIVE: Purpose.ValueType  # 1
-"""PURPOSE_LIVE is asked by a product."""
+"""PURPOSE_LIVE: a request of a product."""
 PURPOSE_SHADOW: Purpose.ValueType  # 2
-"""PURPOSE_SHADOW is a copy of a live question for a candidate."""
+"""PURPOSE_SHADOW: a copy of a live request for a candidate."""
 PURPOSE_EVALUATION: Purpose.ValueType  # 3
-"""PURPOSE_EVALUATION is asked by the evaluator."""
+"""PURPOSE_EVALUATION: a request of the evaluator."""
 Global___Purpose: _TypeAlias = Purpose  # noqa: Y015
 
 @_typing.final
 class Inference(_message.Message):
-    """Inference is one answer and everything that explains it."""
+    """Inference is the record of one answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -130,7 +130,7 @@ class Inference(_message.Message):
     id: _builtins.str
     """Output only. uuid5 of the project and the request id."""
     deployment: _builtins.str
-    """2 is kept free for the conversation.
+    """2 is reserved for the conversation.
     Output only. The deployment that was asked.
     """
     state: Global___InferenceState.ValueType
@@ -220,7 +220,7 @@ Global___Inference: _TypeAlias = Inference  # noqa: Y015
 
 @_typing.final
 class Variant(_message.Message):
-    """Variant is what answered, in full."""
+    """Variant is the exact configuration that answered."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -266,7 +266,7 @@ Global___Variant: _TypeAlias = Variant  # noqa: Y015
 
 @_typing.final
 class Usage(_message.Message):
-    """Usage is what an answer cost."""
+    """Usage is the token counts and timings of an answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

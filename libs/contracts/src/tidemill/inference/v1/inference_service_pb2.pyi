@@ -25,9 +25,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GenerateRequest(_message.Message):
-    """GenerateRequest is a question. 5 conversation, 10 tools, 11 tool_choice, 12 output_format are kept free until something
-    serves them.
-    """
+    """GenerateRequest is a question. 5 conversation, 10 tools, 11 tool_choice and 12 output_format are reserved."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -68,11 +66,11 @@ class GenerateRequest(_message.Message):
     deployment: _builtins.str
     """Required. The deployment; product code never names a model."""
     end_user: _builtins.str
-    """Optional. A pseudonym of the person who asks."""
+    """Optional. The pseudonym of the user."""
     record_mode: _deployment_pb2.RecordMode.ValueType
     """Optional. May only lower what the deployment records."""
     purpose: _inference_pb2.Purpose.ValueType
-    """Optional. LIVE unless said otherwise."""
+    """Optional. Defaults to LIVE."""
     variant: _builtins.str
     """Optional. `model@version` that answers instead of the live model, all else as live; purposes other than LIVE only."""
     @_builtins.property
@@ -85,11 +83,11 @@ class GenerateRequest(_message.Message):
 
     @_builtins.property
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. The reader groups that the person belongs to."""
+        """Optional. The user's groups."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Optional. The caller's marks: cohort, product line."""
+        """Optional. Labels set by the caller: cohort, product line."""
 
     @_builtins.property
     def sampling(self) -> _configuration_pb2.Sampling:
@@ -187,7 +185,7 @@ class GenerateStreamResponse(_message.Message):
     """Output only. Counted from 1 without gaps."""
     @_builtins.property
     def started(self) -> _inference_pb2.Inference:
-        """Always first: id and variant, before the first token."""
+        """The first message: id and variant."""
 
     @_builtins.property
     def delta(self) -> Global___PartDelta:
@@ -195,7 +193,7 @@ class GenerateStreamResponse(_message.Message):
 
     @_builtins.property
     def finished(self) -> _inference_pb2.Inference:
-        """Always last, always whole."""
+        """The last message, with the complete answer."""
 
     def __init__(
         self,
@@ -421,7 +419,7 @@ Global___GetInferencePromptResponse: _TypeAlias = GetInferencePromptResponse  # 
 
 @_typing.final
 class EraseEndUserRequest(_message.Message):
-    """EraseEndUserRequest names a person of the project."""
+    """EraseEndUserRequest names an end user of the project."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class InferenceServiceStub:
-    """InferenceService answers.
+    """InferenceService generates answers.
     """
 
     def __init__(self, channel):
@@ -68,25 +68,25 @@ class InferenceServiceStub:
 
 
 class InferenceServiceServicer:
-    """InferenceService answers.
+    """InferenceService generates answers.
     """
 
     def Generate(self, request, context):
-        """Answers a question, whole.
+        """Generates an answer and returns it when it is complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GenerateStream(self, request, context):
-        """Answers a question, token by token.
+        """Generates an answer, streamed token by token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetInference(self, request, context):
-        """Returns one inference as it was recorded.
+        """Returns the record of one inference.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,14 +100,14 @@ class InferenceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetInferencePrompt(self, request, context):
-        """Returns the messages that the model saw for an inference: rendered again from its record.
+        """Returns the messages that the model received, rendered again from the inference's record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EraseEndUser(self, request, context):
-        """Takes what a person asked and was answered out of the records, some of them with each call.
+        """Erases an end user's questions and answers from the records, a batch per call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +155,7 @@ def add_InferenceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class InferenceService:
-    """InferenceService answers.
+    """InferenceService generates answers.
     """
 
     @staticmethod

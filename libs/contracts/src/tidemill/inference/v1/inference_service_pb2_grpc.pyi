@@ -13,24 +13,24 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class InferenceServiceStub:
-    """InferenceService answers."""
+    """InferenceService generates answers."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Generate: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GenerateRequest, _inference_service_pb2.GenerateResponse]
-    """Answers a question, whole."""
+    """Generates an answer and returns it when it is complete."""
     GenerateStream: _aio.UnaryStreamMultiCallable[_inference_service_pb2.GenerateStreamRequest, _inference_service_pb2.GenerateStreamResponse]
-    """Answers a question, token by token."""
+    """Generates an answer, streamed token by token."""
     GetInference: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetInferenceRequest, _inference_service_pb2.GetInferenceResponse]
-    """Returns one inference as it was recorded."""
+    """Returns the record of one inference."""
     ListInferences: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListInferencesRequest, _inference_service_pb2.ListInferencesResponse]
     """Returns the project's inferences, paged."""
     GetInferencePrompt: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetInferencePromptRequest, _inference_service_pb2.GetInferencePromptResponse]
-    """Returns the messages that the model saw for an inference: rendered again from its record."""
+    """Returns the messages that the model received, rendered again from the inference's record."""
     EraseEndUser: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.EraseEndUserRequest, _inference_service_pb2.EraseEndUserResponse]
-    """Takes what a person asked and was answered out of the records, some of them with each call."""
+    """Erases an end user's questions and answers from the records, a batch per call."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """InferenceService answers."""
+    """InferenceService generates answers."""
 
     @_abc_1.abstractmethod
     def Generate(
@@ -38,7 +38,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.GenerateRequest,
         context: _aio.ServicerContext[_inference_service_pb2.GenerateRequest, _abc.Awaitable[_inference_service_pb2.GenerateResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.GenerateResponse]:
-        """Answers a question, whole."""
+        """Generates an answer and returns it when it is complete."""
 
     @_abc_1.abstractmethod
     def GenerateStream(
@@ -46,7 +46,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.GenerateStreamRequest,
         context: _aio.ServicerContext[_inference_service_pb2.GenerateStreamRequest, _abc.AsyncIterator[_inference_service_pb2.GenerateStreamResponse]],
     ) -> _abc.AsyncIterator[_inference_service_pb2.GenerateStreamResponse]:
-        """Answers a question, token by token."""
+        """Generates an answer, streamed token by token."""
 
     @_abc_1.abstractmethod
     def GetInference(
@@ -54,7 +54,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.GetInferenceRequest,
         context: _aio.ServicerContext[_inference_service_pb2.GetInferenceRequest, _abc.Awaitable[_inference_service_pb2.GetInferenceResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.GetInferenceResponse]:
-        """Returns one inference as it was recorded."""
+        """Returns the record of one inference."""
 
     @_abc_1.abstractmethod
     def ListInferences(
@@ -70,7 +70,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.GetInferencePromptRequest,
         context: _aio.ServicerContext[_inference_service_pb2.GetInferencePromptRequest, _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.GetInferencePromptResponse]:
-        """Returns the messages that the model saw for an inference: rendered again from its record."""
+        """Returns the messages that the model received, rendered again from the inference's record."""
 
     @_abc_1.abstractmethod
     def EraseEndUser(
@@ -78,6 +78,6 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.EraseEndUserRequest,
         context: _aio.ServicerContext[_inference_service_pb2.EraseEndUserRequest, _abc.Awaitable[_inference_service_pb2.EraseEndUserResponse]],
     ) -> _abc.Awaitable[_inference_service_pb2.EraseEndUserResponse]:
-        """Takes what a person asked and was answered out of the records, some of them with each call."""
+        """Erases an end user's questions and answers from the records, a batch per call."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _aio.Server) -> None: ...

@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Prompt(_message.Message):
-    """Prompt is a template in versions; changed content is the next version."""
+    """Prompt is a versioned template; changed content makes a new version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -135,7 +135,7 @@ Global___Prompt: _TypeAlias = Prompt  # noqa: Y015
 
 @_typing.final
 class PromptContent(_message.Message):
-    """PromptContent is what a version is made of."""
+    """PromptContent is the content of a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class PromptServiceStub:
-    """PromptService keeps prompts in versions that never change.
+    """PromptService manages prompts and their immutable versions.
     """
 
     def __init__(self, channel):
@@ -68,7 +68,7 @@ class PromptServiceStub:
 
 
 class PromptServiceServicer:
-    """PromptService keeps prompts in versions that never change.
+    """PromptService manages prompts and their immutable versions.
     """
 
     def CreatePrompt(self, request, context):
@@ -93,7 +93,7 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePrompt(self, request, context):
-        """Changes the fields that the mask names.
+        """Updates the fields of the mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +155,7 @@ def add_PromptServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PromptService:
-    """PromptService keeps prompts in versions that never change.
+    """PromptService manages prompts and their immutable versions.
     """
 
     @staticmethod

@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PromptServiceStub:
-    """PromptService keeps prompts in versions that never change."""
+    """PromptService manages prompts and their immutable versions."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.CreatePromptRequest, _prompt_service_pb2.CreatePromptResponse]
@@ -23,14 +23,14 @@ class PromptServiceStub:
     ListPrompts: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.ListPromptsRequest, _prompt_service_pb2.ListPromptsResponse]
     """Returns the project's prompts, paged."""
     UpdatePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.UpdatePromptRequest, _prompt_service_pb2.UpdatePromptResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeletePrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.DeletePromptRequest, _prompt_service_pb2.DeletePromptResponse]
     """Deletes a prompt that no deployment uses."""
     LabelPrompt: _aio.UnaryUnaryMultiCallable[_prompt_service_pb2.LabelPromptRequest, _prompt_service_pb2.LabelPromptResponse]
     """Points a label, for example "production", to a version."""
 
 class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
-    """PromptService keeps prompts in versions that never change."""
+    """PromptService manages prompts and their immutable versions."""
 
     @_abc_1.abstractmethod
     def CreatePrompt(
@@ -62,7 +62,7 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _prompt_service_pb2.UpdatePromptRequest,
         context: _aio.ServicerContext[_prompt_service_pb2.UpdatePromptRequest, _abc.Awaitable[_prompt_service_pb2.UpdatePromptResponse]],
     ) -> _abc.Awaitable[_prompt_service_pb2.UpdatePromptResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeletePrompt(

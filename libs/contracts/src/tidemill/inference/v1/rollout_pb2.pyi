@@ -112,7 +112,7 @@ Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
 @_typing.final
 class RolloutPolicy(_message.Message):
-    """RolloutPolicy says how a candidate of a deployment reaches users. The terms are those of Argo Rollouts."""
+    """RolloutPolicy configures the rollouts of a deployment. The terms are those of Argo Rollouts."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -29,24 +29,24 @@ class _DatasetSplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DatasetS
     DATASET_SPLIT_UNSPECIFIED: _DatasetSplit.ValueType  # 0
     """DATASET_SPLIT_UNSPECIFIED is refused."""
     DATASET_SPLIT_TRAIN: _DatasetSplit.ValueType  # 1
-    """DATASET_SPLIT_TRAIN is trained on."""
+    """DATASET_SPLIT_TRAIN: used for training."""
     DATASET_SPLIT_HELD_OUT: _DatasetSplit.ValueType  # 2
-    """DATASET_SPLIT_HELD_OUT is never trained on."""
+    """DATASET_SPLIT_HELD_OUT: held out from training, for evaluation."""
 
 class DatasetSplit(_DatasetSplit, metaclass=_DatasetSplitEnumTypeWrapper):
-    """DatasetSplit names a part of a version."""
+    """DatasetSplit is a split of a version."""
 
 DATASET_SPLIT_UNSPECIFIED: DatasetSplit.ValueType  # 0
 """DATASET_SPLIT_UNSPECIFIED is refused."""
 DATASET_SPLIT_TRAIN: DatasetSplit.ValueType  # 1
-"""DATASET_SPLIT_TRAIN is trained on."""
+"""DATASET_SPLIT_TRAIN: used for training."""
 DATASET_SPLIT_HELD_OUT: DatasetSplit.ValueType  # 2
-"""DATASET_SPLIT_HELD_OUT is never trained on."""
+"""DATASET_SPLIT_HELD_OUT: held out from training, for evaluation."""
 Global___DatasetSplit: _TypeAlias = DatasetSplit  # noqa: Y015
 
 @_typing.final
 class Dataset(_message.Message):
-    """Dataset is a name under which immutable versions of examples are published."""
+    """Dataset has immutable versions of training examples."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -338,7 +338,7 @@ Global___DatasetPart: _TypeAlias = DatasetPart  # noqa: Y015
 
 @_typing.final
 class DatasetStatistics(_message.Message):
-    """DatasetStatistics says what a version is made of."""
+    """DatasetStatistics describes a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

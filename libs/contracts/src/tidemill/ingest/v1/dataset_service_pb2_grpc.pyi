@@ -23,7 +23,7 @@ class DatasetServiceStub:
     ListDatasets: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.ListDatasetsRequest, _dataset_service_pb2.ListDatasetsResponse]
     """Returns the project's datasets, paged."""
     UpdateDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.UpdateDatasetRequest, _dataset_service_pb2.UpdateDatasetResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeleteDataset: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.DeleteDatasetRequest, _dataset_service_pb2.DeleteDatasetResponse]
     """Deletes a dataset; its versions stay readable for their retention."""
     GetDatasetVersion: _aio.UnaryUnaryMultiCallable[_dataset_service_pb2.GetDatasetVersionRequest, _dataset_service_pb2.GetDatasetVersionResponse]
@@ -68,7 +68,7 @@ class DatasetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _dataset_service_pb2.UpdateDatasetRequest,
         context: _aio.ServicerContext[_dataset_service_pb2.UpdateDatasetRequest, _abc.Awaitable[_dataset_service_pb2.UpdateDatasetResponse]],
     ) -> _abc.Awaitable[_dataset_service_pb2.UpdateDatasetResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeleteDataset(

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class DocumentSpec(_message.Message):
-    """DocumentSpec is what a caller says about a document besides its bytes."""
+    """DocumentSpec is a document's metadata as submitted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -56,7 +56,7 @@ class DocumentSpec(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _struct_pb2.Struct:
-        """Optional. Flat facts for filters: strings, numbers, booleans."""
+        """Optional. Flat metadata for filters: strings, numbers, booleans."""
 
     def __init__(
         self,
@@ -573,7 +573,7 @@ Global___ExplainDocumentRequest: _TypeAlias = ExplainDocumentRequest  # noqa: Y0
 
 @_typing.final
 class ExplainDocumentResponse(_message.Message):
-    """ExplainDocumentResponse carries the document and its way."""
+    """ExplainDocumentResponse carries the document and its history."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -603,7 +603,7 @@ Global___ExplainDocumentResponse: _TypeAlias = ExplainDocumentResponse  # noqa: 
 
 @_typing.final
 class DocumentStep(_message.Message):
-    """DocumentStep is one thing that happened to a document."""
+    """DocumentStep is one entry of a document's history."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

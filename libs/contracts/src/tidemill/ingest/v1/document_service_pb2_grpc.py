@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DocumentServiceStub:
-    """DocumentService takes documents in, masks and versions them.
+    """DocumentService ingests, masks and versions documents.
     """
 
     def __init__(self, channel):
@@ -78,11 +78,11 @@ class DocumentServiceStub:
 
 
 class DocumentServiceServicer:
-    """DocumentService takes documents in, masks and versions them.
+    """DocumentService ingests, masks and versions documents.
     """
 
     def CreateDocument(self, request, context):
-        """Creates a document, or a new version of one that is there already.
+        """Creates a document, or a new version of an existing one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,7 +117,7 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateDocument(self, request, context):
-        """Changes a document that must exist: its content or what is known about it.
+        """Updates the content or metadata of an existing document.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,7 +131,7 @@ class DocumentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainDocument(self, request, context):
-        """Returns a document's whole way: every version, refusal and deletion, oldest first.
+        """Returns a document's history: every version, rejection and deletion, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +189,7 @@ def add_DocumentServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DocumentService:
-    """DocumentService takes documents in, masks and versions them.
+    """DocumentService ingests, masks and versions documents.
     """
 
     @staticmethod

@@ -13,11 +13,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DocumentServiceStub:
-    """DocumentService takes documents in, masks and versions them."""
+    """DocumentService ingests, masks and versions documents."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.CreateDocumentRequest, _document_service_pb2.CreateDocumentResponse]
-    """Creates a document, or a new version of one that is there already."""
+    """Creates a document, or a new version of an existing one."""
     UploadDocument: _aio.StreamUnaryMultiCallable[_document_service_pb2.UploadDocumentRequest, _document_service_pb2.UploadDocumentResponse]
     """Creates a document, or a new version, from a stream: first the spec, then the bytes in chunks."""
     GetDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.GetDocumentRequest, _document_service_pb2.GetDocumentResponse]
@@ -27,14 +27,14 @@ class DocumentServiceStub:
     ListDocuments: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ListDocumentsRequest, _document_service_pb2.ListDocumentsResponse]
     """Returns the project's documents, paged."""
     UpdateDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.UpdateDocumentRequest, _document_service_pb2.UpdateDocumentResponse]
-    """Changes a document that must exist: its content or what is known about it."""
+    """Updates the content or metadata of an existing document."""
     DeleteDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.DeleteDocumentRequest, _document_service_pb2.DeleteDocumentResponse]
     """Deletes a document; with `erase`, the text of all its versions too."""
     ExplainDocument: _aio.UnaryUnaryMultiCallable[_document_service_pb2.ExplainDocumentRequest, _document_service_pb2.ExplainDocumentResponse]
-    """Returns a document's whole way: every version, refusal and deletion, oldest first."""
+    """Returns a document's history: every version, rejection and deletion, oldest first."""
 
 class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
-    """DocumentService takes documents in, masks and versions them."""
+    """DocumentService ingests, masks and versions documents."""
 
     @_abc_1.abstractmethod
     def CreateDocument(
@@ -42,7 +42,7 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.CreateDocumentRequest,
         context: _aio.ServicerContext[_document_service_pb2.CreateDocumentRequest, _abc.Awaitable[_document_service_pb2.CreateDocumentResponse]],
     ) -> _abc.Awaitable[_document_service_pb2.CreateDocumentResponse]:
-        """Creates a document, or a new version of one that is there already."""
+        """Creates a document, or a new version of an existing one."""
 
     @_abc_1.abstractmethod
     def UploadDocument(
@@ -82,7 +82,7 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.UpdateDocumentRequest,
         context: _aio.ServicerContext[_document_service_pb2.UpdateDocumentRequest, _abc.Awaitable[_document_service_pb2.UpdateDocumentResponse]],
     ) -> _abc.Awaitable[_document_service_pb2.UpdateDocumentResponse]:
-        """Changes a document that must exist: its content or what is known about it."""
+        """Updates the content or metadata of an existing document."""
 
     @_abc_1.abstractmethod
     def DeleteDocument(
@@ -98,6 +98,6 @@ class DocumentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _document_service_pb2.ExplainDocumentRequest,
         context: _aio.ServicerContext[_document_service_pb2.ExplainDocumentRequest, _abc.Awaitable[_document_service_pb2.ExplainDocumentResponse]],
     ) -> _abc.Awaitable[_document_service_pb2.ExplainDocumentResponse]:
-        """Returns a document's whole way: every version, refusal and deletion, oldest first."""
+        """Returns a document's history: every version, rejection and deletion, oldest first."""
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: _aio.Server) -> None: ...

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SourceServiceStub:
-    """SourceService registers where documents may come from.
+    """SourceService manages the sources of documents.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class SourceServiceStub:
 
 
 class SourceServiceServicer:
-    """SourceService registers where documents may come from.
+    """SourceService manages the sources of documents.
     """
 
     def CreateSource(self, request, context):
@@ -88,14 +88,14 @@ class SourceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSource(self, request, context):
-        """Changes the fields that the mask names.
+        """Updates the fields of the mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSource(self, request, context):
-        """Deletes a source that no longer takes documents; its documents stay.
+        """Deletes a source; its documents stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ def add_SourceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SourceService:
-    """SourceService registers where documents may come from.
+    """SourceService manages the sources of documents.
     """
 
     @staticmethod

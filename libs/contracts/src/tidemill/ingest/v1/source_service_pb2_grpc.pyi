@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SourceServiceStub:
-    """SourceService registers where documents may come from."""
+    """SourceService manages the sources of documents."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.CreateSourceRequest, _source_service_pb2.CreateSourceResponse]
@@ -23,12 +23,12 @@ class SourceServiceStub:
     ListSources: _aio.UnaryUnaryMultiCallable[_source_service_pb2.ListSourcesRequest, _source_service_pb2.ListSourcesResponse]
     """Returns the project's sources, paged."""
     UpdateSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.UpdateSourceRequest, _source_service_pb2.UpdateSourceResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeleteSource: _aio.UnaryUnaryMultiCallable[_source_service_pb2.DeleteSourceRequest, _source_service_pb2.DeleteSourceResponse]
-    """Deletes a source that no longer takes documents; its documents stay."""
+    """Deletes a source; its documents stay."""
 
 class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
-    """SourceService registers where documents may come from."""
+    """SourceService manages the sources of documents."""
 
     @_abc_1.abstractmethod
     def CreateSource(
@@ -60,7 +60,7 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.UpdateSourceRequest,
         context: _aio.ServicerContext[_source_service_pb2.UpdateSourceRequest, _abc.Awaitable[_source_service_pb2.UpdateSourceResponse]],
     ) -> _abc.Awaitable[_source_service_pb2.UpdateSourceResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeleteSource(
@@ -68,6 +68,6 @@ class SourceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _source_service_pb2.DeleteSourceRequest,
         context: _aio.ServicerContext[_source_service_pb2.DeleteSourceRequest, _abc.Awaitable[_source_service_pb2.DeleteSourceResponse]],
     ) -> _abc.Awaitable[_source_service_pb2.DeleteSourceResponse]:
-        """Deletes a source that no longer takes documents; its documents stay."""
+        """Deletes a source; its documents stay."""
 
 def add_SourceServiceServicer_to_server(servicer: SourceServiceServicer, server: _aio.Server) -> None: ...

@@ -27,31 +27,31 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_UNSPECIFIED: _Role.ValueType  # 0
     """ROLE_UNSPECIFIED is refused: a service with an RPC that declares no role does not start."""
     ROLE_PUBLIC: _Role.ValueType  # 1
-    """ROLE_PUBLIC needs no project and no identity: health and status."""
+    """ROLE_PUBLIC: requires no project and no identity: health and status."""
     ROLE_VIEWER: _Role.ValueType  # 2
-    """ROLE_VIEWER reads."""
+    """ROLE_VIEWER: reads."""
     ROLE_CONTRIBUTOR: _Role.ValueType  # 3
-    """ROLE_CONTRIBUTOR writes documents, asks questions and gives feedback."""
+    """ROLE_CONTRIBUTOR: writes documents, asks questions and gives feedback."""
     ROLE_OPERATOR: _Role.ValueType  # 4
-    """ROLE_OPERATOR changes what runs: collections, deployments, models."""
+    """ROLE_OPERATOR: manages collections, deployments, models and other configuration."""
     ROLE_ADMIN: _Role.ValueType  # 5
-    """ROLE_ADMIN changes who may do what."""
+    """ROLE_ADMIN: manages permissions."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
-    """Role is what a caller must hold in the project that the call names."""
+    """Role is a caller's role in the project of the call."""
 
 ROLE_UNSPECIFIED: Role.ValueType  # 0
 """ROLE_UNSPECIFIED is refused: a service with an RPC that declares no role does not start."""
 ROLE_PUBLIC: Role.ValueType  # 1
-"""ROLE_PUBLIC needs no project and no identity: health and status."""
+"""ROLE_PUBLIC: requires no project and no identity: health and status."""
 ROLE_VIEWER: Role.ValueType  # 2
-"""ROLE_VIEWER reads."""
+"""ROLE_VIEWER: reads."""
 ROLE_CONTRIBUTOR: Role.ValueType  # 3
-"""ROLE_CONTRIBUTOR writes documents, asks questions and gives feedback."""
+"""ROLE_CONTRIBUTOR: writes documents, asks questions and gives feedback."""
 ROLE_OPERATOR: Role.ValueType  # 4
-"""ROLE_OPERATOR changes what runs: collections, deployments, models."""
+"""ROLE_OPERATOR: manages collections, deployments, models and other configuration."""
 ROLE_ADMIN: Role.ValueType  # 5
-"""ROLE_ADMIN changes who may do what."""
+"""ROLE_ADMIN: manages permissions."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _Audit:
@@ -63,24 +63,24 @@ class _AuditEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Audit.ValueType
     AUDIT_UNSPECIFIED: _Audit.ValueType  # 0
     """AUDIT_UNSPECIFIED is refused: a service with an RPC that declares no audit does not start."""
     AUDIT_NONE: _Audit.ValueType  # 1
-    """AUDIT_NONE leaves no trace: reads."""
+    """AUDIT_NONE records nothing: reads."""
     AUDIT_CALL: _Audit.ValueType  # 2
-    """AUDIT_CALL records who called what on which resource, never a body."""
+    """AUDIT_CALL records the caller, the method and the resource, never a body."""
 
 class Audit(_Audit, metaclass=_AuditEnumTypeWrapper):
-    """Audit says whether a call is written to the audit chain."""
+    """Audit is what the audit log records of a call."""
 
 AUDIT_UNSPECIFIED: Audit.ValueType  # 0
 """AUDIT_UNSPECIFIED is refused: a service with an RPC that declares no audit does not start."""
 AUDIT_NONE: Audit.ValueType  # 1
-"""AUDIT_NONE leaves no trace: reads."""
+"""AUDIT_NONE records nothing: reads."""
 AUDIT_CALL: Audit.ValueType  # 2
-"""AUDIT_CALL records who called what on which resource, never a body."""
+"""AUDIT_CALL records the caller, the method and the resource, never a body."""
 Global___Audit: _TypeAlias = Audit  # noqa: Y015
 
 REQUIRED_ROLE_FIELD_NUMBER: _builtins.int
 AUDIT_FIELD_NUMBER: _builtins.int
 required_role: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Role.ValueType]
-"""required_role is the least role that may call the RPC."""
+"""required_role is the minimum role of callers."""
 audit: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Audit.ValueType]
-"""audit says whether the call is recorded."""
+"""audit selects what the audit log records."""

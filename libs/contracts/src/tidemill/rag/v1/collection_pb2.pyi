@@ -29,28 +29,28 @@ class _IndexStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexState
     INDEX_STATE_UNSPECIFIED: _IndexState.ValueType  # 0
     """INDEX_STATE_UNSPECIFIED is not used."""
     INDEX_STATE_BUILDING: _IndexState.ValueType  # 1
-    """INDEX_STATE_BUILDING takes documents and does not answer yet."""
+    """INDEX_STATE_BUILDING: documents are being indexed; it serves no searches yet."""
     INDEX_STATE_LIVE: _IndexState.ValueType  # 2
-    """INDEX_STATE_LIVE answers searches; a collection has at most one."""
+    """INDEX_STATE_LIVE: it serves searches; a collection has at most one."""
     INDEX_STATE_RETIRED: _IndexState.ValueType  # 3
-    """INDEX_STATE_RETIRED was replaced and is swept."""
+    """INDEX_STATE_RETIRED: replaced, and garbage-collected later."""
 
 class IndexState(_IndexState, metaclass=_IndexStateEnumTypeWrapper):
-    """IndexState says where an index version stands."""
+    """IndexState is the state of an index version."""
 
 INDEX_STATE_UNSPECIFIED: IndexState.ValueType  # 0
 """INDEX_STATE_UNSPECIFIED is not used."""
 INDEX_STATE_BUILDING: IndexState.ValueType  # 1
-"""INDEX_STATE_BUILDING takes documents and does not answer yet."""
+"""INDEX_STATE_BUILDING: documents are being indexed; it serves no searches yet."""
 INDEX_STATE_LIVE: IndexState.ValueType  # 2
-"""INDEX_STATE_LIVE answers searches; a collection has at most one."""
+"""INDEX_STATE_LIVE: it serves searches; a collection has at most one."""
 INDEX_STATE_RETIRED: IndexState.ValueType  # 3
-"""INDEX_STATE_RETIRED was replaced and is swept."""
+"""INDEX_STATE_RETIRED: replaced, and garbage-collected later."""
 Global___IndexState: _TypeAlias = IndexState  # noqa: Y015
 
 @_typing.final
 class Collection(_message.Message):
-    """Collection is a set of sources made searchable in one way."""
+    """Collection is a set of sources with one index configuration."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -116,7 +116,7 @@ class Collection(_message.Message):
 
     @_builtins.property
     def chunking(self) -> Global___Chunking:
-        """Optional. How documents are cut; a change builds a new index version."""
+        """Optional. How documents are split; a change builds a new index version."""
 
     @_builtins.property
     def indexes(self) -> _containers.RepeatedCompositeFieldContainer[Global___IndexVersion]:
@@ -148,7 +148,7 @@ Global___Collection: _TypeAlias = Collection  # noqa: Y015
 
 @_typing.final
 class Chunking(_message.Message):
-    """Chunking says how a document is cut into passages."""
+    """Chunking configures how a document is split into passages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -180,7 +180,7 @@ Global___Chunking: _TypeAlias = Chunking  # noqa: Y015
 
 @_typing.final
 class IndexVersion(_message.Message):
-    """IndexVersion is one build of a collection: immutable settings, and documents that keep up with their sources."""
+    """IndexVersion is one build of a collection: immutable settings, continuously updated documents."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

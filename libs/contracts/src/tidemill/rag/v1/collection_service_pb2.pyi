@@ -402,7 +402,7 @@ Global___GetIndexedDocumentResponse: _TypeAlias = GetIndexedDocumentResponse  # 
 
 @_typing.final
 class IndexedDocument(_message.Message):
-    """IndexedDocument is where a document stands in an index version."""
+    """IndexedDocument is the state of a document in an index version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CollectionServiceStub:
-    """CollectionService says what is searchable, and how.
+    """CollectionService manages collections and their indexes.
     """
 
     def __init__(self, channel):
@@ -73,7 +73,7 @@ class CollectionServiceStub:
 
 
 class CollectionServiceServicer:
-    """CollectionService says what is searchable, and how.
+    """CollectionService manages collections and their indexes.
     """
 
     def CreateCollection(self, request, context):
@@ -98,28 +98,28 @@ class CollectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollection(self, request, context):
-        """Changes the fields that the mask names.
+        """Updates the fields of the mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteCollection(self, request, context):
-        """Deletes a collection with all its index versions; documents stay where they are.
+        """Deletes a collection and its index versions; documents stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RebuildIndex(self, request, context):
-        """Begins a new index version beside the live one; it replaces the live one when it is complete.
+        """Starts to build a new index version, which replaces the live one when it is complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetIndexedDocument(self, request, context):
-        """Returns where one document stands in a collection.
+        """Returns the state of one document in a collection.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -172,7 +172,7 @@ def add_CollectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CollectionService:
-    """CollectionService says what is searchable, and how.
+    """CollectionService manages collections and their indexes.
     """
 
     @staticmethod

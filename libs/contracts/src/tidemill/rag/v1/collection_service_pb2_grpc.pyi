@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CollectionServiceStub:
-    """CollectionService says what is searchable, and how."""
+    """CollectionService manages collections and their indexes."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.CreateCollectionRequest, _collection_service_pb2.CreateCollectionResponse]
@@ -23,16 +23,16 @@ class CollectionServiceStub:
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]
     """Returns the project's collections, paged."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
-    """Deletes a collection with all its index versions; documents stay where they are."""
+    """Deletes a collection and its index versions; documents stay."""
     RebuildIndex: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.RebuildIndexRequest, _collection_service_pb2.RebuildIndexResponse]
-    """Begins a new index version beside the live one; it replaces the live one when it is complete."""
+    """Starts to build a new index version, which replaces the live one when it is complete."""
     GetIndexedDocument: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.GetIndexedDocumentRequest, _collection_service_pb2.GetIndexedDocumentResponse]
-    """Returns where one document stands in a collection."""
+    """Returns the state of one document in a collection."""
 
 class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """CollectionService says what is searchable, and how."""
+    """CollectionService manages collections and their indexes."""
 
     @_abc_1.abstractmethod
     def CreateCollection(
@@ -64,7 +64,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.UpdateCollectionRequest,
         context: _aio.ServicerContext[_collection_service_pb2.UpdateCollectionRequest, _abc.Awaitable[_collection_service_pb2.UpdateCollectionResponse]],
     ) -> _abc.Awaitable[_collection_service_pb2.UpdateCollectionResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeleteCollection(
@@ -72,7 +72,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.DeleteCollectionRequest,
         context: _aio.ServicerContext[_collection_service_pb2.DeleteCollectionRequest, _abc.Awaitable[_collection_service_pb2.DeleteCollectionResponse]],
     ) -> _abc.Awaitable[_collection_service_pb2.DeleteCollectionResponse]:
-        """Deletes a collection with all its index versions; documents stay where they are."""
+        """Deletes a collection and its index versions; documents stay."""
 
     @_abc_1.abstractmethod
     def RebuildIndex(
@@ -80,7 +80,7 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.RebuildIndexRequest,
         context: _aio.ServicerContext[_collection_service_pb2.RebuildIndexRequest, _abc.Awaitable[_collection_service_pb2.RebuildIndexResponse]],
     ) -> _abc.Awaitable[_collection_service_pb2.RebuildIndexResponse]:
-        """Begins a new index version beside the live one; it replaces the live one when it is complete."""
+        """Starts to build a new index version, which replaces the live one when it is complete."""
 
     @_abc_1.abstractmethod
     def GetIndexedDocument(
@@ -88,6 +88,6 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.GetIndexedDocumentRequest,
         context: _aio.ServicerContext[_collection_service_pb2.GetIndexedDocumentRequest, _abc.Awaitable[_collection_service_pb2.GetIndexedDocumentResponse]],
     ) -> _abc.Awaitable[_collection_service_pb2.GetIndexedDocumentResponse]:
-        """Returns where one document stands in a collection."""
+        """Returns the state of one document in a collection."""
 
 def add_CollectionServiceServicer_to_server(servicer: CollectionServiceServicer, server: _aio.Server) -> None: ...

@@ -18,7 +18,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class IndexBuildStarted(_message.Message):
-    """IndexBuildStarted is tidemill.rag.index.build_started.v1: an index version takes documents."""
+    """IndexBuildStarted is tidemill.rag.index.build_started.v1: an index version is being built."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -52,7 +52,7 @@ Global___IndexBuildStarted: _TypeAlias = IndexBuildStarted  # noqa: Y015
 
 @_typing.final
 class IndexWentLive(_message.Message):
-    """IndexWentLive is tidemill.rag.index.went_live.v1: an index version answers searches from now on."""
+    """IndexWentLive is tidemill.rag.index.went_live.v1: an index version serves searches."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -90,7 +90,7 @@ Global___IndexWentLive: _TypeAlias = IndexWentLive  # noqa: Y015
 
 @_typing.final
 class CollectionDeleted(_message.Message):
-    """CollectionDeleted is tidemill.rag.index.collection_deleted.v1: a collection and all its index versions are gone."""
+    """CollectionDeleted is tidemill.rag.index.collection_deleted.v1: a collection and its index versions were deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

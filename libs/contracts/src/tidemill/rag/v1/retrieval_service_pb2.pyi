@@ -36,7 +36,7 @@ class SearchRequest(_message.Message):
     collection: _builtins.str
     """Required. The collection."""
     query: _builtins.str
-    """Required. What is asked."""
+    """Required. The question."""
     top_k: _builtins.int
     """Optional. At most this many passages; 0 means 5, at most 100."""
     index: _builtins.int
@@ -51,7 +51,7 @@ class SearchRequest(_message.Message):
 
     @_builtins.property
     def principals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Optional. The groups that the asker belongs to; documents with readers are found only by their readers."""
+        """Optional. The user's groups; documents with readers are found only by their readers."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ Global___SearchRequest: _TypeAlias = SearchRequest  # noqa: Y015
 
 @_typing.final
 class SearchResponse(_message.Message):
-    """SearchResponse carries what was found."""
+    """SearchResponse carries the passages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

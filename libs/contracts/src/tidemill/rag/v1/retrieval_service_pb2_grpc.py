@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RetrievalServiceStub:
-    """RetrievalService finds the passages that answer a question.
+    """RetrievalService searches passages for a question.
     """
 
     def __init__(self, channel):
@@ -43,7 +43,7 @@ class RetrievalServiceStub:
 
 
 class RetrievalServiceServicer:
-    """RetrievalService finds the passages that answer a question.
+    """RetrievalService searches passages for a question.
     """
 
     def Search(self, request, context):
@@ -70,7 +70,7 @@ def add_RetrievalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RetrievalService:
-    """RetrievalService finds the passages that answer a question.
+    """RetrievalService searches passages for a question.
     """
 
     @staticmethod

@@ -13,14 +13,14 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RetrievalServiceStub:
-    """RetrievalService finds the passages that answer a question."""
+    """RetrievalService searches passages for a question."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Search: _aio.UnaryUnaryMultiCallable[_retrieval_service_pb2.SearchRequest, _retrieval_service_pb2.SearchResponse]
     """Returns the best passages of a collection's live index, or of a pinned one."""
 
 class RetrievalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """RetrievalService finds the passages that answer a question."""
+    """RetrievalService searches passages for a question."""
 
     @_abc_1.abstractmethod
     def Search(

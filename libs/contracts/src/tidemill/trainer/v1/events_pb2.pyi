@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ModelVersionRegistered(_message.Message):
-    """ModelVersionRegistered is tidemill.trainer.model.version_registered.v1: a version may be loaded."""
+    """ModelVersionRegistered is tidemill.trainer.model.version_registered.v1: a version is ready to be loaded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -70,7 +70,7 @@ Global___ModelVersionRegistered: _TypeAlias = ModelVersionRegistered  # noqa: Y0
 
 @_typing.final
 class ModelVersionFailed(_message.Message):
-    """ModelVersionFailed is tidemill.trainer.model.version_failed.v1: a version was refused and will never be loaded."""
+    """ModelVersionFailed is tidemill.trainer.model.version_failed.v1: a version was rejected."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -108,7 +108,7 @@ Global___ModelVersionFailed: _TypeAlias = ModelVersionFailed  # noqa: Y015
 
 @_typing.final
 class ModelDeleted(_message.Message):
-    """ModelDeleted is tidemill.trainer.model.deleted.v1: a model and its versions are gone."""
+    """ModelDeleted is tidemill.trainer.model.deleted.v1: a model and its versions were deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -134,7 +134,7 @@ Global___ModelDeleted: _TypeAlias = ModelDeleted  # noqa: Y015
 
 @_typing.final
 class TrainingRunQueued(_message.Message):
-    """TrainingRunQueued is tidemill.trainer.run.queued.v1: a run waits for a worker."""
+    """TrainingRunQueued is tidemill.trainer.run.queued.v1: a run was queued."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -234,7 +234,7 @@ Global___TrainingRunSucceeded: _TypeAlias = TrainingRunSucceeded  # noqa: Y015
 
 @_typing.final
 class TrainingRunFailed(_message.Message):
-    """TrainingRunFailed is tidemill.trainer.run.failed.v1: a run made nothing, or was cancelled."""
+    """TrainingRunFailed is tidemill.trainer.run.failed.v1: a run failed or was cancelled."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -29,32 +29,32 @@ class _ModelVersionStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Mod
     MODEL_VERSION_STATE_UNSPECIFIED: _ModelVersionState.ValueType  # 0
     """MODEL_VERSION_STATE_UNSPECIFIED is not used."""
     MODEL_VERSION_STATE_UPLOADING: _ModelVersionState.ValueType  # 1
-    """MODEL_VERSION_STATE_UPLOADING waits for files from the client."""
+    """MODEL_VERSION_STATE_UPLOADING: waiting for files from the client."""
     MODEL_VERSION_STATE_IMPORTING: _ModelVersionState.ValueType  # 2
-    """MODEL_VERSION_STATE_IMPORTING is fetched or checked by the trainer."""
+    """MODEL_VERSION_STATE_IMPORTING: being downloaded or verified."""
     MODEL_VERSION_STATE_READY: _ModelVersionState.ValueType  # 3
-    """MODEL_VERSION_STATE_READY may be loaded."""
+    """MODEL_VERSION_STATE_READY: verified; it can be loaded."""
     MODEL_VERSION_STATE_FAILED: _ModelVersionState.ValueType  # 4
-    """MODEL_VERSION_STATE_FAILED was refused; `message` says why."""
+    """MODEL_VERSION_STATE_FAILED: rejected; see `message`."""
 
 class ModelVersionState(_ModelVersionState, metaclass=_ModelVersionStateEnumTypeWrapper):
-    """ModelVersionState says where a version stands."""
+    """ModelVersionState is the state of a version."""
 
 MODEL_VERSION_STATE_UNSPECIFIED: ModelVersionState.ValueType  # 0
 """MODEL_VERSION_STATE_UNSPECIFIED is not used."""
 MODEL_VERSION_STATE_UPLOADING: ModelVersionState.ValueType  # 1
-"""MODEL_VERSION_STATE_UPLOADING waits for files from the client."""
+"""MODEL_VERSION_STATE_UPLOADING: waiting for files from the client."""
 MODEL_VERSION_STATE_IMPORTING: ModelVersionState.ValueType  # 2
-"""MODEL_VERSION_STATE_IMPORTING is fetched or checked by the trainer."""
+"""MODEL_VERSION_STATE_IMPORTING: being downloaded or verified."""
 MODEL_VERSION_STATE_READY: ModelVersionState.ValueType  # 3
-"""MODEL_VERSION_STATE_READY may be loaded."""
+"""MODEL_VERSION_STATE_READY: verified; it can be loaded."""
 MODEL_VERSION_STATE_FAILED: ModelVersionState.ValueType  # 4
-"""MODEL_VERSION_STATE_FAILED was refused; `message` says why."""
+"""MODEL_VERSION_STATE_FAILED: rejected; see `message`."""
 Global___ModelVersionState: _TypeAlias = ModelVersionState  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
-    """Model is a name under which versions are registered."""
+    """Model has registered versions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -246,7 +246,7 @@ Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
 
 @_typing.final
 class ModelSource(_message.Message):
-    """ModelSource says where a version comes from."""
+    """ModelSource is the origin of a version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -400,7 +400,7 @@ Global___OpenAiSource: _TypeAlias = OpenAiSource  # noqa: Y015
 
 @_typing.final
 class TrainedSource(_message.Message):
-    """TrainedSource names the run that made a version: an adapter on a base."""
+    """TrainedSource names the run that produced a version: an adapter of a base."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

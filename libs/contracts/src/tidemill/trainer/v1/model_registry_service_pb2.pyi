@@ -21,7 +21,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ImportModelRequest(_message.Message):
-    """ImportModelRequest names the model and where its new version comes from."""
+    """ImportModelRequest names the model and the source of its new version."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -58,7 +58,7 @@ class ImportModelRequest(_message.Message):
     """Optional. True validates the request and stores nothing."""
     @_builtins.property
     def source(self) -> _model_pb2.ModelSource:
-        """Required. Where the version comes from."""
+        """Required. The origin of the version."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

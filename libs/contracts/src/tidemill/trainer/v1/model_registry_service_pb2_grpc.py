@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelRegistryServiceStub:
-    """ModelRegistryService keeps models and their versions.
+    """ModelRegistryService manages models and their versions.
     """
 
     def __init__(self, channel):
@@ -78,18 +78,18 @@ class ModelRegistryServiceStub:
 
 
 class ModelRegistryServiceServicer:
-    """ModelRegistryService keeps models and their versions.
+    """ModelRegistryService manages models and their versions.
     """
 
     def ImportModel(self, request, context):
-        """Begins a version from a source, or returns the one that has this content already.
+        """Imports a version from a source, or returns the existing one with this content.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadModelFile(self, request_iterator, context):
-        """Stores one file of a version that is uploading: first which, then the bytes in chunks.
+        """Uploads one file of a version: first its name, then its bytes in chunks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,7 +117,7 @@ class ModelRegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes a model and all its versions; the artifacts are swept later.
+        """Deletes a model and all its versions; artifacts are garbage-collected later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -189,7 +189,7 @@ def add_ModelRegistryServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelRegistryService:
-    """ModelRegistryService keeps models and their versions.
+    """ModelRegistryService manages models and their versions.
     """
 
     @staticmethod

@@ -13,13 +13,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelRegistryServiceStub:
-    """ModelRegistryService keeps models and their versions."""
+    """ModelRegistryService manages models and their versions."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ImportModelRequest, _model_registry_service_pb2.ImportModelResponse]
-    """Begins a version from a source, or returns the one that has this content already."""
+    """Imports a version from a source, or returns the existing one with this content."""
     UploadModelFile: _aio.StreamUnaryMultiCallable[_model_registry_service_pb2.UploadModelFileRequest, _model_registry_service_pb2.UploadModelFileResponse]
-    """Stores one file of a version that is uploading: first which, then the bytes in chunks."""
+    """Uploads one file of a version: first its name, then its bytes in chunks."""
     CompleteModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.CompleteModelVersionRequest, _model_registry_service_pb2.CompleteModelVersionResponse]
     """Verifies a version whose files are all stored, and makes it ready or failed."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelRequest, _model_registry_service_pb2.GetModelResponse]
@@ -27,14 +27,14 @@ class ModelRegistryServiceStub:
     ListModels: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelsRequest, _model_registry_service_pb2.ListModelsResponse]
     """Returns the project's models, paged."""
     DeleteModel: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.DeleteModelRequest, _model_registry_service_pb2.DeleteModelResponse]
-    """Deletes a model and all its versions; the artifacts are swept later."""
+    """Deletes a model and all its versions; artifacts are garbage-collected later."""
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.GetModelVersionRequest, _model_registry_service_pb2.GetModelVersionResponse]
     """Returns one version: `model@number`, or `model` for the newest ready one."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_model_registry_service_pb2.ListModelVersionsRequest, _model_registry_service_pb2.ListModelVersionsResponse]
     """Returns the versions of a model, paged."""
 
 class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
-    """ModelRegistryService keeps models and their versions."""
+    """ModelRegistryService manages models and their versions."""
 
     @_abc_1.abstractmethod
     def ImportModel(
@@ -42,7 +42,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.ImportModelRequest,
         context: _aio.ServicerContext[_model_registry_service_pb2.ImportModelRequest, _abc.Awaitable[_model_registry_service_pb2.ImportModelResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.ImportModelResponse]:
-        """Begins a version from a source, or returns the one that has this content already."""
+        """Imports a version from a source, or returns the existing one with this content."""
 
     @_abc_1.abstractmethod
     def UploadModelFile(
@@ -50,7 +50,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _abc.AsyncIterator[_model_registry_service_pb2.UploadModelFileRequest],
         context: _aio.ServicerContext[_abc.AsyncIterator[_model_registry_service_pb2.UploadModelFileRequest], _abc.Awaitable[_model_registry_service_pb2.UploadModelFileResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.UploadModelFileResponse]:
-        """Stores one file of a version that is uploading: first which, then the bytes in chunks."""
+        """Uploads one file of a version: first its name, then its bytes in chunks."""
 
     @_abc_1.abstractmethod
     def CompleteModelVersion(
@@ -82,7 +82,7 @@ class ModelRegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_registry_service_pb2.DeleteModelRequest,
         context: _aio.ServicerContext[_model_registry_service_pb2.DeleteModelRequest, _abc.Awaitable[_model_registry_service_pb2.DeleteModelResponse]],
     ) -> _abc.Awaitable[_model_registry_service_pb2.DeleteModelResponse]:
-        """Deletes a model and all its versions; the artifacts are swept later."""
+        """Deletes a model and all its versions; artifacts are garbage-collected later."""
 
     @_abc_1.abstractmethod
     def GetModelVersion(

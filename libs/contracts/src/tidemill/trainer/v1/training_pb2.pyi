@@ -31,40 +31,42 @@ class _TrainingRunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Trai
     TRAINING_RUN_STATE_UNSPECIFIED: _TrainingRunState.ValueType  # 0
     """TRAINING_RUN_STATE_UNSPECIFIED is not used."""
     TRAINING_RUN_STATE_QUEUED: _TrainingRunState.ValueType  # 1
-    """TRAINING_RUN_STATE_QUEUED waits for a worker."""
+    """TRAINING_RUN_STATE_QUEUED: waiting for a worker."""
     TRAINING_RUN_STATE_RUNNING: _TrainingRunState.ValueType  # 2
-    """TRAINING_RUN_STATE_RUNNING computes."""
+    """TRAINING_RUN_STATE_RUNNING: training."""
     TRAINING_RUN_STATE_REGISTERING: _TrainingRunState.ValueType  # 3
-    """TRAINING_RUN_STATE_REGISTERING stores what it made."""
+    """TRAINING_RUN_STATE_REGISTERING: its model version is being stored."""
     TRAINING_RUN_STATE_SUCCEEDED: _TrainingRunState.ValueType  # 4
-    """TRAINING_RUN_STATE_SUCCEEDED has registered a model version."""
+    """TRAINING_RUN_STATE_SUCCEEDED: it registered a model version."""
     TRAINING_RUN_STATE_FAILED: _TrainingRunState.ValueType  # 5
-    """TRAINING_RUN_STATE_FAILED made nothing; `reason` says why."""
+    """TRAINING_RUN_STATE_FAILED: it registered no version; see `reason`."""
     TRAINING_RUN_STATE_CANCELLED: _TrainingRunState.ValueType  # 6
-    """TRAINING_RUN_STATE_CANCELLED was stopped."""
+    """TRAINING_RUN_STATE_CANCELLED: cancelled by a user."""
 
 class TrainingRunState(_TrainingRunState, metaclass=_TrainingRunStateEnumTypeWrapper):
-    """TrainingRunState says where a run stands."""
+    """TrainingRunState is the state of a run."""
 
 TRAINING_RUN_STATE_UNSPECIFIED: TrainingRunState.ValueType  # 0
 """TRAINING_RUN_STATE_UNSPECIFIED is not used."""
 TRAINING_RUN_STATE_QUEUED: TrainingRunState.ValueType  # 1
-"""TRAINING_RUN_STATE_QUEUED waits for a worker."""
+"""TRAINING_RUN_STATE_QUEUED: waiting for a worker."""
 TRAINING_RUN_STATE_RUNNING: TrainingRunState.ValueType  # 2
-"""TRAINING_RUN_STATE_RUNNING computes."""
+"""TRAINING_RUN_STATE_RUNNING: training."""
 TRAINING_RUN_STATE_REGISTERING: TrainingRunState.ValueType  # 3
-"""TRAINING_RUN_STATE_REGISTERING stores what it made."""
+"""TRAINING_RUN_STATE_REGISTERING: its model version is being stored."""
 TRAINING_RUN_STATE_SUCCEEDED: TrainingRunState.ValueType  # 4
-"""TRAINING_RUN_STATE_SUCCEEDED has registered a model version."""
+"""TRAINING_RUN_STATE_SUCCEEDED: it registered a model version."""
 TRAINING_RUN_STATE_FAILED: TrainingRunState.ValueType  # 5
-"""TRAINING_RUN_STATE_FAILED made nothing; `reason` says why."""
+"""TRAINING_RUN_STATE_FAILED: it registered no version; see `reason`."""
 TRAINING_RUN_STATE_CANCELLED: TrainingRunState.ValueType  # 6
-"""TRAINING_RUN_STATE_CANCELLED was stopped."""
+"""TRAINING_RUN_STATE_CANCELLED: cancelled by a user."""
 Global___TrainingRunState: _TypeAlias = TrainingRunState  # noqa: Y015
 
 @_typing.final
 class TrainingPlan(_message.Message):
-    """TrainingPlan says: on each new version of a dataset train this recipe on this base. Its runs register versions of the model of the same id."""
+    """TrainingPlan trains a recipe on a base model for each new version of a dataset. Its runs register versions of the model
+    with the plan's id.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -178,14 +180,14 @@ class TrainingLimits(_message.Message):
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     MEMORY_AUTO_FIELD_NUMBER: _builtins.int
     memory_bytes: _builtins.int
-    """Optional. The most memory of the training process; 0 means what the service is set to."""
+    """Optional. The memory limit of the training process; 0 means the service's setting."""
     memory_auto: _builtins.bool
     """Optional. True lets the trainer pick batch, accumulation and checkpointing so that a run fits what its machine has
     available, at most memory_bytes; the product of batch and accumulation stays the recipe's.
     """
     @_builtins.property
     def time(self) -> _duration_pb2.Duration:
-        """Optional. The longest that a run may compute; unset means 1 h."""
+        """Optional. The maximum training time of a run; unset means 1 h."""
 
     def __init__(
         self,
@@ -378,7 +380,7 @@ Global___TrainingRun: _TypeAlias = TrainingRun  # noqa: Y015
 
 @_typing.final
 class TrainingFit(_message.Message):
-    """TrainingFit says how a run fits its memory: with memory_auto what the trainer picked, else what the recipe says."""
+    """TrainingFit is the memory configuration of a run: the trainer's choice with memory_auto, else the recipe's."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -416,7 +418,7 @@ Global___TrainingFit: _TypeAlias = TrainingFit  # noqa: Y015
 
 @_typing.final
 class TrainingExamples(_message.Message):
-    """TrainingExamples counts the examples of a run's train part."""
+    """TrainingExamples counts the examples of a run's training split."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -454,7 +456,7 @@ Global___TrainingExamples: _TypeAlias = TrainingExamples  # noqa: Y015
 
 @_typing.final
 class TrainingProgress(_message.Message):
-    """TrainingProgress says how far a run is."""
+    """TrainingProgress is the progress of a run."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TrainingServiceStub:
-    """TrainingService trains candidates.
+    """TrainingService manages training plans and runs.
     """
 
     def __init__(self, channel):
@@ -88,7 +88,7 @@ class TrainingServiceStub:
 
 
 class TrainingServiceServicer:
-    """TrainingService trains candidates.
+    """TrainingService manages training plans and runs.
     """
 
     def CreateTrainingPlan(self, request, context):
@@ -113,7 +113,7 @@ class TrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateTrainingPlan(self, request, context):
-        """Changes the fields that the mask names.
+        """Updates the fields of the mask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,7 +148,7 @@ class TrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelTrainingRun(self, request, context):
-        """Stops a run; what it made so far is dropped.
+        """Cancels a run and discards its results.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,7 +223,7 @@ def add_TrainingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainingService:
-    """TrainingService trains candidates.
+    """TrainingService manages training plans and runs.
     """
 
     @staticmethod

@@ -13,7 +13,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrainingServiceStub:
-    """TrainingService trains candidates."""
+    """TrainingService manages training plans and runs."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateTrainingPlan: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CreateTrainingPlanRequest, _training_service_pb2.CreateTrainingPlanResponse]
@@ -23,7 +23,7 @@ class TrainingServiceStub:
     ListTrainingPlans: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingPlansRequest, _training_service_pb2.ListTrainingPlansResponse]
     """Returns the project's plans, paged."""
     UpdateTrainingPlan: _aio.UnaryUnaryMultiCallable[_training_service_pb2.UpdateTrainingPlanRequest, _training_service_pb2.UpdateTrainingPlanResponse]
-    """Changes the fields that the mask names."""
+    """Updates the fields of the mask."""
     DeleteTrainingPlan: _aio.UnaryUnaryMultiCallable[_training_service_pb2.DeleteTrainingPlanRequest, _training_service_pb2.DeleteTrainingPlanResponse]
     """Deletes a plan; its history stays."""
     StartTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.StartTrainingRunRequest, _training_service_pb2.StartTrainingRunResponse]
@@ -33,12 +33,12 @@ class TrainingServiceStub:
     ListTrainingRuns: _aio.UnaryUnaryMultiCallable[_training_service_pb2.ListTrainingRunsRequest, _training_service_pb2.ListTrainingRunsResponse]
     """Returns the project's runs, paged."""
     CancelTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.CancelTrainingRunRequest, _training_service_pb2.CancelTrainingRunResponse]
-    """Stops a run; what it made so far is dropped."""
+    """Cancels a run and discards its results."""
     RetryTrainingRun: _aio.UnaryUnaryMultiCallable[_training_service_pb2.RetryTrainingRunRequest, _training_service_pb2.RetryTrainingRunResponse]
     """Queues a failed or cancelled run again; it resumes from its last checkpoint."""
 
 class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
-    """TrainingService trains candidates."""
+    """TrainingService manages training plans and runs."""
 
     @_abc_1.abstractmethod
     def CreateTrainingPlan(
@@ -70,7 +70,7 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.UpdateTrainingPlanRequest,
         context: _aio.ServicerContext[_training_service_pb2.UpdateTrainingPlanRequest, _abc.Awaitable[_training_service_pb2.UpdateTrainingPlanResponse]],
     ) -> _abc.Awaitable[_training_service_pb2.UpdateTrainingPlanResponse]:
-        """Changes the fields that the mask names."""
+        """Updates the fields of the mask."""
 
     @_abc_1.abstractmethod
     def DeleteTrainingPlan(
@@ -110,7 +110,7 @@ class TrainingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _training_service_pb2.CancelTrainingRunRequest,
         context: _aio.ServicerContext[_training_service_pb2.CancelTrainingRunRequest, _abc.Awaitable[_training_service_pb2.CancelTrainingRunResponse]],
     ) -> _abc.Awaitable[_training_service_pb2.CancelTrainingRunResponse]:
-        """Stops a run; what it made so far is dropped."""
+        """Cancels a run and discards its results."""
 
     @_abc_1.abstractmethod
     def RetryTrainingRun(
