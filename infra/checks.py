@@ -72,8 +72,8 @@ def folder_of(part: str) -> Path:
 def test_processes() -> int:
     """Return how many processes run tests: one for each core, as far as the memory reaches."""
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1000**3
-    room = int((memory_gb - MEMORY_OF_SERVERS_GB) / MEMORY_OF_PROCESS_GB)
-    return max(1, min(len(os.sched_getaffinity(0)), room, MAX_TEST_PROCESSES))
+    capacity = int((memory_gb - MEMORY_OF_SERVERS_GB) / MEMORY_OF_PROCESS_GB)
+    return max(1, min(len(os.sched_getaffinity(0)), capacity, MAX_TEST_PROCESSES))
 
 
 def run_all(chosen: dict[str, list[str]]) -> int:

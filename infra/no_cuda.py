@@ -62,7 +62,7 @@ PAGE = 0x10000
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Requirement:
     """A function that a library does not have itself; owner and version are empty where it names none."""
 
     name: str
@@ -104,7 +104,7 @@ class Elf:
             if tag == DT_NEEDED:
                 yield self._string(value)
 
-    def undefined(self) -> Iterator[Wanted]:
+    def undefined(self) -> Iterator[Requirement]:
         """Yield the symbols that other libraries have to bring."""
         indices = [index for (index,) in struct.iter_unpack("<H", self._content(SHT_VERSYM))]
         versions = dict(self._versions())
@@ -112,7 +112,7 @@ class Elf:
             name, _, _, section, _, _ = symbol
             if name and not section:
                 owner, version = versions.get(indices[number] & 0x7FFF if indices else 0, ("", ""))
-                yield Wanted(self._string(name), owner, version)
+                yield Requirement(self._string(name), owner, version)
 
     def _versions(self) -> Iterator[tuple[int, tuple[str, str]]]:
         """Yield each needed version's index with its library and name."""
@@ -151,15 +151,15 @@ def without_cuda(lock: str) -> str:
 def stand_ins(files: Iterable[Path]) -> list[Library]:
     """Return what the given libraries of PyTorch need of CUDA."""
     libraries: dict[str, Library] = {}
-    wanted: set[Wanted] = set()
+    requested: set[Requirement] = set()
     for file in files:
         elf = Elf(file.read_bytes())
         for name in elf.needed():
             if LIBRARY.fullmatch(name) and name != DRIVER:
                 libraries.setdefault(name, Library(name, elf.machine))
-        wanted.update(elf.undefined())
+        requested.update(elf.undefined())
     anywhere = next((each for each in libraries.values() if each.name.startswith(ANY_OWNER)), None)
-    for each in sorted(wanted, key=lambda one: one.name):
+    for each in sorted(requested, key=lambda one: one.name):
         library = libraries.get(each.owner) if each.owner else anywhere
         if library and (each.owner or FUNCTION.fullmatch(each.name)):
             library.functions.setdefault(each.name, each.version)

@@ -225,8 +225,8 @@ def packages_are_current() -> bool:
 def jars_are_current() -> bool:
     """Tell whether the pinned jars were fetched and checked."""
     stamp = JARS / "complete"
-    wanted = hashlib.sha256((LOCAL / "jars.txt").read_bytes()).hexdigest()
-    return stamp.exists() and stamp.read_text(encoding="utf-8") == wanted
+    requested = hashlib.sha256((LOCAL / "jars.txt").read_bytes()).hexdigest()
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == requested
 
 
 def models_are_there() -> bool:

@@ -26,7 +26,7 @@ SECONDS = {"bfloat16": 14 * 60, "float32": 20 * 60}
 MEMORY_MB = 12_000
 FIRST_TOKEN_S = 2.0
 VERSION_S, SERVED_S = 10, 5
-LEAST_HELD_OUT, LEAST_TRUSTED = 40, 60
+MIN_HELD_OUT, MIN_TRUSTED = 40, 60
 TRUSTED_MARGIN = -0.02
 
 PROMISES: dict[str, Callable[[Report], bool]] = {
@@ -51,8 +51,8 @@ PROMISES: dict[str, Callable[[Report], bool]] = {
         report["dataset"]["rule_to_version_s"] < VERSION_S
     ),
     "no question or answer is both taught and held out": lambda report: report["dataset"]["overlap"] == 0,
-    "at least 40 cases are held out": lambda report: report["dataset"]["held_out"] >= LEAST_HELD_OUT,
-    "at least 60 trusted cases are asked": lambda report: report["evaluation"]["trusted_cases"] >= LEAST_TRUSTED,
+    "at least 40 cases are held out": lambda report: report["dataset"]["held_out"] >= MIN_HELD_OUT,
+    "at least 60 trusted cases are asked": lambda report: report["evaluation"]["trusted_cases"] >= MIN_TRUSTED,
     "applying loop.yaml after the turn changes nothing": lambda report: report["apply"]["changed_after_the_turn"] == 0,
     "all of it takes 14 minutes at most, 20 in float32": lambda report: (
         sum(report["seconds"].values()) <= SECONDS[report["machine"]["numeric_format"]]

@@ -11,9 +11,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FILTERS = {
     "evaluator/entrypoints/grpc_evaluation_service.py": [{"gate"}, {"candidate"}, {"gate", "candidate"}],
     "feedback/application/erase_end_user.py": [{"end_user"}, {"asked_by"}],
-    "feedback/application/note_correction.py": [{"rule.deployment"}],
+    "feedback/application/record_correction.py": [{"rule.deployment"}],
     "feedback/application/read_feedback.py": [{"inference"}, {"deployment"}, {"inference", "deployment"}],
-    "feedback/application/tend_curation.py": [{"deployment", "metric"}],
+    "feedback/application/reconcile_curation.py": [{"deployment", "metric"}],
     "inference/application/erase_end_user.py": [{"end_user"}],
     "inference/entrypoints/grpc_inference_service.py": [{"deployment"}],
     "ingest/application/read_datasets.py": [{"state"}],

@@ -10,12 +10,12 @@ LIST = Index(("project", "deleted", "state.source", "create_time", "id"))
 WAITING = Index(("outbox_at", "_id"), partial=frozenset({"outbox_at"}))
 
 
-def query(wanted: dict[str, Any], *sort: str) -> Query:
-    return Query("db", "rows", wanted, sort, ("module", "function"))
+def query(requested: dict[str, Any], *sort: str) -> Query:
+    return Query("db", "rows", requested, sort, ("module", "function"))
 
 
 @pytest.mark.parametrize(
-    ("wanted", "sort"),
+    ("requested", "sort"),
     [
         ({"_id": "acme/1", "version": 3}, ()),
         ({"_id": {"$in": ["acme/1"]}}, ()),
@@ -34,12 +34,14 @@ def query(wanted: dict[str, Any], *sort: str) -> Query:
         ({"$or": [{"_id": "acme/1"}, {"outbox_at": {"$gt": 0}}]}, ()),
     ],
 )
-def test_a_query_is_covered_by_an_index_with_its_fields_in_its_order(wanted: dict[str, Any], sort: tuple[str]) -> None:
-    assert covered(query(wanted, *sort), [LIST, WAITING])
+def test_a_query_is_covered_by_an_index_with_its_fields_in_its_order(
+    requested: dict[str, Any], sort: tuple[str]
+) -> None:
+    assert covered(query(requested, *sort), [LIST, WAITING])
 
 
 @pytest.mark.parametrize(
-    ("wanted", "sort"),
+    ("requested", "sort"),
     [
         ({}, ()),
         ({"project": "acme", "deleted": False}, ("create_time", "id")),
@@ -50,5 +52,5 @@ def test_a_query_is_covered_by_an_index_with_its_fields_in_its_order(wanted: dic
         ({"$or": [{"_id": "acme/1"}, {"state.key": "k"}]}, ()),
     ],
 )
-def test_one_whose_field_or_order_no_index_has_is_not(wanted: dict[str, Any], sort: tuple[str]) -> None:
-    assert not covered(query(wanted, *sort), [LIST, WAITING])
+def test_one_whose_field_or_order_no_index_has_is_not(requested: dict[str, Any], sort: tuple[str]) -> None:
+    assert not covered(query(requested, *sort), [LIST, WAITING])

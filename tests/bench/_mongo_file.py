@@ -20,7 +20,7 @@ from tidemill_local import mongo_server
 from tidemill_local.places import JARS
 from tidemill_local.ports import LOOPBACK
 
-_AT_ONCE = 20_000
+_BATCH_SIZE = 20_000
 _START_S = 900.0
 """The server reads every document when it starts, which takes minutes for a million of each kind."""
 
@@ -99,5 +99,5 @@ def _stored(given: Mapping[str, Any], data: Any, models: dict[str, Any]) -> Any:
 
 def _parts(documents: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
     left = iter(documents)
-    while part := list(islice(left, _AT_ONCE)):
+    while part := list(islice(left, _BATCH_SIZE)):
         yield part

@@ -51,14 +51,14 @@ class Store:
         self.begun: tuple[float, float] = (0.0, 0.0)
         self._round_trip_s = round_trip_s
 
-    async def write(self, line_id: str, line: Line, *, wanted: int) -> None:
+    async def write(self, line_id: str, line: Line, *, requested: int) -> None:
         """Write one line, and tell when all are there."""
         if not any(self.begun):
             self.begun = perf_counter(), process_time()
         if self._round_trip_s:
             await asyncio.sleep(self._round_trip_s)
         self.lines[line_id] = line
-        if len(self.lines) == wanted:
+        if len(self.lines) == requested:
             self.full.set()
 
 
@@ -67,9 +67,9 @@ async def fill(bootstrap: str, topic: str, *, events: int) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, max_batch_size=256 * 1024) as producer:
         for number in range(events):
             subject = f"kb/{number % SUBJECTS}"
-            told = {"specversion": "1.0", "id": str(number), "source": "https://bench.example", "type": TYPE}
-            told |= {"subject": subject, "project": "acme", "time": "2026-11-20T10:15:00Z"}
-            headers = [(f"ce_{name}", text.encode()) for name, text in told.items()]
+            reported = {"specversion": "1.0", "id": str(number), "source": "https://bench.example", "type": TYPE}
+            reported |= {"subject": subject, "project": "acme", "time": "2026-11-20T10:15:00Z"}
+            headers = [(f"ce_{name}", text.encode()) for name, text in reported.items()]
             body = b'{"number": "%d", "text": "%s"}' % (number, b"x" * 200)
             await producer.send(topic, body, key=subject.encode(), headers=headers)
         await producer.flush()
@@ -90,7 +90,7 @@ async def bare(bootstrap: str, topic: str, *, events: int, store: Store) -> None
             for records in polled.values():
                 for record in records:
                     line = Line.model_validate_json(record.value)
-                    await store.write(dict(record.headers)["ce_id"].decode(), line, wanted=events)
+                    await store.write(dict(record.headers)["ce_id"].decode(), line, requested=events)
             if polled:
                 ends = {TopicPartition(*tp): records[-1].offset + 1 for tp, records in polled.items()}
                 await consumer.commit(ends)
@@ -100,7 +100,7 @@ async def engine(bootstrap: str, topic: str, *, events: int, store: Store) -> No
     """Have the kit do it."""
 
     async def handle(context: EventContext, line: Line) -> None:
-        await store.write(context.id, line, wanted=events)
+        await store.write(context.id, line, requested=events)
 
     subscription = Subscription(
         name=f"bench.{uuid4().hex}", topics=(topic,), delivery=Delivery.ONCE, routes={TYPE: Route(Line, handle)}
@@ -133,13 +133,15 @@ async def main(events: int) -> None:
     await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
     await fill(bootstrap, topic, events=events)
     process = psutil.Process()
-    for name, round_trip_s, wanted in (("effect in memory", 0.0, events), ("effect of 2 ms", 0.002, events // 5)):
+    for name, round_trip_s, requested in (("effect in memory", 0.0, events), ("effect of 2 ms", 0.002, events // 5)):
         rates = {}
         for way in (bare, engine):
-            rate, cpu_rate = await measure(way, bootstrap, topic, events=wanted, round_trip_s=round_trip_s)
+            rate, cpu_rate = await measure(way, bootstrap, topic, events=requested, round_trip_s=round_trip_s)
             rates[way.__name__] = rate
-            told = f"{rate:7.0f} events/s, {cpu_rate:7.0f} per second of CPU, {process.memory_info().rss / 1e6:.0f} MB"
-            print(f"{name}: {way.__name__:6} {told}")  # noqa: T201 - what the script is for
+            reported = (
+                f"{rate:7.0f} events/s, {cpu_rate:7.0f} per second of CPU, {process.memory_info().rss / 1e6:.0f} MB"
+            )
+            print(f"{name}: {way.__name__:6} {reported}")  # noqa: T201 - what the script is for
         print(f"{name}: engine / bare = {rates['engine'] / rates['bare']:.2f}")  # noqa: T201 - what the script is for
     await admin.delete_topics([topic])
     await admin.close()

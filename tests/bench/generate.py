@@ -41,7 +41,7 @@ from tidemill_local.addresses import Addresses as StackAddresses
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENS = 48
-AT_ONCE = (1, 4, 16)
+BATCH_SIZE = (1, 4, 16)
 SYSTEM = "Answer the question about Python in one or two short sentences, from the document."
 
 
@@ -94,7 +94,7 @@ async def late_first_token_s(connection: Connection, prompts: Sequence[str]) -> 
     alone = await _first_token_s(connection, prompts[0])
     begun = [asyncio.Event() for _ in range(8)]
     running = [
-        asyncio.create_task(_heard(connection, text, event)) for text, event in zip(prompts[1:9], begun, strict=True)
+        asyncio.create_task(_received(connection, text, event)) for text, event in zip(prompts[1:9], begun, strict=True)
     ]
     for event in begun:
         await event.wait()
@@ -134,9 +134,9 @@ async def main() -> None:
     """Measure and print."""
     stack = StackAddresses.read(Path(os.environ["TIDEMILL_TEST_STACK"]))
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / ".tidemill" / "models" / "smollm2"
-    texts = questions(sum(AT_ONCE) + 10)
+    texts = questions(sum(BATCH_SIZE) + 10)
     batches, start = [], 0
-    for size in AT_ONCE:
+    for size in BATCH_SIZE:
         batches.append(texts[start : start + size])
         start += size
     addresses = Addresses(services={name: each["grpc"] for name, each in stack.services.items()})
@@ -148,7 +148,7 @@ async def main() -> None:
     theirs = await asyncio.to_thread(bare, folder, batches)
     lines = [
         f"{size:2d} at once: {our:6.1f} tokens/s through Generate, {their:6.1f} bare, ratio {our / their:.2f}"
-        for size, our, their in zip(AT_ONCE, ours, theirs, strict=True)
+        for size, our, their in zip(BATCH_SIZE, ours, theirs, strict=True)
     ]
     lines += [
         f"first token, warm: {alone:.2f} s alone, {late:.2f} s beside eight that run",
@@ -162,7 +162,7 @@ def _asked(text: str) -> GenerateRequest:
     return GenerateRequest(deployment="bench", messages=[message])
 
 
-async def _heard(connection: Connection, text: str, begun: asyncio.Event) -> None:
+async def _received(connection: Connection, text: str, begun: asyncio.Event) -> None:
     """Listen to a whole answer, and tell when it has begun."""
     async for response in connection.inferences.GenerateStream(
         GenerateStreamRequest(request=_asked(text)), timeout=600

@@ -22,8 +22,7 @@ from uuid import uuid4
 
 from tests.bench._mongo_file import COPY_OF, MongoFile
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger as FeedbackLedger
-from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_feedback.domain.ledger import Wanted as WantedCorrection
+from tidemill_feedback.domain.ledger import CandidateExample, CurationRef
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.domain.errors import InferenceNotFound
 from tidemill_inference.domain.inference import Inference
@@ -39,7 +38,7 @@ from tidemill_monitor.domain.graph import Ref
 from tidemill_monitor.domain.kinds import ANSWERED, Direction, Kind
 from tidemill_rag.adapters.mongo_ledger import MongoLedger as RagLedger
 from tidemill_rag.domain.collection import IndexRef
-from tidemill_rag.domain.ledger import Wanted as WantedDocument
+from tidemill_rag.domain.ledger import DesiredDocument
 from tidemill_testkit.clocks import NOON
 
 LIST_LENGTH = 50
@@ -52,7 +51,7 @@ HUB = End("acme", Ref(Kind.MODEL_VERSION, "m@1"), ANSWERED, Direction.FORWARD)
 
 
 @dataclass(kw_only=True)
-class World:
+class Harness:
     """The stores with a number of rows each."""
 
     database: Database
@@ -81,8 +80,8 @@ class World:
             await store.ensure_indexes()
         await self.inferences.add(inference("i"), request=Request.internal())
         await self.rag.count(INDEX)
-        await self.rag.want(INDEX, document("d"))
-        await self.feedback.want(CURATION, correction("f"))
+        await self.rag.upsert_desired(INDEX, document("d"))
+        await self.feedback.upsert_desired(CURATION, correction("f"))
         await self.edges.add(HUB, "first")
         await self.database["ledger_counts"].update_one({}, {"$inc": {"wanted": self.rows, "pending": self.rows}})
 
@@ -119,11 +118,11 @@ class World:
                 "acme", f"i{old}", lambda each: setattr(each, "failure", new), request=Request.internal()
             ),
             "inference: publish an event": lambda: self.relay._empty(at),  # noqa: SLF001 - a relay that runs would read all first
-            "rag: handle a document": lambda: self.rag.want(INDEX, document(new)),
+            "rag: handle a document": lambda: self.rag.upsert_desired(INDEX, document(new)),
             "rag: check 24 candidates": lambda: self.rag.rows(INDEX, [f"d{each}" for each in several[:24]]),
-            "rag: mark a document indexed": lambda: self.rag.settle(INDEX, row, epoch=1, chunks=3),
+            "rag: mark a document indexed": lambda: self.rag.mark_indexed(INDEX, row, epoch=1, chunks=3),
             "rag: a collection's numbers": lambda: self.rag.counts([INDEX]),
-            "feedback: handle a correction": lambda: self.feedback.want(CURATION, correction(new)),
+            "feedback: handle a correction": lambda: self.feedback.upsert_desired(CURATION, correction(new)),
             "feedback: what changed": lambda: self.feedback.tally(CURATION),
             "monitor: an answer more of a hub": lambda: self.edges.add(HUB, new),
             "monitor: the same answer again": lambda: self.edges.add(HUB, f"i{old}"),
@@ -156,15 +155,15 @@ def inference(name: str) -> Inference:
     )
 
 
-def document(name: str) -> WantedDocument:
+def document(name: str) -> DesiredDocument:
     """Return what an event says of a document."""
     content = ObjectRef(bucket="b", key=f"acme/{name}/x", size=900, sha256="0" * 64)
-    return WantedDocument(document=name, source="cms", key=name, seq=1, version=1, content=content)
+    return DesiredDocument(document=name, source="cms", key=name, seq=1, version=1, content=content)
 
 
-def correction(name: str) -> WantedCorrection:
+def correction(name: str) -> CandidateExample:
     """Return what an event says of a correction."""
-    return WantedCorrection(
+    return CandidateExample(
         feedback=name, seq=1, inference=f"i-{name}", deployment="helpdesk", end_user="u", observe_time=NOON
     )
 
@@ -214,19 +213,19 @@ async def missing_indexes(database: Database) -> list[str]:
 
 
 @asynccontextmanager
-async def stores(sizes: Sequence[int]) -> AsyncIterator[list[World]]:
+async def stores(sizes: Sequence[int]) -> AsyncIterator[list[Harness]]:
     """Give stores of these sizes in a file of their own."""
     with tempfile.TemporaryDirectory(prefix="tidemill-growth-") as folder:
         file = MongoFile(Path(folder) / "store.mv")
         client: Client = mongo.connect(file.uri, timeout_s=120)
-        made = [World(database=client[f"growth_{uuid4().hex[:8]}"], rows=rows) for rows in sizes]
+        made = [Harness(database=client[f"growth_{uuid4().hex[:8]}"], rows=rows) for rows in sizes]
         with file.served():
-            for world in made:
-                await world.begin()
-        for world in made:
+            for harness in made:
+                await harness.begin()
+        for harness in made:
             begun = perf_counter()
-            world.fill(file)
-            sys.stdout.write(f"{world.rows} rows of each kind written in {perf_counter() - begun:.0f} s\n")
+            harness.fill(file)
+            sys.stdout.write(f"{harness.rows} rows of each kind written in {perf_counter() - begun:.0f} s\n")
             sys.stdout.flush()
         with file.served():
             yield made
@@ -242,12 +241,12 @@ async def main() -> int:
     sizes = sorted({min(size, options.rows) for size in (1000, 30_000, options.rows)})
     async with stores(sizes) as made:
         for turn in range(options.turns):
-            for world in made:
-                await world.once(turn)
+            for harness in made:
+                await harness.once(turn)
         grown = []
         sys.stdout.write(f"{'milliseconds, median, by rows':45}{''.join(f'{size:>10}' for size in sizes)}\n")
         for name in made[0].took:
-            costs = [median(world.took[name]) for world in made]
+            costs = [median(harness.took[name]) for harness in made]
             ratio = max(costs[1:], default=costs[0]) / costs[0]
             grown += [name] if ratio > LIMIT else []
             sys.stdout.write(f"{name:45}{''.join(f'{cost:10.2f}' for cost in costs)}   x {ratio:.2f}\n")

@@ -56,8 +56,8 @@ async def test_a_published_document_is_found_updated_and_deleted(platform: Platf
     query = "How high is the sun above the horizon?"
     key = "kb/sextant"
 
-    async def version(wanted: int) -> bool:
-        return (await found(connection, query)).get(key) == wanted
+    async def version(requested: int) -> bool:
+        return (await found(connection, query)).get(key) == requested
 
     platform.publish({"subject": key, "data": {"media_type": "text/plain", "text": SEXTANT}})
     await wait_until(lambda: version(1), "the first version to be found")
@@ -118,7 +118,7 @@ def test_a_call_without_a_project_is_refused(platform: Platform) -> None:
     assert "OpenAI-Project" in answer.json()["error"]["message"]
 
 
-async def test_a_submission_from_a_source_that_nobody_registered_becomes_a_dead_letter(platform: Platform) -> None:
+async def test_a_submission_from_a_source_that_are_not_registered_becomes_a_dead_letter(platform: Platform) -> None:
     stranger = Platform(platform.folder, platform.addresses, f"{platform.project}-x")
     stranger.publish({"subject": "kb/lost", "data": {"media_type": "text/plain", "text": "Nobody knows me."}})
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.system.running import Platform, wait_until
 from tidemill.status.v1.status_service_pb2 import ServiceStatus
-from tidemill_client import Ask, NewDocument, Tidemill, text_of
+from tidemill_client import GenerateOptions, NewDocument, Tidemill, text_of
 from tidemill_kit.errors import InvalidInput, NotFound
 from tidemill_kit.manifest import ArtifactRefused
 
@@ -33,8 +33,8 @@ async def test_a_program_adds_documents_searches_and_asks(client: Tidemill) -> N
         return [passage.key for passage in passages] == ["client/astrolabe.txt"]
 
     await wait_until(found, "the document to be found")
-    answer = await client.generate("helpdesk", QUERY, Ask(request_id="client-1", end_user="u-17"))
-    again = await client.generate("helpdesk", QUERY, Ask(request_id="client-1", end_user="u-17"))
+    answer = await client.generate("helpdesk", QUERY, GenerateOptions(request_id="client-1", end_user="u-17"))
+    again = await client.generate("helpdesk", QUERY, GenerateOptions(request_id="client-1", end_user="u-17"))
     events = [event async for event in client.generate_stream("helpdesk", QUERY)]
 
     assert isinstance(uploaded["client/empty.txt"].refused, InvalidInput)

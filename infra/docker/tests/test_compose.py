@@ -60,14 +60,14 @@ def test_every_service_of_the_repository_is_a_container(compose: dict[str, Any])
 
 
 @pytest.mark.parametrize("service", SETTINGS)
-def test_a_container_is_told_every_setting_that_its_service_needs(
+def test_a_container_gets_every_setting_that_its_service_needs(
     service: str, compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_settings(service, compose["services"][service]["environment"], monkeypatch)
 
 
 @pytest.mark.parametrize("service", SETTINGS)
-def test_a_process_is_told_every_setting_that_its_service_needs(
+def test_a_process_gets_every_setting_that_its_service_needs(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ports = {name: 20_000 + number for number, name in enumerate(PORT_NAMES)}
@@ -96,13 +96,13 @@ def test_writes_to_mongodb_are_journaled_and_kept_by_a_majority(compose: dict[st
         )
 
 
-def test_doors_open_to_this_machine_only(compose: dict[str, Any]) -> None:
+def test_ports_listen_on_this_machine_only(compose: dict[str, Any]) -> None:
     published = [port for service in compose["services"].values() for port in service.get("ports", [])]
     assert published
     assert all(port.startswith("127.0.0.1:") for port in published)
 
 
-def test_every_container_that_stays_tells_its_health(compose: dict[str, Any]) -> None:
+def test_every_container_that_stays_reports_its_health(compose: dict[str, Any]) -> None:
     servers = {name: service for name, service in compose["services"].items() if name not in {*SERVICES, "topics"}}
     assert all("healthcheck" in service for service in servers.values())
     assert "\nHEALTHCHECK " in (ROOT / "infra" / "docker" / "Dockerfile").read_text("utf-8")

@@ -47,7 +47,9 @@ def test_a_jar_with_another_content_is_refused(
     assert not jars.is_complete(tmp_path / "jars")
 
 
-def test_a_jar_that_cannot_be_fetched_is_told_in_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jar_that_cannot_be_fetched_is_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pin(monkeypatch, tmp_path, "0" * 64)
     with pytest.raises(JarRefused, match=r"org.example:thing:1.0 could not be fetched .* check the network"):
         jars.ensure(tmp_path / "jars", remote_repositories={})

@@ -11,7 +11,7 @@ NAMES = ["kafka", "mongo"]
 
 
 def chosen(**changes: object) -> dict[str, int]:
-    given: dict[str, object] = {"wanted": {}, "previous": {}, "seed": "a folder"}
+    given: dict[str, object] = {"requested": {}, "previous": {}, "seed": "a folder"}
     return choose(NAMES, **{**given, **changes})  # type: ignore[arg-type]  # the test says what differs
 
 
@@ -21,7 +21,7 @@ def test_a_stack_gets_different_free_ports_below_those_of_outgoing_connections()
     assert all(FIRST <= port <= LAST and is_free(port) for port in ports.values())
 
 
-def test_two_folders_start_to_look_at_different_ports() -> None:
+def test_two_folders_start_at_different_ports() -> None:
     assert chosen(seed="one") != chosen(seed="two")
 
 
@@ -30,7 +30,7 @@ def test_the_ports_of_last_time_are_kept_while_they_are_free() -> None:
     assert chosen(previous=previous, seed="another folder") == previous
 
 
-def test_a_port_of_last_time_that_somebody_took_is_replaced() -> None:
+def test_a_port_of_last_time_that_another_process_took_is_replaced() -> None:
     previous = chosen()
     with socket.create_server(("127.0.0.1", previous["kafka"])):
         again = chosen(previous=previous)
@@ -38,9 +38,9 @@ def test_a_port_of_last_time_that_somebody_took_is_replaced() -> None:
     assert again["mongo"] == previous["mongo"]
 
 
-def test_a_port_that_was_asked_for_is_given_to_nobody_else() -> None:
+def test_a_port_that_was_asked_for_is_given_to_no_other_process() -> None:
     previous = chosen()
-    swapped = chosen(previous=previous, wanted={"mongo": previous["kafka"]})
+    swapped = chosen(previous=previous, requested={"mongo": previous["kafka"]})
     assert swapped["mongo"] == previous["kafka"]
     assert swapped["kafka"] not in previous.values()
 
@@ -49,12 +49,12 @@ def test_a_taken_port_that_was_asked_for_is_refused() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(PortTaken, match=f"Port {port} for mongo is taken"):
-            chosen(wanted={"mongo": port})
+            chosen(requested={"mongo": port})
 
 
-def test_an_unknown_name_is_told_with_those_that_exist() -> None:
+def test_an_unknown_name_is_reported_with_those_that_exist() -> None:
     with pytest.raises(StackError, match="no port named redis; the names are kafka, mongo"):
-        chosen(wanted={"redis": 6379})
+        chosen(requested={"redis": 6379})
 
 
 def test_ports_are_asked_for_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

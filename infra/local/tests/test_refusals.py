@@ -26,13 +26,13 @@ def nearly_full(_: object) -> object:
     return Usage(10**12, 10**12 - 10**8, 10**8)
 
 
-def test_a_full_disk_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", nearly_full)
     with pytest.raises(DiskFull, match=r"Only 100 MB are free on the disk of .* and the stack needs 1000: make room"):
         LocalStack(tmp_path, services=False).up()
 
 
-def test_another_system_is_told_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_system_is_reported_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "system", lambda: "Darwin")
     with pytest.raises(Unsupported, match=r"not on Darwin .* use docker compose instead"):
         LocalStack(tmp_path, services=False).up()

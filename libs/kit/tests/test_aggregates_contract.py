@@ -112,7 +112,7 @@ async def test_the_same_add_again_returns_the_thing_as_it_is_now(notes: Aggregat
     assert (again.lines, again.version, again.seq) == (["first", "second"], 2, 2)
 
 
-async def test_the_same_request_id_with_another_body_is_refused_at_every_door(notes: Aggregates[Note]) -> None:
+async def test_the_same_request_id_with_another_body_is_refused_at_every_api(notes: Aggregates[Note]) -> None:
     await notes.add(a_note(), request=intent("r1", body="a"))
 
     with pytest.raises(RequestIdReused):
@@ -186,11 +186,11 @@ async def test_a_change_that_changes_nothing_is_no_new_version(notes: Aggregates
 async def test_an_event_alone_is_a_change(notes: Aggregates[Note]) -> None:
     await notes.add(a_note(), request=intent("r1"))
 
-    told = await notes.update(
+    reported = await notes.update(
         "acme", "n1", lambda note: note.pending.append(NoteWasWritten(occurred_at=NOON, line="")), request=intent("r2")
     )
 
-    assert (told.version, told.seq, told.lines) == (2, 2, ["first"])
+    assert (reported.version, reported.seq, reported.lines) == (2, 2, ["first"])
 
 
 async def test_a_change_that_refuses_leaves_everything_as_it_was(notes: Aggregates[Note]) -> None:
@@ -416,7 +416,7 @@ async def test_the_fake_refuses_a_change_that_differs_when_it_is_decided_again()
         await notes.update("acme", "n1", lambda note: note.write(next(lines), now=NOON), request=intent("r1"))
 
 
-async def test_the_fake_tells_what_was_published() -> None:
+async def test_the_fake_reports_what_was_published() -> None:
     notes = InMemoryAggregates(a_note(), codec=NoteCodec(), missing=NoteNotFound)
     await notes.update("acme", "n1", partial(write, "second"), request=intent("r1"))
 

@@ -190,7 +190,7 @@ async def test_an_object_that_does_not_belong_to_the_manifest_is_refused_before_
     assert not (tmp_path / "cache").exists()
 
 
-async def test_a_full_disk_is_told_before_the_download(cache: ArtifactCache) -> None:
+async def test_a_full_disk_is_reported_before_the_download(cache: ArtifactCache) -> None:
     huge = ArtifactFile("model.safetensors", 1 << 60, "0" * 64)
     ref = ObjectRef(bucket=BUCKET, key="acme/m1/x", size=huge.size, sha256=huge.sha256)
 
@@ -199,7 +199,7 @@ async def test_a_full_disk_is_told_before_the_download(cache: ArtifactCache) -> 
     assert caught.value.dependency == "disk"
 
 
-async def test_tasks_that_want_the_same_artifact_download_it_once(folder: Path, tmp_path: Path) -> None:
+async def test_tasks_that_request_the_same_artifact_download_it_once(folder: Path, tmp_path: Path) -> None:
     class Counting(InMemoryObjects):
         read = 0
 
@@ -234,7 +234,7 @@ print(asyncio.run(cache.fetch("acme", manifest, objects)))
 """
 
 
-async def test_processes_that_want_the_same_artifact_share_it(
+async def test_processes_that_request_the_same_artifact_share_it(
     folder: Path, object_store: ObjectStore, real_bucket: str, stack: Addresses, tmp_path: Path
 ) -> None:
     (folder / "big.txt").write_bytes(b"x" * 5_000_000)

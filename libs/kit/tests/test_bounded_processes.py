@@ -33,7 +33,7 @@ def spend_in_one_call() -> int:
     return int("9" * 4000) ** 400_000  # no signal's handler is called before it returns
 
 
-def take_memory() -> int:
+def allocate_memory() -> int:
     return len(bytearray(1 << 30))
 
 
@@ -59,7 +59,7 @@ def upper(text: str) -> str:
     [
         (spend, "cpu", "takes more than 0.3 s"),
         (spend_in_one_call, "cpu", "takes more than 0.3 s"),
-        (take_memory, "failed", "failed with MemoryError"),
+        (allocate_memory, "failed", "failed with MemoryError"),
         (panic, "failed", "failed with PanicException"),
         (die, "died", "ended its process"),
     ],

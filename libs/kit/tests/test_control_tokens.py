@@ -39,7 +39,7 @@ def test_other_text_stays_as_it_is(content: str) -> None:
     assert ControlTokens(()).marked(content) == content
 
 
-def test_a_mark_that_somebody_writes_marks_nothing() -> None:
+def test_a_mark_that_a_person_writes_marks_nothing() -> None:
     assert ControlTokens(TOKENS).marked(f"<{BREAK}s>") == "<\ufffds>"
 
 

@@ -83,18 +83,18 @@ async def test_the_server_may_remove_a_lease_document_a_day_after_its_end_and_no
     assert not [name for name in await database["jobs"].index_information() if "expires_at" in name]
 
 
-async def test_of_many_who_want_a_new_job_one_gets_it(jobs: Collection, clock: FixedClock) -> None:
-    wanted = await asyncio.gather(*(leases(jobs, clock, owner=f"w{n}").acquire("job") for n in range(8)))
+async def test_of_many_that_request_a_new_job_one_gets_it(jobs: Collection, clock: FixedClock) -> None:
+    expected = await asyncio.gather(*(leases(jobs, clock, owner=f"w{n}").acquire("job") for n in range(8)))
 
-    assert len([lease for lease in wanted if lease]) == 1
+    assert len([lease for lease in expected if lease]) == 1
 
 
-async def test_of_many_who_want_an_expired_job_one_gets_it(jobs: Collection, clock: FixedClock) -> None:
+async def test_of_many_that_request_an_expired_job_one_gets_it(jobs: Collection, clock: FixedClock) -> None:
     await held_by(leases(jobs, clock, owner="ada"))
     clock.advance(TTL)
-    wanted = await asyncio.gather(*(leases(jobs, clock, owner=f"w{n}").acquire("job") for n in range(8)))
+    expected = await asyncio.gather(*(leases(jobs, clock, owner=f"w{n}").acquire("job") for n in range(8)))
 
-    assert [lease.epoch for lease in wanted if lease] == [2]
+    assert [lease.epoch for lease in expected if lease] == [2]
 
 
 async def test_epochs_grow_with_every_holder_also_over_releases(jobs: Collection, clock: FixedClock) -> None:
@@ -164,7 +164,7 @@ async def test_who_slept_through_a_lease_writes_nothing(
     assert job["progress"] == successor
 
 
-async def test_a_job_that_was_written_before_anybody_held_it_can_be_held(jobs: Collection, clock: FixedClock) -> None:
+async def test_a_job_that_was_written_before_it_was_first_held_can_be_held(jobs: Collection, clock: FixedClock) -> None:
     await jobs.insert_one({"_id": "job", "wanted": "index"})
 
     lease = await held_by(leases(jobs, clock, owner="ada"))

@@ -102,14 +102,14 @@ async def test_an_event_carries_the_trace_that_it_happened_in(database: Database
     assert f"{span.get_span_context().trace_id:032x}" in entry["traceparent"]
 
 
-async def test_the_relay_is_woken_for_events_and_for_nothing_else(database: Database) -> None:
-    woken: list[str] = []
-    notes = notes_in(database, wake=lambda new: woken.append(new.document_id))
+async def test_the_relay_is_notified_of_events_and_for_nothing_else(database: Database) -> None:
+    enqueued: list[str] = []
+    notes = notes_in(database, enqueue=lambda new: enqueued.append(new.document_id))
     await notes.add(a_note(), request=intent("r1"))
     await notes.add(a_note(), request=intent("r1"))
     await notes.update("acme", "n1", lambda note: setattr(note, "colour", "red"), request=intent("r2"))
 
-    assert woken == ["acme/n1"]
+    assert enqueued == ["acme/n1"]
 
 
 async def test_event_ids_differ_between_kinds_of_one_service(database: Database) -> None:
@@ -232,8 +232,8 @@ async def test_too_many_unpublished_events_say_that_kafka_is_missing(database: D
 async def test_an_event_is_saved_up_to_its_limit(database: Database, *, length: int, refused: bool) -> None:
     notes = notes_in(database, limits=OutboxLimits(event_bytes=1000))
     await notes.add(Note(id="n1", project="acme"), request=intent("r1"))
-    room = 1000 - len('{"document": "n1", "seq": "1", "key": "", "source": ""}')
-    change = writing("x" * (room + length))
+    capacity = 1000 - len('{"document": "n1", "seq": "1", "key": "", "source": ""}')
+    change = writing("x" * (capacity + length))
 
     if refused:
         with pytest.raises(TooLarge, match="1001 bytes, and 1000 is the limit"):
@@ -312,7 +312,7 @@ async def test_a_server_that_does_not_answer_is_a_missing_dependency() -> None:
     client.close()
 
 
-async def test_nothing_is_kept_of_requests_that_nobody_can_repeat(database: Database) -> None:
+async def test_nothing_is_kept_of_requests_that_cannot_be_repeated(database: Database) -> None:
     notes = notes_in(database)
     await notes.add(a_note(), request=Request.of("", b""))
     for _ in range(3):
@@ -335,7 +335,7 @@ async def test_requests_of_older_documents_stay_known(database: Database) -> Non
     assert (await notes.update("acme", "n1", writing("more"), request=intent("r3"))).lines == ["first", "more"]
 
 
-async def test_a_request_that_is_remembered_takes_little_room(database: Database) -> None:
+async def test_a_request_that_is_remembered_takes_little_space(database: Database) -> None:
     notes = notes_in(database)
     await notes.add(a_note(), request=intent("r" * 100))
     for number in range(60):

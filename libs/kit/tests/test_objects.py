@@ -60,11 +60,11 @@ async def test_what_is_put_is_got(store: AnyStore, bucket: str) -> None:
 
 async def test_calls_that_hang_keep_only_calls_of_the_store_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     store = ObjectStore("127.0.0.1:9", "key", "secret", secure=False, max_concurrent=2)
-    released, begun = threading.Event(), []
+    revoked, begun = threading.Event(), []
 
     def hang() -> list[object]:
         begun.append(threading.current_thread())
-        released.wait(30)
+        revoked.wait(30)
         return []
 
     monkeypatch.setattr(store._client, "list_buckets", hang)  # noqa: SLF001 - it is S3's side that hangs
@@ -72,7 +72,7 @@ async def test_calls_that_hang_keep_only_calls_of_the_store_waiting(monkeypatch:
     try:
         assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), 20) == 7
     finally:
-        released.set()
+        revoked.set()
     await asyncio.gather(*hanging)
     assert len(set(begun)) <= 2
 
@@ -90,7 +90,7 @@ async def test_files_go_in_and_out_in_any_size(store: AnyStore, bucket: str, tmp
 async def test_a_scan_goes_through_everything_page_by_page(
     store: AnyStore, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidemill_kit.objects._LISTED_AT_ONCE", 2)
+    monkeypatch.setattr("tidemill_kit.objects._LIST_BATCH", 2)
     for name in ("b/1", "a/1", "a/2", "a/3", "a/4", "a/5"):
         await store.put(bucket, name, b"x", media_type=TEXT)
 
@@ -158,7 +158,7 @@ async def test_a_file_gets_the_same_name_as_its_bytes(store: AnyStore, bucket: s
     assert (tmp_path / "out").read_bytes() == b"text"
 
 
-async def test_a_put_is_repeated_and_mends_what_is_there(store: AnyStore, bucket: str) -> None:
+async def test_a_put_is_repeated_and_repairs_what_is_there(store: AnyStore, bucket: str) -> None:
     ref = await exchange(store, bucket).put("acme", "d1", b"text", media_type=TEXT)
     await store.put(bucket, ref.key, b"other", media_type=TEXT)
     await exchange(store, bucket).put("acme", "d1", b"text", media_type=TEXT)

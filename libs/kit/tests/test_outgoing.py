@@ -57,7 +57,7 @@ def test_an_inner_address_is_not_public_however_it_is_written(address: str) -> N
     assert not is_public(ipaddress.ip_address(address))
 
 
-def test_metadata_and_link_local_hosts_are_meant_by_nobody() -> None:
+def test_metadata_and_link_local_hosts_are_not_meant_as_targets() -> None:
     for host in ("169.254.169.254", "metadata.google.internal", "[fe80::1]", "[::]", "[::ffff:1.2.3.4]"):
         assert never_reachable(Origin.of(f"http://{host}/"))
     for host in ("127.0.0.1", "10.0.0.1", "localhost", "api.example"):

@@ -8,8 +8,10 @@ from tidemill_kit.errors import DeadlineExceeded, RateLimited
 from tidemill_kit.uploads import Patience, UploadPlaces
 
 
-def places(*, at_once: int = 4, of_project: int = 3, idle_s: float = 60.0, whole_s: float = 60.0) -> UploadPlaces:
-    return UploadPlaces(Patience(at_once=at_once, of_project=of_project, idle_s=idle_s, whole_s=whole_s))
+def places(
+    *, max_concurrent: int = 4, of_project: int = 3, idle_s: float = 60.0, whole_s: float = 60.0
+) -> UploadPlaces:
+    return UploadPlaces(Patience(max_concurrent=max_concurrent, of_project=of_project, idle_s=idle_s, whole_s=whole_s))
 
 
 async def parts(*, then_hangs: bool = False, for_ever: bool = False) -> AsyncIterator[int]:
@@ -37,7 +39,7 @@ async def test_a_project_has_half_of_the_places_and_others_the_rest() -> None:
 
 
 async def test_a_place_is_given_back_whatever_happens() -> None:
-    given = places(at_once=1)
+    given = places(max_concurrent=1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
             async with asyncio.timeout(5), given.held("acme"):

@@ -42,7 +42,7 @@ class Wire:
         self.cut()
         await asyncio.gather(*(task for task in self._connections if task), return_exceptions=True)
 
-    async def mend(self) -> None:
+    async def repair(self) -> None:
         """Take connections again, at the same address."""
         _, port = self.address.rsplit(":", 1)
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", int(port))

@@ -15,28 +15,28 @@ from tidemill.feedback.v1 import curation_pb2
 from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
-from tidemill_evaluator.application.ask_both_sides import AskBothSides, Patience
 from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
 from tidemill_evaluator.application.change_gates import ChangeGates, CreateGateCommand
 from tidemill_evaluator.application.change_suites import ChangeSuites, CreateSuiteCommand
+from tidemill_evaluator.application.compute_verdict import ComputeVerdict
 from tidemill_evaluator.application.gather_cases import GatherCases
-from tidemill_evaluator.application.judge import Judge
 from tidemill_evaluator.application.list_case_results import ListCaseResults
+from tidemill_evaluator.application.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.application.ports import (
     Answer,
     CaseName,
     CaseResults,
     EvaluationName,
     GateName,
-    Kept,
     Live,
+    PartialResult,
     Passage,
     Question,
     Version,
 )
-from tidemill_evaluator.application.react import Candidate, React
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
 from tidemill_evaluator.application.start_evaluation import StartCommand, StartEvaluation
+from tidemill_evaluator.application.triggers import Candidate, EvaluationTriggers
 from tidemill_evaluator.application.turns import Turns
 from tidemill_evaluator.domain.cases import Case, CaseSet
 from tidemill_evaluator.domain.comparison import Evidence, Interval
@@ -80,13 +80,13 @@ class InMemoryResults:
     """Implements `ports.CaseResults`."""
 
     def __init__(self) -> None:
-        self.stored: dict[tuple[str, str, CaseName], tuple[Kept, int]] = {}
+        self.stored: dict[tuple[str, str, CaseName], tuple[PartialResult, int]] = {}
 
-    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, Kept]:
+    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
         found = {name: self.stored.get((project, evaluation, name)) for name in names}
         return {name: stored[0] for name, stored in found.items() if stored is not None}
 
-    async def keep(self, project: str, evaluation: str, name: CaseName, kept: Kept, *, epoch: int) -> None:
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
         _, last = self.stored.get((project, evaluation, name), (None, 0))
         if last > epoch:
             raise EvaluationLost(evaluation)
@@ -153,7 +153,7 @@ class InMemoryInference:
         if self.away:
             raise self.away
         if question.request_id in self._records:
-            return self._told_again(self._records[question.request_id])
+            return self._reported_again(self._records[question.request_id])
         if self.before:
             await self.before(question)
         if self.fails[question.variant, question.text]:
@@ -173,7 +173,7 @@ class InMemoryInference:
         self._records[question.request_id] = answer
         return answer
 
-    def _told_again(self, answer: Answer) -> Answer:
+    def _reported_again(self, answer: Answer) -> Answer:
         passages = [replace(passage, text="") for passage in answer.passages]
         return replace(answer, passages=passages, whole=not passages)
 
@@ -225,8 +225,8 @@ class WholeRange:
         return Interval(low=min(differences), high=max(differences))
 
 
-class InMemoryWanted:
-    """Implements `ports.Wanted`."""
+class InMemoryPending:
+    """Implements `ports.PendingEvaluations`."""
 
     def __init__(self, evaluations: InMemoryAggregates[Evaluation], gates: InMemoryAggregates[Gate]) -> None:
         self._evaluations = evaluations
@@ -245,19 +245,23 @@ class InMemoryWanted:
             if e.state in UNFINISHED and e.project not in without
         ]
 
-    async def owing(self) -> Sequence[GateName]:
+    async def with_deferred_work(self) -> Sequence[GateName]:
         page = await self._gates.list("acme", page=PageRequest(size=1000))
-        return [GateName(project=gate.project, gate=gate.id) for gate in page.items if gate.owed and not gate.paused]
+        return [
+            GateName(project=gate.project, gate=gate.id)
+            for gate in page.items
+            if gate.deferred_evaluation and not gate.paused
+        ]
 
 
 @dataclass(kw_only=True)
 class Steps:
     """Counts how often a worker is woken."""
 
-    woken: int = 0
+    enqueued: int = 0
 
     def __call__(self) -> None:
-        self.woken += 1
+        self.enqueued += 1
 
 
 class Evaluator:
@@ -268,7 +272,7 @@ class Evaluator:
         *,
         limits: Limits | None = None,
         attempts: int = 3,
-        at_once: int = 8,
+        max_concurrent: int = 8,
         evidence: Evidence = LITTLE,
     ) -> None:
         limits = limits or Limits()
@@ -288,7 +292,7 @@ class Evaluator:
         self.inference = InMemoryInference()
         self.models = InMemoryModels()
         self.datasets = InMemoryDatasets()
-        self.wake = Steps()
+        self.enqueue = Steps()
         self.cases = ExchangeCases(self.objects, bucket=BUCKET, dataset_buckets=[DATASETS])
         self.changing_suites = ChangeSuites(
             suites=self.suites, gates=self.gates, contents=self.cases, cases=self.cases, limits=limits
@@ -300,23 +304,23 @@ class Evaluator:
             models=self.models,
             inference=self.inference,
             limits=limits,
-            wake=self.wake,
+            enqueue=self.enqueue,
         )
-        self.react = React(
+        self.triggers = EvaluationTriggers(
             evaluations=self.evaluations,
             gates=self.gates,
             by_candidate=self.by_candidate,
             attempts=attempts,
-            wake=self.wake,
+            enqueue=self.enqueue,
         )
         self.changing_gates = ChangeGates(
-            gates=self.gates, by_candidate=self.by_candidate, react=self.react, limits=limits
+            gates=self.gates, by_candidate=self.by_candidate, triggers=self.triggers, limits=limits
         )
         self.cancel = CancelEvaluation(evaluations=self.evaluations, clock=self.clock)
         self.list_case_results = ListCaseResults(evaluations=self.evaluations, cases=self.cases, results=self.results)
-        self.run = self.worker(self.results, limits=limits, at_once=at_once)
+        self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
 
-    def worker(self, results: CaseResults, *, limits: Limits | None = None, at_once: int = 8) -> RunEvaluation:
+    def worker(self, results: CaseResults, *, limits: Limits | None = None, max_concurrent: int = 8) -> RunEvaluation:
         """Return what a worker runs; each process has its own."""
         return RunEvaluation(
             evaluations=self.evaluations,
@@ -326,18 +330,20 @@ class Evaluator:
             gather=GatherCases(
                 suites=self.suites, models=self.models, datasets=self.datasets, limits=limits or Limits()
             ),
-            ask=AskBothSides(
+            ask=PairedAnswers(
                 inference=self.inference,
                 results=results,
                 scores=WordScores(),
                 patience=Patience(attempts=3, pause_s=0.0),
             ),
-            judge=Judge(intervals=WholeRange(), evidence=self.evidence),
-            react=self.react,
+            compute_verdict=ComputeVerdict(intervals=WholeRange(), evidence=self.evidence),
+            triggers=self.triggers,
             leases=self.leases,
-            at_once=asyncio.Semaphore(at_once),
+            max_concurrent=asyncio.Semaphore(max_concurrent),
             turns=lambda deadline_s: Turns(
-                Pace(most=at_once, share=0.5), deadline_s=deadline_s, seconds=lambda: self.clock.now().timestamp()
+                Pace(maximum=max_concurrent, share=0.5),
+                deadline_s=deadline_s,
+                seconds=lambda: self.clock.now().timestamp(),
             ),
             clock=self.clock,
         )
@@ -370,7 +376,7 @@ class Evaluator:
     async def register(self, version: str = TUNED, *, project: str = "acme") -> None:
         """Tell that a version was registered."""
         candidate = Candidate(model=version.partition("@")[0], version=version, dataset_version="sft@2")
-        await self.react.candidate_registered(project, candidate)
+        await self.triggers.candidate_registered(project, candidate)
 
     async def by_hand(self, *, suites: Sequence[str] = ("truth",), baseline: str = "") -> Evaluation:
         command = StartCommand(

@@ -1,6 +1,6 @@
 """What tests of curations change, and how an example is called."""
 
-from services.feedback.tests.fakes import ADA, FeedbackWorld, request, rule_with
+from services.feedback.tests.fakes import ADA, FeedbackHarness, request, rule_with
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_kit.application import derived_id
 
@@ -9,8 +9,8 @@ def example_id(inference: str) -> str:
     return derived_id("acme", "sft", inference)
 
 
-async def change(world: FeedbackWorld, **rule: object) -> None:
+async def change(harness: FeedbackHarness, **rule: object) -> None:
     command = UpdateCommand(
         curation="sft", rule=rule_with(**rule), fields=frozenset(rule), version=0, request=request()
     )
-    await world.update(ADA, command)
+    await harness.update(ADA, command)

@@ -13,16 +13,16 @@ from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.erase_end_user import EraseEndUser
+from tidemill_feedback.application.handle_submission import HandleSubmission
 from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.note_correction import NoteCorrection
 from tidemill_feedback.application.ports import SubmittedEvent, Waiting
 from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.read_feedback import ReadFeedback
+from tidemill_feedback.application.reconcile_curation import ReconcileCuration
+from tidemill_feedback.application.record_correction import RecordCorrection
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
 from tidemill_feedback.application.sweep_pending import SweepPending
-from tidemill_feedback.application.take_submission import TakeSubmission
-from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.application.update_curation import UpdateCuration
 from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.domain.curation import Curation, CurationWasCompleted, Rule
@@ -35,7 +35,7 @@ from tidemill_feedback.domain.errors import (
 )
 from tidemill_feedback.domain.example import Example, PassageUse, Prompt, Turn
 from tidemill_feedback.domain.feedback import Answer, Feedback
-from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Tally, Wanted
+from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.domain import ObjectRef
@@ -59,20 +59,20 @@ class InMemoryLedger:
         self.stored: dict[tuple[CurationRef, str], Row] = {}
         self.epochs: dict[tuple[CurationRef, str], int] = {}
         self.counted: dict[CurationRef, tuple[int, Tally]] = {}
-        self.looked_at: list[CurationRef] = []
+        self.checked_refs: list[CurationRef] = []
         """Of which lives all rows were read."""
 
-    async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
-        row = self.stored.get((ref, wanted.feedback))
+    async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
+        row = self.stored.get((ref, candidate.feedback))
         self._changed(ref)
-        if row and row.wanted.seq >= wanted.seq:
+        if row and row.candidate.seq >= candidate.seq:
             return False
-        kept = row or Row(wanted=wanted, first_time=wanted.observe_time)
-        self.stored[ref, wanted.feedback] = replace(kept, wanted=wanted, attempts=0, failure="")
+        kept = row or Row(candidate=candidate, first_time=candidate.observe_time)
+        self.stored[ref, candidate.feedback] = replace(kept, candidate=candidate, attempts=0, failure="")
         return True
 
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
-        self.looked_at.append(ref)
+        self.checked_refs.append(ref)
         return [row for (of, _), row in self.stored.items() if of == ref]
 
     async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
@@ -80,7 +80,10 @@ class InMemoryLedger:
 
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
         return self._write(
-            ref, row, epoch, lambda now: replace(now, resolved_seq=row.wanted.seq, chars=chars, failure="", attempts=0)
+            ref,
+            row,
+            epoch,
+            lambda now: replace(now, resolved_seq=row.candidate.seq, chars=chars, failure="", attempts=0),
         )
 
     async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -115,14 +118,14 @@ class InMemoryLedger:
     async def kept(self) -> Sequence[CurationRef]:
         return [*{ref for ref, _ in self.stored} | self.counted.keys()]
 
-    async def note_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
-        self._note(ref, epoch, counts=tally.counts, seen=tally.seen, rows=tally.rows, version=tally.version)
+    async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
+        self._record(ref, epoch, counts=tally.counts, seen=tally.seen, rows=tally.rows, version=tally.version)
 
-    async def note_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
-        self._note(ref, epoch, deployments=deployments, listed=token)
+    async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+        self._record(ref, epoch, deployments=deployments, listed=token)
 
-    async def note_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
-        self._note(ref, epoch, due=due)
+    async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+        self._record(ref, epoch, due=due)
 
     async def tally(self, ref: CurationRef) -> Tally:
         return self.counted.get(ref, (0, Tally()))[1]
@@ -141,15 +144,15 @@ class InMemoryLedger:
         epoch, tally = self.counted.get(ref, (0, Tally()))
         self.counted[ref] = epoch, replace(tally, changes=tally.changes + 1)
 
-    def _note(self, ref: CurationRef, epoch: int, **noted: Any) -> None:  # noqa: ANN401 - fields of Tally
+    def _record(self, ref: CurationRef, epoch: int, **recorded: Any) -> None:  # noqa: ANN401 - fields of Tally
         known, tally = self.counted.get(ref, (0, Tally()))
         if known <= epoch:
-            self.counted[ref] = epoch, replace(tally, **noted)
+            self.counted[ref] = epoch, replace(tally, **recorded)
 
     def _write(self, ref: CurationRef, row: Row, epoch: int, change: Callable[[Row], Row]) -> bool:
-        place = ref, row.wanted.feedback
+        place = ref, row.candidate.feedback
         now = self.stored.get(place)
-        if now is None or now.wanted.seq != row.wanted.seq or self.epochs.get(place, 0) > epoch:
+        if now is None or now.candidate.seq != row.candidate.seq or self.epochs.get(place, 0) > epoch:
             return False
         self.stored[place], self.epochs[place] = change(now), epoch
         return True
@@ -161,9 +164,9 @@ PENDING_QUOTA = Quota(of="pending inferences", limit=5, setting="FEEDBACK_MAX_PE
 class InMemoryPending:
     """Does what `MongoPending` does: both pass tests/adapters/test_stores.py."""
 
-    def __init__(self, *, most: int = 3, quota: Quota = PENDING_QUOTA) -> None:
+    def __init__(self, *, maximum: int = 3, quota: Quota = PENDING_QUOTA) -> None:
         self.stored: dict[tuple[str, str], list[Waiting]] = {}
-        self._most = most
+        self._max = maximum
         self._quota = quota
 
     async def add(self, waiting: Waiting) -> None:
@@ -172,8 +175,8 @@ class InMemoryPending:
         there = self.stored.setdefault((waiting.project, waiting.inference), [])
         if any(each.request.id == waiting.request.id for each in there):
             return
-        if len(there) >= self._most:
-            raise TooManyWait(waiting.inference, limit=self._most)
+        if len(there) >= self._max:
+            raise TooManyWait(waiting.inference, limit=self._max)
         there.append(waiting)
 
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:
@@ -309,8 +312,8 @@ class FakeLeases:
 class BreakingBatches:
     """Stores batches, and can stop right after the put, as a killed process does, or let `meanwhile` happen."""
 
-    def __init__(self, objects: InMemoryObjects, *, most_bytes: int) -> None:
-        self._batches = ExchangeBatches(ExchangeBucket(objects, BUCKET), most_bytes=most_bytes)
+    def __init__(self, objects: InMemoryObjects, *, max_bytes: int) -> None:
+        self._batches = ExchangeBatches(ExchangeBucket(objects, BUCKET), max_bytes=max_bytes)
         self.dies_after_put = False
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.puts = 0
@@ -332,12 +335,12 @@ class Killed(BaseException):
 
 
 @dataclass(kw_only=True)
-class FeedbackWorld:
+class FeedbackHarness:
     """Everything that app.py puts together, on fakes."""
 
     clock: FixedClock = field(default_factory=FixedClock)
     limits: ReactionLimits = field(default_factory=ReactionLimits)
-    woken: list[CurationRef] = field(default_factory=list)
+    enqueued: list[CurationRef] = field(default_factory=list)
     at_most: int = 1000
     exact_rows: int = 1000
     trusted: Collection[str] = ()
@@ -353,12 +356,12 @@ class FeedbackWorld:
         self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
         self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
         self.objects = InMemoryObjects(BUCKET)
-        self.batches = BreakingBatches(self.objects, most_bytes=self.batch_bytes)
+        self.batches = BreakingBatches(self.objects, max_bytes=self.batch_bytes)
         self.create = CreateCuration(
-            curations=self.curations, clock=self.clock, wake=self.woken.append, at_most=self.at_most
+            curations=self.curations, clock=self.clock, enqueue=self.enqueued.append, at_most=self.at_most
         )
-        self.update = UpdateCuration(curations=self.curations, wake=self.woken.append, at_most=self.at_most)
-        self.delete = DeleteCuration(curations=self.curations, wake=self.woken.append)
+        self.update = UpdateCuration(curations=self.curations, enqueue=self.enqueued.append, at_most=self.at_most)
+        self.delete = DeleteCuration(curations=self.curations, enqueue=self.enqueued.append)
         self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
         self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
         self.erase = EraseEndUser(
@@ -368,8 +371,8 @@ class FeedbackWorld:
             prompts=self.prompts,
             inferences=self.inferences,
         )
-        self.note = NoteCorrection(
-            feedback=self.feedback, curations=self.curations, ledger=self.ledger, wake=self.woken.append
+        self.record = RecordCorrection(
+            feedback=self.feedback, curations=self.curations, ledger=self.ledger, enqueue=self.enqueued.append
         )
         self.submit = SubmitFeedback(
             feedback=self.feedback,
@@ -386,7 +389,7 @@ class FeedbackWorld:
             submit=self.submit,
             dead_letters=self.dead_letters,
         )
-        self.take = TakeSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
+        self.take = HandleSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
         self.sweep = SweepPending(
             pending=self.pending,
             match=self.match,
@@ -394,12 +397,12 @@ class FeedbackWorld:
             clock=self.clock,
             wait=timedelta(hours=1),
         )
-        self.tend = self.new_life()
+        self.reconcile = self.new_incarnation()
         self.epoch = 0
 
-    def new_life(self) -> TendCuration:
+    def new_incarnation(self) -> ReconcileCuration:
         """Return the worker's work as a process has it that was just started."""
-        return TendCuration(
+        return ReconcileCuration(
             curations=self.curations,
             feedback=self.feedback,
             ledger=self.ledger,
@@ -408,7 +411,7 @@ class FeedbackWorld:
                 inferences=self.inferences,
                 prompts=self.prompts,
                 ledger=self.ledger,
-                at_once=2,
+                max_concurrent=2,
             ),
             complete=CompleteCuration(
                 curations=self.curations,
@@ -432,7 +435,7 @@ class FeedbackWorld:
             observed_at=observed_at or self.clock.now(),
         )
         saved = await self.submit(caller, submission)
-        await self.note(caller.project, saved.id)  # as its event has it done
+        await self.record(caller.project, saved.id)  # as its event has it done
         return saved
 
     async def correct(self, number: int, *, text: str = "", end_user: str = "", inference: str = "") -> Feedback:
@@ -451,7 +454,7 @@ class FeedbackWorld:
         """Tend the curation sft until there is nothing to do at once."""
         for _ in range(20):
             self.epoch += 1
-            pause = await self.tend(ref, epoch=self.epoch)
+            pause = await self.reconcile(ref, epoch=self.epoch)
             if pause != timedelta(0):
                 return pause
         message = "it never comes to rest"

@@ -11,8 +11,8 @@ from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.adapters.mongo_prompts import PromptCodec
 from tidemill_inference.application.answer_question import AnswerQuestion
+from tidemill_inference.application.generate_answer import GenerateAnswer
 from tidemill_inference.application.generation import SharedGenerations, Step
-from tidemill_inference.application.make_answer import MakeAnswer
 from tidemill_inference.application.ports import CheckedPrompt, Engine, Finish, Found, ModelVersion, Piece, PromptInput
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.domain.content import Message, Passage, Role
@@ -203,7 +203,7 @@ class DirectTemplates:
         return self._templates.render(content, given)
 
 
-class Desk:
+class AnsweringHarness:
     """AnswerQuestion with everything around it; `replica()` is a second process on the same stores."""
 
     def __init__(
@@ -238,7 +238,7 @@ class Desk:
             templates=templates,
             generations=SharedGenerations(at_most=at_most),
             reservations=Reservations(inferences=self.inferences, clock=self.clock, ttl=ttl, poll_s=0.01),
-            make=MakeAnswer(templates=templates, models=self.registry, retriever=self.rag, engines=self.engines),
+            make=GenerateAnswer(templates=templates, models=self.registry, retriever=self.rag, engines=self.engines),
         )
 
     async def stored(self, inference: Inference) -> Inference:

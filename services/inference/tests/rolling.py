@@ -40,7 +40,7 @@ def rolling(policy: RolloutPolicy = POLICY, *, step: int = 0) -> Deployment:
     assert made.rollout is not None
     made.begin_rollout(made.rollout.id, epoch=1, now=NOON)
     for _ in range(step):
-        made.tend_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=made.rollout, now=NOON)
+        made.reconcile_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=made.rollout, now=NOON)
     made.pending.clear()
     return made
 
@@ -50,8 +50,8 @@ def rollout_of(made: Deployment) -> Rollout:
     return made.rollout
 
 
-def approval(who: str, why: str = "") -> Approval:
-    return Approval(approver=who, rationale=why, approve_time=NOON)
+def approval(rater: str, why: str = "") -> Approval:
+    return Approval(approver=rater, rationale=why, approve_time=NOON)
 
 
 def outcomes(

@@ -4,23 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from services.inference.tests.fakes import ADA, Desk, ScriptedEngine, asking, helpdesk, question
-from tidemill_inference.application.answer_question import Answered
+from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
+from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
-from tidemill_inference.application.note_outcome import NoteOutcome
-from tidemill_inference.application.note_reactions import NoteRating
 from tidemill_inference.application.ports import DeploymentRef, GivenRating
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
-from tidemill_inference.application.settle_rollout import (
+from tidemill_inference.application.reconcile_rollout import ReconcileRollout
+from tidemill_inference.application.record_outcome import RecordOutcome
+from tidemill_inference.application.record_reactions import RecordRating
+from tidemill_inference.application.rollout_commands import (
     ApproveRollout,
     PromoteRollout,
     RollBackRollout,
-    RolloutToSettle,
+    RolloutCommand,
 )
 from tidemill_inference.application.start_rollout import StartRollout
-from tidemill_inference.application.tend_rollout import TendRollout
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady
 from tidemill_inference.domain.inference import Inference
@@ -45,14 +45,14 @@ class InMemoryOutcomes:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._last: dict[tuple[str, str], datetime] = {}
-        self._noted: dict[tuple[str, str], Outcome] = {}
+        self._recorded: dict[tuple[str, str], Outcome] = {}
         self._ratings: dict[tuple[str, str], dict[str, GivenRating]] = {}
         self._changes = 0
         self.reads = 0
 
     async def note(self, project: str, outcome: Outcome) -> None:
-        self._noted.pop((project, outcome.inference), None)
-        self._noted[project, outcome.inference] = outcome
+        self._recorded.pop((project, outcome.inference), None)
+        self._recorded[project, outcome.inference] = outcome
         self._changed(project, outcome.rollout)
 
     async def rate(self, project: str, rating: GivenRating) -> None:
@@ -63,19 +63,19 @@ class InMemoryOutcomes:
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
         self.reads += 1
-        return [self._rated(key, self._noted[key]) for key in self._newest(project, rollout, step)[:newest]]
+        return [self._rated(key, self._recorded[key]) for key in self._newest(project, rollout, step)[:newest]]
 
     async def mark(self, project: str, rollout: str, step: int) -> object:
         return self._changes, len(self._newest(project, rollout, step))
 
     async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
         for key in self._newest(project, rollout, step)[newest:]:
-            del self._noted[key]
+            del self._recorded[key]
 
     def _newest(self, project: str, rollout: str, step: int) -> list[tuple[str, str]]:
         return [
             key
-            for key, outcome in reversed(self._noted.items())
+            for key, outcome in reversed(self._recorded.items())
             if key[0] == project and (outcome.rollout, outcome.step) == (rollout, step)
         ]
 
@@ -84,9 +84,9 @@ class InMemoryOutcomes:
 
     async def forget(self, project: str, rollout: str) -> None:
         self._last.pop((project, rollout), None)
-        for key in [each for each, outcome in self._noted.items() if outcome.rollout == rollout]:
+        for key in [each for each, outcome in self._recorded.items() if outcome.rollout == rollout]:
             if key[0] == project:
-                del self._noted[key]
+                del self._recorded[key]
                 self._ratings.pop(key, None)
 
     def _changed(self, project: str, rollout: str) -> None:
@@ -102,11 +102,11 @@ class InMemoryOutcomes:
 class Active:
     """Knows the desk's deployment while its rollout is active."""
 
-    def __init__(self, desk: "RolloutDesk") -> None:
-        self._desk = desk
+    def __init__(self, harness: "RolloutHarness") -> None:
+        self._harness = harness
 
     async def all(self) -> Sequence[DeploymentRef]:
-        deployment = await self._desk.deployment()
+        deployment = await self._harness.deployment()
         return [HELPDESK] if deployment.active_rollout else []
 
 
@@ -125,40 +125,40 @@ class Registered:
             raise CandidateNotReady(model, why=self.missing[model])
 
 
-class RolloutDesk:
+class RolloutHarness:
     """A deployment that follows `lora`, with the live engine and the candidate's."""
 
     def __init__(self, policy: RolloutPolicy = POLICY, candidate: ScriptedEngine | None = None) -> None:
         self.candidate = candidate or ScriptedEngine(says="os.walk walks.")
-        self.desk = Desk(deployment=helpdesk(follow="lora", rollout_policy=policy), lora=self.candidate)
-        self.outcomes = InMemoryOutcomes(self.desk.clock)
+        self.harness = AnsweringHarness(deployment=helpdesk(follow="lora", rollout_policy=policy), lora=self.candidate)
+        self.outcomes = InMemoryOutcomes(self.harness.clock)
         self.registry = Registered()
-        self.observed = list[Answered]()
-        deployments, clock = self.desk.deployments, self.desk.clock
-        self.answer = replace(self.desk.answer, observe=self.observed.append)
+        self.observed = list[AnswerOutcome]()
+        deployments, clock = self.harness.deployments, self.harness.clock
+        self.answer = replace(self.harness.answer, observe=self.observed.append)
         self.shadow = AnswerShadow(answer=self.answer)
         self.start = StartRollout(deployments=deployments, candidates=self.registry, clock=clock)
-        prepare = PrepareCandidate(candidates=self.registry, models=self.desk.registry, engines=self.desk.engines)
+        prepare = PrepareCandidate(candidates=self.registry, models=self.harness.registry, engines=self.harness.engines)
         self.count = CountOutcomes(outcomes=self.outcomes)
-        self.note = NoteOutcome(deployments=deployments, outcomes=self.outcomes)
-        self.tend = TendRollout(
+        self.note = RecordOutcome(deployments=deployments, outcomes=self.outcomes)
+        self.reconcile = ReconcileRollout(
             deployments=deployments, outcomes=self.outcomes, count=self.count, prepare=prepare, clock=clock
         )
         self.promote = PromoteRollout(deployments=deployments, prepare=prepare, count=self.count, clock=clock)
         self.roll_back = RollBackRollout(deployments=deployments, count=self.count, clock=clock)
-        self.approve = ApproveRollout(deployments=deployments, clock=self.desk.clock)
-        self.rate = NoteRating(deployments=deployments, outcomes=self.outcomes)
+        self.approve = ApproveRollout(deployments=deployments, clock=self.harness.clock)
+        self.rate = RecordRating(deployments=deployments, outcomes=self.outcomes)
         self.forget = ForgetOutcomes(
-            active=Active(self), deployments=deployments, outcomes=self.outcomes, clock=self.desk.clock
+            active=Active(self), deployments=deployments, outcomes=self.outcomes, clock=self.harness.clock
         )
         self._asked = 0
 
     @property
     def published(self) -> list[Event]:
-        return self.desk.deployments.published
+        return self.harness.deployments.published
 
     async def deployment(self) -> Deployment:
-        return await self.desk.deployments.get(HELPDESK.project, HELPDESK.id)
+        return await self.harness.deployments.get(HELPDESK.project, HELPDESK.id)
 
     async def rollout(self) -> Rollout:
         rollout = (await self.deployment()).rollout
@@ -219,11 +219,11 @@ class RolloutDesk:
                     continue
 
     async def tick(self, *, epoch: int = 1, after: timedelta = timedelta()) -> bool:
-        self.desk.clock.advance(after)
-        return await self.tend(HELPDESK, epoch=epoch)
+        self.harness.clock.advance(after)
+        return await self.reconcile(HELPDESK, epoch=epoch)
 
-    def settling(self, request_id: str, **changes: object) -> RolloutToSettle:
-        return RolloutToSettle(
+    def command(self, request_id: str, **changes: object) -> RolloutCommand:
+        return RolloutCommand(
             deployment="helpdesk",
             request=asking(request_id),
             **changes,  # type: ignore[arg-type] # the test says what it changes

@@ -1,7 +1,7 @@
 """What tests of rollouts ask of what a desk keeps."""
 
 from services.inference.tests.fakes import ADA
-from services.inference.tests.rollout_fakes import RolloutDesk
+from services.inference.tests.rollout_fakes import RolloutHarness
 from tidemill_inference.domain.inference import Inference, Purpose
 from tidemill_inference.domain.step_counts import Outcome
 from tidemill_kit.application import PageRequest
@@ -12,20 +12,22 @@ def variant_of(inference: Inference) -> tuple[str, str]:
     return inference.variant.name, inference.variant.model
 
 
-async def records(desk: RolloutDesk, purpose: Purpose) -> list[Inference]:
-    page = await desk.desk.inferences.list(ADA.project, page=PageRequest(size=1000))
+async def records(harness: RolloutHarness, purpose: Purpose) -> list[Inference]:
+    page = await harness.harness.inferences.list(ADA.project, page=PageRequest(size=1000))
     return [each for each in page.items if each.purpose is purpose]
 
 
-async def note(desk: RolloutDesk, variant: str, number: int, *, total_s: float = 1.0, failed: bool = False) -> str:
+async def note(
+    harness: RolloutHarness, variant: str, number: int, *, total_s: float = 1.0, failed: bool = False
+) -> str:
     inference = f"{variant}{number}"
     outcome = Outcome(
         inference=inference,
-        rollout=(await desk.rollout()).id,
+        rollout=(await harness.rollout()).id,
         step=1,
         variant=variant,
         failed=failed,
         total_s=total_s,
     )
-    await desk.outcomes.note(ADA.project, outcome)
+    await harness.outcomes.note(ADA.project, outcome)
     return inference

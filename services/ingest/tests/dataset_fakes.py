@@ -80,7 +80,7 @@ class Datasets:
     limits: Limits = field(default_factory=Limits)
     ingest: Ingest = field(default_factory=Ingest)
     minimum: Minimum = field(default_factory=lambda: Minimum(train=3, held_out=1))
-    woken: int = 0
+    enqueued: int = 0
 
     def __post_init__(self) -> None:
         self.clock, self.objects = self.ingest.clock, self.ingest.objects
@@ -94,7 +94,7 @@ class Datasets:
         self.changing = ChangeDatasets(datasets=self.datasets, clock=self.clock, limits=self.limits)
         self.reading = ReadDatasets(datasets=self.datasets, parts=self.parts, limits=self.limits)
         self.offering = OfferExamples(
-            datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, wake=self._wake
+            datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, enqueue=self._enqueue
         )
         self.curations = Curations(offering=self.offering)
         self.publish = PublishVersions(
@@ -148,5 +148,5 @@ class Datasets:
         """Return the keys of all objects of datasets."""
         return sorted(self.objects.buckets[DATASETS])
 
-    def _wake(self) -> None:
-        self.woken += 1
+    def _enqueue(self) -> None:
+        self.enqueued += 1

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToJson
 from tidemill.content.v1.content_pb2 import ROLE_ASSISTANT, ROLE_USER, Message, Part, Passage
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.adapters.dataset_objects import examples_of
-from tidemill_ingest.domain.dataset_version import Batch, Offer
+from tidemill_ingest.domain.dataset_version import Batch, ExampleBatchOffer
 from tidemill_ingest.domain.example import Example
 from tidemill_kit.application import derived_id
 from tidemill_kit.domain import ObjectRef
@@ -72,8 +72,8 @@ async def stored(objects: InMemoryObjects, messages: Sequence[ExampleMessage], *
     return batch
 
 
-def offer_of(batch: Batch, *, seq: int = 1, curation: str = "helpdesk_sft") -> Offer:
-    return Offer(
+def offer_of(batch: Batch, *, seq: int = 1, curation: str = "helpdesk_sft") -> ExampleBatchOffer:
+    return ExampleBatchOffer(
         id=derived_id("offer", curation, str(seq)),
         curation=curation,
         curation_seq=seq,

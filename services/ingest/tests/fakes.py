@@ -24,7 +24,7 @@ from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
-from tidemill_ingest.domain.submission import DocumentSpec, Door, Submission
+from tidemill_ingest.domain.submission import DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.errors import NotFound
@@ -175,7 +175,7 @@ def submitted(text: str | bytes, *, of: DocumentSpec | None = None, request_id: 
     what = of or spec()
     request = Request.of(request_id, repr(what).encode() + content)
     return AcceptCommand(
-        spec=what, content=content, request=request, submission=Submission(door=Door.GRPC, id=request.id)
+        spec=what, content=content, request=request, submission=Submission(door=SubmissionChannel.GRPC, id=request.id)
     )
 
 
@@ -185,7 +185,7 @@ def deletion(
     request = Request.of(request_id, f"{key} {revision} {erase}".encode())
     return DeleteCommand(
         name=DocumentName(source="cms", key=key),
-        submission=Submission(door=Door.GRPC, id=request.id),
+        submission=Submission(door=SubmissionChannel.GRPC, id=request.id),
         request=request,
         revision=revision,
         erase=erase,

@@ -16,7 +16,7 @@ from tidemill_monitor.application.read_timeline import ReadTimeline, Timeline
 from tidemill_monitor.application.record_event import RecordEvent
 from tidemill_monitor.application.sweep_inferences import SweepInferences
 from tidemill_monitor.domain.errors import BatchLost
-from tidemill_monitor.domain.graph import Batch, Edge, ExampleIds, Neighbours, Node, Part, Ref, Told
+from tidemill_monitor.domain.graph import Batch, Edge, ExampleIds, Neighbours, Node, NodeUpdate, Part, Ref
 from tidemill_monitor.domain.kinds import EXAMPLE_OF, Direction, Kind, Relation
 from tidemill_testkit.clocks import FixedClock
 
@@ -35,9 +35,9 @@ class InMemoryGraph:
         self.calls: list[int] = []
         """How many things each question was about."""
 
-    async def tell(self, project: str, told: Sequence[Told]) -> Counter[Kind]:
+    async def record(self, project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
         new: Counter[Kind] = Counter()
-        for each in told:
+        for each in updates:
             key = project, each.ref
             if key not in self._parts:
                 new[each.ref.kind] += 1
@@ -50,7 +50,7 @@ class InMemoryGraph:
             self._edges[project].update(dict.fromkeys(each.sources))
         return new
 
-    async def tell_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
+    async def record_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
         self._examples[project, curation] = sorted(set(feedback))
 
     async def nodes(self, project: str, refs: Collection[Ref]) -> Mapping[Ref, Node]:
@@ -123,33 +123,33 @@ class InMemoryBatches:
     """Implements `ports.Batches`."""
 
     def __init__(self) -> None:
-        self.wanted: dict[BatchName, Batch] = {}
-        self.settled: dict[BatchName, str] = {}
+        self.query: dict[BatchName, Batch] = {}
+        self.finished: dict[BatchName, str] = {}
         self.taken_by_others: set[BatchName] = set()
         self._epochs: Counter[BatchName] = Counter()
 
-    async def want(self, batch: Batch) -> bool:
+    async def add_pending(self, batch: Batch) -> bool:
         name = BatchName(batch.project, batch.curation)
-        news = name not in self.wanted
-        self.wanted.setdefault(name, batch)
+        news = name not in self.query
+        self.query.setdefault(name, batch)
         return news
 
     async def waiting(self, *, without: Collection[str] = ()) -> Sequence[BatchName]:
-        return [name for name in self.wanted if name not in self.settled and name.project not in without]
+        return [name for name in self.query if name not in self.finished and name.project not in without]
 
     @asynccontextmanager
     async def held(self, name: BatchName) -> AsyncIterator[HeldBatch | None]:
-        if name in self.taken_by_others or name in self.settled or name not in self.wanted:
+        if name in self.taken_by_others or name in self.finished or name not in self.query:
             yield None
             return
         self._epochs[name] += 1
-        yield HeldBatch(batch=self.wanted[name], epoch=self._epochs[name])
+        yield HeldBatch(batch=self.query[name], epoch=self._epochs[name])
 
-    async def settle(self, held: HeldBatch, *, reason: str) -> None:
+    async def finish(self, held: HeldBatch, *, reason: str) -> None:
         name = BatchName(held.batch.project, held.batch.curation)
         if self._epochs[name] != held.epoch:
             raise BatchLost(held.batch.curation)
-        self.settled[name] = reason
+        self.finished[name] = reason
 
     def steal(self, name: BatchName) -> None:
         """Be a later holder."""
@@ -172,22 +172,22 @@ class FakeExamples:
 class Monitor:
     """Monitor without its doors."""
 
-    def __init__(self, *, limits: LineageLimits | None = None, most_entries: int = 1000) -> None:
+    def __init__(self, *, limits: LineageLimits | None = None, max_entries: int = 1000) -> None:
         self.graph = InMemoryGraph()
         self.batches = InMemoryBatches()
         self.examples = FakeExamples()
         self.clock = FixedClock()
-        self.woken: list[BatchName] = []
-        self.record = RecordEvent(graph=self.graph, batches=self.batches, wake=self.woken.append)
+        self.enqueued: list[BatchName] = []
+        self.record = RecordEvent(graph=self.graph, batches=self.batches, enqueue=self.enqueued.append)
         self.link = LinkExamples(batches=self.batches, examples=self.examples, graph=self.graph)
         self.read = ReadLineage(graph=self.graph, limits=limits or LineageLimits())
-        self.timeline = ReadTimeline(graph=self.graph, most_entries=most_entries)
+        self.timeline = ReadTimeline(graph=self.graph, max_entries=max_entries)
 
-    async def hear(self, *stories: Story, project: str = "acme") -> None:
+    async def consume(self, *stories: Story, project: str = "acme") -> None:
         """Have everything happen, and batches read."""
         for story in stories:
             for event in story.events:
-                await self.record(project, event.happened, event.body)
+                await self.record(project, event.meta, event.body)
             self.examples.by_key |= story.batches
         for name in await self.batches.waiting():
             await self.link(name)
@@ -202,7 +202,7 @@ class Monitor:
         return await SweepInferences(graph=self.graph, clock=self.clock, keep=timedelta(days=days))()
 
 
-def told_of(lineage: Lineage) -> dict[str, list[str]]:
+def updates_of(lineage: Lineage) -> dict[str, list[str]]:
     """Return the ids that are shown, by kind."""
     found: dict[str, list[str]] = defaultdict(list)
     for node in lineage.nodes:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from tidemill_monitor.domain.events import Happened, Heard
+from tidemill_monitor.domain.events import EventBody, EventMeta
 from tidemill_monitor.domain.graph import ExampleIds
-from tidemill_monitor.entrypoints.kafka_events import HEARD, model_of
+from tidemill_monitor.entrypoints.kafka_events import EVENT_TYPES, model_of
 from tidemill_testkit.clocks import NOON
 
 LIVE, NEW = "c" * 64, "d" * 64
@@ -24,12 +24,12 @@ class Event:
     time: datetime
 
     @property
-    def happened(self) -> Happened:
-        return Happened(type=self.type, time=self.time)
+    def meta(self) -> EventMeta:
+        return EventMeta(type=self.type, time=self.time)
 
     @property
-    def body(self) -> Heard:
-        body: Heard = model_of(HEARD[self.type]).model_validate_json(json.dumps(self.data)).root
+    def body(self) -> EventBody:
+        body: EventBody = model_of(EVENT_TYPES[self.type]).model_validate_json(json.dumps(self.data)).root
         return body
 
     @property
@@ -46,12 +46,12 @@ class Story:
     events: list[Event] = field(default_factory=list)
     batches: dict[str, Sequence[ExampleIds]] = field(default_factory=dict)
 
-    def tell(self, happened: str, subject: str, /, **data: Any) -> None:  # noqa: ANN401 - JSON
+    def record(self, meta: str, subject: str, /, **data: Any) -> None:  # noqa: ANN401 - JSON
         self.now += timedelta(seconds=1)
         named = {**data, "seq": str(data.get("seq", 1))}
-        self.events.append(Event(f"tidemill.{happened}.v1", subject, named, self.now))
+        self.events.append(Event(f"tidemill.{meta}.v1", subject, named, self.now))
 
-    def document(self, name: str, *, number: int = 1, happened: str = "ingested") -> None:
+    def document(self, name: str, *, number: int = 1, meta: str = "ingested") -> None:
         version = {
             "number": number,
             "revision": "7",
@@ -59,7 +59,7 @@ class Story:
             "create_time": self.now.isoformat(),
         }
         body = {"document": name, "source": "cms", "key": f"kb/{name}", "version": version}
-        self.tell(f"ingest.document.{happened}", name, seq=number, **body)
+        self.record(f"ingest.document.{meta}", name, seq=number, **body)
 
     def answer(  # noqa: PLR0913 - a fixture has as many handles as the event
         self,
@@ -72,13 +72,13 @@ class Story:
         purpose: str = "PURPOSE_LIVE",
     ) -> None:
         used = [{"document": each, "version": 1, "cited": each == documents[0]} for each in documents]
-        told = {"name": variant, "rollout": rollout, "configuration": LIVE, "model": model, "prompt": "answer@2"}
-        self.tell(
+        updates = {"name": variant, "rollout": rollout, "configuration": LIVE, "model": model, "prompt": "answer@2"}
+        self.record(
             "inference.inference.completed",
             name,
             inference=name,
             deployment="helpdesk",
-            variant={**told, "index": 4},
+            variant={**updates, "index": 4},
             purpose=purpose,
             end_user="u-17",
             request_id="request-17",
@@ -88,15 +88,15 @@ class Story:
             citation_valid=1.0,
         )
 
-    def react(self, name: str, inference: str) -> None:
+    def triggers(self, name: str, inference: str) -> None:
         body = {"feedback": name, "inference": inference, "deployment": "helpdesk", "metric": "correction"}
-        self.tell("feedback.feedback.recorded", name, end_user="u-17", rater="user", variant="live", **body)
+        self.record("feedback.feedback.recorded", name, end_user="u-17", rater="user", variant="live", **body)
 
     def curate(self, *, seq: int, examples: Sequence[tuple[str, str]], project: str = "acme") -> None:
         key = f"{project}/helpdesk_sft/{seq:064d}"
         batch = {"bucket": "feedback", "key": key, "size": "100", "sha256": "a" * 64, "examples": len(examples)}
         body = {"curation": "helpdesk_sft", "dataset": "helpdesk_sft", "deployment": "helpdesk", "batch": batch}
-        self.tell("feedback.curation.completed", "helpdesk_sft", seq=seq, new_examples=len(examples), **body)
+        self.record("feedback.curation.completed", "helpdesk_sft", seq=seq, new_examples=len(examples), **body)
         self.batches[key] = [ExampleIds(feedback, inference) for feedback, inference in examples]
 
     def publish(self, number: int = 1, *, curation_seq: int = 1) -> None:
@@ -104,23 +104,23 @@ class Story:
         parts = {"train": {"examples": 140}, "held_out": {"examples": 60}}
         source = {"curation": "helpdesk_sft", "curation_seq": str(curation_seq), "deployment": "helpdesk"}
         named = {"dataset": "helpdesk_sft", "version": version, "digest": "e" * 64}
-        self.tell("ingest.dataset.version_published", "helpdesk_sft", seq=number, **named, **parts, **source)
+        self.record("ingest.dataset.version_published", "helpdesk_sft", seq=number, **named, **parts, **source)
 
     def train(self, run: str = "run-1", *, number: int = 1, dataset: str = "helpdesk_sft@1") -> None:
         plan, version = "helpdesk_lora", f"helpdesk_lora@{number}"
         named = {"run": run, "plan": plan, "dataset_version": dataset}
-        self.tell("trainer.run.queued", run, **named, base="smollm2@1")
+        self.record("trainer.run.queued", run, **named, base="smollm2@1")
         registered = {"version": version, "model": plan, "digest": "f" * 64, "total_bytes": "3400000"}
         made_of = {"run": run, "base": "smollm2@1", "dataset_version": dataset}
-        self.tell("trainer.model.version_registered", version, **registered, **made_of)
-        self.tell("trainer.run.succeeded", run, seq=2, **named, model_version=version, time="74.200s", loss=0.413)
+        self.record("trainer.model.version_registered", version, **registered, **made_of)
+        self.record("trainer.run.succeeded", run, seq=2, **named, model_version=version, time="74.200s", loss=0.413)
 
     def evaluate(
         self, name: str = "ev-1", *, verdict: str = "VERDICT_PASSED", candidate: str = "helpdesk_lora@1"
     ) -> None:
         named = {"evaluation": name, "gate": "helpdesk_gate", "deployment": "helpdesk", "candidate": candidate}
         named |= {"baseline": "smollm2@1", "baseline_configuration": LIVE}
-        self.tell("evaluator.evaluation.started", name, **named, dataset_version="helpdesk_sft@1")
+        self.record("evaluator.evaluation.started", name, **named, dataset_version="helpdesk_sft@1")
         held_out = {
             "case_set": "dataset:helpdesk_sft@1:held_out",
             "metric": "rouge_l",
@@ -134,7 +134,7 @@ class Story:
             "gain_above": 0.0,
             "holds": verdict == "VERDICT_PASSED",
         }
-        self.tell(
+        self.record(
             "evaluator.evaluation.completed",
             name,
             seq=2,
@@ -143,13 +143,13 @@ class Story:
             comparisons=[held_out],
         )
 
-    def roll(self, happened: str, *, seq: int, rollout: str = "ro-1", **more: Any) -> None:  # noqa: ANN401 - JSON
+    def roll(self, meta: str, *, seq: int, rollout: str = "ro-1", **more: Any) -> None:  # noqa: ANN401 - JSON
         named = {"deployment": "helpdesk", "rollout": rollout, "candidate": "helpdesk_lora@1", "configuration": NEW}
-        self.tell(f"inference.rollout.{happened}", "helpdesk", seq=seq, **named, evaluation="ev-1", **more)
+        self.record(f"inference.rollout.{meta}", "helpdesk", seq=seq, **named, evaluation="ev-1", **more)
 
     def configure(self, *, seq: int, model: str, configuration: str, replaced: str = "") -> None:
         body = {"deployment": "helpdesk", "model": model, "configuration": configuration, "replaced": replaced}
-        self.tell("inference.deployment.configured", "helpdesk", seq=seq, prompt="answer@2", **body)
+        self.record("inference.deployment.configured", "helpdesk", seq=seq, prompt="answer@2", **body)
 
 
 def a_turn(*, reactions: int = 3) -> Story:
@@ -157,11 +157,11 @@ def a_turn(*, reactions: int = 3) -> Story:
     story = Story()
     for name in ("d1", "d2"):
         story.document(name)
-    story.tell("trainer.model.version_registered", "smollm2@1", version="smollm2@1", model="smollm2", digest="b" * 64)
+    story.record("trainer.model.version_registered", "smollm2@1", version="smollm2@1", model="smollm2", digest="b" * 64)
     story.configure(seq=1, model="smollm2@1", configuration=LIVE)
     for number in range(reactions):
         story.answer(f"inf-{number:03d}")
-        story.react(f"fb-{number:03d}", f"inf-{number:03d}")
+        story.triggers(f"fb-{number:03d}", f"inf-{number:03d}")
     story.curate(seq=1, examples=[(f"fb-{number:03d}", f"inf-{number:03d}") for number in range(reactions)])
     story.publish()
     story.train()

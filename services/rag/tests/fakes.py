@@ -18,20 +18,20 @@ from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
-from tidemill_rag.application.note_document import NoteDocument
 from tidemill_rag.application.ports import CatalogPage, DocumentContent, ResolvedModel
 from tidemill_rag.application.read_collections import ReadCollections
 from tidemill_rag.application.rebuild_index import RebuildIndex
-from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
+from tidemill_rag.application.reconcile_index import ReconcileIndex, Requeue
+from tidemill_rag.application.record_document import RecordDocument
+from tidemill_rag.application.resolve_settings import CollectionSpec, ResolveSettings
 from tidemill_rag.application.search import Answer, Question, Search
-from tidemill_rag.application.tend_index import TendIndex, Then
 from tidemill_rag.application.update_collection import UpdateCollection
 from tidemill_rag.application.vector_store import Match, Point, Where
 from tidemill_rag.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.domain.collection import Collection, IndexRef
-from tidemill_rag.domain.embedding import LEAST_KNOWN
+from tidemill_rag.domain.embedding import MIN_KNOWN
 from tidemill_rag.domain.errors import CollectionNotFound, EmbeddingUnusable
-from tidemill_rag.domain.ledger import Counts, Row, Wanted
+from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 
@@ -52,42 +52,42 @@ class InMemoryLedger:
         self.stored: dict[tuple[IndexRef, str], Row] = {}
         self.epochs: dict[tuple[IndexRef, str], int] = {}
 
-    async def want(self, index: IndexRef, wanted: Wanted) -> bool:
-        row = self.stored.get((index, wanted.document))
-        if row and row.wanted.seq >= wanted.seq:
+    async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
+        row = self.stored.get((index, desired.document))
+        if row and row.desired.seq >= desired.seq:
             return False
-        kept = row or Row(wanted=wanted)
-        hidden_below = kept.hidden_below if wanted.content and not wanted.begins else wanted.seq
-        self.stored[index, wanted.document] = replace(
-            kept, wanted=wanted, attempts=0, failure="", again=False, hidden_below=hidden_below
+        kept = row or Row(desired=desired)
+        hidden_below = kept.hidden_below if desired.content and not desired.begins else desired.seq
+        self.stored[index, desired.document] = replace(
+            kept, desired=desired, attempts=0, failure="", again=False, hidden_below=hidden_below
         )
         return True
 
-    async def want_all(self, index: IndexRef, wanted: Sequence[Wanted]) -> None:
-        for each in wanted:
-            await self.want(index, each)
+    async def upsert_all_desired(self, index: IndexRef, desired: Sequence[DesiredDocument]) -> None:
+        for each in desired:
+            await self.upsert_desired(index, each)
 
     async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
         rows = [row for (ref, _), row in self.stored.items() if ref == index and row.pending]
         rows = [row for row in rows if self._is_large(row) == large][:limit]
         for row in rows:
-            place = index, row.wanted.document
+            place = index, row.desired.document
             self.epochs[place] = max(epoch, self.epochs.get(place, 0))
         return deepcopy(rows)
 
     async def attempt(self, index: IndexRef, rows: Sequence[Row], *, epoch: int, by: int) -> None:
         for row in rows:
-            place = index, row.wanted.document
+            place = index, row.desired.document
             stored = self.stored.get(place)
             if stored and stored.pending and stored.attempts + by >= 0 and self.epochs.get(place, 0) <= epoch:
                 self.stored[place] = replace(stored, attempts=stored.attempts + by)
 
-    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
+    async def mark_indexed(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
         return self._write(
             index,
             row,
             epoch,
-            replace(row, indexed_seq=row.wanted.seq, chunks=chunks, attempts=0, failure="", again=False, note=note),
+            replace(row, indexed_seq=row.desired.seq, chunks=chunks, attempts=0, failure="", again=False, note=note),
         )
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -95,9 +95,9 @@ class InMemoryLedger:
         return self._write(index, row, epoch, failed)
 
     def _write(self, index: IndexRef, row: Row, epoch: int, written: Row) -> bool:
-        place = index, row.wanted.document
+        place = index, row.desired.document
         stored = self.stored.get(place)
-        if stored is None or stored.wanted.seq != row.wanted.seq or self.epochs.get(place, 0) > epoch:
+        if stored is None or stored.desired.seq != row.desired.seq or self.epochs.get(place, 0) > epoch:
             return False
         self.stored[place], self.epochs[place] = written, epoch
         return True
@@ -114,21 +114,21 @@ class InMemoryLedger:
         return self._counts(index)
 
     def _is_large(self, row: Row) -> bool:
-        return row.wanted.content is not None and row.wanted.content.size > self.large_bytes
+        return row.desired.content is not None and row.desired.content.size > self.large_bytes
 
     def _counts(self, index: IndexRef) -> Counts:
         rows = [row for (ref, _), row in self.stored.items() if ref == index]
-        present = [row for row in rows if row.wanted.content]
+        present = [row for row in rows if row.desired.content]
         return Counts(
-            wanted=len(present),
-            indexed=sum(row.indexed_seq == row.wanted.seq and not row.pending for row in present),
+            desired=len(present),
+            indexed=sum(row.indexed_seq == row.desired.seq and not row.pending for row in present),
             failed=sum(bool(row.failure) for row in present),
             chunks=sum(row.chunks for row in present),
             pending=sum(row.pending for row in rows),
         )
 
     async def indexed(self, index: IndexRef) -> AsyncIterator[Sequence[Row]]:
-        rows = [row for (ref, _), row in self.stored.items() if ref == index and row.wanted.content]
+        rows = [row for (ref, _), row in self.stored.items() if ref == index and row.desired.content]
         for row in rows:
             if not row.pending and not row.failure:
                 self.read_pages += 1
@@ -138,7 +138,7 @@ class InMemoryLedger:
         for document in documents:
             place = index, document
             row = self.stored.get(place)
-            if row and row.wanted.content and not row.pending and not row.failure and self.epochs[place] <= epoch:
+            if row and row.desired.content and not row.pending and not row.failure and self.epochs[place] <= epoch:
                 self.stored[place] = replace(row, again=True, attempts=0)
                 self.epochs[place] = epoch
 
@@ -254,7 +254,7 @@ class WordModel:
 
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
         assert project
-        return _bag(text) if self.known_share(text) >= LEAST_KNOWN else None
+        return _bag(text) if self.known_share(text) >= MIN_KNOWN else None
 
 
 def _bag(text: str) -> list[float]:
@@ -291,7 +291,7 @@ class Ingest:
     """ingest as rag sees it: its list, its exchange bucket, and its events."""
 
     def __init__(self) -> None:
-        self.documents_of: dict[tuple[str, str], dict[str, Wanted]] = {}
+        self.documents_of: dict[tuple[str, str], dict[str, DesiredDocument]] = {}
         self.contents: dict[ObjectRef, DocumentContent | BaseException] = {}
         self.down = False
         self.page_size = 1000
@@ -312,27 +312,27 @@ class Ingest:
         title: str = "",
         readers: tuple[str, ...] = (),
         metadata: dict[str, str | int | float | bool] | None = None,
-    ) -> Wanted:
+    ) -> DesiredDocument:
         """Keep a version, and return what its event tells."""
         digest = hashlib.sha256(f"{text}{seq}".encode()).hexdigest()
         ref = ObjectRef(bucket=BUCKET, key=f"{project}/{document}/{digest}", size=len(text), sha256=digest)
         self.contents[ref] = DocumentContent(
             media_type=media_type, text=text, title=title, readers=readers, metadata=metadata or {}
         )
-        wanted = Wanted(document=document, source=source, key=document, seq=seq, version=seq, content=ref)
-        self.documents_of.setdefault((project, source), {})[document] = wanted
-        return wanted
+        desired = DesiredDocument(document=document, source=source, key=document, seq=seq, version=seq, content=ref)
+        self.documents_of.setdefault((project, source), {})[document] = desired
+        return desired
 
-    def remove(self, document: str, *, seq: int, project: str = "acme", source: str = "cms") -> Wanted:
+    def remove(self, document: str, *, seq: int, project: str = "acme", source: str = "cms") -> DesiredDocument:
         """Delete a document, and return what its event tells."""
-        gone = Wanted(document=document, source=source, key=document, seq=seq)
+        gone = DesiredDocument(document=document, source=source, key=document, seq=seq)
         self.documents_of[project, source][document] = gone
         return gone
 
-    def erase(self, wanted: Wanted) -> None:
+    def erase(self, desired: DesiredDocument) -> None:
         """Remove a version's text."""
-        assert wanted.content
-        del self.contents[wanted.content]
+        assert desired.content
+        del self.contents[desired.content]
 
     async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
         if self.down or len(self.listed) == self.breaks_after:
@@ -386,7 +386,7 @@ class Rag:
     vectors: InMemoryVectors = field(default_factory=InMemoryVectors)
     models: Models = field(default_factory=Models)
     leases: InMemoryLeases = field(default_factory=InMemoryLeases)
-    woken: list[IndexRef] = field(default_factory=list)
+    enqueued: list[IndexRef] = field(default_factory=list)
     swept: list[tuple[IndexRef, str, int]] = field(default_factory=list)
     turns: int = 0
     """How often work was left to the next turn."""
@@ -396,33 +396,35 @@ class Rag:
             codec=CollectionCodec(), missing=CollectionNotFound, clock=self.clock
         )
         resolve = ResolveSettings(models=self.models)
-        wake = self.woken.append
-        self.create = CreateCollection(collections=self.collections, resolve=resolve, clock=self.clock, wake=wake)
-        self.update = UpdateCollection(collections=self.collections, resolve=resolve, clock=self.clock, wake=wake)
-        self.delete = DeleteCollection(collections=self.collections, clock=self.clock, wake=wake)
-        self.rebuild = RebuildIndex(collections=self.collections, models=self.models, clock=self.clock, wake=wake)
+        enqueue = self.enqueued.append
+        self.create = CreateCollection(collections=self.collections, resolve=resolve, clock=self.clock, enqueue=enqueue)
+        self.update = UpdateCollection(collections=self.collections, resolve=resolve, clock=self.clock, enqueue=enqueue)
+        self.delete = DeleteCollection(collections=self.collections, clock=self.clock, enqueue=enqueue)
+        self.rebuild = RebuildIndex(collections=self.collections, models=self.models, clock=self.clock, enqueue=enqueue)
         self.read = ReadCollections(collections=self.collections, ledger=self.ledger)
-        self.note = NoteDocument(collections=self.collections, ledger=self.ledger, wake=wake)
+        self.note = RecordDocument(collections=self.collections, ledger=self.ledger, enqueue=enqueue)
         self.index_documents = IndexDocuments(
             ledger=self.ledger,
             contents=self.ingest,
             models=self.models,
             vectors=self.vectors,
-            limits=BatchLimits(documents=10, fetched_at_once=3, chunks=8, large_chunks=4, large_at_once=1),
+            limits=BatchLimits(
+                documents=10, max_concurrent_fetches=3, chunks=8, large_chunks=4, max_concurrent_large=1
+            ),
         )
-        self.tend = self.new_tend()
+        self.reconcile = self.new_reconcile()
         self.search_use_case = Search(
             collections=self.collections,
             ledger=self.ledger,
             vectors=self.vectors,
             models=self.models,
             sweep=lambda index, document, below: self.swept.append((index, document, below)),
-            most_characters=1000,
+            max_characters=1000,
         )
 
-    def new_tend(self) -> TendIndex:
+    def new_reconcile(self) -> ReconcileIndex:
         """Return what a worker does in a new life of its process."""
-        return TendIndex(
+        return ReconcileIndex(
             collections=self.collections,
             ledger=self.ledger,
             vectors=self.vectors,
@@ -436,7 +438,7 @@ class Rag:
 
     async def handbook(self, *, caller: Caller = ADA, request_id: str = "r1") -> Collection:
         """Create collection handbook over source cms, and bring it to where it should be."""
-        await self.create(caller, wish(), request=Request(id=request_id, digest="d"))
+        await self.create(caller, spec(), request=Request(id=request_id, digest="d"))
         await self.work(caller.project)
         return await self.collections.get(caller.project, "handbook")
 
@@ -446,12 +448,12 @@ class Rag:
             ref = IndexRef(project=project, collection=collection, number=number)
             async with self.leases.held(ref) as epoch:
                 assert epoch
-                while await self.tend(ref, epoch=epoch) is Then.AT_ONCE:
+                while await self.reconcile(ref, epoch=epoch) is Requeue.BATCH_SIZE:
                     self.turns += 1
 
-    async def hear(self, wanted: Wanted, *, project: str = "acme") -> None:
+    async def consume(self, desired: DesiredDocument, *, project: str = "acme") -> None:
         """Handle an event of ingest."""
-        await self.note(project, wanted)
+        await self.note(project, desired)
 
     async def search(self, text: str, *, caller: Caller = ADA, **sides: Any) -> Answer:  # noqa: ANN401 - fields of Question
         """Ask collection handbook."""
@@ -464,16 +466,16 @@ class Rag:
         return [passage.payload.document for passage in answer.passages]
 
 
-def wish(
+def spec(
     collection: str = "handbook",
     *,
     sources: tuple[str, ...] = ("cms",),
     embedding: str = "words",
     max_tokens: int = 0,
     overlap_tokens: int | None = None,
-) -> Wish:
+) -> CollectionSpec:
     """Return what an operator wants."""
-    return Wish(
+    return CollectionSpec(
         collection=collection,
         sources=sources,
         embedding=embedding,

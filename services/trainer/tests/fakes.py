@@ -158,7 +158,7 @@ class Registry:
     folder: Path
     limits: ImportLimits = field(default_factory=ImportLimits)
     clock: FixedClock = field(default_factory=FixedClock)
-    woken: int = 0
+    enqueued: int = 0
 
     def __post_init__(self) -> None:
         self.models = InMemoryAggregates[Model](codec=ModelCodec(), missing=ModelNotFound, clock=self.clock)
@@ -168,7 +168,7 @@ class Registry:
         self.artifacts = InMemoryArtifacts()
         self.hub = FakeHub(self.folder)
         self.leases = FakeLeases()
-        self.spool = FileSpool(self.folder, at_once=2)
+        self.spool = FileSpool(self.folder, max_concurrent=2)
         inspector = FileInspector()
         references = References(models=self.models, versions=self.versions)
         self.import_model = ImportModel(
@@ -177,7 +177,7 @@ class Registry:
             hub=self.hub,
             limits=self.limits,
             clock=self.clock,
-            wake=self._wake,
+            enqueue=self._enqueue,
         )
         self.upload = UploadModelFile(
             versions=self.versions,
@@ -203,8 +203,8 @@ class Registry:
             clock=self.clock,
         )
 
-    def _wake(self) -> None:
-        self.woken += 1
+    def _enqueue(self) -> None:
+        self.enqueued += 1
 
     async def begin(self, source: Source, *, model: str = "smollm2", request: str = "") -> Imported:
         """Import a source."""

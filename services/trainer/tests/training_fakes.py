@@ -23,13 +23,13 @@ from tidemill_trainer.application.cancel_training_run import CancelTrainingRun
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.create_training_plan import CreateTrainingPlan
 from tidemill_trainer.application.delete_training_plan import DeleteTrainingPlan
-from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
 from tidemill_trainer.application.ports import Begun, Fitted, PlanName, Report, RunName, Stepped, TrainingJob
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.application.references import References
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.application.retry_training_run import RetryTrainingRun
-from tidemill_trainer.application.settle_plan import SettlePlan
+from tidemill_trainer.application.start_deferred_run import StartDeferredRun
+from tidemill_trainer.application.start_runs_for_dataset_version import StartRunsForDatasetVersion
 from tidemill_trainer.application.start_training_run import StartTrainingRun
 from tidemill_trainer.application.train_run import TrainingNeeds, TrainRun
 from tidemill_trainer.application.update_training_plan import UpdateCommand, UpdateTrainingPlan
@@ -191,11 +191,11 @@ class FakeRunLeases:
 
 
 @dataclass(kw_only=True)
-class World:
+class Harness:
     """Everything about training on stores in memory, and a base `smollm2` to train on."""
 
     folder: Path
-    woken: int = 0
+    enqueued: int = 0
 
     def __post_init__(self) -> None:
         self.registry = Registry(folder=self.folder)
@@ -208,19 +208,21 @@ class World:
         self.folders = RunFolders(self.folder / "runs", keep_s=3600.0)
         check = CheckPlan(
             references=References(models=self.registry.models, versions=self.registry.versions),
-            most_time=timedelta(days=1),
-            most_memory_bytes=2**33,
+            max_time=timedelta(days=1),
+            max_memory_bytes=2**33,
         )
-        queue = QueueRun(runs=self.runs, check=check, clock=clock, wake=self._wake)
+        queue = QueueRun(runs=self.runs, check=check, clock=clock, enqueue=self._enqueue)
         self.create = CreateTrainingPlan(plans=self.plans, check=check)
-        self.settle = SettlePlan(plans=self.plans, queue=queue)
-        self.update = UpdateTrainingPlan(plans=self.plans, check=check, settle=self.settle)
+        self.start_deferred = StartDeferredRun(plans=self.plans, queue=queue)
+        self.update = UpdateTrainingPlan(plans=self.plans, check=check, start_deferred=self.start_deferred)
         self.delete = DeleteTrainingPlan(plans=self.plans)
         self.browse = BrowseTraining(plans=self.plans, runs=self.runs)
         self.start = StartTrainingRun(plans=self.plans, runs=self.runs, datasets=self.datasets, queue=queue)
         self.cancel = CancelTrainingRun(runs=self.runs, clock=clock)
-        self.retry = RetryTrainingRun(runs=self.runs, plans=self.plans, check=check, clock=clock, wake=self._wake)
-        self.hear = HearDatasetVersion(plans=self.plans, datasets=self.datasets, settle=self.settle)
+        self.retry = RetryTrainingRun(runs=self.runs, plans=self.plans, check=check, clock=clock, enqueue=self._enqueue)
+        self.consume = StartRunsForDatasetVersion(
+            plans=self.plans, datasets=self.datasets, start_deferred=self.start_deferred
+        )
         self.register = RegisterAdapter(
             models=self.registry.models,
             versions=self.registry.versions,
@@ -239,14 +241,14 @@ class World:
             trainings=self.trainings,
             register=self.register,
             leases=self.leases,
-            needs=TrainingNeeds(memory_bytes=2**32, least_examples=8, most_fruitless=3),
+            needs=TrainingNeeds(memory_bytes=2**32, min_examples=8, max_fruitless=3),
             clock=clock,
         )
 
-    def _wake(self) -> None:
-        self.woken += 1
+    def _enqueue(self) -> None:
+        self.enqueued += 1
 
-    async def with_base(self) -> "World":
+    async def with_base(self) -> "Harness":
         """Register the base."""
         await self.registry.register(model_files())
         return self
@@ -262,10 +264,10 @@ class World:
             ADA, UpdateCommand(plan=plan, settings=settings, fields=frozenset(changes), request=request())
         )
 
-    async def owing(self, number: int, *, plan: str = "lora") -> PlanName:
+    async def with_deferred_work(self, number: int, *, plan: str = "lora") -> PlanName:
         """Leave a plan as one does that is killed between letting it go on and queueing what it owes."""
         await self.plan(plan, paused=True)
-        await self.hear("acme", dataset_version(number))
+        await self.consume("acme", dataset_version(number))
 
         def let_go_on(plan: TrainingPlan) -> None:
             plan.configure(replace(plan.settings, paused=False), expected_version=None)
@@ -277,7 +279,7 @@ class World:
         """Create a plan and have it hear a version; return the run's name."""
         await self.plan(plan, **changes)
         version = self.datasets.publish(dataset_version(number, examples=examples))
-        await self.hear("acme", version)
+        await self.consume("acme", version)
         return RunName(project="acme", run=run_id("acme", plan, version.id))
 
     async def run(self, name: RunName) -> TrainingRun:

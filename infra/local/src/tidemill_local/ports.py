@@ -38,7 +38,7 @@ def wishes() -> dict[str, int]:
 
 
 def choose(
-    names: Iterable[str], *, wanted: Mapping[str, int], previous: Mapping[str, int], seed: str
+    names: Iterable[str], *, requested: Mapping[str, int], previous: Mapping[str, int], seed: str
 ) -> dict[str, int]:
     """Return a port for each name; `seed` keeps the stacks of different folders apart.
 
@@ -47,19 +47,19 @@ def choose(
         StackError: a wanted name does not exist.
     """
     names = list(names)
-    if unknown := sorted(wanted.keys() - set(names)):
+    if unknown := sorted(requested.keys() - set(names)):
         message = f"There is no port named {unknown[0]}; the names are {', '.join(names)}."
         raise StackError(message)
     chosen: dict[str, int] = {}
     start = FIRST + int.from_bytes(hashlib.sha256(seed.encode()).digest()[:4]) % (LAST - FIRST)
     candidates = iter([*range(start, LAST), *range(FIRST, start)])
-    reserved = set(wanted.values())
+    reserved = set(requested.values())
     for name in names:
-        if name in wanted:
-            if not is_free(wanted[name]):
-                message = f"Port {wanted[name]} for {name} is taken: stop what uses it, or change {WISHES}."
+        if name in requested:
+            if not is_free(requested[name]):
+                message = f"Port {requested[name]} for {name} is taken: stop what uses it, or change {WISHES}."
                 raise PortTaken(message)
-            chosen[name] = wanted[name]
+            chosen[name] = requested[name]
         elif (before := previous.get(name)) and before not in reserved and is_free(before):
             chosen[name] = before
         else:

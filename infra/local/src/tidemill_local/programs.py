@@ -52,7 +52,7 @@ WEED_PORTS = (
 PORT_NAMES = (
     *("kafka", "kafka.controller", "mongo"),
     *WEED_PORTS,
-    *(f"{service}.{door}" for service, doors in SERVICES.items() for door in doors),
+    *(f"{service}.{endpoint}" for service, endpoints in SERVICES.items() for endpoint in endpoints),
 )
 
 NO_TELEMETRY = {
@@ -102,8 +102,8 @@ def addresses(choices: Choices) -> Addresses:
             endpoint=choices.address("s3"), access_key=choices.access_key, secret_key=choices.secret_key
         ),
         services={
-            service: {door: choices.address(f"{service}.{door}") for door in doors}
-            for service, doors in SERVICES.items()
+            service: {endpoint: choices.address(f"{service}.{endpoint}") for endpoint in endpoints}
+            for service, endpoints in SERVICES.items()
         },
     )
 
@@ -173,7 +173,10 @@ def service_environment(service: str, *, folder: StackFolder, stack: Addresses) 
         "S3_ACCESS_KEY": stack.s3.access_key,
         "S3_SECRET_KEY": stack.s3.secret_key,
         **({"DATA_DIR": str(folder.data(service))} if service in KEEP_FILES else {}),
-        **{f"{door.upper()}_PORT": stack.services[service][door].rpartition(":")[2] for door in SERVICES[service]},
+        **{
+            f"{endpoint.upper()}_PORT": stack.services[service][endpoint].rpartition(":")[2]
+            for endpoint in SERVICES[service]
+        },
         **{f"{other.upper()}_ADDRESS": stack.services[other]["grpc"] for other in CALLS.get(service, ())},
     }
     return {f"{service.upper()}_{name}": value for name, value in values.items()}

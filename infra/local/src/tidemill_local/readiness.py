@@ -32,7 +32,7 @@ def probes(stack: Addresses) -> dict[str, Probe]:
         "kafka": partial(_kafka, stack.kafka),
         "mongo": partial(_mongo, stack.mongo),
         "s3": partial(_object_store, stack),
-        **{name: partial(_service, doors["grpc"]) for name, doors in stack.services.items()},
+        **{name: partial(_service, endpoints["grpc"]) for name, endpoints in stack.services.items()},
     }
 
 

@@ -51,7 +51,7 @@ class ProgramStatus:
     pid: int
     uptime_s: float
     resident_bytes: int
-    doors: dict[str, str]
+    endpoints: dict[str, str]
     message: str
     log: Path
 
@@ -116,12 +116,12 @@ class LocalStack:
         running = self._supervisor.is_running()
         states = self._supervisor.states() if running else []
         left_over = 0 if running else len(processes_of(self._folder.root))
-        doors = _doors(self._choices()) if states else {}
+        endpoints = _endpoints(self._choices()) if states else {}
         return StackStatus(
             folder=self._folder.root,
             running=running,
             left_over=left_over,
-            programs=tuple(self._program(state, doors.get(state.name, {})) for state in states),
+            programs=tuple(self._program(state, endpoints.get(state.name, {})) for state in states),
         )
 
     def logs(self, name: str | None = None, *, follow: bool = False, lines: int = 100) -> Iterator[LogLine]:
@@ -163,13 +163,15 @@ class LocalStack:
 
         for name in names:
             self._supervisor.run(group, name)
-        doors = _doors(self._choices())
+        endpoints = _endpoints(self._choices())
         begin = time.monotonic()
 
         asked = {name: probe for name, probe in readiness.probes(stack).items() if name in names}
         for ready, waiting in readiness.watch(asked):
             for name in ready:
-                where = ", ".join(f"{door} {address}" for door, address in doors[name].items() if door != "metrics")
+                where = ", ".join(
+                    f"{endpoint} {address}" for endpoint, address in endpoints[name].items() if endpoint != "metrics"
+                )
                 progress(f"{name} is ready after {time.monotonic() - begin:.1f} s: {where}")
             self._check_alive(waiting)
             if waiting and time.monotonic() - begin > READY_TIMEOUT_S:
@@ -190,7 +192,7 @@ class LocalStack:
         before = json.loads(self._folder.choices.read_text("utf-8")) if self._folder.choices.exists() else {}
         choices = Choices(
             ports=ports.choose(
-                PORT_NAMES, wanted=ports.wishes(), previous=before.get("ports", {}), seed=str(self._folder.root)
+                PORT_NAMES, requested=ports.wishes(), previous=before.get("ports", {}), seed=str(self._folder.root)
             ),
             cluster=before.get("cluster") or urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="),
             access_key=before.get("access_key") or secrets.token_hex(10),
@@ -202,14 +204,14 @@ class LocalStack:
     def _choices(self) -> Choices:
         return Choices(**json.loads(self._folder.choices.read_text("utf-8")))
 
-    def _program(self, state: ProcessState, doors: dict[str, str]) -> ProgramStatus:
+    def _program(self, state: ProcessState, endpoints: dict[str, str]) -> ProgramStatus:
         return ProgramStatus(
             name=state.name,
             state=state.state,
             pid=state.pid,
             uptime_s=max(0.0, time.time() - state.since) if state.since else 0.0,
             resident_bytes=_resident_bytes(state.pid),
-            doors=doors,
+            endpoints=endpoints,
             message=state.message,
             log=self._folder.log(state.name),
         )
@@ -234,10 +236,10 @@ class LocalStack:
             yield
 
 
-def _doors(choices: Choices) -> dict[str, dict[str, str]]:
+def _endpoints(choices: Choices) -> dict[str, dict[str, str]]:
     stack = addresses(choices)
     own = {"kafka": {"kafka": stack.kafka}, "mongo": {"mongo": stack.mongo}, "s3": {"s3": stack.s3.endpoint}}
-    return own | {name: dict(doors) for name, doors in stack.services.items()}
+    return own | {name: dict(endpoints) for name, endpoints in stack.services.items()}
 
 
 def _resident_bytes(pid: int) -> int:

@@ -2,8 +2,18 @@
 
 from tidemill_client.connection import Addresses
 from tidemill_client.documents import NewDocument, Uploaded
-from tidemill_client.reactions import Who
-from tidemill_client.tidemill import Ask, Tidemill
+from tidemill_client.reactions import Rater
+from tidemill_client.tidemill import GenerateOptions, Tidemill
 from tidemill_client.values import assistant, text_of, user
 
-__all__ = ["Addresses", "Ask", "NewDocument", "Tidemill", "Uploaded", "Who", "assistant", "text_of", "user"]
+__all__ = [
+    "Addresses",
+    "GenerateOptions",
+    "NewDocument",
+    "Rater",
+    "Tidemill",
+    "Uploaded",
+    "assistant",
+    "text_of",
+    "user",
+]

@@ -9,7 +9,7 @@ B = TypeVar("B")
 
 
 async def concurrently(
-    items: AsyncIterable[A], work: Callable[[A], Awaitable[B]], *, at_once: int
+    items: AsyncIterable[A], work: Callable[[A], Awaitable[B]], *, max_concurrent: int
 ) -> AsyncGenerator[B, None]:
     """Yield what `work` makes of each item, in the order in which it ends; the first error ends it all.
 
@@ -23,7 +23,7 @@ async def concurrently(
     try:
         async for item in items:
             running.add(asyncio.create_task(do(item)))
-            if len(running) >= at_once:
+            if len(running) >= max_concurrent:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     yield task.result()

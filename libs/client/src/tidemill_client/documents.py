@@ -126,15 +126,15 @@ class Documents:
         return (await persistently(lambda: self._connection.documents.UploadDocument(messages()))).document
 
     async def upload_many(
-        self, documents: Iterable[NewDocument] | AsyncIterable[NewDocument], *, at_once: int = 8
+        self, documents: Iterable[NewDocument] | AsyncIterable[NewDocument], *, max_concurrent: int = 8
     ) -> AsyncGenerator[Uploaded, None]:
-        """Upload documents, `at_once` at a time, and yield what became of each, in the order in which they end.
+        """Upload documents, `max_concurrent` at a time, and yield what became of each, in the order in which they end.
 
         Documents are taken from the iterable as there is room for them, so that it may be endless. A document that is
         refused does not stop the others; anything else that goes wrong does.
         """
         items = documents if isinstance(documents, AsyncIterable) else _one_by_one(documents)
-        async with aclosing(concurrently(items, self._upload_one, at_once=at_once)) as uploads:
+        async with aclosing(concurrently(items, self._upload_one, max_concurrent=max_concurrent)) as uploads:
             async for uploaded in uploads:
                 yield uploaded
 

@@ -90,10 +90,10 @@ def _layers(nodes: Sequence[Key], edges: Sequence[Pair]) -> dict[Key, int]:
     layers = _pushed_right(dict.fromkeys(nodes, 0), forward)
     for kind in dict.fromkeys(kind for kind, _ in nodes):
         same = [key for key in nodes if key[0] == kind]
-        wanted = layers | dict.fromkeys(same, max(layers[key] for key in same))
-        settled = _pushed_right(wanted, forward)
-        if len({settled[key] for key in same}) == 1:
-            layers = settled
+        requested = layers | dict.fromkeys(same, max(layers[key] for key in same))
+        layered = _pushed_right(requested, forward)
+        if len({layered[key] for key in same}) == 1:
+            layers = layered
     for key in sorted(nodes, key=lambda key: -layers[key]):
         targets = [layers[target] for source, target in forward if source == key]
         if targets and not any(target == key for _, target in forward):
@@ -104,15 +104,15 @@ def _layers(nodes: Sequence[Key], edges: Sequence[Pair]) -> dict[Key, int]:
 
 def _pushed_right(layers: Mapping[Key, int], edges: Sequence[Pair]) -> dict[Key, int]:
     """Return layers in which each edge leads to the right; there are no cycles, so this ends."""
-    settled = dict(layers)
-    for _ in settled:
+    layered = dict(layers)
+    for _ in layered:
         moved = False
         for source, target in edges:
-            if settled[target] <= settled[source]:
-                settled[target], moved = settled[source] + 1, True
+            if layered[target] <= layered[source]:
+                layered[target], moved = layered[source] + 1, True
         if not moved:
             break
-    return settled
+    return layered
 
 
 def _without_cycles(nodes: Sequence[Key], edges: Sequence[Pair]) -> list[Pair]:

@@ -20,7 +20,7 @@ from tidemill_kit.manifest import Manifest
 
 CHUNK_BYTES = 256 * 1024
 """The fastest size: gRPC copies larger messages more slowly."""
-UPLOADS_AT_ONCE = 2
+MAX_CONCURRENT_UPLOADS = 2
 POLL_S = 0.5
 PATIENCE_S = 120.0
 
@@ -91,7 +91,7 @@ class _Upload:
         self._progress = progress
         self._stored_bytes = version.stored_bytes
         self._sent: dict[str, int] = {}
-        self._turns = asyncio.Semaphore(UPLOADS_AT_ONCE)
+        self._turns = asyncio.Semaphore(MAX_CONCURRENT_UPLOADS)
 
     async def run(self) -> ModelVersion:
         """Send every missing file and complete the version; the first error ends all of it, and comes out as it is."""

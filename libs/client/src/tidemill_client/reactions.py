@@ -21,7 +21,7 @@ from tidemill_client.values import assistant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Who:
+class Rater:
     """Whose reaction it is. A later one of the same person to the same inference replaces the earlier."""
 
     end_user: str = ""
@@ -32,7 +32,7 @@ class Who:
     """The same id again has no second effect."""
 
 
-NOBODY = Who()
+ANONYMOUS = Rater()
 
 
 class Reactions:
@@ -41,11 +41,11 @@ class Reactions:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def rate(self, inference: str, rating: float, who: Who = NOBODY) -> Feedback:
+    async def rate(self, inference: str, rating: float, rater: Rater = ANONYMOUS) -> Feedback:
         """Rate an answer from 0 (bad) to 1 (good)."""
-        return await self._submit(Feedback(inference=inference, metric="rating", number=rating), who)
+        return await self._submit(Feedback(inference=inference, metric="rating", number=rating), rater)
 
-    async def correct(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+    async def correct(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
         """Tell what should have been answered.
 
         Raises:
@@ -53,11 +53,11 @@ class Reactions:
 
         """
         correction = Correction(output=[assistant(text)])
-        return await self._submit(Feedback(inference=inference, metric="correction", correction=correction), who)
+        return await self._submit(Feedback(inference=inference, metric="correction", correction=correction), rater)
 
-    async def comment(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+    async def comment(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
         """Say something about an answer."""
-        return await self._submit(Feedback(inference=inference, metric="comment", comment=text), who)
+        return await self._submit(Feedback(inference=inference, metric="comment", comment=text), rater)
 
     async def withdraw(self, feedback: str) -> Feedback:
         """Take a reaction back: it teaches nothing from then on."""
@@ -87,7 +87,7 @@ class Reactions:
         """Return the rule by which reactions become examples of a dataset, and how far it is."""
         return (await self._connection.curations.GetCuration(GetCurationRequest(id=dataset))).curation
 
-    async def _submit(self, feedback: Feedback, who: Who) -> Feedback:
-        feedback.end_user, feedback.rater = who.end_user, who.rater
-        request = SubmitFeedbackRequest(feedback=feedback, request_id=who.request_id)
+    async def _submit(self, feedback: Feedback, rater: Rater) -> Feedback:
+        feedback.end_user, feedback.rater = rater.end_user, rater.rater
+        request = SubmitFeedbackRequest(feedback=feedback, request_id=rater.request_id)
         return (await self._connection.feedback.SubmitFeedback(request)).feedback

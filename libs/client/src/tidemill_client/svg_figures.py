@@ -46,7 +46,7 @@ def svg_of(size_in: tuple[float, float], draw: Callable[["Figure"], None], *, na
     return text[text.index("<svg") :].strip() + "\n"
 
 
-def shortened(text: str, most: int) -> str:
+def shortened(text: str, maximum: int) -> str:
     """Return the text on one line, and its beginning where it is long."""
     line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
+    return line if len(line) <= maximum else line[: maximum - 1].rstrip() + "…"

@@ -35,7 +35,7 @@ from tidemill_client.documents import Documents
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.models import Models
 from tidemill_client.pages import every
-from tidemill_client.reactions import NOBODY, Reactions, Who
+from tidemill_client.reactions import ANONYMOUS, Rater, Reactions
 from tidemill_client.rollouts import Rollouts
 from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
@@ -45,7 +45,7 @@ STATUS_LIMIT_S = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class GenerateOptions:
     """What may be said with a question; what is left out is the deployment's choice."""
 
     variables: Mapping[str, Json] | None = None
@@ -161,17 +161,17 @@ class Tidemill:
         """Candidates on their way to users."""
         return Rollouts(self.connection)
 
-    async def rate(self, inference: str, rating: float, who: Who = NOBODY) -> Feedback:
+    async def rate(self, inference: str, rating: float, rater: Rater = ANONYMOUS) -> Feedback:
         """Rate an answer from 0 (bad) to 1 (good); a later rating of the same person replaces it."""
-        return await self.feedback.rate(inference, rating, who)
+        return await self.feedback.rate(inference, rating, rater)
 
-    async def correct(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+    async def correct(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
         """Tell what should have been answered: what the next model learns from."""
-        return await self.feedback.correct(inference, text, who)
+        return await self.feedback.correct(inference, text, rater)
 
-    async def comment(self, inference: str, text: str, who: Who = NOBODY) -> Feedback:
+    async def comment(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
         """Say something about an answer."""
-        return await self.feedback.comment(inference, text, who)
+        return await self.feedback.comment(inference, text, rater)
 
     async def search(  # noqa: PLR0913 - one question and its filters
         self,
@@ -200,19 +200,19 @@ class Tidemill:
         self,
         deployment: str,
         question: str | Sequence[Message],
-        ask: Ask | None = None,
+        ask: GenerateOptions | None = None,
         *,
         within_s: float = CALL_LIMIT_S,
     ) -> Inference:
         """Return the whole answer to a question, or to a conversation whose last message is one."""
-        request = _question(deployment, question, ask or Ask())
+        request = _question(deployment, question, ask or GenerateOptions())
         return (await self.connection.inferences.Generate(request, timeout=within_s)).inference
 
     async def generate_stream(
         self,
         deployment: str,
         question: str | Sequence[Message],
-        ask: Ask | None = None,
+        ask: GenerateOptions | None = None,
         *,
         within_s: float = CALL_LIMIT_S,
     ) -> AsyncGenerator[GenerateStreamResponse, None]:
@@ -220,7 +220,7 @@ class Tidemill:
 
         A reader that leaves early (`contextlib.aclosing`) also ends the work on the other side.
         """
-        request = GenerateStreamRequest(request=_question(deployment, question, ask or Ask()))
+        request = GenerateStreamRequest(request=_question(deployment, question, ask or GenerateOptions()))
         async for event in self.connection.inferences.GenerateStream(request, timeout=within_s):
             yield event
 
@@ -237,7 +237,7 @@ class Tidemill:
             return error
 
 
-def _question(deployment: str, question: str | Sequence[Message], ask: Ask) -> GenerateRequest:
+def _question(deployment: str, question: str | Sequence[Message], ask: GenerateOptions) -> GenerateRequest:
     return GenerateRequest(
         request_id=ask.request_id or str(uuid.uuid4()),
         deployment=deployment,

@@ -19,7 +19,7 @@ from tidemill_kit.errors import InvalidInput, PreconditionFailed
 
 
 @pytest.mark.parametrize(
-    ("command", "told"),
+    ("command", "reported"),
     [
         ("feedback rate in-1 0.5", ["rating fb-1 is recorded"]),
         ("feedback correct in-1 Better.", ["correction fb-1 is recorded"]),
@@ -54,12 +54,12 @@ from tidemill_kit.errors import InvalidInput, PreconditionFailed
         ("lineage model_version m@1 --forward", ["model version m@1"]),
     ],
 )
-async def test_a_command_tells_people_and_programs(terminal: Terminal, command: str, told: list[str]) -> None:
+async def test_a_command_reports_people_and_programs(terminal: Terminal, command: str, reported: list[str]) -> None:
     people = await asyncio.to_thread(terminal, *command.split())
     programs = await asyncio.to_thread(terminal, *command.split(), "--json")
 
     assert (people.code, programs.code) == (0, 0), people.text
-    assert [each for each in told if each not in people.text] == []
+    assert [each for each in reported if each not in people.text] == []
     assert programs.data
 
 
@@ -103,7 +103,7 @@ async def test_a_stage_whose_service_is_away_does_not_hide_the_others(terminal: 
     assert states["rollout"] == "running"
 
 
-async def test_a_loop_that_is_not_there_is_told_with_those_that_are(terminal: Terminal) -> None:
+async def test_a_loop_that_is_not_there_is_reported_with_those_that_are(terminal: Terminal) -> None:
     said = await asyncio.to_thread(terminal, "loop", "status", "sales", "--json")
 
     assert said.code == 1
@@ -181,8 +181,8 @@ async def test_a_comparison_is_waited_for_and_shown(terminal: Terminal, running:
     assert said.code == 0
     assert (asked[0].suites, asked[0].baseline, asked[0].deployment) == (["truth"], "small@1", "helpdesk")
     unanswered = "3 (candidate failed 1, not in time 2)"
-    for told in ("suite:truth@1", "-0.100", "[-0.150, -0.050]", "does not hold", "95% interval", unanswered):
-        assert told in " ".join(said.text.split())
+    for reported in ("suite:truth@1", "-0.100", "[-0.150, -0.050]", "does not hold", "95% interval", unanswered):
+        assert reported in " ".join(said.text.split())
     assert "rouge_l on suite:truth@1: the lower bound is -0.1500, and has to be above -0.02" in said.text
 
 
@@ -213,7 +213,7 @@ async def test_a_run_that_fails_while_it_is_waited_for_is_an_error(terminal: Ter
     assert "DIVERGED the loss is not a number" in said.text
 
 
-async def test_what_a_service_refuses_is_told_in_one_sentence(terminal: Terminal, running: Running) -> None:
+async def test_what_a_service_refuses_is_reported_in_one_sentence(terminal: Terminal, running: Running) -> None:
     def refuse(_request: object) -> None:
         message = "rollout ro-1 needs a passed evaluation"
         raise PreconditionFailed(message)
@@ -239,7 +239,7 @@ async def test_a_rating_out_of_range_names_the_field(terminal: Terminal, running
     assert "write 0 to 1" in said.text
 
 
-async def test_a_service_that_is_not_in_the_stack_is_told_only_when_it_is_needed(
+async def test_a_service_that_is_not_in_the_stack_is_reported_only_when_it_is_needed(
     terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -252,7 +252,7 @@ async def test_a_service_that_is_not_in_the_stack_is_told_only_when_it_is_needed
     assert "nobody says where monitor is" in needed.text
 
 
-async def test_two_versions_that_differ_are_told_by_the_exit_code(terminal: Terminal) -> None:
+async def test_two_versions_that_differ_are_reported_by_the_exit_code(terminal: Terminal) -> None:
     different = await asyncio.to_thread(terminal, "datasets", "diff", "helpdesk_sft@1", "helpdesk_sft@2")
     same = await asyncio.to_thread(terminal, "datasets", "diff", "helpdesk_sft@2", "helpdesk_sft@2")
 

@@ -29,8 +29,8 @@ class Publisher:
 def letter(offset: int, *projects: str) -> Unreadable:
     headers = tuple((f"{PREFIX}project", project.encode()) for project in projects)
     record = Unreadable(topic="t", partition=0, offset=offset, value=b"words of a user", headers=headers)
-    told = dead_letter(record, topic=TOPIC, consumer="ingest", error=NotFound("no such source"), attempts=1)
-    return Unreadable(topic=TOPIC, partition=0, offset=offset, value=told.value, headers=told.headers)
+    reported = dead_letter(record, topic=TOPIC, consumer="ingest", error=NotFound("no such source"), attempts=1)
+    return Unreadable(topic=TOPIC, partition=0, offset=offset, value=reported.value, headers=reported.headers)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_body_of_another_project_or_of_none_is_shown_only_when_that_is_asked_f
     assert typed("show", TOPIC, place, "--value", "--every-project")[1]["value"] == "words of a user"
 
 
-def test_only_a_projects_own_are_driven_again_with_all(publisher: Publisher) -> None:
+def test_only_a_projects_own_are_redriven_with_all(publisher: Publisher) -> None:
     assert typed("redrive", TOPIC, "0/1")[0] != 0
     assert publisher.records == []
     assert len(typed("redrive", TOPIC, "all")[1]["redriven"]) == 1

@@ -42,7 +42,7 @@ async def test_adding_a_folder_says_what_was_skipped_and_fails_unless_that_is_al
     assert len(again.data["skipped"]) == 3
 
 
-async def test_a_new_version_of_what_was_there_is_told(typed: Terminal) -> None:
+async def test_a_new_version_of_what_was_there_is_reported(typed: Terminal) -> None:
     _write("a.md", "first")
     await asyncio.to_thread(typed, "documents", "add", "a.md")
     _write("a.md", "second")

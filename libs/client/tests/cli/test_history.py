@@ -17,9 +17,9 @@ PROTOS = Path(__file__).parents[4] / "protos"
 
 def test_the_help_of_lineage_names_every_kind_that_the_contract_does() -> None:
     contract = (PROTOS / "tidemill/monitor/v1/lineage.proto").read_text(encoding="utf-8")
-    (told,) = re.findall(r"// (.*)\n  string kind = 1;", contract)
+    (reported,) = re.findall(r"// (.*)\n  string kind = 1;", contract)
 
-    assert set(re.findall(r"\w+", KINDS)) - {"or"} == set(re.findall(r'"(\w+)"', told))
+    assert set(re.findall(r"\w+", KINDS)) - {"or"} == set(re.findall(r'"(\w+)"', reported))
 
 
 async def test_a_time_line_that_was_cut_says_so(terminal: Terminal, running: Running) -> None:

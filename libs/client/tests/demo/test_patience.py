@@ -4,17 +4,17 @@ import asyncio
 
 import pytest
 
-from tidemill_client.demo.patience import at_once
+from tidemill_client.demo.patience import max_concurrent
 from tidemill_kit.errors import DeadlineExceeded, NotFound
 
 
 async def test_a_request_that_ran_into_its_deadline_is_sent_again_with_half_as_many_at_the_same_time() -> None:
-    answered, running, most = list[int](), 0, list[int]()
+    answered, running, maximum = list[int](), 0, list[int]()
 
     async def work(item: int) -> None:
         nonlocal running
         running += 1
-        most.append(running)
+        maximum.append(running)
         try:
             await asyncio.sleep(0)
             if running > 3:
@@ -24,11 +24,11 @@ async def test_a_request_that_ran_into_its_deadline_is_sent_again_with_half_as_m
         finally:
             running -= 1
 
-    await at_once(range(40), work, places=16)
+    await max_concurrent(range(40), work, places=16)
 
     assert sorted(answered) == list(range(40))
-    assert max(most) == 16
-    assert max(most[-10:]) <= 3
+    assert max(maximum) == 16
+    assert max(maximum[-10:]) <= 3
 
 
 async def test_an_error_other_than_a_deadline_is_not_tried_again() -> None:
@@ -40,7 +40,7 @@ async def test_an_error_other_than_a_deadline_is_not_tried_again() -> None:
         raise NotFound(message)
 
     with pytest.raises(ExceptionGroup) as refused:
-        await at_once([1], work, places=2)
+        await max_concurrent([1], work, places=2)
 
     assert refused.group_contains(NotFound)
     assert tried == [1]

@@ -40,13 +40,13 @@ class Keeper:
     async def _create(self, request: Any, _context: object) -> Any:
         if self.refused:
             raise self.refused
-        wanted = getattr(request, self.kind.field)
-        if wanted.id in self.stored:
-            message = f"{wanted.id} exists"
+        requested = getattr(request, self.kind.field)
+        if requested.id in self.stored:
+            message = f"{requested.id} exists"
             raise AlreadyExists(message)
         if not request.validate_only:
-            self._keep(wanted)
-        return self._answer("Create", wanted)
+            self._keep(requested)
+        return self._answer("Create", requested)
 
     async def _get(self, request: Any, _context: object) -> Any:
         if request.id not in self.stored:
@@ -59,19 +59,19 @@ class Keeper:
         return getattr(self._requests, f"List{self.kind.noun}sResponse")(**found)
 
     async def _update(self, request: Any, _context: object) -> Any:
-        wanted = getattr(request, self.kind.field)
-        changed = type(wanted)()
-        changed.CopyFrom(self.stored[wanted.id])
-        if wanted.etag and wanted.etag != changed.etag:
+        requested = getattr(request, self.kind.field)
+        changed = type(requested)()
+        changed.CopyFrom(self.stored[requested.id])
+        if requested.etag and requested.etag != changed.etag:
             message = "it has changed since"
             raise Conflict(message)
         for path in request.update_mask.paths:
             changed.ClearField(path)
-        only = type(wanted)()
+        only = type(requested)()
         for path in request.update_mask.paths:
-            given = type(wanted)()
-            given.CopyFrom(wanted)
-            for field, _ in wanted.ListFields():
+            given = type(requested)()
+            given.CopyFrom(requested)
+            for field, _ in requested.ListFields():
                 if field.name != path:
                     given.ClearField(field.name)
             only.MergeFrom(given)

@@ -48,7 +48,7 @@ def test_a_whole_loop_is_read(file: Path) -> None:
         ("deployment: helpdesk,", "deployment: x,", "datasets.helpdesk_sft.examples.deployment", "no deployment 'x'"),
     ],
 )
-def test_a_reference_to_nothing_is_told_with_the_nearest_match(
+def test_a_reference_to_nothing_is_reported_with_the_nearest_match(
     file: Path, old: str, new: str, path: str, message: str
 ) -> None:
     assert message in problems(file, (old, new))[path]
@@ -83,7 +83,7 @@ def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
         ("start_with: small", "start: small", "deployments.helpdesk.model.start", "did you mean start_with?"),
     ],
 )
-def test_a_wrong_value_is_told_where_it_stands(file: Path, old: str, new: str, path: str, message: str) -> None:
+def test_a_wrong_value_is_reported_where_it_stands(file: Path, old: str, new: str, path: str, message: str) -> None:
     found = problems(file, (old, new))
 
     assert path in found, found
@@ -132,7 +132,7 @@ def test_a_training_may_not_have_the_name_of_a_model(file: Path) -> None:
     assert "is the name of a model" in found["training.helpdesk_lora"]
 
 
-def test_every_wrong_case_of_a_suite_is_told_with_its_own_file_and_line(file: Path) -> None:
+def test_every_wrong_case_of_a_suite_is_reported_with_its_own_file_and_line(file: Path) -> None:
     suite = file.parent / "truth.jsonl"
     suite.write_text(
         '{"id": "q1", "question": "?", "reference": "!"}\n'
@@ -144,15 +144,15 @@ def test_every_wrong_case_of_a_suite_is_told_with_its_own_file_and_line(file: Pa
     with pytest.raises(LoopErrors) as raised:
         read_loop(file)
 
-    told = str(raised.value)
-    assert f"{suite}:2:2: (json): is not JSON" in told
-    assert f"{suite}:3:1: id: 'q1' is the id of line 1, too" in told
-    assert f"{suite}:4:1: question: String should have at least 1 character" in told
-    assert f"{suite}:4:1: reference: is required" in told
-    assert f"{suite}:4:1: referense: unknown key: did you mean reference?" in told
+    reported = str(raised.value)
+    assert f"{suite}:2:2: (json): is not JSON" in reported
+    assert f"{suite}:3:1: id: 'q1' is the id of line 1, too" in reported
+    assert f"{suite}:4:1: question: String should have at least 1 character" in reported
+    assert f"{suite}:4:1: reference: is required" in reported
+    assert f"{suite}:4:1: referense: unknown key: did you mean reference?" in reported
 
 
-def test_a_suite_that_is_missing_or_empty_is_told(file: Path) -> None:
+def test_a_suite_that_is_missing_or_empty_is_reported(file: Path) -> None:
     (file.parent / "truth.jsonl").write_text("\n")
     assert problems(file)["cases"] == "the file holds no cases"
 

@@ -159,15 +159,15 @@ async def test_only_what_differs_is_sent(connection: Connection, running: Runnin
     assert details["suite"]["cases"] == ("2 cases", "2 cases: 0 new, 0 gone, 1 changed")
 
 
-async def test_a_diff_tells_no_more_than_applying_does(connection: Connection, file: Path) -> None:
+async def test_a_diff_reports_no_more_than_applying_does(connection: Connection, file: Path) -> None:
     await planner(connection, file).apply()
     edited(file, "share: 0.3", "share: 0.4")
     edited(file, "confidence: 0.95", "confidence: 0.9")
 
-    told = changed(await planner(connection, file).diff())
+    reported = changed(await planner(connection, file).diff())
 
-    assert told == [("dataset", "helpdesk_sft", Action.UPDATE), ("gate", "helpdesk_gate", Action.UPDATE)]
-    assert changed(await planner(connection, file).apply()) == told
+    assert reported == [("dataset", "helpdesk_sft", Action.UPDATE), ("gate", "helpdesk_gate", Action.UPDATE)]
+    assert changed(await planner(connection, file).apply()) == reported
 
 
 async def test_what_the_file_no_longer_declares_is_an_orphan_until_it_is_pruned(

@@ -49,7 +49,7 @@ def test_a_right_file_is_read_with_its_files_in_place(folder: Path) -> None:
     assert loop.deployments["helpdesk"].deadline.total_seconds() == 60
 
 
-def test_all_problems_are_told_at_once_each_with_its_line(folder: Path) -> None:
+def test_all_problems_are_reported_at_once_each_with_its_line(folder: Path) -> None:
     wrong = (
         RIGHT.replace("sources: [cms]", "sources: [cmss]")
         .replace("top_k: 2", "top_k: 0")
@@ -103,7 +103,7 @@ def test_a_word_that_is_a_truth_value_in_one_version_of_yaml_is_refused(folder: 
     assert problems_of(folder, text)["metadata.labels.on"] == (3, "YAML 1.1 reads this key as True: quote it")
 
 
-def test_broken_yaml_is_told_with_its_line(folder: Path) -> None:
+def test_broken_yaml_is_reported_with_its_line(folder: Path) -> None:
     assert problems_of(folder, "kind: Loop\nmetadata: {name: x\n")["(yaml)"][0] >= 2
 
 
@@ -113,6 +113,6 @@ def test_a_prompt_outside_the_folder_is_refused(folder: Path) -> None:
     assert "prompts.answer.user.file" in problems_of(folder, text)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(LoopErrors, match="there is no such file"):
         read_loop(tmp_path / "loop.yaml")

@@ -21,7 +21,7 @@ PLAN = tr.TrainingPlan(id="helpdesk_lora", dataset="helpdesk_sft")
 GATE = ev.Gate(id="helpdesk_gate", candidate="helpdesk_lora")
 
 
-def test_too_few_examples_in_all_are_told_beside_the_new_ones() -> None:
+def test_too_few_examples_in_all_are_reported_beside_the_new_ones() -> None:
     curation = Curation(
         id="d", feedback=["correction"], new_examples=40, at_least=50,
         progress=CurationProgress(new_examples=40, examples=40, message="3 more being looked at"),
@@ -33,7 +33,7 @@ def test_too_few_examples_in_all_are_told_beside_the_new_ones() -> None:
     assert stage.data()["message"] == "3 more being looked at"
 
 
-def test_from_when_on_fewer_reactions_are_enough_is_told() -> None:
+def test_from_when_on_fewer_reactions_are_enough_is_reported() -> None:
     curation = Curation(id="d", feedback=["correction"], new_examples=40)
     curation.progress.since.FromJsonString("2026-11-21T10:00:00Z")
     curation.at_latest_every.FromSeconds(7 * 86400)
@@ -108,7 +108,7 @@ def test_a_failed_run_says_why_and_what_to_type() -> None:
     assert stage.since.timestamp() == 1_790_000_500
 
 
-def test_a_refused_candidate_is_told_with_the_requirement_that_did_not_hold() -> None:
+def test_a_refused_candidate_is_reported_with_the_requirement_that_did_not_hold() -> None:
     stage = evaluation_stage(GATE, evaluation(ev.EVALUATION_STATE_COMPLETED))
 
     assert stage.state == "failed"

@@ -98,7 +98,7 @@ def test_losses_are_drawn_by_step_and_many_cases_have_no_names(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("pictures", "told"),
+    ("pictures", "reported"),
     [
         ({"scores": [{"question": "?"}]}, "pictures.scores"),
         ({"losses": ["high"]}, "pictures.losses"),
@@ -108,6 +108,6 @@ def test_losses_are_drawn_by_step_and_many_cases_have_no_names(tmp_path: Path) -
         ({"lineage": {"nodes": 5}}, "pictures.lineage"),
     ],
 )
-def test_another_shape_is_named(pictures: dict[str, Any], told: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_another_shape_is_named(pictures: dict[str, Any], reported: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=reported):
         page_of({"pictures": pictures}, tmp_path)

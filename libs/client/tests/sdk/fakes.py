@@ -63,13 +63,13 @@ class FakeIngest(DocumentServiceServicer, SourceServiceServicer):
         self.contents: dict[str, bytes] = {}
         self.sources: dict[str, Source] = {}
         self.request_ids: list[str] = []
-        self.running = self.most_at_once = 0
+        self.running = self.max_seen = 0
 
     async def UploadDocument(  # noqa: N802 - the contract's name
         self, request_iterator: AsyncIterator[document_rpc.UploadDocumentRequest], _context: object
     ) -> document_rpc.UploadDocumentResponse:
         self.running += 1
-        self.most_at_once = max(self.most_at_once, self.running)
+        self.max_seen = max(self.max_seen, self.running)
         try:
             start = (await anext(request_iterator)).start
             self.request_ids.append(start.request_id)

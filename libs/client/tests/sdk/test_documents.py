@@ -38,10 +38,10 @@ async def test_an_upload_that_met_unavailable_is_made_again_under_the_same_reque
 
 
 async def test_many_are_uploaded_a_few_at_a_time(tidemill: Tidemill, services: FakeTidemill) -> None:
-    uploaded = [each async for each in tidemill.documents.upload_many((note(n) for n in range(30)), at_once=4)]
+    uploaded = [each async for each in tidemill.documents.upload_many((note(n) for n in range(30)), max_concurrent=4)]
 
     assert sorted(each.document.key for each in uploaded if each.document) == sorted(note(n).key for n in range(30))
-    assert 1 < services.ingest.most_at_once <= 4
+    assert 1 < services.ingest.max_seen <= 4
 
 
 async def test_one_that_is_refused_does_not_stop_the_others(tidemill: Tidemill, services: FakeTidemill) -> None:
@@ -67,7 +67,7 @@ async def test_a_service_that_stays_away_stops_them_all(
         _ = [each async for each in tidemill.documents.upload_many(note(n) for n in range(5))]
 
 
-async def test_documents_are_taken_as_there_is_room_for_them(tidemill: Tidemill) -> None:
+async def test_documents_are_taken_as_there_is_capacity_for_them(tidemill: Tidemill) -> None:
     taken = 0
 
     def endless() -> Iterator[NewDocument]:
@@ -76,7 +76,7 @@ async def test_documents_are_taken_as_there_is_room_for_them(tidemill: Tidemill)
             taken += 1
             yield note(taken)
 
-    async with aclosing(tidemill.documents.upload_many(endless(), at_once=3)) as uploads:
+    async with aclosing(tidemill.documents.upload_many(endless(), max_concurrent=3)) as uploads:
         async for _ in uploads:
             break
 
@@ -88,7 +88,7 @@ async def test_a_list_is_read_to_its_end(tidemill: Tidemill) -> None:
         for number in range(5):
             yield note(number)
 
-    async for _ in tidemill.documents.upload_many(notes(), at_once=1):
+    async for _ in tidemill.documents.upload_many(notes(), max_concurrent=1):
         pass
 
     assert [document.key async for document in tidemill.documents.all()] == [note(n).key for n in range(5)]

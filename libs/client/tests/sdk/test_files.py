@@ -71,7 +71,7 @@ def test_names_that_differ_in_the_form_of_their_accents_are_refused_with_both_pa
     assert all(name in refused.value.message for name in names)
 
 
-def test_what_is_not_read_is_counted_by_suffix_and_text_without_a_telling_name_is_read(written: Writing) -> None:
+def test_what_is_not_read_is_counted_by_suffix_and_text_without_a_descriptive_name_is_read(written: Writing) -> None:
     for name in ("README", "LICENSE.old", "a.yaml", "b.json", "c.csv", "d.log", "e.adoc", "f.ini", "g.ts", "cut.off"):
         written(name, "é" * 4096 + "text" if name == "cut.off" else "Read me.")
     written("odd.cut", "x" + "é" * 5000)
@@ -92,7 +92,7 @@ def test_what_is_not_read_is_counted_by_suffix_and_text_without_a_telling_name_i
     assert sorted(str(each.path) for each in files.skipped if each.hidden) == [".env", ".git"]
 
 
-def test_what_cannot_be_looked_into_is_named(written: Writing, tmp_path: Path) -> None:
+def test_what_cannot_be_inspected_is_named(written: Writing, tmp_path: Path) -> None:
     written("docs/a.md")
     (tmp_path / "docs" / "link").symlink_to(tmp_path)
     (tmp_path / "docs" / "gone.md").symlink_to(tmp_path / "nothing")

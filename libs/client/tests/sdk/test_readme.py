@@ -29,7 +29,7 @@ def program(example: str) -> Callable[[], Awaitable[None]]:
 
 
 @pytest.fixture
-def desk(services: FakeTidemill, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def harness(services: FakeTidemill, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the folder that the examples are run in: their files are there, and the services are found."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "reset.md").write_text("# Reset a password")
@@ -62,7 +62,7 @@ async def turned(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     await services.stop()
 
 
-@pytest.mark.usefixtures("desk")
+@pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize("example", EXAMPLES, ids=range(len(EXAMPLES)))
 async def test_what_the_readme_shows_works(
     example: str, turned: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

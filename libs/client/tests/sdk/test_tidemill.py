@@ -7,13 +7,15 @@ import pytest
 from libs.client.tests.sdk.fakes import FakeTidemill, away
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.status.v1.status_service_pb2 import ServiceStatus
-from tidemill_client import Addresses, Ask, Tidemill, assistant, text_of, user
+from tidemill_client import Addresses, GenerateOptions, Tidemill, assistant, text_of, user
 from tidemill_client.connection import NoAddress
 from tidemill_kit.errors import DependencyUnavailable, NotFound
 
 
 async def test_an_answer_comes_whole(tidemill: Tidemill, services: FakeTidemill) -> None:
-    answer = await tidemill.generate("helpdesk", "what is this", Ask(end_user="u1", variables={"tone": "dry"}))
+    answer = await tidemill.generate(
+        "helpdesk", "what is this", GenerateOptions(end_user="u1", variables={"tone": "dry"})
+    )
 
     assert text_of(answer) == "what is this"
     (asked,) = services.inference.asked
@@ -29,7 +31,7 @@ async def test_a_conversation_is_asked_with_its_last_message(tidemill: Tidemill)
 async def test_each_question_is_one_of_its_own_unless_it_is_named(tidemill: Tidemill) -> None:
     first = await tidemill.generate("helpdesk", "x")
     second = await tidemill.generate("helpdesk", "x")
-    named = await tidemill.generate("helpdesk", "x", Ask(request_id="r1"))
+    named = await tidemill.generate("helpdesk", "x", GenerateOptions(request_id="r1"))
 
     assert first.id != second.id
     assert named.id == "answer to r1"
@@ -77,7 +79,7 @@ async def test_nothing_else_is_tried_again(tidemill: Tidemill, services: FakeTid
     assert services.ingest.fails.calls == ["GetDocument"]
 
 
-async def test_every_service_tells_how_it_is_and_one_that_is_away_does_not_hide_the_others(
+async def test_every_service_reports_how_it_is_and_one_that_is_away_does_not_hide_the_others(
     services: FakeTidemill,
 ) -> None:
     addresses = Addresses(

@@ -13,7 +13,7 @@ from tidemill.feedback.v1 import feedback_service_pb2 as fb_rpc
 from tidemill.inference.v1.rollout_pb2 import ROLLOUT_STATE_PROMOTED
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
 from tidemill.trainer.v1.training_pb2 import TRAINING_RUN_STATE_SUCCEEDED
-from tidemill_client import Tidemill, Who
+from tidemill_client import Rater, Tidemill
 from tidemill_kit.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ async def test_each_reaction_is_what_the_contract_says(client: Tidemill, running
         return fb_rpc.SubmitFeedbackResponse(feedback=request.feedback)
 
     running.answers["feedback.v1.feedback_service:SubmitFeedback"] = submit
-    await client.rate("in-1", 0.0, Who(end_user="u1"))
+    await client.rate("in-1", 0.0, Rater(end_user="u1"))
     await client.correct("in-1", "Better.")
-    await client.comment("in-1", "Nice.", Who(rater="reviewer"))
+    await client.comment("in-1", "Nice.", Rater(rater="reviewer"))
 
     rating, correction, comment = given
     assert (rating.metric, rating.WhichOneof("value"), rating.end_user) == ("rating", "number", "u1")

@@ -43,7 +43,7 @@ A = TypeVar("A", bound=Aggregate)
 
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.005
-_MOST_PAGE_BYTES = 3 * 1024 * 1024
+_MAX_PAGE_BYTES = 3 * 1024 * 1024
 """As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes unless it is told otherwise."""
 _FOR_READING = {"requests": False, "outbox": False}
 _ENTRY_FIELDS = ("ce_id", "type", "source", "subject", "time", "topic", "key", "data", "traceparent")
@@ -120,12 +120,12 @@ class NewEvents:
     entries: Sequence[Document] = ()
 
 
-def _nobody(_new: NewEvents) -> None:
+def _noop(_new: NewEvents) -> None:
     """Nobody waits for events: the relay's sweep finds them."""
 
 
 class MongoAggregates(Generic[A]):
-    """Implements `application.Aggregates`. `wake` is called for every document that got new events."""
+    """Implements `application.Aggregates`. `enqueue` is called for every document that got new events."""
 
     def __init__(  # noqa: PLR0913 - an adapter is made of its parts, once, in app.py
         self,
@@ -135,7 +135,7 @@ class MongoAggregates(Generic[A]):
         topic: str,
         source: str,
         missing: Callable[[str], NotFound],
-        wake: Callable[[NewEvents], None] = _nobody,
+        enqueue: Callable[[NewEvents], None] = _noop,
         limits: OutboxLimits | None = None,
         clock: Clock | None = None,
         lists: Sequence[Sequence[str]] = (),
@@ -154,7 +154,7 @@ class MongoAggregates(Generic[A]):
         self._topic = topic
         self._source = source
         self._missing = missing
-        self._wake = wake
+        self._enqueue = enqueue
         self._limits = limits or OutboxLimits()
         self._clock = clock or SystemClock()
 
@@ -177,9 +177,9 @@ class MongoAggregates(Generic[A]):
 
     async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
         """See `Aggregates.get_many`."""
-        wanted = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}}
+        expected = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}}
         with translated():
-            documents = await self._collection.find(wanted, _FOR_READING).to_list(None)
+            documents = await self._collection.find(expected, _FOR_READING).to_list(None)
         return {document["id"]: self._decoded(document) for document in documents if not document["deleted"]}
 
     async def list(
@@ -191,18 +191,18 @@ class MongoAggregates(Generic[A]):
         if set(where) not in map(set, self._lists):
             message = f"{self._collection.name} declares no list by {sorted(where)}: name it in `lists`"
             raise TypeError(message)
-        wanted: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
-        wanted["deleted"] = {"$in": [False, True]} if show_deleted else False
+        expected: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
+        expected["deleted"] = {"$in": [False, True]} if show_deleted else False
         if place := place_of(page.token, digest=digest):
             same_time = {"create_time": place.create_time, "id": {"$gt": place.id}}
-            wanted["create_time"] = {"$gte": place.create_time}  # where an index is begun at, which $or does not say
-            wanted["$or"] = [{"create_time": {"$gt": place.create_time}}, same_time]
-        shown, more, room = list[Document](), False, _MOST_PAGE_BYTES
+            expected["create_time"] = {"$gte": place.create_time}  # where an index is begun at, which $or does not say
+            expected["$or"] = [{"create_time": {"$gt": place.create_time}}, same_time]
+        shown, more, remaining_bytes = list[Document](), False, _MAX_PAGE_BYTES
         with translated():
-            found = self._collection.find(wanted, _FOR_READING).sort([("create_time", 1), ("id", 1)]).limit(size + 1)
+            found = self._collection.find(expected, _FOR_READING).sort([("create_time", 1), ("id", 1)]).limit(size + 1)
             async for document in found:
-                room -= len(bson.encode(document))
-                more = bool(shown) and (len(shown) == size or room < 0)
+                remaining_bytes -= len(bson.encode(document))
+                more = bool(shown) and (len(shown) == size or remaining_bytes < 0)
                 if more:
                     break
                 shown.append(document)
@@ -212,13 +212,13 @@ class MongoAggregates(Generic[A]):
     async def add(self, aggregate: A, *, request: Request) -> A:
         """See `Aggregates.add`."""
 
-        def taken_up(stored: A | None) -> A:
+        def acquired(stored: A | None) -> A:
             if stored is not None and not stored.deleted:
                 message = f"{aggregate.id} exists already: choose another id"
                 raise AlreadyExists(message, id=aggregate.id)
             return deepcopy(aggregate)
 
-        return await self._write(aggregate.project, aggregate.id, taken_up, request, usually_new=True)
+        return await self._write(aggregate.project, aggregate.id, acquired, request, usually_new=True)
 
     async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
         """See `Aggregates.update`."""
@@ -306,7 +306,9 @@ class MongoAggregates(Generic[A]):
         aggregate.pending = []
         if entries:
             alone = document is None or not document["outbox"]
-            self._wake(NewEvents(document_id=key, project=aggregate.project, entries=tuple(entries) if alone else ()))
+            self._enqueue(
+                NewEvents(document_id=key, project=aggregate.project, entries=tuple(entries) if alone else ())
+            )
         return aggregate
 
     async def _remember(self, key: str, version: int, request: Request) -> bool:

@@ -54,7 +54,7 @@ class ArtifactCache:
             path.parent.mkdir(parents=True, exist_ok=True)
             await self._store.get_file(objects[file.path], path)
         try:
-            await asyncio.to_thread(manifest.verify, partial, looking=True)
+            await asyncio.to_thread(manifest.verify, partial, scanning=True)
         except ArtifactRefused:
             await asyncio.to_thread(shutil.rmtree, partial)
             raise

@@ -196,10 +196,10 @@ def _end_when_spent(cpu_s: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _below_hard(kind: int, most: int) -> tuple[int, int]:
+def _below_hard(kind: int, maximum: int) -> tuple[int, int]:
     """Return a limit and the hard one above it, which is whoever started the service's and cannot be raised."""
     _, hard = resource.getrlimit(kind)
-    return (most if hard == resource.RLIM_INFINITY else min(most, hard)), hard
+    return (maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)), hard
 
 
 def _stop_spending(_signal: int, _frame: object) -> None:
@@ -208,8 +208,8 @@ def _stop_spending(_signal: int, _frame: object) -> None:
 
 def _begin(memory_bytes: int, prepare: Callable[[], None] | None) -> None:
     """Bound this process in memory, which is not the machine's, and in life by its parent's."""
-    most, _ = _below_hard(resource.RLIMIT_AS, memory_bytes)
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    maximum, _ = _below_hard(resource.RLIMIT_AS, memory_bytes)
+    resource.setrlimit(resource.RLIMIT_AS, (maximum, maximum))
     with contextlib.suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     parent = multiprocessing.parent_process()

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 _COMBINING_BLOCKS_END = 0x1F000
-_MOST_MARKS = 30
+_MAX_MARKS = 30
 """As many marks in a row as Unicode's stream-safe text format allows (UAX 15, section 13)."""
 
 # Control characters mean nothing in a text. Zero-width spaces, soft hyphens, fillers and invisible operators hide words
@@ -24,7 +24,7 @@ _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LINE_ENDS = re.compile("\r\n|[\r\v\f\x85\u2028\u2029]")
 MARKS = "".join(chr(code) for code in range(0x300, _COMBINING_BLOCKS_END) if unicodedata.combining(chr(code)))
 _MARKS = frozenset(MARKS)
-_TOO_MANY_MARKS = re.compile(f"([{MARKS}]{{{_MOST_MARKS}}})[{MARKS}]+")
+_TOO_MANY_MARKS = re.compile(f"([{MARKS}]{{{_MAX_MARKS}}})[{MARKS}]+")
 
 
 def clean(text: str) -> str:

@@ -58,8 +58,8 @@ class InvalidEvent(InvalidInput):
     reason = "INVALID_EVENT"
 
     def __init__(self, *violations: Violation, attributes: Mapping[str, str]) -> None:
-        told = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        super().__init__(told, violations=violations)
+        reported = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        super().__init__(reported, violations=violations)
         self.attributes = attributes
 
 
@@ -74,8 +74,8 @@ def from_record(value: bytes | None, headers: Headers, *, arrive_time: datetime)
     attributes = attributes_of(headers)
     violations = list(_repeated(headers))
     if attributes.get("datacontenttype", "").lower().startswith("application/cloudevents") and not violations:
-        told, (attributes, value) = attributes, _structured(attributes, value)
-        violations += _contradicted(told, attributes)
+        reported, (attributes, value) = attributes, _structured(attributes, value)
+        violations += _contradicted(reported, attributes)
     violations += _violations(attributes)
     if not value:
         violations.append(Violation(field="data", description="is empty: send a body with every event"))

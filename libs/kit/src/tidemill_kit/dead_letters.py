@@ -56,17 +56,17 @@ def dead_letter(record: Record, *, topic: str, consumer: str, error: TidemillErr
         "time": datetime.now(UTC).isoformat(),
         "attempts": attempts,
     }
-    told = tuple((PREFIX + name, str(fact).encode("utf-8", "replace")) for name, fact in facts.items())
+    reported = tuple((PREFIX + name, str(fact).encode("utf-8", "replace")) for name, fact in facts.items())
     value = b"" if record.key is None and record.value is None else record.value  # one of them must be there
-    return OutgoingRecord(topic=topic, key=record.key, value=value, headers=(*_own(record), *told))
+    return OutgoingRecord(topic=topic, key=record.key, value=value, headers=(*_own(record), *reported))
 
 
 def without_value(letter: OutgoingRecord) -> OutgoingRecord:
     """Return a dead letter that Kafka takes where the record itself is too large: its size and sha256 stand for it."""
     value = letter.value or b""
     facts = {"value_size": str(len(value)), "value_sha256": hashlib.sha256(value).hexdigest()}
-    told = tuple((PREFIX + name, fact.encode()) for name, fact in facts.items())
-    return replace(letter, value=b"", headers=(*letter.headers, *told))
+    reported = tuple((PREFIX + name, fact.encode()) for name, fact in facts.items())
+    return replace(letter, value=b"", headers=(*letter.headers, *reported))
 
 
 NEWEST = 1000
@@ -95,8 +95,8 @@ class DeadLetters:
                 letters[_place(letter.partition, letter.offset)] = replace(
                     letter, original=replace(letter.original, value=None)
                 )
-        told = [replace(letter, redriven=place in marks) for place, letter in letters.items()]
-        return sorted(told, key=lambda letter: letter.time)
+        reported = [replace(letter, redriven=place in marks) for place, letter in letters.items()]
+        return sorted(reported, key=lambda letter: letter.time)
 
     async def show(self, topic: str, *, partition: int, offset: int) -> DeadLetter:
         """Return one dead letter with its value.
@@ -139,25 +139,25 @@ class DeadLetters:
 
 def _letter(record: Record) -> DeadLetter | None:
     """Return what the record tells, or None if it is a mark, or no dead letter at all."""
-    told = {
+    reported = {
         name.removeprefix(PREFIX): value.decode() for name, value in record.headers if value and name.startswith(PREFIX)
     }
-    if "offset" not in told:
+    if "offset" not in reported:
         return None
-    origin = Partition(told["topic"], int(told["partition"]))
+    origin = Partition(reported["topic"], int(reported["partition"]))
     own = _own(record)
     return DeadLetter(
         partition=record.partition,
         offset=record.offset,
-        consumer=told["consumer"],
-        reason=told["reason"],
-        message=told.get("message", ""),
+        consumer=reported["consumer"],
+        reason=reported["reason"],
+        message=reported.get("message", ""),
         origin=origin,
-        origin_offset=int(told["offset"]),
-        time=datetime.fromisoformat(told["time"]),
-        attempts=int(told["attempts"]),
+        origin_offset=int(reported["offset"]),
+        time=datetime.fromisoformat(reported["time"]),
+        attempts=int(reported["attempts"]),
         attributes=attributes_of(own),
-        value_size=int(told["value_size"]) if "value_size" in told else None,
+        value_size=int(reported["value_size"]) if "value_size" in reported else None,
         original=OutgoingRecord(topic=origin.topic, key=record.key, value=record.value, headers=own),
     )
 

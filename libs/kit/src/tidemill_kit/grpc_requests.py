@@ -43,11 +43,11 @@ def request_of(message: Message) -> Request:
         raise InvalidInput.of(Violation(field="request_id", description=text))
     asked = body.DESCRIPTOR.full_name.encode()
     request = Request.of(request_id, asked + b"\0" + body.SerializeToString(deterministic=True))
-    structlog.contextvars.bind_contextvars(request_id=_told(request.id))
+    structlog.contextvars.bind_contextvars(request_id=_reported(request.id))
     return request
 
 
-def _told(request_id: str) -> str:
+def _reported(request_id: str) -> str:
     """Return a request id as logs have it: other callers than ours make it of order numbers, or of names."""
     return request_id if _UUID.fullmatch(request_id) else digest_of(request_id)
 

@@ -22,7 +22,7 @@ from tidemill_kit.records import UNREADABLE
 DEFAULT_BYTES = 32 * 1024 * 1024
 
 _XERIAL_HEADER = 16
-_LEAST_SPACE = 64 * 1024
+_MIN_SPACE = 64 * 1024
 _GROWTH = 8
 
 
@@ -85,7 +85,7 @@ def _into_limit(codec: Any, data: bytes) -> bytes:  # noqa: ANN401 - a module of
     What these codecs raise tells nobody whether the data is broken or the space too small.
     """
     limit = _limit.inflated_bytes
-    size = max(_LEAST_SPACE, len(data) * _GROWTH)
+    size = max(_MIN_SPACE, len(data) * _GROWTH)
     while True:
         space = bytearray(min(size, limit))
         try:

@@ -165,7 +165,7 @@ class Leases:
             return False
         return True
 
-    async def _set_expiry(self, wanted: dict[str, Any], expires_at: datetime) -> bool:
+    async def _set_expiry(self, expected: dict[str, Any], expires_at: datetime) -> bool:
         with translated():
-            result = await self._collection.update_one(wanted, {"$set": {"lease.expires_at": expires_at}})
+            result = await self._collection.update_one(expected, {"$set": {"lease.expires_at": expires_at}})
         return result.matched_count == 1

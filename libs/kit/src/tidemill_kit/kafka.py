@@ -16,9 +16,9 @@ from aiokafka.errors import (
 from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.inflating import limit_inflation
-from tidemill_kit.persistence import EngineLimits
-from tidemill_kit.pump import ConsumerStatus, EventPump, PumpLimits
 from tidemill_kit.records import KAFKA, OutgoingRecord, Part, Publishing, Record, RecordRefused, milliseconds
+from tidemill_kit.retries import EngineLimits
+from tidemill_kit.runner import ConsumerLimits, ConsumerRunner, ConsumerStatus
 from tidemill_kit.subscriptions import Subscription
 from tidemill_kit.transport_security import KafkaServers
 
@@ -44,10 +44,10 @@ class Consumers:
         publisher: Publishing,
         *,
         engine_limits: EngineLimits | None = None,
-        pump_limits: PumpLimits | None = None,
+        consumer_limits: ConsumerLimits | None = None,
     ) -> None:
         self._pumps = [
-            EventPump(servers, Engine(each, dead_letters=publisher, limits=engine_limits), limits=pump_limits)
+            ConsumerRunner(servers, Engine(each, dead_letters=publisher, limits=engine_limits), limits=consumer_limits)
             for each in subscriptions
         ]
         self._ending: asyncio.Task[None] | None = None
@@ -60,7 +60,7 @@ class Consumers:
 
         """
         self._ending = None
-        started = await asyncio.gather(*(pump.start() for pump in self._pumps), return_exceptions=True)
+        started = await asyncio.gather(*(runner.start() for runner in self._pumps), return_exceptions=True)
         for failure in started:
             if failure is not None:
                 raise failure
@@ -76,11 +76,11 @@ class Consumers:
             await self._ending
 
     async def _end(self) -> None:
-        await asyncio.gather(*(pump.stop() for pump in self._pumps))
+        await asyncio.gather(*(runner.stop() for runner in self._pumps))
 
     def status(self) -> Sequence[ConsumerStatus]:
         """Return how each subscription stands."""
-        return [pump.status() for pump in self._pumps]
+        return [runner.status() for runner in self._pumps]
 
 
 class Publisher:

@@ -74,13 +74,13 @@ class _Origin:
 
 def _stack(exc_info: ExcInfo) -> str:
     """Return the error and what led to it, each with its frames, innermost cause first."""
-    told: list[str] = []
+    reported: list[str] = []
     error: BaseException | None = exc_info[1]
     while error is not None:
         name = f"{type(error).__module__}.{type(error).__qualname__}"
-        told.insert(0, "".join(traceback.format_tb(error.__traceback__)) + name + _message(error))
+        reported.insert(0, "".join(traceback.format_tb(error.__traceback__)) + name + _message(error))
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return "\n".join(told)
+    return "\n".join(reported)
 
 
 def _message(error: BaseException) -> str:

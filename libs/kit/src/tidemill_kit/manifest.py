@@ -110,10 +110,10 @@ class Manifest:
             files.append(file)
         return cls(files)
 
-    def verify(self, folder: Path, *, looking: bool = False) -> None:
+    def verify(self, folder: Path, *, scanning: bool = False) -> None:
         """Compare a folder with the manifest, byte by byte; blocks for as long as reading takes.
 
-        `looking` looks into the files as `from_folder` does: once is enough, of the same bytes it is the same.
+        `scanning` looks into the files as `from_folder` does: once is enough, of the same bytes it is the same.
 
         Raises:
             ArtifactRefused: the first file that is damaged, missing, added or not let in.
@@ -127,7 +127,7 @@ class Manifest:
                 raise ArtifactRefused(file.path, "is damaged: its size or sha256 is not the manifest's")
         for path in found:
             raise ArtifactRefused(path, "is not in the manifest")
-        if looking:
+        if scanning:
             for file in self.files:
                 refuse_what_runs(folder / file.path, file.path)
 

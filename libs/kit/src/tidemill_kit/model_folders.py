@@ -58,8 +58,8 @@ def checked_config(folder: Path, build: Callable[[Any], Any]) -> Any:  # noqa: A
             network = build(config)
     except Exception as error:  # each model class of transformers checks its config in its own way
         raise ArtifactRefused(CONFIG, f"makes no model ({type(error).__name__})") from error
-    wanted = {name: tuple(each.shape) for name, each in network.named_parameters()}
-    _compare(wanted, tensors)
+    expected = {name: tuple(each.shape) for name, each in network.named_parameters()}
+    _compare(expected, tensors)
     buffers = sum(each.numel() * each.element_size() for each in network.buffers())
     if buffers > SPARE_BUFFER_BYTES + 2 * sum(map(math.prod, tensors.values())):
         raise ArtifactRefused(CONFIG, f"asks for {buffers} bytes beside its weights")
@@ -251,12 +251,12 @@ def _counts(content: object) -> Iterator[tuple[str, int]]:
                 todo.extend(items)
 
 
-def _compare(wanted: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]) -> None:
+def _compare(expected: Mapping[str, tuple[int, ...]], stored: Mapping[str, tuple[int, ...]]) -> None:
     """Refuse weights of other shapes, or fewer numbers, than the model has."""
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         there = stored.get(name)
         if there is not None and there != shape:
             raise ArtifactRefused(CONFIG, f"makes {name} {list(shape)}, and the weights have {list(there)}")
-    needed, there_are = (sum(map(math.prod, tensors.values())) for tensors in (wanted, stored))
+    needed, there_are = (sum(map(math.prod, tensors.values())) for tensors in (expected, stored))
     if there_are < needed * (1 - MISSING_SHARE):
         raise ArtifactRefused(CONFIG, f"makes a model of {needed} numbers, and the weights have {there_are}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
-Kept: TypeAlias = Callable[[object], object | None]
+KeyRule: TypeAlias = Callable[[object], object | None]
 """Returns what is passed on of a value; None where it is nothing of that kind."""
 
 MAX_TEXT = 512

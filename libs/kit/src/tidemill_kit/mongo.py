@@ -153,7 +153,7 @@ async def updated(
     return dict(before) if before is not None else None
 
 
-async def update_or_insert(collection: Collection, wanted: Document, update: Document) -> bool:
+async def update_or_insert(collection: Collection, expected: Document, update: Document) -> bool:
     """Update the document that matches, or insert it; return False where its `_id` is there and does not match.
 
     Of two who insert at the same moment MongoDB refuses one as a duplicate, and tries only plain equality again by
@@ -161,10 +161,10 @@ async def update_or_insert(collection: Collection, wanted: Document, update: Doc
     """
     try:
         with translated():
-            result = await collection.update_one(wanted, update, upsert=True)
+            result = await collection.update_one(expected, update, upsert=True)
     except DuplicateId:
         with translated():
-            result = await collection.update_one(wanted, update)
+            result = await collection.update_one(expected, update)
     return result.matched_count == 1 or result.upserted_id is not None
 
 

@@ -29,7 +29,7 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 30.0
 _CHUNK_BYTES = 1024 * 1024
-_LISTED_AT_ONCE = 1000
+_LIST_BATCH = 1000
 
 
 class ObjectMissing(NotFound):
@@ -182,7 +182,7 @@ class ObjectStore:
         A page of them is in memory at a time.
         """
         found = self._client.list_objects(bucket, prefix=prefix, recursive=True, start_after=after or None)
-        while page := await self._call(lambda: [*islice(found, _LISTED_AT_ONCE)]):
+        while page := await self._call(lambda: [*islice(found, _LIST_BATCH)]):
             for each in page:
                 if each.last_modified is not None:
                     yield StoredObject(key=each.object_name or "", size=each.size or 0, modified_at=each.last_modified)

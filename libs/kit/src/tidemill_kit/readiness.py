@@ -76,7 +76,7 @@ class Readiness:
         pause_s = _FIRST_PAUSE_S
         while True:
             failure = await self._failure_of(state.dependency)
-            state.message = self._told(failure)
+            state.message = self._reported(failure)
             if (failure is None) != state.ready:
                 await self._change(state, failure)
             if failure is None:
@@ -108,7 +108,7 @@ class Readiness:
             self.all_ready.set()
         await self._changed()
 
-    def _told(self, failure: Exception | None) -> str:
+    def _reported(self, failure: Exception | None) -> str:
         """Return why it is down, in words that carry no secret: a driver's own message may."""
         match failure:
             case None:

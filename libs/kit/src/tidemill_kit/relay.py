@@ -28,7 +28,7 @@ _SWEEP_EVERY_S = 60.0
 _CONCURRENCY = 16
 _HELD_FOR = 1.5
 """Sweeps after which an outbox that no relay holds on to is another one's to empty."""
-_HELD_AT_ONCE = 1000
+_HELD_BATCH = 1000
 _MAX_KEPT = 256
 """Documents whose events are kept in memory until they are published, which may be 64 KB each; others are read."""
 _KEPT_S = 1.0
@@ -56,11 +56,11 @@ class Relay:
         self._since: dict[_Outbox, float] = {}
         self._kept: dict[_Outbox, NewEvents] = {}
         self._busy: set[_Outbox] = set()
-        self._woken_meanwhile: set[_Outbox] = set()
+        self._enqueued_meanwhile: set[_Outbox] = set()
         self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # bounded by the number of aggregates: each is in it once
         self._task: asyncio.Task[None] | None = None
 
-    def waker(self, collection: Collection) -> Callable[[NewEvents], None]:
+    def enqueuer(self, collection: Collection) -> Callable[[NewEvents], None]:
         """Return what enqueues a document of this collection that got new events."""
         return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
 
@@ -92,7 +92,7 @@ class Relay:
 
     def _enqueue(self, outbox: _Outbox, since: float, new: NewEvents | None = None) -> None:
         if outbox in self._busy:
-            self._woken_meanwhile.add(outbox)
+            self._enqueued_meanwhile.add(outbox)
         elif outbox in self._since:
             self._kept.pop(outbox, None)  # there are more by now, which are read together
         else:
@@ -127,8 +127,8 @@ class Relay:
     async def _hold(self, name: str, collection: Collection) -> None:
         """Say of what waits here, as all does while Kafka is down, that it does: else each replica would publish it."""
         ours = [outbox.document_id for outbox in (*self._since, *self._busy) if outbox.collection == name]
-        for begin in range(0, len(ours), _HELD_AT_ONCE):
-            waiting = {"_id": {"$in": ours[begin : begin + _HELD_AT_ONCE]}, **WITH_EVENTS}
+        for begin in range(0, len(ours), _HELD_BATCH):
+            waiting = {"_id": {"$in": ours[begin : begin + _HELD_BATCH]}, **WITH_EVENTS}
             await collection.update_many(waiting, {"$set": {"outbox_at": datetime.now(UTC)}})
 
     async def _work(self) -> None:
@@ -143,8 +143,8 @@ class Relay:
             finally:
                 self._busy.discard(outbox)
                 self._since.pop(outbox, None)
-            if outbox in self._woken_meanwhile:
-                self._woken_meanwhile.discard(outbox)
+            if outbox in self._enqueued_meanwhile:
+                self._enqueued_meanwhile.discard(outbox)
                 self._enqueue(outbox, time.time())
 
     async def _empty_patiently(self, outbox: _Outbox) -> None:
@@ -183,11 +183,11 @@ class Relay:
         """Publish the events in their order; return True where no other waits after them."""
         for entry in entries:
             await self._publisher.publish(_record(project, entry))
-            if await self._take_out(collection, document_id, entry["ce_id"]):
+            if await self._remove(collection, document_id, entry["ce_id"]):
                 return True
         return False
 
-    async def _take_out(self, collection: Collection, document_id: str, ce_id: str) -> bool:
+    async def _remove(self, collection: Collection, document_id: str, ce_id: str) -> bool:
         """Take a published event out; return True if it was the last one."""
         pulled = {"$pull": {"outbox": {"ce_id": ce_id}}}
         with translated():

@@ -129,17 +129,17 @@ async def _main(app: App | Coroutine[Any, Any, App]) -> int:
 
 async def serve(app: App, *, stop: asyncio.Event) -> int:
     """Live until `stop` is set or something fails, then shut down; return the exit code."""
-    life = _Life(app)
+    runner = _ServiceRunner(app)
     failures: list[Exception] = []
     try:
-        await life.live(stop)
+        await runner.live(stop)
     except* _Stopped:
         _log.info("service_stopping", grace_s=app.settings.shutdown_grace_s)
     except* Exception as group:  # noqa: BLE001 - whatever failed, the rest is to shut down
         failures = _leaves(group)
     for failure in failures:
         _log_failure(failure)
-    orderly = await life.end()
+    orderly = await runner.end()
     _log.info("service_stopped", orderly=orderly)
     return 0 if orderly and not failures else 1
 
@@ -148,14 +148,14 @@ class _Stopped(Exception):
     """Ends the task group of a service that was told to stop."""
 
 
-class _Life:
+class _ServiceRunner:
     """One run of an app."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._open = False
         self._begun: list[Component] = []
-        self._readiness = Readiness(app.dependencies, settings=app.settings, changed=self._tell)
+        self._readiness = Readiness(app.dependencies, settings=app.settings, changed=self._report)
         status = StatusServicer(
             app.settings,
             readiness=self._readiness,
@@ -209,7 +209,7 @@ class _Life:
         await self._readiness.all_ready.wait()
         self._open = True
         _log.info("service_ready")
-        await self._tell()
+        await self._report()
 
     async def _start(self, component: Component) -> None:
         while True:
@@ -222,7 +222,7 @@ class _Life:
             else:
                 return
 
-    async def _tell(self) -> None:
+    async def _report(self) -> None:
         await self._grpc.set_ready(self._is_ready())
 
     def _is_ready(self) -> bool:

@@ -85,8 +85,8 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
         context: grpc.aio.ServicerContext[Any, Any],  # noqa: ARG002 - gRPC's signature
     ) -> status_service_pb2.GetStatusResponse:
         """Return this process as it is now."""
-        consumers: Sequence[ConsumerStatus] = await _told(self._consumers, otherwise=())
-        outbox_length: int = await _told(self._outbox_length, otherwise=_UNKNOWN)
+        consumers: Sequence[ConsumerStatus] = await _reported(self._consumers, otherwise=())
+        outbox_length: int = await _reported(self._outbox_length, otherwise=_UNKNOWN)
         status = status_service_pb2.ServiceStatus(
             service=self._settings.service,
             version=self._version,
@@ -117,7 +117,7 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
         return status_service_pb2.GetStatusResponse(status=status)
 
 
-async def _told(ask: Answer[T], *, otherwise: T) -> T:
+async def _reported(ask: Answer[T], *, otherwise: T) -> T:
     try:
         async with asyncio.timeout(_PATIENCE_S):
             answer = ask()

@@ -112,10 +112,10 @@ class _Group:
 
     fixed: bool = True
     unbounded: int = 0
-    most: int = 0
+    maximum: int = 0
 
     def end_alternative(self) -> None:
-        self.most, self.unbounded = max(self.most, self.unbounded), 0
+        self.maximum, self.unbounded = max(self.maximum, self.unbounded), 0
 
 
 def _check_pattern(pattern: str) -> None:
@@ -144,9 +144,9 @@ def _check_pattern(pattern: str) -> None:
             at += 1
         at = _quantified(pattern, at, groups[-1], closed)
     groups[0].end_alternative()
-    if groups[0].most > MAX_UNBOUNDED:
+    if groups[0].maximum > MAX_UNBOUNDED:
         message = (
-            f"a pattern has {groups[0].most} quantifiers without an end in a row, at most {MAX_UNBOUNDED} are taken"
+            f"a pattern has {groups[0].maximum} quantifiers without an end in a row, at most {MAX_UNBOUNDED} are taken"
         )
         raise UnsafeTokenizerError(message)
 
@@ -155,15 +155,15 @@ def _quantified(pattern: str, at: int, around: _Group, closed: _Group | None) ->
     """Read the quantifier behind what was read, where there is one; return the place behind it."""
     found = _QUANTIFIER.match(pattern, at)
     if closed is not None:
-        around.unbounded += closed.most
+        around.unbounded += closed.maximum
         around.fixed &= closed.fixed
     if found is None:
         return at
-    least, comma, most = found.group(1), found.group(2), found.group(3)
-    endless = found.group(0)[0] in "*+" or bool(comma and not most)
-    exact = found.group(0)[0] == "{" and (not comma or least == most)
+    minimum, comma, maximum = found.group(1), found.group(2), found.group(3)
+    endless = found.group(0)[0] in "*+" or bool(comma and not maximum)
+    exact = found.group(0)[0] == "{" and (not comma or minimum == maximum)
     once = found.group(0)[0] == "?"
-    if closed is not None and not once and not (closed.fixed and not closed.most):
+    if closed is not None and not once and not (closed.fixed and not closed.maximum):
         message = "a pattern repeats a group whose rounds differ, which may take for ever"
         raise UnsafeTokenizerError(message)
     around.fixed &= exact

@@ -15,7 +15,7 @@ M = TypeVar("M")
 class Patience:
     """How many uploads are received at once, how many of a project are under way, and how long one may take."""
 
-    at_once: int
+    max_concurrent: int
     of_project: int
     idle_s: float
     whole_s: float
@@ -34,7 +34,7 @@ class UploadPlaces:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._places = asyncio.Semaphore(patience.at_once)
+        self._places = asyncio.Semaphore(patience.max_concurrent)
         self._projects: dict[str, _Share] = {}
 
     @asynccontextmanager
@@ -45,7 +45,7 @@ class UploadPlaces:
             RateLimited: too many of the project wait already.
 
         """
-        share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.at_once // 2))))
+        share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.max_concurrent // 2))))
         if share.uploads >= self._patience.of_project:
             message = f"{share.uploads} uploads of the project are under way, and no more may wait: send it again later"
             raise RateLimited(message, retry_after_s=1)

@@ -13,45 +13,45 @@ import structlog
 
 from tidemill_kit.cloudevents import CloudEvent
 from tidemill_kit.errors import InvalidInput, isolated
-from tidemill_kit.persistence import Released
 from tidemill_kit.records import Partition, Record
+from tidemill_kit.retries import PartitionRevoked
 from tidemill_kit.turns import Turn, Turns
 
 _CANCEL_S = 5.0
-_LOOK_S = 0.05
+_POLL_INTERVAL_S = 0.05
 
 _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowLimits:
-    """What may be in hand. `uncommitted_of_lane` None is no limit."""
+    """What may be in hand. `uncommitted_per_key` None is no limit."""
 
     records: int = 500
     """Of one partition, and a poll more."""
     value_bytes: int = 32 * 1024 * 1024
     """Of the values of one partition, and a poll more."""
-    uncommitted_of_lane: int | None = None
+    uncommitted_per_key: int | None = None
     """Begun and not committed: fewer than an aggregate remembers requests where effects must happen once."""
     pause_after_failure_s: float = 1.0
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Slot:
+class PendingRecord:
     """A record's place in its partition and its lane."""
 
     record: Record
     event: CloudEvent | None = None
     error: InvalidInput | None = None
     """Why the record can never be handled, where that is known before it is."""
-    lane: Hashable = None
+    key_queue: Hashable = None
     replaces: Hashable = None
     """What the newest event of stands for all before it, None where every event counts."""
-    by: "Slot | None" = None
+    by: "PendingRecord | None" = None
     """The newer one that stands for it."""
     supersedes: set[str] = field(default_factory=set)
     """Types of the events that this one stands for, too."""
-    passed: list["Slot"] = field(default_factory=list)
+    passed: list["PendingRecord"] = field(default_factory=list)
     """Those that were passed over, and are done with this one."""
     refused: bool = False
     """Whether it ended as a dead letter, so that it stands for nothing."""
@@ -78,14 +78,14 @@ class Slot:
         return len(self.record.value or b"")
 
 
-Settle = Callable[[Slot, asyncio.Event, Turn], Awaitable[None]]
+Process = Callable[[PendingRecord, asyncio.Event, Turn], Awaitable[None]]
 
 
 @dataclass(slots=True, eq=False)
-class _Lane:
+class _KeyQueue:
     """Records of one order."""
 
-    slots: deque[Slot] = field(default_factory=deque)
+    slots: deque[PendingRecord] = field(default_factory=deque)
     uncommitted: int = 0
     task: asyncio.Task[None] | None = None
     given_up: bool = False
@@ -95,8 +95,8 @@ class _Lane:
 class _Held:
     """What is in hand of one partition, in order of offset: what may be committed, and what may not."""
 
-    slots: deque[Slot] = field(default_factory=deque)
-    finished: deque[Slot] = field(default_factory=deque)
+    slots: deque[PendingRecord] = field(default_factory=deque)
+    finished: deque[PendingRecord] = field(default_factory=deque)
     value_bytes: int = 0
     farthest: int = -1
     """The highest offset that was begun."""
@@ -108,31 +108,31 @@ class Window:
     `hurry` is set while something waits for a commit.
     """
 
-    def __init__(self, *, settle: Settle, turns: Turns, limits: WindowLimits) -> None:
+    def __init__(self, *, process: Process, turns: Turns, limits: WindowLimits) -> None:
         self.progress = asyncio.Event()
         self.hurry = asyncio.Event()
-        self._settle = settle
+        self._process = process
         self._turns = turns
         self._limits = limits
-        self._released = asyncio.Event()
+        self._revoked = asyncio.Event()
         self._over = False
         self._held: dict[Partition, _Held] = defaultdict(_Held)
-        self._lanes: dict[Hashable, _Lane] = defaultdict(_Lane)
-        self._newest: dict[Hashable, Slot] = {}
+        self._key_queues: dict[Hashable, _KeyQueue] = defaultdict(_KeyQueue)
+        self._newest: dict[Hashable, PendingRecord] = {}
 
-    def add(self, slots: Iterable[Slot]) -> None:
+    def add(self, slots: Iterable[PendingRecord]) -> None:
         """Take slots, which are in order of offset within each partition; those that are done are only committed."""
-        for slot in slots:
-            held = self._held[slot.partition]
-            held.slots.append(slot)
-            held.value_bytes += slot.size
-            if slot.done:
+        for pending_record in slots:
+            held = self._held[pending_record.partition]
+            held.slots.append(pending_record)
+            held.value_bytes += pending_record.size
+            if pending_record.done:
                 self.progress.set()
                 continue
-            self._supersede(slot)
-            lane = self._lanes[slot.lane]
-            lane.slots.append(slot)
-            self._go_on(lane)
+            self._supersede(pending_record)
+            key_queue = self._key_queues[pending_record.key_queue]
+            key_queue.slots.append(pending_record)
+            self._go_on(key_queue)
 
     def full(self, partition: Partition) -> bool:
         """Return whether no more of the partition is to be taken; ask for a commit then."""
@@ -148,7 +148,7 @@ class Window:
     @property
     def idle(self) -> bool:
         """Whether nothing is in work."""
-        return not any(lane.task for lane in self._lanes.values())
+        return not any(key_queue.task for key_queue in self._key_queues.values())
 
     async def wait(self, timeout_s: float) -> bool:
         """Wait until nothing is in work; return whether it came to that."""
@@ -162,13 +162,13 @@ class Window:
 
     async def release(self, timeout_s: float) -> None:
         """Finish what is begun and what lies before it, so that it can be committed; cancel what takes too long."""
-        self._released.set()
+        self._revoked.set()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
         while not await self.wait(deadline - loop.time()) or self._stalled():
             if loop.time() >= deadline:
                 break
-            await asyncio.sleep(_LOOK_S)  # a commit lets lanes go on
+            await asyncio.sleep(_POLL_INTERVAL_S)  # a commit lets lanes go on
         self._over = True  # what a commit would let go on is somebody else's from here on
         for task in self._tasks():
             task.cancel()
@@ -190,44 +190,51 @@ class Window:
         for partition, end in ends.items():
             held = self._held[partition]
             while held.finished and held.finished[0].record.offset < end:
-                slot = held.finished.popleft()
-                held.value_bytes -= slot.size
-                self._forget(slot)
+                pending_record = held.finished.popleft()
+                held.value_bytes -= pending_record.size
+                self._forget(pending_record)
 
     def left_over(self) -> Mapping[Partition, int]:
         """Return for each partition the first offset that is not done."""
         self.committable()
         return {partition: held.slots[0].record.offset for partition, held in self._held.items() if held.slots}
 
-    def _forget(self, slot: Slot) -> None:
-        lane = self._lanes.get(slot.lane)
-        if lane is None:
+    def _forget(self, pending_record: PendingRecord) -> None:
+        key_queue = self._key_queues.get(pending_record.key_queue)
+        if key_queue is None:
             return
-        lane.uncommitted -= 1
-        self._go_on(lane)
-        if not lane.slots and not lane.uncommitted:
-            del self._lanes[slot.lane]
+        key_queue.uncommitted -= 1
+        self._go_on(key_queue)
+        if not key_queue.slots and not key_queue.uncommitted:
+            del self._key_queues[pending_record.key_queue]
 
-    def _supersede(self, slot: Slot) -> None:
+    def _supersede(self, pending_record: PendingRecord) -> None:
         """Leave of what is not begun only the event with the highest number; those without a number stay."""
-        if slot.replaces is None or slot.event is None or slot.event.seq is None or slot.error is not None:
+        if (
+            pending_record.replaces is None
+            or pending_record.event is None
+            or pending_record.event.seq is None
+            or pending_record.error is not None
+        ):
             return
-        known = self._newest.setdefault(slot.replaces, slot)
-        if known is slot or known.event is None or known.event.seq is None:
+        known = self._newest.setdefault(pending_record.replaces, pending_record)
+        if known is pending_record or known.event is None or known.event.seq is None:
             return
-        older, newer = (known, slot) if slot.event.seq > known.event.seq else (slot, known)
-        self._newest[slot.replaces] = newer
+        older, newer = (
+            (known, pending_record) if pending_record.event.seq > known.event.seq else (pending_record, known)
+        )
+        self._newest[pending_record.replaces] = newer
         older.by = newer
         newer.supersedes |= older.supersedes | {older.event.type if older.event else ""}
 
-    def _go_on(self, lane: _Lane) -> None:
-        idle = lane.task is None and not lane.given_up and not self._over
-        if lane.slots and idle and not self._waits_for_commit(lane):
-            lane.task = asyncio.create_task(self._work(lane))
+    def _go_on(self, key_queue: _KeyQueue) -> None:
+        idle = key_queue.task is None and not key_queue.given_up and not self._over
+        if key_queue.slots and idle and not self._waits_for_commit(key_queue):
+            key_queue.task = asyncio.create_task(self._work(key_queue))
 
-    def _waits_for_commit(self, lane: _Lane) -> bool:
-        limit = self._limits.uncommitted_of_lane
-        waits = limit is not None and lane.uncommitted >= limit
+    def _waits_for_commit(self, key_queue: _KeyQueue) -> bool:
+        limit = self._limits.uncommitted_per_key
+        waits = limit is not None and key_queue.uncommitted >= limit
         if waits:
             self.hurry.set()
             self.progress.set()
@@ -236,41 +243,46 @@ class Window:
     def _stalled(self) -> bool:
         """Return whether a lane waits for a commit with something that has to be finished."""
         return any(
-            lane.slots and not lane.given_up and not self._past(lane.slots[0]) and self._waits_for_commit(lane)
-            for lane in self._lanes.values()
+            key_queue.slots
+            and not key_queue.given_up
+            and not self._past(key_queue.slots[0])
+            and self._waits_for_commit(key_queue)
+            for key_queue in self._key_queues.values()
         )
 
-    def _past(self, slot: Slot) -> bool:
+    def _past(self, pending_record: PendingRecord) -> bool:
         """Return whether the slot lies behind all that was begun, when nothing new is to be."""
-        return self._released.is_set() and slot.record.offset > self._held[slot.partition].farthest
+        return self._revoked.is_set() and pending_record.record.offset > self._held[pending_record.partition].farthest
 
     def _tasks(self) -> list[asyncio.Task[None]]:
         # A task that is cancelled before it runs never says that it has ended.
-        return [lane.task for lane in self._lanes.values() if lane.task and not lane.task.done()]
+        return [
+            key_queue.task for key_queue in self._key_queues.values() if key_queue.task and not key_queue.task.done()
+        ]
 
-    async def _work(self, lane: _Lane) -> None:
+    async def _work(self, key_queue: _KeyQueue) -> None:
         try:
-            while lane.slots and not self._over and not self._waits_for_commit(lane):
-                slot = lane.slots[0]
-                async with self._turns.of(slot.project) as turn:
-                    if self._past(slot):
+            while key_queue.slots and not self._over and not self._waits_for_commit(key_queue):
+                pending_record = key_queue.slots[0]
+                async with self._turns.of(pending_record.project) as turn:
+                    if self._past(pending_record):
                         break
-                    held = self._held[slot.partition]
-                    held.farthest = max(held.farthest, slot.record.offset)
-                    if self._newest.get(slot.replaces) is slot:
-                        del self._newest[slot.replaces]
-                    lane.uncommitted += 1
-                    lane.slots.popleft()
-                    await self._finish(slot, turn)
-                if slot.refused:
-                    self._fall_back(slot)
-                self._end(slot)
-        except Released:
-            lane.given_up = True
+                    held = self._held[pending_record.partition]
+                    held.farthest = max(held.farthest, pending_record.record.offset)
+                    if self._newest.get(pending_record.replaces) is pending_record:
+                        del self._newest[pending_record.replaces]
+                    key_queue.uncommitted += 1
+                    key_queue.slots.popleft()
+                    await self._finish(pending_record, turn)
+                if pending_record.refused:
+                    self._fall_back(pending_record)
+                self._end(pending_record)
+        except PartitionRevoked:
+            key_queue.given_up = True
         finally:
-            lane.task = None
+            key_queue.task = None
 
-    def _fall_back(self, refused: Slot) -> None:
+    def _fall_back(self, refused: PendingRecord) -> None:
         """Put the newest of those that a refused event stood for at the head of the lane: it stands for the others."""
         if not refused.passed:
             return
@@ -281,44 +293,44 @@ class Window:
             each.by = newest
             newest.supersedes |= {each.event.type if each.event else ""}
         newest.by, newest.passed = None, others
-        lane = self._lanes[newest.lane]
-        lane.slots.appendleft(newest)
-        lane.uncommitted -= 1  # it is begun once more
-        self._go_on(lane)
+        key_queue = self._key_queues[newest.key_queue]
+        key_queue.slots.appendleft(newest)
+        key_queue.uncommitted -= 1  # it is begun once more
+        self._go_on(key_queue)
 
-    def _end(self, slot: Slot) -> None:
+    def _end(self, pending_record: PendingRecord) -> None:
         """Say that a slot is done: one that was passed over is so together with the one that stands for it."""
-        last = slot
+        last = pending_record
         while last.by is not None and not last.by.refused:
             last = last.by
-        ended, slot.passed = [slot, *slot.passed], []
-        if last is slot or last.done:
+        ended, pending_record.passed = [pending_record, *pending_record.passed], []
+        if last is pending_record or last.done:
             for each in ended:
                 each.done = True
         else:
             last.passed += ended
         self.progress.set()
 
-    async def _finish(self, slot: Slot, turn: Turn) -> None:
+    async def _finish(self, pending_record: PendingRecord, turn: Turn) -> None:
         """Bring one record to its end, however often the engine itself fails at it: nothing behind it is committed."""
         while True:
             try:
                 with isolated():
-                    await self._settle(slot, self._released, turn)
-            except Released:
+                    await self._process(pending_record, self._revoked, turn)
+            except PartitionRevoked:
                 raise
             except Exception as error:  # noqa: BLE001 - a defect of ours must not cost a record
-                _log.error("event_engine_failed", offset=slot.record.offset, exc_info=error)
+                _log.error("event_engine_failed", offset=pending_record.record.offset, exc_info=error)
             else:
                 return
             turn.pause()
             try:
-                await asyncio.wait_for(self._released.wait(), self._limits.pause_after_failure_s)
+                await asyncio.wait_for(self._revoked.wait(), self._limits.pause_after_failure_s)
             except TimeoutError:
                 await turn.resume()
                 continue
-            raise Released
+            raise PartitionRevoked
 
 
-def _sequence(slot: Slot) -> int:
-    return slot.event.seq or 0 if slot.event else 0
+def _sequence(pending_record: PendingRecord) -> int:
+    return pending_record.event.seq or 0 if pending_record.event else 0

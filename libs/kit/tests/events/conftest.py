@@ -6,7 +6,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
-from libs.kit.tests.events.world import BIG, Bench, Topics, Upstream
+from libs.kit.tests.events.harness import BIG, Bench, Topics, Upstream
 from tidemill_kit.kafka import Publisher
 from tidemill_local.addresses import Addresses
 

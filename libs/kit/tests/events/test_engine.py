@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 from prometheus_client import REGISTRY
 
-from libs.kit.tests.events.world import QUICK, WRITTEN, Effects, FlakyPublisher, Line, StrictLine, event_headers
+from libs.kit.tests.events.harness import QUICK, WRITTEN, Effects, FlakyPublisher, Line, StrictLine, event_headers
 from tidemill_kit import telemetry
-from tidemill_kit.engine import MOST_UNCOMMITTED, Engine
+from tidemill_kit.engine import MAX_UNCOMMITTED, Engine
 from tidemill_kit.errors import (
     Conflict,
     DependencyTimedOut,
@@ -54,7 +54,7 @@ def numbered(offset: int, seq: int, *, subject: str = "kb/1", event_id: str = ""
 
 
 @dataclass
-class World:
+class Harness:
     effects: Effects = field(default_factory=Effects)
     publisher: FlakyPublisher = field(default_factory=lambda: FlakyPublisher(failures=0))
     refusals: list[Refusal] = field(default_factory=list)
@@ -92,13 +92,13 @@ class World:
 
 
 async def test_subjects_run_at_the_same_time_and_each_in_order() -> None:
-    running, most = 0, 0
+    running, maximum = 0, 0
     seen: list[tuple[str, int]] = []
 
     async def handle(context: EventContext, body: Line) -> None:
-        nonlocal running, most
+        nonlocal running, maximum
         running += 1
-        most = max(most, running)
+        maximum = max(maximum, running)
         await asyncio.sleep(0.001 * (3 - body.number // 50 % 4))  # later ones would overtake, if they could
         seen.append((context.subject, body.number))
         running -= 1
@@ -111,15 +111,15 @@ async def test_subjects_run_at_the_same_time_and_each_in_order() -> None:
     )
     assert await window.wait(20)
 
-    assert most == QUICK.concurrency
+    assert maximum == QUICK.concurrency
     for subject in range(50):
         assert [number for each, number in seen if each == f"kb/{subject}"] == list(range(subject, 500, 50))
     assert window.committable() == {Partition("tests", 0): 500}
 
 
 async def test_a_projection_gets_only_the_newest_event_of_a_subject() -> None:
-    world = World(delivery=Delivery.LATEST)
-    engine = await world.handle(
+    harness = Harness(delivery=Delivery.LATEST)
+    engine = await harness.handle(
         numbered(0, 1),
         numbered(1, 2),
         numbered(2, 3, subject="kb/2"),
@@ -131,7 +131,7 @@ async def test_a_projection_gets_only_the_newest_event_of_a_subject() -> None:
         line(8, 8, subject="unnumbered"),
         line(9, 9, subject="unnumbered"),
     )
-    assert sorted(world.effects.happened) == [
+    assert sorted(harness.effects.happened) == [
         ("", "kb/1", 1),
         ("", "kb/1", 4),
         ("", "kb/2", 3),
@@ -144,11 +144,11 @@ async def test_a_projection_gets_only_the_newest_event_of_a_subject() -> None:
 
 async def test_unknown_types_are_counted_and_passed_over() -> None:
     before = _events(outcome="unknown", ce_type="")
-    world = World()
-    await world.handle(line(0, 0, type="tests.line.unheard.v1"), line(1, 1))
+    harness = Harness()
+    await harness.handle(line(0, 0, type="tests.line.unheard.v1"), line(1, 1))
 
-    assert world.effects.numbers == [1]
-    assert world.publisher.published == []
+    assert harness.effects.numbers == [1]
+    assert harness.publisher.published == []
     assert _events(outcome="unknown", ce_type="") == before + 1
 
 
@@ -162,20 +162,20 @@ async def test_unknown_types_are_counted_and_passed_over() -> None:
     ],
 )
 async def test_what_passes_by_itself_is_waited_for_however_often_it_fails(error: Exception) -> None:
-    world = World(raised=[error for _ in range(4 * QUICK.attempts)])
-    await world.handle(line(0, 0))
+    harness = Harness(raised=[error for _ in range(4 * QUICK.attempts)])
+    await harness.handle(line(0, 0))
 
-    assert world.effects.numbers == [0]
-    assert world.reasons == []
+    assert harness.effects.numbers == [0]
+    assert harness.reasons == []
 
 
 @pytest.mark.parametrize("error", [Conflict("somebody was faster"), OSError("broken pipe")])
 async def test_what_may_pass_is_tried_a_few_times(error: Exception) -> None:
-    patient = World(raised=[error, error])
+    patient = Harness(raised=[error, error])
     await patient.handle(line(0, 0))
     assert patient.effects.numbers == [0]
 
-    hopeless = World(raised=[error, error, error])
+    hopeless = Harness(raised=[error, error, error])
     await hopeless.handle(line(0, 0), line(1, 1))
     assert hopeless.effects.numbers == [1]
     assert hopeless.reasons == [error.reason if isinstance(error, TidemillError) else "INTERNAL"]
@@ -185,25 +185,25 @@ async def test_a_handler_in_which_native_code_panics_ends_its_own_event_only() -
     class PanicException(BaseException):
         pass
 
-    world = World(raised=[PanicException(), PanicException(), PanicException()])
-    await world.handle(line(0, 0), line(1, 1))
+    harness = Harness(raised=[PanicException(), PanicException(), PanicException()])
+    await harness.handle(line(0, 0), line(1, 1))
 
-    assert world.effects.numbers == [1]
-    assert world.reasons == ["INTERNAL"]
+    assert harness.effects.numbers == [1]
+    assert harness.reasons == ["INTERNAL"]
 
 
-async def test_what_cannot_pass_is_dead_lettered_at_once_after_it_was_told() -> None:
-    world = World(raised=[NotFound("there is no source kb in this project")])
-    await world.handle(line(0, 0, event_id="e0"))
+async def test_what_cannot_pass_is_dead_lettered_at_once_after_it_was_reported() -> None:
+    harness = Harness(raised=[NotFound("there is no source kb in this project")])
+    await harness.handle(line(0, 0, event_id="e0"))
 
-    (refusal,) = world.refusals
+    (refusal,) = harness.refusals
     assert refusal.named
     assert (refusal.id, refusal.subject, refusal.project, refusal.error.reason) == ("e0", "kb/1", "acme", "NOT_FOUND")
-    (letter,) = world.publisher.published
+    (letter,) = harness.publisher.published
     assert letter.topic == "tidemill.tests.engine.dead.v1"
-    told = {name: value.decode() for name, value in letter.headers if name.startswith("tidemill_dead_")}
-    told.pop("tidemill_dead_time")
-    assert told == {
+    reported = {name: value.decode() for name, value in letter.headers if name.startswith("tidemill_dead_")}
+    reported.pop("tidemill_dead_time")
+    assert reported == {
         "tidemill_dead_consumer": "tests.engine",
         "tidemill_dead_reason": "NOT_FOUND",
         "tidemill_dead_message": "there is no source kb in this project",
@@ -215,29 +215,29 @@ async def test_what_cannot_pass_is_dead_lettered_at_once_after_it_was_told() -> 
 
 
 async def test_a_refusal_names_what_could_be_read() -> None:
-    world = World()
+    harness = Harness()
     without_type = [header for header in event_headers("e0", "kb/1") if header[0] != "ce_type"]
     without_project = [header for header in event_headers("e1", "kb/1") if header[0] != "ce_project"]
-    await world.handle(Given(offset=0, headers=without_type), Given(offset=1, headers=without_project))
+    await harness.handle(Given(offset=0, headers=without_type), Given(offset=1, headers=without_project))
 
-    assert sorted((refusal.id, refusal.named) for refusal in world.refusals) == [("e0", True), ("e1", False)]
+    assert sorted((refusal.id, refusal.named) for refusal in harness.refusals) == [("e0", True), ("e1", False)]
 
 
 async def test_a_body_is_refused_by_field_and_never_quoted() -> None:
-    world = World()
-    await world.handle(
+    harness = Harness()
+    await harness.handle(
         Given(offset=0, value=b'{"number": "secret text"}', headers=event_headers("e0", "kb/1")),
         Given(offset=1, value=b"\xff\xfe", headers=event_headers("e1", "kb/1")),
         Given(offset=2, value=b"[" * 100_000, headers=event_headers("e2", "kb/1")),
     )
 
-    assert world.reasons == ["INVALID_BODY"] * 3
-    message = dict(world.publisher.published[0].headers)["tidemill_dead_message"].decode()
+    assert harness.reasons == ["INVALID_BODY"] * 3
+    message = dict(harness.publisher.published[0].headers)["tidemill_dead_message"].decode()
     assert message.startswith("number: ")
     assert "secret" not in message
 
 
-async def test_the_name_of_an_unknown_field_is_told_only_if_it_is_a_name() -> None:
+async def test_the_name_of_an_unknown_field_is_reported_only_if_it_is_a_name() -> None:
     effects, publisher = Effects(), FlakyPublisher(failures=0)
     routes = {WRITTEN: Route(StrictLine, effects.write)}
     subscription = Subscription(
@@ -255,32 +255,32 @@ async def test_the_name_of_an_unknown_field_is_told_only_if_it_is_a_name() -> No
 
 
 async def test_numbers_come_as_text_and_unknown_fields_pass_unless_the_subscription_is_strict() -> None:
-    world = World()
-    await world.handle(
+    harness = Harness()
+    await harness.handle(
         Given(offset=0, value=b'{"number": "9007199254740993", "new": 1}', headers=event_headers("e", "s"))
     )
-    assert world.effects.numbers == [9007199254740993]
+    assert harness.effects.numbers == [9007199254740993]
 
     with pytest.raises(ValueError, match="strict"):
         Subscription(
             name="tests.strict",
             topics=("tests",),
             delivery=Delivery.ONCE,
-            routes={WRITTEN: Route(StrictLine, world.effects.write)},
+            routes={WRITTEN: Route(StrictLine, harness.effects.write)},
         )
 
 
 async def test_a_dead_letter_is_written_in_the_end_however_often_that_fails() -> None:
-    world = World(publisher=FlakyPublisher(failures=20))
-    await world.handle(Given(offset=0, value=b"{", headers=event_headers("e0", "kb/1")))
+    harness = Harness(publisher=FlakyPublisher(failures=20))
+    await harness.handle(Given(offset=0, value=b"{", headers=event_headers("e0", "kb/1")))
 
-    assert world.reasons == ["INVALID_BODY"]
+    assert harness.reasons == ["INVALID_BODY"]
 
 
 async def test_while_a_dependency_is_down_the_record_waits_and_is_let_go_at_once() -> None:
     down = DependencyUnavailable("MongoDB does not answer", dependency="mongodb")
-    world = World(raised=[down] * 1000)
-    engine = world.engine()
+    harness = Harness(raised=[down] * 1000)
+    engine = harness.engine()
     window = engine.take([line(0, 0), line(1, 1)])
     await eventually(lambda: engine.waiting_for == "mongodb")
 
@@ -289,7 +289,7 @@ async def test_while_a_dependency_is_down_the_record_waits_and_is_let_go_at_once
     assert engine.waiting_for == ""
     assert window.committable() == {}
     assert window.left_over() == {Partition("tests", 0): 0}
-    assert world.publisher.published == []
+    assert harness.publisher.published == []
 
 
 async def test_letting_go_finishes_what_lies_before_something_done() -> None:
@@ -349,15 +349,15 @@ async def test_a_record_at_which_the_engine_itself_fails_is_tried_again() -> Non
             self.published.append(record)
 
     publisher = Failing(failures=QUICK.attempts)
-    world = World(publisher=publisher)
-    engine = world.engine()
+    harness = Harness(publisher=publisher)
+    engine = harness.engine()
     window = engine.window(WindowLimits(pause_after_failure_s=0.01))
     window.add(engine.slots([Given(offset=0, value=b"{", headers=event_headers("e0", "kb/1")), line(1, 1)]))
     assert await window.wait(10)
 
-    assert world.effects.numbers == [1]
+    assert harness.effects.numbers == [1]
     assert window.committable() == {Partition("tests", 0): 2}
-    assert world.reasons == ["INVALID_BODY"]
+    assert harness.reasons == ["INVALID_BODY"]
 
 
 async def test_a_record_too_large_for_the_dead_letters_leaves_its_size_and_digest() -> None:
@@ -368,23 +368,23 @@ async def test_a_record_too_large_for_the_dead_letters_leaves_its_size_and_diges
                 raise RecordRefused(message)
             self.published.append(record)
 
-    world = World(publisher=Full(failures=0))
-    await world.handle(Given(offset=0, value=b"{" * 1000, headers=event_headers("e0", "kb/1")))
+    harness = Harness(publisher=Full(failures=0))
+    await harness.handle(Given(offset=0, value=b"{" * 1000, headers=event_headers("e0", "kb/1")))
 
-    (letter,) = world.publisher.published
-    told = dict(letter.headers)
+    (letter,) = harness.publisher.published
+    reported = dict(letter.headers)
     assert letter.value == b""
-    assert (told["tidemill_dead_value_size"], len(told["tidemill_dead_value_sha256"])) == (b"1000", 64)
+    assert (reported["tidemill_dead_value_size"], len(reported["tidemill_dead_value_sha256"])) == (b"1000", 64)
 
 
 async def test_a_record_that_waits_holds_up_only_its_subject() -> None:
     async def handle(context: EventContext, body: Line) -> None:
-        if context.subject == "stuck" and not mended:
+        if context.subject == "stuck" and not repaired:
             message = "it is down"
             raise DependencyUnavailable(message, dependency="mongodb")
         await effects.write(context, body)
 
-    mended, effects = list[bool](), Effects()
+    repaired, effects = list[bool](), Effects()
     routes = {WRITTEN: Route(Line, handle)}
     subscription = Subscription(name="tests.stuck", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=replace(QUICK, concurrency=1))
@@ -395,7 +395,7 @@ async def test_a_record_that_waits_holds_up_only_its_subject() -> None:
     await eventually(lambda: effects.numbers[-1] == 11)
 
     assert window.committable() == {Partition("tests", 1): 2}
-    mended.append(True)
+    repaired.append(True)
     assert await window.wait(10)
     assert effects.of("stuck") == [0, 1]
     assert window.committable() == {Partition("tests", 0): 3, Partition("tests", 1): 2}
@@ -420,17 +420,17 @@ async def test_one_project_leaves_places_for_others() -> None:
     assert await window.wait(10)
 
 
-async def test_a_lane_begins_no_more_than_is_remembered_until_that_is_committed() -> None:
-    world = World()
-    engine = world.engine()
-    window = engine.take([*(line(offset, offset) for offset in range(MOST_UNCOMMITTED + 5))])
+async def test_a_key_queue_begins_no_more_than_is_remembered_until_that_is_committed() -> None:
+    harness = Harness()
+    engine = harness.engine()
+    window = engine.take([*(line(offset, offset) for offset in range(MAX_UNCOMMITTED + 5))])
     assert await window.wait(10)
 
-    assert world.effects.numbers == list(range(MOST_UNCOMMITTED))
+    assert harness.effects.numbers == list(range(MAX_UNCOMMITTED))
     assert window.hurry.is_set()
     window.committed(window.committable())
     assert await window.wait(10)
-    assert world.effects.numbers == list(range(MOST_UNCOMMITTED + 5))
+    assert harness.effects.numbers == list(range(MAX_UNCOMMITTED + 5))
 
 
 async def test_a_partition_is_full_until_its_first_record_is_committed() -> None:
@@ -493,41 +493,41 @@ async def test_what_was_passed_over_is_committed_with_the_event_that_stands_for_
 
 
 async def test_when_the_newest_event_is_dead_lettered_a_projection_gets_the_one_before_it() -> None:
-    world, stood_for = World(), list[frozenset[str]]()
+    harness, stood_for = Harness(), list[frozenset[str]]()
 
     async def handle(context: EventContext, body: Line) -> None:
         if body.number in {4, 3}:
             message = "there is none"
             raise NotFound(message)
         stood_for.append(context.supersedes)
-        await world.effects.write(context, body)
+        await harness.effects.write(context, body)
 
     routes = {WRITTEN: Route(Line, handle), BEGUN: Route(Line, handle)}
     subscription = Subscription(name="tests.back", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
-    engine = Engine(subscription, dead_letters=world.publisher, limits=QUICK)
+    engine = Engine(subscription, dead_letters=harness.publisher, limits=QUICK)
     window = engine.take([numbered(0, 1, type=BEGUN), numbered(1, 2), numbered(2, 3), numbered(3, 4)])
     assert await window.wait(10)
 
-    assert world.effects.numbers == [2]
+    assert harness.effects.numbers == [2]
     assert stood_for == [frozenset({BEGUN})]
-    assert len(world.publisher.published) == 2
+    assert len(harness.publisher.published) == 2
     assert window.committable() == {Partition("tests", 0): 4}
     window.committed(window.committable())
     window.add(engine.slots([numbered(4, 5)]))
     assert await window.wait(10)
-    assert world.effects.numbers == [2, 5]
+    assert harness.effects.numbers == [2, 5]
 
 
 async def test_what_comes_after_the_dead_lettered_event_it_was_older_than_is_handled() -> None:
-    world = World(delivery=Delivery.LATEST)
+    harness = Harness(delivery=Delivery.LATEST)
     newest = numbered(1, 9)
-    world.raised.append(NotFound("there is none"))
-    await world.handle(
+    harness.raised.append(NotFound("there is none"))
+    await harness.handle(
         numbered(0, 2), Given(offset=1, value=b'{"number": "x"}', headers=newest.headers), numbered(2, 3)
     )
 
-    assert world.reasons == ["INVALID_BODY", "NOT_FOUND"]
-    assert world.effects.numbers == [3]
+    assert harness.reasons == ["INVALID_BODY", "NOT_FOUND"]
+    assert harness.effects.numbers == [3]
 
 
 async def test_an_event_that_stands_in_for_a_dead_letter_holds_its_offset_until_it_is_done() -> None:
@@ -564,9 +564,9 @@ async def test_nothing_is_begun_after_the_partition_was_let_go() -> None:
     subscription = Subscription(name="tests.late", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
     slow = [line(offset, offset, subject="slow") for offset in range(3)]
-    many = [line(3 + each, 3 + each, subject="many") for each in range(MOST_UNCOMMITTED + 1)]
+    many = [line(3 + each, 3 + each, subject="many") for each in range(MAX_UNCOMMITTED + 1)]
     window = engine.take([*slow, *many, line(100, 100, subject="last")])
-    before_last = [0, *range(3, 3 + MOST_UNCOMMITTED), 100]
+    before_last = [0, *range(3, 3 + MAX_UNCOMMITTED), 100]
     await eventually(lambda: sorted(handled) == before_last)
 
     await window.release(0)
@@ -579,15 +579,15 @@ async def test_nothing_is_begun_after_the_partition_was_let_go() -> None:
 
 
 async def test_what_has_not_begun_when_the_partition_is_let_go_is_not_waited_for() -> None:
-    world = World()
-    window = world.engine().take([line(0, 0)])
+    harness = Harness()
+    window = harness.engine().take([line(0, 0)])
 
     begun = time.process_time()
     await window.release(0)
 
     assert await window.wait(0)
     assert time.process_time() - begun < 2.0
-    assert world.effects.numbers == []
+    assert harness.effects.numbers == []
     assert window.left_over() == {Partition("tests", 0): 0}
 
 

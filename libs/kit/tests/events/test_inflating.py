@@ -56,11 +56,11 @@ def test_a_small_batch_takes_little_memory_whatever_the_limit_is(codec: str) -> 
     tracemalloc.start()
     try:
         assert len(read(small)) == 1
-        _, most = tracemalloc.get_traced_memory()
+        _, maximum = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert most < LIMIT
+    assert maximum < LIMIT
 
 
 @pytest.mark.parametrize("codec", [codec for codec in CODECS if codec != "none"])

@@ -10,7 +10,7 @@ import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faststream.kafka.security import parse_security
 
-from tidemill_kit import kafka, pump
+from tidemill_kit import kafka, runner
 from tidemill_kit.engine import Engine
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.subscriptions import Delivery, Subscription
@@ -50,7 +50,7 @@ def without_context(options: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("chosen", CHOICES, ids=lambda each: f"{each.protocol} {each.mechanism}")
 def test_consumers_and_producers_speak_alike(chosen: KafkaServers) -> None:
     options = without_context(chosen.client_options())
-    brokers = without_context(parse_security(pump.broker_security(chosen)))
+    brokers = without_context(parse_security(runner.broker_security(chosen)))
 
     assert options == {"bootstrap_servers": "127.0.0.1:1", **brokers}
     assert options["ssl_context"] == chosen.protocol.endswith("SSL")
@@ -90,7 +90,7 @@ async def test_what_settings_say_reaches_every_client(monkeypatch: pytest.Monkey
     with pytest.raises(DependencyUnavailable):
         _ = [record async for record in kafka.read_topic(chosen, "tests")]
     with pytest.raises(DependencyUnavailable):
-        await pump.EventPump(chosen, Engine(SUBSCRIPTION, dead_letters=publisher)).start()
+        await runner.ConsumerRunner(chosen, Engine(SUBSCRIPTION, dead_letters=publisher)).start()
 
     assert len(given) == 3
     for options in given:

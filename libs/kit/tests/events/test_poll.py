@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 from aiokafka import TopicPartition
 
-from libs.kit.tests.events.world import QUICK, FlakyPublisher
+from libs.kit.tests.events.harness import QUICK, FlakyPublisher
 from tidemill_kit.engine import Engine
-from tidemill_kit.pump import EventPump
 from tidemill_kit.records import Unreadable
+from tidemill_kit.runner import ConsumerRunner
 from tidemill_kit.subscriptions import Delivery, Subscription
 
 ONE, TWO = TopicPartition("tests", 0), TopicPartition("tests", 1)
@@ -58,15 +58,15 @@ async def nothing() -> None:
     """Let the second partition be asked as the first one was."""
 
 
-def pump() -> EventPump:
+def runner() -> ConsumerRunner:
     subscription = Subscription(name="tests.poll", topics=("tests",), delivery=Delivery.ONCE, routes={})
-    return EventPump("nowhere", Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK))
+    return ConsumerRunner("nowhere", Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK))
 
 
 async def test_a_poll_that_breaks_off_is_made_anew_for_each_partition() -> None:
     consumer = Consumer(nothing)
 
-    assert {(each.partition, each.offset) for each in await pump()._poll(consumer)} in (  # noqa: SLF001 - FastStream's
+    assert {(each.partition, each.offset) for each in await runner()._poll(consumer)} in (  # noqa: SLF001 - FastStream's
         {(0, 5), (1, 6)},
         {(1, 5), (0, 6)},
     )
@@ -77,7 +77,7 @@ async def test_a_rebalance_between_the_partitions_of_a_broken_poll_leaves_all_re
         await member.on_partitions_revoked({ONE, TWO})
         await member.on_partitions_assigned({ONE, TWO})
 
-    member, consumer = pump(), Consumer(rebalance)
+    member, consumer = runner(), Consumer(rebalance)
 
     assert await member._poll(consumer) == ()  # noqa: SLF001 - FastStream's
     second, offset = consumer.sought[-1]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from libs.kit.tests.events.world import Topics
+from libs.kit.tests.events.harness import Topics
 from libs.kit.tests.wire import wire_to
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.kafka import Publisher, read_topic
@@ -62,14 +62,14 @@ async def test_what_was_on_its_way_when_a_producer_is_given_up_can_be_published_
     assert {b"%d" % number for number in range(50)} <= set(await values_of(topics, topic))
 
 
-async def test_a_broker_that_is_away_is_told_in_time_and_found_again(topics: Topics) -> None:
+async def test_a_broker_that_is_away_is_reported_in_time_and_found_again(topics: Topics) -> None:
     topic = await topics.make()
     async with wire_to(topics.bootstrap) as wire:
         wire.cut()
         publisher = Publisher(wire.address, timeout_s=3)
         with pytest.raises(DependencyUnavailable):
             await publisher.publish(record(topic))
-        await wire.mend()
+        await wire.repair()
         await publisher.publish(record(topic))
         await publisher.stop()
     assert await values_of(topics, topic) == [b"v"]

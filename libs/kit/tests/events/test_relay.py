@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from libs.kit.tests.events.world import FlakyPublisher, Topics
+from libs.kit.tests.events.harness import FlakyPublisher, Topics
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
 from tidemill_kit.aggregates import MongoAggregates, NewEvents
 from tidemill_kit.application import Request
@@ -32,14 +32,14 @@ class Office:
     topics: Topics
     topic: str
 
-    def aggregates(self, wake: Callable[[NewEvents], None] = lambda _: None) -> MongoAggregates[Note]:
+    def aggregates(self, enqueue: Callable[[NewEvents], None] = lambda _: None) -> MongoAggregates[Note]:
         return MongoAggregates(
             self.notes,
             codec=NoteCodec(),
             topic=self.topic,
             source="/tidemill/notes",
             missing=NoteNotFound,
-            wake=wake,
+            enqueue=enqueue,
         )
 
     async def published(self) -> list[CloudEvent]:
@@ -100,7 +100,7 @@ async def write(notes: MongoAggregates[Note], note: str, line: str) -> None:
 
 async def test_events_come_in_order_and_without_gaps_while_many_save(office: Office, publisher: Publisher) -> None:
     async with running(Relay([office.notes], publisher)) as relay:
-        notes = office.aggregates(relay.waker(office.notes))
+        notes = office.aggregates(relay.enqueuer(office.notes))
 
         async def work(writer: int) -> None:
             for turn in range(6):
@@ -132,7 +132,7 @@ async def test_events_of_a_save_are_published_without_being_read_and_those_behin
 
     monkeypatch.setattr(type(office.notes), "find_one", finding)
     relay = Relay([office.notes], publisher)
-    notes = office.aggregates(relay.waker(office.notes))
+    notes = office.aggregates(relay.enqueuer(office.notes))
     for line in ("first", "second"):
         await write(notes, "n2", line)
     async with running(relay):
@@ -151,12 +151,12 @@ async def test_a_crash_between_publishing_and_taking_out_publishes_the_same_even
 ) -> None:
     dying = PublishesAndHangs(publisher)
     async with running(Relay([office.notes], dying)) as relay:
-        await write(office.aggregates(relay.waker(office.notes)), "n1", "first")
+        await write(office.aggregates(relay.enqueuer(office.notes)), "n1", "first")
         await eventually(lambda: len(dying.published) == 1)
     assert await office.waiting() == 1
 
     async with running(Relay([office.notes], publisher)) as relay:
-        await write(office.aggregates(relay.waker(office.notes)), "n1", "second")
+        await write(office.aggregates(relay.enqueuer(office.notes)), "n1", "second")
 
         async def nothing_waits() -> bool:
             return await office.waiting() == 0
@@ -167,7 +167,7 @@ async def test_a_crash_between_publishing_and_taking_out_publishes_the_same_even
     assert [first.seq, second.seq] == [1, 2]
 
 
-async def test_the_sweep_finds_what_nobody_woke_the_relay_for(office: Office, publisher: Publisher) -> None:
+async def test_the_sweep_finds_what_the_relay_was_not_notified_of(office: Office, publisher: Publisher) -> None:
     for note in range(5):
         await write(office.aggregates(), f"n{note}", "unheard")
     assert await office.waiting() == 5
@@ -187,13 +187,13 @@ async def test_the_sweep_finds_what_nobody_woke_the_relay_for(office: Office, pu
 async def test_two_relays_at_once_lose_nothing_and_keep_the_order(office: Office, publisher: Publisher) -> None:
     one, other = Relay([office.notes], publisher), Relay([office.notes], publisher)
     async with running(one), running(other):
-        wake_one, wake_other = one.waker(office.notes), other.waker(office.notes)
+        enqueue_one, enqueue_other = one.enqueuer(office.notes), other.enqueuer(office.notes)
 
-        def wake_both(new: NewEvents) -> None:
-            wake_one(new)
-            wake_other(new)
+        def enqueue_both(new: NewEvents) -> None:
+            enqueue_one(new)
+            enqueue_other(new)
 
-        notes = office.aggregates(wake_both)
+        notes = office.aggregates(enqueue_both)
 
         async def work(note: int) -> None:
             for turn in range(10):
@@ -211,7 +211,7 @@ async def test_two_relays_at_once_lose_nothing_and_keep_the_order(office: Office
 async def test_while_kafka_is_down_events_wait_and_then_go_out_in_order(office: Office, publisher: Publisher) -> None:
     flaky = FlakyPublisher(failures=1_000, behind=publisher)
     async with running(Relay([office.notes], flaky)) as relay:
-        notes = office.aggregates(relay.waker(office.notes))
+        notes = office.aggregates(relay.enqueuer(office.notes))
         for turn in range(3):
             await write(notes, "n1", f"{turn}")
         assert relay.outbox_length() == 1
@@ -227,7 +227,7 @@ async def test_what_one_relay_cannot_publish_yet_is_left_alone_by_others_until_i
     beside = FlakyPublisher(failures=0, behind=publisher)
     async with running(Relay([office.notes], beside, sweep_every_s=0.4)) as other:
         async with running(Relay([office.notes], flaky, sweep_every_s=0.4)) as holder:
-            await write(office.aggregates(holder.waker(office.notes)), "n1", "held")
+            await write(office.aggregates(holder.enqueuer(office.notes)), "n1", "held")
             before = flaky.failures
             await eventually(lambda: flaky.failures < before - 2)
             held = (await office.stored("n1"))["outbox_at"]
@@ -245,7 +245,7 @@ async def test_a_broken_entry_holds_up_its_own_aggregate_only(office: Office, pu
     await write(office.aggregates(), "broken", "a")
     await office.notes.update_one({"_id": "acme/broken"}, {"$unset": {"outbox.0.topic": ""}})
     async with running(Relay([office.notes], publisher)) as relay:
-        await write(office.aggregates(relay.waker(office.notes)), "sound", "b")
+        await write(office.aggregates(relay.enqueuer(office.notes)), "sound", "b")
         await eventually(lambda: relay.outbox_length() == 0)
     assert by_subject(await office.published()) == {"sound": [1]}
     assert await office.waiting() == 1

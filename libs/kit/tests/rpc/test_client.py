@@ -22,7 +22,7 @@ from tidemill_kit.grpc_client import open_channel
 from tidemill_kit.grpc_context import bind_call
 from tidemill_kit.grpc_server import acting_for, current_caller, remaining_s
 from tidemill_kit.grpc_status import from_rpc_error
-from tidemill_kit.persistence import EngineLimits, Persistence
+from tidemill_kit.retries import EngineLimits, RetryPolicy
 from tidemill_kit.turns import Turns
 from tidemill_testkit.polling import eventually
 
@@ -165,7 +165,7 @@ async def test_project_deadline_and_trace_go_on_to_the_next_server(lines: Lines)
     assert {line["trace_id"] for line in lines.named("rpc_finished")} == {trace}
 
 
-async def test_a_call_has_a_deadline_though_nobody_gave_one() -> None:
+async def test_a_call_has_a_deadline_though_the_caller_gave_none() -> None:
     async def wait(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
         await asyncio.Event().wait()
         return GetSourceResponse()
@@ -206,7 +206,7 @@ async def test_a_server_with_too_much_in_work_is_waited_for() -> None:
 
     entered: list[int] = []
     free = asyncio.Event()
-    waiting: dict[Persistence, str] = {}
+    waiting: dict[RetryPolicy, str] = {}
     limits = EngineLimits(attempts=1, first_pause_s=0.01, longest_pause_s=0.01)
     async with serving(sources(GetSource=hold), max_concurrent_rpcs=1) as running:
         first = asyncio.create_task(running.get_source())
@@ -214,7 +214,7 @@ async def test_a_server_with_too_much_in_work_is_waited_for() -> None:
         with pytest.raises(errors.RateLimited) as refused:
             await running.get_source()
         second = asyncio.create_task(
-            Persistence(limits, asyncio.Event(), waiting, Turns(1).of("acme")).until_done(call)
+            RetryPolicy(limits, asyncio.Event(), waiting, Turns(1).of("acme")).until_done(call)
         )
         await eventually(lambda: waiting)
         free.set()

@@ -47,7 +47,7 @@ async def wait_for_ever(_request: object, _context: Context) -> NoReturn:
 
 
 @pytest.mark.parametrize("project", [None, "", "Acme", "-acme", "acme-", "a" * 64, "ac me"])
-async def test_an_rpc_without_a_usable_project_is_refused_and_told_what_to_send(project: str | None) -> None:
+async def test_an_rpc_without_a_usable_project_is_refused_and_answered_with_what_to_send(project: str | None) -> None:
     metadata = () if project is None else (("tidemill-project", project),)
     async with serving(sources(GetSource=caller_as_source)) as running:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -133,7 +133,7 @@ async def test_a_panic_of_native_code_is_answered_logged_and_counted_as_an_inter
     assert lines.named("rpc_finished")[0]["code"] == "INTERNAL"
 
 
-async def test_an_error_of_the_tree_tells_reason_fields_and_when_to_come_again() -> None:
+async def test_an_error_of_the_tree_reports_reason_fields_and_when_to_come_again() -> None:
     async def refuse(request: GetSourceRequest, _context: Context) -> GetSourceResponse:
         if request.id == "busy":
             message = "come again"
@@ -207,12 +207,12 @@ async def test_a_handler_is_cancelled_when_the_deadline_passes(lines: Lines) -> 
 
 
 async def test_a_handler_knows_how_much_time_is_left() -> None:
-    async def tell(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+    async def report(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
         left.append((remaining_s(60), remaining_s(0.5)))
         return GetSourceResponse()
 
     left: list[tuple[float, float]] = []
-    async with serving(sources(GetSource=tell)) as running:
+    async with serving(sources(GetSource=report)) as running:
         await running.get_source_plainly(timeout=5)
         await running.get_source_plainly()
 
@@ -221,7 +221,7 @@ async def test_a_handler_knows_how_much_time_is_left() -> None:
     assert left[1] == (60, 0.5)
 
 
-async def test_a_line_tells_method_code_project_request_and_trace(lines: Lines) -> None:
+async def test_a_line_reports_method_code_project_request_and_trace(lines: Lines) -> None:
     async def create(request: CreateSourceRequest, _context: Context) -> CreateSourceResponse:
         request_of(request)
         return CreateSourceResponse(source=request.source)

@@ -305,7 +305,7 @@ async def test_a_component_that_does_not_stop_keeps_no_other_from_stopping(fault
     assert [line["component"] for line in lines.named("component_stop_failed")] == ["consumers"]
 
 
-async def test_a_service_that_is_told_to_stop_while_it_waits_stops() -> None:
+async def test_a_service_that_is_asked_to_stop_while_it_waits_stops() -> None:
     async with living(dependencies=[Switch(on=False).dependency]) as service:
         assert await service.health("liveness")
         assert await service.ends() == 0
@@ -336,7 +336,7 @@ class Progress:
 
 
 @pytest.mark.parametrize("plain", [True, False])
-async def test_the_status_tells_consumers_and_outbox(plain: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_the_status_reports_consumers_and_outbox(plain: bool) -> None:  # noqa: FBT001 - a parameter
     async def consumers() -> list[Progress]:
         return [Progress("rag.documents")]
 

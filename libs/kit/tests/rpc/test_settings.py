@@ -23,7 +23,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     assert (loaded.grpc_port, loaded.host, loaded.service) == (7001, "127.0.0.1", "probe")
 
 
-def test_all_errors_are_told_at_once_by_the_names_of_the_variables(
+def test_all_errors_are_reported_at_once_by_the_names_of_the_variables(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in {**GOOD, "GRPC_PORT": "seventy-thousand", "METRICS_PORT": "70000"}.items():
@@ -34,12 +34,12 @@ def test_all_errors_are_told_at_once_by_the_names_of_the_variables(
     with pytest.raises(SystemExit) as left:
         load(ProbeSettings)
 
-    told = capsys.readouterr().err
+    reported = capsys.readouterr().err
     assert left.value.code == 2
-    assert "4 setting(s)" in told
+    assert "4 setting(s)" in reported
     for name in ("PROBE_GRPC_PORT", "PROBE_METRICS_PORT", "PROBE_MONGO_URI", "PROBE_S3_SECRET_KEY"):
-        assert f"  {name}: " in told
-    assert "seventy-thousand" not in told
+        assert f"  {name}: " in reported
+    assert "seventy-thousand" not in reported
 
 
 def test_settings_that_are_printed_show_no_secret() -> None:

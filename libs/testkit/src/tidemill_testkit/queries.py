@@ -18,14 +18,14 @@ from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorCursor
 _UNDER_WAY = "an index finds the few that are under way, and of these next to none is deleted"
 
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
-    ("tidemill_evaluator.adapters.mongo_wanted", "MongoWanted.evaluations"): _UNDER_WAY,
+    ("tidemill_evaluator.adapters.mongo_pending", "MongoPendingEvaluations.evaluations"): _UNDER_WAY,
     ("tidemill_inference.adapters.mongo_rollouts", "MongoActiveRollouts.all"): _UNDER_WAY,
     ("tidemill_inference.adapters.mongo_records", "MongoRecords.remove"): "events wait in the oldest records only while"
     " Kafka is down",
     ("tidemill_rag.adapters.mongo_collections", "MongoIndexes._found"): "all collections, once in each process",
-    ("tidemill_trainer.adapters.mongo_training", "MongoWantedRuns.owed"): _UNDER_WAY,
-    ("tidemill_trainer.adapters.mongo_training", "MongoWantedRuns.runs"): _UNDER_WAY,
-    ("tidemill_trainer.adapters.mongo_wanted", "MongoWanted.imports"): _UNDER_WAY,
+    ("tidemill_trainer.adapters.mongo_training", "MongoPendingRuns.deferred"): _UNDER_WAY,
+    ("tidemill_trainer.adapters.mongo_training", "MongoPendingRuns.runs"): _UNDER_WAY,
+    ("tidemill_trainer.adapters.mongo_pending", "MongoPendingImports.imports"): _UNDER_WAY,
 }
 """By module and function: why no index has all that it asks for."""
 
@@ -104,10 +104,10 @@ def _by_index(
     return False
 
 
-def _fields(wanted: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
+def _fields(requested: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
     """Return the fields of which values are asked for, those of which ranges are, and all that are named."""
     equal, ranged, named = set[str](), set[str](), set[str]()
-    for part in _flat(wanted):
+    for part in _flat(requested):
         for name, value in part.items():
             if name.startswith("$"):
                 continue
@@ -120,9 +120,9 @@ def _fields(wanted: Mapping[str, Any]) -> tuple[set[str], set[str], set[str]]:
     return equal, ranged - equal, named
 
 
-def _flat(wanted: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    yield wanted
-    for each in wanted.get("$and", ()):
+def _flat(requested: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield requested
+    for each in requested.get("$and", ()):
         yield from _flat(each)
 
 
@@ -152,8 +152,8 @@ def _record_filtered(recorder: Recorder, monkeypatch: pytest.MonkeyPatch, name: 
     def asked(self: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever the driver takes
         answer = original(self, *given, **named)
         if asked_by := _caller():
-            wanted = given[0] if given else named.get("filter", {})
-            query = Query(self.database.name, self.name, wanted or {}, _sorted_by(named.get("sort")), asked_by)
+            requested = given[0] if given else named.get("filter", {})
+            query = Query(self.database.name, self.name, requested or {}, _sorted_by(named.get("sort")), asked_by)
             recorder.queries.append(query)
             if name == "find":
                 answer.recorded_query = query
@@ -168,14 +168,14 @@ def _record_others(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def aggregated(self: Any, pipeline: Any, *given: Any, **named: Any) -> Any:  # noqa: ANN401 - see above
         if asked_by := _caller():
-            wanted = pipeline[0].get("$match", {}) if pipeline else {}
-            recorder.queries.append(Query(self.database.name, self.name, wanted, (), asked_by))
+            requested = pipeline[0].get("$match", {}) if pipeline else {}
+            recorder.queries.append(Query(self.database.name, self.name, requested, (), asked_by))
         return aggregate(self, pipeline, *given, **named)
 
-    def distinguished(self: Any, key: str, wanted: Any = None, **named: Any) -> Any:  # noqa: ANN401 - see above
+    def distinguished(self: Any, key: str, requested: Any = None, **named: Any) -> Any:  # noqa: ANN401 - see above
         if asked_by := _caller():
-            recorder.queries.append(Query(self.database.name, self.name, wanted or {}, (), asked_by))
-        return distinct(self, key, wanted, **named)
+            recorder.queries.append(Query(self.database.name, self.name, requested or {}, (), asked_by))
+        return distinct(self, key, requested, **named)
 
     def created(self: Any, keys: Any, **options: Any) -> Any:  # noqa: ANN401 - see above
         partial = frozenset(options.get("partialFilterExpression", ()))

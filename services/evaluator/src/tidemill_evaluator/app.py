@@ -16,19 +16,19 @@ from tidemill_evaluator.adapters.inference_service import InferenceService
 from tidemill_evaluator.adapters.ingest_datasets import IngestDatasets
 from tidemill_evaluator.adapters.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.adapters.mongo_evaluation_leases import MongoEvaluationLeases
-from tidemill_evaluator.adapters.mongo_wanted import MongoWanted
+from tidemill_evaluator.adapters.mongo_pending import MongoPendingEvaluations
 from tidemill_evaluator.adapters.rouge_scores import RougeScores
 from tidemill_evaluator.adapters.trainer_models import TrainerModels
-from tidemill_evaluator.application.ask_both_sides import AskBothSides, Patience
 from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
 from tidemill_evaluator.application.change_gates import ChangeGates
 from tidemill_evaluator.application.change_suites import ChangeSuites
+from tidemill_evaluator.application.compute_verdict import ComputeVerdict
 from tidemill_evaluator.application.gather_cases import GatherCases
-from tidemill_evaluator.application.judge import Judge
 from tidemill_evaluator.application.list_case_results import ListCaseResults
-from tidemill_evaluator.application.react import React
+from tidemill_evaluator.application.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
 from tidemill_evaluator.application.start_evaluation import StartEvaluation
+from tidemill_evaluator.application.triggers import EvaluationTriggers
 from tidemill_evaluator.application.turns import Turns
 from tidemill_evaluator.domain.comparison import Evidence
 from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound, SuiteNotFound
@@ -36,7 +36,7 @@ from tidemill_evaluator.domain.pace import Pace
 from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
 from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
 from tidemill_evaluator.entrypoints.kafka_candidates import candidates
-from tidemill_evaluator.entrypoints.workers import EvaluationWorker, Wake
+from tidemill_evaluator.entrypoints.workers import Enqueue, EvaluationWorker
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit import mongo
 from tidemill_kit.aggregates import Codec, MongoAggregates
@@ -63,7 +63,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
     """Put evaluator together, on the event loop that it will live on. Nothing is connected yet."""
     adapters = _Adapters(settings)
     parts = _Parts(settings, adapters)
-    consumers = Consumers(settings.kafka, [candidates(parts.react)], adapters.publisher)
+    consumers = Consumers(settings.kafka, [candidates(parts.triggers)], adapters.publisher)
     return App(
         settings=settings,
         servicers=[
@@ -112,11 +112,11 @@ class _Adapters:
             topic=EVALUATION_TOPIC,
             source=SOURCE,
             missing=EvaluationNotFound,
-            wake=self.relay.waker(self.database["evaluations"]),
+            enqueue=self.relay.enqueuer(self.database["evaluations"]),
             lists=[("gate",), ("candidate",), ("gate", "candidate")],
         )
         self.results = MongoCaseResults(self.database["case_results"])
-        self.wanted = MongoWanted(self.database["evaluations"], self.database["gates"])
+        self.pending = MongoPendingEvaluations(self.database["evaluations"], self.database["gates"])
         self.cases = ExchangeCases(
             self.store, bucket=settings.exchange_bucket, dataset_buckets=settings.dataset_buckets
         )
@@ -146,13 +146,13 @@ class _Parts:
     """Use cases and entry points of one app."""
 
     def __init__(self, settings: EvaluatorSettings, adapters: _Adapters) -> None:
-        wake, limits = Wake(), settings.limits
-        self.react = React(
+        enqueue, limits = Enqueue(), settings.limits
+        self.triggers = EvaluationTriggers(
             evaluations=adapters.evaluations,
             gates=adapters.gates,
             by_candidate=adapters.by_candidate,
             attempts=settings.attempts,
-            wake=wake,
+            enqueue=enqueue,
         )
         changing = ChangeSuites(
             suites=adapters.suites,
@@ -167,7 +167,7 @@ class _Parts:
                 gates=adapters.gates,
                 evaluations=adapters.evaluations,
                 change_gates=ChangeGates(
-                    gates=adapters.gates, by_candidate=adapters.by_candidate, react=self.react, limits=limits
+                    gates=adapters.gates, by_candidate=adapters.by_candidate, triggers=self.triggers, limits=limits
                 ),
                 start=StartEvaluation(
                     evaluations=adapters.evaluations,
@@ -176,7 +176,7 @@ class _Parts:
                     models=adapters.models,
                     inference=adapters.inference,
                     limits=limits,
-                    wake=wake,
+                    enqueue=enqueue,
                 ),
                 cancel=CancelEvaluation(evaluations=adapters.evaluations, clock=SystemClock()),
                 list_case_results=ListCaseResults(
@@ -185,16 +185,16 @@ class _Parts:
             )
         )
         self.worker = EvaluationWorker(
-            wanted=adapters.wanted,
-            react=self.react,
-            run=_run_evaluation(settings, adapters, self.react),
-            wake=wake,
-            at_once=settings.evaluations_at_once,
+            pending=adapters.pending,
+            triggers=self.triggers,
+            run=_run_evaluation(settings, adapters, self.triggers),
+            enqueue=enqueue,
+            max_concurrent=settings.max_concurrent_evaluations,
             retry_after_s=settings.evaluation_retry_s,
         )
 
 
-def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, react: React) -> RunEvaluation:
+def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, triggers: EvaluationTriggers) -> RunEvaluation:
     return RunEvaluation(
         evaluations=adapters.evaluations,
         inference=adapters.inference,
@@ -203,7 +203,7 @@ def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, react: Rea
         gather=GatherCases(
             suites=adapters.suites, models=adapters.models, datasets=adapters.datasets, limits=settings.limits
         ),
-        ask=AskBothSides(
+        ask=PairedAnswers(
             inference=adapters.inference,
             results=adapters.results,
             scores=RougeScores(),
@@ -213,15 +213,15 @@ def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, react: Rea
                 attempts_in_time=settings.answer_attempts_in_time,
             ),
         ),
-        judge=Judge(
+        compute_verdict=ComputeVerdict(
             intervals=BettingIntervals(),
             evidence=Evidence(min_questions=settings.min_questions, max_unanswered=settings.max_unanswered),
         ),
-        react=react,
+        triggers=triggers,
         leases=adapters.leases,
-        at_once=asyncio.Semaphore(settings.answers_at_once),
+        max_concurrent=asyncio.Semaphore(settings.max_concurrent_answers),
         turns=lambda deadline_s: Turns(
-            Pace(most=settings.answers_at_once, share=settings.answer_share), deadline_s=deadline_s
+            Pace(maximum=settings.max_concurrent_answers, share=settings.answer_share), deadline_s=deadline_s
         ),
         clock=SystemClock(),
     )
@@ -240,7 +240,7 @@ class _Ground:
         await self._adapters.suites.ensure_indexes()
         await self._adapters.gates.ensure_indexes()
         await self._adapters.evaluations.ensure_indexes()
-        await self._adapters.wanted.ensure_indexes()
+        await self._adapters.pending.ensure_indexes()
 
     async def stop(self) -> None:
         """Close the connections."""

@@ -34,7 +34,7 @@ class EvaluatorSettings(ServiceSettings):
     """How long a call of another service may take that is no question."""
     answer_timeout_s: float = Field(default=180.0, gt=0)
     """How long an answer may take, whatever more the deployment's deadline allows."""
-    answers_at_once: int = Field(default=16, ge=1, le=256)
+    max_concurrent_answers: int = Field(default=16, ge=1, le=256)
     """The most cases that this process asks at the same time, over all its evaluations."""
     answer_share: float = Field(default=0.5, gt=0, lt=1)
     """The part of the deadline that an answer may take; where it takes more, fewer are asked at the same time."""
@@ -44,7 +44,7 @@ class EvaluatorSettings(ServiceSettings):
     """How often a case is asked that is not answered in time, each time beside fewer; then nobody has failed it."""
     answer_pause_s: float = Field(default=1.0, ge=0)
     """The pause before the second of these attempts; it doubles with each."""
-    evaluations_at_once: int = Field(default=2, ge=1, le=16)
+    max_concurrent_evaluations: int = Field(default=2, ge=1, le=16)
     """Evaluations that this process does at the same time."""
     evaluation_retry_s: float = Field(default=30.0, gt=0)
     """The pause after which an evaluation that waits is tried again."""

@@ -14,13 +14,13 @@ from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.adapters.exchange_cases import CasesUnreadable, ExchangeCases
 from tidemill_evaluator.adapters.mongo_case_results import MongoCaseResults
 from tidemill_evaluator.adapters.mongo_evaluation_leases import MongoEvaluationLeases
-from tidemill_evaluator.adapters.mongo_wanted import MongoWanted
-from tidemill_evaluator.application.ports import CaseName, CaseResults, EvaluationName, GateName, Kept
+from tidemill_evaluator.adapters.mongo_pending import MongoPendingEvaluations
+from tidemill_evaluator.application.ports import CaseName, CaseResults, EvaluationName, GateName, PartialResult
 from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.cases import CaseAnswer, CaseSet
 from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.domain.gate import CandidateGates, Owed, Requirement
+from tidemill_evaluator.domain.gate import CandidateGates, DeferredEvaluation, Requirement
 from tidemill_evaluator.domain.suite import Suite
 from tidemill_kit.aggregates import MongoAggregates
 from tidemill_kit.application import PageRequest, SystemClock
@@ -35,8 +35,8 @@ from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
 
 NAME = CaseName("suite:truth@1", "c1")
-BASELINE = Kept(baseline=CaseAnswer(inference="i1", text="seven"), passages=(passage(),))
-WHOLE = Kept(
+BASELINE = PartialResult(baseline=CaseAnswer(inference="i1", text="seven"), passages=(passage(),))
+WHOLE = PartialResult(
     baseline=CaseAnswer(inference="i1", text="seven", citation_valid=0.5, scores={"rouge_l": 0.25}),
     candidate=CaseAnswer(failure="INTERNAL", scores={"rouge_l": 0.0}),
 )
@@ -137,11 +137,11 @@ async def test_evaluations_are_listed_by_gate_and_candidate(evaluations: MongoAg
     assert [(each.gate, each.candidate) for each in page.items] == [("one", "lora@1")]
 
 
-async def test_the_evaluations_that_are_not_finished_are_wanted(
+async def test_the_evaluations_that_are_not_finished_are_pending(
     database: Database, evaluations: MongoAggregates[Evaluation]
 ) -> None:
-    wanted = MongoWanted(database["evaluations"], database["gates"])
-    await wanted.ensure_indexes()
+    pending = MongoPendingEvaluations(database["evaluations"], database["gates"])
+    await pending.ensure_indexes()
     started = running()
     await evaluations.add(started, request=request())
     waiting = await evaluations.add(
@@ -152,39 +152,43 @@ async def test_the_evaluations_that_are_not_finished_are_wanted(
     )
     await evaluations.update("globex", cancelled.id, lambda e: e.cancel(NOON), request=request())
 
-    assert set(await wanted.evaluations()) == {
+    assert set(await pending.evaluations()) == {
         EvaluationName(project="acme", evaluation=started.id),
         EvaluationName(project="globex", evaluation=waiting.id),
     }
-    assert [name.project for name in await wanted.evaluations(without={"acme"})] == ["globex"]
+    assert [name.project for name in await pending.evaluations(without={"acme"})] == ["globex"]
 
 
-async def test_gates_that_are_not_paused_and_owe_an_evaluation_are_wanted(database: Database) -> None:
+async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pending(database: Database) -> None:
     gates = MongoAggregates(database["gates"], codec=GateCodec(), topic="", source="/t", missing=GateNotFound)
-    owed = Owed(candidate="lora@2", origin="gate/lora@2")
-    for name, paused, owes in (("owing", False, owed), ("paused", True, owed), ("even", False, None)):
+    deferred_evaluation = DeferredEvaluation(candidate="lora@2", origin="gate/lora@2")
+    for name, paused, deferred in (
+        ("owing", False, deferred_evaluation),
+        ("paused", True, deferred_evaluation),
+        ("even", False, None),
+    ):
         gate = gate_of(name=name, paused=paused)
-        gate.owed = owes
+        gate.deferred_evaluation = deferred
         await gates.add(gate, request=request())
     gone = gate_of(name="gone", project="globex")
-    gone.owed = owed
+    gone.deferred_evaluation = deferred_evaluation
     await gates.add(gone, request=request())
 
-    wanted = MongoWanted(database["evaluations"], database["gates"])
+    pending = MongoPendingEvaluations(database["evaluations"], database["gates"])
 
-    assert set(await wanted.owing()) == {
+    assert set(await pending.with_deferred_work()) == {
         GateName(project="acme", gate="owing"),
         GateName(project="globex", gate="gone"),
     }
     await gates.update("globex", "gone", lambda each: setattr(each, "deleted", True), request=request())
-    assert await wanted.owing() == [GateName(project="acme", gate="owing")]
+    assert await pending.with_deferred_work() == [GateName(project="acme", gate="owing")]
 
 
 async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database: Database) -> None:
     content = ObjectRef(bucket="b", key="acme/truth/x", size=1, sha256="0" * 64)
     suite = Suite(id="truth", project="acme", number=2, digest="d", size=3, content=content, labels={"a": "b"})
     gate = gate_of(Requirement(dataset="sft", metric="rouge_l", at_least=40), paused=True)
-    gate.owe(Owed(candidate="lora@2", origin="gate/lora@2", dataset_version="sft@3"))
+    gate.defer(DeferredEvaluation(candidate="lora@2", origin="gate/lora@2", dataset_version="sft@3"))
     index = CandidateGates(id="lora", project="acme", gates={"gate", "other"})
     suites = MongoAggregates(database["suites"], codec=SuiteCodec(), topic="", source="/t", missing=SuiteNotFound)
     gates = MongoAggregates(database["gates"], codec=GateCodec(), topic="", source="/t", missing=GateNotFound)
@@ -210,7 +214,7 @@ async def test_an_evaluation_is_held_by_one_worker_and_each_holder_has_a_higher_
         assert (first, second) == (1, 2)
 
 
-async def test_a_worker_whose_lease_was_lost_is_told_so(database: Database) -> None:
+async def test_a_worker_whose_lease_was_lost_is_notified(database: Database) -> None:
     with pytest.raises(EvaluationLost):
         await _work_while_the_lease_is_stolen(database)
 

@@ -110,7 +110,7 @@ async def test_a_case_that_the_candidate_fails_counts_against_it() -> None:
 
 
 @pytest.mark.parametrize("variants", [("", TUNED), ("",)])
-async def test_where_nobody_answers_there_is_no_verdict(variants: tuple[str, ...]) -> None:
+async def test_where_neither_side_answers_there_is_no_verdict(variants: tuple[str, ...]) -> None:
     evaluator = await ready()
     for case in [*cases(3), *cases(3, prefix="held out: ")]:
         for variant in variants:
@@ -124,7 +124,7 @@ async def test_where_nobody_answers_there_is_no_verdict(variants: tuple[str, ...
 
 
 async def test_an_evaluation_that_cannot_come_to_a_verdict_ends_without_asking_the_rest() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     await evaluator.with_held_out(100)
     for case in cases(100, prefix="held out: "):
         evaluator.inference.fails["", case.question] = [Internal("it broke")]
@@ -173,7 +173,7 @@ async def test_a_side_that_is_unavailable_is_asked_again_a_bounded_number_of_tim
 async def test_while_what_both_sides_need_is_away_neither_has_failed_and_the_case_is_asked_again(
     error: TidemillError, waits_for: str, variant: str
 ) -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     evaluator.inference.fails[variant, cases(1)[0].question] = [error] * 3
 
     waiting = await evaluator.finish()
@@ -201,7 +201,7 @@ async def test_a_question_that_is_asked_many_times_is_evidence_once() -> None:
     assert (done.answered, done.comparisons[0].cases, done.verdict) == (10, 2, Verdict.FAILED)
 
 
-async def test_while_inference_is_away_nobody_has_failed_and_the_evaluation_goes_on_later() -> None:
+async def test_while_inference_is_away_no_side_has_failed_and_the_evaluation_goes_on_later() -> None:
     evaluator = await ready()
     seen = Counter[str]()
 
@@ -235,7 +235,7 @@ async def test_a_service_that_is_busy_when_an_evaluation_begins_or_ends_makes_it
     assert (await evaluator.finish()).verdict is Verdict.PASSED
 
 
-async def test_a_fallback_that_answers_in_the_candidates_place_counts_for_nobody() -> None:
+async def test_a_fallback_that_answers_in_the_candidates_place_counts_for_neither_side() -> None:
     evaluator = await ready()
     evaluator.inference.answers_by[TUNED] = "gpt@1"
 
@@ -245,7 +245,7 @@ async def test_a_fallback_that_answers_in_the_candidates_place_counts_for_nobody
     assert done.verdict is Verdict.FAILED
 
 
-async def test_of_more_held_out_cases_than_there_is_room_for_always_the_same_ones_are_asked() -> None:
+async def test_of_more_held_out_cases_than_there_is_capacity_for_always_the_same_ones_are_asked() -> None:
     asked = set[frozenset[str]]()
     for _ in range(2):
         evaluator = await ready()
@@ -272,12 +272,12 @@ async def test_suites_above_the_limit_of_cases_are_not_asked() -> None:
 
 
 async def test_a_suite_that_changes_meanwhile_is_asked_as_it_was_at_the_start() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
 
     async def change(_: Question) -> None:
         if len(evaluator.inference.asked) == 1:
-            wanted = Suite(id="truth", project="acme")
-            command = UpdateSuiteCommand(suite=wanted, cases=cases(9), fields=frozenset({"cases"}), request=request())
+            pending = Suite(id="truth", project="acme")
+            command = UpdateSuiteCommand(suite=pending, cases=cases(9), fields=frozenset({"cases"}), request=request())
             await evaluator.changing_suites.update(command)
             evaluator.inference.away = away()
 
@@ -327,6 +327,6 @@ async def test_a_deleted_suite_does_not_disturb_an_evaluation_that_has_begun() -
             await evaluator.changing_suites.delete(ADA, command)
 
     evaluator.inference.before = delete
-    await evaluator.worker(evaluator.results, at_once=1)(name_of(started))
+    await evaluator.worker(evaluator.results, max_concurrent=1)(name_of(started))
 
     assert (await evaluator.evaluations.get("acme", started.id)).state is State.COMPLETED

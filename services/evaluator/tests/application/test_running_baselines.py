@@ -8,7 +8,7 @@ from tidemill_evaluator.domain.evaluation import EvaluationHasFailed, State
 
 
 async def test_a_baseline_that_changes_meanwhile_fails_the_evaluation_and_another_starts_by_itself() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     (evaluation,) = await evaluator.all()
 
     async def promote(_: Question) -> None:
@@ -26,7 +26,7 @@ async def test_a_baseline_that_changes_meanwhile_fails_the_evaluation_and_anothe
 
 
 async def test_a_baseline_that_changed_while_the_evaluation_waited_is_noticed_before_anything_is_asked() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     (evaluation,) = await evaluator.all()
 
     async def leave(_: Question) -> None:
@@ -44,7 +44,7 @@ async def test_a_baseline_that_changed_while_the_evaluation_waited_is_noticed_be
 
 
 async def test_a_baseline_that_changed_and_changed_back_is_noticed_by_its_answers() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     (evaluation,) = await evaluator.all()
 
     async def change_once(_: Question) -> None:
@@ -58,7 +58,7 @@ async def test_a_baseline_that_changed_and_changed_back_is_noticed_by_its_answer
 
 
 async def test_a_baseline_that_changed_behind_the_last_answer_is_noticed() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
 
     async def promote(_: Question) -> None:
         if len(evaluator.inference.asked) == 11:
@@ -71,7 +71,7 @@ async def test_a_baseline_that_changed_behind_the_last_answer_is_noticed() -> No
 
 
 async def test_a_baseline_that_changes_each_time_is_compared_a_bounded_number_of_times() -> None:
-    evaluator = await ready(attempts=2, at_once=1)
+    evaluator = await ready(attempts=2, max_concurrent=1)
     digests = iter(range(1000))
 
     async def promote(_: Question) -> None:
@@ -95,9 +95,9 @@ async def test_a_refused_rollout_has_its_candidate_compared_anew_once() -> None:
     done = await evaluator.finish()
 
     for _ in range(2):
-        await evaluator.react.baseline_changed("acme", done.id)
-    await evaluator.react.baseline_changed("acme", "nobody's")
-    await evaluator.react.baseline_changed("globex", done.id)
+        await evaluator.triggers.baseline_changed("acme", done.id)
+    await evaluator.triggers.baseline_changed("acme", "nobody's")
+    await evaluator.triggers.baseline_changed("globex", done.id)
 
     assert sorted(each.attempt for each in await evaluator.all()) == [1, 2]
 

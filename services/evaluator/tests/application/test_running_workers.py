@@ -7,7 +7,7 @@ import pytest
 
 from services.evaluator.tests.fakes import ADA, TUNED, InMemoryResults, cases, name_of, passage, request
 from services.evaluator.tests.ready import ready
-from tidemill_evaluator.application.ports import CaseName, Kept, Question
+from tidemill_evaluator.application.ports import CaseName, PartialResult, Question
 from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import (
     EvaluationHasCompleted,
@@ -28,7 +28,7 @@ class ResultsOfAKilledWorker(InMemoryResults):
         super().__init__()
         self.writes, self.written = writes, written
 
-    async def keep(self, project: str, evaluation: str, name: CaseName, kept: Kept, *, epoch: int) -> None:
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
         self.writes -= 1
         if self.writes >= 0 or self.written:
             await super().keep(project, evaluation, name, kept, epoch=epoch)
@@ -42,7 +42,7 @@ async def test_a_worker_that_is_killed_anywhere_is_followed_by_one_that_repeats_
     (evaluation,) = await evaluator.all()
     dying = ResultsOfAKilledWorker(writes=writes, written=True)
     with pytest.raises((Killed, BaseExceptionGroup)):
-        await evaluator.worker(dying, at_once=1)(name_of(evaluation))
+        await evaluator.worker(dying, max_concurrent=1)(name_of(evaluation))
     evaluator.results.stored = dying.stored
 
     done = await evaluator.finish()
@@ -52,7 +52,7 @@ async def test_a_worker_that_is_killed_anywhere_is_followed_by_one_that_repeats_
     assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasStarted, EvaluationHasCompleted]
 
 
-async def test_an_answer_that_was_given_but_not_kept_is_told_again_and_only_lost_texts_are_asked_anew() -> None:
+async def test_an_answer_that_was_given_but_not_kept_is_reported_again_and_only_lost_texts_are_asked_anew() -> None:
     evaluator = await ready()
     question = cases(1)[0].question
     evaluator.inference.finds[question] = [passage()]
@@ -60,7 +60,7 @@ async def test_an_answer_that_was_given_but_not_kept_is_told_again_and_only_lost
     for _ in range(2):
         dying = ResultsOfAKilledWorker(writes=0, written=False)
         with pytest.raises((Killed, BaseExceptionGroup)):
-            await evaluator.worker(dying, at_once=1)(name_of(evaluation))
+            await evaluator.worker(dying, max_concurrent=1)(name_of(evaluation))
 
     done = await evaluator.finish()
 
@@ -75,12 +75,12 @@ async def test_an_answer_that_was_given_but_not_kept_is_told_again_and_only_lost
 async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     evaluator = await ready()
     (evaluation,) = await evaluator.all()
-    asleep, wake = asyncio.Event(), asyncio.Event()
+    asleep, enqueue = asyncio.Event(), asyncio.Event()
 
     async def sleep(question: Question) -> None:
         if question.variant and not asleep.is_set():
             asleep.set()
-            await wake.wait()
+            await enqueue.wait()
 
     evaluator.inference.before = sleep
     sleeper = asyncio.create_task(evaluator.run(name_of(evaluation)))
@@ -88,7 +88,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     evaluator.leases.steal(name_of(evaluation))
     done = await evaluator.finish()
     stored, published = dict(evaluator.results.stored), list(evaluator.evaluations.published)
-    wake.set()
+    enqueue.set()
 
     assert await sleeper
     assert await evaluator.evaluations.get("acme", evaluation.id) == done
@@ -97,36 +97,36 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
 
 
 async def test_two_workers_that_both_believe_to_hold_it_come_to_one_verdict() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     (evaluation,) = await evaluator.all()
     asleep = [asyncio.Event(), asyncio.Event()]
-    wake = [asyncio.Event(), asyncio.Event()]
+    enqueue = [asyncio.Event(), asyncio.Event()]
 
     async def sleep_in_turn(question: Question) -> None:
         for turn in range(2):
             if question.variant and not asleep[turn].is_set():
                 asleep[turn].set()
-                await wake[turn].wait()
+                await enqueue[turn].wait()
                 return
 
     evaluator.inference.before = sleep_in_turn
-    first = asyncio.create_task(evaluator.worker(evaluator.results, at_once=1)(name_of(evaluation)))
+    first = asyncio.create_task(evaluator.worker(evaluator.results, max_concurrent=1)(name_of(evaluation)))
     await asleep[0].wait()
     evaluator.leases.steal(name_of(evaluation))
-    second = asyncio.create_task(evaluator.worker(evaluator.results, at_once=1)(name_of(evaluation)))
+    second = asyncio.create_task(evaluator.worker(evaluator.results, max_concurrent=1)(name_of(evaluation)))
     await asleep[1].wait()
     before = await evaluator.evaluations.get("acme", evaluation.id)
-    wake[0].set()
+    enqueue[0].set()
     assert await first  # it is lost to it at its next write, while the other still works
     assert await evaluator.evaluations.get("acme", evaluation.id) == before
-    wake[1].set()
+    enqueue[1].set()
 
     assert await second
     assert (await evaluator.evaluations.get("acme", evaluation.id)).verdict is Verdict.PASSED
     assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasStarted, EvaluationHasCompleted]
 
 
-async def test_an_evaluation_that_somebody_else_holds_is_left_to_them() -> None:
+async def test_an_evaluation_that_another_worker_holds_is_left_to_them() -> None:
     evaluator = await ready()
     (evaluation,) = await evaluator.all()
 
@@ -137,7 +137,7 @@ async def test_an_evaluation_that_somebody_else_holds_is_left_to_them() -> None:
 
 
 async def test_a_cancelled_evaluation_stops_at_the_next_case_and_stays_cancelled() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     (evaluation,) = await evaluator.all()
 
     async def cancel(_: Question) -> None:
@@ -154,42 +154,42 @@ async def test_a_cancelled_evaluation_stops_at_the_next_case_and_stays_cancelled
 
 
 async def test_no_more_cases_than_the_limit_are_asked_at_the_same_time() -> None:
-    evaluator = await ready(at_once=2)
-    asking, most = 0, 0
+    evaluator = await ready(max_concurrent=2)
+    asking, maximum = 0, 0
 
     async def count(_: Question) -> None:
-        nonlocal asking, most
+        nonlocal asking, maximum
         asking += 1
-        most = max(most, asking)
+        maximum = max(maximum, asking)
         await asyncio.sleep(0)
         asking -= 1
 
     evaluator.inference.before = count
     await evaluator.finish()
 
-    assert most == 2
+    assert maximum == 2
 
 
 async def test_what_is_left_is_estimated_from_the_pace_so_far() -> None:
-    evaluator = await ready(at_once=1)
+    evaluator = await ready(max_concurrent=1)
     (evaluation,) = await evaluator.all()
-    told: list[tuple[int, float | None]] = []
+    reported: list[tuple[int, float | None]] = []
 
-    async def look(_: Question) -> None:
+    async def poll(_: Question) -> None:
         now = await evaluator.evaluations.get("acme", evaluation.id)
-        told.append((now.answered, now.remaining_s))
+        reported.append((now.answered, now.remaining_s))
         evaluator.pass_time(5)
 
-    evaluator.inference.before = look
+    evaluator.inference.before = poll
     await evaluator.finish()
 
-    assert told[0] == (0, None)
-    assert told[4] == (0, 40.0)  # all baselines are asked first
-    assert told[-1] == (5, 5.0)
+    assert reported[0] == (0, None)
+    assert reported[4] == (0, 40.0)  # all baselines are asked first
+    assert reported[-1] == (5, 5.0)
 
 
 async def test_a_candidate_is_asked_when_the_baselines_of_its_turn_were_and_no_sooner() -> None:
-    evaluator = await ready(at_once=4)
+    evaluator = await ready(max_concurrent=4)
 
     await evaluator.finish()
 

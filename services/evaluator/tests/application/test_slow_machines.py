@@ -23,14 +23,14 @@ class SlowEngine:
     """Variant -> seconds of one answer alone, which every one beside it adds to."""
     error: TidemillError = field(default_factory=lambda: DeadlineExceeded("too late"))
     under_way: int = 0
-    most: int = 0
+    maximum: int = 0
     late: int = 0
     _due: list[tuple[float, int, asyncio.Event]] = field(default_factory=list)
     _number: int = 0
 
     async def __call__(self, question: Question) -> None:
         self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        self.maximum = max(self.maximum, self.under_way)
         try:
             await self._pass(min(DEADLINE_S, took_s := self.under_way * self.each_s[question.variant]))
             if took_s > DEADLINE_S:
@@ -53,8 +53,10 @@ class SlowEngine:
             await asyncio.sleep(0)
 
 
-async def asked_of(each_s: dict[str, float], *, count: int = 30, at_once: int = 16) -> tuple[Evaluator, SlowEngine]:
-    evaluator = Evaluator(at_once=at_once)
+async def asked_of(
+    each_s: dict[str, float], *, count: int = 30, max_concurrent: int = 16
+) -> tuple[Evaluator, SlowEngine]:
+    evaluator = Evaluator(max_concurrent=max_concurrent)
     await evaluator.with_suite(count=count)
     await evaluator.with_held_out(count)
     await evaluator.with_gate(HELD_OUT, TRUTH)
@@ -72,7 +74,7 @@ async def test_a_quick_engine_is_asked_as_much_at_once_as_is_allowed() -> None:
     done = await evaluator.finish()
 
     assert (done.verdict, engine.late) == (Verdict.PASSED, 0)
-    assert engine.most >= 15  # of 16: a place may be held by a candidate whose baseline is still asked
+    assert engine.maximum >= 15  # of 16: a place may be held by a candidate whose baseline is still asked
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,7 @@ async def test_a_quick_engine_is_asked_as_much_at_once_as_is_allowed() -> None:
     ],
 )
 @pytest.mark.parametrize("alone_s", [6.0, 14.0, 25.0, 45.0])
-async def test_on_a_slow_machine_fewer_are_asked_at_once_and_nobody_fails(alone_s: float, error: TidemillError) -> None:
+async def test_on_a_slow_machine_fewer_are_asked_at_once_and_none_fails(alone_s: float, error: TidemillError) -> None:
     evaluator, engine = await asked_of({"": alone_s, TUNED: alone_s})
     engine.error = error
 
@@ -115,10 +117,10 @@ async def test_a_machine_that_is_too_slow_for_the_deadline_comes_to_no_verdict_a
 
 async def test_an_overloaded_server_is_asked_less_and_no_side_fails() -> None:
     evaluator, engine = await asked_of({"": 0.1, TUNED: 0.1})
-    room, refused = 3, RateLimited("slowly", retry_after_s=0.0)
+    capacity, refused = 3, RateLimited("slowly", retry_after_s=0.0)
 
     async def refuse(question: Question) -> None:
-        if engine.under_way >= room:
+        if engine.under_way >= capacity:
             raise refused
         await engine(question)
 

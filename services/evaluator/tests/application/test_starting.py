@@ -33,7 +33,7 @@ async def test_a_registered_version_is_evaluated_by_every_gate_that_asks_for_its
     started = await evaluator.all()
     assert sorted(each.gate for each in started) == ["one", "two"]
     assert {(each.candidate, each.state, each.dataset_version) for each in started} == {(TUNED, State.QUEUED, "sft@2")}
-    assert evaluator.wake.woken == 2
+    assert evaluator.enqueue.enqueued == 2
 
 
 async def test_the_same_registration_again_starts_nothing_and_the_next_version_does() -> None:
@@ -80,18 +80,18 @@ async def test_a_paused_gate_starts_none_and_the_newest_candidate_that_came_mean
     going_on = await change(evaluator, gate, "paused")
 
     assert [(each.candidate, each.dataset_version) for each in await evaluator.all()] == [("lora@10", "sft@2")]
-    assert (going_on.paused, going_on.owed) == (False, None)
+    assert (going_on.paused, going_on.deferred_evaluation) == (False, None)
     await evaluator.register("lora@10")
     assert len(await evaluator.all()) == 1
 
 
-async def test_a_gate_that_goes_on_for_another_model_owes_nothing_of_the_one_before() -> None:
+async def test_a_gate_that_goes_on_for_another_model_has_nothing_deferred_of_the_one_before() -> None:
     evaluator = Evaluator()
     gate = await evaluator.with_gate(paused=True)
     await evaluator.register("lora@2")
 
     gate.candidate, gate.paused = "another", False
-    assert (await change(evaluator, gate, "candidate", "paused")).owed is None
+    assert (await change(evaluator, gate, "candidate", "paused")).deferred_evaluation is None
     assert await evaluator.all() == []
 
     gate.candidate, gate.paused = "lora", True
@@ -112,7 +112,7 @@ async def test_the_next_attempt_of_an_evaluation_whose_gate_was_paused_meanwhile
     (first,) = await evaluator.all()
     gate.paused = True
     await change(evaluator, gate, "paused")
-    await evaluator.react.baseline_changed("acme", first.id)
+    await evaluator.triggers.baseline_changed("acme", first.id)
     assert await evaluator.all() == [first]
 
     gate.paused = False

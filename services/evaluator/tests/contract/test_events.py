@@ -163,9 +163,9 @@ def refused(evaluation: str, *, reason: str = BASELINE_CHANGED, event_id: str = 
     return Read(REFUSED, json_of(payload).encode(), event_id=event_id)
 
 
-async def hear(evaluator: Evaluator, *records: Read) -> Letters:
+async def consume(evaluator: Evaluator, *records: Read) -> Letters:
     letters = Letters()
-    batch = Engine(candidates(evaluator.react), dead_letters=letters).take(records)
+    batch = Engine(candidates(evaluator.triggers), dead_letters=letters).take(records)
     assert await batch.wait(10)
     return letters
 
@@ -175,7 +175,7 @@ async def test_what_the_trainer_publishes_starts_an_evaluation_however_often_it_
     await evaluator.with_gate()
 
     for event_id in ("e1", "e1", "e2"):
-        assert (await hear(evaluator, registered(event_id=event_id))).records == []
+        assert (await consume(evaluator, registered(event_id=event_id))).records == []
 
     (evaluation,) = await evaluator.all()
     assert (evaluation.candidate, evaluation.dataset_version) == ("lora@1", "sft@2")
@@ -187,7 +187,7 @@ async def test_a_version_as_it_was_published_before_there_was_training_is_read()
     example = (EXAMPLES / f"{REGISTERED}.json").read_bytes()
     earlier = b'{"version": "smollm2@4", "seq": "1", "model": "smollm2", "digest": "d", "total_bytes": "1"}'
 
-    letters = await hear(evaluator, Read(REGISTERED, example), Read(REGISTERED, earlier, offset=1, event_id="e2"))
+    letters = await consume(evaluator, Read(REGISTERED, example), Read(REGISTERED, earlier, offset=1, event_id="e2"))
 
     assert letters.records == []
     assert len(await evaluator.all()) == 2
@@ -197,7 +197,7 @@ async def test_versions_out_of_order_each_have_their_evaluation() -> None:
     evaluator = Evaluator()
     await evaluator.with_gate()
 
-    await hear(evaluator, registered("lora@2", event_id="e2"), registered("lora@1", offset=1))
+    await consume(evaluator, registered("lora@2", event_id="e2"), registered("lora@1", offset=1))
 
     assert sorted(each.candidate for each in await evaluator.all()) == ["lora@1", "lora@2"]
 
@@ -208,10 +208,10 @@ async def test_a_rollout_refused_because_the_baseline_changed_starts_the_next_at
     await evaluator.register()
     (first,) = await evaluator.all()
 
-    await hear(evaluator, refused(first.id, reason="ROLLOUT_ACTIVE", event_id="r0"))
+    await consume(evaluator, refused(first.id, reason="ROLLOUT_ACTIVE", event_id="r0"))
     assert len(await evaluator.all()) == 1
     for _ in range(2):
-        await hear(evaluator, refused(first.id))
+        await consume(evaluator, refused(first.id))
 
     assert sorted(each.attempt for each in await evaluator.all()) == [1, 2]
 
@@ -220,7 +220,7 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on() 
     evaluator = Evaluator()
     await evaluator.with_gate()
 
-    letters = await hear(evaluator, Read(REGISTERED, b'{"version": 7}', event_id="e0"), registered(offset=1))
+    letters = await consume(evaluator, Read(REGISTERED, b'{"version": 7}', event_id="e0"), registered(offset=1))
 
     assert len(letters.records) == 1
     assert len(await evaluator.all()) == 1

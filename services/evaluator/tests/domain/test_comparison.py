@@ -132,7 +132,10 @@ def test_where_a_machine_or_the_baseline_left_too_many_cases_unanswered_there_is
 
 def test_latencies_are_medians_of_pairs_that_were_answered_under_a_like_load() -> None:
     def timed(number: int, baseline: tuple[float, int], candidate: tuple[float, int]) -> CaseResult:
-        one, other = (CaseAnswer(total_s=total_s, at_once=at_once) for total_s, at_once in (baseline, candidate))
+        one, other = (
+            CaseAnswer(total_s=total_s, max_concurrent=max_concurrent)
+            for total_s, max_concurrent in (baseline, candidate)
+        )
         return CaseResult(case_set=TRUTH.name, case=f"c{number}", baseline=one, candidate=other)
 
     alike = [timed(1, (2.0, 8), (3.0, 8)), timed(2, (4.0, 10), (6.0, 8)), timed(3, (3.0, 4), (5.0, 4))]

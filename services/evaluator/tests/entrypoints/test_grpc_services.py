@@ -31,14 +31,14 @@ from tidemill_kit.grpc_server import GrpcServer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class ApiClient:
     """Stubs for project acme, and for another one."""
 
     evaluator: Evaluator
     suites: SuiteServiceStub
     evaluations: EvaluationServiceStub
     globex: SuiteServiceStub
-    nobody: EvaluationServiceStub
+    unauthenticated: EvaluationServiceStub
 
     async def with_suite(self, count: int = 3) -> suite_pb2.Suite:
         request = suite_service_pb2.CreateSuiteRequest(suite=suite(count))
@@ -81,7 +81,7 @@ def settings() -> EvaluatorSettings:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
+async def api() -> AsyncIterator[ApiClient]:
     evaluator = Evaluator()
     use_cases = UseCases(
         gates=evaluator.gates,
@@ -104,26 +104,26 @@ async def door() -> AsyncIterator[Door]:
     async with (
         open_channel(address, project="acme") as acme,
         open_channel(address, project="globex") as globex,
-        open_channel(address) as nobody,
+        open_channel(address) as unauthenticated,
     ):
-        yield Door(
+        yield ApiClient(
             evaluator=evaluator,
             suites=SuiteServiceStub(acme),
             evaluations=EvaluationServiceStub(acme),
             globex=SuiteServiceStub(globex),
-            nobody=EvaluationServiceStub(nobody),
+            unauthenticated=EvaluationServiceStub(unauthenticated),
         )
     await server.stop(1.0)
 
 
-async def test_a_suite_is_created_read_changed_and_deleted(door: Door) -> None:
-    created = await door.with_suite()
-    read = (await door.suites.GetSuite(suite_service_pb2.GetSuiteRequest(id="truth"))).suite
-    changed = await door.suites.UpdateSuite(
+async def test_a_suite_is_created_read_changed_and_deleted(api: ApiClient) -> None:
+    created = await api.with_suite()
+    read = (await api.suites.GetSuite(suite_service_pb2.GetSuiteRequest(id="truth"))).suite
+    changed = await api.suites.UpdateSuite(
         suite_service_pb2.UpdateSuiteRequest(suite=suite(4), update_mask=FieldMask(paths=["cases"]))
     )
-    listed = (await door.suites.ListSuites(suite_service_pb2.ListSuitesRequest())).suites
-    deleted = await door.suites.DeleteSuite(suite_service_pb2.DeleteSuiteRequest(id="truth"))
+    listed = (await api.suites.ListSuites(suite_service_pb2.ListSuitesRequest())).suites
+    deleted = await api.suites.DeleteSuite(suite_service_pb2.DeleteSuiteRequest(id="truth"))
 
     assert read == created
     assert (created.version, created.case_count, created.project, created.etag) == (1, 3, "acme", "1")
@@ -133,47 +133,47 @@ async def test_a_suite_is_created_read_changed_and_deleted(door: Door) -> None:
     assert [(each.version, len(each.cases)) for each in listed] == [(2, 0)]
     assert deleted.suite.version == 2
     with pytest.raises(NotFound):
-        await door.suites.GetSuite(suite_service_pb2.GetSuiteRequest(id="truth"))
+        await api.suites.GetSuite(suite_service_pb2.GetSuiteRequest(id="truth"))
 
 
-async def test_a_suite_is_refused_by_its_fields(door: Door) -> None:
-    await door.with_suite()
+async def test_a_suite_is_refused_by_its_fields(api: ApiClient) -> None:
+    await api.with_suite()
     broken = suite()
     broken.cases[1].question = ""
     broken.cases[2].id = "c1"
 
     with pytest.raises(InvalidInput) as refused:
-        await door.suites.UpdateSuite(
+        await api.suites.UpdateSuite(
             suite_service_pb2.UpdateSuiteRequest(suite=broken, update_mask=FieldMask(paths=["cases"]))
         )
 
     assert [each.field for each in refused.value.violations] == ["suite.cases[1].question", "suite.cases[2].id"]
     with pytest.raises(InvalidInput, match="suite: is missing"):
-        await door.suites.CreateSuite(suite_service_pb2.CreateSuiteRequest())
+        await api.suites.CreateSuite(suite_service_pb2.CreateSuiteRequest())
     with pytest.raises(InvalidInput, match="update_mask"):
-        await door.suites.UpdateSuite(
+        await api.suites.UpdateSuite(
             suite_service_pb2.UpdateSuiteRequest(suite=suite(), update_mask=FieldMask(paths=["digest"]))
         )
     with pytest.raises(AlreadyExists):
-        await door.with_suite()
+        await api.with_suite()
 
 
-async def test_projects_see_nothing_of_each_other_and_nobody_sees_anything(door: Door) -> None:
-    await door.with_suite()
+async def test_projects_see_nothing_of_each_other_and_calls_without_one_are_refused(api: ApiClient) -> None:
+    await api.with_suite()
 
     with pytest.raises(NotFound):
-        await door.globex.GetSuite(suite_service_pb2.GetSuiteRequest(id="truth"))
+        await api.globex.GetSuite(suite_service_pb2.GetSuiteRequest(id="truth"))
     with pytest.raises(Unauthenticated):
-        await door.nobody.ListGates(rpc.ListGatesRequest())
+        await api.unauthenticated.ListGates(rpc.ListGatesRequest())
 
 
-async def test_a_gate_is_created_read_changed_and_deleted(door: Door) -> None:
-    created = await door.with_gate(labels={"team": "support"})
-    read = (await door.evaluations.GetGate(rpc.GetGateRequest(id="gate"))).gate
-    changed = await door.evaluations.UpdateGate(
+async def test_a_gate_is_created_read_changed_and_deleted(api: ApiClient) -> None:
+    created = await api.with_gate(labels={"team": "support"})
+    read = (await api.evaluations.GetGate(rpc.GetGateRequest(id="gate"))).gate
+    changed = await api.evaluations.UpdateGate(
         rpc.UpdateGateRequest(gate=gate(paused=True, etag="1"), update_mask=FieldMask(paths=["paused"]))
     )
-    listed = (await door.evaluations.ListGates(rpc.ListGatesRequest())).gates
+    listed = (await api.evaluations.ListGates(rpc.ListGatesRequest())).gates
 
     assert read == created
     assert (created.confidence, created.paused) == (0.95, False)
@@ -182,15 +182,15 @@ async def test_a_gate_is_created_read_changed_and_deleted(door: Door) -> None:
     assert dict(changed.gate.labels) == {"team": "support"}
     assert [each.id for each in listed] == ["gate"]
     with pytest.raises(Conflict):
-        await door.evaluations.DeleteGate(rpc.DeleteGateRequest(id="gate", etag="1"))
-    await door.evaluations.DeleteGate(rpc.DeleteGateRequest(id="gate", etag="2"))
+        await api.evaluations.DeleteGate(rpc.DeleteGateRequest(id="gate", etag="1"))
+    await api.evaluations.DeleteGate(rpc.DeleteGateRequest(id="gate", etag="2"))
     with pytest.raises(NotFound):
-        await door.evaluations.GetGate(rpc.GetGateRequest(id="gate"))
+        await api.evaluations.GetGate(rpc.GetGateRequest(id="gate"))
 
 
-async def test_a_gate_is_refused_by_its_fields(door: Door) -> None:
+async def test_a_gate_is_refused_by_its_fields(api: ApiClient) -> None:
     with pytest.raises(InvalidInput) as refused:
-        await door.with_gate(confidence=0.2, require=[pb.Requirement(metric="bleu")])
+        await api.with_gate(confidence=0.2, require=[pb.Requirement(metric="bleu")])
 
     assert [each.field for each in refused.value.violations] == [
         "gate.confidence",
@@ -199,19 +199,19 @@ async def test_a_gate_is_refused_by_its_fields(door: Door) -> None:
     ]
 
 
-async def test_an_evaluation_is_started_done_and_told_with_its_worst_cases(door: Door) -> None:
-    await door.with_suite()
-    await door.with_gate()
-    door.evaluator.candidate_is_right(2)
+async def test_an_evaluation_is_started_done_and_reported_with_its_worst_cases(api: ApiClient) -> None:
+    await api.with_suite()
+    await api.with_gate()
+    api.evaluator.candidate_is_right(2)
     request = rpc.StartEvaluationRequest(gate="gate", candidate=TUNED, request_id="r1")
-    started = (await door.evaluations.StartEvaluation(request)).evaluation
-    again = (await door.evaluations.StartEvaluation(request)).evaluation
+    started = (await api.evaluations.StartEvaluation(request)).evaluation
+    again = (await api.evaluations.StartEvaluation(request)).evaluation
 
-    await door.evaluator.run(name_of(await door.evaluator.evaluations.get("acme", started.id)))
-    done = (await door.evaluations.GetEvaluation(rpc.GetEvaluationRequest(id=started.id))).evaluation
-    listed = await door.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(gate="gate", candidate=TUNED))
-    none = await door.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(gate="other"))
-    worst = await door.evaluations.ListCaseResults(
+    await api.evaluator.run(name_of(await api.evaluator.evaluations.get("acme", started.id)))
+    done = (await api.evaluations.GetEvaluation(rpc.GetEvaluationRequest(id=started.id))).evaluation
+    listed = await api.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(gate="gate", candidate=TUNED))
+    none = await api.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(gate="other"))
+    worst = await api.evaluations.ListCaseResults(
         rpc.ListCaseResultsRequest(evaluation=started.id, page_size=1, case_set="suite:truth@1")
     )
 
@@ -229,24 +229,24 @@ async def test_an_evaluation_is_started_done_and_told_with_its_worst_cases(door:
     assert set(result.candidate.scores) == {"rouge_l", "token_f1", "citation_valid", "output_chars"}
     assert worst.next_page_token
     with pytest.raises(PreconditionFailed):
-        await door.evaluations.CancelEvaluation(rpc.CancelEvaluationRequest(id=started.id))
+        await api.evaluations.CancelEvaluation(rpc.CancelEvaluationRequest(id=started.id))
 
 
-async def test_validating_an_evaluation_starts_none_and_a_queued_one_is_cancelled(door: Door) -> None:
-    await door.with_suite()
+async def test_validating_an_evaluation_starts_none_and_a_queued_one_is_cancelled(api: ApiClient) -> None:
+    await api.with_suite()
     request = rpc.StartEvaluationRequest(deployment="helpdesk", suites=["truth"], candidate=TUNED, validate_only=True)
-    await door.evaluations.StartEvaluation(request)
-    assert await door.evaluator.all() == []
+    await api.evaluations.StartEvaluation(request)
+    assert await api.evaluator.all() == []
 
     request.validate_only = False
-    started = (await door.evaluations.StartEvaluation(request)).evaluation
-    cancelled = await door.evaluations.CancelEvaluation(rpc.CancelEvaluationRequest(id=started.id))
+    started = (await api.evaluations.StartEvaluation(request)).evaluation
+    cancelled = await api.evaluations.CancelEvaluation(rpc.CancelEvaluationRequest(id=started.id))
 
     assert (cancelled.evaluation.state, cancelled.evaluation.reason) == (pb.EVALUATION_STATE_CANCELLED, "CANCELLED")
 
 
-async def test_a_negative_page_is_refused(door: Door) -> None:
+async def test_a_negative_page_is_refused(api: ApiClient) -> None:
     with pytest.raises(InvalidInput, match="page_size"):
-        await door.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(page_size=-1))
+        await api.evaluations.ListEvaluations(rpc.ListEvaluationsRequest(page_size=-1))
     with pytest.raises(InvalidInput, match="page_size"):
-        await door.evaluations.ListGates(rpc.ListGatesRequest(page_size=1001))
+        await api.evaluations.ListGates(rpc.ListGatesRequest(page_size=1001))

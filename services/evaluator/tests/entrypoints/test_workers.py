@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.fakes import Evaluator, InMemoryWanted, cases, request
+from services.evaluator.tests.fakes import Evaluator, InMemoryPending, cases, request
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.application.change_gates import UpdateGateCommand
 from tidemill_evaluator.application.ports import Question
 from tidemill_evaluator.domain.errors import EvaluationNotFound
 from tidemill_evaluator.domain.evaluation import Evaluation, State
-from tidemill_evaluator.entrypoints.workers import EvaluationWorker, Wake
+from tidemill_evaluator.entrypoints.workers import Enqueue, EvaluationWorker
 from tidemill_kit.application import Request
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
@@ -39,14 +39,14 @@ class Work:
 
     def __init__(self, *, retry_after_s: float = 30.0) -> None:
         self.evaluator = Evaluator()
-        self.wanted = InMemoryWanted(self.evaluator.evaluations, self.evaluator.gates)
-        self.wake = Wake()
+        self.pending = InMemoryPending(self.evaluator.evaluations, self.evaluator.gates)
+        self.enqueue = Enqueue()
         self.worker = EvaluationWorker(
-            wanted=self.wanted,
-            react=self.evaluator.react,
+            pending=self.pending,
+            triggers=self.evaluator.triggers,
             run=self.evaluator.run,
-            wake=self.wake,
-            at_once=2,
+            enqueue=self.enqueue,
+            max_concurrent=2,
             retry_after_s=retry_after_s,
         )
 
@@ -63,42 +63,42 @@ async def work() -> AsyncIterator[Work]:
     work = Work()
     await work.evaluator.with_suite()
     running = asyncio.create_task(work.worker.run())
-    await eventually(lambda: work.wanted.asked == 1)
+    await eventually(lambda: work.pending.asked == 1)
     yield work
     running.cancel()
     await asyncio.wait([running])
 
 
-async def test_a_woken_worker_evaluates_at_once(work: Work) -> None:
+async def test_a_notified_worker_evaluates_at_once(work: Work) -> None:
     await work.evaluator.by_hand()
 
-    work.wake()
+    work.enqueue()
 
     await eventually(lambda: work.completed == 1)
     assert await work.states() == [State.COMPLETED]
 
 
 @pytest.mark.parametrize("written", [False, True])
-async def test_what_a_gate_owes_is_evaluated_once_though_who_let_it_go_on_was_killed(
+async def test_a_deferred_evaluation_is_made_once_though_the_resuming_process_was_killed(
     work: Work, *, written: bool
 ) -> None:
     evaluator = work.evaluator
     gate = await evaluator.with_gate(paused=True)
     await evaluator.register()
     dying = KilledWhileQueueing(evaluator.evaluations, written=written)
-    killed = replace(evaluator.changing_gates, react=replace(evaluator.react, evaluations=dying))
+    killed = replace(evaluator.changing_gates, triggers=replace(evaluator.triggers, evaluations=dying))
     gate.paused = False
     with pytest.raises(Killed):
         await killed.update(UpdateGateCommand(gate=gate, fields=frozenset({"paused"}), request=request()))
-    assert (await evaluator.gates.get("acme", "gate")).owed is not None
+    assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is not None
 
-    for looks in (2, 3):
-        work.wake()
-        await eventually(lambda: work.wanted.asked == looks)  # noqa: B023 - called before the next round
+    for polls in (2, 3):
+        work.enqueue()
+        await eventually(lambda: work.pending.asked == polls)  # noqa: B023 - called before the next round
 
     await eventually(lambda: work.completed == 1)
     assert await work.states() == [State.COMPLETED]
-    assert (await evaluator.gates.get("acme", "gate")).owed is None
+    assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is None
 
 
 async def test_an_evaluation_that_waits_is_tried_again() -> None:
@@ -107,7 +107,7 @@ async def test_an_evaluation_that_waits_is_tried_again() -> None:
     await work.evaluator.by_hand()
     work.evaluator.inference.away = DependencyUnavailable("no answer", dependency="inference")
     running = asyncio.create_task(work.worker.run())
-    await eventually(lambda: work.wanted.asked > 3)
+    await eventually(lambda: work.pending.asked > 3)
 
     work.evaluator.inference.away = None
 
@@ -128,20 +128,20 @@ async def test_an_evaluation_that_breaks_does_not_end_the_others(work: Work) -> 
     await work.evaluator.by_hand()
     await work.evaluator.by_hand()
 
-    work.wake()
+    work.enqueue()
     await eventually(lambda: work.completed == 1)
-    work.wake()
+    work.enqueue()
 
     await eventually(lambda: work.completed == 2)
 
 
 async def test_a_store_that_is_away_is_asked_again(work: Work) -> None:
     await work.evaluator.by_hand()
-    work.wanted.away = DependencyUnavailable("no answer", dependency="mongodb")
-    work.wake()
-    await eventually(lambda: work.wanted.asked == 2)
+    work.pending.away = DependencyUnavailable("no answer", dependency="mongodb")
+    work.enqueue()
+    await eventually(lambda: work.pending.asked == 2)
 
-    work.wanted.away = None
-    work.wake()
+    work.pending.away = None
+    work.enqueue()
 
     await eventually(lambda: work.completed == 1)

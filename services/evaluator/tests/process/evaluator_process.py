@@ -17,7 +17,7 @@ class EvaluatorProcess:
     """Started, killed and started again on the same database and bucket."""
 
     stack: Addresses
-    neighbours: str
+    stub_services: str
     database: str = field(default_factory=lambda: unique_name("evaluator"))
     port: int = 0
     """The gRPC port of the running process."""
@@ -87,9 +87,9 @@ class EvaluatorProcess:
             "EVALUATOR_S3_SECRET_KEY": self.stack.s3.secret_key,
             "EVALUATOR_EXCHANGE_BUCKET": self.bucket,
             "EVALUATOR_DATASET_BUCKETS": self.datasets,
-            "EVALUATOR_INFERENCE_ADDRESS": self.neighbours,
-            "EVALUATOR_INGEST_ADDRESS": self.neighbours,
-            "EVALUATOR_TRAINER_ADDRESS": self.neighbours,
+            "EVALUATOR_INFERENCE_ADDRESS": self.stub_services,
+            "EVALUATOR_INGEST_ADDRESS": self.stub_services,
+            "EVALUATOR_TRAINER_ADDRESS": self.stub_services,
             "EVALUATOR_ANSWER_PAUSE_S": "0.1",
             "EVALUATOR_LEASE_S": "2.0",
             "EVALUATOR_MIN_QUESTIONS": "4",

@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests.fakes import cases, example
 from services.evaluator.tests.process.evaluator_process import EvaluatorProcess
-from services.evaluator.tests.process.neighbours import TUNED, Neighbours, neighbours
+from services.evaluator.tests.process.stub_services import TUNED, StubServices, stub_services
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import evaluation_service_pb2 as rpc
 from tidemill.evaluator.v1 import suite_pb2, suite_service_pb2
@@ -33,19 +33,19 @@ REGISTERED = "tidemill.trainer.model.version_registered.v1"
 
 
 @dataclass(kw_only=True)
-class World:
+class Harness:
     """An evaluator process and what it depends on, with a gate of one suite and one held-out part."""
 
     stack: Addresses
     process: EvaluatorProcess
-    neighbours: Neighbours
+    stub_services: StubServices
     project: str
 
     async def declare(self) -> None:
         suite = suite_pb2.Suite(id="truth")
         for case in cases(8):
             suite.cases.add(id=case.id, question=case.question, reference=case.reference)
-            self.neighbours.says[case.question] = case.reference
+            self.stub_services.says[case.question] = case.reference
         require = [
             pb.Requirement(dataset="sft", metric="rouge_l", gain_above=-0.5, at_least=4),
             pb.Requirement(suite="truth", metric="rouge_l", gain_above=-0.5),
@@ -60,12 +60,12 @@ class World:
         store = ObjectStore(self.stack.s3.endpoint, self.stack.s3.access_key, self.stack.s3.secret_key, secure=False)
         await store.ensure_bucket(self.process.datasets)
         asked = cases(6, prefix="held out: ")
-        self.neighbours.says |= {case.question: case.reference for case in asked}
+        self.stub_services.says |= {case.question: case.reference for case in asked}
         data = "\n".join(MessageToJson(example(case), indent=None) for case in asked).encode()
         ref = await ExchangeBucket(store, self.process.datasets).put(
             self.project, "sft", data, media_type="application/jsonl"
         )
-        self.neighbours.part = dataset_pb2.DatasetPart(
+        self.stub_services.part = dataset_pb2.DatasetPart(
             bucket=ref.bucket, key=ref.key, size=ref.size, sha256=ref.sha256, examples=6
         )
 
@@ -121,13 +121,13 @@ class World:
 
 
 @pytest.fixture
-async def world(stack: Addresses) -> AsyncIterator[World]:
-    async with neighbours() as played:
-        process = EvaluatorProcess(stack=stack, neighbours=played.address)
-        world = World(stack=stack, process=process, neighbours=played, project=unique_name("acme"))
-        await world.hold_out()
+async def harness(stack: Addresses) -> AsyncIterator[Harness]:
+    async with stub_services() as played:
+        process = EvaluatorProcess(stack=stack, stub_services=played.address)
+        harness = Harness(stack=stack, process=process, stub_services=played, project=unique_name("acme"))
+        await harness.hold_out()
         await process.start()
-        yield world
+        yield harness
         await process.stop()
     client = connect(stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
@@ -136,21 +136,21 @@ async def world(stack: Addresses) -> AsyncIterator[World]:
     await remove_bucket(stack, process.datasets)
 
 
-async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_kill(world: World) -> None:
-    await world.declare()
-    world.neighbours.unavailable = 2
-    world.neighbours.stalls_after = 12
-    await world.register()
-    await eventually(lambda: len(world.neighbours.asked) == 12)
-    await world.process.kill()
-    world.neighbours.stalls_after = 10**9
-    world.neighbours.going_on.set()
+async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_kill(harness: Harness) -> None:
+    await harness.declare()
+    harness.stub_services.unavailable = 2
+    harness.stub_services.stalls_after = 12
+    await harness.register()
+    await eventually(lambda: len(harness.stub_services.asked) == 12)
+    await harness.process.kill()
+    harness.stub_services.stalls_after = 10**9
+    harness.stub_services.going_on.set()
 
-    await world.process.start()
-    await world.register()  # once more, as after a crash before the commit
-    await eventually(world.is_completed)
+    await harness.process.start()
+    await harness.register()  # once more, as after a crash before the commit
+    await eventually(harness.is_completed)
 
-    (done,) = await world.evaluations()
+    (done,) = await harness.evaluations()
     assert (done.verdict, done.answered, done.cases) == (pb.VERDICT_PASSED, 14, 14)
     assert (done.baseline, done.baseline_configuration, done.dataset_version) == ("smollm2@1", "d1", "sft@2")
     assert [(each.cases, each.candidate, each.holds) for each in done.comparisons[:2]] == [
@@ -158,15 +158,15 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
         (8, 1.0, True),
     ]
     assert done.comparisons[0].low > -0.5
-    assert world.neighbours.projects == {world.project}
-    asked = Counter(request.request_id for request in world.neighbours.asked)
+    assert harness.stub_services.projects == {harness.project}
+    asked = Counter(request.request_id for request in harness.stub_services.asked)
     assert max(asked.values()) == 1
-    given = [request for request in world.neighbours.asked if request.variant]
+    given = [request for request in harness.stub_services.asked if request.variant]
     assert all([each.text for each in request.passages] == ["text"] for request in given)
-    await eventually(lambda: world.has_published(2))
-    events = await world.published()
+    await eventually(lambda: harness.has_published(2))
+    events = await harness.published()
     assert [(event.seq, event.subject) for event in events] == [(1, done.id), (2, done.id)]
     assert json.loads(events[1].data)["verdict"] == "VERDICT_PASSED"
     assert b"number" not in events[0].data + events[1].data  # no text of cases or answers
-    assert len(await world.worst(done.id)) == 3
-    assert await world.process.stop() == 0
+    assert len(await harness.worst(done.id)) == 3
+    assert await harness.process.stop() == 0

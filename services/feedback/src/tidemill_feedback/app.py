@@ -20,15 +20,15 @@ from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.erase_end_user import EraseEndUser
+from tidemill_feedback.application.handle_submission import HandleSubmission
 from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.note_correction import NoteCorrection
 from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.read_feedback import ReadFeedback
+from tidemill_feedback.application.reconcile_curation import ReconcileCuration
+from tidemill_feedback.application.record_correction import RecordCorrection
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.application.submit_feedback import SubmitFeedback
 from tidemill_feedback.application.sweep_pending import SweepPending
-from tidemill_feedback.application.take_submission import TakeSubmission
-from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.application.update_curation import UpdateCuration
 from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.domain.curation import Curation
@@ -72,13 +72,13 @@ class Adapters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
+class EntryPoints:
     """What lets reactions in, and what waits behind."""
 
     submit: SubmitFeedback
     match: MatchPending
-    take: TakeSubmission
-    note: NoteCorrection
+    take: HandleSubmission
+    record: RecordCorrection
 
 
 async def build_app(settings: FeedbackSettings) -> App:
@@ -89,16 +89,20 @@ async def build_app(settings: FeedbackSettings) -> App:
         ledger=adapters.ledger,
         leases=MongoCurationLeases(adapters.leases),
         clock=SystemClock(),
-        at_once=settings.curations_at_once,
-        settle_s=settings.settle_s,
-        look_every_s=settings.look_every_s,
+        max_concurrent=settings.max_concurrent_curations,
+        debounce_s=settings.debounce_s,
+        poll_interval_s=settings.poll_interval_s,
     )
-    tend, doors = _tend(settings, adapters), _doors(settings, adapters, worker)
-    sweep = _sweep(settings, adapters, doors.match)
-    submissions = kafka_submissions.Submissions(take=doors.take, record_bytes=settings.max_record_bytes)
+    reconcile, entry_points = _reconcile(settings, adapters), _entry_points(settings, adapters, worker)
+    sweep = _sweep(settings, adapters, entry_points.match)
+    submissions = kafka_submissions.Submissions(take=entry_points.take, record_bytes=settings.max_record_bytes)
     consumers = Consumers(
         settings.kafka,
-        [submissions.subscription([settings.submission_topic]), inferences(doors.match), corrections(doors.note)],
+        [
+            submissions.subscription([settings.submission_topic]),
+            inferences(entry_points.match),
+            corrections(entry_points.record),
+        ],
         adapters.publisher,
     )
     reading = ReadFeedback(feedback=adapters.feedback, pending=adapters.pending)
@@ -110,7 +114,7 @@ async def build_app(settings: FeedbackSettings) -> App:
         inferences=adapters.answers,
     )
     service = GrpcFeedbackService(
-        submit=doors.submit,
+        submit=entry_points.submit,
         withdraw=WithdrawFeedback(feedback=adapters.feedback, clock=SystemClock(), keep=settings.kept_reactions),
         read=reading,
         erase=erase,
@@ -132,8 +136,8 @@ async def build_app(settings: FeedbackSettings) -> App:
             Stores(adapters, bucket=settings.exchange_bucket),
             adapters.publisher,
             adapters.relay,
-            Worker("curations", lambda: worker.run(tend)),
-            Worker("pending", lambda: sweep_for_ever(sweep, adapters.leases, every_s=settings.pending_look_s)),
+            Worker("curations", lambda: worker.run(reconcile)),
+            Worker("pending", lambda: sweep_for_ever(sweep, adapters.leases, every_s=settings.pending_poll_interval_s)),
             consumers,
         ],
         consumers=consumers.status,
@@ -181,17 +185,17 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
         relay=relay,
         store=store,
         inference=inference,
-        feedback=mongo_feedback(feedback, wake=relay.waker(feedback)),
-        curations=mongo_curations(curations, wake=relay.waker(curations), quota=settings.quota("curations")),
+        feedback=mongo_feedback(feedback, enqueue=relay.enqueuer(feedback)),
+        curations=mongo_curations(curations, enqueue=relay.enqueuer(curations), quota=settings.quota("curations")),
         ledger=MongoLedger(database["examples"], database["counts"]),
         pending=MongoPending(
             database["pending"],
-            most=settings.pending_at_most,
+            maximum=settings.max_pending,
             quota=settings.quota("pending_inferences", remedy="send it again once the inference is completed"),
         ),
         prompts=MongoPrompts(database["prompts"]),
         answers=InferenceAnswers(inference),
-        batches=ExchangeBatches(ExchangeBucket(store, settings.exchange_bucket), most_bytes=settings.max_batch_bytes),
+        batches=ExchangeBatches(ExchangeBucket(store, settings.exchange_bucket), max_bytes=settings.max_batch_bytes),
         dead_letters=DeadSubmissions(publisher, topic=kafka_submissions.DEAD_LETTERS, consumer=kafka_submissions.NAME),
         leases=Leases(
             database["leases"],
@@ -203,7 +207,7 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
     )
 
 
-def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> Doors:
+def _entry_points(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> EntryPoints:
     submit = SubmitFeedback(
         feedback=adapters.feedback,
         inferences=adapters.answers,
@@ -215,11 +219,11 @@ def _doors(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorke
     match = MatchPending(
         pending=adapters.pending, inferences=adapters.answers, submit=submit, dead_letters=adapters.dead_letters
     )
-    take = TakeSubmission(submit=submit, match=match, pending=adapters.pending, clock=SystemClock())
-    note = NoteCorrection(
-        feedback=adapters.feedback, curations=adapters.curations, ledger=adapters.ledger, wake=worker.wake
+    take = HandleSubmission(submit=submit, match=match, pending=adapters.pending, clock=SystemClock())
+    record = RecordCorrection(
+        feedback=adapters.feedback, curations=adapters.curations, ledger=adapters.ledger, enqueue=worker.enqueue
     )
-    return Doors(submit=submit, match=match, take=take, note=note)
+    return EntryPoints(submit=submit, match=match, take=take, record=record)
 
 
 def _sweep(settings: FeedbackSettings, adapters: Adapters, match: MatchPending) -> SweepPending:
@@ -232,9 +236,9 @@ def _sweep(settings: FeedbackSettings, adapters: Adapters, match: MatchPending) 
     )
 
 
-def _tend(settings: FeedbackSettings, adapters: Adapters) -> TendCuration:
+def _reconcile(settings: FeedbackSettings, adapters: Adapters) -> ReconcileCuration:
     clock = SystemClock()
-    return TendCuration(
+    return ReconcileCuration(
         curations=adapters.curations,
         feedback=adapters.feedback,
         ledger=adapters.ledger,
@@ -243,7 +247,7 @@ def _tend(settings: FeedbackSettings, adapters: Adapters) -> TendCuration:
             inferences=adapters.answers,
             prompts=adapters.prompts,
             ledger=adapters.ledger,
-            at_once=settings.prompts_at_once,
+            max_concurrent=settings.max_concurrent_prompts,
         ),
         complete=CompleteCuration(
             curations=adapters.curations,
@@ -262,8 +266,8 @@ def _tend(settings: FeedbackSettings, adapters: Adapters) -> TendCuration:
 def _use_cases(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> UseCases:
     curations, at_most = adapters.curations, settings.max_batch_examples
     return UseCases(
-        create=CreateCuration(curations=curations, clock=SystemClock(), wake=worker.wake, at_most=at_most),
+        create=CreateCuration(curations=curations, clock=SystemClock(), enqueue=worker.enqueue, at_most=at_most),
         read=ReadCurations(curations=curations, ledger=adapters.ledger),
-        update=UpdateCuration(curations=curations, wake=worker.wake, at_most=at_most),
-        delete=DeleteCuration(curations=curations, wake=worker.wake),
+        update=UpdateCuration(curations=curations, enqueue=worker.enqueue, at_most=at_most),
+        delete=DeleteCuration(curations=curations, enqueue=worker.enqueue),
     )

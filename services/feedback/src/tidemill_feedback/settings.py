@@ -25,9 +25,9 @@ class FeedbackSettings(ServiceSettings):
     """Where upstream systems send feedback."""
     pending_wait_s: float = Field(default=3600.0, gt=0)
     """How long feedback from Kafka waits for its inference before it is a dead letter."""
-    pending_look_s: float = Field(default=5.0, gt=0)
+    pending_poll_interval_s: float = Field(default=5.0, gt=0)
     """The pause between two looks at what has waited that long."""
-    pending_at_most: int = Field(default=100, ge=1, le=500)
+    max_pending: int = Field(default=100, ge=1, le=500)
     """How many reactions may wait for one inference."""
     max_pending_inferences: int = Field(default=10_000, ge=1)
     """The most inferences of a project for which reactions wait; further reactions are dead letters."""
@@ -47,17 +47,17 @@ class FeedbackSettings(ServiceSettings):
     """How far an observe_time, or the event's time where there is none, may be in the future."""
     trusted_raters: list[Literal["reviewer", "judge"]] = Field(default_factory=list)
     """The raters that count for learning and in rollouts though they did not ask; none until callers are known."""
-    curations_at_once: int = Field(default=4, ge=1, le=64)
+    max_concurrent_curations: int = Field(default=4, ge=1, le=64)
     """How many curations are tended at the same time."""
-    prompts_at_once: int = Field(default=8, ge=1, le=64)
+    max_concurrent_prompts: int = Field(default=8, ge=1, le=64)
     """How many prompts inference is asked for at the same time, for each curation."""
     max_batch_examples: int = Field(default=50_000, ge=1, le=100_000)
     """How many examples a batch may have, the latest ones; no more than ingest takes (INGEST_MAX_BATCH_EXAMPLES)."""
     max_batch_bytes: int = Field(default=48 * 1024 * 1024, ge=1024 * 1024)
     """How large a batch may be; no more than ingest takes (INGEST_MAX_BATCH_BYTES)."""
-    settle_s: float = Field(default=0.5, ge=0, le=5)
+    debounce_s: float = Field(default=0.5, ge=0, le=5)
     """How soon after a correction a curation is counted again: what comes within is counted together."""
-    look_every_s: float = Field(default=5.0, gt=0)
+    poll_interval_s: float = Field(default=5.0, gt=0)
     """The pause between two looks for curations in which something changed that nobody woke the worker for."""
     exact_rows: int = Field(default=10_000, ge=0)
     """Of how many corrections the counts are exact soon after; of more, all are looked at only where it may be time."""

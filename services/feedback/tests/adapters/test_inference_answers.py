@@ -28,7 +28,7 @@ async def channel(inference: InferenceServer) -> AsyncIterator[grpc.aio.Channel]
         yield channel
 
 
-async def test_an_answer_tells_whose_it_is_and_whether_it_counts(
+async def test_an_answer_reports_whose_it_is_and_whether_it_counts(
     inference: InferenceServer, channel: grpc.aio.Channel
 ) -> None:
     inference.put("i1", project="acme", end_user="u1", output="An answer.")

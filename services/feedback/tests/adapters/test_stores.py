@@ -51,7 +51,7 @@ async def database(stack: Addresses) -> AsyncIterator[mongo.Database]:
 
 @pytest.fixture
 async def mongo_pending(database: mongo.Database) -> MongoPending:
-    store = MongoPending(database["pending"], most=3, quota=PENDING_QUOTA)
+    store = MongoPending(database["pending"], maximum=3, quota=PENDING_QUOTA)
     await store.ensure_indexes()
     return store
 
@@ -59,7 +59,7 @@ async def mongo_pending(database: mongo.Database) -> MongoPending:
 @pytest.fixture(params=["memory", "mongo"])
 def pending(request: pytest.FixtureRequest) -> Pending:
     if request.param == "memory":
-        return InMemoryPending(most=3)
+        return InMemoryPending(maximum=3)
     chosen: Pending = request.getfixturevalue("mongo_pending")
     return chosen
 
@@ -140,8 +140,8 @@ async def test_prompts_are_kept_once_and_by_project(prompts: Prompts) -> None:
 
 
 async def test_feedback_and_its_history_come_back_whole_and_are_listed(database: mongo.Database) -> None:
-    woken: list[str] = []
-    store = mongo_feedback(database["feedback"], wake=lambda new: woken.append(new.document_id))
+    enqueued: list[str] = []
+    store = mongo_feedback(database["feedback"], enqueue=lambda new: enqueued.append(new.document_id))
     await store.ensure_indexes()
     fresh = Feedback(id="f1", project="acme", inference="i1", metric="comment", end_user="u", rater="user")
 
@@ -155,14 +155,14 @@ async def test_feedback_and_its_history_come_back_whole_and_are_listed(database:
 
     assert read == saved
     assert (read.seq, len(read.history)) == (3, 2)
-    assert woken == ["acme/f1"]
+    assert enqueued == ["acme/f1"]
     for where in ({"inference": "i1"}, {"deployment": "d", "metric": "comment"}):
         assert len((await store.list("acme", page=PageRequest(), where=where)).items) == 1
     assert not (await store.list("acme", page=PageRequest(), where={"inference": "i2"})).items
 
 
 async def test_curations_come_back_whole_and_the_worker_finds_those_that_live(database: mongo.Database) -> None:
-    store = mongo_curations(database["curations"], wake=lambda _: None)
+    store = mongo_curations(database["curations"], enqueue=lambda _: None)
     rule = rule_with(at_latest_every=timedelta(days=7), labels={"tidemill.dev/loop": "helpdesk"}, per_user_at_most=2)
     fresh = Curation(id="sft", project="acme", rule=rule, since=NOON)
     batch = Batch(object=ObjectRef(bucket=BUCKET, key="acme/sft/ab", size=3, sha256="ab"), examples=3, new=2)

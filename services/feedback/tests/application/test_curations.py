@@ -9,22 +9,22 @@ from datetime import timedelta
 import pytest
 
 from services.feedback.tests.changed_rules import change, example_id
-from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackWorld, correction, rating, request, rule_with
+from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackHarness, correction, rating, request, rule_with
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_feedback.domain.errors import CurationExists, CurationNotFound
-from tidemill_feedback.domain.ledger import Chosen, CurationRef, Filters, Row, Wanted, choose
+from tidemill_feedback.domain.ledger import CandidateExample, Chosen, CurationRef, Filters, Row, choose
 from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import Conflict, InvalidInput
 
 
 async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    given = [await world.correct(number) for number in range(3)]
-    await world.work()
+    harness = FeedbackHarness()
+    await harness.curate()
+    given = [await harness.correct(number) for number in range(3)]
+    await harness.work()
 
-    [completed] = world.completions
-    lines = [json.loads(line) for line in world.batch()]
+    [completed] = harness.completions
+    lines = [json.loads(line) for line in harness.batch()]
     assert (completed.dataset, completed.deployment, completed.batch.new) == ("helpdesk_sft", "helpdesk", 3)
     assert completed.batch.object.key.startswith("acme/sft/")
     assert [line["id"] for line in lines] == sorted(example_id(f"i{number}") for number in range(3))
@@ -52,314 +52,314 @@ async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:
 
 
 async def test_nothing_is_complete_before_there_are_enough_and_progress_says_so() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    await world.correct(1)
-    await world.correct(2)
-    await world.give(rating(1, inference="i1"))
-    await world.work()
+    harness = FeedbackHarness()
+    await harness.curate()
+    await harness.correct(1)
+    await harness.correct(2)
+    await harness.give(rating(1, inference="i1"))
+    await harness.work()
 
-    overview = await world.read_curations.get(ADA, "sft")
-    assert world.completions == []
+    overview = await harness.read_curations.get(ADA, "sft")
+    assert harness.completions == []
     assert (overview.counts.new, overview.counts.examples, overview.counts.filtered) == (2, 2, 0)
     assert overview.curation.waits_for(overview.counts) == "2 of 3 new examples"
 
 
 async def test_the_next_batch_holds_old_and_new_and_corrected_corrections_in_their_latest_words() -> None:
-    world = FeedbackWorld()
-    await world.curate()
+    harness = FeedbackHarness()
+    await harness.curate()
     for number in range(3):
-        await world.correct(number)
-    await world.work()
-    await world.correct(0, text="Better still")
+        await harness.correct(number)
+    await harness.work()
+    await harness.correct(0, text="Better still")
     for number in range(3, 5):
-        await world.correct(number)
-    await world.work()
-    assert len(world.completions) == 1
-    assert (await world.ledger.counts(SFT)).new == 2
+        await harness.correct(number)
+    await harness.work()
+    assert len(harness.completions) == 1
+    assert (await harness.ledger.counts(SFT)).new == 2
 
-    await world.correct(5)
-    await world.work()
+    await harness.correct(5)
+    await harness.work()
 
-    assert [event.batch.new for event in world.completions] == [3, 3]
-    texts = [json.loads(line)["output"]["parts"][0]["text"] for line in world.batch()]
+    assert [event.batch.new for event in harness.completions] == [3, 3]
+    texts = [json.loads(line)["output"]["parts"][0]["text"] for line in harness.batch()]
     assert len(texts) == 6
     assert "Better still" in texts
     assert "Right answer 0" not in texts
-    assert sorted(world.inferences.asked) == [f"i{number}" for number in range(6)]
+    assert sorted(harness.inferences.asked) == [f"i{number}" for number in range(6)]
 
 
 async def test_corrections_from_before_the_curation_count_too() -> None:
-    world = FeedbackWorld()
+    harness = FeedbackHarness()
     for number in range(3):
-        await world.correct(number)
-    await world.curate()
-    await world.work()
+        await harness.correct(number)
+    await harness.curate()
+    await harness.work()
 
-    assert len(world.completions) == 1
+    assert len(harness.completions) == 1
 
 
-async def test_a_note_that_was_lost_in_a_crash_is_found_by_the_next_life() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    await world.work()
+async def test_a_record_that_was_lost_in_a_crash_is_found_by_the_next_process() -> None:
+    harness = FeedbackHarness()
+    await harness.curate()
+    await harness.work()
     for number in range(3):
-        await world.correct(number)
-    await world.ledger.drop(SFT)
-    await world.work()
-    assert world.completions == []
+        await harness.correct(number)
+    await harness.ledger.drop(SFT)
+    await harness.work()
+    assert harness.completions == []
 
-    world.tend = world.new_life()
-    await world.work()
+    harness.reconcile = harness.new_incarnation()
+    await harness.work()
 
-    assert len(world.completions) == 1
+    assert len(harness.completions) == 1
 
 
 async def test_one_user_cannot_steer_the_model() -> None:
-    world = FeedbackWorld()
-    await world.curate(per_user_at_most=2, new_examples=4)
+    harness = FeedbackHarness()
+    await harness.curate(per_user_at_most=2, new_examples=4)
     for number in range(10):
-        await world.correct(number, end_user="eager")
-    await world.correct(10)
-    await world.work()
-    counts = await world.ledger.counts(SFT)
+        await harness.correct(number, end_user="eager")
+    await harness.correct(10)
+    await harness.work()
+    counts = await harness.ledger.counts(SFT)
     assert (counts.new, counts.filtered) == (3, 8)
 
-    await world.correct(11)
-    await world.work()
+    await harness.correct(11)
+    await harness.work()
 
-    users = [json.loads(line)["end_user"] for line in world.batch()]
+    users = [json.loads(line)["end_user"] for line in harness.batch()]
     assert sorted(users) == ["eager", "eager", "u10", "u11"]
 
 
 async def test_too_short_and_too_long_corrections_do_not_count() -> None:
-    world = FeedbackWorld()
-    await world.curate(min_output_chars=5, max_output_chars=10)
+    harness = FeedbackHarness()
+    await harness.curate(min_output_chars=5, max_output_chars=10)
     for number, text in enumerate(("abcd", "abcde", "abcdefghij", "abcdefghijk")):
-        await world.correct(number, text=text)
-    await world.work()
+        await harness.correct(number, text=text)
+    await harness.work()
 
-    counts = await world.ledger.counts(SFT)
+    counts = await harness.ledger.counts(SFT)
     assert (counts.examples, counts.filtered) == (2, 2)
 
 
 async def test_what_was_corrected_while_the_rule_named_another_deployment_counts_when_it_is_back() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    await world.correct(1)
-    await world.work()
-    await change(world, deployment="sales")
-    await world.correct(2)
-    await change(world, deployment="helpdesk")
+    harness = FeedbackHarness()
+    await harness.curate()
+    await harness.correct(1)
+    await harness.work()
+    await change(harness, deployment="sales")
+    await harness.correct(2)
+    await change(harness, deployment="helpdesk")
 
-    await world.work()
+    await harness.work()
 
-    assert (await world.ledger.counts(SFT)).examples == 2
+    assert (await harness.ledger.counts(SFT)).examples == 2
 
 
 async def test_the_event_loop_goes_on_while_what_counts_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen_from, looked = threading.Event(), threading.Event()
+    chosen_from, checked = threading.Event(), threading.Event()
 
     def choose_slowly(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
         chosen_from.set()
-        assert looked.wait(10)
+        assert checked.wait(10)
         return choose(rows, filters, completions=completions, at_most=at_most)
 
-    async def look() -> None:
+    async def poll() -> None:
         assert await asyncio.to_thread(chosen_from.wait, 10)
-        looked.set()
+        checked.set()
 
-    monkeypatch.setattr("tidemill_feedback.application.tend_curation.choose", choose_slowly)
-    world = FeedbackWorld()
-    await world.curate()
-    await asyncio.gather(world.work(), look())
+    monkeypatch.setattr("tidemill_feedback.application.reconcile_curation.choose", choose_slowly)
+    harness = FeedbackHarness()
+    await harness.curate()
+    await asyncio.gather(harness.work(), poll())
 
 
 async def test_answers_of_other_deployments_and_projects_do_not_count() -> None:
-    world = FeedbackWorld()
-    await world.curate(new_examples=1)
-    world.inferences.put("i1", deployment="sales")
-    world.inferences.put("i2", project="other")
-    await world.give(correction("Right.", inference="i1"))
-    await world.give(correction("Right.", inference="i2"), caller=EVE)
-    await world.work()
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=1)
+    harness.inferences.put("i1", deployment="sales")
+    harness.inferences.put("i2", project="other")
+    await harness.give(correction("Right.", inference="i1"))
+    await harness.give(correction("Right.", inference="i2"), caller=EVE)
+    await harness.work()
 
-    assert world.completions == []
+    assert harness.completions == []
 
 
 async def test_of_several_corrections_of_one_answer_the_reviewer_s_counts() -> None:
-    world = FeedbackWorld(trusted=["reviewer"])
-    await world.curate(new_examples=1)
-    await world.correct(1, text="By the one who asked")
-    await world.give(correction("By a reviewer", end_user="u9", rater="reviewer"))
-    await world.correct(1, text="By the one who asked, again")
-    await world.work()
+    harness = FeedbackHarness(trusted=["reviewer"])
+    await harness.curate(new_examples=1)
+    await harness.correct(1, text="By the one who asked")
+    await harness.give(correction("By a reviewer", end_user="u9", rater="reviewer"))
+    await harness.correct(1, text="By the one who asked, again")
+    await harness.work()
 
-    [line] = world.batch()
+    [line] = harness.batch()
     assert json.loads(line)["output"]["parts"][0]["text"] == "By a reviewer"
 
 
 async def test_after_a_while_fewer_are_enough_if_there_are_enough_in_all() -> None:
-    world = FeedbackWorld()
-    await world.curate(new_examples=100, at_latest_every=timedelta(days=7), at_least=2)
-    await world.correct(1)
-    await world.work()
-    world.clock.advance(timedelta(days=8))
-    assert await world.ledger.pending_curations(world.clock.now()) == [], "one is not enough"
-    assert await world.work() is None
-    assert world.completions == []
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=100, at_latest_every=timedelta(days=7), at_least=2)
+    await harness.correct(1)
+    await harness.work()
+    harness.clock.advance(timedelta(days=8))
+    assert await harness.ledger.pending_curations(harness.clock.now()) == [], "one is not enough"
+    assert await harness.work() is None
+    assert harness.completions == []
 
-    await world.correct(2)
-    await world.work()
-    assert [event.batch.new for event in world.completions] == [2]
+    await harness.correct(2)
+    await harness.work()
+    assert [event.batch.new for event in harness.completions] == [2]
 
-    world.clock.advance(timedelta(days=8))
-    await world.work()
-    assert len(world.completions) == 1, "nothing is new"
+    harness.clock.advance(timedelta(days=8))
+    await harness.work()
+    assert len(harness.completions) == 1, "nothing is new"
 
 
 async def test_a_curation_that_is_due_is_found_by_every_replica_and_completes() -> None:
-    world = FeedbackWorld()
-    await world.curate(new_examples=100, at_latest_every=timedelta(days=7), at_least=1)
-    await world.correct(1)
-    await world.work()
-    assert await world.ledger.pending_curations(world.clock.now()) == []
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=100, at_latest_every=timedelta(days=7), at_least=1)
+    await harness.correct(1)
+    await harness.work()
+    assert await harness.ledger.pending_curations(harness.clock.now()) == []
 
-    world.clock.advance(timedelta(days=8))
-    assert await world.ledger.pending_curations(world.clock.now()) == [SFT]
-    world.tend = world.new_life()
-    await world.work()
+    harness.clock.advance(timedelta(days=8))
+    assert await harness.ledger.pending_curations(harness.clock.now()) == [SFT]
+    harness.reconcile = harness.new_incarnation()
+    await harness.work()
 
-    assert [event.batch.new for event in world.completions] == [1]
-    assert await world.ledger.pending_curations(world.clock.now()) == []
+    assert [event.batch.new for event in harness.completions] == [1]
+    assert await harness.ledger.pending_curations(harness.clock.now()) == []
 
 
 async def test_within_a_burst_only_what_came_is_read_and_the_counts_are_exact_after_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tidemill_feedback.application.tend_curation._LONG_S", 0.0)
-    monkeypatch.setattr("tidemill_feedback.application.tend_curation._FEW_ROWS", 2)
-    monkeypatch.setattr("tidemill_feedback.application.tend_curation._RESTS", 10**9)
-    world = FeedbackWorld()
-    await world.curate(new_examples=100, per_user_at_most=3)
+    monkeypatch.setattr("tidemill_feedback.application.reconcile_curation._LONG_S", 0.0)
+    monkeypatch.setattr("tidemill_feedback.application.reconcile_curation._FEW_ROWS", 2)
+    monkeypatch.setattr("tidemill_feedback.application.reconcile_curation._RESTS", 10**9)
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=100, per_user_at_most=3)
     for number in range(3):
-        await world.correct(number, end_user="u1")
-    await world.work()
-    world.ledger.looked_at.clear()
+        await harness.correct(number, end_user="u1")
+    await harness.work()
+    harness.ledger.checked_refs.clear()
 
     for number in range(3, 6):
-        await world.correct(number, end_user="u1")
-        assert await world.work(), "it asks to be called again"
-    assert (world.ledger.looked_at, (await world.ledger.counts(SFT)).new) == ([], 6)
-    assert await world.ledger.pending_curations(world.clock.now()) == [SFT]
+        await harness.correct(number, end_user="u1")
+        assert await harness.work(), "it asks to be called again"
+    assert (harness.ledger.checked_refs, (await harness.ledger.counts(SFT)).new) == ([], 6)
+    assert await harness.ledger.pending_curations(harness.clock.now()) == [SFT]
 
-    world.tend = world.new_life()
-    await world.work()
-    assert (len(world.ledger.looked_at), (await world.ledger.counts(SFT)).new) == (1, 3)
+    harness.reconcile = harness.new_incarnation()
+    await harness.work()
+    assert (len(harness.ledger.checked_refs), (await harness.ledger.counts(SFT)).new) == (1, 3)
 
 
 async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
-    world = FeedbackWorld()
-    await world.curate(paused=True)
+    harness = FeedbackHarness()
+    await harness.curate(paused=True)
     for number in range(3):
-        await world.correct(number)
-    await world.work()
-    overview = await world.read_curations.get(ADA, "sft")
-    assert world.completions == []
+        await harness.correct(number)
+    await harness.work()
+    overview = await harness.read_curations.get(ADA, "sft")
+    assert harness.completions == []
     assert overview.counts.new == 3
     assert overview.curation.waits_for(overview.counts) == "paused: unpause it"
 
-    await change(world, paused=False)
-    assert world.woken[-1] == SFT
-    await world.work()
+    await change(harness, paused=False)
+    assert harness.enqueued[-1] == SFT
+    await harness.work()
 
-    assert len(world.completions) == 1
+    assert len(harness.completions) == 1
 
 
 @pytest.mark.parametrize("bound", [{"at_most": 3}, {"batch_bytes": 2700}])
-async def test_a_batch_has_no_more_than_others_take_and_progress_tells_what_stayed_out(bound: dict[str, int]) -> None:
-    world = FeedbackWorld(**bound)  # type: ignore[arg-type]  # names of fields
-    await world.curate(paused=True)
+async def test_a_batch_has_no_more_than_others_take_and_progress_reports_what_stayed_out(bound: dict[str, int]) -> None:
+    harness = FeedbackHarness(**bound)  # type: ignore[arg-type]  # names of fields
+    await harness.curate(paused=True)
     for number in range(5):
-        await world.correct(number)
-    await change(world, paused=False)
-    await world.work()
+        await harness.correct(number)
+    await change(harness, paused=False)
+    await harness.work()
 
-    [completed] = world.completions
-    assert sorted(json.loads(line)["inference"] for line in world.batch()) == ["i2", "i3", "i4"]
+    [completed] = harness.completions
+    assert sorted(json.loads(line)["inference"] for line in harness.batch()) == ["i2", "i3", "i4"]
     assert (completed.batch.examples, completed.batch.new) == (3, 3)
-    assert len("".join(f"{line}\n" for line in world.batch()).encode()) == completed.batch.object.size
-    overview = await world.read_curations.get(ADA, "sft")
+    assert len("".join(f"{line}\n" for line in harness.batch()).encode()) == completed.batch.object.size
+    overview = await harness.read_curations.get(ADA, "sft")
     assert overview.curation.waits_for(overview.counts).endswith("; the last batch had no room for 2 older examples")
 
     for number in range(5, 8):
-        await world.correct(number)
-    await world.work()
-    assert sorted(json.loads(line)["inference"] for line in world.batch()) == ["i5", "i6", "i7"]
-    assert len(world.completions) == 2
+        await harness.correct(number)
+    await harness.work()
+    assert sorted(json.loads(line)["inference"] for line in harness.batch()) == ["i5", "i6", "i7"]
+    assert len(harness.completions) == 2
 
 
 async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> None:
-    world = FeedbackWorld()
-    await world.curate()
+    harness = FeedbackHarness()
+    await harness.curate()
     for number in range(3):
-        await world.correct(number)
-    await world.work()
-    await world.delete(ADA, "sft", version=0, request=request())
-    await world.work()
-    assert world.ledger.stored == {}
+        await harness.correct(number)
+    await harness.work()
+    await harness.delete(ADA, "sft", version=0, request=request())
+    await harness.work()
+    assert harness.ledger.stored == {}
     with pytest.raises(CurationNotFound):
-        await world.read_curations.get(ADA, "sft")
+        await harness.read_curations.get(ADA, "sft")
 
-    again = await world.curate()
+    again = await harness.curate()
     assert again.completions == 1
-    await world.work(again.ref)
+    await harness.work(again.ref)
 
-    assert len(world.completions) == 2
+    assert len(harness.completions) == 2
 
 
 async def test_a_worker_that_slept_through_a_deletion_drops_nothing_of_what_was_created_again() -> None:
-    world = FeedbackWorld()
-    first = await world.curate()
-    await world.correct(1)
-    await world.work()
-    await world.delete(ADA, "sft", version=0, request=request())
-    drop = world.ledger.drop
+    harness = FeedbackHarness()
+    first = await harness.curate()
+    await harness.correct(1)
+    await harness.work()
+    await harness.delete(ADA, "sft", version=0, request=request())
+    drop = harness.ledger.drop
     again = first
 
-    async def woken_late(ref: CurationRef) -> None:
+    async def enqueued_late(ref: CurationRef) -> None:
         nonlocal again
-        again = await world.curate()
-        await world.correct(2)
-        await world.work(again.ref)
+        again = await harness.curate()
+        await harness.correct(2)
+        await harness.work(again.ref)
         await drop(ref)
 
-    world.ledger.drop = woken_late  # type: ignore[method-assign]
-    await world.work(first.ref)
-    world.ledger.drop = drop  # type: ignore[method-assign]
+    harness.ledger.drop = enqueued_late  # type: ignore[method-assign]
+    await harness.work(first.ref)
+    harness.ledger.drop = drop  # type: ignore[method-assign]
 
-    assert {ref for ref, _ in world.ledger.stored} == {again.ref}
-    await world.correct(3)
-    await world.work(first.ref)
-    await world.work(again.ref)
-    assert [event.batch.new for event in world.completions] == [3]
+    assert {ref for ref, _ in harness.ledger.stored} == {again.ref}
+    await harness.correct(3)
+    await harness.work(first.ref)
+    await harness.work(again.ref)
+    assert [event.batch.new for event in harness.completions] == [3]
 
 
 async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None:
-    world = FeedbackWorld()
-    first = await world.create(ADA, "sft", rule_with(), request=request("r1"))
-    again = await world.create(ADA, "sft", rule_with(), request=request("r1"))
+    harness = FeedbackHarness()
+    first = await harness.create(ADA, "sft", rule_with(), request=request("r1"))
+    again = await harness.create(ADA, "sft", rule_with(), request=request("r1"))
 
     assert first.version == again.version
     with pytest.raises(CurationExists):
-        await world.create(ADA, "sft", rule_with(), request=request("r2"))
+        await harness.create(ADA, "sft", rule_with(), request=request("r2"))
     with pytest.raises(CurationExists):
-        await world.create(ADA, "sft", rule_with(), request=request(), validate_only=True)
-    assert not (await world.read_curations.list(EVE, PageRequest())).items
+        await harness.create(ADA, "sft", rule_with(), request=request(), validate_only=True)
+    assert not (await harness.read_curations.list(EVE, PageRequest())).items
 
 
 @pytest.mark.parametrize(
-    ("rule", "told"),
+    ("rule", "reported"),
     [
         ({"dataset": "No Slug"}, "dataset: is 'No Slug'"),
         ({"deployment": ""}, "deployment: is ''"),
@@ -378,21 +378,21 @@ async def test_the_same_request_creates_once_and_a_taken_id_is_refused() -> None
     ],
 )
 async def test_a_rule_that_cannot_be_followed_is_refused_by_field_value_and_limit(
-    rule: dict[str, object], told: str
+    rule: dict[str, object], reported: str
 ) -> None:
-    world = FeedbackWorld()
+    harness = FeedbackHarness()
 
-    with pytest.raises(InvalidInput, match=told):
-        await world.curate(**rule)
-    await world.curate()
-    with pytest.raises(InvalidInput, match=told):
-        await change(world, **rule)
+    with pytest.raises(InvalidInput, match=reported):
+        await harness.curate(**rule)
+    await harness.curate()
+    with pytest.raises(InvalidInput, match=reported):
+        await change(harness, **rule)
 
 
 async def test_a_change_that_was_decided_on_another_version_is_refused() -> None:
-    world = FeedbackWorld()
-    made = await world.curate()
-    await change(world, new_examples=5)
+    harness = FeedbackHarness()
+    made = await harness.curate()
+    await change(harness, new_examples=5)
     stale = UpdateCommand(
         curation="sft",
         rule=rule_with(new_examples=6),
@@ -402,72 +402,72 @@ async def test_a_change_that_was_decided_on_another_version_is_refused() -> None
     )
 
     with pytest.raises(Conflict):
-        await world.update(ADA, stale)
+        await harness.update(ADA, stale)
     with pytest.raises(Conflict):
-        await world.delete(ADA, "sft", version=made.version, request=request())
+        await harness.delete(ADA, "sft", version=made.version, request=request())
 
 
-async def test_nothing_is_looked_at_where_nothing_changed_not_even_in_the_next_life() -> None:
-    world = FeedbackWorld()
-    await world.curate(new_examples=100)
-    await world.correct(1)
-    await world.work()
-    looked = len(world.ledger.looked_at)
-    assert looked == 1
+async def test_nothing_is_checked_where_nothing_changed_not_even_in_the_next_process() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=100)
+    await harness.correct(1)
+    await harness.work()
+    checked = len(harness.ledger.checked_refs)
+    assert checked == 1
 
     for _ in range(3):
-        await world.work()
-    assert len(world.ledger.looked_at) == looked
-    await world.correct(2)
-    assert await world.ledger.pending_curations(world.clock.now()) == [SFT]
-    await world.work()
-    assert len(world.ledger.looked_at) == looked + 1
-    assert await world.ledger.pending_curations(world.clock.now()) == []
+        await harness.work()
+    assert len(harness.ledger.checked_refs) == checked
+    await harness.correct(2)
+    assert await harness.ledger.pending_curations(harness.clock.now()) == [SFT]
+    await harness.work()
+    assert len(harness.ledger.checked_refs) == checked + 1
+    assert await harness.ledger.pending_curations(harness.clock.now()) == []
 
 
-async def test_of_very_many_corrections_all_are_looked_at_only_where_it_may_be_time_to_complete() -> None:
-    world = FeedbackWorld(exact_rows=2)
-    await world.curate(new_examples=6, per_user_at_most=1, max_output_chars=30)
+async def test_of_very_many_corrections_all_are_checked_only_where_it_may_be_time_to_complete() -> None:
+    harness = FeedbackHarness(exact_rows=2)
+    await harness.curate(new_examples=6, per_user_at_most=1, max_output_chars=30)
     for number in range(3):
-        await world.correct(number)
-    await world.work()
-    world.ledger.looked_at.clear()
+        await harness.correct(number)
+    await harness.work()
+    harness.ledger.checked_refs.clear()
 
-    await world.correct(3, text="too long " * 10)
-    await world.correct(4)
-    await world.work()
-    counts = await world.ledger.counts(SFT)
-    assert (counts.new, counts.filtered, counts.pending, world.ledger.looked_at) == (4, 1, 0, [])
+    await harness.correct(3, text="too long " * 10)
+    await harness.correct(4)
+    await harness.work()
+    counts = await harness.ledger.counts(SFT)
+    assert (counts.new, counts.filtered, counts.pending, harness.ledger.checked_refs) == (4, 1, 0, [])
 
-    await world.correct(5, end_user="u4")
-    await world.correct(6, end_user="u4")
-    await world.work()
-    assert ((await world.ledger.counts(SFT)).new, len(world.ledger.looked_at)) == (4, 1)
-    await world.correct(7)
-    await world.correct(8)
-    await world.work()
+    await harness.correct(5, end_user="u4")
+    await harness.correct(6, end_user="u4")
+    await harness.work()
+    assert ((await harness.ledger.counts(SFT)).new, len(harness.ledger.checked_refs)) == (4, 1)
+    await harness.correct(7)
+    await harness.correct(8)
+    await harness.work()
 
-    assert [event.batch.examples for event in world.completions] == [6]
+    assert [event.batch.examples for event in harness.completions] == [6]
 
 
-async def test_corrections_that_were_listed_are_not_listed_again_by_the_next_life(
+async def test_corrections_that_were_listed_are_not_listed_again_by_the_next_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tidemill_feedback.application.tend_curation._AT_ONCE", 2)
-    world = FeedbackWorld()
+    monkeypatch.setattr("tidemill_feedback.application.reconcile_curation._BATCH_SIZE", 2)
+    harness = FeedbackHarness()
     for number in range(5):
-        await world.correct(number)
-    await world.curate(new_examples=100)
-    await world.work()
-    wanted: list[str] = []
-    want = world.ledger.want
+        await harness.correct(number)
+    await harness.curate(new_examples=100)
+    await harness.work()
+    candidate: list[str] = []
+    upsert_desired = harness.ledger.upsert_desired
 
-    async def wanting(ref: CurationRef, each: Wanted) -> bool:
-        wanted.append(each.inference)
-        return await want(ref, each)
+    async def upserting(ref: CurationRef, each: CandidateExample) -> bool:
+        candidate.append(each.inference)
+        return await upsert_desired(ref, each)
 
-    monkeypatch.setattr(world.ledger, "want", wanting)
-    world.tend = world.new_life()
-    await world.work()
+    monkeypatch.setattr(harness.ledger, "upsert_desired", upserting)
+    harness.reconcile = harness.new_incarnation()
+    await harness.work()
 
-    assert wanted == ["i4"]
+    assert candidate == ["i4"]

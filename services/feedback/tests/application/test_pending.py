@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, FeedbackWorld, correction, event, rating, request
+from services.feedback.tests.fakes import ADA, FeedbackHarness, correction, event, rating, request
 from tidemill_feedback.domain.errors import InferenceUnknown, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState
 from tidemill_feedback.domain.reaction import Reaction
@@ -13,127 +13,127 @@ from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput
 
 
-async def take(world: FeedbackWorld, reaction: Reaction, event_id: str = "e1") -> None:
-    about = event(event_id, at=world.clock.now())
-    await world.take(ADA, reaction, request=request(event_id, repr(reaction)), event=about)
+async def take(harness: FeedbackHarness, reaction: Reaction, event_id: str = "e1") -> None:
+    about = event(event_id, at=harness.clock.now())
+    await harness.take(ADA, reaction, request=request(event_id, repr(reaction)), event=about)
 
 
 async def test_an_event_about_a_known_inference_is_recorded_at_the_time_of_the_event() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
-    await take(world, rating(1))
-    await take(world, rating(1))
+    await take(harness, rating(1))
+    await take(harness, rating(1))
 
-    [given] = (await world.read.list(ADA, PageRequest())).items
+    [given] = (await harness.read.list(ADA, PageRequest())).items
     assert given.current
-    assert (given.times, given.current.observe_time) == (1, world.clock.now())
+    assert (given.times, given.current.observe_time) == (1, harness.clock.now())
 
 
 async def test_an_event_ahead_of_its_inference_is_pending_until_the_inference_shows_up() -> None:
-    world = FeedbackWorld()
-    await take(world, rating(0.5))
-    await take(world, rating(0.5))
+    harness = FeedbackHarness()
+    await take(harness, rating(0.5))
+    await take(harness, rating(0.5))
 
-    [shown] = (await world.read.list(ADA, PageRequest(), inference="i1")).items
+    [shown] = (await harness.read.list(ADA, PageRequest(), inference="i1")).items
     assert (shown.state, shown.inference, shown.message) == (FeedbackState.PENDING, "i1", "waits for its inference")
-    assert isinstance(await world.match("acme", "i1"), InferenceUnknown)
+    assert isinstance(await harness.match("acme", "i1"), InferenceUnknown)
 
-    world.inferences.put("i1")
-    assert await world.match("acme", "i1") is None
-    assert await world.match("acme", "i1") is None
-    await take(world, rating(0.5))
+    harness.inferences.put("i1")
+    assert await harness.match("acme", "i1") is None
+    assert await harness.match("acme", "i1") is None
+    await take(harness, rating(0.5))
 
-    [given] = (await world.read.list(ADA, PageRequest(), inference="i1")).items
+    [given] = (await harness.read.list(ADA, PageRequest(), inference="i1")).items
     assert (given.state, given.times, given.end_user) == (FeedbackState.RECORDED, 1, "u1")
-    assert len(world.feedback.published) == 1
-    assert world.pending.stored == {}
+    assert len(harness.feedback.published) == 1
+    assert harness.pending.stored == {}
 
 
 async def test_an_inference_that_is_being_answered_is_waited_for() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", completed=False)
-    await take(world, rating(1))
-    assert world.feedback.published == []
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", completed=False)
+    await take(harness, rating(1))
+    assert harness.feedback.published == []
 
-    world.inferences.put("i1")
-    await world.match("acme", "i1")
+    harness.inferences.put("i1")
+    await harness.match("acme", "i1")
 
-    assert len(world.feedback.published) == 1
+    assert len(harness.feedback.published) == 1
 
 
 async def test_an_inference_that_was_completed_while_the_note_was_written_is_not_missed() -> None:
-    world = FeedbackWorld()
-    add = world.pending.add
+    harness = FeedbackHarness()
+    add = harness.pending.add
 
     async def slow(waiting: object) -> None:
-        world.inferences.put("i1")
-        await world.match("acme", "i1")
+        harness.inferences.put("i1")
+        await harness.match("acme", "i1")
         await add(waiting)  # type: ignore[arg-type]  # what came in
 
-    world.pending.add = slow  # type: ignore[method-assign]
-    await take(world, rating(1))
+    harness.pending.add = slow  # type: ignore[method-assign]
+    await take(harness, rating(1))
 
-    assert len(world.feedback.published) == 1
+    assert len(harness.feedback.published) == 1
 
 
 async def test_what_waits_too_long_becomes_a_dead_letter_and_may_be_sent_again() -> None:
-    world = FeedbackWorld()
-    await take(world, rating(1), "e1")
-    world.clock.advance(timedelta(minutes=40))
-    await take(world, rating(0.5), "e2")
-    world.clock.advance(timedelta(minutes=30))
+    harness = FeedbackHarness()
+    await take(harness, rating(1), "e1")
+    harness.clock.advance(timedelta(minutes=40))
+    await take(harness, rating(0.5), "e2")
+    harness.clock.advance(timedelta(minutes=30))
 
-    assert await world.sweep() == 1
-    assert await world.sweep() == 0
+    assert await harness.sweep() == 1
+    assert await harness.sweep() == 0
 
-    assert [(each.event.id, reason) for each, reason in world.dead_letters.letters] == [("e1", "INFERENCE_NOT_FOUND")]
-    world.inferences.put("i1")
-    await take(world, rating(1), "e1")
-    await world.match("acme", "i1")
-    [given] = (await world.read.list(ADA, PageRequest())).items
+    assert [(each.event.id, reason) for each, reason in harness.dead_letters.letters] == [("e1", "INFERENCE_NOT_FOUND")]
+    harness.inferences.put("i1")
+    await take(harness, rating(1), "e1")
+    await harness.match("acme", "i1")
+    [given] = (await harness.read.list(ADA, PageRequest())).items
     assert given.times == 2
 
 
 async def test_the_sweep_asks_for_a_last_time() -> None:
-    world = FeedbackWorld()
-    await take(world, rating(1))
-    world.inferences.put("i1")
-    world.clock.advance(timedelta(hours=2))
+    harness = FeedbackHarness()
+    await take(harness, rating(1))
+    harness.inferences.put("i1")
+    harness.clock.advance(timedelta(hours=2))
 
-    assert await world.sweep() == 0
+    assert await harness.sweep() == 0
 
-    assert world.dead_letters.letters == []
-    assert len(world.feedback.published) == 1
+    assert harness.dead_letters.letters == []
+    assert len(harness.feedback.published) == 1
 
 
 async def test_what_turns_out_to_be_wrong_is_a_dead_letter_and_holds_up_nothing() -> None:
-    world = FeedbackWorld()
-    await take(world, correction("It is wrong."), "e1")
-    await take(world, correction("It is right."), "e2")
-    world.inferences.put("i1", output="It is wrong.")
+    harness = FeedbackHarness()
+    await take(harness, correction("It is wrong."), "e1")
+    await take(harness, correction("It is right."), "e2")
+    harness.inferences.put("i1", output="It is wrong.")
 
-    await world.match("acme", "i1")
+    await harness.match("acme", "i1")
 
-    assert [reason for _, reason in world.dead_letters.letters] == ["NOTHING_CORRECTED"]
-    assert len(world.feedback.published) == 1
+    assert [reason for _, reason in harness.dead_letters.letters] == ["NOTHING_CORRECTED"]
+    assert len(harness.feedback.published) == 1
 
 
 async def test_what_can_never_count_is_refused_at_once() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
     with pytest.raises(InvalidInput, match="number"):
-        await take(world, rating(2))
+        await take(harness, rating(2))
     with pytest.raises(InvalidInput, match="number"):
-        await take(world, rating(2, inference="nobody-heard-of-it"))
+        await take(harness, rating(2, inference="nobody-heard-of-it"))
     with pytest.raises(NothingCorrected):
-        await take(world, correction("It is wrong."))
-    assert world.pending.stored == {}
+        await take(harness, correction("It is wrong."))
+    assert harness.pending.stored == {}
 
 
 @pytest.mark.parametrize(
-    ("at", "told"),
+    ("at", "reported"),
     [
         (datetime(9999, 1, 1, tzinfo=UTC), r"time: is 9999-01-01T00:00:00\+00:00, which is more than 0:05:00 ahead"),
         (datetime(1970, 1, 1, tzinfo=UTC), "time: is in the year 1970; send a time from 2000 on"),
@@ -141,92 +141,92 @@ async def test_what_can_never_count_is_refused_at_once() -> None:
 )
 @pytest.mark.parametrize("inference", ["i1", "nobody-heard-of-it"])
 async def test_an_event_of_a_time_that_cannot_be_is_refused_as_it_would_count_for_ever(
-    at: datetime, told: str, inference: str
+    at: datetime, reported: str, inference: str
 ) -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
-    with pytest.raises(InvalidInput, match=f"^{told}"):
-        await world.take(ADA, rating(1, inference=inference), request=request(), event=event(at=at))
-    assert world.pending.stored == {}
+    with pytest.raises(InvalidInput, match=f"^{reported}"):
+        await harness.take(ADA, rating(1, inference=inference), request=request(), event=event(at=at))
+    assert harness.pending.stored == {}
 
-    said = rating(1, observe_time=world.clock.now())
-    await world.take(ADA, said, request=request(), event=event(at=at))
-    assert len(world.feedback.published) == 1
+    said = rating(1, observe_time=harness.clock.now())
+    await harness.take(ADA, said, request=request(), event=event(at=at))
+    assert len(harness.feedback.published) == 1
 
 
 async def test_an_event_about_an_answer_that_was_not_live_is_kept_and_counts_for_nothing() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", live=False)
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", live=False)
 
-    await take(world, correction("Right."))
+    await take(harness, correction("Right."))
 
-    [given] = (await world.read.list(ADA, PageRequest())).items
+    [given] = (await harness.read.list(ADA, PageRequest())).items
     assert given.state is FeedbackState.IGNORED
     assert "only reactions to live answers count" in given.message
-    assert world.feedback.published == []
+    assert harness.feedback.published == []
 
 
 async def test_while_inference_does_not_answer_the_event_is_not_done() -> None:
-    world = FeedbackWorld()
-    world.inferences.failure = DependencyUnavailable("down", dependency="inference")
+    harness = FeedbackHarness()
+    harness.inferences.failure = DependencyUnavailable("down", dependency="inference")
 
     with pytest.raises(DependencyUnavailable):
-        await take(world, rating(1))
-    assert world.pending.stored == {}
+        await take(harness, rating(1))
+    assert harness.pending.stored == {}
 
 
 async def test_a_crash_between_effect_and_removal_repeats_without_a_second_effect() -> None:
-    world = FeedbackWorld()
-    await take(world, rating(1))
-    [waits] = await world.pending.of("acme", "i1")
-    world.inferences.put("i1")
-    await world.match("acme", "i1")
+    harness = FeedbackHarness()
+    await take(harness, rating(1))
+    [waits] = await harness.pending.of("acme", "i1")
+    harness.inferences.put("i1")
+    await harness.match("acme", "i1")
 
-    await world.pending.add(waits)
-    await world.match("acme", "i1")
+    await harness.pending.add(waits)
+    await harness.match("acme", "i1")
 
-    assert len(world.feedback.published) == 1
+    assert len(harness.feedback.published) == 1
 
 
-async def shown_by_pages(world: FeedbackWorld, *, size: int) -> list[list[FeedbackState]]:
+async def shown_by_pages(harness: FeedbackHarness, *, size: int) -> list[list[FeedbackState]]:
     pages, token = list[list[FeedbackState]](), ""
     while token or not pages:
-        page = await world.read.list(ADA, PageRequest(size=size, token=token), inference="i1")
+        page = await harness.read.list(ADA, PageRequest(size=size, token=token), inference="i1")
         pages.append([each.state for each in page.items])
         token = page.next_token
     return pages
 
 
 async def test_what_waits_comes_by_pages_too_and_what_is_recorded_after_it() -> None:
-    world = FeedbackWorld()
+    harness = FeedbackHarness()
     for number in range(3):
-        await take(world, rating(1, end_user=f"u{number}"), f"e{number}")
-    world.inferences.put("i1")
-    await world.give(rating(1, end_user="u8"))
-    await world.give(rating(1, end_user="u9"))
+        await take(harness, rating(1, end_user=f"u{number}"), f"e{number}")
+    harness.inferences.put("i1")
+    await harness.give(rating(1, end_user="u8"))
+    await harness.give(rating(1, end_user="u9"))
     waits, counts = FeedbackState.PENDING, FeedbackState.RECORDED
 
-    assert await shown_by_pages(world, size=1) == [[waits], [waits], [waits], [counts], [counts]]
-    assert await shown_by_pages(world, size=2) == [[waits, waits], [waits, counts], [counts]]
-    assert await shown_by_pages(world, size=3) == [[waits, waits, waits], [counts, counts]]
-    assert await shown_by_pages(world, size=9) == [[waits, waits, waits, counts, counts]]
+    assert await shown_by_pages(harness, size=1) == [[waits], [waits], [waits], [counts], [counts]]
+    assert await shown_by_pages(harness, size=2) == [[waits, waits], [waits, counts], [counts]]
+    assert await shown_by_pages(harness, size=3) == [[waits, waits, waits], [counts, counts]]
+    assert await shown_by_pages(harness, size=9) == [[waits, waits, waits, counts, counts]]
 
 
 async def test_what_waits_and_is_long_comes_by_small_pages() -> None:
-    world = FeedbackWorld()
+    harness = FeedbackHarness()
     for number in range(3):
         about = replace(event(f"e{number}"), body="x" * 300_000)
-        await world.take(ADA, rating(1, end_user=f"u{number}"), request=request(f"e{number}"), event=about)
+        await harness.take(ADA, rating(1, end_user=f"u{number}"), request=request(f"e{number}"), event=about)
 
-    assert [len(page) for page in await shown_by_pages(world, size=9)] == [1, 1, 1]
+    assert [len(page) for page in await shown_by_pages(harness, size=9)] == [1, 1, 1]
 
 
 async def test_a_token_of_what_waits_for_another_inference_is_refused() -> None:
-    world = FeedbackWorld()
+    harness = FeedbackHarness()
     for number in range(2):
-        await take(world, rating(1, end_user=f"u{number}"), f"e{number}")
-    first = await world.read.list(ADA, PageRequest(size=1), inference="i1")
+        await take(harness, rating(1, end_user=f"u{number}"), f"e{number}")
+    first = await harness.read.list(ADA, PageRequest(size=1), inference="i1")
 
     with pytest.raises(InvalidInput, match="page_token"):
-        await world.read.list(ADA, PageRequest(size=1, token=first.next_token), inference="i2")
+        await harness.read.list(ADA, PageRequest(size=1, token=first.next_token), inference="i2")

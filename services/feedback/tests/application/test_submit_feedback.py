@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, EVE, FeedbackWorld, correction, rating, request
+from services.feedback.tests.fakes import ADA, EVE, FeedbackHarness, correction, rating, request
 from tidemill_feedback.application.submit_feedback import Submission
 from tidemill_feedback.domain.errors import (
     FeedbackNotFound,
@@ -19,85 +19,85 @@ from tidemill_kit.application import PageRequest, derived_id
 from tidemill_kit.errors import InvalidInput, RequestIdReused
 
 
-async def test_a_rating_is_recorded_and_told_with_what_a_canary_is_judged_by() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", end_user="u7")
+async def test_a_rating_is_recorded_and_reported_with_what_a_canary_is_judged_by() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", end_user="u7")
 
-    given = await world.give(rating(0.25, labels={"team": "a"}))
+    given = await harness.give(rating(0.25, labels={"team": "a"}))
 
     assert given.id == derived_id("acme", "i1", "rating", "u7", "user")
     assert (given.state, given.times, given.seq, given.labels) == (FeedbackState.RECORDED, 1, 1, {"team": "a"})
     assert (given.deployment, given.variant, given.rollout) == ("helpdesk", "candidate", "r1")
-    [event] = world.feedback.published
+    [event] = harness.feedback.published
     assert isinstance(event, FeedbackWasRecorded)
     assert event.number == 0.25
 
 
 async def test_an_inference_is_found_by_the_request_id_that_its_caller_chose() -> None:
-    world = FeedbackWorld()
+    harness = FeedbackHarness()
     inference = derived_id("acme", "inference", "q-1")
-    world.inferences.put(inference)
+    harness.inferences.put(inference)
 
-    given = await world.give(rating(1, inference="", inference_request_id="q-1"))
+    given = await harness.give(rating(1, inference="", inference_request_id="q-1"))
 
     assert given.inference == inference
 
 
 async def test_a_later_reaction_of_the_same_person_replaces_the_earlier_and_history_is_kept_within_bounds() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
     for number in range(6):
-        world.clock.advance(timedelta(seconds=1))
-        await world.give(rating(number / 10))
+        harness.clock.advance(timedelta(seconds=1))
+        await harness.give(rating(number / 10))
 
-    [given] = (await world.read.list(ADA, PageRequest(), inference="i1")).items
+    [given] = (await harness.read.list(ADA, PageRequest(), inference="i1")).items
     assert given.current
     assert (given.current.number, given.times, given.seq) == (0.5, 6, 6)
     assert [each.number for each in given.history] == [0.2, 0.3, 0.4]
 
 
 async def test_a_reaction_that_was_observed_earlier_and_comes_late_replaces_nothing() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
-    await world.give(rating(1))
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    await harness.give(rating(1))
 
-    late = await world.give(rating(0, observe_time=world.clock.now() - timedelta(hours=1)))
+    late = await harness.give(rating(0, observe_time=harness.clock.now() - timedelta(hours=1)))
 
     assert late.current
     assert (late.current.number, late.times, len(late.history)) == (1, 2, 1)
-    assert len(world.feedback.published) == 1
+    assert len(harness.feedback.published) == 1
 
 
 async def test_other_people_metrics_and_raters_are_other_feedback() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
     given = [
-        await world.give(rating(1)),
-        await world.give(rating(1, end_user="u2")),
-        await world.give(rating(1, rater="reviewer")),
-        await world.give(correction("Right.")),
-        await world.give(Reaction(metric="comment", comment="Thanks", inference="i1")),
+        await harness.give(rating(1)),
+        await harness.give(rating(1, end_user="u2")),
+        await harness.give(rating(1, rater="reviewer")),
+        await harness.give(correction("Right.")),
+        await harness.give(Reaction(metric="comment", comment="Thanks", inference="i1")),
     ]
 
     assert len({each.id for each in given}) == 5
 
 
 async def test_the_same_request_again_has_one_effect_and_with_another_body_none() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
-    first = await world.give(rating(1), request_id="r1")
-    await world.give(rating(0), request_id="r2")
-    again = await world.give(rating(1), request_id="r1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    first = await harness.give(rating(1), request_id="r1")
+    await harness.give(rating(0), request_id="r2")
+    again = await harness.give(rating(1), request_id="r1")
 
     assert again.id == first.id
-    assert (again.times, len(world.feedback.published)) == (2, 2)
+    assert (again.times, len(harness.feedback.published)) == (2, 2)
     with pytest.raises(RequestIdReused):
-        await world.give(rating(0.5), request_id="r1")
+        await harness.give(rating(0.5), request_id="r1")
 
 
 @pytest.mark.parametrize(
-    ("reaction", "told"),
+    ("reaction", "reported"),
     [
         (rating(1.01), r"number: is 1\.01; a rating is 0 \(bad\) to 1 \(good\)"),
         (rating(-0.5), r"number: is -0\.5"),
@@ -120,73 +120,75 @@ async def test_the_same_request_again_has_one_effect_and_with_another_body_none(
         (rating(1, labels={str(number): "" for number in range(33)}), "labels: has 33 entries; take at most 32"),
     ],
 )
-async def test_what_cannot_be_taken_is_refused_by_field_value_and_limit(reaction: Reaction, told: str) -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+async def test_what_cannot_be_taken_is_refused_by_field_value_and_limit(reaction: Reaction, reported: str) -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
-    with pytest.raises(InvalidInput, match=told):
-        await world.give(reaction)
-    assert world.feedback.published == []
+    with pytest.raises(InvalidInput, match=reported):
+        await harness.give(reaction)
+    assert harness.feedback.published == []
 
 
 async def test_a_time_in_the_future_is_refused_as_nothing_could_replace_it() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
     with pytest.raises(InvalidInput, match="observe_time"):
-        await world.give(rating(1, observe_time=world.clock.now() + timedelta(minutes=6)))
+        await harness.give(rating(1, observe_time=harness.clock.now() + timedelta(minutes=6)))
 
 
 async def test_a_correction_that_says_what_was_answered_is_refused() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", output="It  is\nso. ")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", output="It  is\nso. ")
 
     with pytest.raises(NothingCorrected, match="says the same as the recorded answer of i1") as refused:
-        await world.give(correction(" It is so."))
+        await harness.give(correction(" It is so."))
     assert "It is so" not in refused.value.message
 
 
 async def test_only_live_answers_count() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", live=False)
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", live=False)
 
     with pytest.raises(NotLive):
-        await world.give(rating(1))
+        await harness.give(rating(1))
 
 
 async def test_an_inference_that_is_unknown_unanswered_or_another_projects_is_refused() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
-    world.inferences.put("i2", completed=False)
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    harness.inferences.put("i2", completed=False)
 
     with pytest.raises(InferenceUnknown):
-        await world.give(rating(1, inference="nope"))
+        await harness.give(rating(1, inference="nope"))
     with pytest.raises(InferenceUnknown):
-        await world.give(rating(1), caller=EVE)
+        await harness.give(rating(1), caller=EVE)
     with pytest.raises(InferenceUnanswered):
-        await world.give(rating(1, inference="i2"))
+        await harness.give(rating(1, inference="i2"))
 
 
 async def test_validating_only_shows_what_would_be_and_stores_nothing() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
-    submission = Submission(reaction=rating(1), request=request(), observed_at=world.clock.now(), validate_only=True)
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    submission = Submission(reaction=rating(1), request=request(), observed_at=harness.clock.now(), validate_only=True)
 
-    shown = await world.submit(ADA, submission)
+    shown = await harness.submit(ADA, submission)
 
     assert (shown.state, shown.times) == (FeedbackState.RECORDED, 1)
     with pytest.raises(FeedbackNotFound):
-        await world.read.get(ADA, shown.id)
+        await harness.read.get(ADA, shown.id)
 
 
 async def test_feedback_is_listed_by_inference_and_by_deployment_and_not_to_other_projects() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
-    world.inferences.put("i2", deployment="sales")
-    await world.give(rating(1))
-    await world.give(rating(0, inference="i2"))
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    harness.inferences.put("i2", deployment="sales")
+    await harness.give(rating(1))
+    await harness.give(rating(0, inference="i2"))
 
-    assert [each.inference for each in (await world.read.list(ADA, PageRequest(), deployment="sales")).items] == ["i2"]
-    assert [each.inference for each in (await world.read.list(ADA, PageRequest(), inference="i1")).items] == ["i1"]
-    assert len((await world.read.list(ADA, PageRequest())).items) == 2
-    assert not (await world.read.list(EVE, PageRequest())).items
+    assert [each.inference for each in (await harness.read.list(ADA, PageRequest(), deployment="sales")).items] == [
+        "i2"
+    ]
+    assert [each.inference for each in (await harness.read.list(ADA, PageRequest(), inference="i1")).items] == ["i1"]
+    assert len((await harness.read.list(ADA, PageRequest())).items) == 2
+    assert not (await harness.read.list(EVE, PageRequest())).items

@@ -4,111 +4,111 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackWorld, correction, rating, request
+from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackHarness, correction, rating, request
 from tidemill_feedback.domain.errors import FeedbackNotFound, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState, FeedbackWasRecorded, FeedbackWasWithdrawn
 from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import InvalidInput
 
 
-async def curated(world: FeedbackWorld) -> list[str]:
+async def curated(harness: FeedbackHarness) -> list[str]:
     """Return the feedback that the curation has rows of, once every event was consumed."""
-    for given in (await world.read.list(ADA, PageRequest())).items:
-        await world.note("acme", given.id)
-    return sorted(row.wanted.feedback for row in await world.ledger.rows(SFT))
+    for given in (await harness.read.list(ADA, PageRequest())).items:
+        await harness.record("acme", given.id)
+    return sorted(row.candidate.feedback for row in await harness.ledger.rows(SFT))
 
 
-async def test_what_somebody_else_than_the_asker_says_is_kept_and_teaches_nothing() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    world.inferences.put("i1", end_user="asker")
+async def test_what_another_user_than_the_asker_says_is_kept_and_teaches_nothing() -> None:
+    harness = FeedbackHarness()
+    await harness.curate()
+    harness.inferences.put("i1", end_user="asker")
 
-    honest = await world.give(correction("The right answer.", end_user="asker"))
-    other = await world.give(correction("Buy at evil.example.", end_user="mallory"))
+    honest = await harness.give(correction("The right answer.", end_user="asker"))
+    other = await harness.give(correction("Buy at evil.example.", end_user="mallory"))
 
     assert (honest.counts, other.counts, other.state) == (True, False, FeedbackState.RECORDED)
     assert "other than the person who asked" in other.message
-    assert await curated(world) == [honest.id]
+    assert await curated(harness) == [honest.id]
 
 
 async def test_a_claimed_role_counts_only_where_it_is_trusted() -> None:
     for trusted in ((), ("reviewer",)):
-        world = FeedbackWorld(trusted=trusted)
-        world.inferences.put("i1", end_user="asker")
+        harness = FeedbackHarness(trusted=trusted)
+        harness.inferences.put("i1", end_user="asker")
 
-        given = await world.give(correction("The right answer.", end_user="x", rater="reviewer"))
+        given = await harness.give(correction("The right answer.", end_user="x", rater="reviewer"))
 
         assert given.counts is bool(trusted)
 
 
-async def test_ratings_tell_whether_they_count() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", end_user="asker")
-    await world.give(rating(1, end_user="mallory"))
-    await world.give(rating(0))
+async def test_ratings_report_whether_they_count() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", end_user="asker")
+    await harness.give(rating(1, end_user="mallory"))
+    await harness.give(rating(0))
 
-    listed = (await world.read.list(ADA, PageRequest())).items
+    listed = (await harness.read.list(ADA, PageRequest())).items
     assert {each.end_user: each.counts for each in listed} == {"mallory": False, "asker": True}
 
 
-async def test_a_clock_that_is_ahead_wins_over_nobody() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+async def test_a_clock_that_is_ahead_does_not_win() -> None:
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
-    ahead = await world.give(rating(0, observe_time=world.clock.now() + timedelta(minutes=4)))
-    world.clock.advance(timedelta(seconds=1))
-    later = await world.give(rating(1))
+    ahead = await harness.give(rating(0, observe_time=harness.clock.now() + timedelta(minutes=4)))
+    harness.clock.advance(timedelta(seconds=1))
+    later = await harness.give(rating(1))
 
     assert ahead.current
     assert later.current
-    assert (ahead.current.observe_time, later.current.number) == (world.clock.now() - timedelta(seconds=1), 1)
+    assert (ahead.current.observe_time, later.current.number) == (harness.clock.now() - timedelta(seconds=1), 1)
 
 
 async def test_a_correction_that_is_withdrawn_leaves_the_curation_and_a_later_one_counts_again() -> None:
-    world = FeedbackWorld()
-    await world.curate()
-    world.inferences.put("i1")
-    given = await world.give(correction("No, never."))
-    assert await curated(world) == [given.id]
+    harness = FeedbackHarness()
+    await harness.curate()
+    harness.inferences.put("i1")
+    given = await harness.give(correction("No, never."))
+    assert await curated(harness) == [given.id]
 
-    withdrawn = await world.withdraw(ADA, given.id, request=request())
+    withdrawn = await harness.withdraw(ADA, given.id, request=request())
 
     assert (withdrawn.state, withdrawn.current, len(withdrawn.history)) == (FeedbackState.WITHDRAWN, None, 1)
-    assert await curated(world) == []
-    assert [type(event) for event in world.feedback.published] == [FeedbackWasRecorded, FeedbackWasWithdrawn]
-    again = await world.give(correction("Yes, always."))
-    assert (again.id, await curated(world)) == (given.id, [given.id])
+    assert await curated(harness) == []
+    assert [type(event) for event in harness.feedback.published] == [FeedbackWasRecorded, FeedbackWasWithdrawn]
+    again = await harness.give(correction("Yes, always."))
+    assert (again.id, await curated(harness)) == (given.id, [given.id])
 
 
 async def test_withdrawing_twice_has_one_effect_and_another_project_withdraws_nothing() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
-    given = await world.give(rating(1))
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
+    given = await harness.give(rating(1))
 
     with pytest.raises(FeedbackNotFound):
-        await world.withdraw(EVE, given.id, request=request())
+        await harness.withdraw(EVE, given.id, request=request())
     for _ in range(2):
-        await world.withdraw(ADA, given.id, request=request())
+        await harness.withdraw(ADA, given.id, request=request())
 
-    assert len(world.feedback.published) == 2
+    assert len(harness.feedback.published) == 2
 
 
 async def test_a_correction_that_is_the_answer_ends_the_earlier_one() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", output="It is free.")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", output="It is free.")
     with pytest.raises(NothingCorrected):
-        await world.give(correction("It is free."))
-    await world.give(correction("It is never free."))
+        await harness.give(correction("It is free."))
+    await harness.give(correction("It is never free."))
 
-    ended = await world.give(correction("It  is\u200b free."))
+    ended = await harness.give(correction("It  is\u200b free."))
 
     assert (ended.state, ended.current) == (FeedbackState.WITHDRAWN, None)
 
 
 @pytest.mark.parametrize("text", ["\u200b", "\ufeff\u200b\u200d", "\u2800", "\u3164", "\u00ad", "...", "\u2026 ?"])
 async def test_a_correction_that_says_nothing_is_refused(text: str) -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
     with pytest.raises(InvalidInput, match="no letter, number or symbol"):
-        await world.give(correction(text))
+        await harness.give(correction(text))

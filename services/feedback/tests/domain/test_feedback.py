@@ -40,7 +40,7 @@ def test_the_order_of_observation_decides_and_not_that_of_arrival(
     assert (feedback.times, len(feedback.pending)) == (len(order), events)
 
 
-def test_no_history_is_kept_where_none_is_wanted() -> None:
+def test_no_history_is_kept_where_none_is_configured() -> None:
     feedback = Feedback(id="f", project="acme", inference="i1", metric="comment", end_user="u", rater="user")
 
     for minute in (1, 2):

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from tidemill_feedback.domain.ledger import Filters, Row, Wanted, choose
+from tidemill_feedback.domain.ledger import CandidateExample, Filters, Row, choose
 from tidemill_testkit.clocks import NOON
 
 ALL = Filters(deployment="d", per_user_at_most=0, min_output_chars=1, max_output_chars=100)
@@ -12,7 +12,7 @@ def row(
     number: int, *, user: str = "u", inference: str = "", chars: int = 10, rater: str = "user", **fields: object
 ) -> Row:
     at = NOON + timedelta(minutes=number)
-    wanted = Wanted(
+    candidate = CandidateExample(
         feedback=f"f{number:02}",
         seq=1,
         inference=inference or f"i{number}",
@@ -21,8 +21,8 @@ def row(
         observe_time=at,
         rater=rater,
     )
-    settled = {"wanted": wanted, "first_time": at, "resolved_seq": 1, "chars": chars}
-    return Row(**(settled | fields))  # type: ignore[arg-type]  # names of fields
+    finished = {"candidate": candidate, "first_time": at, "resolved_seq": 1, "chars": chars}
+    return Row(**(finished | fields))  # type: ignore[arg-type]  # names of fields
 
 
 def test_a_cap_keeps_what_came_first_whatever_order_rows_are_read_in() -> None:
@@ -31,7 +31,7 @@ def test_a_cap_keeps_what_came_first_whatever_order_rows_are_read_in() -> None:
 
     for order in (rows, rows[::-1]):
         chosen = choose(order, capped, completions=0, at_most=100)
-        assert sorted(each.wanted.feedback for each in chosen.rows) == ["f00", "f01"]
+        assert sorted(each.candidate.feedback for each in chosen.rows) == ["f00", "f01"]
         assert (chosen.counts.examples, chosen.counts.filtered) == (2, 3)
 
 
@@ -43,7 +43,7 @@ def test_an_example_is_new_until_a_completion_that_happened() -> None:
     assert choose(rows, ALL, completions=2, at_most=100).counts.new == 1
 
 
-def test_rows_that_are_looked_at_failed_or_belong_elsewhere_do_not_count() -> None:
+def test_rows_that_are_checked_failed_or_belong_elsewhere_do_not_count() -> None:
     rows = [row(1, resolved_seq=0), row(2, failure="NOT_RECORDED"), row(3)]
     elsewhere = Filters(deployment="other", per_user_at_most=0, min_output_chars=1, max_output_chars=100)
 
@@ -57,11 +57,11 @@ def test_of_more_than_a_batch_may_have_the_latest_count_and_the_others_are_not_n
 
     chosen = choose(rows[::-1], ALL, completions=0, at_most=3)
 
-    assert sorted(each.wanted.feedback for each in chosen.rows) == ["f02", "f03", "f04"]
+    assert sorted(each.candidate.feedback for each in chosen.rows) == ["f02", "f03", "f04"]
     assert (chosen.counts.examples, chosen.counts.new, chosen.counts.filtered, chosen.left_out) == (3, 3, 0, 2)
 
 
-def test_a_reviewer_s_correction_counts_before_a_judge_s_and_a_user_s_whoever_came_last() -> None:
+def test_a_reviewer_s_correction_counts_before_a_judge_s_and_a_user_s_whichever_came_last() -> None:
     rows = [
         row(1, inference="i", user="r", rater="reviewer"),
         row(2, inference="i", user="j", rater="judge"),

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, SFT, FeedbackWorld, rating
+from services.feedback.tests.fakes import ADA, SFT, FeedbackHarness, rating
 from tidemill_feedback.entrypoints.kafka_corrections import RECORDED, corrections
 from tidemill_feedback.entrypoints.kafka_inferences import COMPLETED, inferences
 from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, TOPIC, Submissions
@@ -29,7 +29,7 @@ class Letters:
         self.records.append(record)
 
     @property
-    def told(self) -> list[tuple[str, str]]:
+    def reported(self) -> list[tuple[str, str]]:
         headers = [{name: value.decode() for name, value in record.headers} for record in self.records]
         return [(each["tidemill_dead_reason"], each["tidemill_dead_message"]) for each in headers]
 
@@ -60,11 +60,11 @@ class Read:
         self.headers: Sequence[tuple[str, bytes]] = to_headers(event)
 
 
-def submissions(world: FeedbackWorld) -> Subscription:
-    return Submissions(take=world.take, record_bytes=2000).subscription([TOPIC])
+def submissions(harness: FeedbackHarness) -> Subscription:
+    return Submissions(take=harness.take, record_bytes=2000).subscription([TOPIC])
 
 
-async def hear(subscription: Subscription, *records: Read) -> Letters:
+async def consume(subscription: Subscription, *records: Read) -> Letters:
     letters = Letters()
     batch = Engine(subscription, dead_letters=letters).take(records)
     assert await batch.wait(10)
@@ -77,18 +77,18 @@ def corrected(text: str, **fields: object) -> dict[str, object]:
 
 
 async def test_a_submission_is_taken_in_both_ways_of_writing_proto_json() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
 
-    letters = await hear(
-        submissions(world),
+    letters = await consume(
+        submissions(harness),
         Read({"inference": "i1", "metric": "rating", "number": 1, "end_user": "u8"}, offset=0),
         Read({"inference": "i1", "metric": "rating", "number": 0.5, "endUser": "u9"}, offset=1),
         Read(corrected("It is so.", observeTime="2026-01-01T11:00:00Z", labels={"a": "b"}), offset=2),
     )
 
     assert letters.records == []
-    given = (await world.read.list(ADA, PageRequest())).items
+    given = (await harness.read.list(ADA, PageRequest())).items
     assert sorted((each.metric, each.end_user) for each in given) == [
         ("correction", "u1"),
         ("rating", "u8"),
@@ -97,23 +97,23 @@ async def test_a_submission_is_taken_in_both_ways_of_writing_proto_json() -> Non
 
 
 async def test_a_duplicate_has_one_effect_and_its_id_with_another_body_is_a_dead_letter() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
     good = {"inference": "i1", "metric": "rating", "number": 1}
 
-    letters = await hear(
-        submissions(world),
+    letters = await consume(
+        submissions(harness),
         Read(good, event_id="e"),
         Read(good, event_id="e", offset=1),
         Read(good | {"number": 0}, event_id="e", offset=2),
     )
 
-    assert [reason for reason, _ in letters.told] == ["REQUEST_ID_REUSED"]
-    assert len(world.feedback.published) == 1
+    assert [reason for reason, _ in letters.reported] == ["REQUEST_ID_REUSED"]
+    assert len(harness.feedback.published) == 1
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reported"),
     [
         ({"inference": "i1", "metric": "rating", "number": 7}, "number: is 7"),
         ({"inference": "i1", "metric": "rating", "number": "1"}, "number"),
@@ -127,84 +127,86 @@ async def test_a_duplicate_has_one_effect_and_its_id_with_another_body_is_a_dead
     ],
 )
 async def test_poison_is_a_dead_letter_with_its_reason_and_the_others_are_taken(
-    body: dict[str, object], told: str
+    body: dict[str, object], reported: str
 ) -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1", output=SECRET)
+    harness = FeedbackHarness()
+    harness.inferences.put("i1", output=SECRET)
 
-    letters = await hear(
-        submissions(world),
+    letters = await consume(
+        submissions(harness),
         Read(body, offset=0),
         Read({"inference": "i1", "metric": "rating", "number": 1}, offset=1),
     )
 
-    [(_, message)] = letters.told
-    assert told in message
+    [(_, message)] = letters.reported
+    assert reported in message
     assert SECRET not in message
-    assert len(world.feedback.published) == 1
+    assert len(harness.feedback.published) == 1
 
 
 async def test_an_answer_that_is_completed_brings_out_what_waited_for_it() -> None:
-    world = FeedbackWorld()
-    await hear(submissions(world), Read({"inference": "i1", "metric": "rating", "number": 1}))
-    assert world.feedback.published == []
+    harness = FeedbackHarness()
+    await consume(submissions(harness), Read({"inference": "i1", "metric": "rating", "number": 1}))
+    assert harness.feedback.published == []
 
-    world.inferences.put("i1")
+    harness.inferences.put("i1")
     completed = Read({"inference": "i1", "seq": "1", "deployment": "helpdesk"}, ce_type=COMPLETED)
-    letters = await hear(inferences(world.match), completed, Read({"inference": "i9"}, ce_type=COMPLETED, offset=1))
+    letters = await consume(
+        inferences(harness.match), completed, Read({"inference": "i9"}, ce_type=COMPLETED, offset=1)
+    )
 
     assert letters.records == []
-    assert len(world.feedback.published) == 1
-    assert world.pending.stored == {}
+    assert len(harness.feedback.published) == 1
+    assert harness.pending.stored == {}
 
 
-async def test_a_correction_is_noted_by_its_event_once_however_often_it_is_told() -> None:
-    world = FeedbackWorld()
-    await world.curate(new_examples=2)
-    await world.work()
-    lost, kept = await world.correct(1), await world.correct(2)
-    world.inferences.put("i3")
-    rated = await world.give(rating(1, inference="i3"))
-    await world.ledger.drop(SFT)
-    world.woken.clear()
+async def test_a_correction_is_recorded_by_its_event_once_however_often_it_is_reported() -> None:
+    harness = FeedbackHarness()
+    await harness.curate(new_examples=2)
+    await harness.work()
+    lost, kept = await harness.correct(1), await harness.correct(2)
+    harness.inferences.put("i3")
+    rated = await harness.give(rating(1, inference="i3"))
+    await harness.ledger.drop(SFT)
+    harness.enqueued.clear()
 
     recorded = [
         Read({"feedback": each.id, "inference": each.inference, "metric": each.metric}, ce_type=RECORDED, offset=offset)
         for offset, each in enumerate((lost, kept, lost, rated))
     ]
     gone = Read({"feedback": "gone", "inference": "gone", "metric": "correction"}, ce_type=RECORDED, offset=9)
-    letters = await hear(corrections(world.note), *recorded, gone)
+    letters = await consume(corrections(harness.record), *recorded, gone)
 
     assert letters.records == []
-    assert world.woken == [SFT, SFT]
-    await world.work()
-    assert len(world.completions) == 1
+    assert harness.enqueued == [SFT, SFT]
+    await harness.work()
+    assert len(harness.completions) == 1
 
 
 async def test_more_than_may_wait_for_one_inference_are_dead_letters_and_hold_up_nothing() -> None:
-    world = FeedbackWorld()
-    world.inferences.put("i1")
+    harness = FeedbackHarness()
+    harness.inferences.put("i1")
     made_up = [
         Read({"inference": "made-up", "metric": "rating", "number": 1, "end_user": f"u{number}"}, offset=number)
         for number in range(5)
     ]
 
-    letters = await hear(
-        submissions(world), *made_up, Read({"inference": "i1", "metric": "rating", "number": 1}, offset=5)
+    letters = await consume(
+        submissions(harness), *made_up, Read({"inference": "i1", "metric": "rating", "number": 1}, offset=5)
     )
 
-    assert [reason for reason, _ in letters.told] == ["TOO_MANY_WAIT", "TOO_MANY_WAIT"]
-    assert len(world.feedback.published) == 1
+    assert [reason for reason, _ in letters.reported] == ["TOO_MANY_WAIT", "TOO_MANY_WAIT"]
+    assert len(harness.feedback.published) == 1
 
 
 def test_the_subscriptions_have_the_names_that_their_topics_derive_from() -> None:
-    world = FeedbackWorld()
+    harness = FeedbackHarness()
 
-    heard = [submissions(world), inferences(world.match), corrections(world.note)]
+    received = [submissions(harness), inferences(harness.match), corrections(harness.record)]
 
-    assert [each.dead_letter_topic for each in heard] == [
+    assert [each.dead_letter_topic for each in received] == [
         "tidemill.feedback.submissions.dead.v1",
         "tidemill.feedback.inferences.dead.v1",
         "tidemill.feedback.corrections.dead.v1",
     ]
-    assert heard[0].strict
+    assert received[0].strict

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from services.feedback.tests.inference_server import InferenceServer
-from services.feedback.tests.process.world import CURATIONS, DEAD, FEEDBACK, INFERENCES, FeedbackProcess, Others
+from services.feedback.tests.process.harness import CURATIONS, DEAD, FEEDBACK, INFERENCES, FeedbackProcess, Others
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2, feedback_pb2
 from tidemill.feedback.v1.curation_service_pb2 import CreateCurationRequest, GetCurationRequest
@@ -64,7 +64,7 @@ async def submit(process: FeedbackProcess, project: str, *inferences: str) -> No
             )
 
 
-async def heard(others: Others, topic: str, events: int) -> None:
+async def received(others: Others, topic: str, events: int) -> None:
     """Return once a topic has so many events, told however often."""
 
     async def are_there() -> bool:
@@ -73,7 +73,7 @@ async def heard(others: Others, topic: str, events: int) -> None:
     await eventually(are_there)
 
 
-async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_next(
+async def test_corrections_of_both_channels_become_one_batch_and_after_a_kill_the_next(
     process: FeedbackProcess, others: Others
 ) -> None:
     project = others.project
@@ -103,7 +103,7 @@ async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_n
         INFERENCES, "tidemill.inference.inference.completed.v1", "ahead", {"inference": "ahead"}, event_id="c1"
     )
 
-    await heard(others, CURATIONS, 1)
+    await received(others, CURATIONS, 1)
     [(headers, first)] = await others.of(CURATIONS)
     assert headers["ce_type"] == "tidemill.feedback.curation.completed.v1"
     lines = await process.batch(first)
@@ -111,7 +111,7 @@ async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_n
     assert all(WORDS in line["output"]["parts"][0]["text"] for line in lines)
     assert (first["dataset"], first["new_examples"], first["batch"]["examples"]) == ("helpdesk_sft", 5, 5)
 
-    await heard(others, DEAD, 2)
+    await received(others, DEAD, 2)
     reasons = {each["ce_id"]: each["tidemill_dead_reason"] for each, _ in await others.of(DEAD)}
     assert reasons == {"e5": "INFERENCE_NOT_FOUND", "e6": "NOTHING_CORRECTED"}
 
@@ -121,13 +121,13 @@ async def test_corrections_of_both_doors_become_one_batch_and_after_a_kill_the_n
     process.kill()
     await asyncio.to_thread(process.start)
 
-    await heard(others, CURATIONS, 2)
+    await received(others, CURATIONS, 2)
     async with open_channel(f"127.0.0.1:{process.port}", project=project) as channel:
         shown = await CurationServiceStub(channel).GetCuration(GetCurationRequest(id="sft"))
     assert (shown.curation.progress.completions, shown.curation.seq) == (2, 2)
     bodies = {each["ce_id"]: body for each, body in await others.of(CURATIONS)}
     assert [len(await process.batch(body)) for body in bodies.values()] == [5, 10]
-    await heard(others, FEEDBACK, 10)
+    await received(others, FEEDBACK, 10)
     seen = json.dumps([body for topic in (FEEDBACK, CURATIONS) for _, body in await others.of(topic)])
     assert WORDS not in seen
     assert WORDS.encode() not in process.log.read_bytes()

@@ -41,17 +41,17 @@ from tidemill_inference.application.delete_prompt import DeletePrompt
 from tidemill_inference.application.erase_end_user import EraseEndUser
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
 from tidemill_inference.application.forget_records import ForgetRecords
+from tidemill_inference.application.generate_answer import GenerateAnswer
 from tidemill_inference.application.generation import SharedGenerations
-from tidemill_inference.application.make_answer import MakeAnswer
-from tidemill_inference.application.note_outcome import NoteOutcome
-from tidemill_inference.application.note_reactions import NoteRating
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
+from tidemill_inference.application.reconcile_rollout import ReconcileRollout
+from tidemill_inference.application.record_outcome import RecordOutcome
+from tidemill_inference.application.record_reactions import RecordRating
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
-from tidemill_inference.application.settle_rollout import ApproveRollout, PromoteRollout, RollBackRollout
+from tidemill_inference.application.rollout_commands import ApproveRollout, PromoteRollout, RollBackRollout
 from tidemill_inference.application.show_prompt import ShowPrompt
 from tidemill_inference.application.start_rollout import StartRollout
-from tidemill_inference.application.tend_rollout import TendRollout
 from tidemill_inference.application.write_prompt import CreatePrompt, LabelPrompt, UpdatePrompt
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound, PromptNotFound
@@ -65,7 +65,7 @@ from tidemill_inference.entrypoints.http_callers import ANY_HOST, is_loopback
 from tidemill_inference.entrypoints.http_connections import ConnectionLimits
 from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
-from tidemill_inference.entrypoints.openai_http import OpenAiDoor
+from tidemill_inference.entrypoints.openai_http import OpenAiApi
 from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
 from tidemill_inference.entrypoints.workers import RecordKeeper, WarmUp
 from tidemill_inference.settings import InferenceSettings
@@ -125,14 +125,14 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     adapters = _adapters(settings, environment)
     warm_up = WarmUp(adapters.models, adapters.engines, first=_loaded_before(settings).read)
     generations = SharedGenerations(at_most=settings.max_generations, of_project=settings.max_generations_per_project)
-    note = NoteOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
-    follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, at_once=settings.shadows_at_once)
+    note = RecordOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
+    follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, max_concurrent=settings.max_concurrent_shadows)
     answer = replace(_answer(settings, adapters, generations), observe=follow_ups.observe)
-    shadows = SharedGenerations(at_most=settings.shadows_at_once)
+    shadows = SharedGenerations(at_most=settings.max_concurrent_shadows)
     shadow = AnswerShadow(answer=replace(answer, generations=shadows))
     rollouts = _rollout_worker(settings, adapters)
     count = CountOutcomes(outcomes=adapters.outcomes)
-    tend = _tend(adapters, count)
+    reconcile = _reconcile(adapters, count)
     consumers = _consumers(settings, adapters, rollouts)
     dependencies = [
         Dependency(name="mongodb", probe=lambda: mongo.ping(adapters.client)),
@@ -140,7 +140,7 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
         Dependency(name="kafka", probe=adapters.publisher.ping, needed_to_serve=False),
         Dependency(name="engine", probe=adapters.engines.probe, needed_to_start=False),
     ]
-    door = OpenAiDoor(
+    api = OpenAiApi(
         answer,
         adapters.deployments,
         reactions=adapters.reactions,
@@ -172,11 +172,11 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
             adapters.engines,
             Worker("warm-up", warm_up.run),
             Answers(generations, shadows),
-            Worker("rollouts", lambda: rollouts.run(tend)),
+            Worker("rollouts", lambda: rollouts.run(reconcile)),
             Worker("records", _record_keeper(settings, adapters).run),
             Worker("follow-ups", lambda: follow_ups.run(shadow)),
             HttpServer(
-                door.app(),
+                api.app(),
                 host=settings.host,
                 port=settings.http_port,
                 grace_s=settings.shutdown_grace_s / 2,
@@ -273,7 +273,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             topic=DEPLOYMENT_TOPIC,
             source=SOURCE,
             missing=DeploymentNotFound,
-            wake=relay.waker(deployments),
+            enqueue=relay.enqueuer(deployments),
             quota=settings.quota("deployments"),
         ),
         inferences=MongoAggregates(
@@ -282,7 +282,7 @@ def _adapters(settings: InferenceSettings, environment: Mapping[str, str]) -> Ad
             topic=INFERENCE_TOPIC,
             source=SOURCE,
             missing=InferenceNotFound,
-            wake=relay.waker(inferences),
+            enqueue=relay.enqueuer(inferences),
             lists=[("deployment",), ("end_user",)],
             usually_new=True,
         ),
@@ -385,7 +385,7 @@ def _answer(settings: InferenceSettings, adapters: Adapters, generations: Shared
         reservations=Reservations(
             inferences=adapters.inferences, clock=SystemClock(), ttl=timedelta(seconds=settings.lease_s)
         ),
-        make=MakeAnswer(
+        make=GenerateAnswer(
             templates=adapters.templates,
             models=adapters.models,
             retriever=adapters.retriever,
@@ -433,19 +433,21 @@ def _prompts(adapters: Adapters) -> PromptUseCases:
 def _deployments(
     adapters: Adapters, warm_up: WarmUp, rollouts: RolloutWorker, count: CountOutcomes
 ) -> DeploymentUseCases:
-    deployments, clock, wake = adapters.deployments, SystemClock(), rollouts.wake
+    deployments, clock, enqueue = adapters.deployments, SystemClock(), rollouts.enqueue
     resolve = ResolveConfiguration(prompts=adapters.prompts, models=adapters.models, retriever=adapters.retriever)
     return DeploymentUseCases(
         deployments=deployments,
-        create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
-        update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.want),
+        create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.preload),
+        update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock, warm=warm_up.preload),
         delete=DeleteDeployment(deployments=deployments, outcomes=adapters.outcomes, clock=clock),
         count=count,
         promote=PromoteRollout(
-            deployments=deployments, prepare=_prepare(adapters), count=count, clock=clock, wake=wake
+            deployments=deployments, prepare=_prepare(adapters), count=count, clock=clock, enqueue=enqueue
         ),
-        roll_back=RollBackRollout(deployments=deployments, count=count, clock=clock, warm=warm_up.want, wake=wake),
-        approve=ApproveRollout(deployments=deployments, clock=clock, wake=wake),
+        roll_back=RollBackRollout(
+            deployments=deployments, count=count, clock=clock, warm=warm_up.preload, enqueue=enqueue
+        ),
+        approve=ApproveRollout(deployments=deployments, clock=clock, enqueue=enqueue),
     )
 
 
@@ -453,8 +455,8 @@ def _prepare(adapters: Adapters) -> PrepareCandidate:
     return PrepareCandidate(candidates=adapters.candidates, models=adapters.models, engines=adapters.engines)
 
 
-def _tend(adapters: Adapters, count: CountOutcomes) -> TendRollout:
-    return TendRollout(
+def _reconcile(adapters: Adapters, count: CountOutcomes) -> ReconcileRollout:
+    return ReconcileRollout(
         deployments=adapters.deployments,
         outcomes=adapters.outcomes,
         count=count,
@@ -483,14 +485,14 @@ def _rollout_worker(settings: InferenceSettings, adapters: Adapters) -> RolloutW
             outcomes=adapters.outcomes,
             clock=SystemClock(),
         ),
-        look_every_s=settings.rollout_look_s,
+        poll_interval_s=settings.rollout_poll_interval_s,
         tick_s=settings.rollout_tick_s,
     )
 
 
 def _consumers(settings: InferenceSettings, adapters: Adapters, rollouts: RolloutWorker) -> Consumers:
     start = StartRollout(
-        deployments=adapters.deployments, candidates=adapters.candidates, clock=SystemClock(), wake=rollouts.wake
+        deployments=adapters.deployments, candidates=adapters.candidates, clock=SystemClock(), enqueue=rollouts.enqueue
     )
-    rate = NoteRating(deployments=adapters.deployments, outcomes=adapters.outcomes)
+    rate = RecordRating(deployments=adapters.deployments, outcomes=adapters.outcomes)
     return Consumers(settings.kafka, [evaluations(start), reactions(rate)], adapters.publisher)

@@ -119,11 +119,11 @@ class InferenceSettings(ModelSettings):
     """How long an answer, or a rollout, of a replica that died keeps the others waiting."""
     record_sweep_s: float = Field(3600.0, gt=0)
     """The pause between two looks for records that their deployment keeps no longer."""
-    rollout_look_s: float = Field(1.0, gt=0, le=60)
+    rollout_poll_interval_s: float = Field(1.0, gt=0, le=60)
     """How often a replica looks for rollouts that have begun elsewhere."""
     rollout_tick_s: float = Field(0.5, gt=0, le=60)
     """How often the outcomes of a rollout are counted."""
-    shadows_at_once: int = Field(1, ge=1, le=64)
+    max_concurrent_shadows: int = Field(1, ge=1, le=64)
     """Copies of live questions that candidates answer at the same time."""
     shadows_waiting: int = Field(100, ge=1)
     """Copies that may wait for it, and outcomes that may wait to be noted; further ones are dropped and counted."""

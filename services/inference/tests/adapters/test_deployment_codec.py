@@ -56,7 +56,7 @@ def rolling() -> Deployment:
     outcome = Outcome(inference="i", rollout="r", step=0, variant=CANDIDATE, failed=False, total_s=0.5, rating=0.75)
     counts = StepCounts.of([outcome], shadow=True)
     held = Decision(move=Move.HOLD, hold=Hold.APPROVALS, message="waits")
-    deployment.tend_rollout(held, counts, seen=deployment.rollout, now=NOON)
+    deployment.reconcile_rollout(held, counts, seen=deployment.rollout, now=NOON)
     deployment.approve_rollout("", Approval(approver="ada", rationale="it reads well", approve_time=NOON))
     deployment.pending.clear()
     return deployment

@@ -52,7 +52,7 @@ def test_a_prompt_that_cannot_work_is_refused_where_it_is_wrong(bad: PromptConte
         TEMPLATES.check(bad)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(PromptRefused) as caught:
         TEMPLATES.check(content("{{ a }}{{ b }}", system="{{ c }}"))
 

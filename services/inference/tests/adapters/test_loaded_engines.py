@@ -50,7 +50,7 @@ async def test_a_model_is_loaded_once_for_all_who_ask_and_in_all_projects(shop: 
     assert len(set(loaded)) == 1
 
 
-async def test_the_first_load_is_told_by_the_probe(shop: Shop) -> None:
+async def test_the_first_load_is_reported_by_the_probe(shop: Shop) -> None:
     await shop.engines.probe()
     model = await shop.model("tiny")
 
@@ -59,21 +59,21 @@ async def test_the_first_load_is_told_by_the_probe(shop: Shop) -> None:
             pass
 
     loading = asyncio.create_task(load())
-    told = ""
+    reported = ""
     for _ in range(1000):
         try:
             await shop.engines.probe()
         except DependencyUnavailable as error:
-            told = error.message
+            reported = error.message
             break
         await asyncio.sleep(0)
     await loading
 
-    assert told.startswith("loading tiny@1 (")
+    assert reported.startswith("loading tiny@1 (")
     await shop.engines.probe()
 
 
-async def test_the_next_process_is_told_what_was_loaded_the_last_used_first(tmp_path: Path) -> None:
+async def test_the_next_process_gets_what_was_loaded_the_last_used_first(tmp_path: Path) -> None:
     shop, before = a_shop(tmp_path), LoadedBefore(tmp_path / "loaded.json")
     shop.engines._options = replace(shop.engines._options, before=before)  # noqa: SLF001 - told nowhere else
     for seed, name in enumerate("ab"):
@@ -94,12 +94,12 @@ def test_a_broken_list_of_what_was_loaded_counts_as_none(tmp_path: Path, broken:
 def test_a_process_is_put_together_without_what_loads_models() -> None:
     program = "import sys, tidemill_inference.app; print(sorted({'peft', 'torch', 'transformers'} & set(sys.modules)))"
 
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    reported = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ours
 
-    assert told.stdout.strip() == "[]"
+    assert reported.stdout.strip() == "[]"
 
 
-async def test_what_was_not_used_for_longest_makes_room(tmp_path: Path) -> None:
+async def test_what_was_not_used_for_longest_frees_memory(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     models = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
     async with shop.engines.use("acme", models[0]):
@@ -150,7 +150,7 @@ async def test_of_two_at_once_that_do_not_both_fit_one_is_loaded_and_the_other_r
     shop.engines._options = replace(shop.engines._options, memory_bytes=int(1.5 * one))  # noqa: SLF001 - room for one
     ended = asyncio.Event()
 
-    async def wanted(model: ModelVersion) -> str:
+    async def requested(model: ModelVersion) -> str:
         try:
             async with shop.engines.use("acme", model):
                 await ended.wait()
@@ -158,7 +158,7 @@ async def test_of_two_at_once_that_do_not_both_fit_one_is_loaded_and_the_other_r
         except DependencyUnavailable as error:
             return error.dependency
 
-    asking = [asyncio.create_task(wanted(model)) for model in (first, second, first, second)]
+    asking = [asyncio.create_task(requested(model)) for model in (first, second, first, second)]
     await eventually(lambda: sum(task.done() for task in asking) == 2)
     ended.set()
 
@@ -169,7 +169,7 @@ async def test_of_two_at_once_that_do_not_both_fit_one_is_loaded_and_the_other_r
     await shop.engines.stop()
 
 
-async def test_what_is_live_is_asked_for_only_when_memory_is_short_and_nothing_leaves_while_nobody_knows(
+async def test_what_is_live_is_asked_for_only_when_memory_is_short_and_nothing_leaves_while_that_is_unknown(
     tmp_path: Path,
 ) -> None:
     shop = a_shop(tmp_path)
@@ -276,7 +276,7 @@ async def test_a_model_that_fits_is_loaded_whatever_format_its_files_have(
     await shop.engines.stop()
 
 
-async def test_the_cache_of_a_second_model_makes_room_too(tmp_path: Path) -> None:
+async def test_the_cache_of_a_second_model_frees_memory_too(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     first, second = [await shop.model(name, seed=seed) for seed, name in enumerate("ab")]
     async with shop.engines.use("acme", first):

@@ -48,7 +48,7 @@ def engine_at(url: str, *, key: str = "", stall_s: float = 2.0, retries: int = 0
     )
 
 
-async def heard(
+async def received(
     engine: OpenAiEngine, sampling: Sampling | None = None, *, timeout_s: float = 5
 ) -> list[Piece | Finish]:
     try:
@@ -57,9 +57,9 @@ async def heard(
         await engine.close()
 
 
-async def test_it_streams_and_tells_what_it_cost() -> None:
+async def test_it_streams_and_reports_what_it_cost() -> None:
     async with openai_server(streams(*GOOD)) as server:
-        answer = await heard(engine_for(server))
+        answer = await received(engine_for(server))
 
     assert answer == [
         *(Piece(text=word) for word in WORDS),
@@ -70,7 +70,7 @@ async def test_it_streams_and_tells_what_it_cost() -> None:
 async def test_the_request_carries_messages_sampling_and_the_key() -> None:
     sampling = Sampling(temperature=0.0, top_p=0.5, max_output_tokens=7, seed=3, stop=("\n",))
     async with openai_server(streams(*GOOD)) as server:
-        await heard(engine_for(server, key="sk-1"), sampling)
+        await received(engine_for(server, key="sk-1"), sampling)
 
     assert server.keys == ["Bearer sk-1"]
     assert server.asked == [
@@ -98,7 +98,7 @@ async def test_without_a_secret_no_key_of_the_environment_is_sent(monkeypatch: p
     monkeypatch.setenv("OPENAI_ADMIN_KEY", "somebody")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Inner: somebody")
     async with openai_server(streams(*GOOD)) as server:
-        await heard(engine_for(server))
+        await received(engine_for(server))
 
     assert "somebody" not in str(server.headers)
 
@@ -141,7 +141,7 @@ async def test_whatever_the_endpoint_does_becomes_an_error_of_ours(
 ) -> None:
     async with openai_server(answer) as server:
         with pytest.raises(error, match=why):
-            await heard(engine_for(server))
+            await received(engine_for(server))
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ async def test_a_prompt_that_is_too_long_is_known_in_the_words_of_many_servers(s
     ):
         async with openai_server(answer) as server:
             with pytest.raises(PromptTooLong):
-                await heard(engine_for(server))
+                await received(engine_for(server))
 
 
 @pytest.mark.parametrize(
@@ -186,14 +186,14 @@ async def test_a_prompt_that_is_too_long_is_known_in_the_words_of_many_servers(s
 async def test_a_parameter_that_is_refused_is_no_prompt_that_is_too_long(said: str, named: str) -> None:
     async with openai_server(says(400, json.dumps({"error": {"message": said}}))) as server:
         with pytest.raises(InvalidInput, match=f"does not take {named}"):
-            await heard(engine_for(server))
+            await received(engine_for(server))
 
 
 @pytest.mark.parametrize("reason", ["error", "abort", "cancelled", "insufficient_system_resource", "recently_invented"])
 async def test_an_answer_that_did_not_end_well_is_not_handed_on_as_a_whole_one(reason: str) -> None:
     async with openai_server(streams(chunk("half"), chunk(finish=reason))) as server:
         with pytest.raises(DependencyUnavailable, match="broke its answer off"):
-            await heard(engine_for(server))
+            await received(engine_for(server))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ async def test_an_answer_that_did_not_end_well_is_not_handed_on_as_a_whole_one(r
 )
 async def test_other_words_for_how_an_answer_ends_are_known(reason: str, known: str) -> None:
     async with openai_server(streams(chunk("whole"), chunk(finish=reason))) as server:
-        answer = await heard(engine_for(server))
+        answer = await received(engine_for(server))
 
     assert answer[-1] == Finish(reason=known, input_tokens=0, output_tokens=0)
 
@@ -221,10 +221,10 @@ async def test_other_words_for_how_an_answer_ends_are_known(reason: str, known: 
         '{"choices":[],"usage":{"prompt_tokens_details":[' + "{}," * 50_000 + "{}]}}",
     ],
 )
-async def test_an_event_of_very_many_parts_keeps_nobody_waiting(event: str) -> None:
+async def test_an_event_of_very_many_parts_delays_no_other(event: str) -> None:
     async with openai_server(streams(f"data: {event}\n\n")) as server, loop_lag() as lag:
         with pytest.raises(DependencyUnavailable):
-            await heard(engine_for(server))
+            await received(engine_for(server))
 
     assert lag.worst_s < 0.2
 
@@ -235,7 +235,7 @@ async def test_events_without_text_do_not_go_on_for_ever_and_let_others_have_the
     monkeypatch.setattr(openai_engine, "MAX_EVENTS", 2000)
     async with openai_server(streams("data: {}\n\n" * 3000, *GOOD)) as server, loop_lag() as lag:
         with pytest.raises(DependencyUnavailable, match="does not stop answering"):
-            await heard(engine_for(server))
+            await received(engine_for(server))
 
     assert lag.worst_s < 0.2
 
@@ -243,7 +243,7 @@ async def test_events_without_text_do_not_go_on_for_ever_and_let_others_have_the
 async def test_an_answer_that_is_refused_is_handed_on() -> None:
     refusal = chunk() | {"choices": [{"index": 0, "delta": {"refusal": "I will not."}, "finish_reason": None}]}
     async with openai_server(streams(refusal, chunk(finish="stop"), USAGE)) as server:
-        answer = await heard(engine_for(server))
+        answer = await received(engine_for(server))
 
     assert answer[0] == Piece(text="I will not.")
 
@@ -260,7 +260,7 @@ async def test_an_answer_that_is_refused_is_handed_on() -> None:
 )
 async def test_characters_whose_halves_come_in_two_pieces_are_whole(pieces: tuple[str, ...], text: str) -> None:
     async with openai_server(streams(*map(chunk, pieces), chunk(finish="stop"), USAGE)) as server:
-        answer = await heard(engine_for(server))
+        answer = await received(engine_for(server))
 
     assert "".join(each.text for each in answer if isinstance(each, Piece)) == text
 
@@ -282,7 +282,7 @@ async def test_a_busy_endpoint_is_asked_once_and_says_when_to_come_again(
 ) -> None:
     async with openai_server(says(status, "busy", headers=headers)) as server:
         with pytest.raises(RateLimited) as raised:
-            await heard(engine_for(server, retries=2))
+            await received(engine_for(server, retries=2))
 
     assert raised.value.retry_after_s == pause_s
     assert len(server.asked) == 1
@@ -307,39 +307,39 @@ async def test_a_model_that_takes_the_limit_by_its_other_name_only_gets_it_so(st
     assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
 
 
-async def test_a_server_that_does_not_tell_what_a_stream_cost_is_not_asked_for_it() -> None:
+async def test_a_server_that_does_not_report_what_a_stream_cost_is_not_asked_for_it() -> None:
     async def handle(request: Request) -> Response:
         if "stream_options" in await request.json():
             return JSONResponse({"error": {"message": "Unrecognized argument: stream_options"}}, status_code=400)
         return await streams(*GOOD)(request)
 
     async with openai_server(handle) as server:
-        answer = await heard(engine_for(server))
+        answer = await received(engine_for(server))
 
     assert [each.text for each in answer if isinstance(each, Piece)] == list(WORDS)
     assert len(server.asked) == 2
 
 
-async def test_nobody_there_is_unavailable() -> None:
+async def test_an_address_without_a_server_is_unavailable() -> None:
     with pytest.raises(DependencyUnavailable, match="cannot be reached"):
-        await heard(engine_at("http://127.0.0.1:1/v1", stall_s=1))
+        await received(engine_at("http://127.0.0.1:1/v1", stall_s=1))
 
 
 async def test_an_endpoint_that_the_operator_did_not_name_fails_in_one_way_whatever_is_behind_it() -> None:
-    told = set()
+    reported = set()
     async with openai_server(says(500, "oops")) as broken, openai_server(says(405, "no")) as other:
         for url in (broken.url, other.url, "http://127.0.0.1:1/v1"):
             with pytest.raises(DependencyUnavailable) as raised:
-                await heard(engine_at(url, frank=False))
-            told.add(raised.value.message)
+                await received(engine_at(url, frank=False))
+            reported.add(raised.value.message)
 
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 async def test_a_failure_is_tried_again_as_often_as_said() -> None:
     async with openai_server(says(503, "later")) as server:
         with pytest.raises(DependencyUnavailable):
-            await heard(engine_for(server, retries=1))
+            await received(engine_for(server, retries=1))
 
     assert len(server.asked) == 2
 
@@ -349,14 +349,14 @@ async def test_silence_ends_the_wait_before_the_first_token_and_between_two() ->
         async with openai_server(streams(*events, ": nothing\n\n", pause_s=30)) as server:
             began = time.monotonic()
             with pytest.raises(DependencyUnavailable, match="does not answer in time"):
-                await heard(engine_for(server, stall_s=0.3))
+                await received(engine_for(server, stall_s=0.3))
             assert time.monotonic() - began < 5
 
 
 async def test_the_deadline_counts_also_while_tokens_trickle_in() -> None:
     async with openai_server(streams(*[chunk("x")] * 100, pause_s=0.1)) as server:
         with pytest.raises(DependencyUnavailable, match="does not answer in time"):
-            await heard(engine_for(server), timeout_s=0.5)
+            await received(engine_for(server), timeout_s=0.5)
 
 
 async def test_leaving_closes_the_connection() -> None:

@@ -40,7 +40,7 @@ def rating(number: float, *, seq: int, feedback: str = "f.1$", inference: str = 
     return GivenRating(feedback=feedback, seq=seq, inference=inference, rollout="r1", number=number)
 
 
-async def test_an_outcome_is_kept_once_however_often_it_is_noted(outcomes: Outcomes) -> None:
+async def test_an_outcome_is_kept_once_however_often_it_is_recorded(outcomes: Outcomes) -> None:
     await outcomes.note("acme", outcome("i1", failed=True))
     await outcomes.note("acme", outcome("i1"))
     await outcomes.note("acme", outcome("i2", variant=CANDIDATE))
@@ -108,7 +108,7 @@ async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes:
     assert await outcomes.of_step("other", "r1", 0)
 
 
-async def test_rollouts_of_which_nothing_was_noted_or_rated_for_a_while_are_told(outcomes: Outcomes) -> None:
+async def test_rollouts_of_which_nothing_was_recorded_or_rated_for_a_while_are_reported(outcomes: Outcomes) -> None:
     await outcomes.note("acme", outcome("i1"))
     await outcomes.note("other", outcome("i1"))
     await outcomes.rate("acme", replace(rating(0.5, seq=1, inference="i2"), rollout="r2"))

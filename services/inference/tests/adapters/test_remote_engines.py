@@ -117,16 +117,16 @@ async def test_an_inner_address_is_not_even_connected_to(host: str, scheme: str)
     assert inner.connections == 0
 
 
-async def test_a_refused_address_reads_like_one_where_nobody_is() -> None:
-    told = set()
+async def test_a_refused_address_reads_like_one_without_a_server() -> None:
+    reported = set()
     options = RemoteOptions(stall_s=2, retries=0)
     for address in ("10.0.0.1", "2001:db8::1", "127.0.0.1"):
         async with engines(options, resolve=Names(address)) as made:
             with pytest.raises(DependencyUnavailable) as refused:
                 await asked(made, RemoteModel(model="gpt", base_url="https://name.example/v1"))
-        told.add((refused.value.message, str(refused.value.metadata)))
+        reported.add((refused.value.message, str(refused.value.metadata)))
 
-    assert len(told) == 1
+    assert len(reported) == 1
 
 
 class Recorded(httpx2.AsyncBaseTransport):
@@ -230,7 +230,7 @@ async def test_a_changed_key_is_sent_with_the_next_request(tmp_path: Path) -> No
     assert server.keys == ["Bearer sk-1", "Bearer sk-2"]
 
 
-async def test_clients_that_nobody_uses_are_let_go_and_those_in_use_stay() -> None:
+async def test_clients_that_are_unused_are_let_go_and_those_in_use_stay() -> None:
     options = RemoteOptions(allowed=HERE.allowed, stall_s=2, retries=0, max_clients=3)
     async with openai_server(streams(*GOOD)) as server, engines(options) as made:
         async with made.use("acme", RemoteModel(model="first", base_url=server.url)) as first:
@@ -270,7 +270,7 @@ async def test_an_answer_that_would_fill_the_memory_is_broken_off(answer: object
             await asked(made, RemoteModel(model="gpt", base_url=server.url))
 
 
-async def test_what_a_caller_can_mend_is_said_to_everybody() -> None:
+async def test_what_a_caller_can_fix_is_said_to_every_caller() -> None:
     async def unknown(_request: Request) -> Response:
         await asyncio.sleep(0)
         return PlainTextResponse("?", 404)

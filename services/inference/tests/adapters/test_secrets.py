@@ -62,14 +62,14 @@ def test_a_secret_without_a_project_or_without_hosts_is_sent_nowhere() -> None:
 
 
 def test_a_refusal_does_not_say_whether_the_secret_is_there() -> None:
-    told = set()
+    reported = set()
     for environment in (OF_ACME, {}):
         with pytest.raises(SecretMissing) as refused:
             Secrets(environment, None).key_for("acme", "KEY", origin=Origin.of("https://evil.example"))
-        told.add((refused.value.message, str(refused.value.metadata)))
+        reported.add((refused.value.message, str(refused.value.metadata)))
 
-    assert len(told) == 1
-    assert "CANARY" not in str(told)
+    assert len(reported) == 1
+    assert "CANARY" not in str(reported)
 
 
 def test_a_changed_file_counts_at_the_next_call(tmp_path: Path) -> None:

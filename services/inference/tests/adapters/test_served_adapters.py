@@ -43,7 +43,7 @@ def storage_of(ref: "weakref.ref[torch.nn.Parameter]") -> int:
 
 async def drop(shop: Shop, key: str) -> None:
     dropped = [shop.engines._slots[key]]  # noqa: SLF001 - what memory running out would do
-    shop.engines._take_out(dropped)  # noqa: SLF001 - ditto
+    shop.engines._remove(dropped)  # noqa: SLF001 - ditto
     await shop.engines._close(dropped)  # noqa: SLF001 - ditto
 
 
@@ -158,7 +158,7 @@ async def test_an_adapter_that_takes_the_place_of_another_finds_the_weights_of_t
     await shop.engines.stop()
 
 
-async def test_what_nobody_uses_or_keeps_leaves_after_a_while(tmp_path: Path) -> None:
+async def test_what_is_neither_used_nor_kept_leaves_after_a_while(tmp_path: Path) -> None:
     shop = a_shop(tmp_path, idle_s=0.2)
     await shop.engines.start()
     base = await shop.model("base")
@@ -182,7 +182,7 @@ async def test_what_nobody_uses_or_keeps_leaves_after_a_while(tmp_path: Path) ->
     await shop.engines.stop()
 
 
-async def test_what_is_kept_makes_room_last(tmp_path: Path) -> None:
+async def test_what_is_kept_frees_memory_last(tmp_path: Path) -> None:
     shop = a_shop(tmp_path)
     kept, idle, next_one = [await shop.model(name, seed=seed) for seed, name in enumerate("abc")]
     await shop.engines.prepare("acme", kept, holder="helpdesk")

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.inference.tests.fakes import ADA, Desk, ScriptedEngine, all_steps, asking, helpdesk, question
-from tidemill_inference.application import make_answer
+from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, all_steps, asking, helpdesk, question
+from tidemill_inference.application import generate_answer
 from tidemill_inference.application.generation import Delta, Finished, Generation, SharedGenerations, Started, Step
 from tidemill_inference.domain.citations import Grounding
 from tidemill_inference.domain.content import Citation, Message, Role
@@ -37,16 +37,16 @@ DOWN = DependencyUnavailable("it is down", dependency="it")
 
 
 async def test_an_answer_cites_its_passages_and_its_record_keeps_them_by_span() -> None:
-    desk = Desk()
+    harness = AnsweringHarness()
 
-    answer = await desk.answer.whole(ADA, question(end_user="u1"), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(end_user="u1"), request=asking("r1"))
 
     assert answer.state is State.COMPLETED
     (message,) = answer.output
     assert message.parts[0].citations == (Citation(start=0, end=31, passage="1"),)
     assert answer.citation_valid == 1.0
-    assert [passage.text for passage in answer.passages] == [passage.text for passage in desk.rag.passages]
-    stored = await desk.stored(answer)
+    assert [passage.text for passage in answer.passages] == [passage.text for passage in harness.rag.passages]
+    stored = await harness.stored(answer)
     assert [(each.document, each.version, each.start, each.end, each.text) for each in stored.passages] == [
         ("d1", 3, 0, 40, ""),
         ("d2", 1, 5, 30, ""),
@@ -57,12 +57,12 @@ async def test_an_answer_cites_its_passages_and_its_record_keeps_them_by_span() 
     assert (stored.variant.index, stored.variant.engine) == (4, "scripted 1")
 
 
-async def test_the_event_of_an_answer_tells_documents_and_no_text() -> None:
-    desk = Desk()
+async def test_the_event_of_an_answer_reports_documents_and_no_text() -> None:
+    harness = AnsweringHarness()
 
-    await desk.answer.whole(ADA, question(), request=asking("r1"))
+    await harness.answer.whole(ADA, question(), request=asking("r1"))
 
-    (event,) = desk.inferences.published
+    (event,) = harness.inferences.published
     assert isinstance(event, InferenceWasCompleted)
     assert event.documents == (
         DocumentUse(document="d1", version=3, cited=True),
@@ -72,9 +72,9 @@ async def test_the_event_of_an_answer_tells_documents_and_no_text() -> None:
 
 
 async def test_a_stream_starts_with_the_inference_and_ends_with_all_of_it() -> None:
-    desk = Desk()
+    harness = AnsweringHarness()
 
-    steps = await all_steps(desk.answer(ADA, question(), request=asking("r1")))
+    steps = await all_steps(harness.answer(ADA, question(), request=asking("r1")))
 
     assert isinstance(steps[0], Started)
     assert steps[0].inference.state is State.RESERVED
@@ -86,59 +86,59 @@ async def test_a_stream_starts_with_the_inference_and_ends_with_all_of_it() -> N
 
 
 async def test_the_same_request_again_returns_what_was_stored_and_runs_nothing() -> None:
-    desk = Desk()
-    first = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    harness = AnsweringHarness()
+    first = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
-    again = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    again = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert (again.id, again.output) == (first.id, first.output)
-    assert desk.engine.runs == 1
-    assert len(desk.inferences.published) == 1
+    assert harness.engine.runs == 1
+    assert len(harness.inferences.published) == 1
 
 
 async def test_the_same_request_id_with_another_body_is_refused_while_running_and_after() -> None:
-    desk = Desk()
-    desk.engine.gate.clear()
-    running = asyncio.create_task(desk.answer.whole(ADA, question(), request=asking("r1", "one")))
-    await eventually(lambda: desk.engine.runs == 1)
+    harness = AnsweringHarness()
+    harness.engine.gate.clear()
+    running = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1", "one")))
+    await eventually(lambda: harness.engine.runs == 1)
 
     with pytest.raises(InvalidInput, match="another body"):
-        await desk.answer.whole(ADA, question("other"), request=asking("r1", "two"))
-    desk.engine.gate.set()
+        await harness.answer.whole(ADA, question("other"), request=asking("r1", "two"))
+    harness.engine.gate.set()
     await running
     with pytest.raises(InvalidInput, match="another body"):
-        await desk.answer.whole(ADA, question("other"), request=asking("r1", "two"))
+        await harness.answer.whole(ADA, question("other"), request=asking("r1", "two"))
 
 
-async def test_concurrent_equal_requests_share_one_generation_and_a_late_one_hears_it_from_the_beginning() -> None:
-    desk = Desk(ScriptedEngine(free_words=2))
-    desk.engine.gate.clear()
-    early = desk.answer(ADA, question(), request=asking("r1"))
+async def test_concurrent_equal_requests_share_one_generation_and_a_late_one_receives_it_from_the_beginning() -> None:
+    harness = AnsweringHarness(ScriptedEngine(free_words=2))
+    harness.engine.gate.clear()
+    early = harness.answer(ADA, question(), request=asking("r1"))
     assert isinstance(await anext(early), Started)
     first = await anext(early)
 
-    late = desk.answer(ADA, question(), request=asking("r1"))
+    late = harness.answer(ADA, question(), request=asking("r1"))
     assert isinstance(await anext(late), Started)
     second = await anext(late)
-    desk.engine.gate.set()
+    harness.engine.gate.set()
     rest = await asyncio.gather(all_steps(early), all_steps(late))
 
     assert isinstance(first, Delta)
     assert isinstance(second, Delta)
     assert second.text.startswith(first.text)
-    for heard, steps in zip((first.text, second.text), rest, strict=True):
+    for received, steps in zip((first.text, second.text), rest, strict=True):
         assert isinstance(steps[-1], Finished)
-        told = heard + "".join(step.text for step in steps if isinstance(step, Delta))
-        assert told == steps[-1].inference.output[0].text
-    assert desk.engine.runs == 1
+        reported = received + "".join(step.text for step in steps if isinstance(step, Delta))
+        assert reported == steps[-1].inference.output[0].text
+    assert harness.engine.runs == 1
 
 
-async def test_a_listener_who_does_not_read_holds_up_nobody() -> None:
-    desk = Desk()
-    idle = desk.answer(ADA, question(), request=asking("r1"))
+async def test_a_listener_who_does_not_read_delays_no_other() -> None:
+    harness = AnsweringHarness()
+    idle = harness.answer(ADA, question(), request=asking("r1"))
     await anext(idle)
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert answer.state is State.COMPLETED
     missed = await all_steps(idle)
@@ -146,54 +146,56 @@ async def test_a_listener_who_does_not_read_holds_up_nobody() -> None:
 
 
 async def test_the_work_stops_when_the_last_listener_leaves_and_a_retry_starts_again() -> None:
-    desk = Desk(ScriptedEngine(free_words=1))
-    desk.engine.gate.clear()
-    listeners = [desk.answer(ADA, question(), request=asking("r1")) for _ in range(2)]
+    harness = AnsweringHarness(ScriptedEngine(free_words=1))
+    harness.engine.gate.clear()
+    listeners = [harness.answer(ADA, question(), request=asking("r1")) for _ in range(2)]
     for each in listeners:
         await anext(each)
 
     await listeners[0].aclose()
-    assert desk.engine.stops == 0
+    assert harness.engine.stops == 0
     await listeners[1].aclose()
 
-    assert desk.engine.stops == 1
-    record = await desk.only_record()
+    assert harness.engine.stops == 1
+    record = await harness.only_record()
     assert (record.state, record.finish_reason) == (State.CANCELLED, "cancelled")
-    assert [type(event) for event in desk.inferences.published] == [InferenceWasCancelled]
-    desk.engine.gate.set()
-    again = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    assert [type(event) for event in harness.inferences.published] == [InferenceWasCancelled]
+    harness.engine.gate.set()
+    again = await harness.answer.whole(ADA, question(), request=asking("r1"))
     assert (again.id, again.state) == (record.id, State.COMPLETED)
 
 
 async def test_a_failed_inference_says_why_and_the_same_request_tries_again() -> None:
-    desk = Desk(ScriptedEngine(fails_before=DOWN))
+    harness = AnsweringHarness(ScriptedEngine(fails_before=DOWN))
 
     with pytest.raises(DependencyUnavailable):
-        await desk.answer.whole(ADA, question(), request=asking("r1"))
-    record = await desk.only_record()
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
+    record = await harness.only_record()
     assert (record.state, record.failure) == (State.FAILED, "DEPENDENCY_UNAVAILABLE")
-    desk.engine.fails_before = None
-    again = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    harness.engine.fails_before = None
+    again = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert (again.id, again.state, again.failure) == (record.id, State.COMPLETED, "")
-    assert [type(event) for event in desk.inferences.published] == [InferenceHasFailed, InferenceWasCompleted]
+    assert [type(event) for event in harness.inferences.published] == [InferenceHasFailed, InferenceWasCompleted]
 
 
 async def test_no_answer_without_passages_when_rag_is_down() -> None:
-    desk = Desk()
-    desk.rag.down = DOWN
+    harness = AnsweringHarness()
+    harness.rag.down = DOWN
 
     with pytest.raises(DependencyUnavailable):
-        await desk.answer.whole(ADA, question(), request=asking("r1"))
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
 
-    assert desk.engine.runs == 0
-    assert (await desk.only_record()).state is State.FAILED
+    assert harness.engine.runs == 0
+    assert (await harness.only_record()).state is State.FAILED
 
 
 async def test_the_next_model_answers_when_one_fails_before_its_first_token() -> None:
-    desk = Desk(ScriptedEngine(fails_before=DOWN), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine())
+    harness = AnsweringHarness(
+        ScriptedEngine(fails_before=DOWN), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine()
+    )
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert answer.variant is not None
     assert answer.variant.model == "gpt@1"
@@ -201,10 +203,10 @@ async def test_the_next_model_answers_when_one_fails_before_its_first_token() ->
 
 
 @pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong(), DOWN])
-async def test_a_failure_before_the_first_token_is_told_as_nothing_else(error: TidemillError) -> None:
-    desk = Desk(ScriptedEngine(fails_before=error))
+async def test_a_failure_before_the_first_token_is_reported_as_nothing_else(error: TidemillError) -> None:
+    harness = AnsweringHarness(ScriptedEngine(fails_before=error))
 
-    steps = desk.answer(ADA, question(), request=asking("r1"))
+    steps = harness.answer(ADA, question(), request=asking("r1"))
 
     with pytest.raises(type(error)):
         await anext(steps)
@@ -212,11 +214,11 @@ async def test_a_failure_before_the_first_token_is_told_as_nothing_else(error: T
 
 @pytest.mark.parametrize("error", [RateLimited("busy", retry_after_s=7), PromptTooLong()])
 async def test_a_busy_model_and_one_with_too_small_a_window_are_replaced(error: TidemillError) -> None:
-    desk = Desk(
+    harness = AnsweringHarness(
         ScriptedEngine(fails_before=error), deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine(says="yes")
     )
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert answer.variant is not None
     assert answer.variant.model == "gpt@1"
@@ -224,10 +226,10 @@ async def test_a_busy_model_and_one_with_too_small_a_window_are_replaced(error: 
 
 async def test_a_model_that_hangs_has_its_share_of_the_deadline_and_the_next_one_answers() -> None:
     fallback = ScriptedEngine(says="os.walk walks a directory tree.")
-    desk = Desk(deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=fallback)
-    desk.engine.gate.clear()
+    harness = AnsweringHarness(deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=fallback)
+    harness.engine.gate.clear()
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert answer.variant is not None
     assert answer.variant.model == "gpt@1"
@@ -236,9 +238,11 @@ async def test_a_model_that_hangs_has_its_share_of_the_deadline_and_the_next_one
 
 async def test_a_model_that_has_begun_keeps_the_whole_deadline() -> None:
     slow = ScriptedEngine(says="os.walk walks a directory tree.", free_words=1)
-    desk = Desk(slow, deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=ScriptedEngine())
+    harness = AnsweringHarness(
+        slow, deployment=helpdesk(fallback=("gpt",), deadline=timedelta(seconds=1)), gpt=ScriptedEngine()
+    )
     slow.gate.clear()
-    steps = desk.answer(ADA, question(), request=asking("r1"))
+    steps = harness.answer(ADA, question(), request=asking("r1"))
     async with aclosing(steps):
         await anext(steps)
         with pytest.raises(DeadlineExceeded):
@@ -248,105 +252,105 @@ async def test_a_model_that_has_begun_keeps_the_whole_deadline() -> None:
 
 
 async def test_an_answer_without_text_says_so() -> None:
-    desk = Desk(ScriptedEngine(says=""))
+    harness = AnsweringHarness(ScriptedEngine(says=""))
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert answer.warnings == ("model smollm2@1 said nothing (finish reason stop)",)
 
 
 async def test_no_other_model_takes_over_in_the_middle_of_an_answer() -> None:
     broken = ScriptedEngine(fails_after=Internal("it broke"))
-    desk = Desk(broken, deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine())
+    harness = AnsweringHarness(broken, deployment=helpdesk(fallback=("gpt",)), gpt=ScriptedEngine())
 
     with pytest.raises(Internal):
-        await desk.answer.whole(ADA, question(), request=asking("r1"))
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
 
 
 async def test_an_engine_that_says_nothing_is_named_as_unavailable_at_the_deadline() -> None:
-    desk = Desk(deployment=helpdesk(deadline=timedelta(seconds=0.5)))
-    desk.engine.gate.clear()
+    harness = AnsweringHarness(deployment=helpdesk(deadline=timedelta(seconds=0.5)))
+    harness.engine.gate.clear()
 
     with pytest.raises(DependencyUnavailable, match="model smollm2@1 did not answer in time"):
-        await desk.answer.whole(ADA, question(), request=asking("r1"))
+        await harness.answer.whole(ADA, question(), request=asking("r1"))
 
-    assert desk.engine.stops == 1
+    assert harness.engine.stops == 1
 
 
 async def test_an_answer_that_takes_too_long_ends_at_the_deadline() -> None:
-    desk = Desk(ScriptedEngine(free_words=2), deployment=helpdesk(deadline=timedelta(seconds=1)))
-    desk.engine.gate.clear()
-    steps = desk.answer(ADA, question(), request=asking("r1"))
+    harness = AnsweringHarness(ScriptedEngine(free_words=2), deployment=helpdesk(deadline=timedelta(seconds=1)))
+    harness.engine.gate.clear()
+    steps = harness.answer(ADA, question(), request=asking("r1"))
     async with aclosing(steps):
         assert isinstance(await anext(steps), Started)
         assert isinstance(await anext(steps), Delta)
         with pytest.raises(DeadlineExceeded):
             await all_steps(steps)
 
-    assert (await desk.only_record()).failure == "DEADLINE_EXCEEDED"
+    assert (await harness.only_record()).failure == "DEADLINE_EXCEEDED"
 
 
-async def test_a_caller_with_less_time_than_the_deployment_hears_who_did_not_answer() -> None:
-    desk = Desk()
-    desk.engine.gate.clear()
+async def test_a_caller_with_less_time_than_the_deployment_receives_who_did_not_answer() -> None:
+    harness = AnsweringHarness()
+    harness.engine.gate.clear()
 
     with pytest.raises(DependencyUnavailable, match="model smollm2@1"):
-        await desk.answer.whole(ADA, question(), request=asking("r1"), until=0.0)
+        await harness.answer.whole(ADA, question(), request=asking("r1"), until=0.0)
 
-    assert (await desk.only_record()).state is State.CANCELLED
+    assert (await harness.only_record()).state is State.CANCELLED
 
 
 async def test_another_replica_waits_for_the_answer_of_the_one_that_holds_the_lease() -> None:
-    desk = Desk()
-    desk.engine.gate.clear()
-    here = asyncio.create_task(desk.answer.whole(ADA, question(), request=asking("r1")))
-    await eventually(lambda: desk.engine.runs == 1)
+    harness = AnsweringHarness()
+    harness.engine.gate.clear()
+    here = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1")))
+    await eventually(lambda: harness.engine.runs == 1)
 
-    there = asyncio.create_task(desk.replica().whole(ADA, question(), request=asking("r1")))
+    there = asyncio.create_task(harness.replica().whole(ADA, question(), request=asking("r1")))
     await asyncio.sleep(0)
-    desk.engine.gate.set()
+    harness.engine.gate.set()
     one, other = await asyncio.gather(here, there)
 
     assert one.output == other.output
-    assert desk.engine.runs == 1
+    assert harness.engine.runs == 1
 
 
 async def test_the_lease_of_a_replica_that_died_is_taken_over_and_the_dead_one_changes_nothing() -> None:
-    desk = Desk()
+    harness = AnsweringHarness()
     slow = ScriptedEngine(says="too late")
     slow.gate.clear()
-    desk.engines.engines["smollm2"] = slow
-    dead = asyncio.create_task(desk.answer.whole(ADA, question(), request=asking("r1")))
+    harness.engines.engines["smollm2"] = slow
+    dead = asyncio.create_task(harness.answer.whole(ADA, question(), request=asking("r1")))
     await eventually(lambda: slow.runs == 1)
-    desk.clock.advance(timedelta(seconds=16))
-    desk.engines.engines["smollm2"] = desk.engine
+    harness.clock.advance(timedelta(seconds=16))
+    harness.engines.engines["smollm2"] = harness.engine
 
-    answer = await desk.replica().whole(ADA, question(), request=asking("r1"))
+    answer = await harness.replica().whole(ADA, question(), request=asking("r1"))
     slow.gate.set()
     with pytest.raises(Exception, match="taken over"):
         await dead
 
-    record = await desk.stored(answer)
+    record = await harness.stored(answer)
     assert record.output == answer.output
     assert record.lease is not None
     assert record.lease.epoch == 2
-    assert [type(event) for event in desk.inferences.published] == [InferenceWasCompleted]
+    assert [type(event) for event in harness.inferences.published] == [InferenceWasCompleted]
 
 
 async def test_a_long_answer_renews_its_lease() -> None:
-    desk = Desk()
-    replica = desk.replica(ttl=timedelta(seconds=0.06))
-    desk.engine.gate.clear()
+    harness = AnsweringHarness()
+    replica = harness.replica(ttl=timedelta(seconds=0.06))
+    harness.engine.gate.clear()
     running = asyncio.create_task(replica.whole(ADA, question(), request=asking("r1")))
-    await eventually(lambda: desk.engine.runs == 1)
-    before = await desk.only_record()
-    desk.clock.advance(timedelta(seconds=0.05))
+    await eventually(lambda: harness.engine.runs == 1)
+    before = await harness.only_record()
+    harness.clock.advance(timedelta(seconds=0.05))
 
     async def renewed() -> bool:
-        return (await desk.only_record()).lease != before.lease
+        return (await harness.only_record()).lease != before.lease
 
     await eventually(renewed)
-    desk.engine.gate.set()
+    harness.engine.gate.set()
 
     assert (await running).state is State.COMPLETED
 
@@ -355,81 +359,87 @@ async def test_a_long_answer_renews_its_lease() -> None:
     ("mode", "keeps_text", "keeps_passages"),
     [(RecordMode.FULL, True, True), (RecordMode.METADATA, False, True), (RecordMode.NONE, False, False)],
 )
-async def test_a_record_keeps_what_its_mode_says_and_the_caller_hears_everything(
+async def test_a_record_keeps_what_its_mode_says_and_the_caller_receives_everything(
     mode: RecordMode, *, keeps_text: bool, keeps_passages: bool
 ) -> None:
-    desk = Desk()
+    harness = AnsweringHarness()
     asked = question(record=mode, labels={"product": "vpn"}, end_user="u1")
 
-    answer = await desk.answer.whole(ADA, asked, request=asking("r1"))
-    again = await desk.answer.whole(ADA, asked, request=asking("r1"))
+    answer = await harness.answer.whole(ADA, asked, request=asking("r1"))
+    again = await harness.answer.whole(ADA, asked, request=asking("r1"))
 
     assert answer.output
     assert answer.usage
     assert answer.labels == {"product": "vpn"}
-    record = await desk.stored(answer)
+    record = await harness.stored(answer)
     assert (bool(record.output), bool(record.messages)) == (keeps_text, keeps_text)
     assert (bool(record.passages), bool(record.usage), bool(record.labels), bool(record.end_user)) == (
         (keeps_passages,) * 4
     )
     assert (again.id, again.state) == (answer.id, State.COMPLETED)
     assert bool(again.warnings) is not keeps_text
-    assert desk.engine.runs == 1
+    assert harness.engine.runs == 1
 
 
 async def test_a_caller_may_lower_the_record_mode_and_not_raise_it() -> None:
-    desk = Desk(deployment=helpdesk(record=RecordMode.METADATA))
+    harness = AnsweringHarness(deployment=helpdesk(record=RecordMode.METADATA))
 
     with pytest.raises(QuestionRefused, match="may only be lowered"):
-        await desk.answer.whole(ADA, question(record=RecordMode.FULL), request=asking("r1"))
+        await harness.answer.whole(ADA, question(record=RecordMode.FULL), request=asking("r1"))
 
 
 async def test_sampling_is_overridden_only_where_the_deployment_allows_it() -> None:
     hot = question(sampling=Sampling(temperature=1.0))
     with pytest.raises(QuestionRefused, match="allow_sampling_override"):
-        await Desk().answer.whole(ADA, hot, request=asking("r1"))
-    same = Desk(deployment=helpdesk(sampling=Sampling(temperature=1.0)))
+        await AnsweringHarness().answer.whole(ADA, hot, request=asking("r1"))
+    same = AnsweringHarness(deployment=helpdesk(sampling=Sampling(temperature=1.0)))
     await same.answer.whole(ADA, hot, request=asking("r1"))
     assert same.engine.seen[0][1] == Sampling(temperature=1.0)
-    desk = Desk(deployment=helpdesk(allow_sampling_override=True, sampling=Sampling(max_output_tokens=5)))
+    harness = AnsweringHarness(
+        deployment=helpdesk(allow_sampling_override=True, sampling=Sampling(max_output_tokens=5))
+    )
 
-    await desk.answer.whole(ADA, hot, request=asking("r1"))
+    await harness.answer.whole(ADA, hot, request=asking("r1"))
 
-    assert desk.engine.seen[0][1] == Sampling(temperature=1.0, max_output_tokens=5)
+    assert harness.engine.seen[0][1] == Sampling(temperature=1.0, max_output_tokens=5)
 
 
-async def test_passages_that_find_no_room_are_cut_from_the_end_and_the_answer_says_so() -> None:
-    desk = Desk(ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14)))
+async def test_passages_that_do_not_fit_are_cut_from_the_end_and_the_answer_says_so() -> None:
+    harness = AnsweringHarness(
+        ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14))
+    )
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert [passage.id for passage in answer.passages] == ["1"]
     assert answer.warnings == ("1 of 2 passages cut: the prompt had no room for them",)
 
 
-async def test_a_passage_that_is_too_long_gives_its_room_to_the_next_one() -> None:
-    desk = Desk(ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14)))
-    giant, fitting = desk.rag.passages
-    desk.rag.passages = (replace(giant, text="word " * 100), fitting)
+async def test_a_passage_that_is_too_long_gives_its_space_to_the_next_one() -> None:
+    harness = AnsweringHarness(
+        ScriptedEngine(context_tokens=30), deployment=helpdesk(sampling=Sampling(max_output_tokens=14))
+    )
+    giant, fitting = harness.rag.passages
+    harness.rag.passages = (replace(giant, text="word " * 100), fitting)
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert [passage.id for passage in answer.passages] == ["2"]
     assert answer.warnings == ("1 of 2 passages cut: the prompt had no room for them",)
 
 
 async def test_messages_that_do_not_fit_are_refused_with_tokens_and_limit() -> None:
-    desk = Desk(ScriptedEngine(context_tokens=20))
+    harness = AnsweringHarness(ScriptedEngine(context_tokens=20))
 
     with pytest.raises(PromptTooLong, match=r"maximum context length is 20 .* come to 54"):
-        await desk.answer.whole(ADA, question("word " * 50), request=asking("r1"))
+        await harness.answer.whole(ADA, question("word " * 50), request=asking("r1"))
 
 
 async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
     with pytest.raises(DeploymentNotFound, match="there are helpdesk"):
-        await Desk().answer.whole(ADA, question(deployment="nobody"), request=asking("r1"))
+        await AnsweringHarness().answer.whole(ADA, question(deployment="nobody"), request=asking("r1"))
     with pytest.raises(DeploymentNotFound, match="it has none: check the project's name"):
-        await Desk().answer.whole(replace(ADA, project="acne"), question(), request=asking("r1"))
+        await AnsweringHarness().answer.whole(replace(ADA, project="acne"), question(), request=asking("r1"))
 
 
 @pytest.mark.parametrize(
@@ -442,16 +452,16 @@ async def test_an_unknown_deployment_is_refused_with_those_that_exist() -> None:
     ],
 )
 async def test_what_is_no_question_is_refused_and_leaves_no_record(messages: tuple[Message, ...], why: str) -> None:
-    desk = Desk()
+    harness = AnsweringHarness()
 
     with pytest.raises(QuestionRefused, match=why):
-        await desk.answer.whole(ADA, question(messages=messages), request=asking("r1"))
+        await harness.answer.whole(ADA, question(messages=messages), request=asking("r1"))
 
-    assert not desk.inferences.published
+    assert not harness.inferences.published
 
 
 async def test_earlier_turns_are_passed_on_and_system_messages_join_the_prompts() -> None:
-    desk = Desk()
+    harness = AnsweringHarness()
     turns = (
         Message.of(Role.SYSTEM, "Be brief."),
         Message.of(Role.USER, "Hello"),
@@ -459,9 +469,9 @@ async def test_earlier_turns_are_passed_on_and_system_messages_join_the_prompts(
         Message.of(Role.USER, "What does os.walk do?"),
     )
 
-    await desk.answer.whole(ADA, question(messages=turns), request=asking("r1"))
+    await harness.answer.whole(ADA, question(messages=turns), request=asking("r1"))
 
-    seen = desk.engine.seen[0][0]
+    seen = harness.engine.seen[0][0]
     assert [message.role for message in seen] == [Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.USER]
     assert seen[0].text == "Answer from the passages.\n\nBe brief."
     assert seen[3].text.endswith("What does os.walk do?")
@@ -472,14 +482,14 @@ async def test_variables_are_checked_before_anything_is_stored() -> None:
         user="{{ tone }}: {{ question }}",
         variables_schema='{"properties": {"tone": {"enum": ["kind"]}}, "required": ["tone"]}',
     )
-    desk = Desk(prompt=content)
+    harness = AnsweringHarness(prompt=content)
 
     with pytest.raises(InvalidInput, match="variables"):
-        await desk.answer.whole(ADA, question(variables={"tone": "rude"}), request=asking("r1"))
-    await desk.answer.whole(ADA, question(variables={"tone": "kind"}), request=asking("r2"))
+        await harness.answer.whole(ADA, question(variables={"tone": "rude"}), request=asking("r1"))
+    await harness.answer.whole(ADA, question(variables={"tone": "kind"}), request=asking("r2"))
 
-    assert desk.engine.seen[0][0][0].text == "kind: What does os.walk do?"
-    assert len(desk.inferences.published) == 1
+    assert harness.engine.seen[0][0][0].text == "kind: What does os.walk do?"
+    assert len(harness.inferences.published) == 1
 
 
 @pytest.mark.parametrize(
@@ -493,20 +503,20 @@ async def test_variables_are_checked_before_anything_is_stored() -> None:
     ],
 )
 async def test_what_the_model_wrote_reaches_user_stream_and_record_to_the_character(said: str) -> None:
-    desk = Desk(ScriptedEngine(says=said))
+    harness = AnsweringHarness(ScriptedEngine(says=said))
 
-    steps = await all_steps(desk.answer(ADA, question(), request=asking("r1")))
+    steps = await all_steps(harness.answer(ADA, question(), request=asking("r1")))
 
     assert isinstance(steps[-1], Finished)
-    kept = await desk.inferences.get(ADA.project, steps[-1].inference.id)
+    kept = await harness.inferences.get(ADA.project, steps[-1].inference.id)
     assert steps[-1].inference.output[0].text == kept.output[0].text == said
     assert "".join(step.text for step in steps if isinstance(step, Delta)) == said
 
 
 async def test_what_is_cited_of_a_very_long_answer_is_said() -> None:
-    desk = Desk(ScriptedEngine(says="os.walk walks a directory tree. " + "na " * 20_000))
+    harness = AnsweringHarness(ScriptedEngine(says="os.walk walks a directory tree. " + "na " * 20_000))
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert answer.warnings == ("citations end after 32768 of 60032 characters",)
 
@@ -518,26 +528,26 @@ async def test_citations_are_worked_out_off_the_event_loop(monkeypatch: pytest.M
         threads.append(threading.get_ident())
         return Grounding(citations=(), valid=None)
 
-    monkeypatch.setattr(make_answer, "ground", ground)
-    await Desk().answer.whole(ADA, question(), request=asking("r1"))
+    monkeypatch.setattr(generate_answer, "ground", ground)
+    await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
 
     assert len(threads) == 1
     assert threads != [threading.get_ident()]
 
 
 async def test_without_retrieval_there_are_no_passages_and_texts_stay_as_they_are() -> None:
-    desk = Desk(ScriptedEngine(says="see [9]"), deployment=helpdesk(retrieval=None))
+    harness = AnsweringHarness(ScriptedEngine(says="see [9]"), deployment=helpdesk(retrieval=None))
 
-    answer = await desk.answer.whole(ADA, question(), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert (answer.passages, answer.citation_valid) == ((), None)
     assert answer.output[0].text == "see [9]"
-    assert not desk.rag.asked
+    assert not harness.rag.asked
 
 
 async def test_more_answers_than_the_process_takes_are_refused_for_now() -> None:
-    desk = Desk()
-    replica = desk.replica(at_most=1)
+    harness = AnsweringHarness()
+    replica = harness.replica(at_most=1)
     first = replica(ADA, question(), request=asking("r1"))
     await anext(first)
 
@@ -549,7 +559,7 @@ async def test_more_answers_than_the_process_takes_are_refused_for_now() -> None
 
 async def test_a_project_has_its_share_of_the_answers_and_the_others_have_theirs() -> None:
     generations, gate = SharedGenerations(at_most=10, of_project=1), asyncio.Event()
-    inference = await Desk().answer.whole(ADA, question(), request=asking("r1"))
+    inference = await AnsweringHarness().answer.whole(ADA, question(), request=asking("r1"))
 
     async def work(generation: Generation) -> Inference:
         generation.start(inference)

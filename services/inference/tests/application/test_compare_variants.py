@@ -2,8 +2,8 @@
 
 import pytest
 
-from services.inference.tests.fakes import ADA, HANDBOOK, Desk, ScriptedEngine, asking, question
-from services.inference.tests.rollout_fakes import RolloutDesk
+from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, ScriptedEngine, asking, question
+from services.inference.tests.rollout_fakes import RolloutHarness
 from tidemill_inference.domain.content import Passage
 from tidemill_inference.domain.errors import QuestionRefused, ReferenceNotFound
 from tidemill_inference.domain.inference import Purpose, State
@@ -13,10 +13,12 @@ GIVEN = (Passage(id="1", document="d9", version=1, start=3, end=9, score=0.0, te
 
 
 async def test_a_candidate_answers_by_name_with_all_else_as_live() -> None:
-    desk = Desk(lora=ScriptedEngine(says="It walks."))
-    live = (await desk.deployments.get(ADA.project, "helpdesk")).live
+    harness = AnsweringHarness(lora=ScriptedEngine(says="It walks."))
+    live = (await harness.deployments.get(ADA.project, "helpdesk")).live
 
-    answer = await desk.answer.whole(ADA, question(purpose=Purpose.EVALUATION, variant="lora@1"), request=asking("r"))
+    answer = await harness.answer.whole(
+        ADA, question(purpose=Purpose.EVALUATION, variant="lora@1"), request=asking("r")
+    )
 
     assert answer.variant is not None
     assert (answer.variant.name, answer.variant.model, answer.variant.prompt) == ("candidate", "lora@1", "answer@1")
@@ -26,41 +28,43 @@ async def test_a_candidate_answers_by_name_with_all_else_as_live() -> None:
 
 
 async def test_given_passages_are_answered_on_and_nothing_is_searched() -> None:
-    desk = Desk(ScriptedEngine(says="os.walk is given."))
+    harness = AnsweringHarness(ScriptedEngine(says="os.walk is given."))
 
-    answer = await desk.answer.whole(ADA, question(purpose=Purpose.EVALUATION, passages=GIVEN), request=asking("r"))
+    answer = await harness.answer.whole(ADA, question(purpose=Purpose.EVALUATION, passages=GIVEN), request=asking("r"))
 
-    assert not desk.rag.asked
+    assert not harness.rag.asked
     assert answer.passages == GIVEN
     assert answer.citation_valid == 1.0
-    assert "os.walk is given." in desk.engine.seen[0][0][-1].text
+    assert "os.walk is given." in harness.engine.seen[0][0][-1].text
 
 
 async def test_the_baseline_of_an_evaluation_is_what_is_live_and_takes_no_part_in_a_rollout() -> None:
-    desk = RolloutDesk()
-    await desk.is_rolling(step=1)
+    harness = RolloutHarness()
+    await harness.is_rolling(step=1)
 
     for number in range(20):
         asked = question(purpose=Purpose.EVALUATION, end_user=f"u{number}")
-        answer = await desk.answer.whole(ADA, asked, request=asking(f"e{number}"))
+        answer = await harness.answer.whole(ADA, asked, request=asking(f"e{number}"))
         assert answer.variant is not None
         assert (answer.variant.name, answer.variant.model, answer.variant.rollout) == ("live", "smollm2@1", "")
 
-    assert not desk.observed
+    assert not harness.observed
 
 
 async def test_no_fallback_answers_for_the_model_that_is_compared() -> None:
-    desk = Desk(lora=ScriptedEngine(fails_before=Internal("it broke")))
+    harness = AnsweringHarness(lora=ScriptedEngine(fails_before=Internal("it broke")))
 
     with pytest.raises(Internal):
-        await desk.answer.whole(ADA, question(purpose=Purpose.EVALUATION, variant="lora@1"), request=asking("r"))
+        await harness.answer.whole(ADA, question(purpose=Purpose.EVALUATION, variant="lora@1"), request=asking("r"))
 
-    assert (await desk.only_record()).state is State.FAILED
+    assert (await harness.only_record()).state is State.FAILED
 
 
 async def test_an_unknown_version_is_not_found() -> None:
     with pytest.raises(ReferenceNotFound, match="variant: 'nobody@1'"):
-        await Desk().answer.whole(ADA, question(purpose=Purpose.EVALUATION, variant="nobody@1"), request=asking("r"))
+        await AnsweringHarness().answer.whole(
+            ADA, question(purpose=Purpose.EVALUATION, variant="nobody@1"), request=asking("r")
+        )
 
 
 @pytest.mark.parametrize(
@@ -87,4 +91,4 @@ async def test_an_unknown_version_is_not_found() -> None:
 )
 async def test_what_only_comparisons_may_say_is_refused(changes: dict[str, object], text: str) -> None:
     with pytest.raises(QuestionRefused, match=text):
-        await Desk().answer.whole(ADA, question("What?", **changes), request=asking("r"))
+        await AnsweringHarness().answer.whole(ADA, question("What?", **changes), request=asking("r"))

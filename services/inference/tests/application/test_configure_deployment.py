@@ -164,7 +164,7 @@ async def test_a_reference_that_leads_nowhere_is_refused_with_what_is_there(spec
     assert not office.deployments.published
 
 
-async def test_everything_out_of_bounds_is_told_at_once() -> None:
+async def test_everything_out_of_bounds_is_reported_at_once() -> None:
     bad = DeploymentSpec(
         model="",
         prompt="answer",

@@ -86,7 +86,7 @@ async def test_an_answer_that_is_on_its_way_to_who_is_erased_is_not_recorded() -
 
 
 async def test_very_many_records_are_erased_and_counted_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidemill_inference.application.erase_end_user._AT_ONCE", 2)
+    monkeypatch.setattr("tidemill_inference.application.erase_end_user._BATCH_SIZE", 2)
     inferences = InMemoryAggregates(
         *(answered(f"i{number}") for number in range(5)), codec=InferenceCodec(), missing=InferenceNotFound
     )
@@ -104,7 +104,7 @@ async def test_very_many_records_are_erased_and_counted_in_parts(monkeypatch: py
     assert [(part.records, part.more) for part in erased] == [(2, True), (2, True), (1, False)]
 
 
-async def test_nobody_is_refused() -> None:
+async def test_no_caller_is_refused() -> None:
     erase = EraseEndUser(
         inferences=InMemoryAggregates(codec=InferenceCodec(), missing=InferenceNotFound), clock=FixedClock()
     )

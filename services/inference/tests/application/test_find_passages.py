@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.inference.tests.fakes import ADA, HANDBOOK, Desk, asking, helpdesk
+from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, asking, helpdesk
 from tidemill_inference.domain.configuration import Configuration, Retrieval, Sampling
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.inference import Question
@@ -25,49 +25,49 @@ def passage(document: str, score: float) -> Passage:
     return Passage(id="1", document=document, version=1, start=0, end=5, score=score, text=f"{document} is a tree.")
 
 
-def retrieving(**changes: object) -> Desk:
+def retrieving(**changes: object) -> AnsweringHarness:
     retrieval = replace(Retrieval(collection="handbook", top_k=2), **changes)  # type: ignore[arg-type]
-    return Desk(deployment=helpdesk(retrieval=retrieval))
+    return AnsweringHarness(deployment=helpdesk(retrieval=retrieval))
 
 
 async def test_a_follow_up_is_searched_alone_and_with_the_users_turns_before_it() -> None:
-    desk = retrieving()
+    harness = retrieving()
 
-    await desk.answer.whole(ADA, conversation(*TURNS), request=asking("r1"))
+    await harness.answer.whole(ADA, conversation(*TURNS), request=asking("r1"))
 
-    assert [query for query, _ in desk.rag.asked] == [
+    assert [query for query, _ in harness.rag.asked] == [
         "And what is it made of?",
         "And what is it made of?\nHow often is the glimmer valve serviced?",
     ]
 
 
 async def test_the_best_passages_of_both_searches_come_in_turn_and_none_twice() -> None:
-    desk = retrieving()
+    harness = retrieving()
     old, new, both = passage("glimmer", 0.7), passage("torvo", 0.3), passage("sep", 0.2)
-    desk.rag.found = {False: (new, both), True: (old, both)}
+    harness.rag.found = {False: (new, both), True: (old, both)}
 
-    answer = await desk.answer.whole(ADA, conversation(*TURNS), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, conversation(*TURNS), request=asking("r1"))
 
     assert [(each.id, each.document) for each in answer.passages] == [("1", "torvo"), ("2", "glimmer")]
 
 
 async def test_a_text_that_both_searches_find_in_different_documents_has_one_place_and_names_both() -> None:
-    desk = retrieving()
+    harness = retrieving()
     wiki, other = passage("wiki", 0.7), passage("council", 0.3)
     intranet = replace(wiki, document="intranet", source="cms", key="leave", text="wiki  is a\ntree.")
-    desk.rag.found = {False: (wiki,), True: (intranet, other)}
+    harness.rag.found = {False: (wiki,), True: (intranet, other)}
 
-    answer = await desk.answer.whole(ADA, conversation(*TURNS), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, conversation(*TURNS), request=asking("r1"))
 
     assert [(each.document, each.also_in) for each in answer.passages] == [("wiki", ("cms/leave",)), ("council", ())]
 
 
 async def test_the_first_question_is_searched_once() -> None:
-    desk = retrieving()
+    harness = retrieving()
 
-    await desk.answer.whole(ADA, conversation(TURNS[0]), request=asking("r1"))
+    await harness.answer.whole(ADA, conversation(TURNS[0]), request=asking("r1"))
 
-    assert [query for query, _ in desk.rag.asked] == [TURNS[0]]
+    assert [query for query, _ in harness.rag.asked] == [TURNS[0]]
 
 
 def test_earlier_turns_are_bounded_in_number_and_length() -> None:
@@ -79,20 +79,20 @@ def test_earlier_turns_are_bounded_in_number_and_length() -> None:
 
 
 async def test_an_answer_without_any_passage_says_so() -> None:
-    desk = retrieving()
-    desk.rag.passages = ()
+    harness = retrieving()
+    harness.rag.passages = ()
 
-    answer = await desk.answer.whole(ADA, conversation(TURNS[0]), request=asking("r1"))
+    answer = await harness.answer.whole(ADA, conversation(TURNS[0]), request=asking("r1"))
 
     assert answer.warnings == ("no passage was found in collection handbook: the answer rests on none",)
     assert (answer.citation_valid, answer.passages) == (None, ())
 
 
 async def test_passages_below_the_least_score_are_left_out_and_an_answer_without_any_says_so() -> None:
-    desk = retrieving(min_score=0.6)
-    some = await desk.answer.whole(ADA, conversation(TURNS[0]), request=asking("r1"))
-    desk.rag.passages = HANDBOOK[1:]
-    none = await desk.answer.whole(ADA, conversation(TURNS[0]), request=asking("r2"))
+    harness = retrieving(min_score=0.6)
+    some = await harness.answer.whole(ADA, conversation(TURNS[0]), request=asking("r1"))
+    harness.rag.passages = HANDBOOK[1:]
+    none = await harness.answer.whole(ADA, conversation(TURNS[0]), request=asking("r2"))
 
     assert ([each.document for each in some.passages], some.warnings) == (["d1"], ())
     assert none.passages == ()

@@ -7,7 +7,7 @@ import pytest
 from services.inference.tests.fakes import (
     ADA,
     HANDBOOK,
-    Desk,
+    AnsweringHarness,
     DirectTemplates,
     ScriptedEngine,
     asking,
@@ -67,30 +67,32 @@ def spans(*texts: str, document: str = "d1") -> tuple[Passage, ...]:
     return tuple(found)
 
 
-def shows(desk: Desk, documents: Documents) -> ShowPrompt:
-    return ShowPrompt(inferences=desk.inferences, prompts=desk.prompts, templates=DirectTemplates(), texts=documents)
+def shows(harness: AnsweringHarness, documents: Documents) -> ShowPrompt:
+    return ShowPrompt(
+        inferences=harness.inferences, prompts=harness.prompts, templates=DirectTemplates(), texts=documents
+    )
 
 
 async def test_it_is_what_the_engine_was_given() -> None:
     passages = spans("os.walk walks.", "It is a généra­teur \N{GRINNING FACE}.")
-    desk = Desk(prompt=PROMPT, passages=passages)
+    harness = AnsweringHarness(prompt=PROMPT, passages=passages)
     documents = Documents(passages)
     asked = question(messages=TURNS, variables={"who": "Ada"}, principals=("staff",))
-    answer = await desk.answer.whole(ADA, asked, request=asking("r"))
-    await desk.prompts.update(
+    answer = await harness.answer.whole(ADA, asked, request=asking("r"))
+    await harness.prompts.update(
         ADA.project,
         "answer",
         lambda prompt: prompt.write(PromptContent(user="changed"), digest="e", now=NOON),
         request=asking("p"),
     )
 
-    shown = await shows(desk, documents)(ADA, answer.id)
+    shown = await shows(harness, documents)(ADA, answer.id)
 
-    assert shown.messages == tuple(desk.engine.seen[0][0])
+    assert shown.messages == tuple(harness.engine.seen[0][0])
     assert (shown.earlier, shown.question) == (TURNS[:-1], "What does os.walk do?")
     assert (shown.variables, shown.principals) == ({"who": "Ada"}, ("staff",))
     assert documents.asked == [("acme", "d1", 2)]
-    assert (await desk.stored(answer)).passages[0].text == ""
+    assert (await harness.stored(answer)).passages[0].text == ""
 
 
 async def test_a_passage_that_begins_within_a_table_is_shown_below_the_tables_header() -> None:
@@ -100,81 +102,81 @@ async def test_a_passage_that_begins_within_a_table_is_shown_below_the_tables_he
     passage = Passage(
         id="1", document="d1", version=2, start=row, end=len(text), score=0.1, text=shown, header_end=header
     )
-    desk, documents = Desk(prompt=PROMPT, passages=(passage,)), Documents(())
+    harness, documents = AnsweringHarness(prompt=PROMPT, passages=(passage,)), Documents(())
     documents.texts["d1", 2] = text
-    answer = await desk.answer.whole(ADA, question(messages=TURNS, variables={"who": "Ada"}), request=asking("r"))
+    answer = await harness.answer.whole(ADA, question(messages=TURNS, variables={"who": "Ada"}), request=asking("r"))
 
-    assert (await shows(desk, documents)(ADA, answer.id)).messages == tuple(desk.engine.seen[0][0])
-    assert shown in desk.engine.seen[0][0][-1].text
+    assert (await shows(harness, documents)(ADA, answer.id)).messages == tuple(harness.engine.seen[0][0])
+    assert shown in harness.engine.seen[0][0][-1].text
 
 
 async def test_passages_that_were_cut_are_not_shown_and_a_fallback_saw_the_same() -> None:
     passages = spans("one " * 8, "two " * 8, "three " * 8)
     broken = ScriptedEngine(fails_before=Internal("broken"))
     small = ScriptedEngine(context_tokens=44)
-    desk = Desk(
+    harness = AnsweringHarness(
         broken, deployment=helpdesk(fallback=("small",), sampling=question().sampling), passages=passages, small=small
     )
-    answer = await desk.answer.whole(ADA, question(), request=asking("r"))
+    answer = await harness.answer.whole(ADA, question(), request=asking("r"))
     assert any("passages cut" in warning for warning in answer.warnings)
 
-    shown = await shows(desk, Documents(passages))(ADA, answer.id)
+    shown = await shows(harness, Documents(passages))(ADA, answer.id)
 
     assert shown.messages == tuple(small.seen[0][0])
     assert shown.messages != tuple(broken.seen[0][0])
 
 
-async def test_without_retrieval_nobody_is_asked_for_texts() -> None:
-    desk, documents = Desk(deployment=helpdesk(retrieval=None)), Documents()
-    answer = await desk.answer.whole(ADA, question(), request=asking("r"))
+async def test_without_retrieval_no_service_is_asked_for_texts() -> None:
+    harness, documents = AnsweringHarness(deployment=helpdesk(retrieval=None)), Documents()
+    answer = await harness.answer.whole(ADA, question(), request=asking("r"))
 
-    shown = await shows(desk, documents)(ADA, answer.id)
+    shown = await shows(harness, documents)(ADA, answer.id)
 
-    assert shown.messages == tuple(desk.engine.seen[0][0])
+    assert shown.messages == tuple(harness.engine.seen[0][0])
     assert not documents.asked
 
 
 async def test_passages_that_a_caller_gave_are_shown_too() -> None:
     passages = spans("os.walk is given.", document="d9")
-    desk = Desk()
+    harness = AnsweringHarness()
     asked = question(purpose=Purpose.EVALUATION, passages=passages)
-    answer = await desk.answer.whole(ADA, asked, request=asking("r"))
+    answer = await harness.answer.whole(ADA, asked, request=asking("r"))
 
-    shown = await shows(desk, Documents(passages))(ADA, answer.id)
+    shown = await shows(harness, Documents(passages))(ADA, answer.id)
 
-    assert shown.messages == tuple(desk.engine.seen[0][0])
+    assert shown.messages == tuple(harness.engine.seen[0][0])
     assert "os.walk is given." in shown.messages[-1].text
 
 
 async def test_a_text_that_was_erased_is_not_shown_again() -> None:
-    desk, documents = Desk(), Documents()
-    answer = await desk.answer.whole(ADA, question(), request=asking("r"))
+    harness, documents = AnsweringHarness(), Documents()
+    answer = await harness.answer.whole(ADA, question(), request=asking("r"))
     del documents.texts["d2", 1]
 
     with pytest.raises(TextGone, match="document d2, version 1") as raised:
-        await shows(desk, documents)(ADA, answer.id)
+        await shows(harness, documents)(ADA, answer.id)
     assert raised.value.reason == "TEXT_GONE"
     documents.texts["d2", 1] = "short"
     with pytest.raises(TextGone):
-        await shows(desk, documents)(ADA, answer.id)
+        await shows(harness, documents)(ADA, answer.id)
 
 
 @pytest.mark.parametrize("mode", [RecordMode.NONE, RecordMode.METADATA])
 async def test_what_was_not_recorded_cannot_be_shown(mode: RecordMode) -> None:
-    desk = Desk()
-    answer = await desk.answer.whole(ADA, question(record=mode), request=asking("r"))
+    harness = AnsweringHarness()
+    answer = await harness.answer.whole(ADA, question(record=mode), request=asking("r"))
 
     with pytest.raises(PromptNotRecorded, match=f"is {mode.name}, and FULL is needed"):
-        await shows(desk, Documents())(ADA, answer.id)
+        await shows(harness, Documents())(ADA, answer.id)
 
 
 async def test_an_inference_without_an_answer_or_of_another_project_is_not_shown() -> None:
-    desk = Desk(ScriptedEngine(fails_before=DependencyUnavailable("gone", dependency="x")))
+    harness = AnsweringHarness(ScriptedEngine(fails_before=DependencyUnavailable("gone", dependency="x")))
     with pytest.raises(DependencyUnavailable):
-        await desk.answer.whole(ADA, question(), request=asking("r"))
-    failed = await desk.only_record()
+        await harness.answer.whole(ADA, question(), request=asking("r"))
+    failed = await harness.only_record()
 
     with pytest.raises(PromptNotRecorded, match="has to be COMPLETED"):
-        await shows(desk, Documents())(ADA, failed.id)
+        await shows(harness, Documents())(ADA, failed.id)
     with pytest.raises(InferenceNotFound):
-        await shows(desk, Documents())(Caller(project="globex"), failed.id)
+        await shows(harness, Documents())(Caller(project="globex"), failed.id)

@@ -81,7 +81,7 @@ async def test_creating_again_is_refused_and_the_same_request_is_not() -> None:
             await library.create(ADA, command)
 
 
-async def test_validating_tells_what_would_be_and_stores_nothing() -> None:
+async def test_validating_reports_what_would_be_and_stores_nothing() -> None:
     library = Library()
     new = PromptToCreate(id="answer", content=ONE, request=asking("v"), validate_only=True)
     assert (await library.create(ADA, new)).latest.number == 1

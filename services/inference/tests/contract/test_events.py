@@ -97,7 +97,7 @@ def rolled_out() -> Deployment:
     deployment.start_rollout(passed, why_not="", now=NOON)
     assert deployment.rollout is not None
     deployment.begin_rollout(deployment.rollout.id, epoch=1, now=NOON)
-    deployment.tend_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=deployment.rollout, now=NOON)
+    deployment.reconcile_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=deployment.rollout, now=NOON)
     deployment.promote_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON)
     deployment.roll_back_rollout("", message=f"by hand: {SAID}", counts=StepCounts(), now=NOON)
     deployment.start_rollout(replace(passed, evaluation="e-2", baseline="b" * 64), why_not="", now=NOON)

@@ -122,7 +122,7 @@ def test_copies_are_no_requests() -> None:
 
 @pytest.mark.parametrize("baseline", [5, 100, 1000])
 @pytest.mark.parametrize("candidate", [5, 7, 15, 40])
-def test_one_vote_or_one_slow_answer_takes_nobody_back(baseline: int, candidate: int) -> None:
+def test_one_vote_or_one_slow_answer_rolls_nothing_back(baseline: int, candidate: int) -> None:
     live = outcomes(LIVE, baseline, rating=1.0)
     voted = [*outcomes(CANDIDATE, candidate - 1, rating=1.0), *outcomes(CANDIDATE, 1, seconds=60.0, rating=0.0)]
     strict = AbortRules(latency_p95_ratio_above=1.0, rating_loss_above=0.0)
@@ -175,7 +175,7 @@ ALL_RULES = AbortRules(error_rate_above=0.02, latency_p95_ratio_above=1.5, ratin
 
 
 @pytest.mark.parametrize("thumbs_up", [0.5, 0.8, 0.95])
-def test_a_candidate_that_is_as_good_is_hardly_ever_taken_back_however_often_it_is_looked_at(thumbs_up: float) -> None:
+def test_a_candidate_that_is_as_good_is_hardly_ever_taken_back_however_often_it_is_checked(thumbs_up: float) -> None:
     same = Answers(thumbs_up=thumbs_up, fails=0.1)  # both alike, as on a machine that is too slow for them
 
     ends = [ended_after(same, same, ALL_RULES, step=HELPDESK, seed=seed) for seed in range(40)]

@@ -35,7 +35,7 @@ from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason, StepC
 from tidemill_testkit.clocks import NOON
 
 
-def who_has_it(made: Deployment, users: int = 5000) -> set[str]:
+def users_of_candidate(made: Deployment, users: int = 5000) -> set[str]:
     names = (f"user-{number}" for number in range(users))
     return {name for name in names if made.choose(end_user=name, request_id="r").variant == CANDIDATE}
 
@@ -48,15 +48,15 @@ def test_a_person_keeps_the_variant_whatever_the_request() -> None:
         assert len(chosen) == 1
 
 
-def test_the_share_is_about_the_weight_and_whoever_had_the_candidate_keeps_it_as_the_weight_rises() -> None:
-    at_ten, at_fifty = who_has_it(rolling(step=1)), who_has_it(rolling(step=2))
+def test_the_share_is_about_the_weight_and_users_of_the_candidate_keep_it_as_the_weight_rises() -> None:
+    at_ten, at_fifty = users_of_candidate(rolling(step=1)), users_of_candidate(rolling(step=2))
 
     assert 0.08 < len(at_ten) / 5000 < 0.12
     assert 0.47 < len(at_fifty) / 5000 < 0.53
     assert at_ten < at_fifty
 
 
-def test_requests_without_a_person_are_spread_by_their_ids_and_policies_may_want_that_for_all() -> None:
+def test_requests_without_a_person_are_spread_by_their_ids_and_policies_may_ask_for_that_for_all() -> None:
     by_person, by_request = rolling(step=2), rolling(replace(POLICY, sticky_by=StickyBy.REQUEST), step=2)
 
     for made, end_user in ((by_person, ""), (by_request, "u1")):
@@ -68,10 +68,10 @@ def test_another_rollout_picks_other_people() -> None:
     one, other = rolling(step=1), rolling(step=1)
     other.rollout = replace(rollout_of(other), id="another")
 
-    assert who_has_it(one) != who_has_it(other)
+    assert users_of_candidate(one) != users_of_candidate(other)
 
 
-def test_in_a_shadow_step_everybody_is_answered_live_and_a_copy_is_asked_of_the_candidate() -> None:
+def test_in_a_shadow_step_every_user_is_answered_live_and_a_copy_is_asked_of_the_candidate() -> None:
     made = rolling()
 
     chosen = made.choose(end_user="u1", request_id="r1")
@@ -175,7 +175,7 @@ def test_of_what_was_decided_before_a_pause_only_what_has_to_be_taken_back_is_do
     seen = rollout_of(made)
     made.pause_rollouts(paused=True, now=NOON)
 
-    made.tend_rollout(decision, StepCounts(), seen=seen, now=NOON)
+    made.reconcile_rollout(decision, StepCounts(), seen=seen, now=NOON)
 
     assert (rollout_of(made) != seen, bool(made.pending)) == (done, done)
     assert made.live == CONFIGURATION
@@ -200,7 +200,7 @@ def test_the_last_step_waits_for_approvals_and_a_name_counts_once() -> None:
 
     held = rollout_of(made).decide(fine, now=NOON, paused=False)
     assert (held.move, held.hold) == (Move.HOLD, Hold.APPROVALS)
-    made.tend_rollout(held, fine, seen=rollout_of(made), now=NOON)
+    made.reconcile_rollout(held, fine, seen=rollout_of(made), now=NOON)
     made.approve_rollout("", approval("ada", "seen enough"))
     made.approve_rollout("", approval("ada", "again"))
     with pytest.raises(ApprovalsMissing, match="1 of 2"):
@@ -227,7 +227,7 @@ def test_a_promotion_says_why_but_not_what_people_wrote(
     made = rolling(step=2)
 
     if decision:
-        made.tend_rollout(decision, StepCounts(), seen=rollout_of(made), now=NOON)
+        made.reconcile_rollout(decision, StepCounts(), seen=rollout_of(made), now=NOON)
     else:
         made.promote_rollout("", message="by hand: Ada likes it", counts=StepCounts(), now=NOON)
 
@@ -242,14 +242,14 @@ def test_what_timed_out_before_its_approvals_is_promoted_for_the_timeout() -> No
     late = NOON + timedelta(days=2)
 
     held = rollout_of(made).decide(few, now=late, paused=False)
-    made.tend_rollout(held, few, seen=rollout_of(made), now=late)
+    made.reconcile_rollout(held, few, seen=rollout_of(made), now=late)
     made.approve_rollout("", approval("ada"))
 
     decision = rollout_of(made).decide(many, now=late, paused=False)
     assert (decision.move, decision.reason) == (Move.PROMOTE, Reason.TIMEOUT)
 
 
-def test_every_call_of_somebody_without_a_name_counts_but_no_more_are_kept_than_a_policy_can_ask_for() -> None:
+def test_every_call_of_a_user_without_a_name_counts_but_no_more_are_kept_than_a_policy_can_ask_for() -> None:
     made = rolling(replace(POLICY, approvals=2))
 
     for _ in range(2):
@@ -322,22 +322,22 @@ def test_without_a_policy_or_where_its_model_is_not_followed_the_rollout_ends(ch
     assert (rollout_of(made).state, back.reason) == (RolloutState.ROLLED_BACK, Reason.BY_HAND)
 
 
-def test_whoever_slept_through_a_lease_changes_nothing() -> None:
+def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
     made = rolling(step=1)
     seen = rollout_of(made)
     made.rollout = seen.at(seen.epoch + 1)
 
     with pytest.raises(RolloutLeaseLost):
-        made.tend_rollout(Decision(move=Move.PROMOTE), StepCounts(), seen=seen, now=NOON)
+        made.reconcile_rollout(Decision(move=Move.PROMOTE), StepCounts(), seen=seen, now=NOON)
     assert made.live == CONFIGURATION
 
 
 def test_what_was_decided_on_an_earlier_step_is_not_done_in_a_later_one() -> None:
     made = rolling(step=1)
     seen = rollout_of(made)
-    made.tend_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=seen, now=NOON)
+    made.reconcile_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=seen, now=NOON)
 
-    made.tend_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=seen, now=NOON)
+    made.reconcile_rollout(Decision(move=Move.ADVANCE), StepCounts(), seen=seen, now=NOON)
 
     assert rollout_of(made).step == 2
     assert len(made.pending) == 1

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from services.inference.tests.entrypoints.doors import Lines, settings
+from services.inference.tests.entrypoints.apis import Lines, settings
 from tidemill_kit.logging import configure_logging
 from tidemill_kit.telemetry import configure_tracing
 

@@ -9,9 +9,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.inference.tests.entrypoints.doors import settings
+from services.inference.tests.entrypoints.apis import settings
 from services.inference.tests.fakes import ADA
-from services.inference.tests.rollout_fakes import RolloutDesk
+from services.inference.tests.rollout_fakes import RolloutHarness
 from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, deployment_service_pb2_grpc, rollout_pb2
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
@@ -37,7 +37,7 @@ POLICY = rollout_pb2.RolloutPolicy(
 class Office:
     """The desk's deployment behind gRPC, for project acme."""
 
-    desk: RolloutDesk
+    harness: RolloutHarness
     stub: deployment_service_pb2_grpc.DeploymentServiceStub
 
     async def get(self) -> deployment_pb2.Deployment:
@@ -53,19 +53,21 @@ class Office:
 
 @asynccontextmanager
 async def office() -> AsyncIterator[Office]:
-    desk = RolloutDesk()
-    deployments, clock = desk.desk.deployments, desk.desk.clock
-    resolve = ResolveConfiguration(prompts=desk.desk.prompts, models=desk.desk.registry, retriever=desk.desk.rag)
+    harness = RolloutHarness()
+    deployments, clock = harness.harness.deployments, harness.harness.clock
+    resolve = ResolveConfiguration(
+        prompts=harness.harness.prompts, models=harness.harness.registry, retriever=harness.harness.rag
+    )
     service = GrpcDeploymentService(
         DeploymentUseCases(
             deployments=deployments,
             create=CreateDeployment(deployments=deployments, resolve=resolve, clock=clock),
             update=UpdateDeployment(deployments=deployments, resolve=resolve, clock=clock),
-            delete=DeleteDeployment(deployments=deployments, outcomes=desk.outcomes, clock=clock),
-            count=desk.count,
-            promote=desk.promote,
-            roll_back=desk.roll_back,
-            approve=desk.approve,
+            delete=DeleteDeployment(deployments=deployments, outcomes=harness.outcomes, clock=clock),
+            count=harness.count,
+            promote=harness.promote,
+            roll_back=harness.roll_back,
+            approve=harness.approve,
         )
     )
     register = deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server
@@ -74,7 +76,7 @@ async def office() -> AsyncIterator[Office]:
     await server.set_ready(True)
     try:
         async with open_channel(f"127.0.0.1:{server.port}", name="inference", project=ADA.project) as channel:
-            yield Office(desk=desk, stub=deployment_service_pb2_grpc.DeploymentServiceStub(channel))
+            yield Office(harness=harness, stub=deployment_service_pb2_grpc.DeploymentServiceStub(channel))
     finally:
         await server.stop(1.0)
 
@@ -147,8 +149,8 @@ async def test_a_policy_that_cannot_work_is_refused_by_field_value_and_limit(
 
 async def test_a_rollout_is_shown_with_what_came_of_its_step_so_far() -> None:
     async with office() as open_office:
-        await open_office.desk.is_rolling(step=1)
-        await open_office.desk.asks(6)
+        await open_office.harness.is_rolling(step=1)
+        await open_office.harness.asks(6)
 
         shown = await open_office.get()
 
@@ -164,7 +166,7 @@ async def test_a_rollout_is_shown_with_what_came_of_its_step_so_far() -> None:
 async def test_a_rollout_is_shown_with_the_steps_that_it_began_with_whatever_the_policy_says_now() -> None:
     async with office() as open_office:
         began_with = list((await open_office.declares(POLICY)).rollout_policy.steps)
-        await open_office.desk.is_rolling()
+        await open_office.harness.is_rolling()
         await open_office.declares(
             rollout_pb2.RolloutPolicy(gate="helpdesk_gate", steps=[rollout_pb2.RolloutStep(weight=100, requests=7)])
         )
@@ -177,7 +179,7 @@ async def test_a_rollout_is_shown_with_the_steps_that_it_began_with_whatever_the
 
 async def test_by_hand_a_rollout_is_promoted_once_and_taken_back() -> None:
     async with office() as open_office:
-        await open_office.desk.is_rolling()
+        await open_office.harness.is_rolling()
         stub = open_office.stub
         ask = deployment_service_pb2.PromoteRolloutRequest(deployment="helpdesk", request_id="p1")
 
@@ -209,7 +211,7 @@ async def test_by_hand_a_rollout_is_promoted_once_and_taken_back() -> None:
 
 async def test_an_approval_is_kept_with_who_why_and_when_and_a_long_rationale_refused() -> None:
     async with office() as open_office:
-        await open_office.desk.is_rolling()
+        await open_office.harness.is_rolling()
 
         approved = await open_office.stub.ApproveRollout(
             deployment_service_pb2.ApproveRolloutRequest(deployment="helpdesk", rationale="it reads well")
@@ -221,4 +223,4 @@ async def test_an_approval_is_kept_with_who_why_and_when_and_a_long_rationale_re
 
     (given,) = approved.deployment.rollout.approvals
     assert (given.approver, given.rationale) == ("somebody", "it reads well")
-    assert given.approve_time.ToDatetime(tzinfo=UTC) == open_office.desk.desk.clock.now()
+    assert given.approve_time.ToDatetime(tzinfo=UTC) == open_office.harness.harness.clock.now()

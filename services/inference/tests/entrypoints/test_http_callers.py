@@ -5,7 +5,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from services.inference.tests.entrypoints.doors import BODY, Lines, ScriptedAnswers, open_door
+from services.inference.tests.entrypoints.apis import BODY, Lines, ScriptedAnswers, open_api
 from tidemill_inference.entrypoints.http_callers import is_loopback
 
 COMPLETIONS = "/v1/chat/completions"
@@ -13,9 +13,9 @@ COMPLETIONS = "/v1/chat/completions"
 
 async def test_a_client_that_takes_a_url_and_a_key_only_names_the_project_in_either() -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door:
+    async with open_api(answers) as api:
         for path, key in (("/projects/acme/v1", "sk-any"), ("/v1", "acme")):
-            url = f"http://127.0.0.1:{door.server.port}{path}"
+            url = f"http://127.0.0.1:{api.server.port}{path}"
             async with AsyncOpenAI(base_url=url, api_key=key, max_retries=0) as client:
                 assert [each.id for each in (await client.models.list()).data] == ["helpdesk", "sales"]
                 answer = await client.chat.completions.create(
@@ -26,9 +26,9 @@ async def test_a_client_that_takes_a_url_and_a_key_only_names_the_project_in_eit
     assert {caller.project for caller, _, _ in answers.asked} == {"acme"}
 
 
-async def test_a_key_that_is_no_project_with_a_deployment_is_refused_and_told_to_nobody(lines: Lines) -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        url = f"http://127.0.0.1:{door.server.port}/v1"
+async def test_a_key_that_is_no_project_with_a_deployment_is_refused_and_not_reported(lines: Lines) -> None:
+    async with open_api(ScriptedAnswers()) as api:
+        url = f"http://127.0.0.1:{api.server.port}/v1"
         async with AsyncOpenAI(base_url=url, api_key="sk-proj-canary", max_retries=0) as client:
             with pytest.raises(openai.AuthenticationError, match="OpenAI-Project") as refused:
                 await client.models.list()
@@ -37,9 +37,9 @@ async def test_a_key_that_is_no_project_with_a_deployment_is_refused_and_told_to
     assert "canary" not in lines.text
 
 
-async def test_a_project_in_the_path_wants_a_key_so_that_no_page_can_ask_unnoticed() -> None:
+async def test_a_project_in_the_path_needs_a_key_so_that_no_page_can_ask_unnoticed() -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door, httpx.AsyncClient(base_url=door.http.base_url) as page:
+    async with open_api(answers) as api, httpx.AsyncClient(base_url=api.http.base_url) as page:
         response = await page.post(
             f"/projects/acme{COMPLETIONS}", json=BODY, headers={"Origin": "https://evil.example"}
         )
@@ -58,7 +58,7 @@ async def test_a_project_in_the_path_wants_a_key_so_that_no_page_can_ask_unnotic
 )
 async def test_two_projects_in_one_request_are_refused(path: str, headers: list[tuple[str, str]]) -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door, httpx.AsyncClient(base_url=door.http.base_url) as client:
+    async with open_api(answers) as api, httpx.AsyncClient(base_url=api.http.base_url) as client:
         response = await client.post(path, json=BODY, headers=headers)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, "OpenAI-Project")
@@ -84,8 +84,8 @@ async def test_two_projects_in_one_request_are_refused(path: str, headers: list[
     ],
 )
 async def test_a_name_that_is_not_ours_is_not_served(host: str, hosts: tuple[str, ...], status: int) -> None:
-    async with open_door(ScriptedAnswers(), hosts=hosts) as door:
-        response = await door.ask(headers={"Host": host, "Origin": f"http://{host}"})
+    async with open_api(ScriptedAnswers(), hosts=hosts) as api:
+        response = await api.ask(headers={"Host": host, "Origin": f"http://{host}"})
 
     assert response.status_code == status
     assert (status == 200) or response.json()["error"]["code"] == "host_not_served"
@@ -112,9 +112,9 @@ async def test_groups_are_taken_from_those_who_may_name_them(
     taken_from: str, headers: dict[str, str], status: int
 ) -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers, principals_from=taken_from) as door:
-        without = await door.ask(headers=headers)
-        response = await door.ask(headers=headers, tidemill={"principals": ["group:hr"]})
+    async with open_api(answers, principals_from=taken_from) as api:
+        without = await api.ask(headers=headers)
+        response = await api.ask(headers=headers, tidemill={"principals": ["group:hr"]})
 
     assert (without.status_code, response.status_code) == (200, status)
     if status != 200:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from services.inference.tests.entrypoints.doors import BODY, ScriptedAnswers, open_door
+from services.inference.tests.entrypoints.apis import BODY, ScriptedAnswers, open_api
 from tidemill_inference.entrypoints.http_connections import ConnectionLimits
 from tidemill_inference.entrypoints.http_server import HttpServer
 
@@ -94,7 +94,7 @@ async def test_an_idle_connection_is_closed_after_its_time() -> None:
         writer.close()
 
 
-async def test_above_the_limit_the_connection_that_is_idle_for_longest_makes_room() -> None:
+async def test_above_the_limit_the_connection_that_is_idle_for_longest_frees_memory() -> None:
     async with serving(max_connections=2) as port:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         for reader, writer in idle:
@@ -112,16 +112,16 @@ async def test_above_the_limit_the_connection_that_is_idle_for_longest_makes_roo
 
 
 async def test_a_request_with_two_lengths_is_refused_and_its_connection_closed() -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
+    async with open_api(ScriptedAnswers()) as api:
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
         head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nOpenAI-Project: acme\r\n"
         writer.write(head + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + GET)
         async with asyncio.timeout(5):
-            told = await reader.read()
+            reported = await reader.read()
         writer.close()
 
-    assert told.startswith(b"HTTP/1.1 400")
-    assert told.count(b"HTTP/1.1") == 1
+    assert reported.startswith(b"HTTP/1.1 400")
+    assert reported.count(b"HTTP/1.1") == 1
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ async def test_a_request_with_two_lengths_is_refused_and_its_connection_closed()
 )
 async def test_a_compressed_body_is_inflated(encoding: str, body: bytes) -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door:
-        response = await door.http.post("/v1/chat/completions", content=body, headers={"Content-Encoding": encoding})
+    async with open_api(answers) as api:
+        response = await api.http.post("/v1/chat/completions", content=body, headers={"Content-Encoding": encoding})
 
     assert response.status_code == 200
     assert answers.asked[0][1].text == BODY["messages"][0]["content"]  # type: ignore[index]
@@ -158,8 +158,8 @@ async def test_a_compressed_body_is_inflated(encoding: str, body: bytes) -> None
 async def test_a_body_that_cannot_be_inflated_within_the_limit_is_refused(
     encoding: str, body: bytes, status: int, code: str
 ) -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        response = await door.http.post("/v1/chat/completions", content=body, headers={"Content-Encoding": encoding})
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.http.post("/v1/chat/completions", content=body, headers={"Content-Encoding": encoding})
 
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert (status != 415) or encoding in response.json()["error"]["message"]
@@ -174,8 +174,8 @@ async def test_a_body_that_cannot_be_inflated_within_the_limit_is_refused(
 )
 async def test_a_name_that_is_there_twice_is_refused(body: bytes, name: str) -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door:
-        response = await door.http.post("/v1/chat/completions", content=body)
+    async with open_api(answers) as api:
+        response = await api.http.post("/v1/chat/completions", content=body)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, name)
     assert answers.asked == []

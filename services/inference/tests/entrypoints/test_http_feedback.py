@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from services.inference.tests.entrypoints.doors import TOKENS, Door, Lines, ScriptedAnswers, open_door, settings
+from services.inference.tests.entrypoints.apis import TOKENS, ApiClient, Lines, ScriptedAnswers, open_api, settings
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_kit.errors import InvalidInput, NotFound, TidemillError, Violation
@@ -24,7 +24,7 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
     """Records whatever comes, unless it is told to refuse."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, feedback_service_pb2.SubmitFeedbackRequest]] = []
+        self.received: list[tuple[str, feedback_service_pb2.SubmitFeedbackRequest]] = []
         self.refusal: TidemillError | None = None
         self.withdrawn: list[tuple[str, str, str]] = []
         self.kept = {
@@ -54,7 +54,7 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
     async def SubmitFeedback(  # noqa: N802 - the contract's name
         self, request: feedback_service_pb2.SubmitFeedbackRequest, _context: Context
     ) -> feedback_service_pb2.SubmitFeedbackResponse:
-        self.heard.append((current_caller().project, request))
+        self.received.append((current_caller().project, request))
         if self.refusal:
             raise self.refusal
         recorded = feedback_pb2.Feedback(id="f-1", state=feedback_pb2.FEEDBACK_STATE_PENDING)
@@ -62,26 +62,26 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
 
 
 @asynccontextmanager
-async def feedback_door() -> AsyncIterator[tuple[Door, Feedback]]:
+async def feedback_api() -> AsyncIterator[tuple[ApiClient, Feedback]]:
     feedback = Feedback()  # type: ignore[abstract] # what it lacks answers UNIMPLEMENTED
     registration = (feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server, feedback)
     server = GrpcServer(settings(), [registration])
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", name="feedback", timeout_s=5)
     try:
-        async with open_door(
+        async with open_api(
             ScriptedAnswers(), reactions=FeedbackSubmissions(channel, timeout_s=5), cors_origins=(SHOP,)
-        ) as door:
-            yield door, feedback
+        ) as api:
+            yield api, feedback
     finally:
         await channel.close()
         await server.stop(1.0)
 
 
 async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() -> None:
-    async with feedback_door() as (door, feedback):
+    async with feedback_api() as (api, feedback):
         answers = [
-            await door.http.post("/v1/feedback", json={"inference": "i-1", "token": TOKEN, **body})
+            await api.http.post("/v1/feedback", json={"inference": "i-1", "token": TOKEN, **body})
             for body in (
                 {"metric": "rating", "number": 0.0, "request_id": "r-1"},
                 {"metric": "comment", "comment": "Too long.", "number": None},
@@ -92,7 +92,7 @@ async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() ->
     assert [each.status_code for each in answers] == [200, 200, 200]
     said = {"id": "f-1", "object": "feedback", "state": "pending", "inference": "i-1", "metric": "rating"}
     assert answers[0].json() == said
-    [(project, rating), (_, comment), (_, correction)] = feedback.heard
+    [(project, rating), (_, comment), (_, correction)] = feedback.received
     assert project == "acme"
     assert (rating.request_id, rating.feedback.end_user, rating.feedback.inference) == ("r-1", "", "i-1")
     assert (rating.feedback.WhichOneof("value"), rating.feedback.number) == ("number", 0.0)
@@ -114,22 +114,22 @@ async def test_reactions_of_all_kinds_are_passed_on_for_the_callers_project() ->
     ],
 )
 async def test_what_is_no_reaction_is_refused_by_field(body: dict[str, object], param: str, message: str) -> None:
-    async with feedback_door() as (door, feedback):
-        answer = await door.http.post("/v1/feedback", json=body)
+    async with feedback_api() as (api, feedback):
+        answer = await api.http.post("/v1/feedback", json=body)
 
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert message in error["message"]
-    assert not feedback.heard
+    assert not feedback.received
 
 
-async def test_what_feedback_refuses_is_told_in_the_callers_own_words() -> None:
+async def test_what_feedback_refuses_is_reported_in_the_callers_own_words() -> None:
     reaction = {"inference": "i-1", "token": TOKEN, "metric": "rating", "number": 7}
-    async with feedback_door() as (door, feedback):
+    async with feedback_api() as (api, feedback):
         feedback.refusal = InvalidInput.of(Violation(field="feedback.number", description="is 7; take 0 to 1"))
-        refused = await door.http.post("/v1/feedback", json=reaction)
+        refused = await api.http.post("/v1/feedback", json=reaction)
         feedback.refusal = NotFound("there is no inference i")
-        unknown = await door.http.post("/v1/feedback", json=reaction)
+        unknown = await api.http.post("/v1/feedback", json=reaction)
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "number")
     assert "is 7; take 0 to 1" in refused.json()["error"]["message"]
@@ -138,14 +138,14 @@ async def test_what_feedback_refuses_is_told_in_the_callers_own_words() -> None:
 
 async def test_without_a_project_or_a_feedback_service_nothing_is_taken() -> None:
     reaction = {"inference": "i-1", "token": TOKEN, "metric": "rating", "number": 1}
-    async with feedback_door() as (door, feedback):
-        nobody = await door.http.post("/v1/feedback", json=reaction, headers={"OpenAI-Project": ""})
-        large = await door.http.post("/v1/feedback", json={**reaction, "comment": "x" * 5000})
-        assert not feedback.heard
-    async with open_door(ScriptedAnswers()) as door:
-        unserved = await door.http.post("/v1/feedback", json=reaction)
+    async with feedback_api() as (api, feedback):
+        unauthenticated = await api.http.post("/v1/feedback", json=reaction, headers={"OpenAI-Project": ""})
+        large = await api.http.post("/v1/feedback", json={**reaction, "comment": "x" * 5000})
+        assert not feedback.received
+    async with open_api(ScriptedAnswers()) as api:
+        unserved = await api.http.post("/v1/feedback", json=reaction)
 
-    assert (nobody.status_code, large.status_code) == (401, 413)
+    assert (unauthenticated.status_code, large.status_code) == (401, 413)
     assert unserved.status_code == 501
     assert "INFERENCE_FEEDBACK_ADDRESS" in unserved.json()["error"]["message"]
 
@@ -153,13 +153,13 @@ async def test_without_a_project_or_a_feedback_service_nothing_is_taken() -> Non
 async def test_pages_of_the_origins_that_are_set_may_ask_and_read_errors_and_others_may_not() -> None:
     asks = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "openai-project,content-type"}
     deletes = {"Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "feedback-token"}
-    async with feedback_door() as (door, _):
-        allowed = await door.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
-        withdrawal = await door.http.options("/v1/feedback/f-1", headers={"Origin": SHOP, **deletes})
-        refused = await door.http.post("/v1/feedback", json={}, headers={"Origin": SHOP})
-        stranger = await door.http.options("/v1/feedback", headers={"Origin": "https://evil.example", **asks})
-    async with open_door(ScriptedAnswers()) as door:
-        closed = await door.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
+    async with feedback_api() as (api, _):
+        allowed = await api.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
+        withdrawal = await api.http.options("/v1/feedback/f-1", headers={"Origin": SHOP, **deletes})
+        refused = await api.http.post("/v1/feedback", json={}, headers={"Origin": SHOP})
+        stranger = await api.http.options("/v1/feedback", headers={"Origin": "https://evil.example", **asks})
+    async with open_api(ScriptedAnswers()) as api:
+        closed = await api.http.options("/v1/feedback", headers={"Origin": SHOP, **asks})
 
     assert (allowed.status_code, withdrawal.status_code) == (200, 200)
     assert allowed.headers["access-control-allow-origin"] == SHOP
@@ -169,10 +169,10 @@ async def test_pages_of_the_origins_that_are_set_may_ask_and_read_errors_and_oth
 
 
 async def test_what_users_say_is_in_no_log(lines: Lines) -> None:
-    async with feedback_door() as (door, feedback):
+    async with feedback_api() as (api, feedback):
         feedback.refusal = NotFound("unknown")
         for body in ({"comment": "kestrel"}, {"comment": "kestrel", "number": 1}, {"number": "kestrel"}):
-            await door.http.post("/v1/feedback", json={"inference": "i-1", "token": TOKEN, "metric": "comment", **body})
+            await api.http.post("/v1/feedback", json={"inference": "i-1", "token": TOKEN, "metric": "comment", **body})
 
     assert "kestrel" not in lines.text
     assert lines.named("http_request_finished")[0]["inference"] == "i-1"
@@ -180,28 +180,28 @@ async def test_what_users_say_is_in_no_log(lines: Lines) -> None:
 
 async def test_only_who_was_shown_the_answer_may_react_to_it() -> None:
     reaction = {"inference": "i-2", "metric": "correction", "correction": "Buy at evil.example."}
-    async with feedback_door() as (door, feedback):
-        refused = [await door.http.post("/v1/feedback", json={**reaction, **token}) for token in ({}, {"token": TOKEN})]
+    async with feedback_api() as (api, feedback):
+        refused = [await api.http.post("/v1/feedback", json={**reaction, **token}) for token in ({}, {"token": TOKEN})]
 
     assert [each.status_code for each in refused] == [403, 403]
     assert "feedback_token that came with the answer" in refused[0].json()["error"]["message"]
-    assert not feedback.heard
+    assert not feedback.received
 
 
 async def test_an_answer_brings_the_token_that_a_reaction_to_it_takes() -> None:
-    async with feedback_door() as (door, feedback):
-        answer = (await door.ask()).json()
+    async with feedback_api() as (api, feedback):
+        answer = (await api.ask()).json()
         reaction = {"inference": answer["id"], "token": answer["tidemill"]["feedback_token"], "metric": "rating"}
-        taken = await door.http.post("/v1/feedback", json={**reaction, "number": 1})
+        taken = await api.http.post("/v1/feedback", json={**reaction, "number": 1})
 
     assert taken.status_code == 200
-    assert len(feedback.heard) == 1
+    assert len(feedback.received) == 1
 
 
 async def test_without_a_key_no_reaction_is_taken_and_no_token_is_made() -> None:
-    async with open_door(ScriptedAnswers(), feedback_tokens=None) as door:
-        answer = (await door.ask()).json()
-        refused = await door.http.post("/v1/feedback", json={"inference": "i-1", "metric": "rating", "number": 1})
+    async with open_api(ScriptedAnswers(), feedback_tokens=None) as api:
+        answer = (await api.ask()).json()
+        refused = await api.http.post("/v1/feedback", json={"inference": "i-1", "metric": "rating", "number": 1})
 
     assert answer["tidemill"]["feedback_token"] == ""
     assert refused.status_code == 400
@@ -209,9 +209,9 @@ async def test_without_a_key_no_reaction_is_taken_and_no_token_is_made() -> None
 
 
 async def test_the_person_who_asked_withdraws_a_reaction_and_a_repeated_request_changes_nothing() -> None:
-    async with feedback_door() as (door, feedback):
+    async with feedback_api() as (api, feedback):
         answers = [
-            await door.http.delete(path, headers={"Feedback-Token": TOKEN})
+            await api.http.delete(path, headers={"Feedback-Token": TOKEN})
             for path in ("/v1/feedback/f-1?request_id=r-1", "/v1/feedback/f-1", "/projects/acme/v1/feedback/f-1")
         ]
 
@@ -237,16 +237,16 @@ async def test_the_person_who_asked_withdraws_a_reaction_and_a_repeated_request_
 async def test_reactions_of_others_or_to_other_answers_are_not_withdrawn(
     feedback_id: str, headers: dict[str, str], status: int
 ) -> None:
-    async with feedback_door() as (door, feedback):
-        answer = await door.http.delete(f"/v1/feedback/{feedback_id}", headers=headers)
+    async with feedback_api() as (api, feedback):
+        answer = await api.http.delete(f"/v1/feedback/{feedback_id}", headers=headers)
 
     assert answer.status_code == status
     assert feedback.withdrawn == []
 
 
 async def test_without_a_key_for_tokens_no_reaction_is_withdrawn() -> None:
-    async with open_door(ScriptedAnswers(), feedback_tokens=None) as door:
-        refused = await door.http.delete("/v1/feedback/f-1", headers={"Feedback-Token": TOKEN})
+    async with open_api(ScriptedAnswers(), feedback_tokens=None) as api:
+        refused = await api.http.delete("/v1/feedback/f-1", headers={"Feedback-Token": TOKEN})
 
     assert refused.status_code == 400
     assert "INFERENCE_FEEDBACK_TOKEN_KEY" in refused.json()["error"]["message"]

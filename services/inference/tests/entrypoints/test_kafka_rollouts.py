@@ -7,7 +7,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from services.inference.tests.fakes import ADA
-from services.inference.tests.rollout_fakes import RolloutDesk
+from services.inference.tests.rollout_fakes import RolloutHarness
 from tidemill.evaluator.v1 import evaluation_pb2
 from tidemill.evaluator.v1 import events_pb2 as evaluator_events
 from tidemill.feedback.v1 import events_pb2 as feedback_events
@@ -59,13 +59,13 @@ def _as_published(body: Message) -> bytes:
     ).encode()
 
 
-async def hear(subscription: Subscription, *records: Read) -> Letters:
+async def consume(subscription: Subscription, *records: Read) -> Letters:
     letters = Letters()
     assert await Engine(subscription, dead_letters=letters).take(records).wait(10)
     return letters
 
 
-async def verdict(desk: RolloutDesk, **changes: object) -> evaluator_events.EvaluationCompleted:
+async def verdict(harness: RolloutHarness, **changes: object) -> evaluator_events.EvaluationCompleted:
     return evaluator_events.EvaluationCompleted(
         **{  # type: ignore[arg-type] # the test says what it changes
             "evaluation": "e1",
@@ -73,23 +73,23 @@ async def verdict(desk: RolloutDesk, **changes: object) -> evaluator_events.Eval
             "gate": "helpdesk_gate",
             "deployment": "helpdesk",
             "candidate": "lora@1",
-            "baseline_configuration": (await desk.deployment()).live.digest,
+            "baseline_configuration": (await harness.deployment()).live.digest,
             "verdict": evaluation_pb2.VERDICT_PASSED,
             **changes,
         }
     )
 
 
-async def test_a_passed_evaluation_starts_one_rollout_however_often_it_is_told() -> None:
-    desk = RolloutDesk()
-    told = await verdict(desk)
+async def test_a_passed_evaluation_starts_one_rollout_however_often_it_is_reported() -> None:
+    harness = RolloutHarness()
+    reported = await verdict(harness)
 
-    again = Read(COMPLETED, told, offset=1)
-    letters = await hear(evaluations(desk.start), Read(COMPLETED, told), again)
-    await hear(evaluations(desk.start), Read(COMPLETED, told, event_id="told by another run"))
+    again = Read(COMPLETED, reported, offset=1)
+    letters = await consume(evaluations(harness.start), Read(COMPLETED, reported), again)
+    await consume(evaluations(harness.start), Read(COMPLETED, reported, event_id="told by another run"))
 
     assert letters.records == []
-    assert [type(event) for event in desk.published] == [RolloutHasStarted]
+    assert [type(event) for event in harness.published] == [RolloutHasStarted]
 
 
 @pytest.mark.parametrize(
@@ -102,46 +102,46 @@ async def test_a_passed_evaluation_starts_one_rollout_however_often_it_is_told()
     ],
 )
 async def test_other_verdicts_start_nothing(changes: dict[str, object]) -> None:
-    desk = RolloutDesk()
+    harness = RolloutHarness()
 
-    letters = await hear(evaluations(desk.start), Read(COMPLETED, await verdict(desk, **changes)))
+    letters = await consume(evaluations(harness.start), Read(COMPLETED, await verdict(harness, **changes)))
 
     assert letters.records == []
-    assert desk.published == []
+    assert harness.published == []
 
 
 async def test_poison_is_a_dead_letter_and_what_follows_goes_on() -> None:
-    desk = RolloutDesk()
+    harness = RolloutHarness()
 
-    letters = await hear(
-        evaluations(desk.start),
+    letters = await consume(
+        evaluations(harness.start),
         Read(COMPLETED, json.dumps({"evaluation": 7}).encode(), event_id="poison"),
-        Read(COMPLETED, await verdict(desk), offset=1),
+        Read(COMPLETED, await verdict(harness), offset=1),
     )
 
     assert len(letters.records) == 1
-    assert [type(event) for event in desk.published] == [RolloutHasStarted]
+    assert [type(event) for event in harness.published] == [RolloutHasStarted]
 
 
 async def test_a_trainer_that_is_down_is_waited_for() -> None:
-    desk = RolloutDesk()
-    desk.registry.down = DependencyUnavailable("it is down", dependency="trainer")
+    harness = RolloutHarness()
+    harness.registry.down = DependencyUnavailable("it is down", dependency="trainer")
     letters = Letters()
-    told = Read(COMPLETED, await verdict(desk))
+    reported = Read(COMPLETED, await verdict(harness))
 
-    batch = Engine(evaluations(desk.start), dead_letters=letters).take([told])
+    batch = Engine(evaluations(harness.start), dead_letters=letters).take([reported])
     assert not await batch.wait(0.05)
-    desk.registry.down = None
+    harness.registry.down = None
 
     assert await batch.wait(10)
     assert letters.records == []
-    assert [type(event) for event in desk.published] == [RolloutHasStarted]
+    assert [type(event) for event in harness.published] == [RolloutHasStarted]
 
 
 async def test_a_rating_counts_once_in_whatever_order_its_events_come() -> None:
-    desk = RolloutDesk()
-    await desk.is_rolling(step=1)
-    rollout = (await desk.rollout()).id
+    harness = RolloutHarness()
+    await harness.is_rolling(step=1)
+    rollout = (await harness.rollout()).id
 
     def reaction(seq: int, **changes: object) -> Read:
         body = feedback_events.FeedbackRecorded(
@@ -158,13 +158,13 @@ async def test_a_rating_counts_once_in_whatever_order_its_events_come() -> None:
         )
         return Read(RECORDED, body, event_id=f"{seq}{changes}", offset=seq)
 
-    told = [reaction(3), reaction(1), reaction(3), reaction(9, rollout=""), reaction(8, metric="correction")]
-    letters = await hear(reactions(desk.rate), *told, reaction(7, number=1.5))
-    await desk.outcomes.note(
+    reported = [reaction(3), reaction(1), reaction(3), reaction(9, rollout=""), reaction(8, metric="correction")]
+    letters = await consume(reactions(harness.rate), *reported, reaction(7, number=1.5))
+    await harness.outcomes.note(
         ADA.project,
         Outcome(inference="i1", rollout=rollout, step=1, variant=CANDIDATE, failed=False, total_s=1.0),
     )
 
     assert len(letters.records) == 1
-    counts = StepCounts.of(await desk.outcomes.of_step(ADA.project, rollout, 1), shadow=False)
+    counts = StepCounts.of(await harness.outcomes.of_step(ADA.project, rollout, 1), shadow=False)
     assert (counts.candidate_rating, counts.candidate_rated) == (0.3, 1)

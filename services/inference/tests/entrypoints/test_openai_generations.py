@@ -5,61 +5,61 @@ import json
 
 import pytest
 
-from services.inference.tests.entrypoints.doors import BODY, open_door
-from services.inference.tests.fakes import Desk, ScriptedEngine, helpdesk
+from services.inference.tests.entrypoints.apis import BODY, open_api
+from services.inference.tests.fakes import AnsweringHarness, ScriptedEngine, helpdesk
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.inference import State
 from tidemill_testkit.polling import eventually
 
 
 async def test_a_stream_is_the_whole_answer_in_pieces() -> None:
-    desk = Desk()
-    async with open_door(desk.answer) as door:
-        whole = (await door.ask()).json()
-        stream = await door.openai.chat.completions.create(
+    harness = AnsweringHarness()
+    async with open_api(harness.answer) as api:
+        whole = (await api.ask()).json()
+        stream = await api.openai.chat.completions.create(
             model="helpdesk", messages=[{"role": "user", "content": "What does os.walk do?"}], stream=True
         )
         chunks = [chunk async for chunk in stream]
 
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == desk.engine.says
-    assert whole["choices"][0]["message"]["content"] == desk.engine.says
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == harness.engine.says
+    assert whole["choices"][0]["message"]["content"] == harness.engine.says
     assert (chunks[-1].model_extra or {})["tidemill"]["citations"] == whole["tidemill"]["citations"] != []
-    assert whole["tidemill"]["passages"][0]["text"] == desk.rag.passages[0].text
+    assert whole["tidemill"]["passages"][0]["text"] == harness.rag.passages[0].text
 
 
 async def test_a_client_that_leaves_in_the_middle_of_a_stream_cancels_the_generation() -> None:
-    desk = Desk(ScriptedEngine(free_words=1))
-    desk.engine.gate.clear()
-    async with open_door(desk.answer) as door:
-        async with door.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
+    harness = AnsweringHarness(ScriptedEngine(free_words=1))
+    harness.engine.gate.clear()
+    async with open_api(harness.answer) as api:
+        async with api.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
             async for line in response.aiter_lines():
                 if "os.walk" in line:
                     break
-        await eventually(lambda: desk.engine.stops == 1)
+        await eventually(lambda: harness.engine.stops == 1)
 
         async def cancelled() -> bool:
-            return (await desk.only_record()).state is State.CANCELLED
+            return (await harness.only_record()).state is State.CANCELLED
 
         await eventually(cancelled)
 
 
 async def test_two_with_one_key_share_an_answer_that_goes_on_when_one_leaves() -> None:
-    desk = Desk()
-    desk.engine.gate.clear()
+    harness = AnsweringHarness()
+    harness.engine.gate.clear()
     key = {"Idempotency-Key": "k-1"}
-    async with open_door(desk.answer) as door:
-        leaves = asyncio.create_task(door.ask(headers=key))
-        stays = asyncio.create_task(door.ask(headers=key, stream=True))
-        await eventually(lambda: desk.engine.runs == 1)
+    async with open_api(harness.answer) as api:
+        leaves = asyncio.create_task(api.ask(headers=key))
+        stays = asyncio.create_task(api.ask(headers=key, stream=True))
+        await eventually(lambda: harness.engine.runs == 1)
         leaves.cancel()
-        desk.engine.gate.set()
-        heard = (await stays).text
-        again = (await door.ask(headers=key)).json()
+        harness.engine.gate.set()
+        received = (await stays).text
+        again = (await api.ask(headers=key)).json()
 
-    assert heard.endswith("data: [DONE]\n\n")
-    assert again["choices"][0]["message"]["content"] == desk.engine.says
-    assert json.loads(heard.split("\n\n")[0].removeprefix("data: "))["id"] == again["id"]
-    assert desk.engine.runs == 1
+    assert received.endswith("data: [DONE]\n\n")
+    assert again["choices"][0]["message"]["content"] == harness.engine.says
+    assert json.loads(received.split("\n\n")[0].removeprefix("data: "))["id"] == again["id"]
+    assert harness.engine.runs == 1
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,18 @@ async def test_two_with_one_key_share_an_answer_that_goes_on_when_one_leaves() -
 async def test_sampling_that_a_client_always_sends_does_not_override_the_deployments_own(
     asked: dict[str, object], taken: Sampling, note: str
 ) -> None:
-    desk = Desk(deployment=helpdesk(sampling=Sampling(temperature=0.0, max_output_tokens=64)))
-    async with open_door(desk.answer) as door:
-        response = (await door.http.post("/v1/chat/completions", json={**BODY, **asked})).json()
+    harness = AnsweringHarness(deployment=helpdesk(sampling=Sampling(temperature=0.0, max_output_tokens=64)))
+    async with open_api(harness.answer) as api:
+        response = (await api.http.post("/v1/chat/completions", json={**BODY, **asked})).json()
 
-    assert desk.engine.seen[0][1] == taken
+    assert harness.engine.seen[0][1] == taken
     why = f"{note} as deployment helpdesk has it: it does not set allow_sampling_override"
     assert response["tidemill"]["warnings"] == ([why] if note else [])
 
 
 async def test_an_unknown_model_is_refused_with_those_that_exist() -> None:
-    async with open_door(Desk().answer) as door:
-        unknown = await door.ask(model="nobody")
+    async with open_api(AnsweringHarness().answer) as api:
+        unknown = await api.ask(model="nobody")
 
     assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "model_not_found")
     assert "helpdesk" in unknown.json()["error"]["message"]

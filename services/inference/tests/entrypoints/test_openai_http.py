@@ -11,7 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 from prometheus_client import REGISTRY
 
-from services.inference.tests.entrypoints.doors import (
+from services.inference.tests.entrypoints.apis import (
     BODY,
     PASSAGE,
     QUESTION,
@@ -19,7 +19,7 @@ from services.inference.tests.entrypoints.doors import (
     ScriptedAnswers,
     answered,
     inference,
-    open_door,
+    open_api,
 )
 from tidemill_inference.domain.content import Citation
 from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
@@ -48,8 +48,8 @@ def events_of(response: httpx.Response) -> list[str]:
 
 
 async def test_a_whole_answer_comes_in_openais_shape_with_what_it_rests_on() -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        answer = await door.openai.chat.completions.create(
+    async with open_api(ScriptedAnswers()) as api:
+        answer = await api.openai.chat.completions.create(
             model="helpdesk", messages=[ASKED], extra_headers={"Idempotency-Key": "k-1"}
         )
 
@@ -66,8 +66,8 @@ async def test_a_whole_answer_comes_in_openais_shape_with_what_it_rests_on() -> 
 
 
 async def test_a_stream_says_who_speaks_then_the_text_then_why_it_ended() -> None:
-    async with open_door(ScriptedAnswers("Press ", "reset.")) as door:
-        stream = await door.openai.chat.completions.create(
+    async with open_api(ScriptedAnswers("Press ", "reset.")) as api:
+        stream = await api.openai.chat.completions.create(
             model="helpdesk", messages=[ASKED], stream=True, stream_options={"include_usage": True}
         )
         *chunks, costs = [chunk async for chunk in stream]
@@ -86,19 +86,19 @@ async def test_a_stream_says_who_speaks_then_the_text_then_why_it_ended() -> Non
 
 async def test_no_line_of_a_stream_is_long_however_much_its_answer_rests_on() -> None:
     passages = tuple(replace(PASSAGE, id=str(number), text="x" * 4000, uri="u" * 500) for number in range(1, 101))
-    async with open_door(ScriptedAnswers("reset.", passages=passages)) as door:
-        response = await door.ask(stream=True)
+    async with open_api(ScriptedAnswers("reset.", passages=passages)) as api:
+        response = await api.ask(stream=True)
 
-    told = [json.loads(event).get("tidemill", {}) for event in events_of(response)[:-1]]
-    assert [each["passage"]["id"] for each in told if "passage" in each] == [each.id for each in passages]
-    assert [each["id"] for each in told[-1]["passages"]] == [each.id for each in passages]
+    reported = [json.loads(event).get("tidemill", {}) for event in events_of(response)[:-1]]
+    assert [each["passage"]["id"] for each in reported if "passage" in each] == [each.id for each in passages]
+    assert [each["id"] for each in reported[-1]["passages"]] == [each.id for each in passages]
     assert max(map(len, response.text.splitlines())) < 16 * 1024
 
 
 async def test_text_that_comes_at_once_is_streamed_in_lines_that_readers_take() -> None:
     text = "ä\x01" * 40_000  # a model that sends all in one event, or a reader who comes late to a shared answer
-    async with open_door(ScriptedAnswers(text)) as door:
-        response = await door.ask(stream=True)
+    async with open_api(ScriptedAnswers(text)) as api:
+        response = await api.ask(stream=True)
 
     chunks = [json.loads(event)["choices"][0]["delta"] for event in events_of(response)[:-1]]
     assert "".join(chunk.get("content", "") for chunk in chunks) == text
@@ -115,16 +115,16 @@ def test_the_citations_of_a_stream_are_in_short_lines_and_those_of_few_in_the_la
         output = (replace(finished.output[0], parts=(part,)),)
         chunks = Chunks(started, include_usage=False, feedback_token="").last(replace(finished, output=output))
 
-        told = [each for chunk in chunks for each in chunk["tidemill"].get("citations", ())]
-        assert told == [asdict(each) for each in citations]
+        reported = [each for chunk in chunks for each in chunk["tidemill"].get("citations", ())]
+        assert reported == [asdict(each) for each in citations]
         assert max(len(json.dumps(chunk)) for chunk in chunks) < 64 * 1024
         assert len(chunks[-1]["tidemill"]["citations"]) == (500 if count == 500 else 1)
 
 
 @pytest.mark.parametrize("separator", ["\u0085", "\u2028", "\u2029"])
 async def test_a_reader_of_lines_gets_whole_events_whatever_is_in_the_text(separator: str) -> None:
-    async with open_door(ScriptedAnswers(f"one{separator}two")) as door:
-        async with door.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
+    async with open_api(ScriptedAnswers(f"one{separator}two")) as api:
+        async with api.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
             lines = [line async for line in response.aiter_lines() if line]
         chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
 
@@ -133,14 +133,14 @@ async def test_a_reader_of_lines_gets_whole_events_whatever_is_in_the_text(separ
 
 async def test_a_stream_that_waits_is_kept_alive_by_comments() -> None:
     gate = asyncio.Event()
-    async with open_door(ScriptedAnswers(gate, "late", begins_late=True), keep_alive_s=0.05) as door:
-        async with door.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
+    async with open_api(ScriptedAnswers(gate, "late", begins_late=True), keep_alive_s=0.05) as api:
+        async with api.http.stream("POST", "/v1/chat/completions", json={**BODY, "stream": True}) as response:
             lines = []
             async for line in response.aiter_lines():
                 lines.append(line)
                 if lines.count(": keep-alive") == 2:
                     gate.set()
-        stream = await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
+        stream = await api.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
         text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
     assert lines[:3:2] == [": keep-alive", ": keep-alive"]
@@ -149,8 +149,8 @@ async def test_a_stream_that_waits_is_kept_alive_by_comments() -> None:
 
 
 async def test_the_bytes_of_a_stream_are_events_that_end_with_done() -> None:
-    async with open_door(ScriptedAnswers("ä\u2028\n")) as door:
-        response = await door.ask(stream=True)
+    async with open_api(ScriptedAnswers("ä\u2028\n")) as api:
+        response = await api.ask(stream=True)
 
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     first, text, _, last, done = events_of(response)
@@ -163,11 +163,11 @@ async def test_the_bytes_of_a_stream_are_events_that_end_with_done() -> None:
 
 
 async def test_the_models_are_the_projects_deployments() -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        models = await door.openai.models.list()
-        one = await door.openai.models.retrieve("sales")
+    async with open_api(ScriptedAnswers()) as api:
+        models = await api.openai.models.list()
+        one = await api.openai.models.retrieve("sales")
         with pytest.raises(openai.NotFoundError) as refused:
-            await door.openai.models.retrieve("other")
+            await api.openai.models.retrieve("other")
 
     assert [(each.id, each.object, each.owned_by) for each in models.data] == [
         ("helpdesk", "model", "acme"),
@@ -179,9 +179,9 @@ async def test_the_models_are_the_projects_deployments() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"OpenAI-Project": ""}, {"OpenAI-Project": "Not A Slug"}])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/models/helpdesk"])
-async def test_a_call_without_a_project_is_told_what_to_send(headers: dict[str, str], path: str) -> None:
+async def test_a_call_without_a_project_is_answered_with_what_to_send(headers: dict[str, str], path: str) -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door, httpx.AsyncClient(base_url=door.http.base_url) as stranger:
+    async with open_api(answers) as api, httpx.AsyncClient(base_url=api.http.base_url) as stranger:
         method = "POST" if path.endswith("completions") else "GET"
         response = await stranger.request(method, path, headers=headers, content=json.dumps(BODY).encode())
 
@@ -210,16 +210,16 @@ async def test_a_call_without_a_project_is_told_what_to_send(headers: dict[str, 
 async def test_an_error_before_the_answer_has_its_status_also_for_a_stream(
     error: TidemillError, status: int, expected: tuple[str | None, str], *, stream: bool
 ) -> None:
-    async with open_door(ScriptedAnswers(error)) as door:
+    async with open_api(ScriptedAnswers(error)) as api:
         with pytest.raises(openai.APIStatusError) as refused:
-            await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=stream)
+            await api.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=stream)
 
     assert (refused.value.status_code, refused.value.param, refused.value.code) == (status, *expected)
     assert refused.value.response.headers.get("retry-after") == ("2" if status == 429 else None)
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (DependencyUnavailable("rag is down", dependency="rag"), None),
         (DependencyUnavailable("it fails", dependency="host", retried=2), "false"),
@@ -228,32 +228,32 @@ async def test_an_error_before_the_answer_has_its_status_also_for_a_stream(
     ],
 )
 async def test_what_was_tried_again_already_is_not_tried_again_by_openais_client(
-    error: TidemillError, told: str | None
+    error: TidemillError, reported: str | None
 ) -> None:
     answers = ScriptedAnswers(error)
-    async with open_door(answers) as door:
-        refused = await door.ask(stream=True)
-        if told:
-            client = door.openai.with_options(max_retries=2)
+    async with open_api(answers) as api:
+        refused = await api.ask(stream=True)
+        if reported:
+            client = api.openai.with_options(max_retries=2)
             with pytest.raises(openai.InternalServerError):
                 await client.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
 
-    assert refused.headers.get("x-should-retry") == told
-    assert len(answers.asked) == (2 if told else 1)
+    assert refused.headers.get("x-should-retry") == reported
+    assert len(answers.asked) == (2 if reported else 1)
 
 
-async def test_a_prompt_that_is_too_long_is_told_in_openais_words_and_by_the_callers_name() -> None:
-    async with open_door(ScriptedAnswers(PromptTooLong(tokens=20, limit=10, output_tokens=5))) as door:
+async def test_a_prompt_that_is_too_long_is_reported_in_openais_words_and_by_the_callers_name() -> None:
+    async with open_api(ScriptedAnswers(PromptTooLong(tokens=20, limit=10, output_tokens=5))) as api:
         with pytest.raises(openai.BadRequestError, match=r"maximum context length is 10 .*lower max_tokens") as refused:
-            await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], max_tokens=5)
+            await api.openai.chat.completions.create(model="helpdesk", messages=[ASKED], max_tokens=5)
 
     assert refused.value.code == "context_length_exceeded"
 
 
 async def test_a_failure_of_ours_is_hidden_from_the_caller_and_logged_once(lines: Lines) -> None:
-    async with open_door(ScriptedAnswers(ZeroDivisionError("a detail"))) as door:
-        whole = await door.ask()
-        streamed = await door.ask(stream=True)
+    async with open_api(ScriptedAnswers(ZeroDivisionError("a detail"))) as api:
+        whole = await api.ask()
+        streamed = await api.ask(stream=True)
 
     failed = lines.named("http_request_failed")
     for response, line in zip([whole, streamed], failed, strict=True):
@@ -265,14 +265,14 @@ async def test_a_failure_of_ours_is_hidden_from_the_caller_and_logged_once(lines
 
 @pytest.mark.parametrize("error", [DependencyUnavailable("e is down", dependency="e"), ZeroDivisionError("a detail")])
 async def test_an_error_in_the_middle_of_a_stream_is_its_last_event(error: Exception, lines: Lines) -> None:
-    async with open_door(ScriptedAnswers("Press ", error)) as door:
-        response = await door.ask(stream=True)
-        stream = await door.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
-        heard = [(await anext(stream)).choices[0].delta.content for _ in range(2)]
+    async with open_api(ScriptedAnswers("Press ", error)) as api:
+        response = await api.ask(stream=True)
+        stream = await api.openai.chat.completions.create(model="helpdesk", messages=[ASKED], stream=True)
+        received = [(await anext(stream)).choices[0].delta.content for _ in range(2)]
         with pytest.raises(openai.APIError):
             await anext(stream)
 
-    assert heard == ["", "Press "]
+    assert received == ["", "Press "]
     body = json.loads(events_of(response)[-1])
     assert body["error"]["type"] == "server_error"
     assert "a detail" not in response.text
@@ -283,8 +283,8 @@ async def test_an_error_in_the_middle_of_a_stream_is_its_last_event(error: Excep
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_leaves_ends_its_answer(lines: Lines, *, stream: bool) -> None:
     answers = ScriptedAnswers("Press ", asyncio.Event())
-    async with open_door(answers) as door:
-        asking = asyncio.create_task(door.ask(stream=stream))
+    async with open_api(answers) as api:
+        asking = asyncio.create_task(api.ask(stream=stream))
         await eventually(lambda: answers.asked)
         asking.cancel()
         await asyncio.wait_for(answers.left.wait(), timeout=5)
@@ -293,12 +293,12 @@ async def test_a_client_that_leaves_ends_its_answer(lines: Lines, *, stream: boo
     assert [line["status"] for line in lines.named("http_request_finished")] == [499]
 
 
-async def test_a_stopping_server_tells_who_still_waits() -> None:
+async def test_a_stopping_server_reports_who_still_waits() -> None:
     answers = ScriptedAnswers("Press ", asyncio.Event())
-    async with open_door(answers) as door:
-        streaming, waiting = asyncio.create_task(door.ask(stream=True)), asyncio.create_task(door.ask())
+    async with open_api(answers) as api:
+        streaming, waiting = asyncio.create_task(api.ask(stream=True)), asyncio.create_task(api.ask())
         await eventually(lambda: len(answers.asked) == 2)
-        await door.server.stop()
+        await api.server.stop()
         streamed, whole = await streaming, await waiting
 
     assert whole.status_code == 503
@@ -307,12 +307,12 @@ async def test_a_stopping_server_tells_who_still_waits() -> None:
 
 
 async def test_a_request_leaves_one_line_and_no_text_in_the_log(lines: Lines) -> None:
-    async with open_door(ScriptedAnswers("Secret ", "answer.")) as door:
-        whole = await door.ask()
-        await door.ask(stream=True, user="ada@example.com")
-        await door.ask(temperature="Kestrel")
-        await door.http.get("/v1/models/kestrel")
-        await door.http.get("/kestrel")
+    async with open_api(ScriptedAnswers("Secret ", "answer.")) as api:
+        whole = await api.ask()
+        await api.ask(stream=True, user="ada@example.com")
+        await api.ask(temperature="Kestrel")
+        await api.http.get("/v1/models/kestrel")
+        await api.http.get("/kestrel")
 
     finished = lines.named("http_request_finished")
     assert [(line["path"], line["status"]) for line in finished] == [
@@ -331,8 +331,8 @@ async def test_a_request_leaves_one_line_and_no_text_in_the_log(lines: Lines) ->
 
 async def test_the_callers_trace_goes_on_and_names_the_request(lines: Lines) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    async with open_door(ScriptedAnswers()) as door:
-        response = await door.ask(headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.ask(headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
 
     assert response.headers["x-request-id"] == trace
     assert [line["trace_id"] for line in lines.named("http_request_finished")] == [trace]
@@ -345,13 +345,13 @@ async def test_requests_are_counted_by_route_and_status() -> None:
         return REGISTRY.get_sample_value("tidemill_http_requests_total", labels) or 0
 
     before = counted()
-    async with open_door(ScriptedAnswers()) as door:
-        await door.ask(messages=[])
+    async with open_api(ScriptedAnswers()) as api:
+        await api.ask(messages=[])
 
     assert counted() == before + 1
 
 
-async def test_probes_tell_life_and_readiness_without_a_project() -> None:
+async def test_probes_report_liveness_and_readiness_without_a_project() -> None:
     asked: list[str] = []
 
     async def answers() -> None:
@@ -361,12 +361,12 @@ async def test_probes_tell_life_and_readiness_without_a_project() -> None:
         raise OSError
 
     up, down = Dependency(name="rag", probe=answers), Dependency(name="mongodb", probe=fails)
-    async with open_door(ScriptedAnswers(), dependencies=(up,)) as well, httpx.AsyncClient() as probe:
+    async with open_api(ScriptedAnswers(), dependencies=(up,)) as well, httpx.AsyncClient() as probe:
         live = await probe.get(f"{well.http.base_url}/healthz/live")
         ready = await probe.get(f"{well.http.base_url}/healthz/ready")
         await asyncio.gather(*(probe.get(f"{well.http.base_url}/healthz/ready") for _ in range(20)))
         seldom = len(asked)
-    async with open_door(ScriptedAnswers(), dependencies=(up, down)) as ill:
+    async with open_api(ScriptedAnswers(), dependencies=(up, down)) as ill:
         waiting = await ill.http.get("/healthz/ready")
 
     assert (live.status_code, ready.status_code) == (200, 200)
@@ -379,16 +379,16 @@ async def test_probes_tell_life_and_readiness_without_a_project() -> None:
     [("GET", "/v1/embeddings", 404), ("GET", "/v1/chat/completions", 405), ("POST", "/v1/models/", 404)],
 )
 async def test_what_is_not_served_is_refused_in_openais_shape(method: str, path: str, status: int) -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        response = await door.http.request(method, path)
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.http.request(method, path)
 
     assert response.status_code == status
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
-    async with open_door(ScriptedAnswers(), stall_s=0.2) as door:
-        reader, writer = await asyncio.open_connection("127.0.0.1", door.server.port)
+    async with open_api(ScriptedAnswers(), stall_s=0.2) as api:
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nOpenAI-Project: acme\r\n"
         writer.write(f"{head}Content-Length: 10\r\n\r\n{{".encode())
         answer = (await asyncio.wait_for(reader.read(), timeout=5)).decode()

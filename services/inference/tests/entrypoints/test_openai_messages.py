@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Struct
 
-from services.inference.tests.entrypoints.doors import BODY, QUESTION, ScriptedAnswers, open_door
+from services.inference.tests.entrypoints.apis import BODY, QUESTION, ScriptedAnswers, open_api
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_service_pb2 as pb
 from tidemill_inference.domain.content import Message, Role
@@ -133,8 +133,8 @@ def test_options_of_a_stream_that_change_nothing_are_taken_without_one(options: 
 )
 async def test_a_parameter_that_is_not_supported_is_refused_by_name(name: str, value: object) -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door:
-        response = await door.http.post("/v1/chat/completions", content=body(**{name: value}))
+    async with open_api(answers) as api:
+        response = await api.http.post("/v1/chat/completions", content=body(**{name: value}))
 
     error = response.json()["error"]
     assert (response.status_code, error["param"], error["code"]) == (400, name, "unsupported_parameter")
@@ -142,7 +142,7 @@ async def test_a_parameter_that_is_not_supported_is_refused_by_name(name: str, v
     assert answers.asked == []
 
 
-def test_everything_that_is_wrong_is_told_at_once() -> None:
+def test_everything_that_is_wrong_is_reported_at_once() -> None:
     assert set(refused(tools=[{}], temperature="hot", max_tokens=1.5, model="", stream="yes")) == {
         "tools",
         "temperature",
@@ -186,8 +186,8 @@ def test_what_does_not_fit_is_named(changes: dict[str, object], field: str) -> N
 
 @pytest.mark.parametrize("given", [b"", b"{", b"[]", b'"text"', b'{"model": NaN}', b"\xff", b"[" * 4000])
 async def test_a_body_that_is_no_json_object_is_refused(given: bytes) -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        response = await door.http.post("/v1/chat/completions", content=given)
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.http.post("/v1/chat/completions", content=given)
 
     assert (response.status_code, response.json()["error"]["param"]) == (400, "body")
 
@@ -195,22 +195,22 @@ async def test_a_body_that_is_no_json_object_is_refused(given: bytes) -> None:
 @pytest.mark.parametrize(("surplus", "status"), [(0, 200), (1, 413)])
 async def test_a_body_is_taken_up_to_the_limit(surplus: int, status: int) -> None:
     given = body().ljust(4096 + surplus)
-    async with open_door(ScriptedAnswers()) as door:
-        response = await door.http.post("/v1/chat/completions", content=given)
+    async with open_api(ScriptedAnswers()) as api:
+        response = await api.http.post("/v1/chat/completions", content=given)
 
     assert response.status_code == status
 
 
 async def test_what_the_use_case_refuses_is_named_as_the_caller_named_it() -> None:
-    async with open_door(ScriptedAnswers()) as door:
-        too_hot = await door.ask(temperature=3)
-        too_few = await door.ask(max_tokens=0)
-        nothing = await door.ask(messages=[])
+    async with open_api(ScriptedAnswers()) as api:
+        too_hot = await api.ask(temperature=3)
+        too_few = await api.ask(max_tokens=0)
+        nothing = await api.ask(messages=[])
     denied = InvalidInput.of(Violation(field="sampling", description="cannot be overridden"))
-    async with open_door(ScriptedAnswers(denied)) as door:
-        overridden = await door.ask(temperature=0.5, seed=3)
-    async with open_door(ScriptedAnswers(InvalidInput.of(Violation(field="labels", description="no")))) as door:
-        labelled = await door.ask(metadata={"$a": "b"})
+    async with open_api(ScriptedAnswers(denied)) as api:
+        overridden = await api.ask(temperature=0.5, seed=3)
+    async with open_api(ScriptedAnswers(InvalidInput.of(Violation(field="labels", description="no")))) as api:
+        labelled = await api.ask(metadata={"$a": "b"})
 
     params = [each.json()["error"]["param"] for each in (too_hot, too_few, nothing, overridden, labelled)]
     assert params == ["temperature", "max_tokens", "messages", "temperature, seed", "metadata"]
@@ -218,11 +218,11 @@ async def test_what_the_use_case_refuses_is_named_as_the_caller_named_it() -> No
 
 async def test_the_idempotency_key_is_the_request_id() -> None:
     answers = ScriptedAnswers()
-    async with open_door(answers) as door:
-        first = await door.ask(headers={"Idempotency-Key": "k-1"})
-        again = await door.ask(headers={"Idempotency-Key": "k-1"}, stream=True)
-        without = [(await door.ask()).json()["id"] for _ in range(2)]
-        too_long = await door.ask(headers={"Idempotency-Key": "k" * 129})
+    async with open_api(answers) as api:
+        first = await api.ask(headers={"Idempotency-Key": "k-1"})
+        again = await api.ask(headers={"Idempotency-Key": "k-1"}, stream=True)
+        without = [(await api.ask()).json()["id"] for _ in range(2)]
+        too_long = await api.ask(headers={"Idempotency-Key": "k" * 129})
 
     assert first.json()["id"] in again.text
     assert len({first.json()["id"], *without}) == 3
@@ -305,8 +305,8 @@ def test_a_body_of_very_many_wrong_values_is_refused_in_no_time(raw: str, why: s
     assert time.thread_time() - began < 4.0  # telling of each wrong value alone took up to thirteen
 
 
-def test_more_of_anything_than_a_question_has_is_refused_before_it_is_looked_at() -> None:
-    for field, wanted in (
+def test_more_of_anything_than_a_question_has_is_refused_before_it_is_checked() -> None:
+    for field, requested in (
         ("messages", pb.GenerateRequest(messages=[content_pb2.Message()] * 1001)),
         ("messages", pb.GenerateRequest(messages=[content_pb2.Message(parts=[content_pb2.Part()] * 10_001)])),
         ("principals", pb.GenerateRequest(principals=["x"] * 1001)),
@@ -314,6 +314,6 @@ def test_more_of_anything_than_a_question_has_is_refused_before_it_is_looked_at(
         ("variables", pb.GenerateRequest(variables=json_format.ParseDict({"a": [None] * 400_000}, Struct()))),
         ("labels", pb.GenerateRequest(labels={f"k{number}": "" for number in range(65)})),
     ):
-        wanted.deployment = "helpdesk"
+        requested.deployment = "helpdesk"
         with pytest.raises(QuestionRefused, match=f"{field}: has"):
-            question_of(wanted)
+            question_of(requested)

@@ -9,8 +9,8 @@ from datetime import timedelta
 from itertools import pairwise
 
 from services.inference.tests.fakes import ADA, ScriptedEngine, ScriptedEngines, question
-from services.inference.tests.rollout_fakes import HELPDESK, Active, Registered, RolloutDesk
-from tidemill_inference.application.answer_question import Answered
+from services.inference.tests.rollout_fakes import HELPDESK, Active, Registered, RolloutHarness
+from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.ports import DeploymentRef, ModelVersion
 from tidemill_inference.domain.rollout import RolloutState
 from tidemill_inference.domain.step_counts import LIVE, Outcome
@@ -24,8 +24,8 @@ from tidemill_testkit.polling import eventually
 class Watched(ScriptedEngines):
     """The desk's engines, as one replica keeps them."""
 
-    def __init__(self, desk: RolloutDesk) -> None:
-        super().__init__(**desk.desk.engines.engines)
+    def __init__(self, harness: RolloutHarness) -> None:
+        super().__init__(**harness.harness.engines.engines)
 
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
         assert current_caller().project == project
@@ -76,35 +76,35 @@ class Unreachable(Registered):
         await super().check(project, model)
 
 
-def worker(desk: RolloutDesk, engines: Watched, leases: Leases, *, tick_s: float = 0.01) -> RolloutWorker:
+def worker(harness: RolloutHarness, engines: Watched, leases: Leases, *, tick_s: float = 0.01) -> RolloutWorker:
     return RolloutWorker(
-        active=Active(desk),
+        active=Active(harness),
         leases=leases,
-        deployments=desk.desk.deployments,
-        models=desk.desk.registry,
+        deployments=harness.harness.deployments,
+        models=harness.harness.registry,
         engines=engines,
-        forget=desk.forget,
-        look_every_s=0.02,
+        forget=harness.forget,
+        poll_interval_s=0.02,
         tick_s=tick_s,
     )
 
 
-async def test_a_rollout_is_tended_to_its_end_and_every_replica_keeps_its_candidate_loaded() -> None:
-    desk, leases = RolloutDesk(), Leases()
-    engines = [Watched(desk), Watched(desk)]
-    replicas = [asyncio.create_task(worker(desk, each, leases).run(desk.tend)) for each in engines]
-    await desk.passes_the_gate()
+async def test_a_rollout_is_reconciled_to_its_end_and_every_replica_keeps_its_candidate_loaded() -> None:
+    harness, leases = RolloutHarness(), Leases()
+    engines = [Watched(harness), Watched(harness)]
+    replicas = [asyncio.create_task(worker(harness, each, leases).run(harness.reconcile)) for each in engines]
+    await harness.passes_the_gate()
 
     async def ready() -> bool:
-        return (await desk.rollout()).ready
+        return (await harness.rollout()).ready
 
     await eventually(ready)
     await eventually(lambda: [each.loaded for each in engines] == [["lora@1"], ["lora@1"]])
-    while (await desk.rollout()).active:
-        await desk.asks(1)
+    while (await harness.rollout()).active:
+        await harness.asks(1)
         await asyncio.sleep(0.005)
 
-    assert (await desk.rollout()).state is RolloutState.PROMOTED
+    assert (await harness.rollout()).state is RolloutState.PROMOTED
     await eventually(lambda: [each.loaded for each in engines] == [[], []])
     assert leases.epoch == 1
     for replica in replicas:
@@ -113,15 +113,15 @@ async def test_a_rollout_is_tended_to_its_end_and_every_replica_keeps_its_candid
 
 
 async def test_a_candidate_that_took_long_to_load_holds_up_its_steps_no_longer() -> None:
-    desk = RolloutDesk()
-    desk.registry = SlowlyRegistered()
-    tend = replace(desk.tend, prepare=replace(desk.tend.prepare, candidates=desk.registry))
-    running = asyncio.create_task(worker(desk, Watched(desk), Leases()).run(tend))
-    await desk.passes_the_gate()
+    harness = RolloutHarness()
+    harness.registry = SlowlyRegistered()
+    reconcile = replace(harness.reconcile, prepare=replace(harness.reconcile.prepare, candidates=harness.registry))
+    running = asyncio.create_task(worker(harness, Watched(harness), Leases()).run(reconcile))
+    await harness.passes_the_gate()
 
     async def canary() -> bool:
-        await desk.asks(1)
-        return (await desk.rollout()).step == 1
+        await harness.asks(1)
+        return (await harness.rollout()).step == 1
 
     async with asyncio.timeout(SlowlyRegistered.PAUSE_S + 2.5):
         await eventually(canary)
@@ -129,20 +129,20 @@ async def test_a_candidate_that_took_long_to_load_holds_up_its_steps_no_longer()
     await asyncio.wait([running])
 
 
-async def test_a_rollout_that_begins_right_after_another_is_tended_too() -> None:
-    desk = RolloutDesk()
-    engines = Watched(desk)
-    running = asyncio.create_task(worker(desk, engines, Leases(), tick_s=0.1).run(desk.tend))
+async def test_a_rollout_that_begins_right_after_another_is_reconciled_too() -> None:
+    harness = RolloutHarness()
+    engines = Watched(harness)
+    running = asyncio.create_task(worker(harness, engines, Leases(), tick_s=0.1).run(harness.reconcile))
 
     async def ready() -> bool:
-        return (await desk.rollout()).ready
+        return (await harness.rollout()).ready
 
-    await desk.passes_the_gate()
+    await harness.passes_the_gate()
     await eventually(ready)
     await eventually(lambda: engines.loaded == ["lora@1"])
-    await desk.promote(ADA, desk.settling("p"))
+    await harness.promote(ADA, harness.command("p"))
     await asyncio.sleep(0.1)  # the first one's tender has just left, and its candidate is still kept
-    await desk.passes_the_gate("e2", candidate="lora@2")
+    await harness.passes_the_gate("e2", candidate="lora@2")
     await eventually(ready)
 
     await eventually(lambda: engines.loaded == ["lora@2"])
@@ -150,65 +150,65 @@ async def test_a_rollout_that_begins_right_after_another_is_tended_too() -> None
     await asyncio.wait([running])
 
 
-async def test_what_fails_again_and_again_waits_longer_each_time_until_it_is_woken() -> None:
-    desk, registry, leases = RolloutDesk(), Unreachable(), Leases()
-    tend = replace(desk.tend, prepare=replace(desk.tend.prepare, candidates=registry))
-    quick, slow = worker(desk, Watched(desk), leases), worker(desk, Watched(desk), leases, tick_s=60)
-    await desk.passes_the_gate()
+async def test_what_fails_again_and_again_waits_longer_each_time_until_it_is_enqueued() -> None:
+    harness, registry, leases = RolloutHarness(), Unreachable(), Leases()
+    reconcile = replace(harness.reconcile, prepare=replace(harness.reconcile.prepare, candidates=registry))
+    quick, slow = worker(harness, Watched(harness), leases), worker(harness, Watched(harness), leases, tick_s=60)
+    await harness.passes_the_gate()
 
-    running = asyncio.create_task(quick.run(tend))
+    running = asyncio.create_task(quick.run(reconcile))
     await eventually(lambda: len(registry.asked) == 6)
     running.cancel()
     await asyncio.wait([running])
     pauses = [later - earlier for earlier, later in pairwise(registry.asked)]
     assert all(pause >= 0.009 * 2**number for number, pause in enumerate(pauses, start=1))
 
-    running = asyncio.create_task(slow.run(tend))
+    running = asyncio.create_task(slow.run(reconcile))
     await eventually(lambda: len(registry.asked) == 7)
-    slow.wake(HELPDESK)
+    slow.enqueue(HELPDESK)
     await eventually(lambda: len(registry.asked) == 8)
     running.cancel()
     await asyncio.wait([running])
 
 
 async def test_what_a_process_that_died_has_left_is_cleared_away_when_the_next_one_starts() -> None:
-    desk = RolloutDesk()
+    harness = RolloutHarness()
     left = Outcome(inference="i1", rollout="ended", step=0, variant=LIVE, failed=False, total_s=1.0)
-    await desk.outcomes.note(ADA.project, left)
-    desk.desk.clock.advance(timedelta(hours=2))
+    await harness.outcomes.note(ADA.project, left)
+    harness.harness.clock.advance(timedelta(hours=2))
 
-    running = asyncio.create_task(worker(desk, Watched(desk), Leases()).run(desk.tend))
+    running = asyncio.create_task(worker(harness, Watched(harness), Leases()).run(harness.reconcile))
 
     async def gone() -> bool:
-        return not await desk.outcomes.of_step(ADA.project, "ended", 0)
+        return not await harness.outcomes.of_step(ADA.project, "ended", 0)
 
     await eventually(gone)
     running.cancel()
     await asyncio.wait([running])
 
 
-async def answered_live(desk: RolloutDesk, number: int) -> Answered:
-    await desk.answer.whole(ADA, question(f"What is {number}?"), request=Request(id=f"w{number}", digest="d"))
-    return desk.observed.pop()
+async def answered_live(harness: RolloutHarness, number: int) -> AnswerOutcome:
+    await harness.answer.whole(ADA, question(f"What is {number}?"), request=Request(id=f"w{number}", digest="d"))
+    return harness.observed.pop()
 
 
 async def test_shadows_wait_beside_the_answers_and_are_dropped_when_too_many() -> None:
-    desk = RolloutDesk(candidate=ScriptedEngine())
-    await desk.is_rolling()
-    desk.candidate.gate.clear()
-    follow_ups = FollowUps(note=desk.note, waiting=2, at_once=1)
+    harness = RolloutHarness(candidate=ScriptedEngine())
+    await harness.is_rolling()
+    harness.candidate.gate.clear()
+    follow_ups = FollowUps(note=harness.note, waiting=2, max_concurrent=1)
     before = DROPPED.labels("shadow")._value.get()  # noqa: SLF001 - the metric's own reading
-    running = asyncio.create_task(follow_ups.run(desk.shadow))
+    running = asyncio.create_task(follow_ups.run(harness.shadow))
 
     for number in range(5):
-        follow_ups.observe(await answered_live(desk, number))
+        follow_ups.observe(await answered_live(harness, number))
         await asyncio.sleep(0.01)
 
-    rollout = await desk.rollout()
-    assert len(await desk.outcomes.of_step(ADA.project, rollout.id, 0)) == 5
-    assert desk.candidate.runs == 1
+    rollout = await harness.rollout()
+    assert len(await harness.outcomes.of_step(ADA.project, rollout.id, 0)) == 5
+    assert harness.candidate.runs == 1
     assert DROPPED.labels("shadow")._value.get() - before == 2  # noqa: SLF001 - the metric's own reading
-    desk.candidate.gate.set()
-    await eventually(lambda: desk.candidate.runs == 3)
+    harness.candidate.gate.set()
+    await eventually(lambda: harness.candidate.runs == 3)
     running.cancel()
     await asyncio.wait([running])

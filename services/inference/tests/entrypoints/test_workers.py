@@ -29,15 +29,15 @@ async def test_a_model_that_breaks_while_it_is_loaded_does_not_keep_the_next_fro
     warm_up = WarmUp(Registry(broken=1, good=1), engines)
     running = asyncio.create_task(warm_up.run())
 
-    warm_up.want("acme", "broken@1")  # has no engine: a KeyError
-    warm_up.want("acme", "good@1")
+    warm_up.preload("acme", "broken@1")  # has no engine: a KeyError
+    warm_up.preload("acme", "good@1")
 
     await eventually(lambda: engines.loaded == ["good@1"])
     running.cancel()
     await asyncio.wait([running])
 
 
-async def test_what_the_last_process_had_loaded_is_loaded_before_anybody_asks() -> None:
+async def test_what_the_last_process_had_loaded_is_loaded_before_the_first_question() -> None:
     engines = Fragile(late=ScriptedEngine(), early=ScriptedEngine())
     before = [("acme", "early@1"), ("acme", "late@1")]
     warm_up = WarmUp(Registry(late=1, early=1), engines, first=lambda: before)

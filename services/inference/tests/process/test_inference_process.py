@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.inference.tests.process.neighbours import PASSAGES
-from services.inference.tests.process.world import CONTENT, World, asked, deployment, running_inference
+from services.inference.tests.process.harness import CONTENT, Harness, asked, deployment, running_inference
+from services.inference.tests.process.stub_services import PASSAGES
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
 from tidemill.inference.v1 import (
     configuration_pb2,
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+async def harness(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Harness]:
     async with running_inference(stack, tmp_path_factory.mktemp("inference")) as running:
         await running.prompts.CreatePrompt(
             prompt_service_pb2.CreatePromptRequest(prompt=prompt_pb2.Prompt(id="answer", content=CONTENT))
@@ -43,37 +43,37 @@ async def world(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> A
         yield running
 
 
-async def generate(world: World, request: inference_service_pb2.GenerateRequest) -> inference_pb2.Inference:
-    return (await world.inferences.Generate(request)).inference
+async def generate(harness: Harness, request: inference_service_pb2.GenerateRequest) -> inference_pb2.Inference:
+    return (await harness.inferences.Generate(request)).inference
 
 
 async def streamed(
-    world: World, request: inference_service_pb2.GenerateRequest
+    harness: Harness, request: inference_service_pb2.GenerateRequest
 ) -> list[inference_service_pb2.GenerateStreamResponse]:
     return [
         response
-        async for response in world.inferences.GenerateStream(
+        async for response in harness.inferences.GenerateStream(
             inference_service_pb2.GenerateStreamRequest(request=request)
         )
     ]
 
 
 async def test_an_adapter_answers_beside_its_base_on_the_same_passages_and_what_it_saw_can_be_shown(
-    world: World, tmp_path: Path
+    harness: Harness, tmp_path: Path
 ) -> None:
-    adapter = await asyncio.to_thread(write_tiny_adapter, tmp_path / "adapter", world.data.parent / "tiny")
-    await world.add_model("tuned", adapter, base="tiny@1")
-    live = await generate(world, asked())
+    adapter = await asyncio.to_thread(write_tiny_adapter, tmp_path / "adapter", harness.data.parent / "tiny")
+    await harness.add_model("tuned", adapter, base="tiny@1")
+    live = await generate(harness, asked())
 
     request = asked(purpose=inference_pb2.PURPOSE_EVALUATION, variant="tuned@1", passages=live.passages)
-    answers = [await generate(world, each) for each in (request, asked())]
+    answers = [await generate(harness, each) for each in (request, asked())]
 
     assert [answer.variant.model for answer in answers] == ["tuned@1", "tiny@1"]
     assert "peft" in answers[0].variant.engine
     assert answers[0].output != live.output
     assert answers[1].output == live.output
     shown = [
-        await world.inferences.GetInferencePrompt(inference_service_pb2.GetInferencePromptRequest(id=each.id))
+        await harness.inferences.GetInferencePrompt(inference_service_pb2.GetInferencePromptRequest(id=each.id))
         for each in (live, answers[0])
     ]
     assert shown[0].messages == shown[1].messages
@@ -84,8 +84,8 @@ async def test_an_adapter_answers_beside_its_base_on_the_same_passages_and_what_
     assert shown[0].question == "What does os.walk do?"
 
 
-async def test_a_real_engine_answers_and_the_record_can_be_read(world: World) -> None:
-    answer = await generate(world, asked(end_user="u1", labels={"product": "vpn"}))
+async def test_a_real_engine_answers_and_the_record_can_be_read(harness: Harness) -> None:
+    answer = await generate(harness, asked(end_user="u1", labels={"product": "vpn"}))
 
     assert answer.state == inference_pb2.INFERENCE_STATE_COMPLETED
     assert answer.output[0].parts[0].text
@@ -93,16 +93,16 @@ async def test_a_real_engine_answers_and_the_record_can_be_read(world: World) ->
     assert answer.variant.engine.startswith("transformers 5")
     assert answer.usage.output_tokens == 24
     assert [passage.text for passage in answer.passages] == list(PASSAGES)
-    assert world.project in world.rag.projects
-    stored = (await world.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=answer.id))).inference
+    assert harness.project in harness.rag.projects
+    stored = (await harness.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=answer.id))).inference
     assert stored.output == answer.output
     assert [passage.text for passage in stored.passages] == ["", ""]
     assert [(passage.document, passage.end) for passage in stored.passages] == [("d1", 31), ("d2", 36)]
     assert (stored.end_user, dict(stored.labels)) == ("u1", {"product": "vpn"})
 
 
-async def test_a_stream_is_numbered_and_its_text_is_that_of_the_end(world: World) -> None:
-    responses = await streamed(world, asked())
+async def test_a_stream_is_numbered_and_its_text_is_that_of_the_end(harness: Harness) -> None:
+    responses = await streamed(harness, asked())
 
     assert [response.sequence for response in responses] == list(range(1, len(responses) + 1))
     assert [response.WhichOneof("event") for response in (responses[0], responses[-1])] == ["started", "finished"]
@@ -111,24 +111,24 @@ async def test_a_stream_is_numbered_and_its_text_is_that_of_the_end(world: World
     assert len(responses) > 3
 
 
-async def test_a_retry_returns_the_stored_inference_streamed_or_not(world: World) -> None:
+async def test_a_retry_returns_the_stored_inference_streamed_or_not(harness: Harness) -> None:
     request = asked(request_id=unique_name("r"))
 
-    first, again = await asyncio.gather(generate(world, request), generate(world, request))
-    later = await streamed(world, request)
+    first, again = await asyncio.gather(generate(harness, request), generate(harness, request))
+    later = await streamed(harness, request)
 
     assert first.id == again.id == later[-1].finished.id
     assert first.output == again.output == later[-1].finished.output
     with pytest.raises(RequestIdReused):
-        await generate(world, asked("Another question?", request_id=request.request_id))
+        await generate(harness, asked("Another question?", request_id=request.request_id))
 
 
-async def test_the_events_of_answers_and_deployments_are_on_kafka_and_carry_no_text(world: World) -> None:
-    answer = await generate(world, asked("What is a kestrel, please?", request_id=unique_name("r")))
+async def test_the_events_of_answers_and_deployments_are_on_kafka_and_carry_no_text(harness: Harness) -> None:
+    answer = await generate(harness, asked("What is a kestrel, please?", request_id=unique_name("r")))
 
     async with asyncio.timeout(30):
-        completed = await _event(world, "tidemill.inference.inference.v1", answer.id)
-        configured = await _event(world, "tidemill.inference.deployment.v1", "helpdesk")
+        completed = await _event(harness, "tidemill.inference.inference.v1", answer.id)
+        configured = await _event(harness, "tidemill.inference.deployment.v1", "helpdesk")
 
     assert completed["usage"]["output_tokens"] == 24
     assert [use["document"] for use in completed["documents"]] == ["d1", "d2"]
@@ -137,78 +137,80 @@ async def test_the_events_of_answers_and_deployments_are_on_kafka_and_carry_no_t
     assert (configured["model"], configured["prompt"], configured["replaced"]) == ("tiny@1", "answer@1", "")
 
 
-async def test_inferences_are_listed_by_deployment(world: World) -> None:
-    await generate(world, asked())
+async def test_inferences_are_listed_by_deployment(harness: Harness) -> None:
+    await generate(harness, asked())
 
-    page = await world.inferences.ListInferences(
+    page = await harness.inferences.ListInferences(
         inference_service_pb2.ListInferencesRequest(deployment="helpdesk", page_size=1)
     )
-    other = await world.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(deployment="other"))
+    other = await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(deployment="other"))
 
     assert [each.deployment for each in page.inferences] == ["helpdesk"]
     assert not other.inferences
 
 
-async def test_the_next_answer_follows_a_changed_deployment(world: World) -> None:
-    await world.deployments.CreateDeployment(
+async def test_the_next_answer_follows_a_changed_deployment(harness: Harness) -> None:
+    await harness.deployments.CreateDeployment(
         deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("moving"))
     )
-    before = await generate(world, asked(deployment="moving"))
-    await world.prompts.UpdatePrompt(
+    before = await generate(harness, asked(deployment="moving"))
+    await harness.prompts.UpdatePrompt(
         prompt_service_pb2.UpdatePromptRequest(
             prompt=prompt_pb2.Prompt(id="answer", content=prompt_pb2.PromptContent(user="Now: {{ question }}")),
             update_mask=FieldMask(paths=["content"]),
         )
     )
-    still = await generate(world, asked(deployment="moving"))
+    still = await generate(harness, asked(deployment="moving"))
 
-    await world.deployments.UpdateDeployment(
+    await harness.deployments.UpdateDeployment(
         deployment_service_pb2.UpdateDeploymentRequest(
             deployment=deployment("moving"), update_mask=FieldMask(paths=["prompt"])
         )
     )
-    after = await generate(world, asked(deployment="moving"))
+    after = await generate(harness, asked(deployment="moving"))
 
     prompts = [each.variant.prompt for each in (before, still, after)]
     assert prompts == ["answer@1", "answer@1", "answer@2"]
     assert before.variant.configuration == still.variant.configuration != after.variant.configuration
 
 
-async def test_an_update_that_changes_nothing_writes_nothing(world: World) -> None:
+async def test_an_update_that_changes_nothing_writes_nothing(harness: Harness) -> None:
     change = deployment_service_pb2.UpdateDeploymentRequest(
         deployment=deployment("steady"),
         update_mask=FieldMask(paths=["labels", "model", "prompt", "retrieval", "sampling", "fallback", "record"]),
     )
     created = (
-        await world.deployments.CreateDeployment(
+        await harness.deployments.CreateDeployment(
             deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("steady"))
         )
     ).deployment
 
     preview = deployment_service_pb2.UpdateDeploymentRequest(validate_only=True)
     preview.MergeFrom(change)
-    would_be = (await world.deployments.UpdateDeployment(preview)).deployment
-    updated = (await world.deployments.UpdateDeployment(change)).deployment
+    would_be = (await harness.deployments.UpdateDeployment(preview)).deployment
+    updated = (await harness.deployments.UpdateDeployment(change)).deployment
 
     assert would_be == updated == created
 
 
-async def test_a_new_deployment_has_its_model_loaded_before_the_first_question(world: World, tmp_path: Path) -> None:
-    await world.add_model("warm", await asyncio.to_thread(write_tiny_model, tmp_path, seed=9))
+async def test_a_new_deployment_has_its_model_loaded_before_the_first_question(
+    harness: Harness, tmp_path: Path
+) -> None:
+    await harness.add_model("warm", await asyncio.to_thread(write_tiny_model, tmp_path, seed=9))
 
-    await world.deployments.CreateDeployment(
+    await harness.deployments.CreateDeployment(
         deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("warm", model="warm"))
     )
 
-    digest = world.registry.versions["warm"].digest
-    await eventually((world.data / world.project / digest).is_dir)
+    digest = harness.registry.versions["warm"].digest
+    await eventually((harness.data / harness.project / digest).is_dir)
 
 
-async def test_references_that_lead_nowhere_are_refused_with_what_exists(world: World) -> None:
+async def test_references_that_lead_nowhere_are_refused_with_what_exists(harness: Harness) -> None:
     async def refused(**changes: object) -> str:
         request = deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("bad", **changes))
         with pytest.raises(NotFound) as caught:
-            await world.deployments.CreateDeployment(request)
+            await harness.deployments.CreateDeployment(request)
         return caught.value.message
 
     assert (await refused(model="gpt")).startswith("model: 'gpt' is not there; there are tiny@1")
@@ -219,20 +221,22 @@ async def test_references_that_lead_nowhere_are_refused_with_what_exists(world: 
     assert await refused(retrieval=gone) == "retrieval.index: '9' is not there; there are 2"
 
 
-async def test_a_damaged_model_is_refused_by_its_files_name_before_it_is_loaded(world: World, tmp_path: Path) -> None:
-    await world.add_model("damaged", await asyncio.to_thread(write_tiny_model, tmp_path, seed=8))
-    (config,) = (each for each in world.registry.versions["damaged"].artifacts if each.path == "config.json")
-    await world.store.put(config.bucket, config.key, b"{}" * (config.size // 2), media_type="application/json")
-    await world.deployments.CreateDeployment(
+async def test_a_damaged_model_is_refused_by_its_files_name_before_it_is_loaded(
+    harness: Harness, tmp_path: Path
+) -> None:
+    await harness.add_model("damaged", await asyncio.to_thread(write_tiny_model, tmp_path, seed=8))
+    (config,) = (each for each in harness.registry.versions["damaged"].artifacts if each.path == "config.json")
+    await harness.store.put(config.bucket, config.key, b"{}" * (config.size // 2), media_type="application/json")
+    await harness.deployments.CreateDeployment(
         deployment_service_pb2.CreateDeploymentRequest(deployment=deployment("damaged", model="damaged"))
     )
 
     with pytest.raises(PreconditionFailed, match=r"damaged@1 is refused: config\.json is damaged"):
-        await generate(world, asked(deployment="damaged"))
+        await generate(harness, asked(deployment="damaged"))
 
 
-async def test_openais_own_client_and_curl_get_answers(world: World) -> None:
-    async with openai.AsyncOpenAI(base_url=f"{world.http}/v1", api_key="none", project=world.project) as client:
+async def test_openais_own_client_and_curl_get_answers(harness: Harness) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{harness.http}/v1", api_key="none", project=harness.project) as client:
         whole = await client.chat.completions.create(
             model="helpdesk", messages=[{"role": "user", "content": "What does os.walk do?"}]
         )
@@ -241,19 +245,19 @@ async def test_openais_own_client_and_curl_get_answers(world: World) -> None:
         )
         pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
     body = {"model": "helpdesk", "messages": [{"role": "user", "content": "What does os.walk do?"}]}
-    by_curl = await _curl(world, "--data", json.dumps(body))
+    by_curl = await _curl(harness, "--data", json.dumps(body))
 
     said = whole.choices[0].message.content
     assert said
     assert "".join(pieces) == said == by_curl["choices"][0]["message"]["content"]
-    stored = await world.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=whole.id))
+    stored = await harness.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=whole.id))
     assert stored.inference.output[0].parts[0].text == said
 
 
-async def test_a_client_that_leaves_cancels_its_answer(world: World) -> None:
+async def test_a_client_that_leaves_cancels_its_answer(harness: Harness) -> None:
     long = deployment("long", sampling=configuration_pb2.Sampling(max_output_tokens=350))
-    await world.deployments.CreateDeployment(deployment_service_pb2.CreateDeploymentRequest(deployment=long))
-    call = world.inferences.GenerateStream(
+    await harness.deployments.CreateDeployment(deployment_service_pb2.CreateDeploymentRequest(deployment=long))
+    call = harness.inferences.GenerateStream(
         inference_service_pb2.GenerateStreamRequest(request=asked(deployment="long"))
     )
     async for response in call:
@@ -265,30 +269,36 @@ async def test_a_client_that_leaves_cancels_its_answer(world: World) -> None:
 
     async def cancelled() -> bool:
         request = inference_service_pb2.GetInferenceRequest(id=started)
-        stored = (await world.inferences.GetInference(request)).inference
+        stored = (await harness.inferences.GetInference(request)).inference
         return stored.state == inference_pb2.INFERENCE_STATE_CANCELLED
 
     await eventually(cancelled)
 
 
-async def test_what_is_no_question_is_refused_by_name(world: World) -> None:
+async def test_what_is_no_question_is_refused_by_name(harness: Harness) -> None:
     with pytest.raises(InvalidInput, match="messages"):
-        await generate(world, asked(messages=[]))
+        await generate(harness, asked(messages=[]))
     with pytest.raises(NotFound, match="helpdesk"):
-        await generate(world, asked(deployment="nobody"))
+        await generate(harness, asked(deployment="nobody"))
 
 
-async def _event(world: World, topic: str, aggregate: str) -> dict[str, Any]:
+async def _event(harness: Harness, topic: str, aggregate: str) -> dict[str, Any]:
     """Return the newest event of an aggregate once it is there."""
     while True:
-        async for record in read_topic(world.stack.kafka, topic):
-            if record.key == f"{world.project}/{aggregate}".encode():
+        async for record in read_topic(harness.stack.kafka, topic):
+            if record.key == f"{harness.project}/{aggregate}".encode():
                 return dict(json.loads(record.value or b""))
         await asyncio.sleep(0.1)
 
 
-async def _curl(world: World, *arguments: str) -> dict[str, list[dict[str, dict[str, str]]]]:
-    command = ["curl", "--silent", f"{world.http}/v1/chat/completions", "--header", f"OpenAI-Project: {world.project}"]
+async def _curl(harness: Harness, *arguments: str) -> dict[str, list[dict[str, dict[str, str]]]]:
+    command = [
+        "curl",
+        "--silent",
+        f"{harness.http}/v1/chat/completions",
+        "--header",
+        f"OpenAI-Project: {harness.project}",
+    ]
     process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()
     return dict(json.loads(output))

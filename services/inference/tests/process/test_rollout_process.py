@@ -9,9 +9,9 @@ import pytest
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from services.inference.tests.process.world import (
+from services.inference.tests.process.harness import (
     CONTENT,
-    World,
+    Harness,
     another_replica,
     asked,
     deployment,
@@ -51,58 +51,60 @@ POLICY = rollout_pb2.RolloutPolicy(
 SERVING_WITHIN_S = 5.0
 
 
-async def current(world: World) -> deployment_pb2.Deployment:
-    response = await world.deployments.GetDeployment(deployment_service_pb2.GetDeploymentRequest(id="helpdesk"))
+async def current(harness: Harness) -> deployment_pb2.Deployment:
+    response = await harness.deployments.GetDeployment(deployment_service_pb2.GetDeploymentRequest(id="helpdesk"))
     return response.deployment
 
 
-async def ask(world: World, user: str, **changes: object) -> inference_pb2.Inference:
+async def ask(harness: Harness, user: str, **changes: object) -> inference_pb2.Inference:
     request = asked("What does os.walk do?", end_user=user, **changes)
-    return (await world.inferences.Generate(request)).inference
+    return (await harness.inferences.Generate(request)).inference
 
 
-async def publish(world: World, topic: str, ce_type: str, body: Message) -> None:
+async def publish(harness: Harness, topic: str, ce_type: str, body: Message) -> None:
     """Publish as the owner would, each time under another key: only one of these tests' processes hears each record."""
-    told = MessageToJson(body, preserving_proto_field_name=True, always_print_fields_with_no_presence=True).encode()
+    reported = MessageToJson(body, preserving_proto_field_name=True, always_print_fields_with_no_presence=True).encode()
     subject = unique_name("told")
     event = CloudEvent(
         id=subject,
         source="/tidemill/told",
         type=ce_type,
         subject=subject,
-        project=world.project,
+        project=harness.project,
         time=NOON,
-        data=told,
+        data=reported,
     )
-    publisher = Publisher(world.stack.kafka)
+    publisher = Publisher(harness.stack.kafka)
     await publisher.start()
-    key = f"{world.project}/{subject}".encode()
-    await publisher.publish(OutgoingRecord(topic=topic, key=key, value=told, headers=tuple(to_headers(event))))
+    key = f"{harness.project}/{subject}".encode()
+    await publisher.publish(OutgoingRecord(topic=topic, key=key, value=reported, headers=tuple(to_headers(event))))
     await publisher.stop()
 
 
-async def passes_the_gate(world: World) -> None:
+async def passes_the_gate(harness: Harness) -> None:
     """Tell that the candidate passed, until somebody has heard."""
-    told = evaluator_events.EvaluationCompleted(
+    reported = evaluator_events.EvaluationCompleted(
         evaluation="e1",
         seq=2,
         gate="helpdesk_gate",
         deployment="helpdesk",
         candidate="lora@1",
-        baseline_configuration=(await current(world)).live.digest,
+        baseline_configuration=(await current(harness)).live.digest,
         verdict=evaluation_pb2.VERDICT_PASSED,
     )
     for _ in range(20):
-        await publish(world, "tidemill.evaluator.evaluation.v1", "tidemill.evaluator.evaluation.completed.v1", told)
+        await publish(
+            harness, "tidemill.evaluator.evaluation.v1", "tidemill.evaluator.evaluation.completed.v1", reported
+        )
         for _ in range(20):
-            if (await current(world)).HasField("rollout"):
+            if (await current(harness)).HasField("rollout"):
                 return
             await asyncio.sleep(0.1)
     pytest.fail("the rollout did not start")
 
 
-async def is_rated(world: World, inference: inference_pb2.Inference) -> None:
-    told = feedback_events.FeedbackRecorded(
+async def is_rated(harness: Harness, inference: inference_pb2.Inference) -> None:
+    reported = feedback_events.FeedbackRecorded(
         feedback="f1",
         seq=1,
         inference=inference.id,
@@ -112,17 +114,17 @@ async def is_rated(world: World, inference: inference_pb2.Inference) -> None:
         rollout=inference.variant.rollout,
     )
     for _ in range(20):
-        await publish(world, "tidemill.feedback.feedback.v1", "tidemill.feedback.feedback.recorded.v1", told)
+        await publish(harness, "tidemill.feedback.feedback.v1", "tidemill.feedback.feedback.recorded.v1", reported)
         for _ in range(20):
-            if (await current(world)).rollout.counts.HasField("candidate_rating"):
+            if (await current(harness)).rollout.counts.HasField("candidate_rating"):
                 return
             await asyncio.sleep(0.1)
     pytest.fail("the rating did not arrive")
 
 
-async def promoted(world: World) -> str:
+async def promoted(harness: Harness) -> str:
     try:
-        await world.deployments.PromoteRollout(
+        await harness.deployments.PromoteRollout(
             deployment_service_pb2.PromoteRolloutRequest(deployment="helpdesk", request_id=unique_name("r"))
         )
     except PreconditionFailed as error:
@@ -130,11 +132,11 @@ async def promoted(world: World) -> str:
     return "promoted"
 
 
-async def told_of_rollouts(world: World) -> list[str]:
-    key = f"{world.project}/helpdesk".encode()
+async def rollout_events(harness: Harness) -> list[str]:
+    key = f"{harness.project}/helpdesk".encode()
     found = [
         record
-        async for record in read_topic(world.stack.kafka, "tidemill.inference.deployment.v1")
+        async for record in read_topic(harness.stack.kafka, "tidemill.inference.deployment.v1")
         if record.key == key
     ]
     bodies = sorted((int(json.loads(record.value or b"")["seq"]), dict(record.headers)["ce_type"]) for record in found)
@@ -142,46 +144,51 @@ async def told_of_rollouts(world: World) -> list[str]:
 
 
 async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(stack: Addresses, tmp_path: Path) -> None:
-    async with running_inference(stack, tmp_path / "one") as world, another_replica(world, tmp_path / "two") as other:
-        await world.add_model("lora", await asyncio.to_thread(write_tiny_model, tmp_path / "lora", seed=9))
-        await world.prompts.CreatePrompt(
+    async with (
+        running_inference(stack, tmp_path / "one") as harness,
+        another_replica(harness, tmp_path / "two") as other,
+    ):
+        await harness.add_model("lora", await asyncio.to_thread(write_tiny_model, tmp_path / "lora", seed=9))
+        await harness.prompts.CreatePrompt(
             prompt_service_pb2.CreatePromptRequest(prompt=prompt_pb2.Prompt(id="answer", content=CONTENT))
         )
         declared = deployment(follow="lora", rollout_policy=POLICY)
-        await world.deployments.CreateDeployment(deployment_service_pb2.CreateDeploymentRequest(deployment=declared))
+        await harness.deployments.CreateDeployment(deployment_service_pb2.CreateDeploymentRequest(deployment=declared))
         with pytest.raises(PreconditionFailed, match="missing is an evaluation that has passed gate helpdesk_gate"):
-            await world.deployments.PromoteRollout(deployment_service_pb2.PromoteRolloutRequest(deployment="helpdesk"))
-        await passes_the_gate(world)
+            await harness.deployments.PromoteRollout(
+                deployment_service_pb2.PromoteRolloutRequest(deployment="helpdesk")
+            )
+        await passes_the_gate(harness)
 
         # shadow
         async def canary() -> bool:
-            answers = await asyncio.gather(ask(world, "u0"), ask(other, "u1"))
+            answers = await asyncio.gather(ask(harness, "u0"), ask(other, "u1"))
             begun = (await current(other)).rollout.state == rollout_pb2.ROLLOUT_STATE_CANARY
             assert begun or {each.variant.name for each in answers} == {"live"}
             return begun
 
         await eventually(canary)
-        listed = await world.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=500))
+        listed = await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=500))
         shadows = [each for each in listed.inferences if each.purpose == inference_pb2.PURPOSE_SHADOW]
         assert {(each.variant.name, each.variant.model) for each in shadows} == {("candidate", "lora@1")}
 
         # canary: the same people have it in both replicas
         users = [f"u{number}" for number in range(12)]
-        here = await asyncio.gather(*(ask(world, user) for user in users))
+        here = await asyncio.gather(*(ask(harness, user) for user in users))
         there = await asyncio.gather(*(ask(other, user) for user in users))
         assert [each.variant.name for each in here] == [each.variant.name for each in there]
         assert {each.variant.name for each in here} == {"live", "candidate"}
-        rollout = (await current(world)).rollout
+        rollout = (await current(harness)).rollout
         assert {each.variant.rollout for each in here} == {rollout.id}
         (rated, *_) = (each for each in here if each.variant.name == "candidate")
-        await is_rated(world, rated)
-        assert (await current(world)).rollout.counts.candidate_rating == 0.75
+        await is_rated(harness, rated)
+        assert (await current(harness)).rollout.counts.candidate_rating == 0.75
 
         # promotion: one of two wins, everybody has it at once, no question fails
         asking = asyncio.create_task(_ask_on(other))
-        ends = await asyncio.gather(promoted(world), promoted(other))
+        ends = await asyncio.gather(promoted(harness), promoted(other))
         began = time.monotonic()
-        after = [await ask(each, "u0") for each in (other, world)]
+        after = [await ask(each, "u0") for each in (other, harness)]
         took_s = time.monotonic() - began
         asking.cancel()
         await asyncio.wait([asking])
@@ -191,19 +198,19 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
         assert took_s < SERVING_WITHIN_S
 
         # what is declared again changes nothing, and one call takes it back
-        unchanged = (await current(world)).etag
+        unchanged = (await current(harness)).etag
         again = deployment_service_pb2.UpdateDeploymentRequest(deployment=declared)
         again.update_mask.paths.extend(["model", "follow", "prompt", "retrieval", "sampling", "rollout_policy"])
-        assert (await world.deployments.UpdateDeployment(again)).deployment.etag == unchanged
+        assert (await harness.deployments.UpdateDeployment(again)).deployment.etag == unchanged
         back = deployment_service_pb2.RollBackRolloutRequest(deployment="helpdesk", rationale="it rambles")
         assert (await other.deployments.RollBackRollout(back)).deployment.live.model == "tiny@1"
-        assert (await ask(world, "u0")).variant.model == "tiny@1"
+        assert (await ask(harness, "u0")).variant.model == "tiny@1"
 
-        async def told() -> bool:
-            return len(await told_of_rollouts(world)) == 7
+        async def reported() -> bool:
+            return len(await rollout_events(harness)) == 7
 
-        await eventually(told)
-        assert await told_of_rollouts(world) == [
+        await eventually(reported)
+        assert await rollout_events(harness) == [
             "deployment.configured.v1",
             "rollout.started.v1",
             "rollout.advanced.v1",
@@ -212,26 +219,26 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
             "rollout.rolled_back.v1",
             "deployment.configured.v1",
         ]
-        await _compares(world)
+        await _compares(harness)
 
 
-async def _ask_on(world: World) -> None:
+async def _ask_on(harness: Harness) -> None:
     """Ask and ask until cancelled; a question that fails ends it with its error."""
     number = 0
     while True:
         number += 1
-        await ask(world, f"busy{number}")
+        await ask(harness, f"busy{number}")
 
 
-async def _compares(world: World) -> None:
+async def _compares(harness: Harness) -> None:
     """A candidate answers by name, on passages that are given, for purposes other than LIVE."""
     passage = content_pb2.Passage(document="d9", version=4, start=2, end=9, text="Kestrel walks.")
     purpose = inference_pb2.PURPOSE_EVALUATION
-    answer = await ask(world, "", variant="lora@1", passages=[passage], purpose=purpose)
+    answer = await ask(harness, "", variant="lora@1", passages=[passage], purpose=purpose)
 
     assert (answer.variant.name, answer.variant.model, answer.variant.rollout) == ("candidate", "lora@1", "")
     assert [(each.id, each.document, each.text) for each in answer.passages] == [("1", "d9", "Kestrel walks.")]
-    stored = (await world.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=answer.id))).inference
+    stored = (await harness.inferences.GetInference(inference_service_pb2.GetInferenceRequest(id=answer.id))).inference
     assert (stored.purpose, stored.variant.model, stored.passages[0].document) == (purpose, "lora@1", "d9")
     with pytest.raises(InvalidInput, match="variant: is for purposes SHADOW and EVALUATION only"):
-        await ask(world, "", variant="lora@1")
+        await ask(harness, "", variant="lora@1")

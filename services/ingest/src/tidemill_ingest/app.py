@@ -119,7 +119,7 @@ class _Parts:
     ) -> None:
         clock, limits = SystemClock(), settings.limits
         self.preparation = preparation
-        self.documents = mongo_documents(database["documents"], wake=relay.waker(database["documents"]))
+        self.documents = mongo_documents(database["documents"], enqueue=relay.enqueuer(database["documents"]))
         self.sources = mongo_sources(database["sources"], quota=settings.quota("sources"))
         self.bindings = mongo_event_bindings(database["event_bindings"])
         texts = ExchangeTexts(store, settings.exchange_bucket)
@@ -185,7 +185,7 @@ class _Datasets:
         self, settings: IngestSettings, database: Database, store: ObjectStore, relay: Relay, ingest: _Parts
     ) -> None:
         clock, limits, collection = SystemClock(), settings.limits, database["datasets"]
-        self.datasets = mongo_datasets(collection, wake=relay.waker(collection), quota=settings.quota("datasets"))
+        self.datasets = mongo_datasets(collection, enqueue=relay.enqueuer(collection), quota=settings.quota("datasets"))
         self.waiting = MongoWaiting(collection)
         batches = FeedbackBatches(store, settings.feedback_exchange_bucket, limits=limits)
         parts = DatasetParts(store, settings.datasets_bucket)
@@ -210,7 +210,7 @@ class _Datasets:
             waiting=self.waiting,
             publish=publish,
             retry_after_s=settings.dataset_retry_s,
-            at_once=settings.datasets_at_once,
+            max_concurrent=settings.max_concurrent_datasets,
         )
         self.sweep = SweepDatasets(
             datasets=self.datasets,
@@ -221,7 +221,7 @@ class _Datasets:
             unreferenced_after=timedelta(hours=settings.garbage_after_hours),
         )
         offering = OfferExamples(
-            datasets=self.datasets, batches=batches, limits=limits, clock=clock, wake=self.worker.wake
+            datasets=self.datasets, batches=batches, limits=limits, clock=clock, enqueue=self.worker.enqueue
         )
         self.curations = Curations(offering=offering)
         self.servicer = DatasetServicer(

@@ -48,7 +48,7 @@ class IngestSettings(ServiceSettings):
     """How long that may take in all, on a machine however busy."""
     phone_regions: Annotated[tuple[str, ...], NoDecode] = ("US", "GB", "DE", "FR")
     """The regions (CLDR, joined by commas) whose national way of writing phone numbers is masked too."""
-    uploads_at_once: int = Field(4, ge=1)
+    max_concurrent_uploads: int = Field(4, ge=1)
     """Uploads in memory at the same time; further ones wait."""
     uploads_of_project: int = Field(64, ge=1)
     """Uploads of one project that are received or wait; further ones are refused for now."""
@@ -101,7 +101,7 @@ class IngestSettings(ServiceSettings):
     """How long a dataset stays with a worker that gives no sign of life."""
     dataset_retry_s: float = Field(5.0, gt=0)
     """The pause after which a worker looks for what waits, unless it is woken."""
-    datasets_at_once: int = Field(2, ge=1, le=64)
+    max_concurrent_datasets: int = Field(2, ge=1, le=64)
     """Datasets that are worked on at the same time; their batches are in memory."""
 
     @field_validator("submission_topics", "curation_topics", "phone_regions", mode="before")
@@ -113,7 +113,7 @@ class IngestSettings(ServiceSettings):
     def patience(self) -> Patience:
         """How many uploads there may be, and how long one may take."""
         return Patience(
-            at_once=self.uploads_at_once,
+            max_concurrent=self.max_concurrent_uploads,
             of_project=self.uploads_of_project,
             idle_s=self.upload_idle_s,
             whole_s=self.upload_whole_s,

@@ -25,8 +25,8 @@ from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.publish_versions import PublishVersions
 from tidemill_ingest.application.read_datasets import ReadDatasets
 from tidemill_ingest.domain.dataset import Dataset, DatasetState
-from tidemill_ingest.domain.dataset_version import Offer
-from tidemill_ingest.domain.errors import BatchUnusable, OfferSettled
+from tidemill_ingest.domain.dataset_version import ExampleBatchOffer
+from tidemill_ingest.domain.errors import BatchAlreadyHandled, BatchUnusable
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.split import Split
 from tidemill_kit.aggregates import Identity
@@ -71,7 +71,7 @@ def leases_of(database: Database, owner: str, *, ttl_s: float = 30) -> MongoData
     return MongoDatasetLeases(Leases(database["leases"], owner=owner, ttl=ttl, clock=SystemClock()))
 
 
-def offered(dataset: Dataset, *, offer: Offer) -> None:
+def offered(dataset: Dataset, *, offer: ExampleBatchOffer) -> None:
     dataset.offer(offer, at_most=9)
 
 
@@ -82,13 +82,13 @@ async def lived() -> Dataset:
     await datasets.turned(numbered(20), seq=2)
     await datasets.offered(numbered(30), seq=3)
     dataset = await datasets.dataset()
-    dataset.heard["a curation.with dots"] = 7
+    dataset.last_seq_by_curation["a curation.with dots"] = 7
     dataset.deleted_at = datasets.clock.now()
     return dataset
 
 
 async def test_a_dataset_is_read_as_it_was_saved_and_lists_filter_it(database: Database) -> None:
-    stored = mongo_datasets(database["datasets"], wake=lambda _: None)
+    stored = mongo_datasets(database["datasets"], enqueue=lambda _: None)
     await stored.ensure_indexes()
     dataset = await lived()
 
@@ -99,7 +99,11 @@ async def test_a_dataset_is_read_as_it_was_saved_and_lists_filter_it(database: D
 
     assert found == saved
     assert (found.versions, found.offers, found.withheld) == (dataset.versions, dataset.offers, dataset.withheld)
-    assert (found.heard, found.owed, found.epoch) == (dataset.heard, dataset.owed, dataset.epoch)
+    assert (found.last_seq_by_curation, found.held_out_debt, found.epoch) == (
+        dataset.last_seq_by_curation,
+        dataset.held_out_debt,
+        dataset.epoch,
+    )
     assert [each.id for each in active.items] == [dataset.id]
     assert not deleted.items
 
@@ -115,7 +119,7 @@ async def test_the_stored_form_of_a_dataset_is_stable() -> None:
 
 
 async def test_workers_find_the_datasets_to_which_something_is_offered(database: Database) -> None:
-    stored, waiting = mongo_datasets(database["datasets"], wake=lambda _: None), MongoWaiting(database["datasets"])
+    stored, waiting = mongo_datasets(database["datasets"], enqueue=lambda _: None), MongoWaiting(database["datasets"])
     await waiting.ensure_indexes()
     for dataset_id in ("idle", "busy"):
         dataset = Dataset(id=dataset_id, project="acme", state=DatasetState.ACTIVE)
@@ -138,7 +142,7 @@ async def test_one_worker_at_a_time_holds_a_dataset_and_epochs_grow(database: Da
     assert (first, nothing, second) == (1, None, 2)
 
 
-async def test_a_holder_whose_lease_was_taken_is_told(database: Database) -> None:
+async def test_a_holder_whose_lease_was_taken_is_reported(database: Database) -> None:
     ours = leases_of(database, "us", ttl_s=0.3)
 
     async def sleep_through() -> None:
@@ -146,7 +150,7 @@ async def test_a_holder_whose_lease_was_taken_is_told(database: Database) -> Non
             await database["leases"].update_one({"_id": "acme/helpdesk_sft"}, {"$inc": {"lease.epoch": 1}})
             await asyncio.sleep(5)
 
-    with pytest.raises(OfferSettled):
+    with pytest.raises(BatchAlreadyHandled):
         await sleep_through()
 
 
@@ -164,7 +168,7 @@ async def test_parts_and_assignments_are_found_by_their_references_until_they_ar
     assert ref.key == f"acme/helpdesk_sft/{ref.sha256}"
     assert await parts.lines(ref) == lines(numbered(3))
     assert await parts.examples(ref) == examples(numbered(3))
-    assert await parts.split(assigned) == Split(train=frozenset("ab"), held_out=frozenset("c"), owed=-100_000)
+    assert await parts.split(assigned) == Split(train=frozenset("ab"), held_out=frozenset("c"), held_out_debt=-100_000)
     assert [name async for name in parts.datasets()] == [NAME, other]
     assert [each.key for each in await parts.of_dataset(NAME)] == sorted([ref.key, assigned.key])
     await parts.delete([ref.key, "acme/helpdesk_sft/never-there"])
@@ -192,7 +196,7 @@ async def test_a_batch_is_read_and_verified(buckets: Buckets) -> None:
 async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
     database: Database, buckets: Buckets
 ) -> None:
-    stored, clock = mongo_datasets(database["datasets"], wake=lambda _: None), SystemClock()
+    stored, clock = mongo_datasets(database["datasets"], enqueue=lambda _: None), SystemClock()
     batches = FeedbackBatches(buckets.store, buckets.feedback, limits=Limits())
     parts = DatasetParts(buckets.store, buckets.datasets)
     dataset = Dataset(id=NAME.dataset, project=NAME.project, state=DatasetState.ACTIVE)

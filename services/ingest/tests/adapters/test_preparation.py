@@ -171,13 +171,13 @@ async def test_a_process_that_dies_is_replaced(preparation: ProcessPreparation) 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 
 
-def take_all_memory() -> int:
+def allocate_all_memory() -> int:
     return len(bytearray(3 * 1024**3))
 
 
 async def test_a_document_that_takes_too_much_memory_harms_no_other_one(preparation: ProcessPreparation) -> None:
     with pytest.raises(Internal, match="MemoryError"):
-        await preparation._run("acme", take_all_memory)  # noqa: SLF001 - a document of that kind takes long to make
+        await preparation._run("acme", allocate_all_memory)  # noqa: SLF001 - a document of that kind takes long to make
 
     assert await preparation.mask("acme", "ada@acme.example") == "[EMAIL]"
 

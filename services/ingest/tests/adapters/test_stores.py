@@ -80,8 +80,8 @@ async def lived() -> Document:
 
 
 async def test_a_document_is_read_as_it_was_saved_and_lists_filter_it(database: Database) -> None:
-    woken: list[str] = []
-    documents = mongo_documents(database["documents"], wake=lambda new: woken.append(new.document_id))
+    enqueued: list[str] = []
+    documents = mongo_documents(database["documents"], enqueue=lambda new: enqueued.append(new.document_id))
     await documents.ensure_indexes()
     document = await lived()
 
@@ -111,7 +111,7 @@ async def test_the_stored_form_of_a_document_is_stable() -> None:
 
 
 async def test_what_documents_say_of_their_texts_is_read_without_the_rest(database: Database) -> None:
-    documents = mongo_documents(database["documents"], wake=lambda _: None)
+    documents = mongo_documents(database["documents"], enqueue=lambda _: None)
     document = await lived()
     await documents.add(document, request=Request.internal())
 
@@ -139,8 +139,8 @@ async def test_a_sweep_goes_on_where_the_last_one_came_to_and_one_process_does_i
         assert turn.after == "acme/d7/x"
 
 
-async def test_the_outbox_tells_which_events_wait(database: Database) -> None:
-    documents = mongo_documents(database["documents"], wake=lambda _: None)
+async def test_the_outbox_reports_which_events_wait(database: Database) -> None:
+    documents = mongo_documents(database["documents"], enqueue=lambda _: None)
     document = await lived()
 
     def reject(each: Document) -> None:

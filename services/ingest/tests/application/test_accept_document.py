@@ -4,13 +4,13 @@ from typing import Any
 import pytest
 
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
-from tidemill_ingest.domain.document import Document, DocumentState, Happened
+from tidemill_ingest.domain.document import Document, DocumentState, DocumentStep
 from tidemill_ingest.domain.document_events import DocumentWasIngested, DocumentWasUpdated
 from tidemill_ingest.domain.errors import DocumentNotFound, DocumentRefused, SourceNotFound
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
-from tidemill_ingest.domain.submission import Door, Fact, Submission
+from tidemill_ingest.domain.submission import Fact, Submission, SubmissionChannel
 from tidemill_kit.application import Caller, derived_id
 from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
 
@@ -25,7 +25,7 @@ async def text_of(ingest: Ingest, document: Document, number: int = 0) -> str:
     return text
 
 
-async def test_a_first_version_is_stored_masked_and_told() -> None:
+async def test_a_first_version_is_stored_masked_and_reported() -> None:
     ingest = await Ingest().with_source()
 
     document = await ingest.accept(ACME, submitted("# Reset\n\nWrite to ada@acme.example."))
@@ -79,7 +79,7 @@ async def test_the_same_content_again_makes_no_version() -> None:
 
     assert current_number(document) == 1
     assert len(ingest.documents.published) == 1
-    assert document.steps[-1].happened is Happened.IGNORED
+    assert document.steps[-1].happened is DocumentStep.IGNORED
 
 
 async def test_the_same_text_for_other_readers_is_another_version() -> None:
@@ -229,8 +229,11 @@ async def test_an_unsupported_type_is_refused_by_its_name() -> None:
         await ingest.accept(ACME, submitted("A", of=spec(media_type="application/pdf")))
 
 
-@pytest.mark.parametrize(("door", "limit", "hint"), [(Door.GRPC, 40, "UploadDocument"), (Door.UPLOAD, 80, "split it")])
-async def test_each_door_takes_its_limit_and_not_a_byte_more(door: Door, limit: int, hint: str) -> None:
+@pytest.mark.parametrize(
+    ("door", "limit", "hint"),
+    [(SubmissionChannel.GRPC, 40, "UploadDocument"), (SubmissionChannel.UPLOAD, 80, "split it")],
+)
+async def test_each_api_takes_its_limit_and_not_a_byte_more(door: SubmissionChannel, limit: int, hint: str) -> None:
     ingest = await Ingest(limits=Limits(inline_bytes=40, document_bytes=80)).with_source()
     submission = Submission(door=door, id="s")
 
@@ -306,7 +309,7 @@ async def test_a_submission_that_is_ignored_again_and_again_takes_one_step() -> 
     documents = [await ingest.accept(ACME, submitted("A")) for _ in range(4)]
 
     steps = documents[-1].steps
-    assert [(step.happened, step.times) for step in steps] == [(Happened.INGESTED, 1), (Happened.IGNORED, 3)]
+    assert [(step.happened, step.times) for step in steps] == [(DocumentStep.INGESTED, 1), (DocumentStep.IGNORED, 3)]
 
 
 async def test_a_crash_after_the_put_leaves_quarantine_empty_and_the_retry_succeeds() -> None:

@@ -36,7 +36,7 @@ GLOBEX = Caller(project="globex")
 LATER = timedelta(days=2)
 
 
-def wanted(*, share: float = 0.3, group_by: str = "question", dataset_id: str = NAME.dataset) -> Dataset:
+def desired(*, share: float = 0.3, group_by: str = "question", dataset_id: str = NAME.dataset) -> Dataset:
     return Dataset(id=dataset_id, project="acme", share=share, group_by=group_by)
 
 
@@ -46,7 +46,7 @@ def request(name: str = "") -> Request:
 
 async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
     datasets = Datasets()
-    command = CreateDatasetCommand(dataset=wanted(), request=request("r1"))
+    command = CreateDatasetCommand(dataset=desired(), request=request("r1"))
 
     created = await datasets.changing.create(command)
     again = await datasets.changing.create(command)
@@ -63,12 +63,12 @@ async def test_a_dataset_is_created_once_and_its_id_is_taken_then() -> None:
 @pytest.mark.parametrize(
     ("dataset", "field"),
     [
-        (wanted(share=0.91), "dataset.held_out_share"),
-        (wanted(share=-0.1), "dataset.held_out_share"),
-        (wanted(share=float("nan")), "dataset.held_out_share"),
-        (wanted(group_by="answer"), "dataset.group_by"),
-        (wanted(dataset_id="No Slug"), "dataset.id"),
-        (replace(wanted(), labels={"": "x"}), "dataset.labels[]"),
+        (desired(share=0.91), "dataset.held_out_share"),
+        (desired(share=-0.1), "dataset.held_out_share"),
+        (desired(share=float("nan")), "dataset.held_out_share"),
+        (desired(group_by="answer"), "dataset.group_by"),
+        (desired(dataset_id="No Slug"), "dataset.id"),
+        (replace(desired(), labels={"": "x"}), "dataset.labels[]"),
     ],
 )
 async def test_a_dataset_that_breaks_a_rule_is_refused_by_the_field(dataset: Dataset, field: str) -> None:
@@ -78,13 +78,13 @@ async def test_a_dataset_that_breaks_a_rule_is_refused_by_the_field(dataset: Dat
     assert [violation.field for violation in refused.value.violations] == [field]
 
 
-async def test_a_changed_share_moves_nobody_and_counts_for_new_groups() -> None:
+async def test_a_changed_share_moves_no_group_and_counts_for_new_groups() -> None:
     datasets = await Datasets().declared()
     await datasets.turned(numbered(100))
     before = ids_in(await datasets.reading.part(ACME, "helpdesk_sft@1", "held_out"))
     etag = str((await datasets.dataset()).version)
     command = UpdateDatasetCommand(
-        dataset=wanted(share=0.5), fields=frozenset({"held_out_share"}), request=request(), etag=etag
+        dataset=desired(share=0.5), fields=frozenset({"held_out_share"}), request=request(), etag=etag
     )
 
     await datasets.changing.update(replace(command, validate_only=True))
@@ -166,7 +166,7 @@ async def test_versions_are_named_by_number_or_by_their_dataset_and_listed_in_pa
         await datasets.reading.versions(ACME, NAME.dataset, PageRequest(token="x"))  # noqa: S106 - of a page
 
 
-async def test_a_difference_tells_which_examples_came_went_and_changed() -> None:
+async def test_a_difference_reports_which_examples_came_went_and_changed() -> None:
     datasets = await Datasets().declared()
     base = [*numbered(20), message("Changing?", "Old answer", name="changing")]
     target = [*numbered(20, start=2), message("Changing?", "New answer", name="changing")]
@@ -184,7 +184,7 @@ async def test_a_difference_tells_which_examples_came_went_and_changed() -> None
 async def test_versions_that_are_too_large_or_of_two_datasets_are_not_compared() -> None:
     datasets = await Datasets(limits=Limits(compared_examples=30)).declared()
     await datasets.turned(numbered(20))
-    await datasets.changing.create(CreateDatasetCommand(dataset=wanted(dataset_id="other"), request=request()))
+    await datasets.changing.create(CreateDatasetCommand(dataset=desired(dataset_id="other"), request=request()))
 
     with pytest.raises(DifferenceTooLarge, match="40 examples, and 30"):
         await datasets.reading.difference(ACME, "helpdesk_sft@1", "helpdesk_sft@1")
@@ -192,13 +192,13 @@ async def test_versions_that_are_too_large_or_of_two_datasets_are_not_compared()
         await datasets.reading.difference(ACME, "helpdesk_sft@1", "other")
 
 
-async def test_an_offer_wakes_a_worker_and_waits_in_order() -> None:
+async def test_an_offer_enqueues_work_and_waits_in_order() -> None:
     datasets = await Datasets().declared()
     await datasets.offered(numbered(20), seq=1)
     await datasets.offered(numbered(30), seq=2)
     await datasets.offered(numbered(20), seq=1)
 
-    assert datasets.woken == 3
+    assert datasets.enqueued == 3
     assert [offer.curation_seq for offer in (await datasets.dataset()).offers] == [1, 2]
     await datasets.publish(NAME)
     assert (await datasets.newest()).number == 2
@@ -238,7 +238,7 @@ def elsewhere(batch: Batch, **changed: object) -> Batch:
         ({"examples": 11}, "batch.examples"),
     ],
 )
-async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_door(
+async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_api(
     changed: dict[str, object], field: str
 ) -> None:
     datasets = await Datasets(limits=Limits(batch_bytes=1000, batch_examples=10)).declared()
@@ -258,7 +258,7 @@ async def test_a_batch_that_is_elsewhere_or_too_large_is_refused_at_the_door(
     assert (event.reason, event.curation_seq) == ("BATCH_REFUSED", offer.curation_seq)
 
 
-async def test_a_refused_offer_is_told_once_and_becomes_a_version_when_it_is_driven_again() -> None:
+async def test_a_refused_offer_is_reported_once_and_becomes_a_version_when_it_is_redriven() -> None:
     datasets = await Datasets(limits=Limits(batch_examples=10)).declared()
     for _ in range(2):
         with pytest.raises(InvalidInput):
@@ -273,7 +273,7 @@ async def test_a_refused_offer_is_told_once_and_becomes_a_version_when_it_is_dri
 
 
 @pytest.mark.parametrize(("count", "versions"), [(20, 1), (2, 0)])
-async def test_what_was_refused_stays_visible_when_an_older_offer_is_settled_after_it(
+async def test_what_was_refused_stays_visible_when_an_older_offer_is_handled_after_it(
     count: int, versions: int
 ) -> None:
     datasets = await Datasets().declared()

@@ -11,7 +11,7 @@ from tidemill_ingest.adapters.object_store import ExchangeTexts
 from tidemill_ingest.application.ports import SweepRules
 from tidemill_ingest.application.read_documents import DocumentName
 from tidemill_ingest.application.sweep import Swept
-from tidemill_ingest.domain.document import Document, DocumentState, Happened
+from tidemill_ingest.domain.document import Document, DocumentState, DocumentStep
 from tidemill_ingest.domain.document_events import DocumentWasDeleted
 from tidemill_ingest.domain.errors import DocumentNotFound, TextGone, VersionNotFound
 from tidemill_ingest.domain.source import Source
@@ -112,13 +112,13 @@ async def test_an_older_deletion_is_ignored_and_an_older_erasure_takes_only_what
     document = await ingest.delete(ACME, deletion(revision=3, erase=True))
 
     assert document.state is DocumentState.ACTIVE
-    assert document.steps[-1].happened is Happened.IGNORED
+    assert document.steps[-1].happened is DocumentStep.IGNORED
     assert (await ingest.reading.text(ACME, document.id, number=0))[0] == "B"
     with pytest.raises(TextGone):
         await ingest.reading.text(ACME, document.id, number=1)
 
 
-async def test_what_never_existed_is_not_found_unless_a_tombstone_is_wanted() -> None:
+async def test_what_never_existed_is_not_found_unless_a_tombstone_is_requested() -> None:
     ingest = await Ingest().with_source()
 
     with pytest.raises(DocumentNotFound, match="kb/1"):
@@ -127,7 +127,7 @@ async def test_what_never_existed_is_not_found_unless_a_tombstone_is_wanted() ->
     assert ingest.documents.published == []
 
 
-async def test_deleting_twice_tells_once_and_erasing_afterwards_tells_again() -> None:
+async def test_deleting_twice_reports_once_and_erasing_afterwards_reports_again() -> None:
     ingest = await Ingest().with_source()
     await ingest.accept(ACME, submitted("A"))
 
@@ -135,8 +135,8 @@ async def test_deleting_twice_tells_once_and_erasing_afterwards_tells_again() ->
     await ingest.delete(ACME, deletion())
     await ingest.delete(ACME, deletion(erase=True))
 
-    told = [event.erased for event in ingest.documents.published if isinstance(event, DocumentWasDeleted)]
-    assert told == [False, True]
+    reported = [event.erased for event in ingest.documents.published if isinstance(event, DocumentWasDeleted)]
+    assert reported == [False, True]
     assert ingest.texts_stored() == []
 
 

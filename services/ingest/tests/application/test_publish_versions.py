@@ -20,7 +20,7 @@ from services.ingest.tests.examples import (
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.domain.dataset_events import DatasetVersionWasPublished, DatasetVersionWasWithheld
-from tidemill_ingest.domain.errors import OfferSettled
+from tidemill_ingest.domain.errors import BatchAlreadyHandled
 from tidemill_ingest.domain.example import group_of
 from tidemill_ingest.domain.parts import shared_between
 from tidemill_ingest.domain.split import Split
@@ -123,7 +123,7 @@ async def test_the_same_content_makes_no_version_and_says_so_until_there_is_one(
         (numbered(8), 0.01, "HELD_OUT_EMPTY"),
     ],
 )
-async def test_what_makes_no_version_is_visible_on_the_dataset_and_told(
+async def test_what_makes_no_version_is_visible_on_the_dataset_and_reported(
     offered: list[ExampleMessage], share: float, reason: str
 ) -> None:
     datasets = await Datasets().declared(share=share)
@@ -165,8 +165,8 @@ async def test_of_all_groups_that_there_ever_were_those_of_the_offer_alone_are_r
 async def test_groups_that_were_assigned_in_one_object_stay_assigned() -> None:
     datasets = await Datasets().declared()
     groups = [group_of(each.asked) for each in examples(numbered(10))]
-    before = Split(train=frozenset(groups[:4]), held_out=frozenset(groups[4:]), owed=-300_000)
-    written = {"train": sorted(before.train), "held_out": sorted(before.held_out), "owed": before.owed}
+    before = Split(train=frozenset(groups[:4]), held_out=frozenset(groups[4:]), held_out_debt=-300_000)
+    written = {"train": sorted(before.train), "held_out": sorted(before.held_out), "owed": before.held_out_debt}
     ref = await datasets.parts.put_part(NAME, json.dumps(written).encode())
     await datasets.datasets.update(
         "acme", NAME.dataset, lambda each: setattr(each, "split", ref), request=Request.of("", b"")
@@ -177,7 +177,7 @@ async def test_groups_that_were_assigned_in_one_object_stay_assigned() -> None:
     assert (dataset.split, dataset.version_count) == (None, 1)
     assert before.held_out < datasets.groups.held_out()
     assert not before.train & datasets.groups.held_out()
-    assert dataset.owed == -300_000 + 4 * 300_000 - 1_000_000
+    assert dataset.held_out_debt == -300_000 + 4 * 300_000 - 1_000_000
 
 
 async def test_what_a_killed_worker_assigned_stays_where_something_was_erased_since() -> None:
@@ -331,11 +331,11 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing() -> None:
 
     left = await datasets.dataset()
     assert (left.offers, left.versions, left.epoch) == (stale.offers, (), 7)
-    with pytest.raises(OfferSettled):
-        left.withhold(left.offers[0], reason="R", message="m", owed=None, epoch=6, now=datasets.clock.now())
+    with pytest.raises(BatchAlreadyHandled):
+        left.withhold(left.offers[0], reason="R", message="m", held_out_debt=None, epoch=6, now=datasets.clock.now())
 
 
-async def test_a_dataset_that_somebody_else_works_on_is_left_for_later() -> None:
+async def test_a_dataset_that_another_worker_works_on_is_left_for_later() -> None:
     datasets = await Datasets().declared()
     await datasets.offered(numbered(20))
     datasets.leases.taken.add(NAME)

@@ -2,7 +2,7 @@ import pytest
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
 from tidemill_ingest.application.read_documents import DocumentName
-from tidemill_ingest.domain.document import Happened
+from tidemill_ingest.domain.document import DocumentStep
 from tidemill_ingest.domain.errors import DocumentNotFound, KeyAmbiguous, TextGone
 from tidemill_ingest.domain.source import Source
 from tidemill_kit.application import Caller, PageRequest
@@ -45,7 +45,7 @@ async def test_a_list_shows_active_documents_and_all_where_asked() -> None:
     assert not elsewhere.items
 
 
-async def test_explaining_tells_the_whole_way_and_finds_a_key_alone_where_it_is_the_only_one() -> None:
+async def test_explaining_reports_the_whole_way_and_finds_a_key_alone_where_it_is_the_only_one() -> None:
     ingest = await Ingest().with_source()
     await ingest.accept(ACME, submitted("A"))
     await ingest.accept(ACME, submitted("B"))
@@ -54,7 +54,11 @@ async def test_explaining_tells_the_whole_way_and_finds_a_key_alone_where_it_is_
 
     document, waiting = await ingest.reading.explain(ACME, DocumentName(key="kb/1"))
 
-    assert [step.happened for step in document.steps] == [Happened.INGESTED, Happened.UPDATED, Happened.DELETED]
+    assert [step.happened for step in document.steps] == [
+        DocumentStep.INGESTED,
+        DocumentStep.UPDATED,
+        DocumentStep.DELETED,
+    ]
     assert [step.seq in waiting for step in document.steps] == [False, False, True]
     with pytest.raises(DocumentNotFound):
         await ingest.reading.explain(ACME, DocumentName(key="kb/2"))
@@ -69,7 +73,7 @@ async def test_explaining_a_key_of_two_sources_names_both() -> None:
         await ingest.reading.explain(ACME, DocumentName(key="kb/1"))
 
 
-async def test_a_text_whose_object_is_missing_is_told_to_be_gone() -> None:
+async def test_a_text_whose_object_is_missing_is_reported_as_gone() -> None:
     ingest = await Ingest().with_source()
     document = await ingest.accept(ACME, submitted("A"))
     ingest.objects.buckets[EXCHANGE].clear()

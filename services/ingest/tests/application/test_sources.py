@@ -6,7 +6,7 @@ import pytest
 from services.ingest.tests.fakes import ACME, Ingest
 from tidemill_ingest.application.change_sources import CreateSourceCommand, DeleteSourceCommand, UpdateSourceCommand
 from tidemill_ingest.application.find_source import FindSource
-from tidemill_ingest.domain.errors import EventsNotRegistered, EventsTaken, SourceNotFound
+from tidemill_ingest.domain.errors import EventsNotRegistered, EventSourceTaken, SourceNotFound
 from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.source import Source
 from tidemill_kit.application import Request
@@ -96,7 +96,7 @@ async def test_events_belong_to_one_source_of_a_project_and_other_projects_have_
     ingest = Ingest()
     await ingest.changing.create(creating(events=KB))
 
-    with pytest.raises(EventsTaken, match="'cms'"):
+    with pytest.raises(EventSourceTaken, match="'cms'"):
         await ingest.changing.create(creating("other", events=KB))
     await ingest.changing.create(creating(events=KB, project="umbrella"))
 
@@ -122,7 +122,7 @@ async def test_events_that_a_crash_left_bound_are_free_after_a_minute() -> None:
     ingest = Ingest()
     await ingest.events.bind("acme", KB, "never-saved")
 
-    with pytest.raises(EventsTaken):
+    with pytest.raises(EventSourceTaken):
         await ingest.changing.create(creating(events=KB))
     ingest.clock.advance(timedelta(minutes=2))
     await ingest.changing.create(creating(events=KB))
@@ -133,15 +133,15 @@ async def test_events_that_a_crash_left_bound_are_free_after_a_minute() -> None:
 async def test_an_update_changes_only_what_its_mask_names() -> None:
     ingest = Ingest()
     source = await ingest.changing.create(creating(events=KB))
-    wanted = replace(source, events="urn:other", retention_days=30)
+    desired = replace(source, events="urn:other", retention_days=30)
 
-    saved = await ingest.changing.update(updating(wanted, "retention_days", etag="1"))
+    saved = await ingest.changing.update(updating(desired, "retention_days", etag="1"))
 
     assert (saved.events, saved.retention_days) == (KB, 30)
     with pytest.raises(Conflict):
-        await ingest.changing.update(updating(wanted, "retention_days", etag="1"))
+        await ingest.changing.update(updating(desired, "retention_days", etag="1"))
     with pytest.raises(SourceNotFound):
-        await ingest.changing.update(updating(replace(wanted, id="nope"), "retention_days"))
+        await ingest.changing.update(updating(replace(desired, id="nope"), "retention_days"))
 
 
 async def test_a_deleted_source_takes_nothing_and_its_id_can_be_taken_again() -> None:
@@ -180,9 +180,9 @@ async def test_checking_only_finds_that_events_are_taken() -> None:
     await ingest.changing.create(creating(events=KB))
     other = await ingest.changing.create(creating("other"))
 
-    with pytest.raises(EventsTaken):
+    with pytest.raises(EventSourceTaken):
         await ingest.changing.create(replace(creating("third", events=KB), validate_only=True))
-    with pytest.raises(EventsTaken):
+    with pytest.raises(EventSourceTaken):
         await ingest.changing.update(replace(updating(replace(other, events=KB), "events"), validate_only=True))
 
 

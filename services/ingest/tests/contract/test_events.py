@@ -17,7 +17,7 @@ from tidemill_ingest.adapters.mongo_documents import DocumentCodec
 from tidemill_ingest.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.domain.dataset_version import Part, Statistics, VersionDraft
 from tidemill_ingest.domain.document import Document
-from tidemill_ingest.domain.submission import Door, Submission
+from tidemill_ingest.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.domain.version import Draft, Provenance
 from tidemill_ingest.entrypoints import kafka_submissions
 from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
@@ -29,7 +29,7 @@ EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 DOCUMENT = derived_id("acme", "cms", "kb/4711")
 SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
-SUBMISSION = Submission(door=Door.KAFKA, id="0b6e7f8a", source="https://cms.acme.example/kb")
+SUBMISSION = Submission(door=SubmissionChannel.KAFKA, id="0b6e7f8a", source="https://cms.acme.example/kb")
 
 
 def draft(revision: int) -> Draft:
@@ -88,7 +88,7 @@ def curated() -> list[tuple[str, Message]]:
         ),
     )
     for each in offers:
-        dataset.publish(each, draft, owed=0, epoch=0, now=NOON, keep=9)
+        dataset.publish(each, draft, held_out_debt=0, epoch=0, now=NOON, keep=9)
     return [DatasetCodec().event(dataset, event, seq) for seq, event in enumerate(dataset.pending, start=1)]
 
 

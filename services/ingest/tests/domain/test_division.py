@@ -246,7 +246,7 @@ def test_questions_of_the_same_words_are_one_question_where_an_answer_is_common(
         ["\u0915\u093f", "\u0915\u0940", "\u0915\u0941", "\u0915\u0942", "\u0915\u0947"],  # ki, kii, ku, kuu, ke
     ],
 )
-def test_questions_that_only_signs_tell_apart_are_different_questions(questions: list[str]) -> None:
+def test_questions_that_only_signs_distinguish_are_different_questions(questions: list[str]) -> None:
     batch = examples([message(asked, "Yes.") for asked in questions])
 
     assert len({words_of(each.asked) for each in batch}) == COMMON_FROM
@@ -261,7 +261,7 @@ def test_an_answer_that_says_nothing_is_no_example_and_does_not_stop_its_batch(a
     assert division.shortcoming(MINIMUM) is None
 
 
-def test_what_nobody_sees_makes_no_other_example() -> None:
+def test_what_is_invisible_makes_no_other_example() -> None:
     batch = [message("How?", "Open it.", name="a"), message("Ho\u200bw?", "Open\u2060 it.\u200b", name="b")]
 
     assert divided(examples(batch)).duplicates == 1

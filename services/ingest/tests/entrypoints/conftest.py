@@ -19,11 +19,11 @@ from tidemill_kit.grpc_server import GrpcServer
 from tidemill_kit.uploads import Patience, UploadPlaces
 
 SMALL = Limits(inline_bytes=100, document_bytes=1000)
-PATIENCE = Patience(at_once=2, of_project=3, idle_s=1.5, whole_s=3.0)
+PATIENCE = Patience(max_concurrent=2, of_project=3, idle_s=1.5, whole_s=3.0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Door:
+class ApiClient:
     """Stubs for project acme, for another one, and for nobody."""
 
     ingest: Ingest
@@ -34,11 +34,11 @@ class Door:
     datasets: dataset_service_pb2_grpc.DatasetServiceStub
     globex: document_service_pb2_grpc.DocumentServiceStub
     globex_datasets: dataset_service_pb2_grpc.DatasetServiceStub
-    nobody: document_service_pb2_grpc.DocumentServiceStub
+    unauthenticated: document_service_pb2_grpc.DocumentServiceStub
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
+async def door() -> AsyncIterator[ApiClient]:
     ingest, uploads = await Ingest(limits=SMALL).with_source(), Uploads(limits=SMALL, places=UploadPlaces(PATIENCE))
     documents = DocumentServicer(
         accept=ingest.accept,
@@ -74,7 +74,7 @@ async def door() -> AsyncIterator[Door]:
         open_channel(address, project="globex") as other,
         open_channel(address) as anonymous,
     ):
-        yield Door(
+        yield ApiClient(
             ingest=ingest,
             curated=curated,
             uploads=uploads,
@@ -83,6 +83,6 @@ async def door() -> AsyncIterator[Door]:
             datasets=dataset_service_pb2_grpc.DatasetServiceStub(channel),
             globex=document_service_pb2_grpc.DocumentServiceStub(other),
             globex_datasets=dataset_service_pb2_grpc.DatasetServiceStub(other),
-            nobody=document_service_pb2_grpc.DocumentServiceStub(anonymous),
+            unauthenticated=document_service_pb2_grpc.DocumentServiceStub(anonymous),
         )
     await server.stop(1.0)

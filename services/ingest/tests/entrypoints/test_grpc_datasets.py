@@ -1,7 +1,7 @@
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.ingest.tests.entrypoints.conftest import Door
+from services.ingest.tests.entrypoints.conftest import ApiClient
 from services.ingest.tests.examples import ids_in, message, numbered
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_pb2 import (
@@ -16,11 +16,11 @@ from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 ID = "helpdesk_sft"
 
 
-async def created(door: Door) -> Dataset:
+async def created(door: ApiClient) -> Dataset:
     return (await door.datasets.CreateDataset(pb.CreateDatasetRequest(dataset=Dataset(id=ID)))).dataset
 
 
-async def exported(door: Door, part: DatasetSplit.ValueType, *, version: str = ID) -> tuple[bytes, list[int]]:
+async def exported(door: ApiClient, part: DatasetSplit.ValueType, *, version: str = ID) -> tuple[bytes, list[int]]:
     chunks = [
         reply.chunk
         async for reply in door.datasets.ExportDatasetVersion(pb.ExportDatasetVersionRequest(id=version, part=part))
@@ -28,7 +28,7 @@ async def exported(door: Door, part: DatasetSplit.ValueType, *, version: str = I
     return b"".join(chunks), [len(chunk) for chunk in chunks]
 
 
-async def test_a_dataset_is_created_read_listed_changed_and_deleted(door: Door) -> None:
+async def test_a_dataset_is_created_read_listed_changed_and_deleted(door: ApiClient) -> None:
     made = await created(door)
     found = await door.datasets.GetDataset(pb.GetDatasetRequest(id=ID))
     listed = await door.datasets.ListDatasets(pb.ListDatasetsRequest())
@@ -50,7 +50,7 @@ async def test_a_dataset_is_created_read_listed_changed_and_deleted(door: Door) 
     assert gone.value.reason == "DATASET_NOT_FOUND"
 
 
-async def test_what_cannot_be_is_refused_with_reason_and_field(door: Door) -> None:
+async def test_what_cannot_be_is_refused_with_reason_and_field(door: ApiClient) -> None:
     await created(door)
 
     with pytest.raises(AlreadyExists):
@@ -69,7 +69,7 @@ async def test_what_cannot_be_is_refused_with_reason_and_field(door: Door) -> No
         await door.globex_datasets.GetDataset(pb.GetDatasetRequest(id=ID))
 
 
-async def test_a_version_is_read_listed_compared_and_exported(door: Door) -> None:
+async def test_a_version_is_read_listed_compared_and_exported(door: ApiClient) -> None:
     await created(door)
     await door.curated.turned(numbered(40))
     await door.curated.turned(numbered(50), seq=2)
@@ -98,7 +98,7 @@ async def test_a_version_is_read_listed_compared_and_exported(door: Door) -> Non
         await exported(door, DATASET_SPLIT_UNSPECIFIED)
 
 
-async def test_a_long_part_is_exported_in_pieces_of_a_megabyte(door: Door) -> None:
+async def test_a_long_part_is_exported_in_pieces_of_a_megabyte(door: ApiClient) -> None:
     await created(door)
     await door.curated.turned([message(f"Question {n}?", f"{n} " + "x" * 100_000) for n in range(20)])
 
@@ -109,7 +109,7 @@ async def test_a_long_part_is_exported_in_pieces_of_a_megabyte(door: Door) -> No
     assert len(ids_in(train)) == 14
 
 
-async def test_what_was_withheld_and_what_waits_is_visible_on_the_dataset(door: Door) -> None:
+async def test_what_was_withheld_and_what_waits_is_visible_on_the_dataset(door: ApiClient) -> None:
     await created(door)
     await door.curated.turned(numbered(2))
     await door.curated.offered(numbered(20), seq=2)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from services.ingest.tests.entrypoints.conftest import Door
+from services.ingest.tests.entrypoints.conftest import ApiClient
 from services.ingest.tests.fakes import EXCHANGE, QUARANTINE
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
@@ -58,7 +58,7 @@ async def _two_starts() -> AsyncIterator[pb.UploadDocumentRequest]:
         yield pb.UploadDocumentRequest(start=pb.UploadStart(spec=spec()))
 
 
-async def test_a_document_goes_in_and_comes_out_masked(door: Door) -> None:
+async def test_a_document_goes_in_and_comes_out_masked(door: ApiClient) -> None:
     metadata = Struct()
     metadata.update({"product": "vpn", "pages": 3, "draft": False, "owner": "ada@acme.example"})
     described = spec()
@@ -81,12 +81,12 @@ async def test_a_document_goes_in_and_comes_out_masked(door: Door) -> None:
     assert text.version == found.document.current
 
 
-async def test_nobody_without_a_project_gets_in(door: Door) -> None:
+async def test_calls_without_a_project_are_refused(door: ApiClient) -> None:
     with pytest.raises(Unauthenticated, match="tidemill-project"):
-        await door.nobody.CreateDocument(creating("A"))
+        await door.unauthenticated.CreateDocument(creating("A"))
 
 
-async def test_a_retried_request_has_one_effect_and_another_body_is_refused(door: Door) -> None:
+async def test_a_retried_request_has_one_effect_and_another_body_is_refused(door: ApiClient) -> None:
     first = await door.documents.CreateDocument(creating("A", request_id="r1"))
     again = await door.documents.CreateDocument(creating("A", request_id="r1"))
 
@@ -95,7 +95,7 @@ async def test_a_retried_request_has_one_effect_and_another_body_is_refused(door
         await door.documents.CreateDocument(creating("B", request_id="r1"))
 
 
-async def test_an_inline_document_has_a_limit_on_both_sides(door: Door) -> None:
+async def test_an_inline_document_has_a_limit_on_both_sides(door: ApiClient) -> None:
     await door.documents.CreateDocument(creating("x" * 100))
     with pytest.raises(InvalidInput, match="101 bytes, and 100 is the limit: send it with UploadDocument") as refused:
         await door.documents.CreateDocument(creating("x" * 101))
@@ -104,7 +104,7 @@ async def test_an_inline_document_has_a_limit_on_both_sides(door: Door) -> None:
     assert [violation.field for violation in refused.value.violations] == ["content"]
 
 
-async def test_an_update_needs_what_it_changes_and_minds_the_etag(door: Door) -> None:
+async def test_an_update_needs_what_it_changes_and_minds_the_etag(door: ApiClient) -> None:
     update = pb.UpdateDocumentRequest(spec=spec(), content=b"B")
     with pytest.raises(NotFound):
         await door.documents.UpdateDocument(update)
@@ -119,7 +119,7 @@ async def test_an_update_needs_what_it_changes_and_minds_the_etag(door: Door) ->
         await door.documents.UpdateDocument(update)
 
 
-async def test_checking_only_answers_as_if_and_stores_nothing(door: Door) -> None:
+async def test_checking_only_answers_as_if_and_stores_nothing(door: ApiClient) -> None:
     response = await door.documents.CreateDocument(creating("# T\n\nA", validate_only=True))
 
     assert response.document.current.title == "T"
@@ -127,7 +127,7 @@ async def test_checking_only_answers_as_if_and_stores_nothing(door: Door) -> Non
     assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
 
 
-async def test_a_request_without_its_spec_or_with_nested_metadata_is_refused(door: Door) -> None:
+async def test_a_request_without_its_spec_or_with_nested_metadata_is_refused(door: ApiClient) -> None:
     nested = creating("A")
     nested.spec.metadata.update({"a": {"b": "c"}})
 
@@ -137,7 +137,7 @@ async def test_a_request_without_its_spec_or_with_nested_metadata_is_refused(doo
         await door.documents.CreateDocument(nested)
 
 
-async def test_documents_are_listed_a_page_at_a_time(door: Door) -> None:
+async def test_documents_are_listed_a_page_at_a_time(door: ApiClient) -> None:
     for number in range(5):
         await door.documents.CreateDocument(creating("A", key=f"kb/{number}"))
 
@@ -153,7 +153,7 @@ async def test_documents_are_listed_a_page_at_a_time(door: Door) -> None:
             await door.documents.ListDocuments(wrong)
 
 
-async def test_a_deleted_document_explains_its_whole_way(door: Door) -> None:
+async def test_a_deleted_document_explains_its_whole_way(door: ApiClient) -> None:
     await door.documents.CreateDocument(creating("A"))
     await door.documents.CreateDocument(creating("A"))
     await door.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1", delete_reason="old"))
@@ -170,7 +170,7 @@ async def test_a_deleted_document_explains_its_whole_way(door: Door) -> None:
     assert explained.document.state == document_pb2.DOCUMENT_STATE_DELETED
 
 
-async def test_a_deletion_with_a_revision_leaves_a_tombstone_of_what_never_came(door: Door) -> None:
+async def test_a_deletion_with_a_revision_leaves_a_tombstone_of_what_never_came(door: ApiClient) -> None:
     with pytest.raises(NotFound):
         await door.documents.DeleteDocument(pb.DeleteDocumentRequest(source="cms", key="kb/1"))
 
@@ -180,7 +180,7 @@ async def test_a_deletion_with_a_revision_leaves_a_tombstone_of_what_never_came(
     assert deleted.document.version_count == 0
 
 
-async def test_an_upload_takes_its_limit_in_chunks_and_not_a_byte_more(door: Door) -> None:
+async def test_an_upload_takes_its_limit_in_chunks_and_not_a_byte_more(door: ApiClient) -> None:
     content = b"x" * 1000
     digest = hashlib.sha256(content).hexdigest()
 
@@ -206,7 +206,7 @@ async def test_an_upload_takes_its_limit_in_chunks_and_not_a_byte_more(door: Doo
         (_empty_chunk, "is empty: send bytes"),
     ],
 )
-async def test_a_stream_that_is_not_what_it_says_leaves_nothing(door: Door, stream: object, words: str) -> None:
+async def test_a_stream_that_is_not_what_it_says_leaves_nothing(door: ApiClient, stream: object, words: str) -> None:
     assert callable(stream)
     with pytest.raises(InvalidInput, match=words):
         await door.documents.UploadDocument(stream())
@@ -215,7 +215,7 @@ async def test_a_stream_that_is_not_what_it_says_leaves_nothing(door: Door, stre
     assert door.ingest.documents.published == []
 
 
-async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_frees_its_place(door: Door) -> None:
+async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_frees_its_place(door: ApiClient) -> None:
     async def pausing() -> AsyncIterator[pb.UploadDocumentRequest]:
         async for part in parts(b"abc"):
             yield part
@@ -232,7 +232,7 @@ async def test_an_upload_that_pauses_too_long_or_breaks_off_leaves_nothing_and_f
     assert (await door.documents.UploadDocument(parts(b"abc"))).document.version_count == 1
 
 
-async def test_a_refused_upload_that_goes_on_hears_why_and_not_that_it_was_slow(door: Door) -> None:
+async def test_a_refused_upload_that_goes_on_receives_why_and_not_that_it_was_slow(door: ApiClient) -> None:
     async def wrong_and_open() -> AsyncIterator[pb.UploadDocumentRequest]:
         yield pb.UploadDocumentRequest(chunk=b"abc")
         await asyncio.Event().wait()
@@ -243,7 +243,7 @@ async def test_a_refused_upload_that_goes_on_hears_why_and_not_that_it_was_slow(
         await door.documents.UploadDocument(parts(b"x" * 100_000))
 
 
-async def test_an_upload_that_drips_for_ever_ends_in_time(door: Door) -> None:
+async def test_an_upload_that_drips_for_ever_ends_in_time(door: ApiClient) -> None:
     async def dripping() -> AsyncIterator[pb.UploadDocumentRequest]:
         async for part in parts(b"x" * 100, chunk=1):
             yield part
@@ -255,7 +255,7 @@ async def test_an_upload_that_drips_for_ever_ends_in_time(door: Door) -> None:
     assert door.ingest.objects.buckets == {QUARANTINE: {}, EXCHANGE: {}}
 
 
-async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the_rest(door: Door) -> None:
+async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the_rest(door: ApiClient) -> None:
     gate = asyncio.Event()
 
     async def held() -> AsyncIterator[pb.UploadDocumentRequest]:
@@ -275,7 +275,7 @@ async def test_one_project_takes_half_of_the_places_and_leaves_the_others_to_the
     assert len(await asyncio.gather(*crowd)) == 3
 
 
-async def test_an_upload_sent_again_has_one_effect_and_with_other_bytes_is_refused(door: Door) -> None:
+async def test_an_upload_sent_again_has_one_effect_and_with_other_bytes_is_refused(door: ApiClient) -> None:
     first = await door.documents.UploadDocument(parts(b"abc", request_id="r1"))
     again = await door.documents.UploadDocument(parts(b"abc", request_id="r1"))
 

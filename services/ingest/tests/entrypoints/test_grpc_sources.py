@@ -1,7 +1,7 @@
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from services.ingest.tests.entrypoints.conftest import Door
+from services.ingest.tests.entrypoints.conftest import ApiClient
 from tidemill.ingest.v1 import source_service_pb2 as pb
 from tidemill.ingest.v1.source_pb2 import Masking, Source
 from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
@@ -9,7 +9,7 @@ from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 KB = "https://cms.acme.example/kb"
 
 
-async def test_a_source_is_created_read_listed_changed_and_deleted(door: Door) -> None:
+async def test_a_source_is_created_read_listed_changed_and_deleted(door: ApiClient) -> None:
     created = await door.sources.CreateSource(
         pb.CreateSourceRequest(
             source=Source(id="kb", events=KB, masking=Masking(kinds=["phone", "email"]), retention_days=730)
@@ -34,7 +34,7 @@ async def test_a_source_is_created_read_listed_changed_and_deleted(door: Door) -
         await door.sources.GetSource(pb.GetSourceRequest(id="kb"))
 
 
-async def test_what_cannot_be_is_refused_by_its_field(door: Door) -> None:
+async def test_what_cannot_be_is_refused_by_its_field(door: ApiClient) -> None:
     with pytest.raises(InvalidInput, match="source: is missing"):
         await door.sources.CreateSource(pb.CreateSourceRequest())
     with pytest.raises(InvalidInput, match="'emial' is no kind"):
@@ -51,7 +51,7 @@ async def test_what_cannot_be_is_refused_by_its_field(door: Door) -> None:
         await door.sources.DeleteSource(pb.DeleteSourceRequest(id="cms", etag="99"))
 
 
-async def test_masking_everything_reads_as_it_was_written(door: Door) -> None:
+async def test_masking_everything_reads_as_it_was_written(door: ApiClient) -> None:
     created = await door.sources.CreateSource(pb.CreateSourceRequest(source=Source(id="kb")))
 
     assert not created.source.HasField("masking")

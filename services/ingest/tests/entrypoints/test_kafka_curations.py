@@ -41,7 +41,7 @@ async def test_a_completion_is_an_offer_that_waits_for_a_worker() -> None:
     [offer] = (await datasets.dataset()).offers
     assert (offer.batch, offer.deployment, offer.curation_seq) == (batch, "helpdesk", 1)
     assert offer.id == context("e1").request.id
-    assert datasets.woken == 1
+    assert datasets.enqueued == 1
     assert (await datasets.dataset()).versions == ()
 
 
@@ -87,7 +87,7 @@ async def test_a_body_that_is_no_completion_is_refused_by_the_field(part: str, c
     assert part in {str(place) for problem in refused.value.errors() for place in problem["loc"]}
 
 
-def test_completions_are_heard_once_each_and_in_their_order() -> None:
+def test_completions_are_received_once_each_and_in_their_order() -> None:
     subscription = Datasets().curations.subscription(["tidemill.feedback.curation.v1"])
 
     assert subscription.group == "tidemill.ingest.curations"

@@ -79,7 +79,7 @@ async def the_document(ingest: Ingest) -> Document:
     return await ingest.reading.get(ACME, DocumentName(source="cms", key="kb/1"))
 
 
-async def test_an_upsert_becomes_the_same_document_as_at_the_other_doors() -> None:
+async def test_an_upsert_becomes_the_same_document_as_at_the_other_apis() -> None:
     ingest = await ingest_with_events()
 
     await ingest.submissions.upserted(context("e1"), upsert("# A", revision="42", metadata={"n": 1, "ok": True}))
@@ -165,7 +165,7 @@ async def test_what_became_of_submissions_is_counted() -> None:
         await ingest.submissions.upserted(context(f"e{number}"), upsert(text))
 
     after = [SUBMISSIONS.labels("kafka", outcome)._value.get() for outcome in outcomes]  # noqa: SLF001 - no other way
-    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1]
+    assert [now - requeue for now, requeue in zip(after, before, strict=True)] == [1, 1, 1]
 
 
 async def test_a_deletion_that_comes_first_keeps_the_document_out() -> None:
@@ -223,8 +223,8 @@ async def test_a_record_has_a_limit_on_both_sides_and_points_to_the_upload() -> 
     ingest = await ingest_with_events()
     limit = 900 * 1024
     letters = Letters()
-    told = {"specversion": "1.0", "id": "e1", "source": KB, "type": UPSERTED, "subject": "kb/1", "project": "acme"}
-    headers = [(f"ce_{name}", text.encode()) for name, text in told.items()]
+    reported = {"specversion": "1.0", "id": "e1", "source": KB, "type": UPSERTED, "subject": "kb/1", "project": "acme"}
+    headers = [(f"ce_{name}", text.encode()) for name, text in reported.items()]
     body = b'{"media_type": "text/markdown", "text": "A"}'
     engine = Engine(ingest.submissions.subscription(["t"]), dead_letters=letters)
 
@@ -243,7 +243,7 @@ async def test_a_record_has_a_limit_on_both_sides_and_points_to_the_upload() -> 
     assert len(letters.records) == 1
 
 
-async def test_events_that_nobody_registered_or_another_project_did_are_no_submissions() -> None:
+async def test_events_that_are_not_registered_or_another_project_did_are_no_submissions() -> None:
     ingest = await ingest_with_events()
 
     with pytest.raises(EventsNotRegistered, match="umbrella"):
@@ -295,7 +295,7 @@ async def test_a_refused_record_that_names_its_document_is_rejected_once_with_it
     "subject",
     ["", "k" * 1025, "kb\n1"],
 )
-async def test_a_refused_record_without_a_usable_name_is_told_to_nobody(subject: str) -> None:
+async def test_a_refused_record_without_a_usable_name_is_not_reported(subject: str) -> None:
     ingest = await ingest_with_events()
 
     await ingest.submissions.refused(refusal(InvalidInput("no"), subject=subject))

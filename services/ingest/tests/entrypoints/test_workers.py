@@ -29,7 +29,7 @@ class WaitingInMemory:
 @asynccontextmanager
 async def working(datasets: Datasets, *, retry_after_s: float) -> AsyncIterator[tuple[DatasetWorker, WaitingInMemory]]:
     waiting = WaitingInMemory(datasets)
-    worker = DatasetWorker(waiting=waiting, publish=datasets.publish, retry_after_s=retry_after_s, at_once=2)
+    worker = DatasetWorker(waiting=waiting, publish=datasets.publish, retry_after_s=retry_after_s, max_concurrent=2)
     running = asyncio.create_task(worker.run())
     await eventually(lambda: waiting.asked > 0)
     yield worker, waiting
@@ -37,12 +37,12 @@ async def working(datasets: Datasets, *, retry_after_s: float) -> AsyncIterator[
     await asyncio.wait([running])
 
 
-async def test_a_woken_worker_publishes_at_once_and_then_rests() -> None:
+async def test_a_notified_worker_publishes_at_once_and_then_rests() -> None:
     datasets = await Datasets().declared()
     async with working(datasets, retry_after_s=30) as (worker, waiting):
         for seq in (1, 2):
             await datasets.offered(numbered(10 * seq), seq=seq)
-            worker.wake()
+            worker.enqueue()
             await published(datasets, seq)
         asked = waiting.asked
         await asyncio.sleep(0.05)

@@ -5,7 +5,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from services.ingest.tests.buckets import remove_buckets
-from services.ingest.tests.process.world import IngestProcess, Project, project_of
+from services.ingest.tests.process.harness import IngestProcess, Project, project_of
 from tidemill_kit.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from services.ingest.tests.examples import batch_of, completed, ids_in, lines, numbered
-from services.ingest.tests.process.world import IngestProcess
+from services.ingest.tests.process.harness import IngestProcess
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill.ingest.v1 import dataset_service_pb2 as pb
 from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT, DATASET_SPLIT_TRAIN, Dataset, DatasetSplit
@@ -34,7 +34,7 @@ class Curated:
     store: ObjectStore
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
-    heard: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: {EVENTS: [], DEAD: []})
+    received: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: {EVENTS: [], DEAD: []})
 
     async def complete(self, examples: list[ExampleMessage], *, seq: int = 1, dataset: str = ID) -> dict[str, Any]:
         """Do what feedback does: put the batch, then tell of it; return the body of the event."""
@@ -42,10 +42,10 @@ class Curated:
         batch = batch_of(data, count=len(examples), project=self.name, bucket=self.ingest.feedback)
         await self.store.put(batch.object.bucket, batch.object.key, data, media_type="application/jsonl")
         body = completed(batch, seq=seq, dataset=dataset)
-        await self.tell(body, event_id=f"{self.name}-{seq}")
+        await self.report(body, event_id=f"{self.name}-{seq}")
         return body
 
-    async def tell(self, body: Mapping[str, Any] | bytes, *, event_id: str) -> None:
+    async def report(self, body: Mapping[str, Any] | bytes, *, event_id: str) -> None:
         attributes = {
             "ce_specversion": "1.0",
             "ce_id": event_id,
@@ -62,20 +62,20 @@ class Curated:
             headers=[(name, text.encode()) for name, text in attributes.items()],
         )
 
-    async def told(self, count: int, *, topic: str = EVENTS) -> list[ConsumerRecord]:
+    async def reported(self, count: int, *, topic: str = EVENTS) -> list[ConsumerRecord]:
         """Return the records of this project, once there are so many."""
 
         async def are_there() -> bool:
             for partition, records in (await self.consumer.getmany(timeout_ms=100)).items():
                 mine = [each for each in records if dict(each.headers).get("ce_project") == self.name.encode()]
-                self.heard[partition.topic] += mine
-            return len(self.heard[topic]) >= count
+                self.received[partition.topic] += mine
+            return len(self.received[topic]) >= count
 
         await eventually(are_there)
-        return self.heard[topic]
+        return self.received[topic]
 
     async def happened(self, count: int) -> list[tuple[str, dict[str, Any]]]:
-        records = await self.told(count)
+        records = await self.reported(count)
         return [(dict(each.headers)["ce_type"].decode().split(".")[3], json.loads(each.value)) for each in records]
 
 
@@ -119,20 +119,20 @@ async def test_a_completed_curation_becomes_a_version_within_seconds(curated: Cu
     held_out = await exported(curated, event["version"], DATASET_SPLIT_HELD_OUT)
     train = await exported(curated, event["version"], DATASET_SPLIT_TRAIN)
     assert sorted([*held_out, *train]) == sorted(each.id for each in numbered(180))
-    assert b"module.name1" not in b"".join(each.value for each in curated.heard[EVENTS])
+    assert b"module.name1" not in b"".join(each.value for each in curated.received[EVENTS])
 
 
-async def test_duplicates_have_one_effect_and_poison_holds_up_nobody(curated: Curated) -> None:
+async def test_duplicates_have_one_effect_and_poison_delays_no_other(curated: Curated) -> None:
     body = await curated.complete(numbered(40))
-    await curated.tell(body, event_id=f"{curated.name}-1")
-    await curated.tell(b"{broken", event_id="poison")
-    await curated.tell({**body, "seq": "2", "batch": {**body["batch"], "bucket": "elsewhere"}}, event_id="elsewhere")
-    await curated.tell({**body, "seq": "2", "dataset": "nobody's"}, event_id="nobody")
+    await curated.report(body, event_id=f"{curated.name}-1")
+    await curated.report(b"{broken", event_id="poison")
+    await curated.report({**body, "seq": "2", "batch": {**body["batch"], "bucket": "elsewhere"}}, event_id="elsewhere")
+    await curated.report({**body, "seq": "2", "dataset": "nobody's"}, event_id="nobody")
     await curated.complete(numbered(2), seq=3)
     await curated.complete(numbered(60), seq=4)
 
-    happened = sorted(await curated.happened(4), key=lambda told: told[1]["curation_seq"])
-    dead = await curated.told(3, topic=DEAD)
+    happened = sorted(await curated.happened(4), key=lambda reported: reported[1]["curation_seq"])
+    dead = await curated.reported(3, topic=DEAD)
 
     assert [(name, event["curation_seq"]) for name, event in happened] == [
         ("version_published", "1"),
@@ -150,18 +150,18 @@ async def test_duplicates_have_one_effect_and_poison_holds_up_nobody(curated: Cu
 async def test_a_kill_while_versions_are_made_loses_none_and_doubles_none(curated: Curated) -> None:
     for seq in range(1, 6):
         await curated.complete(numbered(20 * seq), seq=seq)
-    await curated.told(1)
+    await curated.reported(1)
 
     curated.ingest.kill()
     curated.ingest.start()
 
-    told: dict[str, set[str]] = {}  # an event that was told right before the kill may be told again, as it was
+    reported: dict[str, set[str]] = {}  # an event that was told right before the kill may be told again, as it was
 
-    async def are_all_told() -> bool:
+    async def are_all_reported() -> bool:
         for _, event in await curated.happened(0):
-            told.setdefault(event["seq"], set()).add(event["version"])
-        return len(told) == 5
+            reported.setdefault(event["seq"], set()).add(event["version"])
+        return len(reported) == 5
 
-    await eventually(are_all_told)
-    assert told == {str(number): {f"helpdesk_sft@{number}"} for number in range(1, 6)}
+    await eventually(are_all_reported)
+    assert reported == {str(number): {f"helpdesk_sft@{number}"} for number in range(1, 6)}
     assert len(await exported(curated, "helpdesk_sft@5", DATASET_SPLIT_HELD_OUT)) == 30

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.ingest.tests.process.world import IngestProcess, Project
+from services.ingest.tests.process.harness import IngestProcess, Project
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_kit.errors import InvalidInput
@@ -39,16 +39,16 @@ async def explained(project: Project, key: str) -> pb.ExplainDocumentResponse:
     return await project.documents.ExplainDocument(pb.ExplainDocumentRequest(source="cms", key=key))
 
 
-async def test_a_document_by_grpc_is_told_on_kafka_without_its_text(project: Project) -> None:
+async def test_a_document_by_grpc_is_reported_on_kafka_without_its_text(project: Project) -> None:
     spec = pb.DocumentSpec(source="cms", key="kb/1", media_type="text/html")
     created = await project.documents.CreateDocument(
         pb.CreateDocumentRequest(spec=spec, content=b"<h1>Reset</h1><p>Call +1 212-555-0199</p>", request_id="r1")
     )
 
-    async def is_told() -> bool:
+    async def is_reported() -> bool:
         return len(await project.events()) == 1
 
-    await eventually(is_told)
+    await eventually(is_reported)
     ((happened, event),) = await project.events()
     assert happened == "ingested"
     assert (event["document"], event["seq"], event["key"]) == (created.document.id, "1", "kb/1")
@@ -68,12 +68,12 @@ async def test_submissions_duplicated_and_out_of_order_end_where_they_should(pro
     await project.publish("kb/2", body("late", revision=4))
     await project.publish("last", body("marker"))
 
-    async def are_all_told() -> bool:
+    async def are_all_reported() -> bool:
         return len(await project.events()) >= 4
 
-    await eventually(are_all_told)
-    told = [(happened, event["key"], event["seq"]) for happened, event in await project.events()]
-    assert sorted(told) == [
+    await eventually(are_all_reported)
+    reported = [(happened, event["key"], event["seq"]) for happened, event in await project.events()]
+    assert sorted(reported) == [
         ("deleted", "kb/2", "1"),
         ("ingested", "kb/1", "1"),
         ("ingested", "last", "1"),
@@ -100,8 +100,8 @@ async def test_poison_is_dead_lettered_and_rejected_while_the_others_are_taken(p
         return len(events) == 6 and len(letters) == 4
 
     await eventually(is_done)
-    told = {event["key"]: (happened, event.get("reason")) for happened, event in await project.events()}
-    assert told == {
+    reported = {event["key"]: (happened, event.get("reason")) for happened, event in await project.events()}
+    assert reported == {
         "good/1": ("ingested", None),
         "good/2": ("ingested", None),
         "broken": ("rejected", "INVALID_BODY"),
@@ -127,11 +127,11 @@ async def test_a_record_and_an_upload_take_their_limits_and_not_a_byte_more(proj
         return len(await project.events()) == 2
 
     await eventually(is_done)
-    told = {event["key"]: (happened, event.get("message", "")) for happened, event in await project.events()}
-    assert told["fits"][0] == "ingested"
-    assert told["too-large"][0] == "rejected"
-    assert f"{LIMIT + 1} bytes, and {LIMIT} is the limit" in told["too-large"][1]
-    assert "UploadDocument" in told["too-large"][1]
+    reported = {event["key"]: (happened, event.get("message", "")) for happened, event in await project.events()}
+    assert reported["fits"][0] == "ingested"
+    assert reported["too-large"][0] == "rejected"
+    assert f"{LIMIT + 1} bytes, and {LIMIT} is the limit" in reported["too-large"][1]
+    assert "UploadDocument" in reported["too-large"][1]
     ten_megabytes = b"The quick brown fox jumps. " * (10 * 1024 * 1024 // 27)
     ten_megabytes += b"." * (10 * 1024 * 1024 - len(ten_megabytes))
     uploaded = await project.documents.UploadDocument(upload(ten_megabytes, key="ten"))
@@ -190,6 +190,6 @@ async def test_a_kill_in_the_middle_loses_nothing_and_does_nothing_twice(
         return len({event["key"] for _, event in await project.events()}) == count
 
     await eventually(is_done)
-    told = [(happened, event["seq"]) for happened, event in await project.events()]
-    assert set(told) == {("ingested", "1")}
+    reported = [(happened, event["seq"]) for happened, event in await project.events()]
+    assert set(reported) == {("ingested", "1")}
     assert not await project.dead_letters()

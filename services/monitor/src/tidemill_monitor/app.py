@@ -42,9 +42,9 @@ class Adapters:
 
 async def build_app(settings: MonitorSettings) -> App:
     """Put monitor together, on the event loop that it will live on. Nothing is connected yet."""
-    adapters, metrics = _adapters(settings), LoopMetrics(most_projects=settings.metric_projects)
+    adapters, metrics = _adapters(settings), LoopMetrics(max_projects=settings.metric_projects)
     worker = _worker(settings, adapters)
-    record = RecordEvent(graph=adapters.graph, batches=adapters.batches, wake=worker.wake)
+    record = RecordEvent(graph=adapters.graph, batches=adapters.batches, enqueue=worker.enqueue)
     consumers = Consumers(settings.kafka, [lineage(record, metrics)], adapters.publisher)
     client = adapters.database.client
     return App(
@@ -107,9 +107,7 @@ def _adapters(settings: MonitorSettings) -> Adapters:
             database["leases"], owner=str(uuid4()), ttl=timedelta(seconds=settings.lease_s), clock=SystemClock()
         ),
         batches=MongoBatches(batches, leases),
-        examples=ExchangeExamples(
-            ExchangeBucket(store, settings.feedback_bucket), most_bytes=settings.most_batch_bytes
-        ),
+        examples=ExchangeExamples(ExchangeBucket(store, settings.feedback_bucket), max_bytes=settings.max_batch_bytes),
     )
 
 
@@ -117,7 +115,7 @@ def _worker(settings: MonitorSettings, adapters: Adapters) -> ExamplesWorker:
     return ExamplesWorker(
         batches=adapters.batches,
         link=LinkExamples(batches=adapters.batches, examples=adapters.examples, graph=adapters.graph),
-        at_once=settings.batches_at_once,
+        max_concurrent=settings.max_concurrent_batches,
         retry_after_s=settings.retry_s,
     )
 
@@ -138,11 +136,11 @@ def _house_keeper(settings: MonitorSettings, adapters: Adapters, metrics: LoopMe
 def _servicer(settings: MonitorSettings, adapters: Adapters) -> GrpcLineageService:
     limits = LineageLimits(
         depth=settings.depth,
-        most_depth=settings.most_depth,
+        max_depth=settings.max_depth,
         nodes_of_kind=settings.nodes_of_kind,
-        most_nodes_of_kind=settings.most_nodes_of_kind,
+        max_nodes_of_kind=settings.max_nodes_of_kind,
     )
     return GrpcLineageService(
         lineage=ReadLineage(graph=adapters.graph, limits=limits),
-        timeline=ReadTimeline(graph=adapters.graph, most_entries=settings.timeline_entries),
+        timeline=ReadTimeline(graph=adapters.graph, max_entries=settings.timeline_entries),
     )

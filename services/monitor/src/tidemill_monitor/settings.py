@@ -15,9 +15,9 @@ class MonitorSettings(ServiceSettings):
     """The database, which belongs to monitor alone."""
     feedback_bucket: str = "tidemill-feedback-exchange"
     """The bucket where feedback hands over examples."""
-    most_batch_bytes: int = Field(default=256 * 1024**2, ge=1)
+    max_batch_bytes: int = Field(default=256 * 1024**2, ge=1)
     """The largest batch of examples that is read; it is in memory meanwhile."""
-    batches_at_once: int = Field(default=1, ge=1, le=16)
+    max_concurrent_batches: int = Field(default=1, ge=1, le=16)
     """How many batches are read at the same time."""
     retry_s: float = Field(default=30.0, gt=0)
     """The pause after which a batch that waits is tried again."""
@@ -27,11 +27,11 @@ class MonitorSettings(ServiceSettings):
     """How many neighbours stand in one document."""
     nodes_of_kind: int = Field(default=50, ge=1, le=1000)
     """How many things of a kind an answer shows where it is not asked for another number."""
-    most_nodes_of_kind: int = Field(default=1000, ge=1, le=1000)
+    max_nodes_of_kind: int = Field(default=1000, ge=1, le=1000)
     """How many it shows at most."""
     depth: int = Field(default=8, ge=1, le=32)
     """How many steps an answer goes where it is not asked for another number."""
-    most_depth: int = Field(default=32, ge=1, le=100)
+    max_depth: int = Field(default=32, ge=1, le=100)
     """How many it goes at most."""
     timeline_entries: int = Field(default=1000, ge=1, le=10_000)
     """The most entries of a time line; the oldest are left out. Ten times as many are looked at for them."""

@@ -41,13 +41,13 @@ def batches(request: pytest.FixtureRequest) -> Batches:
     return mongo_batches(request.getfixturevalue("database"))
 
 
-async def test_a_batch_is_wanted_once_and_waits_until_it_is_settled(batches: Batches) -> None:
-    news = [await batches.want(BATCH), await batches.want(BATCH)]
+async def test_a_batch_is_requested_once_and_waits_until_it_is_finished(batches: Batches) -> None:
+    news = [await batches.add_pending(BATCH), await batches.add_pending(BATCH)]
     before = list(await batches.waiting())
     async with batches.held(NAME) as held:
         assert held is not None
         assert held.batch == BATCH
-        await batches.settle(held, reason="")
+        await batches.finish(held, reason="")
 
     assert news == [True, False]
     assert before == [NAME]
@@ -58,7 +58,7 @@ async def test_a_batch_is_wanted_once_and_waits_until_it_is_settled(batches: Bat
 
 async def test_a_batch_is_held_by_one_worker_and_a_later_one_shuts_it_out(database: Database) -> None:
     one, two = mongo_batches(database), mongo_batches(database, "two")
-    await one.want(BATCH)
+    await one.add_pending(BATCH)
     async with one.held(NAME) as first, two.held(NAME) as meanwhile:
         assert meanwhile is None
     async with two.held(NAME) as second:
@@ -66,14 +66,14 @@ async def test_a_batch_is_held_by_one_worker_and_a_later_one_shuts_it_out(databa
         assert second
         assert second.epoch == first.epoch + 1
         with pytest.raises(BatchLost):
-            await one.settle(first, reason="")
+            await one.finish(first, reason="")
     assert list(await one.waiting()) == [NAME]
     assert list(await one.waiting(without={NAME.project})) == []
 
 
-async def test_a_worker_whose_lease_was_lost_is_told_so(database: Database) -> None:
+async def test_a_worker_whose_lease_was_lost_is_notified(database: Database) -> None:
     batches = mongo_batches(database, ttl_s=0.6)
-    await batches.want(BATCH)
+    await batches.add_pending(BATCH)
     stolen = {"$set": {"lease.owner": "thief"}, "$inc": {"lease.epoch": 1}}
     with pytest.raises(BatchLost):
         await _hold_while_stolen(batches, database, stolen)
@@ -114,7 +114,7 @@ async def put(bucket: ExchangeBucket, *lines: bytes) -> Batch:
 async def test_of_examples_only_the_ids_are_read(bucket: ExchangeBucket) -> None:
     batch = await put(bucket, line("fb-1", "inf-1"), line("fb-2", "inf-2"))
 
-    read = await ExchangeExamples(bucket, most_bytes=10_000).read(batch)
+    read = await ExchangeExamples(bucket, max_bytes=10_000).read(batch)
 
     assert read == [ExampleIds("fb-1", "inf-1"), ExampleIds("fb-2", "inf-2")]
 
@@ -124,7 +124,7 @@ async def test_erased_examples_are_missing(bucket: ExchangeBucket) -> None:
     await bucket.erase("acme", "c")
 
     with pytest.raises(ObjectMissing):
-        await ExchangeExamples(bucket, most_bytes=10_000).read(batch)
+        await ExchangeExamples(bucket, max_bytes=10_000).read(batch)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ async def test_a_line_that_is_no_example_is_named_by_its_number_and_not_by_its_t
     batch = await put(bucket, line("fb-1", "inf-1"), bad)
 
     with pytest.raises(BatchUnusable, match="line 2") as caught:
-        await ExchangeExamples(bucket, most_bytes=1_000_000).read(batch)
+        await ExchangeExamples(bucket, max_bytes=1_000_000).read(batch)
 
     assert "secret" not in caught.value.message
 
@@ -147,11 +147,11 @@ async def test_too_many_bytes_are_not_read_at_all() -> None:
     bucket = ExchangeBucket(InMemoryObjects(), "feedback")
 
     with pytest.raises(BatchUnusable, match="they have 10 bytes; the limit is 9"):
-        await ExchangeExamples(bucket, most_bytes=9).read(BATCH)
+        await ExchangeExamples(bucket, max_bytes=9).read(BATCH)
 
 
 async def test_a_reference_into_another_bucket_is_refused() -> None:
     bucket = ExchangeBucket(InMemoryObjects(), "elsewhere")
 
     with pytest.raises(PermissionDenied):
-        await ExchangeExamples(bucket, most_bytes=100).read(BATCH)
+        await ExchangeExamples(bucket, max_bytes=100).read(BATCH)

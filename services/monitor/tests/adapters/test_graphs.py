@@ -17,7 +17,7 @@ from tidemill_monitor.application.ports import Graph
 from tidemill_monitor.application.read_lineage import LineageLimits, LineageQuery, ReadLineage
 from tidemill_monitor.application.read_timeline import ReadTimeline
 from tidemill_monitor.domain.events import sources_of
-from tidemill_monitor.domain.graph import Neighbours, Part, Ref, Told
+from tidemill_monitor.domain.graph import Neighbours, NodeUpdate, Part, Ref
 from tidemill_monitor.domain.kinds import (
     ANSWERED,
     CITED_BY,
@@ -53,11 +53,11 @@ def mongo_graph(database: Database, *, list_length: int = 3) -> MongoGraph:
     )
 
 
-def answer(number: int, *, seq: int = 1, model: str = "m@1", facts: Mapping[str, str] | None = None) -> Told:
+def answer(number: int, *, seq: int = 1, model: str = "m@1", facts: Mapping[str, str] | None = None) -> NodeUpdate:
     ref = Ref(Kind.INFERENCE, f"inf-{number:04d}")
     time = NOON + timedelta(seconds=number)
     part = Part(key="state", event="completed", seq=seq, time=time, facts=facts or {}, message="a.b$c")
-    return Told(ref=ref, part=part, sources=sources_of(ref, (PROMPTED, PROMPT.id), (ANSWERED, model)))
+    return NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (PROMPTED, PROMPT.id), (ANSWERED, model)))
 
 
 async def only(graph: Graph, ref: Ref, direction: Direction, *, limit: int = 100) -> Neighbours:
@@ -65,28 +65,28 @@ async def only(graph: Graph, ref: Ref, direction: Direction, *, limit: int = 100
     return found
 
 
-async def test_a_thing_is_read_as_it_was_told(graph: Graph) -> None:
-    told = answer(1, facts={"state": "completed", "rouge_l on suite:a.b@1": "0.5"})
+async def test_a_thing_is_read_as_it_was_reported(graph: Graph) -> None:
+    updates = answer(1, facts={"state": "completed", "rouge_l on suite:a.b@1": "0.5"})
 
-    first = await graph.tell("acme", [told])
-    again = await graph.tell("acme", [told])
+    first = await graph.record("acme", [updates])
+    again = await graph.record("acme", [updates])
 
-    node = (await graph.nodes("acme", [told.ref]))[told.ref]
+    node = (await graph.nodes("acme", [updates.ref]))[updates.ref]
     assert (first[Kind.INFERENCE], again[Kind.INFERENCE]) == (1, 0)
-    assert node.parts == (told.part,)
+    assert node.parts == (updates.part,)
     assert node.facts == {"state": "completed", "rouge_l on suite:a.b@1": "0.5"}
-    assert set(node.sources) == set(told.sources)
+    assert set(node.sources) == set(updates.sources)
     assert node.time == NOON + timedelta(seconds=1)
 
 
 async def test_of_parts_with_one_key_the_highest_number_counts_whatever_comes_last(graph: Graph) -> None:
     for seq in (2, 3, 1):
-        await graph.tell("acme", [answer(seq, seq=seq)])
+        await graph.record("acme", [answer(seq, seq=seq)])
     ref = Ref(Kind.INFERENCE, "inf-0009")
     for seq, model in ((2, "m@2"), (1, "m@1")):
         sources = sources_of(ref, (ANSWERED, model))
         part = Part(key="state", event="e", seq=seq, time=NOON - timedelta(seconds=9 - seq), facts={"n": str(seq)})
-        await graph.tell("acme", [Told(ref=ref, part=part, sources=sources)])
+        await graph.record("acme", [NodeUpdate(ref=ref, part=part, sources=sources)])
 
     node = (await graph.nodes("acme", [ref]))[ref]
     assert node.facts == {"n": "2"}
@@ -96,8 +96,10 @@ async def test_of_parts_with_one_key_the_highest_number_counts_whatever_comes_la
 
 async def test_a_thing_that_was_only_named_is_there_with_its_edges(graph: Graph) -> None:
     ref = Ref(Kind.FEEDBACK, "fb-1")
-    await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (REACTED_TO, "inf-1")))])
-    await graph.tell("acme", [Told(ref=ref, part=Part(key="state", event="e", seq=1, time=NOON, facts={"a": "b"}))])
+    await graph.record("acme", [NodeUpdate(ref=ref, sources=sources_of(ref, (REACTED_TO, "inf-1")))])
+    await graph.record(
+        "acme", [NodeUpdate(ref=ref, part=Part(key="state", event="e", seq=1, time=NOON, facts={"a": "b"}))]
+    )
 
     node = (await graph.nodes("acme", [ref]))[ref]
     assert (node.facts, len(node.sources)) == ({"a": "b"}, 1)
@@ -107,7 +109,7 @@ async def test_a_thing_that_was_only_named_is_there_with_its_edges(graph: Graph)
 async def test_a_hub_is_counted_whole_and_listed_in_part(graph: Graph) -> None:
     numbers = list(range(70))
     for number in [*numbers, *numbers[::7]]:
-        await graph.tell("acme", [answer(number)])
+        await graph.record("acme", [answer(number)])
 
     everything = await only(graph, PROMPT, FORWARD, limit=1000)
     some = await only(graph, PROMPT, FORWARD, limit=10)
@@ -123,7 +125,7 @@ async def test_a_popular_document_leads_to_its_answers_and_each_of_them_back_to_
     answers = [Ref(Kind.INFERENCE, f"inf-{number:04d}") for number in range(70)]
     for number, ref in enumerate(answers):
         relation = CITED_BY if number % 2 else GIVEN_TO
-        await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (relation, document.id)))])
+        await graph.record("acme", [NodeUpdate(ref=ref, sources=sources_of(ref, (relation, document.id)))])
 
     forward = await graph.neighbours("acme", [document], FORWARD, limit=1000)
     some = await graph.neighbours("acme", [document], FORWARD, limit=10)
@@ -139,8 +141,8 @@ async def test_a_popular_document_leads_to_its_answers_and_each_of_them_back_to_
 
 async def test_neighbours_come_in_a_fixed_order_and_by_the_relations_asked_for(graph: Graph) -> None:
     rollout = Ref(Kind.ROLLOUT, "ro-1")
-    await graph.tell(
-        "acme", [answer(2), answer(1), Told(ref=rollout, sources=sources_of(rollout, (ROLLED_OUT, "m@1")))]
+    await graph.record(
+        "acme", [answer(2), answer(1), NodeUpdate(ref=rollout, sources=sources_of(rollout, (ROLLED_OUT, "m@1")))]
     )
     model = Ref(Kind.MODEL_VERSION, "m@1")
 
@@ -161,7 +163,7 @@ async def test_a_curation_leads_to_its_examples_and_they_to_it(graph: Graph) -> 
     curation = Ref(Kind.CURATION, "c@1")
     examples = [f"fb-{number:02d}" for number in range(10)]
     for _ in range(2):
-        await graph.tell_examples("acme", "c@1", [*examples, "fb-03"])
+        await graph.record_examples("acme", "c@1", [*examples, "fb-03"])
 
     back = await only(graph, curation, BACK, limit=4)
     assert (back.relation, back.ids, back.count) == (EXAMPLE_OF, tuple(examples[:4]), 10)
@@ -169,38 +171,38 @@ async def test_a_curation_leads_to_its_examples_and_they_to_it(graph: Graph) -> 
 
 
 async def test_a_project_has_a_graph_of_its_own(graph: Graph) -> None:
-    await graph.tell("acme", [answer(1)])
+    await graph.record("acme", [answer(1)])
 
     assert await graph.nodes("other", [answer(1).ref]) == {}
     assert await graph.neighbours("other", [PROMPT], FORWARD, limit=5) == []
 
 
 async def test_what_is_forgotten_is_gone_from_both_ends_and_may_come_back(graph: Graph) -> None:
-    told = [answer(number) for number in range(40)]
-    await graph.tell("acme", told)
-    await graph.keep("acme", told[0].ref)
+    updates = [answer(number) for number in range(40)]
+    await graph.record("acme", updates)
+    await graph.keep("acme", updates[0].ref)
     old = await graph.inferences_before(NOON + timedelta(seconds=31), limit=100)
     for project, ref in old:
         await graph.forget(project, ref)
         await graph.forget(project, ref)
 
-    assert sorted(ref.id for _, ref in old) == [each.ref.id for each in told[1:31]]
+    assert sorted(ref.id for _, ref in old) == [each.ref.id for each in updates[1:31]]
     left = await only(graph, PROMPT, FORWARD)
-    assert (left.ids, left.count) == (tuple(each.ref.id for each in [told[0], *told[31:]]), 10)
-    assert await graph.nodes("acme", [each.ref for each in told[1:31]]) == {}
+    assert (left.ids, left.count) == (tuple(each.ref.id for each in [updates[0], *updates[31:]]), 10)
+    assert await graph.nodes("acme", [each.ref for each in updates[1:31]]) == {}
     assert (await graph.counts())[Kind.INFERENCE] == 10
-    await graph.tell("acme", told)
+    await graph.record("acme", updates)
     assert (await only(graph, PROMPT, FORWARD)).count == 40
 
 
-async def test_what_many_tell_at_once_is_all_there(graph: Graph) -> None:
+async def test_what_many_report_at_once_is_all_there(graph: Graph) -> None:
     ref = Ref(Kind.EVALUATION, "ev-1")
 
-    async def tell(number: int) -> None:
+    async def record(number: int) -> None:
         part = Part(key=f"p{number % 5}", event="e", seq=1, time=NOON, facts={f"n{number % 5}": "x"})
-        await graph.tell("acme", [Told(ref=ref, part=part), answer(number % 20)])
+        await graph.record("acme", [NodeUpdate(ref=ref, part=part), answer(number % 20)])
 
-    await asyncio.gather(*(tell(number) for number in range(60)))
+    await asyncio.gather(*(record(number) for number in range(60)))
 
     assert len((await graph.nodes("acme", [ref]))[ref].parts) == 5
     assert (await only(graph, PROMPT, FORWARD)).count == 20
@@ -214,24 +216,24 @@ async def everything_in(graph: Graph) -> Sequence[object]:
         for kind, name in asked
         for way in Direction
     ]
-    return [*found, await ReadTimeline(graph=graph, most_entries=100)(ACME, "helpdesk")]
+    return [*found, await ReadTimeline(graph=graph, max_entries=100)(ACME, "helpdesk")]
 
 
-async def test_a_turn_that_is_told_backwards_is_the_same_turn(database: Database) -> None:
+async def test_a_turn_that_is_recorded_backwards_is_the_same_turn(database: Database) -> None:
     """The fake and MongoDB agree, and a rebuild from the beginning finds the same graph."""
     forwards = Monitor()
-    await forwards.hear(a_turn(reactions=12))
+    await forwards.consume(a_turn(reactions=12))
     mongo = mongo_graph(database)
     story = a_turn(reactions=12)
     for event in reversed(story.events):
-        await mongo.tell("acme", event.body.told(event.happened))
-    forwards.batches.settled.clear()
+        await mongo.record("acme", event.body.updates(event.meta))
+    forwards.batches.finished.clear()
     for name in await forwards.batches.waiting():
-        batch = forwards.batches.wanted[name]
+        batch = forwards.batches.query[name]
         examples = await forwards.examples.read(batch)
-        await mongo.tell_examples("acme", batch.curation, [each.feedback for each in examples])
+        await mongo.record_examples("acme", batch.curation, [each.feedback for each in examples])
         note = Part(key="examples", event="", seq=0, time=batch.time, facts={"linked": str(len(examples))})
-        await mongo.tell("acme", [Told(ref=batch.ref, part=note)])
+        await mongo.record("acme", [NodeUpdate(ref=batch.ref, part=note)])
 
     assert await everything_in(mongo) == await everything_in(forwards.graph)
 
@@ -240,7 +242,7 @@ async def test_a_popular_document_has_many_lists_side_by_side(database: Database
     graph = mongo_graph(database, list_length=3)
     for number in range(96):
         ref = Ref(Kind.INFERENCE, f"inf-{number:04d}")
-        await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (GIVEN_TO, "d1@1")))])
+        await graph.record("acme", [NodeUpdate(ref=ref, sources=sources_of(ref, (GIVEN_TO, "d1@1")))])
 
     lists = await database["edges"].find({"refs": {"$exists": True}}).to_list(None)
     longest = max(int(each["_id"].rpartition("/")[2]) for each in lists)
@@ -250,14 +252,14 @@ async def test_a_popular_document_has_many_lists_side_by_side(database: Database
 async def test_lists_stay_short_and_are_found_by_id(database: Database) -> None:
     graph = mongo_graph(database, list_length=4)
     for number in range(130):
-        await graph.tell("acme", [answer(number)])
+        await graph.record("acme", [answer(number)])
 
     lists = await database["edges"].find({"refs": {"$exists": True}}).to_list(None)
     assert max(len(each["refs"]) for each in lists) == 4
     assert {each["n"] == len(each["refs"]) for each in lists} == {True}
     again = mongo_graph(database, list_length=4)  # another life, which remembers nothing
     for number in range(0, 130, 3):
-        await again.tell("acme", [answer(number)])
+        await again.record("acme", [answer(number)])
     assert (await only(again, PROMPT, FORWARD)).count == 130
 
 
@@ -295,7 +297,7 @@ async def test_lists_that_are_older_than_heads_and_places_are_gone_on_with(datab
 
     assert (await only(graph, PROMPT, FORWARD, limit=1000)).count == 100
     for number in range(120):
-        await graph.tell("acme", [answer(number)])
+        await graph.record("acme", [answer(number)])
     everything = await only(graph, PROMPT, FORWARD, limit=1000)
     assert (len(everything.ids), everything.count) == (120, 120)
     for number in range(0, 120, 2):
@@ -309,7 +311,7 @@ async def test_a_thing_that_is_no_hub_may_have_many_neighbours_too(database: Dat
     inference = Ref(Kind.INFERENCE, "inf-1")
     for number in [*range(40), *range(40)]:
         ref = Ref(Kind.FEEDBACK, f"fb-{number:02d}")
-        await graph.tell("acme", [Told(ref=ref, sources=sources_of(ref, (REACTED_TO, inference.id)))])
+        await graph.record("acme", [NodeUpdate(ref=ref, sources=sources_of(ref, (REACTED_TO, inference.id)))])
 
     found = await only(graph, inference, FORWARD, limit=1000)
     assert (len(found.ids), found.count) == (40, 40)
@@ -323,7 +325,7 @@ async def test_what_broke_off_between_a_place_and_its_list_is_done_by_the_next_t
     await database["edges"].insert_one({"_id": f"{slot}/0", "refs": ["a", "b"], "n": 2, "full": True, "placed": True})
 
     for _ in range(2):
-        await graph.tell("acme", [answer(1)])
+        await graph.record("acme", [answer(1)])
 
     assert set((await only(graph, PROMPT, FORWARD)).ids) == {"a", "b", "inf-0001"}
     await graph.forget("acme", answer(1).ref)

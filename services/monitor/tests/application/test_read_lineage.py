@@ -1,6 +1,6 @@
 import pytest
 
-from services.monitor.tests.fakes import ACME, Monitor, told_of, words
+from services.monitor.tests.fakes import ACME, Monitor, updates_of, words
 from services.monitor.tests.story import Story, a_turn
 from tidemill_kit.errors import InvalidInput
 from tidemill_monitor.application.read_lineage import FOLDED, LineageLimits, LineageQuery
@@ -10,7 +10,7 @@ from tidemill_monitor.domain.kinds import Kind
 
 async def after_a_turn(**limits: int) -> Monitor:
     monitor = Monitor(limits=LineageLimits(**limits))
-    await monitor.hear(a_turn())
+    await monitor.consume(a_turn())
     return monitor
 
 
@@ -19,7 +19,7 @@ async def test_a_promoted_version_leads_back_to_the_documents() -> None:
 
     lineage = await monitor.lineage("model_version", "helpdesk_lora@1")
 
-    assert told_of(lineage) == {
+    assert updates_of(lineage) == {
         "model_version": ["helpdesk_lora@1", "smollm2@1"],
         "training_run": ["run-1"],
         "dataset_version": ["helpdesk_sft@1"],
@@ -48,7 +48,7 @@ async def test_it_leads_forward_to_its_rollout_and_the_answers_it_gave() -> None
 
     lineage = await monitor.lineage("model_version", "helpdesk_lora@1", "forward")
 
-    assert told_of(lineage) == {
+    assert updates_of(lineage) == {
         "model_version": ["helpdesk_lora@1"],
         "evaluation": ["ev-1"],
         "rollout": ["ro-1"],
@@ -60,11 +60,11 @@ async def test_it_leads_forward_to_its_rollout_and_the_answers_it_gave() -> None
 
 async def test_what_is_too_much_of_a_kind_is_folded_and_not_walked_on_from() -> None:
     monitor = Monitor()
-    await monitor.hear(a_turn(reactions=200))
+    await monitor.consume(a_turn(reactions=200))
 
     lineage = await monitor.lineage("model_version", "helpdesk_lora@1", nodes_of_kind=10)
 
-    shown = told_of(lineage)
+    shown = updates_of(lineage)
     assert len(shown["feedback"]) == len(shown["inference"]) == 10
     assert lineage.folded == {Kind.FEEDBACK: 190}
     assert (FOLDED, "example_of", "helpdesk_sft@1") in words(lineage)
@@ -72,14 +72,14 @@ async def test_what_is_too_much_of_a_kind_is_folded_and_not_walked_on_from() -> 
     assert max(monitor.graph.calls) <= 30
 
 
-async def test_a_prompt_that_no_event_told_of_is_known_by_the_answers_it_gave() -> None:
+async def test_a_prompt_that_no_event_reported_is_known_by_the_answers_it_gave() -> None:
     monitor = await after_a_turn()
 
     forward = await monitor.lineage("prompt_version", "answer@2", "forward")
     back = await monitor.lineage("prompt_version", "answer@2", "back")
 
-    assert len(told_of(forward)["inference"]) == 6
-    assert told_of(back) == {"prompt_version": ["answer@2"]}
+    assert len(updates_of(forward)["inference"]) == 6
+    assert updates_of(back) == {"prompt_version": ["answer@2"]}
     assert back.nodes[0].time is None
 
 
@@ -89,7 +89,7 @@ async def test_depth_is_kept_and_says_that_it_cut() -> None:
     one = await monitor.lineage("model_version", "helpdesk_lora@1", depth=1)
     all_of_it = await monitor.lineage("model_version", "helpdesk_lora@1", depth=7)
 
-    assert told_of(one) == {"model_version": ["helpdesk_lora@1"], "training_run": ["run-1"]}
+    assert updates_of(one) == {"model_version": ["helpdesk_lora@1"], "training_run": ["run-1"]}
     assert one.cut
     assert not all_of_it.cut
 
@@ -98,14 +98,14 @@ async def test_what_two_things_share_is_shown_once() -> None:
     monitor = Monitor()
     story = a_turn()
     story.curate(seq=2, examples=[("fb-000", "inf-000"), ("fb-001", "inf-001")])
-    await monitor.hear(story)
+    await monitor.consume(story)
 
     lineage = await monitor.lineage("feedback", "fb-000", "forward", depth=1)
 
     assert words(lineage) == {("fb-000", "example_of", "helpdesk_sft@1"), ("fb-000", "example_of", "helpdesk_sft@2")}
 
 
-async def test_a_thing_that_nobody_told_of_is_not_found() -> None:
+async def test_a_thing_that_was_never_reported_is_not_found() -> None:
     with pytest.raises(NothingKnown, match="nothing is known of model_version m@1"):
         await Monitor().lineage("model_version", "m@1")
 
@@ -116,15 +116,15 @@ async def test_a_kind_that_does_not_exist_is_named_with_those_that_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "updates"),
     [
         ({"depth": 33}, "depth: is 33; send 0 \\(for 8\\) to 32"),
         ({"depth": -1}, "depth: is -1"),
         ({"nodes_of_kind": 1001}, "nodes_of_kind: is 1001; send 0 \\(for 50\\) to 1000"),
     ],
 )
-async def test_a_limit_that_is_not_kept_is_named(asked: dict[str, int], told: str) -> None:
-    with pytest.raises(InvalidInput, match=told):
+async def test_a_limit_that_is_not_kept_is_named(asked: dict[str, int], updates: str) -> None:
+    with pytest.raises(InvalidInput, match=updates):
         await Monitor().lineage("inference", "i", **asked)
 
 
@@ -137,10 +137,10 @@ async def test_every_mistake_is_named_at_once() -> None:
 
 async def test_a_model_that_was_imported_came_from_nothing_else() -> None:
     monitor, story = Monitor(), Story()
-    story.tell("trainer.model.version_registered", "m@1", version="m@1", model="m", digest="b" * 64, base="", run="")
-    await monitor.hear(story)
+    story.record("trainer.model.version_registered", "m@1", version="m@1", model="m", digest="b" * 64, base="", run="")
+    await monitor.consume(story)
 
     lineage = await monitor.lineage("model_version", "m@1")
 
-    assert told_of(lineage) == {"model_version": ["m@1"]}
+    assert updates_of(lineage) == {"model_version": ["m@1"]}
     assert lineage.nodes[0].facts["state"] == "ready"

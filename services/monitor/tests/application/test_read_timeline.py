@@ -4,7 +4,7 @@ from services.monitor.tests.fakes import Monitor
 from services.monitor.tests.story import Story, a_turn
 from tidemill_monitor.domain.errors import DeploymentUnknown, RolloutUnknown
 from tidemill_monitor.domain.events import sources_of
-from tidemill_monitor.domain.graph import Ref, Told
+from tidemill_monitor.domain.graph import NodeUpdate, Ref
 from tidemill_monitor.domain.kinds import ALLOWED, COMPARED, ROLLED_OUT, ROLLS_OUT, Kind
 
 NUMBERS = "0.2050 -> 0.7290, difference +0.5240 [+0.4310, +0.6120], 48 cases, must be above 0"
@@ -12,7 +12,7 @@ NUMBERS = "0.2050 -> 0.7290, difference +0.5240 [+0.4310, +0.6120], 48 cases, mu
 
 async def test_the_story_of_a_rollout_goes_from_the_examples_to_the_promotion() -> None:
     monitor = Monitor()
-    await monitor.hear(a_turn())
+    await monitor.consume(a_turn())
 
     timeline = await monitor.story_of("helpdesk", "ro-1")
 
@@ -42,16 +42,16 @@ async def test_the_story_of_a_rollout_goes_from_the_examples_to_the_promotion() 
     assert not timeline.cut
 
 
-async def test_the_story_of_a_deployment_tells_of_what_came_to_nothing_too() -> None:
+async def test_the_story_of_a_deployment_includes_what_came_to_nothing_too() -> None:
     monitor, story = Monitor(), a_turn()
     story.curate(seq=2, examples=[])
     withheld = {"dataset": "helpdesk_sft", "curation": "helpdesk_sft", "curation_seq": "2", "reason": "UNCHANGED"}
-    story.tell("ingest.dataset.version_withheld", "helpdesk_sft", seq=2, **withheld, message="nothing is new")
+    story.record("ingest.dataset.version_withheld", "helpdesk_sft", seq=2, **withheld, message="nothing is new")
     story.evaluate("ev-2", verdict="VERDICT_FAILED")
     refused = {"reason": "ROLLOUT_ACTIVE", "message": "another rollout is on its way"}
     story.roll("refused", seq=7, rollout="ro-2", **refused)
     story.roll("rolled_back", seq=8, rollout="ro-3", reason="RATING", message="")
-    await monitor.hear(story)
+    await monitor.consume(story)
 
     whole = [entry.message for entry in (await monitor.story_of("helpdesk")).entries]
     one = [entry.message for entry in (await monitor.story_of("helpdesk", "ro-1")).entries]
@@ -72,10 +72,10 @@ async def test_a_run_and_an_evaluation_that_failed_say_why() -> None:
     story.curate(seq=1, examples=[])
     story.publish()
     run = {"run": "run-1", "plan": "helpdesk_lora", "dataset_version": "helpdesk_sft@1"}
-    story.tell("trainer.run.failed", "run-1", **run, reason="OUT_OF_MEMORY", message="needs 9 GB of 6 GB")
+    story.record("trainer.run.failed", "run-1", **run, reason="OUT_OF_MEMORY", message="needs 9 GB of 6 GB")
     evaluation = {"evaluation": "ev-1", "gate": "g", "deployment": "helpdesk", "candidate": "m@1", "baseline": "c"}
-    story.tell("evaluator.evaluation.failed", "ev-1", **evaluation, reason="BASELINE_CHANGED", message="")
-    await monitor.hear(story)
+    story.record("evaluator.evaluation.failed", "ev-1", **evaluation, reason="BASELINE_CHANGED", message="")
+    await monitor.consume(story)
 
     assert [entry.message for entry in (await monitor.story_of("helpdesk")).entries][-2:] == [
         "training of helpdesk_lora made nothing: needs 9 GB of 6 GB",
@@ -84,8 +84,8 @@ async def test_a_run_and_an_evaluation_that_failed_say_why() -> None:
 
 
 async def test_a_long_story_loses_its_beginning_and_says_so() -> None:
-    monitor = Monitor(most_entries=3)
-    await monitor.hear(a_turn())
+    monitor = Monitor(max_entries=3)
+    await monitor.consume(a_turn())
 
     timeline = await monitor.story_of("helpdesk")
 
@@ -93,11 +93,11 @@ async def test_a_long_story_loses_its_beginning_and_says_so() -> None:
     assert timeline.cut
 
 
-async def test_of_a_long_story_the_newest_is_told_whatever_its_ids_are() -> None:
-    monitor, story = Monitor(most_entries=3), Story()
+async def test_of_a_long_story_the_newest_is_reported_whatever_its_ids_are() -> None:
+    monitor, story = Monitor(max_entries=3), Story()
     for name in "uvwxyz":
         story.evaluate(f"ev-{name}", candidate=f"{name}@1")
-    await monitor.hear(story)
+    await monitor.consume(story)
 
     timeline = await monitor.story_of("helpdesk")
 
@@ -106,28 +106,28 @@ async def test_of_a_long_story_the_newest_is_told_whatever_its_ids_are() -> None
 
 
 @pytest.mark.parametrize("rollout", ["", "ro-1"])
-async def test_a_story_says_when_there_is_more_than_is_looked_at(rollout: str) -> None:
-    monitor, story = Monitor(most_entries=1), Story()
+async def test_a_story_says_when_there_is_more_than_is_checked(rollout: str) -> None:
+    monitor, story = Monitor(max_entries=1), Story()
     story.roll("started", seq=1)
     for number in range(6):  # of neither kind too many, and none of them has an entry of its own
         evaluation, other = Ref(Kind.EVALUATION, f"ev-{number}"), Ref(Kind.ROLLOUT, f"ro-1{number}")
         candidate, asked = (ROLLED_OUT, f"m@{number}"), Ref(Kind.ROLLOUT, "ro-1")
-        told = [
-            Told(ref=evaluation, sources=sources_of(evaluation, (COMPARED, "helpdesk"))),
-            Told(ref=other, sources=sources_of(other, (ROLLS_OUT, "helpdesk"))),
-            Told(ref=asked, sources=sources_of(asked, (ALLOWED, evaluation.id), candidate)),
+        updates = [
+            NodeUpdate(ref=evaluation, sources=sources_of(evaluation, (COMPARED, "helpdesk"))),
+            NodeUpdate(ref=other, sources=sources_of(other, (ROLLS_OUT, "helpdesk"))),
+            NodeUpdate(ref=asked, sources=sources_of(asked, (ALLOWED, evaluation.id), candidate)),
         ]
-        await monitor.graph.tell("acme", told)
-    await monitor.hear(story)
+        await monitor.graph.record("acme", updates)
+    await monitor.consume(story)
 
     assert (await monitor.story_of("helpdesk", rollout)).cut
 
 
-async def test_a_deployment_or_rollout_that_nobody_told_of_is_not_found() -> None:
+async def test_a_deployment_or_rollout_that_was_never_reported_is_not_found() -> None:
     monitor = Monitor()
     with pytest.raises(DeploymentUnknown):
         await monitor.story_of("helpdesk")
-    await monitor.hear(a_turn())
+    await monitor.consume(a_turn())
     with pytest.raises(RolloutUnknown):
         await monitor.story_of("helpdesk", "ro-9")
     with pytest.raises(RolloutUnknown):

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from services.monitor.tests.fakes import Monitor, told_of, words
+from services.monitor.tests.fakes import Monitor, updates_of, words
 from services.monitor.tests.story import NEW, Story, a_turn
 from tidemill_kit.errors import PermissionDenied
 from tidemill_monitor.application.ports import BatchName
@@ -30,11 +30,11 @@ async def everything(monitor: Monitor) -> list[object]:
 
 async def test_the_same_events_in_any_order_and_number_make_the_same_history() -> None:
     monitor, other = Monitor(), Monitor()
-    await monitor.hear(a_turn())
+    await monitor.consume(a_turn())
     story = a_turn()
     story.events = [*story.events, *story.events[::2]]
     random.Random(7).shuffle(story.events)  # noqa: S311 - an order, no secret
-    await other.hear(story)
+    await other.consume(story)
 
     assert await everything(other) == await everything(monitor)
 
@@ -44,8 +44,8 @@ async def test_what_is_new_is_counted_once() -> None:
     story.answer("inf-1")
     (event,) = story.events
 
-    first = await monitor.record("acme", event.happened, event.body)
-    again = await monitor.record("acme", event.happened, event.body)
+    first = await monitor.record("acme", event.meta, event.body)
+    again = await monitor.record("acme", event.meta, event.body)
 
     assert dict(first) == {Kind.INFERENCE: 1}
     assert dict(again) == {}
@@ -54,12 +54,12 @@ async def test_what_is_new_is_counted_once() -> None:
 async def test_projects_do_not_see_each_other() -> None:
     monitor, story = Monitor(), Story()
     story.answer("inf-1")
-    await monitor.hear(story)
+    await monitor.consume(story)
     other = Story()
-    other.react("fb-1", "inf-1")
-    await monitor.hear(other, project="other")
+    other.triggers("fb-1", "inf-1")
+    await monitor.consume(other, project="other")
 
-    assert told_of(await monitor.lineage("inference", "inf-1", "forward")) == {"inference": ["inf-1"]}
+    assert updates_of(await monitor.lineage("inference", "inf-1", "forward")) == {"inference": ["inf-1"]}
 
 
 async def test_a_completed_curation_has_its_batch_read_once() -> None:
@@ -67,9 +67,9 @@ async def test_a_completed_curation_has_its_batch_read_once() -> None:
     story.curate(seq=3, examples=[("fb-1", "inf-1")])
     (event,) = story.events
     for _ in range(2):
-        await monitor.record("acme", event.happened, event.body)
+        await monitor.record("acme", event.meta, event.body)
 
-    assert monitor.woken == [BatchName("acme", "helpdesk_sft@3")]
+    assert monitor.enqueued == [BatchName("acme", "helpdesk_sft@3")]
 
 
 async def test_a_batch_of_another_project_is_refused_before_anything_is_written() -> None:
@@ -78,10 +78,10 @@ async def test_a_batch_of_another_project_is_refused_before_anything_is_written(
     (event,) = story.events
 
     with pytest.raises(PermissionDenied):
-        await monitor.record("acme", event.happened, event.body)
+        await monitor.record("acme", event.meta, event.body)
 
     assert await monitor.graph.nodes("acme", [Ref(Kind.CURATION, "helpdesk_sft@1")]) == {}
-    assert monitor.batches.wanted == {}
+    assert monitor.batches.query == {}
 
 
 async def test_an_answer_that_failed_first_and_completed_then_is_completed() -> None:
@@ -89,8 +89,8 @@ async def test_an_answer_that_failed_first_and_completed_then_is_completed() -> 
     failed = {"inference": "inf-1", "deployment": "helpdesk", "reason": "DEPENDENCY_UNAVAILABLE"}
     story.answer("inf-1")
     story.events[0].data["seq"] = "2"
-    story.tell("inference.inference.failed", "inf-1", seq=1, **failed)
-    await monitor.hear(story)
+    story.record("inference.inference.failed", "inf-1", seq=1, **failed)
+    await monitor.consume(story)
 
     (node,) = (await monitor.lineage("inference", "inf-1", "forward")).nodes
     assert node.facts["state"] == "completed"
@@ -100,9 +100,9 @@ async def test_an_answer_that_failed_first_and_completed_then_is_completed() -> 
 async def test_a_deleted_document_says_so_and_its_versions_stay() -> None:
     monitor, story = Monitor(), Story()
     story.document("d1")
-    story.document("d1", number=2, happened="updated")
-    story.tell("ingest.document.deleted", "d1", seq=3, document="d1", source="cms", key="kb/d1", erased=True)
-    await monitor.hear(story)
+    story.document("d1", number=2, meta="updated")
+    story.record("ingest.document.deleted", "d1", seq=3, document="d1", source="cms", key="kb/d1", erased=True)
+    await monitor.consume(story)
 
     lineage = await monitor.lineage("document", "d1", "forward")
     assert lineage.nodes[0].facts["state"] == "erased"
@@ -111,24 +111,24 @@ async def test_a_deleted_document_says_so_and_its_versions_stay() -> None:
 
 async def test_nothing_of_people_is_kept() -> None:
     monitor, story = Monitor(), a_turn()
-    await monitor.hear(story)
+    await monitor.consume(story)
 
     kept = repr([await everything(monitor), monitor.graph.__dict__])
     assert "u-17" not in kept
     assert "request-17" not in kept
 
 
-async def test_what_failed_to_answer_is_told_by_facts_and_only_what_answered_is_linked() -> None:
+async def test_what_failed_to_answer_is_reported_by_facts_and_only_what_answered_is_linked() -> None:
     monitor, story = Monitor(), Story()
     candidate = {"name": "candidate", "rollout": "ro-1", "configuration": NEW, "model": "m@2", "prompt": "answer@3"}
     failed = {"inference": "inf-1", "deployment": "helpdesk", "reason": "DEPENDENCY_UNAVAILABLE"}
-    story.tell("inference.inference.failed", "inf-1", seq=1, **failed, variant=candidate)
-    await monitor.hear(story)
+    story.record("inference.inference.failed", "inf-1", seq=1, **failed, variant=candidate)
+    await monitor.consume(story)
     alone = await monitor.lineage("inference", "inf-1")
 
     story.answer("inf-1", model="m@1", documents=("d1",))
     story.events[-1].data["seq"] = "2"
-    await monitor.hear(story)
+    await monitor.consume(story)
     retried = await monitor.lineage("inference", "inf-1")
 
     assert (alone.nodes[0].facts["model"], words(alone)) == ("m@2", set())

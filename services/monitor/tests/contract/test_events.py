@@ -15,8 +15,8 @@ from tidemill.inference.v1 import events_pb2 as inference_events
 from tidemill.ingest.v1 import events_pb2 as ingest_events
 from tidemill.rag.v1 import events_pb2 as rag_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
-from tidemill_monitor.domain.events import Counted, Happened
-from tidemill_monitor.entrypoints.kafka_events import HEARD, TOPICS, lineage, model_of
+from tidemill_monitor.domain.events import Counted, EventMeta
+from tidemill_monitor.entrypoints.kafka_events import EVENT_TYPES, TOPICS, lineage, model_of
 from tidemill_monitor.entrypoints.metrics import LoopMetrics
 from tidemill_testkit.clocks import NOON
 
@@ -37,26 +37,26 @@ def declared() -> dict[str, type[Message]]:
     return found
 
 
-def test_every_event_that_the_protos_declare_is_heard_and_no_other() -> None:
-    assert set(declared()) == set(HEARD)
+def test_every_event_that_the_protos_declare_is_received_and_no_other() -> None:
+    assert set(declared()) == set(EVENT_TYPES)
 
 
 def test_its_dead_letters_go_to_the_topic_that_is_declared() -> None:
     topics = yaml.safe_load((REPOSITORY / "infra/kafka/topics.yaml").read_text(encoding="utf-8"))["topics"]
 
-    assert lineage(Monitor().record, LoopMetrics(most_projects=1)).dead_letter_topic in {
+    assert lineage(Monitor().record, LoopMetrics(max_projects=1)).dead_letter_topic in {
         topic["name"] for topic in topics if topic["owner"] == "monitor"
     }
 
 
-def test_every_topic_of_a_service_is_heard() -> None:
+def test_every_topic_of_a_service_is_received() -> None:
     topics = yaml.safe_load((REPOSITORY / "infra/kafka/topics.yaml").read_text(encoding="utf-8"))["topics"]
 
     assert {topic["name"] for topic in topics if topic["kind"] == "events"} == set(TOPICS)
 
 
 def test_what_adds_nothing_to_the_history_is_chosen_by_name() -> None:
-    skipped = {ce_type for ce_type, heard in HEARD.items() if issubclass(heard, Counted)}
+    skipped = {ce_type for ce_type, received in EVENT_TYPES.items() if issubclass(received, Counted)}
 
     assert skipped == {
         "tidemill.ingest.document.rejected.v1",
@@ -70,10 +70,10 @@ def test_what_adds_nothing_to_the_history_is_chosen_by_name() -> None:
 )
 async def test_an_example_is_handled(path: Path) -> None:
     monitor = Monitor()
-    route = lineage(monitor.record, LoopMetrics(most_projects=1)).routes[path.stem]
+    route = lineage(monitor.record, LoopMetrics(max_projects=1)).routes[path.stem]
     body = route.model.model_validate_json(read(path))
 
-    await monitor.record("acme", Happened(type=path.stem, time=NOON), body.root)
+    await monitor.record("acme", EventMeta(type=path.stem, time=NOON), body.root)
 
     counted = await monitor.graph.counts()
     assert (sum(counted.values()) == 0) == isinstance(body.root, Counted)
@@ -83,7 +83,7 @@ def read(path: Path) -> bytes:
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("ce_type", sorted(HEARD))
+@pytest.mark.parametrize("ce_type", sorted(EVENT_TYPES))
 def test_every_field_that_is_read_is_one_that_is_published(ce_type: str) -> None:
     """A message with every field set is read whole: names and types are those of the contract."""
     message = declared()[ce_type]()
@@ -93,7 +93,7 @@ def test_every_field_that_is_read_is_one_that_is_published(ce_type: str) -> None
         always_print_fields_with_no_presence=True,
     )
 
-    body = model_of(HEARD[ce_type]).model_validate_json(published).root
+    body = model_of(EVENT_TYPES[ce_type]).model_validate_json(published).root
 
     fields = set(getattr(body, "__dataclass_fields__", {}))
     assert fields <= {field.name for field in message.DESCRIPTOR.fields}

@@ -6,7 +6,7 @@ from services.monitor.tests.story import Story
 from tidemill_monitor.domain.events import spelled
 from tidemill_monitor.domain.graph import Node, Part, Ref, label_of
 from tidemill_monitor.domain.kinds import RELATION_OF, RELATIONS, Kind, relations_from
-from tidemill_monitor.domain.loop_events import MOST_COMPARISONS, EvaluationCompleted
+from tidemill_monitor.domain.loop_events import MAX_COMPARISONS, EvaluationCompleted
 from tidemill_testkit.clocks import NOON
 
 
@@ -55,55 +55,55 @@ def test_the_evidence_of_one_evaluation_is_bounded() -> None:
     story.evaluate()
     data = story.events[1].data
     (first,) = data["comparisons"]
-    data["comparisons"] = [{**first, "case_set": f"suite:{number}@1"} for number in range(MOST_COMPARISONS + 9)]
+    data["comparisons"] = [{**first, "case_set": f"suite:{number}@1"} for number in range(MAX_COMPARISONS + 9)]
     body = story.events[1].body
     assert isinstance(body, EvaluationCompleted)
 
-    (told,) = body.told(story.events[1].happened)
+    (updates,) = body.updates(story.events[1].meta)
 
-    assert told.part is not None
-    assert len([name for name in told.part.facts if name.startswith("rouge_l on suite:")]) == MOST_COMPARISONS
-    assert told.part.facts["verdict"] == "passed"
+    assert updates.part is not None
+    assert len([name for name in updates.part.facts if name.startswith("rouge_l on suite:")]) == MAX_COMPARISONS
+    assert updates.part.facts["verdict"] == "passed"
 
 
-def test_a_failed_gate_is_told_with_what_did_not_hold() -> None:
+def test_a_failed_gate_is_reported_with_what_did_not_hold() -> None:
     story = Story()
     story.evaluate(verdict="VERDICT_FAILED")
     data = story.events[1].data
     (fails,) = data["comparisons"]
     data["comparisons"] = [{**fails, "metric": "token_f1", "holds": True}, fails]
 
-    (told,) = story.events[1].body.told(story.events[1].happened)
+    (updates,) = story.events[1].body.updates(story.events[1].meta)
 
-    assert told.part is not None
-    assert told.part.message.startswith("helpdesk_lora@1 fails the gate helpdesk_gate: rouge_l 0.2050 -> 0.7290")
-    assert told.part.message.endswith("must be above 0: does not hold")
+    assert updates.part is not None
+    assert updates.part.message.startswith("helpdesk_lora@1 fails the gate helpdesk_gate: rouge_l 0.2050 -> 0.7290")
+    assert updates.part.message.endswith("must be above 0: does not hold")
 
 
 def test_a_run_and_its_model_say_how_many_examples_were_given_fitted_and_left_out() -> None:
     story = Story()
     run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}
-    story.tell(
+    story.record(
         "trainer.run.succeeded", "run-1", **run, examples={"offered": 42, "fitted": 30, "too_long": 11, "empty": 1}
     )
 
-    told, model = story.events[0].body.told(story.events[0].happened)
+    updates, model = story.events[0].body.updates(story.events[0].meta)
 
-    assert told.part is not None
+    assert updates.part is not None
     assert model.part is not None
     said = "30 of 42 (11 too long, 1 empty)"
-    assert (told.part.facts["examples"], model.part.facts["examples"]) == (said, said)
-    assert told.part.message == f"lora@1 is trained: 74 s, examples {said}"
+    assert (updates.part.facts["examples"], model.part.facts["examples"]) == (said, said)
+    assert updates.part.message == f"lora@1 is trained: 74 s, examples {said}"
 
 
 @pytest.mark.parametrize(("loss", "said"), [({"loss": 0.0}, "74 s, loss 0"), ({}, "74 s")])
-def test_a_run_that_logged_no_loss_is_told_without_one(loss: dict[str, float], said: str) -> None:
+def test_a_run_that_logged_no_loss_is_reported_without_one(loss: dict[str, float], said: str) -> None:
     story = Story()
     run = {"run": "run-1", "plan": "lora", "dataset_version": "sft@1", "model_version": "lora@1", "time": "74.200s"}
-    story.tell("trainer.run.succeeded", "run-1", **run, **loss)
+    story.record("trainer.run.succeeded", "run-1", **run, **loss)
 
-    told, _ = story.events[0].body.told(story.events[0].happened)
+    updates, _ = story.events[0].body.updates(story.events[0].meta)
 
-    assert told.part is not None
-    assert told.part.message == f"lora@1 is trained: {said}"
-    assert (told.part.facts["seconds"], "loss" in told.part.facts) == ("74.2", "loss" in loss)
+    assert updates.part is not None
+    assert updates.part.message == f"lora@1 is trained: {said}"
+    assert (updates.part.facts["seconds"], "loss" in updates.part.facts) == ("74.2", "loss" in loss)

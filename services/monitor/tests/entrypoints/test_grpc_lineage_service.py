@@ -16,7 +16,7 @@ from tidemill_testkit.clocks import NOON
 
 
 @dataclass(kw_only=True)
-class Door:
+class ApiClient:
     """A real server on a free port, and a stub for project acme."""
 
     monitor: Monitor
@@ -41,13 +41,13 @@ def settings() -> MonitorSettings:
 
 
 @pytest.fixture
-async def door() -> AsyncIterator[Door]:
+async def api() -> AsyncIterator[ApiClient]:
     monitor = Monitor()
     servicer = GrpcLineageService(lineage=monitor.read, timeline=monitor.timeline)
     server = GrpcServer(settings(), [(add_LineageServiceServicer_to_server, servicer)])
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
-    yield Door(monitor=monitor, port=server.port, stub=LineageServiceStub(channel))
+    yield ApiClient(monitor=monitor, port=server.port, stub=LineageServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
 
@@ -56,10 +56,10 @@ def asked(**fields: object) -> pb.GetLineageRequest:
     return pb.GetLineageRequest(**{"kind": "model_version", "id": "helpdesk_lora@1", "direction": BACK} | fields)  # type: ignore[arg-type]
 
 
-async def test_a_lineage_comes_through_the_door_with_what_is_folded(door: Door) -> None:
-    await door.monitor.hear(a_turn(reactions=30))
+async def test_a_lineage_comes_through_the_api_with_what_is_folded(api: ApiClient) -> None:
+    await api.monitor.consume(a_turn(reactions=30))
 
-    reply = await door.stub.GetLineage(asked(nodes_of_kind=5))
+    reply = await api.stub.GetLineage(asked(nodes_of_kind=5))
 
     first, folded = reply.nodes[0], [node for node in reply.nodes if node.folded]
     assert (first.kind, first.id, first.label) == ("model_version", "helpdesk_lora@1", "helpdesk_lora@1")
@@ -77,20 +77,20 @@ async def test_a_lineage_comes_through_the_door_with_what_is_folded(door: Door) 
     assert labels == {"kb/d1@1", "kb/d2@1"}
 
 
-async def test_each_direction_leads_elsewhere(door: Door) -> None:
-    await door.monitor.hear(a_turn())
+async def test_each_direction_leads_elsewhere(api: ApiClient) -> None:
+    await api.monitor.consume(a_turn())
 
-    back = await door.stub.GetLineage(asked(depth=1))
-    forward = await door.stub.GetLineage(asked(depth=1, direction=pb.LINEAGE_DIRECTION_FORWARD))
+    back = await api.stub.GetLineage(asked(depth=1))
+    forward = await api.stub.GetLineage(asked(depth=1, direction=pb.LINEAGE_DIRECTION_FORWARD))
 
     assert [node.kind for node in back.nodes] == ["model_version", "training_run"]
     assert {node.kind for node in forward.nodes[1:]} == {"inference", "evaluation", "rollout"}
 
 
-async def test_a_timeline_comes_through_the_door(door: Door) -> None:
-    await door.monitor.hear(a_turn())
+async def test_a_timeline_comes_through_the_api(api: ApiClient) -> None:
+    await api.monitor.consume(a_turn())
 
-    reply = await door.stub.GetTimeline(pb.GetTimelineRequest(deployment="helpdesk", rollout="ro-1"))
+    reply = await api.stub.GetTimeline(pb.GetTimelineRequest(deployment="helpdesk", rollout="ro-1"))
 
     assert [entry.event.split(".")[-2] for entry in reply.entries][-2:] == ["promoted", "configured"]
     assert reply.entries[-2].facts["weight"] == "100"
@@ -98,23 +98,23 @@ async def test_a_timeline_comes_through_the_door(door: Door) -> None:
     assert not reply.cut
 
 
-async def test_what_is_not_known_or_cannot_be_asked_is_said_at_the_door(door: Door) -> None:
+async def test_what_is_not_known_or_cannot_be_asked_is_said_at_the_api(api: ApiClient) -> None:
     with pytest.raises(NotFound) as missing:
-        await door.stub.GetLineage(asked())
+        await api.stub.GetLineage(asked())
     with pytest.raises(InvalidInput) as wrong:
-        await door.stub.GetLineage(asked(direction=pb.LINEAGE_DIRECTION_UNSPECIFIED))
+        await api.stub.GetLineage(asked(direction=pb.LINEAGE_DIRECTION_UNSPECIFIED))
     with pytest.raises(NotFound) as unknown:
-        await door.stub.GetTimeline(pb.GetTimelineRequest(deployment="helpdesk"))
+        await api.stub.GetTimeline(pb.GetTimelineRequest(deployment="helpdesk"))
 
     assert (missing.value.reason, unknown.value.reason) == ("NOTHING_KNOWN", "DEPLOYMENT_UNKNOWN")
     assert [violation.field for violation in wrong.value.violations] == ["direction"]
 
 
-async def test_another_project_sees_nothing_and_nobody_even_less(door: Door) -> None:
-    await door.monitor.hear(a_turn())
-    async with open_channel(f"127.0.0.1:{door.port}", project="other") as channel:
+async def test_another_project_sees_nothing_and_calls_without_one_are_refused(api: ApiClient) -> None:
+    await api.monitor.consume(a_turn())
+    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         with pytest.raises(NotFound):
             await LineageServiceStub(channel).GetLineage(asked())
-    async with open_channel(f"127.0.0.1:{door.port}") as channel:
+    async with open_channel(f"127.0.0.1:{api.port}") as channel:
         with pytest.raises(Unauthenticated):
             await LineageServiceStub(channel).GetLineage(asked())

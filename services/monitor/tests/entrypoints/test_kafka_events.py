@@ -11,8 +11,8 @@ from services.monitor.tests.story import Event, a_turn
 from tidemill_kit.application import derived_id
 from tidemill_kit.cloudevents import CloudEvent, to_headers
 from tidemill_kit.kafka import Consumers
-from tidemill_kit.pump import PumpLimits
 from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.runner import ConsumerLimits
 from tidemill_kit.subscriptions import Subscription
 from tidemill_local import Addresses
 from tidemill_monitor.application.read_lineage import LineageQuery
@@ -22,7 +22,7 @@ from tidemill_monitor.entrypoints.metrics import ANSWERS, LOOP_EVENTS, LoopMetri
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import NewTopicFactory, unique_name
 
-PUMP = PumpLimits(hold_s=0.3, commit_every_s=0.3, session_s=6, rebalance_s=20, drain_s=5)
+LIMITS = ConsumerLimits(hold_s=0.3, commit_every_s=0.3, session_s=6, rebalance_s=20, drain_s=5)
 
 
 class Letters:
@@ -43,9 +43,9 @@ class Ears:
         self.letters = Letters()
 
     def on(self, monitor: Monitor) -> Consumers:
-        ours = lineage(monitor.record, LoopMetrics(most_projects=1), topics=(self.topic,))
+        ours = lineage(monitor.record, LoopMetrics(max_projects=1), topics=(self.topic,))
         named = Subscription(name=self.name, topics=ours.topics, delivery=ours.delivery, routes=ours.routes)
-        return Consumers(self.stack.kafka, [named], self.letters, pump_limits=PUMP)
+        return Consumers(self.stack.kafka, [named], self.letters, consumer_limits=LIMITS)
 
 
 @pytest.fixture
@@ -91,12 +91,12 @@ async def everything(monitor: Monitor) -> list[object]:
 async def test_twice_in_the_wrong_order_and_between_poison_it_is_the_same_history(
     ears: Ears, producer: AIOKafkaProducer
 ) -> None:
-    told, story = Monitor(), a_turn()
-    await told.hear(story)
-    heard = Monitor()
-    heard.examples.by_key |= story.batches
+    updates, story = Monitor(), a_turn()
+    await updates.consume(story)
+    received = Monitor()
+    received.examples.by_key |= story.batches
     poison = story.events[0]
-    consumers = ears.on(heard)
+    consumers = ears.on(received)
     await consumers.start()
     try:
         await write(producer, ears.topic, *reversed(story.events))
@@ -104,13 +104,13 @@ async def test_twice_in_the_wrong_order_and_between_poison_it_is_the_same_histor
         await write(producer, ears.topic, *story.events[::3])
         last = Event("tidemill.inference.inference.cancelled.v1", "last", {"inference": "last", "seq": "1"}, story.now)
         await write(producer, ears.topic, last)
-        await eventually(lambda: knows(heard, Kind.INFERENCE, 7))
+        await eventually(lambda: knows(received, Kind.INFERENCE, 7))
         await eventually(lambda: handled(consumers, len(story.events) + len(story.events[::3]) + 2))
     finally:
         await consumers.stop()
 
-    await told.record("acme", last.happened, last.body)
-    assert await everything(heard) == await everything(told)
+    await updates.record("acme", last.meta, last.body)
+    assert await everything(received) == await everything(updates)
     (letter,) = ears.letters.records
     assert dict(letter.headers)["tidemill_dead_reason"] == b"INVALID_BODY"
 
@@ -123,7 +123,7 @@ async def test_a_crash_between_effect_and_commit_has_one_effect(ears: Ears, prod
     monitor, story = Monitor(), a_turn()
     await write(producer, ears.topic, *story.events)
     for event in story.events:  # what the life before had done when it ended, of which it had committed nothing
-        await monitor.record("acme", event.happened, event.body)
+        await monitor.record("acme", event.meta, event.body)
     counted = await monitor.graph.counts()
     consumers = ears.on(monitor)
     await consumers.start()
@@ -133,10 +133,10 @@ async def test_a_crash_between_effect_and_commit_has_one_effect(ears: Ears, prod
         await consumers.stop()
 
     assert await monitor.graph.counts() == counted
-    assert len(monitor.woken) == 1
+    assert len(monitor.enqueued) == 1
 
 
-async def test_another_group_hears_everything_from_the_beginning(
+async def test_another_group_receives_everything_from_the_beginning(
     stack: Addresses, ears: Ears, producer: AIOKafkaProducer
 ) -> None:
     first, second, story = Monitor(), Monitor(), a_turn()
@@ -154,13 +154,13 @@ async def test_another_group_hears_everything_from_the_beginning(
 
 
 def test_events_are_counted_by_type_and_only_so_many_projects_by_name() -> None:
-    metrics, story = LoopMetrics(most_projects=2), a_turn()
+    metrics, story = LoopMetrics(max_projects=2), a_turn()
     projects = [unique_name("counted") for _ in range(3)]
     others = LOOP_EVENTS.labels("others", story.events[0].type)
     before = others._value.get()  # noqa: SLF001 - no other way
     for project in projects:
         for event in story.events:
-            metrics.count(project, event.happened, event.body)
+            metrics.count(project, event.meta, event.body)
 
     answered = ANSWERS.labels(projects[0], "live", "candidate", "completed")._value.get()  # noqa: SLF001 - no other way
     assert answered == 1

@@ -30,21 +30,21 @@ async def while_running(work: Callable[[], Coroutine[Any, Any, None]], check: Ca
         task.cancel()
 
 
-async def test_a_completed_curation_wakes_the_worker_which_reads_it() -> None:
+async def test_a_completed_curation_enqueues_work_which_reads_it() -> None:
     monitor, story = Monitor(), Story()
     story.curate(seq=1, examples=[("fb-1", "inf-1")])
     monitor.examples.by_key |= story.batches
-    worker = ExamplesWorker(batches=monitor.batches, link=monitor.link, at_once=1, retry_after_s=600)
-    record = RecordEvent(graph=monitor.graph, batches=monitor.batches, wake=worker.wake)
+    worker = ExamplesWorker(batches=monitor.batches, link=monitor.link, max_concurrent=1, retry_after_s=600)
+    record = RecordEvent(graph=monitor.graph, batches=monitor.batches, enqueue=worker.enqueue)
 
-    async def told() -> None:
+    async def updates() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(worker.run())
             await asyncio.sleep(0)
             for event in story.events:
-                await record("acme", event.happened, event.body)
+                await record("acme", event.meta, event.body)
 
-    await while_running(told, lambda: bool(monitor.batches.settled))
+    await while_running(updates, lambda: bool(monitor.batches.finished))
 
 
 async def test_a_batch_is_tried_again_when_the_store_was_down() -> None:
@@ -53,11 +53,11 @@ async def test_a_batch_is_tried_again_when_the_store_was_down() -> None:
     story = Story()
     story.curate(seq=1, examples=[("fb-1", "inf-1")])
     (event,) = story.events
-    await monitor.record("acme", event.happened, event.body)
-    worker = ExamplesWorker(batches=monitor.batches, link=monitor.link, at_once=1, retry_after_s=0.02)
+    await monitor.record("acme", event.meta, event.body)
+    worker = ExamplesWorker(batches=monitor.batches, link=monitor.link, max_concurrent=1, retry_after_s=0.02)
     heals = asyncio.get_running_loop().call_later(0.1, lambda: heal(monitor, story))
 
-    await while_running(worker.run, lambda: monitor.batches.settled == {BatchName("acme", "helpdesk_sft@1"): ""})
+    await while_running(worker.run, lambda: monitor.batches.finished == {BatchName("acme", "helpdesk_sft@1"): ""})
     heals.cancel()
 
 
@@ -68,11 +68,11 @@ def heal(monitor: Monitor, story: Story) -> None:
 
 async def test_the_counts_are_read_for_the_metrics_and_one_process_forgets_what_is_old(database: Database) -> None:
     monitor = Monitor()
-    await monitor.hear(a_turn())
+    await monitor.consume(a_turn())
     keeper = HouseKeeper(
         graph=monitor.graph,
         leases=Leases(database["leases"], owner="me", ttl=timedelta(seconds=30), clock=FixedClock()),
-        metrics=LoopMetrics(most_projects=1),
+        metrics=LoopMetrics(max_projects=1),
         count_every_s=600,
         sweep=SweepInferences(graph=monitor.graph, clock=monitor.clock, keep=timedelta(days=30)),
         sweep_every_s=600,

@@ -104,7 +104,7 @@ async def monitor(stack: Addresses, store: ObjectStore) -> AsyncIterator[Monitor
     await store.delete_prefix(process.database, "")
 
 
-async def test_what_is_written_to_the_topics_is_told_at_the_door(
+async def test_what_is_written_to_the_topics_is_reported_at_the_api(
     monitor: MonitorProcess, stack: Addresses, store: ObjectStore
 ) -> None:
     project, story = unique_name("acme"), Story()
@@ -115,7 +115,7 @@ async def test_what_is_written_to_the_topics_is_told_at_the_door(
     batch = {"bucket": ref.bucket, "key": ref.key, "size": str(ref.size), "sha256": ref.sha256, "examples": 1}
     named = {"curation": "helpdesk_sft", "dataset": "helpdesk_sft", "deployment": "helpdesk", "new_examples": 1}
     story.answer("inf-1")
-    story.tell("feedback.curation.completed", "helpdesk_sft", **named, batch=batch)
+    story.record("feedback.curation.completed", "helpdesk_sft", **named, batch=batch)
     story.publish()
     await write(stack, project, story)
 
@@ -124,19 +124,19 @@ async def test_what_is_written_to_the_topics_is_told_at_the_door(
         asked = pb.GetLineageRequest(kind="dataset_version", id="helpdesk_sft@1", direction=pb.LINEAGE_DIRECTION_BACK)
         deadline = time.monotonic() + 30
         kinds: set[str] = set()
-        told: list[str] = []
-        while not {"feedback", "document_version"} <= kinds or len(told) < 2:
-            assert time.monotonic() < deadline, (kinds, told)
+        updates: list[str] = []
+        while not {"feedback", "document_version"} <= kinds or len(updates) < 2:
+            assert time.monotonic() < deadline, (kinds, updates)
             await asyncio.sleep(0.1)
             try:
                 kinds = {node.kind for node in (await stub.GetLineage(asked)).nodes}
                 timeline = await stub.GetTimeline(pb.GetTimelineRequest(deployment="helpdesk"))
-                told = [entry.event.split(".")[-2] for entry in timeline.entries]
+                updates = [entry.event.split(".")[-2] for entry in timeline.entries]
             except NotFound:
                 continue
 
     assert kinds >= {"dataset_version", "curation", "deployment", "feedback", "inference", "model_version"}
-    assert told == ["completed", "version_published"]
+    assert updates == ["completed", "version_published"]
 
 
 async def write(stack: Addresses, project: str, story: Story) -> None:

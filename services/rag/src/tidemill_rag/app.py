@@ -36,13 +36,13 @@ from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.index_documents import BatchLimits, IndexDocuments
-from tidemill_rag.application.note_document import NoteDocument
 from tidemill_rag.application.ports import VectorStore
 from tidemill_rag.application.read_collections import ReadCollections
 from tidemill_rag.application.rebuild_index import RebuildIndex
+from tidemill_rag.application.reconcile_index import ReconcileIndex
+from tidemill_rag.application.record_document import RecordDocument
 from tidemill_rag.application.resolve_settings import ResolveSettings
 from tidemill_rag.application.search import Search
-from tidemill_rag.application.tend_index import TendIndex
 from tidemill_rag.application.update_collection import UpdateCollection
 from tidemill_rag.domain.collection import Collection
 from tidemill_rag.domain.errors import CollectionNotFound
@@ -79,8 +79,8 @@ async def build_app(settings: RagSettings) -> App:
     """Put rag together, on the event loop that it will live on. Nothing is connected yet."""
     adapters = _adapters(settings)
     worker = _worker(settings, adapters)
-    tend = _tend(settings, adapters)
-    note = NoteDocument(collections=adapters.collections, ledger=adapters.ledger, wake=worker.wake)
+    reconcile = _reconcile(settings, adapters)
+    note = RecordDocument(collections=adapters.collections, ledger=adapters.ledger, enqueue=worker.enqueue)
     consumers = Consumers(settings.kafka, [documents(note)], adapters.publisher)
     client = adapters.database.client
     return App(
@@ -100,7 +100,7 @@ async def build_app(settings: RagSettings) -> App:
             *_holds(settings, adapters.database),
             adapters.publisher,
             adapters.relay,
-            Worker("indexes", lambda: worker.run(tend)),
+            Worker("indexes", lambda: worker.run(reconcile)),
             consumers,
         ],
         consumers=consumers.status,
@@ -161,7 +161,7 @@ def _adapters(settings: RagSettings) -> Adapters:
             topic=INDEX_TOPIC,
             source=SOURCE,
             missing=CollectionNotFound,
-            wake=relay.waker(collections),
+            enqueue=relay.enqueuer(collections),
             quota=settings.quota("collections"),
         ),
         ledger=MongoLedger(
@@ -233,13 +233,13 @@ def _worker(settings: RagSettings, adapters: Adapters) -> IndexWorker:
         indexes=adapters.indexes,
         leases=MongoIndexLeases(leases),
         vectors=adapters.vectors,
-        at_once=settings.indexes_at_once,
-        look_every_s=settings.look_every_s,
+        max_concurrent=settings.max_concurrent_indexes,
+        poll_interval_s=settings.poll_interval_s,
     )
 
 
-def _tend(settings: RagSettings, adapters: Adapters) -> TendIndex:
-    return TendIndex(
+def _reconcile(settings: RagSettings, adapters: Adapters) -> ReconcileIndex:
+    return ReconcileIndex(
         collections=adapters.collections,
         ledger=adapters.ledger,
         vectors=adapters.vectors,
@@ -265,17 +265,17 @@ def _search(settings: RagSettings, adapters: Adapters, worker: IndexWorker) -> S
         vectors=adapters.vectors,
         models=adapters.models,
         sweep=worker.sweep,
-        most_characters=settings.max_query_characters,
+        max_characters=settings.max_query_characters,
     )
 
 
 def _use_cases(adapters: Adapters, worker: IndexWorker) -> UseCases:
     clock, resolve = SystemClock(), ResolveSettings(models=adapters.models)
-    collections, wake = adapters.collections, worker.wake
+    collections, enqueue = adapters.collections, worker.enqueue
     return UseCases(
-        create=CreateCollection(collections=collections, resolve=resolve, clock=clock, wake=wake),
+        create=CreateCollection(collections=collections, resolve=resolve, clock=clock, enqueue=enqueue),
         read=ReadCollections(collections=collections, ledger=adapters.ledger),
-        update=UpdateCollection(collections=collections, resolve=resolve, clock=clock, wake=wake),
-        delete=DeleteCollection(collections=collections, clock=clock, wake=wake),
-        rebuild=RebuildIndex(collections=collections, models=adapters.models, clock=clock, wake=wake),
+        update=UpdateCollection(collections=collections, resolve=resolve, clock=clock, enqueue=enqueue),
+        delete=DeleteCollection(collections=collections, clock=clock, enqueue=enqueue),
+        rebuild=RebuildIndex(collections=collections, models=adapters.models, clock=clock, enqueue=enqueue),
     )

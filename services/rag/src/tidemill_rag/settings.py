@@ -52,9 +52,9 @@ class RagSettings(ModelSettings):
     """The memory (address space) of such a process."""
     tokenizers_waiting: int = Field(default=256, ge=1)
     """Texts of one project that may wait for such a process; further ones are refused with RESOURCE_EXHAUSTED."""
-    indexes_at_once: int = Field(default=4, ge=1, le=64)
+    max_concurrent_indexes: int = Field(default=4, ge=1, le=64)
     """How many index versions are worked on at the same time."""
-    look_every_s: float = Field(default=60.0, gt=0)
+    poll_interval_s: float = Field(default=60.0, gt=0)
     """The pause between two looks for unfinished index versions that nobody woke the worker for."""
     lease_s: float = Field(default=15.0, gt=1)
     """How long an index version stays with a worker that gives no sign of life."""

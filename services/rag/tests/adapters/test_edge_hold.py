@@ -22,7 +22,7 @@ async def holds(stack: Addresses) -> AsyncIterator[mongo.Collection]:
     client.close()
 
 
-async def test_a_second_folder_is_refused_while_the_first_one_lives_and_taken_afterwards(
+async def test_a_second_folder_is_refused_while_the_first_one_runs_and_accepted_afterwards(
     holds: mongo.Collection, tmp_path: Path
 ) -> None:
     clock = FixedClock()

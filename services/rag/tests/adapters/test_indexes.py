@@ -22,7 +22,7 @@ async def database(stack: Addresses) -> AsyncIterator[Database]:
     client.close()
 
 
-async def test_after_the_start_only_what_is_unfinished_is_looked_for(database: Database) -> None:
+async def test_after_the_start_only_what_is_unfinished_is_searched(database: Database) -> None:
     collections = MongoAggregates(
         database["collections"], codec=CollectionCodec(), topic="t", source="/s", missing=CollectionNotFound
     )

@@ -13,7 +13,7 @@ from tidemill_local import Addresses
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.application.ports import Ledger
 from tidemill_rag.domain.collection import IndexRef
-from tidemill_rag.domain.ledger import Counts, Wanted
+from tidemill_rag.domain.ledger import Counts, DesiredDocument
 from tidemill_testkit.races import LostRace
 from tidemill_testkit.stack import unique_name
 
@@ -47,9 +47,9 @@ async def counts(ledger: Ledger) -> Counts:
     return (await ledger.counts([INDEX]))[INDEX]
 
 
-def wanted(document: str = "d1", *, seq: int = 1, gone: bool = False, size: int = 3) -> Wanted:
+def desired(document: str = "d1", *, seq: int = 1, gone: bool = False, size: int = 3) -> DesiredDocument:
     ref = ObjectRef(bucket="b", key=f"acme/{document}/{seq}", size=size, sha256="ab")
-    return Wanted(
+    return DesiredDocument(
         document=document, source="cms", key=f"kb/{document}", seq=seq, version=seq, content=None if gone else ref
     )
 
@@ -58,68 +58,68 @@ def wanted(document: str = "d1", *, seq: int = 1, gone: bool = False, size: int 
 async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_one_stays(
     mongo_ledger: MongoLedger, database: mongo.Database, first: int, second: int
 ) -> None:
-    rows: Any = LostRace(database["ledger"], lambda: mongo_ledger.want(INDEX, wanted(seq=first)))
+    rows: Any = LostRace(database["ledger"], lambda: mongo_ledger.upsert_desired(INDEX, desired(seq=first)))
 
-    assert await MongoLedger(rows, database["counts"], large_bytes=1000, count_s=60).want(
-        INDEX, wanted(seq=second)
+    assert await MongoLedger(rows, database["counts"], large_bytes=1000, count_s=60).upsert_desired(
+        INDEX, desired(seq=second)
     ) is (second > first)
 
-    assert (await mongo_ledger.rows(INDEX, ["d1"]))["d1"].wanted.seq == 3
+    assert (await mongo_ledger.rows(INDEX, ["d1"]))["d1"].desired.seq == 3
 
 
-async def test_what_is_wanted_comes_back_whole(ledger: Ledger) -> None:
-    assert await ledger.want(INDEX, wanted())
+async def test_what_is_desired_comes_back_whole(ledger: Ledger) -> None:
+    assert await ledger.upsert_desired(INDEX, desired())
 
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
 
-    assert row.wanted == wanted()
+    assert row.desired == desired()
     assert (row.indexed_seq, row.chunks, row.failure) == (0, 0, "")
 
 
 async def test_only_a_newer_event_is_kept(ledger: Ledger) -> None:
-    assert await ledger.want(INDEX, wanted(seq=2))
-    assert not await ledger.want(INDEX, wanted(seq=2))
-    assert not await ledger.want(INDEX, wanted(seq=1))
-    assert await ledger.want(INDEX, wanted(seq=3, gone=True))
+    assert await ledger.upsert_desired(INDEX, desired(seq=2))
+    assert not await ledger.upsert_desired(INDEX, desired(seq=2))
+    assert not await ledger.upsert_desired(INDEX, desired(seq=1))
+    assert await ledger.upsert_desired(INDEX, desired(seq=3, gone=True))
 
     rows = await ledger.rows(INDEX, ["d1", "nope"])
 
-    assert {document: row.wanted for document, row in rows.items()} == {"d1": wanted(seq=3, gone=True)}
+    assert {document: row.desired for document, row in rows.items()} == {"d1": desired(seq=3, gone=True)}
 
 
-async def test_a_settled_row_is_taken_no_more_until_something_new_is_wanted(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
+async def test_an_indexed_row_is_taken_no_more_until_something_new_is_desired(ledger: Ledger) -> None:
+    await ledger.upsert_desired(INDEX, desired())
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
-    assert await ledger.settle(INDEX, row, epoch=1, chunks=4)
+    assert await ledger.mark_indexed(INDEX, row, epoch=1, chunks=4)
     assert await ledger.take(INDEX, epoch=1, limit=10) == []
 
-    await ledger.want(INDEX, wanted(seq=2))
+    await ledger.upsert_desired(INDEX, desired(seq=2))
 
     [again] = await ledger.take(INDEX, epoch=1, limit=10)
     assert (again.indexed_seq, again.chunks) == (1, 4)
 
 
-async def test_a_row_that_wants_something_else_by_now_is_not_settled(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
+async def test_a_row_of_which_something_else_is_desired_by_now_is_not_marked_indexed(ledger: Ledger) -> None:
+    await ledger.upsert_desired(INDEX, desired())
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
-    await ledger.want(INDEX, wanted(seq=2))
+    await ledger.upsert_desired(INDEX, desired(seq=2))
 
-    assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
+    assert not await ledger.mark_indexed(INDEX, row, epoch=1, chunks=4)
     assert not await ledger.fail(INDEX, row, epoch=1, message="broken", final=True)
     assert (await counts(ledger)).pending == 1
 
 
 async def test_a_later_holder_shuts_the_earlier_one_out(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
+    await ledger.upsert_desired(INDEX, desired())
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
     await ledger.take(INDEX, epoch=2, limit=10)
 
-    assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
-    assert await ledger.settle(INDEX, row, epoch=2, chunks=4)
+    assert not await ledger.mark_indexed(INDEX, row, epoch=1, chunks=4)
+    assert await ledger.mark_indexed(INDEX, row, epoch=2, chunks=4)
 
 
 async def test_a_failure_that_is_not_final_leaves_the_row_to_be_tried_again(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
+    await ledger.upsert_desired(INDEX, desired())
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
     await ledger.fail(INDEX, row, epoch=1, message="broken", final=False)
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
@@ -129,36 +129,36 @@ async def test_a_failure_that_is_not_final_leaves_the_row_to_be_tried_again(ledg
 
     assert await ledger.take(INDEX, epoch=1, limit=10) == []
     assert (await ledger.rows(INDEX, ["d1"]))["d1"].failure == "broken"
-    await ledger.want(INDEX, wanted(seq=2))
+    await ledger.upsert_desired(INDEX, desired(seq=2))
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
     assert (row.attempts, row.failure) == (0, "")
 
 
 async def test_attempts_are_counted_before_they_are_made_and_taken_back_down_to_none(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
+    await ledger.upsert_desired(INDEX, desired())
     (row,) = await ledger.take(INDEX, epoch=2, limit=10)
     attempts = []
     for by, epoch in ((1, 2), (1, 2), (-1, 2), (1, 1), (-1, 2), (-1, 2)):
         await ledger.attempt(INDEX, [row], epoch=epoch, by=by)
         (seen,) = await ledger.take(INDEX, epoch=2, limit=10)
         attempts.append(seen.attempts)
-    await ledger.settle(INDEX, row, epoch=2, chunks=1)
+    await ledger.mark_indexed(INDEX, row, epoch=2, chunks=1)
     await ledger.attempt(INDEX, [row], epoch=2, by=1)
 
     assert attempts == [1, 2, 1, 1, 0, 0]
     assert (await ledger.rows(INDEX, ["d1"]))["d1"].attempts == 0
 
 
-async def test_the_numbers_tell_what_is_there(ledger: Ledger) -> None:
+async def test_the_numbers_report_what_is_there(ledger: Ledger) -> None:
     for number in range(1, 5):
-        await ledger.want(INDEX, wanted(f"d{number}"))
-    await ledger.want(INDEX, wanted("gone", gone=True))
-    rows = {row.wanted.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
-    await ledger.settle(INDEX, rows["d1"], epoch=1, chunks=3)
-    await ledger.settle(INDEX, rows["d2"], epoch=1, chunks=2)
+        await ledger.upsert_desired(INDEX, desired(f"d{number}"))
+    await ledger.upsert_desired(INDEX, desired("gone", gone=True))
+    rows = {row.desired.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
+    await ledger.mark_indexed(INDEX, rows["d1"], epoch=1, chunks=3)
+    await ledger.mark_indexed(INDEX, rows["d2"], epoch=1, chunks=2)
     await ledger.fail(INDEX, rows["d3"], epoch=1, message="broken", final=True)
 
-    assert await counts(ledger) == Counts(wanted=4, indexed=2, failed=1, chunks=5, pending=2)
+    assert await counts(ledger) == Counts(desired=4, indexed=2, failed=1, chunks=5, pending=2)
 
 
 async def test_the_numbers_keep_up_with_every_write_and_agree_with_a_count(ledger: Ledger) -> None:
@@ -167,21 +167,21 @@ async def test_the_numbers_keep_up_with_every_write_and_agree_with_a_count(ledge
         assert kept == await ledger.count(INDEX)
         return kept
 
-    await ledger.want(INDEX, wanted("d0"))
+    await ledger.upsert_desired(INDEX, desired("d0"))
     await agree()
-    await ledger.want_all(INDEX, [wanted(f"d{number}", seq=2, gone=number == 3) for number in range(6)])
-    await ledger.want_all(INDEX, [wanted(f"d{number}", seq=1) for number in range(7)])
-    assert (await agree()).wanted == 6
-    rows = {row.wanted.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
-    assert rows["d0"].wanted.seq == 2
-    await ledger.settle(INDEX, rows["d1"], epoch=1, chunks=3)
-    await ledger.settle(INDEX, rows["d1"], epoch=1, chunks=3)
+    await ledger.upsert_all_desired(INDEX, [desired(f"d{number}", seq=2, gone=number == 3) for number in range(6)])
+    await ledger.upsert_all_desired(INDEX, [desired(f"d{number}", seq=1) for number in range(7)])
+    assert (await agree()).desired == 6
+    rows = {row.desired.document: row for row in await ledger.take(INDEX, epoch=1, limit=10)}
+    assert rows["d0"].desired.seq == 2
+    await ledger.mark_indexed(INDEX, rows["d1"], epoch=1, chunks=3)
+    await ledger.mark_indexed(INDEX, rows["d1"], epoch=1, chunks=3)
     await ledger.fail(INDEX, rows["d2"], epoch=1, message="no", final=False)
     await ledger.fail(INDEX, rows["d2"], epoch=1, message="no", final=True)
-    await ledger.settle(INDEX, rows["d3"], epoch=1, chunks=0)
-    assert await agree() == Counts(wanted=6, indexed=1, failed=1, chunks=3, pending=4)
-    await ledger.want(INDEX, wanted("d1", seq=3))
-    await ledger.want(INDEX, wanted("d2", seq=3, gone=True))
+    await ledger.mark_indexed(INDEX, rows["d3"], epoch=1, chunks=0)
+    assert await agree() == Counts(desired=6, indexed=1, failed=1, chunks=3, pending=4)
+    await ledger.upsert_desired(INDEX, desired("d1", seq=3))
+    await ledger.upsert_desired(INDEX, desired("d2", seq=3, gone=True))
     assert (await agree()).chunks == 3
     await ledger.reset(INDEX, ["d1"], epoch=2)
     await agree()
@@ -190,14 +190,14 @@ async def test_the_numbers_keep_up_with_every_write_and_agree_with_a_count(ledge
 
 
 async def test_large_documents_are_taken_apart_from_the_others(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted("book", size=1001))
-    await ledger.want_all(INDEX, [wanted("note"), wanted("gone", gone=True)])
+    await ledger.upsert_desired(INDEX, desired("book", size=1001))
+    await ledger.upsert_all_desired(INDEX, [desired("note"), desired("gone", gone=True)])
 
     for _ in range(2):
-        assert {row.wanted.document for row in await ledger.take(INDEX, epoch=1, limit=9)} == {"note", "gone"}
+        assert {row.desired.document for row in await ledger.take(INDEX, epoch=1, limit=9)} == {"note", "gone"}
         [book] = await ledger.take(INDEX, epoch=1, limit=9, large=True)
-        assert book.wanted.document == "book"
-        await ledger.settle(INDEX, book, epoch=1, chunks=9)
+        assert book.desired.document == "book"
+        await ledger.mark_indexed(INDEX, book, epoch=1, chunks=9)
         assert await ledger.take(INDEX, epoch=1, limit=9, large=True) == []
         await ledger.reset(INDEX, ["book", "note"], epoch=1)
 
@@ -205,70 +205,70 @@ async def test_large_documents_are_taken_apart_from_the_others(ledger: Ledger) -
 async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_counts(mongo_ledger: MongoLedger) -> None:
     for number in range(20):
         await asyncio.gather(
-            *(mongo_ledger.want(INDEX, wanted(f"d{number}", seq=seq)) for seq in (3, 1, 2)),
-            mongo_ledger.want_all(INDEX, [wanted(f"d{number}", seq=1)]),
+            *(mongo_ledger.upsert_desired(INDEX, desired(f"d{number}", seq=seq)) for seq in (3, 1, 2)),
+            mongo_ledger.upsert_all_desired(INDEX, [desired(f"d{number}", seq=1)]),
         )
 
     rows = await mongo_ledger.rows(INDEX, [f"d{number}" for number in range(20)])
-    assert {row.wanted.seq for row in rows.values()} == {3}
+    assert {row.desired.seq for row in rows.values()} == {3}
     assert await counts(mongo_ledger) == await mongo_ledger.count(INDEX)
 
 
 async def test_a_reset_takes_what_is_there_once_more_and_shows_it_meanwhile(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
-    await ledger.want(INDEX, wanted("gone", gone=True))
+    await ledger.upsert_desired(INDEX, desired())
+    await ledger.upsert_desired(INDEX, desired("gone", gone=True))
     for row in await ledger.take(INDEX, epoch=1, limit=10):
-        await ledger.settle(INDEX, row, epoch=1, chunks=4)
+        await ledger.mark_indexed(INDEX, row, epoch=1, chunks=4)
 
     await ledger.reset(INDEX, ["d1", "gone", "unknown"], epoch=2)
 
     [row] = await ledger.take(INDEX, epoch=2, limit=10)
-    assert (row.wanted.document, row.indexed_seq, row.again) == ("d1", 1, True)
+    assert (row.desired.document, row.indexed_seq, row.again) == ("d1", 1, True)
     assert row.shows(1)
-    assert not await ledger.settle(INDEX, row, epoch=1, chunks=4)
-    assert await ledger.settle(INDEX, row, epoch=2, chunks=4)
+    assert not await ledger.mark_indexed(INDEX, row, epoch=1, chunks=4)
+    assert await ledger.mark_indexed(INDEX, row, epoch=2, chunks=4)
     assert await ledger.take(INDEX, epoch=2, limit=10) == []
 
 
 async def test_what_is_indexed_is_read_page_by_page_without_what_waits_or_is_gone(ledger: Ledger) -> None:
-    for each in (wanted("d1"), wanted("d2"), wanted("d3"), wanted("gone", gone=True)):
-        await ledger.want(INDEX, each)
+    for each in (desired("d1"), desired("d2"), desired("d3"), desired("gone", gone=True)):
+        await ledger.upsert_desired(INDEX, each)
     for row in await ledger.take(INDEX, epoch=1, limit=10):
-        if row.wanted.document != "d3":
-            await ledger.settle(INDEX, row, epoch=1, chunks=4)
+        if row.desired.document != "d3":
+            await ledger.mark_indexed(INDEX, row, epoch=1, chunks=4)
 
     pages = [page async for page in ledger.indexed(INDEX)]
 
-    assert sorted(row.wanted.document for page in pages for row in page) == ["d1", "d2"]
+    assert sorted(row.desired.document for page in pages for row in page) == ["d1", "d2"]
 
 
-async def test_another_index_version_is_another_world(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
-    await ledger.want(OTHER, wanted(seq=7))
+async def test_another_index_version_is_independent(ledger: Ledger) -> None:
+    await ledger.upsert_desired(INDEX, desired())
+    await ledger.upsert_desired(OTHER, desired(seq=7))
 
     await ledger.drop(INDEX)
 
     assert await ledger.rows(INDEX, ["d1"]) == {}
-    assert (await ledger.rows(OTHER, ["d1"]))["d1"].wanted.seq == 7
+    assert (await ledger.rows(OTHER, ["d1"]))["d1"].desired.seq == 7
 
 
 async def test_no_more_rows_are_taken_than_asked_for(ledger: Ledger) -> None:
     for number in range(5):
-        await ledger.want(INDEX, wanted(f"d{number}"))
+        await ledger.upsert_desired(INDEX, desired(f"d{number}"))
 
     assert len(await ledger.take(INDEX, epoch=1, limit=3)) == 3
 
 
-async def test_what_of_a_document_cannot_be_found_is_noted_until_it_is_indexed_anew(ledger: Ledger) -> None:
-    await ledger.want(INDEX, wanted())
+async def test_what_of_a_document_cannot_be_found_is_recorded_until_it_is_indexed_anew(ledger: Ledger) -> None:
+    await ledger.upsert_desired(INDEX, desired())
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
-    assert await ledger.settle(INDEX, row, epoch=1, chunks=2, note="1 of 3 passages cannot be found")
+    assert await ledger.mark_indexed(INDEX, row, epoch=1, chunks=2, note="1 of 3 passages cannot be found")
 
-    noted = (await ledger.rows(INDEX, ["d1"]))["d1"]
-    await ledger.want(INDEX, wanted(seq=2))
+    recorded = (await ledger.rows(INDEX, ["d1"]))["d1"]
+    await ledger.upsert_desired(INDEX, desired(seq=2))
     [row] = await ledger.take(INDEX, epoch=1, limit=10)
-    await ledger.settle(INDEX, row, epoch=1, chunks=3)
+    await ledger.mark_indexed(INDEX, row, epoch=1, chunks=3)
 
-    assert (noted.note, noted.failure, noted.pending) == ("1 of 3 passages cannot be found", "", False)
+    assert (recorded.note, recorded.failure, recorded.pending) == ("1 of 3 passages cannot be found", "", False)
     assert (await counts(ledger)).failed == 0
     assert (await ledger.rows(INDEX, ["d1"]))["d1"].note == ""

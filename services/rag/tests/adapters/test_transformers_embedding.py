@@ -47,7 +47,7 @@ def test_a_model_without_sentence_transformers_files_is_pooled_by_mean_up_to_its
 
 
 @pytest.mark.parametrize("said", [8193, 10**9])
-def test_no_model_reads_more_of_a_text_than_holds_up_nobody(said: int) -> None:
+def test_no_model_reads_more_of_a_text_than_delays_no_other(said: int) -> None:
     limits = {"sentence_bert_config.json": b'{"max_seq_length": %d}' % said}
 
     assert EmbeddingConfig.read(limits).max_tokens == 8192
@@ -110,7 +110,7 @@ async def test_a_text_has_the_same_vector_alone_and_among_others(model: Transfor
         assert cosine(asked, vector) > 0.9999
 
 
-async def test_what_the_vocabulary_lacks_is_told_from_what_it_has(model: TransformersEmbedding) -> None:
+async def test_what_the_vocabulary_lacks_is_distinguished_from_what_it_has(model: TransformersEmbedding) -> None:
     def known(text: str) -> float:
         file, unknown = FOLDER / "tokenizer.json", tokenizer_here(FOLDER).facts.unknown
         return with_tokenizer(file, known_share, text, unknown)

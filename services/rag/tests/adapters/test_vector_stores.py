@@ -96,7 +96,7 @@ async def test_points_that_are_to_be_kept_survive_a_deletion_of_the_others(store
 
 
 async def test_the_ids_of_many_points_come_by_document(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qdrant_server_vectors, "_SCROLLED_AT_ONCE", 3)
+    monkeypatch.setattr(qdrant_server_vectors, "_SCROLL_BATCH", 3)
     points = [point(f"d{number}", seq=seq) for number in range(5) for seq in (1, 2)]
     await store.upsert(INDEX, points)
 
@@ -138,7 +138,7 @@ async def test_sources_narrow_a_search(store: VectorStore) -> None:
     assert await found(store, Where(sources=["wiki"])) == ["b"]
 
 
-async def test_another_index_is_another_world(store: VectorStore) -> None:
+async def test_another_index_is_independent(store: VectorStore) -> None:
     await store.create("other/handbook/1", dimensions=2)
     await store.upsert("other/handbook/1", [point("theirs")])
 

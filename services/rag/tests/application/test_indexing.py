@@ -6,15 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from services.rag.tests.fakes import ADA, EVE, Rag, WordModel, request, wish
+from services.rag.tests.fakes import ADA, EVE, Rag, WordModel, request, spec
 from tidemill_kit.application import PageRequest
 from tidemill_kit.errors import DependencyUnavailable
-from tidemill_rag.application.tend_index import Then
+from tidemill_rag.application.reconcile_index import Requeue
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.application.vector_store import Point
 from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexState, IndexWentLive
 from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
-from tidemill_rag.domain.ledger import Counts, Row, Wanted
+from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row
 from tidemill_rag.entrypoints.messages import document_message
 
 STALE = "of a list that is gone"
@@ -30,7 +30,7 @@ async def test_a_new_collection_takes_what_is_there_already() -> None:
 
     assert await rag.found("reset password", top_k=1) == ["d1"]
     counts = await rag.ledger.count(FIRST)
-    assert (counts.wanted, counts.indexed, counts.pending) == (2, 2, 0)
+    assert (counts.desired, counts.indexed, counts.pending) == (2, 2, 0)
 
 
 async def test_an_empty_collection_is_live_at_once_and_answers_with_the_first_document() -> None:
@@ -39,13 +39,13 @@ async def test_an_empty_collection_is_live_at_once_and_answers_with_the_first_do
     assert collection.live
     assert await rag.found("password") == []
 
-    await rag.hear(rag.ingest.put("d1", "How to reset a password."))
+    await rag.consume(rag.ingest.put("d1", "How to reset a password."))
     await rag.work()
 
     assert await rag.found("password") == ["d1"]
 
 
-async def test_an_index_tells_that_its_build_started_and_that_it_went_live() -> None:
+async def test_an_index_reports_that_its_build_started_and_that_it_went_live() -> None:
     rag = Rag()
     rag.ingest.put("d1", "text")
     await rag.handbook()
@@ -57,10 +57,10 @@ async def test_an_index_tells_that_its_build_started_and_that_it_went_live() -> 
     assert (live.index, live.replaced, live.documents) == (1, 0, 1)
 
 
-async def test_a_search_before_the_documents_are_known_tells_the_progress() -> None:
+async def test_a_search_before_the_documents_are_known_reports_the_progress() -> None:
     rag = Rag()
     rag.ingest.down = True
-    await rag.create(ADA, wish(), request=request("r1"))
+    await rag.create(ADA, spec(), request=request("r1"))
     with pytest.raises(DependencyUnavailable):
         await rag.work()
 
@@ -76,10 +76,10 @@ async def test_a_search_before_the_documents_are_known_tells_the_progress() -> N
 async def test_an_update_replaces_the_passages_of_the_version_before() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "old words", seq=1))
+    await rag.consume(rag.ingest.put("d1", "old words", seq=1))
     await rag.work()
 
-    await rag.hear(rag.ingest.put("d1", "fresh words", seq=2))
+    await rag.consume(rag.ingest.put("d1", "fresh words", seq=2))
     assert [p.payload.version for p in (await rag.search("words")).passages] == [1]
     await rag.work()
 
@@ -92,7 +92,7 @@ async def test_a_deleted_document_is_invisible_before_the_worker_moves() -> None
     rag.ingest.put("d1", "secret words")
     await rag.handbook()
 
-    await rag.hear(rag.ingest.remove("d1", seq=2))
+    await rag.consume(rag.ingest.remove("d1", seq=2))
 
     assert await rag.found("secret words") == []
     await rag.work()
@@ -107,35 +107,35 @@ async def test_events_out_of_order_leave_the_newest() -> None:
     before = rag.ingest.put("d2", "other", seq=4)
     gone = rag.ingest.remove("d2", seq=5)
 
-    for wanted in (new, old, gone, before):
-        await rag.hear(wanted)
+    for desired in (new, old, gone, before):
+        await rag.consume(desired)
     await rag.work()
 
     assert [p.payload.version for p in (await rag.search("words")).passages] == [2]
-    assert (await rag.ledger.rows(FIRST, ["d2"]))["d2"].wanted.content is None
+    assert (await rag.ledger.rows(FIRST, ["d2"]))["d2"].desired.content is None
 
 
-async def test_the_same_event_again_wakes_nobody() -> None:
+async def test_the_same_event_again_enqueues_nothing() -> None:
     rag = Rag()
     await rag.handbook()
-    wanted = rag.ingest.put("d1", "words")
-    await rag.hear(wanted)
+    desired = rag.ingest.put("d1", "words")
+    await rag.consume(desired)
     await rag.work()
-    rag.woken.clear()
+    rag.enqueued.clear()
 
-    await rag.hear(wanted)
+    await rag.consume(desired)
 
-    assert rag.woken == []
+    assert rag.enqueued == []
 
 
 async def test_an_update_while_a_document_is_indexed_is_not_lost() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "old words", seq=1))
+    await rag.consume(rag.ingest.put("d1", "old words", seq=1))
     [row] = await rag.ledger.take(FIRST, epoch=1, limit=10)
-    await rag.hear(rag.ingest.put("d1", "fresh words", seq=2))
+    await rag.consume(rag.ingest.put("d1", "fresh words", seq=2))
 
-    assert not await rag.ledger.settle(FIRST, row, epoch=1, chunks=1)
+    assert not await rag.ledger.mark_indexed(FIRST, row, epoch=1, chunks=1)
     await rag.work()
 
     assert [p.payload.text for p in (await rag.search("words")).passages] == ["fresh words"]
@@ -144,10 +144,10 @@ async def test_an_update_while_a_document_is_indexed_is_not_lost() -> None:
 async def test_a_deletion_while_a_document_is_indexed_wins() -> None:
     rag = Rag()
     await rag.handbook()
-    wanted = rag.ingest.put("d1", "some words", seq=1)
-    await rag.hear(wanted)
+    desired = rag.ingest.put("d1", "some words", seq=1)
+    await rag.consume(desired)
     rows = await rag.ledger.take(FIRST, epoch=1, limit=10)
-    await rag.hear(rag.ingest.remove("d1", seq=2))
+    await rag.consume(rag.ingest.remove("d1", seq=2))
 
     model = await rag.models.load("acme", "words@1")
     await rag.vectors.create(FIRST.key, dimensions=model.dimensions)
@@ -160,23 +160,23 @@ async def test_a_deletion_while_a_document_is_indexed_wins() -> None:
     assert await rag.vectors.count(FIRST.key) == 0
 
 
-async def test_a_worker_that_slept_through_its_lease_settles_nothing() -> None:
+async def test_a_worker_that_slept_through_its_lease_finishes_nothing() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "words"))
+    await rag.consume(rag.ingest.put("d1", "words"))
     [row] = await rag.ledger.take(FIRST, epoch=1, limit=10)
     await rag.ledger.take(FIRST, epoch=2, limit=10)
 
-    assert not await rag.ledger.settle(FIRST, row, epoch=1, chunks=1)
-    assert await rag.ledger.settle(FIRST, row, epoch=2, chunks=1)
+    assert not await rag.ledger.mark_indexed(FIRST, row, epoch=1, chunks=1)
+    assert await rag.ledger.mark_indexed(FIRST, row, epoch=2, chunks=1)
 
 
 async def test_an_erased_text_leaves_no_passages() -> None:
     rag = Rag()
     await rag.handbook()
-    wanted = rag.ingest.put("d1", "words")
-    rag.ingest.erase(wanted)
-    await rag.hear(wanted)
+    desired = rag.ingest.put("d1", "words")
+    rag.ingest.erase(desired)
+    await rag.consume(desired)
     await rag.work()
 
     assert await rag.found("words") == []
@@ -185,9 +185,9 @@ async def test_an_erased_text_leaves_no_passages() -> None:
 
 async def test_a_text_that_was_erased_after_it_was_indexed_leaves_nothing_when_it_is_indexed_once_more() -> None:
     rag = Rag()
-    wanted = rag.ingest.put("d1", "words")
+    desired = rag.ingest.put("d1", "words")
     await rag.handbook()
-    rag.ingest.erase(wanted)
+    rag.ingest.erase(desired)
     await rag.ledger.reset(FIRST, ["d1", "d2"], epoch=1)
 
     await rag.work()
@@ -201,8 +201,8 @@ async def test_a_document_that_cannot_be_read_fails_alone_and_says_why() -> None
     broken, whole = rag.ingest.put("d1", "words"), rag.ingest.put("d2", "words")
     assert broken.content
     rag.ingest.contents[broken.content] = DocumentUnreadable("object d1 holds no document version")
-    for wanted in (broken, whole):
-        await rag.hear(wanted)
+    for desired in (broken, whole):
+        await rag.consume(desired)
     await rag.work()
 
     assert await rag.found("words") == ["d2"]
@@ -217,7 +217,7 @@ async def test_a_document_that_breaks_the_code_is_tried_a_few_times_and_then_giv
     broken = rag.ingest.put("d1", "words")
     assert broken.content
     rag.ingest.contents[broken.content] = RuntimeError("bug")
-    await rag.hear(broken)
+    await rag.consume(broken)
     await rag.work()
 
     [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
@@ -237,8 +237,8 @@ async def test_a_panic_while_a_document_is_cut_fails_it_alone(monkeypatch: pytes
     rag, words = Rag(), WordModel().tokenize
     monkeypatch.setattr(rag.models.model, "tokenize", tokenize)
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "evil words"))
-    await rag.hear(rag.ingest.put("d2", "good words"))
+    await rag.consume(rag.ingest.put("d1", "evil words"))
+    await rag.consume(rag.ingest.put("d2", "good words"))
     await rag.work()
 
     assert await rag.found("words") == ["d2"]
@@ -257,7 +257,7 @@ async def test_a_panic_while_documents_are_embedded_fails_the_one_that_breaks(mo
     await rag.handbook()
     large = "evil. " + "words " * 2000
     for document, text in (("d1", "evil words"), ("d2", "good words"), ("d3", "fine words"), ("d4", large)):
-        await rag.hear(rag.ingest.put(document, text))
+        await rag.consume(rag.ingest.put(document, text))
     await rag.work()
 
     assert sorted(await rag.found("words")) == ["d2", "d3"]
@@ -286,7 +286,7 @@ async def test_a_document_that_ends_the_process_is_given_up_and_the_others_are_i
     monkeypatch.setattr(rag.ledger, "attempt", attempt)
     await rag.handbook()
     for document in ("d0", "guilty", "d1", "d2"):
-        await rag.hear(rag.ingest.put(document, f"words {document}"))
+        await rag.consume(rag.ingest.put(document, f"words {document}"))
     deaths = 0
     while (await rag.ledger.count(FIRST)).pending and deaths < 20:
         try:
@@ -303,15 +303,15 @@ async def test_a_document_that_ends_the_process_is_given_up_and_the_others_are_i
 async def test_a_store_that_is_away_again_and_again_is_no_fault_of_the_documents() -> None:
     rag = Rag()
     await rag.handbook()
-    wanted = rag.ingest.put("d1", "words")
-    assert wanted.content
-    there = rag.ingest.contents[wanted.content]
-    await rag.hear(wanted)
+    desired = rag.ingest.put("d1", "words")
+    assert desired.content
+    there = rag.ingest.contents[desired.content]
+    await rag.consume(desired)
     for _ in range(10):
-        rag.ingest.contents[wanted.content] = DependencyUnavailable("away", dependency="s3")
+        rag.ingest.contents[desired.content] = DependencyUnavailable("away", dependency="s3")
         with pytest.raises(DependencyUnavailable):
             await rag.work()
-    rag.ingest.contents[wanted.content] = there
+    rag.ingest.contents[desired.content] = there
     await rag.work()
 
     assert await rag.found("words") == ["d1"]
@@ -324,7 +324,7 @@ async def test_a_failed_update_leaves_the_version_before_searchable() -> None:
     broken = rag.ingest.put("d1", "new", seq=2)
     assert broken.content
     rag.ingest.contents[broken.content] = DocumentUnreadable("damaged")
-    await rag.hear(broken)
+    await rag.consume(broken)
     await rag.work()
 
     assert [p.payload.version for p in (await rag.search("words")).passages] == [1]
@@ -333,7 +333,7 @@ async def test_a_failed_update_leaves_the_version_before_searchable() -> None:
 async def test_a_store_that_is_down_is_waited_for_and_named() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "words"))
+    await rag.consume(rag.ingest.put("d1", "words"))
     rag.vectors.down = True
     with pytest.raises(DependencyUnavailable):
         await rag.work()
@@ -349,8 +349,8 @@ async def test_documents_are_embedded_together_and_large_ones_in_parts() -> None
     rag = Rag()
     await rag.handbook()
     for number in range(6):
-        await rag.hear(rag.ingest.put(f"small{number}", f"words {number}"))
-    await rag.hear(rag.ingest.put("large", "\n\n".join("word " * 200 for _ in range(20))))
+        await rag.consume(rag.ingest.put(f"small{number}", f"words {number}"))
+    await rag.consume(rag.ingest.put("large", "\n\n".join("word " * 200 for _ in range(20))))
     await rag.work()
 
     assert max(rag.models.model.batches) <= 8
@@ -358,7 +358,7 @@ async def test_documents_are_embedded_together_and_large_ones_in_parts() -> None
     assert (await rag.ledger.rows(FIRST, ["large"]))["large"].chunks == 20
 
 
-async def test_a_rebuild_hears_live_changes_from_before_it_lists_and_switches_when_complete() -> None:
+async def test_a_rebuild_receives_live_changes_from_before_it_lists_and_switches_when_complete() -> None:
     rag = Rag()
     rag.ingest.put("d1", "old words", seq=1)
     rag.ingest.put("d2", "gone words", seq=1)
@@ -367,8 +367,8 @@ async def test_a_rebuild_hears_live_changes_from_before_it_lists_and_switches_wh
     await rag.rebuild(ADA, "handbook", request=request("r2"))
 
     async def meanwhile() -> None:  # after ingest made its list, before the list arrives
-        await rag.hear(rag.ingest.put("d1", "fresh words", seq=2))
-        await rag.hear(rag.ingest.remove("d2", seq=2))
+        await rag.consume(rag.ingest.put("d1", "fresh words", seq=2))
+        await rag.consume(rag.ingest.remove("d2", seq=2))
         assert (await rag.search("words")).index == 1
 
     rag.ingest.when_listed = meanwhile
@@ -394,7 +394,7 @@ async def test_a_replaced_index_is_swept_when_no_search_uses_it_any_more() -> No
     await rag.work()
 
     assert await rag.vectors.count(FIRST.key) == 0
-    assert (await rag.ledger.count(FIRST)).wanted == 0
+    assert (await rag.ledger.count(FIRST)).desired == 0
     assert [index.number for index in (await rag.collections.get("acme", "handbook")).indexes] == [2]
 
 
@@ -416,7 +416,7 @@ async def test_changed_sources_build_a_new_index_and_the_old_one_answers_meanwhi
     rag.ingest.put("d2", "words there", source="wiki")
     await rag.handbook()
 
-    command = UpdateCommand(wish=wish(sources=("cms", "wiki")), fields={"sources"}, version=0, request=request("r2"))
+    command = UpdateCommand(spec=spec(sources=("cms", "wiki")), fields={"sources"}, version=0, request=request("r2"))
     await rag.update(ADA, command)
     assert await rag.found("words") == ["d1"]
     await rag.work()
@@ -430,7 +430,7 @@ async def test_a_vector_store_that_lost_its_points_is_filled_again() -> None:
     await rag.handbook()
     rag.vectors.points.clear()
 
-    rag.tend = rag.new_tend()
+    rag.reconcile = rag.new_reconcile()
     await rag.work()
 
     assert await rag.found("words") == ["d1"]
@@ -447,7 +447,7 @@ async def test_lost_points_are_found_also_where_surplus_ones_make_up_for_their_n
     stored["surplus"] = replace(surplus, id="surplus")
     rag.models.model.batches.clear()
 
-    rag.tend = rag.new_tend()
+    rag.reconcile = rag.new_reconcile()
     await rag.work()
 
     assert sorted(await rag.found("words")) == ["d1", "d2", "d3"]
@@ -478,7 +478,7 @@ async def test_passages_that_the_model_does_not_know_are_no_lost_points() -> Non
     assert row.note
     rag.models.model.batches.clear()
 
-    rag.tend = rag.new_tend()
+    rag.reconcile = rag.new_reconcile()
     await rag.work()
 
     assert row.chunks == await rag.vectors.count(FIRST.key)
@@ -492,7 +492,7 @@ async def test_a_store_that_loses_nothing_is_not_compared_document_by_document()
     await rag.handbook()
     rag.ledger.read_pages = 0
 
-    rag.tend = rag.new_tend()
+    rag.reconcile = rag.new_reconcile()
     await rag.work()
 
     assert rag.ledger.read_pages == 0
@@ -528,14 +528,14 @@ async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
     rag = Rag()
     await rag.handbook()
     for number in range(100):
-        await rag.hear(rag.ingest.put(f"d{number}", "words"))
+        await rag.consume(rag.ingest.put(f"d{number}", "words"))
     await rag.collections.update(
         "acme", "handbook", lambda collection: collection.note(1, "it was down"), request=request("r9")
     )
 
     async with rag.leases.held(FIRST) as epoch:
         assert epoch
-        assert await rag.tend(FIRST, epoch=epoch) is Then.AT_ONCE
+        assert await rag.reconcile(FIRST, epoch=epoch) is Requeue.BATCH_SIZE
 
     assert (await rag.collections.get("acme", "handbook")).indexes[0].message == ""
 
@@ -566,7 +566,7 @@ async def test_two_projects_with_the_same_names_share_nothing() -> None:
 
     assert [p.payload.text for p in (await rag.search("words")).passages] == ["acme words"]
     assert [p.payload.text for p in (await rag.search("words", caller=EVE)).passages] == ["other words"]
-    await rag.hear(rag.ingest.remove("d1", seq=2))
+    await rag.consume(rag.ingest.remove("d1", seq=2))
     assert await rag.found("words") == []
     assert await rag.found("words", caller=EVE) == ["d1"]
 
@@ -575,13 +575,13 @@ async def test_a_large_document_holds_up_no_small_one_of_its_collection() -> Non
     rag = Rag()
     await rag.handbook()
     book = " ".join(f"Chapter {number} of the great book." for number in range(4000))
-    await rag.hear(rag.ingest.put("book", book))
+    await rag.consume(rag.ingest.put("book", book))
     for turn in range(3):
         async with rag.leases.held(FIRST) as epoch:
-            assert await rag.tend(FIRST, epoch=epoch or 0) is Then.AT_ONCE
-        await rag.hear(rag.ingest.put(f"note{turn}", f"note{turn} is small"))
+            assert await rag.reconcile(FIRST, epoch=epoch or 0) is Requeue.BATCH_SIZE
+        await rag.consume(rag.ingest.put(f"note{turn}", f"note{turn} is small"))
     async with rag.leases.held(FIRST) as epoch:
-        await rag.tend(FIRST, epoch=epoch or 0)
+        await rag.reconcile(FIRST, epoch=epoch or 0)
 
     assert {f"note{turn}" for turn in range(3)} <= set(await rag.found("which note is small"))
     assert (await rag.ledger.rows(FIRST, ["book"]))["book"].pending
@@ -594,10 +594,10 @@ async def test_a_large_document_holds_up_no_small_one_of_its_collection() -> Non
 async def test_large_documents_of_many_collections_all_come_to_their_end() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.create(ADA, wish("other"), request=request("r2"))
+    await rag.create(ADA, spec("other"), request=request("r2"))
     await rag.work(collection="other")
     rag.models.model.batches.clear()
-    await rag.hear(rag.ingest.put("book", "A sentence of the book. " * 2000))
+    await rag.consume(rag.ingest.put("book", "A sentence of the book. " * 2000))
     others = [FIRST, IndexRef(project="acme", collection="other", number=1)]
     turns = 0
     while any(counts.pending for counts in (await rag.ledger.counts(others)).values()):
@@ -605,7 +605,7 @@ async def test_large_documents_of_many_collections_all_come_to_their_end() -> No
         assert turns < 100, "one pushes the other out of memory, and each begins anew"
         for ref in others:
             async with rag.leases.held(ref) as epoch:
-                await rag.tend(ref, epoch=epoch or 0)
+                await rag.reconcile(ref, epoch=epoch or 0)
 
     counts = await rag.ledger.counts(others)
     assert {each.indexed for each in counts.values()} == {1}
@@ -616,14 +616,14 @@ async def test_a_large_document_that_gives_way_to_others_again_and_again_is_not_
     rag = Rag()
     names = [f"shelf{number}" for number in range(2)]
     for name in names:
-        await rag.create(ADA, wish(name, max_tokens=64), request=request(name))
+        await rag.create(ADA, spec(name, max_tokens=64), request=request(name))
         await rag.work(collection=name)
-    await rag.hear(rag.ingest.put("book", "A sentence of the book. " * 1500))
+    await rag.consume(rag.ingest.put("book", "A sentence of the book. " * 1500))
     shelves = [IndexRef(project="acme", collection=name, number=1) for name in names]
     for _ in range(7):
         for ref in shelves:
             async with rag.leases.held(ref) as epoch:
-                await rag.tend(ref, epoch=epoch or 0)
+                await rag.reconcile(ref, epoch=epoch or 0)
 
     rows = [(await rag.ledger.rows(ref, ["book"]))["book"] for ref in shelves]
     assert [(row.pending, row.attempts, row.failure) for row in rows] == [(True, 0, "")] * 2
@@ -632,7 +632,7 @@ async def test_a_large_document_that_gives_way_to_others_again_and_again_is_not_
 async def test_vectors_that_are_away_again_and_again_are_no_fault_of_a_large_document() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("book", "A sentence of the book. " * 500))
+    await rag.consume(rag.ingest.put("book", "A sentence of the book. " * 500))
     rag.vectors.down = True
     for _ in range(10):
         with pytest.raises(DependencyUnavailable):
@@ -650,37 +650,37 @@ async def test_numbers_that_a_kill_left_too_high_are_no_lost_points(monkeypatch:
     rag.models.model.batches.clear()
 
     async def counts(indexes: Sequence[IndexRef]) -> dict[IndexRef, Counts]:
-        return {index: Counts(wanted=1, indexed=1, chunks=20) for index in indexes}
+        return {index: Counts(desired=1, indexed=1, chunks=20) for index in indexes}
 
     with monkeypatch.context() as left:
         left.setattr(rag.ledger, "counts", counts)
-        rag.tend = rag.new_tend()
+        rag.reconcile = rag.new_reconcile()
         await rag.work()
 
     assert rag.models.model.batches == []
 
 
-async def test_an_event_that_comes_again_wakes_the_worker_where_nothing_was_done_yet(
+async def test_an_event_that_comes_again_enqueues_work_where_nothing_was_done_yet(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def want(index: IndexRef, wanted: Wanted) -> bool:
-        await kept(index, wanted)
+    async def upsert_desired(index: IndexRef, desired: DesiredDocument) -> bool:
+        await kept(index, desired)
         message = "it went away after the row was written"
         raise DependencyUnavailable(message, dependency="mongodb")
 
     rag = Rag()
     await rag.handbook()
-    rag.woken.clear()
+    rag.enqueued.clear()
     event = rag.ingest.put("d1", "words")
     with monkeypatch.context() as broken:
-        kept = rag.ledger.want
-        broken.setattr(rag.ledger, "want", want)
+        kept = rag.ledger.upsert_desired
+        broken.setattr(rag.ledger, "upsert_desired", upsert_desired)
         with pytest.raises(DependencyUnavailable):
-            await rag.hear(event)
+            await rag.consume(event)
 
-    await rag.hear(event)
+    await rag.consume(event)
 
-    assert rag.woken == [FIRST]
+    assert rag.enqueued == [FIRST]
 
 
 async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:
@@ -688,13 +688,13 @@ async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:
     for number in range(10):
         rag.ingest.put(f"d{number}", f"document {number}")
     rag.ingest.page_size = 3
-    await rag.create(ADA, wish(), request=request("r1"))
+    await rag.create(ADA, spec(), request=request("r1"))
     async with rag.leases.held(FIRST) as epoch:
         rag.ingest.breaks_after = 2
         with pytest.raises(DependencyUnavailable):
-            await rag.tend(FIRST, epoch=epoch or 0)
+            await rag.reconcile(FIRST, epoch=epoch or 0)
     rag.ingest.breaks_after = None
-    rag.tend = rag.new_tend()
+    rag.reconcile = rag.new_reconcile()
 
     await rag.work()
 
@@ -705,9 +705,9 @@ async def test_a_list_that_breaks_off_goes_on_after_its_last_page() -> None:
 async def test_a_token_that_leads_nowhere_any_more_begins_the_list_anew() -> None:
     rag = Rag()
     rag.ingest.put("d1", "words")
-    await rag.create(ADA, wish(), request=request("r1"))
+    await rag.create(ADA, spec(), request=request("r1"))
     await rag.collections.update(
-        "acme", "handbook", lambda each: each.note_seeding(1, source=0, token=STALE), request=request("r2")
+        "acme", "handbook", lambda each: each.record_seeding(1, source=0, token=STALE), request=request("r2")
     )
 
     await rag.work()
@@ -721,7 +721,7 @@ async def test_nothing_counts_rows_but_the_beginning_and_a_number_that_cannot_be
     rag = Rag()
     rag.ingest.put("d1", "words")
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d2", "more words"))
+    await rag.consume(rag.ingest.put("d2", "more words"))
     await rag.work()
     await rag.read.get(ADA, "handbook")
     await rag.read.list(ADA, PageRequest())

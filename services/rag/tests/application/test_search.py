@@ -22,11 +22,11 @@ async def leave_behind(rag: Rag, document: str, *, seq: int, text: str = "stale 
     payload = Payload(
         document=document, seq=seq, version=seq, start=0, end=len(text), text=text, source="cms", key=document
     )
-    point = Point(id=f"{point_ids(FIRST, row.wanted, 1)[0]}{seq}{text}", vector=vector, payload=payload)
+    point = Point(id=f"{point_ids(FIRST, row.desired, 1)[0]}{seq}{text}", vector=vector, payload=payload)
     await rag.vectors.upsert(FIRST.key, [point])
 
 
-async def test_a_passage_tells_its_span_in_the_text_of_its_version() -> None:
+async def test_a_passage_reports_its_span_in_the_text_of_its_version() -> None:
     text = "# Näme\n\nReset a pässword in the portal.\n"
     rag = Rag()
     rag.ingest.put("d1", text, media_type="text/markdown", title="Näme")
@@ -50,11 +50,11 @@ async def test_stale_points_are_not_shown_and_are_swept() -> None:
     assert rag.swept == [(FIRST, "d1", 3)]
 
 
-async def test_points_that_are_not_settled_yet_are_neither_shown_nor_swept() -> None:
+async def test_points_that_are_not_visible_yet_are_neither_shown_nor_swept() -> None:
     rag = Rag()
     rag.ingest.put("d1", "current words", seq=3)
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "next words", seq=4))
+    await rag.consume(rag.ingest.put("d1", "next words", seq=4))
     await leave_behind(rag, "d1", seq=4, text="next words")
 
     assert [p.payload.version for p in (await rag.search("next words")).passages] == [3]
@@ -97,7 +97,7 @@ async def test_changed_readers_count_as_soon_as_their_version_is_indexed() -> No
     rag = Rag()
     rag.ingest.put("d1", "words", seq=1)
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "words", seq=2, readers=("group:legal",)))
+    await rag.consume(rag.ingest.put("d1", "words", seq=2, readers=("group:legal",)))
     await rag.work()
 
     assert await rag.found("words") == []
@@ -155,13 +155,13 @@ async def test_an_unknown_collection_is_not_found_and_the_known_ones_are_named()
         await rag.search("words", caller=EVE)
 
 
-async def test_the_text_of_a_deleted_document_does_not_come_back_with_its_next_life() -> None:
+async def test_the_text_of_a_deleted_document_does_not_come_back_with_its_next_incarnation() -> None:
     rag = Rag()
     first = rag.ingest.put("d1", "secret words", seq=1)
     await rag.handbook()
     again = replace(rag.ingest.put("d1", "other words", seq=3), begins=True)
 
-    await rag.ledger.want(FIRST, again)  # the deletion between them was superseded and never heard
+    await rag.ledger.upsert_desired(FIRST, again)  # the deletion between them was superseded and never heard
 
     assert (await rag.search("secret words")).passages == []
     assert first.content != again.content
@@ -183,7 +183,7 @@ async def test_equal_passages_share_a_place_and_name_each_document_that_the_aske
     assert (second.payload.document, second.also_in) == ("council", ())
 
 
-async def test_a_question_in_a_script_that_the_model_does_not_know_finds_nothing_and_is_told_so() -> None:
+async def test_a_question_in_a_script_that_the_model_does_not_know_finds_nothing_and_says_so() -> None:
     rag = Rag()
     rag.ingest.put("d1", "words")
     await rag.handbook()

@@ -114,9 +114,9 @@ async def fill(vectors: QdrantEdgeVectors, ledger: MongoLedger, documents: range
         ]
         await vectors.upsert(REF.key, points)
         for number in part:
-            await ledger.want(REF, source.put(f"d{number}", "x"))
+            await ledger.upsert_desired(REF, source.put(f"d{number}", "x"))
         for row in await ledger.take(REF, epoch=1, limit=1000):
-            await ledger.settle(REF, row, epoch=1, chunks=CHUNKS_A_DOCUMENT)
+            await ledger.mark_indexed(REF, row, epoch=1, chunks=CHUNKS_A_DOCUMENT)
 
 
 async def search(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger: MongoLedger) -> None:
@@ -128,7 +128,7 @@ async def search(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledge
         vectors=vectors,
         models=OneModel(model),
         sweep=lambda *_: None,
-        most_characters=1000,
+        max_characters=1000,
     )
     await vectors.create(REF.key, dimensions=model.dimensions)
     there = 0
@@ -157,8 +157,8 @@ async def index(model: TransformersEmbedding, vectors: QdrantEdgeVectors, ledger
     )
     begun = time.perf_counter()
     for each in documents:
-        wanted = source.put(each.key, each.text, media_type=each.media_type, title=each.title)
-        await ledger.want(ref, wanted)
+        desired = source.put(each.key, each.text, media_type=each.media_type, title=each.title)
+        await ledger.upsert_desired(ref, desired)
     seconds["ledger"] += time.perf_counter() - begun
     lags: list[float] = []
     watch = asyncio.create_task(_watch(lags))

@@ -94,7 +94,7 @@ class Read:
         self.headers: Sequence[tuple[str, bytes]] = to_headers(event)
 
 
-async def hear(rag: Rag, *records: Read) -> Letters:
+async def consume(rag: Rag, *records: Read) -> Letters:
     letters = Letters()
     batch = Engine(documents(rag.note), dead_letters=letters).take(records)
     assert await batch.wait(10)
@@ -105,50 +105,50 @@ async def test_an_update_that_came_together_with_the_document_still_hides_what_w
     rag = Rag()
     await rag.handbook()
 
-    await hear(rag, Read("ingested", seq=4, offset=0), Read("updated", seq=5, offset=1))
+    await consume(rag, Read("ingested", seq=4, offset=0), Read("updated", seq=5, offset=1))
 
     [row] = rag.ledger.stored.values()
-    assert row.hidden_below == row.wanted.seq
+    assert row.hidden_below == row.desired.seq
 
 
 async def test_what_ingest_publishes_fills_the_ledger() -> None:
     rag = Rag()
     await rag.handbook()
 
-    letters = await hear(rag, Read("ingested", seq=2, offset=0))
+    letters = await consume(rag, Read("ingested", seq=2, offset=0))
 
     [row] = rag.ledger.stored.values()
     assert letters.records == []
-    assert (row.wanted.source, row.wanted.key, row.wanted.version) == ("cms", "kb/4711", 1)
-    assert row.wanted.content
-    assert row.wanted.content.size == 2048
+    assert (row.desired.source, row.desired.key, row.desired.version) == ("cms", "kb/4711", 1)
+    assert row.desired.content
+    assert row.desired.content.size == 2048
 
 
 async def test_a_rejection_does_not_supersede_the_version_before_it() -> None:
     rag = Rag()
     await rag.handbook()
 
-    await hear(rag, Read("ingested", seq=2, offset=0), Read("rejected", seq=3, offset=1))
+    await consume(rag, Read("ingested", seq=2, offset=0), Read("rejected", seq=3, offset=1))
 
-    assert [row.wanted.content is not None for row in rag.ledger.stored.values()] == [True]
+    assert [row.desired.content is not None for row in rag.ledger.stored.values()] == [True]
 
 
 async def test_a_deletion_behind_it_supersedes_a_version() -> None:
     rag = Rag()
     await rag.handbook()
 
-    await hear(rag, Read("ingested", seq=1, offset=0), Read("deleted", seq=9, offset=1))
+    await consume(rag, Read("ingested", seq=1, offset=0), Read("deleted", seq=9, offset=1))
 
     [row] = rag.ledger.stored.values()
-    assert row.wanted.content is None
+    assert row.desired.content is None
 
 
 async def test_content_of_another_project_is_a_dead_letter() -> None:
     rag = Rag()
     await rag.handbook()
 
-    letters = await hear(rag, Read("ingested", seq=2, offset=0, project="other"))
+    letters = await consume(rag, Read("ingested", seq=2, offset=0, project="other"))
 
     assert len(letters.records) == 1
     assert rag.ledger.stored == {}
-    assert IndexRef(project="other", collection="handbook", number=1) not in rag.woken
+    assert IndexRef(project="other", collection="handbook", number=1) not in rag.enqueued

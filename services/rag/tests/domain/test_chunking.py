@@ -14,9 +14,9 @@ def tokenize(text: str) -> Sequence[tuple[int, int]]:
 
 
 def cut(
-    text: str, *, most: int = 40, overlap: int = 4, title: str = "", media_type: str = "text/markdown"
+    text: str, *, maximum: int = 40, overlap: int = 4, title: str = "", media_type: str = "text/markdown"
 ) -> list[Chunk]:
-    how = Cut(max_tokens=most, overlap_tokens=overlap, special=2)
+    how = Cut(max_tokens=maximum, overlap_tokens=overlap, special=2)
     return chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=how)
 
 
@@ -62,36 +62,36 @@ def test_a_text_that_fits_is_one_chunk() -> None:
     assert (only.ordinal, only.context) == (0, "")
 
 
-@pytest.mark.parametrize("most", [16, 20, 27, 40, 64, 200])
-def test_no_chunk_has_more_tokens_than_allowed_and_every_token_is_in_one(most: int) -> None:
-    chunks = cut(MANUAL, most=most, title="The manual")
+@pytest.mark.parametrize("maximum", [16, 20, 27, 40, 64, 200])
+def test_no_chunk_has_more_tokens_than_allowed_and_every_token_is_in_one(maximum: int) -> None:
+    chunks = cut(MANUAL, maximum=maximum, title="The manual")
 
-    assert max(len(tokenize(each.embedded)) + 2 for each in chunks) <= max(most, 16 + 2 + most // 2)
+    assert max(len(tokenize(each.embedded)) + 2 for each in chunks) <= max(maximum, 16 + 2 + maximum // 2)
     covered = {place for each in chunks for place in range(each.start, each.end)}
     assert all(start in covered for start, _ in tokenize(MANUAL))
     assert [each.ordinal for each in chunks] == list(range(len(chunks)))
 
 
 def test_blocks_that_fit_are_never_cut() -> None:
-    for span in spans(MANUAL, cut(MANUAL, most=40)):
+    for span in spans(MANUAL, cut(MANUAL, maximum=40)):
         for block in (words("intro", 10), words("reset", 12), words("one", 5), words("old", 12)):
             assert (block in span) or not (set(block.split()) & set(span.split()))
 
 
 def test_a_fence_with_an_empty_line_in_it_stays_whole() -> None:
-    [code] = [span for span in spans(MANUAL, cut(MANUAL, most=32)) if "code0" in span]
+    [code] = [span for span in spans(MANUAL, cut(MANUAL, maximum=32)) if "code0" in span]
 
     assert "more9" in code
     assert code.rstrip().endswith("```")
 
 
 def test_a_heading_stays_with_what_follows_it() -> None:
-    for span in spans(MANUAL, cut(MANUAL, most=30)):
+    for span in spans(MANUAL, cut(MANUAL, maximum=30)):
         assert not span.splitlines()[-1].startswith("#")
 
 
 def test_what_is_embedded_begins_with_title_and_headings_that_the_span_does_not_show() -> None:
-    chunks = cut(MANUAL, most=24, title="The manual")
+    chunks = cut(MANUAL, maximum=24, title="The manual")
     [old] = [each for each in chunks if "old0" in each.embedded]
 
     assert old.context == "The manual > Manual > Phones"
@@ -102,14 +102,14 @@ def test_what_is_embedded_begins_with_title_and_headings_that_the_span_does_not_
 def test_small_neighbours_are_packed_together() -> None:
     text = "\n\n".join(f"Paragraph {number}." for number in range(8))
 
-    assert len(cut(text, most=18)) == 2
+    assert len(cut(text, maximum=18)) == 2
 
 
 def test_a_long_paragraph_is_cut_where_sentences_end_and_repeats_a_little() -> None:
     sentences = [f"This is sentence number {number} of a long paragraph." for number in range(9)]
     text = " ".join(sentences)
 
-    chunks = cut(text, most=42, overlap=12, media_type="text/plain")
+    chunks = cut(text, maximum=42, overlap=12, media_type="text/plain")
 
     assert all(span.rstrip().endswith(".") for span in spans(text, chunks))
     assert all(span.startswith("This is") for span in spans(text, chunks))
@@ -119,7 +119,7 @@ def test_a_long_paragraph_is_cut_where_sentences_end_and_repeats_a_little() -> N
 def test_without_overlap_nothing_is_repeated() -> None:
     text = words("w", 100)
 
-    chunks = cut(text, most=22, overlap=0, media_type="text/plain")
+    chunks = cut(text, maximum=22, overlap=0, media_type="text/plain")
 
     assert "".join(spans(text, chunks)).replace(" ", "") == text.replace(" ", "")
 
@@ -127,7 +127,7 @@ def test_without_overlap_nothing_is_repeated() -> None:
 def test_a_word_that_no_boundary_cuts_is_cut_between_tokens() -> None:
     text = "-" * 200
 
-    chunks = cut(text, most=22, overlap=5, media_type="text/plain")
+    chunks = cut(text, maximum=22, overlap=5, media_type="text/plain")
 
     assert all(each.end - each.start <= 20 for each in chunks)
     assert chunks[-1].end == 200
@@ -136,32 +136,32 @@ def test_a_word_that_no_boundary_cuts_is_cut_between_tokens() -> None:
 def test_spans_count_code_points() -> None:
     text = "# Ünïcödé 🎉\n\n" + "\n\n".join(f"Grüße 🎉 {number}." for number in range(12)) + "\n"
 
-    for each in cut(text, most=20):
+    for each in cut(text, maximum=20):
         span = text[each.start : each.end]
         assert span == span.strip()
         assert span in each.embedded
 
 
 @pytest.mark.parametrize("ends", ["\r\n", "\r", "\n"])
-def test_line_ends_of_all_systems_tell_the_same_blocks(ends: str) -> None:
+def test_line_ends_of_all_systems_report_the_same_blocks(ends: str) -> None:
     text = MANUAL.replace("\n", ends)
 
-    assert [span.split() for span in spans(text, cut(text, most=30))] == [
-        span.split() for span in spans(MANUAL, cut(MANUAL, most=30))
+    assert [span.split() for span in spans(text, cut(text, maximum=30))] == [
+        span.split() for span in spans(MANUAL, cut(MANUAL, maximum=30))
     ]
 
 
 def test_plain_text_is_cut_at_empty_lines() -> None:
     text = f"{words('a', 12)}\n{words('b', 5)}\n\n{words('c', 17)}\n"
 
-    assert spans(text, cut(text, most=20, media_type="text/plain")) == [
+    assert spans(text, cut(text, maximum=20, media_type="text/plain")) == [
         f"{words('a', 12)}\n{words('b', 5)}",
         words("c", 17),
     ]
 
 
 def test_a_title_that_is_too_long_takes_half_at_most() -> None:
-    chunks = cut(words("w", 60), most=32, title=words("title", 100), media_type="text/plain")
+    chunks = cut(words("w", 60), maximum=32, title=words("title", 100), media_type="text/plain")
 
     assert len(tokenize(chunks[0].context)) == 16
     assert len(chunks) > 4
@@ -175,7 +175,7 @@ def test_a_text_without_tokens_has_no_chunks(text: str) -> None:
 def test_ten_thousand_paragraphs_take_no_more_than_a_moment() -> None:
     text = "\n\n".join(words(f"p{number}x", 20) for number in range(10_000))
 
-    assert len(cut(text, most=256)) > 700
+    assert len(cut(text, maximum=256)) > 700
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_ten_thousand_paragraphs_take_no_more_than_a_moment() -> None:
     ["\u0e01" * 40_000, "x" * 60_000 + " a sentence.", "a" + " " * 60_000 + "b", "\U0001f468\u200d\U0001f469" * 9_000],
 )
 def test_a_passage_has_an_upper_bound_in_characters_whatever_the_vocabulary_makes_of_it(text: str) -> None:
-    chunks = cut(text, most=42, media_type="text/plain", title=text[:500])
+    chunks = cut(text, maximum=42, media_type="text/plain", title=text[:500])
 
     assert all(len(each.embedded) <= 42 * 80 for each in chunks)
     assert {place for each in chunks for place in range(each.start, each.end) if text[place].strip()} == {
@@ -192,7 +192,7 @@ def test_a_passage_has_an_upper_bound_in_characters_whatever_the_vocabulary_make
 
 
 def test_a_heading_without_spaces_does_not_stand_before_every_passage_in_full() -> None:
-    chunks = cut(f"# {'h' * 60_000}\n\n{words('w', 200)}\n", most=42)
+    chunks = cut(f"# {'h' * 60_000}\n\n{words('w', 200)}\n", maximum=42)
 
     assert all(len(each.context) <= 42 * 16 for each in chunks)
 
@@ -204,7 +204,7 @@ TABLE = "| Part | Price |\n|---|---|\n" + "".join(f"| PX{number} | {number} |\n"
 def test_each_piece_of_a_table_has_its_header_once(above: str) -> None:
     text = f"{above}{TABLE}\nAfterwards.\n"
 
-    chunks = cut(text, most=60)
+    chunks = cut(text, maximum=60)
     shown = [each.text(text) for each in chunks]
 
     assert len(chunks) > 3
@@ -219,7 +219,7 @@ def test_each_piece_of_lines_with_columns_has_the_names_of_the_columns_once(sepa
     names = separator.join(("part", "site", "price"))
     text = f"{names}\n" + "".join(f"{separator.join((f'PX{at}', '', str(at)))}\n" for at in range(60))
 
-    chunks = cut(text, most=40, media_type="text/plain")
+    chunks = cut(text, maximum=40, media_type="text/plain")
     shown = [each.text(text) for each in chunks]
 
     assert len(chunks) > 3
@@ -233,15 +233,15 @@ def test_each_piece_of_lines_with_columns_has_the_names_of_the_columns_once(sepa
 def test_lines_that_are_no_rows_repeat_nothing(line: str) -> None:
     text = "".join(f"{line}{'' if at % 2 else ', too'}\n" for at in range(60))
 
-    assert all(each.header is None for each in cut(text, most=60, media_type="text/plain"))
+    assert all(each.header is None for each in cut(text, maximum=60, media_type="text/plain"))
 
 
 def test_a_piece_of_a_list_stands_below_the_item_or_the_sentence_that_it_belongs_to() -> None:
     gates = "".join(f"  - gate {at} opens with a badge\n" for at in range(30))
-    doors = "".join(f"- door {at} opens with a code\n" for at in range(30))
-    text = f"# Access\n\nOnly on weekdays:\n\n- Zone North is strict\n{gates}\nOnly at night:\n\n{doors}\nAfterwards.\n"
+    apis = "".join(f"- door {at} opens with a code\n" for at in range(30))
+    text = f"# Access\n\nOnly on weekdays:\n\n- Zone North is strict\n{gates}\nOnly at night:\n\n{apis}\nAfterwards.\n"
 
-    shown = [each.text(text) for each in cut(text, most=50)]
+    shown = [each.text(text) for each in cut(text, maximum=50)]
 
     assert all("- Zone North is strict\n" in each for each in shown if "gate" in each)
     assert all("Only at night:\n" in each for each in shown if "door" in each)
@@ -251,4 +251,4 @@ def test_a_piece_of_a_list_stands_below_the_item_or_the_sentence_that_it_belongs
 def test_a_header_that_would_take_more_than_half_is_left_out() -> None:
     wide = f"| {words('column', 30)} |\n|---|\n" + "".join(f"| {words('cell', 8)} |\n" for _ in range(20))
 
-    assert all(each.header is None for each in cut(wide, most=50))
+    assert all(each.header is None for each in cut(wide, maximum=50))

@@ -26,7 +26,7 @@ from tidemill_rag.settings import RagSettings
 
 
 @dataclass(kw_only=True)
-class Door:
+class ApiClient:
     """Stubs for project acme."""
 
     rag: Rag
@@ -64,7 +64,7 @@ def settings(folder: Path) -> RagSettings:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
+async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
     rag = Rag()
     use_cases = UseCases(create=rag.create, read=rag.read, update=rag.update, delete=rag.delete, rebuild=rag.rebuild)
     server = GrpcServer(
@@ -76,7 +76,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     )
     await server.start()
     async with open_channel(f"127.0.0.1:{server.port}", project="acme") as channel:
-        yield Door(
+        yield ApiClient(
             rag=rag,
             port=server.port,
             collections=CollectionServiceStub(channel),
@@ -85,19 +85,19 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
     await server.stop(1)
 
 
-async def test_a_collection_is_made_searched_changed_rebuilt_and_deleted(door: Door) -> None:
+async def test_a_collection_is_made_searched_changed_rebuilt_and_deleted(api: ApiClient) -> None:
     text = "# VPN\n\nReset a password.\n"
-    door.rag.ingest.put("d1", text, media_type="text/markdown", title="VPN", metadata={"product": "vpn", "level": 5})
-    created = await door.create(labels={"team": "support"})
+    api.rag.ingest.put("d1", text, media_type="text/markdown", title="VPN", metadata={"product": "vpn", "level": 5})
+    created = await api.create(labels={"team": "support"})
     assert (created.project, created.indexes[0].state) == ("acme", collection_pb2.INDEX_STATE_BUILDING)
-    await door.rag.work()
+    await api.rag.work()
 
-    got = (await door.collections.GetCollection(pb.GetCollectionRequest(id="handbook"))).collection
+    got = (await api.collections.GetCollection(pb.GetCollectionRequest(id="handbook"))).collection
     assert (got.live_index, got.embedding, got.indexes[0].embedding) == (1, "words", "words@1")
     assert (got.indexes[0].documents_wanted, got.indexes[0].documents_indexed, got.indexes[0].chunks) == (1, 1, 1)
     assert (got.chunking.by, got.chunking.max_tokens, got.chunking.overlap_tokens) == ("structure", 256, 32)
 
-    answer = await door.search("reset password", product=["vpn", "mail"], level=5)
+    answer = await api.search("reset password", product=["vpn", "mail"], level=5)
     [passage] = answer.passages
     assert (passage.id, passage.document, passage.source, passage.title, answer.index) == ("1", "d1", "cms", "VPN", 1)
     assert text[passage.start : passage.end] == passage.text
@@ -106,66 +106,66 @@ async def test_a_collection_is_made_searched_changed_rebuilt_and_deleted(door: D
         collection=collection_pb2.Collection(id="handbook", etag=got.etag, labels={"team": "sales"}),
         update_mask=FieldMask(paths=["labels"]),
     )
-    assert (await door.collections.UpdateCollection(update)).collection.labels == {"team": "sales"}
+    assert (await api.collections.UpdateCollection(update)).collection.labels == {"team": "sales"}
     update.request_id = "again"
     with pytest.raises(Conflict):
-        await door.collections.UpdateCollection(update)
+        await api.collections.UpdateCollection(update)
 
-    rebuilt = (await door.collections.RebuildIndex(pb.RebuildIndexRequest(id="handbook"))).collection
+    rebuilt = (await api.collections.RebuildIndex(pb.RebuildIndexRequest(id="handbook"))).collection
     assert [index.number for index in rebuilt.indexes] == [1, 2]
-    await door.collections.DeleteCollection(pb.DeleteCollectionRequest(id="handbook"))
-    assert not (await door.collections.ListCollections(pb.ListCollectionsRequest())).collections
+    await api.collections.DeleteCollection(pb.DeleteCollectionRequest(id="handbook"))
+    assert not (await api.collections.ListCollections(pb.ListCollectionsRequest())).collections
 
 
-async def test_where_a_document_stands_is_told(door: Door) -> None:
-    await door.create()
-    await door.rag.work()
-    await door.rag.hear(door.rag.ingest.put("d1", "words", seq=4))
+async def test_where_a_document_stands_is_reported(api: ApiClient) -> None:
+    await api.create()
+    await api.rag.work()
+    await api.rag.consume(api.rag.ingest.put("d1", "words", seq=4))
 
     request = pb.GetIndexedDocumentRequest(collection="handbook", document="d1")
-    [before] = (await door.collections.GetIndexedDocument(request)).documents
-    await door.rag.work()
-    [after] = (await door.collections.GetIndexedDocument(request)).documents
+    [before] = (await api.collections.GetIndexedDocument(request)).documents
+    await api.rag.work()
+    [after] = (await api.collections.GetIndexedDocument(request)).documents
 
     assert (before.wanted_seq, before.indexed_seq) == (4, 0)
     assert (after.wanted_seq, after.indexed_seq, after.chunks, after.message) == (4, 4, 1, "")
 
 
-async def test_validating_only_shows_what_would_be(door: Door) -> None:
-    shown = await door.create(validate_only=True, chunking={"max_tokens": 64, "overlap_tokens": 0})
+async def test_validating_only_shows_what_would_be(api: ApiClient) -> None:
+    shown = await api.create(validate_only=True, chunking={"max_tokens": 64, "overlap_tokens": 0})
 
     assert (shown.chunking.max_tokens, shown.chunking.overlap_tokens) == (64, 0)
-    assert not (await door.collections.ListCollections(pb.ListCollectionsRequest())).collections
+    assert not (await api.collections.ListCollections(pb.ListCollectionsRequest())).collections
 
 
-async def test_a_filter_that_is_no_value_or_list_of_values_is_refused(door: Door) -> None:
-    await door.create()
-    await door.rag.work()
+async def test_a_filter_that_is_no_value_or_list_of_values_is_refused(api: ApiClient) -> None:
+    await api.create()
+    await api.rag.work()
 
     with pytest.raises(InvalidInput, match=r"metadata_filter\.product"):
-        await door.search("words", product={"is": "vpn"})
+        await api.search("words", product={"is": "vpn"})
     with pytest.raises(InvalidInput, match=r"metadata_filter\.product"):
-        await door.search("words", product=[])
+        await api.search("words", product=[])
 
 
-async def test_without_a_project_nobody_is_answered(door: Door) -> None:
-    async with open_channel(f"127.0.0.1:{door.port}") as channel:
+async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
+    async with open_channel(f"127.0.0.1:{api.port}") as channel:
         with pytest.raises(Unauthenticated):
             await RetrievalServiceStub(channel).Search(retrieval_service_pb2.SearchRequest())
 
 
-async def test_another_project_sees_nothing(door: Door) -> None:
-    await door.create()
-    async with open_channel(f"127.0.0.1:{door.port}", project="other") as channel:
+async def test_another_project_sees_nothing(api: ApiClient) -> None:
+    await api.create()
+    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         with pytest.raises(NotFound):
             await CollectionServiceStub(channel).GetCollection(pb.GetCollectionRequest(id="handbook"))
 
 
-async def test_a_field_that_cannot_be_changed_is_named(door: Door) -> None:
-    await door.create()
+async def test_a_field_that_cannot_be_changed_is_named(api: ApiClient) -> None:
+    await api.create()
     request = pb.UpdateCollectionRequest(
         collection=collection_pb2.Collection(id="handbook"), update_mask=FieldMask(paths=["live_index"])
     )
 
     with pytest.raises(InvalidInput, match="'live_index' cannot be changed"):
-        await door.collections.UpdateCollection(request)
+        await api.collections.UpdateCollection(request)

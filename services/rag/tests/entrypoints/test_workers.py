@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.rag.tests.fakes import ADA, InMemoryVectors, Rag, request, wish
+from services.rag.tests.fakes import ADA, InMemoryVectors, Rag, request, spec
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Row
@@ -32,8 +32,10 @@ class Known:
 
 @asynccontextmanager
 async def working(rag: Rag, *, known: Sequence[IndexRef] = ()) -> AsyncIterator[IndexWorker]:
-    worker = IndexWorker(indexes=Known(*known), leases=rag.leases, vectors=rag.vectors, at_once=2, look_every_s=3600)
-    task = asyncio.create_task(worker.run(rag.tend))
+    worker = IndexWorker(
+        indexes=Known(*known), leases=rag.leases, vectors=rag.vectors, max_concurrent=2, poll_interval_s=3600
+    )
+    task = asyncio.create_task(worker.run(rag.reconcile))
     yield worker
     assert not task.done()
     task.cancel()
@@ -47,34 +49,34 @@ async def eventually(rag: Rag, document: str, *, within_s: float = 10) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_it_tends_at_its_start_what_it_was_not_woken_for() -> None:
+async def test_it_reconciles_at_its_start_what_was_not_enqueued() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "words"))
+    await rag.consume(rag.ingest.put("d1", "words"))
 
     async with working(rag, known=[FIRST]):
         await eventually(rag, "d1")
 
 
-async def test_it_tends_what_it_is_woken_for() -> None:
+async def test_it_reconciles_what_is_enqueued() -> None:
     rag = Rag()
     await rag.handbook()
 
     async with working(rag) as worker:
         for number in range(3):
-            await rag.hear(rag.ingest.put(f"d{number}", f"words {number}"))
-            worker.wake(FIRST)
+            await rag.consume(rag.ingest.put(f"d{number}", f"words {number}"))
+            worker.enqueue(FIRST)
             await eventually(rag, f"d{number}")
 
 
 async def test_it_waits_for_an_index_that_another_worker_holds() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "words"))
+    await rag.consume(rag.ingest.put("d1", "words"))
 
     async with working(rag) as worker:
         async with rag.leases.held(FIRST):
-            worker.wake(FIRST)
+            worker.enqueue(FIRST)
             await asyncio.sleep(0)
             assert await rag.found("words") == []
         await eventually(rag, "d1")
@@ -83,7 +85,7 @@ async def test_it_waits_for_an_index_that_another_worker_holds() -> None:
 async def test_it_outlives_any_number_of_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     rag, failures = Rag(), iter(range(1100))
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "words"))
+    await rag.consume(rag.ingest.put("d1", "words"))
     take = rag.ledger.take
 
     async def fail(*args: Any, **options: Any) -> Sequence[Row]:  # noqa: ANN401 - passed on
@@ -101,11 +103,11 @@ async def test_it_outlives_any_number_of_failures(monkeypatch: pytest.MonkeyPatc
 async def test_it_tries_again_what_failed() -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.hear(rag.ingest.put("d1", "words"))
+    await rag.consume(rag.ingest.put("d1", "words"))
     rag.vectors.down = True
 
     async with working(rag) as worker:
-        worker.wake(FIRST)
+        worker.enqueue(FIRST)
         deadline = monotonic() + 10
         while not (await rag.collections.get("acme", "handbook")).indexes[0].message:
             assert monotonic() < deadline
@@ -117,7 +119,7 @@ async def test_it_tries_again_what_failed() -> None:
 async def test_an_index_that_breaks_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     rag = Rag()
     await rag.handbook()
-    await rag.create(ADA, wish("other"), request=request("r2"))
+    await rag.create(ADA, spec("other"), request=request("r2"))
     other = IndexRef(project="acme", collection="other", number=1)
     count = rag.ledger.count
 
@@ -128,11 +130,11 @@ async def test_an_index_that_breaks_holds_up_no_other(monkeypatch: pytest.Monkey
         return await count(index)
 
     monkeypatch.setattr(rag.ledger, "count", broken)
-    await rag.hear(rag.ingest.put("d1", "words"))
+    await rag.consume(rag.ingest.put("d1", "words"))
 
     async with working(rag) as worker:
-        worker.wake(other)
-        worker.wake(FIRST)
+        worker.enqueue(other)
+        worker.enqueue(FIRST)
         await eventually(rag, "d1")
 
 

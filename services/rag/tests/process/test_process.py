@@ -77,7 +77,7 @@ class PlayedTrainer(ModelRegistryServiceServicer):
 
 
 @dataclass(kw_only=True)
-class World:
+class Harness:
     """A rag process, and what it depends on."""
 
     project: str
@@ -98,7 +98,7 @@ class World:
         self.process.send_signal(number)
         return self.process.wait(30)
 
-    async def put(self, key: str, text: str, *, heard: bool = True) -> None:
+    async def put(self, key: str, text: str, *, received: bool = True) -> None:
         """Let a version be accepted by ingest, and its event be published unless rag is to find it by itself."""
         seq = self.seqs[key] = self.seqs.get(key, 0) + 1
         content = events_pb2.VersionContent(media_type="text/plain", text=text, title=key)
@@ -113,7 +113,7 @@ class World:
             state=document_pb2.DOCUMENT_STATE_ACTIVE,
             current=document_pb2.DocumentVersion(number=seq, object=stored),
         )
-        if heard:
+        if received:
             facts = events_pb2.VersionFacts(number=seq, object=stored, create_time=timestamp_of(NOON))
             await self._publish(
                 key, "updated", events_pb2.DocumentUpdated(document=key, seq=seq, source="cms", key=key, version=facts)
@@ -182,7 +182,7 @@ async def minilm(bucket: ExchangeBucket, project: str, folder: Path) -> model_pb
 
 
 @pytest.fixture
-async def world(stack: Addresses, tmp_path: Path) -> AsyncIterator[World]:
+async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     project, port = unique_name("acme"), free_port()
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     buckets = {name: unique_name(name) for name in ("ingest", "trainer")}
@@ -219,7 +219,7 @@ async def world(stack: Addresses, tmp_path: Path) -> AsyncIterator[World]:
     address = f"127.0.0.1:{played.port}"
     publisher = Publisher(stack.kafka)
     async with open_channel(f"127.0.0.1:{port}", project=project, timeout_s=20) as channel:
-        made = World(
+        made = Harness(
             project=project,
             environment=environment | {"RAG_INGEST_ADDRESS": address, "RAG_TRAINER_ADDRESS": address},
             ingest=ingest,
@@ -236,48 +236,48 @@ async def world(stack: Addresses, tmp_path: Path) -> AsyncIterator[World]:
     await played.stop(1)
 
 
-async def ready(world: World) -> None:
+async def ready(harness: Harness) -> None:
     async def answers() -> bool:
-        await world.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())
+        await harness.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())
         return True
 
     await eventually(answers, despite=(TidemillError,))
 
 
-async def create_handbook(world: World) -> None:
+async def create_handbook(harness: Harness) -> None:
     collection = collection_pb2.Collection(id="handbook", sources=["cms"], embedding="minilm")
-    await world.collections.CreateCollection(
+    await harness.collections.CreateCollection(
         collection_service_pb2.CreateCollectionRequest(collection=collection, request_id="r1")
     )
 
 
 @pytest.mark.timeout(400)
-async def test_what_was_heard_is_searchable_however_often_the_process_dies(world: World) -> None:
-    await world.put("zebra", "Zebras are striped horses that live in Africa.", heard=False)
-    await ready(world)
-    await create_handbook(world)
-    await world.put("tax", "Tax forms are due at the end of May.")
+async def test_what_was_received_is_searchable_however_often_the_process_dies(harness: Harness) -> None:
+    await harness.put("zebra", "Zebras are striped horses that live in Africa.", received=False)
+    await ready(harness)
+    await create_handbook(harness)
+    await harness.put("tax", "Tax forms are due at the end of May.")
 
     async def both_found() -> bool:
-        return {document for document, _ in await world.found("striped animals")} == {"zebra", "tax"}
+        return {document for document, _ in await harness.found("striped animals")} == {"zebra", "tax"}
 
     await eventually(both_found, despite=(TidemillError,))
-    assert (await world.found("striped animals"))[0] == ("zebra", 1)
+    assert (await harness.found("striped animals"))[0] == ("zebra", 1)
 
     for number in range(20):
         text = f"Note {number}: " + hashlib.sha256(str(number).encode()).hexdigest()
-        await world.put(f"note{number}", text)
-    await world.put("zebra", "Zebras were moved to the zoo of Berlin.")
-    await world.remove("tax")
-    assert world.end(signal.SIGKILL) == -signal.SIGKILL
-    world.start()
+        await harness.put(f"note{number}", text)
+    await harness.put("zebra", "Zebras were moved to the zoo of Berlin.")
+    await harness.remove("tax")
+    assert harness.end(signal.SIGKILL) == -signal.SIGKILL
+    harness.start()
 
     async def all_current() -> bool:
         request = collection_service_pb2.GetCollectionRequest(id="handbook")
-        [index] = (await world.collections.GetCollection(request)).collection.indexes
+        [index] = (await harness.collections.GetCollection(request)).collection.indexes
         counted = index.documents_indexed == index.documents_wanted == 21
-        left = {document for document, _ in await world.found("tax forms")}
-        return counted and "tax" not in left and (await world.found("zebras in Berlin"))[0] == ("zebra", 2)
+        left = {document for document, _ in await harness.found("tax forms")}
+        return counted and "tax" not in left and (await harness.found("zebras in Berlin"))[0] == ("zebra", 2)
 
     await eventually(all_current, despite=(TidemillError,))
-    assert world.end(signal.SIGTERM) == 0
+    assert harness.end(signal.SIGTERM) == 0

@@ -29,8 +29,8 @@ from tidemill_trainer.adapters.ingest_datasets import IngestDatasets
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
 from tidemill_trainer.adapters.mongo_import_leases import MongoImportLeases
-from tidemill_trainer.adapters.mongo_training import MongoRunLeases, MongoWantedRuns
-from tidemill_trainer.adapters.mongo_wanted import MongoWanted
+from tidemill_trainer.adapters.mongo_pending import MongoPendingImports
+from tidemill_trainer.adapters.mongo_training import MongoPendingRuns, MongoRunLeases
 from tidemill_trainer.adapters.run_folders import RunFolders
 from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
 from tidemill_trainer.adapters.training_processes import ProcessSettings, TrainingProcesses
@@ -44,13 +44,13 @@ from tidemill_trainer.application.create_training_plan import CreateTrainingPlan
 from tidemill_trainer.application.delete_model import DeleteModel
 from tidemill_trainer.application.delete_training_plan import DeleteTrainingPlan
 from tidemill_trainer.application.fetch_version import FetchVersion
-from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
 from tidemill_trainer.application.import_model import ImportModel
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.application.references import References
 from tidemill_trainer.application.register_adapter import RegisterAdapter
 from tidemill_trainer.application.retry_training_run import RetryTrainingRun
-from tidemill_trainer.application.settle_plan import SettlePlan
+from tidemill_trainer.application.start_deferred_run import StartDeferredRun
+from tidemill_trainer.application.start_runs_for_dataset_version import StartRunsForDatasetVersion
 from tidemill_trainer.application.start_training_run import StartTrainingRun
 from tidemill_trainer.application.train_run import TrainingNeeds, TrainRun
 from tidemill_trainer.application.update_training_plan import UpdateTrainingPlan
@@ -92,11 +92,11 @@ class Adapters:
     spool: FileSpool
     hub: HuggingFaceHub
     leases: MongoImportLeases
-    wanted: MongoWanted
+    pending: MongoPendingImports
     ingest: grpc.aio.Channel
     plans: MongoAggregates[TrainingPlan]
     runs: MongoAggregates[TrainingRun]
-    wanted_runs: MongoWantedRuns
+    pending_runs: MongoPendingRuns
     datasets: IngestDatasets
 
 
@@ -105,11 +105,13 @@ async def build_app(settings: TrainerSettings) -> App:
     adapters = _adapters(settings)
     use_cases, worker = _use_cases(settings, adapters)
     trainings = TrainingWorker(
-        wanted=adapters.wanted_runs, at_once=settings.runs_at_once, look_every_s=settings.run_look_s
+        pending=adapters.pending_runs,
+        max_concurrent=settings.max_concurrent_runs,
+        poll_interval_s=settings.run_poll_interval_s,
     )
     train = _train(settings, adapters)
-    training, hear, settle = _training(settings, adapters, trainings)
-    consumers = Consumers(settings.kafka, [datasets(hear)], adapters.publisher)
+    training, start_runs, start_deferred = _training(settings, adapters, trainings)
+    consumers = Consumers(settings.kafka, [datasets(start_runs)], adapters.publisher)
     client = adapters.database.client
     return App(
         settings=settings,
@@ -127,7 +129,7 @@ async def build_app(settings: TrainerSettings) -> App:
             adapters.publisher,
             adapters.relay,
             Worker("imports", worker.run),
-            Worker("trainings", lambda: trainings.run(train, settle)),
+            Worker("trainings", lambda: trainings.run(train, start_deferred)),
             consumers,
         ],
         consumers=consumers.status,
@@ -148,8 +150,8 @@ class Stores:
         await asyncio.to_thread(self._adapters.hub.prepare)
         await self._adapters.store.ensure_bucket(self._bucket)
         adapters = self._adapters
-        stores = (adapters.models, adapters.versions, adapters.wanted, adapters.plans, adapters.runs)
-        for indexed in (*stores, adapters.wanted_runs):
+        stores = (adapters.models, adapters.versions, adapters.pending, adapters.plans, adapters.runs)
+        for indexed in (*stores, adapters.pending_runs):
             await indexed.ensure_indexes()
 
     async def stop(self) -> None:
@@ -184,7 +186,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             topic=MODEL_TOPIC,
             source=SOURCE,
             missing=ModelNotFound,
-            wake=relay.waker(models),
+            enqueue=relay.enqueuer(models),
             quota=settings.quota("models"),
         ),
         versions=MongoAggregates(
@@ -193,10 +195,10 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             topic=MODEL_TOPIC,
             source=SOURCE,
             missing=ModelVersionNotFound,
-            wake=relay.waker(versions),
+            enqueue=relay.enqueuer(versions),
         ),
         artifacts=ExchangeArtifacts(store, bucket=settings.exchange_bucket),
-        spool=FileSpool(settings.data_dir / "uploads", at_once=settings.uploads_at_once),
+        spool=FileSpool(settings.data_dir / "uploads", max_concurrent=settings.max_concurrent_uploads),
         hub=HuggingFaceHub(
             settings.data_dir / "downloads",
             endpoint=settings.hugging_face_endpoint,
@@ -213,7 +215,7 @@ def _adapters(settings: TrainerSettings) -> Adapters:
                 removable=True,
             )
         ),
-        wanted=MongoWanted(versions),
+        pending=MongoPendingImports(versions),
         ingest=ingest,
         plans=MongoAggregates(
             plans,
@@ -229,10 +231,10 @@ def _adapters(settings: TrainerSettings) -> Adapters:
             topic=RUN_TOPIC,
             source=SOURCE,
             missing=TrainingRunNotFound,
-            wake=relay.waker(runs),
+            enqueue=relay.enqueuer(runs),
             lists=[("plan",)],
         ),
-        wanted_runs=MongoWantedRuns(runs, plans),
+        pending_runs=MongoPendingRuns(runs, plans),
         datasets=IngestDatasets(ingest, store, buckets=settings.dataset_buckets.split(",")),
     )
 
@@ -254,9 +256,9 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
         clock=clock,
     )
     worker = ImportWorker(
-        wanted=adapters.wanted,
+        pending=adapters.pending,
         fetch=fetch,
-        at_once=settings.imports_at_once,
+        max_concurrent=settings.max_concurrent_imports,
         retry_after_s=settings.import_retry_s,
     )
     use_cases = UseCases(
@@ -266,7 +268,7 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
             hub=adapters.hub,
             limits=limits,
             clock=clock,
-            wake=worker.wake,
+            enqueue=worker.enqueue,
         ),
         upload_model_file=UploadModelFile(
             versions=adapters.versions,
@@ -290,7 +292,7 @@ def _use_cases(settings: TrainerSettings, adapters: Adapters) -> tuple[UseCases,
 def _uploads(settings: TrainerSettings) -> UploadPlaces:
     return UploadPlaces(
         Patience(
-            at_once=settings.uploads_at_once,
+            max_concurrent=settings.max_concurrent_uploads,
             of_project=settings.uploads_of_project,
             idle_s=settings.upload_idle_s,
             whole_s=settings.upload_whole_s,
@@ -300,25 +302,29 @@ def _uploads(settings: TrainerSettings) -> UploadPlaces:
 
 def _training(
     settings: TrainerSettings, adapters: Adapters, worker: TrainingWorker
-) -> tuple[TrainingUseCases, HearDatasetVersion, SettlePlan]:
+) -> tuple[TrainingUseCases, StartRunsForDatasetVersion, StartDeferredRun]:
     clock, plans, runs = SystemClock(), adapters.plans, adapters.runs
     check = CheckPlan(
         references=References(models=adapters.models, versions=adapters.versions),
-        most_time=timedelta(seconds=settings.run_time_s),
-        most_memory_bytes=settings.run_memory_bytes,
+        max_time=timedelta(seconds=settings.run_time_s),
+        max_memory_bytes=settings.run_memory_bytes,
     )
-    queue = QueueRun(runs=runs, check=check, clock=clock, wake=worker.wake)
-    settle = SettlePlan(plans=plans, queue=queue)
+    queue = QueueRun(runs=runs, check=check, clock=clock, enqueue=worker.enqueue)
+    start_deferred = StartDeferredRun(plans=plans, queue=queue)
     use_cases = TrainingUseCases(
         create=CreateTrainingPlan(plans=plans, check=check),
-        update=UpdateTrainingPlan(plans=plans, check=check, settle=settle),
+        update=UpdateTrainingPlan(plans=plans, check=check, start_deferred=start_deferred),
         delete=DeleteTrainingPlan(plans=plans),
         browse=BrowseTraining(plans=plans, runs=runs),
         start=StartTrainingRun(plans=plans, runs=runs, datasets=adapters.datasets, queue=queue),
         cancel=CancelTrainingRun(runs=runs, clock=clock),
-        retry=RetryTrainingRun(runs=runs, plans=plans, check=check, clock=clock, wake=worker.wake),
+        retry=RetryTrainingRun(runs=runs, plans=plans, check=check, clock=clock, enqueue=worker.enqueue),
     )
-    return use_cases, HearDatasetVersion(plans=plans, datasets=adapters.datasets, settle=settle), settle
+    return (
+        use_cases,
+        StartRunsForDatasetVersion(plans=plans, datasets=adapters.datasets, start_deferred=start_deferred),
+        start_deferred,
+    )
 
 
 def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
@@ -333,7 +339,7 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
     )
     cache = ArtifactCache(settings.data_dir / "bases", ExchangeBucket(adapters.store, settings.exchange_bucket))
     process = ProcessSettings(
-        least_examples=settings.run_least_examples,
+        min_examples=settings.run_min_examples,
         checkpoint_steps=settings.run_checkpoint_steps,
         device=settings.run_device,
         numeric_format=settings.numeric_format,
@@ -359,8 +365,8 @@ def _train(settings: TrainerSettings, adapters: Adapters) -> TrainRun:
         leases=MongoRunLeases(leases),
         needs=TrainingNeeds(
             memory_bytes=settings.run_memory_bytes,
-            least_examples=settings.run_least_examples,
-            most_fruitless=settings.run_fruitless_attempts,
+            min_examples=settings.run_min_examples,
+            max_fruitless=settings.run_fruitless_attempts,
             warn_left_out=settings.run_warn_left_out,
         ),
         clock=clock,

@@ -26,7 +26,7 @@ class TrainerSettings(ModelSettings):
     """The bucket where other services read the files of versions."""
     s3_timeout_s: float = Field(default=60.0, gt=0)
     """How long the object store may be silent."""
-    uploads_at_once: int = Field(default=8, ge=1, le=100)
+    max_concurrent_uploads: int = Field(default=8, ge=1, le=100)
     """How many files are taken at the same time, half of them of one project; further ones wait."""
     uploads_of_project: int = Field(default=64, ge=1)
     """How many uploads of one project may be under way, those that wait among them."""
@@ -52,15 +52,15 @@ class TrainerSettings(ModelSettings):
     """The projects (joined by commas, `*` for all) whose imports the token is used for: it reads for all of them."""
     hugging_face_timeout_s: float = Field(default=10.0, gt=0)
     """How long the hub may be silent."""
-    imports_at_once: int = Field(default=2, ge=1, le=16)
+    max_concurrent_imports: int = Field(default=2, ge=1, le=16)
     """How many versions are fetched from the hub at the same time."""
     import_retry_s: float = Field(default=30.0, gt=0)
     """The pause after which an import that waits is tried again."""
     lease_s: float = Field(default=30.0, gt=1)
     """How long an import stays with a worker that gives no sign of life."""
-    runs_at_once: int = Field(default=1, ge=1, le=16)
+    max_concurrent_runs: int = Field(default=1, ge=1, le=16)
     """How many trainings run at the same time, each in a process of its own."""
-    run_look_s: float = Field(default=10.0, gt=0)
+    run_poll_interval_s: float = Field(default=10.0, gt=0)
     """The pause after which queued runs are looked for without being told of them."""
     run_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
     """The most memory that a training process may take; a plan may ask for less."""
@@ -68,7 +68,7 @@ class TrainerSettings(ModelSettings):
     """What a run whose plan says memory auto leaves to others of the memory that its machine or container has left."""
     run_time_s: float = Field(default=24 * 3600.0, ge=1)
     """The longest time that a plan may give its runs."""
-    run_least_examples: int = Field(default=8, ge=1)
+    run_min_examples: int = Field(default=8, ge=1)
     """The fewest examples that are worth a training."""
     run_warn_left_out: float = Field(default=0.1, ge=0, le=1)
     """The share of examples that may be left out of a training before its run warns."""

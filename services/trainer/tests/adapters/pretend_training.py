@@ -20,28 +20,28 @@ def main() -> None:
     if what == FITS:
         choice = {"batch_size": 1, "accumulation_steps": 1, "checkpointing": False}
         fit = {"choice": choice, "needed_bytes": 1, "limit_bytes": job.memory_bytes}
-        reports.tell("fitted", fit=fit, examples={"offered": 3, "fitted": 2, "too_long": 1})
+        reports.report("fitted", fit=fit, examples={"offered": 3, "fitted": 2, "too_long": 1})
     versions = {"torch": "2"}
     if what == COMPUTES:
         versions = {"format": job.numeric_format, "kernels": os.environ.get("ATEN_CPU_CAPABILITY", "")}
-    reports.tell("begun", step=0, steps=2, versions=versions, losses=[])
+    reports.report("begun", step=0, steps=2, versions=versions, losses=[])
     if what == CHATTERS:
         print("a library's own words")  # noqa: T201 - they must not reach the worker
-    reports.tell("step", step=1, steps=2, loss=2.5, remaining_s=1.0)
+    reports.report("step", step=1, steps=2, loss=2.5, remaining_s=1.0)
     if what == BREAKS:
         raise SystemExit(3)
     if what == SAYS_WHY:
-        reports.tell("failed", reason="DIVERGED", message="the loss is nan")
+        reports.report("failed", reason="DIVERGED", message="the loss is nan")
         return
     if what == SAVES:
-        reports.tell("step", step=2, steps=2, loss=2.0, remaining_s=0.0)
+        reports.report("step", step=2, steps=2, loss=2.0, remaining_s=0.0)
         time.sleep(2)
     kept = []
     while what in {HANGS, GROWS}:
         if what == GROWS:
             kept.append(bytearray(32 * 1024**2))
         time.sleep(0.01)
-    reports.tell("done")
+    reports.report("done")
 
 
 main()

@@ -13,11 +13,11 @@ def large(folder: Path, content: object) -> Path:
     return path
 
 
-async def test_a_large_vocabulary_is_looked_into(tmp_path: Path) -> None:
+async def test_a_large_vocabulary_is_inspected(tmp_path: Path) -> None:
     await FileInspector().inspect("tokenizer.json", large(tmp_path, {"model": {"vocab": {"a": 1}}}))
 
 
-async def test_what_is_wrong_in_a_large_file_is_told_as_of_a_small_one(tmp_path: Path) -> None:
+async def test_what_is_wrong_in_a_large_file_is_reported_as_of_a_small_one(tmp_path: Path) -> None:
     with pytest.raises(ArtifactRefused, match=r"tokenizer\.json: names code to run: auto_map"):
         await FileInspector().inspect("tokenizer.json", large(tmp_path, {"auto_map": {}}))
 

@@ -59,7 +59,7 @@ class TestEveryHub:
         assert await hub.commit_of("acme", REPOSITORY, "main") == OLD
         assert await hub.commit_of("acme", REPOSITORY, OLD) == OLD
 
-    async def test_a_snapshot_tells_the_size_of_every_file(self, hub: Hub) -> None:
+    async def test_a_snapshot_reports_the_size_of_every_file(self, hub: Hub) -> None:
         snapshot = await hub.snapshot("acme", REPOSITORY, OLD)
 
         assert {file.path: file.size for file in snapshot.files} == {
@@ -87,7 +87,7 @@ async def test_a_download_that_broke_off_goes_on_where_it_stopped(server: HubSer
     assert server.requests == [WEIGHTS, f"{WEIGHTS} bytes=10-"]
 
 
-async def test_two_that_want_the_same_file_at_once_both_get_it(server: HubServer, tmp_path: Path) -> None:
+async def test_two_that_request_the_same_file_at_once_both_get_it(server: HubServer, tmp_path: Path) -> None:
     server.commits[OLD][WEIGHTS] = safetensors(2_000_000)
     hub = hub_of(server, tmp_path)
 

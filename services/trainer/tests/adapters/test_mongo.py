@@ -15,7 +15,7 @@ from tidemill_testkit.stack import unique_name
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
 from tidemill_trainer.adapters.mongo_import_leases import MongoImportLeases
-from tidemill_trainer.adapters.mongo_wanted import MongoWanted
+from tidemill_trainer.adapters.mongo_pending import MongoPendingImports
 from tidemill_trainer.application.ports import VersionName
 from tidemill_trainer.domain.errors import ImportLost, ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.domain.model import Model
@@ -94,21 +94,21 @@ async def test_a_model_is_read_as_it_was_saved(database: Database) -> None:
     assert await models.get("acme", "m") == saved
 
 
-async def test_only_versions_that_wait_for_a_worker_are_wanted(
+async def test_only_versions_that_wait_for_a_worker_are_pending(
     database: Database, versions: MongoAggregates[ModelVersion]
 ) -> None:
-    wanted = MongoWanted(database["model_versions"])
-    await wanted.ensure_indexes()
+    pending = MongoPendingImports(database["model_versions"])
+    await pending.ensure_indexes()
     await versions.add(version_from(HUB), request=request())
     await versions.add(version_from(HUB, project="other"), request=request())
     await versions.add(version_from(HUB, number=2), request=request())
     await versions.update("acme", "m@2", lambda v: v.discard(), request=request())
     await versions.add(version_from(FolderSource(manifest=manifest_of(model_files())), number=3), request=request())
 
-    found = await wanted.imports()
+    found = await pending.imports()
 
     assert sorted((name.project, name.version) for name in found) == [("acme", "m@1"), ("other", "m@1")]
-    assert [name.project for name in await wanted.imports(without={"acme"})] == ["other"]
+    assert [name.project for name in await pending.imports(without={"acme"})] == ["other"]
 
 
 def leases_of(database: Database, owner: str, *, ttl: timedelta = timedelta(seconds=30)) -> MongoImportLeases:
@@ -124,7 +124,7 @@ async def test_an_import_is_held_by_one_worker_and_each_holder_has_a_higher_epoc
         assert (first, second) == (1, 2)
 
 
-async def test_a_worker_whose_lease_was_lost_is_told_so(database: Database) -> None:
+async def test_a_worker_whose_lease_was_lost_is_notified(database: Database) -> None:
     with pytest.raises(ImportLost):
         await _work_while_the_lease_is_stolen(database)
 

@@ -13,7 +13,7 @@ from tidemill_kit.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name
-from tidemill_trainer.adapters.mongo_training import MongoRunLeases, MongoWantedRuns
+from tidemill_trainer.adapters.mongo_training import MongoPendingRuns, MongoRunLeases
 from tidemill_trainer.adapters.training_plan_codec import TrainingPlanCodec
 from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec
 from tidemill_trainer.application.ports import PlanName, RunName
@@ -71,10 +71,10 @@ def run(name: str = "r1") -> TrainingRun:
 async def test_a_plan_is_read_as_it_was_saved(plans: MongoAggregates[TrainingPlan]) -> None:
     await plans.add(plan(), request=request())
 
-    saved = await plans.update("acme", "lora", lambda plan: plan.owe(dataset_version(2)), request=request())
+    saved = await plans.update("acme", "lora", lambda plan: plan.defer(dataset_version(2)), request=request())
 
     assert await plans.get("acme", "lora") == saved
-    assert saved.owed == dataset_version(2)
+    assert saved.deferred == dataset_version(2)
 
 
 async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun]) -> None:
@@ -98,23 +98,23 @@ async def test_a_run_is_read_as_it_was_saved(runs: MongoAggregates[TrainingRun])
     assert not (await runs.list("acme", page=PageRequest(), where={"plan": "other"})).items
 
 
-async def test_only_runs_in_work_are_wanted(database: Database, runs: MongoAggregates[TrainingRun]) -> None:
-    wanted = MongoWantedRuns(database["runs"], database["plans"])
-    await wanted.ensure_indexes()
+async def test_only_runs_in_work_are_pending(database: Database, runs: MongoAggregates[TrainingRun]) -> None:
+    pending = MongoPendingRuns(database["runs"], database["plans"])
+    await pending.ensure_indexes()
     for name in ("r1", "r2", "r3"):
         await runs.add(run(name), request=request())
     await runs.update("acme", "r2", lambda run: run.claim(1, now=NOON), request=request())
     await runs.update("acme", "r3", lambda run: run.cancel(now=NOON), request=request())
 
-    assert sorted(name.run for name in await wanted.runs()) == ["r1", "r2"]
-    assert await wanted.runs(without={"acme"}) == []
+    assert sorted(name.run for name in await pending.runs()) == ["r1", "r2"]
+    assert await pending.runs(without={"acme"}) == []
 
 
-async def test_only_plans_that_owe_and_are_not_paused_are_to_be_settled(
+async def test_only_plans_with_deferred_runs_that_are_not_paused_are_pending(
     database: Database, plans: MongoAggregates[TrainingPlan]
 ) -> None:
-    wanted = MongoWantedRuns(database["runs"], database["plans"])
-    await wanted.ensure_indexes()
+    pending = MongoPendingRuns(database["runs"], database["plans"])
+    await pending.ensure_indexes()
 
     def go_on(plan: TrainingPlan) -> None:
         plan.configure(replace(plan.settings, paused=False), expected_version=None)
@@ -122,15 +122,15 @@ async def test_only_plans_that_owe_and_are_not_paused_are_to_be_settled(
     for name in ("owes", "paused", "owes_nothing", "deleted"):
         await plans.add(plan(name), request=request())
     for name in ("owes", "paused", "deleted"):
-        await plans.update("acme", name, lambda plan: plan.owe(dataset_version(2)), request=request())
+        await plans.update("acme", name, lambda plan: plan.defer(dataset_version(2)), request=request())
     for name in ("owes", "owes_nothing", "deleted"):
         await plans.update("acme", name, go_on, request=request())
     await plans.update("acme", "deleted", lambda plan: plan.delete(expected_version=None), request=request())
 
-    assert await wanted.owed() == [PlanName(project="acme", plan="owes")]
+    assert await pending.deferred() == [PlanName(project="acme", plan="owes")]
 
 
-async def test_a_run_is_held_by_one_worker_and_a_lost_lease_is_told(database: Database) -> None:
+async def test_a_run_is_held_by_one_worker_and_a_lost_lease_is_reported(database: Database) -> None:
     def leases(owner: str, *, ttl_s: float = 30.0) -> MongoRunLeases:
         ttl = timedelta(seconds=ttl_s)
         return MongoRunLeases(Leases(database["leases"], owner=owner, ttl=ttl, clock=SystemClock()))

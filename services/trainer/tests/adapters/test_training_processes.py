@@ -36,7 +36,7 @@ asyncio.run(main())
 
 def processes() -> TrainingProcesses:
     command = (sys.executable, str(PRETENDS))
-    settings = ProcessSettings(least_examples=1, checkpoint_steps=2, numeric_format="float32", command=command)
+    settings = ProcessSettings(min_examples=1, checkpoint_steps=2, numeric_format="float32", command=command)
     return TrainingProcesses(settings)
 
 
@@ -72,7 +72,7 @@ def children() -> list[psutil.Process]:
     return found
 
 
-async def test_a_process_tells_how_far_it_is(tmp_path: Path) -> None:
+async def test_a_process_reports_how_far_it_is(tmp_path: Path) -> None:
     assert await reports_of(job_in(tmp_path, what=SUCCEEDS)) == [
         Begun(step=0, steps=2, versions={"torch": "2"}),
         Stepped(step=1, steps=2, loss=2.5, remaining_s=1.0),
@@ -84,7 +84,7 @@ async def test_what_a_library_prints_is_no_report(tmp_path: Path) -> None:
     assert "own words" in (tmp_path / "stderr.log").read_text(encoding="utf-8")
 
 
-async def test_a_process_computes_as_the_service_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_computes_as_the_service_is_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
 
     begun = (await reports_of(job_in(tmp_path, what=COMPUTES)))[0]
@@ -104,7 +104,7 @@ async def test_a_process_that_breaks_has_crashed_with_its_exit_code(tmp_path: Pa
     assert (failure.reason, "exit code 3" in failure.message) == ("CRASHED", True)
 
 
-async def test_a_process_that_somebody_kills_has_crashed(tmp_path: Path) -> None:
+async def test_a_process_that_is_killed_has_crashed(tmp_path: Path) -> None:
     async def killed() -> None:
         async with processes().running(job_in(tmp_path, what=HANGS)) as reports:
             async for _ in reports:
@@ -135,7 +135,7 @@ async def test_memory_is_watched(tmp_path: Path) -> None:
     assert (failure.reason, str(fits) in failure.message) == ("OUT_OF_MEMORY", True)
 
 
-async def test_what_it_found_to_fit_is_told(tmp_path: Path) -> None:
+async def test_what_it_found_to_fit_is_reported(tmp_path: Path) -> None:
     job = job_in(tmp_path, what=FITS, memory=2**40)
 
     (fitted,) = (report for report in await reports_of(job) if isinstance(report, Fitted))

@@ -39,7 +39,7 @@ async def test_what_may_be_part_of_a_model_is_fetched_and_the_rest_left_there(re
     begun = await registry.begin(MAIN)
 
     assert begun.version.state is VersionState.IMPORTING
-    assert registry.woken == 1
+    assert registry.enqueued == 1
     assert await registry.fetch(FIRST)
 
     version = await first(registry)

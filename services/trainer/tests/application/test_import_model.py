@@ -106,7 +106,7 @@ async def test_a_folder_without_config_or_weights_is_no_model(
     with pytest.raises(SourceRefused, match=missing):
         await registry.begin_folder(files)
 
-    assert registry.woken == 0
+    assert registry.enqueued == 0
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ async def test_another_secret_for_the_same_address_is_the_same_version(registry:
     assert len(registry.versions.published) == 1
 
 
-async def test_validating_stores_nothing_and_tells_what_would_happen(registry: Registry) -> None:
+async def test_validating_stores_nothing_and_reports_what_would_happen(registry: Registry) -> None:
     source = FolderSource(manifest=manifest_of(model_files()))
     command = ImportCommand(model="smollm2", source=source, request=Request.of("", b""), validate_only=True)
 

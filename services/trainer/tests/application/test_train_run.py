@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import ADA
-from services.trainer.tests.training_fakes import FakeTrainings, World, adapter_config, dataset_version, request
+from services.trainer.tests.training_fakes import FakeTrainings, Harness, adapter_config, dataset_version, request
 from tidemill_kit.errors import PreconditionFailed
 from tidemill_kit.manifest import ArtifactRefused
 from tidemill_kit.objects import ObjectDamaged
@@ -20,21 +20,21 @@ from tidemill_trainer.domain.training_run import RunHasFailed, RunHasSucceeded, 
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
-    return await World(folder=tmp_path).with_base()
+async def harness(tmp_path: Path) -> Harness:
+    return await Harness(folder=tmp_path).with_base()
 
 
-def registrations(world: World) -> list[ModelVersionWasRegistered]:
-    events = [event for event in world.registry.versions.published if isinstance(event, ModelVersionWasRegistered)]
+def registrations(harness: Harness) -> list[ModelVersionWasRegistered]:
+    events = [event for event in harness.registry.versions.published if isinstance(event, ModelVersionWasRegistered)]
     return events[1:]  # the first is the base
 
 
-async def test_a_run_registers_an_adapter_with_its_card(world: World) -> None:
-    name = await world.queued()
+async def test_a_run_registers_an_adapter_with_its_card(harness: Harness) -> None:
+    name = await harness.queued()
 
-    assert await world.train(name)
+    assert await harness.train(name)
 
-    run, version = await world.run(name), await world.registry.versions.get("acme", "lora@1")
+    run, version = await harness.run(name), await harness.registry.versions.get("acme", "lora@1")
     assert (run.state, run.model_version) == (RunState.SUCCEEDED, "lora@1")
     assert run.progress.losses == (LossPoint(1, 2.0), LossPoint(2, 1.0))
     assert version.state is VersionState.READY
@@ -43,153 +43,153 @@ async def test_a_run_registers_an_adapter_with_its_card(world: World) -> None:
     assert sorted(stored) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
     card_at = stored["README.md"]
     assert card_at is not None
-    card = world.registry.artifacts.objects[card_at.key].decode()
+    card = harness.registry.artifacts.objects[card_at.key].decode()
     assert all(fact in card for fact in ("smollm2@1", "sft@1", "torch 2.13.0", '"seed": 7', "2.0000 at 1, 1.0000 at 2"))
-    (event,) = registrations(world)
+    (event,) = registrations(harness)
     assert event.trained == version.source
-    assert isinstance(world.runs.published[-1], RunHasSucceeded)
-    assert not list((world.folder / "runs" / "acme").iterdir())
+    assert isinstance(harness.runs.published[-1], RunHasSucceeded)
+    assert not list((harness.folder / "runs" / "acme").iterdir())
 
 
-async def test_a_long_run_keeps_losses_from_its_beginning_to_its_end(world: World) -> None:
-    world.trainings.losses = [1.0] * 2500
-    name = await world.queued()
+async def test_a_long_run_keeps_losses_from_its_beginning_to_its_end(harness: Harness) -> None:
+    harness.trainings.losses = [1.0] * 2500
+    name = await harness.queued()
 
-    await world.train(name)
+    await harness.train(name)
 
-    steps = [point.step for point in (await world.run(name)).progress.losses]
+    steps = [point.step for point in (await harness.run(name)).progress.losses]
     assert (steps[:3], steps[-1], len(steps)) == ([4, 8, 12], 2500, 625)
 
 
-async def test_what_is_heard_twice_is_trained_and_registered_once(world: World) -> None:
-    name = await world.queued()
-    await world.train(name)
+async def test_what_is_received_twice_is_trained_and_registered_once(harness: Harness) -> None:
+    name = await harness.queued()
+    await harness.train(name)
 
-    assert await world.train(name)
+    assert await harness.train(name)
 
-    assert len(registrations(world)) == 1
-    assert len(world.trainings.jobs) == 1
+    assert len(registrations(harness)) == 1
+    assert len(harness.trainings.jobs) == 1
 
 
 @pytest.mark.parametrize("reason", ["OUT_OF_MEMORY", "DIVERGED", "TIME_LIMIT", "CRASHED", "BAD_RECIPE"])
-async def test_a_training_that_fails_leaves_its_reason_and_no_model(world: World, reason: str) -> None:
-    world.trainings.error = TrainingFailed("what happened", reason=reason)
-    name = await world.queued()
+async def test_a_training_that_fails_leaves_its_reason_and_no_model(harness: Harness, reason: str) -> None:
+    harness.trainings.error = TrainingFailed("what happened", reason=reason)
+    name = await harness.queued()
 
-    assert await world.train(name)
+    assert await harness.train(name)
 
-    run = await world.run(name)
+    run = await harness.run(name)
     assert (run.state, run.reason, run.message) == (RunState.FAILED, reason, "what happened")
-    assert registrations(world) == []
-    assert isinstance(world.runs.published[-1], RunHasFailed)
+    assert registrations(harness) == []
+    assert isinstance(harness.runs.published[-1], RunHasFailed)
 
 
-async def test_a_damaged_train_part_ends_the_run_with_its_reason(world: World) -> None:
-    name = await world.queued()
-    world.datasets.error = ObjectDamaged(dataset_version().train)
+async def test_a_damaged_train_part_ends_the_run_with_its_reason(harness: Harness) -> None:
+    name = await harness.queued()
+    harness.datasets.error = ObjectDamaged(dataset_version().train)
 
-    assert await world.train(name)
+    assert await harness.train(name)
 
-    run = await world.run(name)
+    run = await harness.run(name)
     assert (run.state, run.reason, "is damaged" in run.message) == (RunState.FAILED, "OBJECT_DAMAGED", True)
 
 
-async def test_a_fault_of_the_worker_ends_the_run_and_is_told_without_its_text(world: World) -> None:
-    name = await world.queued()
-    world.trainings.error = ZeroDivisionError("what a user wrote")
+async def test_a_fault_of_the_worker_ends_the_run_and_is_reported_without_its_text(harness: Harness) -> None:
+    name = await harness.queued()
+    harness.trainings.error = ZeroDivisionError("what a user wrote")
 
     with pytest.raises(ZeroDivisionError):
-        await world.train(name)
+        await harness.train(name)
 
-    run = await world.run(name)
+    run = await harness.run(name)
     assert (run.state, run.reason) == (RunState.FAILED, "INTERNAL")
     assert run.message == "the training broke in its worker, whose log says why"
 
 
-async def test_of_a_failed_run_only_the_checkpoints_stay_on_disk(world: World) -> None:
-    world.trainings.error = TrainingFailed("killed", reason="CRASHED")
-    name = await world.queued()
-    folder = await _used_folder(world, name)
+async def test_of_a_failed_run_only_the_checkpoints_stay_on_disk(harness: Harness) -> None:
+    harness.trainings.error = TrainingFailed("killed", reason="CRASHED")
+    name = await harness.queued()
+    folder = await _used_folder(harness, name)
 
-    await world.train(name)
+    await harness.train(name)
 
     assert list(folder.path.iterdir()) == [folder.checkpoints]
 
 
-async def test_too_few_examples_start_no_process(world: World) -> None:
-    name = await world.queued(examples=7)
+async def test_too_few_examples_start_no_process(harness: Harness) -> None:
+    name = await harness.queued(examples=7)
 
-    await world.train(name)
+    await harness.train(name)
 
-    assert (await world.run(name)).reason == "DATASET_TOO_SMALL"
-    assert world.trainings.jobs == []
+    assert (await harness.run(name)).reason == "DATASET_TOO_SMALL"
+    assert harness.trainings.jobs == []
 
 
-async def test_a_failed_run_is_tried_again_by_one_command(world: World) -> None:
-    world.trainings.error = TrainingFailed("killed", reason="CRASHED")
-    name = await world.queued()
-    await world.train(name)
-    world.trainings.error = None
+async def test_a_failed_run_is_tried_again_by_one_command(harness: Harness) -> None:
+    harness.trainings.error = TrainingFailed("killed", reason="CRASHED")
+    name = await harness.queued()
+    await harness.train(name)
+    harness.trainings.error = None
 
-    await world.retry(ADA, name.run, request=request())
-    await world.train(name)
+    await harness.retry(ADA, name.run, request=request())
+    await harness.train(name)
 
-    run = await world.run(name)
+    run = await harness.run(name)
     assert (run.state, run.attempt, run.reason) == (RunState.SUCCEEDED, 2, "")
 
 
-async def test_a_run_that_is_done_is_neither_retried_nor_cancelled(world: World) -> None:
-    name = await world.queued()
-    await world.train(name)
+async def test_a_run_that_is_done_is_neither_retried_nor_cancelled(harness: Harness) -> None:
+    name = await harness.queued()
+    await harness.train(name)
 
     with pytest.raises(PreconditionFailed, match="only a failed or cancelled one"):
-        await world.retry(ADA, name.run, request=request())
+        await harness.retry(ADA, name.run, request=request())
     with pytest.raises(PreconditionFailed, match="cannot be cancelled"):
-        await world.cancel(ADA, name.run, request=request())
+        await harness.cancel(ADA, name.run, request=request())
 
 
-async def test_a_cancelled_run_is_killed_soon_and_what_it_made_is_dropped(world: World) -> None:
-    world.trainings.gate = asyncio.Event()
-    name = await world.queued()
-    working = asyncio.create_task(world.train(name))
-    await world.trainings.begun.wait()
+async def test_a_cancelled_run_is_killed_soon_and_what_it_made_is_dropped(harness: Harness) -> None:
+    harness.trainings.gate = asyncio.Event()
+    name = await harness.queued()
+    working = asyncio.create_task(harness.train(name))
+    await harness.trainings.begun.wait()
 
-    await world.cancel(ADA, name.run, request=request())
+    await harness.cancel(ADA, name.run, request=request())
 
     async with asyncio.timeout(10):
         assert await working
-    run = await world.run(name)
-    assert (run.state, run.reason, world.trainings.killed) == (RunState.CANCELLED, "CANCELLED", 1)
-    assert not list((world.folder / "runs" / "acme").iterdir())
-    assert registrations(world) == []
+    run = await harness.run(name)
+    assert (run.state, run.reason, harness.trainings.killed) == (RunState.CANCELLED, "CANCELLED", 1)
+    assert not list((harness.folder / "runs" / "acme").iterdir())
+    assert registrations(harness) == []
 
 
-async def test_a_worker_that_slept_through_its_lease_changes_nothing(world: World) -> None:
-    world.trainings.gate = asyncio.Event()
-    name = await world.queued()
-    sleeper = asyncio.create_task(world.train(name))
-    await world.trainings.begun.wait()
-    later = world.registry.clock.now()
-    await world.runs.update("acme", name.run, lambda run: run.claim(99, now=later), request=request())
-    taken = await world.run(name)
+async def test_a_worker_that_slept_through_its_lease_changes_nothing(harness: Harness) -> None:
+    harness.trainings.gate = asyncio.Event()
+    name = await harness.queued()
+    sleeper = asyncio.create_task(harness.train(name))
+    await harness.trainings.begun.wait()
+    later = harness.registry.clock.now()
+    await harness.runs.update("acme", name.run, lambda run: run.claim(99, now=later), request=request())
+    taken = await harness.run(name)
 
-    world.trainings.gate.set()
+    harness.trainings.gate.set()
     async with asyncio.timeout(10):
         await sleeper
 
-    assert await world.run(name) == taken
-    assert registrations(world) == []
-    assert not list((world.folder / "runs" / "acme" / name.run).iterdir())
+    assert await harness.run(name) == taken
+    assert registrations(harness) == []
+    assert not list((harness.folder / "runs" / "acme" / name.run).iterdir())
     with pytest.raises(RunLost):
         taken.succeed("lora@1", now=later, epoch=1)
 
 
-async def test_a_run_that_another_worker_holds_is_left_alone(world: World) -> None:
-    name = await world.queued()
-    world.leases.taken.add(name)
+async def test_a_run_that_another_worker_holds_is_left_alone(harness: Harness) -> None:
+    name = await harness.queued()
+    harness.leases.taken.add(name)
 
-    assert not await world.train(name)
-    assert (await world.run(name)).state is RunState.QUEUED
+    assert not await harness.train(name)
+    assert (await harness.run(name)).state is RunState.QUEUED
 
 
 @pytest.mark.parametrize(
@@ -207,30 +207,30 @@ async def test_a_run_that_another_worker_holds_is_left_alone(world: World) -> No
 async def test_an_adapter_that_is_not_what_it_must_be_is_never_registered(
     tmp_path: Path, trainings: FakeTrainings
 ) -> None:
-    world = await World(folder=tmp_path).with_base()
-    name = await world.queued()
+    harness = await Harness(folder=tmp_path).with_base()
+    name = await harness.queued()
     for field in ("config", "more_files"):
-        setattr(world.trainings, field, getattr(trainings, field))
+        setattr(harness.trainings, field, getattr(trainings, field))
 
-    await world.train(name)
+    await harness.train(name)
 
-    run = await world.run(name)
+    run = await harness.run(name)
     assert (run.state, run.reason) == (RunState.FAILED, ArtifactRefused.reason)
-    assert registrations(world) == []
+    assert registrations(harness) == []
 
 
-async def test_two_versions_make_two_versions_of_the_model(world: World) -> None:
-    first = await world.queued(1)
-    await world.train(first)
-    second = await world.start(ADA, "lora", dataset_version="sft@1", request=request(), validate_only=False)
-    await world.train(RunName(project="acme", run=second.id))
+async def test_two_versions_make_two_versions_of_the_model(harness: Harness) -> None:
+    first = await harness.queued(1)
+    await harness.train(first)
+    second = await harness.start(ADA, "lora", dataset_version="sft@1", request=request(), validate_only=False)
+    await harness.train(RunName(project="acme", run=second.id))
 
-    assert [event.trained.run for event in registrations(world) if event.trained] == [first.run, second.id]
-    assert (await world.registry.browse.version(ADA, "lora")).id == "lora@2"
+    assert [event.trained.run for event in registrations(harness) if event.trained] == [first.run, second.id]
+    assert (await harness.registry.browse.version(ADA, "lora")).id == "lora@2"
 
 
-async def _used_folder(world: World, name: RunName) -> RunFolder:
-    folder = await world.folders.open(name)
+async def _used_folder(harness: Harness, name: RunName) -> RunFolder:
+    folder = await harness.folders.open(name)
     (folder.path / "hugging_face" / "datasets").mkdir(parents=True)
     (folder.checkpoints / "checkpoint-2").mkdir(parents=True)
     (folder.path / "stderr.log").write_text("what a user wrote", encoding="utf-8")
@@ -243,66 +243,68 @@ FITTED = Fitted(
 )
 
 
-async def test_a_run_says_how_it_was_fitted_and_what_was_left_out(world: World) -> None:
-    world.trainings.fitted = FITTED
-    name = await world.queued()
+async def test_a_run_says_how_it_was_fitted_and_what_was_left_out(harness: Harness) -> None:
+    harness.trainings.fitted = FITTED
+    name = await harness.queued()
 
-    await world.train(name)
+    await harness.train(name)
 
-    run, succeeded = await world.run(name), world.runs.published[-1]
+    run, succeeded = await harness.run(name), harness.runs.published[-1]
     said = "31 of 42 examples are trained on; 11 longer than max_length = 1024 tokens"
     assert (run.fit, run.examples, run.warnings) == (FITTED.fit, FITTED.examples, (said,))
     assert isinstance(succeeded, RunHasSucceeded)
     assert (succeeded.fit, succeeded.examples) == (FITTED.fit, FITTED.examples)
-    version = await world.registry.versions.get("acme", "lora@1")
+    version = await harness.registry.versions.get("acme", "lora@1")
     card_at = next(each.object for each in version.artifacts if each.file.path == "README.md")
     assert card_at is not None
-    card = world.registry.artifacts.objects[card_at.key].decode()
+    card = harness.registry.artifacts.objects[card_at.key].decode()
     assert said in card
     assert "2 rows at once, 2 times a step" in card
 
 
-async def test_a_few_examples_that_are_left_out_are_no_warning(world: World) -> None:
-    world.trainings.fitted = replace(FITTED, examples=ExampleCounts(offered=42, fitted=41, too_long=1))
-    name = await world.queued()
+async def test_a_few_examples_that_are_left_out_are_no_warning(harness: Harness) -> None:
+    harness.trainings.fitted = replace(FITTED, examples=ExampleCounts(offered=42, fitted=41, too_long=1))
+    name = await harness.queued()
 
-    await world.train(name)
+    await harness.train(name)
 
-    assert (await world.run(name)).warnings == ()
+    assert (await harness.run(name)).warnings == ()
 
 
-async def test_a_picked_choice_that_takes_too_much_is_made_smaller_once_by_itself(world: World) -> None:
-    world.trainings.fitted, world.trainings.out_of_memory = FITTED, 1
-    name = await world.queued(limits=RunLimits(memory_auto=True))
-    await world.change(limits=RunLimits(memory_auto=True, memory_bytes=2**31))
+async def test_a_picked_choice_that_takes_too_much_is_made_smaller_once_by_itself(harness: Harness) -> None:
+    harness.trainings.fitted, harness.trainings.out_of_memory = FITTED, 1
+    name = await harness.queued(limits=RunLimits(memory_auto=True))
+    await harness.change(limits=RunLimits(memory_auto=True, memory_bytes=2**31))
 
-    await world.train(name)
+    await harness.train(name)
 
-    run = await world.run(name)
+    run = await harness.run(name)
     assert (run.state, run.attempt) == (RunState.SUCCEEDED, 2)
-    assert [job.smaller_than for job in world.trainings.jobs] == [None, SMALL]
-    assert [job.memory_bytes for job in world.trainings.jobs] == [2**32, 2**31]
+    assert [job.smaller_than for job in harness.trainings.jobs] == [None, SMALL]
+    assert [job.memory_bytes for job in harness.trainings.jobs] == [2**32, 2**31]
 
 
-async def test_a_second_time_it_fails_and_a_retry_takes_the_plans_limits_and_something_smaller(world: World) -> None:
-    world.trainings.fitted, world.trainings.out_of_memory = FITTED, 2
-    name = await world.queued(limits=RunLimits(memory_auto=True))
-    await world.train(name)
-    assert (await world.run(name)).reason == "OUT_OF_MEMORY"
-    await world.change(limits=RunLimits(memory_auto=True, memory_bytes=2**32))
+async def test_a_second_time_it_fails_and_a_retry_takes_the_plans_limits_and_something_smaller(
+    harness: Harness,
+) -> None:
+    harness.trainings.fitted, harness.trainings.out_of_memory = FITTED, 2
+    name = await harness.queued(limits=RunLimits(memory_auto=True))
+    await harness.train(name)
+    assert (await harness.run(name)).reason == "OUT_OF_MEMORY"
+    await harness.change(limits=RunLimits(memory_auto=True, memory_bytes=2**32))
 
-    await world.retry(ADA, name.run, request=request())
-    await world.train(name)
+    await harness.retry(ADA, name.run, request=request())
+    await harness.train(name)
 
-    assert (await world.run(name)).state is RunState.SUCCEEDED
-    last = world.trainings.jobs[-1]
-    assert (len(world.trainings.jobs), last.smaller_than, last.memory_bytes) == (3, SMALL, 2**32)
+    assert (await harness.run(name)).state is RunState.SUCCEEDED
+    last = harness.trainings.jobs[-1]
+    assert (len(harness.trainings.jobs), last.smaller_than, last.memory_bytes) == (3, SMALL, 2**32)
 
 
-async def test_what_a_recipe_says_itself_is_not_made_smaller(world: World) -> None:
-    world.trainings.fitted, world.trainings.out_of_memory = FITTED, 1
-    name = await world.queued()
+async def test_what_a_recipe_says_itself_is_not_made_smaller(harness: Harness) -> None:
+    harness.trainings.fitted, harness.trainings.out_of_memory = FITTED, 1
+    name = await harness.queued()
 
-    await world.train(name)
+    await harness.train(name)
 
-    assert ((await world.run(name)).reason, len(world.trainings.jobs)) == ("OUT_OF_MEMORY", 1)
+    assert ((await harness.run(name)).reason, len(harness.trainings.jobs)) == ("OUT_OF_MEMORY", 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import ADA, model_files, reason_of
-from services.trainer.tests.training_fakes import World, adapter_config, dataset_version, plan_settings, request
+from services.trainer.tests.training_fakes import Harness, adapter_config, dataset_version, plan_settings, request
 from tidemill_kit.application import Caller, Page, PageRequest
 from tidemill_kit.errors import (
     AlreadyExists,
@@ -33,8 +33,8 @@ BOB = Caller(project="other", subject="bob")
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
-    return await World(folder=tmp_path).with_base()
+async def harness(tmp_path: Path) -> Harness:
+    return await Harness(folder=tmp_path).with_base()
 
 
 class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
@@ -48,137 +48,145 @@ class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
         return found
 
 
-async def runs_of(world: World) -> list[tuple[str, str]]:
-    page = await world.browse.list_runs(ADA, PageRequest(), plan="")
+async def runs_of(harness: Harness) -> list[tuple[str, str]]:
+    page = await harness.browse.list_runs(ADA, PageRequest(), plan="")
     return [(run.plan, run.dataset.id) for run in page.items]
 
 
-async def test_a_new_version_starts_the_runs_of_its_plans_once(world: World) -> None:
-    await world.plan("lora")
-    await world.plan("other")
-    await world.plan("elsewhere", dataset="another")
+async def test_a_new_version_starts_the_runs_of_its_plans_once(harness: Harness) -> None:
+    await harness.plan("lora")
+    await harness.plan("other")
+    await harness.plan("elsewhere", dataset="another")
 
     for _ in range(2):
-        await world.hear("acme", dataset_version())
+        await harness.consume("acme", dataset_version())
 
-    assert sorted(await runs_of(world)) == [("lora", "sft@1"), ("other", "sft@1")]
-    assert [type(event) for event in world.runs.published] == [RunWasQueued, RunWasQueued]
-    assert world.woken
+    assert sorted(await runs_of(harness)) == [("lora", "sft@1"), ("other", "sft@1")]
+    assert [type(event) for event in harness.runs.published] == [RunWasQueued, RunWasQueued]
+    assert harness.enqueued
 
 
-async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones(world: World) -> None:
-    await world.plan()
-    await world.hear("acme", dataset_version(1))
-    await world.registry.register(model_files(vocab__json=b"{}"))
-    await world.change(args={"seed": 9.0})
-    await world.hear("acme", dataset_version(2))
+async def test_a_run_copies_recipe_and_base_so_that_a_change_concerns_later_ones(harness: Harness) -> None:
+    await harness.plan()
+    await harness.consume("acme", dataset_version(1))
+    await harness.registry.register(model_files(vocab__json=b"{}"))
+    await harness.change(args={"seed": 9.0})
+    await harness.consume("acme", dataset_version(2))
 
-    first, second = [await world.run(RunName(project="acme", run=run_id("acme", "lora", f"sft@{n}"))) for n in (1, 2)]
+    first, second = [await harness.run(RunName(project="acme", run=run_id("acme", "lora", f"sft@{n}"))) for n in (1, 2)]
     assert (first.base, first.recipe.args["seed"]) == ("smollm2@1", 7)
     assert (second.base, second.recipe.args["seed"]) == ("smollm2@2", 9)
 
 
-async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_version(world: World) -> None:
-    await world.plan(paused=True)
-    await world.hear("acme", dataset_version(1))
-    await world.hear("acme", dataset_version(2))
+async def test_a_paused_plan_starts_nothing_until_it_goes_on_with_the_newest_version(harness: Harness) -> None:
+    await harness.plan(paused=True)
+    await harness.consume("acme", dataset_version(1))
+    await harness.consume("acme", dataset_version(2))
     with pytest.raises(PreconditionFailed, match="paused"):
-        await world.start(ADA, "lora", dataset_version="", request=request(), validate_only=False)
-    assert await runs_of(world) == []
+        await harness.start(ADA, "lora", dataset_version="", request=request(), validate_only=False)
+    assert await runs_of(harness) == []
 
-    await world.change(paused=False)
-    await world.change(paused=False)
+    await harness.change(paused=False)
+    await harness.change(paused=False)
 
-    assert await runs_of(world) == [("lora", "sft@2")]
+    assert await runs_of(harness) == [("lora", "sft@2")]
 
 
-async def test_an_older_version_that_is_heard_again_does_not_replace_what_a_paused_plan_owes(world: World) -> None:
-    await world.plan(paused=True)
+async def test_an_older_version_that_is_received_again_does_not_replace_what_a_paused_plan_deferred(
+    harness: Harness,
+) -> None:
+    await harness.plan(paused=True)
     for number in (10, 9):
-        await world.hear("acme", dataset_version(number))
+        await harness.consume("acme", dataset_version(number))
 
-    await world.change(paused=False)
+    await harness.change(paused=False)
 
-    assert await runs_of(world) == [("lora", "sft@10")]
-
-
-async def test_a_newer_version_settles_what_a_plan_still_owes_of_a_pause(world: World) -> None:
-    await world.owing(1)
-
-    await world.hear("acme", dataset_version(2))
-
-    assert await runs_of(world) == [("lora", "sft@2")]
-    assert (await world.plans.get("acme", "lora")).owed is None
+    assert await runs_of(harness) == [("lora", "sft@10")]
 
 
-async def test_an_older_version_that_is_heard_again_settles_nothing_newer(world: World) -> None:
-    name = await world.owing(10)
-    await world.hear("acme", dataset_version(9))
+async def test_a_newer_version_replaces_what_a_plan_deferred_in_a_pause(harness: Harness) -> None:
+    await harness.with_deferred_work(1)
 
-    await world.settle.named(name)
+    await harness.consume("acme", dataset_version(2))
 
-    assert sorted(await runs_of(world)) == [("lora", "sft@10"), ("lora", "sft@9")]
+    assert await runs_of(harness) == [("lora", "sft@2")]
+    assert (await harness.plans.get("acme", "lora")).deferred is None
+
+
+async def test_an_older_version_that_is_received_again_changes_nothing_newer(harness: Harness) -> None:
+    name = await harness.with_deferred_work(10)
+    await harness.consume("acme", dataset_version(9))
+
+    await harness.start_deferred.named(name)
+
+    assert sorted(await runs_of(harness)) == [("lora", "sft@10"), ("lora", "sft@9")]
 
 
 @pytest.mark.parametrize("changes", [({"dataset": "faq"}, {"paused": False}), ({"dataset": "faq", "paused": False},)])
 async def test_a_plan_that_goes_on_with_another_dataset_trains_nothing_of_the_old_one(
-    world: World, changes: tuple[dict[str, object], ...]
+    harness: Harness, changes: tuple[dict[str, object], ...]
 ) -> None:
-    await world.plan(paused=True)
-    await world.hear("acme", dataset_version(1))
+    await harness.plan(paused=True)
+    await harness.consume("acme", dataset_version(1))
 
     for change in changes:
-        await world.change("lora", **change)
+        await harness.change("lora", **change)
 
-    assert await runs_of(world) == []
+    assert await runs_of(harness) == []
 
 
-async def test_a_plan_that_is_deleted_while_a_version_is_heard_keeps_it_from_no_other_plan(world: World) -> None:
-    plans = DeletedOnceListed(codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=world.registry.clock)
-    settle = replace(world.settle, plans=plans)
+async def test_a_plan_that_is_deleted_while_a_version_is_received_keeps_it_from_no_other_plan(harness: Harness) -> None:
+    plans = DeletedOnceListed(codec=TrainingPlanCodec(), missing=TrainingPlanNotFound, clock=harness.registry.clock)
+    start_deferred = replace(harness.start_deferred, plans=plans)
     for plan, paused in (("gone", True), ("lora", False)):
         await plans.add(TrainingPlan(id=plan, project="acme", settings=plan_settings(paused=paused)), request=request())
 
-    await replace(world.hear, plans=plans, settle=settle)("acme", dataset_version())
+    await replace(harness.consume, plans=plans, start_deferred=start_deferred)("acme", dataset_version())
 
-    assert await runs_of(world) == [("lora", "sft@1")]
+    assert await runs_of(harness) == [("lora", "sft@1")]
 
 
-async def test_a_version_in_another_project_is_refused(world: World) -> None:
-    await world.plan()
+async def test_a_version_in_another_project_is_refused(harness: Harness) -> None:
+    await harness.plan()
 
     with pytest.raises(PermissionDenied):
-        await world.hear("acme", dataset_version(project="other"))
+        await harness.consume("acme", dataset_version(project="other"))
 
 
-async def test_a_run_whose_base_is_gone_fails_and_says_so(world: World) -> None:
-    await world.plan()
-    await world.registry.models.update(
-        "acme", "smollm2", lambda m: m.delete(now=world.registry.clock.now(), expected_version=None), request=request()
+async def test_a_run_whose_base_is_gone_fails_and_says_so(harness: Harness) -> None:
+    await harness.plan()
+    await harness.registry.models.update(
+        "acme",
+        "smollm2",
+        lambda m: m.delete(now=harness.registry.clock.now(), expected_version=None),
+        request=request(),
     )
 
-    await world.hear("acme", dataset_version())
+    await harness.consume("acme", dataset_version())
 
-    run = await world.run(RunName(project="acme", run=run_id("acme", "lora", "sft@1")))
+    run = await harness.run(RunName(project="acme", run=run_id("acme", "lora", "sft@1")))
     assert (run.state, run.reason) == (RunState.FAILED, "MODEL_NOT_FOUND")
 
 
-async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(world: World) -> None:
-    await world.plan()
-    await world.registry.models.update(
-        "acme", "smollm2", lambda m: m.delete(now=world.registry.clock.now(), expected_version=None), request=request()
+async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(harness: Harness) -> None:
+    await harness.plan()
+    await harness.registry.models.update(
+        "acme",
+        "smollm2",
+        lambda m: m.delete(now=harness.registry.clock.now(), expected_version=None),
+        request=request(),
     )
-    await world.hear("acme", dataset_version())
+    await harness.consume("acme", dataset_version())
     name = RunName(project="acme", run=run_id("acme", "lora", "sft@1"))
 
     with pytest.raises(NotFound):
-        await world.retry(ADA, name.run, request=request())
-    await world.registry.register(model_files())
-    world.trainings.config = adapter_config(base_model_name_or_path="smollm2@2")
-    await world.retry(ADA, name.run, request=request())
-    await world.train(name)
+        await harness.retry(ADA, name.run, request=request())
+    await harness.registry.register(model_files())
+    harness.trainings.config = adapter_config(base_model_name_or_path="smollm2@2")
+    await harness.retry(ADA, name.run, request=request())
+    await harness.train(name)
 
-    run = await world.run(name)
+    run = await harness.run(name)
     assert (run.state, run.base) == (RunState.SUCCEEDED, "smollm2@2")
 
 
@@ -195,51 +203,51 @@ async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(
     ],
 )
 async def test_a_wrong_plan_is_refused_before_anything_is_stored(
-    world: World, changes: dict[str, object], field: str
+    harness: Harness, changes: dict[str, object], field: str
 ) -> None:
     with pytest.raises((InvalidInput, NotFound), match=field.replace(".", r"\.")):
-        await world.plan("lora", **changes)
+        await harness.plan("lora", **changes)
 
-    assert not (await world.browse.list_plans(ADA, PageRequest())).items
+    assert not (await harness.browse.list_plans(ADA, PageRequest())).items
 
 
-async def test_a_remote_model_is_no_base(world: World) -> None:
-    await world.registry.begin(OpenAiSource(model="gpt", base_url="https://api.example/v1"), model="gpt")
+async def test_a_remote_model_is_no_base(harness: Harness) -> None:
+    await harness.registry.begin(OpenAiSource(model="gpt", base_url="https://api.example/v1"), model="gpt")
 
     with pytest.raises(PreconditionFailed, match="weights are not here"):
-        await world.plan(base="gpt")
+        await harness.plan(base="gpt")
 
 
-async def test_a_plan_cannot_register_versions_of_its_own_base(world: World) -> None:
+async def test_a_plan_cannot_register_versions_of_its_own_base(harness: Harness) -> None:
     with pytest.raises(InvalidInput, match=r"plan\.base"):
-        await world.plan("smollm2")
+        await harness.plan("smollm2")
 
 
-async def test_the_same_request_makes_one_plan_and_another_is_told_that_it_exists(world: World) -> None:
-    first = await world.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False)
+async def test_the_same_request_makes_one_plan_and_another_is_answered_that_it_exists(harness: Harness) -> None:
+    first = await harness.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False)
 
-    assert await world.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False) == first
+    assert await harness.create(ADA, "lora", plan_settings(), request=request("r1"), validate_only=False) == first
     with pytest.raises(AlreadyExists):
-        await world.plan()
+        await harness.plan()
 
 
-async def test_validate_only_stores_nothing(world: World) -> None:
-    await world.create(ADA, "lora", plan_settings(), request=request(), validate_only=True)
-
-    with pytest.raises(NotFound):
-        await world.browse.plan(ADA, "lora")
-
-
-async def test_a_plan_of_another_project_is_not_there(world: World) -> None:
-    await world.plan()
+async def test_validate_only_stores_nothing(harness: Harness) -> None:
+    await harness.create(ADA, "lora", plan_settings(), request=request(), validate_only=True)
 
     with pytest.raises(NotFound):
-        await world.browse.plan(BOB, "lora")
+        await harness.browse.plan(ADA, "lora")
 
 
-async def test_a_change_decided_on_an_older_save_is_refused(world: World) -> None:
-    await world.plan()
-    await world.change(paused=True)
+async def test_a_plan_of_another_project_is_not_there(harness: Harness) -> None:
+    await harness.plan()
+
+    with pytest.raises(NotFound):
+        await harness.browse.plan(BOB, "lora")
+
+
+async def test_a_change_decided_on_an_older_save_is_refused(harness: Harness) -> None:
+    await harness.plan()
+    await harness.change(paused=True)
 
     command = UpdateCommand(
         plan="lora",
@@ -249,44 +257,44 @@ async def test_a_change_decided_on_an_older_save_is_refused(world: World) -> Non
         expected_version=1,
     )
     with pytest.raises(Conflict) as refusal:
-        await world.update(ADA, command)
+        await harness.update(ADA, command)
     assert reason_of(refusal.value) == "TRAINING_PLAN_CHANGED"
 
 
-async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(world: World) -> None:
-    await world.plan()
-    await world.delete(ADA, "lora", expected_version=None, request=request(), validate_only=False)
+async def test_a_deleted_plan_starts_nothing_and_can_be_made_again(harness: Harness) -> None:
+    await harness.plan()
+    await harness.delete(ADA, "lora", expected_version=None, request=request(), validate_only=False)
 
-    await world.hear("acme", dataset_version())
+    await harness.consume("acme", dataset_version())
 
-    assert await runs_of(world) == []
-    assert (await world.plan()).settings.dataset == "sft"
+    assert await runs_of(harness) == []
+    assert (await harness.plan()).settings.dataset == "sft"
 
 
-async def test_a_run_is_started_by_hand_on_the_newest_version(world: World) -> None:
-    await world.plan()
-    world.datasets.publish(dataset_version(1))
-    world.datasets.publish(dataset_version(2))
+async def test_a_run_is_started_by_hand_on_the_newest_version(harness: Harness) -> None:
+    await harness.plan()
+    harness.datasets.publish(dataset_version(1))
+    harness.datasets.publish(dataset_version(2))
 
-    first = await world.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
-    world.datasets.publish(dataset_version(3))
-    again = await world.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
-    named = await world.start(ADA, "lora", dataset_version="sft@1", request=request("r2"), validate_only=False)
+    first = await harness.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
+    harness.datasets.publish(dataset_version(3))
+    again = await harness.start(ADA, "lora", dataset_version="", request=request("r1"), validate_only=False)
+    named = await harness.start(ADA, "lora", dataset_version="sft@1", request=request("r2"), validate_only=False)
 
     assert (first.dataset.id, again.id, named.dataset.id) == ("sft@2", first.id, "sft@1")
 
 
-async def test_a_run_on_another_dataset_is_refused(world: World) -> None:
-    await world.plan()
+async def test_a_run_on_another_dataset_is_refused(harness: Harness) -> None:
+    await harness.plan()
 
     with pytest.raises(InvalidInput, match="trains on versions of sft"):
-        await world.start(ADA, "lora", dataset_version="faq@1", request=request(), validate_only=False)
+        await harness.start(ADA, "lora", dataset_version="faq@1", request=request(), validate_only=False)
 
 
 @pytest.mark.parametrize("name", ["lm_head", "embed_tokens", "model.embed_tokens", "transformer.wte"])
-async def test_a_plan_does_not_train_the_vocabulary(world: World, name: str) -> None:
+async def test_a_plan_does_not_train_the_vocabulary(harness: Harness, name: str) -> None:
     with pytest.raises(InvalidInput, match=rf"plan\.lora\.target_modules: names {re.escape(name)}"):
-        await world.plan(lora={"target_modules": ["q_proj", name]})
+        await harness.plan(lora={"target_modules": ["q_proj", name]})
 
 
 def a_base(
@@ -306,14 +314,14 @@ def a_base(
 
 
 async def test_a_plan_that_names_modules_which_its_base_lacks_is_refused_with_those_that_it_has(tmp_path: Path) -> None:
-    world = World(folder=tmp_path)
-    await world.registry.register(a_base())
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base())
 
     with pytest.raises(RecipeNotForBase) as made:
-        await world.plan(lora={"target_modules": ["q_proj", "query_key_value"]})
-    await world.plan(lora={"target_modules": ["q_proj", "layers.1.self_attn.v_proj"]})
+        await harness.plan(lora={"target_modules": ["q_proj", "query_key_value"]})
+    await harness.plan(lora={"target_modules": ["q_proj", "layers.1.self_attn.v_proj"]})
     with pytest.raises(RecipeNotForBase) as changed:
-        await world.change(lora={"target_modules": ["c_attn"]})
+        await harness.change(lora={"target_modules": ["c_attn"]})
 
     assert [each.field for each in made.value.violations] == ["plan.lora.target_modules"]
     text = made.value.violations[0].description
@@ -322,49 +330,49 @@ async def test_a_plan_that_names_modules_which_its_base_lacks_is_refused_with_th
 
 
 async def test_a_run_fails_at_once_where_the_base_of_its_plan_has_other_modules_by_then(tmp_path: Path) -> None:
-    world = World(folder=tmp_path)
-    await world.registry.register(a_base())
-    await world.plan(lora={"target_modules": ["q_proj"]})
-    await world.registry.register(a_base(modules=["c_attn"]))
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base())
+    await harness.plan(lora={"target_modules": ["q_proj"]})
+    await harness.registry.register(a_base(modules=["c_attn"]))
 
-    await world.hear("acme", dataset_version())
+    await harness.consume("acme", dataset_version())
 
-    run = await world.runs.get("acme", run_id("acme", "lora", "sft@1"))
+    run = await harness.runs.get("acme", run_id("acme", "lora", "sft@1"))
     assert (run.state, run.reason) == (RunState.FAILED, "BAD_RECIPE")
     assert "it has c_attn" in run.message
 
 
 async def test_a_length_that_the_base_does_not_read_is_refused_and_the_default_is_what_it_reads(tmp_path: Path) -> None:
-    world = World(folder=tmp_path)
-    await world.registry.register(a_base())
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base())
 
     with pytest.raises(RecipeNotForBase, match="is 513, and smollm2@1 reads at most 512 tokens"):
-        await world.plan(args={"max_length": 513})
-    await world.plan("short", args={"max_length": 64})
-    await world.plan("plain", args={})
-    await world.hear("acme", dataset_version())
+        await harness.plan(args={"max_length": 513})
+    await harness.plan("short", args={"max_length": 64})
+    await harness.plan("plain", args={})
+    await harness.consume("acme", dataset_version())
 
-    runs = [await world.runs.get("acme", run_id("acme", plan, "sft@1")) for plan in ("short", "plain")]
+    runs = [await harness.runs.get("acme", run_id("acme", plan, "sft@1")) for plan in ("short", "plain")]
     assert [run.recipe.args["max_length"] for run in runs] == [64, 512]
 
 
 async def test_a_base_without_a_chat_template_is_refused(tmp_path: Path) -> None:
-    world = World(folder=tmp_path)
-    await world.registry.register(a_base(template=None))
+    harness = Harness(folder=tmp_path)
+    await harness.registry.register(a_base(template=None))
 
     with pytest.raises(BaseNotTrainable, match="no chat template"):
-        await world.plan()
+        await harness.plan()
 
 
 async def test_a_base_that_was_stored_before_its_files_were_asked_is_checked_at_the_runs_start(tmp_path: Path) -> None:
-    world = World(folder=tmp_path)
-    version = await world.registry.register(a_base())
+    harness = Harness(folder=tmp_path)
+    version = await harness.registry.register(a_base())
 
     def forget(version: ModelVersion) -> None:
         version.artifacts = tuple(replace(each, facts=None) for each in version.artifacts)
 
-    await world.registry.versions.update("acme", version.id, forget, request=request())
+    await harness.registry.versions.update("acme", version.id, forget, request=request())
 
-    plan = await world.plan(lora={"target_modules": ["c_attn"]}, args={"max_length": 4096})
+    plan = await harness.plan(lora={"target_modules": ["c_attn"]}, args={"max_length": 4096})
 
     assert plan.id == "lora"

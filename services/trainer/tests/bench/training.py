@@ -19,7 +19,7 @@ from tidemill_trainer.adapters.training_processes import ProcessSettings, Traini
 from tidemill_trainer.application.ports import RunFolder, Stepped, TrainingJob
 from tidemill_trainer.domain.recipe import Recipe, recipe_of
 
-LEAST_STEPS = 3
+MIN_STEPS = 3
 BARE = """
 import json, sys, time
 import torch
@@ -63,14 +63,14 @@ print("FIGURES", json.dumps({"seconds": Times.seen[-1] - Times.seen[0], "tokens"
 
 def bare(base: Path, examples: Path, recipe: Recipe, folder: Path) -> tuple[float, float]:
     """Return the seconds from the first to the last step of the bare script, and the tokens that it trained on."""
-    told = {
+    reported = {
         "base": str(base),
         "examples": str(examples),
         "output": str(folder / "bare"),
         "lora": dict(recipe.lora),
         "args": dict(recipe.args),
     }
-    command = [sys.executable, "-c", BARE, json.dumps(told)]
+    command = [sys.executable, "-c", BARE, json.dumps(reported)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - our own interpreter
     figures = json.loads(answer.stdout.split("FIGURES")[1])
     return figures["seconds"], figures["tokens"]
@@ -86,7 +86,7 @@ async def ours(base: Path, recipe: Recipe, folder: RunFolder) -> float:
         seconds_left=24 * 3600.0,
         memory_bytes=2**40,
     )
-    settings = ProcessSettings(least_examples=1, checkpoint_steps=10, device="cpu")
+    settings = ProcessSettings(min_examples=1, checkpoint_steps=10, device="cpu")
     async with TrainingProcesses(settings).running(job) as reports:
         seen = [time.perf_counter() async for report in reports if isinstance(report, Stepped)]
     return seen[-1] - seen[0]
@@ -121,7 +121,7 @@ def measure(base: Path, folder: Path, *, steps: int, words: int) -> None:
 
 def main() -> None:
     """Measure once."""
-    steps = max(LEAST_STEPS, int(sys.argv[2])) if len(sys.argv) > 2 else 12
+    steps = max(MIN_STEPS, int(sys.argv[2])) if len(sys.argv) > 2 else 12
     with tempfile.TemporaryDirectory(prefix="tidemill-bench-") as name:
         folder = Path(name)
         if len(sys.argv) > 1:

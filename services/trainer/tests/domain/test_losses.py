@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from tidemill_trainer.domain.losses import MOST_LOSSES, LossPoint, thinned
+from tidemill_trainer.domain.losses import MAX_LOSSES, LossPoint, thinned
 
 
 def logged(steps: int, *, every: int = 1) -> list[LossPoint]:
@@ -10,7 +10,7 @@ def logged(steps: int, *, every: int = 1) -> list[LossPoint]:
 
 
 def test_a_short_run_keeps_every_loss() -> None:
-    assert thinned(logged(MOST_LOSSES)) == tuple(logged(MOST_LOSSES))
+    assert thinned(logged(MAX_LOSSES)) == tuple(logged(MAX_LOSSES))
     assert thinned([]) == ()
 
 
@@ -21,7 +21,7 @@ def test_a_long_run_keeps_losses_of_its_whole_length(every: int) -> None:
     kept = thinned(logged(steps, every=every))
 
     gaps = {second.step - first.step for first, second in pairwise(kept[:-1])}
-    assert MOST_LOSSES / 4 < len(kept) <= MOST_LOSSES
+    assert MAX_LOSSES / 4 < len(kept) <= MAX_LOSSES
     assert len(gaps) == 1, "evenly"
     assert kept[0].step == gaps.pop()
     assert kept[-1] == logged(steps, every=every)[-1]

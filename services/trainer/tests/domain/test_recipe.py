@@ -10,7 +10,7 @@ def refused(**settings: object) -> str:
     return refusal.value.message
 
 
-def test_what_nobody_says_is_filled_in() -> None:
+def test_what_is_not_given_is_filled_in() -> None:
     recipe = recipe_of(method="sft", lora={"r": 4.0}, args={"learning_rate": 1e-3})
 
     assert (recipe.lora["r"], recipe.lora["target_modules"]) == (4, "all-linear")
@@ -58,7 +58,7 @@ def test_an_unknown_setting_is_answered_with_the_nearest_one() -> None:
     assert "did you mean learning_rate?" in refused(learning_rat=1e-3)
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_all_that_is_wrong_is_reported_at_once() -> None:
     with pytest.raises(InvalidInput) as refusal:
         recipe_of(method="dpo", lora={"r": 0, "modules_to_save": ["lm_head"]}, args={"seed": -1})
 

@@ -22,7 +22,7 @@ from tidemill_trainer.settings import TrainerSettings
 
 
 @dataclass(kw_only=True)
-class Door:
+class ApiClient:
     """A real server on a free port, and a stub for project acme."""
 
     registry: Registry
@@ -63,7 +63,7 @@ def settings(folder: Path) -> TrainerSettings:
 
 
 @pytest.fixture
-async def door(registry: Registry, tmp_path: Path) -> AsyncIterator[Door]:
+async def api(registry: Registry, tmp_path: Path) -> AsyncIterator[ApiClient]:
     servicer = GrpcModelRegistryService(
         UseCases(
             import_model=registry.import_model,
@@ -72,18 +72,18 @@ async def door(registry: Registry, tmp_path: Path) -> AsyncIterator[Door]:
             browse_models=registry.browse,
             delete_model=registry.delete,
         ),
-        UploadPlaces(Patience(at_once=2, of_project=2, idle_s=1.0, whole_s=60.0)),
+        UploadPlaces(Patience(max_concurrent=2, of_project=2, idle_s=1.0, whole_s=60.0)),
     )
     server = GrpcServer(settings(tmp_path), [(add_ModelRegistryServiceServicer_to_server, servicer)])
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
-    yield Door(registry=registry, port=server.port, stub=ModelRegistryServiceStub(channel))
+    yield ApiClient(registry=registry, port=server.port, stub=ModelRegistryServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
 
 
-async def test_an_upload_that_stands_still_ends_and_gives_its_place_back(door: Door) -> None:
-    begun = await door.import_folder(model_files())
+async def test_an_upload_that_stands_still_ends_and_gives_its_place_back(api: ApiClient) -> None:
+    begun = await api.import_folder(model_files())
     start = rpc.UploadModelFileRequest(start=rpc.UploadModelFileStart(version=begun.version.id, path="config.json"))
 
     async def stands_still() -> AsyncIterator[rpc.UploadModelFileRequest]:
@@ -91,18 +91,18 @@ async def test_an_upload_that_stands_still_ends_and_gives_its_place_back(door: D
         await asyncio.Event().wait()
 
     with pytest.raises(DeadlineExceeded, match="no part of the upload came for 1 s"):
-        await door.stub.UploadModelFile(stands_still())
+        await api.stub.UploadModelFile(stands_still())
     for path, content in model_files().items():
-        await door.upload(begun.version.id, path, content)
+        await api.upload(begun.version.id, path, content)
 
 
-async def test_a_folder_is_registered_through_the_door(door: Door) -> None:
-    begun = await door.import_folder(model_files())
+async def test_a_folder_is_registered_through_the_api(api: ApiClient) -> None:
+    begun = await api.import_folder(model_files())
     for path, content in model_files().items():
-        await door.upload(begun.version.id, path, content)
-    done = await door.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.version.id))
-    found = await door.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2"))
-    model = await door.stub.GetModel(rpc.GetModelRequest(id="smollm2"))
+        await api.upload(begun.version.id, path, content)
+    done = await api.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.version.id))
+    found = await api.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2"))
+    model = await api.stub.GetModel(rpc.GetModelRequest(id="smollm2"))
 
     assert begun.created
     assert [artifact.stored for artifact in begun.version.artifacts] == [False, False]
@@ -116,36 +116,36 @@ async def test_a_folder_is_registered_through_the_door(door: Door) -> None:
     assert (model.model.latest_version, model.model.version_count) == (1, 1)
 
 
-async def test_the_same_folder_again_is_not_created_again(door: Door) -> None:
-    await door.import_folder(model_files())
+async def test_the_same_folder_again_is_not_created_again(api: ApiClient) -> None:
+    await api.import_folder(model_files())
 
-    assert not (await door.import_folder(model_files())).created
+    assert not (await api.import_folder(model_files())).created
 
 
-async def test_a_refused_file_is_named(door: Door) -> None:
+async def test_a_refused_file_is_named(api: ApiClient) -> None:
     with pytest.raises(InvalidInput, match=r"model\.bin"):
-        await door.import_folder(model_files() | {"model.bin": b"\x80\x04"})
+        await api.import_folder(model_files() | {"model.bin": b"\x80\x04"})
 
 
-async def test_a_model_that_names_code_fails_with_the_name_of_the_file(door: Door) -> None:
+async def test_a_model_that_names_code_fails_with_the_name_of_the_file(api: ApiClient) -> None:
     files = model_files(config__json=b'{"auto_map": {"AutoModel": "x.Y"}}')
-    begun = await door.import_folder(files)
+    begun = await api.import_folder(files)
 
     with pytest.raises(InvalidInput, match=r"config\.json: names code"):
-        await door.upload(begun.version.id, "config.json", files["config.json"])
+        await api.upload(begun.version.id, "config.json", files["config.json"])
 
-    done = await door.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.version.id))
+    done = await api.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id=begun.version.id))
     assert done.version.state == pb.MODEL_VERSION_STATE_FAILED
     assert "config.json" in done.version.message
 
 
-async def test_a_remote_model_keeps_the_name_of_its_secret_only(door: Door) -> None:
+async def test_a_remote_model_keeps_the_name_of_its_secret_only(api: ApiClient) -> None:
     remote = pb.OpenAiSource(model="gpt", base_url="https://api.openai.com/v1", api_key_secret="OPENAI_API_KEY")  # noqa: S106 - a name
     literal = pb.OpenAiSource(model="gpt", base_url="https://api.openai.com/v1", api_key_secret="sk-12345")  # noqa: S106 - the mistake
 
-    taken = await door.stub.ImportModel(rpc.ImportModelRequest(model="gpt", source=pb.ModelSource(openai=remote)))
+    taken = await api.stub.ImportModel(rpc.ImportModelRequest(model="gpt", source=pb.ModelSource(openai=remote)))
     with pytest.raises(InvalidInput) as refused:
-        await door.stub.ImportModel(rpc.ImportModelRequest(model="gpt", source=pb.ModelSource(openai=literal)))
+        await api.stub.ImportModel(rpc.ImportModelRequest(model="gpt", source=pb.ModelSource(openai=literal)))
 
     assert taken.version.state == pb.MODEL_VERSION_STATE_READY
     assert taken.version.source.openai == remote
@@ -153,32 +153,32 @@ async def test_a_remote_model_keeps_the_name_of_its_secret_only(door: Door) -> N
     assert "sk-12345" not in str(refused.value)
 
 
-async def test_a_source_must_be_given(door: Door) -> None:
+async def test_a_source_must_be_given(api: ApiClient) -> None:
     with pytest.raises(InvalidInput, match="source: must be folder, hugging_face or openai"):
-        await door.stub.ImportModel(rpc.ImportModelRequest(model="gpt"))
+        await api.stub.ImportModel(rpc.ImportModelRequest(model="gpt"))
 
 
-async def test_an_upload_says_first_what_it_is(door: Door) -> None:
+async def test_an_upload_says_first_what_it_is(api: ApiClient) -> None:
     async def without_start() -> AsyncIterator[rpc.UploadModelFileRequest]:
         yield rpc.UploadModelFileRequest(chunk=b"x")
 
     with pytest.raises(InvalidInput, match="first message"):
-        await door.stub.UploadModelFile(without_start())
+        await api.stub.UploadModelFile(without_start())
 
 
-async def test_a_chunk_above_two_megabytes_is_refused_and_one_of_two_is_taken(door: Door) -> None:
+async def test_a_chunk_above_two_megabytes_is_refused_and_one_of_two_is_taken(api: ApiClient) -> None:
     content = bytes(2 * 1024 * 1024 + 1)
-    begun = await door.import_folder(model_files(big__txt=content))
+    begun = await api.import_folder(model_files(big__txt=content))
 
     with pytest.raises(InvalidInput, match="the limit is 2097152"):
-        await door.stub.UploadModelFile(messages(begun.version.id, "big.txt", [content]))
-    taken = await door.stub.UploadModelFile(messages(begun.version.id, "big.txt", [content[:-1], content[-1:]]))
+        await api.stub.UploadModelFile(messages(begun.version.id, "big.txt", [content]))
+    taken = await api.stub.UploadModelFile(messages(begun.version.id, "big.txt", [content[:-1], content[-1:]]))
 
     assert taken.version.stored_bytes == len(content)
 
 
-async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(door: Door) -> None:
-    begun = await door.import_folder(model_files())
+async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(api: ApiClient) -> None:
+    begun = await api.import_folder(model_files())
     sent = asyncio.Event()
 
     async def endless() -> AsyncIterator[rpc.UploadModelFileRequest]:
@@ -189,57 +189,57 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(door: Door) 
         sent.set()
         await asyncio.Event().wait()
 
-    call = door.stub.UploadModelFile(endless())
+    call = api.stub.UploadModelFile(endless())
     await sent.wait()
-    await eventually(lambda: len(door.registry.files_left()) == 1)
+    await eventually(lambda: len(api.registry.files_left()) == 1)
     call.cancel()
-    await eventually(lambda: door.registry.files_left() == [])
+    await eventually(lambda: api.registry.files_left() == [])
 
-    assert door.registry.artifacts.objects == {}
+    assert api.registry.artifacts.objects == {}
 
 
-async def test_unknown_things_are_answered_with_what_exists(door: Door) -> None:
-    await door.import_folder(model_files())
+async def test_unknown_things_are_answered_with_what_exists(api: ApiClient) -> None:
+    await api.import_folder(model_files())
 
     with pytest.raises(NotFound, match="there are smollm2"):
-        await door.stub.GetModel(rpc.GetModelRequest(id="gpt"))
+        await api.stub.GetModel(rpc.GetModelRequest(id="gpt"))
     with pytest.raises(NotFound, match=r"smollm2@1 \(uploading\)"):
-        await door.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2"))
+        await api.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2"))
     with pytest.raises(PreconditionFailed, match=r"config\.json"):
-        await door.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id="smollm2@1"))
+        await api.stub.CompleteModelVersion(rpc.CompleteModelVersionRequest(id="smollm2@1"))
 
 
-async def test_lists_page(door: Door) -> None:
+async def test_lists_page(api: ApiClient) -> None:
     for name in ("a", "b", "c"):
-        await door.import_folder(model_files(notes__md=name.encode()), model=name)
+        await api.import_folder(model_files(notes__md=name.encode()), model=name)
 
-    first = await door.stub.ListModels(rpc.ListModelsRequest(page_size=2))
-    second = await door.stub.ListModels(rpc.ListModelsRequest(page_size=2, page_token=first.next_page_token))
-    versions = await door.stub.ListModelVersions(rpc.ListModelVersionsRequest(model="a"))
+    first = await api.stub.ListModels(rpc.ListModelsRequest(page_size=2))
+    second = await api.stub.ListModels(rpc.ListModelsRequest(page_size=2, page_token=first.next_page_token))
+    versions = await api.stub.ListModelVersions(rpc.ListModelVersionsRequest(model="a"))
 
     assert len(first.models) + len(second.models) == 3
     assert {model.id for model in [*first.models, *second.models]} == {"a", "b", "c"}
     assert second.next_page_token == ""
     assert [version.id for version in versions.versions] == ["a@1"]
     with pytest.raises(InvalidInput, match="page_size"):
-        await door.stub.ListModelVersions(rpc.ListModelVersionsRequest(model="a", page_size=-1))
+        await api.stub.ListModelVersions(rpc.ListModelVersionsRequest(model="a", page_size=-1))
 
 
 @pytest.mark.parametrize("etag", ["17", "nonsense"])
-async def test_a_model_is_deleted_only_as_it_was_seen(door: Door, etag: str) -> None:
-    await door.import_folder(model_files())
+async def test_a_model_is_deleted_only_as_it_was_seen(api: ApiClient, etag: str) -> None:
+    await api.import_folder(model_files())
 
     with pytest.raises(Conflict):
-        await door.stub.DeleteModel(rpc.DeleteModelRequest(id="smollm2", etag=etag))
-    seen = (await door.stub.GetModel(rpc.GetModelRequest(id="smollm2"))).model
-    await door.stub.DeleteModel(rpc.DeleteModelRequest(id="smollm2", etag=seen.etag))
+        await api.stub.DeleteModel(rpc.DeleteModelRequest(id="smollm2", etag=etag))
+    seen = (await api.stub.GetModel(rpc.GetModelRequest(id="smollm2"))).model
+    await api.stub.DeleteModel(rpc.DeleteModelRequest(id="smollm2", etag=seen.etag))
 
     with pytest.raises(NotFound, match="there are none"):
-        await door.stub.GetModel(rpc.GetModelRequest(id="smollm2"))
+        await api.stub.GetModel(rpc.GetModelRequest(id="smollm2"))
 
 
-async def test_without_a_project_nobody_is_served(door: Door) -> None:
-    channel = open_channel(f"127.0.0.1:{door.port}")
+async def test_calls_without_a_project_are_refused(api: ApiClient) -> None:
+    channel = open_channel(f"127.0.0.1:{api.port}")
 
     with pytest.raises(Unauthenticated):
         await ModelRegistryServiceStub(channel).ListModels(rpc.ListModelsRequest())

@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from services.trainer.tests.entrypoints.test_grpc_model_registry_service import settings
-from services.trainer.tests.training_fakes import World, dataset_version
+from services.trainer.tests.training_fakes import Harness, dataset_version
 from tidemill.trainer.v1 import training_pb2 as pb
 from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub, add_TrainingServiceServicer_to_server
@@ -22,10 +22,10 @@ from tidemill_trainer.entrypoints.grpc_training_service import GrpcTrainingServi
 
 
 @dataclass(kw_only=True)
-class Door:
+class ApiClient:
     """A real server on a free port, and a stub for project acme."""
 
-    world: World
+    harness: Harness
     port: int
     stub: TrainingServiceStub
 
@@ -51,46 +51,46 @@ def plan(**changes: object) -> pb.TrainingPlan:
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    world = await World(folder=tmp_path).with_base()
-    world.datasets.publish(dataset_version())
+async def api(tmp_path: Path) -> AsyncIterator[ApiClient]:
+    harness = await Harness(folder=tmp_path).with_base()
+    harness.datasets.publish(dataset_version())
     servicer = GrpcTrainingService(
         TrainingUseCases(
-            create=world.create,
-            update=world.update,
-            delete=world.delete,
-            browse=world.browse,
-            start=world.start,
-            cancel=world.cancel,
-            retry=world.retry,
+            create=harness.create,
+            update=harness.update,
+            delete=harness.delete,
+            browse=harness.browse,
+            start=harness.start,
+            cancel=harness.cancel,
+            retry=harness.retry,
         )
     )
     server = GrpcServer(settings(tmp_path), [(add_TrainingServiceServicer_to_server, servicer)])
     await server.start()
     channel = open_channel(f"127.0.0.1:{server.port}", project="acme")
-    yield Door(world=world, port=server.port, stub=TrainingServiceStub(channel))
+    yield ApiClient(harness=harness, port=server.port, stub=TrainingServiceStub(channel))
     await channel.close()
     await server.stop(1.0)
 
 
-async def test_a_plan_is_shown_as_it_was_written(door: Door) -> None:
-    created = await door.create()
+async def test_a_plan_is_shown_as_it_was_written(api: ApiClient) -> None:
+    created = await api.create()
 
-    found = (await door.stub.GetTrainingPlan(rpc.GetTrainingPlanRequest(id="lora"))).plan
-    listed = (await door.stub.ListTrainingPlans(rpc.ListTrainingPlansRequest())).plans
+    found = (await api.stub.GetTrainingPlan(rpc.GetTrainingPlanRequest(id="lora"))).plan
+    listed = (await api.stub.ListTrainingPlans(rpc.ListTrainingPlansRequest())).plans
 
     assert found == created == listed[0]
     assert MessageToDict(found.lora) == {"r": 4.0, "target_modules": ["q_proj"]}
     assert (found.limits.time.seconds, found.labels["team"], found.etag) == (90, "support", "1")
 
 
-async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(door: Door) -> None:
-    await door.create()
-    queued = await door.start()
-    await door.world.train(RunName(project="acme", run=queued.id))
+async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(api: ApiClient) -> None:
+    await api.create()
+    queued = await api.start()
+    await api.harness.train(RunName(project="acme", run=queued.id))
 
-    run = (await door.stub.GetTrainingRun(rpc.GetTrainingRunRequest(id=queued.id))).run
-    listed = (await door.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="lora"))).runs
+    run = (await api.stub.GetTrainingRun(rpc.GetTrainingRunRequest(id=queued.id))).run
+    listed = (await api.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="lora"))).runs
 
     assert queued.state == pb.TRAINING_RUN_STATE_QUEUED
     assert run.state == pb.TRAINING_RUN_STATE_SUCCEEDED
@@ -104,12 +104,12 @@ async def test_a_run_is_shown_with_its_whole_recipe_and_its_losses(door: Door) -
     assert run.versions["torch"] == "2.13.0"
     assert run.start_time.seconds
     assert run.finish_time.seconds
-    assert not (await door.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="other"))).runs
+    assert not (await api.stub.ListTrainingRuns(rpc.ListTrainingRunsRequest(plan="other"))).runs
 
 
-async def test_a_wrong_setting_is_answered_with_its_field(door: Door) -> None:
+async def test_a_wrong_setting_is_answered_with_its_field(api: ApiClient) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        await door.create(args={"learning_rate": 7})
+        await api.create(args={"learning_rate": 7})
 
     assert [violation.field for violation in refusal.value.violations] == ["plan.args.learning_rate"]
 
@@ -117,69 +117,69 @@ async def test_a_wrong_setting_is_answered_with_its_field(door: Door) -> None:
 @pytest.mark.parametrize("field", ["lora", "args"])
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
 async def test_a_setting_that_is_no_finite_number_is_answered_with_its_field(
-    door: Door, field: str, number: float
+    api: ApiClient, field: str, number: float
 ) -> None:
     message = plan()
     getattr(message, field).update({"learning_rate": number})
 
     with pytest.raises(InvalidInput, match="send finite numbers") as refusal:
-        await door.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=message))
+        await api.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=message))
 
     assert [violation.field for violation in refusal.value.violations] == [f"plan.{field}"]
 
 
 @pytest.mark.parametrize("seconds", [10**15, -(10**15), 0])
-async def test_a_time_that_no_run_may_take_is_answered_with_its_field(door: Door, seconds: int) -> None:
+async def test_a_time_that_no_run_may_take_is_answered_with_its_field(api: ApiClient, seconds: int) -> None:
     message = plan()
     message.limits.time.seconds = seconds
 
     with pytest.raises(InvalidInput, match="taken is") as refusal:
-        await door.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=message))
+        await api.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=message))
 
     assert [violation.field for violation in refusal.value.violations] == ["plan.limits.time"]
 
 
-async def test_a_plan_is_updated_by_its_mask_and_its_etag(door: Door) -> None:
-    created = await door.create()
+async def test_a_plan_is_updated_by_its_mask_and_its_etag(api: ApiClient) -> None:
+    created = await api.create()
     mask = FieldMask(paths=["args", "paused"])
     change = plan(args={"max_steps": 9}, paused=True, etag=created.etag, base="nowhere")
-    changed = (await door.stub.UpdateTrainingPlan(rpc.UpdateTrainingPlanRequest(plan=change, update_mask=mask))).plan
+    changed = (await api.stub.UpdateTrainingPlan(rpc.UpdateTrainingPlanRequest(plan=change, update_mask=mask))).plan
 
     assert (MessageToDict(changed.args)["max_steps"], changed.paused, changed.base) == (9.0, True, "smollm2")
     with pytest.raises(Conflict):
-        await door.stub.UpdateTrainingPlan(rpc.UpdateTrainingPlanRequest(plan=change, update_mask=mask))
+        await api.stub.UpdateTrainingPlan(rpc.UpdateTrainingPlanRequest(plan=change, update_mask=mask))
     with pytest.raises(InvalidInput, match="update_mask"):
-        await door.stub.UpdateTrainingPlan(
+        await api.stub.UpdateTrainingPlan(
             rpc.UpdateTrainingPlanRequest(plan=change, update_mask=FieldMask(paths=["id"]))
         )
 
 
-async def test_a_run_is_cancelled_and_retried(door: Door) -> None:
-    await door.create()
-    queued = await door.start()
+async def test_a_run_is_cancelled_and_retried(api: ApiClient) -> None:
+    await api.create()
+    queued = await api.start()
 
-    cancelled = (await door.stub.CancelTrainingRun(rpc.CancelTrainingRunRequest(id=queued.id))).run
-    retried = (await door.stub.RetryTrainingRun(rpc.RetryTrainingRunRequest(id=queued.id))).run
+    cancelled = (await api.stub.CancelTrainingRun(rpc.CancelTrainingRunRequest(id=queued.id))).run
+    retried = (await api.stub.RetryTrainingRun(rpc.RetryTrainingRunRequest(id=queued.id))).run
 
     assert (cancelled.state, cancelled.reason) == (pb.TRAINING_RUN_STATE_CANCELLED, "CANCELLED")
     assert (retried.state, retried.reason) == (pb.TRAINING_RUN_STATE_QUEUED, "")
     with pytest.raises(PreconditionFailed):
-        await door.stub.RetryTrainingRun(rpc.RetryTrainingRunRequest(id=queued.id))
+        await api.stub.RetryTrainingRun(rpc.RetryTrainingRunRequest(id=queued.id))
 
 
-async def test_a_deleted_plan_is_gone(door: Door) -> None:
-    await door.create()
+async def test_a_deleted_plan_is_gone(api: ApiClient) -> None:
+    await api.create()
 
-    await door.stub.DeleteTrainingPlan(rpc.DeleteTrainingPlanRequest(id="lora"))
+    await api.stub.DeleteTrainingPlan(rpc.DeleteTrainingPlanRequest(id="lora"))
 
     with pytest.raises(NotFound):
-        await door.stub.GetTrainingPlan(rpc.GetTrainingPlanRequest(id="lora"))
+        await api.stub.GetTrainingPlan(rpc.GetTrainingPlanRequest(id="lora"))
 
 
-async def test_another_project_sees_nothing_of_it(door: Door) -> None:
-    await door.create()
-    queued = await door.start()
-    async with open_channel(f"127.0.0.1:{door.port}", project="other") as channel:
+async def test_another_project_sees_nothing_of_it(api: ApiClient) -> None:
+    await api.create()
+    queued = await api.start()
+    async with open_channel(f"127.0.0.1:{api.port}", project="other") as channel:
         stub = TrainingServiceStub(channel)
 
         with pytest.raises(NotFound):
@@ -187,7 +187,7 @@ async def test_another_project_sees_nothing_of_it(door: Door) -> None:
         assert not (await stub.ListTrainingRuns(rpc.ListTrainingRunsRequest())).runs
 
 
-async def test_a_call_without_a_project_is_refused(door: Door) -> None:
-    async with open_channel(f"127.0.0.1:{door.port}") as channel:
+async def test_a_call_without_a_project_is_refused(api: ApiClient) -> None:
+    async with open_channel(f"127.0.0.1:{api.port}") as channel:
         with pytest.raises(Unauthenticated):
             await TrainingServiceStub(channel).ListTrainingPlans(rpc.ListTrainingPlansRequest())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import ADA
-from services.trainer.tests.training_fakes import World, dataset_version
+from services.trainer.tests.training_fakes import Harness, dataset_version
 from tidemill.ingest.v1.events_pb2 import DatasetVersionPublished
 from tidemill_kit.application import PageRequest
 from tidemill_kit.subscriptions import Delivery, EventContext
@@ -47,19 +47,19 @@ def context() -> EventContext:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
-    return await World(folder=tmp_path).with_base()
+async def harness(tmp_path: Path) -> Harness:
+    return await Harness(folder=tmp_path).with_base()
 
 
-async def test_a_version_that_is_published_queues_a_run_however_often_it_comes(world: World) -> None:
-    await world.plan()
-    subscription = datasets(world.hear)
+async def test_a_version_that_is_published_queues_a_run_however_often_it_comes(harness: Harness) -> None:
+    await harness.plan()
+    subscription = datasets(harness.consume)
     route = subscription.routes[PUBLISHED]
 
     for _ in range(2):
         await route.handle(context(), route.model.model_validate_json(body()))
 
-    (run,) = (await world.browse.list_runs(ADA, PageRequest(), plan="lora")).items
+    (run,) = (await harness.browse.list_runs(ADA, PageRequest(), plan="lora")).items
     assert run.dataset == dataset_version()
     assert subscription.delivery is Delivery.ONCE
     assert subscription.dead_letter_topic == "tidemill.trainer.datasets.dead.v1"

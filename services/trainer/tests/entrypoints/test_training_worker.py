@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import ADA
-from services.trainer.tests.training_fakes import World, dataset_version
+from services.trainer.tests.training_fakes import Harness, dataset_version
 from tidemill_kit.application import PageRequest
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.application.ports import PlanName, RunFolder, RunName
@@ -16,7 +16,7 @@ from tidemill_trainer.entrypoints.training_worker import TrainingWorker
 
 
 @dataclass
-class WantedInMemory:
+class PendingInMemory:
     """Names the runs and the plans that it was given."""
 
     names: list[RunName] = field(default_factory=list)
@@ -25,72 +25,72 @@ class WantedInMemory:
     async def runs(self, *, without: Collection[str] = ()) -> Sequence[RunName]:
         return [name for name in self.names if name.project not in without]
 
-    async def owed(self) -> Sequence[PlanName]:
+    async def deferred(self) -> Sequence[PlanName]:
         return self.plans
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
-    return await World(folder=tmp_path).with_base()
+async def harness(tmp_path: Path) -> Harness:
+    return await Harness(folder=tmp_path).with_base()
 
 
 @asynccontextmanager
-async def working(world: World, *runs: RunName, owing: Sequence[PlanName] = ()) -> AsyncIterator[None]:
-    wanted = WantedInMemory([*runs], [*owing])
-    worker = TrainingWorker(wanted=wanted, at_once=1, look_every_s=0.02, sweep_every_s=0.02)
-    running = asyncio.create_task(worker.run(world.train, world.settle))
+async def working(harness: Harness, *runs: RunName, with_deferred_work: Sequence[PlanName] = ()) -> AsyncIterator[None]:
+    pending = PendingInMemory([*runs], [*with_deferred_work])
+    worker = TrainingWorker(pending=pending, max_concurrent=1, poll_interval_s=0.02, sweep_every_s=0.02)
+    running = asyncio.create_task(worker.run(harness.train, harness.start_deferred))
     yield
     running.cancel()
     await asyncio.wait([running])
 
 
-async def left(world: World, run: str) -> RunFolder:
+async def left(harness: Harness, run: str) -> RunFolder:
     """Leave a folder as a killed worker does."""
-    folder = await world.folders.open(RunName(project="acme", run=run))
+    folder = await harness.folders.open(RunName(project="acme", run=run))
     folder.checkpoints.mkdir()
     folder.examples.write_bytes(b"what a user wrote")
     return folder
 
 
-async def test_what_was_left_of_other_trainings_is_swept_at_the_start_and_now_and_then(world: World) -> None:
-    before = await left(world, "before")
+async def test_what_was_left_of_other_trainings_is_swept_at_the_start_and_now_and_then(harness: Harness) -> None:
+    before = await left(harness, "before")
 
-    async with working(world):
+    async with working(harness):
         await eventually(lambda: not before.examples.exists())
-        later = await left(world, "later")
+        later = await left(harness, "later")
         await eventually(lambda: not later.examples.exists())
 
     assert (before.checkpoints.exists(), later.checkpoints.exists()) == (True, True)
 
 
-async def test_checkpoints_are_kept_for_a_while_only(world: World) -> None:
-    folder = await left(world, "old")
+async def test_checkpoints_are_kept_for_a_while_only(harness: Harness) -> None:
+    folder = await left(harness, "old")
     os.utime(folder.path, (0, 0))
 
-    async with working(world):
+    async with working(harness):
         await eventually(lambda: not folder.path.exists())
 
 
-async def test_a_training_under_way_is_not_swept(world: World) -> None:
-    world.trainings.gate = asyncio.Event()
-    name = await world.queued()
+async def test_a_training_under_way_is_not_swept(harness: Harness) -> None:
+    harness.trainings.gate = asyncio.Event()
+    name = await harness.queued()
 
-    async with working(world, name):
-        await world.trainings.begun.wait()
-        other = await left(world, "other")
+    async with working(harness, name):
+        await harness.trainings.begun.wait()
+        other = await left(harness, "other")
         await eventually(lambda: not other.examples.exists())
-        assert (await world.folders.open(name)).examples.exists()
+        assert (await harness.folders.open(name)).examples.exists()
 
 
-async def test_what_a_plan_owes_is_queued_once_though_whoever_let_it_go_on_was_killed(world: World) -> None:
-    name = await world.owing(1)
+async def test_a_deferred_run_is_queued_once_though_the_resuming_process_was_killed(harness: Harness) -> None:
+    name = await harness.with_deferred_work(1)
 
-    async def settled() -> bool:
-        return (await world.plans.get("acme", "lora")).owed is None
+    async def finished() -> bool:
+        return (await harness.plans.get("acme", "lora")).deferred is None
 
-    async with working(world, owing=[PlanName(project="acme", plan="deleted"), name]):
-        await eventually(settled)
+    async with working(harness, with_deferred_work=[PlanName(project="acme", plan="deleted"), name]):
+        await eventually(finished)
 
-    await world.settle.named(name)
-    (run,) = (await world.browse.list_runs(ADA, PageRequest(), plan="lora")).items
-    assert (run.dataset, len(world.runs.published)) == (dataset_version(1), 1)
+    await harness.start_deferred.named(name)
+    (run,) = (await harness.browse.list_runs(ADA, PageRequest(), plan="lora")).items
+    assert (run.dataset, len(harness.runs.published)) == (dataset_version(1), 1)

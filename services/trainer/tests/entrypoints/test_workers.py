@@ -15,7 +15,7 @@ SOURCE = HuggingFaceSource(repository="org/model")
 COMMIT = "a" * 40
 
 
-class WantedInMemory:
+class PendingInMemory:
     """Names the versions in state IMPORTING of the given ones."""
 
     def __init__(self, registry: Registry) -> None:
@@ -38,45 +38,47 @@ class WantedInMemory:
 
 
 @pytest.fixture
-def wanted(registry: Registry) -> WantedInMemory:
-    return WantedInMemory(registry)
+def pending(registry: Registry) -> PendingInMemory:
+    return PendingInMemory(registry)
 
 
 @pytest.fixture
-async def worker(registry: Registry, wanted: WantedInMemory) -> AsyncIterator[ImportWorker]:
-    patient = ImportWorker(wanted=wanted, fetch=registry.fetch, at_once=2, retry_after_s=30.0)
+async def worker(registry: Registry, pending: PendingInMemory) -> AsyncIterator[ImportWorker]:
+    patient = ImportWorker(pending=pending, fetch=registry.fetch, max_concurrent=2, retry_after_s=30.0)
     running = asyncio.create_task(patient.run())
-    await eventually(lambda: wanted.asked == 1)
+    await eventually(lambda: pending.asked == 1)
     yield patient
     running.cancel()
     await asyncio.wait([running])
 
 
-async def want(registry: Registry, wanted: WantedInMemory, model: str) -> None:
+async def request(registry: Registry, pending: PendingInMemory, model: str) -> None:
     version = (await registry.begin(SOURCE, model=model)).version
-    wanted.names.append(VersionName(project="acme", version=version.id))
+    pending.names.append(VersionName(project="acme", version=version.id))
 
 
 async def state_of(registry: Registry, version: str) -> VersionState:
     return (await registry.browse.version(ADA, version)).state
 
 
-async def test_a_woken_worker_fetches_at_once(registry: Registry, wanted: WantedInMemory, worker: ImportWorker) -> None:
+async def test_a_notified_worker_fetches_at_once(
+    registry: Registry, pending: PendingInMemory, worker: ImportWorker
+) -> None:
     registry.hub.publish("org/model", COMMIT, model_files())
-    await want(registry, wanted, "m")
+    await request(registry, pending, "m")
 
-    worker.wake()
+    worker.enqueue()
 
     await eventually(lambda: len(registry.versions.published) == 1)
     assert await state_of(registry, "m@1") is VersionState.READY
 
 
-async def test_an_import_that_waits_is_tried_again(registry: Registry, wanted: WantedInMemory) -> None:
+async def test_an_import_that_waits_is_tried_again(registry: Registry, pending: PendingInMemory) -> None:
     registry.hub.away = True
-    await want(registry, wanted, "m")
-    impatient = ImportWorker(wanted=wanted, fetch=registry.fetch, at_once=2, retry_after_s=0.02)
+    await request(registry, pending, "m")
+    impatient = ImportWorker(pending=pending, fetch=registry.fetch, max_concurrent=2, retry_after_s=0.02)
     running = asyncio.create_task(impatient.run())
-    await eventually(lambda: wanted.asked > 3)
+    await eventually(lambda: pending.asked > 3)
 
     registry.hub.away = False
     registry.hub.publish("org/model", COMMIT, model_files())
@@ -87,31 +89,31 @@ async def test_an_import_that_waits_is_tried_again(registry: Registry, wanted: W
 
 
 async def test_an_import_that_breaks_does_not_end_the_others(
-    registry: Registry, wanted: WantedInMemory, worker: ImportWorker
+    registry: Registry, pending: PendingInMemory, worker: ImportWorker
 ) -> None:
     registry.hub.publish("org/model", COMMIT, model_files())
     registry.hub.fails_at["config.json"] = ZeroDivisionError()
-    await want(registry, wanted, "a")
-    await want(registry, wanted, "b")
+    await request(registry, pending, "a")
+    await request(registry, pending, "b")
 
-    worker.wake()
+    worker.enqueue()
     await eventually(lambda: len(registry.versions.published) == 1)
-    worker.wake()
+    worker.enqueue()
 
     await eventually(lambda: len(registry.versions.published) == 2)
     assert await state_of(registry, "a@1") is await state_of(registry, "b@1") is VersionState.READY
 
 
 async def test_a_store_that_is_away_is_asked_again(
-    registry: Registry, wanted: WantedInMemory, worker: ImportWorker
+    registry: Registry, pending: PendingInMemory, worker: ImportWorker
 ) -> None:
     registry.hub.publish("org/model", COMMIT, model_files())
-    await want(registry, wanted, "m")
-    wanted.away = True
-    worker.wake()
-    await eventually(lambda: wanted.asked == 2)
+    await request(registry, pending, "m")
+    pending.away = True
+    worker.enqueue()
+    await eventually(lambda: pending.asked == 2)
 
-    wanted.away = False
-    worker.wake()
+    pending.away = False
+    worker.enqueue()
 
     await eventually(lambda: len(registry.versions.published) == 1)

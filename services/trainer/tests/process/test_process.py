@@ -44,7 +44,7 @@ async def published(stack: Addresses, project: str) -> list[CloudEvent]:
     return [from_record(record.value, record.headers, arrive_time=NOON) for record in ours]
 
 
-async def test_a_folder_goes_through_the_door_to_the_bucket_and_the_topic(
+async def test_a_folder_goes_through_the_api_to_the_bucket_and_the_topic(
     trainer: TrainerProcess, stack: Addresses
 ) -> None:
     await trainer.start()

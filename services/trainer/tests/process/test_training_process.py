@@ -177,10 +177,10 @@ async def _assert_registered(trainer: TrainerProcess, stack: Addresses, run: tra
     stored = {artifact.path: await store.get(artifact.bucket, artifact.key) for artifact in version.artifacts}
     assert json.loads(stored["adapter_config.json"])["base_model_name_or_path"] == "tiny@1"
     assert b"Seed | 42" in stored["README.md"]
-    await eventually(lambda: _is_told(stack, run.id))
+    await eventually(lambda: _is_reported(stack, run.id))
 
 
-async def _is_told(stack: Addresses, run: str) -> bool:
+async def _is_reported(stack: Addresses, run: str) -> bool:
     records = [record async for record in read_topic(stack.kafka, "tidemill.trainer.run.v1")]
     ours = [record for record in records if record.key == f"acme/{run}".encode()]
     types = [from_record(record.value, record.headers, arrive_time=NOON).type for record in ours]

@@ -95,7 +95,7 @@ class TrainerProcess:
             "TRAINER_INGEST_ADDRESS": self.ingest,
             "TRAINER_RUN_CHECKPOINT_STEPS": "10",
             "TRAINER_RUN_DEVICE": "cpu",
-            "TRAINER_RUN_LOOK_S": "0.3",
+            "TRAINER_RUN_POLL_INTERVAL_S": "0.3",
             "TRAINER_RUN_THREADS": "1",
             "TRAINER_HUGGING_FACE_ENDPOINT": self.hub,
             "TRAINER_LEASE_S": str(self.lease_s),

@@ -88,7 +88,7 @@ def test_what_would_be_cut_is_left_out_and_too_little_is_refused(tmp_path: Path)
 
     assert (len(rows), counts) == (10, ExampleCounts(offered=12, fitted=10, too_long=2))
     with pytest.raises(TrainingStopped, match="10 of 12 examples are trained on; 2 longer than max_length = 25"):
-        refuse_too_few(counts, least=11, max_length=25)
+        refuse_too_few(counts, minimum=11, max_length=25)
 
 
 def test_control_tokens_in_a_correction_are_learnt_as_text() -> None:
@@ -117,7 +117,9 @@ def test_an_example_that_the_template_refuses_is_left_out_and_counted() -> None:
         ("{% if add_generation_prompt %}and so{% endif %}", "it shows no answer behind its question"),
     ],
 )
-def test_a_template_that_takes_nothing_is_told_in_its_own_words_and_not_in_a_users(template: str, words: str) -> None:
+def test_a_template_that_takes_nothing_is_reported_in_its_own_words_and_not_in_a_users(
+    template: str, words: str
+) -> None:
     with pytest.raises(TrainingStopped) as stopped:
         rows_of(examples("what a user wrote", count=3), CountsCharacters(template), max_length=99)
 
@@ -148,13 +150,13 @@ def test_there_may_be_no_checkpoint(tmp_path: Path) -> None:
     assert last_complete(tmp_path / "none") is None
 
 
-def test_memory_that_is_not_there_is_told_from_other_errors() -> None:
+def test_memory_that_is_not_there_is_distinguished_from_other_errors() -> None:
     stopped = stopped_by(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"))
 
     assert stopped.reason == "OUT_OF_MEMORY"
 
 
-def test_any_other_error_is_told_by_its_place_without_its_text() -> None:
+def test_any_other_error_is_reported_by_its_place_without_its_text() -> None:
     with pytest.raises(ValueError, match="what a user wrote") as error:
         int("what a user wrote")
 

@@ -16,14 +16,14 @@ from tidemill_trainer.training.failures import TrainingStopped
 from tidemill_trainer.training.job import Job
 
 
-class Told:
+class RecordedReports:
     """Keeps what is told, and ends the training after a step as a kill would."""
 
     def __init__(self, *, ends_after: int = 0) -> None:
         self.lines: list[dict[str, Any]] = []
         self._ends_after = ends_after
 
-    def tell(self, event: str, **facts: object) -> None:
+    def report(self, event: str, **facts: object) -> None:
         self.lines.append({"event": event, **facts})
         if event == "step" and facts["step"] == self._ends_after:
             raise KeyboardInterrupt
@@ -54,22 +54,22 @@ def job_in(folder: Path, base: Path, *, lora: Mapping[str, object] | None = None
         base_name="tiny@1",
         lora=dict(recipe.lora),
         args=dict(recipe.args),
-        least_examples=2,
+        min_examples=2,
         checkpoint_steps=2,
         device="cpu",
         threads=1,
     )
 
 
-def trained(job: Job, told: Told) -> str:
+def trained(job: Job, reported: RecordedReports) -> str:
     from tidemill_trainer.training.sft import train  # noqa: PLC0415 - seconds of imports
 
-    train(job, told)  # type: ignore[arg-type] # it only tells
+    train(job, reported)  # type: ignore[arg-type] # it only tells
     return Manifest.from_folder(Path(job.adapter)).digest
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_path: Path, base: Path) -> None:
-    whole, first, second = Told(), Told(ends_after=3), Told()
+    whole, first, second = RecordedReports(), RecordedReports(ends_after=3), RecordedReports()
     expected = trained(job_in(tmp_path / "whole", base), whole)
     with pytest.raises(KeyboardInterrupt):
         trained(job_in(tmp_path / "killed", base), first)
@@ -85,7 +85,11 @@ def test_a_killed_training_goes_on_from_its_checkpoint_to_the_same_adapter(tmp_p
 
 
 def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: Path) -> None:
-    job, first, second = job_in(tmp_path / "killed", base, lr_scheduler_type="constant"), Told(), Told()
+    job, first, second = (
+        job_in(tmp_path / "killed", base, lr_scheduler_type="constant"),
+        RecordedReports(),
+        RecordedReports(),
+    )
     expected = trained(job, first)
     shutil.rmtree(job.adapter)
 
@@ -97,7 +101,7 @@ def test_a_training_killed_after_its_last_step_only_saves(tmp_path: Path, base: 
 
 
 def test_another_seed_makes_another_adapter(tmp_path: Path, base: Path) -> None:
-    one, two = (trained(job_in(tmp_path / str(seed), base, seed=seed), Told()) for seed in (7, 8))
+    one, two = (trained(job_in(tmp_path / str(seed), base, seed=seed), RecordedReports()) for seed in (7, 8))
 
     assert one != two
 
@@ -123,11 +127,11 @@ def test_only_the_answers_are_learnt(tmp_path: Path, base: Path) -> None:
 def test_a_training_computes_in_the_format_of_its_job(
     tmp_path: Path, base: Path, numeric_format: NumericFormat
 ) -> None:
-    told = Told()
+    reported = RecordedReports()
 
-    trained(replace(job_in(tmp_path / "run", base, max_steps=1), numeric_format=numeric_format), told)
+    trained(replace(job_in(tmp_path / "run", base, max_steps=1), numeric_format=numeric_format), reported)
 
-    versions: Any = told.lines[1]["versions"]
+    versions: Any = reported.lines[1]["versions"]
     assert versions["dtype"] == numeric_format
 
 
@@ -135,7 +139,7 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
     base = write_base(tmp_path / "base", broken=True)
 
     with pytest.raises(TrainingStopped) as stopped:
-        trained(job_in(tmp_path / "run", base), Told())
+        trained(job_in(tmp_path / "run", base), RecordedReports())
 
     assert (stopped.value.reason, "the loss is nan after step 1" in stopped.value.message) == ("DIVERGED", True)
     assert not (tmp_path / "run" / "adapter").exists()
@@ -143,13 +147,13 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
 
 def test_modules_that_the_base_does_not_have_are_named(tmp_path: Path, base: Path) -> None:
     with pytest.raises(TrainingStopped) as stopped:
-        trained(job_in(tmp_path / "run", base, lora={"target_modules": ["nowhere"]}), Told())
+        trained(job_in(tmp_path / "run", base, lora={"target_modules": ["nowhere"]}), RecordedReports())
 
     assert (stopped.value.reason, "nowhere" in stopped.value.message) == ("BAD_RECIPE", True)
 
 
 def test_examples_that_do_not_fit_are_too_few(tmp_path: Path, base: Path) -> None:
     with pytest.raises(TrainingStopped) as stopped:
-        trained(job_in(tmp_path / "run", base, max_length=16), Told())
+        trained(job_in(tmp_path / "run", base, max_length=16), RecordedReports())
 
     assert stopped.value.reason == "DATASET_TOO_SMALL"

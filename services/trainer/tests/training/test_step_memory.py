@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from services.trainer.tests.training.test_sft import Told, job_in, trained
+from services.trainer.tests.training.test_sft import RecordedReports, job_in, trained
 from services.trainer.tests.training.tiny import example_lines, write_base
 from tidemill_kit.numeric_format import NumericFormat
 from tidemill_trainer.adapters.training_processes import MMAP_FROM_BYTES
@@ -38,21 +38,21 @@ def big_job(folder: Path, base: Path, **changes: Any) -> Job:  # noqa: ANN401 - 
     return replace(job, **changes)
 
 
-class Watched(Told):
+class Watched(RecordedReports):
     """Remembers the memory at the estimate, and the most that was taken after it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.before = self.most = 0
+        self.before = self.maximum = 0
 
     @property
     def fit(self) -> dict[str, Any]:
         return cast("dict[str, Any]", self.lines[0]["fit"])
 
-    def tell(self, event: str, **facts: object) -> None:
+    def report(self, event: str, **facts: object) -> None:
         if event == "fitted":
             self.before = taken_bytes()
-        super().tell(event, **facts)
+        super().report(event, **facts)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -60,7 +60,7 @@ class Watched(Told):
 
         def watch() -> None:
             while not ended.wait(0.005):
-                self.most = max(self.most, taken_bytes())
+                self.maximum = max(self.maximum, taken_bytes())
 
         thread = threading.Thread(target=watch)
         thread.start()
@@ -97,16 +97,16 @@ def test_a_training_takes_what_it_was_estimated_to_take(
     for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
         libc.mallopt(option, int(MMAP_FROM_BYTES))
     first = replace(job_in(tmp_path / "first", base, max_steps=1), numeric_format=numeric_format)
-    trained(first, Told())  # what a process takes but once is not compared
-    job, told = big_job(tmp_path / "run", base, numeric_format=numeric_format), Watched()
+    trained(first, RecordedReports())  # what a process takes but once is not compared
+    job, reported = big_job(tmp_path / "run", base, numeric_format=numeric_format), Watched()
     changed = {"per_device_train_batch_size": 16, "max_steps": 1, "gradient_checkpointing": checkpointing}
     job = replace(job, args={**job.args, **changed})
 
-    with told.watching():
-        trained(job, told)
+    with reported.watching():
+        trained(job, reported)
 
-    estimated = told.fit["needed_bytes"] - WORKING_BYTES - told.before
-    assert told.most - told.before == pytest.approx(estimated, rel=0.25)
+    estimated = reported.fit["needed_bytes"] - WORKING_BYTES - reported.before
+    assert reported.maximum - reported.before == pytest.approx(estimated, rel=0.25)
 
 
 def test_weights_that_are_stored_as_they_are_computed_in_are_no_memory_of_the_process(
@@ -135,7 +135,7 @@ def test_a_training_that_needs_more_than_its_limit_is_refused_with_both_figures(
 def test_a_batch_that_does_not_fit_is_halved(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tidemill_trainer.training import fitting  # noqa: PLC0415
 
-    monkeypatch.setattr(fitting, "TOKENS_AT_ONCE", 10_000)
+    monkeypatch.setattr(fitting, "TOKENS_PER_BATCH", 10_000)
     whole = fit_in(big_job(tmp_path / "whole", base))
     limit = int(whole.needed_bytes * fitting.SPARE * 0.99)
 
@@ -160,7 +160,7 @@ def test_after_one_that_took_too_much_a_smaller_choice_is_picked(tmp_path: Path,
 
 
 def test_however_many_rows_are_taken_at_once_the_same_is_learnt(tmp_path: Path) -> None:
-    base, whole, one_by_one = write_base(tmp_path / "base"), Told(), Told()
+    base, whole, one_by_one = write_base(tmp_path / "base"), RecordedReports(), RecordedReports()
     args: dict[str, Any] = {"per_device_train_batch_size": 4, "max_steps": 3}
 
     trained(job_in(tmp_path / "whole", base, **args), whole)
@@ -171,7 +171,12 @@ def test_however_many_rows_are_taken_at_once_the_same_is_learnt(tmp_path: Path) 
 
 
 def test_a_training_goes_on_with_a_smaller_choice_from_its_checkpoint_to_the_same_losses(tmp_path: Path) -> None:
-    base, whole, first, rest = write_base(tmp_path / "base"), Told(), Told(ends_after=3), Told()
+    base, whole, first, rest = (
+        write_base(tmp_path / "base"),
+        RecordedReports(),
+        RecordedReports(ends_after=3),
+        RecordedReports(),
+    )
     args: dict[str, Any] = {"per_device_train_batch_size": 4, "max_steps": 5}
     trained(job_in(tmp_path / "whole", base, **args), whole)
     with pytest.raises(KeyboardInterrupt):

@@ -60,11 +60,11 @@ def show_dataset(name: VersionArgument, *, project: ProjectOption = "", as_json:
 
     async def work() -> tuple[Dataset | None, DatasetVersion | None]:
         async with Connection(chosen_project(project)) as connection:
-            wanted = Datasets(connection)
+            requested = Datasets(connection)
             if "@" in name:
-                return None, await wanted.version(name)
-            dataset = await wanted.get(name)
-            return dataset, await wanted.version(name) if dataset.latest_version else None
+                return None, await requested.version(name)
+            dataset = await requested.get(name)
+            return dataset, await requested.version(name) if dataset.latest_version else None
 
     dataset, version = run(work(), as_json=as_json)
     data = {"dataset": plain(dataset) if dataset else None, "version": plain(version) if version else None}

@@ -9,7 +9,7 @@ import typer
 from tidemill_client.cli.output import JsonOption, ProjectOption, print_json, run, stdout
 from tidemill_client.cli.stack import start
 from tidemill_client.connection import Connection, remember_project
-from tidemill_client.demo.doors import same_question_elsewhere
+from tidemill_client.demo.endpoints import same_question_elsewhere
 from tidemill_client.demo.example import CorpusDocument, Example
 from tidemill_client.demo.helpdesk import Helpdesk
 from tidemill_client.demo.judging import Judging
@@ -110,7 +110,7 @@ async def _turn(
     turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
     judging = Judging(**shared)
     title = "[bold]3. Reactions[/]: simulated users correct answers; from here nobody touches anything"
-    await steps.run("reactions", turn.react, title=title)
+    await steps.run("reactions", turn.triggers, title=title)
     title = "[bold]4. Examples[/]: the curation rule fires by itself"
     await steps.run("examples", turn.examples, title=title)
     title = "[bold]5. Training[/]: LoRA on the base model, in a process of its own"

@@ -49,7 +49,7 @@ def tail(
     """Print events as they come: facts and ids, one a line."""
 
     async def work() -> None:
-        wanted = "" if every_project else chosen_project(project)
+        requested = "" if every_project else chosen_project(project)
         consumer = AIOKafkaConsumer(
             auto_offset_reset="earliest" if from_beginning else "latest",
             enable_auto_commit=False,
@@ -58,7 +58,7 @@ def tail(
         try:
             await consumer.start()
             consumer.subscribe(pattern=TOPICS)
-            await _print(consumer, wanted, count, as_json=as_json)
+            await _print(consumer, requested, count, as_json=as_json)
         except KafkaError as error:
             message = f"Kafka does not answer ({type(error).__name__}): is the stack up? try `tidemill status`"
             raise DependencyUnavailable(message, dependency="kafka") from error
@@ -136,11 +136,11 @@ def list_dead_letters(
     """List what consumers could not use, oldest first, with the reason; --every-project also what names no project."""
 
     async def work() -> list[tuple[str, DeadLetter]]:
-        wanted = _Wanted.of(project, every_project=every_project)
+        requested = _Selection.of(project, every_project=every_project)
         async with _letters() as (letters, topics):
             chosen = [name for name in topics if topic in {"", name}]
             found = [(name, letter) for name in chosen for letter in await letters.list(name, newest=newest)]
-            return [(name, letter) for name, letter in found if wanted.takes(letter)]
+            return [(name, letter) for name, letter in found if requested.takes(letter)]
 
     found = run(work(), as_json=as_json)
     rows = [
@@ -164,10 +164,10 @@ def show_dead_letter(
     """Show one dead letter: who refused it, why, and where it came from."""
 
     async def work() -> DeadLetter:
-        wanted = _Wanted.of(project, every_project=every_project)
+        requested = _Selection.of(project, every_project=every_project)
         async with _letters() as (letters, _):
             letter = await letters.show(topic, **_parsed(place))
-            wanted.check(letter)
+            requested.check(letter)
             return letter
 
     letter = run(work(), as_json=as_json)
@@ -190,13 +190,13 @@ def redrive(
     """Write dead letters again where they came from; every effect still happens once."""
 
     async def work() -> list[DeadLetter]:
-        wanted = _Wanted.of(project, every_project=every_project)
+        requested = _Selection.of(project, every_project=every_project)
         async with _letters() as (letters, _):
             if place != "all":
-                wanted.check(await letters.show(topic, **_parsed(place)))
+                requested.check(await letters.show(topic, **_parsed(place)))
                 return [await letters.redrive(topic, **_parsed(place))]
             found = await letters.list(topic, newest=newest)
-            waiting = [letter for letter in found if wanted.takes(letter) and not letter.redriven]
+            waiting = [letter for letter in found if requested.takes(letter) and not letter.redriven]
             return [
                 await letters.redrive(topic, partition=letter.partition, offset=letter.offset) for letter in waiting
             ]
@@ -207,7 +207,7 @@ def redrive(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Selection:
     """Whose dead letters are meant: one project's, or with "" all, also those that name none."""
 
     project: str

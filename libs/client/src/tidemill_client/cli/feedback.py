@@ -10,7 +10,7 @@ from tidemill.feedback.v1.feedback_service_pb2 import EraseEndUserResponse, List
 from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, table, word
 from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
-from tidemill_client.reactions import Reactions, Who
+from tidemill_client.reactions import Rater, Reactions
 
 feedback = typer.Typer(help="Feedback: what people think of answers.", no_args_is_help=True)
 
@@ -33,9 +33,9 @@ def rate(
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).rate(inference, rating, Who(end_user=end_user, rater=rater))
+            return await Reactions(connection).rate(inference, rating, Rater(end_user=end_user, rater=rater))
 
-    _tell(work(), as_json=as_json)
+    _report(work(), as_json=as_json)
 
 
 @feedback.command("correct")
@@ -52,9 +52,9 @@ def correct(
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).correct(inference, text, Who(end_user=end_user, rater=rater))
+            return await Reactions(connection).correct(inference, text, Rater(end_user=end_user, rater=rater))
 
-    _tell(work(), as_json=as_json)
+    _report(work(), as_json=as_json)
 
 
 @feedback.command("comment")
@@ -71,9 +71,9 @@ def comment(
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:
-            return await Reactions(connection).comment(inference, text, Who(end_user=end_user, rater=rater))
+            return await Reactions(connection).comment(inference, text, Rater(end_user=end_user, rater=rater))
 
-    _tell(work(), as_json=as_json)
+    _report(work(), as_json=as_json)
 
 
 @feedback.command("withdraw")
@@ -89,10 +89,10 @@ def withdraw(
         async with Connection(chosen_project(project)) as connection:
             return await Reactions(connection).withdraw(name)
 
-    _tell(work(), as_json=as_json)
+    _report(work(), as_json=as_json)
 
 
-def _tell(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
+def _report(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
     given = run(work, as_json=as_json)
     why = f": {given.message}" if given.message else ""
     sentence = f"{given.metric} {given.id} is {word(FeedbackState, given.state)}{why}"

@@ -112,18 +112,18 @@ def import_(
             task = bar.add_task("hashing", total=None)
             if source.startswith("hf:"):
                 repository, _, revision = source.removeprefix("hf:").partition("@")
-                folder, wanted = (
+                folder, requested = (
                     None,
                     ModelSource(hugging_face=HuggingFaceSource(repository=repository, revision=revision)),
                 )
             else:
                 folder = Path(source)
-                wanted = await folder_source(folder)
+                requested = await folder_source(folder)
             async with Connection(chosen_project(project)) as connection:
                 return await import_model(
                     connection,
                     name,
-                    wanted,
+                    requested,
                     folder=folder,
                     progress=lambda done, total: bar.update(
                         task, description="storing MB", completed=done // 1_000_000, total=total // 1_000_000

@@ -96,7 +96,7 @@ def _program(program: Any) -> dict[str, Any]:  # noqa: ANN401 - tidemill_local h
         "pid": program.pid,
         "uptime_s": round(program.uptime_s, 1),
         "resident_mb": program.resident_bytes // 1_000_000,
-        "doors": program.doors,
+        "doors": program.endpoints,
         "message": program.message,
         "log": str(program.log),
     }
@@ -117,7 +117,7 @@ def _picture(stack: StackStatus, answers: dict[str, ServiceStatus | TidemillErro
             program.pid or "-",
             timedelta(seconds=int(program.uptime_s)),
             f"{program.resident_bytes // 1_000_000} MB",
-            "  ".join(f"{door} {address}" for door, address in program.doors.items()),
+            "  ".join(f"{endpoint} {address}" for endpoint, address in program.endpoints.items()),
         )
         for program in stack.programs
     ]

@@ -34,7 +34,7 @@ COLLECTION = "handbook"
 DEPLOYMENT = "helpdesk"
 UPLOADED, PUBLISHED = "manual", "cms"
 PUBLISHED_SOURCE = "https://cms.example/kb"
-SEARCHES_AT_ONCE = 4
+MAX_CONCURRENT_SEARCHES = 4
 QUESTIONS = 200
 ANSWERS = 8
 
@@ -175,7 +175,7 @@ class Helpdesk:
 
     async def _hits(self, asked: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> list[float]:
         """Return the rank of each question's own document among the two best passages, or infinity."""
-        places = asyncio.Semaphore(SEARCHES_AT_ONCE)
+        places = asyncio.Semaphore(MAX_CONCURRENT_SEARCHES)
 
         async def rank(document: CorpusDocument) -> float:
             async with places:
@@ -183,8 +183,8 @@ class Helpdesk:
                 passages = (await self.connection.retrieval.Search(request)).passages
             bar.advance(task)
             found = [passage.document for passage in passages]
-            wanted = self.ids[document.key]
-            return found.index(wanted) + 1 if wanted in found else float("inf")
+            requested = self.ids[document.key]
+            return found.index(requested) + 1 if requested in found else float("inf")
 
         return await asyncio.gather(*(rank(document) for document in asked))
 

@@ -68,7 +68,7 @@ class Judging:
             message = f"the evaluation came to no verdict: {evaluation.reason} {evaluation.message}"
             raise Internal(message)
         self.cases = [case async for case in self._cases(evaluation.id)]
-        await self._tell(evaluation)
+        await self._report(evaluation)
         return evaluation
 
     async def _cases(self, evaluation: str) -> AsyncIterator[CaseResult]:
@@ -82,7 +82,7 @@ class Judging:
             if not token:
                 return
 
-    async def _tell(self, evaluation: Evaluation) -> None:
+    async def _report(self, evaluation: Evaluation) -> None:
         held_out = _comparison(evaluation, "dataset:")
         trusted = _comparison(evaluation, "suite:")
         verdict = "passed" if evaluation.verdict == Verdict.VERDICT_PASSED else "failed"

@@ -17,7 +17,7 @@ POLL_S = 0.5
 LIMIT_S = 1800.0
 
 
-async def until(look: Callable[[], Awaitable[T | None]], failure: str, *, waiting: str = "") -> T:
+async def until(poll: Callable[[], Awaitable[T | None]], failure: str, *, waiting: str = "") -> T:
     """Look again and again until there is something, and return it.
 
     Raises:
@@ -28,7 +28,7 @@ async def until(look: Callable[[], Awaitable[T | None]], failure: str, *, waitin
         if waiting:
             bar.add_task(waiting, total=None)
         async with patience(failure):
-            while (found := await look()) is None:  # noqa: ASYNC110 - another process, which sets no event
+            while (found := await poll()) is None:  # noqa: ASYNC110 - another process, which sets no event
                 await asyncio.sleep(POLL_S)
             return found
     raise AssertionError
@@ -50,7 +50,7 @@ async def patience(failure: str, *, limit_s: float = LIMIT_S) -> AsyncIterator[N
         raise DeadlineExceeded(message) from None
 
 
-async def at_once(items: Iterable[A], work: Callable[[A], Awaitable[None]], *, places: int) -> None:
+async def max_concurrent(items: Iterable[A], work: Callable[[A], Awaitable[None]], *, places: int) -> None:
     """Do the work for every item, at most `places` at the same time.
 
     An item whose work raises DeadlineExceeded is tried again after the others, with half as many at the same time: a

@@ -40,7 +40,7 @@ from tidemill_client.cli.output import plain, progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.demo.example import CorpusDocument, Example
 from tidemill_client.demo.helpdesk import DEPLOYMENT, text_of
-from tidemill_client.demo.patience import POLL_S, at_once, patience, until
+from tidemill_client.demo.patience import POLL_S, max_concurrent, patience, until
 from tidemill_client.demo.report import Report
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
@@ -51,7 +51,7 @@ from tidemill_kit.errors import DeadlineExceeded, Internal
 DATASET, PLAN = "helpdesk_sft", "helpdesk_lora"
 REACTIONS_SOURCE = "https://shop.example/reactions"
 TAUGHT, USERS, RATED_EVERY = 200, 20, 4
-ASKED_AT_ONCE, LIVE_AT_ONCE = 16, 8
+MAX_CONCURRENT_QUESTIONS, MAX_CONCURRENT_LIVE = 16, 8
 TRUSTED_CASES = 60
 LIVE_QUESTIONS = 300
 SHOWN = 6
@@ -82,7 +82,7 @@ class Turn:
         found: dict[str, str] = self.facts.setdefault("before", {})
         return found
 
-    async def react(self) -> None:
+    async def triggers(self) -> None:
         """Ask, and correct every answer as simulated users: half by gRPC, half as CloudEvents."""
         taught = self.example.corpus().questions(list(self.documents), TAUGHT)
         right = [document.answer for document in taught]
@@ -102,12 +102,12 @@ class Turn:
                 reactions.extend((inference.id, value) for value in given)
                 bar.advance(asking)
 
-            await at_once(range(len(taught)), one, places=ASKED_AT_ONCE)
+            await max_concurrent(range(len(taught)), one, places=MAX_CONCURRENT_QUESTIONS)
         submitted = len(reactions)
         recorded = {(each.inference, each.metric) async for each in self._feedback()}
         reactions = [each for each in reactions if (each[0], each[1]["metric"]) not in recorded]
         by_grpc, as_events = reactions[::2], reactions[1::2]
-        await at_once(by_grpc, lambda given: self._submit(*given), places=ASKED_AT_ONCE)
+        await max_concurrent(by_grpc, lambda given: self._submit(*given), places=MAX_CONCURRENT_QUESTIONS)
         lines = [json.dumps({"subject": inference, "feedback": value | {"inference": inference}})
                  for inference, value in as_events]  # fmt: skip
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
@@ -130,8 +130,8 @@ class Turn:
         accepted = len(feedback)
         self.report.add("feedback", accepted=accepted)
         corrected = sorted(each.create_time.ToDatetime() for each in feedback if each.HasField("correction"))
-        wanted = read_loop(self.example.loop).datasets[DATASET].publish.new_examples
-        ruled = corrected[min(wanted, len(corrected)) - 1]
+        requested = read_loop(self.example.loop).datasets[DATASET].publish.new_examples
+        ruled = corrected[min(requested, len(corrected)) - 1]
         self.report.add(
             "dataset",
             version=version.id,
@@ -212,7 +212,7 @@ class Turn:
                     answered.append(await self._live(document, f"visitor-{number}"))
 
         async with patience("the rollout did not end"), asyncio.TaskGroup() as group:
-            for _ in range(LIVE_AT_ONCE):
+            for _ in range(MAX_CONCURRENT_LIVE):
                 group.create_task(visitor())
             deployment = await self._until_rolled_out()
             ended.set()
@@ -361,8 +361,8 @@ def _correction(text: str) -> Correction:
 
 def _alike(answer: str, right: str) -> bool:
     """Tell whether most of the right answer's words were said."""
-    wanted = set(right.lower().split())
-    return len(wanted & set(answer.lower().split())) > len(wanted) / 2
+    requested = set(right.lower().split())
+    return len(requested & set(answer.lower().split())) > len(requested) / 2
 
 
 def _short(text: str) -> str:

@@ -44,8 +44,8 @@ class Kind:
         self, connection: Connection, message: Message, fields: tuple[str, ...], *, validate_only: bool = False
     ) -> Any:  # noqa: ANN401 - the kind's message
         """Change the named fields and return the resource as it is, or would be, then."""
-        wanted = {self.field: message, "update_mask": FieldMask(paths=fields)}
-        return await self._call(connection, "Update", **wanted, validate_only=validate_only, request_id=_id())
+        requested = {self.field: message, "update_mask": FieldMask(paths=fields)}
+        return await self._call(connection, "Update", **requested, validate_only=validate_only, request_id=_id())
 
     async def delete(self, connection: Connection, name: str) -> None:
         """Delete the resource."""

@@ -148,7 +148,9 @@ class _Resource:
             return self._change(Action.CREATE)
         if missing or (changing and self.kind in _RESOLVING):
             note = f"follows {', '.join(f'{kind} {name}' for kind, name in changing)}"
-            return self._change(Action.UPDATE, _differences(self._desired, current, self._wanted(current)), note=note)
+            return self._change(
+                Action.UPDATE, _differences(self._desired, current, self._requested(current)), note=note
+            )
         return self._compared(current, await self._update(validate_only=True))
 
     async def apply(self, _progress: Callable[[str, float], None]) -> Change:
@@ -171,13 +173,13 @@ class _Resource:
     ) -> Change:
         return Change(kind=self.kind, name=self.name, action=action, details=details or {}, note=note)
 
-    def _wanted(self, current: Message) -> Message:
-        wanted = type(current)()
-        wanted.CopyFrom(current)
+    def _requested(self, current: Message) -> Message:
+        requested = type(current)()
+        requested.CopyFrom(current)
         for field in self._desired.fields:
-            wanted.ClearField(field)
-        wanted.MergeFrom(self._desired.message)
-        return wanted
+            requested.ClearField(field)
+        requested.MergeFrom(self._desired.message)
+        return requested
 
     async def _get(self) -> Message | None:
         return await KINDS[self.kind].get(self._connection, self.name)

@@ -57,9 +57,9 @@ class DeclaredRollout:
         return await KINDS["deployment"].get(self._connection, self.deployment)
 
     async def _update(self, *, validate_only: bool) -> Deployment:
-        wanted = Deployment(id=self.deployment, rollout_policy=rollout_policy(self._declared))
+        requested = Deployment(id=self.deployment, rollout_policy=rollout_policy(self._declared))
         changed: Deployment = await KINDS["deployment"].update(
-            self._connection, wanted, FIELDS, validate_only=validate_only
+            self._connection, requested, FIELDS, validate_only=validate_only
         )
         return changed
 

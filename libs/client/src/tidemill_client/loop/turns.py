@@ -111,15 +111,15 @@ class Loops:
             for message in await self._owned(kind, loop):
                 found += 1
                 if message.paused != paused:
-                    wanted = type(message)(id=message.id, paused=paused)
-                    await KINDS[kind].update(self._connection, wanted, ("paused",))
+                    requested = type(message)(id=message.id, paused=paused)
+                    await KINDS[kind].update(self._connection, requested, ("paused",))
                     changed.append((kind, message.id))
         for deployment in await self._owned("deployment", loop):
             if deployment.HasField("rollout_policy"):
                 found += 1
                 if deployment.rollouts_paused != paused:
-                    wanted = Deployment(id=deployment.id, rollouts_paused=paused)
-                    await KINDS["deployment"].update(self._connection, wanted, ("rollouts_paused",))
+                    requested = Deployment(id=deployment.id, rollouts_paused=paused)
+                    await KINDS["deployment"].update(self._connection, requested, ("rollouts_paused",))
                     changed.append(("rollout", deployment.id))
         if not found:
             message = f"there is no loop {loop} here that could be paused: see `tidemill loop list`"

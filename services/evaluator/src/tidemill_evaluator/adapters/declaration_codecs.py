@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from google.protobuf.message import Message
 
-from tidemill_evaluator.domain.gate import CandidateGates, Gate, Owed, Requirement
+from tidemill_evaluator.domain.gate import CandidateGates, DeferredEvaluation, Gate, Requirement
 from tidemill_evaluator.domain.suite import Suite
 from tidemill_kit.aggregates import Identity
 from tidemill_kit.domain import Aggregate, Event, ObjectRef
@@ -48,14 +48,15 @@ class GateCodec:
             "confidence": aggregate.confidence,
             "require": [asdict(requirement) for requirement in aggregate.require],
             "paused": aggregate.paused,
-            "owed": asdict(aggregate.owed) if aggregate.owed else None,
+            "owed": asdict(aggregate.deferred_evaluation) if aggregate.deferred_evaluation else None,
         }
 
     def decode(self, identity: Identity, state: Document, schema: int) -> Gate:  # noqa: ARG002 - one so far
         """See `Codec.decode`."""
         require = tuple(Requirement(**each) for each in state["require"])
-        owed = Owed(**state["owed"]) if state["owed"] else None
-        return Gate(**identity.fields(), **(state | {"require": require, "owed": owed}))
+        deferred_evaluation = DeferredEvaluation(**state["owed"]) if state["owed"] else None
+        rest = {name: value for name, value in state.items() if name != "owed"} | {"require": require}
+        return Gate(**identity.fields(), **rest, deferred_evaluation=deferred_evaluation)
 
     def event(self, aggregate: Gate, event: Event, seq: int) -> tuple[str, Message]:
         """See `Codec.event`."""

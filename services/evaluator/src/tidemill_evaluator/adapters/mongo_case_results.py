@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tidemill_evaluator.application.ports import CaseName, Kept, Passage
+from tidemill_evaluator.application.ports import CaseName, PartialResult, Passage
 from tidemill_evaluator.domain.cases import CaseAnswer
 from tidemill_evaluator.domain.errors import EvaluationLost
 from tidemill_kit.application import derived_id
 from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
 
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 
 
 class MongoCaseResults:
@@ -19,18 +19,18 @@ class MongoCaseResults:
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
-    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, Kept]:
+    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
         """See `CaseResults.read`."""
         ids = {_id(project, evaluation, name): name for name in names}
-        wanted, known = list(ids), dict[CaseName, Kept]()
-        for begin in range(0, len(wanted), _AT_ONCE):
+        pending, known = list(ids), dict[CaseName, PartialResult]()
+        for begin in range(0, len(pending), _BATCH_SIZE):
             with translated():
-                found = self._collection.find({"_id": {"$in": wanted[begin : begin + _AT_ONCE]}})
+                found = self._collection.find({"_id": {"$in": pending[begin : begin + _BATCH_SIZE]}})
                 documents = await found.to_list(None)
             known |= {ids[document["_id"]]: _kept(document) for document in documents}
         return known
 
-    async def keep(self, project: str, evaluation: str, name: CaseName, kept: Kept, *, epoch: int) -> None:
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
         """See `CaseResults.keep`."""
         key = _id(project, evaluation, name)
         fields = {
@@ -67,9 +67,9 @@ def _answer_document(answer: CaseAnswer) -> Document:
     return asdict(answer) | {"scores": dict(answer.scores)}
 
 
-def _kept(document: Document) -> Kept:
+def _kept(document: Document) -> PartialResult:
     candidate: dict[str, Any] | None = document["candidate"]
-    return Kept(
+    return PartialResult(
         baseline=CaseAnswer(**document["baseline"]),
         passages=tuple(Passage(**passage) for passage in document["passages"]),
         candidate=CaseAnswer(**candidate) if candidate else None,

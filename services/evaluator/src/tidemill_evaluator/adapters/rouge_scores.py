@@ -22,20 +22,20 @@ class RougeScores:
 
 
 def _f_measure(reference: str, text: str) -> float:
-    wanted, given = words_of(reference), words_of(text)
-    if not wanted and not given:
+    pending, given = words_of(reference), words_of(text)
+    if not pending and not given:
         return float(same_signs(reference, text))  # nothing that ROUGE could count
-    common = _common(wanted, given)
-    return 2 * common / (len(wanted) + len(given))
+    common = _common(pending, given)
+    return 2 * common / (len(pending) + len(given))
 
 
-def _common(wanted: Sequence[str], given: Sequence[str]) -> int:
+def _common(pending: Sequence[str], given: Sequence[str]) -> int:
     """Return the length of the longest common subsequence."""
     places: dict[str, int] = {}
-    for number, word in enumerate(wanted):
+    for number, word in enumerate(pending):
         places[word] = places.get(word, 0) | 1 << number
-    every = left = (1 << len(wanted)) - 1
+    every = left = (1 << len(pending)) - 1
     for word in given:
         if here := left & places.get(word, 0):
             left = ((left + here) | (left - here)) & every
-    return len(wanted) - left.bit_count()
+    return len(pending) - left.bit_count()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_evaluator.application.etags import refuse_changed
 from tidemill_evaluator.application.ports import Gates, GatesOfCandidates
-from tidemill_evaluator.application.react import React
+from tidemill_evaluator.application.triggers import EvaluationTriggers
 from tidemill_evaluator.domain.errors import GateNotFound
 from tidemill_evaluator.domain.gate import CandidateGates, Gate
 from tidemill_evaluator.domain.limits import Limits
@@ -54,7 +54,7 @@ class ChangeGates:
 
     gates: Gates
     by_candidate: GatesOfCandidates
-    react: React
+    triggers: EvaluationTriggers
     limits: Limits
 
     async def create(self, command: CreateGateCommand) -> Gate:
@@ -81,24 +81,24 @@ class ChangeGates:
             Conflict: it changed since the etag.
 
         """
-        wanted = command.gate
+        pending = command.gate
 
         def change(gate: Gate) -> None:
             refuse_changed(gate, command.etag)
             for name in command.fields:
-                setattr(gate, name, getattr(wanted, name))
+                setattr(gate, name, getattr(pending, name))
             gate.check(self.limits)
 
-        preview = await self.gates.get(wanted.project, wanted.id)
+        preview = await self.gates.get(pending.project, pending.id)
         if command.validate_only:
             change(preview)
             return preview
         for name in command.fields:
-            setattr(preview, name, getattr(wanted, name))
+            setattr(preview, name, getattr(pending, name))
         preview.check(self.limits)
         await self._index(preview)
-        gate = await self.gates.update(wanted.project, wanted.id, change, request=command.request)
-        return await self.react.gate_changed(gate)
+        gate = await self.gates.update(pending.project, pending.id, change, request=command.request)
+        return await self.triggers.gate_changed(gate)
 
     async def delete(self, caller: Caller, command: DeleteGateCommand) -> Gate:
         """Return the gate as it was; its evaluations stay.

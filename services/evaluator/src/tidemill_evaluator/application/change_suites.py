@@ -67,17 +67,17 @@ class ChangeSuites:
             AlreadyExists: the id is taken.
 
         """
-        wanted = command.suite
-        wanted.check(self.limits, command.cases)
+        pending = command.suite
+        pending.check(self.limits, command.cases)
         if command.validate_only:
-            return await self._preview(wanted, command.cases)
-        content = await self.contents.put(wanted.project, wanted.id, command.cases)
+            return await self._preview(pending, command.cases)
+        content = await self.contents.put(pending.project, pending.id, command.cases)
 
         def create(suite: Suite) -> None:
-            suite.create(dict(wanted.labels))
+            suite.create(dict(pending.labels))
             suite.take(command.cases, content)
 
-        fresh = Suite(id=wanted.id, project=wanted.project)
+        fresh = Suite(id=pending.id, project=pending.project)
         return await self.suites.upsert(fresh, create, request=command.request)
 
     async def update(self, command: UpdateSuiteCommand) -> Suite:
@@ -89,24 +89,24 @@ class ChangeSuites:
             Conflict: it changed since the etag.
 
         """
-        wanted, new_cases = command.suite, "cases" in command.fields
-        preview = await self.suites.get(wanted.project, wanted.id)
-        wanted.check(self.limits, command.cases if new_cases else None)
+        pending, new_cases = command.suite, "cases" in command.fields
+        preview = await self.suites.get(pending.project, pending.id)
+        pending.check(self.limits, command.cases if new_cases else None)
         content = None
         if new_cases and not command.validate_only:
-            content = await self.contents.put(wanted.project, wanted.id, command.cases)
+            content = await self.contents.put(pending.project, pending.id, command.cases)
 
         def change(suite: Suite) -> None:
             refuse_changed(suite, command.etag)
             if "labels" in command.fields:
-                suite.labels = dict(wanted.labels)
+                suite.labels = dict(pending.labels)
             if new_cases:
                 suite.take(command.cases, content)
 
         if command.validate_only:
             change(preview)
             return preview
-        return await self.suites.update(wanted.project, wanted.id, change, request=command.request)
+        return await self.suites.update(pending.project, pending.id, change, request=command.request)
 
     async def delete(self, caller: Caller, command: DeleteSuiteCommand) -> Suite:
         """Return the suite as it was; its versions stay readable for evaluations.
@@ -140,15 +140,15 @@ class ChangeSuites:
         suite = await self.suites.get(caller.project, suite_id)
         return suite, await self.cases.read(caller.project, suite.case_set)
 
-    async def _preview(self, wanted: Suite, cases: Sequence[Case]) -> Suite:
+    async def _preview(self, pending: Suite, cases: Sequence[Case]) -> Suite:
         try:
-            await self.suites.get(wanted.project, wanted.id)
+            await self.suites.get(pending.project, pending.id)
         except SuiteNotFound:
-            preview = deepcopy(wanted)
+            preview = deepcopy(pending)
             preview.take(cases, None)
             return preview
-        message = f"{wanted.id} exists already: choose another id"
-        raise AlreadyExists(message, id=wanted.id)
+        message = f"{pending.id} exists already: choose another id"
+        raise AlreadyExists(message, id=pending.id)
 
     async def _gates_of(self, project: str, suite: str) -> list[str]:
         """Return the gates that require it; a project has few of them, and a suite is seldom deleted."""

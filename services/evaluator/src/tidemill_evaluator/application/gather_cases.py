@@ -40,13 +40,13 @@ class GatherCases:
 
         """
         dataset_version = await self._trained_on(evaluation)
-        case_sets = [await self._suite(evaluation.project, suite) for suite in evaluation.comparing.wanted_suites]
-        room = self.limits.evaluation_cases - sum(case_set.size for case_set in case_sets)
-        for dataset in evaluation.comparing.wanted_datasets:
+        case_sets = [await self._suite(evaluation.project, suite) for suite in evaluation.comparing.required_suites]
+        capacity = self.limits.evaluation_cases - sum(case_set.size for case_set in case_sets)
+        for dataset in evaluation.comparing.required_datasets:
             held_out = await self._held_out(evaluation.project, dataset, dataset_version)
-            case_sets.append(held_out.at_most(max(room, 1)))
-            room -= case_sets[-1].size
-        if room < 0:
+            case_sets.append(held_out.at_most(max(capacity, 1)))
+            capacity -= case_sets[-1].size
+        if capacity < 0:
             message = f"its suites leave no room: {self.limits.evaluation_cases} cases in all are the limit"
             raise NoVerdict(TOO_MANY_CASES, message)
         return Gathered(dataset_version=dataset_version, case_sets=case_sets)

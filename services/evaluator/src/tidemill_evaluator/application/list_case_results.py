@@ -11,9 +11,9 @@ from tidemill_evaluator.domain.metrics import METRICS, ROUGE_L
 from tidemill_kit.application import Caller, Page, PageRequest
 from tidemill_kit.errors import InvalidInput, NotFound, Violation
 
-MOST_PAGE_CHARS = 1_000_000
+MAX_PAGE_CHARS = 1_000_000
 """At most 4 bytes each, so that a page fits what a gRPC client takes unless it is told otherwise."""
-_MOST_ITEMS = 1000
+_MAX_ITEMS = 1000
 
 Place = tuple[float, str, str]
 
@@ -83,13 +83,13 @@ def _page(
     command: ListCommand,
     metric: str,
 ) -> Page[Shown]:
-    items, room = list[Shown](), MOST_PAGE_CHARS
+    items, capacity = list[Shown](), MAX_PAGE_CHARS
     for result in left:
         case = asked[CaseName(result.case_set, result.case)]
         texts = [case.question, case.reference, result.baseline.text, result.candidate.text]
         texts += [turn.text for turn in case.context.earlier]
-        room -= sum(map(len, texts))
-        if items and (len(items) == size or room < 0):
+        capacity -= sum(map(len, texts))
+        if items and (len(items) == size or capacity < 0):
             return Page(items=items, next_token=_token(_place(items[-1].result, metric), command, metric))
         shown = Shown(result=result, question=case.question, reference=case.reference, earlier=case.context.earlier)
         items.append(shown)
@@ -109,8 +109,8 @@ def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> 
     if command.case_set and command.case_set not in names:
         text = f"{command.case_set[:80]!r} is not asked here: there are {', '.join(names) or 'none yet'}"
         violations.append(Violation(field="case_set", description=text))
-    if not 1 <= command.page.size <= _MOST_ITEMS:
-        text = f"is {command.page.size}: take 1 to {_MOST_ITEMS}"
+    if not 1 <= command.page.size <= _MAX_ITEMS:
+        text = f"is {command.page.size}: take 1 to {_MAX_ITEMS}"
         violations.append(Violation(field="page_size", description=text))
     if violations:
         raise InvalidInput.of(*violations)

@@ -96,7 +96,7 @@ class Answer:
     passages: Sequence[Passage]
     whole: bool
     total_s: float = 0.0
-    at_once: int = 0
+    max_concurrent: int = 0
     """How many might be under way with it; set by the one who asked."""
 
 
@@ -152,7 +152,7 @@ class Datasets(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class PartialResult:
     """What is known of one case: at first the baseline's answer and its passages, then the whole result."""
 
     baseline: CaseAnswer
@@ -177,11 +177,11 @@ class CaseName:
 class CaseResults(Protocol):
     """Results of single cases, kept as they come; every write is fenced by the lease's epoch."""
 
-    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, Kept]:
+    async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
         """Return what is known of these cases."""
         ...
 
-    async def keep(self, project: str, evaluation: str, name: CaseName, kept: Kept, *, epoch: int) -> None:
+    async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
         """Keep what is known of a case.
 
         Raises:
@@ -226,14 +226,14 @@ class GateName:
     gate: str
 
 
-class Wanted(Protocol):
+class PendingEvaluations(Protocol):
     """Finds the work of workers; seldom called, and never on the way of a request."""
 
     async def evaluations(self, *, without: Collection[str] = ()) -> Sequence[EvaluationName]:
         """Return evaluations that are not finished, of other projects than those in `without`."""
         ...
 
-    async def owing(self) -> Sequence[GateName]:
+    async def with_deferred_work(self) -> Sequence[GateName]:
         """Return the gates that are not paused and still owe an evaluation."""
         ...
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidemill_evaluator.application.ask_both_sides import AskBothSides, Asking, baseline_changed
+from tidemill_evaluator.application.compute_verdict import ComputeVerdict
 from tidemill_evaluator.application.gather_cases import GatherCases
-from tidemill_evaluator.application.judge import Judge
+from tidemill_evaluator.application.paired_answers import Asking, PairedAnswers, baseline_changed
 from tidemill_evaluator.application.ports import (
     CaseName,
     CaseResults,
@@ -16,10 +16,10 @@ from tidemill_evaluator.application.ports import (
     EvaluationName,
     Evaluations,
     Inference,
-    Kept,
     Live,
+    PartialResult,
 )
-from tidemill_evaluator.application.react import React
+from tidemill_evaluator.application.triggers import EvaluationTriggers
 from tidemill_evaluator.application.turns import Turns
 from tidemill_evaluator.domain.cases import Case, CaseResult
 from tidemill_evaluator.domain.comparison import latencies_of
@@ -52,7 +52,7 @@ IN_TURN = 64
 
 
 @dataclass(slots=True, kw_only=True)
-class Course:
+class EvaluationProgress:
     """How far this worker is with an evaluation."""
 
     began: datetime
@@ -80,11 +80,11 @@ class RunEvaluation:
     cases: Cases
     results: CaseResults
     gather: GatherCases
-    ask: AskBothSides
-    judge: Judge
-    react: React
+    ask: PairedAnswers
+    compute_verdict: ComputeVerdict
+    triggers: EvaluationTriggers
     leases: EvaluationLeases
-    at_once: asyncio.Semaphore
+    max_concurrent: asyncio.Semaphore
     """Cases that this process asks at the same time, over all its evaluations."""
     turns: Callable[[float], Turns]
     """Turns at the engine for one evaluation, whose answers have a deadline of so many seconds."""
@@ -125,7 +125,7 @@ class RunEvaluation:
         results = await self._ask_all(name, asking, asked, known)
         _refuse_other(await self._live(evaluation), evaluation)
         questions = {(case_set, case.id): case.asked for case_set, case in asked}
-        comparisons = await self.judge(evaluation, results, questions)
+        comparisons = await self.compute_verdict(evaluation, results, questions)
         latencies, now = latencies_of(results), self.clock.now()
         await self._write(name, lambda e: e.complete(comparisons, latencies=latencies, now=now, epoch=epoch))
 
@@ -157,7 +157,7 @@ class RunEvaluation:
         return asked
 
     async def _ask_all(
-        self, name: EvaluationName, asking: Asking, asked: Asked, known: Mapping[CaseName, Kept]
+        self, name: EvaluationName, asking: Asking, asked: Asked, known: Mapping[CaseName, PartialResult]
     ) -> Sequence[CaseResult]:
         results = [
             result
@@ -167,28 +167,28 @@ class RunEvaluation:
         done = {(result.case_set, result.case) for result in results}
         todo = [(case_set, case) for case_set, case in asked if (case_set, case.id) not in done]
         firsts = sum(CaseName(case_set, case.id) not in known for case_set, case in todo)
-        course = Course(began=self.clock.now(), ahead=len(todo) + firsts, results=results)
+        progress = EvaluationProgress(began=self.clock.now(), ahead=len(todo) + firsts, results=results)
 
-        async def baseline(case_set: str, case: Case) -> Kept:
-            async with self.at_once:
+        async def baseline(case_set: str, case: Case) -> PartialResult:
+            async with self.max_concurrent:
                 if kept := known.get(CaseName(case_set, case.id)):
                     return kept
                 kept = await self.ask.baseline(asking, case_set, case)
-            course.asked += 1
-            await self._tell(name, course, asking.epoch)
+            progress.asked += 1
+            await self._report(name, progress, asking.epoch)
             return kept
 
-        async def candidate(case_set: str, case: Case, first: asyncio.Task[Kept]) -> None:
-            async with self.at_once:  # in the order of asking: whoever has a place, the baseline had one before
+        async def candidate(case_set: str, case: Case, first: asyncio.Task[PartialResult]) -> None:
+            async with self.max_concurrent:  # in the order of asking: whoever has a place, the baseline had one before
                 kept = await first
                 result = await self.ask.candidate(asking, case_set, case, kept)
-            course.results.append(result)
+            progress.results.append(result)
             if not result.answered:
-                self.judge.refuse_undecided(asking.evaluation, course.results)
-            course.asked += 1
-            await self._tell(name, course, asking.epoch)
+                self.compute_verdict.refuse_undecided(asking.evaluation, progress.results)
+            progress.asked += 1
+            await self._report(name, progress, asking.epoch)
 
-        await self._tell(name, course, asking.epoch)
+        await self._report(name, progress, asking.epoch)
         try:
             async with asyncio.TaskGroup() as group:
                 for start in range(0, len(todo), IN_TURN):
@@ -198,18 +198,18 @@ class RunEvaluation:
                         group.create_task(candidate(*each, task))
         except ExceptionGroup as failures:
             raise _first(failures) from failures
-        return sorted(course.results, key=lambda result: (result.case_set, result.case))
+        return sorted(progress.results, key=lambda result: (result.case_set, result.case))
 
-    async def _tell(self, name: EvaluationName, course: Course, epoch: int) -> None:
-        async with course.writing:
-            answered, remaining_s = len(course.results), course.remaining_s(self.clock.now())
+    async def _report(self, name: EvaluationName, progress: EvaluationProgress, epoch: int) -> None:
+        async with progress.writing:
+            answered, remaining_s = len(progress.results), progress.remaining_s(self.clock.now())
             await self._write(name, lambda e: e.progress(answered, remaining_s=remaining_s, epoch=epoch))
 
     async def _fail(self, name: EvaluationName, evaluation: Evaluation, none: NoVerdict, epoch: int) -> None:
         """Come to no verdict; where the baseline changed, the next attempt is there before this one ends."""
         message = none.message
         if none.reason == BASELINE_CHANGED:
-            again = await self.react.again(evaluation)
+            again = await self.triggers.again(evaluation)
             message += ": it is compared anew" if again else ": start another evaluation"
         now = self.clock.now()
         await self._write(name, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))

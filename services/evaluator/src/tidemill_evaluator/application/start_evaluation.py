@@ -35,7 +35,7 @@ class StartEvaluation:
     models: Models
     inference: Inference
     limits: Limits
-    wake: Callable[[], None]
+    enqueue: Callable[[], None]
 
     async def __call__(self, caller: Caller, command: StartCommand) -> Evaluation:
         """Return the evaluation, QUEUED.
@@ -54,7 +54,7 @@ class StartEvaluation:
         if command.validate_only:
             return evaluation
         saved = await self._add(evaluation, command.request)
-        self.wake()
+        self.enqueue()
         return saved
 
     async def _add(self, evaluation: Evaluation, request: Request) -> Evaluation:
@@ -104,8 +104,8 @@ class StartEvaluation:
         )
 
     async def _check_existence(self, project: str, comparing: Comparing) -> None:
-        known = await self.suites.get_many(project, comparing.wanted_suites)
-        for suite in comparing.wanted_suites:
+        known = await self.suites.get_many(project, comparing.required_suites)
+        for suite in comparing.required_suites:
             if suite not in known:
                 raise SuiteNotFound(suite)
         for version in filter(None, (comparing.candidate, comparing.baseline)):

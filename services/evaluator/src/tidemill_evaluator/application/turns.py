@@ -23,9 +23,9 @@ class NotInTime(DeadlineExceeded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One question under way; `at_once` are all that were allowed with it."""
+    """One question under way; `max_concurrent` are all that were allowed with it."""
 
-    at_once: int
+    max_concurrent: int
 
 
 class Turns:
@@ -46,12 +46,12 @@ class Turns:
             NotInTime: in place of what the body raised because its time ran out.
 
         """
-        while self._under_way >= self._pace.at_once:
+        while self._under_way >= self._pace.max_concurrent:
             await self._freed.wait()
         self._under_way += 1
         asked, began = self._pace.asked(self._under_way), self._seconds()
         try:
-            yield Turn(at_once=asked.at_once)
+            yield Turn(max_concurrent=asked.max_concurrent)
         except TidemillError as error:
             if self._ran_out(error, self._seconds() - began):
                 self._pace.late(asked)

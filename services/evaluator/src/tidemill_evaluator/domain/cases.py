@@ -103,7 +103,7 @@ class CaseSet:
 class CaseAnswer:
     """One side's answer, or a `failure` in place of one.
 
-    `total_s` is how long the answer took without its search, and `at_once` how many might be under way with it.
+    `total_s` is how long the answer took without its search, and `max_concurrent` how many might be under way with it.
     """
 
     inference: str = ""
@@ -112,7 +112,7 @@ class CaseAnswer:
     failure: str = ""
     scores: Mapping[str, float] = field(default_factory=dict)
     total_s: float = 0.0
-    at_once: int = 0
+    max_concurrent: int = 0
 
     @property
     def failed(self) -> bool:

@@ -162,8 +162,8 @@ def undecided(results: Sequence[CaseResult], size: int, evidence: Evidence) -> s
     """
     lacking = [result for result in results if not result.answered]
     candidates = [result for result in lacking if result.candidate.failed and not result.baseline.failure]
-    most = evidence.max_unanswered * size
-    if len(lacking) <= most or len(candidates) > most:
+    maximum = evidence.max_unanswered * size
+    if len(lacking) <= maximum or len(candidates) > maximum:
         return ""
     late, failed = sum(map(_nobodys, lacking)), sum(result.baseline.failed for result in lacking)
     return (
@@ -217,9 +217,9 @@ def _shortfall(
     lost = [result for result in results if result.candidate.failed and not result.baseline.failure]
     if len(lost) > evidence.max_unanswered * len(results):
         return f"the candidate failed {len(lost)} of {len(results)} cases, and {evidence.max_unanswered:.0%} may be"
-    least = max(evidence.min_questions, requirement.at_least)
-    if questions < least:
-        return f"both sides answered {questions} different questions, and {least} are needed: add cases"
+    minimum = max(evidence.min_questions, requirement.at_least)
+    if questions < minimum:
+        return f"both sides answered {questions} different questions, and {minimum} are needed: add cases"
     loss = sum(result.baseline.scores.get(requirement.metric, 0.0) for result in lost)
     bound = (low * questions - loss) / (questions + len(lost))
     if bound > requirement.gain_above:
@@ -234,5 +234,5 @@ def _nobodys(result: CaseResult) -> bool:
 
 
 def _under_like_load(one: CaseAnswer, other: CaseAnswer) -> bool:
-    fewer, more = sorted((one.at_once, other.at_once))
+    fewer, more = sorted((one.max_concurrent, other.max_concurrent))
     return 0 < more <= fewer * _LIKE_LOAD and min(one.total_s, other.total_s) > 0

@@ -54,12 +54,12 @@ class Comparing:
     baseline: str = ""
 
     @property
-    def wanted_suites(self) -> list[str]:
+    def required_suites(self) -> list[str]:
         """Every suite once, those of requirements in their order."""
         return list(dict.fromkeys([*(each.suite for each in self.require if each.suite), *self.suites]))
 
     @property
-    def wanted_datasets(self) -> list[str]:
+    def required_datasets(self) -> list[str]:
         """Every dataset once."""
         return list(dict.fromkeys(each.dataset for each in self.require if each.dataset))
 

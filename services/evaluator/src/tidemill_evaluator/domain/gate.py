@@ -11,8 +11,8 @@ from tidemill_kit.domain import Aggregate
 from tidemill_kit.errors import InvalidInput, Violation
 
 CONFIDENCE = 0.95
-LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.5, 0.999
-MOST_CASES = 1_000_000
+MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999
+MAX_CASES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,7 @@ class Requirement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owed:
+class DeferredEvaluation:
     """An evaluation that was asked for while the gate was paused; `candidate` is `model@version`."""
 
     candidate: str
@@ -45,19 +45,23 @@ class Gate(Aggregate):
     confidence: float = CONFIDENCE
     require: tuple[Requirement, ...] = ()
     paused: bool = False
-    owed: Owed | None = None
+    deferred_evaluation: DeferredEvaluation | None = None
     """Of the newest candidate that came while the gate was paused: it is evaluated when the gate goes on."""
 
-    def owe(self, owed: Owed) -> None:
+    def defer(self, deferred_evaluation: DeferredEvaluation) -> None:
         """Remember an evaluation until the gate is no longer paused, unless a newer one of the model is remembered."""
-        known = self.owed if self.owed and name_of(self.owed.candidate) == self.candidate else None
-        if self.paused and (known is None or _place(owed) >= _place(known)):
-            self.owed = owed
+        known = (
+            self.deferred_evaluation
+            if self.deferred_evaluation and name_of(self.deferred_evaluation.candidate) == self.candidate
+            else None
+        )
+        if self.paused and (known is None or _place(deferred_evaluation) >= _place(known)):
+            self.deferred_evaluation = deferred_evaluation
 
-    def settle(self, owed: Owed) -> None:
+    def finish(self, deferred_evaluation: DeferredEvaluation) -> None:
         """Forget an evaluation that is queued."""
-        if self.owed == owed:
-            self.owed = None
+        if self.deferred_evaluation == deferred_evaluation:
+            self.deferred_evaluation = None
 
     def check(self, limits: Limits) -> None:
         """Refuse what breaks a rule.
@@ -73,8 +77,8 @@ class Gate(Aggregate):
         for name in ("id", "deployment", "candidate"):
             yield from slug_violation(getattr(self, name), f"gate.{name}")
         yield from limits.of_labels(self.labels, "gate.labels")
-        if not LEAST_CONFIDENCE <= self.confidence <= MOST_CONFIDENCE:
-            text = f"is {self.confidence}: send {LEAST_CONFIDENCE} to {MOST_CONFIDENCE}, or 0 for {CONFIDENCE}"
+        if not MIN_CONFIDENCE <= self.confidence <= MAX_CONFIDENCE:
+            text = f"is {self.confidence}: send {MIN_CONFIDENCE} to {MAX_CONFIDENCE}, or 0 for {CONFIDENCE}"
             yield Violation(field="gate.confidence", description=text)
         if not 1 <= len(self.require) <= limits.requirements:
             text = f"has {len(self.require)} requirements: send 1 to {limits.requirements}"
@@ -90,8 +94,8 @@ class CandidateGates(Aggregate):
     gates: set[str] = field(default_factory=set)
 
 
-def _place(owed: Owed) -> tuple[int, int]:
-    return number_of(owed.candidate), owed.attempt
+def _place(deferred_evaluation: DeferredEvaluation) -> tuple[int, int]:
+    return number_of(deferred_evaluation.candidate), deferred_evaluation.attempt
 
 
 def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Violation]:
@@ -106,6 +110,6 @@ def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Vi
         yield Violation(field=f"{where}.metric", description=text)
     if not math.isfinite(requirement.gain_above):
         yield Violation(field=f"{where}.gain_above", description=f"is {requirement.gain_above}: send a number")
-    if not 0 <= requirement.at_least <= MOST_CASES:
-        text = f"is {requirement.at_least}: send 0 to {MOST_CASES}"
+    if not 0 <= requirement.at_least <= MAX_CASES:
+        text = f"is {requirement.at_least}: send 0 to {MAX_CASES}"
         yield Violation(field=f"{where}.at_least", description=text)

@@ -45,11 +45,11 @@ def token_f1(reference: str, text: str) -> float:
     evaluate-v1.1.py, in any script, of words with the marks that make others of them. Two texts without any word are
     equal where their signs are, and where they have none.
     """
-    wanted, given = _words(reference), _words(text)
-    if not wanted or not given:
-        return float(wanted == given and same_signs(*(_ARTICLES.sub(" ", each) for each in (reference, text))))
-    common = sum((Counter(wanted) & Counter(given)).values())
-    return 2 * common / (len(wanted) + len(given))
+    pending, given = _words(reference), _words(text)
+    if not pending or not given:
+        return float(pending == given and same_signs(*(_ARTICLES.sub(" ", each) for each in (reference, text))))
+    common = sum((Counter(pending) & Counter(given)).values())
+    return 2 * common / (len(pending) + len(given))
 
 
 def _words(text: str) -> list[str]:

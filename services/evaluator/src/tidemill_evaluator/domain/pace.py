@@ -11,7 +11,7 @@ class Asked:
     """One question under way: in which round it was asked, and beside how many others that were allowed."""
 
     round: int
-    at_once: int
+    max_concurrent: int
     full: bool
     """Whether all places were taken: only then an answer in time shows that there may be more."""
 
@@ -25,22 +25,22 @@ class Pace:
     Control, 1988); one round of answers slows it down once.
     """
 
-    def __init__(self, *, most: int, share: float) -> None:
+    def __init__(self, *, maximum: int, share: float) -> None:
         """`share` is the part of a deadline above which an answer is slow."""
-        self._most = most
+        self._max = maximum
         self._share = share
-        self._places = float(min(BEGINNING, most))
-        self._doubling_below = float(most)
+        self._places = float(min(BEGINNING, maximum))
+        self._doubling_below = float(maximum)
         self._round = 0
 
     @property
-    def at_once(self) -> int:
+    def max_concurrent(self) -> int:
         """How many may be under way."""
         return int(self._places)
 
     def asked(self, under_way: int) -> Asked:
         """Remember a question, which is one of those under way."""
-        return Asked(round=self._round, at_once=self.at_once, full=under_way >= self.at_once)
+        return Asked(round=self._round, max_concurrent=self.max_concurrent, full=under_way >= self.max_concurrent)
 
     def answered(self, asked: Asked, share: float) -> None:
         """Learn from an answer that took this share of its deadline."""
@@ -50,7 +50,7 @@ class Pace:
             self._slow_down(to=self._places / 2)
         elif asked.full:
             more = 1.0 if self._places < self._doubling_below else 1 / self._places
-            self._places = min(self._places + more, self._most)
+            self._places = min(self._places + more, self._max)
 
     def refused(self, asked: Asked) -> None:
         """Learn from an answer that the other side had no room for."""

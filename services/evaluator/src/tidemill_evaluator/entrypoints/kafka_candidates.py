@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from tidemill_evaluator.application.react import Candidate, React
+from tidemill_evaluator.application.triggers import Candidate, EvaluationTriggers
 from tidemill_evaluator.domain.errors import BASELINE_CHANGED
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
 
@@ -27,16 +27,16 @@ class RolloutRefused(BaseModel):
     reason: str
 
 
-def candidates(react: React, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
+def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
     """Return the subscription. Effects have ids that derive from what is told, so that repeating them has none."""
 
     async def registered(event: EventContext, body: VersionRegistered) -> None:
         candidate = Candidate(model=body.model, version=body.version, dataset_version=body.dataset_version)
-        await react.candidate_registered(event.project, candidate)
+        await triggers.candidate_registered(event.project, candidate)
 
     async def refused(event: EventContext, body: RolloutRefused) -> None:
         if body.reason == BASELINE_CHANGED:
-            await react.baseline_changed(event.project, body.evaluation)
+            await triggers.baseline_changed(event.project, body.evaluation)
 
     return Subscription(
         name=NAME,

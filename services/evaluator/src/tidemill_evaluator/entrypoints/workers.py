@@ -5,16 +5,16 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_evaluator.application.ports import EvaluationName, Wanted
-from tidemill_evaluator.application.react import React
+from tidemill_evaluator.application.ports import EvaluationName, PendingEvaluations
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
+from tidemill_evaluator.application.triggers import EvaluationTriggers
 from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.turns import Turns
 
 _log = structlog.get_logger()
 
 
-class Wake:
+class Enqueue:
     """Tells the worker that there is something to do; made before it, because what wakes it is made before it."""
 
     def __init__(self) -> None:
@@ -24,10 +24,10 @@ class Wake:
         """Look for work at once."""
         self._event.set()
 
-    async def wait(self, *, at_most_s: float) -> None:
+    async def wait(self, *, max_s: float) -> None:
         """Return when woken, or after that time."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(at_most_s):
+            async with asyncio.timeout(max_s):
                 await self._event.wait()
         self._event.clear()
 
@@ -36,13 +36,20 @@ class EvaluationWorker:
     """Looks for work when woken and once in a while; each evaluation is tried again until it is final."""
 
     def __init__(  # noqa: PLR0913 - what it looks for, what does it, and how often
-        self, *, wanted: Wanted, react: React, run: RunEvaluation, wake: Wake, at_once: int, retry_after_s: float
+        self,
+        *,
+        pending: PendingEvaluations,
+        triggers: EvaluationTriggers,
+        run: RunEvaluation,
+        enqueue: Enqueue,
+        max_concurrent: int,
+        retry_after_s: float,
     ) -> None:
-        self._wanted = wanted
-        self._react = react
+        self._pending = pending
+        self._triggers = triggers
         self._run = run
-        self._wake = wake
-        self._turns = Turns(at_once)
+        self._enqueue = enqueue
+        self._turns = Turns(max_concurrent)
         self._retry_after_s = retry_after_s
         self._running: set[EvaluationName] = set()
 
@@ -50,23 +57,23 @@ class EvaluationWorker:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as evaluations:
             while True:
-                await self._queue_owed()
+                await self._queue_deferred()
                 for name in await self._waiting():
                     self._running.add(name)
                     evaluations.create_task(self._do(name))
-                await self._wake.wait(at_most_s=self._retry_after_s)
+                await self._enqueue.wait(max_s=self._retry_after_s)
 
-    async def _queue_owed(self) -> None:
+    async def _queue_deferred(self) -> None:
         """Queue what gates owe that were let go on by a process that died before it came to it."""
         try:
-            for name in await self._wanted.owing():
-                await self._react.gate_owes(name.project, name.gate)
+            for name in await self._pending.with_deferred_work():
+                await self._triggers.gate_has_deferred_work(name.project, name.gate)
         except TidemillError as error:
-            _log.warning("owed_evaluations_not_queued", reason=error.reason, why=error.message)
+            _log.warning("deferred_evaluations_not_queued", reason=error.reason, why=error.message)
 
     async def _waiting(self) -> list[EvaluationName]:
         try:
-            names = await self._wanted.evaluations(without=self._turns.crowded)
+            names = await self._pending.evaluations(without=self._turns.crowded)
             return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("evaluations_not_found", reason=error.reason, why=error.message)

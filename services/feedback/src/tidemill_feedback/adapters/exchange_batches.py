@@ -26,25 +26,25 @@ _ROLES = {
 class ExchangeBatches:
     """Implements `ports.Batches`."""
 
-    def __init__(self, bucket: ExchangeBucket, *, most_bytes: int) -> None:
+    def __init__(self, bucket: ExchangeBucket, *, max_bytes: int) -> None:
         self._bucket = bucket
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
 
     async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
         """See `Batches.put`."""
-        lines = await asyncio.to_thread(lines_of, examples, most_bytes=self._most_bytes)
+        lines = await asyncio.to_thread(lines_of, examples, max_bytes=self._max_bytes)
         stored = await self._bucket.put(ref.project, ref.curation, b"".join(lines), media_type=MEDIA_TYPE)
         return stored, len(lines)
 
 
-def lines_of(examples: Sequence[Example], *, most_bytes: int) -> Sequence[bytes]:
+def lines_of(examples: Sequence[Example], *, max_bytes: int) -> Sequence[bytes]:
     """Return the latest examples that fit as proto-JSON, ordered by id: the same examples are the same bytes."""
-    lines, room = dict[str, bytes](), most_bytes
+    lines, capacity = dict[str, bytes](), max_bytes
     for example in sorted(examples, key=lambda each: (each.observe_time, each.id), reverse=True):
         line = MessageToJson(_message(example), preserving_proto_field_name=True, ensure_ascii=False, indent=None)
         lines[example.id] = f"{line}\n".encode()
-        room -= len(lines[example.id])
-        if room < 0:
+        capacity -= len(lines[example.id])
+        if capacity < 0:
             del lines[example.id]
             break
     return [line for _, line in sorted(lines.items())]

@@ -37,7 +37,7 @@ class CurationCodec:
             "since": aggregate.since,
             "epoch": aggregate.epoch,
             "left_out": aggregate.left_out,
-            "lives": aggregate.lives,
+            "lives": aggregate.incarnations,
             "deployments": aggregate.deployments,
         }
 
@@ -49,7 +49,9 @@ class CurationCodec:
             "at_latest_every": None if every is None else timedelta(seconds=every),
             "labels": dict(identity.labels),
         }
-        return Curation(**identity.fields(), **(state | {"rule": Rule(**(state["rule"] | parts))}))
+        rest = {name: value for name, value in state.items() if name not in {"lives", "rule"}}
+        rule = Rule(**(state["rule"] | parts))
+        return Curation(**identity.fields(), **rest, rule=rule, incarnations=state.get("lives", 0))
 
     def event(self, aggregate: Curation, event: Event, seq: int) -> tuple[str, Message]:
         """Return the ce_type and the payload."""
@@ -57,7 +59,7 @@ class CurationCodec:
 
 
 def mongo_curations(
-    collection: Collection, *, wake: Callable[[NewEvents], None], quota: Quota | None = None
+    collection: Collection, *, enqueue: Callable[[NewEvents], None], quota: Quota | None = None
 ) -> MongoAggregates[Curation]:
     """Return the store of curations."""
     return MongoAggregates(
@@ -66,7 +68,7 @@ def mongo_curations(
         topic=CURATION_TOPIC,
         source=SOURCE,
         missing=CurationNotFound,
-        wake=wake,
+        enqueue=enqueue,
         lists=[("rule.deployment",)],
         quota=quota,
     )

@@ -60,7 +60,7 @@ class FeedbackCodec:
         return feedback_payload(aggregate, event, seq)
 
 
-def mongo_feedback(collection: Collection, *, wake: Callable[[NewEvents], None]) -> MongoAggregates[Feedback]:
+def mongo_feedback(collection: Collection, *, enqueue: Callable[[NewEvents], None]) -> MongoAggregates[Feedback]:
     """Return the store of feedback."""
     return MongoAggregates(
         collection,
@@ -68,6 +68,6 @@ def mongo_feedback(collection: Collection, *, wake: Callable[[NewEvents], None])
         topic=FEEDBACK_TOPIC,
         source=SOURCE,
         missing=FeedbackNotFound,
-        wake=wake,
+        enqueue=enqueue,
         lists=LISTS,
     )

@@ -7,21 +7,21 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tidemill_feedback.domain.errors import EpochOver
-from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Tally, Wanted
+from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_kit.mongo import Collection, Document, translated, update_or_insert
 
 _OPEN: Document = {"open": True}
 """Rows that wait to be resolved; those from before it was said are found when all are looked at."""
 _DIRTY: Document = {"dirty": True}
 _DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
-_MOST_CHANGED = 1000
+_MAX_CHANGED = 1000
 
 
 class MongoLedger:
     """Implements `ports.Ledger`.
 
-    `_id` of a row is `<project>/<curation>/<life>/<feedback>`, that of counts `<project>/<curation>/<life>`: so whoever
-    drops one life, however late, touches nothing of the next.
+    `_id` of a row is `<project>/<curation>/<incarnation>/<feedback>`, that of counts
+    `<project>/<curation>/<incarnation>`: so whoever drops one life, however late, touches nothing of the next.
     """
 
     def __init__(self, rows: Collection, counts: Collection) -> None:
@@ -37,17 +37,17 @@ class MongoLedger:
             await self._counts.create_index([("dirty", 1)], partialFilterExpression=_DIRTY)
             await self._counts.create_index([("due", 1)], partialFilterExpression=_DUE)
 
-    async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
-        """See `Ledger.want`."""
-        news = asdict(wanted) | {"attempts": 0, "failure": "", **_OPEN}
+    async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
+        """See `Ledger.upsert_desired`."""
+        news = asdict(candidate) | {"attempts": 0, "failure": "", **_OPEN}
         first: Document = {
             "curation": _key(ref),
-            "first_time": wanted.observe_time,
+            "first_time": candidate.observe_time,
             "resolved_seq": 0,
             "chars": 0,
             "completion": 0,
         }
-        older = {"_id": _row_id(ref, wanted.feedback), "seq": {"$lt": wanted.seq}}
+        older = {"_id": _row_id(ref, candidate.feedback), "seq": {"$lt": candidate.seq}}
         kept = await update_or_insert(self._rows, older, {"$set": news, "$setOnInsert": first})
         # Also where it was kept already: the process that did so may have died before it said so.
         await self._changed(_key(ref))
@@ -67,7 +67,7 @@ class MongoLedger:
 
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
         """See `Ledger.resolve`."""
-        done = {"resolved_seq": row.wanted.seq, "chars": chars, "failure": "", "attempts": 0, "open": False}
+        done = {"resolved_seq": row.candidate.seq, "chars": chars, "failure": "", "attempts": 0, "open": False}
         return await self._write(ref, row, epoch, done)
 
     async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -115,16 +115,16 @@ class MongoLedger:
             keys = {*await self._rows.distinct("curation"), *await self._counts.distinct("_id")}
         return [_ref(key) for key in sorted(keys)]
 
-    async def note_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
-        """See `Ledger.note_counts`."""
-        noted = asdict(tally.counts) | {"seen": tally.seen, "rows": tally.rows, "version": tally.version}
-        if await self._note(ref, noted, epoch):
+    async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
+        """See `Ledger.record_counts`."""
+        recorded = asdict(tally.counts) | {"seen": tally.seen, "rows": tally.rows, "version": tally.version}
+        if await self._record(ref, recorded, epoch):
             with translated():
                 await self._counts.update_one({"_id": _key(ref), "changes": tally.seen}, {"$unset": _DIRTY})
 
-    async def note_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
-        """See `Ledger.note_listed`."""
-        await self._note(ref, {"deployments": deployments, "listed": token}, epoch)
+    async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+        """See `Ledger.record_listed`."""
+        await self._record(ref, {"deployments": deployments, "listed": token}, epoch)
 
     async def tally(self, ref: CurationRef) -> Tally:
         """See `Ledger.tally`."""
@@ -137,16 +137,16 @@ class MongoLedger:
         """See `Ledger.counts`."""
         return (await self.tally(ref)).counts
 
-    async def note_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
-        """See `Ledger.note_due`."""
-        await self._note(ref, {"due": due}, epoch)
+    async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+        """See `Ledger.record_due`."""
+        await self._record(ref, {"due": due}, epoch)
 
     async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
         """See `Ledger.pending_curations`."""
         found: dict[str, None] = {}
         for chosen in (_DIRTY, {"due": {**_DUE["due"], "$lte": now}}):
             with translated():
-                some = await self._counts.find(chosen, {"_id": True}).limit(_MOST_CHANGED).to_list(_MOST_CHANGED)
+                some = await self._counts.find(chosen, {"_id": True}).limit(_MAX_CHANGED).to_list(_MAX_CHANGED)
             found |= dict.fromkeys(document["_id"] for document in some)
         return [_ref(key) for key in found]
 
@@ -154,25 +154,25 @@ class MongoLedger:
         with translated():
             await self._counts.update_one({"_id": key}, {"$inc": {"changes": 1}, "$set": _DIRTY}, upsert=True)
 
-    async def _note(self, ref: CurationRef, noted: Document, epoch: int) -> bool:
+    async def _record(self, ref: CurationRef, recorded: Document, epoch: int) -> bool:
         """Keep something of a life, unless a later holder of the lease knows better."""
         mine = {"_id": _key(ref), **_not_later(epoch)}
-        return await update_or_insert(self._counts, mine, {"$set": {**noted, "epoch": epoch}})
+        return await update_or_insert(self._counts, mine, {"$set": {**recorded, "epoch": epoch}})
 
     async def _write(self, ref: CurationRef, row: Row, epoch: int, changes: Document) -> bool:
-        still = {"_id": _row_id(ref, row.wanted.feedback), "seq": row.wanted.seq, **_not_later(epoch)}
+        still = {"_id": _row_id(ref, row.candidate.feedback), "seq": row.candidate.seq, **_not_later(epoch)}
         with translated():
             result = await self._rows.update_one(still, {"$set": {**changes, "epoch": epoch}})
         return result.matched_count == 1
 
 
 def _key(ref: CurationRef) -> str:
-    return f"{ref.key}/{ref.life}"
+    return f"{ref.key}/{ref.incarnation}"
 
 
 def _ref(key: str) -> CurationRef:
-    project, curation, life = key.split("/")
-    return CurationRef(project, curation, int(life))
+    project, curation, incarnation = key.split("/")
+    return CurationRef(project, curation, int(incarnation))
 
 
 def _row_id(ref: CurationRef, feedback: str) -> str:
@@ -185,10 +185,10 @@ def _not_later(epoch: int) -> dict[str, Any]:
 
 
 def _row(document: Document) -> Row:
-    wanted = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
+    candidate = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
     rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
-    given = {name: document[name] for name in wanted} | {"rater": document.get("rater", "user")}
-    return Row(wanted=Wanted(**given), **{name: document[name] for name in rest})
+    given = {name: document[name] for name in candidate} | {"rater": document.get("rater", "user")}
+    return Row(candidate=CandidateExample(**given), **{name: document[name] for name in rest})
 
 
 def _counts(document: Document) -> Counts:

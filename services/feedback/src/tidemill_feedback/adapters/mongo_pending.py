@@ -18,10 +18,10 @@ _ATTEMPTS = 20
 class MongoPending:
     """Implements `ports.Pending`. `_id` is `<project>/<inference>`; `count` grows with every addition."""
 
-    def __init__(self, collection: Collection, *, most: int, quota: Quota) -> None:
+    def __init__(self, collection: Collection, *, maximum: int, quota: Quota) -> None:
         self._collection = collection
         self._quota = quota
-        self._most = most
+        self._max = maximum
 
     async def ensure_indexes(self) -> None:
         """Create what the sweep needs; repeating it changes nothing."""
@@ -85,8 +85,8 @@ class MongoPending:
             return True
         if any(each["request"] == waiting.request.id for each in found["waiting"]):
             return True
-        if len(found["waiting"]) >= self._most:
-            raise TooManyWait(waiting.inference, limit=self._most)
+        if len(found["waiting"]) >= self._max:
+            raise TooManyWait(waiting.inference, limit=self._max)
         with translated():
             result = await self._collection.update_one(
                 {"_id": document_id, "count": found["count"]}, {"$push": {"waiting": entry}, "$inc": {"count": 1}}

@@ -8,7 +8,7 @@ from tidemill_feedback.domain.curation import DEFAULT_MAX_OUTPUT_CHARS, Rule
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.errors import InvalidInput, Violation
 
-MOST_CHARS = 100_000
+MAX_CHARS = 100_000
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 
@@ -31,12 +31,12 @@ def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violatio
             text = f"is {value[:80]!r}; take 1 to 63 of a-z, 0-9, _ and -, starting and ending with a letter or digit"
             yield Violation(field=name, description=text)
     if rule.feedback != (CORRECTION,):
-        told = ", ".join(each[:80] for each in rule.feedback[:10])
-        yield Violation(field="feedback", description=f"is [{told}]; only [{CORRECTION}] makes examples")
-    least = {"new_examples": 1}
-    most = {"min_output_chars": MOST_CHARS, "max_output_chars": MOST_CHARS}
+        reported = ", ".join(each[:80] for each in rule.feedback[:10])
+        yield Violation(field="feedback", description=f"is [{reported}]; only [{CORRECTION}] makes examples")
+    minimum = {"new_examples": 1}
+    maximum = {"min_output_chars": MAX_CHARS, "max_output_chars": MAX_CHARS}
     for name in ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least"):
-        value, low, high = getattr(rule, name), least.get(name, 0), most.get(name, at_most)
+        value, low, high = getattr(rule, name), minimum.get(name, 0), maximum.get(name, at_most)
         if not low <= value <= high:
             yield Violation(field=name, description=f"is {value}; take {low} to {high}")
     if rule.min_output_chars > (rule.max_output_chars or DEFAULT_MAX_OUTPUT_CHARS):

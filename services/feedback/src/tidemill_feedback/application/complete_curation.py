@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_feedback.application.note_correction import teaches, wanted_of
 from tidemill_feedback.application.ports import Batches, CurationStore, FeedbackStore, Ledger, Prompts
+from tidemill_feedback.application.record_correction import candidate_of, teaches
 from tidemill_feedback.domain.curation import Batch, Curation
 from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Feedback
 from tidemill_feedback.domain.ledger import Chosen, CurationRef
 from tidemill_kit.application import Clock, Request, derived_id
 
-_AT_ONCE = 200
+_BATCH_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,16 +72,16 @@ class CompleteCuration:
         A prompt goes with an erasure, and may be wanted again by what was said since.
         """
         examples: list[Example] = []
-        for begin in range(0, len(chosen.rows), _AT_ONCE):
-            rows = chosen.rows[begin : begin + _AT_ONCE]
-            texts = await self.feedback.get_many(ref.project, [row.wanted.feedback for row in rows])
-            prompts = await self.prompts.get(ref.project, [row.wanted.inference for row in rows])
+        for begin in range(0, len(chosen.rows), _BATCH_SIZE):
+            rows = chosen.rows[begin : begin + _BATCH_SIZE]
+            texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
+            prompts = await self.prompts.get(ref.project, [row.candidate.inference for row in rows])
             for row in rows:
-                text, prompt = texts.get(row.wanted.feedback), prompts.get(row.wanted.inference)
+                text, prompt = texts.get(row.candidate.feedback), prompts.get(row.candidate.inference)
                 if text is None or not teaches(text):
-                    await self.ledger.forget([row.wanted.feedback])
-                elif text.seq != row.wanted.seq:
-                    await self.ledger.want(ref, wanted_of(text))
+                    await self.ledger.forget([row.candidate.feedback])
+                elif text.seq != row.candidate.seq:
+                    await self.ledger.upsert_desired(ref, candidate_of(text))
                 elif prompt is None:
                     await self.ledger.reopen(ref, row, epoch=epoch)
                 else:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tidemill_feedback.application.check_rule import check_rule
-from tidemill_feedback.application.ports import CurationStore, Wake
+from tidemill_feedback.application.ports import CurationStore, Enqueue
 from tidemill_feedback.domain.curation import Curation, Rule
 from tidemill_feedback.domain.errors import CurationExists
 from tidemill_kit.application import Caller, Clock, Request
@@ -15,7 +15,7 @@ class CreateCuration:
 
     curations: CurationStore
     clock: Clock
-    wake: Wake
+    enqueue: Enqueue
     at_most: int
     """How many examples a batch may have."""
 
@@ -38,5 +38,5 @@ class CreateCuration:
             fresh.begin(rule, now=now)
             return fresh
         created = await self.curations.upsert(fresh, lambda curation: curation.begin(rule, now=now), request=request)
-        self.wake(created.ref)
+        self.enqueue(created.ref)
         return created

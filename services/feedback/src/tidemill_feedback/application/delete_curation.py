@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_feedback.application.ports import CurationStore, Wake
+from tidemill_feedback.application.ports import CurationStore, Enqueue
 from tidemill_feedback.application.update_curation import check_version
 from tidemill_feedback.domain.curation import Curation
 from tidemill_kit.application import Caller, Request
@@ -13,7 +13,7 @@ class DeleteCuration:
     """Emits nothing; the worker drops what was counted."""
 
     curations: CurationStore
-    wake: Wake
+    enqueue: Enqueue
 
     async def __call__(
         self, caller: Caller, curation_id: str, *, version: int, request: Request, validate_only: bool = False
@@ -35,5 +35,5 @@ class DeleteCuration:
             delete(current)
             return current
         deleted = await self.curations.update(caller.project, curation_id, delete, request=request)
-        self.wake(deleted.ref)
+        self.enqueue(deleted.ref)
         return deleted

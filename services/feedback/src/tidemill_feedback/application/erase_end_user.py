@@ -8,7 +8,7 @@ from tidemill_feedback.domain.feedback import Feedback
 from tidemill_kit.application import Caller, PageRequest, Request
 from tidemill_kit.errors import InvalidInput, Violation
 
-_AT_ONCE = 200
+_BATCH_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class EraseEndUser:
             while True:
                 page = await self.feedback.list(
                     caller.project,
-                    page=PageRequest(size=_AT_ONCE, token=token),
+                    page=PageRequest(size=_BATCH_SIZE, token=token),
                     where={role: end_user},
                     show_deleted=True,
                 )

@@ -9,7 +9,7 @@ from typing import Protocol
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Answer, Feedback
-from tidemill_feedback.domain.ledger import Counts, CurationRef, Row, Tally, Wanted
+from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_kit.application import Aggregates, Request
 from tidemill_kit.domain import ObjectRef
@@ -17,7 +17,7 @@ from tidemill_kit.errors import TidemillError
 
 FeedbackStore = Aggregates[Feedback]
 CurationStore = Aggregates[Curation]
-Wake = Callable[[CurationRef], None]
+Enqueue = Callable[[CurationRef], None]
 """Tells the worker that a curation may have something to do."""
 
 
@@ -127,7 +127,7 @@ class DeadLetters(Protocol):
 class Ledger(Protocol):
     """Rows by life of a curation and feedback. A worker's writes carry its epoch; a later holder's are never undone."""
 
-    async def want(self, ref: CurationRef, wanted: Wanted) -> bool:
+    async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
         """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
         ...
 
@@ -174,15 +174,15 @@ class Ledger(Protocol):
         """Return all lives of curations of which rows or counts are kept."""
         ...
 
-    async def note_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
+    async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
         """Keep how far the curation is, as of the changes that were `seen`."""
         ...
 
-    async def note_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
+    async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
         """Keep how far the corrections of the deployment are wanted."""
         ...
 
-    async def note_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
+    async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
         """Keep when the curation is to be reconciled next although nothing changes."""
         ...
 

@@ -12,7 +12,7 @@ from tidemill_kit.paging import Place, checked_size, list_digest, place_of, toke
 
 _WAITING = "waiting."
 """Begins the tokens that lead on among what waits."""
-_MOST_WAITING_BYTES = 512 * 1024
+_MAX_WAITING_BYTES = 512 * 1024
 """Of the events that became what waits on one page, so that a client takes it together with what the store gives."""
 
 
@@ -59,10 +59,10 @@ def _order(waiting: Waiting) -> tuple[datetime, str]:
 
 def _first_of(waiting: Sequence[Waiting], size: int) -> Sequence[Waiting]:
     """Return as many as a page takes, and at least one where there is one."""
-    room = _MOST_WAITING_BYTES
+    capacity = _MAX_WAITING_BYTES
     for count, each in enumerate(waiting[:size]):
-        room -= len(each.event.body.encode())
-        if count and room < 0:
+        capacity -= len(each.event.body.encode())
+        if count and capacity < 0:
             return waiting[:count]
     return waiting[:size]
 

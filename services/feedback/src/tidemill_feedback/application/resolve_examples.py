@@ -19,7 +19,7 @@ from tidemill_kit.errors import (
     TidemillError,
 )
 
-MOST_ATTEMPTS = 5
+MAX_ATTEMPTS = 5
 _BATCH = 200
 _FINAL = (NotFound, PreconditionFailed, InvalidInput, PermissionDenied)
 _LATER = (DependencyUnavailable, RateLimited, DeadlineExceeded)
@@ -33,7 +33,7 @@ class ResolveExamples:
     inferences: Inferences
     prompts: Prompts
     ledger: Ledger
-    at_once: int
+    max_concurrent: int
 
     async def __call__(self, ref: CurationRef, rows: Sequence[Row], *, epoch: int) -> Sequence[Row]:
         """Return the rows as they are afterwards.
@@ -43,38 +43,38 @@ class ResolveExamples:
 
         """
         pending = [row for row in rows if row.pending]
-        settled = {row.wanted.feedback: row for row in rows if not row.pending}
+        finished = {row.candidate.feedback: row for row in rows if not row.pending}
         for begin in range(0, len(pending), _BATCH):
             for row in await self._resolve_batch(ref, pending[begin : begin + _BATCH], epoch):
-                settled[row.wanted.feedback] = row
-        return list(settled.values())
+                finished[row.candidate.feedback] = row
+        return list(finished.values())
 
     async def _resolve_batch(self, ref: CurationRef, rows: Sequence[Row], epoch: int) -> Sequence[Row]:
-        texts = await self.feedback.get_many(ref.project, [row.wanted.feedback for row in rows])
-        wanted_by = defaultdict[str, list[str]](list)
+        texts = await self.feedback.get_many(ref.project, [row.candidate.feedback for row in rows])
+        requested_by = defaultdict[str, list[str]](list)
         for row in rows:
-            if row.wanted.feedback in texts:
-                wanted_by[row.wanted.inference].append(row.wanted.feedback)
-        missing = await self.prompts.missing(ref.project, list(wanted_by))
-        failures = await self._fetch(ref.project, {inference: wanted_by[inference] for inference in missing})
+            if row.candidate.feedback in texts:
+                requested_by[row.candidate.inference].append(row.candidate.feedback)
+        missing = await self.prompts.missing(ref.project, list(requested_by))
+        failures = await self._fetch(ref.project, {inference: requested_by[inference] for inference in missing})
         resolved = []
         for row in rows:
-            failure = failures.get(row.wanted.inference)
-            found = texts.get(row.wanted.feedback)
+            failure = failures.get(row.candidate.inference)
+            found = texts.get(row.candidate.feedback)
             if failure is not None:
                 resolved.append(await self._fail(ref, row, epoch, failure))
             elif found is None or found.current is None:
-                await self.ledger.forget([row.wanted.feedback])  # it was erased, and noted at the same time
+                await self.ledger.forget([row.candidate.feedback])  # it was erased, and noted at the same time
             else:
                 chars = len(found.current.text.strip())
                 if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):
-                    row = replace(row, resolved_seq=row.wanted.seq, chars=chars, attempts=0)  # noqa: PLW2901
+                    row = replace(row, resolved_seq=row.candidate.seq, chars=chars, attempts=0)  # noqa: PLW2901
                 resolved.append(row)
         return resolved
 
-    async def _fetch(self, project: str, wanted_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
+    async def _fetch(self, project: str, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
         """Keep the prompts of these inferences, which feedback wants; return why some could not be."""
-        turns, failures = asyncio.Semaphore(self.at_once), dict[str, TidemillError]()
+        turns, failures = asyncio.Semaphore(self.max_concurrent), dict[str, TidemillError]()
 
         async def fetch(inference: str) -> None:
             async with turns:
@@ -83,25 +83,25 @@ class ResolveExamples:
                 except TidemillError as error:
                     failures[inference] = error
                 else:
-                    await self._keep(project, inference, prompt, wanted_by[inference])
+                    await self._keep(project, inference, prompt, requested_by[inference])
 
-        await asyncio.gather(*(fetch(inference) for inference in wanted_by))
+        await asyncio.gather(*(fetch(inference) for inference in requested_by))
         for error in failures.values():
             if isinstance(error, _LATER):
                 raise error
         return failures
 
-    async def _keep(self, project: str, inference: str, prompt: Prompt, wanted_by: Sequence[str]) -> None:
+    async def _keep(self, project: str, inference: str, prompt: Prompt, requested_by: Sequence[str]) -> None:
         """Keep a prompt, unless all that wanted it was erased while it was fetched.
 
         An erasure leaves its tombstones first and forgets prompts then, so that a look after the write misses none.
         """
         await self.prompts.keep(project, inference, prompt)
-        if not await self.feedback.get_many(project, wanted_by):
+        if not await self.feedback.get_many(project, requested_by):
             await self.prompts.forget(project, [inference])
 
     async def _fail(self, ref: CurationRef, row: Row, epoch: int, error: TidemillError) -> Row:
-        final = isinstance(error, _FINAL) or row.attempts + 1 >= MOST_ATTEMPTS
+        final = isinstance(error, _FINAL) or row.attempts + 1 >= MAX_ATTEMPTS
         if await self.ledger.fail(ref, row, epoch=epoch, message=error.reason, final=final):
             return replace(row, attempts=row.attempts + 1, failure=error.reason if final else "")
         return row

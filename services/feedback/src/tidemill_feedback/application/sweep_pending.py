@@ -7,7 +7,7 @@ from tidemill_feedback.application.match_pending import MatchPending
 from tidemill_feedback.application.ports import DeadLetters, Pending
 from tidemill_kit.application import Clock
 
-_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class SweepPending:
     async def __call__(self) -> int:
         """Return how many reactions were given up."""
         until, given_up = self.clock.now() - self.wait, 0
-        for project, inference in await self.pending.since(until, limit=_AT_ONCE):
+        for project, inference in await self.pending.since(until, limit=_BATCH_SIZE):
             error = await self.match(project, inference)
             if error is None:
                 continue

@@ -4,7 +4,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from tidemill_feedback.application.check_rule import check_rule
-from tidemill_feedback.application.ports import CurationStore, Wake
+from tidemill_feedback.application.ports import CurationStore, Enqueue
 from tidemill_feedback.domain.curation import Curation, Rule
 from tidemill_kit.application import Caller, Request
 from tidemill_kit.errors import Conflict
@@ -43,7 +43,7 @@ class UpdateCuration:
     """Emits nothing; the worker looks at once whether the new rule holds."""
 
     curations: CurationStore
-    wake: Wake
+    enqueue: Enqueue
     at_most: int
     """How many examples a batch may have."""
 
@@ -69,7 +69,7 @@ class UpdateCuration:
             change(current)
             return current
         changed = await self.curations.update(caller.project, command.curation, change, request=command.request)
-        self.wake(changed.ref)
+        self.enqueue(changed.ref)
         return changed
 
 

@@ -9,7 +9,7 @@ from tidemill_kit.domain import Aggregate, Event, ObjectRef
 
 DEFAULT_MIN_OUTPUT_CHARS = 1
 DEFAULT_MAX_OUTPUT_CHARS = 4000
-DEFAULT_AT_LEAST = 1
+DEFAULT_MINIMUM = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class Curation(Aggregate):
     """The lease epoch of the worker that completed it last, or is about to."""
     left_out: int = 0
     """How many older examples the last batch had no room for."""
-    lives: int = 0
+    incarnations: int = 0
     """How often it began; what is kept for an earlier life is not its own."""
     deployments: int = 0
     """How often its rule took another deployment, and be it one that it had before."""
@@ -79,7 +79,7 @@ class Curation(Aggregate):
     @property
     def ref(self) -> CurationRef:
         """Return the name of this life."""
-        return CurationRef(self.project, self.id, self.lives)
+        return CurationRef(self.project, self.id, self.incarnations)
 
     def begin(self, rule: Rule, *, now: datetime) -> None:
         """Come to life, or back to it after a deletion.
@@ -88,10 +88,10 @@ class Curation(Aggregate):
             CurationExists: it lives already.
 
         """
-        if self.lives and not self.deleted:
+        if self.incarnations and not self.deleted:
             raise CurationExists(self.id)
         self.deleted, self.since = False, now
-        self.lives += 1
+        self.incarnations += 1
         self.configure(rule)
 
     def configure(self, rule: Rule) -> None:
@@ -106,7 +106,7 @@ class Curation(Aggregate):
     def holds(self, counts: Counts, *, now: datetime) -> bool:
         """Tell whether it is time to complete."""
         rule = self.rule
-        if rule.paused or not counts.new or counts.examples < (rule.at_least or DEFAULT_AT_LEAST):
+        if rule.paused or not counts.new or counts.examples < (rule.at_least or DEFAULT_MINIMUM):
             return False
         late = self.latest is not None and now >= self.latest
         return counts.new >= rule.new_examples or late
@@ -148,12 +148,12 @@ class Curation(Aggregate):
 
     def waits_for(self, counts: Counts) -> str:
         """Return what it waits for, for people."""
-        rule, least = self.rule, self.rule.at_least or DEFAULT_AT_LEAST
+        rule, minimum = self.rule, self.rule.at_least or DEFAULT_MINIMUM
         if rule.paused:
             return "paused: unpause it"
         waits = f"{counts.new} of {rule.new_examples} new examples"
-        if counts.examples < least and least > rule.new_examples:
-            waits = f"{counts.examples} of {least} examples in all, {waits}"
+        if counts.examples < minimum and minimum > rule.new_examples:
+            waits = f"{counts.examples} of {minimum} examples in all, {waits}"
         if counts.pending:
             waits += f", {counts.pending} more being looked at"
         if self.latest is not None:

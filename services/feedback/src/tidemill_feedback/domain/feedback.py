@@ -96,7 +96,7 @@ class Feedback(Aggregate):
 
         It counts where the person who asked gave it, or a rater of `trusted` kinds.
         """
-        self._note(answer, keep=keep, given=given, labels=labels)
+        self._record(answer, keep=keep, given=given, labels=labels)
         self.state = FeedbackState.RECORDED
         self.counts = self.rater in trusted or (self.rater == ASKER and self.end_user == answer.end_user)
         self.message = "" if self.counts else NOT_THE_ASKER
@@ -107,7 +107,7 @@ class Feedback(Aggregate):
 
     def ignore(self, given: Given, answer: Answer, *, labels: dict[str, str], keep: int, message: str) -> None:
         """Keep a reaction that counts for nothing; nobody is told."""
-        self._note(answer, keep=keep, given=given, labels=labels)
+        self._record(answer, keep=keep, given=given, labels=labels)
         self.state, self.message = FeedbackState.IGNORED, message
 
     def withdraw(self, *, keep: int, now: datetime) -> None:
@@ -123,7 +123,7 @@ class Feedback(Aggregate):
         self.deleted, self.state, self.message = True, FeedbackState.IGNORED, "was erased"
         self.current, self.history, self.labels = None, (), {}
 
-    def _note(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
+    def _record(self, answer: Answer, *, keep: int, given: Given, labels: dict[str, str]) -> None:
         self.deployment, self.variant, self.rollout = answer.deployment, answer.variant, answer.rollout
         self.asked_by = answer.end_user
         self.deleted, self.message = False, ""

@@ -15,7 +15,7 @@ class CurationRef:
 
     project: str
     curation: str
-    life: int
+    incarnation: int
 
     @property
     def key(self) -> str:
@@ -24,7 +24,7 @@ class CurationRef:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class CandidateExample:
     """A correction that may become an example, as of event `seq` of the feedback."""
 
     feedback: str
@@ -40,7 +40,7 @@ class Wanted:
 class Row:
     """One correction in one curation."""
 
-    wanted: Wanted
+    candidate: CandidateExample
     first_time: datetime
     """When the person first corrected this answer: its place in the line, which a later correction keeps."""
     resolved_seq: int = 0
@@ -56,7 +56,7 @@ class Row:
     @property
     def pending(self) -> bool:
         """Tell whether there is something to do."""
-        return self.resolved_seq != self.wanted.seq and not self.failure
+        return self.resolved_seq != self.candidate.seq and not self.failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,25 +120,25 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
     An example is new while its inference was in no completion that has happened. Of more than `at_most` the latest
     count, so that a curation goes on where others take no more at once.
     """
-    ours = [row for row in rows if row.wanted.deployment == filters.deployment]
+    ours = [row for row in rows if row.candidate.deployment == filters.deployment]
     passing = [row for row in ours if passes(row, filters)]
     of_user: dict[str, int] = defaultdict(int)
     of_inference: dict[str, Row] = {}
-    correctors = Counter(row.wanted.inference for row in passing)
-    for row in sorted(passing, key=lambda each: (each.first_time, each.wanted.feedback)):
-        if row.wanted.rater == _USER:
-            of_user[row.wanted.end_user] += 1
-            if filters.per_user_at_most and of_user[row.wanted.end_user] > filters.per_user_at_most:
+    correctors = Counter(row.candidate.inference for row in passing)
+    for row in sorted(passing, key=lambda each: (each.first_time, each.candidate.feedback)):
+        if row.candidate.rater == _USER:
+            of_user[row.candidate.end_user] += 1
+            if filters.per_user_at_most and of_user[row.candidate.end_user] > filters.per_user_at_most:
                 continue
-        other = of_inference.get(row.wanted.inference)
+        other = of_inference.get(row.candidate.inference)
         if other is None or _precedence(row) > _precedence(other):
-            of_inference[row.wanted.inference] = row
+            of_inference[row.candidate.inference] = row
     latest = sorted(of_inference.values(), key=_lateness, reverse=True)[:at_most]
-    known = {row.wanted.inference for row in rows if 0 < row.completion <= completions}
+    known = {row.candidate.inference for row in rows if 0 < row.completion <= completions}
     pending = sum(row.pending for row in ours)
     counts = Counts(
         examples=len(latest),
-        new=sum(row.wanted.inference not in known for row in latest),
+        new=sum(row.candidate.inference not in known for row in latest),
         filtered=len(ours) - pending - len(of_inference),
         pending=pending,
         contested=sum(correctors[inference] > 1 for inference in of_inference),
@@ -153,8 +153,8 @@ def passes(row: Row, filters: Filters) -> bool:
 
 
 def _precedence(row: Row) -> tuple[int, datetime, str]:
-    return _RANKS.get(row.wanted.rater, 0), *_lateness(row)
+    return _RANKS.get(row.candidate.rater, 0), *_lateness(row)
 
 
 def _lateness(row: Row) -> tuple[datetime, str]:
-    return row.wanted.observe_time, row.wanted.feedback
+    return row.candidate.observe_time, row.candidate.feedback

@@ -92,21 +92,21 @@ def _target_violations(reaction: Reaction) -> Iterator[Violation]:
 
 
 def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
-    wanted = _FIELD_OF[reaction.metric]
+    candidate = _FIELD_OF[reaction.metric]
     for name in _FIELD_OF.values():
-        if (getattr(reaction, name) is not None) != (name == wanted):
-            text = f"a {reaction.metric} is given in {wanted}, and in nothing else"
+        if (getattr(reaction, name) is not None) != (name == candidate):
+            text = f"a {reaction.metric} is given in {candidate}, and in nothing else"
             yield Violation(field=name, description=text)
     number = reaction.number
     if number is not None and (math.isnan(number) or not 0 <= number <= 1):
         yield Violation(field="number", description=f"is {number!r}; a rating is 0 (bad) to 1 (good)")
-    for name, most in (("comment", limits.comment_chars), ("correction", limits.correction_chars)):
+    for name, maximum in (("comment", limits.comment_chars), ("correction", limits.correction_chars)):
         said = getattr(reaction, name)
         if said is not None and not says_something(said):
-            text = f"is empty: it has no letter, number or symbol; write 1 to {most} characters"
+            text = f"is empty: it has no letter, number or symbol; write 1 to {maximum} characters"
             yield Violation(field=name, description=text)
-        elif said is not None and len(said) > most:
-            yield Violation(field=name, description=f"has {len(said)} characters; write at most {most}")
+        elif said is not None and len(said) > maximum:
+            yield Violation(field=name, description=f"has {len(said)} characters; write at most {maximum}")
 
 
 def _length_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from tidemill_feedback.application.note_correction import NoteCorrection
+from tidemill_feedback.application.record_correction import RecordCorrection
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
 
@@ -19,12 +19,12 @@ class FeedbackChanged(BaseModel):
     metric: str
 
 
-def corrections(note: NoteCorrection) -> Subscription:
+def corrections(record: RecordCorrection) -> Subscription:
     """Return the subscription."""
 
     async def changed(event: EventContext, body: FeedbackChanged) -> None:
         if body.metric == CORRECTION:
-            await note(event.project, body.feedback)
+            await record(event.project, body.feedback)
 
     return Subscription(
         name=NAME,

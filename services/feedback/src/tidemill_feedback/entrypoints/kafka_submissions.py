@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
+from tidemill_feedback.application.handle_submission import HandleSubmission
 from tidemill_feedback.application.ports import SubmittedEvent
-from tidemill_feedback.application.take_submission import TakeSubmission
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_feedback.entrypoints.messages import check_correction
 from tidemill_kit.cloudevents import CloudEvent
@@ -70,7 +70,7 @@ class FeedbackGiven(BaseModel):
 class Submissions:
     """Handles what comes from Kafka; what can never count ends as a dead letter."""
 
-    take: TakeSubmission
+    take: HandleSubmission
     record_bytes: int
 
     def subscription(self, topics: Sequence[str]) -> Subscription:

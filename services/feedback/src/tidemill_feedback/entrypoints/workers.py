@@ -8,8 +8,8 @@ from datetime import timedelta
 import structlog
 
 from tidemill_feedback.application.ports import CurationLeases, Curations, Ledger
+from tidemill_feedback.application.reconcile_curation import ReconcileCuration
 from tidemill_feedback.application.sweep_pending import SweepPending
-from tidemill_feedback.application.tend_curation import TendCuration
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_kit.application import Clock
 from tidemill_kit.errors import TidemillError, isolated
@@ -29,7 +29,7 @@ class CurationWorker:
 
     At the start it tends those too that are deleted and of which something is kept, because nobody wakes it for them.
 
-    The same curation is tended at most once in `settle_s`, however many corrections come. One that somebody else
+    The same curation is tended at most once in `debounce_s`, however many corrections come. One that somebody else
     holds, or that failed, is tried again: so a correction that came while the holder was finishing is not left.
     """
 
@@ -40,49 +40,49 @@ class CurationWorker:
         ledger: Ledger,
         leases: CurationLeases,
         clock: Clock,
-        at_once: int,
-        settle_s: float,
-        look_every_s: float,
+        max_concurrent: int,
+        debounce_s: float,
+        poll_interval_s: float,
     ) -> None:
         self._curations = curations
         self._ledger = ledger
         self._all_seen = False
         self._leases = leases
         self._clock = clock
-        self._turns = Turns(at_once)
-        self._settle_s = settle_s
-        self._look_every_s = look_every_s
-        self._woken = asyncio.Event()
+        self._turns = Turns(max_concurrent)
+        self._debounce_s = debounce_s
+        self._poll_interval_s = poll_interval_s
+        self._enqueued = asyncio.Event()
         self._due: dict[CurationRef, float] = {}
         self._running: set[CurationRef] = set()
         self._failures: dict[CurationRef, int] = {}
 
-    def wake(self, ref: CurationRef) -> None:
+    def enqueue(self, ref: CurationRef) -> None:
         """Tend the curation soon."""
-        at = time.monotonic() + self._settle_s
+        at = time.monotonic() + self._debounce_s
         self._due[ref] = min(at, self._due.get(ref, at))
-        self._woken.set()
+        self._enqueued.set()
 
-    async def run(self, tend: TendCuration) -> None:
+    async def run(self, reconcile: ReconcileCuration) -> None:
         """Work until cancelled."""
-        look_at = 0.0
+        poll_at = 0.0
         async with asyncio.TaskGroup() as tasks:
             while True:
-                self._woken.clear()
-                if time.monotonic() >= look_at:
-                    await self._look()
-                    look_at = time.monotonic() + self._look_every_s
+                self._enqueued.clear()
+                if time.monotonic() >= poll_at:
+                    await self._check()
+                    poll_at = time.monotonic() + self._poll_interval_s
                 now = time.monotonic()
                 for ref in [each for each, at in self._due.items() if at <= now and each not in self._running]:
                     del self._due[ref]
                     self._running.add(ref)
-                    tasks.create_task(self._tend(tend, ref))
+                    tasks.create_task(self._reconcile(reconcile, ref))
                 waits = [at - now for each, at in self._due.items() if each not in self._running]
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.01, min([look_at - now, *waits]))):
-                        await self._woken.wait()
+                    async with asyncio.timeout(max(0.01, min([poll_at - now, *waits]))):
+                        await self._enqueued.wait()
 
-    async def _look(self) -> None:
+    async def _check(self) -> None:
         try:
             if self._all_seen:
                 self._due |= dict.fromkeys(await self._ledger.pending_curations(self._clock.now()), 0.0)
@@ -92,27 +92,27 @@ class CurationWorker:
         except TidemillError as error:
             _log.warning("curations_not_listed", reason=error.reason, why=error.message)
 
-    async def _tend(self, tend: TendCuration, ref: CurationRef) -> None:
+    async def _reconcile(self, reconcile: ReconcileCuration, ref: CurationRef) -> None:
         pause: timedelta | None = None
         try:
             with isolated():
                 async with self._turns.of(ref.project), self._leases.held(ref) as epoch:
-                    pause = _HELD if epoch is None else await tend(ref, epoch=epoch)
+                    pause = _HELD if epoch is None else await reconcile(ref, epoch=epoch)
                 self._failures.pop(ref, None)
                 if epoch is not None:
-                    _log.debug("curation_tended", curation=ref.key)
+                    _log.debug("curation_reconciled", curation=ref.key)
         except TidemillError as error:
             pause = self._failed(ref)
-            _log.warning("curation_tending_failed", curation=ref.key, reason=error.reason, why=error.message)
+            _log.warning("curation_reconcile_failed", curation=ref.key, reason=error.reason, why=error.message)
         except Exception as error:  # noqa: BLE001 - one curation that breaks must not end the others
             pause = self._failed(ref)
-            _log.error("curation_tending_broken", curation=ref.key, exc_info=error)
+            _log.error("curation_reconcile_broken", curation=ref.key, exc_info=error)
         finally:
             self._running.discard(ref)
             if pause is not None:
                 at = time.monotonic() + pause.total_seconds()
                 self._due[ref] = min(at, self._due.get(ref, at))
-            self._woken.set()
+            self._enqueued.set()
 
     def _failed(self, ref: CurationRef) -> timedelta:
         """Return how long to wait: longer with each failure in a row."""

@@ -32,4 +32,4 @@ class LoadedBefore:
             partial.write_text(json.dumps(models[:_MAX_MODELS]), encoding="utf-8")
             partial.replace(self._path)
         except OSError as error:
-            _log.warning("loaded_models_not_noted", why=error.strerror)
+            _log.warning("loaded_models_not_recorded", why=error.strerror)

@@ -75,15 +75,16 @@ class _Base:
 class _Slot:
     """An engine's place, which whoever asks for the model next finds.
 
-    `bytes` is what it takes beside the base's weights and its own cache of so many tokens. `room` is what it was given
-    of the memory beside its base, which is before it is loaded, so that two loads never take the same; None: nothing.
+    `bytes` is what it takes beside the base's weights and its own cache of so many tokens. `memory_grant` is what it
+    was given of the memory beside its base, which is before it is loaded, so that two loads never take the same; None:
+    nothing.
     """
 
     model: ModelVersion
     base: _Base
     bytes: int
     cache_tokens: int
-    room: int | None = None
+    memory_grant: int | None = None
     users: int = 0
     last_used: float = 0.0
     holders: set[tuple[str, str]] = field(default_factory=set)
@@ -120,7 +121,7 @@ class LoadedEngines:
         self._bases: dict[str, _Base] = {}
         self._sweeping: asyncio.Task[None] | None = None
         self._importing: asyncio.Task[None] | None = None
-        self._making_room = asyncio.Lock()
+        self._freeing_memory = asyncio.Lock()
 
     @asynccontextmanager
     async def use(self, project: str, model: ModelVersion) -> AsyncIterator[Engine]:
@@ -223,7 +224,7 @@ class LoadedEngines:
     def _forget_failed(self, slot: _Slot) -> None:
         """Give the room back of what could not be loaded, once nobody waits for it."""
         if slot.users == 0 and slot.loading is not None and slot.loading.done() and slot.engine is None:
-            self._take_out([slot])
+            self._remove([slot])
 
     def _place(self, model: ModelVersion) -> _Slot:
         """Return a new place for a model, as large as is known before its files are here."""
@@ -234,7 +235,7 @@ class LoadedEngines:
         self._slots[_key(model)] = slot
         return slot
 
-    async def _make_room(self, slot: _Slot) -> None:
+    async def _free_memory(self, slot: _Slot) -> None:
         """Give a slot its room, for which others leave: one slot at a time.
 
         Raises:
@@ -242,10 +243,10 @@ class LoadedEngines:
             DependencyUnavailable: others in use leave too little, or nobody knows which of them answer live.
 
         """
-        async with self._making_room:
+        async with self._freeing_memory:
             leaving = await self._leaving_for(slot)
-            slot.room = slot.own_bytes
-            self._take_out(leaving)
+            slot.memory_grant = slot.own_bytes
+            self._remove(leaving)
             await self._close(leaving)
 
     async def _leaving_for(self, slot: _Slot) -> list[_Slot]:
@@ -287,16 +288,16 @@ class LoadedEngines:
 
     def _taken(self, new: _Slot | None = None, leaving: Collection[_Slot] = ()) -> int:
         """Return the bytes that are taken once a slot has come and others have left."""
-        staying = {each for each in self._slots.values() if each.room is not None} - {*leaving, new}
-        own = sum(each.room or 0 for each in staying) + (new.own_bytes if new else 0)
+        staying = {each for each in self._slots.values() if each.memory_grant is not None} - {*leaving, new}
+        own = sum(each.memory_grant or 0 for each in staying) + (new.own_bytes if new else 0)
         return own + sum(base.bytes for base in {each.base for each in (*staying, new) if each})
 
-    def _take_out(self, slots: Iterable[_Slot]) -> None:
+    def _remove(self, slots: Iterable[_Slot]) -> None:
         """Give up slots, and weights on which nothing stands that has room: nothing else loads or uses them."""
         for slot in slots:
             if self._slots.get(_key(slot.model)) is slot:
                 del self._slots[_key(slot.model)]
-        needed = {slot.base for slot in self._slots.values() if slot.room is not None}
+        needed = {slot.base for slot in self._slots.values() if slot.memory_grant is not None}
         for base in self._bases.values():
             if base not in needed:
                 base.loading = None
@@ -310,9 +311,9 @@ class LoadedEngines:
         for slot, _ in closed:
             slot.loading = None
             _log.info("engine_dropped", model=slot.model.id)
-        await self._note_loaded()
+        await self._record_loaded()
 
-    async def _note_loaded(self, new: _Slot | None = None) -> None:
+    async def _record_loaded(self, new: _Slot | None = None) -> None:
         """Keep what is loaded for the next process, which loads it first."""
         loaded = [slot for slot in self._slots.values() if slot.engine is not None or slot is new]
         loaded.sort(key=lambda slot: (slot is new, slot.last_used), reverse=True)
@@ -327,13 +328,13 @@ class LoadedEngines:
                 continue
             try:
                 with isolated():
-                    async with self._making_room:
+                    async with self._freeing_memory:
                         live = await self._answering_live()
                         leaving = [slot for slot in self._unused() if not slot.names & live]
-                        self._take_out(leaving)
+                        self._remove(leaving)
                         await self._close(leaving)
             except TidemillError as error:
-                _log.warning("idle_engines_stay", reason=error.reason, why=error.message)
+                _log.warning("engine_eviction_skipped", reason=error.reason, why=error.message)
             except Exception as error:  # noqa: BLE001 - one engine that does not close must not keep all others
                 _log.error("idle_engine_not_closed", exc_info=error)
 
@@ -350,7 +351,7 @@ class LoadedEngines:
         if not base.token_bytes:
             self._refuse_too_large(slot)
             folder = await self._base_files(project, of, base)
-        await self._make_room(slot)
+        await self._free_memory(slot)
         adapter_folder = await self._files.fetch(project, model) if model.base else None
         if _result(base.loading) is None:
             folder = folder or await self._base_files(project, of, base)
@@ -377,7 +378,7 @@ class LoadedEngines:
         engine = await asyncio.to_thread(made)
         engine.start(self._options.threads)
         slot.bytes, slot.last_used = engine.adapter_bytes, time.monotonic()
-        slot.room = slot.own_bytes
+        slot.memory_grant = slot.own_bytes
         _log.info(
             "engine_loaded",
             model=model.id,
@@ -386,7 +387,7 @@ class LoadedEngines:
             shared_bytes=base.bytes,
             duration_s=round(time.monotonic() - started, 2),
         )
-        await self._note_loaded(slot)
+        await self._record_loaded(slot)
         return engine
 
     async def _base_files(self, project: str, model: ModelVersion, base: _Base) -> Path:

@@ -20,7 +20,7 @@ _ACTIVE = {"state.rollout.active": True}
 class MongoOutcomes:
     """Implements `ports.Outcomes`: {_id, rollout, step, variant, failed, total_s, ratings: {feedback: {seq, number}}}.
 
-    Ratings are fields of their own, so that answer and rating may come in any order; `noted` is the server's time of
+    Ratings are fields of their own, so that answer and rating may come in any order; `recorded` is the server's time of
     the later one.
     """
 
@@ -123,11 +123,13 @@ class MongoLiveModels:
         named = {"$in": sorted({model for _, model in asked})}
         of = {"project": {"$in": sorted({project for project, _ in asked})}, "deleted": False}
         answering = {"$or": [{"state.live.model": named}, {"state.live.fallback": named}]}
-        wanted = {"project": 1, "state.live.model": 1, "state.live.fallback": 1}
+        requested = {"project": 1, "state.live.model": 1, "state.live.fallback": 1}
         with translated():
-            found = await self._deployments.find({**of, **answering}, wanted).to_list(None)
-        lives = [(document["project"], document["state"]["live"]) for document in found]
-        return asked & {(project, model) for project, live in lives for model in (live["model"], *live["fallback"])}
+            found = await self._deployments.find({**of, **answering}, requested).to_list(None)
+        live_configurations = [(document["project"], document["state"]["live"]) for document in found]
+        return asked & {
+            (project, model) for project, live in live_configurations for model in (live["model"], *live["fallback"])
+        }
 
 
 class MongoRolloutLeases:

@@ -182,7 +182,7 @@ class OpenAiEngine:
         )
 
     def _request(self, messages: Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-        wanted = {
+        requested = {
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             self._limit_name: sampling.max_output_tokens,
@@ -194,7 +194,7 @@ class OpenAiEngine:
             "messages": [{"role": message.role.value, "content": message.text} for message in messages],
             "stream": True,
             **({"stream_options": {"include_usage": True}} if self._asks_for_usage else {}),
-            **{name: value for name, value in wanted.items() if value is not None},
+            **{name: value for name, value in requested.items() if value is not None},
         }
 
     async def _next(self, chunks: Any, deadline: float) -> Any:  # noqa: ANN401 - what a server sends need not fit

@@ -95,8 +95,8 @@ class TransformersEngine:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
         prompt = await self._prompts.encode(messages)
-        room = self.context_tokens - len(prompt)
-        if room <= 0:
+        memory_grant = self.context_tokens - len(prompt)
+        if memory_grant <= 0:
             message = f"the prompt has {len(prompt)} tokens, and {self._name} takes {self.context_tokens}"
             raise InvalidInput(message, tokens=len(prompt), limit=self.context_tokens)
         text = TextStream(self._tokenizer.backend_tokenizer, stop=sampling.stop)
@@ -105,7 +105,10 @@ class TransformersEngine:
         self._manager.register_result_handler(request_id, outputs.put)
         try:
             self._add(
-                request_id, prompt, sampling, at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, room)
+                request_id,
+                prompt,
+                sampling,
+                at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, memory_grant),
             )
             while not (outputs.ended or text.stopped):
                 output = await self._next(outputs, deadline)

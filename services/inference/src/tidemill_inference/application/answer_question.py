@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from tidemill_inference.application.generate_answer import GenerateAnswer
 from tidemill_inference.application.generation import Finished, Generation, SharedGenerations, Step
-from tidemill_inference.application.make_answer import MakeAnswer
 from tidemill_inference.application.ports import Deployments, Inferences, Prompts, Templates
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.domain.configuration import Configuration
@@ -21,12 +21,12 @@ from tidemill_kit.application import Caller, PageRequest, Request, derived_id
 from tidemill_kit.errors import DependencyUnavailable, InvalidInput, RequestIdReused
 
 _SHOWN = 50
-_EVERYBODYS = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})
+SHARED_DEPENDENCIES = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})
 """Dependencies of every variant alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class AnswerOutcome:
     """What came of one answer; `inference` holds all of it, whatever its record keeps.
 
     `total_s` of one that did not fail is without the search: a copy is asked on the passages that were found before.
@@ -39,7 +39,7 @@ class Answered:
     total_s: float = 0.0
 
 
-def _nobody(_answered: Answered) -> None:
+def _noop(_answered: AnswerOutcome) -> None:
     """Nobody takes note."""
 
 
@@ -58,8 +58,8 @@ class AnswerQuestion:
     templates: Templates
     generations: SharedGenerations
     reservations: Reservations
-    make: MakeAnswer
-    observe: Callable[[Answered], None] = _nobody
+    make: GenerateAnswer
+    observe: Callable[[AnswerOutcome], None] = _noop
     """Told of every answer within a rollout, and of those that failed; it has to be quick."""
 
     async def __call__(
@@ -107,7 +107,7 @@ class AnswerQuestion:
         if stored := await self._completed(key, request):
             return _retell(stored, generation)
         deployment = await self._deployment(key[0], question.deployment)
-        question = _settled(question, deployment)
+        question = _with_deployment_defaults(question, deployment)
         chosen = await self._chosen(deployment, question, request)
         content = await self._content(key[0], chosen.configuration, question)
         fresh = reserved(question, inference_id=key[1], project=key[0], request_id=request.id, digest=request.digest)
@@ -117,7 +117,7 @@ class AnswerQuestion:
                 return _retell(reservation.inference, generation)
             try:
                 answer = await self.make(
-                    reservation.inference.told(question),
+                    reservation.inference.reported(question),
                     question,
                     chosen.configuration,
                     content=content,
@@ -126,16 +126,18 @@ class AnswerQuestion:
                     deadline=deadline,
                 )
             except (Exception, asyncio.CancelledError) as error:
-                failed = Answered(inference=reservation.inference, question=question, chosen=chosen, failed=True)
+                failed = AnswerOutcome(inference=reservation.inference, question=question, chosen=chosen, failed=True)
                 if _blames_model(generation.missed if isinstance(error, asyncio.CancelledError) else error):
-                    self._tell(replace(failed, total_s=time.monotonic() - started))
+                    self._report(replace(failed, total_s=time.monotonic() - started))
                 raise
             saved = await reservation.complete(answer)
-        whole = saved.told(question, answer)
+        whole = saved.reported(question, answer)
         generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model
         total_s = answer.usage.total_s - answer.usage.search_s
-        self._tell(Answered(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s))
+        self._report(
+            AnswerOutcome(inference=whole, question=question, chosen=chosen, failed=fell_back, total_s=total_s)
+        )
         return whole
 
     async def _chosen(self, deployment: Deployment, question: Question, request: Request) -> ChosenConfiguration:
@@ -156,7 +158,7 @@ class AnswerQuestion:
         await self.templates.check_variables(project, content, question.variables)
         return content
 
-    def _tell(self, answered: Answered) -> None:
+    def _report(self, answered: AnswerOutcome) -> None:
         if answered.chosen.rollout:
             self.observe(answered)
 
@@ -195,11 +197,11 @@ def _blames_model(error: Exception | None) -> bool:
     None, an answer that nobody wanted to wait for, does not count either.
     """
     if isinstance(error, DependencyUnavailable):
-        return error.dependency not in _EVERYBODYS
+        return error.dependency not in SHARED_DEPENDENCIES
     return error is not None and not isinstance(error, InvalidInput)
 
 
-def _settled(question: Question, deployment: Deployment) -> Question:
+def _with_deployment_defaults(question: Question, deployment: Deployment) -> Question:
     """Return the question with the record mode and the sampling that caller and deployment come to.
 
     Raises:

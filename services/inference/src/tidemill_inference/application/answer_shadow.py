@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from tidemill_inference.application.answer_question import Answered, AnswerQuestion
+from tidemill_inference.application.answer_question import AnswerOutcome, AnswerQuestion
 from tidemill_inference.domain.inference import Inference, Purpose
 from tidemill_kit.application import Caller, Request, derived_id
 
@@ -13,7 +13,7 @@ class AnswerShadow:
 
     answer: AnswerQuestion
 
-    async def __call__(self, live: Answered) -> Inference:
+    async def __call__(self, live: AnswerOutcome) -> Inference:
         """Return the candidate's answer.
 
         Raises:

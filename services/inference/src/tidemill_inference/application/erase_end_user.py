@@ -8,7 +8,7 @@ from tidemill_kit.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_kit.characters import clean_line
 from tidemill_kit.errors import InvalidInput, Violation
 
-_AT_ONCE = 200
+_BATCH_SIZE = 200
 """A call ends well within its deadline, however many records there are."""
 
 
@@ -37,7 +37,7 @@ class EraseEndUser:
         """
         if not end_user:
             raise InvalidInput.of(Violation(field="end_user", description="is empty; name who is to be erased"))
-        page = PageRequest(size=_AT_ONCE, token=token if validate_only else "")
+        page = PageRequest(size=_BATCH_SIZE, token=token if validate_only else "")
         found = await self._found(caller.project, end_user, page)
         more = bool(found.next_token)
         if validate_only:

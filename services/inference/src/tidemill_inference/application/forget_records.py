@@ -6,7 +6,7 @@ from datetime import timedelta
 from tidemill_inference.application.ports import Records
 from tidemill_kit.application import Clock
 
-_AT_ONCE = 500
+_BATCH_SIZE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,6 @@ class ForgetRecords:
         removed = 0
         for kept in await self.records.limited():
             before = self.clock.now() - timedelta(days=kept.days)
-            while some := await self.records.remove(kept, before=before, limit=_AT_ONCE):
+            while some := await self.records.remove(kept, before=before, limit=_BATCH_SIZE):
                 removed += some
         return removed

@@ -59,7 +59,7 @@ class Generation:
     def start(self, inference: Inference) -> None:
         """Tell who answers."""
         self.started = inference
-        self._tell()
+        self._report()
 
     @property
     def text(self) -> str:
@@ -69,12 +69,12 @@ class Generation:
     def add(self, text: str) -> None:
         """Add text."""
         self.pieces.append(text)
-        self._tell()
+        self._report()
 
     def end(self, inference: Inference) -> None:
         """Tell the whole answer."""
         self.finished = inference
-        self._tell()
+        self._report()
 
     def late(self) -> TidemillError:
         """Return what to say when time runs out: who did not answer, or that the answer takes longer."""
@@ -91,15 +91,15 @@ class Generation:
             TidemillError: what the generation failed with, or what it still waits for.
 
         """
-        told = 0
+        reported = 0
         started = False
         while True:
             changed, finished = self._changed, self.finished
             if self.started and not started:
                 started = True
                 yield Started(inference=self.started)
-            if fresh := "".join(self.pieces[told:]):
-                told = len(self.pieces)
+            if fresh := "".join(self.pieces[reported:]):
+                reported = len(self.pieces)
                 yield Delta(text=fresh)
             if finished:
                 yield Finished(inference=finished)
@@ -123,7 +123,7 @@ class Generation:
             self.missed = self.late()
             raise self.missed
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -135,7 +135,7 @@ class SharedGenerations:
     """
 
     def __init__(self, *, at_most: int, of_project: int = 0) -> None:
-        self._at_most = at_most
+        self._maximum = at_most
         self._of_project = of_project or at_most
         self._running: dict[tuple[str, str], Generation] = {}
 
@@ -177,8 +177,8 @@ class SharedGenerations:
     def _begin(
         self, key: tuple[str, str], digest: str, work: Callable[[Generation], Coroutine[Any, Any, Inference]]
     ) -> Generation:
-        if len(self._running) >= self._at_most:
-            message = f"{self._at_most} answers are under way here, and no more are taken: try again"
+        if len(self._running) >= self._maximum:
+            message = f"{self._maximum} answers are under way here, and no more are taken: try again"
             raise RateLimited(message, retry_after_s=_BUSY_PAUSE_S)
         mine = sum(project == key[0] for project, _ in self._running)
         if mine >= self._of_project:

@@ -360,11 +360,11 @@ class RolloutLeases(Protocol):
         ...
 
 
-Wake = Callable[[DeploymentRef], None]
+Enqueue = Callable[[DeploymentRef], None]
 """Told of a deployment whose rollout may have something to do."""
 
 
-def wakes_nobody(_deployment: DeploymentRef) -> None:
+def enqueues_nothing(_deployment: DeploymentRef) -> None:
     """Nobody has to be told: they look by themselves."""
 
 

@@ -108,11 +108,11 @@ class Reservations:
                 async with self._kept(reservation):
                     yield reservation
         except asyncio.CancelledError:
-            await self._noted(reservation, reservation.cancel())
+            await self._recorded(reservation, reservation.cancel())
             raise
         except Exception as error:
             reason = error.reason if isinstance(error, TidemillError) else "INTERNAL"
-            await self._noted(reservation, reservation.fail(reason))
+            await self._recorded(reservation, reservation.fail(reason))
             raise
 
     async def _reserve(self, fresh: Inference, variant: Variant, deadline: float) -> Reservation:
@@ -168,7 +168,7 @@ class Reservations:
                 if reservation.lease is None or reservation.lease.until <= self.clock.now():
                     raise
 
-    async def _noted(self, reservation: Reservation, saving: Coroutine[Any, Any, None]) -> None:
+    async def _recorded(self, reservation: Reservation, saving: Coroutine[Any, Any, None]) -> None:
         """Save how it ended, also while being cancelled; where that fails, the lease runs out by itself."""
         task = asyncio.ensure_future(saving)
         with suppress(asyncio.CancelledError):

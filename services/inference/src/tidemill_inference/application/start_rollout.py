@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Candidates, DeploymentRef, Deployments, Wake, wakes_nobody
+from tidemill_inference.application.ports import Candidates, DeploymentRef, Deployments, Enqueue, enqueues_nothing
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.domain.rollout import PassedEvaluation
@@ -16,7 +16,7 @@ class StartRollout:
     deployments: Deployments
     candidates: Candidates
     clock: Clock
-    wake: Wake = wakes_nobody
+    enqueue: Enqueue = enqueues_nothing
 
     async def __call__(
         self, project: str, deployment_id: str, passed: PassedEvaluation, *, request: Request
@@ -37,7 +37,7 @@ class StartRollout:
             saved = await self.deployments.update(project, deployment_id, change, request=request)
         except DeploymentNotFound:
             return None
-        self.wake(DeploymentRef(project=project, id=deployment_id))
+        self.enqueue(DeploymentRef(project=project, id=deployment_id))
         return saved
 
     async def _why_not(self, project: str, candidate: str) -> str:

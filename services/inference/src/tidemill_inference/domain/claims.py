@@ -26,7 +26,7 @@ _CLAUSE_ENDS = re.compile(
 )
 _SENTENCE_ENDS = re.compile(r"[.;!?\u3002\uff01\uff1f]|\n(?=[ \t]{0,8}[\n*\-#])")
 _INFLECTION = re.compile(r"(?<=\w{3})(?:e[nrsm]?|s|ly)\Z")
-_LEAST_WORDS = 3
+_MIN_WORDS = 3
 _SAME_SUBJECT = 0.5
 _NEGATING_PREFIXES = {"un": 3, "non": 3, "in": 5, "im": 5, "ir": 5, "il": 5, "dis": 5, "dés": 4, "dé": 5, "de": 6}
 """With the shortest word that they negate: input does not negate put."""
@@ -144,7 +144,7 @@ def _pieces(text: str, ends: re.Pattern[str]) -> list[str]:
     pieces, held = [], ""
     for piece in ends.split(text):
         held = f"{held} {piece}"
-        if len(held.split()) >= _LEAST_WORDS:
+        if len(held.split()) >= _MIN_WORDS:
             pieces.append(held)
             held = ""
     return [*pieces, held] if held.strip() else pieces
@@ -174,7 +174,7 @@ def _negated(clause: _Clause, other: _Clause) -> bool:
 
 def _prefixed(negating: frozenset[str], words_: frozenset[str]) -> bool:
     return any(
-        len(word) >= least and f"{prefix}{word}" in negating
+        len(word) >= minimum and f"{prefix}{word}" in negating
         for word in words_ - negating
-        for prefix, least in _NEGATING_PREFIXES.items()
+        for prefix, minimum in _NEGATING_PREFIXES.items()
     )

@@ -267,7 +267,7 @@ class Deployment(Aggregate):
         if rollout and rollout.id == rollout_id and not self.rollouts_paused:
             self.rollout = rollout.at(epoch).begun(now=now)
 
-    def tend_rollout(self, decision: Decision, counts: StepCounts, *, seen: Rollout, now: datetime) -> None:
+    def reconcile_rollout(self, decision: Decision, counts: StepCounts, *, seen: Rollout, now: datetime) -> None:
         """Do what was decided on the rollout as it was `seen`, unless it moved on, or was paused, meanwhile.
 
         Raises:
@@ -305,7 +305,7 @@ class Deployment(Aggregate):
         """
         rollout = self._open(rollout_id)
         if rollout.missing_approvals:
-            raise ApprovalsMissing(rollout.id, given=len(rollout.approvals), wanted=rollout.policy.approvals)
+            raise ApprovalsMissing(rollout.id, given=len(rollout.approvals), requested=rollout.policy.approvals)
         self._promoted(rollout, Reason.BY_HAND, message, counts=counts, now=now)
 
     def approve_rollout(self, rollout_id: str, approval: Approval) -> None:
@@ -369,8 +369,10 @@ class Deployment(Aggregate):
     def _promoted(self, rollout: Rollout, reason: Reason, message: str, *, counts: StepCounts, now: datetime) -> None:
         replaced, self.live = self.live.digest, rollout.candidate
         self.rollout = rollout.ended(RolloutState.PROMOTED, message=message, now=now, counts=counts)
-        told = _without_rationale(reason, message)
-        self.pending.append(RolloutWasPromoted(reason=reason, message=told, replaced=replaced, **rollout.named(now)))
+        reported = _without_rationale(reason, message)
+        self.pending.append(
+            RolloutWasPromoted(reason=reason, message=reported, replaced=replaced, **rollout.named(now))
+        )
         self._configured(replaced=replaced, now=now)
 
     def _taken_back(
@@ -378,8 +380,8 @@ class Deployment(Aggregate):
     ) -> None:
         text = f"{reason.value}: {message}"
         self.rollout = rollout.ended(RolloutState.ROLLED_BACK, message=text, now=now, counts=counts)
-        told = _without_rationale(reason, message)
-        self.pending.append(RolloutWasRolledBack(reason=reason, message=told, **rollout.named(now)))
+        reported = _without_rationale(reason, message)
+        self.pending.append(RolloutWasRolledBack(reason=reason, message=reported, **rollout.named(now)))
 
     def _advanced(self, rollout: Rollout, *, now: datetime) -> None:
         self.pending.append(

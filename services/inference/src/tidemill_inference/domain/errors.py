@@ -95,9 +95,9 @@ class PromptVersionNotFound(NotFound):
 
     reason = "PROMPT_VERSION_NOT_FOUND"
 
-    def __init__(self, prompt: str, *, wanted: str, latest: int, labels: Sequence[str]) -> None:
+    def __init__(self, prompt: str, *, requested: str, latest: int, labels: Sequence[str]) -> None:
         known = f"versions 1 to {latest}" + (f" and the labels {', '.join(labels)}" if labels else "")
-        super().__init__(f"prompt {prompt} has no {wanted!r}; it has {known}", prompt=prompt, wanted=wanted)
+        super().__init__(f"prompt {prompt} has no {requested!r}; it has {known}", prompt=prompt, requested=requested)
 
 
 class DeploymentNotFound(NotFound):
@@ -125,9 +125,9 @@ class ReferenceNotFound(NotFound):
 
     reason = "REFERENCE_NOT_FOUND"
 
-    def __init__(self, wanted: str, *, field: str, known: Sequence[str]) -> None:
+    def __init__(self, requested: str, *, field: str, known: Sequence[str]) -> None:
         there = f"there are {', '.join(known)}" if known else "there is none yet"
-        super().__init__(f"{field}: {wanted!r} is not there; {there}", field=field, wanted=wanted)
+        super().__init__(f"{field}: {requested!r} is not there; {there}", field=field, requested=requested)
 
 
 class RolloutNotFound(NotFound):
@@ -205,9 +205,11 @@ class ApprovalsMissing(PreconditionFailed):
 
     reason = "APPROVALS_MISSING"
 
-    def __init__(self, rollout: str, *, given: int, wanted: int) -> None:
+    def __init__(self, rollout: str, *, given: int, requested: int) -> None:
         super().__init__(
-            f"rollout {rollout} has {given} of {wanted} approvals: have it approved first", given=given, wanted=wanted
+            f"rollout {rollout} has {given} of {requested} approvals: have it approved first",
+            given=given,
+            requested=requested,
         )
 
 

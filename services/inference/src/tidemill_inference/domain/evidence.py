@@ -46,8 +46,8 @@ def less(values: Counted, than: Counted, *, by: float) -> float:
     Were it not, there would be a mean that both hypotheses agree on, one of each side, and the product of what is made
     against both would not grow: so the least product over all means counts.
     """
-    room = 1.0 - by
-    means = [room * number / _MEANS for number in range(_MEANS + 1)]
+    memory_grant = 1.0 - by
+    means = [memory_grant * number / _MEANS for number in range(_MEANS + 1)]
     lower = [below(values, mean) for mean in means]
     higher = [above(than, mean + by) for mean in means[1:]]
     return min(*(low + high for low, high in zip(lower, higher, strict=False)), lower[-1])
@@ -99,7 +99,7 @@ def _log(capital: float) -> float:
 
 def _log_sum(logs: Iterable[float]) -> float:
     found = list(logs)
-    most = max(found)
-    if math.isinf(most):
-        return most
-    return most + math.log(math.fsum(math.exp(each - most) for each in found))
+    maximum = max(found)
+    if math.isinf(maximum):
+        return maximum
+    return maximum + math.log(math.fsum(math.exp(each - maximum) for each in found))

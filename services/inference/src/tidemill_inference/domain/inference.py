@@ -323,9 +323,9 @@ class Inference(Aggregate):
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
 
-    def told(self, question: Question, answer: Answer | None = None) -> "Inference":
+    def reported(self, question: Question, answer: Answer | None = None) -> "Inference":
         """Return it as those hear it who are listening now: whole, whatever the record keeps."""
-        heard = replace(
+        delivered = replace(
             self,
             messages=question.messages,
             end_user=question.end_user,
@@ -333,9 +333,9 @@ class Inference(Aggregate):
             pending=[],
         )
         if answer is None:
-            return heard
+            return delivered
         return replace(
-            heard,
+            delivered,
             variant=answer.variant,
             output=answer.output,
             passages=answer.passages,

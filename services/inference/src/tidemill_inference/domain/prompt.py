@@ -81,6 +81,6 @@ class Prompt(Aggregate):
         number = int(pin) if pin.isdecimal() else self.version_labels.get(pin, 0) if pin else len(self.versions)
         if not 1 <= number <= len(self.versions):
             raise PromptVersionNotFound(
-                self.id, wanted=pin, latest=len(self.versions), labels=sorted(self.version_labels)
+                self.id, requested=pin, latest=len(self.versions), labels=sorted(self.version_labels)
             )
         return self.versions[number - 1]

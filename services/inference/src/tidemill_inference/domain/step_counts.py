@@ -104,8 +104,8 @@ class StepCounts:
             baseline_rating=_mean(baseline_rated),
             candidate_rated=len(rated),
             baseline_rated=len(baseline_rated),
-            candidate_samples=Samples(times_s=candidate_s, ratings=Counter(map(_at_most, rated))),
-            baseline_samples=Samples(times_s=baseline_s, ratings=Counter(map(_at_least, baseline_rated))),
+            candidate_samples=Samples(times_s=candidate_s, ratings=Counter(map(_maximum, rated))),
+            baseline_samples=Samples(times_s=baseline_s, ratings=Counter(map(_minimum, baseline_rated))),
         )
 
     def reached(self, step: RolloutStep) -> bool:
@@ -160,11 +160,11 @@ class StepCounts:
         return Reason.RATING, f"{text}: less by more than the limit of {limit:g}"
 
 
-def _at_most(rating: float) -> float:
+def _maximum(rating: float) -> float:
     return math.ceil(rating * _RATING_STEPS) / _RATING_STEPS
 
 
-def _at_least(rating: float) -> float:
+def _minimum(rating: float) -> float:
     return math.floor(rating * _RATING_STEPS) / _RATING_STEPS
 
 

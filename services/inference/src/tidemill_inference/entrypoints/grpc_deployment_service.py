@@ -16,11 +16,11 @@ from tidemill_inference.application.configure_deployment import (
 )
 from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.ports import Deployments
-from tidemill_inference.application.settle_rollout import (
+from tidemill_inference.application.rollout_commands import (
     ApproveRollout,
     PromoteRollout,
     RollBackRollout,
-    RolloutToSettle,
+    RolloutCommand,
 )
 from tidemill_inference.entrypoints.deployment_messages import CHANGEABLE, change_of, deployment_message, spec_of
 from tidemill_kit.application import Request
@@ -43,7 +43,7 @@ class DeploymentUseCases:
     approve: ApproveRollout
 
 
-class _Settling(Protocol):
+class _RolloutRequest(Protocol):
     """A request that names a rollout."""
 
     deployment: str
@@ -120,24 +120,24 @@ class GrpcDeploymentService(deployment_service_pb2_grpc.DeploymentServiceService
 
     async def PromoteRollout(self, request: pb.PromoteRolloutRequest, _context: Context) -> pb.PromoteRolloutResponse:
         """Make the candidate live now."""
-        deployment = await self._use.promote(current_caller(), _settling(request, request_of(request)))
+        deployment = await self._use.promote(current_caller(), _command(request, request_of(request)))
         return pb.PromoteRolloutResponse(deployment=deployment_message(deployment))
 
     async def RollBackRollout(
         self, request: pb.RollBackRolloutRequest, _context: Context
     ) -> pb.RollBackRolloutResponse:
         """Take the candidate back, or its promotion."""
-        deployment = await self._use.roll_back(current_caller(), _settling(request, request_of(request)))
+        deployment = await self._use.roll_back(current_caller(), _command(request, request_of(request)))
         return pb.RollBackRolloutResponse(deployment=deployment_message(deployment))
 
     async def ApproveRollout(self, request: pb.ApproveRolloutRequest, _context: Context) -> pb.ApproveRolloutResponse:
         """Agree to the promotion."""
-        deployment = await self._use.approve(current_caller(), _settling(request, request_of(request)))
+        deployment = await self._use.approve(current_caller(), _command(request, request_of(request)))
         return pb.ApproveRolloutResponse(deployment=deployment_message(deployment))
 
 
-def _settling(message: _Settling, request: Request) -> RolloutToSettle:
-    return RolloutToSettle(
+def _command(message: _RolloutRequest, request: Request) -> RolloutCommand:
+    return RolloutCommand(
         deployment=message.deployment,
         rollout=message.rollout,
         rationale=message.rationale,

@@ -131,11 +131,11 @@ def _as_sent(error: InvalidInput) -> InvalidInput:
     """Return the error with its fields called as this caller called them."""
     if not error.violations:
         return error
-    told = InvalidInput.of(
+    reported = InvalidInput.of(
         *(Violation(field=_field(violation.field), description=violation.description) for violation in error.violations)
     )
-    told.reason, told.metadata = error.reason, error.metadata
-    return told
+    reported.reason, reported.metadata = error.reason, error.metadata
+    return reported
 
 
 def _field(path: str) -> str:

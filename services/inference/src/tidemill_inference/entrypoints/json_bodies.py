@@ -47,7 +47,7 @@ def object_of(body: bytes) -> Mapping[str, Any]:
         raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
     if not isinstance(given, dict):
         raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
-    json.loads(body, object_pairs_hook=_Names().look)
+    json.loads(body, object_pairs_hook=_Names().poll)
     return given
 
 
@@ -57,7 +57,7 @@ class _Names:
     def __init__(self) -> None:
         self._count = 0
 
-    def look(self, pairs: list[tuple[str, object]]) -> None:
+    def poll(self, pairs: list[tuple[str, object]]) -> None:
         """Refuse a name that is there twice: whoever looked at the body before may have taken the other one."""
         self._count += len(pairs)
         if self._count > MAX_NAMES:

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, Field
 
-from tidemill_inference.application.note_reactions import NoteRating
 from tidemill_inference.application.ports import GivenRating
+from tidemill_inference.application.record_reactions import RecordRating
 from tidemill_inference.application.start_rollout import StartRollout
 from tidemill_inference.domain.rollout import PassedEvaluation
 from tidemill_kit.grpc_context import acting_for
@@ -71,10 +71,12 @@ def evaluations(start: StartRollout) -> Subscription:
     )
 
 
-def reactions(rate: NoteRating) -> Subscription:
+def reactions(rate: RecordRating) -> Subscription:
     """Return the subscription. Only ratings of answers within a rollout count here, by whom feedback counts."""
 
-    async def noted(event: EventContext, body: FeedbackIsRecorded | FeedbackIsWithdrawn, number: float | None) -> None:
+    async def record_rating(
+        event: EventContext, body: FeedbackIsRecorded | FeedbackIsWithdrawn, number: float | None
+    ) -> None:
         if body.metric == RATING and body.rollout:
             rating = GivenRating(
                 feedback=body.feedback,
@@ -87,10 +89,10 @@ def reactions(rate: NoteRating) -> Subscription:
 
     async def recorded(event: EventContext, body: FeedbackIsRecorded) -> None:
         if body.counts:
-            await noted(event, body, body.number)
+            await record_rating(event, body, body.number)
 
     async def withdrawn(event: EventContext, body: FeedbackIsWithdrawn) -> None:
-        await noted(event, body, None)
+        await record_rating(event, body, None)
 
     return Subscription(
         name="inference.reactions",

@@ -68,7 +68,7 @@ class Answering(Protocol):
         ...
 
 
-class OpenAiDoor:
+class OpenAiApi:
     """Puts the door together.
 
     `stall_s` is how long a client may neither send nor take anything, `keep_alive_s` how long a stream says nothing,
@@ -255,20 +255,20 @@ async def _stream(
                         exchange.inference = step.inference.id
                         token = issue(step.inference)
                         chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
-                        await events.tell(chunks.first())
+                        await events.report(chunks.first())
                     elif chunks and isinstance(step, Delta):
                         for chunk in chunks.more(step.text):
-                            await events.tell(chunk)
+                            await events.report(chunk)
                     elif chunks and isinstance(step, Finished):
                         for chunk in chunks.last(step.inference):
-                            await events.tell(chunk)
+                            await events.report(chunk)
     except TidemillError as error:
         if not events.begun:
             raise
         exchange.reason = error.reason
-        await events.tell(error_body(error))
+        await events.report(error_body(error))
     else:
-        await events.tell("[DONE]")
+        await events.report("[DONE]")
     await events.end()
 
 
@@ -282,7 +282,7 @@ class _EventStream:
         self._sent_at = time.monotonic()
         self.begun = False
 
-    async def tell(self, data: dict[str, Any] | str) -> None:
+    async def report(self, data: dict[str, Any] | str) -> None:
         """Send one event."""
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
         await self._send(f"data: {text.translate(_LINE_BREAKS)}\n\n")

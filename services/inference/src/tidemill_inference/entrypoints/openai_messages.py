@@ -239,9 +239,9 @@ class ChatRequest(Strict):
             Violation(field=self._sent_as(each.field), description=each.description.replace(_LIMIT, self._length))
             for each in error.violations
         ]
-        told = InvalidInput.of(*renamed)
-        told.reason, told.metadata = error.reason, error.metadata
-        return told
+        reported = InvalidInput.of(*renamed)
+        reported.reason, reported.metadata = error.reason, error.metadata
+        return reported
 
     @property
     def _length(self) -> str:

@@ -61,7 +61,7 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
 
 def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
     """Refuse more than a question has: each of them is turned into an object while nobody else is served."""
-    for field, number, most in (
+    for field, number, maximum in (
         ("messages", len(request.messages), MAX_MESSAGES),
         ("messages", sum(len(each.parts) for each in request.messages[:MAX_MESSAGES]), MAX_PARTS),
         ("principals", len(request.principals), MAX_PRINCIPALS),
@@ -69,8 +69,8 @@ def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
         ("labels", len(request.labels), MAX_LABELS),
         ("variables", request.variables.ByteSize(), MAX_VARIABLES_BYTES),
     ):
-        if number > most:
-            raise QuestionRefused(field=field, why=f"has {number}; send at most {most}")
+        if number > maximum:
+            raise QuestionRefused(field=field, why=f"has {number}; send at most {maximum}")
 
 
 def _passage(passage: content_pb2.Passage, number: int) -> Passage:

@@ -9,10 +9,9 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 
-from tidemill_inference.application.answer_question import Answered
+from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
-from tidemill_inference.application.note_outcome import NoteOutcome
 from tidemill_inference.application.ports import (
     ActiveRollouts,
     DeploymentRef,
@@ -21,7 +20,8 @@ from tidemill_inference.application.ports import (
     Models,
     RolloutLeases,
 )
-from tidemill_inference.application.tend_rollout import TendRollout
+from tidemill_inference.application.reconcile_rollout import ReconcileRollout
+from tidemill_inference.application.record_outcome import RecordOutcome
 from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.inference import Purpose
 from tidemill_inference.domain.rollout import Rollout
@@ -43,7 +43,7 @@ class _Pace:
     """The rest between two looks: a tick, twice as long after each failure in a row, and over at once when woken."""
 
     def __init__(self, tick_s: float) -> None:
-        self.woken = asyncio.Event()
+        self.enqueued = asyncio.Event()
         self._tick_s = self._rest_s = tick_s
 
     def well(self) -> None:
@@ -53,18 +53,18 @@ class _Pace:
     def failed(self) -> None:
         self._rest_s = max(self._tick_s, min(2 * self._rest_s, _LONGEST_PAUSE_S))
 
-    async def rest(self, *, at_least_s: float = 0.0) -> None:
-        await _set_within(self.woken, max(self._rest_s, at_least_s))
-        if self.woken.is_set():
-            self.woken.clear()
+    async def rest(self, *, min_s: float = 0.0) -> None:
+        await _set_within(self.enqueued, max(self._rest_s, min_s))
+        if self.enqueued.is_set():
+            self.enqueued.clear()
             self.well()
 
 
 class RolloutWorker:
     """Tends each active rollout under its lease, and keeps its candidate loaded in every replica.
 
-    It looks for active rollouts once in `look_every_s`, and tends each every `tick_s` and when woken; what fails waits
-    longer each time.
+    It looks for active rollouts once in `poll_interval_s`, and tends each every `tick_s` and when woken; what fails
+    waits longer each time.
     """
 
     def __init__(  # noqa: PLR0913 - what one worker works with, once, in app.py
@@ -76,7 +76,7 @@ class RolloutWorker:
         models: Models,
         engines: Engines,
         forget: ForgetOutcomes,
-        look_every_s: float,
+        poll_interval_s: float,
         tick_s: float,
     ) -> None:
         self._active = active
@@ -85,28 +85,28 @@ class RolloutWorker:
         self._models = models
         self._engines = engines
         self._forget = forget
-        self._look_every_s = look_every_s
+        self._poll_interval_s = poll_interval_s
         self._tick_s = tick_s
-        self._woken = asyncio.Event()
+        self._enqueued = asyncio.Event()
         self._running: dict[DeploymentRef, _Pace] = {}
 
-    def wake(self, deployment: DeploymentRef) -> None:
+    def enqueue(self, deployment: DeploymentRef) -> None:
         """Look at a deployment's rollout at once."""
         if deployment in self._running:
-            self._running[deployment].woken.set()
-        self._woken.set()
+            self._running[deployment].enqueued.set()
+        self._enqueued.set()
 
-    async def run(self, tend: TendRollout) -> None:
+    async def run(self, reconcile: ReconcileRollout) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._clear_away())
             while True:
-                self._woken.clear()
-                for ref in await self._look():
+                self._enqueued.clear()
+                for ref in await self._check():
                     if ref not in self._running:
                         self._running[ref] = _Pace(self._tick_s)
-                        tasks.create_task(self._care(ref, tend))
-                await _set_within(self._woken, self._look_every_s)
+                        tasks.create_task(self._care(ref, reconcile))
+                await _set_within(self._enqueued, self._poll_interval_s)
 
     async def _clear_away(self) -> None:
         """Forget what a process that died has left; what is not forgotten now is when the next one starts."""
@@ -115,25 +115,25 @@ class RolloutWorker:
         except TidemillError as error:
             _log.warning("outcomes_not_forgotten", reason=error.reason, why=error.message)
 
-    async def _look(self) -> list[DeploymentRef]:
+    async def _check(self) -> list[DeploymentRef]:
         try:
             return list(await self._active.all())
         except TidemillError as error:
             _log.warning("rollouts_not_listed", reason=error.reason, why=error.message)
             return []
 
-    async def _care(self, ref: DeploymentRef, tend: TendRollout) -> None:
+    async def _care(self, ref: DeploymentRef, reconcile: ReconcileRollout) -> None:
         """Do both for as long as the rollout is active; one that begins right after it is looked for anew."""
-        tending, keeping_on = self._running[ref], _Pace(self._tick_s)
+        reconciling, keeping_on = self._running[ref], _Pace(self._tick_s)
         with acting_for(ref.project):
             keeping = asyncio.create_task(self._again(ref, keeping_on, lambda: self._keep(ref, keeping_on)))
             try:
-                await self._again(ref, tending, lambda: self._tend(ref, tending, tend))
+                await self._again(ref, reconciling, lambda: self._reconcile(ref, reconciling, reconcile))
             finally:
                 keeping.cancel()
                 await asyncio.wait({keeping})
                 del self._running[ref]
-                self._woken.set()
+                self._enqueued.set()
 
     async def _again(self, ref: DeploymentRef, pace: _Pace, once: Callable[[], Coroutine[Any, Any, bool]]) -> None:
         """Do something until it says that there is nothing left to do; what fails is done again."""
@@ -145,23 +145,23 @@ class RolloutWorker:
                     pace.well()
             except TidemillError as error:
                 pace.failed()
-                _log.warning("rollout_not_tended", deployment=ref.id, reason=error.reason, why=error.message)
+                _log.warning("rollout_not_reconciled", deployment=ref.id, reason=error.reason, why=error.message)
             except Exception as error:  # noqa: BLE001 - one rollout that breaks must not end the others
                 pace.failed()
-                _log.error("rollout_tending_broken", deployment=ref.id, exc_info=error)
+                _log.error("rollout_reconcile_broken", deployment=ref.id, exc_info=error)
             await pace.rest()
 
-    async def _tend(self, ref: DeploymentRef, pace: _Pace, tend: TendRollout) -> bool:
+    async def _reconcile(self, ref: DeploymentRef, pace: _Pace, reconcile: ReconcileRollout) -> bool:
         """Tend the rollout to its end, or return True where somebody else does."""
         async with self._leases.held(ref) as epoch:
             if epoch is None:
                 return await self._rollout(ref) is not None
             while True:
                 began = time.monotonic()
-                if not await tend(ref, epoch=epoch):
+                if not await reconcile(ref, epoch=epoch):
                     return False
                 pace.well()
-                await pace.rest(at_least_s=min(time.monotonic() - began, _LONGEST_REST_S))
+                await pace.rest(min_s=min(time.monotonic() - began, _LONGEST_REST_S))
 
     async def _keep(self, ref: DeploymentRef, pace: _Pace) -> bool:
         """Keep the candidate loaded, so that no question waits for it; return whether there is another one."""
@@ -193,15 +193,15 @@ class FollowUps:
     Both wait in queues with a bound, beside the answers: what finds them full is dropped and counted.
     """
 
-    def __init__(self, *, note: NoteOutcome, waiting: int, at_once: int) -> None:
-        self._note_outcome = note
-        self._at_once = at_once
-        self._noting: asyncio.Queue[Answered] = asyncio.Queue(waiting)
-        self._shadowing: asyncio.Queue[Answered] = asyncio.Queue(waiting)
+    def __init__(self, *, note: RecordOutcome, waiting: int, max_concurrent: int) -> None:
+        self._record_outcome = note
+        self._max_concurrent = max_concurrent
+        self._recording: asyncio.Queue[AnswerOutcome] = asyncio.Queue(waiting)
+        self._shadowing: asyncio.Queue[AnswerOutcome] = asyncio.Queue(waiting)
 
-    def observe(self, answered: Answered) -> None:
+    def observe(self, answered: AnswerOutcome) -> None:
         """Take note of an answer; never waits."""
-        _put(self._noting, answered, "outcome")
+        _put(self._recording, answered, "outcome")
         live = answered.question.purpose is Purpose.LIVE
         if live and answered.chosen.shadowed and not answered.failed:
             _put(self._shadowing, answered, "shadow")
@@ -209,13 +209,13 @@ class FollowUps:
     async def run(self, shadow: AnswerShadow) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._note())
-            for _ in range(self._at_once):
+            tasks.create_task(self._record())
+            for _ in range(self._max_concurrent):
                 tasks.create_task(self._shadow(shadow))
 
-    async def _note(self) -> None:
+    async def _record(self) -> None:
         while True:
-            answered = await self._noting.get()
+            answered = await self._recording.get()
             chosen, inference = answered.chosen, answered.inference
             outcome = Outcome(
                 inference=inference.id,
@@ -225,15 +225,15 @@ class FollowUps:
                 failed=answered.failed,
                 total_s=answered.total_s,
             )
-            await self._noted(inference.project, answered.question.deployment, outcome)
+            await self._recorded(inference.project, answered.question.deployment, outcome)
 
-    async def _noted(self, project: str, deployment: str, outcome: Outcome) -> None:
+    async def _recorded(self, project: str, deployment: str, outcome: Outcome) -> None:
         """Note an outcome, as soon as the store takes it."""
         while True:
             try:
-                return await self._note_outcome(project, deployment, outcome)
+                return await self._record_outcome(project, deployment, outcome)
             except TidemillError as error:
-                _log.warning("outcome_not_noted", reason=error.reason, why=error.message)
+                _log.warning("outcome_not_recorded", reason=error.reason, why=error.message)
             await asyncio.sleep(_PAUSE_S)
 
     async def _shadow(self, shadow: AnswerShadow) -> None:
@@ -248,7 +248,7 @@ class FollowUps:
                 _log.error("shadow_broken", inference=answered.inference.id, exc_info=error)
 
 
-def _put(queue: asyncio.Queue[Answered], answered: Answered, what: str) -> None:
+def _put(queue: asyncio.Queue[AnswerOutcome], answered: AnswerOutcome, what: str) -> None:
     try:
         queue.put_nowait(answered)
     except asyncio.QueueFull:

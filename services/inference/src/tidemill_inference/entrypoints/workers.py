@@ -54,19 +54,19 @@ class WarmUp:
         self._models = models
         self._engines = engines
         self._first = first
-        self._wanted: asyncio.Queue[tuple[str, str]] = asyncio.Queue(_WAITING)
+        self._requested: asyncio.Queue[tuple[str, str]] = asyncio.Queue(_WAITING)
 
-    def want(self, project: str, model: str) -> None:
+    def preload(self, project: str, model: str) -> None:
         """Have a `model@version` loaded soon."""
-        if not self._wanted.full():
-            self._wanted.put_nowait((project, model))
+        if not self._requested.full():
+            self._requested.put_nowait((project, model))
 
     async def run(self) -> None:
         """Load for as long as the service runs."""
         for before in await asyncio.to_thread(self._first):
-            self.want(*before)
+            self.preload(*before)
         while True:
-            project, model = await self._wanted.get()
+            project, model = await self._requested.get()
             try:
                 with isolated(), acting_for(project):
                     version = await self._models.resolve(project, model, field="model")

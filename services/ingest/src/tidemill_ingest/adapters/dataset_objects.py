@@ -86,7 +86,7 @@ class DatasetParts:
     async def split(self, ref: ObjectRef) -> Split:
         """See `ports.Parts.split`."""
         read = await asyncio.to_thread(json.loads, await self._exchange.get(ref))
-        return Split(train=frozenset(read["train"]), held_out=frozenset(read["held_out"]), owed=read["owed"])
+        return Split(train=frozenset(read["train"]), held_out=frozenset(read["held_out"]), held_out_debt=read["owed"])
 
     async def lines(self, ref: ObjectRef) -> bytes:
         """See `ports.Parts.lines`."""

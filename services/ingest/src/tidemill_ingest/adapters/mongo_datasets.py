@@ -11,8 +11,15 @@ from tidemill_ingest.adapters.dataset_event_payloads import payload_of
 from tidemill_ingest.adapters.mongo_documents import CE_SOURCE
 from tidemill_ingest.application.dataset_ports import DatasetName
 from tidemill_ingest.domain.dataset import Dataset, DatasetState, Withheld
-from tidemill_ingest.domain.dataset_version import Batch, DatasetVersion, Offer, Part, Statistics, VersionDraft
-from tidemill_ingest.domain.errors import DatasetNotFound, OfferSettled
+from tidemill_ingest.domain.dataset_version import (
+    Batch,
+    DatasetVersion,
+    ExampleBatchOffer,
+    Part,
+    Statistics,
+    VersionDraft,
+)
+from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetNotFound
 from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.domain import Event, ObjectRef
 from tidemill_kit.jobs import LeaseLost, Leases
@@ -20,7 +27,7 @@ from tidemill_kit.mongo import Collection, Document, insert_new, translated
 from tidemill_kit.quotas import Quota
 
 TOPIC = "tidemill.ingest.dataset.v1"
-_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 
 
 class DatasetCodec:
@@ -38,11 +45,11 @@ class DatasetCodec:
             "offers": [asdict(offer) for offer in aggregate.offers],
             "waiting": len(aggregate.offers),
             # Names from outside are values here, because a field's name has no dots in it.
-            "heard": [[curation, seq] for curation, seq in sorted(aggregate.heard.items())],
+            "heard": [[curation, seq] for curation, seq in sorted(aggregate.last_seq_by_curation.items())],
             "versions": [asdict(version) for version in aggregate.versions],
             "version_count": aggregate.version_count,
             "split": asdict(aggregate.split) if aggregate.split else None,
-            "owed": aggregate.owed,
+            "owed": aggregate.held_out_debt,
             "withheld": asdict(aggregate.withheld) if aggregate.withheld else None,
             "epoch": aggregate.epoch,
             "deleted_at": aggregate.deleted_at,
@@ -55,12 +62,12 @@ class DatasetCodec:
             state=DatasetState(state["state"]),
             share=state["share"],
             group_by=state["group_by"],
-            offers=tuple(Offer(**{**each, "batch": _batch(each["batch"])}) for each in state["offers"]),
-            heard=dict(state["heard"]),
+            offers=tuple(ExampleBatchOffer(**{**each, "batch": _batch(each["batch"])}) for each in state["offers"]),
+            last_seq_by_curation=dict(state["heard"]),
             versions=tuple(_version(each) for each in state["versions"]),
             version_count=state["version_count"],
             split=ObjectRef(**state["split"]) if state["split"] else None,
-            owed=state.get("owed", 0),
+            held_out_debt=state.get("owed", 0),
             withheld=Withheld(**state["withheld"]) if state["withheld"] else None,
             epoch=state["epoch"],
             deleted_at=state["deleted_at"],
@@ -72,7 +79,7 @@ class DatasetCodec:
 
 
 def mongo_datasets(
-    collection: Collection, *, wake: Callable[[NewEvents], None], quota: Quota | None = None
+    collection: Collection, *, enqueue: Callable[[NewEvents], None], quota: Quota | None = None
 ) -> MongoAggregates[Dataset]:
     """Return the datasets of a collection."""
     return MongoAggregates(
@@ -81,7 +88,7 @@ def mongo_datasets(
         topic=TOPIC,
         source=CE_SOURCE,
         missing=DatasetNotFound,
-        wake=wake,
+        enqueue=enqueue,
         lists=[("state",)],
         quota=quota,
     )
@@ -102,7 +109,7 @@ class MongoWaiting:
         """See `ports.Waiting.datasets`."""
         with translated():
             chosen = {"state.waiting": {"$gt": 0}, "project": {"$nin": list(without)}}
-            found = await self._collection.find(chosen, {"project": True, "id": True}).to_list(_AT_ONCE)
+            found = await self._collection.find(chosen, {"project": True, "id": True}).to_list(_BATCH_SIZE)
         return [DatasetName(project=each["project"], dataset=each["id"]) for each in found]
 
 
@@ -119,7 +126,7 @@ class MongoDatasetLeases:
             async with self._leases.held(f"{name.project}/{name.dataset}") as lease:
                 yield lease.epoch if lease else None
         except LeaseLost as error:
-            raise OfferSettled(name.dataset) from error
+            raise BatchAlreadyHandled(name.dataset) from error
 
 
 def _batch(state: dict[str, Any]) -> Batch:
@@ -155,9 +162,9 @@ class MongoGroups:
         """See `Groups.assigned`."""
         found: dict[str, bool] = {}
         for part in _parts(sorted(groups)):
-            wanted: Document = {"_id": {"$in": [_group_id(name, group) for group in part]}}
+            desired: Document = {"_id": {"$in": [_group_id(name, group) for group in part]}}
             with translated():
-                async for document in self._groups.find(wanted):
+                async for document in self._groups.find(desired):
                     if not but_by or document["offer"] != but_by:
                         found[document["_id"].rpartition("/")[2]] = document["held_out"]
         return found
@@ -181,4 +188,4 @@ def _group_id(name: DatasetName, group: str) -> str:
 
 
 def _parts(groups: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (groups[begin : begin + _AT_ONCE] for begin in range(0, len(groups), _AT_ONCE))
+    return (groups[begin : begin + _BATCH_SIZE] for begin in range(0, len(groups), _BATCH_SIZE))

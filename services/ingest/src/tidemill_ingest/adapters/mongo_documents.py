@@ -7,9 +7,9 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tidemill_ingest.adapters.event_payloads import payload_of
-from tidemill_ingest.domain.document import Document, DocumentState, Happened, Rejection, Step
+from tidemill_ingest.domain.document import Document, DocumentState, DocumentStep, Rejection, Step
 from tidemill_ingest.domain.errors import DocumentNotFound
-from tidemill_ingest.domain.submission import Door, Submission
+from tidemill_ingest.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.domain.version import Provenance, Text, Version
 from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents, document_id
 from tidemill_kit.domain import Event, ObjectRef
@@ -50,7 +50,7 @@ class DocumentCodec:
             version_count=state["version_count"],
             versions=tuple(_version(each) for each in state["versions"]),
             last_rejection=Rejection(**rejection) if rejection else None,
-            steps=tuple(Step(**{**step, "happened": Happened(step["happened"])}) for step in state["steps"]),
+            steps=tuple(Step(**{**step, "happened": DocumentStep(step["happened"])}) for step in state["steps"]),
         )
 
     def event(self, aggregate: Document, event: Event, seq: int) -> tuple[str, Message]:
@@ -58,7 +58,7 @@ class DocumentCodec:
         return payload_of(aggregate, event, seq)
 
 
-def mongo_documents(collection: Collection, *, wake: Callable[[NewEvents], None]) -> MongoAggregates[Document]:
+def mongo_documents(collection: Collection, *, enqueue: Callable[[NewEvents], None]) -> MongoAggregates[Document]:
     """Return the documents of a collection."""
     return MongoAggregates(
         collection,
@@ -66,7 +66,7 @@ def mongo_documents(collection: Collection, *, wake: Callable[[NewEvents], None]
         topic=TOPIC,
         source=CE_SOURCE,
         missing=DocumentNotFound,
-        wake=wake,
+        enqueue=enqueue,
         lists=[("source",), ("state",), ("source", "state")],
     )
 
@@ -108,7 +108,7 @@ def _version(state: dict[str, Any]) -> Version:
                     **provenance,
                     "masking": tuple(provenance["masking"]),
                     "steps": tuple(provenance["steps"]),
-                    "submission": Submission(**{**submission, "door": Door(submission["door"])}),
+                    "submission": Submission(**{**submission, "door": SubmissionChannel(submission["door"])}),
                 }
             ),
         }

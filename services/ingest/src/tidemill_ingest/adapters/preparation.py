@@ -23,9 +23,9 @@ from tidemill_kit.errors import Internal
 R = TypeVar("R")
 _log = structlog.get_logger(__name__)
 _TITLE_LENGTH = 500
-_MOST_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
+_MAX_MEMORY_BYTES = 2 * 1024 * MEBIBYTE
 """Address space of a process; a document of 10 MB needs a tenth of it."""
-_MOST_WAITING = 1000
+_MAX_WAITING = 1000
 """Documents of one project that may wait for a process; consumers and the edge have fewer in hand."""
 _EXAMPLES_CHARS = MEBIBYTE
 """How much of a batch is masked at once, so that documents need not wait for all of it."""
@@ -86,9 +86,9 @@ class ProcessPreparation:
             workers=workers,
             cpu_s=cpu_s,
             wall_s=wall_s,
-            memory_bytes=_MOST_MEMORY_BYTES,
+            memory_bytes=_MAX_MEMORY_BYTES,
             share=max(1, workers - 1),
-            waiting=_MOST_WAITING,
+            waiting=_MAX_WAITING,
         )
         self._processes = BoundedProcesses(limits, "documents")
 
@@ -112,7 +112,7 @@ class ProcessPreparation:
     async def mask_examples(self, project: str, examples: Sequence[Example]) -> Sequence[Example]:
         """See `ports.Preparation.mask_examples`."""
         done: list[Example] = []
-        for some in _some_at_once(examples):
+        for some in _in_batches(examples):
             done += await self._mask_some(project, some)
         return done
 
@@ -176,7 +176,7 @@ def _refusable(work: Callable[..., R], *arguments: object) -> R | _Refused:
         return _Refused(refused.reason, violation.field, violation.description)
 
 
-def _some_at_once(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
+def _in_batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
     start = size = 0
     for stop, example in enumerate(examples, start=1):
         size += len(example.line)

@@ -7,11 +7,18 @@ from dataclasses import dataclass
 
 from tidemill_ingest.application.ports import Documents, Preparation, Prepared, Quarantine, Sources, Texts
 from tidemill_ingest.application.save_once import save_once
-from tidemill_ingest.domain.document import Document, DocumentState, Keep, Offer
+from tidemill_ingest.domain.document import Document, DocumentState, Keep, SubmissionFacts
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
-from tidemill_ingest.domain.submission import DocumentSpec, Door, Submission, check_size, document_id, document_key
+from tidemill_ingest.domain.submission import (
+    DocumentSpec,
+    Submission,
+    SubmissionChannel,
+    check_size,
+    document_id,
+    document_key,
+)
 from tidemill_ingest.domain.version import Draft, Provenance
 from tidemill_kit.application import Caller, Clock, Request
 from tidemill_kit.domain import ObjectRef
@@ -65,48 +72,56 @@ class AcceptDocument:
         spec.check(self.limits)
         self._check_size(command)
         source = await self.sources.get(caller.project, spec.source)
-        offer = Offer(revision=spec.revision, body_digest=spec.digest(command.content), masking=source.masking.names)
+        facts = SubmissionFacts(
+            revision=spec.revision, body_digest=spec.digest(command.content), masking=source.masking.names
+        )
         fresh = self._fresh(caller.project, spec)
         stored = await self._stored(fresh)
         if command.validate_only:
-            return await self._preview(stored, source, command, offer)
-        if stored.reason_to_ignore(offer) or _objection(stored, command):
+            return await self._preview(stored, source, command, facts)
+        if stored.reason_to_ignore(facts) or _objection(stored, command):
             # Asked of the store all the same: it knows whether this request was answered before.
-            without_text = self._change(command, offer, None)
+            without_text = self._change(command, facts, None)
             with suppress(_TextNeededError):
                 return await self._save(fresh, without_text, command)
-        return await self._with_text(fresh, source, command, offer)
+        return await self._with_text(fresh, source, command, facts)
 
-    async def _with_text(self, fresh: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:
+    async def _with_text(
+        self, fresh: Document, source: Source, command: AcceptCommand, facts: SubmissionFacts
+    ) -> Document:
         spec, project = command.spec, fresh.project
         async with self.quarantine.hold(project, command.content):
             prepared = await self.preparation.prepare(project, spec, command.content, masking=source.masking)
             ref = await self.texts.put(project, fresh.id, prepared, spec, submission_id=command.submission.id)
-            change = self._change(command, offer, _draft(prepared, ref, command, offer))
+            change = self._change(command, facts, _draft(prepared, ref, command, facts))
             document = await self._save(fresh, change, command)
             if ref.key in document.texts.given_up:
                 # The same request again, after an erasure: it must not bring the text back.
                 await self.texts.delete([ref.key])
             return document
 
-    async def _preview(self, stored: Document, source: Source, command: AcceptCommand, offer: Offer) -> Document:
+    async def _preview(
+        self, stored: Document, source: Source, command: AcceptCommand, facts: SubmissionFacts
+    ) -> Document:
         """Return the document as it would be; nothing is stored, so its object has no place."""
         prepared = await self.preparation.prepare(stored.project, command.spec, command.content, masking=source.masking)
         nowhere = ObjectRef(bucket="", key="", size=0, sha256="")
         preview = deepcopy(stored)
-        self._change(command, offer, _draft(prepared, nowhere, command, offer))(preview)
+        self._change(command, facts, _draft(prepared, nowhere, command, facts))(preview)
         preview.pending = []
         return preview
 
-    def _change(self, command: AcceptCommand, offer: Offer, draft: Draft | None) -> Callable[[Document], None]:
+    def _change(
+        self, command: AcceptCommand, facts: SubmissionFacts, draft: Draft | None
+    ) -> Callable[[Document], None]:
         now = self.clock.now()
 
         def change(document: Document) -> None:
             document.keep = self._keep
             if objection := _objection(document, command):
                 raise objection
-            if why := document.reason_to_ignore(offer):
-                document.ignore(offer, command.submission, why=why, now=now)
+            if why := document.reason_to_ignore(facts):
+                document.ignore(facts, command.submission, why=why, now=now)
             elif draft is None:
                 raise _TextNeededError
             else:
@@ -120,7 +135,7 @@ class AcceptDocument:
         )
 
     def _check_size(self, command: AcceptCommand) -> None:
-        inline = command.submission.door is Door.GRPC
+        inline = command.submission.door is SubmissionChannel.GRPC
         limit = self.limits.inline_bytes if inline else self.limits.document_bytes
         instead = "send it with UploadDocument" if inline else "split it into several documents"
         check_size(len(command.content), field="content", limit=limit, instead=instead)
@@ -156,12 +171,12 @@ def _objection(document: Document, command: AcceptCommand) -> TidemillError | No
     return None
 
 
-def _draft(prepared: Prepared, ref: ObjectRef, command: AcceptCommand, offer: Offer) -> Draft:
+def _draft(prepared: Prepared, ref: ObjectRef, command: AcceptCommand, facts: SubmissionFacts) -> Draft:
     spec = command.spec
     provenance = Provenance(
         submission=command.submission,
-        body_digest=offer.body_digest,
-        masking=offer.masking,
+        body_digest=facts.body_digest,
+        masking=facts.masking,
         steps=prepared.steps,
         masked=prepared.masked,
     )

@@ -60,13 +60,13 @@ class ChangeDatasets:
             DatasetExists: the id is taken.
 
         """
-        wanted = command.dataset
-        wanted.check(self.limits)
+        desired = command.dataset
+        desired.check(self.limits)
 
         def change(dataset: Dataset) -> None:
-            dataset.declare(wanted)
+            dataset.declare(desired)
 
-        fresh = Dataset(id=wanted.id, project=wanted.project)
+        fresh = Dataset(id=desired.id, project=desired.project)
         if command.validate_only:
             return await self._preview(fresh, change)
         return await self.datasets.upsert(fresh, change, request=command.request)
@@ -80,15 +80,15 @@ class ChangeDatasets:
             DatasetChanged: it changed since the etag.
 
         """
-        wanted = command.dataset
+        desired = command.dataset
 
         def change(dataset: Dataset) -> None:
             _require(dataset, command.etag)
             for name in command.fields:
-                setattr(dataset, _FIELDS[name], getattr(wanted, _FIELDS[name]))
+                setattr(dataset, _FIELDS[name], getattr(desired, _FIELDS[name]))
             dataset.check(self.limits)
 
-        return await self._change(wanted.project, wanted.id, change, command)
+        return await self._change(desired.project, desired.id, change, command)
 
     async def delete(self, caller: Caller, command: DeleteDatasetCommand) -> Dataset:
         """Return the dataset as it is now; its versions stay readable for their retention.

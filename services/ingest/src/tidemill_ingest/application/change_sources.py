@@ -81,21 +81,21 @@ class ChangeSources:
             EventsTaken: another source has these events.
 
         """
-        wanted = command.source
-        before = await self.sources.get(wanted.project, wanted.id)
+        desired = command.source
+        before = await self.sources.get(desired.project, desired.id)
         change = self._change(command)
         preview = deepcopy(before)
         for name in command.fields:
-            setattr(preview, name, getattr(wanted, name))
+            setattr(preview, name, getattr(desired, name))
         preview.check(self.limits)
         if command.validate_only:
             change(preview)
-        await self.events.bind(wanted.project, preview.events, wanted.id, validate_only=command.validate_only)
+        await self.events.bind(desired.project, preview.events, desired.id, validate_only=command.validate_only)
         if command.validate_only:
             return preview
-        saved = await self.sources.update(wanted.project, wanted.id, change, request=command.request)
+        saved = await self.sources.update(desired.project, desired.id, change, request=command.request)
         if before.events != saved.events:
-            await self.events.release(wanted.project, before.events, wanted.id)
+            await self.events.release(desired.project, before.events, desired.id)
         return saved
 
     async def delete(self, caller: Caller, command: DeleteSourceCommand) -> Source:

@@ -8,7 +8,7 @@ from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.example import CitedPassage, Example
 from tidemill_ingest.domain.version import Text
 
-_AT_ONCE = 200
+_BATCH_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,8 +21,8 @@ class Erasures:
         """Return the ids of the examples of which a passage comes from an erased version."""
         cited = sorted({passage.document for each in examples for passage in each.passages})
         known: dict[str, Document] = {}
-        for start in range(0, len(cited), _AT_ONCE):
-            known |= await self.documents.get_many(project, cited[start : start + _AT_ONCE])
+        for start in range(0, len(cited), _BATCH_SIZE):
+            known |= await self.documents.get_many(project, cited[start : start + _BATCH_SIZE])
         return frozenset(
             each.id
             for each in examples

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tidemill_ingest.application.dataset_ports import Batches, Datasets
 from tidemill_ingest.domain.dataset import Dataset
-from tidemill_ingest.domain.dataset_version import Offer
+from tidemill_ingest.domain.dataset_version import ExampleBatchOffer
 from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.domain.limits import Limits
 from tidemill_kit.application import Caller, Clock, Request, derived_id
@@ -24,9 +24,9 @@ class OfferExamples:
     batches: Batches
     limits: Limits
     clock: Clock
-    wake: Callable[[], None]
+    enqueue: Callable[[], None]
 
-    async def __call__(self, caller: Caller, dataset_id: str, offer: Offer, *, request: Request) -> Dataset:
+    async def __call__(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, *, request: Request) -> Dataset:
         """Return the dataset with the offer waiting.
 
         Raises:
@@ -44,10 +44,10 @@ class OfferExamples:
         dataset = await self.datasets.update(
             caller.project, dataset_id, lambda each: each.offer(offer, at_most=at_most), request=request
         )
-        self.wake()
+        self.enqueue()
         return dataset
 
-    async def _refuse(self, caller: Caller, dataset_id: str, offer: Offer, why: str) -> None:
+    async def _refuse(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, why: str) -> None:
         now = self.clock.now()
         message = f"{why}: look at the dead letters of ingest.curations, and drive this one again once that is mended"
         # Not the request of the offer itself, which is to have its effect when it is driven again.

@@ -9,9 +9,9 @@ from tidemill_ingest.application.dataset_ports import Batches, DatasetLeases, Da
 from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.ports import Preparation
 from tidemill_ingest.domain.dataset import Dataset
-from tidemill_ingest.domain.dataset_version import Offer, Part, Statistics, VersionDraft
+from tidemill_ingest.domain.dataset_version import ExampleBatchOffer, Part, Statistics, VersionDraft
 from tidemill_ingest.domain.division import Division, Minimum, Shortcoming, divide
-from tidemill_ingest.domain.errors import BatchUnusable, DatasetNotFound, OfferSettled
+from tidemill_ingest.domain.errors import BatchAlreadyHandled, BatchUnusable, DatasetNotFound
 from tidemill_ingest.domain.example import Example, group_of
 from tidemill_ingest.domain.parts import content_digest, lines_of, shared_between
 from tidemill_ingest.domain.split import Split
@@ -61,8 +61,8 @@ class PublishVersions:
                     return False
                 dataset = await self._claim(name, epoch)
                 while dataset.offers:
-                    dataset = await self._settle(name, dataset, dataset.offers[0], epoch)
-        except OfferSettled:
+                    dataset = await self._finish(name, dataset, dataset.offers[0], epoch)
+        except BatchAlreadyHandled:
             return False  # it is somebody else's now
         except DatasetNotFound:
             return True
@@ -72,45 +72,47 @@ class PublishVersions:
         request = Request(id=derived_id("claim", name.project, name.dataset, str(epoch)), digest="")
         return await self.datasets.update(name.project, name.dataset, lambda each: each.claim(epoch), request=request)
 
-    async def _settle(self, name: DatasetName, dataset: Dataset, offer: Offer, epoch: int) -> Dataset:
+    async def _finish(self, name: DatasetName, dataset: Dataset, offer: ExampleBatchOffer, epoch: int) -> Dataset:
         try:
             # Everything after this sees the masked text alone: groups, duplicates and parts.
             offered = await self.batches.read(offer.batch)
             examples = await self.preparation.mask_examples(name.project, offered)
         except BatchUnusable as error:
-            return await self._withhold(name, offer, error.reason, error.message, owed=None, epoch=epoch)
+            return await self._withhold(name, offer, error.reason, error.message, held_out_debt=None, epoch=epoch)
         erased = await self.erasures.among(name.project, examples)
-        owed = await self._owed(name, dataset)
+        held_out_debt = await self._held_out_debt(name, dataset)
         made: _Made | None = None
         # What a worker that was killed has assigned for this offer is decided again, alike where nothing was erased
         # since; else what is assigned stays, and decides.
         for but_by in (offer.id, ""):
-            split = await self._split(name, examples, owed, but_by=but_by)
+            split = await self._split(name, examples, held_out_debt, but_by=but_by)
             made = await asyncio.to_thread(self._made, name, dataset, examples, erased, split, offered=len(offered))
             if await self.groups.assign(name, made.division.split.added_to(split), offer=offer.id):
                 break
         assert made is not None  # noqa: S101 - it was decided at least once
-        left = made.division.split.owed
+        left = made.division.split.held_out_debt
         if made.short:
-            return await self._withhold(name, offer, made.short.reason, made.short.message, owed=left, epoch=epoch)
-        return await self._publish(name, offer, made, owed=left, epoch=epoch)
+            return await self._withhold(
+                name, offer, made.short.reason, made.short.message, held_out_debt=left, epoch=epoch
+            )
+        return await self._publish(name, offer, made, held_out_debt=left, epoch=epoch)
 
-    async def _owed(self, name: DatasetName, dataset: Dataset) -> int:
+    async def _held_out_debt(self, name: DatasetName, dataset: Dataset) -> int:
         """Return what rounding left over; groups that are still in one object become documents first."""
         if dataset.split is None:
-            return dataset.owed
+            return dataset.held_out_debt
         earlier = await self.parts.split(dataset.split)
         await self.groups.assign(name, earlier.added_to(Split()), offer="")
-        return earlier.owed
+        return earlier.held_out_debt
 
-    async def _split(self, name: DatasetName, examples: Sequence[Example], owed: int, *, but_by: str) -> Split:
+    async def _split(self, name: DatasetName, examples: Sequence[Example], held_out_debt: int, *, but_by: str) -> Split:
         """Return how the groups of these examples are assigned so far."""
         groups = await asyncio.to_thread(lambda: sorted({group_of(each.asked) for each in examples}))
         assigned = await self.groups.assigned(name, groups, but_by=but_by)
         return Split(
             train=frozenset(group for group, held_out in assigned.items() if not held_out),
             held_out=frozenset(group for group, held_out in assigned.items() if held_out),
-            owed=owed,
+            held_out_debt=held_out_debt,
         )
 
     def _made(  # noqa: PLR0913 - an offer, and what is known of it
@@ -130,7 +132,9 @@ class PublishVersions:
         )
         return _made(division, self.minimum, common_from=self.common_from, unmasked=offered - len(examples))
 
-    async def _publish(self, name: DatasetName, offer: Offer, made: _Made, *, owed: int, epoch: int) -> Dataset:
+    async def _publish(
+        self, name: DatasetName, offer: ExampleBatchOffer, made: _Made, *, held_out_debt: int, epoch: int
+    ) -> Dataset:
         division = made.division
         draft = VersionDraft(
             digest=made.digest,
@@ -141,19 +145,26 @@ class PublishVersions:
         now, keep = self.clock.now(), self.kept_versions
 
         def change(dataset: Dataset) -> None:
-            dataset.publish(offer, draft, owed=owed, epoch=epoch, now=now, keep=keep)
+            dataset.publish(offer, draft, held_out_debt=held_out_debt, epoch=epoch, now=now, keep=keep)
 
-        return await self.datasets.update(name.project, name.dataset, change, request=_settled(offer))
+        return await self.datasets.update(name.project, name.dataset, change, request=_finish_request(offer))
 
     async def _withhold(  # noqa: PLR0913 - what is told of an offer
-        self, name: DatasetName, offer: Offer, reason: str, message: str, *, owed: int | None, epoch: int
+        self,
+        name: DatasetName,
+        offer: ExampleBatchOffer,
+        reason: str,
+        message: str,
+        *,
+        held_out_debt: int | None,
+        epoch: int,
     ) -> Dataset:
         now = self.clock.now()
 
         def change(dataset: Dataset) -> None:
-            dataset.withhold(offer, reason=reason, message=message, owed=owed, epoch=epoch, now=now)
+            dataset.withhold(offer, reason=reason, message=message, held_out_debt=held_out_debt, epoch=epoch, now=now)
 
-        return await self.datasets.update(name.project, name.dataset, change, request=_settled(offer))
+        return await self.datasets.update(name.project, name.dataset, change, request=_finish_request(offer))
 
 
 def _made(division: Division, minimum: Minimum, *, common_from: int, unmasked: int) -> _Made:
@@ -189,6 +200,6 @@ def _statistics(division: Division, *, shared: int, unmasked: int) -> Statistics
     )
 
 
-def _settled(offer: Offer) -> Request:
+def _finish_request(offer: ExampleBatchOffer) -> Request:
     """Return the one request that settles an offer, however it ends."""
     return Request(id=derived_id("settle", offer.id), digest="")

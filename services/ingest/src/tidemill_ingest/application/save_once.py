@@ -5,7 +5,7 @@ from datetime import datetime
 
 from tidemill_ingest.application.ports import Documents
 from tidemill_ingest.domain.document import Document
-from tidemill_ingest.domain.submission import Door, Submission
+from tidemill_ingest.domain.submission import Submission, SubmissionChannel
 from tidemill_kit.application import Request, derived_id
 
 
@@ -31,7 +31,7 @@ async def save_once(  # noqa: PLR0913 - what is saved, and on whose behalf
         change(document)
 
     document = await documents.upsert(fresh, noticed, request=request)
-    if not handled_before or submission.door is not Door.KAFKA:
+    if not handled_before or submission.door is not SubmissionChannel.KAFKA:
         return document
 
     def repeated(document: Document) -> None:

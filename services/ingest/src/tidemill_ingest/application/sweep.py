@@ -19,7 +19,7 @@ from tidemill_ingest.domain.document import TextUses
 from tidemill_kit.application import Clock, Request
 from tidemill_kit.errors import DependencyUnavailable, NotFound, TidemillError
 
-_AT_ONCE = 200
+_BATCH_SIZE = 200
 _FOR_EVER = 0
 
 
@@ -54,7 +54,7 @@ class Sweep:
     async def _turn(self, turn: SweepTurn) -> Swept:
         now, deleted, postponed, left = self.clock.now(), 0, 0, self.rules.documents
         retentions: dict[tuple[str, str], int] = {}
-        async for project, batch in _batches(self.texts.by_document(after=turn.after), size=min(_AT_ONCE, left)):
+        async for project, batch in _batches(self.texts.by_document(after=turn.after), size=min(_BATCH_SIZE, left)):
             uses = await self.uses.of(project, list(batch))
             for document_id, stored in batch.items():
                 try:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from tidemill_ingest.application.dataset_ports import DatasetLeases, DatasetName, Datasets, Parts, StoredPart
 from tidemill_ingest.domain.dataset import Dataset
-from tidemill_ingest.domain.errors import DatasetNotFound, OfferSettled
+from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetNotFound
 from tidemill_kit.application import Clock, Request, derived_id
 
 
@@ -32,7 +32,7 @@ class SweepDatasets:
         """Go once through everything, and return how many objects went."""
         now, deleted = self.clock.now(), 0
         async for name in self.parts.datasets():
-            with suppress(OfferSettled):  # it is somebody else's now
+            with suppress(BatchAlreadyHandled):  # it is somebody else's now
                 async with self.leases.held(name) as epoch:
                     deleted += 0 if epoch is None else await self._swept(name, epoch, now)
         return deleted

@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_ingest.domain.dataset_events import DatasetVersionWasPublished, DatasetVersionWasWithheld
-from tidemill_ingest.domain.dataset_version import DatasetVersion, Offer, VersionDraft
-from tidemill_ingest.domain.errors import DatasetExists, DatasetNotFound, OfferSettled, TooManyOffers
+from tidemill_ingest.domain.dataset_version import DatasetVersion, ExampleBatchOffer, VersionDraft
+from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
 from tidemill_ingest.domain.labels import label_violations
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import SLUG
@@ -42,7 +42,7 @@ class Withheld:
     curation_seq: int
     withheld_at: datetime
 
-    def gives_way_to(self, offer: Offer) -> bool:
+    def gives_way_to(self, offer: ExampleBatchOffer) -> bool:
         """Tell whether the offer is not an older one, which was still waiting when this was refused at once."""
         return self.curation != offer.curation or self.curation_seq <= offer.curation_seq
 
@@ -55,15 +55,15 @@ class Dataset(Aggregate):
     share: float = DEFAULT_SHARE
     """The share of new groups that are held out."""
     group_by: str = BY_QUESTION
-    offers: tuple[Offer, ...] = ()
+    offers: tuple[ExampleBatchOffer, ...] = ()
     """What waits to become a version, in the order in which it was told."""
-    heard: dict[str, int] = field(default_factory=dict)
+    last_seq_by_curation: dict[str, int] = field(default_factory=dict)
     """The last completion that was told of, by curation."""
     versions: tuple[DatasetVersion, ...] = ()
     version_count: int = 0
     split: ObjectRef | None = None
     """Where the assignment of groups lies that were assigned when all of them were one object."""
-    owed: int = 0
+    held_out_debt: int = 0
     """What rounding left over for the held-out part; see `Split`."""
     withheld: Withheld | None = None
     epoch: int = 0
@@ -86,7 +86,7 @@ class Dataset(Aggregate):
         """The version that was published last, where it is not past its retention."""
         return self.versions[-1] if self.versions else None
 
-    def declare(self, wanted: "Dataset") -> None:
+    def declare(self, desired: "Dataset") -> None:
         """Begin, or begin again after a deletion: numbers and groups count on.
 
         Raises:
@@ -96,7 +96,7 @@ class Dataset(Aggregate):
         if self.state is DatasetState.ACTIVE:
             raise DatasetExists(self.id)
         self.state, self.deleted_at = DatasetState.ACTIVE, None
-        self.labels, self.share, self.group_by = wanted.labels, wanted.share, wanted.group_by
+        self.labels, self.share, self.group_by = desired.labels, desired.share, desired.group_by
 
     def delete(self, *, now: datetime) -> None:
         """End it; nothing that waits becomes a version."""
@@ -113,7 +113,7 @@ class Dataset(Aggregate):
         if self.state is not DatasetState.ACTIVE:
             raise DatasetNotFound(self.id)
 
-    def offer(self, offer: Offer, *, at_most: int) -> None:
+    def offer(self, offer: ExampleBatchOffer, *, at_most: int) -> None:
         """Let it wait; a completion that was told of before, or is older than one that was, changes nothing.
 
         Raises:
@@ -122,14 +122,14 @@ class Dataset(Aggregate):
 
         """
         self.require_active()
-        if offer.curation_seq <= self.heard.get(offer.curation, 0):
+        if offer.curation_seq <= self.last_seq_by_curation.get(offer.curation, 0):
             return
         if len(self.offers) >= at_most:
             raise TooManyOffers(self.id, limit=at_most)
-        self.heard = {**self.heard, offer.curation: offer.curation_seq}
+        self.last_seq_by_curation = {**self.last_seq_by_curation, offer.curation: offer.curation_seq}
         self.offers = (*self.offers, offer)
 
-    def refuse(self, offer: Offer, *, message: str, now: datetime) -> None:
+    def refuse(self, offer: ExampleBatchOffer, *, message: str, now: datetime) -> None:
         """Say why this offer is not even let wait; it does not count as told of, so that it can be told again.
 
         Raises:
@@ -137,7 +137,7 @@ class Dataset(Aggregate):
 
         """
         self.require_active()
-        if offer.curation_seq > self.heard.get(offer.curation, 0):
+        if offer.curation_seq > self.last_seq_by_curation.get(offer.curation, 0):
             self._withhold(offer, reason=BATCH_REFUSED, message=message, now=now)
 
     def claim(self, epoch: int) -> None:
@@ -148,11 +148,11 @@ class Dataset(Aggregate):
 
         """
         if epoch < self.epoch:
-            raise OfferSettled(self.id)
+            raise BatchAlreadyHandled(self.id)
         self.epoch = epoch
 
     def publish(  # noqa: PLR0913 - what makes a version is saved in one change
-        self, offer: Offer, draft: VersionDraft, *, owed: int, epoch: int, now: datetime, keep: int
+        self, offer: ExampleBatchOffer, draft: VersionDraft, *, held_out_debt: int, epoch: int, now: datetime, keep: int
     ) -> None:
         """Make a version of what was offered; the content of the newest version again makes none.
 
@@ -163,8 +163,10 @@ class Dataset(Aggregate):
         newest = self.newest
         if newest is not None and newest.draft.digest == draft.digest:
             message = f"the content is that of {newest.id}: new examples are needed"
-            return self.withhold(offer, reason=UNCHANGED, message=message, owed=owed, epoch=epoch, now=now)
-        self._settle(offer, owed=owed, epoch=epoch)
+            return self.withhold(
+                offer, reason=UNCHANGED, message=message, held_out_debt=held_out_debt, epoch=epoch, now=now
+            )
+        self._finish(offer, held_out_debt=held_out_debt, epoch=epoch)
         self.version_count += 1
         version = DatasetVersion(
             dataset=self.id,
@@ -182,7 +184,14 @@ class Dataset(Aggregate):
         return None
 
     def withhold(  # noqa: PLR0913 - what is told of an offer
-        self, offer: Offer, *, reason: str, message: str, owed: int | None, epoch: int, now: datetime
+        self,
+        offer: ExampleBatchOffer,
+        *,
+        reason: str,
+        message: str,
+        held_out_debt: int | None,
+        epoch: int,
+        now: datetime,
     ) -> None:
         """Make no version of what was offered, and say why; groups that it showed first stay assigned.
 
@@ -190,7 +199,7 @@ class Dataset(Aggregate):
             OfferSettled: a later worker was here, or nothing waits for it any more.
 
         """
-        self._settle(offer, owed=owed, epoch=epoch)
+        self._finish(offer, held_out_debt=held_out_debt, epoch=epoch)
         self._withhold(offer, reason=reason, message=message, now=now)
 
     def is_past(self, *, deleted_before: datetime) -> bool:
@@ -207,7 +216,7 @@ class Dataset(Aggregate):
         parts = {part.object.key for each in self.versions for part in (each.draft.train, each.draft.held_out)}
         return frozenset(parts | ({self.split.key} if self.split else set()))
 
-    def _withhold(self, offer: Offer, *, reason: str, message: str, now: datetime) -> None:
+    def _withhold(self, offer: ExampleBatchOffer, *, reason: str, message: str, now: datetime) -> None:
         if self.withheld is None or self.withheld.gives_way_to(offer):
             self.withheld = Withheld(
                 reason=reason,
@@ -225,14 +234,14 @@ class Dataset(Aggregate):
         )
         self.pending.append(event)
 
-    def _settle(self, offer: Offer, *, owed: int | None, epoch: int) -> None:
-        """Let the offer wait no longer; `owed` is None where no groups were assigned."""
+    def _finish(self, offer: ExampleBatchOffer, *, held_out_debt: int | None, epoch: int) -> None:
+        """Let the offer wait no longer; `held_out_debt` is None where no groups were assigned."""
         left = tuple(each for each in self.offers if each.id != offer.id)
         if epoch != self.epoch or len(left) == len(self.offers):
-            raise OfferSettled(self.id)
+            raise BatchAlreadyHandled(self.id)
         self.offers = left
-        if owed is not None:
-            self.split, self.owed = None, owed
+        if held_out_debt is not None:
+            self.split, self.held_out_debt = None, held_out_debt
 
     def _violations(self) -> Iterator[Violation]:
         if not SLUG.fullmatch(self.id):

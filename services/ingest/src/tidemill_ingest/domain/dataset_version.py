@@ -41,7 +41,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class ExampleBatchOffer:
     """One completion of a curation; its id derives from the event that told of it."""
 
     id: str

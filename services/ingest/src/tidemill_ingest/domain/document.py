@@ -34,7 +34,7 @@ class DocumentState(Enum):
     """It never had a version: every submission so far was refused."""
 
 
-class Happened(Enum):
+class DocumentStep(Enum):
     """What a step of a document's way was."""
 
     INGESTED = "ingested"
@@ -49,7 +49,7 @@ class Step:
     """One thing that happened to a document. `seq` is its event's, 0 where it has none."""
 
     time: datetime
-    happened: Happened
+    happened: DocumentStep
     submission_id: str
     message: str = ""
     version: int = 0
@@ -69,7 +69,7 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class SubmissionFacts:
     """What decides whether a submission makes a version, known before its text is prepared."""
 
     revision: int
@@ -143,16 +143,16 @@ class Document(Aggregate):
         """The current version."""
         return self.versions[-1] if self.state is DocumentState.ACTIVE else None
 
-    def reason_to_ignore(self, offer: Offer) -> str:
+    def reason_to_ignore(self, facts: SubmissionFacts) -> str:
         """Return why a submission would change nothing, or "" where it would."""
         current = self.current
-        if current is not None and current.provenance.body_digest == offer.body_digest:
-            masked_alike = current.provenance.masking == offer.masking
-            if masked_alike or 0 < offer.revision < self.revision:
+        if current is not None and current.provenance.body_digest == facts.body_digest:
+            masked_alike = current.provenance.masking == facts.masking
+            if masked_alike or 0 < facts.revision < self.revision:
                 return f"the content is that of version {current.number}"
             return ""
-        if 0 < offer.revision <= self.revision:
-            return f"revision {offer.revision} is not above {self.revision}, the highest one seen"
+        if 0 < facts.revision <= self.revision:
+            return f"revision {facts.revision} is not above {self.revision}, the highest one seen"
         return ""
 
     def accept(self, draft: Draft, *, now: datetime) -> None:
@@ -170,13 +170,13 @@ class Document(Aggregate):
         submission = draft.provenance.submission
         event = DocumentWasUpdated if was_active else DocumentWasIngested
         self.pending.append(event(occurred_at=now, version=version, submission=submission))
-        happened = Happened.UPDATED if was_active else Happened.INGESTED
+        happened = DocumentStep.UPDATED if was_active else DocumentStep.INGESTED
         self._step(happened, submission, now=now, version=version.number, seq=self._seq())
 
-    def ignore(self, offer: Offer, submission: Submission, *, why: str, now: datetime) -> None:
+    def ignore(self, facts: SubmissionFacts, submission: Submission, *, why: str, now: datetime) -> None:
         """Note a submission that changes nothing; a higher revision of the same content counts all the same."""
-        self.revision = max(self.revision, offer.revision)
-        self._note_ignored(submission, why=why, now=now)
+        self.revision = max(self.revision, facts.revision)
+        self._record_ignored(submission, why=why, now=now)
 
     def delete(self, submission: Submission, *, revision: int, erase: bool, reason: str, now: datetime) -> None:
         """Leave a tombstone, also of what never existed, so that an older upsert that comes late stays out.
@@ -188,15 +188,15 @@ class Document(Aggregate):
         if outdated:
             why = f"revision {revision} is below {self.revision}, the highest one seen"
             also = "; the text of versions up to it was erased" if erased else ""
-            return self._note_ignored(submission, why=why + also, now=now)
+            return self._record_ignored(submission, why=why + also, now=now)
         was_deleted = self.state is DocumentState.DELETED
         self.revision = max(self.revision, revision)
         if was_deleted and not erased:
-            return self._note_ignored(submission, why="it is deleted already", now=now)
+            return self._record_ignored(submission, why="it is deleted already", now=now)
         self._supersede(now)
         self.state = DocumentState.DELETED
         self.pending.append(DocumentWasDeleted(occurred_at=now, erased=erase, submission=submission))
-        self._step(Happened.DELETED, submission, now=now, message=reason, seq=self._seq())
+        self._step(DocumentStep.DELETED, submission, now=now, message=reason, seq=self._seq())
         return None
 
     def reject(self, submission: Submission, *, reason: str, message: str, now: datetime) -> None:
@@ -206,12 +206,12 @@ class Document(Aggregate):
         self.last_rejection = Rejection(reason=reason, message=message, submission_id=submission.id, rejected_at=now)
         event = DocumentWasRejected(occurred_at=now, reason=reason, message=message, submission=submission)
         self.pending.append(event)
-        self._step(Happened.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
+        self._step(DocumentStep.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
 
     def repeat(self, submission: Submission, *, now: datetime) -> None:
         """Note an event that came before: somebody who looks for a later change finds why it had no effect."""
         why = "an event with this id was handled before: a later change needs an id of its own"
-        self._note_ignored(submission, why=why, now=now)
+        self._record_ignored(submission, why=why, now=now)
 
     def expire(self, *, superseded_before: datetime) -> None:
         """Give up the text of versions whose retention ended."""
@@ -229,9 +229,9 @@ class Document(Aggregate):
     def _erase(self, which: Callable[[Version], bool]) -> bool:
         """Give up the text of the versions, but for a current one that stays; tell whether there was any."""
         stays = self.current if self.current is not None and not which(self.current) else None
-        wanted = [v for v in self.versions if v is not stays and v.text is not Text.ERASED and which(v)]
-        self.versions = tuple(v.without_text(Text.ERASED) if v in wanted else v for v in self.versions)
-        return bool(wanted)
+        desired = [v for v in self.versions if v is not stays and v.text is not Text.ERASED and which(v)]
+        self.versions = tuple(v.without_text(Text.ERASED) if v in desired else v for v in self.versions)
+        return bool(desired)
 
     def _supersede(self, now: datetime) -> None:
         if self.state is DocumentState.ACTIVE:
@@ -241,17 +241,17 @@ class Document(Aggregate):
         """Return the number that the store will give to the event appended last."""
         return self.seq + len(self.pending)
 
-    def _note_ignored(self, submission: Submission, *, why: str, now: datetime) -> None:
+    def _record_ignored(self, submission: Submission, *, why: str, now: datetime) -> None:
         last = self.steps[-1] if self.steps else None
-        if last is not None and last.happened is Happened.IGNORED and last.message == why:
+        if last is not None and last.happened is DocumentStep.IGNORED and last.message == why:
             again = replace(last, time=now, submission_id=submission.id, times=last.times + 1)
             self.steps = (*self.steps[:-1], again)
         else:
-            self._step(Happened.IGNORED, submission, now=now, message=why)
+            self._step(DocumentStep.IGNORED, submission, now=now, message=why)
 
     def _step(  # noqa: PLR0913 - a step is a line of facts
         self,
-        happened: Happened,
+        happened: DocumentStep,
         submission: Submission,
         *,
         now: datetime,

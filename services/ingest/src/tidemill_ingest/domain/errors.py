@@ -67,7 +67,7 @@ class EventsNotRegistered(NotFound):
         )
 
 
-class EventsTaken(AlreadyExists):
+class EventSourceTaken(AlreadyExists):
     """One ce_source belongs to one source of a project."""
 
     reason = "EVENTS_TAKEN"
@@ -146,7 +146,7 @@ class DatasetExists(AlreadyExists):
         super().__init__(f"dataset {dataset} exists already: choose another id", dataset=dataset)
 
 
-class OfferSettled(Conflict):
+class BatchAlreadyHandled(Conflict):
     """A version was made of it, or it was withheld, or a later holder of the lease works on it."""
 
     reason = "OFFER_SETTLED"

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill_ingest.domain.errors import EventsTaken
+from tidemill_ingest.domain.errors import EventSourceTaken
 from tidemill_kit.domain import Aggregate
 
-SETTLING = timedelta(minutes=1)
+GRACE = timedelta(minutes=1)
 """A binding is made before its source is saved; younger than this it holds even if no source shows it yet."""
 
 
@@ -25,9 +25,9 @@ class EventBinding(Aggregate):
             EventsTaken: another source has them.
 
         """
-        settling = self.bound_at is not None and now - self.bound_at < SETTLING
-        if self.source_id not in ("", source_id) and (in_use or settling):
-            raise EventsTaken(self.events, source_id=self.source_id)
+        within_grace = self.bound_at is not None and now - self.bound_at < GRACE
+        if self.source_id not in ("", source_id) and (in_use or within_grace):
+            raise EventSourceTaken(self.events, source_id=self.source_id)
         self.source_id, self.bound_at = source_id, now
 
     def release(self, source_id: str) -> None:

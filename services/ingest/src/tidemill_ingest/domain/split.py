@@ -17,7 +17,7 @@ class Split:
 
     train: frozenset[str] = frozenset()
     held_out: frozenset[str] = frozenset()
-    owed: int = 0
+    held_out_debt: int = 0
 
     def with_groups(self, groups: Iterable[str], *, share: float, salt: str) -> "Split":
         """Return the split with the new ones among the groups assigned; nobody who was assigned moves.
@@ -29,12 +29,12 @@ class Split:
         new = sorted({*groups} - self.train - self.held_out, key=lambda group: _rank(group, salt))
         if not new:
             return self
-        wanted = round(share * _WHOLE) * len(new) + self.owed
-        count = min(max((wanted + _WHOLE // 2) // _WHOLE, 0), len(new))
+        desired = round(share * _WHOLE) * len(new) + self.held_out_debt
+        count = min(max((desired + _WHOLE // 2) // _WHOLE, 0), len(new))
         return Split(
             train=self.train.union(new[count:]),
             held_out=self.held_out.union(new[:count]),
-            owed=wanted - count * _WHOLE,
+            held_out_debt=desired - count * _WHOLE,
         )
 
     def added_to(self, earlier: "Split") -> dict[str, bool]:

@@ -32,7 +32,7 @@ _SHOWN = 80
 _GREATEST_WHOLE_FLOAT = 2**53
 
 
-class Door(Enum):
+class SubmissionChannel(Enum):
     """How a submission came in."""
 
     GRPC = "grpc"
@@ -44,7 +44,7 @@ class Door(Enum):
 class Submission:
     """Names what was sent: the event's ce_id and ce_source, or the request id."""
 
-    door: Door
+    door: SubmissionChannel
     id: str
     source: str = ""
 

@@ -11,7 +11,7 @@ from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_ingest.application.accept_document import AcceptCommand, AcceptDocument
 from tidemill_ingest.application.delete_document import DeleteCommand, DeleteDocument
 from tidemill_ingest.application.read_documents import DocumentName, ReadDocuments
-from tidemill_ingest.domain.submission import Door, Submission
+from tidemill_ingest.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.entrypoints.messages import (
     document_message,
     required,
@@ -54,10 +54,10 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             command = AcceptCommand(
                 spec=upload.spec,
                 content=upload.content,
-                submission=Submission(door=Door.UPLOAD, id=upload.request.id),
+                submission=Submission(door=SubmissionChannel.UPLOAD, id=upload.request.id),
                 request=upload.request,
             )
-            document = counted(Door.UPLOAD, await self.accept(current_caller(), command))
+            document = counted(SubmissionChannel.UPLOAD, await self.accept(current_caller(), command))
         return pb.UploadDocumentResponse(document=document_message(document))
 
     async def GetDocument(self, request: pb.GetDocumentRequest, context: Context) -> pb.GetDocumentResponse:  # noqa: ARG002
@@ -84,7 +84,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         intent = request_of(request)
         command = DeleteCommand(
             name=_name(request),
-            submission=Submission(door=Door.GRPC, id=intent.id),
+            submission=Submission(door=SubmissionChannel.GRPC, id=intent.id),
             request=intent,
             revision=request.revision,
             erase=request.erase,
@@ -95,7 +95,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             validate_only=request.validate_only,
         )
         document = await self.delete(current_caller(), command)
-        shown = document if request.validate_only else counted(Door.GRPC, document)
+        shown = document if request.validate_only else counted(SubmissionChannel.GRPC, document)
         return pb.DeleteDocumentResponse(document=document_message(shown))
 
     async def ExplainDocument(self, request: pb.ExplainDocumentRequest, context: Context) -> pb.ExplainDocumentResponse:  # noqa: ARG002
@@ -112,14 +112,14 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
         command = AcceptCommand(
             spec=spec_of(request.spec),
             content=request.content,
-            submission=Submission(door=Door.GRPC, id=intent.id),
+            submission=Submission(door=SubmissionChannel.GRPC, id=intent.id),
             request=intent,
             validate_only=request.validate_only,
             must_exist=must_exist,
             etag=etag,
         )
         document = await self.accept(current_caller(), command)
-        return document_message(document if request.validate_only else counted(Door.GRPC, document))
+        return document_message(document if request.validate_only else counted(SubmissionChannel.GRPC, document))
 
 
 def _name(

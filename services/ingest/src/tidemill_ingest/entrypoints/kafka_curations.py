@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, Field
 
 from tidemill_ingest.application.offer_examples import OfferExamples
-from tidemill_ingest.domain.dataset_version import Batch, Offer
+from tidemill_ingest.domain.dataset_version import Batch, ExampleBatchOffer
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
 
@@ -60,7 +60,7 @@ class Curations:
         """
         batch = body.batch
         ref = ObjectRef(bucket=batch.bucket, key=batch.key, size=batch.size, sha256=batch.sha256)
-        offer = Offer(
+        offer = ExampleBatchOffer(
             id=context.request.id,
             curation=body.curation,
             curation_seq=body.seq,

@@ -15,9 +15,9 @@ from tidemill_ingest.domain.errors import EventsNotRegistered
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.submission import (
     DocumentSpec,
-    Door,
     Fact,
     Submission,
+    SubmissionChannel,
     check_size,
     document_key,
     media_type_of,
@@ -119,7 +119,7 @@ class Submissions:
         """
         source = await self.find_source(context.project, context.source)
         try:
-            counted(Door.KAFKA, await self.accept(context.caller, self._command(source.id, context, body)))
+            counted(SubmissionChannel.KAFKA, await self.accept(context.caller, self._command(source.id, context, body)))
         except InvalidInput as error:
             await self._reject(source.id, context, error)
 
@@ -141,7 +141,7 @@ class Submissions:
             unknown_too=True,
         )
         try:
-            counted(Door.KAFKA, await self.delete(context.caller, command))
+            counted(SubmissionChannel.KAFKA, await self.delete(context.caller, command))
         except InvalidInput as error:
             await self._reject(source.id, context, error)
 
@@ -156,7 +156,7 @@ class Submissions:
                 key=refusal.subject,
                 reason=refusal.error.reason,
                 message=refusal.error.message,
-                submission=Submission(door=Door.KAFKA, id=refusal.id, source=refusal.source),
+                submission=Submission(door=SubmissionChannel.KAFKA, id=refusal.id, source=refusal.source),
                 request=refusal.request,
             )
             await self.reject(Caller(project=refusal.project, subject=refusal.source), command)
@@ -191,11 +191,11 @@ class Submissions:
             submission=_submission(context),
             request=context.request,
         )
-        counted(Door.KAFKA, await self.reject(context.caller, command))
+        counted(SubmissionChannel.KAFKA, await self.reject(context.caller, command))
 
 
 def _submission(context: EventContext) -> Submission:
-    return Submission(door=Door.KAFKA, id=context.id, source=context.source)
+    return Submission(door=SubmissionChannel.KAFKA, id=context.id, source=context.source)
 
 
 def _fact(value: str | float | bool) -> Fact:  # noqa: FBT001 - a value of metadata

@@ -32,29 +32,31 @@ async def sweep_for_ever(sweep: Sweep, datasets: SweepDatasets, *, every_s: floa
 class DatasetWorker:
     """Looks for offers when woken and once in a while; what cannot be done now is tried again."""
 
-    def __init__(self, *, waiting: Waiting, publish: PublishVersions, retry_after_s: float, at_once: int) -> None:
+    def __init__(
+        self, *, waiting: Waiting, publish: PublishVersions, retry_after_s: float, max_concurrent: int
+    ) -> None:
         self._waiting = waiting
         self._publish = publish
         self._retry_after_s = retry_after_s
-        self._turns = Turns(at_once)
-        self._woken = asyncio.Event()
+        self._turns = Turns(max_concurrent)
+        self._enqueued = asyncio.Event()
         self._running: set[DatasetName] = set()
 
-    def wake(self) -> None:
+    def enqueue(self) -> None:
         """Look for work at once."""
-        self._woken.set()
+        self._enqueued.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as works:
             while True:
-                self._woken.clear()
+                self._enqueued.clear()
                 for name in await self._names():
                     self._running.add(name)
                     works.create_task(self._work(name))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._retry_after_s):
-                        await self._woken.wait()
+                        await self._enqueued.wait()
 
     async def _names(self) -> list[DatasetName]:
         try:
@@ -78,4 +80,4 @@ class DatasetWorker:
         finally:
             self._running.discard(name)
             if done:
-                self.wake()  # an offer that came while the last one was saved was passed over
+                self.enqueue()  # an offer that came while the last one was saved was passed over

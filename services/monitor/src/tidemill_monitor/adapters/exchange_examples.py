@@ -12,14 +12,14 @@ from tidemill_monitor.domain.graph import Batch, ExampleIds
 class ExchangeExamples:
     """Implements `ports.Examples`. The text is in memory while it is read, and nowhere after."""
 
-    def __init__(self, bucket: ExchangeBucket, *, most_bytes: int) -> None:
+    def __init__(self, bucket: ExchangeBucket, *, max_bytes: int) -> None:
         self._bucket = bucket
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
 
     async def read(self, batch: Batch) -> Sequence[ExampleIds]:
         """See `Examples.read`."""
-        if batch.object.size > self._most_bytes:
-            raise BatchUnusable(batch.curation, f"they have {batch.object.size} bytes; the limit is {self._most_bytes}")
+        if batch.object.size > self._max_bytes:
+            raise BatchUnusable(batch.curation, f"they have {batch.object.size} bytes; the limit is {self._max_bytes}")
         data = await self._bucket.get(batch.object)
         return await asyncio.to_thread(_ids, batch, data)
 

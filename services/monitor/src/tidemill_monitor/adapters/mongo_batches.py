@@ -11,7 +11,7 @@ from tidemill_monitor.application.ports import BatchName, HeldBatch
 from tidemill_monitor.domain.errors import BatchLost
 from tidemill_monitor.domain.graph import Batch
 
-_AT_ONCE = 100
+_BATCH_SIZE = 100
 _WAITING: Document = {"settled": False}
 
 
@@ -27,8 +27,8 @@ class MongoBatches:
         with translated():
             await self._batches.create_index([("settled", 1)], partialFilterExpression=_WAITING)
 
-    async def want(self, batch: Batch) -> bool:
-        """See `Batches.want`."""
+    async def add_pending(self, batch: Batch) -> bool:
+        """See `Batches.add_pending`."""
         document: Document = {
             "_id": _key(BatchName(batch.project, batch.curation)),
             "project": batch.project,
@@ -50,7 +50,7 @@ class MongoBatches:
         """See `Batches.waiting`."""
         chosen = {**_WAITING, "project": {"$nin": list(without)}}
         with translated():
-            found = await self._batches.find(chosen, {"project": True, "curation": True}).to_list(_AT_ONCE)
+            found = await self._batches.find(chosen, {"project": True, "curation": True}).to_list(_BATCH_SIZE)
         return [BatchName(document["project"], document["curation"]) for document in found]
 
     @asynccontextmanager
@@ -64,8 +64,8 @@ class MongoBatches:
         except LeaseLost as error:
             raise BatchLost(name.curation) from error
 
-    async def settle(self, held: HeldBatch, *, reason: str) -> None:
-        """See `Batches.settle`."""
+    async def finish(self, held: HeldBatch, *, reason: str) -> None:
+        """See `Batches.finish`."""
         key = _key(BatchName(held.batch.project, held.batch.curation))
         with translated():
             result = await self._batches.update_one(

@@ -22,7 +22,7 @@ from tidemill_monitor.domain.graph import Ref
 from tidemill_monitor.domain.kinds import Direction, Relation
 
 _SLOTS_OF_HUB = 16
-_ASKED_AT_ONCE = 1000
+_QUERY_BATCH = 1000
 _REMEMBERED = 10_000
 _WHOLE = 1000
 """Neighbours to a list where all of them are written together."""
@@ -159,13 +159,13 @@ class MongoEdges:
         """Return for each end that has any: at most `limit` neighbours in order of their ids, and their number."""
         readings = await self._counted({end.slot(number): end for end in ends for number in range(end.slots)})
         while True:
-            wanted: dict[str, _Reading] = {}
+            query: dict[str, _Reading] = {}
             for reading in readings.values():
-                wanted |= dict.fromkeys(_next_lists(reading, limit, self._list_length), reading)
-            if not wanted:
+                query |= dict.fromkeys(_next_lists(reading, limit, self._list_length), reading)
+            if not query:
                 break
-            for found in await self._found(wanted, {"refs": True}):
-                wanted[found["_id"]].refs.update(found["refs"])
+            for found in await self._found(query, {"refs": True}):
+                query[found["_id"]].refs.update(found["refs"])
         return {
             end: (tuple(sorted(reading.refs)[:limit]), reading.count)
             for end, reading in readings.items()
@@ -309,4 +309,4 @@ def _next_lists(reading: _Reading, limit: int, length: int) -> list[str]:
 
 
 def _parts(keys: Sequence[str]) -> list[Sequence[str]]:
-    return [keys[start : start + _ASKED_AT_ONCE] for start in range(0, len(keys), _ASKED_AT_ONCE)]
+    return [keys[start : start + _QUERY_BATCH] for start in range(0, len(keys), _QUERY_BATCH)]

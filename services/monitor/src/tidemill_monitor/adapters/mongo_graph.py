@@ -12,11 +12,11 @@ from datetime import datetime
 from tidemill_kit.mongo import Collection as MongoCollection
 from tidemill_kit.mongo import Document, DuplicateId, patiently, translated
 from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
-from tidemill_monitor.domain.graph import Edge, Neighbours, Node, Part, Ref, Told
+from tidemill_monitor.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref
 from tidemill_monitor.domain.kinds import EXAMPLE_OF, RELATION_OF, Direction, Kind, Relation, relations_from
 
-_ASKED_AT_ONCE = 1000
-_ADDED_AT_ONCE = 16
+_QUERY_BATCH = 1000
+_ADDED_BATCH = 16
 _COUNTS = {"_id": "nodes"}
 
 
@@ -34,10 +34,10 @@ class MongoGraph:
         with translated():
             await self._nodes.create_index([("kind", 1), ("kept", 1), ("time", 1)])
 
-    async def tell(self, project: str, told: Sequence[Told]) -> Counter[Kind]:
-        """See `Graph.tell`."""
+    async def record(self, project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
+        """See `Graph.record`."""
         new: Counter[Kind] = Counter()
-        for each in told:
+        for each in updates:
             if await self._saved(project, each):
                 new[each.ref.kind] += 1
             for edge in each.sources:
@@ -46,14 +46,14 @@ class MongoGraph:
         await self._add(new)
         return new
 
-    async def tell_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
-        """See `Graph.tell_examples`."""
+    async def record_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
+        """See `Graph.record_examples`."""
         distinct = sorted(set(feedback))
         ends = [End(project, Ref(Kind.FEEDBACK, each), EXAMPLE_OF, Direction.FORWARD) for each in distinct]
         held = await self._edges.hold(ends, curation)
         missing = [end for end in ends if end not in held]
-        for start in range(0, len(missing), _ADDED_AT_ONCE):
-            part = missing[start : start + _ADDED_AT_ONCE]
+        for start in range(0, len(missing), _ADDED_BATCH):
+            part = missing[start : start + _ADDED_BATCH]
             await asyncio.gather(*(self._edges.add(end, curation) for end in part))
         target = Ref(Kind.CURATION, curation)
         await self._edges.replace(End(project, target, EXAMPLE_OF, Direction.BACK), distinct)
@@ -133,13 +133,13 @@ class MongoGraph:
             with translated():
                 await self._counts.update_one(_COUNTS, {"$inc": changed})
 
-    async def _saved(self, project: str, told: Told) -> bool:
+    async def _saved(self, project: str, updates: NodeUpdate) -> bool:
         """Write one thing; return whether it is new. An older part than the stored one adds only its edges and time."""
-        ref, part = told.ref, told.part
+        ref, part = updates.ref, updates.part
         key = _key(project, ref)
         update: Document = {
             "$setOnInsert": {"project": project, "kind": ref.kind.value, "id": ref.id},
-            "$addToSet": {"sources": {"$each": [f"{edge.relation.name}/{edge.source}" for edge in told.sources]}},
+            "$addToSet": {"sources": {"$each": [f"{edge.relation.name}/{edge.source}" for edge in updates.sources]}},
         }
         if part is None:
             return await self._begun_or_changed(key, update)
@@ -160,14 +160,14 @@ class MongoGraph:
         except DuplicateId:  # somebody else began the document at the same moment
             return await self._upserted({"_id": key}, update)
 
-    async def _upserted(self, wanted: Document, update: Document) -> bool:
+    async def _upserted(self, query: Document, update: Document) -> bool:
         with translated():
-            result = await self._nodes.update_one(wanted, update, upsert=True)
+            result = await self._nodes.update_one(query, update, upsert=True)
         return result.upserted_id is not None
 
-    async def _holds(self, wanted: Document) -> bool:
+    async def _holds(self, query: Document) -> bool:
         with translated():
-            return await self._nodes.find_one(wanted, {"_id": True}) is not None
+            return await self._nodes.find_one(query, {"_id": True}) is not None
 
     async def _sources(self, project: str, refs: Collection[Ref], limit: int) -> list[Neighbours]:
         found: list[Neighbours] = []
@@ -183,10 +183,10 @@ class MongoGraph:
     async def _found(self, project: str, refs: Collection[Ref]) -> list[Document]:
         keys = [_key(project, ref) for ref in refs]
         found: list[Document] = []
-        for start in range(0, len(keys), _ASKED_AT_ONCE):
+        for start in range(0, len(keys), _QUERY_BATCH):
             with translated():
-                cursor = self._nodes.find({"_id": {"$in": keys[start : start + _ASKED_AT_ONCE]}})
-                found += await cursor.to_list(_ASKED_AT_ONCE)
+                cursor = self._nodes.find({"_id": {"$in": keys[start : start + _QUERY_BATCH]}})
+                found += await cursor.to_list(_QUERY_BATCH)
         return found
 
 

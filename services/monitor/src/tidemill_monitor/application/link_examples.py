@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tidemill_kit.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_monitor.application.ports import Batches, BatchName, Examples, Graph
 from tidemill_monitor.domain.events import sources_of
-from tidemill_monitor.domain.graph import Batch, Part, Ref, Told
+from tidemill_monitor.domain.graph import Batch, NodeUpdate, Part, Ref
 from tidemill_monitor.domain.kinds import REACTED_TO, Kind
 
 
@@ -32,7 +32,7 @@ class LinkExamples:
             if held is None:
                 return False
             reason = await self._link(held.batch)
-            await self.batches.settle(held, reason=reason)
+            await self.batches.finish(held, reason=reason)
         return True
 
     async def _link(self, batch: Batch) -> str:
@@ -41,16 +41,16 @@ class LinkExamples:
             examples = await self.examples.read(batch)
         except (NotFound, InvalidInput, PermissionDenied) as error:
             reason = "ERASED" if isinstance(error, NotFound) else error.reason
-            await self._note(batch, {"linked": "0", "unread": reason})
+            await self._record(batch, {"linked": "0", "unread": reason})
             return reason
         for example in examples:
             ref = Ref(Kind.FEEDBACK, example.feedback)
-            told = Told(ref=ref, sources=sources_of(ref, (REACTED_TO, example.inference)))
-            await self.graph.tell(batch.project, [told])
-        await self.graph.tell_examples(batch.project, batch.curation, [example.feedback for example in examples])
-        await self._note(batch, {"linked": str(len(examples))})
+            updates = NodeUpdate(ref=ref, sources=sources_of(ref, (REACTED_TO, example.inference)))
+            await self.graph.record(batch.project, [updates])
+        await self.graph.record_examples(batch.project, batch.curation, [example.feedback for example in examples])
+        await self._record(batch, {"linked": str(len(examples))})
         return ""
 
-    async def _note(self, batch: Batch, facts: dict[str, str]) -> None:
+    async def _record(self, batch: Batch, facts: dict[str, str]) -> None:
         part = Part(key="examples", event="", seq=0, time=batch.time, facts=facts)
-        await self.graph.tell(batch.project, [Told(ref=batch.ref, part=part)])
+        await self.graph.record(batch.project, [NodeUpdate(ref=batch.ref, part=part)])

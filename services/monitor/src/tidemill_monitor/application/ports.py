@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_monitor.domain.graph import Batch, ExampleIds, Neighbours, Node, Ref, Told
+from tidemill_monitor.domain.graph import Batch, ExampleIds, Neighbours, Node, NodeUpdate, Ref
 from tidemill_monitor.domain.kinds import Direction, Kind, Relation
 
 
 class Graph(Protocol):
     """The history of every project. Whatever is written twice, or in another order, is the same history."""
 
-    async def tell(self, project: str, told: Sequence[Told]) -> Counter[Kind]:
+    async def record(self, project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
         """Add to the history; return how many things of each kind nobody had told of before."""
         ...
 
-    async def tell_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
+    async def record_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
         """Say which reactions a completion of a curation is made of: all of them, always in the same order."""
         ...
 
@@ -74,7 +74,7 @@ class HeldBatch:
 class Batches(Protocol):
     """Batches of examples that are to be read: the work list of a leased worker."""
 
-    async def want(self, batch: Batch) -> bool:
+    async def add_pending(self, batch: Batch) -> bool:
         """Have the batch read, once; return whether that is news."""
         ...
 
@@ -91,7 +91,7 @@ class Batches(Protocol):
         """
         ...
 
-    async def settle(self, held: HeldBatch, *, reason: str) -> None:
+    async def finish(self, held: HeldBatch, *, reason: str) -> None:
         """Note that the batch was read, or why it never will be.
 
         Raises:

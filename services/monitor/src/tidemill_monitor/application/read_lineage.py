@@ -20,9 +20,9 @@ class LineageLimits:
     """What one answer may take, and what is taken where nothing is asked for."""
 
     depth: int = 8
-    most_depth: int = 32
+    max_depth: int = 32
     nodes_of_kind: int = 50
-    most_nodes_of_kind: int = 1000
+    max_nodes_of_kind: int = 1000
     id_length: int = 512
 
 
@@ -133,8 +133,8 @@ class ReadLineage:
         if query.kind not in set(Kind):
             raise NotAKind(query.kind)
         violations = [
-            *_outside("depth", query.depth, limits.most_depth, limits.depth),
-            *_outside("nodes_of_kind", query.nodes_of_kind, limits.most_nodes_of_kind, limits.nodes_of_kind),
+            *_outside("depth", query.depth, limits.max_depth, limits.depth),
+            *_outside("nodes_of_kind", query.nodes_of_kind, limits.max_nodes_of_kind, limits.nodes_of_kind),
         ]
         if not 1 <= len(query.id) <= limits.id_length:
             text = f"has {len(query.id)} characters: send 1 to {limits.id_length}"
@@ -146,7 +146,7 @@ class ReadLineage:
         return Ref(Kind(query.kind), query.id), query.direction
 
 
-def _outside(name: str, value: int, most: int, default: int) -> list[Violation]:
-    if 0 <= value <= most:
+def _outside(name: str, value: int, maximum: int, default: int) -> list[Violation]:
+    if 0 <= value <= maximum:
         return []
-    return [Violation(field=name, description=f"is {value}; send 0 (for {default}) to {most}")]
+    return [Violation(field=name, description=f"is {value}; send 0 (for {default}) to {maximum}")]

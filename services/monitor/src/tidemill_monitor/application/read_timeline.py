@@ -43,7 +43,7 @@ class ReadTimeline:
     """The time line is no list of its own: it is what the events said of the things that belong to it."""
 
     graph: Graph
-    most_entries: int
+    max_entries: int
 
     async def __call__(self, caller: Caller, deployment: str, rollout: str = "") -> Timeline:
         """Return what happened, of one rollout or of everything that the deployment saw.
@@ -66,8 +66,8 @@ class ReadTimeline:
             if not known and not others:
                 raise DeploymentUnknown(deployment)
             parts = [part for node in [*known.values(), *others] for part in node.parts]
-        told = sorted((part for part in parts if part.message), key=lambda part: (part.time, part.seq, part.key))
-        return Timeline(entries=told[-self.most_entries :], cut=cut or len(told) > self.most_entries)
+        updates = sorted((part for part in parts if part.message), key=lambda part: (part.time, part.seq, part.key))
+        return Timeline(entries=updates[-self.max_entries :], cut=cut or len(updates) > self.max_entries)
 
     async def _of_rollout(self, caller: Caller, deployment: str, rollout: str) -> tuple[list[Node], bool]:
         ref = Ref(Kind.ROLLOUT, rollout)
@@ -81,13 +81,13 @@ class ReadTimeline:
         self, caller: Caller, start: Ref, direction: Direction, only: Collection[Relation]
     ) -> tuple[list[Node], bool]:
         """Return what is reached by these relations, and whether there was too much of it."""
-        most = _WALKED * self.most_entries
+        maximum = _WALKED * self.max_entries
         met, frontier, cut = {start}, [start], False
         for _ in range(_STEPS):
-            found = await self.graph.neighbours(caller.project, frontier, direction, limit=most, only=only)
+            found = await self.graph.neighbours(caller.project, frontier, direction, limit=maximum, only=only)
             near = dict.fromkeys(Ref(each.kind, other) for each in found for other in each.ids)
             fresh = [ref for ref in near if ref not in met]
-            frontier = fresh[: most - len(met)]
+            frontier = fresh[: maximum - len(met)]
             cut = cut or len(frontier) < len(fresh) or any(each.count > len(each.ids) for each in found)
             if not frontier:
                 break

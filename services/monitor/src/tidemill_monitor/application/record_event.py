@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill_kit.errors import PermissionDenied
 from tidemill_monitor.application.ports import Batches, BatchName, Graph
-from tidemill_monitor.domain.events import Happened, Heard
+from tidemill_monitor.domain.events import EventBody, EventMeta
 from tidemill_monitor.domain.kinds import Kind
 from tidemill_monitor.domain.loop_events import CurationCompleted
 
@@ -19,9 +19,9 @@ class RecordEvent:
 
     graph: Graph
     batches: Batches
-    wake: Callable[[BatchName], None]
+    enqueue: Callable[[BatchName], None]
 
-    async def __call__(self, project: str, happened: Happened, body: Heard) -> Mapping[Kind, int]:
+    async def __call__(self, project: str, meta: EventMeta, body: EventBody) -> Mapping[Kind, int]:
         """Return how many things of each kind are new.
 
         Raises:
@@ -31,9 +31,9 @@ class RecordEvent:
         if isinstance(body, CurationCompleted) and not body.batch.key.startswith(f"{project}/"):
             message = f"curation {body.curation} refers to examples outside its project"
             raise PermissionDenied(message, curation=body.curation)
-        new = await self.graph.tell(project, body.told(happened))
+        new = await self.graph.record(project, body.updates(meta))
         if isinstance(body, CurationCompleted):
-            batch = body.batch_of(project, happened)
-            if await self.batches.want(batch):
-                self.wake(BatchName(project, batch.curation))
+            batch = body.batch_of(project, meta)
+            if await self.batches.add_pending(batch):
+                self.enqueue(BatchName(project, batch.curation))
         return new

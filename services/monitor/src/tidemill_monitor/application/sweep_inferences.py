@@ -7,7 +7,7 @@ from tidemill_kit.application import Clock
 from tidemill_monitor.application.ports import Graph
 from tidemill_monitor.domain.kinds import Direction
 
-_AT_ONCE = 200
+_BATCH_SIZE = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class SweepInferences:
     async def __call__(self) -> int:
         """Return how many were forgotten."""
         forgotten, before = 0, self.clock.now() - self.keep
-        while found := await self.graph.inferences_before(before, limit=_AT_ONCE):
+        while found := await self.graph.inferences_before(before, limit=_BATCH_SIZE):
             for project in dict.fromkeys(project for project, _ in found):
                 refs = [ref for owner, ref in found if owner == project]
                 reacted = await self.graph.neighbours(project, refs, Direction.FORWARD, limit=1)

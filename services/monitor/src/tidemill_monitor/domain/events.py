@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from tidemill_monitor.domain.graph import Edge, Part, Ref, Told
+from tidemill_monitor.domain.graph import Edge, NodeUpdate, Part, Ref
 from tidemill_monitor.domain.kinds import Kind, Relation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happened:
+class EventMeta:
     """What every event has: its ce_type and its time."""
 
     type: str
@@ -29,14 +29,14 @@ class Happened:
         return self._part("state", seq, "", facts)
 
     def _part(self, key: str, seq: int, message: str, facts: dict[str, object]) -> Part:
-        told = {name: text for name, value in facts.items() if (text := spelled(value))}
-        return Part(key=key, event=self.type, seq=seq, time=self.time, facts=told, message=message)
+        updates = {name: text for name, value in facts.items() if (text := spelled(value))}
+        return Part(key=key, event=self.type, seq=seq, time=self.time, facts=updates, message=message)
 
 
-class Heard(Protocol):
+class EventBody(Protocol):
     """The body of an event."""
 
-    def told(self, happened: Happened, /) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta, /) -> tuple[NodeUpdate, ...]:
         """Return what the event adds to the history: nodes, and where they came from."""
         ...
 
@@ -45,7 +45,7 @@ class Heard(Protocol):
 class Counted:
     """An event that is counted and adds nothing to the history."""
 
-    def told(self, _happened: Happened) -> tuple[Told, ...]:
+    def updates(self, _happened: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return nothing."""
         return ()
 

@@ -59,7 +59,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class NodeUpdate:
     """What is added to one thing: a part, or only where it came from."""
 
     ref: Ref

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill_monitor.domain.events import Happened, sources_of, version_id
-from tidemill_monitor.domain.graph import Edge, Ref, Told
+from tidemill_monitor.domain.events import EventMeta, sources_of, version_id
+from tidemill_monitor.domain.graph import Edge, NodeUpdate, Ref
 from tidemill_monitor.domain.kinds import (
     ALLOWED,
     ANSWERED,
@@ -83,10 +83,10 @@ class InferenceCompleted:
     citation_valid: float | None = None
     create_time: datetime | None = None
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the answer, which came of documents, a prompt, a model and perhaps a rollout."""
         ref = Ref(Kind.INFERENCE, self.inference)
-        born = Happened(type=happened.type, time=self.create_time or happened.time)
+        born = EventMeta(type=meta.type, time=self.create_time or meta.time)
         part = born.state(
             self.seq,
             state="completed",
@@ -103,7 +103,7 @@ class InferenceCompleted:
         given = [
             (CITED_BY if each.cited else GIVEN_TO, version_id(each.document, each.version)) for each in self.documents
         ]
-        return (Told(ref=ref, part=part, sources=self.variant.sources(ref) + sources_of(ref, *given)),)
+        return (NodeUpdate(ref=ref, part=part, sources=self.variant.sources(ref) + sources_of(ref, *given)),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +117,13 @@ class InferenceFailed:
     purpose: str = ""
     reason: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the answer that was not given; what should have given it are facts of it.
 
         It came of nothing: the same request may be answered later, by another variant.
         """
         ref = Ref(Kind.INFERENCE, self.inference)
-        part = happened.state(
+        part = meta.state(
             self.seq,
             state="failed",
             reason=self.reason,
@@ -131,7 +131,7 @@ class InferenceFailed:
             purpose=word_of(self.purpose, "PURPOSE_"),
             **self.variant.facts,
         )
-        return (Told(ref=ref, part=part),)
+        return (NodeUpdate(ref=ref, part=part),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,10 +142,10 @@ class InferenceCancelled:
     seq: int
     deployment: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the answer that nobody waited for."""
-        part = happened.state(self.seq, state="cancelled", deployment=self.deployment)
-        return (Told(ref=Ref(Kind.INFERENCE, self.inference), part=part),)
+        part = meta.state(self.seq, state="cancelled", deployment=self.deployment)
+        return (NodeUpdate(ref=Ref(Kind.INFERENCE, self.inference), part=part),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +159,12 @@ class DeploymentConfigured:
     prompt: str = ""
     replaced: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return what is live now."""
         message = f"{self.model} with {self.prompt} answers"
         facts = {"configuration": self.configuration, "model": self.model, "prompt": self.prompt}
-        part = happened.part(self.seq, message, state="live", replaced=self.replaced, **facts)
-        return (Told(ref=Ref(Kind.DEPLOYMENT, self.deployment), part=part),)
+        part = meta.part(self.seq, message, state="live", replaced=self.replaced, **facts)
+        return (NodeUpdate(ref=Ref(Kind.DEPLOYMENT, self.deployment), part=part),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,10 +174,10 @@ class DeploymentDeleted:
     deployment: str
     seq: int
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return that nothing answers any more."""
-        part = happened.part(self.seq, "the deployment is deleted", state="deleted")
-        return (Told(ref=Ref(Kind.DEPLOYMENT, self.deployment), part=part),)
+        part = meta.part(self.seq, "the deployment is deleted", state="deleted")
+        return (NodeUpdate(ref=Ref(Kind.DEPLOYMENT, self.deployment), part=part),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,9 +191,9 @@ class RolloutEvent:
     configuration: str = ""
     evaluation: str = ""
 
-    def _told(self, happened: Happened, message: str, **facts: object) -> tuple[Told, ...]:
+    def _updates(self, meta: EventMeta, message: str, **facts: object) -> tuple[NodeUpdate, ...]:
         ref = Ref(Kind.ROLLOUT, self.rollout)
-        part = happened.part(
+        part = meta.part(
             self.seq,
             message,
             deployment=self.deployment,
@@ -202,7 +202,7 @@ class RolloutEvent:
             **facts,
         )
         came_from = ((ALLOWED, self.evaluation), (ROLLED_OUT, self.candidate), (ROLLS_OUT, self.deployment))
-        return (Told(ref=ref, part=part, sources=sources_of(ref, *came_from)),)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, *came_from)),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,10 +211,10 @@ class RolloutStarted(RolloutEvent):
 
     baseline_configuration: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the rollout."""
         message = f"the rollout of {self.candidate} begins"
-        return self._told(happened, message, state="started", baseline_configuration=self.baseline_configuration)
+        return self._updates(meta, message, state="started", baseline_configuration=self.baseline_configuration)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,13 +226,13 @@ class RolloutAdvanced(RolloutEvent):
     weight: int = 0
     message: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the step that the rollout is at."""
         state = word_of(self.state, "ROLLOUT_STATE_")
         share = f", {self.weight} % of the requests" if self.weight else ""
         why = f": {self.message}" if self.message else ""
         message = f"{state}, step {self.step + 1}{share}{why}"
-        return self._told(happened, message, state=state, step=self.step, weight=self.weight)
+        return self._updates(meta, message, state=state, step=self.step, weight=self.weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,10 +243,10 @@ class RolloutPromoted(RolloutEvent):
     message: str = ""
     replaced: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the end of the rollout."""
         message = f"{self.candidate} is promoted and answers everybody: {self.message or self.reason}"
-        return self._told(happened, message, state="promoted", weight=100, reason=self.reason, replaced=self.replaced)
+        return self._updates(meta, message, state="promoted", weight=100, reason=self.reason, replaced=self.replaced)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,10 +256,10 @@ class RolloutRolledBack(RolloutEvent):
     reason: str = ""
     message: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the end of the rollout."""
         message = f"{self.candidate} is rolled back: {self.message or self.reason}"
-        return self._told(happened, message, state="rolled_back", weight=0, reason=self.reason)
+        return self._updates(meta, message, state="rolled_back", weight=0, reason=self.reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,10 +269,10 @@ class RolloutRefused(RolloutEvent):
     reason: str = ""
     message: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the rollout that did not begin."""
         message = f"no rollout of {self.candidate}: {self.message or self.reason}"
-        return self._told(happened, message, state="refused", reason=self.reason)
+        return self._updates(meta, message, state="refused", reason=self.reason)
 
 
 def word_of(value: str, prefix: str) -> str:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill_monitor.domain.events import Counted, Happened, curation_ref, sources_of, version_id
-from tidemill_monitor.domain.graph import Ref, Told
+from tidemill_monitor.domain.events import Counted, EventMeta, curation_ref, sources_of, version_id
+from tidemill_monitor.domain.graph import NodeUpdate, Ref
 from tidemill_monitor.domain.kinds import EMBEDDED, PUBLISHED_AS, VERSION_OF, Kind
 
 
@@ -29,12 +29,12 @@ class DocumentIsThere:
     source: str = ""
     key: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the document and its version."""
         version = self.version
         ref = Ref(Kind.DOCUMENT_VERSION, version_id(self.document, version.number))
-        born = Happened(type=happened.type, time=version.create_time)
-        document = happened.state(self.seq, state="present", version=version.number, source=self.source, key=self.key)
+        born = EventMeta(type=meta.type, time=version.create_time)
+        document = meta.state(self.seq, state="present", version=version.number, source=self.source, key=self.key)
         facts = born.state(
             self.seq,
             source=self.source,
@@ -44,8 +44,8 @@ class DocumentIsThere:
             language=version.language,
         )
         return (
-            Told(ref=Ref(Kind.DOCUMENT, self.document), part=document),
-            Told(ref=ref, part=facts, sources=sources_of(ref, (VERSION_OF, self.document))),
+            NodeUpdate(ref=Ref(Kind.DOCUMENT, self.document), part=document),
+            NodeUpdate(ref=ref, part=facts, sources=sources_of(ref, (VERSION_OF, self.document))),
         )
 
 
@@ -59,11 +59,11 @@ class DocumentDeleted:
     key: str = ""
     erased: bool = False
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the document's new state."""
         state = "erased" if self.erased else "deleted"
-        part = happened.state(self.seq, state=state, source=self.source, key=self.key)
-        return (Told(ref=Ref(Kind.DOCUMENT, self.document), part=part),)
+        part = meta.state(self.seq, state=state, source=self.source, key=self.key)
+        return (NodeUpdate(ref=Ref(Kind.DOCUMENT, self.document), part=part),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +91,15 @@ class DatasetVersionPublished:
     digest: str = ""
     deployment: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the version, which came from one completion of a curation."""
         train, held_out = self.train.examples, self.held_out.examples
         message = f"{self.version} is published: {train} examples to train on, {held_out} held out"
         facts = {"train": train, "held_out": held_out, "digest": self.digest, "deployment": self.deployment}
         ref = Ref(Kind.DATASET_VERSION, self.version)
         curation = curation_ref(self.curation, self.curation_seq).id if self.curation else ""
-        part = happened.part(self.seq, message, **facts)
-        return (Told(ref=ref, part=part, sources=sources_of(ref, (PUBLISHED_AS, curation))),)
+        part = meta.part(self.seq, message, **facts)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (PUBLISHED_AS, curation))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,11 +113,11 @@ class DatasetVersionWithheld:
     reason: str = ""
     message: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return what became of the curation."""
         message = f"no new version of {self.dataset}: {self.message or self.reason}"
-        part = happened.part(self.seq, message, dataset=self.dataset, withheld=self.reason)
-        return (Told(ref=curation_ref(self.curation, self.curation_seq), part=part),)
+        part = meta.part(self.seq, message, dataset=self.dataset, withheld=self.reason)
+        return (NodeUpdate(ref=curation_ref(self.curation, self.curation_seq), part=part),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +129,11 @@ class IndexBuildStarted:
     index: int
     embedding: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the index version, which a model embeds."""
         ref = Ref(Kind.INDEX_VERSION, version_id(self.collection, self.index))
-        part = happened.part(self.seq, state="building", embedding=self.embedding)
-        return (Told(ref=ref, part=part, sources=sources_of(ref, (EMBEDDED, self.embedding))),)
+        part = meta.part(self.seq, state="building", embedding=self.embedding)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (EMBEDDED, self.embedding))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,14 +146,14 @@ class IndexWentLive:
     replaced: int = 0
     documents: int = 0
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the index version, and the one that it replaced."""
         ref = Ref(Kind.INDEX_VERSION, version_id(self.collection, self.index))
-        live = Told(ref=ref, part=happened.part(self.seq, state="live", documents=self.documents))
+        live = NodeUpdate(ref=ref, part=meta.part(self.seq, state="live", documents=self.documents))
         if not self.replaced:
             return (live,)
         before = Ref(Kind.INDEX_VERSION, version_id(self.collection, self.replaced))
-        return (live, Told(ref=before, part=happened.part(self.seq, state="retired")))
+        return (live, NodeUpdate(ref=before, part=meta.part(self.seq, state="retired")))
 
 
 @dataclass(frozen=True, slots=True)

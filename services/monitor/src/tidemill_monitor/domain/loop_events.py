@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from tidemill_kit.domain import ObjectRef
-from tidemill_monitor.domain.events import Counted, Happened, curation_ref, sources_of
-from tidemill_monitor.domain.graph import Batch, Ref, Told
+from tidemill_monitor.domain.events import Counted, EventMeta, curation_ref, sources_of
+from tidemill_monitor.domain.graph import Batch, NodeUpdate, Ref
 from tidemill_monitor.domain.inference_events import word_of
 from tidemill_monitor.domain.kinds import (
     ADAPTED,
@@ -19,7 +19,7 @@ from tidemill_monitor.domain.kinds import (
     Kind,
 )
 
-MOST_COMPARISONS = 50
+MAX_COMPARISONS = 50
 """Of one evaluation's evidence, so that its node stays small."""
 
 
@@ -36,12 +36,12 @@ class FeedbackRecorded:
     rater: str = ""
     variant: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the reaction to an answer."""
         ref = Ref(Kind.FEEDBACK, self.feedback)
         facts = {"metric": self.metric, "number": self.number, "rater": self.rater, "variant": self.variant}
-        part = happened.state(self.seq, deployment=self.deployment, **facts)
-        return (Told(ref=ref, part=part, sources=sources_of(ref, (REACTED_TO, self.inference))),)
+        part = meta.state(self.seq, deployment=self.deployment, **facts)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (REACTED_TO, self.inference))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +55,12 @@ class FeedbackWithdrawn:
     metric: str = ""
     rater: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the reaction as it is from then on: taken back."""
         ref = Ref(Kind.FEEDBACK, self.feedback)
         facts = {"metric": self.metric, "rater": self.rater, "withdrawn": True}
-        part = happened.state(self.seq, deployment=self.deployment, **facts)
-        return (Told(ref=ref, part=part, sources=sources_of(ref, (REACTED_TO, self.inference))),)
+        part = meta.state(self.seq, deployment=self.deployment, **facts)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (REACTED_TO, self.inference))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +85,15 @@ class CurationCompleted:
     deployment: str = ""
     new_examples: int = 0
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the completion; which reactions it is made of stands in its batch."""
         ref = curation_ref(self.curation, self.seq)
         message = f"there are enough examples: {self.batch.examples}, {self.new_examples} of them new"
         facts = {"dataset": self.dataset, "deployment": self.deployment, "new_examples": self.new_examples}
-        part = happened.part(self.seq, message, examples=self.batch.examples, **facts)
-        return (Told(ref=ref, part=part, sources=sources_of(ref, (CURATED, self.deployment))),)
+        part = meta.part(self.seq, message, examples=self.batch.examples, **facts)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (CURATED, self.deployment))),)
 
-    def batch_of(self, project: str, happened: Happened) -> Batch:
+    def batch_of(self, project: str, meta: EventMeta) -> Batch:
         """Return what is to be read."""
         batch = self.batch
         return Batch(
@@ -101,7 +101,7 @@ class CurationCompleted:
             curation=curation_ref(self.curation, self.seq).id,
             object=ObjectRef(bucket=batch.bucket, key=batch.key, size=batch.size, sha256=batch.sha256),
             examples=batch.examples,
-            time=happened.time,
+            time=meta.time,
         )
 
 
@@ -115,13 +115,13 @@ class RunQueued:
     dataset_version: str = ""
     base: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the run, which comes of a dataset version and a base."""
         ref = Ref(Kind.TRAINING_RUN, self.run)
         message = f"training of {self.plan} on {self.dataset_version} waits for its turn"
-        part = happened.part(self.seq, message, state="queued", plan=self.plan, dataset_version=self.dataset_version)
+        part = meta.part(self.seq, message, state="queued", plan=self.plan, dataset_version=self.dataset_version)
         came_from = sources_of(ref, (TRAINED_ON, self.dataset_version), (BASE_OF, self.base))
-        return (Told(ref=ref, part=part, sources=came_from),)
+        return (NodeUpdate(ref=ref, part=part, sources=came_from),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +155,7 @@ class RunSucceeded:
     loss: float | None = None
     examples: RunExamples | None = None
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the run's end, and the model version that came of it."""
         ref = Ref(Kind.TRAINING_RUN, self.run)
         seconds = float(self.time.removesuffix("s") or 0)
@@ -166,13 +166,13 @@ class RunSucceeded:
         )
         named = {"plan": self.plan, "dataset_version": self.dataset_version, "model_version": self.model_version}
         facts = named | {"examples": examples}
-        part = happened.part(self.seq, message, state="succeeded", seconds=seconds, loss=self.loss, **facts)
-        run = Told(ref=ref, part=part, sources=sources_of(ref, (TRAINED_ON, self.dataset_version)))
+        part = meta.part(self.seq, message, state="succeeded", seconds=seconds, loss=self.loss, **facts)
+        run = NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (TRAINED_ON, self.dataset_version)))
         if not self.model_version:
             return (run,)
         model = Ref(Kind.MODEL_VERSION, self.model_version)
-        of_model = happened.part(self.seq, examples=examples) if examples else None
-        return (run, Told(ref=model, part=of_model, sources=sources_of(model, (REGISTERED, self.run))))
+        of_model = meta.part(self.seq, examples=examples) if examples else None
+        return (run, NodeUpdate(ref=model, part=of_model, sources=sources_of(model, (REGISTERED, self.run))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,13 +186,13 @@ class RunFailed:
     reason: str = ""
     message: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the run's end."""
         ref = Ref(Kind.TRAINING_RUN, self.run)
         message = f"training of {self.plan} made nothing: {self.message or self.reason}"
         facts = {"plan": self.plan, "dataset_version": self.dataset_version, "reason": self.reason}
-        part = happened.part(self.seq, message, state="failed", **facts)
-        return (Told(ref=ref, part=part, sources=sources_of(ref, (TRAINED_ON, self.dataset_version))),)
+        part = meta.part(self.seq, message, state="failed", **facts)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (TRAINED_ON, self.dataset_version))),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,19 +207,19 @@ class ModelVersionRegistered:
     base: str = ""
     dataset_version: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the version; one that was trained came of its run, which came of the rest."""
         ref = Ref(Kind.MODEL_VERSION, self.version)
         message = f"{self.version} is registered"
         facts = {"digest": self.digest, "total_bytes": self.total_bytes, "base": self.base}
-        part = happened.part(self.seq, message, state="ready", **facts)
+        part = meta.part(self.seq, message, state="ready", **facts)
         if not self.run:
-            return (Told(ref=ref, part=part, sources=sources_of(ref, (ADAPTED, self.base))),)
+            return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (ADAPTED, self.base))),)
         run = Ref(Kind.TRAINING_RUN, self.run)
         came_from = sources_of(run, (TRAINED_ON, self.dataset_version), (BASE_OF, self.base))
         return (
-            Told(ref=ref, part=part, sources=sources_of(ref, (REGISTERED, self.run))),
-            Told(ref=run, sources=came_from),
+            NodeUpdate(ref=ref, part=part, sources=sources_of(ref, (REGISTERED, self.run))),
+            NodeUpdate(ref=run, sources=came_from),
         )
 
 
@@ -232,11 +232,11 @@ class ModelVersionFailed:
     reason: str = ""
     message: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the version that will never be loaded."""
         message = f"{self.version} is refused: {self.message or self.reason}"
-        part = happened.part(self.seq, message, state="failed", reason=self.reason)
-        return (Told(ref=Ref(Kind.MODEL_VERSION, self.version), part=part),)
+        part = meta.part(self.seq, message, state="failed", reason=self.reason)
+        return (NodeUpdate(ref=Ref(Kind.MODEL_VERSION, self.version), part=part),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,17 +282,19 @@ class EvaluationEvent:
     baseline: str = ""
     baseline_configuration: str = ""
 
-    def _told(self, happened: Happened, message: str, *, held_out_of: str = "", **facts: object) -> tuple[Told, ...]:
+    def _updates(
+        self, meta: EventMeta, message: str, *, held_out_of: str = "", **facts: object
+    ) -> tuple[NodeUpdate, ...]:
         ref = Ref(Kind.EVALUATION, self.evaluation)
         known = {"gate": self.gate, "deployment": self.deployment, "candidate": self.candidate}
         against = {"baseline": self.baseline, "baseline_configuration": self.baseline_configuration}
-        part = happened.part(self.seq, message, **known, **against, **facts)
+        part = meta.part(self.seq, message, **known, **against, **facts)
         came_from = (
             (EVALUATED, self.candidate),
             (HELD_OUT_FOR, held_out_of),
             (COMPARED, self.deployment),
         )
-        return (Told(ref=ref, part=part, sources=sources_of(ref, *came_from)),)
+        return (NodeUpdate(ref=ref, part=part, sources=sources_of(ref, *came_from)),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -301,10 +303,10 @@ class EvaluationStarted(EvaluationEvent):
 
     dataset_version: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the evaluation."""
         message = f"{self.candidate} is compared with what is live"
-        return self._told(happened, message, held_out_of=self.dataset_version, state="running")
+        return self._updates(meta, message, held_out_of=self.dataset_version, state="running")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,15 +316,15 @@ class EvaluationCompleted(EvaluationEvent):
     verdict: str = ""
     comparisons: tuple[Comparison, ...] = ()
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the verdict with its numbers."""
         verdict = word_of(self.verdict, "VERDICT_")
         gate = f" the gate {self.gate}" if self.gate else ""
         says = {"passed": f"passes{gate}", "failed": f"fails{gate}"}.get(verdict, "is evaluated")
         asked = sorted((each for each in self.comparisons if each.required), key=lambda each: each.holds)
         numbers = f": {asked[0].metric} {asked[0].fact}" if asked else ""
-        facts = {f"{each.metric} on {each.case_set}": each.fact for each in self.comparisons[:MOST_COMPARISONS]}
-        return self._told(happened, f"{self.candidate} {says}{numbers}", state="completed", verdict=verdict, **facts)
+        facts = {f"{each.metric} on {each.case_set}": each.fact for each in self.comparisons[:MAX_COMPARISONS]}
+        return self._updates(meta, f"{self.candidate} {says}{numbers}", state="completed", verdict=verdict, **facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,7 +334,7 @@ class EvaluationFailed(EvaluationEvent):
     reason: str = ""
     message: str = ""
 
-    def told(self, happened: Happened) -> tuple[Told, ...]:
+    def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the evaluation that came to no verdict."""
         message = f"the evaluation of {self.candidate} came to no verdict: {self.message or self.reason}"
-        return self._told(happened, message, state="failed", reason=self.reason)
+        return self._updates(meta, message, state="failed", reason=self.reason)

@@ -8,7 +8,7 @@ from pydantic import RootModel
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_monitor.application.record_event import RecordEvent
 from tidemill_monitor.domain import inference_events, ingest_events, loop_events
-from tidemill_monitor.domain.events import Happened, Heard
+from tidemill_monitor.domain.events import EventBody, EventMeta
 from tidemill_monitor.entrypoints.metrics import LoopMetrics
 
 TOPICS = (
@@ -24,7 +24,7 @@ TOPICS = (
     "tidemill.evaluator.evaluation.v1",
 )
 
-HEARD: Mapping[str, type[Heard]] = {
+EVENT_TYPES: Mapping[str, type[EventBody]] = {
     "tidemill.ingest.document.ingested.v1": ingest_events.DocumentIsThere,
     "tidemill.ingest.document.updated.v1": ingest_events.DocumentIsThere,
     "tidemill.ingest.document.deleted.v1": ingest_events.DocumentDeleted,
@@ -64,18 +64,18 @@ def lineage(record: RecordEvent, metrics: LoopMetrics, *, topics: tuple[str, ...
     """Return the subscription."""
 
     async def handle(event: EventContext, body: RootModel[Any]) -> None:
-        happened = Happened(type=event.type, time=event.time)
-        metrics.added(await record(event.project, happened, body.root))
-        metrics.count(event.project, happened, body.root)
+        meta = EventMeta(type=event.type, time=event.time)
+        metrics.added(await record(event.project, meta, body.root))
+        metrics.count(event.project, meta, body.root)
 
     return Subscription(
         name="monitor.lineage",
         topics=topics,
         delivery=Delivery.ONCE,
-        routes={ce_type: Route(model_of(heard), handle) for ce_type, heard in HEARD.items()},
+        routes={ce_type: Route(model_of(event_type), handle) for ce_type, event_type in EVENT_TYPES.items()},
     )
 
 
-def model_of(heard: type[Heard]) -> type[RootModel[Any]]:
+def model_of(event_type: type[EventBody]) -> type[RootModel[Any]]:
     """Return what reads a body into a dataclass of the domain, which knows no library."""
-    return cast("type[RootModel[Any]]", RootModel.__class_getitem__(heard))
+    return cast("type[RootModel[Any]]", RootModel.__class_getitem__(event_type))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter, Gauge
 
-from tidemill_monitor.domain.events import Happened, Heard
+from tidemill_monitor.domain.events import EventBody, EventMeta
 from tidemill_monitor.domain.inference_events import InferenceCompleted, InferenceFailed, word_of
 from tidemill_monitor.domain.kinds import Kind
 from tidemill_monitor.domain.loop_events import EvaluationCompleted, FeedbackRecorded
@@ -32,17 +32,17 @@ _VERDICTS = frozenset({"passed", "failed", "none"})
 class LoopMetrics:
     """Counts events as they are handled: a few more than happened where some come twice.
 
-    The first `most_projects` that are heard of get labels, so that the number of series has an end.
+    The first `max_projects` that are heard of get labels, so that the number of series has an end.
     """
 
-    def __init__(self, *, most_projects: int) -> None:
-        self._most_projects = most_projects
+    def __init__(self, *, max_projects: int) -> None:
+        self._max_projects = max_projects
         self._projects: set[str] = set()
 
-    def count(self, project: str, happened: Happened, body: Heard) -> None:
+    def count(self, project: str, meta: EventMeta, body: EventBody) -> None:
         """Count an event."""
         label = self._label(project)
-        LOOP_EVENTS.labels(label, happened.type).inc()
+        LOOP_EVENTS.labels(label, meta.type).inc()
         if isinstance(body, InferenceCompleted | InferenceFailed):
             purpose = _known(word_of(body.purpose, "PURPOSE_"), _PURPOSES)
             outcome = "completed" if isinstance(body, InferenceCompleted) else "failed"
@@ -68,7 +68,7 @@ class LoopMetrics:
     def _label(self, project: str) -> str:
         if project in self._projects:
             return project
-        if len(self._projects) >= self._most_projects:
+        if len(self._projects) >= self._max_projects:
             return OTHERS
         self._projects.add(project)
         return project

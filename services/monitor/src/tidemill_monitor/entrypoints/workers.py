@@ -24,29 +24,29 @@ OLD = "old_answers"
 class ExamplesWorker:
     """Looks for waiting batches when woken and once in a while; each of them is tried again until it is settled."""
 
-    def __init__(self, *, batches: Batches, link: LinkExamples, at_once: int, retry_after_s: float) -> None:
+    def __init__(self, *, batches: Batches, link: LinkExamples, max_concurrent: int, retry_after_s: float) -> None:
         self._batches = batches
         self._link = link
-        self._turns = Turns(at_once)
+        self._turns = Turns(max_concurrent)
         self._retry_after_s = retry_after_s
-        self._woken = asyncio.Event()
+        self._enqueued = asyncio.Event()
         self._running: set[BatchName] = set()
 
-    def wake(self, _name: BatchName) -> None:
+    def enqueue(self, _name: BatchName) -> None:
         """Look for work at once."""
-        self._woken.set()
+        self._enqueued.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
-                self._woken.clear()
+                self._enqueued.clear()
                 for name in await self._waiting():
                     self._running.add(name)
                     tasks.create_task(self._read(name))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._retry_after_s):
-                        await self._woken.wait()
+                        await self._enqueued.wait()
 
     async def _waiting(self) -> list[BatchName]:
         try:

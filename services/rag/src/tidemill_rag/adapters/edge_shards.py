@@ -57,7 +57,7 @@ class Narrowed:
 
 FLUSH_EVERY_S = 5.0
 """The log survives the death of the process as it is; flushing is for the machine's."""
-SCROLLED_AT_ONCE = 5000
+SCROLL_BATCH = 5000
 VACUUM_EVERY = 5000
 """Points between two looks for space to win back."""
 NO_GRAPH_KB = 1_000_000_000
@@ -152,7 +152,7 @@ def ids(name: str, documents: Sequence[str]) -> dict[str, list[str]]:
     shown, offset = PayloadSelector.Include([DOCUMENT]), None
     while True:
         records, offset = opened.shard.scroll(
-            ScrollRequest(offset, SCROLLED_AT_ONCE, filter=chosen, with_payload=shown, with_vector=False)
+            ScrollRequest(offset, SCROLL_BATCH, filter=chosen, with_payload=shown, with_vector=False)
         )
         for record in records:
             found.setdefault((record.payload or {})[DOCUMENT], []).append(str(record.id))

@@ -13,7 +13,7 @@ from typing import Any
 from tidemill_kit.bounded_tokenizers import BoundedTokenizers
 from tidemill_rag.application.ports import DocumentContent
 from tidemill_rag.domain.chunking import Chunk, Cut, known_chunks
-from tidemill_rag.domain.embedding import LEAST_KNOWN
+from tidemill_rag.domain.embedding import MIN_KNOWN
 
 Tokens = list[int]
 
@@ -36,7 +36,7 @@ class TokenizerFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class KeyRule:
     """How many tokens of a text are kept, of which so many close it."""
 
     limit: int
@@ -77,8 +77,8 @@ class EmbeddingTokenizer:
         arguments = (text, prompt, self._kept(limit), self.facts.unknown)
         return await self.tokenizers.reading.run(project, self.file, question, *arguments, name=self.name)
 
-    def _kept(self, limit: int) -> "Kept":
-        return Kept(limit=limit, closing=max(0, self.facts.special_tokens - 1))
+    def _kept(self, limit: int) -> "KeyRule":
+        return KeyRule(limit=limit, closing=max(0, self.facts.special_tokens - 1))
 
 
 def facts_of(tokenizer: Any, prompt: str) -> TokenizerFacts:  # noqa: ANN401 - of a library without types
@@ -127,7 +127,7 @@ def passages_of(
     )
 
 
-def encoded(tokenizer: Any, texts: list[str], kept: Kept) -> list[Tokens]:  # noqa: ANN401 - ditto
+def encoded(tokenizer: Any, texts: list[str], kept: KeyRule) -> list[Tokens]:  # noqa: ANN401 - ditto
     """Return token ids with special tokens, of which the closing ones stay where a text is cut."""
     ids = [read.ids for read in tokenizer.encode_batch(texts)]
     start = kept.limit - kept.closing
@@ -138,10 +138,10 @@ def question(
     tokenizer: Any,  # noqa: ANN401 - ditto
     text: str,
     prompt: str,
-    kept: Kept,
+    kept: KeyRule,
     unknown: int | None,
 ) -> Tokens | None:
     """Return a question's token ids; None where the vocabulary has too little of it."""
-    if known_share(tokenizer, text, unknown) < LEAST_KNOWN:
+    if known_share(tokenizer, text, unknown) < MIN_KNOWN:
         return None
     return encoded(tokenizer, [prompt + text], kept)[0]

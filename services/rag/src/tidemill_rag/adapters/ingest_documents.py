@@ -12,7 +12,7 @@ from tidemill_kit.objects import ExchangeBucket, ObjectMissing
 from tidemill_rag.application.ports import CatalogPage, DocumentContent
 from tidemill_rag.application.vector_store import MetadataValue
 from tidemill_rag.domain.errors import DocumentUnreadable
-from tidemill_rag.domain.ledger import Wanted
+from tidemill_rag.domain.ledger import DesiredDocument
 
 _PAGE = 200
 
@@ -72,13 +72,13 @@ def plain(value: MetadataValue) -> MetadataValue:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _gone(document: document_pb2.Document) -> Wanted:
-    return Wanted(document=document.id, source=document.source, key=document.key, seq=document.seq)
+def _gone(document: document_pb2.Document) -> DesiredDocument:
+    return DesiredDocument(document=document.id, source=document.source, key=document.key, seq=document.seq)
 
 
-def _present(document: document_pb2.Document) -> Wanted:
+def _present(document: document_pb2.Document) -> DesiredDocument:
     content = document.current.object
-    return Wanted(
+    return DesiredDocument(
         document=document.id,
         source=document.source,
         key=document.key,

@@ -11,13 +11,13 @@ from typing import Any
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.mongo import Collection, Document, DuplicateId, insert_new, patiently, translated, updated
 from tidemill_rag.domain.collection import IndexRef
-from tidemill_rag.domain.ledger import Counts, Row, Wanted
+from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row
 
 _PENDING, _INDEXED, _FAILED = "pending", "indexed", "failed"
 _PENDING_LARGE = "pending_large"
 """Found apart from the others, so that these need not wait for it; what is stored as pending may be large too."""
 _WAITING = (_PENDING, _PENDING_LARGE)
-_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 """Rows of one command: what touches all rows of an index version does it in so many steps."""
 _COUNTED = {"state": True, "deleted": True, "chunks": True}
 
@@ -40,10 +40,10 @@ class MongoLedger:
             # The last two are there so that counting reads the index alone.
             await self._rows.create_index([("index", 1), ("state", 1), ("deleted", 1), ("chunks", 1)])
 
-    async def want(self, index: IndexRef, wanted: Wanted) -> bool:
-        """See `Ledger.want`."""
-        news, first = self._news(wanted), _first(index, wanted)
-        older = {"_id": _row_id(index, wanted.document), "wanted_seq": {"$lt": wanted.seq}}
+    async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
+        """See `Ledger.upsert_desired`."""
+        news, first = self._news(desired), _first(index, desired)
+        older = {"_id": _row_id(index, desired.document), "wanted_seq": {"$lt": desired.seq}}
         begun = {name: first[name] for name in first.keys() - news.keys()}
         try:
             before = await updated(
@@ -57,15 +57,15 @@ class MongoLedger:
         await self._add(index, _difference(before, (before or first) | news))
         return True
 
-    async def want_all(self, index: IndexRef, wanted: Sequence[Wanted]) -> None:
-        """See `Ledger.want_all`."""
-        fresh = {_row_id(index, each.document): each for each in wanted}
+    async def upsert_all_desired(self, index: IndexRef, desired: Sequence[DesiredDocument]) -> None:
+        """See `Ledger.upsert_all_desired`."""
+        fresh = {_row_id(index, each.document): each for each in desired}
         documents = [{"_id": row_id, **_first(index, each), **self._news(each)} for row_id, each in fresh.items()]
         taken = await insert_new(self._rows, documents)
         new = [_contribution(document) for document in documents if document["_id"] not in taken]
         await self._add(index, {name: sum(each[name] for each in new) for name in _contribution(None)})
         for row_id in sorted(taken):
-            await self.want(index, fresh[row_id])
+            await self.upsert_desired(index, fresh[row_id])
 
     async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
         """See `Ledger.take`."""
@@ -79,16 +79,16 @@ class MongoLedger:
 
     async def attempt(self, index: IndexRef, rows: Sequence[Row], *, epoch: int, by: int) -> None:
         """See `Ledger.attempt`."""
-        ids = [_row_id(index, row.wanted.document) for row in rows]
+        ids = [_row_id(index, row.desired.document) for row in rows]
         waiting = {"_id": {"$in": ids}, "state": {"$in": list(_WAITING)}, **_not_later(epoch)}
         if by < 0:
             waiting["attempts"] = {"$gte": -by}
         with translated():
             await self._rows.update_many(waiting, {"$inc": {"attempts": by}})
 
-    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
-        """See `Ledger.settle`."""
-        done = {"indexed_seq": row.wanted.seq, "chunks": chunks, "state": _INDEXED, "failure": "", "attempts": 0}
+    async def mark_indexed(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
+        """See `Ledger.mark_indexed`."""
+        done = {"indexed_seq": row.desired.seq, "chunks": chunks, "state": _INDEXED, "failure": "", "attempts": 0}
         done |= {"note": note}
         return await self._write(index, row, epoch, done)
 
@@ -131,10 +131,10 @@ class MongoLedger:
 
     async def indexed(self, index: IndexRef) -> AsyncIterator[Sequence[Row]]:
         """See `Ledger.indexed`."""
-        cursor = self._rows.find({"index": index.key, "state": _INDEXED, "deleted": False}).batch_size(_AT_ONCE)
+        cursor = self._rows.find({"index": index.key, "state": _INDEXED, "deleted": False}).batch_size(_BATCH_SIZE)
         while True:
             with patiently(self._count_s), translated():
-                page = await cursor.to_list(_AT_ONCE)
+                page = await cursor.to_list(_BATCH_SIZE)
             if not page:
                 return
             yield [_row(document) for document in page]
@@ -143,10 +143,10 @@ class MongoLedger:
         """See `Ledger.reset`."""
         again = {"attempts": 0, "failure": "", "epoch": epoch}
         large = {"content.size": {"$gt": self._large_bytes}}
-        settled = {"state": _INDEXED, "deleted": False, **_not_later(epoch)}
-        for begin in range(0, len(documents), _AT_ONCE):
-            ids = [_row_id(index, document) for document in documents[begin : begin + _AT_ONCE]]
-            chosen = {"_id": {"$in": ids}, **settled}
+        finished = {"state": _INDEXED, "deleted": False, **_not_later(epoch)}
+        for begin in range(0, len(documents), _BATCH_SIZE):
+            ids = [_row_id(index, document) for document in documents[begin : begin + _BATCH_SIZE]]
+            chosen = {"_id": {"$in": ids}, **finished}
             with translated():
                 await self._rows.update_many(chosen | large, {"$set": again | {"state": _PENDING_LARGE}})
                 await self._rows.update_many(chosen, {"$set": again | {"state": _PENDING}})
@@ -157,15 +157,17 @@ class MongoLedger:
         """See `Ledger.drop`."""
         while True:
             with translated():
-                found = await self._rows.find({"index": index.key}, {"_id": True}).limit(_AT_ONCE).to_list(_AT_ONCE)
+                found = (
+                    await self._rows.find({"index": index.key}, {"_id": True}).limit(_BATCH_SIZE).to_list(_BATCH_SIZE)
+                )
                 await self._rows.delete_many({"_id": {"$in": [document["_id"] for document in found]}})
-            if len(found) < _AT_ONCE:
+            if len(found) < _BATCH_SIZE:
                 break
         with translated():
             await self._counts.delete_one({"_id": index.key})
 
     async def _write(self, index: IndexRef, row: Row, epoch: int, changes: Document) -> bool:
-        still = {"_id": _row_id(index, row.wanted.document), "wanted_seq": row.wanted.seq, **_not_later(epoch)}
+        still = {"_id": _row_id(index, row.desired.document), "wanted_seq": row.desired.seq, **_not_later(epoch)}
         before = await updated(self._rows, still, {"$set": {**changes, "epoch": epoch}}, fields=_COUNTED)
         if before is None:
             return False
@@ -179,28 +181,28 @@ class MongoLedger:
             with translated():
                 await self._counts.update_one({"_id": index.key}, {"$inc": changed})
 
-    def _news(self, wanted: Wanted) -> Document:
+    def _news(self, desired: DesiredDocument) -> Document:
         """Return what of a row is as the newest event says."""
-        large = wanted.content is not None and wanted.content.size > self._large_bytes
+        large = desired.content is not None and desired.content.size > self._large_bytes
         news: Document = {
-            "wanted_seq": wanted.seq,
-            "source": wanted.source,
-            "key": wanted.key,
-            "version": wanted.version,
-            "content": asdict(wanted.content) if wanted.content else None,
-            "deleted": wanted.content is None,
+            "wanted_seq": desired.seq,
+            "source": desired.source,
+            "key": desired.key,
+            "version": desired.version,
+            "content": asdict(desired.content) if desired.content else None,
+            "deleted": desired.content is None,
             "state": _PENDING_LARGE if large else _PENDING,
             "attempts": 0,
             "failure": "",
         }
-        if wanted.content is None or wanted.begins:
-            news["hidden_below"] = wanted.seq
+        if desired.content is None or desired.begins:
+            news["hidden_below"] = desired.seq
         return news
 
 
-def _first(index: IndexRef, wanted: Wanted) -> Document:
+def _first(index: IndexRef, desired: DesiredDocument) -> Document:
     """Return what of a row does not come from the newest event."""
-    return {"index": index.key, "document": wanted.document, "indexed_seq": 0, "chunks": 0, "hidden_below": 0}
+    return {"index": index.key, "document": desired.document, "indexed_seq": 0, "chunks": 0, "hidden_below": 0}
 
 
 def _contribution(row: Mapping[str, Any] | None) -> dict[str, int]:
@@ -221,7 +223,8 @@ def _difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> d
 
 
 def _counts(document: Mapping[str, Any]) -> Counts:
-    return Counts(**{name: document.get(name, 0) for name in _contribution(None)})
+    stored = {name: document.get(name, 0) for name in _contribution(None)}
+    return Counts(desired=stored.pop("wanted"), **stored)
 
 
 def _row_id(index: IndexRef, document: str) -> str:
@@ -236,7 +239,7 @@ def _not_later(epoch: int) -> dict[str, Any]:
 def _row(document: Document) -> Row:
     content = document["content"]
     return Row(
-        wanted=Wanted(
+        desired=DesiredDocument(
             document=document["document"],
             source=document["source"],
             key=document["key"],

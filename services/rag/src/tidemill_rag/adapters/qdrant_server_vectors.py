@@ -21,7 +21,7 @@ from tidemill_rag.adapters.point_payloads import (
 )
 from tidemill_rag.application.vector_store import Match, Point, Where
 
-_SCROLLED_AT_ONCE = 5000
+_SCROLL_BATCH = 5000
 
 
 class QdrantServerVectors:
@@ -91,7 +91,7 @@ class QdrantServerVectors:
                 return {}
             while True:
                 records, offset = await self._client.scroll(
-                    name, chosen, limit=_SCROLLED_AT_ONCE, offset=offset, with_payload=[DOCUMENT]
+                    name, chosen, limit=_SCROLL_BATCH, offset=offset, with_payload=[DOCUMENT]
                 )
                 for record in records:
                     found.setdefault((record.payload or {})[DOCUMENT], []).append(str(record.id))
@@ -144,6 +144,6 @@ def _filter(where: Where) -> models.Filter:
     if where.sources:
         must.append(models.FieldCondition(key=SOURCE, match=models.MatchAny(any=list(where.sources))))
     for name, values in where.metadata.items():
-        wanted = models.MatchAny(any=[facet(name, value) for value in values])
-        must.append(models.FieldCondition(key=FACETS, match=wanted))
+        desired = models.MatchAny(any=[facet(name, value) for value in values])
+        must.append(models.FieldCondition(key=FACETS, match=desired))
     return models.Filter(must=must)

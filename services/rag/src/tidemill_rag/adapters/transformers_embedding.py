@@ -20,7 +20,7 @@ from tidemill_rag.domain.embedding import MAX_TOKENS, MIN_TOKENS
 
 Vectors = list[list[float]]
 
-TOKENS_AT_ONCE = 2048
+TOKENS_PER_BATCH = 2048
 """Of one pass through the model, padding counted; a question waits for one pass at most."""
 _REMEMBERED_QUESTIONS = 1024
 _DEFAULT_LIMIT = 512
@@ -159,7 +159,7 @@ def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:
     """Group positions of like lengths, so that little is computed for padding."""
     batches: list[list[int]] = []
     for position in sorted(range(len(encoded)), key=lambda position: len(encoded[position])):
-        if not batches or (len(batches[-1]) + 1) * len(encoded[position]) > TOKENS_AT_ONCE:
+        if not batches or (len(batches[-1]) + 1) * len(encoded[position]) > TOKENS_PER_BATCH:
             batches.append([])
         batches[-1].append(position)
     return batches

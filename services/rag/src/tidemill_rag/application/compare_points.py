@@ -32,11 +32,11 @@ class ComparePoints:
         return len(lost)
 
     async def _compare(self, ref: IndexRef, rows: Sequence[Row]) -> Sequence[str]:
-        stored = await self.vectors.ids(ref.key, [row.wanted.document for row in rows])
+        stored = await self.vectors.ids(ref.key, [row.desired.document for row in rows])
         lost: list[str] = []
         for row in rows:
-            document, seq = row.wanted.document, row.wanted.seq
-            ids, expected = {*stored.get(document, ())}, point_ids(ref, row.wanted, row.chunks)
+            document, seq = row.desired.document, row.desired.seq
+            ids, expected = {*stored.get(document, ())}, point_ids(ref, row.desired, row.chunks)
             if not ids.issuperset(expected):
                 lost.append(document)
             elif len(ids) > len(expected):

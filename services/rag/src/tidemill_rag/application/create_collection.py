@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from tidemill_kit.application import Caller, Clock, Request
 from tidemill_kit.errors import NotFound
-from tidemill_rag.application.ports import Collections, Wake
-from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
+from tidemill_rag.application.ports import Collections, Enqueue
+from tidemill_rag.application.resolve_settings import CollectionSpec, ResolveSettings
 from tidemill_rag.domain.collection import Collection
 from tidemill_rag.domain.errors import CollectionExists
 
@@ -17,10 +17,10 @@ class CreateCollection:
     collections: Collections
     resolve: ResolveSettings
     clock: Clock
-    wake: Wake
+    enqueue: Enqueue
 
     async def __call__(
-        self, caller: Caller, wish: Wish, *, request: Request, validate_only: bool = False
+        self, caller: Caller, spec: CollectionSpec, *, request: Request, validate_only: bool = False
     ) -> Collection:
         """Return the collection as created, or as it would be.
 
@@ -30,17 +30,17 @@ class CreateCollection:
             NotFound: there is no such embedding model.
 
         """
-        settings = await self.resolve(caller.project, wish)
-        fresh = Collection(id=wish.collection, project=caller.project)
+        settings = await self.resolve(caller.project, spec)
+        fresh = Collection(id=spec.collection, project=caller.project)
         now = self.clock.now()
         if validate_only:
-            await self._refuse_existing(caller.project, wish.collection)
+            await self._refuse_existing(caller.project, spec.collection)
             fresh.begin(settings, now=now)
             return fresh
         created = await self.collections.upsert(
             fresh, lambda collection: collection.begin(settings, now=now), request=request
         )
-        self.wake(created.ref(created.last_index))
+        self.enqueue(created.ref(created.last_index))
         return created
 
     async def _refuse_existing(self, project: str, collection_id: str) -> None:

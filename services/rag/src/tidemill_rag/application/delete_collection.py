@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_kit.application import Caller, Clock, Request
 from tidemill_kit.errors import Conflict
-from tidemill_rag.application.ports import Collections, Wake
+from tidemill_rag.application.ports import Collections, Enqueue
 from tidemill_rag.domain.collection import Collection
 
 
@@ -14,7 +14,7 @@ class DeleteCollection:
 
     collections: Collections
     clock: Clock
-    wake: Wake
+    enqueue: Enqueue
 
     async def __call__(
         self, caller: Caller, collection_id: str, *, version: int, request: Request, validate_only: bool = False
@@ -39,5 +39,5 @@ class DeleteCollection:
             return current
         deleted = await self.collections.update(caller.project, collection_id, delete, request=request)
         for index in deleted.indexes:
-            self.wake(deleted.ref(index.number))
+            self.enqueue(deleted.ref(index.number))
         return deleted

@@ -13,10 +13,10 @@ from tidemill_rag.application.vector_store import Payload, Point, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut
 from tidemill_rag.domain.collection import IndexRef, IndexVersion
 from tidemill_rag.domain.embedding import passage_vector
-from tidemill_rag.domain.ledger import Row, Wanted
+from tidemill_rag.domain.ledger import DesiredDocument, Row
 
-_MOST_ATTEMPTS = 3
-_MOST_DEATHS = 5
+_MAX_ATTEMPTS = 3
+_MAX_DEATHS = 5
 """Attempts after which a document that ends this process each time is given up."""
 
 
@@ -25,12 +25,12 @@ class BatchLimits:
     """How much is in hand at once."""
 
     documents: int = 64
-    fetched_at_once: int = 8
+    max_concurrent_fetches: int = 8
     chunks: int = 128
     """Embedded and stored in one go, of however many documents."""
     large_chunks: int = 32
     """The same of a large document: then others have their turn."""
-    large_at_once: int = 4
+    max_concurrent_large: int = 4
     """How many large documents are kept in memory between their turns, of different index versions."""
 
 
@@ -68,7 +68,7 @@ class IndexDocuments:
     limits: BatchLimits
     _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
     """By index version."""
-    _left: dict[str, tuple[Wanted, int]] = field(default_factory=dict)
+    _left: dict[str, tuple[DesiredDocument, int]] = field(default_factory=dict)
     """By index version: of which document how many chunks were stored when there was no more room in memory."""
 
     async def __call__(self, ref: IndexRef, index: IndexVersion, *, epoch: int) -> int:
@@ -81,9 +81,9 @@ class IndexDocuments:
         rows = await self.ledger.take(ref, epoch=epoch, limit=self.limits.documents)
         large = await self.ledger.take(ref, epoch=epoch, limit=1, large=True)
         for row in rows:
-            if row.wanted.content is None:
+            if row.desired.content is None:
                 await self._remove(ref, row, epoch)
-        present = [row for row in rows if row.wanted.content]
+        present = [row for row in rows if row.desired.content]
         if present or large:
             model = await self.models.load(ref.project, index.embedding)
             await self.vectors.create(ref.key, dimensions=model.dimensions)
@@ -110,7 +110,7 @@ class IndexDocuments:
     ) -> None:
         """Fetch until there is enough to embed; what is not reached stays pending."""
         cut = _cut(index, model)
-        step = self.limits.fetched_at_once
+        step = self.limits.max_concurrent_fetches
         ready: list[_Prepared] = []
         async with AsyncExitStack() as tried:
             for begin in range(0, len(rows), step):
@@ -143,12 +143,12 @@ class IndexDocuments:
     async def _store_next(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> bool:
         """Store the next chunks, and settle the document after the last ones; return whether there are more."""
         started = self._started.pop(ref.key, None)
-        if started is None or started.prepared.row.wanted != row.wanted:
+        if started is None or started.prepared.row.desired != row.desired:
             prepared = await self._prepare(ref, row, model, cut, epoch)
             if prepared is None:
                 return False
-            wanted, stored = self._left.pop(ref.key, (None, 0))
-            started = _Started(prepared, stored if wanted == row.wanted else 0)
+            desired, stored = self._left.pop(ref.key, (None, 0))
+            started = _Started(prepared, stored if desired == row.desired else 0)
         self._keep(ref, started)
         document = started.prepared
         part = document.chunks[started.stored : started.stored + self.limits.large_chunks]
@@ -166,26 +166,26 @@ class IndexDocuments:
         if started.stored < len(document.chunks):
             return True
         del self._started[ref.key]
-        await self._settle(ref, document, epoch)
+        await self._finish(ref, document, epoch)
         return False
 
     def _keep(self, ref: IndexRef, started: _Started) -> None:
         """Keep a document for its next turn; of those there is no more room for, only how far they are."""
         self._started[ref.key] = started
-        if len(self._started) > self.limits.large_at_once:
+        if len(self._started) > self.limits.max_concurrent_large:
             key, given_up = self._started.popitem(last=False)
-            self._left[key] = given_up.prepared.row.wanted, given_up.stored
+            self._left[key] = given_up.prepared.row.desired, given_up.stored
 
     async def _prepare(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> _Prepared | None:
         """Fetch and cut one document; whatever is wrong with it is its own failure."""
-        assert row.wanted.content is not None  # noqa: S101 - the caller took those without content out
-        if row.attempts >= _MOST_DEATHS:
+        assert row.desired.content is not None  # noqa: S101 - the caller took those without content out
+        if row.attempts >= _MAX_DEATHS:
             message = f"indexing it ended the process {row.attempts} times"
             await self.ledger.fail(ref, row, epoch=epoch, message=message, final=True)
             return None
         try:
             with isolated():
-                content = await self.contents.get(row.wanted.content)
+                content = await self.contents.get(row.desired.content)
                 if content is None:
                     await self._remove(ref, row, epoch)
                     return None
@@ -202,7 +202,7 @@ class IndexDocuments:
 
     async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, while_it: str, error: Exception) -> None:
         """Note that a document broke what worked on it; it is tried a few times."""
-        final = row.attempts + 1 >= _MOST_ATTEMPTS
+        final = row.attempts + 1 >= _MAX_ATTEMPTS
         message = f"{type(error).__name__} while it {while_it}, {row.attempts + 1} times"
         await self.ledger.fail(ref, row, epoch=epoch, message=message, final=final)
 
@@ -213,7 +213,7 @@ class IndexDocuments:
         left = {id(document): len(document.chunks) for document in ordered}
         for document in ordered:
             if not document.chunks:
-                await self._settle(ref, document, epoch)
+                await self._finish(ref, document, epoch)
         for begin in range(0, len(todo), self.limits.chunks):
             part = todo[begin : begin + self.limits.chunks]
             try:
@@ -228,7 +228,7 @@ class IndexDocuments:
             for document, _ in part:
                 left[id(document)] -= 1
                 if not left[id(document)]:
-                    await self._settle(ref, document, epoch)
+                    await self._finish(ref, document, epoch)
 
     async def _store_apart(
         self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int, *, error: Exception
@@ -240,18 +240,18 @@ class IndexDocuments:
         for document in ready:
             await self._store(ref, [document], model, epoch)
 
-    async def _settle(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
+    async def _finish(self, ref: IndexRef, document: _Prepared, epoch: int) -> None:
         row, chunks = document.row, len(document.chunks)
-        if await self.ledger.settle(ref, row, epoch=epoch, chunks=chunks, note=_note(document)):
-            wanted, keep = row.wanted, point_ids(ref, row.wanted, chunks)
-            await self.vectors.delete(ref.key, wanted.document, below_seq=wanted.seq + 1, keep=keep)
+        if await self.ledger.mark_indexed(ref, row, epoch=epoch, chunks=chunks, note=_remark_of(document)):
+            desired, keep = row.desired, point_ids(ref, row.desired, chunks)
+            await self.vectors.delete(ref.key, desired.document, below_seq=desired.seq + 1, keep=keep)
 
     async def _remove(self, ref: IndexRef, row: Row, epoch: int) -> None:
-        if await self.ledger.settle(ref, row, epoch=epoch, chunks=0):
-            await self.vectors.delete(ref.key, row.wanted.document, below_seq=row.wanted.seq + 1)
+        if await self.ledger.mark_indexed(ref, row, epoch=epoch, chunks=0):
+            await self.vectors.delete(ref.key, row.desired.document, below_seq=row.desired.seq + 1)
 
 
-def _note(document: _Prepared) -> str:
+def _remark_of(document: _Prepared) -> str:
     if not document.unknown:
         return ""
     total = document.unknown + len(document.chunks)
@@ -275,7 +275,7 @@ async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model:
     of_context = dict(zip(contexts, vectors[len(part) :], strict=True))
     return [
         Point(
-            id=_point_id(ref, document.row.wanted, piece.ordinal),
+            id=_point_id(ref, document.row.desired, piece.ordinal),
             vector=passage_vector(vector, of_context.get(piece.context)),
             payload=_payload(document, piece),
         )
@@ -283,27 +283,27 @@ async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model:
     ]
 
 
-def point_ids(ref: IndexRef, wanted: Wanted, chunks: int) -> Sequence[str]:
+def point_ids(ref: IndexRef, desired: DesiredDocument, chunks: int) -> Sequence[str]:
     """Return the ids of the points of a document that was cut into so many chunks."""
-    return [_point_id(ref, wanted, ordinal) for ordinal in range(chunks)]
+    return [_point_id(ref, desired, ordinal) for ordinal in range(chunks)]
 
 
-def _point_id(ref: IndexRef, wanted: Wanted, ordinal: int) -> str:
+def _point_id(ref: IndexRef, desired: DesiredDocument, ordinal: int) -> str:
     """Return the same id for the same passage of the same event, whichever process stores it."""
-    return derived_id(ref.project, ref.collection, str(ref.number), wanted.document, str(wanted.seq), str(ordinal))
+    return derived_id(ref.project, ref.collection, str(ref.number), desired.document, str(desired.seq), str(ordinal))
 
 
 def _payload(document: _Prepared, piece: Chunk) -> Payload:
-    wanted, content = document.row.wanted, document.content
+    desired, content = document.row.desired, document.content
     return Payload(
-        document=wanted.document,
-        seq=wanted.seq,
-        version=wanted.version,
+        document=desired.document,
+        seq=desired.seq,
+        version=desired.version,
         start=piece.start,
         end=piece.end,
         text=piece.text(content.text),
-        source=wanted.source,
-        key=wanted.key,
+        source=desired.source,
+        key=desired.key,
         title=content.title,
         uri=content.uri,
         readers=content.readers,

@@ -10,7 +10,7 @@ from tidemill_kit.domain import ObjectRef
 from tidemill_rag.application.vector_store import MetadataValue, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut
 from tidemill_rag.domain.collection import Collection, IndexRef
-from tidemill_rag.domain.ledger import Counts, Row, Wanted
+from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row
 
 __all__ = [
     "Catalog",
@@ -20,17 +20,17 @@ __all__ = [
     "DocumentContent",
     "EmbeddingModel",
     "EmbeddingModels",
+    "Enqueue",
     "IndexLeases",
     "Indexes",
     "Ledger",
     "ResolvedModel",
     "Sweep",
     "VectorStore",
-    "Wake",
 ]
 
 Collections = Aggregates[Collection]
-Wake = Callable[[IndexRef], None]
+Enqueue = Callable[[IndexRef], None]
 """Tells the worker that an index version may have something to do."""
 Sweep = Callable[[IndexRef, str, int], None]
 """Asks for the removal of a document's passages below a `seq`."""
@@ -59,12 +59,12 @@ class IndexLeases(Protocol):
 class Ledger(Protocol):
     """Rows by index version and document. Writes of a worker carry its epoch; a later holder's are never undone."""
 
-    async def want(self, index: IndexRef, wanted: Wanted) -> bool:
+    async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
         """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
         ...
 
-    async def want_all(self, index: IndexRef, wanted: Sequence[Wanted]) -> None:
-        """Do what `want` does for a page of different documents, most of which are new."""
+    async def upsert_all_desired(self, index: IndexRef, desired: Sequence[DesiredDocument]) -> None:
+        """Do what `upsert_desired` does for a page of different documents, most of which are new."""
         ...
 
     async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
@@ -78,7 +78,7 @@ class Ledger(Protocol):
         """Count an attempt of each row that still waits, or take it back with -1; never below 0."""
         ...
 
-    async def settle(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
+    async def mark_indexed(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
         """Note that what the row wants is indexed; False where it wants something else by now, or the epoch is over.
 
         `note` says what of it cannot be found all the same.
@@ -121,7 +121,7 @@ class Ledger(Protocol):
 class CatalogPage:
     """A part of a source's documents; `next_token` is empty on the last one."""
 
-    documents: Sequence[Wanted]
+    documents: Sequence[DesiredDocument]
     next_token: str = ""
 
 
@@ -199,7 +199,7 @@ class EmbeddingModel(Protocol):
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
         """Return the vector of a question, cut at the model's limit; questions go before passages. Raises as `cut`.
 
-        None where the vocabulary has too little of it (`LEAST_KNOWN`) to tell it from any other question.
+        None where the vocabulary has too little of it (`MIN_KNOWN`) to tell it from any other question.
         """
         ...
 

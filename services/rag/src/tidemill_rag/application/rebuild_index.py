@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tidemill_kit.application import Caller, Clock, Request
-from tidemill_rag.application.ports import Collections, EmbeddingModels, Wake
+from tidemill_rag.application.ports import Collections, EmbeddingModels, Enqueue
 from tidemill_rag.domain.collection import Collection
 
 
@@ -14,7 +14,7 @@ class RebuildIndex:
     collections: Collections
     models: EmbeddingModels
     clock: Clock
-    wake: Wake
+    enqueue: Enqueue
 
     async def __call__(
         self, caller: Caller, collection_id: str, *, request: Request, validate_only: bool = False
@@ -39,5 +39,5 @@ class RebuildIndex:
             request=request,
         )
         for index in rebuilt.indexes:
-            self.wake(rebuilt.ref(index.number))
+            self.enqueue(rebuilt.ref(index.number))
         return rebuilt

@@ -17,7 +17,7 @@ DEFAULT_OVERLAP_TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class CollectionSpec:
     """Settings as a caller sends them; `by` "", `max_tokens` 0 and `overlap_tokens` None mean the default."""
 
     collection: str
@@ -35,7 +35,7 @@ class ResolveSettings:
 
     models: EmbeddingModels
 
-    async def __call__(self, project: str, wish: Wish, *, known: str = "") -> Settings:
+    async def __call__(self, project: str, spec: CollectionSpec, *, known: str = "") -> Settings:
         """Return the settings; `known` is the model version that is to stay what the reference means.
 
         Raises:
@@ -43,46 +43,46 @@ class ResolveSettings:
             NotFound: there is no such model.
 
         """
-        violations = [*_violations(wish)]
+        violations = [*_violations(spec)]
         if violations:
             raise InvalidInput.of(*violations)
-        model = await self.models.resolve(project, known or wish.embedding)
-        if wish.max_tokens > model.max_tokens:
-            text = f"is {wish.max_tokens}; {model.reference} takes at most {model.max_tokens}"
+        model = await self.models.resolve(project, known or spec.embedding)
+        if spec.max_tokens > model.max_tokens:
+            text = f"is {spec.max_tokens}; {model.reference} takes at most {model.max_tokens}"
             raise InvalidInput.of(Violation(field="chunking.max_tokens", description=text))
-        most = wish.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
-        overlap = min(DEFAULT_OVERLAP_TOKENS, most // 2) if wish.overlap_tokens is None else wish.overlap_tokens
-        if overlap > most // 2:
-            text = f"is {overlap}; at most half of max_tokens, {most // 2}, is repeated"
+        maximum = spec.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
+        overlap = min(DEFAULT_OVERLAP_TOKENS, maximum // 2) if spec.overlap_tokens is None else spec.overlap_tokens
+        if overlap > maximum // 2:
+            text = f"is {overlap}; at most half of max_tokens, {maximum // 2}, is repeated"
             raise InvalidInput.of(Violation(field="chunking.overlap_tokens", description=text))
         return Settings(
-            sources=wish.sources,
-            embedding=wish.embedding,
+            sources=spec.sources,
+            embedding=spec.embedding,
             resolved=model.reference,
-            chunking=Chunking(max_tokens=most, overlap_tokens=overlap),
-            labels=wish.labels,
+            chunking=Chunking(max_tokens=maximum, overlap_tokens=overlap),
+            labels=spec.labels,
         )
 
 
-def _violations(wish: Wish) -> Iterator[Violation]:
-    if not SLUG.fullmatch(wish.collection):
-        text = f"is {wish.collection[:80]!r}; take 1 to 63 of a-z, 0-9, - and _, a letter or digit at both ends"
+def _violations(spec: CollectionSpec) -> Iterator[Violation]:
+    if not SLUG.fullmatch(spec.collection):
+        text = f"is {spec.collection[:80]!r}; take 1 to 63 of a-z, 0-9, - and _, a letter or digit at both ends"
         yield Violation(field="id", description=text)
-    if not 1 <= len(wish.sources) <= MAX_SOURCES:
-        yield Violation(field="sources", description=f"has {len(wish.sources)} entries; name 1 to {MAX_SOURCES}")
-    if len(set(wish.sources)) != len(wish.sources):
+    if not 1 <= len(spec.sources) <= MAX_SOURCES:
+        yield Violation(field="sources", description=f"has {len(spec.sources)} entries; name 1 to {MAX_SOURCES}")
+    if len(set(spec.sources)) != len(spec.sources):
         yield Violation(field="sources", description="names a source twice")
-    for source in wish.sources:
+    for source in spec.sources:
         if not SLUG.fullmatch(source):
             yield Violation(field="sources", description=f"{source[:80]!r} is not the id of a source")
-    if not _REFERENCE.fullmatch(wish.embedding):
-        text = f"is {wish.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1"
+    if not _REFERENCE.fullmatch(spec.embedding):
+        text = f"is {spec.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1"
         yield Violation(field="embedding", description=text)
-    if wish.by not in {"", "structure"}:
-        yield Violation(field="chunking.by", description=f"is {wish.by[:80]!r}; the only way is 'structure'")
-    if wish.max_tokens and not MIN_TOKENS <= wish.max_tokens <= MAX_TOKENS:
-        text = f"is {wish.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
+    if spec.by not in {"", "structure"}:
+        yield Violation(field="chunking.by", description=f"is {spec.by[:80]!r}; the only way is 'structure'")
+    if spec.max_tokens and not MIN_TOKENS <= spec.max_tokens <= MAX_TOKENS:
+        text = f"is {spec.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
         yield Violation(field="chunking.max_tokens", description=text)
-    if wish.overlap_tokens is not None and wish.overlap_tokens < 0:
-        text = f"is {wish.overlap_tokens}; take 0 or more"
+    if spec.overlap_tokens is not None and spec.overlap_tokens < 0:
+        text = f"is {spec.overlap_tokens}; take 0 or more"
         yield Violation(field="chunking.overlap_tokens", description=text)

@@ -12,9 +12,9 @@ from tidemill_rag.application.vector_store import Match, MetadataValue, Where
 from tidemill_rag.domain.collection import Collection, IndexVersion, numbers
 from tidemill_rag.domain.errors import IndexNotFound, IndexNotReady
 
-DEFAULT_TOP_K, MOST_TOP_K = 5, 100
+DEFAULT_TOP_K, MAX_TOP_K = 5, 100
 _SPARE = 4
-_MOST_CANDIDATES = 2000
+_MAX_CANDIDATES = 2000
 _UNKNOWN = "nothing is searched: the embedding model {} does not know the question's script or words"
 
 
@@ -53,7 +53,7 @@ class Search:
     vectors: VectorStore
     models: EmbeddingModels
     sweep: Sweep
-    most_characters: int
+    max_characters: int
 
     async def __call__(self, caller: Caller, question: Question) -> Answer:
         """Return at most `top_k` passages. A question above the model's token limit is cut there.
@@ -94,14 +94,14 @@ class Search:
                     asked.add(match.payload.document)
                     self.sweep(ref, match.payload.document, row.stale_below)
             different = _different(current)
-            if len(different) >= top_k or len(candidates) < limit or limit >= _MOST_CANDIDATES:
+            if len(different) >= top_k or len(candidates) < limit or limit >= _MAX_CANDIDATES:
                 return different[:top_k]
-            limit = min(4 * limit, _MOST_CANDIDATES)
+            limit = min(4 * limit, _MAX_CANDIDATES)
 
     async def _index(self, collection: Collection, pinned: int) -> IndexVersion:
         if pinned:
             index = collection.index(pinned)
-            if index is None or not index.hears:
+            if index is None or not index.receives_updates:
                 raise IndexNotFound(collection.id, pinned, existing=numbers(collection.indexes))
             return index
         if collection.live:
@@ -109,17 +109,17 @@ class Search:
         building = collection.indexes[-1]
         ref = collection.ref(building.number)
         counts = (await self.ledger.counts([ref]))[ref]
-        raise IndexNotReady(collection.id, indexed=counts.indexed, wanted=counts.wanted, message=building.message)
+        raise IndexNotReady(collection.id, indexed=counts.indexed, desired=counts.desired, message=building.message)
 
     def _check(self, question: Question) -> None:
         violations = []
         if not "".join(each for each in question.text if not ignorable(each)).strip():
             violations.append(Violation(field="query", description="is empty; ask something"))
-        if len(question.text) > self.most_characters:
-            text = f"has {len(question.text)} characters; at most {self.most_characters} are taken"
+        if len(question.text) > self.max_characters:
+            text = f"has {len(question.text)} characters; at most {self.max_characters} are taken"
             violations.append(Violation(field="query", description=text))
-        if not 0 <= question.top_k <= MOST_TOP_K:
-            text = f"is {question.top_k}; take 1 to {MOST_TOP_K}, or 0 for {DEFAULT_TOP_K}"
+        if not 0 <= question.top_k <= MAX_TOP_K:
+            text = f"is {question.top_k}; take 1 to {MAX_TOP_K}, or 0 for {DEFAULT_TOP_K}"
             violations.append(Violation(field="top_k", description=text))
         if question.index < 0:
             text = f"is {question.index}; name an index version, or 0 for the live one"

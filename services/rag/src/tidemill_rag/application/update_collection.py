@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from tidemill_kit.application import Caller, Clock, Request
 from tidemill_kit.errors import Conflict
-from tidemill_rag.application.ports import Collections, Wake
-from tidemill_rag.application.resolve_settings import ResolveSettings, Wish
+from tidemill_rag.application.ports import Collections, Enqueue
+from tidemill_rag.application.resolve_settings import CollectionSpec, ResolveSettings
 from tidemill_rag.domain.collection import Collection, Settings
 
 CHANGEABLE = frozenset({"sources", "embedding", "chunking", "labels"})
@@ -17,9 +17,9 @@ _ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCommand:
-    """`wish` counts where `fields` names it; `version` 0 takes any."""
+    """`spec` counts where `fields` names it; `version` 0 takes any."""
 
-    wish: Wish
+    spec: CollectionSpec
     fields: AbstractSet[str]
     version: int
     request: Request
@@ -37,7 +37,7 @@ class UpdateCollection:
     collections: Collections
     resolve: ResolveSettings
     clock: Clock
-    wake: Wake
+    enqueue: Enqueue
 
     async def __call__(self, caller: Caller, command: UpdateCommand) -> Collection:
         """Return the collection as changed, or as it would be.
@@ -49,28 +49,28 @@ class UpdateCollection:
 
         """
         for _ in range(_ATTEMPTS):
-            current = await self.collections.get(caller.project, command.wish.collection)
-            wish = _merged(current, command)
-            known = current.indexes[-1].embedding if current.indexes and wish.embedding == current.embedding else ""
-            settings = await self.resolve(caller.project, wish, known=known)
+            current = await self.collections.get(caller.project, command.spec.collection)
+            spec = _merged(current, command)
+            known = current.indexes[-1].embedding if current.indexes and spec.embedding == current.embedding else ""
+            settings = await self.resolve(caller.project, spec, known=known)
             if command.validate_only:
                 self._configure(current, settings, command, merged_with=current.version)
                 return current
             with suppress(_MergedTooLate):
                 return await self._change(caller, command, settings, merged_with=current.version)
-        message = f"collection {command.wish.collection} is being changed by others all the time: try again"
-        raise Conflict(message, collection=command.wish.collection)
+        message = f"collection {command.spec.collection} is being changed by others all the time: try again"
+        raise Conflict(message, collection=command.spec.collection)
 
     async def _change(
         self, caller: Caller, command: UpdateCommand, settings: Settings, *, merged_with: int
     ) -> Collection:
         changed = await self.collections.update(
             caller.project,
-            command.wish.collection,
+            command.spec.collection,
             lambda collection: self._configure(collection, settings, command, merged_with=merged_with),
             request=command.request,
         )
-        self.wake(changed.ref(changed.last_index))
+        self.enqueue(changed.ref(changed.last_index))
         return changed
 
     def _configure(
@@ -88,9 +88,9 @@ class _MergedTooLate(Conflict):
     """The settings that were not named have changed since they were merged with those that were."""
 
 
-def _merged(current: Collection, command: UpdateCommand) -> Wish:
+def _merged(current: Collection, command: UpdateCommand) -> CollectionSpec:
     """Return the current settings with the named ones replaced."""
-    merged = Wish(
+    merged = CollectionSpec(
         collection=current.id,
         sources=current.sources,
         embedding=current.embedding,
@@ -99,13 +99,13 @@ def _merged(current: Collection, command: UpdateCommand) -> Wish:
         overlap_tokens=current.chunking.overlap_tokens,
         labels=current.labels,
     )
-    wish = command.wish
+    spec = command.spec
     if "sources" in command.fields:
-        merged = replace(merged, sources=wish.sources)
+        merged = replace(merged, sources=spec.sources)
     if "embedding" in command.fields:
-        merged = replace(merged, embedding=wish.embedding)
+        merged = replace(merged, embedding=spec.embedding)
     if "chunking" in command.fields:
-        merged = replace(merged, by=wish.by, max_tokens=wish.max_tokens, overlap_tokens=wish.overlap_tokens)
+        merged = replace(merged, by=spec.by, max_tokens=spec.max_tokens, overlap_tokens=spec.overlap_tokens)
     if "labels" in command.fields:
-        merged = replace(merged, labels=wish.labels)
+        merged = replace(merged, labels=spec.labels)
     return merged

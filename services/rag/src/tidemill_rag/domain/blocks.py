@@ -43,7 +43,7 @@ _MAX_INTRODUCTION = 300
 _SEPARATORS = "\t;|,"
 _QUOTED = re.compile(r'"[^"\n]*"')
 _COLUMN = re.compile(r"[^\W\d_][^{}<>]*")
-_LEAST_LINES, _LEAST_ALIKE = 4, 0.9
+_MIN_LINES, _MIN_ALIKE = 4, 0.9
 _PARAGRAPH = re.compile(r"[^\s](?:.*(?:\r\n?|\n)(?=.*\S))*.*")
 
 
@@ -61,7 +61,7 @@ def _delimited(text: str, start: int, end: int) -> Block:
     lines = [
         Block(start=one, end=one + len(text[one:other].rstrip())) for one, other in pairwise(places) if one < other
     ]
-    if len(lines) >= _LEAST_LINES and _has_columns([_QUOTED.sub("", text[each.start : each.end]) for each in lines]):
+    if len(lines) >= _MIN_LINES and _has_columns([_QUOTED.sub("", text[each.start : each.end]) for each in lines]):
         lines[0].heading = True
         for line in lines[1:]:
             line.header = lines[0].start, lines[0].end
@@ -74,7 +74,7 @@ def _has_columns(lines: Sequence[str]) -> bool:
     for separator in _SEPARATORS:
         names = lines[0].split(separator)
         if len(names) > 1 and all(not name.strip() or _COLUMN.fullmatch(name.strip()) for name in names):
-            return sum(line.count(separator) == len(names) - 1 for line in lines) >= _LEAST_ALIKE * len(lines)
+            return sum(line.count(separator) == len(names) - 1 for line in lines) >= _MIN_ALIKE * len(lines)
     return False
 
 

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tidemill_rag.domain.blocks import Block, blocks_of
-from tidemill_rag.domain.embedding import LEAST_KNOWN
+from tidemill_rag.domain.embedding import MIN_KNOWN
 
 Tokenize = Callable[[str], Sequence[tuple[int, int]]]
 """Returns the spans of a text's tokens in order, in code points, without special tokens."""
 
 _SENTENCE_END = re.compile(r"[.!?…]['\")\]]*\s+|[。！？]|(?>\r\n?|\n)\s*(?>\r\n?|\n)")  # noqa: RUF001 - CJK full stops
 _LINE_END = re.compile(r"\r\n?|\n")
-_MOST_CHARACTERS = 16
+_MAX_CHARACTERS = 16
 """Of a token, when sizes are counted: a vocabulary that does not know a script makes one token of a whole text."""
-_MOST_BETWEEN = 64
+_MAX_BETWEEN = 64
 """Characters between two tokens; more of them count as further tokens."""
 _JOINED_WITHIN = 32
-_LEAST_BODY = 16
+_MIN_BODY = 16
 """Tokens that a chunk's own text has at least, however long title and headings are."""
 
 
@@ -88,7 +88,7 @@ def known_chunks(  # noqa: PLR0913 - a document, how it is cut, and by what
 ) -> tuple[list[Chunk], int]:
     """Return the passages that can be found, and the number of those that the model cannot tell from others."""
     found = chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=cut)
-    known = [each for each in found if known_share(text[each.start : each.end]) >= LEAST_KNOWN]
+    known = [each for each in found if known_share(text[each.start : each.end]) >= MIN_KNOWN]
     return [replace(each, ordinal=ordinal) for ordinal, each in enumerate(known)], len(found) - len(known)
 
 
@@ -110,7 +110,7 @@ class _Chunker:
         pieces: list[_Piece] = []
         for block in blocks_of(self._text, media_type):
             for piece in self._pieces(block):
-                if pieces and self._count(pieces[0].start, piece.end) > self._room(pieces[0].path, pieces[0].header):
+                if pieces and self._count(pieces[0].start, piece.end) > self._space(pieces[0].path, pieces[0].header):
                     closed, pieces = _keep_heading_with_next(pieces)
                     yield from self._close(closed)
                 pieces.append(piece)
@@ -124,7 +124,7 @@ class _Chunker:
 
     def _pieces(self, block: Block) -> Iterator[_Piece]:
         """Take a block whole where it fits, else its parts, else cut it."""
-        if self._count(block.start, block.end) <= self._room(block.path, block.header):
+        if self._count(block.start, block.end) <= self._space(block.path, block.header):
             yield _Piece(block.start, block.end, block.path, block.heading, block.header)
         elif block.parts:
             for part in block.parts:
@@ -136,10 +136,10 @@ class _Chunker:
     def _windows(self, block: Block) -> Iterator[tuple[int, int]]:
         """Cut a block that is too large; each window but the first repeats the end of the one before."""
         first, last = bisect_left(self._starts, block.start), bisect_left(self._starts, block.end)
-        room = self._room(block.path, block.header)
+        space = self._space(block.path, block.header)
         ends = [self._ends(block, _SENTENCE_END), self._ends(block, _LINE_END)]
-        while last - first > room:
-            end = _last_in(ends, first + room // 2, first + room) or first + room
+        while last - first > space:
+            end = _last_in(ends, first + space // 2, first + space) or first + space
             yield self._starts[first], self._starts[end]
             overlap = min(self._cut.overlap_tokens, (end - first) // 2)
             first = _first_in(ends, end - overlap, end) or end - overlap
@@ -153,9 +153,9 @@ class _Chunker:
     def _count(self, start: int, end: int) -> int:
         return bisect_left(self._starts, end) - bisect_left(self._starts, start)
 
-    def _room(self, path: tuple[str, ...], header: tuple[int, int] | None = None) -> int:
+    def _space(self, path: tuple[str, ...], header: tuple[int, int] | None = None) -> int:
         """Return how many tokens of its own a chunk under these headings, and this header, may have."""
-        return max(_LEAST_BODY, self._below_headings(path) - self._header(path, header))
+        return max(_MIN_BODY, self._below_headings(path) - self._header(path, header))
 
     def _below_headings(self, path: tuple[str, ...]) -> int:
         return self._cut.max_tokens - self._cut.special - self._prefix(path)[1]
@@ -170,9 +170,9 @@ class _Chunker:
         if path not in self._prefixes:
             words = " > ".join(dict.fromkeys(part for part in (self._title, *path) if part))
             tokens = _measured(words, self._tokenize(words))
-            most = min(len(tokens), self._cut.max_tokens // 2)
-            shown = words[: tokens[most - 1][1]] + "\n" if most else ""
-            self._prefixes[path] = (shown, most)
+            maximum = min(len(tokens), self._cut.max_tokens // 2)
+            shown = words[: tokens[maximum - 1][1]] + "\n" if maximum else ""
+            self._prefixes[path] = (shown, maximum)
         return self._prefixes[path]
 
 
@@ -181,15 +181,15 @@ def _measured(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, i
     parts: list[tuple[int, int]] = []
     end = 0
     for start, stop in tokens:
-        parts += ((place, place) for place in range(end + _MOST_BETWEEN, start, _MOST_BETWEEN))
+        parts += ((place, place) for place in range(end + _MAX_BETWEEN, start, _MAX_BETWEEN))
         place = start
-        while stop - place > _MOST_CHARACTERS:
-            cut = _between_letters(text, place + _MOST_CHARACTERS, stop)
+        while stop - place > _MAX_CHARACTERS:
+            cut = _between_letters(text, place + _MAX_CHARACTERS, stop)
             parts.append((place, cut))
             place = cut
         parts.append((place, stop))
         end = stop
-    parts += ((place, place) for place in range(end + _MOST_BETWEEN, len(text), _MOST_BETWEEN))
+    parts += ((place, place) for place in range(end + _MAX_BETWEEN, len(text), _MAX_BETWEEN))
     return parts
 
 

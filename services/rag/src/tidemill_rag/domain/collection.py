@@ -63,7 +63,7 @@ class IndexVersion:
     """What it waits for, or the last failure."""
 
     @property
-    def hears(self) -> bool:
+    def receives_updates(self) -> bool:
         """Tell whether it takes what its sources say now."""
         return self.state is not IndexState.RETIRED
 
@@ -159,11 +159,11 @@ class Collection(Aggregate):
         self.indexes = (*self.indexes, begun)
         self.pending.append(IndexBuildWasStarted(occurred_at=now, index=begun.number, embedding=resolved))
 
-    def note_seeding(self, number: int, *, source: int, token: str) -> None:
+    def record_seeding(self, number: int, *, source: int, token: str) -> None:
         """Keep how far the list of what was there is in the ledger."""
         self._change(number, seed_source=source, seed_token=token, message="")
 
-    def note_seeded(self, number: int) -> None:
+    def record_seeded(self, number: int) -> None:
         """Keep that an index version knows all that was there when it began."""
         self._change(number, seeded=True, message="")
 
@@ -222,4 +222,4 @@ class Settings:
 
 def numbers(indexes: Sequence[IndexVersion]) -> list[int]:
     """Return the numbers of those that can be searched."""
-    return [index.number for index in indexes if index.hears]
+    return [index.number for index in indexes if index.receives_updates]

@@ -20,7 +20,7 @@ def passage_vector(text: Sequence[float], context: Sequence[float] | None) -> li
     return [value / length for value in mixed]
 
 
-LEAST_KNOWN = 1 / 8
+MIN_KNOWN = 1 / 8
 """Of the words of a text that is told from others: texts of which a model knows less all lie at one place."""
 
 MIN_TOKENS, MAX_TOKENS = 16, 8192

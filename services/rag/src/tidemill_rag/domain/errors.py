@@ -53,14 +53,14 @@ class IndexNotReady(PreconditionFailed):
 
     reason = "INDEX_NOT_READY"
 
-    def __init__(self, collection_id: str, *, indexed: int, wanted: int, message: str) -> None:
+    def __init__(self, collection_id: str, *, indexed: int, desired: int, message: str) -> None:
         waits = f" ({message})" if message else ""
         super().__init__(
-            f"the first index of collection {collection_id} is being built, {indexed} of {wanted} documents{waits}: "
+            f"the first index of collection {collection_id} is being built, {indexed} of {desired} documents{waits}: "
             "try again",
             collection=collection_id,
             indexed=indexed,
-            wanted=wanted,
+            desired=desired,
         )
 
 

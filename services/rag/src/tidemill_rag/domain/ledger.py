@@ -6,7 +6,7 @@ from tidemill_kit.domain import ObjectRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DesiredDocument:
     """What a source says of a document as of event `seq`; without `content` it is not there any more."""
 
     document: str
@@ -23,7 +23,7 @@ class Wanted:
 class Row:
     """One document in one index version."""
 
-    wanted: Wanted
+    desired: DesiredDocument
     indexed_seq: int = 0
     """The event whose passages may be shown; 0 before the first."""
     chunks: int = 0
@@ -41,23 +41,23 @@ class Row:
     @property
     def pending(self) -> bool:
         """Tell whether there is something to do."""
-        return (self.again or self.indexed_seq != self.wanted.seq) and not self.failure
+        return (self.again or self.indexed_seq != self.desired.seq) and not self.failure
 
     def shows(self, seq: int) -> bool:
         """Tell whether a passage of event `seq` is current: a deleted document has none from the moment we know."""
-        return self.wanted.content is not None and seq == self.indexed_seq and seq >= self.hidden_below
+        return self.desired.content is not None and seq == self.indexed_seq and seq >= self.hidden_below
 
     @property
     def stale_below(self) -> int:
         """Return the `seq` below which no passage of the document is needed any more."""
-        return self.indexed_seq if self.wanted.content else self.wanted.seq + 1
+        return self.indexed_seq if self.desired.content else self.desired.seq + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """An index version in numbers; deleted documents are not counted."""
 
-    wanted: int = 0
+    desired: int = 0
     indexed: int = 0
     failed: int = 0
     chunks: int = 0

@@ -12,7 +12,7 @@ from tidemill_rag.application.read_collections import ReadCollections
 from tidemill_rag.application.rebuild_index import RebuildIndex
 from tidemill_rag.application.update_collection import CHANGEABLE, UpdateCollection, UpdateCommand
 from tidemill_rag.domain.collection import Collection
-from tidemill_rag.entrypoints.messages import collection_message, document_message, version_of, wish_of
+from tidemill_rag.entrypoints.messages import collection_message, document_message, spec_of, version_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class GrpcCollectionService(CollectionServiceServicer):
         """Create a collection."""
         collection = await self._do.create(
             current_caller(),
-            wish_of(request.collection),
+            spec_of(request.collection),
             request=request_of(request),
             validate_only=request.validate_only,
         )
@@ -61,7 +61,7 @@ class GrpcCollectionService(CollectionServiceServicer):
     ) -> pb.UpdateCollectionResponse:
         """Change the fields that the mask names."""
         command = UpdateCommand(
-            wish=wish_of(request.collection),
+            spec=spec_of(request.collection),
             fields=paths_of(request.update_mask, allowed=CHANGEABLE),
             version=version_of(request.collection.etag),
             request=request_of(request),

@@ -5,8 +5,8 @@ from pydantic import BaseModel
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.errors import PermissionDenied
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
-from tidemill_rag.application.note_document import NoteDocument
-from tidemill_rag.domain.ledger import Wanted
+from tidemill_rag.application.record_document import RecordDocument
+from tidemill_rag.domain.ledger import DesiredDocument
 
 TOPIC = "tidemill.ingest.document.v1"
 INGESTED = "tidemill.ingest.document.ingested.v1"
@@ -47,7 +47,7 @@ class DocumentIsGone(BaseModel):
     key: str
 
 
-def documents(note: NoteDocument) -> Subscription:
+def documents(note: RecordDocument) -> Subscription:
     """Return the subscription. document.rejected has no route: what was current before it stays so."""
 
     async def there(event: EventContext, body: DocumentIsThere) -> None:
@@ -55,7 +55,7 @@ def documents(note: NoteDocument) -> Subscription:
         if not content.key.startswith(f"{event.project}/"):
             message = f"document {body.document} refers to content outside its project"
             raise PermissionDenied(message, document=body.document)
-        wanted = Wanted(
+        desired = DesiredDocument(
             document=body.document,
             source=body.source,
             key=body.key,
@@ -64,10 +64,12 @@ def documents(note: NoteDocument) -> Subscription:
             content=content,
             begins=INGESTED in {event.type, *event.supersedes},
         )
-        await note(event.project, wanted)
+        await note(event.project, desired)
 
     async def gone(event: EventContext, body: DocumentIsGone) -> None:
-        await note(event.project, Wanted(document=body.document, source=body.source, key=body.key, seq=body.seq))
+        await note(
+            event.project, DesiredDocument(document=body.document, source=body.source, key=body.key, seq=body.seq)
+        )
 
     return Subscription(
         name="rag.documents",

@@ -11,7 +11,7 @@ from tidemill.rag.v1 import collection_service_pb2 as service_pb
 from tidemill_kit.errors import InvalidInput, Violation
 from tidemill_kit.grpc_server import etag_of, timestamp_of
 from tidemill_rag.application.read_collections import Overview
-from tidemill_rag.application.resolve_settings import Wish
+from tidemill_rag.application.resolve_settings import CollectionSpec
 from tidemill_rag.application.vector_store import Match, MetadataValue
 from tidemill_rag.domain.collection import Chunking, IndexState, IndexVersion
 from tidemill_rag.domain.ledger import Counts, Row
@@ -25,10 +25,10 @@ _NO_VERSION = -1
 """What no save is counted as: an etag that we never gave."""
 
 
-def wish_of(message: pb.Collection) -> Wish:
+def spec_of(message: pb.Collection) -> CollectionSpec:
     """Return what a caller wants a collection to be."""
     chunking = message.chunking
-    return Wish(
+    return CollectionSpec(
         collection=message.id,
         sources=tuple(message.sources),
         embedding=message.embedding,
@@ -53,16 +53,16 @@ def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
         InvalidInput: a value is neither a string, number or boolean nor a list of them.
 
     """
-    violations, wanted = [], {}
+    violations, desired = [], {}
     for name, value in MessageToDict(message).items():
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str | int | float | bool) for each in values):
             text = "must be a string, a number, a boolean, or a list of them that is not empty"
             violations.append(Violation(field=f"metadata_filter.{name}", description=text))
-        wanted[name] = [_whole(each) for each in values]
+        desired[name] = [_whole(each) for each in values]
     if violations:
         raise InvalidInput.of(*violations)
-    return wanted
+    return desired
 
 
 def _whole(value: MetadataValue) -> MetadataValue:
@@ -99,7 +99,7 @@ def _index_message(index: IndexVersion, counts: Counts) -> pb.IndexVersion:
         state=STATES[index.state],
         embedding=index.embedding,
         chunking=_chunking_message(index.chunking),
-        documents_wanted=counts.wanted,
+        documents_wanted=counts.desired,
         documents_indexed=counts.indexed,
         documents_failed=counts.failed,
         chunks=counts.chunks,
@@ -113,10 +113,10 @@ def document_message(index: int, row: Row) -> service_pb.IndexedDocument:
     """Return where a document stands as callers see it."""
     return service_pb.IndexedDocument(
         index=index,
-        wanted_seq=row.wanted.seq,
+        wanted_seq=row.desired.seq,
         indexed_seq=row.indexed_seq,
         chunks=row.chunks,
-        message=row.failure or (row.note if row.wanted.content else "deleted"),
+        message=row.failure or (row.note if row.desired.content else "deleted"),
     )
 
 

@@ -64,14 +64,14 @@ async def _inspect_apart(path: str, local: Path) -> None:
     )
     try:
         async with asyncio.timeout(WALL_S):
-            told, _ = await process.communicate()
+            received, _ = await process.communicate()
     except TimeoutError:
-        told = b""
+        received = b""
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode or not told:
+    if process.returncode or not received:
         raise ArtifactRefused(path, "takes too much memory or time to be looked into")
-    if refused := json.loads(told):
+    if refused := json.loads(received):
         raise ArtifactRefused(path, refused)

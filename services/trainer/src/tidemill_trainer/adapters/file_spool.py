@@ -20,9 +20,9 @@ PREFIX = "upload-"
 class FileSpool:
     """Implements `ports.Spool` in a folder of this process alone; further uploads wait for their turn."""
 
-    def __init__(self, folder: Path, *, at_once: int) -> None:
+    def __init__(self, folder: Path, *, max_concurrent: int) -> None:
         self._folder = folder
-        self._turns = asyncio.Semaphore(at_once)
+        self._turns = asyncio.Semaphore(max_concurrent)
 
     def prepare(self) -> None:
         """Create the folder, and delete what a killed process left in it."""

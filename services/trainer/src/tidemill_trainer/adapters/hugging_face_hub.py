@@ -124,11 +124,11 @@ class HuggingFaceHub:
                 raise _http_error(what, response.status_code)
             resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
             with await asyncio.to_thread(part.open, "ab" if resumed else "wb", 0) as target:
-                room = file.size - (present if resumed else 0)
+                capacity = file.size - (present if resumed else 0)
                 async for chunk in response.aiter_raw():  # as it comes: what was received is kept
                     await asyncio.to_thread(target.write, chunk)
-                    room -= len(chunk)
-                    if room < 0:  # too long already: verifying it will say so
+                    capacity -= len(chunk)
+                    if capacity < 0:  # too long already: verifying it will say so
                         break
 
     @contextmanager

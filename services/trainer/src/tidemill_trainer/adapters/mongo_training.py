@@ -9,11 +9,11 @@ from tidemill_trainer.application.ports import PlanName, RunName
 from tidemill_trainer.domain.errors import RunLost
 from tidemill_trainer.domain.training_run import IN_WORK
 
-AT_ONCE = 1000
+BATCH_SIZE = 1000
 
 
-class MongoWantedRuns:
-    """Implements `ports.WantedRuns` on the collections of runs and plans, which hold thousands at most."""
+class MongoPendingRuns:
+    """Implements `ports.PendingRuns` on the collections of runs and plans, which hold thousands at most."""
 
     def __init__(self, runs: Collection, plans: Collection) -> None:
         self._runs = runs
@@ -26,19 +26,19 @@ class MongoWantedRuns:
             await self._plans.create_index([("state.owed.id", 1)])
 
     async def runs(self, *, without: Iterable[str] = ()) -> Sequence[RunName]:
-        """See `WantedRuns.runs`."""
-        wanted = {"state.state": {"$in": sorted(state.value for state in IN_WORK)}, "deleted": False}
-        chosen = {**wanted, "project": {"$nin": list(without)}}
+        """See `PendingRuns.runs`."""
+        pending = {"state.state": {"$in": sorted(state.value for state in IN_WORK)}, "deleted": False}
+        chosen = {**pending, "project": {"$nin": list(without)}}
         fields = {"project": True, "id": True}
         with translated():
-            found = await self._runs.find(chosen, fields).sort([("create_time", 1)]).to_list(AT_ONCE)
+            found = await self._runs.find(chosen, fields).sort([("create_time", 1)]).to_list(BATCH_SIZE)
         return [RunName(project=document["project"], run=document["id"]) for document in found]
 
-    async def owed(self) -> Sequence[PlanName]:
-        """See `WantedRuns.owed`."""
-        wanted = {"state.owed.id": {"$gt": ""}, "state.paused": False, "deleted": False}
+    async def deferred(self) -> Sequence[PlanName]:
+        """See `PendingRuns.deferred`."""
+        pending = {"state.owed.id": {"$gt": ""}, "state.paused": False, "deleted": False}
         with translated():
-            found = await self._plans.find(wanted, {"project": True, "id": True}).to_list(AT_ONCE)
+            found = await self._plans.find(pending, {"project": True, "id": True}).to_list(BATCH_SIZE)
         return [PlanName(project=document["project"], plan=document["id"]) for document in found]
 
 

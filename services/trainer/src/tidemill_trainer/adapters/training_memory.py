@@ -40,12 +40,12 @@ def _up(root: Path, path: str, *, limit: str, usage: str, idle: str) -> Iterator
     group = root / path.lstrip("/")
     for folder in (group, *group.parents):
         try:
-            most, used = (int((folder / name).read_text(encoding="ascii")) for name in (limit, usage))
+            maximum, used = (int((folder / name).read_text(encoding="ascii")) for name in (limit, usage))
             stat = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
         except (OSError, ValueError):  # no such file, or "max"
             pass
         else:
             facts = dict(line.split(maxsplit=1) for line in stat)
-            yield most - used + int(facts.get(idle, 0))
+            yield maximum - used + int(facts.get(idle, 0))
         if folder == root:
             return

@@ -28,7 +28,7 @@ class TrainingPlanCodec:
             "args": plain(settings.args),
             "limits": encoded_limits(settings.limits),
             "paused": settings.paused,
-            "owed": encoded_version(aggregate.owed) if aggregate.owed else None,
+            "owed": encoded_version(aggregate.deferred) if aggregate.deferred else None,
         }
 
     def decode(self, identity: Identity, state: Document, schema: int) -> TrainingPlan:  # noqa: ARG002 - there is one schema
@@ -43,8 +43,8 @@ class TrainingPlanCodec:
             paused=state["paused"],
             labels=identity.labels,
         )
-        owed = decoded_version(state["owed"]) if state["owed"] else None
-        return TrainingPlan(**identity.fields(), settings=settings, owed=owed)
+        deferred = decoded_version(state["owed"]) if state["owed"] else None
+        return TrainingPlan(**identity.fields(), settings=settings, deferred=deferred)
 
     def event(self, aggregate: TrainingPlan, event: Event, seq: int) -> tuple[str, Message]:  # noqa: ARG002 - there are none
         """Refuse: a plan has no events."""

@@ -44,7 +44,7 @@ MMAP_FROM_BYTES = str(1024**2)
 class ProcessSettings:
     """What every training process is given; 0 threads leave it to torch."""
 
-    least_examples: int
+    min_examples: int
     checkpoint_steps: int
     device: str = "auto"
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -91,7 +91,7 @@ class TrainingProcesses:
     async def _started(self, job: TrainingJob) -> asyncio.subprocess.Process:
         folder = job.folder.path
         spec = folder / "job.json"
-        told = Job(
+        received = Job(
             folder=str(folder),
             examples=str(job.folder.examples),
             adapter=str(job.folder.adapter),
@@ -99,7 +99,7 @@ class TrainingProcesses:
             base_name=job.base_name,
             lora={name: list(value) if isinstance(value, tuple) else value for name, value in job.recipe.lora.items()},
             args=job.recipe.args,
-            least_examples=self._settings.least_examples,
+            min_examples=self._settings.min_examples,
             checkpoint_steps=self._settings.checkpoint_steps,
             device=self._settings.device,
             numeric_format=self._settings.numeric_format,
@@ -108,7 +108,7 @@ class TrainingProcesses:
             memory_auto=job.memory_auto,
             smaller_than=job.smaller_than,
         )
-        await asyncio.to_thread(told.write, spec)
+        await asyncio.to_thread(received.write, spec)
         with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
             return await asyncio.create_subprocess_exec(
                 *self._settings.command,
@@ -126,22 +126,27 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
     """Yield what the process tells until it ends, and raise unless it ended well."""
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for line in process.stdout:
-        told = json.loads(line)
-        if "step" in told:
-            ending.computed = told["step"] >= told["steps"]
-        match told["event"]:
+        received = json.loads(line)
+        if "step" in received:
+            ending.computed = received["step"] >= received["steps"]
+        match received["event"]:
             case "fitted":
-                fit = Fit(**told["fit"] | {"choice": Choice(**told["fit"]["choice"])})
-                yield Fitted(fit=fit, examples=ExampleCounts(**told["examples"]))
+                fit = Fit(**received["fit"] | {"choice": Choice(**received["fit"]["choice"])})
+                yield Fitted(fit=fit, examples=ExampleCounts(**received["examples"]))
             case "begun":
-                losses = tuple(LossPoint(step, loss) for step, loss in told["losses"])
-                yield Begun(step=told["step"], steps=told["steps"], versions=told["versions"], losses=losses)
+                losses = tuple(LossPoint(step, loss) for step, loss in received["losses"])
+                yield Begun(
+                    step=received["step"], steps=received["steps"], versions=received["versions"], losses=losses
+                )
             case "step":
                 yield Stepped(
-                    step=told["step"], steps=told["steps"], loss=told["loss"], remaining_s=told["remaining_s"]
+                    step=received["step"],
+                    steps=received["steps"],
+                    loss=received["loss"],
+                    remaining_s=received["remaining_s"],
                 )
             case "failed":
-                ending.why = ending.why or TrainingFailed(told["message"], reason=told["reason"])
+                ending.why = ending.why or TrainingFailed(received["message"], reason=received["reason"])
             case "done":
                 ending.done = True
     status = await process.wait()

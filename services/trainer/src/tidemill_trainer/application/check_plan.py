@@ -18,8 +18,8 @@ class CheckPlan:
     """Recipe, limits and base; the base is asked for again whenever a run is queued."""
 
     references: References
-    most_time: timedelta
-    most_memory_bytes: int
+    max_time: timedelta
+    max_memory_bytes: int
 
     async def __call__(self, project: str, plan_id: str, settings: PlanSettings) -> None:
         """Return quietly when a run of it could start.
@@ -32,7 +32,7 @@ class CheckPlan:
             RecipeNotForBase: the recipe asks for what the base does not have.
 
         """
-        settings.check(most_time=self.most_time, most_memory_bytes=self.most_memory_bytes)
+        settings.check(max_time=self.max_time, max_memory_bytes=self.max_memory_bytes)
         base = await self.base_of(project, settings)
         if base.model == plan_id:
             description = (
@@ -78,7 +78,7 @@ def _unknown_modules(settings: PlanSettings, base: str, facts: BaseFacts) -> Ite
 
 def _too_long(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:
     """Compare a length that was written; the default is no more than what the base reads."""
-    length, most = settings.recipe.args["max_length"], facts.context_tokens
-    if "max_length" in settings.args and most and int(str(length)) > most:
-        description = f"is {length}, and {base} reads at most {most} tokens at once: take 8 to {most}"
+    length, maximum = settings.recipe.args["max_length"], facts.context_tokens
+    if "max_length" in settings.args and maximum and int(str(length)) > maximum:
+        description = f"is {length}, and {base} reads at most {maximum} tokens at once: take 8 to {maximum}"
         yield Violation(field="plan.args.max_length", description=description)

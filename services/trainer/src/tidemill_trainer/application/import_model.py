@@ -45,7 +45,7 @@ class ImportModel:
     hub: Hub
     limits: ImportLimits
     clock: Clock
-    wake: Callable[[], None]
+    enqueue: Callable[[], None]
 
     async def __call__(self, caller: Caller, command: ImportCommand) -> Imported:
         """Return the version with this content.
@@ -116,7 +116,7 @@ class ImportModel:
         saving = Request(id=derived_id("import", caller.project, fresh.id), digest=fresh.id)
         version = await self.versions.add(fresh, request=saving)
         if version.state is VersionState.IMPORTING:
-            self.wake()
+            self.enqueue()
         return Imported(version=version, created=version.begun_by == command.request.id)
 
     def _fresh(self, caller: Caller, command: ImportCommand, source: Source, *, number: int) -> ModelVersion:

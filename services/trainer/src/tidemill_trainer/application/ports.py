@@ -120,7 +120,7 @@ class VersionName:
     version: str
 
 
-class Wanted(Protocol):
+class PendingImports(Protocol):
     """Finds the work of workers; seldom called, and never on the way of a request."""
 
     async def imports(self, *, without: Collection[str] = ()) -> Sequence[VersionName]:
@@ -157,14 +157,14 @@ class PlanName:
     plan: str
 
 
-class WantedRuns(Protocol):
+class PendingRuns(Protocol):
     """Finds the runs in work and the plans that owe one; seldom called, and never on the way of a request."""
 
     async def runs(self, *, without: Collection[str] = ()) -> Sequence[RunName]:
         """Return runs that wait for a worker or have one, oldest first, of other projects than those in `without`."""
         ...
 
-    async def owed(self) -> Sequence[PlanName]:
+    async def deferred(self) -> Sequence[PlanName]:
         """Return the plans that owe a run and are not paused: somebody was killed while they were let go on."""
         ...
 

@@ -19,7 +19,7 @@ class QueueRun:
     runs: Runs
     check: CheckPlan
     clock: Clock
-    wake: Callable[[], None]
+    enqueue: Callable[[], None]
 
     async def automatic(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         """Queue the run that a new version starts, once; without its base it fails at once: RunHasFailed."""
@@ -34,7 +34,7 @@ class QueueRun:
             run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
         with suppress(AlreadyExists):  # this version was heard before
             await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
-        self.wake()
+        self.enqueue()
 
     async def asked_for(
         self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
@@ -42,7 +42,7 @@ class QueueRun:
         """Queue a run under an id of its own; raises as `CheckPlan.base_of`."""
         run = await self.would_be(plan, version, name=name)
         queued = await self.runs.add(run, request=request)
-        self.wake()
+        self.enqueue()
         return queued
 
     async def would_be(self, plan: TrainingPlan, version: DatasetVersion, *, name: str) -> TrainingRun:

@@ -10,7 +10,7 @@ from tidemill_trainer.domain.errors import SHOWN, ModelNotFound, ModelVersionNot
 from tidemill_trainer.domain.model import Model, split_reference, version_id
 from tidemill_trainer.domain.model_version import ModelVersion, VersionState
 
-AT_ONCE = 20
+BATCH_SIZE = 20
 """How many versions are read together while the newest ready one is looked for."""
 
 
@@ -60,8 +60,8 @@ class References:
     async def newest_ready(self, model: Model) -> ModelVersion | None:
         """Return the model's newest ready version, None where it has none."""
         numbers = list(reversed(model.live_numbers))
-        for begin in range(0, len(numbers), AT_ONCE):
-            for version in await self.numbered(model, numbers[begin : begin + AT_ONCE]):
+        for begin in range(0, len(numbers), BATCH_SIZE):
+            for version in await self.numbered(model, numbers[begin : begin + BATCH_SIZE]):
                 if version.state is VersionState.READY:
                     return version
         return None

@@ -23,7 +23,7 @@ class RetryTrainingRun:
     plans: Plans
     check: CheckPlan
     clock: Clock
-    wake: Callable[[], None]
+    enqueue: Callable[[], None]
 
     async def __call__(self, caller: Caller, run_id: str, *, request: Request) -> TrainingRun:
         """Return the run, queued.
@@ -44,5 +44,5 @@ class RetryTrainingRun:
         run = await self.runs.update(
             caller.project, run_id, lambda run: run.retry(base=base, limits=limits, now=now), request=request
         )
-        self.wake()
+        self.enqueue()
         return run

@@ -42,7 +42,7 @@ from tidemill_trainer.domain.model_version import ModelVersion
 from tidemill_trainer.domain.training_plan import RunLimits
 from tidemill_trainer.domain.training_run import OUT_OF_MEMORY, Progress, TrainingRun
 
-LOOK_EVERY_S = 1.0
+POLL_INTERVAL_S = 1.0
 """How often the run is looked at while its process computes: progress is written, and a cancellation seen."""
 
 SAVING_S = 600.0
@@ -53,13 +53,13 @@ SAVING_S = 600.0
 class TrainingNeeds:
     """What a training gets where its plan does not say, and the fewest examples that are worth one.
 
-    `most_fruitless` is how many attempts may end, with their worker, before one has done a step more. A run warns where
+    `max_fruitless` is how many attempts may end, with their worker, before one has done a step more. A run warns where
     more than the share `warn_left_out` of its examples is not trained on.
     """
 
     memory_bytes: int
-    least_examples: int
-    most_fruitless: int
+    min_examples: int
+    max_fruitless: int
     warn_left_out: float = 0.1
 
 
@@ -127,15 +127,15 @@ class TrainRun:
         await self.folders.remove(name)
 
     def _refuse_hopeless(self, run: TrainingRun) -> None:
-        if run.fruitless > self.needs.most_fruitless:
+        if run.fruitless > self.needs.max_fruitless:
             message = (
-                f"{self.needs.most_fruitless} workers ended before they had told of a further step: is their "
+                f"{self.needs.max_fruitless} workers ended before they had told of a further step: is their "
                 "container's memory less than the run's limit?"
             )
             raise TrainingFailed(message, reason="WORKER_LOST")
-        if run.dataset.examples < self.needs.least_examples:
-            there, least = run.dataset.examples, self.needs.least_examples
-            message = f"{run.dataset.id} has {there} examples to train on, {least} are needed"
+        if run.dataset.examples < self.needs.min_examples:
+            there, minimum = run.dataset.examples, self.needs.min_examples
+            message = f"{run.dataset.id} has {there} examples to train on, {minimum} are needed"
             raise TrainingFailed(message, reason="DATASET_TOO_SMALL")
 
     async def _trained(self, name: RunName, run: TrainingRun, epoch: int) -> ModelVersion:
@@ -188,12 +188,12 @@ class TrainRun:
         progress, written = run.progress, (run.progress.step, run.fit)
         try:
             while not reading.done():
-                await asyncio.wait([reading], timeout=LOOK_EVERY_S)
+                await asyncio.wait([reading], timeout=POLL_INTERVAL_S)
                 seconds = before + asyncio.get_running_loop().time() - begin
                 progress = replace(watch.progress, seconds=seconds)
                 now = (progress.step, watch.fit)
                 with suppress(DependencyUnavailable):  # the training goes on, and the lease tells when it must not
-                    await self._look(name, progress, watch, epoch, news=now != written)
+                    await self._check(name, progress, watch, epoch, news=now != written)
                     written = now
             reading.result()
         finally:
@@ -201,7 +201,7 @@ class TrainRun:
             await asyncio.wait([reading])
         return replace(watch.progress, seconds=progress.seconds)
 
-    async def _look(self, name: RunName, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
+    async def _check(self, name: RunName, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
         """Write the progress where there is any; else only see whether the run is still ours."""
         if not news:
             (await self.runs.get(name.project, name.run)).refuse_unless_claimed(epoch)

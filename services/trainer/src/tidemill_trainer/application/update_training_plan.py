@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from tidemill_kit.application import Caller, Request
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.ports import Plans
-from tidemill_trainer.application.settle_plan import SettlePlan
+from tidemill_trainer.application.start_deferred_run import StartDeferredRun
 from tidemill_trainer.domain.training_plan import PlanSettings, TrainingPlan
 
 CHANGEABLE = frozenset({"dataset", "base", "method", "lora", "args", "limits", "paused", "labels"})
@@ -33,7 +33,7 @@ class UpdateTrainingPlan:
 
     plans: Plans
     check: CheckPlan
-    settle: SettlePlan
+    start_deferred: StartDeferredRun
 
     async def __call__(self, caller: Caller, command: UpdateCommand) -> TrainingPlan:
         """Return the plan as changed, or as it would be.
@@ -54,7 +54,7 @@ class UpdateTrainingPlan:
         plan = await self.plans.update(
             caller.project, command.plan, lambda plan: _configure(plan, command), request=command.request
         )
-        return await self.settle(plan)
+        return await self.start_deferred(plan)
 
 
 def _configure(plan: TrainingPlan, command: UpdateCommand) -> None:

@@ -57,8 +57,8 @@ class BaseFacts:
         """Return whether a target of LoRA is, or ends the path of, one of the modules; True where they are unknown."""
         if self.modules is None:
             return True
-        wanted = _NUMBER.sub("*", target)
-        return any(path == wanted or path.endswith(f".{wanted}") for path in self.modules)
+        pending = _NUMBER.sub("*", target)
+        return any(path == pending or path.endswith(f".{pending}") for path in self.modules)
 
 
 def modules_of(tensors: Iterable[tuple[str, int]]) -> tuple[str, ...]:

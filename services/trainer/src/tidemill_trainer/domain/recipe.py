@@ -18,7 +18,7 @@ Check: TypeAlias = Callable[[object], Value | None]
 
 METHODS = ("sft",)
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}")
-MOST_MODULES = 64
+MAX_MODULES = 64
 VOCABULARY = frozenset({"lm_head", "embed_tokens", "embed_in", "embed_out", "wte", "wpe", "word_embeddings", "shared"})
 """Modules of a base's vocabulary, as its families call them: tied to each other, and stored whole with an adapter."""
 LONGEST_SHOWN = 40
@@ -104,7 +104,7 @@ def _flag(*, default: bool) -> Setting:
 def _modules(value: object) -> Value | None:
     if value == "all-linear":
         return "all-linear"
-    if not isinstance(value, Sequence) or isinstance(value, str) or not 0 < len(value) <= MOST_MODULES:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not 0 < len(value) <= MAX_MODULES:
         return None
     names = tuple(name for name in value if isinstance(name, str) and MODULE.fullmatch(name))
     return names if len(names) == len(value) else None
@@ -114,7 +114,7 @@ LORA: Mapping[str, Setting] = {
     "r": _whole(8, 1, 256),
     "lora_alpha": _whole(16, 1, 1024),
     "lora_dropout": _number(0.0, 0.0, 0.9),
-    "target_modules": Setting("all-linear", _modules, f"all-linear, or a list of 1 to {MOST_MODULES} names of modules"),
+    "target_modules": Setting("all-linear", _modules, f"all-linear, or a list of 1 to {MAX_MODULES} names of modules"),
     "use_rslora": _flag(default=False),
     "bias": _one_of("none"),
     "task_type": _one_of("CAUSAL_LM"),

@@ -14,7 +14,7 @@ from tidemill_trainer.domain.recipe import VOCABULARY, Recipe, recipe_of
 
 DEFAULT_TIME = timedelta(hours=1)
 SHORTEST_TIME = timedelta(seconds=1)
-LEAST_MEMORY_BYTES = 64 * 1024**2
+MIN_MEMORY_BYTES = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +75,12 @@ class PlanSettings:
 
     def recipe_on(self, facts: BaseFacts) -> Recipe:
         """The recipe for a base: a length that was not written is no more than what the base reads at once."""
-        recipe, most = self.recipe, facts.context_tokens
-        if "max_length" in self.args or not most or most >= int(str(recipe.args["max_length"])):
+        recipe, maximum = self.recipe, facts.context_tokens
+        if "max_length" in self.args or not maximum or maximum >= int(str(recipe.args["max_length"])):
             return recipe
-        return replace(recipe, args={**recipe.args, "max_length": most})
+        return replace(recipe, args={**recipe.args, "max_length": maximum})
 
-    def check(self, *, most_time: timedelta, most_memory_bytes: int) -> None:
+    def check(self, *, max_time: timedelta, max_memory_bytes: int) -> None:
         """Refuse what could never be trained.
 
         Raises:
@@ -90,13 +90,13 @@ class PlanSettings:
         if not SLUG.fullmatch(self.dataset):
             description = f"is {self.dataset[:80]!r}; it must be a dataset's id, such as helpdesk_sft"
             raise InvalidInput.of(Violation(field="plan.dataset", description=description))
-        if not SHORTEST_TIME <= self.limits.time <= most_time:
-            description = f"is {self.limits.time}; taken is {SHORTEST_TIME} to {most_time}"
+        if not SHORTEST_TIME <= self.limits.time <= max_time:
+            description = f"is {self.limits.time}; taken is {SHORTEST_TIME} to {max_time}"
             raise InvalidInput.of(Violation(field="plan.limits.time", description=description))
         memory = self.limits.memory_bytes
-        if memory and not LEAST_MEMORY_BYTES <= memory <= most_memory_bytes:
+        if memory and not MIN_MEMORY_BYTES <= memory <= max_memory_bytes:
             description = (
-                f"is {memory}; taken is 0 (for {most_memory_bytes}), or {LEAST_MEMORY_BYTES} to {most_memory_bytes}"
+                f"is {memory}; taken is 0 (for {max_memory_bytes}), or {MIN_MEMORY_BYTES} to {max_memory_bytes}"
             )
             raise InvalidInput.of(Violation(field="plan.limits.memory_bytes", description=description))
         for name in self.target_modules:
@@ -110,7 +110,7 @@ class TrainingPlan(Aggregate):
     """Settings that each run copies when it is queued, so that a change concerns later runs only."""
 
     settings: PlanSettings
-    owed: DatasetVersion | None = None
+    deferred: DatasetVersion | None = None
     """The newest version that came while the plan was paused: it is trained when the plan goes on."""
 
     def configure(self, settings: PlanSettings, *, expected_version: int | None) -> None:
@@ -122,20 +122,20 @@ class TrainingPlan(Aggregate):
         """
         self._refuse_unless(expected_version)
         self.settings, self.labels = settings, dict(settings.labels)
-        if self.owed and self.owed.dataset != settings.dataset:
-            self.owed = None
+        if self.deferred and self.deferred.dataset != settings.dataset:
+            self.deferred = None
 
-    def owe(self, version: DatasetVersion) -> None:
+    def defer(self, version: DatasetVersion) -> None:
         """Remember a version of its dataset, unless it owes a newer one, to train once the plan is no longer paused."""
         if not self.settings.paused or version.dataset != self.settings.dataset:
             return
-        if self.owed is None or self.owed.number < version.number:
-            self.owed = version
+        if self.deferred is None or self.deferred.number < version.number:
+            self.deferred = version
 
-    def settle(self, version: DatasetVersion) -> None:
+    def start_deferred(self, version: DatasetVersion) -> None:
         """Forget what it owes, unless that is newer than this version, whose run is queued."""
-        if self.owed and self.owed.dataset == version.dataset and self.owed.number <= version.number:
-            self.owed = None
+        if self.deferred and self.deferred.dataset == version.dataset and self.deferred.number <= version.number:
+            self.deferred = None
 
     def delete(self, *, expected_version: int | None) -> None:
         """Delete the plan; its runs and its model stay.
@@ -148,7 +148,7 @@ class TrainingPlan(Aggregate):
         if self.deleted:
             raise TrainingPlanNotFound(self.id)
         self._refuse_unless(expected_version)
-        self.deleted, self.owed = True, None
+        self.deleted, self.deferred = True, None
 
     def _refuse_unless(self, expected_version: int | None) -> None:
         if expected_version is not None and expected_version != self.version:

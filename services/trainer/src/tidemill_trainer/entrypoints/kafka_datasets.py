@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from tidemill_kit.domain import ObjectRef
 from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
-from tidemill_trainer.application.hear_dataset_version import HearDatasetVersion
+from tidemill_trainer.application.start_runs_for_dataset_version import StartRunsForDatasetVersion
 from tidemill_trainer.domain.training_plan import DatasetVersion
 
 TOPIC = "tidemill.ingest.dataset.v1"
@@ -28,7 +28,7 @@ class VersionIsPublished(BaseModel):
     train: PartFields
 
 
-def datasets(hear: HearDatasetVersion) -> Subscription:
+def datasets(start_runs: StartRunsForDatasetVersion) -> Subscription:
     """Return the subscription. dataset.version_withheld has no route: it asks for no run."""
 
     async def published(event: EventContext, body: VersionIsPublished) -> None:
@@ -38,7 +38,7 @@ def datasets(hear: HearDatasetVersion) -> Subscription:
             train=ObjectRef(bucket=part.bucket, key=part.key, size=part.size, sha256=part.sha256),
             examples=part.examples,
         )
-        await hear(event.project, version)
+        await start_runs(event.project, version)
 
     return Subscription(
         name="trainer.datasets",

@@ -9,8 +9,8 @@ import structlog
 
 from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.turns import Turns
-from tidemill_trainer.application.ports import PlanName, RunName, WantedRuns
-from tidemill_trainer.application.settle_plan import SettlePlan
+from tidemill_trainer.application.ports import PendingRuns, PlanName, RunName
+from tidemill_trainer.application.start_deferred_run import StartDeferredRun
 from tidemill_trainer.application.train_run import TrainRun
 
 _log = structlog.get_logger()
@@ -22,33 +22,33 @@ class TrainingWorker:
     """Looks for runs when woken and once in a while; each of them is tried again until it has ended."""
 
     def __init__(
-        self, *, wanted: WantedRuns, at_once: int, look_every_s: float, sweep_every_s: float = SWEEP_EVERY_S
+        self, *, pending: PendingRuns, max_concurrent: int, poll_interval_s: float, sweep_every_s: float = SWEEP_EVERY_S
     ) -> None:
-        self._wanted = wanted
-        self._turns = Turns(at_once)
-        self._look_every_s = look_every_s
+        self._pending = pending
+        self._turns = Turns(max_concurrent)
+        self._poll_interval_s = poll_interval_s
         self._sweep_every_s = sweep_every_s
         self._swept_at = -math.inf
-        self._woken = asyncio.Event()
+        self._enqueued = asyncio.Event()
         self._running: set[RunName] = set()
 
-    def wake(self) -> None:
+    def enqueue(self) -> None:
         """Look for work at once."""
-        self._woken.set()
+        self._enqueued.set()
 
-    async def run(self, train: TrainRun, settle: SettlePlan) -> None:
+    async def run(self, train: TrainRun, start_deferred: StartDeferredRun) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as trainings:
             while True:
-                self._woken.clear()
+                self._enqueued.clear()
                 await self._sweep(train)
-                await self._settle(settle)
+                await self._start_deferred(start_deferred)
                 for name in await self._waiting():
                     self._running.add(name)
                     trainings.create_task(self._train(train, name))
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(self._look_every_s):
-                        await self._woken.wait()
+                    async with asyncio.timeout(self._poll_interval_s):
+                        await self._enqueued.wait()
 
     async def _sweep(self, train: TrainRun) -> None:
         now = asyncio.get_running_loop().time()
@@ -60,24 +60,24 @@ class TrainingWorker:
         except OSError as error:
             _log.warning("training_folders_not_swept", why=error.strerror)
 
-    async def _settle(self, settle: SettlePlan) -> None:
-        for name in await self._owing():
+    async def _start_deferred(self, start_deferred: StartDeferredRun) -> None:
+        for name in await self._with_deferred_runs():
             try:
-                await settle.named(name)
+                await start_deferred.named(name)
             except TidemillError as error:
                 facts = {"project": name.project, "plan": name.plan}
-                _log.warning("plan_not_settled", reason=error.reason, why=error.message, **facts)
+                _log.warning("deferred_run_not_started", reason=error.reason, why=error.message, **facts)
 
-    async def _owing(self) -> Sequence[PlanName]:
+    async def _with_deferred_runs(self) -> Sequence[PlanName]:
         try:
-            return await self._wanted.owed()
+            return await self._pending.deferred()
         except TidemillError as error:
-            _log.warning("owing_plans_not_found", reason=error.reason, why=error.message)
+            _log.warning("deferred_plans_not_found", reason=error.reason, why=error.message)
             return []
 
     async def _waiting(self) -> list[RunName]:
         try:
-            names = await self._wanted.runs(without=self._turns.crowded)
+            names = await self._pending.runs(without=self._turns.crowded)
             return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("training_runs_not_found", reason=error.reason, why=error.message)

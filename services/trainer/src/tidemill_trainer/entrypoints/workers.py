@@ -8,7 +8,7 @@ import structlog
 from tidemill_kit.errors import TidemillError, isolated
 from tidemill_kit.turns import Turns
 from tidemill_trainer.application.fetch_version import FetchVersion
-from tidemill_trainer.application.ports import VersionName, Wanted
+from tidemill_trainer.application.ports import PendingImports, VersionName
 
 _log = structlog.get_logger()
 
@@ -16,33 +16,35 @@ _log = structlog.get_logger()
 class ImportWorker:
     """Looks for waiting imports when woken and once in a while; each of them is tried again until it is final."""
 
-    def __init__(self, *, wanted: Wanted, fetch: FetchVersion, at_once: int, retry_after_s: float) -> None:
-        self._wanted = wanted
+    def __init__(
+        self, *, pending: PendingImports, fetch: FetchVersion, max_concurrent: int, retry_after_s: float
+    ) -> None:
+        self._pending = pending
         self._fetch = fetch
-        self._turns = Turns(at_once)
+        self._turns = Turns(max_concurrent)
         self._retry_after_s = retry_after_s
-        self._woken = asyncio.Event()
+        self._enqueued = asyncio.Event()
         self._running: set[VersionName] = set()
 
-    def wake(self) -> None:
+    def enqueue(self) -> None:
         """Look for work at once."""
-        self._woken.set()
+        self._enqueued.set()
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as imports:
             while True:
-                self._woken.clear()
+                self._enqueued.clear()
                 for name in await self._waiting():
                     self._running.add(name)
                     imports.create_task(self._import(name))
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._retry_after_s):
-                        await self._woken.wait()
+                        await self._enqueued.wait()
 
     async def _waiting(self) -> list[VersionName]:
         try:
-            names = await self._wanted.imports(without=self._turns.crowded)
+            names = await self._pending.imports(without=self._turns.crowded)
             return [name for name in names if name not in self._running]
         except TidemillError as error:
             _log.warning("imports_not_found", reason=error.reason, why=error.message)

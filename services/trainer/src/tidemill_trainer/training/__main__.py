@@ -21,9 +21,9 @@ def main() -> None:
             train(Job.read(Path(sys.argv[1])), reports)
     except Exception as error:  # noqa: BLE001 - the worker is told; what standard error says is not kept
         stopped = stopped_by(error)
-        reports.tell("failed", reason=stopped.reason, message=stopped.message)
+        reports.report("failed", reason=stopped.reason, message=stopped.message)
         return
-    reports.tell("done")
+    reports.report("done")
 
 
 if __name__ == "__main__":

@@ -84,15 +84,15 @@ def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> 
     return rows, counts
 
 
-def refuse_too_few(counts: ExampleCounts, *, least: int, max_length: int) -> None:
+def refuse_too_few(counts: ExampleCounts, *, minimum: int, max_length: int) -> None:
     """Refuse to train on less than is worth it.
 
     Raises:
         TrainingStopped: DATASET_TOO_SMALL.
 
     """
-    if counts.fitted < least:
-        message = f"{counts.described(max_length=max_length)}, and {least} are needed"
+    if counts.fitted < minimum:
+        message = f"{counts.described(max_length=max_length)}, and {minimum} are needed"
         raise TrainingStopped(message, reason="DATASET_TOO_SMALL")
 
 

@@ -21,7 +21,7 @@ from tidemill_trainer.training.step_memory import Computing, StepMemory
 
 WORKING_BYTES = 48 * 1024**2
 """What the process takes beside libraries and tensors: threads, scratch of the kernels, what is being written."""
-TOKENS_AT_ONCE = 512
+TOKENS_PER_BATCH = 512
 """A processor is busy with so many: more rows at once only add padding to the longest of them."""
 SPARE = 1.1
 """What is picked leaves a tenth: a batch may be larger than those that are likely."""
@@ -44,8 +44,8 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: to
     recipe = Choice.of(job.args)
     found = choices(recipe, after=job.smaller_than) if job.memory_auto else [recipe]
     if job.memory_auto and device == "cpu":
-        most = max(1, TOKENS_AT_ONCE * len(rows) // sum(len(row.tokens) for row in rows))
-        found = [choice for choice in found if choice.batch_size <= most]
+        maximum = max(1, TOKENS_PER_BATCH * len(rows) // sum(len(row.tokens) for row in rows))
+        found = [choice for choice in found if choice.batch_size <= maximum]
     spare = SPARE if job.memory_auto else 1.0
     message = f"there is no smaller way to compute it than the one that took more than its limit, {limit} bytes"
     for choice in found:

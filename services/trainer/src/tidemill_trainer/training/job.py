@@ -23,7 +23,7 @@ class Job:
     base_name: str
     lora: Mapping[str, Any]
     args: Mapping[str, Any]
-    least_examples: int
+    min_examples: int
     checkpoint_steps: int
     device: str = "auto"
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
@@ -44,6 +44,6 @@ class Job:
     @classmethod
     def read(cls, path: Path) -> "Job":
         """Return what was written."""
-        told = json.loads(path.read_text(encoding="utf-8"))
-        before = told["smaller_than"]
-        return cls(**told | {"smaller_than": Choice(**before) if before else None})
+        received = json.loads(path.read_text(encoding="utf-8"))
+        before = received["smaller_than"]
+        return cls(**received | {"smaller_than": Choice(**before) if before else None})

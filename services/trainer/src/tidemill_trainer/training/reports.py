@@ -13,6 +13,6 @@ class Reports:
         self._pipe = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
         os.dup2(2, 1)
 
-    def tell(self, event: str, **facts: object) -> None:
+    def report(self, event: str, **facts: object) -> None:
         """Write one line."""
         self._pipe.write(json.dumps({"event": event, **facts}) + "\n")

@@ -40,7 +40,7 @@ from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.reports import Reports
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "safetensors", "tidemill-trainer")
-MOST_LOGGED = 1000
+MAX_LOGGED = 1000
 CHECKPOINTS_KEPT = 2
 
 
@@ -68,23 +68,23 @@ def train(job: Job, reports: Reports) -> None:
     base = _Base(_tokenizer(job), _config(job))
     rows, counts = _rows(job, base.tokenizer)
     fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
-    reports.tell("fitted", fit=asdict(fit), examples=asdict(counts))
+    reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
     job = replace(job, args={**job.args, **fit.choice.args})
     transformers.set_seed(job.args["seed"])  # before the adapter is made: its first weights are drawn
     trainer = _trainer(job, rows, base, device=device, dtype=dtype)
-    telling = _Telling(job, reports, versions=_versions(device, dtype))
+    reporter = _ProgressReporter(job, reports, versions=_versions(device, dtype))
     checkpoint = last_complete(job.checkpoints)
     if checkpoint and (state := _whole(checkpoint)):
-        telling.on_train_begin(trainer.args, state, trainer.control)
+        reporter.on_train_begin(trainer.args, state, trainer.control)
         set_peft_model_state_dict(trainer.model, load_peft_weights(str(checkpoint), device="cpu"))
     else:
-        trainer.add_callback(telling)
+        trainer.add_callback(reporter)
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     _refuse_broken_weights(trainer.model)
     _save(job, trainer)
 
 
-class _Telling(TrainerCallback):
+class _ProgressReporter(TrainerCallback):
     """Tells the worker of every step, and stops a training whose loss is no number any more."""
 
     def __init__(self, job: Job, reports: Reports, *, versions: dict[str, str]) -> None:
@@ -103,7 +103,7 @@ class _Telling(TrainerCallback):
         history = [entry for entry in state.log_history if "loss" in entry]
         logged = thinned([LossPoint(int(entry["step"]), entry["loss"]) for entry in history])
         losses = [(point.step, point.loss) for point in logged]
-        self._reports.tell(
+        self._reports.report(
             "begun", step=state.global_step, steps=state.max_steps, versions=self._versions, losses=losses
         )
 
@@ -113,7 +113,7 @@ class _Telling(TrainerCallback):
         """Tell a step that nothing is logged of."""
         del control, kwargs
         if state.global_step % args.logging_steps:
-            self._tell(state, loss=None)
+            self._report(state, loss=None)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ANN401 - as transformers calls it
         """Tell a step with its loss; the last entry sums up the training and has none."""
@@ -124,18 +124,18 @@ class _Telling(TrainerCallback):
         if not math.isfinite(loss):
             message = f"the loss is {loss} after step {state.global_step}: use a lower learning_rate, or warmup_steps"
             raise TrainingStopped(message, reason="DIVERGED")
-        self._tell(state, loss=float(loss))
+        self._report(state, loss=float(loss))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Let the checkpoint count."""
         del args, control, kwargs
         mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
 
-    def _tell(self, state: TrainerState, *, loss: float | None) -> None:
+    def _report(self, state: TrainerState, *, loss: float | None) -> None:
         done = state.global_step - self._began_with
         each = (time.monotonic() - self._began_at) / done
         remaining = each * (state.max_steps - state.global_step)
-        self._reports.tell("step", step=state.global_step, steps=state.max_steps, loss=loss, remaining_s=remaining)
+        self._reports.report("step", step=state.global_step, steps=state.max_steps, loss=loss, remaining_s=remaining)
 
 
 def _device(choice: str) -> str:
@@ -166,7 +166,7 @@ def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
 def _rows(job: Job, tokenizer: Any) -> tuple[list[Row], ExampleCounts]:  # noqa: ANN401 - of transformers
     max_length = job.args["max_length"]
     rows, counts = rows_of(read_examples(Path(job.examples)), tokenizer, max_length=max_length)
-    refuse_too_few(counts, least=job.least_examples, max_length=max_length)
+    refuse_too_few(counts, minimum=job.min_examples, max_length=max_length)
     return rows, counts
 
 
@@ -202,7 +202,7 @@ def _trainer(job: Job, rows: list[Row], base: _Base, *, device: str, dtype: torc
 
 def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SFTConfig:
     args = dict(job.args)
-    args["logging_steps"] = max(args["logging_steps"], math.ceil(steps_of(args, rows=examples) / MOST_LOGGED))
+    args["logging_steps"] = max(args["logging_steps"], math.ceil(steps_of(args, rows=examples) / MAX_LOGGED))
     return SFTConfig(
         **args,
         output_dir=str(job.checkpoints),

@@ -27,7 +27,7 @@ from tidemill_trainer.training.examples import Row
 MOMENT_BYTES = 4
 MOMENTS = {"adamw_torch_fused": 2, "adamw_torch": 2, "adafactor": 1, "sgd": 0}
 """Numbers in float32 that an optimizer keeps for each trained one; adafactor's are fewer."""
-MOST_BATCHES = 500
+MAX_BATCHES = 500
 """How many batches are drawn to find the largest that a training is likely to meet."""
 
 
@@ -79,14 +79,14 @@ class StepMemory:
         draw = Random(0)  # noqa: S311 - no secret: an estimate
         size = min(choice.batch_size, len(self._rows))
         kept = 1 if choice.checkpointing else 20
-        most, largest = -1, (0, 0)
-        for _ in range(min(batches, MOST_BATCHES)):
+        maximum, largest = -1, (0, 0)
+        for _ in range(min(batches, MAX_BATCHES)):
             batch = draw.sample(self._rows, size)
             length = max(len(row.tokens) for row in batch)
             learnt = len({place for row in batch for place in range(row.prompt, len(row.tokens))})
             learnt = learnt if self._able else length
-            if (cost := length * self._wide * kept + 3 * learnt * self._vocabulary) > most:
-                most, largest = cost, (length, learnt)
+            if (cost := length * self._wide * kept + 3 * learnt * self._vocabulary) > maximum:
+                maximum, largest = cost, (length, learnt)
         return largest
 
     def _peak(self, batch: int, length: int, learnt: int) -> int:
@@ -98,7 +98,7 @@ class StepMemory:
             }
             step = _Step(self._model, self._inputs(batch, length, learnt), self._autocast)
             torch.func.functional_call(step, {f"model.{name}": each for name, each in given.items()}, ())
-        return counted.most
+        return counted.maximum
 
     def _inputs(self, batch: int, length: int, learnt: int) -> Mapping[str, torch.Tensor]:
         tokens = torch.zeros((batch, length), dtype=torch.long, device=self._device)
@@ -141,7 +141,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # ditto
-        self._bytes = self.most = 0
+        self._bytes = self.maximum = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(
@@ -164,7 +164,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no
             return
         self._known.add(key)
         self._bytes += size
-        self.most = max(self.most, self._bytes)
+        self.maximum = max(self.maximum, self._bytes)
         weakref.finalize(storage, self._end, key, size)
 
     def _end(self, key: int, size: int) -> None:

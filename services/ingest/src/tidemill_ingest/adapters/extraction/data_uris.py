@@ -10,9 +10,9 @@ _URI = re.compile(
 )
 _BARE = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{40,}={0,2}(?:\n[ \t]{0,20}[A-Za-z0-9+/_-]{4,}={0,2}(?![\w ]))*")
 """What may be base64 without saying so: one long run, or lines of it."""
-_LEAST_BYTES = 2000
+_MIN_BYTES = 2000
 """Characters of it; keys, digests and certificates are shorter, and may be what a text is about."""
-_LEAST_DIFFERENT = 40
+_MIN_DIFFERENT = 40
 """Characters that base64 of so many bytes has; no other long run has as many."""
 _WHERE = rf"\(\s{{0,3}}<?{_GONE}[^()\n]{{0,500}}\n?[ \t]{{0,3}}\)"
 _WORDS = r"((?:[^\[\]\n]|\n(?!\s)|\[[^\[\]\n]{0,100}\]){0,1000}?)"
@@ -37,7 +37,7 @@ def without_data_uris(text: str) -> str:
 
 
 def _without_bytes(run: re.Match[str]) -> str:
-    many = len(run[0]) >= _LEAST_BYTES and len(set(run[0])) >= _LEAST_DIFFERENT
+    many = len(run[0]) >= _MIN_BYTES and len(set(run[0])) >= _MIN_DIFFERENT
     return _GONE if many else run[0]
 
 

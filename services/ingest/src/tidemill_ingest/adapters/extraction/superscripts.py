@@ -14,7 +14,7 @@ _STYLED = re.compile(
     r"(?i)<span\b[^<>]{0,500}vertical-align:\s{0,3}(sup|sub)(?:er)?\b[^<>]{0,500}>([^<>]{0,200})</span\s{0,3}>"
 )
 _TAGS = {("", "sup"): _UP, ("/", "sup"): _UP_ENDS, ("", "sub"): _DOWN, ("/", "sub"): _DOWN_ENDS}
-_MOST_NESTED = 4
+_MAX_NESTED = 4
 _FRACTION = re.compile(
     rf"(\d?)[ \t]?{_UP}(\d{{1,9}}){_UP_ENDS}[ \t]?[/\u2044\u2215][ \t]?{_DOWN}(\d{{1,9}}){_DOWN_ENDS}"
 )
@@ -40,7 +40,7 @@ def with_marks(html: str) -> str:
 
 def written_flat(text: str) -> str:
     """Return the text with what was raised or lowered written so that its meaning stays; the innermost first."""
-    for _ in range(_MOST_NESTED):
+    for _ in range(_MAX_NESTED):
         if not _ANY_MARK.search(text):
             break
         text = _RAISED.sub(_flat, _LOWERED.sub(_below, _FRACTION.sub(_fraction, text)))

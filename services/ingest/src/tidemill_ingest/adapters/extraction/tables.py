@@ -17,13 +17,13 @@ class Cell(NamedTuple):
 
 
 _SPANS_THE_REST = re.compile(r"(?i)(<t[dh]\b[^<>]{0,500}?\browspan\s{0,3}=\s{0,3}[\"']?)0(?![0-9])")
-_MOST_ROWS = 65534
-_MOST_CELLS, _MOST_COLUMNS = 50_000, 200
+_MAX_ROWS = 65534
+_MAX_CELLS, _MAX_COLUMNS = 50_000, 200
 
 
 def with_written_spans(html: str) -> str:
     """Return a page whose cells say how many rows they span where they only say "the rest" (HTML, 4.9.11)."""
-    return _SPANS_THE_REST.sub(rf"\g<1>{_MOST_ROWS}", html)
+    return _SPANS_THE_REST.sub(rf"\g<1>{_MAX_ROWS}", html)
 
 
 def with_merged_cells(result: ConversionResult) -> str:
@@ -45,14 +45,14 @@ def _rows(cells: Sequence[Cell]) -> list[list[str]] | None:
     """Lay the cells out as a browser does; None for a table that would become far larger than it is written."""
     height = 1 + max(cell.row for cell in cells)
     grid: list[dict[int, str]] = [{} for _ in range(height)]
-    room = _MOST_CELLS
+    capacity = _MAX_CELLS
     for cell in cells:
         column = 0
         while column in grid[cell.row]:
             column += 1
         bottom, right = min(cell.row + cell.row_span, height), column + cell.col_span
-        room -= (bottom - cell.row) * cell.col_span
-        if room < 0 or right > _MOST_COLUMNS:
+        capacity -= (bottom - cell.row) * cell.col_span
+        if capacity < 0 or right > _MAX_COLUMNS:
             return None
         words = " ".join(cell.content.split())
         for row in range(cell.row, bottom):

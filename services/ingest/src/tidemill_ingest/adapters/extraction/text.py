@@ -21,7 +21,7 @@ CLEANING_VERSION = 3
 """Counted up when the same bytes would become another text."""
 
 _EXTRACTION = f"extract html-to-markdown {version('html-to-markdown')}"
-_MOST_GROWTH_BYTES = 2 * MEBIBYTE
+_MAX_GROWTH_BYTES = 2 * MEBIBYTE
 """Indentation of lists in lists can grow without bounds."""
 _TITLE_WITHIN = 32_768
 """A title is looked for in so many characters from the start."""
@@ -63,7 +63,7 @@ def extract(content: bytes, media_type: str) -> Extracted:
     if media_type == "text/markdown" and not title:
         title, text = front_matter.split(text)
     steps.append(f"clean {CLEANING_VERSION}")
-    if len(text.encode()) > len(content) + _MOST_GROWTH_BYTES:
+    if len(text.encode()) > len(content) + _MAX_GROWTH_BYTES:
         description = "has markup whose text is far larger than itself; simplify it, or send its text as text/plain"
         raise DocumentRefused(reason="DOCUMENT_TOO_COMPLEX", field="content", description=description)
     if not text.strip():

@@ -53,11 +53,11 @@ _OTHER_NUMBER = re.compile(
 _CALL = re.compile(r"[^\W\d]\w*\(\Z")
 _CALLED_PHONE = re.compile(r"(?i)(?:tel|phone|fax|fon)\(\Z")
 _WORD_WINDOW = 40
-_FEWEST, _MOST, _FEWEST_WITH_EXIT_CODE = 7, 15, 10
+_FEWEST, _MAX_EXAMPLES, _FEWEST_WITH_EXIT_CODE = 7, 15, 10
 """Digits of a number: E.164 allows 15, and shorter ones than 7 are not told from other numbers."""
 
 
-class _Told(Enum):
+class _Hint(Enum):
     """What the words in front of a number say of it."""
 
     NOTHING = 0
@@ -98,12 +98,12 @@ def phone_finder(regions: Sequence[str]) -> Finder:
                 continue
             international = before.endswith("+")
             start, before = start - international, before.removesuffix("+")
-            told = _told(before)
+            reported = _reported(before)
             if _ends_inside_word(text[stop : stop + 2]):
                 continue
-            if told is not _Told.PHONE and _is_no_phone(before, text[start:stop], international=international):
+            if reported is not _Hint.PHONE and _is_no_phone(before, text[start:stop], international=international):
                 continue
-            for first, last in _found(text[start:stop], tuple(regions), told):
+            for first, last in _found(text[start:stop], tuple(regions), reported):
                 yield start + first, start + last
 
     return find_phones
@@ -114,10 +114,10 @@ def _argument(before: str) -> bool:
     return _CALL.search(before) is not None and _CALLED_PHONE.search(before) is None
 
 
-def _told(before: str) -> _Told:
+def _reported(before: str) -> _Hint:
     if _PHONE_WORD.search(before):
-        return _Told.PHONE
-    return _Told.EVERYDAY if _EVERYDAY_WORD.search(before) else _Told.NOTHING
+        return _Hint.PHONE
+    return _Hint.EVERYDAY if _EVERYDAY_WORD.search(before) else _Hint.NOTHING
 
 
 def _is_no_phone(before: str, candidate: str, *, international: bool) -> bool:
@@ -153,7 +153,7 @@ def _ends_inside_word(after: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _found(candidate: str, regions: tuple[str, ...], told: _Told) -> tuple[Span, ...]:
+def _found(candidate: str, regions: tuple[str, ...], reported: _Hint) -> tuple[Span, ...]:
     """Return where phone numbers are in the candidate."""
     digits = sum(character.isdigit() for character in candidate)
     if digits < _FEWEST or _DECIMAL.fullmatch(candidate.lstrip("+")):
@@ -162,10 +162,10 @@ def _found(candidate: str, regions: tuple[str, ...], told: _Told) -> tuple[Span,
         return _international(candidate, digits, shift=0)
     if candidate.startswith("00") and digits >= _FEWEST_WITH_EXIT_CODE:
         return _international("+" + candidate[2:], digits, shift=-1)
-    if told is _Told.PHONE:
+    if reported is _Hint.PHONE:
         valid = _national(candidate, regions, Leniency.VALID)
-        return valid or (_national(candidate, regions, Leniency.POSSIBLE) if digits <= _MOST else ())
-    if told is _Told.EVERYDAY:
+        return valid or (_national(candidate, regions, Leniency.POSSIBLE) if digits <= _MAX_EXAMPLES else ())
+    if reported is _Hint.EVERYDAY:
         return _national(candidate, regions, Leniency.VALID) or _international("+" + candidate, digits, shift=1)
     grouped = _NORTH_AMERICAN.match(candidate) or _TRUNK.match(candidate) or _SLASHED.match(candidate)
     leniency = Leniency.VALID if _SLASHED.match(candidate) else Leniency.STRICT_GROUPING
@@ -175,7 +175,7 @@ def _found(candidate: str, regions: tuple[str, ...], told: _Told) -> tuple[Span,
 def _international(candidate: str, digits: int, *, shift: int) -> tuple[Span, ...]:
     """Return where a number with + is; `shift` is by how much the candidate is longer than what was written."""
     for found in PhoneNumberMatcher(candidate, None, leniency=Leniency.POSSIBLE):
-        possible = phonenumbers.is_valid_number(found.number) or (not shift and digits <= _MOST)
+        possible = phonenumbers.is_valid_number(found.number) or (not shift and digits <= _MAX_EXAMPLES)
         if possible and found.start == 0:
             return ((0, found.end - shift),)
     return ()

@@ -85,9 +85,9 @@ _ASSIGNED = re.compile(
 _KEY_OF_WHAT = re.compile(r"(?i)(?:api|access|auth|private|secret|client|account|encryption|signing)[_ -]?$")
 _URL_PASSWORD = re.compile(r"://[^\s/:@\"'<>]{0,100}:([^\s/@\"'<>]{1,200})@")
 _DIGIT = re.compile(r"\d")
-_LEAST_TOKEN = 16
-_LEAST_PASSWORD = 8
-_LEAST_BITS = 3.0
+_MIN_TOKEN = 16
+_MIN_PASSWORD = 8
+_MIN_BITS = 3.0
 
 
 def find_private_keys(text: str) -> Iterator[Span]:
@@ -147,13 +147,13 @@ def find_assigned(text: str) -> Iterator[Span]:
                 continue
             value, quoted = match[2].rstrip(".:"), bool(match[1])
             password = name in _PASSWORD_NAMES
-            least = _LEAST_PASSWORD if quoted or password else _LEAST_TOKEN
-            if len(value) >= least and _looks_secret(value, trusted=quoted or (password and value.isalnum())):
+            minimum = _MIN_PASSWORD if quoted or password else _MIN_TOKEN
+            if len(value) >= minimum and _seems_secret(value, trusted=quoted or (password and value.isalnum())):
                 done = match.start(2) + len(value)
                 yield match.start(2), done
 
 
-def _looks_secret(value: str, *, trusted: bool) -> bool:
+def _seems_secret(value: str, *, trusted: bool) -> bool:
     """Tell letters-and-digits of some entropy from paths and numbers, and unless `trusted` from names of code."""
     if not _has_digit(value) or not any(character.isalpha() for character in value):
         return False
@@ -162,7 +162,7 @@ def _looks_secret(value: str, *, trusted: bool) -> bool:
     dotted_name = all(part.isidentifier() for part in value.split("."))
     if dotted_name and not trusted and not (value.isalnum() and _mixed(value)):
         return False
-    return _bits_per_character(value) >= (_LEAST_BITS if len(value) >= _LEAST_TOKEN else 2.0)
+    return _bits_per_character(value) >= (_MIN_BITS if len(value) >= _MIN_TOKEN else 2.0)
 
 
 def _mixed(value: str) -> bool:

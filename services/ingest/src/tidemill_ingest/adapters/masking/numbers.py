@@ -62,7 +62,7 @@ _IPV6 = re.compile(r"[0-9A-Fa-f:]{2,39}(?:(?:\d{1,3}\.){3}\d{1,3})?(?![\w:])")
 _HEX = frozenset("0123456789abcdefABCDEF")
 _SUBSCRIPT = re.compile(r"[\w\])]\[\Z")
 _FEWEST_HEXTETS = 3
-_TELLING_HEXTET = 3
+_DISTINCTIVE_HEXTET = 3
 """Characters of a first hextet such as fe80 or 2001, which a slice like a[1::2] seldom has."""
 
 
@@ -148,7 +148,7 @@ def find_addresses(text: str) -> Iterator[Span]:
         if start < end or (start and (text[start - 1].isalnum() or text[start - 1] in "_:.")):
             continue
         found = _IPV6.match(text, start)
-        if found and _is_telling(found[0], window(text, start, before=2)) and _is_address(found[0]):
+        if found and _is_distinctive(found[0], window(text, start, before=2)) and _is_address(found[0]):
             yield found.span()
             end = found.end()
 
@@ -178,10 +178,10 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _is_telling(address: str, before: str) -> bool:
+def _is_distinctive(address: str, before: str) -> bool:
     hextets = [part for part in address.split(":") if part]
     if _SUBSCRIPT.search(before):
         return False
     if len(hextets) >= _FEWEST_HEXTETS or address == "::1":
         return True
-    return not address.startswith(":") and bool(hextets) and len(hextets[0]) >= _TELLING_HEXTET
+    return not address.startswith(":") and bool(hextets) and len(hextets[0]) >= _DISTINCTIVE_HEXTET

@@ -23,7 +23,7 @@ _BACKWARDS_LOCAL = re.compile(
     rf"| ?[\])}}>] ?(?:{_BACKWARDS_DOT_WORDS}|\.) ?[\[({{<] ?)[\w+-]{{1,63}}){{0,3}}"
 )
 _LETTER = re.compile(r"[^\W\d_]")
-_TELLING = re.compile(r"[\d._+-]| ")
+_DESCRIPTIVE = re.compile(r"[\d._+-]| ")
 _ANNOUNCED = re.compile(
     r"(?i)\b(?:e-?mails?|mailto|address|contact|reach|write|send|cc|adresse|schreib\w*|courriel|correo)\b[^.!?\n]{0,40}\Z"
 )
@@ -59,4 +59,6 @@ def _is_name(name: str, before: str, *, said: bool) -> bool:
     """Tell a name before at from any other word, and one before @ from what is multiplied."""
     if name.lower() in _EVERYDAY or len(name) == 1 or name.isupper():
         return False
-    return _TELLING.search(name) is not None or _ANNOUNCED.search(before) is not None or (not said and len(name) > 1)
+    return (
+        _DESCRIPTIVE.search(name) is not None or _ANNOUNCED.search(before) is not None or (not said and len(name) > 1)
+    )

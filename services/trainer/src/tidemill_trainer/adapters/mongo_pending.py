@@ -6,11 +6,11 @@ from tidemill_kit.mongo import Collection, translated
 from tidemill_trainer.application.ports import VersionName
 from tidemill_trainer.domain.model_version import VersionState
 
-AT_ONCE = 1000
+BATCH_SIZE = 1000
 
 
-class MongoWanted:
-    """Implements `ports.Wanted` on the collection of versions, which holds thousands at most."""
+class MongoPendingImports:
+    """Implements `ports.PendingImports` on the collection of versions, which holds thousands at most."""
 
     def __init__(self, versions: Collection) -> None:
         self._versions = versions
@@ -21,9 +21,9 @@ class MongoWanted:
             await self._versions.create_index([("state.state", 1)])
 
     async def imports(self, *, without: Iterable[str] = ()) -> Sequence[VersionName]:
-        """See `Wanted.imports`."""
-        wanted = {"state.state": VersionState.IMPORTING.value, "deleted": False}
-        chosen = {**wanted, "project": {"$nin": list(without)}}
+        """See `PendingImports.imports`."""
+        pending = {"state.state": VersionState.IMPORTING.value, "deleted": False}
+        chosen = {**pending, "project": {"$nin": list(without)}}
         with translated():
-            found = await self._versions.find(chosen, {"project": True, "id": True}).to_list(AT_ONCE)
+            found = await self._versions.find(chosen, {"project": True, "id": True}).to_list(BATCH_SIZE)
         return [VersionName(project=document["project"], version=document["id"]) for document in found]

@@ -137,7 +137,7 @@ class Project:
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
     topic: str
-    heard: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: {EVENTS: [], DEAD: []})
+    received: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: {EVENTS: [], DEAD: []})
 
     async def publish(  # noqa: PLR0913 - an event has many attributes
         self,
@@ -169,26 +169,26 @@ class Project:
         )
         return event_id
 
-    async def hear(self) -> None:
+    async def consume(self) -> None:
         """Take what came since the last time."""
         batches = await self.consumer.getmany(timeout_ms=200)
         for partition, records in batches.items():
             mine = [each for each in records if dict(each.headers).get("ce_project") == self.name.encode()]
-            self.heard[partition.topic] += mine
+            self.received[partition.topic] += mine
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
         """Return ce_type and body of every event heard so far."""
-        await self.hear()
+        await self.consume()
         return [
             (dict(record.headers)["ce_type"].decode().split(".")[3], json.loads(record.value))
-            for record in self.heard[EVENTS]
+            for record in self.received[EVENTS]
         ]
 
     async def dead_letters(self) -> dict[str, dict[str, str]]:
         """Return the headers of every dead letter heard so far, by the record's key."""
-        await self.hear()
+        await self.consume()
         return {
-            record.key.decode(): {name: raw.decode() for name, raw in record.headers} for record in self.heard[DEAD]
+            record.key.decode(): {name: raw.decode() for name, raw in record.headers} for record in self.received[DEAD]
         }
 
 

@@ -37,7 +37,7 @@ BASE, TUNED = "smollm2@1", "lora@1"
 
 
 @dataclass(kw_only=True)
-class Neighbours(
+class StubServices(
     DeploymentServiceServicer, InferenceServiceServicer, DatasetServiceServicer, ModelRegistryServiceServicer
 ):
     """What they know, and what they were asked. The candidate answers what `says` has, the baseline never does."""
@@ -114,9 +114,9 @@ class Neighbours(
 
 
 @asynccontextmanager
-async def neighbours() -> AsyncIterator[Neighbours]:
+async def stub_services() -> AsyncIterator[StubServices]:
     """Serve them while the context lasts."""
-    played = Neighbours()  # type: ignore[abstract] # the rest of their RPCs is not asked
+    played = StubServices()  # type: ignore[abstract] # the rest of their RPCs is not asked
     server = grpc.aio.server()
     add_DeploymentServiceServicer_to_server(played, server)
     add_InferenceServiceServicer_to_server(played, server)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from tidemill_inference.application.configure_deployment import Warm, warms_nothing
 from tidemill_inference.application.count_outcomes import CountOutcomes
-from tidemill_inference.application.ports import DeploymentRef, Deployments, Wake, wakes_nobody
+from tidemill_inference.application.ports import DeploymentRef, Deployments, Enqueue, enqueues_nothing
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import Approval
@@ -17,7 +17,7 @@ MAX_RATIONALE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutToSettle:
+class RolloutCommand:
     """Which rollout; an empty `rollout` is the deployment's active one, or its last."""
 
     deployment: str
@@ -55,9 +55,9 @@ class PromoteRollout:
     prepare: PrepareCandidate
     count: CountOutcomes
     clock: Clock
-    wake: Wake = wakes_nobody
+    enqueue: Enqueue = enqueues_nothing
 
-    async def __call__(self, caller: Caller, command: RolloutToSettle) -> Deployment:
+    async def __call__(self, caller: Caller, command: RolloutCommand) -> Deployment:
         """Return the deployment with its candidate live.
 
         Raises:
@@ -80,7 +80,7 @@ class PromoteRollout:
         if command.validate_only:
             return _previewed(current, change)
         saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
-        self.wake(DeploymentRef(project=caller.project, id=command.deployment))
+        self.enqueue(DeploymentRef(project=caller.project, id=command.deployment))
         return saved
 
 
@@ -92,9 +92,9 @@ class RollBackRollout:
     count: CountOutcomes
     clock: Clock
     warm: Warm = warms_nothing
-    wake: Wake = wakes_nobody
+    enqueue: Enqueue = enqueues_nothing
 
-    async def __call__(self, caller: Caller, command: RolloutToSettle) -> Deployment:
+    async def __call__(self, caller: Caller, command: RolloutCommand) -> Deployment:
         """Return the deployment without its candidate.
 
         Raises:
@@ -114,7 +114,7 @@ class RollBackRollout:
             return _previewed(current, change)
         saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
         self.warm(caller.project, saved.live.model)
-        self.wake(DeploymentRef(project=caller.project, id=command.deployment))
+        self.enqueue(DeploymentRef(project=caller.project, id=command.deployment))
         return saved
 
 
@@ -124,9 +124,9 @@ class ApproveRollout:
 
     deployments: Deployments
     clock: Clock
-    wake: Wake = wakes_nobody
+    enqueue: Enqueue = enqueues_nothing
 
-    async def __call__(self, caller: Caller, command: RolloutToSettle) -> Deployment:
+    async def __call__(self, caller: Caller, command: RolloutCommand) -> Deployment:
         """Return the deployment with the approval.
 
         Raises:
@@ -143,12 +143,12 @@ class ApproveRollout:
         if command.validate_only:
             return _previewed(await self.deployments.get(caller.project, command.deployment), change)
         saved = await self.deployments.update(caller.project, command.deployment, change, request=command.request)
-        self.wake(DeploymentRef(project=caller.project, id=command.deployment))
+        self.enqueue(DeploymentRef(project=caller.project, id=command.deployment))
         return saved
 
 
 async def _counted(
-    deployments: Deployments, count: CountOutcomes, caller: Caller, command: RolloutToSettle
+    deployments: Deployments, count: CountOutcomes, caller: Caller, command: RolloutCommand
 ) -> Deployment:
     return await count(await deployments.get(caller.project, command.deployment))
 

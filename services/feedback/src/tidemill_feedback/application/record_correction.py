@@ -2,21 +2,21 @@
 
 from dataclasses import dataclass
 
-from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger, Wake
+from tidemill_feedback.application.ports import CurationStore, Enqueue, FeedbackStore, Ledger
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState
-from tidemill_feedback.domain.ledger import Wanted
+from tidemill_feedback.domain.ledger import CandidateExample
 from tidemill_feedback.domain.reaction import CORRECTION
 from tidemill_kit.application import PageRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoteCorrection:
+class RecordCorrection:
     """Fills the ledger of every curation of the deployment, and wakes the worker. Repetitions change nothing."""
 
     feedback: FeedbackStore
     curations: CurationStore
     ledger: Ledger
-    wake: Wake
+    enqueue: Enqueue
 
     async def __call__(self, project: str, feedback_id: str) -> None:
         """Want the correction as it is now, if it counts; one that was withdrawn leaves the curations.
@@ -29,7 +29,7 @@ class NoteCorrection:
         if not teaches(found):
             await self.ledger.forget([found.id])
             return
-        token, wanted = "", wanted_of(found)
+        token, candidate = "", candidate_of(found)
         while True:
             page = await self.curations.list(
                 project,
@@ -37,8 +37,8 @@ class NoteCorrection:
                 where={"rule.deployment": found.deployment},
             )
             for curation in page.items:
-                if await self.ledger.want(curation.ref, wanted):
-                    self.wake(curation.ref)
+                if await self.ledger.upsert_desired(curation.ref, candidate):
+                    self.enqueue(curation.ref)
             token = page.next_token
             if not token:
                 return
@@ -49,10 +49,10 @@ def teaches(feedback: Feedback) -> bool:
     return feedback.state is FeedbackState.RECORDED and feedback.counts
 
 
-def wanted_of(feedback: Feedback) -> Wanted:
+def candidate_of(feedback: Feedback) -> CandidateExample:
     """Return what a curation keeps of a correction: no text."""
     assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
-    return Wanted(
+    return CandidateExample(
         feedback=feedback.id,
         seq=feedback.seq,
         inference=feedback.inference,

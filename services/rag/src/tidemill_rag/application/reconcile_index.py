@@ -16,16 +16,16 @@ BATCHES_A_TURN = 4
 """Then others have their turn, so that a large build never keeps a small change waiting."""
 
 
-class Then(Enum):
+class Requeue(Enum):
     """When to come back to an index version."""
 
-    WHEN_WOKEN = "when woken"
-    AT_ONCE = "at once"
+    WHEN_ENQUEUED = "when woken"
+    BATCH_SIZE = "at once"
     LATER = "later"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TendIndex:
+class ReconcileIndex:
     """What the holder of an index version's lease does with it. Every step may be repeated.
 
     Emits IndexWentLive. A collection's first index version goes live as soon as it knows which documents there are,
@@ -47,7 +47,7 @@ class TendIndex:
     suspect: dict[str, int] = field(default_factory=dict)
     """By index version: how many rows seemed to wait when none did."""
 
-    async def __call__(self, ref: IndexRef, *, epoch: int) -> Then:
+    async def __call__(self, ref: IndexRef, *, epoch: int) -> Requeue:
         """Do what there is to do, a turn's share at most; return when to come back.
 
         Raises:
@@ -60,16 +60,16 @@ class TendIndex:
             index = collection.index(ref.number)
             if index is None:
                 self._forget(ref)
-                return Then.WHEN_WOKEN
-            if not index.hears:
-                return Then.WHEN_WOKEN if await self._sweep(ref, collection, index) else Then.LATER
+                return Requeue.WHEN_ENQUEUED
+            if not index.receives_updates:
+                return Requeue.WHEN_ENQUEUED if await self._sweep(ref, collection, index) else Requeue.LATER
             try:
                 if not await self._advance(ref, collection, index, epoch):
-                    return Then.WHEN_WOKEN
+                    return Requeue.WHEN_ENQUEUED
             except TidemillError as error:
-                await self._note(ref, error.message)
+                await self._record(ref, error.message)
                 raise
-        return Then.AT_ONCE
+        return Requeue.BATCH_SIZE
 
     def _forget(self, ref: IndexRef) -> None:
         """Keep nothing in memory of an index version that is gone."""
@@ -85,11 +85,11 @@ class TendIndex:
         if index.state is IndexState.BUILDING and not collection.live:
             await self._go_live(ref)
             return True
-        await self._first_look(ref, index, epoch)
+        await self._first_poll(ref, index, epoch)
         waiting = (await self.ledger.counts([ref]))[ref].pending
         worked = await self.index_documents(ref, index, epoch=epoch)
         if index.message:
-            await self._note(ref, "")
+            await self._record(ref, "")
         if worked:
             return True
         await self._correct_counts(ref, waiting)
@@ -119,23 +119,23 @@ class TendIndex:
         except InvalidInput:
             if not token:
                 raise
-            await self._update(ref, lambda collection: collection.note_seeding(ref.number, source=source, token=""))
+            await self._update(ref, lambda collection: collection.record_seeding(ref.number, source=source, token=""))
             return
-        await self.ledger.want_all(ref, page.documents)
+        await self.ledger.upsert_all_desired(ref, page.documents)
         if not page.next_token:
             source += 1
         if source == len(index.sources):
-            await self._update(ref, lambda collection: collection.note_seeded(ref.number))
+            await self._update(ref, lambda collection: collection.record_seeded(ref.number))
             return
         reached = page.next_token
-        await self._update(ref, lambda collection: collection.note_seeding(ref.number, source=source, token=reached))
+        await self._update(ref, lambda collection: collection.record_seeding(ref.number, source=source, token=reached))
 
     async def _go_live(self, ref: IndexRef) -> None:
         counts = (await self.ledger.counts([ref]))[ref]
         now = self.clock.now()
-        await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.wanted, now=now))
+        await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.desired, now=now))
 
-    async def _first_look(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
+    async def _first_poll(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
         """Once in each process: load the model, so that no question waits for it, and find lost points.
 
         A store that keeps what it acknowledged is compared only where it has fewer points than the ledger has settled,
@@ -147,7 +147,7 @@ class TendIndex:
         points, kept = await self.vectors.count(ref.key), (await self.ledger.counts([ref]))[ref]
         fewer = points < kept.chunks and points < (await self.ledger.count(ref)).chunks  # what is kept may be wrong
         if (fewer or not self.vectors.durable) and (lost := await self.compare_points(ref, epoch=epoch)):
-            await self._note(ref, f"the vector store has lost points of {lost} documents: they are indexed once more")
+            await self._record(ref, f"the vector store has lost points of {lost} documents: they are indexed once more")
         self.checked.add(ref.key)
 
     async def _correct_counts(self, ref: IndexRef, waiting: int) -> None:
@@ -170,7 +170,7 @@ class TendIndex:
         await self.collections.upsert(collection, lambda stored: stored.forget(ref.number), request=Request.internal())
         return True
 
-    async def _note(self, ref: IndexRef, message: str) -> None:
+    async def _record(self, ref: IndexRef, message: str) -> None:
         await self._update(ref, lambda collection: collection.note(ref.number, message))
 
     async def _update(self, ref: IndexRef, change: Callable[[Collection], None]) -> None:

@@ -7,7 +7,7 @@ from tidemill_evaluator.application.ports import Evaluations, Gates, GatesOfCand
 from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
-from tidemill_evaluator.domain.gate import Gate, Owed
+from tidemill_evaluator.domain.gate import DeferredEvaluation, Gate
 from tidemill_evaluator.domain.names import name_of
 from tidemill_kit.application import Request
 from tidemill_kit.errors import AlreadyExists, NotFound
@@ -23,22 +23,24 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class React:
+class EvaluationTriggers:
     """Every effect has an id that derives from its cause: however often it is told, one evaluation starts."""
 
     evaluations: Evaluations
     gates: Gates
     by_candidate: GatesOfCandidates
     attempts: int
-    wake: Callable[[], None]
+    enqueue: Callable[[], None]
 
     async def candidate_registered(self, project: str, candidate: Candidate) -> None:
         """Queue one evaluation for each gate that asks for the model; a paused one owes it."""
         for gate in await self._gates_of(project, candidate.model):
             version, origin = candidate.version, f"{gate.id}/{candidate.version}"
-            await self._ask(gate, Owed(candidate=version, origin=origin, dataset_version=candidate.dataset_version))
+            await self._ask(
+                gate, DeferredEvaluation(candidate=version, origin=origin, dataset_version=candidate.dataset_version)
+            )
 
-    async def gate_owes(self, project: str, gate_id: str) -> None:
+    async def gate_has_deferred_work(self, project: str, gate_id: str) -> None:
         """Queue what a gate owes that goes on already: whoever let it go on has not come to it."""
         try:
             await self.gate_changed(await self.gates.get(project, gate_id))
@@ -47,12 +49,12 @@ class React:
 
     async def gate_changed(self, gate: Gate) -> Gate:
         """Queue what the gate owes, unless it is paused still, and return it as it is then."""
-        owed = gate.owed
-        if owed is None or gate.paused:
+        deferred_evaluation = gate.deferred_evaluation
+        if deferred_evaluation is None or gate.paused:
             return gate
-        if name_of(owed.candidate) == gate.candidate:
-            await self._queue(gate, owed)
-        return await self._change(gate, lambda each: each.settle(owed))
+        if name_of(deferred_evaluation.candidate) == gate.candidate:
+            await self._queue(gate, deferred_evaluation)
+        return await self._change(gate, lambda each: each.finish(deferred_evaluation))
 
     async def baseline_changed(self, project: str, evaluation_id: str) -> None:
         """Queue the next attempt of an evaluation that compared with what is live no longer."""
@@ -68,7 +70,7 @@ class React:
         """
         if evaluation.attempt >= self.attempts:
             return False
-        following = Owed(
+        following = DeferredEvaluation(
             candidate=evaluation.candidate,
             origin=evaluation.origin,
             attempt=evaluation.attempt + 1,
@@ -83,21 +85,21 @@ class React:
             return False
         return True
 
-    async def _ask(self, gate: Gate, owed: Owed) -> None:
+    async def _ask(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
         if gate.paused:
-            gate = await self._change(gate, lambda each: each.owe(owed))
+            gate = await self._change(gate, lambda each: each.defer(deferred_evaluation))
         if not gate.paused:  # it may have been let go on meanwhile
-            await self._queue(gate, owed)
+            await self._queue(gate, deferred_evaluation)
 
-    async def _queue(self, gate: Gate, owed: Owed) -> None:
+    async def _queue(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
         comparing = Comparing(
             gate=gate.id,
             deployment=gate.deployment,
-            candidate=owed.candidate,
+            candidate=deferred_evaluation.candidate,
             require=gate.require,
             confidence=gate.confidence,
         )
-        await self._add(_evaluation(gate.project, comparing, owed))
+        await self._add(_evaluation(gate.project, comparing, deferred_evaluation))
 
     async def _change(self, gate: Gate, change: Callable[[Gate], None]) -> Gate:
         return await self.gates.update(gate.project, gate.id, change, request=Request.internal())
@@ -115,8 +117,14 @@ class React:
             await self.evaluations.add(evaluation, request=Request(id=evaluation.id, digest=evaluation.id))
         except AlreadyExists:
             return  # it was told before
-        self.wake()
+        self.enqueue()
 
 
-def _evaluation(project: str, comparing: Comparing, owed: Owed) -> Evaluation:
-    return queued(project, comparing, origin=owed.origin, attempt=owed.attempt, dataset_version=owed.dataset_version)
+def _evaluation(project: str, comparing: Comparing, deferred_evaluation: DeferredEvaluation) -> Evaluation:
+    return queued(
+        project,
+        comparing,
+        origin=deferred_evaluation.origin,
+        attempt=deferred_evaluation.attempt,
+        dataset_version=deferred_evaluation.dataset_version,
+    )

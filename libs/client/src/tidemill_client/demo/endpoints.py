@@ -15,15 +15,15 @@ async def same_question_elsewhere(helpdesk: Helpdesk, question: str) -> None:
     """Ask through both and show the answers."""
     connection = helpdesk.connection
     base_url = f"http://{connection.addresses.http}/v1"
-    doors: dict[str, str] = {}
+    endpoints: dict[str, str] = {}
     if shutil.which("curl"):
         body = {"model": DEPLOYMENT, "messages": [{"role": "user", "content": question}]}
-        doors["curl"] = await _by_curl(base_url, connection.project, json.dumps(body))
+        endpoints["curl"] = await _by_curl(base_url, connection.project, json.dumps(body))
     arguments = ["--base-url", base_url, "--project", connection.project, "--deployment", DEPLOYMENT]
-    doors["the openai client"] = str((await helpdesk.example.run("ask_openai.py", arguments, question))["answer"])
-    for door, answer in doors.items():
-        stdout.print(f"   by {door}: {escape(answer)}", highlight=False)
-    helpdesk.report.add("answers", by_other_doors=len(doors))
+    endpoints["the openai client"] = str((await helpdesk.example.run("ask_openai.py", arguments, question))["answer"])
+    for endpoint, answer in endpoints.items():
+        stdout.print(f"   by {endpoint}: {escape(answer)}", highlight=False)
+    helpdesk.report.add("answers", by_other_channels=len(endpoints))
 
 
 async def _by_curl(base_url: str, project: str, body: str) -> str:

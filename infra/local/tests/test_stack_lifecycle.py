@@ -151,7 +151,7 @@ def test_down_leaves_no_process(own: LocalStack, folder: Path) -> None:
     assert processes(folder) == []
 
 
-def test_a_taken_port_that_was_asked_for_is_told_in_one_sentence(
+def test_a_taken_port_that_was_asked_for_is_reported_in_one_sentence(
     own: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own.down()
@@ -162,20 +162,20 @@ def test_a_taken_port_that_was_asked_for_is_told_in_one_sentence(
             own.up()
 
 
-def test_a_port_that_somebody_took_meanwhile_is_replaced(own: LocalStack, folder: Path) -> None:
+def test_a_port_that_another_process_took_meanwhile_is_replaced(own: LocalStack, folder: Path) -> None:
     own.down()
     port = json.loads((folder / "choices.json").read_text())["ports"]["s3"]
     with socket.create_server(("127.0.0.1", port)):
         assert not own.up().s3.endpoint.endswith(f":{port}")
 
 
-def test_an_unknown_service_is_told_in_one_sentence(folder: Path) -> None:
+def test_an_unknown_service_is_reported_in_one_sentence(folder: Path) -> None:
     with pytest.raises(StackError, match="There is no service storage; there are ingest, rag"):
         LocalStack(folder, services=["storage"]).up()
 
 
 @pytest.mark.usefixtures("up")
-def test_logs_tell_what_a_server_printed(own: LocalStack) -> None:
+def test_logs_report_what_a_server_printed(own: LocalStack) -> None:
     assert any("listens on" in line.text for line in own.logs("mongo"))
     with pytest.raises(StackError, match="There is no program mongodb; there are kafka, mongo, s3"):
         own.logs("mongodb")

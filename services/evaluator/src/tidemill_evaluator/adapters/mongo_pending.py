@@ -6,11 +6,11 @@ from tidemill_evaluator.application.ports import EvaluationName, GateName
 from tidemill_evaluator.domain.evaluation import UNFINISHED
 from tidemill_kit.mongo import Collection, translated
 
-AT_ONCE = 1000
+BATCH_SIZE = 1000
 
 
-class MongoWanted:
-    """Implements `ports.Wanted` on the collections of evaluations, thousands at most, and of gates, far fewer."""
+class MongoPendingEvaluations:
+    """Implements `ports.PendingEvaluations` on the collections of evaluations (thousands) and of gates (fewer)."""
 
     def __init__(self, evaluations: Collection, gates: Collection) -> None:
         self._evaluations = evaluations
@@ -23,16 +23,16 @@ class MongoWanted:
             await self._gates.create_index([("state.owed.candidate", 1)], sparse=True)
 
     async def evaluations(self, *, without: Iterable[str] = ()) -> Sequence[EvaluationName]:
-        """See `Wanted.evaluations`."""
-        wanted = {"state.state": {"$in": sorted(state.value for state in UNFINISHED)}, "deleted": False}
-        chosen = {**wanted, "project": {"$nin": list(without)}}
+        """See `PendingEvaluations.evaluations`."""
+        pending = {"state.state": {"$in": sorted(state.value for state in UNFINISHED)}, "deleted": False}
+        chosen = {**pending, "project": {"$nin": list(without)}}
         with translated():
-            found = await self._evaluations.find(chosen, {"project": True, "id": True}).to_list(AT_ONCE)
+            found = await self._evaluations.find(chosen, {"project": True, "id": True}).to_list(BATCH_SIZE)
         return [EvaluationName(project=document["project"], evaluation=document["id"]) for document in found]
 
-    async def owing(self) -> Sequence[GateName]:
-        """See `Wanted.owing`."""
-        owing = {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False}
+    async def with_deferred_work(self) -> Sequence[GateName]:
+        """See `PendingEvaluations.with_deferred_work`."""
+        with_deferred_work = {"state.owed.candidate": {"$exists": True}, "state.paused": False, "deleted": False}
         with translated():
-            found = await self._gates.find(owing, {"project": True, "id": True}).to_list(AT_ONCE)
+            found = await self._gates.find(with_deferred_work, {"project": True, "id": True}).to_list(BATCH_SIZE)
         return [GateName(project=document["project"], gate=document["id"]) for document in found]

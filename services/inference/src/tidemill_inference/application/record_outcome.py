@@ -8,7 +8,7 @@ from tidemill_inference.domain.step_counts import Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoteOutcome:
+class RecordOutcome:
     """What comes after its step, or after its rollout or deployment, is let go: nobody counts it or clears it away."""
 
     deployments: Deployments

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from services.inference.tests.process.neighbours import Rag, Registry, neighbours
+from services.inference.tests.process.stub_services import Rag, Registry, stub_services
 from services.inference.tests.tiny_model import upload, write_tiny_model
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import (
@@ -36,7 +36,7 @@ CONTENT = prompt_pb2.PromptContent(
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class Harness:
     """A running inference, and what a test reaches it by."""
 
     project: str
@@ -85,18 +85,18 @@ def asked(text: str = "What does os.walk do?", **changes: object) -> inference_s
 @asynccontextmanager
 async def running_inference(
     stack: Addresses, folder: Path, *, environment: Mapping[str, str] | None = None, project: str = ""
-) -> AsyncIterator[World]:
+) -> AsyncIterator[Harness]:
     project = project or unique_name("acme")
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(BUCKET)
-    async with neighbours() as (registry, rag, address):
+    async with stub_services() as (registry, rag, address):
         settings = _settings(stack, folder, address)
         stop = asyncio.Event()
         app = await build_app(settings, environment=environment or {})
         living = asyncio.create_task(serve(app, stop=stop))
         grpc_address = f"127.0.0.1:{settings.grpc_port}"
         channel = open_channel(grpc_address, name="inference", project=project, timeout_s=60)
-        world = World(
+        harness = Harness(
             project=project,
             data=settings.data_dir,
             settings=settings,
@@ -111,9 +111,9 @@ async def running_inference(
             inferences=inference_service_pb2_grpc.InferenceServiceStub(channel),
         )
         try:
-            await world.add_model("tiny", await asyncio.to_thread(write_tiny_model, folder / "tiny"))
-            await _open(world)
-            yield world
+            await harness.add_model("tiny", await asyncio.to_thread(write_tiny_model, folder / "tiny"))
+            await _open(harness)
+            yield harness
         finally:
             await channel.close()
             stop.set()
@@ -121,17 +121,17 @@ async def running_inference(
 
 
 @asynccontextmanager
-async def another_replica(world: World, folder: Path) -> AsyncIterator[World]:
+async def another_replica(harness: Harness, folder: Path) -> AsyncIterator[Harness]:
     """Run a second process's worth of the same service: other ports and files, the same stores."""
-    settings = world.settings.model_copy(
+    settings = harness.settings.model_copy(
         update={"grpc_port": _free_port(), "http_port": _free_port(), "data_dir": folder / "data"}
     )
     stop = asyncio.Event()
     living = asyncio.create_task(serve(await build_app(settings, environment={}), stop=stop))
     address = f"127.0.0.1:{settings.grpc_port}"
-    channel = open_channel(address, name="inference", project=world.project, timeout_s=60)
+    channel = open_channel(address, name="inference", project=harness.project, timeout_s=60)
     replica = replace(
-        world,
+        harness,
         data=settings.data_dir,
         http=f"http://127.0.0.1:{settings.http_port}",
         grpc_address=address,
@@ -149,11 +149,11 @@ async def another_replica(world: World, folder: Path) -> AsyncIterator[World]:
         assert await living == 0
 
 
-async def _open(world: World) -> None:
+async def _open(harness: Harness) -> None:
     """Wait until the door is open."""
     for _ in range(300):
         try:
-            await world.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=1))
+            await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=1))
         except TidemillError:
             await asyncio.sleep(0.1)
         else:
@@ -162,7 +162,7 @@ async def _open(world: World) -> None:
     raise AssertionError(message)
 
 
-def _settings(stack: Addresses, folder: Path, neighbour: str) -> InferenceSettings:
+def _settings(stack: Addresses, folder: Path, stub_service: str) -> InferenceSettings:
     return InferenceSettings(
         grpc_port=_free_port(),
         http_port=_free_port(),
@@ -172,9 +172,9 @@ def _settings(stack: Addresses, folder: Path, neighbour: str) -> InferenceSettin
         s3_endpoint=stack.s3.endpoint,
         s3_access_key=stack.s3.access_key,
         s3_secret_key=stack.s3.secret_key,
-        rag_address=neighbour,
-        ingest_address=neighbour,
-        trainer_address=neighbour,
+        rag_address=stub_service,
+        ingest_address=stub_service,
+        trainer_address=stub_service,
         data_dir=folder / "data",
         engine_cache_tokens=2048,
         engine_threads=1,

@@ -11,14 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 from tidemill_kit.errors import DependencyUnavailable
 from tidemill_kit.kafka import Consumers
-from tidemill_kit.persistence import EngineLimits
-from tidemill_kit.pump import PumpLimits
 from tidemill_kit.records import OutgoingRecord, Publishing
+from tidemill_kit.retries import EngineLimits
+from tidemill_kit.runner import ConsumerLimits
 from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 
 WRITTEN = "tests.line.written.v1"
 QUICK = EngineLimits(attempts=3, first_pause_s=0.02, longest_pause_s=0.1)
-PUMP = PumpLimits(hold_s=0.3, session_s=6, rebalance_s=20, look_every_s=0.3)
+LIMITS = ConsumerLimits(hold_s=0.3, session_s=6, rebalance_s=20, poll_interval_s=0.3)
 BIG = 10 * 1024 * 1024
 
 
@@ -35,7 +35,7 @@ class StrictLine(Line):
 class Effects:
     """Writes lines down, each under the id of its request, like a store with unique ids."""
 
-    who: str = ""
+    rater: str = ""
     happened: list[tuple[str, str, int]] = field(default_factory=list)
     """(who, subject, number), in order."""
     ids: set[str] = field(default_factory=set)
@@ -46,7 +46,7 @@ class Effects:
             self.repeated += 1
             return
         self.ids.add(context.request.id)
-        self.happened.append((self.who, context.subject, line.number))
+        self.happened.append((self.rater, context.subject, line.number))
 
     @property
     def numbers(self) -> list[int]:
@@ -57,9 +57,9 @@ class Effects:
 
 
 def event_headers(event_id: str, subject: str, **attributes: str) -> list[tuple[str, bytes]]:
-    told = {"specversion": "1.0", "id": event_id, "source": "https://tests.example", "type": WRITTEN}
-    told |= {"subject": subject, "project": "acme"} | attributes
-    return [(f"ce_{name}", text.encode()) for name, text in told.items()] + [("content-type", b"application/json")]
+    reported = {"specversion": "1.0", "id": event_id, "source": "https://tests.example", "type": WRITTEN}
+    reported |= {"subject": subject, "project": "acme"} | attributes
+    return [(f"ce_{name}", text.encode()) for name, text in reported.items()] + [("content-type", b"application/json")]
 
 
 @dataclass(slots=True)
@@ -152,14 +152,14 @@ class Bench:
         )
 
     def consumers(
-        self, handle: Callable[[EventContext, Any], Awaitable[None]], *, limits: PumpLimits = PUMP
+        self, handle: Callable[[EventContext, Any], Awaitable[None]], *, limits: ConsumerLimits = LIMITS
     ) -> Consumers:
         return Consumers(
             self.topics.bootstrap,
             [self.subscription(handle)],
             self.publisher,
             engine_limits=QUICK,
-            pump_limits=limits,
+            consumer_limits=limits,
         )
 
     @property

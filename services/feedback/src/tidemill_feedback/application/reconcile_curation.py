@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from tidemill_feedback.application.complete_curation import CompleteCuration
-from tidemill_feedback.application.note_correction import teaches, wanted_of
 from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger
+from tidemill_feedback.application.record_correction import candidate_of, teaches
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.ledger import Chosen, Counts, CurationRef, Tally, choose, passes
@@ -16,7 +16,7 @@ from tidemill_kit.application import Clock, PageRequest
 
 _NOW = timedelta(0)
 _SOON = timedelta(seconds=1)
-_AT_ONCE = 1000
+_BATCH_SIZE = 1000
 _LONG_S = 0.1
 _FEW_ROWS = 1000
 """So few are looked at for each burst of corrections, however long it takes."""
@@ -24,7 +24,7 @@ _RESTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TendCuration:
+class ReconcileCuration:
     """Done under a lease; every step may be repeated.
 
     Once in each life of the curation, and when the deployment is another one, all corrections are listed, because those
@@ -64,17 +64,17 @@ class TendCuration:
             counts, exact = chosen.counts, True
             if curation.holds(counts, now=self.clock.now()):
                 return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON
-        await self._note_due(curation, counts, tally, epoch)
+        await self._record_due(curation, counts, tally, epoch)
         if counts.pending:
             return _SOON
         return None if exact else rest
 
-    async def _note_due(self, curation: Curation, counts: Counts, tally: Tally, epoch: int) -> None:
+    async def _record_due(self, curation: Curation, counts: Counts, tally: Tally, epoch: int) -> None:
         """Keep when the rule holds although nothing comes, so that any replica completes it then."""
         latest = curation.latest
         due = latest if latest and curation.holds(counts, now=latest) else None
         if due != tally.due:
-            await self.ledger.note_due(curation.ref, due, epoch=epoch)
+            await self.ledger.record_due(curation.ref, due, epoch=epoch)
 
     async def _estimated(self, curation: Curation, tally: Tally, epoch: int, *, resting: bool) -> Counts | None:
         """Return the counts without looking at all rows; None where these have to be looked at.
@@ -91,10 +91,10 @@ class TendCuration:
         if exact and not resting:
             return None
         filters = curation.rule.filters
-        rows = await self.ledger.pending(curation.ref, limit=_AT_ONCE)
+        rows = await self.ledger.pending(curation.ref, limit=_BATCH_SIZE)
         resolved = await self.resolve(curation.ref, rows, epoch=epoch)
-        left = sum(row.pending for row in resolved) + (len(rows) == _AT_ONCE)
-        more = sum(passes(row, filters) and row.wanted.deployment == filters.deployment for row in resolved)
+        left = sum(row.pending for row in resolved) + (len(rows) == _BATCH_SIZE)
+        more = sum(passes(row, filters) and row.candidate.deployment == filters.deployment for row in resolved)
         counts = Counts(
             examples=min(tally.counts.examples + more, self.at_most),
             new=min(tally.counts.new + more, self.at_most),
@@ -103,8 +103,8 @@ class TendCuration:
             contested=tally.counts.contested,
         )
         seen = tally.seen if exact else tally.changes
-        noted = replace(tally, counts=counts, seen=seen, rows=tally.rows + len(rows))
-        await self.ledger.note_counts(curation.ref, noted, epoch=epoch)
+        recorded = replace(tally, counts=counts, seen=seen, rows=tally.rows + len(rows))
+        await self.ledger.record_counts(curation.ref, recorded, epoch=epoch)
         return counts
 
     async def _counted(self, curation: Curation, tally: Tally, epoch: int) -> Chosen:
@@ -114,8 +114,8 @@ class TendCuration:
         filters, completions = curation.rule.filters, curation.completions
         # In a thread, because all corrections that there ever were are sorted.
         chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
-        noted = replace(tally, counts=chosen.counts, seen=tally.changes, rows=len(rows), version=curation.version)
-        await self.ledger.note_counts(ref, noted, epoch=epoch)
+        recorded = replace(tally, counts=chosen.counts, seen=tally.changes, rows=len(rows), version=curation.version)
+        await self.ledger.record_counts(ref, recorded, epoch=epoch)
         if (took := time.monotonic() - begun) > _LONG_S and len(rows) > min(_FEW_ROWS, self.exact_rows):
             self._rest_until[ref] = time.monotonic() + _RESTS * took
         return chosen
@@ -129,14 +129,14 @@ class TendCuration:
         while True:
             page = await self.feedback.list(
                 curation.project,
-                page=PageRequest(size=_AT_ONCE, token=token),
+                page=PageRequest(size=_BATCH_SIZE, token=token),
                 where={"deployment": curation.rule.deployment, "metric": CORRECTION},
             )
             for feedback in page.items:
                 if teaches(feedback):
-                    await self.ledger.want(curation.ref, wanted_of(feedback))
+                    await self.ledger.upsert_desired(curation.ref, candidate_of(feedback))
             if not page.next_token:
                 break
             token = page.next_token
-            await self.ledger.note_listed(curation.ref, deployments=curation.deployments, token=token, epoch=epoch)
+            await self.ledger.record_listed(curation.ref, deployments=curation.deployments, token=token, epoch=epoch)
         self._listed[curation.ref] = curation.deployments

@@ -11,7 +11,7 @@ from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SettlePlan:
+class StartDeferredRun:
     """Emits RunWasQueued, once for plan and version, however often and by however many it is called."""
 
     plans: Plans
@@ -19,17 +19,17 @@ class SettlePlan:
 
     async def __call__(self, plan: TrainingPlan) -> TrainingPlan:
         """Return the plan, which owes nothing any more unless it is paused."""
-        if plan.owed is None or plan.settings.paused:
+        if plan.deferred is None or plan.settings.paused:
             return plan
-        return await self.start(plan, plan.owed)
+        return await self.start(plan, plan.deferred)
 
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> TrainingPlan:
         """Queue the run of a version; what the plan owes of this or an older one is settled by it."""
         await self.queue.automatic(plan, version)
-        if plan.owed is None:
+        if plan.deferred is None:
             return plan
         return await self.plans.update(
-            plan.project, plan.id, lambda plan: plan.settle(version), request=Request.internal()
+            plan.project, plan.id, lambda plan: plan.start_deferred(version), request=Request.internal()
         )
 
     async def named(self, name: PlanName) -> None:

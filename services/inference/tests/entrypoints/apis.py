@@ -24,7 +24,7 @@ from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.inference import Inference, Question, State, Usage, Variant
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_server import HttpServer
-from tidemill_inference.entrypoints.openai_http import Answering, OpenAiDoor
+from tidemill_inference.entrypoints.openai_http import Answering, OpenAiApi
 from tidemill_kit.application import Caller, Request, derived_id
 from tidemill_kit.settings import ServiceSettings
 from tidemill_testkit.clocks import FixedClock
@@ -36,11 +36,11 @@ BODY = {"model": "helpdesk", "messages": [{"role": "user", "content": QUESTION}]
 PASSAGE = Passage(id="1", document="d-1", version=2, start=0, end=9, score=0.75, key="kb/1", text="Kestrels.")
 
 
-class DoorSettings(ServiceSettings):
+class ApiSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="DOOR_")
 
 
-def settings() -> DoorSettings:
+def settings() -> ApiSettings:
     given: dict[str, Any] = {
         "grpc_port": 0,
         "kafka_bootstrap_servers": "127.0.0.1:1",
@@ -52,7 +52,7 @@ def settings() -> DoorSettings:
         "log_format": "json",
         "log_level": "debug",
     }
-    return DoorSettings(**given)
+    return ApiSettings(**given)
 
 
 class ScriptedAnswers:
@@ -136,7 +136,7 @@ TOKENS = FeedbackTokens(key=b"k" * 32, lifetime=timedelta(days=1))
 
 
 @dataclass(frozen=True)
-class Door:
+class ApiClient:
     """A running door, httpx on it as project acme, and OpenAI's client on it."""
 
     server: HttpServer
@@ -148,13 +148,13 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(
+async def open_api(
     answers: Answering,
     *,
     reactions: Reactions | None = None,
     feedback_tokens: FeedbackTokens | None = TOKENS,
     **options: Any,  # noqa: ANN401 - options of OpenAiDoor
-) -> AsyncIterator[Door]:
+) -> AsyncIterator[ApiClient]:
     deployments = InMemoryAggregates(
         deployment("helpdesk"),
         deployment("sales"),
@@ -162,7 +162,7 @@ async def open_door(
         codec=DeploymentCodec(),
         missing=DeploymentNotFound,
     )
-    door = OpenAiDoor(
+    api = OpenAiApi(
         answers,
         deployments,
         reactions=reactions or FeedbackSubmissions(None, timeout_s=1.0),
@@ -170,7 +170,7 @@ async def open_door(
         clock=FixedClock(),
         **{"max_body_bytes": 4096, "stall_s": 10.0, "keep_alive_s": 10.0, **options},
     )
-    server = HttpServer(door.app(), host="127.0.0.1", port=0, grace_s=1.0)
+    server = HttpServer(api.app(), host="127.0.0.1", port=0, grace_s=1.0)
     await server.start()
     address = f"http://127.0.0.1:{server.port}"
     try:
@@ -178,7 +178,7 @@ async def open_door(
             httpx.AsyncClient(base_url=address, headers={"OpenAI-Project": "acme"}, timeout=10) as http,
             AsyncOpenAI(base_url=f"{address}/v1", api_key="none", project="acme", max_retries=0, timeout=10) as openai,
         ):
-            yield Door(server, http, openai)
+            yield ApiClient(server, http, openai)
     finally:
         await server.stop()
 

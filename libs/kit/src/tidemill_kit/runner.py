@@ -49,7 +49,7 @@ _log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PumpLimits:
+class ConsumerLimits:
     """Times of a consumer group's member. A drain must end well before the rebalance does."""
 
     records: int = 200
@@ -59,7 +59,7 @@ class PumpLimits:
     hold_s: float = 1.0
     """How long a partition's window may be full before the partition is paused; also the pause after a failure."""
     commit_every_s: float = 0.1
-    look_every_s: float = 5.0
+    poll_interval_s: float = 5.0
     """How often Kafka is asked where the topics end."""
     failures: int = 6
     """Polls that fail one after the other, until the consumer is made anew; there are some seconds between them."""
@@ -81,13 +81,13 @@ class ConsumerStatus:
     waiting_for: str
 
 
-class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """One subscription's member of its consumer group."""
 
-    def __init__(self, servers: KafkaServers | str, engine: Engine, *, limits: PumpLimits | None = None) -> None:
+    def __init__(self, servers: KafkaServers | str, engine: Engine, *, limits: ConsumerLimits | None = None) -> None:
         self._servers = KafkaServers.of(servers)
         self._engine = engine
-        self._limits = limits or PumpLimits()
+        self._limits = limits or ConsumerLimits()
         self._broker: KafkaBroker | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._window = engine.window(self._limits.window)
@@ -112,7 +112,8 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             self._stopping = False
             await self._open()
             self._tasks = [
-                asyncio.create_task(self._persistently(each)) for each in (self._commit_on, self._look_on, self._remake)
+                asyncio.create_task(self._persistently(each))
+                for each in (self._commit_on, self._poll_loop, self._remake)
             ]
 
     async def stop(self) -> None:
@@ -361,20 +362,20 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             window.committed(ends)
             if window is self._window:
                 self._reached |= offsets
-                self._tell_lags()
-        self._engine.tell_handled()
+                self._report_lags()
+        self._engine.report_handled()
         return True
 
-    async def _look_on(self) -> None:
+    async def _poll_loop(self) -> None:
         """Ask from time to time where the group stands and the topics end: for partitions that nothing comes from."""
         consumer, window = self._consumer, self._window
         if consumer is not None:
             with suppress(KafkaError, TimeoutError):
                 async with asyncio.timeout(_ANSWER_S):
-                    await self._look(consumer, window)
-        await asyncio.sleep(self._limits.look_every_s)
+                    await self._check(consumer, window)
+        await asyncio.sleep(self._limits.poll_interval_s)
 
-    async def _look(self, consumer: AIOKafkaConsumer, window: Window) -> None:
+    async def _check(self, consumer: AIOKafkaConsumer, window: Window) -> None:
         assigned = consumer.assignment()
         if not assigned:
             return
@@ -385,7 +386,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             self._ends = ends
             for tp, offset in committed.items():
                 self._reached.setdefault(tp, beginnings[tp] if offset is None else offset)
-            self._tell_lags()
+            self._report_lags()
 
     def _lags(self) -> dict[TopicPartition, int]:
         if self._consumer is None:
@@ -394,7 +395,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         ends = {tp: max(self._consumer.highwater(tp) or 0, self._ends.get(tp, 0)) for tp in known}
         return {tp: max(0, end - self._reached[tp]) for tp, end in ends.items()}
 
-    def _tell_lags(self) -> None:
+    def _report_lags(self) -> None:
         for (topic, number), lag in self._lags().items():
             LAG.labels(self._engine.subscription.name, topic, number).set(lag)
 
@@ -411,7 +412,7 @@ class EventPump(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         window = self._window
         await window.release(self._limits.drain_s)
         await self._commit(window)
-        self._engine.tell_handled(now=True)
+        self._engine.report_handled(now=True)
         self._window = self._engine.window(self._limits.window)
         window.progress.set()  # whoever waits for it looks at the new one
         for topic, number in self._reached:

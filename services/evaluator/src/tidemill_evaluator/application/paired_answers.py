@@ -8,7 +8,7 @@ from tidemill_evaluator.application.ports import (
     CaseName,
     CaseResults,
     Inference,
-    Kept,
+    PartialResult,
     Question,
     Scores,
 )
@@ -21,8 +21,19 @@ from tidemill_kit.application import derived_id
 from tidemill_kit.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
 
 OTHER_MODEL = "OTHER_MODEL"
-_NO_ROOM = frozenset({"memory", "disk"})
-_SHARED = _NO_ROOM | {"inference", "server", "rag", "qdrant", "vectors", "trainer", "ingest", "mongodb", "s3", "kafka"}
+_OUT_OF_CAPACITY = frozenset({"memory", "disk"})
+_SHARED = _OUT_OF_CAPACITY | {
+    "inference",
+    "server",
+    "rag",
+    "qdrant",
+    "vectors",
+    "trainer",
+    "ingest",
+    "mongodb",
+    "s3",
+    "kafka",
+}
 """Dependencies of both sides alike, as inference names them; the others are a model's own."""
 
 
@@ -60,7 +71,7 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AskBothSides:
+class PairedAnswers:
     """Each side's answer is kept as it comes, under the lease's epoch, so that a resume asks nothing twice.
 
     Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case; but
@@ -73,7 +84,7 @@ class AskBothSides:
     scores: Scores
     patience: Patience
 
-    async def baseline(self, asking: Asking, case_set: str, case: Case) -> Kept:
+    async def baseline(self, asking: Asking, case_set: str, case: Case) -> PartialResult:
         """Return the baseline's answer to one case, which is kept, with the passages for the candidate.
 
         Raises:
@@ -87,7 +98,7 @@ class AskBothSides:
         await self.results.keep(evaluation.project, evaluation.id, name, kept, epoch=asking.epoch)
         return kept
 
-    async def candidate(self, asking: Asking, case_set: str, case: Case, kept: Kept) -> CaseResult:
+    async def candidate(self, asking: Asking, case_set: str, case: Case, kept: PartialResult) -> CaseResult:
         """Return the result of one case, going on with what was kept of it.
 
         Raises:
@@ -102,20 +113,22 @@ class AskBothSides:
             replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
-        whole = Kept(baseline=baseline, candidate=candidate)  # without the passages, which nobody needs any more
+        whole = PartialResult(
+            baseline=baseline, candidate=candidate
+        )  # without the passages, which nobody needs any more
         await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=asking.epoch)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
 
-    async def _baseline(self, asking: Asking, name: CaseName, case: Case) -> Kept:
+    async def _baseline(self, asking: Asking, name: CaseName, case: Case) -> PartialResult:
         evaluation, variant = asking.evaluation, asking.evaluation.comparing.baseline
         answer = await self._answer(asking, asking.question(name, case, side="baseline", variant=variant))
         if isinstance(answer, CaseAnswer):
-            return Kept(baseline=answer)
+            return PartialResult(baseline=answer)
         if not variant and answer.configuration != evaluation.baseline_configuration:
             raise baseline_changed(evaluation)
-        return Kept(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
+        return PartialResult(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
 
-    async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: Kept) -> CaseAnswer:
+    async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: PartialResult) -> CaseAnswer:
         """Ask the candidate on the baseline's passages; where the baseline failed, it searches itself."""
         variant = asking.evaluation.candidate
         question = asking.question(name, case, side="candidate", variant=variant)
@@ -142,7 +155,7 @@ class AskBothSides:
             try:
                 async with asking.turns.take() as turn:
                     answer = await self.inference.ask(asking.evaluation.project, question)
-                return replace(answer, at_once=turn.at_once)
+                return replace(answer, max_concurrent=turn.max_concurrent)
             except NotInTime as error:
                 late += 1
                 if late >= self.patience.attempts_in_time:
@@ -183,5 +196,5 @@ def _side(answer: Answer, *, model: str) -> CaseAnswer:
         text=answer.text,
         citation_valid=answer.citation_valid,
         total_s=answer.total_s,
-        at_once=answer.at_once,
+        max_concurrent=answer.max_concurrent,
     )

@@ -39,17 +39,17 @@ class EngineLimits:
     longest_pause_s: float = 15.0
 
 
-class Released(Exception):
+class PartitionRevoked(Exception):
     """The record is not ours any more; it was not finished."""
 
 
 @dataclass(slots=True, eq=False)
-class Persistence:
+class RetryPolicy:
     """Repeats a call: without limit while what it needs is down or busy, else a few times; ends with the release."""
 
     limits: EngineLimits
-    released: asyncio.Event
-    waiting: dict["Persistence", str]
+    revoked: asyncio.Event
+    waiting: dict["RetryPolicy", str]
     turn: Turn
     """Given to others during the pauses."""
     attempts: int = 0
@@ -84,7 +84,7 @@ class Persistence:
             stop=self._enough,
             wait=self._pause_s,
             sleep=self._sleep,
-            before_sleep=self._note,
+            before_sleep=self._record,
             reraise=True,
         )
         try:
@@ -105,7 +105,7 @@ class Persistence:
         error = _error(state)
         return max(pause_s, error.retry_after_s) if isinstance(error, RateLimited) else pause_s
 
-    def _note(self, state: RetryCallState) -> None:
+    def _record(self, state: RetryCallState) -> None:
         error = _error(state)
         if isinstance(error, TRANSIENT):
             dependency = error.dependency if isinstance(error, DependencyUnavailable) else error.reason.lower()
@@ -118,11 +118,11 @@ class Persistence:
     async def _sleep(self, seconds: float) -> None:
         self.turn.pause()
         try:
-            await asyncio.wait_for(self.released.wait(), seconds)
+            await asyncio.wait_for(self.revoked.wait(), seconds)
         except TimeoutError:
             await self.turn.resume()
             return
-        raise Released
+        raise PartitionRevoked
 
 
 def _error(state: RetryCallState) -> BaseException | None:
@@ -130,4 +130,4 @@ def _error(state: RetryCallState) -> BaseException | None:
 
 
 def _may_pass(error: BaseException) -> bool:
-    return isinstance(error, Exception) and not isinstance(error, (*_PERMANENT, Released))
+    return isinstance(error, Exception) and not isinstance(error, (*_PERMANENT, PartitionRevoked))

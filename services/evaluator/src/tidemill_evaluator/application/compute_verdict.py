@@ -24,7 +24,7 @@ NOTHING_KNOWN = Interval(low=-1.0, high=1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judge:
+class ComputeVerdict:
     """All bounds are of the interval of the paired difference, never of the mean.
 
     The unit is the question, not the case: repeats of one question stay together as their average (Field and Welsh,

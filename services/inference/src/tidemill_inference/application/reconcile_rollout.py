@@ -14,7 +14,7 @@ from tidemill_kit.errors import TRANSIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TendRollout:
+class ReconcileRollout:
     """Emits what became of the rollout. Every write is conditional on the epoch of the lease that it is done under."""
 
     deployments: Deployments
@@ -101,6 +101,6 @@ class TendRollout:
         now = self.clock.now()
 
         def change(stored: Deployment) -> None:
-            stored.tend_rollout(decision, counts, seen=seen, now=now)
+            stored.reconcile_rollout(decision, counts, seen=seen, now=now)
 
         await self.deployments.update(ref.project, ref.id, change, request=Request.internal())

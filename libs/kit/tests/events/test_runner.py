@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
-from libs.kit.tests.events.world import PUMP, Bench, Effects, FlakyPublisher, Line, Upstream, event_headers
+from libs.kit.tests.events.harness import LIMITS, Bench, Effects, FlakyPublisher, Line, Upstream, event_headers
 from libs.kit.tests.wire import wire_to
 from tidemill_kit.cloudevents import CloudEvent
 from tidemill_kit.dead_letters import DeadLetter, DeadLetters
@@ -75,7 +75,7 @@ async def test_only_what_is_done_without_a_gap_is_committed(bench: Bench, upstre
             await asyncio.Event().wait()
         await effects.write(context, line)
 
-    consumers = bench.consumers(handle, limits=replace(PUMP, drain_s=0.1))
+    consumers = bench.consumers(handle, limits=replace(LIMITS, drain_s=0.1))
     await consumers.start()
 
     async def committed_two() -> bool:
@@ -96,7 +96,7 @@ async def test_only_what_is_done_without_a_gap_is_committed(bench: Bench, upstre
 
 
 async def test_a_handler_longer_than_the_poll_interval_keeps_its_partitions(bench: Bench, upstream: Upstream) -> None:
-    limits = replace(PUMP, max_poll_interval_s=2, session_s=6)
+    limits = replace(LIMITS, max_poll_interval_s=2, session_s=6)
     effects = Effects()
     begun: list[int] = []
 
@@ -137,7 +137,7 @@ async def test_a_record_that_waits_holds_up_no_other_partition_and_pauses_its_ow
     begun, gate = list[int](), asyncio.Event()
     await write(0, 0)
     await write(1, 0)
-    consumers = bench.consumers(handle, limits=replace(PUMP, records=2, window=WindowLimits(records=2)))
+    consumers = bench.consumers(handle, limits=replace(LIMITS, records=2, window=WindowLimits(records=2)))
     await consumers.start()
     consumer = consumers._pumps[0]._consumer  # noqa: SLF001 - that it pauses shows nowhere else
     assert consumer is not None
@@ -164,7 +164,7 @@ async def test_what_waits_before_anything_came_from_it_shows_in_the_lag(
             await asyncio.Event().wait()
 
     bench = await make_bench(2)
-    consumers = bench.consumers(handle, limits=replace(PUMP, drain_s=0.1))
+    consumers = bench.consumers(handle, limits=replace(LIMITS, drain_s=0.1))
     await consumers.start()
     consumer = consumers._pumps[0]._consumer  # noqa: SLF001 - as if nothing were ever fetched from it
     assert consumer is not None
@@ -179,7 +179,7 @@ async def test_what_waits_before_anything_came_from_it_shows_in_the_lag(
 
 async def test_a_consumer_whose_polls_go_on_failing_is_made_anew(bench: Bench, upstream: Upstream) -> None:
     effects = Effects()
-    consumers = bench.consumers(effects.write, limits=replace(PUMP, failures=1))
+    consumers = bench.consumers(effects.write, limits=replace(LIMITS, failures=1))
     await consumers.start()
     await upstream.write(bench.topic, [0])
     await eventually(lambda: effects.numbers == [0])
@@ -276,7 +276,7 @@ async def test_work_that_does_not_end_in_time_is_cancelled_and_done_by_the_new_o
     async def quick(_: EventContext, line: Line) -> None:
         order.append(f"theirs {line.number}")
 
-    ours = bench.consumers(endless, limits=replace(PUMP, drain_s=0.5))
+    ours = bench.consumers(endless, limits=replace(LIMITS, drain_s=0.5))
     await upstream.write(bench.topic, [0, 1])
     await ours.start()
     await begun.wait()
@@ -299,7 +299,7 @@ async def test_an_effect_before_a_crash_happens_once(bench: Bench, upstream: Ups
         await asyncio.Event().wait()
 
     await upstream.write(bench.topic, [0])
-    crashing = bench.consumers(crash_after_the_effect, limits=replace(PUMP, drain_s=0))
+    crashing = bench.consumers(crash_after_the_effect, limits=replace(LIMITS, drain_s=0))
     await crashing.start()
     await done.wait()
     await crashing.stop()
@@ -400,14 +400,14 @@ async def test_kafka_that_is_down_at_the_start_is_asked_again(bench: Bench, upst
     async with wire_to(bench.topics.bootstrap) as wire:
         wire.cut()
         publisher = Publisher(wire.address, timeout_s=2)
-        consumers = Consumers(wire.address, [bench.subscription(effects.write)], publisher, pump_limits=PUMP)
+        consumers = Consumers(wire.address, [bench.subscription(effects.write)], publisher, consumer_limits=LIMITS)
         with pytest.raises(DependencyUnavailable):
             await consumers.start()
         with pytest.raises(DependencyUnavailable):
             await publisher.start()
         assert consumers.status()[0].waiting_for == "kafka"
 
-        await wire.mend()
+        await wire.repair()
         await publisher.start()
         await consumers.start()
         await eventually(lambda: effects.numbers == [0])
@@ -451,11 +451,11 @@ async def test_a_dead_letter_that_cannot_be_written_is_waited_for(bench: Bench, 
     assert await bench.committed() == 1
 
 
-async def test_a_dead_letter_can_be_driven_again(bench: Bench, upstream: Upstream) -> None:
-    effects, mended = Effects(), False
+async def test_a_dead_letter_can_be_redriven(bench: Bench, upstream: Upstream) -> None:
+    effects, repaired = Effects(), False
 
     async def handle(context: EventContext, line: Line) -> None:
-        if not mended:
+        if not repaired:
             Line.model_validate({"number": "no number"})
         await effects.write(context, line)
 
@@ -468,7 +468,7 @@ async def test_a_dead_letter_can_be_driven_again(bench: Bench, upstream: Upstrea
     assert ValidationError.__name__ in letter.message
     assert not letter.redriven
 
-    mended = True
+    repaired = True
     await letters.redrive(bench.dead_letter_topic, partition=letter.partition, offset=letter.offset)
     await eventually(lambda: effects.numbers == [5])
     await consumers.stop()
@@ -490,7 +490,7 @@ async def test_an_engine_that_fails_loses_nothing(bench: Bench, upstream: Upstre
 
     await upstream.write(bench.topic, [0, 1, 2])
     subscription = replace(bench.subscription(effects.write), order_by=order)
-    consumers = Consumers(bench.topics.bootstrap, [subscription], bench.publisher, pump_limits=PUMP)
+    consumers = Consumers(bench.topics.bootstrap, [subscription], bench.publisher, consumer_limits=LIMITS)
     await consumers.start()
     await eventually(lambda: effects.numbers == [0, 1, 2])
     await consumers.stop()
@@ -537,7 +537,7 @@ async def test_a_record_that_cannot_be_read_costs_only_itself(make_bench: MakeBe
     assert (await bench.committed(0), await bench.committed(1)) == (3, 40)
 
 
-async def test_a_sequence_that_is_no_number_of_ours_holds_nobody_up(bench: Bench, upstream: Upstream) -> None:
+async def test_a_sequence_that_is_no_number_of_ours_delays_no_other(bench: Bench, upstream: Upstream) -> None:
     effects = Effects()
     consumers = bench.consumers(effects.write)
     await upstream.write(bench.topic, [1], subject="kb/huge", sequence="9" * 4301)
@@ -584,7 +584,7 @@ async def test_fewer_events_of_one_subject_wait_for_their_commit_than_an_aggrega
         handled.append(line.number - committed)
 
     await upstream.write(bench.topic, range(120))
-    consumers = bench.consumers(write, limits=replace(PUMP, records=500, commit_every_s=60))
+    consumers = bench.consumers(write, limits=replace(LIMITS, records=500, commit_every_s=60))
     await consumers.start()
     await eventually(lambda: len(handled) == 120)
     await consumers.stop()

@@ -79,9 +79,11 @@ class FeedbackProcess:
 
     async def batch(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the examples of a completion."""
-        s3, told = self.stack.s3, event["batch"]
+        s3, reported = self.stack.s3, event["batch"]
         bucket = ExchangeBucket(ObjectStore(s3.endpoint, s3.access_key, s3.secret_key, secure=False), self.bucket)
-        ref = ObjectRef(bucket=told["bucket"], key=told["key"], size=int(told["size"]), sha256=told["sha256"])
+        ref = ObjectRef(
+            bucket=reported["bucket"], key=reported["key"], size=int(reported["size"]), sha256=reported["sha256"]
+        )
         return [json.loads(line) for line in (await bucket.get(ref)).decode().splitlines()]
 
     def _environment(self) -> dict[str, str]:
@@ -98,7 +100,7 @@ class FeedbackProcess:
             "FEEDBACK_INFERENCE_ADDRESS": self.inference.address,
             "FEEDBACK_SUBMISSION_TOPIC": self.topic,
             "FEEDBACK_PENDING_WAIT_S": "6",
-            "FEEDBACK_PENDING_LOOK_S": "0.5",
+            "FEEDBACK_PENDING_POLL_INTERVAL_S": "0.5",
             "FEEDBACK_LOG_FORMAT": "json",
             "FEEDBACK_LOG_LEVEL": "debug",
         }
@@ -112,7 +114,7 @@ class Others:
     topic: str
     producer: AIOKafkaProducer
     consumer: AIOKafkaConsumer
-    heard: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
+    received: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
 
     async def publish(self, topic: str, ce_type: str, subject: str, body: Mapping[str, Any], *, event_id: str) -> None:
         """Publish one event in binary mode."""
@@ -141,8 +143,8 @@ class Others:
             for record in records:
                 headers = {name: raw.decode() for name, raw in record.headers}
                 if headers.get("ce_project") == self.project:
-                    self.heard.append((partition.topic, headers, json.loads(record.value)))
-        return [(headers, body) for of, headers, body in self.heard if of == topic]
+                    self.received.append((partition.topic, headers, json.loads(record.value)))
+        return [(headers, body) for of, headers, body in self.received if of == topic]
 
 
 def _is_json(line: str) -> bool:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from tidemill_kit.application import PageRequest, Request
 from tidemill_kit.errors import NotFound
 from tidemill_trainer.application.ports import Datasets, Plans
-from tidemill_trainer.application.settle_plan import SettlePlan
+from tidemill_trainer.application.start_deferred_run import StartDeferredRun
 from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
 
-AT_ONCE = 100
+BATCH_SIZE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HearDatasetVersion:
+class StartRunsForDatasetVersion:
     """Emits RunWasQueued for each plan of the dataset; a paused plan remembers the version instead.
 
     A run's id derives from plan and version: however often the event comes, there is one run. An older version that
@@ -22,7 +22,7 @@ class HearDatasetVersion:
 
     plans: Plans
     datasets: Datasets
-    settle: SettlePlan
+    start_deferred: StartDeferredRun
 
     async def __call__(self, project: str, version: DatasetVersion) -> None:
         """Queue the runs.
@@ -34,7 +34,7 @@ class HearDatasetVersion:
         self.datasets.check(project, version)
         token = ""
         while True:
-            page = await self.plans.list(project, page=PageRequest(size=AT_ONCE, token=token))
+            page = await self.plans.list(project, page=PageRequest(size=BATCH_SIZE, token=token))
             for plan in page.items:
                 if plan.settings.dataset == version.dataset:
                     with suppress(NotFound):  # it was deleted meanwhile: the other plans go on
@@ -46,7 +46,7 @@ class HearDatasetVersion:
     async def _start(self, plan: TrainingPlan, version: DatasetVersion) -> None:
         if plan.settings.paused:
             plan = await self.plans.update(
-                plan.project, plan.id, lambda plan: plan.owe(version), request=Request.internal()
+                plan.project, plan.id, lambda plan: plan.defer(version), request=Request.internal()
             )
         if not plan.settings.paused:  # perhaps it was let go on meanwhile
-            await self.settle.start(plan, version)
+            await self.start_deferred.start(plan, version)

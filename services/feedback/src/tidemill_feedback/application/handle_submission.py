@@ -11,7 +11,7 @@ from tidemill_kit.application import Caller, Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakeSubmission:
+class HandleSubmission:
     """Records the reaction, or lets it wait for its inference. The same event again has one effect."""
 
     submit: SubmitFeedback

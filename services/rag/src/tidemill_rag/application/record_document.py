@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from tidemill_kit.application import PageRequest
-from tidemill_rag.application.ports import Collections, Ledger, Wake
+from tidemill_rag.application.ports import Collections, Enqueue, Ledger
 from tidemill_rag.domain.collection import IndexRef
-from tidemill_rag.domain.ledger import Wanted
+from tidemill_rag.domain.ledger import DesiredDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoteDocument:
+class RecordDocument:
     """Fills the ledger of every index version that reads the source, and wakes the worker.
 
     Repetitions and events that come late change nothing: only a newer `seq` is kept.
@@ -17,9 +17,9 @@ class NoteDocument:
 
     collections: Collections
     ledger: Ledger
-    wake: Wake
+    enqueue: Enqueue
 
-    async def __call__(self, project: str, wanted: Wanted) -> None:
+    async def __call__(self, project: str, desired: DesiredDocument) -> None:
         """Keep what is wanted of the document from now on.
 
         The collections are read for every event. An index version that is begun after this reading lists the
@@ -30,15 +30,15 @@ class NoteDocument:
             page = await self.collections.list(project, page=PageRequest(size=1000, token=token))
             for collection in page.items:
                 for index in collection.indexes:
-                    if index.hears and wanted.source in index.sources:
+                    if index.receives_updates and desired.source in index.sources:
                         ref = collection.ref(index.number)
-                        if await self.ledger.want(ref, wanted) or await self._waits(ref, wanted):
-                            self.wake(ref)
+                        if await self.ledger.upsert_desired(ref, desired) or await self._waits(ref, desired):
+                            self.enqueue(ref)
             token = page.next_token
             if not token:
                 return
 
-    async def _waits(self, ref: IndexRef, wanted: Wanted) -> bool:
+    async def _waits(self, ref: IndexRef, desired: DesiredDocument) -> bool:
         """Tell whether it was kept before and nothing was done since: who kept it may have woken nobody."""
-        row = (await self.ledger.rows(ref, [wanted.document])).get(wanted.document)
+        row = (await self.ledger.rows(ref, [desired.document])).get(desired.document)
         return row is not None and row.pending

@@ -33,7 +33,7 @@ _ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed, PromptT
 
 
 @dataclass(slots=True, kw_only=True)
-class _Making:
+class _Run:
     """One answer on its way."""
 
     inference: Inference
@@ -63,7 +63,7 @@ class _Prompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MakeAnswer:
+class GenerateAnswer:
     """Tells `generation` who answers, then the text, and returns the whole.
 
     Without passages from rag there is no answer: grounded answers are the product, so a search that fails, fails the
@@ -99,7 +99,7 @@ class MakeAnswer:
             DeadlineExceeded: the answer was not complete in time.
 
         """
-        making = _Making(
+        run = _Run(
             inference=inference,
             question=question,
             configuration=configuration,
@@ -110,45 +110,41 @@ class MakeAnswer:
             warnings=list(question.notes),
         )
         try:
-            async with asyncio.timeout(making.remaining_s()):
-                await self._search(making)
-                return await self._first_that_answers(making)
+            async with asyncio.timeout(run.remaining_s()):
+                await self._search(run)
+                return await self._first_that_answers(run)
         except TimeoutError as error:
             raise generation.late() from error
 
-    async def _search(self, making: _Making) -> None:
-        retrieval = making.configuration.retrieval
-        if making.question.passages is not None:
-            making.found = Found(passages=making.question.passages, index=0)
+    async def _search(self, run: _Run) -> None:
+        retrieval = run.configuration.retrieval
+        if run.question.passages is not None:
+            run.found = Found(passages=run.question.passages, index=0)
             return
         if retrieval is None:
             return
-        making.generation.waiting_for = "rag"
+        run.generation.waiting_for = "rag"
         began = time.monotonic()
         find = FindPassages(retriever=self.retriever)
-        making.found, warnings = await find(
-            making.inference.project, retrieval, making.question, deadline=making.deadline
-        )
-        making.warnings += warnings
-        making.search_s = time.monotonic() - began
+        run.found, warnings = await find(run.inference.project, retrieval, run.question, deadline=run.deadline)
+        run.warnings += warnings
+        run.search_s = time.monotonic() - began
 
-    async def _first_that_answers(self, making: _Making) -> Answer:
-        fallback = making.configuration.fallback if making.question.purpose is Purpose.LIVE else ()
-        models = (making.configuration.model, *fallback)  # a comparison is of the model itself
+    async def _first_that_answers(self, run: _Run) -> Answer:
+        fallback = run.configuration.fallback if run.question.purpose is Purpose.LIVE else ()
+        models = (run.configuration.model, *fallback)  # a comparison is of the model itself
         for number, model in enumerate(models, start=1):
-            making.generation.waiting_for = f"model {model}"
+            run.generation.waiting_for = f"model {model}"
             others = len(models) - number
             try:
-                return await self._answered_within(
-                    making.remaining_s() / (others + 1) if others else None, model, making
-                )
+                return await self._answered_within(run.remaining_s() / (others + 1) if others else None, model, run)
             except _ENGINE_FAILURES as error:
-                if making.generation.text or not others:
+                if run.generation.text or not others:
                     raise
-                making.warnings.append(f"fallback used: {model} failed ({error.reason})")
+                run.warnings.append(f"fallback used: {model} failed ({error.reason})")
         raise AssertionError  # there is always a model, and the last one answers or raises
 
-    async def _answered_within(self, first_token_s: float | None, reference: str, making: _Making) -> Answer:
+    async def _answered_within(self, first_token_s: float | None, reference: str, run: _Run) -> Answer:
         """Return the answer of one model, which has so long for its first token.
 
         Raises:
@@ -158,45 +154,45 @@ class MakeAnswer:
         patience = asyncio.timeout(first_token_s)
         try:
             async with patience:
-                return await self._answered_by(reference, making, patience)
+                return await self._answered_by(reference, run, patience)
         except TimeoutError as error:
             if patience.expired():
                 message = f"model {reference} had no first token within {first_token_s:.3g} s"
                 raise DependencyTimedOut(message, dependency=f"model {reference}") from error
             raise
 
-    async def _answered_by(self, reference: str, making: _Making, patience: asyncio.Timeout) -> Answer:
-        async with self._engine(reference, making) as engine:
-            prompt = await self._fitted(engine, making)
+    async def _answered_by(self, reference: str, run: _Run, patience: asyncio.Timeout) -> Answer:
+        async with self._engine(reference, run) as engine:
+            prompt = await self._fitted(engine, run)
             variant = replace(
-                _variant(making.inference), model=reference, index=making.found.index, engine=engine.fingerprint
+                _variant(run.inference), model=reference, index=run.found.index, engine=engine.fingerprint
             )
-            started = replace(making.inference, variant=variant, passages=prompt.passages)
+            started = replace(run.inference, variant=variant, passages=prompt.passages)
             first_token_s, finish = None, None
-            sampling = making.question.sampling.over(making.configuration.sampling)
-            async with aclosing(engine.generate(prompt.messages, sampling, timeout_s=making.remaining_s())) as pieces:
+            sampling = run.question.sampling.over(run.configuration.sampling)
+            async with aclosing(engine.generate(prompt.messages, sampling, timeout_s=run.remaining_s())) as pieces:
                 async for piece in pieces:
                     if first_token_s is None:
                         patience.reschedule(None)
-                        first_token_s = making.elapsed_s()
-                        making.generation.waiting_for = ""
-                        making.generation.start(started)
+                        first_token_s = run.elapsed_s()
+                        run.generation.waiting_for = ""
+                        run.generation.start(started)
                     if isinstance(piece, Finish):
                         finish = piece
                     else:
-                        making.generation.add(piece.text)
+                        run.generation.add(piece.text)
         if finish is None:
             message = f"model {reference} ended without saying why"
             raise Internal(message, model=reference)
-        text = making.generation.text
+        text = run.generation.text
         if not text.strip():
-            making.warnings.append(f"model {reference} said nothing (finish reason {finish.reason})")
+            run.warnings.append(f"model {reference} said nothing (finish reason {finish.reason})")
         # Of many clauses and many passages it takes a second of a thread.
         grounding = await self.citation_turns.in_thread(
-            making.inference.project, lambda: self._grounded(text, prompt.passages, making)
+            run.inference.project, lambda: self._grounded(text, prompt.passages, run)
         )
         part = Part(text=text, citations=grounding.citations)
-        total_s = making.elapsed_s()
+        total_s = run.elapsed_s()
         return Answer(
             output=(Message(role=Role.ASSISTANT, parts=(part,)),),
             variant=variant,
@@ -206,66 +202,66 @@ class MakeAnswer:
                 output_tokens=finish.output_tokens,
                 first_token_s=total_s if first_token_s is None else first_token_s,
                 total_s=total_s,
-                search_s=making.search_s,
+                search_s=run.search_s,
             ),
             finish_reason=finish.reason,
-            warnings=tuple(making.warnings),
+            warnings=tuple(run.warnings),
             citation_valid=grounding.valid,
         )
 
-    def _grounded(self, text: str, passages: Sequence[Passage], making: _Making) -> Grounding:
+    def _grounded(self, text: str, passages: Sequence[Passage], run: _Run) -> Grounding:
         if passages and len(text) > self.cited_characters:
-            making.warnings.append(f"citations end after {self.cited_characters} of {len(text)} characters")
+            run.warnings.append(f"citations end after {self.cited_characters} of {len(text)} characters")
         return ground(text, passages, threshold=self.threshold, max_characters=self.cited_characters)
 
     @asynccontextmanager
-    async def _engine(self, reference: str, making: _Making) -> AsyncIterator[Engine]:
-        model = await self.models.resolve(making.inference.project, reference, field="model")
-        async with self.engines.use(making.inference.project, model) as engine:
+    async def _engine(self, reference: str, run: _Run) -> AsyncIterator[Engine]:
+        model = await self.models.resolve(run.inference.project, reference, field="model")
+        async with self.engines.use(run.inference.project, model) as engine:
             yield engine
 
-    async def _fitted(self, engine: Engine, making: _Making) -> _Prompt:
+    async def _fitted(self, engine: Engine, run: _Run) -> _Prompt:
         """Return the prompt with the passages that there is room for, the best first; one that is too long is left out.
 
         Raises:
             PromptTooLong: it does not fit without any.
 
         """
-        offered = making.found.passages
-        messages = await self._if_it_fits(engine, making, offered)
+        offered = run.found.passages
+        messages = await self._if_it_fits(engine, run, offered)
         if messages is not None:
             return _Prompt(messages=messages, passages=offered)
         kept: tuple[Passage, ...] = ()
-        messages = await self._if_it_fits(engine, making, kept, required=True)
+        messages = await self._if_it_fits(engine, run, kept, required=True)
         for passage in offered if len(offered) > 1 else ():
-            if (longer := await self._if_it_fits(engine, making, (*kept, passage))) is not None:
+            if (longer := await self._if_it_fits(engine, run, (*kept, passage))) is not None:
                 kept, messages = (*kept, passage), longer
         if cut := len(offered) - len(kept):
-            making.warnings.append(f"{cut} of {len(offered)} passages cut: the prompt had no room for them")
+            run.warnings.append(f"{cut} of {len(offered)} passages cut: the prompt had no room for them")
         assert messages is not None  # noqa: S101 - required
         return _Prompt(messages=messages, passages=kept)
 
     async def _if_it_fits(
-        self, engine: Engine, making: _Making, passages: tuple[Passage, ...], *, required: bool = False
+        self, engine: Engine, run: _Run, passages: tuple[Passage, ...], *, required: bool = False
     ) -> tuple[Message, ...] | None:
         """Return the messages with these passages; None where they leave the model no room for an answer."""
-        wanted = making.question.sampling.over(making.configuration.sampling).max_output_tokens
-        messages, limit = await self._rendered(making, passages), engine.context_tokens
+        requested = run.question.sampling.over(run.configuration.sampling).max_output_tokens
+        messages, limit = await self._rendered(run, passages), engine.context_tokens
         if limit is None:
             return messages
-        tokens, output_tokens = await engine.count_tokens(messages), min(wanted or DEFAULT_OUTPUT_TOKENS, limit // 2)
+        tokens, output_tokens = await engine.count_tokens(messages), min(requested or DEFAULT_OUTPUT_TOKENS, limit // 2)
         if tokens is None or tokens + output_tokens <= limit:
             return messages
         if required:
             raise PromptTooLong(tokens=tokens, limit=limit, output_tokens=output_tokens)
         return None
 
-    async def _rendered(self, making: _Making, passages: Sequence[Passage]) -> tuple[Message, ...]:
-        question = making.question
+    async def _rendered(self, run: _Run, passages: Sequence[Passage]) -> tuple[Message, ...]:
+        question = run.question
         return await conversation(
             self.templates,
-            making.inference.project,
-            making.content,
+            run.inference.project,
+            run.content,
             messages=question.messages,
             variables=question.variables,
             passages=passages,

@@ -7,7 +7,7 @@ from tidemill_inference.domain.errors import DeploymentNotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NoteRating:
+class RecordRating:
     """The same rating again changes nothing; a later one of the same feedback replaces it."""
 
     deployments: Deployments

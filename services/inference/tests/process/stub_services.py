@@ -110,7 +110,7 @@ def _handbook() -> collection_pb2.Collection:
 
 
 @asynccontextmanager
-async def neighbours() -> AsyncIterator[tuple[Registry, Rag, str]]:
+async def stub_services() -> AsyncIterator[tuple[Registry, Rag, str]]:
     """Run all of them behind one address."""
     server = grpc.aio.server()
     registry, rag = Registry(), Rag()  # type: ignore[abstract] # what they lack answers UNIMPLEMENTED
