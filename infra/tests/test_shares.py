@@ -10,4 +10,6 @@ WORKERS = sorted(ROOT.glob("services/*/src/*/entrypoints/*work*.py"))
 
 @pytest.mark.parametrize("module", WORKERS, ids=lambda path: f"{path.parts[-5]} {path.stem}")
 def test_places_of_workers_are_shared_among_projects(module: Path) -> None:
-    assert "Semaphore(" not in module.read_text(), "a semaphore serves in the order of arrival: use tidemill_kit.turns"
+    assert "Semaphore(" not in module.read_text(), (
+        "a semaphore serves in the order of arrival: use tidemill_kit.workers.fair_share"
+    )

@@ -25,9 +25,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from pydantic import BaseModel
 
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.logging import merge_event_facts
-from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.runtime.logging import merge_event_facts
 from tidemill_local.addresses import Addresses
 
 TYPE = "tests.line.written.v1"

@@ -26,13 +26,13 @@ from tidemill_feedback.domain.ledger import CandidateExample, CurationRef
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.domain.errors import InferenceNotFound
 from tidemill_inference.domain.inference import Inference
-from tidemill_kit import mongo
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.mongo import Client, Database, Document
-from tidemill_kit.records import OutgoingRecord
-from tidemill_kit.relay import Relay, _Outbox
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Request
+from tidemill_kit.events.records import OutgoingRecord
+from tidemill_kit.events.relay import Relay, _Outbox
+from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Client, Database, Document
 from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
 from tidemill_monitor.domain.graph import Ref
 from tidemill_monitor.domain.kinds import ANSWERED, Direction, Kind

@@ -21,11 +21,11 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from tidemill_kit.grpc_server import GrpcServer
+from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.loop_lag import loop_lag
 
 if TYPE_CHECKING:
-    from tidemill_kit.settings import ServiceSettings
+    from tidemill_kit.runtime.settings import ServiceSettings
 
 SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
 DEPTH = 5

@@ -8,7 +8,7 @@ import pytest
 from tests.system.running import Platform, start
 from tests.system.short_turn import turn
 from tidemill_client.connection import Addresses
-from tidemill_kit.numeric_format import computes_bfloat16
+from tidemill_kit.models.numeric_format import computes_bfloat16
 from tidemill_local import LocalStack
 
 WEAKER = {"TIDEMILL_NUMERIC_FORMAT": "float32", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}

@@ -14,7 +14,7 @@ from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_inference.settings import InferenceSettings
 from tidemill_ingest.settings import IngestSettings
-from tidemill_kit.settings import ServiceSettings, load
+from tidemill_kit.runtime.settings import ServiceSettings, load
 from tidemill_local.places import StackFolder
 from tidemill_local.programs import PORT_NAMES, SERVICES, Choices, addresses, service_environment
 from tidemill_monitor.settings import MonitorSettings

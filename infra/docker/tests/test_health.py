@@ -8,7 +8,7 @@ from types import ModuleType
 import pytest
 import trustme
 
-from libs.kit.tests.rpc.support import serving, sources
+from libs.kit.tests.grpc.support import serving, sources
 
 
 def health() -> ModuleType:

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tidemill_kit.mongo import Database, connect
-from tidemill_kit.objects import ObjectStore
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.stack import unique_name

@@ -8,12 +8,12 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tidemill.ingest.v1.events_pb2 import DocumentIngested
-from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents, OutboxLimits
-from tidemill_kit.application import Clock
-from tidemill_kit.domain import Aggregate, Event
-from tidemill_kit.errors import NotFound
-from tidemill_kit.mongo import Database
-from tidemill_kit.quotas import Quota
+from tidemill_kit.core.aggregate import Aggregate, Event
+from tidemill_kit.core.application import Clock
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents, OutboxLimits
+from tidemill_kit.store.mongo import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

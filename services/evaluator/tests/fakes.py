@@ -47,10 +47,10 @@ from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.metrics import token_f1
 from tidemill_evaluator.domain.pace import Pace
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.application import Caller, PageRequest, Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import NotFound, TidemillError
-from tidemill_kit.objects import ExchangeBucket
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Caller, PageRequest, Request
+from tidemill_kit.core.errors import NotFound, TidemillError
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates

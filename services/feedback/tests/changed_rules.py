@@ -2,7 +2,7 @@
 
 from services.feedback.tests.fakes import ADA, FeedbackHarness, request, rule_with
 from tidemill_feedback.application.update_curation import UpdateCommand
-from tidemill_kit.application import derived_id
+from tidemill_kit.core.application import derived_id
 
 
 def example_id(inference: str) -> str:

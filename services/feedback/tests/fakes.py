@@ -37,11 +37,11 @@ from tidemill_feedback.domain.example import Example, PassageUse, Prompt, Turn
 from tidemill_feedback.domain.feedback import Answer, Feedback
 from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
-from tidemill_kit.application import Caller, Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import TidemillError
-from tidemill_kit.objects import ExchangeBucket
-from tidemill_kit.quotas import Quota
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Caller, Request
+from tidemill_kit.core.errors import TidemillError
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates

@@ -8,8 +8,8 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
     add_InferenceServiceServicer_to_server,
 )
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit.errors import NotFound
-from tidemill_kit.grpc_server import GrpcServer, current_caller
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.grpc.server import GrpcServer, current_caller
 
 
 class _Inferences(InferenceServiceServicer):

@@ -26,8 +26,8 @@ from tidemill_inference.domain.errors import (
 )
 from tidemill_inference.domain.inference import Inference, Question
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.application import Caller, Request
-from tidemill_kit.errors import DependencyUnavailable, TidemillError
+from tidemill_kit.core.application import Caller, Request
+from tidemill_kit.core.errors import DependencyUnavailable, TidemillError
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

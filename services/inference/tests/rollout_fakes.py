@@ -27,9 +27,9 @@ from tidemill_inference.domain.inference import Inference
 from tidemill_inference.domain.rollout import PassedEvaluation, Rollout
 from tidemill_inference.domain.rollout_policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.application import Clock, SystemClock
-from tidemill_kit.domain import Event
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.core.aggregate import Event
+from tidemill_kit.core.application import Clock, SystemClock
+from tidemill_kit.core.errors import TidemillError
 
 HELPDESK = DeploymentRef(project=ADA.project, id="helpdesk")
 POLICY = RolloutPolicy(

@@ -24,7 +24,7 @@ from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.domain.example import COMMON_FROM
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.entrypoints.kafka_curations import Curations
-from tidemill_kit.application import Request
+from tidemill_kit.core.application import Request
 from tidemill_testkit.stores import InMemoryAggregates
 
 DATASETS = "tidemill-ingest-datasets"

@@ -13,8 +13,8 @@ from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
 from tidemill_ingest.adapters.dataset_objects import examples_of
 from tidemill_ingest.domain.dataset_version import Batch, ExampleBatchOffer
 from tidemill_ingest.domain.example import Example
-from tidemill_kit.application import derived_id
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import derived_id
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.objects import InMemoryObjects
 

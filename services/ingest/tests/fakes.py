@@ -26,8 +26,8 @@ from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
-from tidemill_kit.application import Caller, Request
-from tidemill_kit.errors import NotFound
+from tidemill_kit.core.application import Caller, Request
+from tidemill_kit.core.errors import NotFound
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates

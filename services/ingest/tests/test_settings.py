@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tidemill_ingest.settings import IngestSettings
-from tidemill_kit.settings import ServiceSettings, load
+from tidemill_kit.runtime.settings import ServiceSettings, load
 
 GIVEN = {
     "INGEST_GRPC_PORT": "0",

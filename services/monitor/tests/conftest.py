@@ -2,7 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tidemill_kit.mongo import Database, connect
+from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 

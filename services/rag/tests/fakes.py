@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from tidemill_kit.application import Caller, Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Caller, Request
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_rag.adapters.mongo_collections import CollectionCodec
 from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.create_collection import CreateCollection

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from tidemill_kit.bounded_tokenizers import BoundedTokenizers, with_tokenizer
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, with_tokenizer
 from tidemill_rag.adapters.embedding_tokenizer import EmbeddingTokenizer, Tokenizers, facts_of
 
 R = TypeVar("R")

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from tidemill_kit.application import Caller, Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import DependencyUnavailable, TidemillError
-from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Caller, Request
+from tidemill_kit.core.errors import DependencyUnavailable, TidemillError
+from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.adapters.file_inspector import FileInspector

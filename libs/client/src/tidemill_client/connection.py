@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_kit.errors import PreconditionFailed
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.transport_security import TransportSettings
+from tidemill_kit.core.errors import PreconditionFailed
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.runtime.transport_security import TransportSettings
 
 if TYPE_CHECKING:  # a command loads only the stubs that it uses
     import grpc.aio

@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from tidemill_client.cli import events
 from tidemill_client.cli.main import app
-from tidemill_kit.cloudevents import PREFIX
-from tidemill_kit.dead_letters import DeadLetters, dead_letter
-from tidemill_kit.errors import NotFound
-from tidemill_kit.records import OutgoingRecord, Part, Unreadable
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.events.cloudevents import PREFIX
+from tidemill_kit.events.dead_letters import DeadLetters, dead_letter
+from tidemill_kit.events.records import OutgoingRecord, Part, Unreadable
 
 TOPIC = "tidemill.ingest.submissions.dead.v1"
 

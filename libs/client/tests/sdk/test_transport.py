@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from libs.kit.tests.rpc.support import Context, serving, sources
+from libs.kit.tests.grpc.support import Context, serving, sources
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill_client.cli.events import kafka_servers
 from tidemill_client.connection import Addresses, Connection, UnusableTransport, transport

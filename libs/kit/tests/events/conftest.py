@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
 from libs.kit.tests.events.harness import BIG, Bench, Topics, Upstream
-from tidemill_kit.kafka import Publisher
+from tidemill_kit.events.kafka import Publisher
 from tidemill_local.addresses import Addresses
 
 

@@ -9,12 +9,12 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import BaseModel, ConfigDict
 
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.kafka import Consumers
-from tidemill_kit.records import OutgoingRecord, Publishing
-from tidemill_kit.retries import EngineLimits
-from tidemill_kit.runner import ConsumerLimits
-from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.events.consumer import ConsumerLimits
+from tidemill_kit.events.kafka import Consumers
+from tidemill_kit.events.records import OutgoingRecord, Publishing
+from tidemill_kit.events.retry import EngineLimits
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 
 WRITTEN = "tests.line.written.v1"
 QUICK = EngineLimits(attempts=3, first_pause_s=0.02, longest_pause_s=0.1)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record, to_headers
+from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record, to_headers
 
 ARRIVED = datetime(2026, 11, 20, 10, 15, tzinfo=UTC)
 EVENT = CloudEvent(

@@ -9,9 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from libs.kit.tests.events.harness import QUICK, WRITTEN, Effects, FlakyPublisher, Line, StrictLine, event_headers
-from tidemill_kit import telemetry
-from tidemill_kit.engine import MAX_UNCOMMITTED, Engine
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     Conflict,
     DependencyTimedOut,
     DependencyUnavailable,
@@ -20,9 +18,11 @@ from tidemill_kit.errors import (
     RateLimited,
     TidemillError,
 )
-from tidemill_kit.records import OutgoingRecord, Partition, RecordRefused
-from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
-from tidemill_kit.window import WindowLimits
+from tidemill_kit.events.engine import MAX_UNCOMMITTED, Engine
+from tidemill_kit.events.records import OutgoingRecord, Partition, RecordRefused
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
+from tidemill_kit.events.window import WindowLimits
+from tidemill_kit.runtime import telemetry
 from tidemill_testkit.polling import eventually
 
 BEGUN = "tests.line.begun.v1"

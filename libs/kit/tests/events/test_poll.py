@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from aiokafka import TopicPartition
 
 from libs.kit.tests.events.harness import QUICK, FlakyPublisher
-from tidemill_kit.engine import Engine
-from tidemill_kit.records import Unreadable
-from tidemill_kit.runner import ConsumerRunner
-from tidemill_kit.subscriptions import Delivery, Subscription
+from tidemill_kit.events.consumer import ConsumerRunner
+from tidemill_kit.events.engine import Engine
+from tidemill_kit.events.records import Unreadable
+from tidemill_kit.events.subscriptions import Delivery, Subscription
 
 ONE, TWO = TopicPartition("tests", 0), TopicPartition("tests", 1)
 

@@ -6,9 +6,9 @@ import pytest
 
 from libs.kit.tests.events.harness import Topics
 from libs.kit.tests.wire import wire_to
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.kafka import Publisher, read_topic
-from tidemill_kit.records import OutgoingRecord, Part, RecordRefused
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.events.kafka import Publisher, read_topic
+from tidemill_kit.events.records import OutgoingRecord, Part, RecordRefused
 
 
 def record(topic: str, value: bytes = b"v") -> OutgoingRecord:

@@ -12,13 +12,13 @@ import pytest
 
 from libs.kit.tests.events.harness import FlakyPublisher, Topics
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
-from tidemill_kit.aggregates import MongoAggregates, NewEvents
-from tidemill_kit.application import Request
-from tidemill_kit.cloudevents import CloudEvent, from_record
-from tidemill_kit.kafka import Publisher, read_topic
-from tidemill_kit.mongo import Collection, Database, Document
-from tidemill_kit.records import OutgoingRecord, Publishing
-from tidemill_kit.relay import Relay
+from tidemill_kit.core.application import Request
+from tidemill_kit.events.cloudevents import CloudEvent, from_record
+from tidemill_kit.events.kafka import Publisher, read_topic
+from tidemill_kit.events.records import OutgoingRecord, Publishing
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.store.aggregates import MongoAggregates, NewEvents
+from tidemill_kit.store.mongo import Collection, Database, Document
 from tidemill_testkit.polling import eventually
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.objects import ObjectMissing, StoredObject
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.store.objects import ObjectMissing, StoredObject
 
 
 class InMemoryObjects:

@@ -38,19 +38,19 @@ from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
 from tidemill_evaluator.entrypoints.kafka_candidates import candidates
 from tidemill_evaluator.entrypoints.workers import Enqueue, EvaluationWorker
 from tidemill_evaluator.settings import EvaluatorSettings
-from tidemill_kit import mongo
-from tidemill_kit.aggregates import Codec, MongoAggregates
-from tidemill_kit.application import SystemClock
-from tidemill_kit.domain import Aggregate
-from tidemill_kit.errors import NotFound
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.mongo import Collection
-from tidemill_kit.objects import ObjectStore
-from tidemill_kit.quotas import Quota
-from tidemill_kit.relay import Relay
-from tidemill_kit.service import App, Dependency, Worker
+from tidemill_kit.core.aggregate import Aggregate
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import Codec, MongoAggregates
+from tidemill_kit.store.mongo import Collection
+from tidemill_kit.store.objects import ObjectStore
+from tidemill_kit.workers.leases import Leases
 
 A = TypeVar("A", bound=Aggregate)
 

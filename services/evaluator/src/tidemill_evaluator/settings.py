@@ -7,7 +7,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_evaluator.domain.comparison import Evidence
 from tidemill_evaluator.domain.limits import Limits
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()
 _EVIDENCE = Evidence()

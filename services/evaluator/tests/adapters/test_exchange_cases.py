@@ -7,7 +7,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2
 from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
 from tidemill_evaluator.domain.cases import Case, CaseSet, Context, Role, Turn
-from tidemill_kit.objects import ExchangeBucket
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 
 CONTEXT = Context(

@@ -22,13 +22,13 @@ from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound,
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, DeferredEvaluation, Requirement
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import PageRequest, SystemClock
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import NotFound, PermissionDenied
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Database, connect
-from tidemill_kit.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import PageRequest, SystemClock
+from tidemill_kit.core.errors import NotFound, PermissionDenied
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore
+from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON

@@ -13,8 +13,15 @@ from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted, State
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import Conflict, DeadlineExceeded, DependencyUnavailable, Internal, RateLimited, TidemillError
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    RateLimited,
+    TidemillError,
+)
 
 
 async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None:

@@ -13,8 +13,8 @@ from tidemill_evaluator.domain.errors import (
 )
 from tidemill_evaluator.domain.evaluation import EvaluationHasFailed, State
 from tidemill_evaluator.domain.gate import Gate
-from tidemill_kit.application import Request
-from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
 
 
 async def change(evaluator: Evaluator, gate: Gate, *fields: str, etag: str = "") -> Gate:

@@ -5,8 +5,8 @@ from tidemill_evaluator.application.change_suites import CreateSuiteCommand, Del
 from tidemill_evaluator.domain.cases import Case
 from tidemill_evaluator.domain.errors import SuiteInUse, SuiteNotFound
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.application import Request
-from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput
 
 TRUTH = Suite(id="truth", project="acme")
 

@@ -17,10 +17,10 @@ from tidemill_evaluator.domain.comparison import Comparison
 from tidemill_evaluator.domain.errors import BASELINE_CHANGED
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.entrypoints.kafka_candidates import REFUSED, REGISTERED, candidates
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.engine import Engine
-from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.engine import Engine
+from tidemill_kit.events.records import OutgoingRecord
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -17,7 +17,7 @@ from tidemill_evaluator.domain.comparison import (
     verdict_of,
 )
 from tidemill_evaluator.domain.gate import Requirement
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
 
 CONTENT = ObjectRef(bucket="b", key="acme/x/y", size=1, sha256="0" * 64)
 TRUTH = CaseSet(suite="truth", number=3, size=3, content=CONTENT)

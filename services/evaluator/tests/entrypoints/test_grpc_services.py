@@ -18,7 +18,7 @@ from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub, add_S
 from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
 from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
 from tidemill_evaluator.settings import EvaluatorSettings
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     AlreadyExists,
     Conflict,
     InvalidInput,
@@ -26,8 +26,8 @@ from tidemill_kit.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.grpc_server import GrpcServer
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from tidemill_evaluator.application.ports import Question
 from tidemill_evaluator.domain.errors import EvaluationNotFound
 from tidemill_evaluator.domain.evaluation import Evaluation, State
 from tidemill_evaluator.entrypoints.workers import Enqueue, EvaluationWorker
-from tidemill_kit.application import Request
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stores import InMemoryAggregates
 

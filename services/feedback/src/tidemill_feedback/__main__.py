@@ -2,9 +2,9 @@
 
 from tidemill_feedback.app import build_app
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit.logging import configure_logging
-from tidemill_kit.service import run
-from tidemill_kit.settings import load
+from tidemill_kit.runtime.logging import configure_logging
+from tidemill_kit.runtime.settings import load
+from tidemill_kit.service.app import run
 
 if __name__ == "__main__":
     settings = load(FeedbackSettings)

@@ -40,15 +40,15 @@ from tidemill_feedback.entrypoints.kafka_corrections import corrections
 from tidemill_feedback.entrypoints.kafka_inferences import inferences
 from tidemill_feedback.entrypoints.workers import CurationWorker, sweep_for_ever
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit import mongo
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import SystemClock
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
-from tidemill_kit.relay import Relay
-from tidemill_kit.service import App, Dependency, Worker
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.leases import Leases
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from tidemill_feedback.domain.reaction import ReactionLimits
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.runtime.settings import ServiceSettings
 
 
 class FeedbackSettings(ServiceSettings):

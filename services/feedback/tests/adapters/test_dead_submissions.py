@@ -3,8 +3,8 @@
 from services.feedback.tests.fakes import waiting
 from tidemill_feedback.adapters.dead_submissions import DeadSubmissions
 from tidemill_feedback.domain.errors import InferenceUnknown
-from tidemill_kit.cloudevents import from_record
-from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.events.cloudevents import from_record
+from tidemill_kit.events.records import OutgoingRecord
 from tidemill_testkit.clocks import NOON
 
 

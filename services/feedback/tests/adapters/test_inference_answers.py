@@ -10,8 +10,8 @@ from tidemill.inference.v1 import inference_pb2
 from tidemill_feedback.adapters.inference_answers import InferenceAnswers
 from tidemill_feedback.domain.errors import InferenceUnknown
 from tidemill_feedback.domain.example import PassageUse, Turn
-from tidemill_kit.errors import NotFound
-from tidemill_kit.grpc_client import open_channel
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.grpc.client import open_channel
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tidemill_feedback.adapters.mongo_ledger import MongoLedger
 from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.errors import EpochOver
 from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
-from tidemill_kit import mongo
+from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.races import LostRace

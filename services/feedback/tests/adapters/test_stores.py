@@ -27,10 +27,10 @@ from tidemill_feedback.application.ports import Pending, Prompts
 from tidemill_feedback.domain.curation import Batch, Curation
 from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.feedback import Answer, Feedback, Given
-from tidemill_kit import mongo
-from tidemill_kit.application import PageRequest
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.quotas import QuotaReached
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.quotas import QuotaReached
+from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name

@@ -8,7 +8,7 @@ import pytest
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.fakes import ADA, SFT, FeedbackHarness, Killed, request
 from tidemill_feedback.domain.errors import EpochOver
-from tidemill_kit.errors import DependencyUnavailable, Internal, PreconditionFailed
+from tidemill_kit.core.errors import DependencyUnavailable, Internal, PreconditionFailed
 
 
 async def killed_after_a_batch() -> FeedbackHarness:

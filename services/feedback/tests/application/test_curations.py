@@ -13,8 +13,8 @@ from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackHarness, correc
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_feedback.domain.errors import CurationExists, CurationNotFound
 from tidemill_feedback.domain.ledger import CandidateExample, Chosen, CurationRef, Filters, Row, choose
-from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import Conflict, InvalidInput
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import Conflict, InvalidInput
 
 
 async def test_a_batch_holds_the_examples_in_the_order_of_their_ids() -> None:

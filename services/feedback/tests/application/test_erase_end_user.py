@@ -16,8 +16,8 @@ from services.feedback.tests.fakes import (
 from tidemill_feedback.application.erase_end_user import Erased
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import FeedbackState
-from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
 
 
 async def users(harness: FeedbackHarness) -> list[str]:

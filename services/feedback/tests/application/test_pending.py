@@ -9,8 +9,8 @@ from services.feedback.tests.fakes import ADA, FeedbackHarness, correction, even
 from tidemill_feedback.domain.errors import InferenceUnknown, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
 
 
 async def take(harness: FeedbackHarness, reaction: Reaction, event_id: str = "e1") -> None:

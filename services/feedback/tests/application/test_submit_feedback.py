@@ -15,8 +15,8 @@ from tidemill_feedback.domain.errors import (
 )
 from tidemill_feedback.domain.feedback import FeedbackState, FeedbackWasRecorded
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.application import PageRequest, derived_id
-from tidemill_kit.errors import InvalidInput, RequestIdReused
+from tidemill_kit.core.application import PageRequest, derived_id
+from tidemill_kit.core.errors import InvalidInput, RequestIdReused
 
 
 async def test_a_rating_is_recorded_and_reported_with_what_a_canary_is_judged_by() -> None:

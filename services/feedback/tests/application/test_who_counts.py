@@ -7,8 +7,8 @@ import pytest
 from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackHarness, correction, rating, request
 from tidemill_feedback.domain.errors import FeedbackNotFound, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState, FeedbackWasRecorded, FeedbackWasWithdrawn
-from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import InvalidInput
 
 
 async def curated(harness: FeedbackHarness) -> list[str]:

@@ -17,8 +17,8 @@ from tidemill_feedback.entrypoints.kafka_inferences import InferenceCompleted
 from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, FeedbackGiven
 from tidemill_feedback.entrypoints.kafka_submissions import reaction_of as reaction_of_body
 from tidemill_feedback.entrypoints.messages import reaction_of
-from tidemill_kit.application import derived_id
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import derived_id
 from tidemill_testkit.clocks import NOON
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"

@@ -9,11 +9,11 @@ from services.feedback.tests.fakes import ADA, SFT, FeedbackHarness, rating
 from tidemill_feedback.entrypoints.kafka_corrections import RECORDED, corrections
 from tidemill_feedback.entrypoints.kafka_inferences import COMPLETED, inferences
 from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, TOPIC, Submissions
-from tidemill_kit.application import PageRequest
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.engine import Engine
-from tidemill_kit.records import OutgoingRecord
-from tidemill_kit.subscriptions import Subscription
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.engine import Engine
+from tidemill_kit.events.records import OutgoingRecord
+from tidemill_kit.events.subscriptions import Subscription
 from tidemill_testkit.clocks import NOON
 
 SECRET = "the words of a user"  # noqa: S105 - not of that kind

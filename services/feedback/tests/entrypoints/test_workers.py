@@ -9,7 +9,7 @@ from services.feedback.tests.fakes import ADA, SFT, FakeLeases, FeedbackHarness,
 from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.entrypoints.workers import CurationWorker
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.polling import eventually
 

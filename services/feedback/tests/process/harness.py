@@ -14,8 +14,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from services.feedback.tests.inference_server import InferenceServer
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 

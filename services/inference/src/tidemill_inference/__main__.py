@@ -9,9 +9,9 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 if __name__ == "__main__":  # the processes for prompts run this file too, and need no models
     from tidemill_inference.app import build_app
     from tidemill_inference.settings import InferenceSettings
-    from tidemill_kit.logging import configure_logging
-    from tidemill_kit.service import run
-    from tidemill_kit.settings import load
+    from tidemill_kit.runtime.logging import configure_logging
+    from tidemill_kit.runtime.settings import load
+    from tidemill_kit.service.app import run
 
     settings = load(InferenceSettings)
     configure_logging(settings)

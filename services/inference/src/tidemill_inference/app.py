@@ -69,21 +69,22 @@ from tidemill_inference.entrypoints.openai_http import OpenAiApi
 from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
 from tidemill_inference.entrypoints.workers import RecordKeeper, WarmUp
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit import bounded_tokenizers, mongo
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import SystemClock
-from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
-from tidemill_kit.bounded_tokenizers import BoundedTokenizers
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.numeric_format import computed_format
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
-from tidemill_kit.outgoing import AllowedHosts
-from tidemill_kit.relay import Relay
-from tidemill_kit.service import App, Dependency, Worker
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.http.outgoing import AllowedHosts
+from tidemill_kit.models import bounded_tokenizers
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.models.numeric_format import computed_format
+from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
+from tidemill_kit.workers.fair_share import Turns
+from tidemill_kit.workers.leases import Leases
 
 SOURCE = "/tidemill/inference"
 INFERENCE_TOPIC = "tidemill.inference.inference.v1"

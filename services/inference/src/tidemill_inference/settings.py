@@ -7,8 +7,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_inference.domain.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD
-from tidemill_kit.numeric_format import ModelSettings
-from tidemill_kit.outgoing import AllowedHosts
+from tidemill_kit.http.outgoing import AllowedHosts
+from tidemill_kit.models.numeric_format import ModelSettings
 
 
 class InferenceSettings(ModelSettings):

@@ -15,12 +15,12 @@ from tidemill_inference.adapters.transformers_engine import TransformersEngine
 from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.bounded_tokenizers import with_tokenizer
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.manifest import Manifest
-from tidemill_kit.objects import ExchangeBucket
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.bounded_tokenizers import with_tokenizer
+from tidemill_kit.models.manifest import Manifest
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 
 MB = 1024 * 1024

@@ -14,8 +14,8 @@ from tidemill_inference.adapters.bounded_templates import BoundedTemplates
 from tidemill_inference.application.ports import PromptInput
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.errors import InvalidInput
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_testkit.loop_lag import loop_lag
 
 LIMITS = ProcessLimits(workers=2, cpu_s=0.3, wall_s=20, memory_bytes=512 << 20, share=1, waiting=3)

@@ -15,10 +15,10 @@ from services.inference.tests.adapters.shop import ChatHere
 from services.inference.tests.tiny_model import write_tiny_model
 from tidemill_inference.adapters.chat_prompts import BoundedChat, ChatPrompts, prepare
 from tidemill_inference.domain.content import Message, Role
-from tidemill_kit import bounded_tokenizers
-from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
-from tidemill_kit.bounded_tokenizers import BoundedTokenizers
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.errors import InvalidInput
+from tidemill_kit.models import bounded_tokenizers
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_testkit.loop_lag import loop_lag
 
 LIMITS = ProcessLimits(workers=1, cpu_s=0.3, wall_s=20, memory_bytes=512 << 20)

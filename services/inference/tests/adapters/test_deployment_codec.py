@@ -9,8 +9,8 @@ from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.domain.deployment import Configuration, Deployment, Retrieval, Sampling
 from tidemill_inference.domain.rollout import Approval, Decision, Hold, Move, PassedEvaluation
 from tidemill_inference.domain.step_counts import CANDIDATE, Outcome, StepCounts
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.mongo import encoded
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import encoded
 from tidemill_testkit.clocks import NOON
 
 IDENTITY = Identity(

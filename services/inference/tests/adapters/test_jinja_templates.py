@@ -6,7 +6,7 @@ from tidemill_inference.application.ports import PromptInput
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.errors import InvalidInput
 
 TEMPLATES = JinjaTemplates()
 

@@ -22,10 +22,10 @@ from tidemill_inference.application.ports import ModelVersion, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused, SecretMissing
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
-from tidemill_kit.manifest import Manifest
-from tidemill_kit.numeric_format import NumericFormat
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_kit.models.manifest import Manifest
+from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_testkit.polling import eventually
 
 

@@ -8,7 +8,7 @@ from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.application.ports import Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.errors import DependencyUnavailable
 
 
 class Parrot:

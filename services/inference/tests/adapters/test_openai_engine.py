@@ -26,7 +26,7 @@ from tidemill_inference.application.ports import Finish, Piece, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import PromptTooLong
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
 from tidemill_testkit.loop_lag import loop_lag
 
 ASKED = (Message.of(Role.SYSTEM, "Be brief."), Message.of(Role.USER, "What does os.walk do?"))

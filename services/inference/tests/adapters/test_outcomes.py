@@ -11,7 +11,7 @@ from services.inference.tests.rollout_fakes import InMemoryOutcomes
 from tidemill_inference.adapters.mongo_rollouts import MongoActiveRollouts, MongoLiveModels, MongoOutcomes
 from tidemill_inference.application.ports import DeploymentRef, GivenRating, Outcomes
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome
-from tidemill_kit.mongo import connect
+from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.queries import Recorder
 from tidemill_testkit.stack import unique_name

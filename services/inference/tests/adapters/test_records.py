@@ -13,9 +13,9 @@ from tidemill_inference.application.forget_records import ForgetRecords
 from tidemill_inference.domain.configuration import Configuration, Sampling
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import PageRequest, Request
-from tidemill_kit.mongo import Database, connect
+from tidemill_kit.core.application import PageRequest, Request
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database, connect
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stack import unique_name

@@ -21,8 +21,8 @@ from tidemill_inference.application.ports import Piece, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import AddressRefused, SecretMissing
-from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError
-from tidemill_kit.outgoing import AllowedHosts, IPAddress, Origin
+from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
+from tidemill_kit.http.outgoing import AllowedHosts, IPAddress, Origin
 
 ASKED = (Message.of(Role.USER, "What does os.walk do?"),)
 HERE = RemoteOptions(allowed=AllowedHosts.of(["127.0.0.1"]), stall_s=2, retries=0)

@@ -4,7 +4,7 @@ import pytest
 
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.domain.errors import SecretMissing
-from tidemill_kit.outgoing import Origin
+from tidemill_kit.http.outgoing import Origin
 
 API = Origin.of("https://api.openai.com/v1")
 OF_ACME = {

@@ -23,7 +23,7 @@ from tidemill_inference.adapters import lora_adapter
 from tidemill_inference.adapters.lora_adapter import CONFIG, WEIGHTS, LoraAdapter
 from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
 
 QUESTIONS = [f"What is number {number}?{'?' * number * 7}" for number in range(4)]

@@ -2,7 +2,7 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill_inference.adapters.trainer_models import TrainerModels
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.errors import DependencyUnavailable
 
 
 class Registry:

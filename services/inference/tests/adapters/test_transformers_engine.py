@@ -17,7 +17,7 @@ from tidemill_inference.application.ports import Finish, Piece
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.errors import InvalidInput
 from tidemill_testkit.polling import eventually
 
 HELLO = (Message.of(Role.SYSTEM, "You are tiny."), Message.of(Role.USER, "Hello"))

@@ -23,7 +23,7 @@ from tidemill_inference.domain.inference import (
     State,
 )
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     Internal,

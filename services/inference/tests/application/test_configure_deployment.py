@@ -25,7 +25,7 @@ from tidemill_inference.domain.deployment import (
 )
 from tidemill_inference.domain.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.errors import Conflict, InvalidInput, NotFound
+from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -11,8 +11,8 @@ from tidemill_inference.domain.content import Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.domain.inference import Answer, Inference, InferenceWasCancelled, Lease, State, Usage, Variant
-from tidemill_kit.application import Caller
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.application import Caller
+from tidemill_kit.core.errors import InvalidInput
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -17,7 +17,7 @@ from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import RolloutState, RolloutWasRolledBack
 from tidemill_inference.domain.rollout_policy import KEPT_OUTCOMES, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
-from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, Internal
+from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, Internal
 
 LONGER = replace(POLICY, steps=(POLICY.steps[0], replace(POLICY.steps[1], requests=40)))
 

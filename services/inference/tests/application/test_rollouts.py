@@ -25,7 +25,7 @@ from tidemill_inference.domain.rollout import (
 )
 from tidemill_inference.domain.rollout_policy import OnTimeout, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason
-from tidemill_kit.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
+from tidemill_kit.core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 
 
 def updates(harness: RolloutHarness) -> UpdateDeployment:

@@ -20,8 +20,8 @@ from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import InferenceNotFound, PromptNotRecorded, TextGone
 from tidemill_inference.domain.inference import Purpose
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.application import Caller
-from tidemill_kit.errors import DependencyUnavailable, Internal
+from tidemill_kit.core.application import Caller
+from tidemill_kit.core.errors import DependencyUnavailable, Internal
 from tidemill_testkit.clocks import NOON
 
 TURNS = (

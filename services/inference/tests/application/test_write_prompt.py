@@ -22,7 +22,7 @@ from tidemill_inference.domain.errors import (
     TooManyPromptVersions,
 )
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -27,7 +27,7 @@ from tidemill_inference.domain.inference import (
 from tidemill_inference.domain.rollout import Decision, Move, PassedEvaluation
 from tidemill_inference.domain.rollout_policy import RolloutPolicy, RolloutStep
 from tidemill_inference.domain.step_counts import StepCounts
-from tidemill_kit.application import derived_id
+from tidemill_kit.core.application import derived_id
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

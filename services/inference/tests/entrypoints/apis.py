@@ -25,8 +25,8 @@ from tidemill_inference.domain.inference import Inference, Question, State, Usag
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.openai_http import Answering, OpenAiApi
-from tidemill_kit.application import Caller, Request, derived_id
-from tidemill_kit.settings import ServiceSettings
+from tidemill_kit.core.application import Caller, Request, derived_id
+from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

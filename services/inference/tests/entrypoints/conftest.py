@@ -6,8 +6,8 @@ import pytest
 import structlog
 
 from services.inference.tests.entrypoints.apis import Lines, settings
-from tidemill_kit.logging import configure_logging
-from tidemill_kit.telemetry import configure_tracing
+from tidemill_kit.runtime.logging import configure_logging
+from tidemill_kit.runtime.telemetry import configure_tracing
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,9 +16,9 @@ from tidemill.inference.v1 import deployment_pb2, deployment_service_pb2, deploy
 from tidemill_inference.application.configure_deployment import CreateDeployment, DeleteDeployment, UpdateDeployment
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
 from tidemill_inference.entrypoints.grpc_deployment_service import DeploymentUseCases, GrpcDeploymentService
-from tidemill_kit.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.grpc_server import GrpcServer
+from tidemill_kit.core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer
 
 POLICY = rollout_pb2.RolloutPolicy(
     gate="helpdesk_gate",

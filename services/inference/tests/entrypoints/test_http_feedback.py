@@ -10,9 +10,9 @@ import pytest
 from services.inference.tests.entrypoints.apis import TOKENS, ApiClient, Lines, ScriptedAnswers, open_api, settings
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2, feedback_service_pb2_grpc
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
-from tidemill_kit.errors import InvalidInput, NotFound, TidemillError, Violation
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.grpc_server import GrpcServer, current_caller
+from tidemill_kit.core.errors import InvalidInput, NotFound, TidemillError, Violation
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer, current_caller
 from tidemill_testkit.clocks import NOON
 
 Context = grpc.aio.ServicerContext[Any, Any]

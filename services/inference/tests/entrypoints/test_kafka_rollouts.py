@@ -14,11 +14,11 @@ from tidemill.feedback.v1 import events_pb2 as feedback_events
 from tidemill_inference.domain.rollout import RolloutHasStarted
 from tidemill_inference.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.engine import Engine
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.records import OutgoingRecord
-from tidemill_kit.subscriptions import Subscription
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.engine import Engine
+from tidemill_kit.events.records import OutgoingRecord
+from tidemill_kit.events.subscriptions import Subscription
 from tidemill_testkit.clocks import NOON
 
 COMPLETED = "tidemill.evaluator.evaluation.completed.v1"

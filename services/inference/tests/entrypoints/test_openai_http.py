@@ -25,8 +25,8 @@ from tidemill_inference.domain.content import Citation
 from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
 from tidemill_inference.domain.inference import Question
 from tidemill_inference.entrypoints.openai_completions import Chunks
-from tidemill_kit.application import Caller, Request, derived_id
-from tidemill_kit.errors import (
+from tidemill_kit.core.application import Caller, Request, derived_id
+from tidemill_kit.core.errors import (
     Conflict,
     DeadlineExceeded,
     DependencyTimedOut,
@@ -37,7 +37,7 @@ from tidemill_kit.errors import (
     TidemillError,
     Violation,
 )
-from tidemill_kit.service import Dependency
+from tidemill_kit.service.app import Dependency
 from tidemill_testkit.polling import eventually
 
 ASKED: ChatCompletionUserMessageParam = {"role": "user", "content": QUESTION}

@@ -16,7 +16,7 @@ from tidemill_inference.domain.deployment import RecordMode, Sampling
 from tidemill_inference.domain.errors import QuestionRefused
 from tidemill_inference.entrypoints.openai_messages import chat_request_of, request_of
 from tidemill_inference.entrypoints.question_messages import question_of
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 
 def body(**changes: object) -> bytes:

@@ -15,9 +15,9 @@ from tidemill_inference.application.ports import DeploymentRef, ModelVersion
 from tidemill_inference.domain.rollout import RolloutState
 from tidemill_inference.domain.step_counts import LIVE, Outcome
 from tidemill_inference.entrypoints.rollout_workers import DROPPED, FollowUps, RolloutWorker
-from tidemill_kit.application import Request
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.grpc_context import current_caller
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.grpc.context import current_caller
 from tidemill_testkit.polling import eventually
 
 

@@ -21,10 +21,10 @@ from tidemill.inference.v1 import (
 )
 from tidemill_inference.app import build_app
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.errors import TidemillError
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.objects import ObjectStore
-from tidemill_kit.service import serve
+from tidemill_kit.core.errors import TidemillError
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.service.app import serve
+from tidemill_kit.store.objects import ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 

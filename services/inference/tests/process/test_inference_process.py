@@ -22,8 +22,8 @@ from tidemill.inference.v1 import (
     prompt_pb2,
     prompt_service_pb2,
 )
-from tidemill_kit.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
-from tidemill_kit.kafka import read_topic
+from tidemill_kit.core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
+from tidemill_kit.events.kafka import read_topic
 from tidemill_local import Addresses
 from tidemill_testkit.polling import eventually
 from tidemill_testkit.stack import unique_name

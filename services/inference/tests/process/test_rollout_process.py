@@ -31,10 +31,10 @@ from tidemill.inference.v1 import (
     prompt_service_pb2,
     rollout_pb2,
 )
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.errors import InvalidInput, PreconditionFailed
-from tidemill_kit.kafka import Publisher, read_topic
-from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.core.errors import InvalidInput, PreconditionFailed
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.kafka import Publisher, read_topic
+from tidemill_kit.events.records import OutgoingRecord
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually

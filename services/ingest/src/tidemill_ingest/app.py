@@ -37,15 +37,15 @@ from tidemill_ingest.entrypoints.kafka_submissions import Submissions
 from tidemill_ingest.entrypoints.uploads import Uploads
 from tidemill_ingest.entrypoints.workers import DatasetWorker, sweep_for_ever
 from tidemill_ingest.settings import IngestSettings
-from tidemill_kit.application import SystemClock
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.mongo import Database, connect, ping
-from tidemill_kit.objects import ObjectStore
-from tidemill_kit.relay import Relay
-from tidemill_kit.service import App, Dependency, Worker
-from tidemill_kit.uploads import UploadPlaces
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.grpc.uploads import UploadPlaces
+from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.store.mongo import Database, connect, ping
+from tidemill_kit.store.objects import ObjectStore
+from tidemill_kit.workers.leases import Leases
 
 _SWEEP_LEASE_S = 60
 _log = structlog.get_logger(__name__)

@@ -7,8 +7,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from tidemill_ingest.domain.example import COMMON_FROM
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.settings import ServiceSettings
-from tidemill_kit.uploads import Patience
+from tidemill_kit.grpc.uploads import Patience
+from tidemill_kit.runtime.settings import ServiceSettings
 
 _LIMITS = Limits()
 

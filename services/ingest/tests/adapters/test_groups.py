@@ -7,7 +7,7 @@ import pytest
 from services.ingest.tests.dataset_fakes import NAME, GroupsInMemory
 from tidemill_ingest.adapters.mongo_datasets import MongoGroups
 from tidemill_ingest.application.dataset_ports import DatasetName, Groups
-from tidemill_kit.mongo import connect
+from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 

@@ -17,7 +17,7 @@ from tidemill_ingest.adapters.preparation import ProcessPreparation, mask_exampl
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.masking import Masking
-from tidemill_kit.errors import Internal
+from tidemill_kit.core.errors import Internal
 
 
 @asynccontextmanager

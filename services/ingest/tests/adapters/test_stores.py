@@ -19,12 +19,12 @@ from tidemill_ingest.application.ports import Prepared
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.application import PageRequest, Request, SystemClock
-from tidemill_kit.errors import NotFound
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Database, connect, encoded
-from tidemill_kit.objects import ObjectStore
+from tidemill_kit.core.application import PageRequest, Request, SystemClock
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Database, connect, encoded
+from tidemill_kit.store.objects import ObjectStore
+from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 

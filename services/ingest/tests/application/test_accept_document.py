@@ -11,8 +11,8 @@ from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import Fact, Submission, SubmissionChannel
-from tidemill_kit.application import Caller, derived_id
-from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
+from tidemill_kit.core.application import Caller, derived_id
+from tidemill_kit.core.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
 
 
 def current_number(document: Document) -> int:

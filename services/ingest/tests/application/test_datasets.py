@@ -27,9 +27,9 @@ from tidemill_ingest.domain.errors import (
     TooManyOffers,
 )
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.application import Caller, PageRequest, Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Caller, PageRequest, Request
+from tidemill_kit.core.errors import InvalidInput
 from tidemill_testkit.objects import InMemoryObjects
 
 GLOBEX = Caller(project="globex")

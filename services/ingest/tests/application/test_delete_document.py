@@ -15,8 +15,8 @@ from tidemill_ingest.domain.document import Document, DocumentState, DocumentSte
 from tidemill_ingest.domain.document_events import DocumentWasDeleted
 from tidemill_ingest.domain.errors import DocumentNotFound, TextGone, VersionNotFound
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.application import Request
-from tidemill_kit.errors import Conflict, DependencyUnavailable, InvalidInput
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import Conflict, DependencyUnavailable, InvalidInput
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -24,8 +24,8 @@ from tidemill_ingest.domain.errors import BatchAlreadyHandled
 from tidemill_ingest.domain.example import group_of
 from tidemill_ingest.domain.parts import shared_between
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.application import Request
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_testkit.objects import InMemoryObjects
 
 

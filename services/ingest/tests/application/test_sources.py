@@ -9,8 +9,8 @@ from tidemill_ingest.application.find_source import FindSource
 from tidemill_ingest.domain.errors import EventsNotRegistered, EventSourceTaken, SourceNotFound
 from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.application import Request
-from tidemill_kit.errors import AlreadyExists, Conflict, InvalidInput, RequestIdReused
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, RequestIdReused
 
 KB = "https://cms.acme.example/kb"
 

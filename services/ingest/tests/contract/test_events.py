@@ -22,8 +22,8 @@ from tidemill_ingest.domain.version import Draft, Provenance
 from tidemill_ingest.entrypoints import kafka_submissions
 from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
 from tidemill_ingest.entrypoints.kafka_submissions import DocumentDeleted, DocumentUpserted
-from tidemill_kit.application import derived_id
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import derived_id
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tidemill_kit.cloudevents import attributes_of
+from tidemill_kit.events.cloudevents import attributes_of
 
 PUBLISHER = Path(__file__).parents[4] / "examples" / "helpdesk" / "publish.py"
 

@@ -14,9 +14,9 @@ from tidemill_ingest.entrypoints.grpc_document_service import DocumentServicer
 from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
 from tidemill_ingest.entrypoints.uploads import Uploads
 from tidemill_ingest.settings import IngestSettings
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.grpc_server import GrpcServer
-from tidemill_kit.uploads import Patience, UploadPlaces
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer
+from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 
 SMALL = Limits(inline_bytes=100, document_bytes=1000)
 PATIENCE = Patience(max_concurrent=2, of_project=3, idle_s=1.5, whole_s=3.0)

@@ -8,8 +8,8 @@ from services.ingest.tests.dataset_fakes import NAME, Datasets
 from services.ingest.tests.examples import completed, numbered, stored
 from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
-from tidemill_kit.errors import InvalidInput
-from tidemill_kit.subscriptions import EventContext
+from tidemill_kit.core.errors import InvalidInput
+from tidemill_kit.events.subscriptions import EventContext
 
 
 def context(event_id: str, *, project: str = "acme") -> EventContext:

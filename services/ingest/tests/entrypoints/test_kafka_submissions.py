@@ -14,11 +14,11 @@ from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.entrypoints.kafka_submissions import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
 from tidemill_ingest.entrypoints.outcomes import SUBMISSIONS
-from tidemill_kit.application import derived_id
-from tidemill_kit.engine import Engine
-from tidemill_kit.errors import InvalidInput, RequestIdReused, TidemillError
-from tidemill_kit.records import OutgoingRecord, Unreadable
-from tidemill_kit.subscriptions import EventContext, Refusal
+from tidemill_kit.core.application import derived_id
+from tidemill_kit.core.errors import InvalidInput, RequestIdReused, TidemillError
+from tidemill_kit.events.engine import Engine
+from tidemill_kit.events.records import OutgoingRecord, Unreadable
+from tidemill_kit.events.subscriptions import EventContext, Refusal
 
 KB = "https://cms.acme.example/kb"
 

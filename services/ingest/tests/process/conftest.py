@@ -6,7 +6,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.process.harness import IngestProcess, Project, project_of
-from tidemill_kit.mongo import connect
+from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 

@@ -1,8 +1,8 @@
 """`python -m tidemill_monitor`."""
 
-from tidemill_kit.logging import configure_logging
-from tidemill_kit.service import run
-from tidemill_kit.settings import load
+from tidemill_kit.runtime.logging import configure_logging
+from tidemill_kit.runtime.settings import load
+from tidemill_kit.service.app import run
 from tidemill_monitor.app import build_app
 from tidemill_monitor.settings import MonitorSettings
 

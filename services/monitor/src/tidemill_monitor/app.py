@@ -5,12 +5,12 @@ from datetime import timedelta
 from uuid import uuid4
 
 from tidemill.monitor.v1.lineage_service_pb2_grpc import add_LineageServiceServicer_to_server
-from tidemill_kit import mongo
-from tidemill_kit.application import SystemClock
-from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
-from tidemill_kit.service import App, Dependency, Worker
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.store import mongo
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.adapters.exchange_examples import ExchangeExamples
 from tidemill_monitor.adapters.mongo_batches import MongoBatches
 from tidemill_monitor.adapters.mongo_edges import MongoEdges

@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from services.monitor.tests.fakes import InMemoryBatches
-from tidemill_kit.application import SystemClock
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import PermissionDenied
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Database
-from tidemill_kit.objects import ExchangeBucket, ObjectMissing, ObjectStore
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.core.errors import PermissionDenied
+from tidemill_kit.store.mongo import Database
+from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing, ObjectStore
+from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_monitor.adapters.exchange_examples import ExchangeExamples
 from tidemill_monitor.adapters.mongo_batches import MongoBatches

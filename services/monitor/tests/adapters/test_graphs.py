@@ -10,7 +10,7 @@ import pytest
 
 from services.monitor.tests.fakes import ACME, InMemoryGraph, Monitor
 from services.monitor.tests.story import a_turn
-from tidemill_kit.mongo import Database
+from tidemill_kit.store.mongo import Database
 from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
 from tidemill_monitor.adapters.mongo_graph import MongoGraph
 from tidemill_monitor.application.ports import Graph

@@ -8,12 +8,12 @@ from aiokafka import AIOKafkaProducer
 
 from services.monitor.tests.fakes import ACME, Monitor
 from services.monitor.tests.story import Event, a_turn
-from tidemill_kit.application import derived_id
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.kafka import Consumers
-from tidemill_kit.records import OutgoingRecord
-from tidemill_kit.runner import ConsumerLimits
-from tidemill_kit.subscriptions import Subscription
+from tidemill_kit.core.application import derived_id
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.consumer import ConsumerLimits
+from tidemill_kit.events.kafka import Consumers
+from tidemill_kit.events.records import OutgoingRecord
+from tidemill_kit.events.subscriptions import Subscription
 from tidemill_local import Addresses
 from tidemill_monitor.application.read_lineage import LineageQuery
 from tidemill_monitor.domain.kinds import Direction, Kind

@@ -6,9 +6,9 @@ from typing import Any
 
 from services.monitor.tests.fakes import Monitor
 from services.monitor.tests.story import Story, a_turn
-from tidemill_kit.errors import DependencyUnavailable
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Database
+from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_kit.store.mongo import Database
+from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.application.ports import BatchName
 from tidemill_monitor.application.record_event import RecordEvent
 from tidemill_monitor.application.sweep_inferences import SweepInferences

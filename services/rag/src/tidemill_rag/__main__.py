@@ -2,9 +2,9 @@
 
 if __name__ == "__main__":
     # Imported here, because the child process of the vector store imports this module too, and needs none of it.
-    from tidemill_kit.logging import configure_logging
-    from tidemill_kit.service import run
-    from tidemill_kit.settings import load
+    from tidemill_kit.runtime.logging import configure_logging
+    from tidemill_kit.runtime.settings import load
+    from tidemill_kit.service.app import run
     from tidemill_rag.app import build_app
     from tidemill_rag.settings import RagSettings
 

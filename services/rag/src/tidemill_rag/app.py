@@ -11,19 +11,19 @@ import grpc
 
 from tidemill.rag.v1.collection_service_pb2_grpc import add_CollectionServiceServicer_to_server
 from tidemill.rag.v1.retrieval_service_pb2_grpc import add_RetrievalServiceServicer_to_server
-from tidemill_kit import mongo
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import SystemClock
-from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits
-from tidemill_kit.bounded_tokenizers import BoundedTokenizers, prepare
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.numeric_format import computed_format
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
-from tidemill_kit.relay import Relay
-from tidemill_kit.service import App, Dependency, Worker
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, prepare
+from tidemill_kit.models.numeric_format import computed_format
+from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
+from tidemill_kit.workers.leases import Leases
 from tidemill_rag.adapters.edge_hold import EdgeHold
 from tidemill_rag.adapters.embedding_tokenizer import Tokenizers
 from tidemill_rag.adapters.ingest_documents import ExchangeContents, IngestCatalog

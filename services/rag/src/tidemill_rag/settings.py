@@ -6,7 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_kit.numeric_format import ModelSettings
+from tidemill_kit.models.numeric_format import ModelSettings
 
 
 class RagSettings(ModelSettings):

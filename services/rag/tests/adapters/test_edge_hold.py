@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill_kit import mongo
+from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_rag.adapters.edge_hold import EdgeHold, StoreHeld
 from tidemill_testkit.clocks import FixedClock

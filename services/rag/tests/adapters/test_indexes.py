@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import Request
-from tidemill_kit.mongo import Database, connect
+from tidemill_kit.core.application import Request
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database, connect
 from tidemill_local import Addresses
 from tidemill_rag.adapters.mongo_collections import CollectionCodec, MongoIndexes
 from tidemill_rag.domain.collection import Chunking, Collection, IndexRef, IndexState, IndexVersion

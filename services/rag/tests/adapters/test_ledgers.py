@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from services.rag.tests.fakes import InMemoryLedger
-from tidemill_kit import mongo
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_rag.adapters.mongo_ledger import MongoLedger
 from tidemill_rag.application.ports import Ledger

@@ -13,7 +13,7 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     ModelRegistryServiceServicer,
     add_ModelRegistryServiceServicer_to_server,
 )
-from tidemill_kit.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_rag.adapters import trainer_models
 from tidemill_rag.adapters.embedding_tokenizer import TokenizerFacts, Tokenizers
 from tidemill_rag.adapters.trainer_models import TrainerModels

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, WordModel, request, spec
-from tidemill_kit.application import PageRequest
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_rag.application.reconcile_index import Requeue
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.application.vector_store import Point

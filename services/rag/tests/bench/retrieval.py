@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from services.rag.tests.tokenizing import tokenizer_here
-from tidemill_kit.bounded_tokenizers import with_tokenizer
+from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread

@@ -21,8 +21,8 @@ from typing import Any
 
 from services.rag.tests.fakes import ADA, Ingest
 from services.rag.tests.tokenizing import tokenizer_here
-from tidemill_kit import mongo
-from tidemill_kit.application import derived_id
+from tidemill_kit.core.application import derived_id
+from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS

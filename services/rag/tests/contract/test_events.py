@@ -9,9 +9,9 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
 from services.rag.tests.fakes import Rag
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.engine import Engine
-from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.engine import Engine
+from tidemill_kit.events.records import OutgoingRecord
 from tidemill_rag.adapters.mongo_collections import CollectionCodec
 from tidemill_rag.domain.collection import (
     Chunking,

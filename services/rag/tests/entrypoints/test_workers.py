@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.rag.tests.fakes import ADA, InMemoryVectors, Rag, request, spec
-from tidemill_kit.errors import DependencyUnavailable
+from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Row
 from tidemill_rag.entrypoints.workers import IndexWorker

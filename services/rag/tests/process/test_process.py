@@ -30,14 +30,14 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     ModelRegistryServiceServicer,
     add_ModelRegistryServiceServicer_to_server,
 )
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.errors import TidemillError
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.grpc_server import GrpcServer, timestamp_of
-from tidemill_kit.kafka import Publisher
-from tidemill_kit.manifest import Manifest
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
-from tidemill_kit.records import OutgoingRecord
+from tidemill_kit.core.errors import TidemillError
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.kafka import Publisher
+from tidemill_kit.events.records import OutgoingRecord
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer, timestamp_of
+from tidemill_kit.models.manifest import Manifest
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS

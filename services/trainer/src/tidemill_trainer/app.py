@@ -9,17 +9,17 @@ import grpc
 
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
-from tidemill_kit import mongo
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import SystemClock
-from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.jobs import Leases
-from tidemill_kit.kafka import Consumers, Publisher
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
-from tidemill_kit.relay import Relay
-from tidemill_kit.service import App, Dependency, Worker
-from tidemill_kit.uploads import Patience, UploadPlaces
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.uploads import Patience, UploadPlaces
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.leases import Leases
 from tidemill_trainer.adapters.cached_bases import CachedBases
 from tidemill_trainer.adapters.exchange_artifacts import ExchangeArtifacts
 from tidemill_trainer.adapters.file_inspector import FileInspector

@@ -5,7 +5,7 @@ import resource
 import sys
 from pathlib import Path
 
-from tidemill_kit.manifest import ArtifactRefused, refuse_what_runs
+from tidemill_kit.models.manifest import ArtifactRefused, refuse_what_runs
 
 MEMORY_BYTES = 3 * 1024**3
 """What the largest JSON that is taken becomes in memory, at the worst, is about half of it."""

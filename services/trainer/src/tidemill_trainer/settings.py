@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from tidemill_kit.numeric_format import ModelSettings
+from tidemill_kit.models.numeric_format import ModelSettings
 
 
 class TrainerSettings(ModelSettings):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import InMemoryArtifacts
-from tidemill_kit.manifest import ArtifactFile
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 from tidemill_trainer.adapters.exchange_artifacts import ExchangeArtifacts

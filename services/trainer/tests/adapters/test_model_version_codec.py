@@ -1,7 +1,7 @@
 """What a version's files say of a base outlives its document, and a document without it stays readable."""
 
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_kit.store.aggregates import Identity
 from tidemill_testkit.clocks import NOON
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
 from tidemill_trainer.domain.base_facts import BaseFacts, FileFacts

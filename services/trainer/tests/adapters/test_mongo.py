@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.trainer.tests.fakes import manifest_of, model_files
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import Request, SystemClock
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Database, connect
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Request, SystemClock
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.stack import unique_name
 from tidemill_trainer.adapters.model_codec import ModelCodec

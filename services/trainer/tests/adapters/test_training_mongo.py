@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 
 from services.trainer.tests.training_fakes import dataset_version, plan_settings, request
-from tidemill_kit.aggregates import MongoAggregates
-from tidemill_kit.application import PageRequest, SystemClock
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Database, connect
+from tidemill_kit.core.application import PageRequest, SystemClock
+from tidemill_kit.store.aggregates import MongoAggregates
+from tidemill_kit.store.mongo import Database, connect
+from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.stack import unique_name

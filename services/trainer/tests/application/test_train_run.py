@@ -6,9 +6,9 @@ import pytest
 
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import FakeTrainings, Harness, adapter_config, dataset_version, request
-from tidemill_kit.errors import PreconditionFailed
-from tidemill_kit.manifest import ArtifactRefused
-from tidemill_kit.objects import ObjectDamaged
+from tidemill_kit.core.errors import PreconditionFailed
+from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_kit.store.objects import ObjectDamaged
 from tidemill_trainer.application.ports import Fitted, RunFolder, RunName
 from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit

@@ -28,7 +28,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from tidemill_kit.numeric_format import computed_format
+from tidemill_kit.models.numeric_format import computed_format
 
 told = json.loads(sys.argv[1])
 

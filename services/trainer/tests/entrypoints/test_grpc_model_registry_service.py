@@ -12,10 +12,17 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     ModelRegistryServiceStub,
     add_ModelRegistryServiceServicer_to_server,
 )
-from tidemill_kit.errors import Conflict, DeadlineExceeded, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
-from tidemill_kit.grpc_client import open_channel
-from tidemill_kit.grpc_server import GrpcServer
-from tidemill_kit.uploads import Patience, UploadPlaces
+from tidemill_kit.core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+    Unauthenticated,
+)
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.server import GrpcServer
+from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.entrypoints.grpc_model_registry_service import GrpcModelRegistryService, UseCases
 from tidemill_trainer.settings import TrainerSettings

@@ -13,7 +13,7 @@ import pytest
 
 from services.trainer.tests.training.test_sft import RecordedReports, job_in, trained
 from services.trainer.tests.training.tiny import example_lines, write_base
-from tidemill_kit.numeric_format import NumericFormat
+from tidemill_kit.models.numeric_format import NumericFormat
 from tidemill_trainer.adapters.training_processes import MMAP_FROM_BYTES
 from tidemill_trainer.domain.fit import Choice, Fit
 from tidemill_trainer.training.examples import read_examples, rows_of

@@ -23,11 +23,11 @@ from tidemill_client.cli.output import (
     table,
 )
 from tidemill_client.connection import Addresses, NoAddress, transport
-from tidemill_kit.cloudevents import CloudEvent, InvalidEvent, from_record
-from tidemill_kit.dead_letters import NEWEST, DeadLetter, DeadLetters
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
-from tidemill_kit.kafka import Publisher, read_topic
-from tidemill_kit.transport_security import KafkaServers
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
+from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
+from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
+from tidemill_kit.events.kafka import Publisher, read_topic
+from tidemill_kit.runtime.transport_security import KafkaServers
 
 events = typer.Typer(help="Events as they are published.", no_args_is_help=True)
 dead_letters = typer.Typer(help="Records that a consumer could not use, with the reason.", no_args_is_help=True)

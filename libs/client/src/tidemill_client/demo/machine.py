@@ -5,7 +5,7 @@ import platform
 import re
 from pathlib import Path
 
-from tidemill_kit.numeric_format import FOR_ALL, computed_format, computes_bfloat16
+from tidemill_kit.models.numeric_format import FOR_ALL, computed_format, computes_bfloat16
 
 
 def machine() -> dict[str, object]:

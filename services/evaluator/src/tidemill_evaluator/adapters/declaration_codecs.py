@@ -6,9 +6,9 @@ from google.protobuf.message import Message
 
 from tidemill_evaluator.domain.gate import CandidateGates, DeferredEvaluation, Gate, Requirement
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.domain import Aggregate, Event, ObjectRef
-from tidemill_kit.mongo import Document
+from tidemill_kit.core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Document
 
 
 class SuiteCodec:

@@ -18,9 +18,9 @@ from tidemill_evaluator.domain.evaluation import (
     State,
 )
 from tidemill_evaluator.domain.gate import Requirement
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.domain import Event, ObjectRef
-from tidemill_kit.mongo import Document
+from tidemill_kit.core.aggregate import Event, ObjectRef
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Document
 
 VERDICTS = {
     None: pb.VERDICT_UNSPECIFIED,

@@ -11,7 +11,7 @@ from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStu
 from tidemill_evaluator.adapters.exchange_cases import turn_message
 from tidemill_evaluator.application.ports import Answer, Live, Passage, Question
 from tidemill_evaluator.domain.cases import Role, Turn
-from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.grpc.context import acting_for
 
 _MARGIN_S = 5.0
 """Inference itself says that an answer is late; only where it does not, the call ends so much later."""

@@ -7,8 +7,8 @@ from typing import Any
 from tidemill_evaluator.application.ports import CaseName, PartialResult, Passage
 from tidemill_evaluator.domain.cases import CaseAnswer
 from tidemill_evaluator.domain.errors import EvaluationLost
-from tidemill_kit.application import derived_id
-from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.core.application import derived_id
+from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 _BATCH_SIZE = 500
 

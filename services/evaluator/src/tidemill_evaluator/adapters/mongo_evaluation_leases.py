@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from tidemill_evaluator.application.ports import EvaluationName
 from tidemill_evaluator.domain.errors import EvaluationLost
-from tidemill_kit.jobs import LeaseLost, Leases
+from tidemill_kit.workers.leases import LeaseLost, Leases
 
 
 class MongoEvaluationLeases:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from tidemill_evaluator.application.ports import EvaluationName, GateName
 from tidemill_evaluator.domain.evaluation import UNFINISHED
-from tidemill_kit.mongo import Collection, translated
+from tidemill_kit.store.mongo import Collection, translated
 
 BATCH_SIZE = 1000
 

@@ -9,8 +9,8 @@ from tidemill_evaluator.application.triggers import EvaluationTriggers
 from tidemill_evaluator.domain.errors import GateNotFound
 from tidemill_evaluator.domain.gate import CandidateGates, Gate
 from tidemill_evaluator.domain.limits import Limits
-from tidemill_kit.application import Caller, Request
-from tidemill_kit.errors import AlreadyExists
+from tidemill_kit.core.application import Caller, Request
+from tidemill_kit.core.errors import AlreadyExists
 
 CHANGEABLE = frozenset({"labels", "deployment", "candidate", "confidence", "require", "paused"})
 

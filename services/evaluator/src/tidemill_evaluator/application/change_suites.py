@@ -10,8 +10,8 @@ from tidemill_evaluator.domain.cases import Case
 from tidemill_evaluator.domain.errors import SuiteInUse, SuiteNotFound
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.application import Caller, PageRequest, Request
-from tidemill_kit.errors import AlreadyExists, NotFound
+from tidemill_kit.core.application import Caller, PageRequest, Request
+from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 CHANGEABLE = frozenset({"labels", "cases"})
 _PAGE = 1000

@@ -1,7 +1,7 @@
 """What a caller read, against what is there."""
 
-from tidemill_kit.domain import Aggregate
-from tidemill_kit.errors import Conflict
+from tidemill_kit.core.aggregate import Aggregate
+from tidemill_kit.core.errors import Conflict
 
 
 def refuse_changed(aggregate: Aggregate, etag: str) -> None:

@@ -9,7 +9,7 @@ from tidemill_evaluator.domain.errors import CANDIDATE_UNAVAILABLE, NO_CASES, TO
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.names import name_of
-from tidemill_kit.errors import NotFound
+from tidemill_kit.core.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

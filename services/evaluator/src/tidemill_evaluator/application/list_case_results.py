@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from tidemill_evaluator.application.ports import CaseName, CaseResults, Cases, Evaluations
 from tidemill_evaluator.domain.cases import Case, CaseResult, CaseSet, Turn
 from tidemill_evaluator.domain.metrics import METRICS, ROUGE_L
-from tidemill_kit.application import Caller, Page, PageRequest
-from tidemill_kit.errors import InvalidInput, NotFound, Violation
+from tidemill_kit.core.application import Caller, Page, PageRequest
+from tidemill_kit.core.errors import InvalidInput, NotFound, Violation
 
 MAX_PAGE_CHARS = 1_000_000
 """At most 4 bytes each, so that a page fits what a gRPC client takes unless it is told otherwise."""

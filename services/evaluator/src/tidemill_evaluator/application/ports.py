@@ -10,8 +10,8 @@ from tidemill_evaluator.domain.comparison import Interval
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, Gate
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.application import Aggregates
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Aggregates
 
 Suites = Aggregates[Suite]
 Gates = Aggregates[Gate]

@@ -32,8 +32,8 @@ from tidemill_evaluator.domain.errors import (
     NoVerdict,
 )
 from tidemill_evaluator.domain.evaluation import Evaluation, State
-from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import (
+from tidemill_kit.core.application import Clock, Request
+from tidemill_kit.core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     InvalidInput,

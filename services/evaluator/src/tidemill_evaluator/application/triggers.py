@@ -9,8 +9,8 @@ from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.domain.gate import DeferredEvaluation, Gate
 from tidemill_evaluator.domain.names import name_of
-from tidemill_kit.application import Request
-from tidemill_kit.errors import AlreadyExists, NotFound
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tidemill_evaluator.domain.pace import Pace
-from tidemill_kit.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
+from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 
 _AT_ITS_DEADLINE = 0.9
 """Who says after such a share of the deadline that something does not answer, has waited for it until then."""

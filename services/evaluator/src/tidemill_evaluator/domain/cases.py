@@ -10,8 +10,8 @@ from heapq import nsmallest
 
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.words import folded
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 NOT_IN_TIME = "DEADLINE_EXCEEDED"
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"

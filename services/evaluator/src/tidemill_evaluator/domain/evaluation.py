@@ -10,7 +10,7 @@ from tidemill_evaluator.domain.cases import CaseSet
 from tidemill_evaluator.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.domain.errors import CANCELLED, EvaluationFinished, EvaluationLost
 from tidemill_evaluator.domain.gate import CONFIDENCE, Requirement
-from tidemill_kit.domain import Aggregate, Event
+from tidemill_kit.core.aggregate import Aggregate, Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from tidemill_evaluator.domain.cases import Case, CaseSet, check_cases, digest_o
 from tidemill_evaluator.domain.errors import SuiteNotFound
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.names import slug_violation
-from tidemill_kit.domain import Aggregate, ObjectRef
-from tidemill_kit.errors import AlreadyExists, InvalidInput
+from tidemill_kit.core.aggregate import Aggregate, ObjectRef
+from tidemill_kit.core.errors import AlreadyExists, InvalidInput
 
 
 @dataclass(slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from tidemill_evaluator.entrypoints.messages import (
     required,
     result_message,
 )
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

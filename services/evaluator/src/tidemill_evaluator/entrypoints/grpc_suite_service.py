@@ -11,7 +11,7 @@ from tidemill_evaluator.application.change_suites import (
 )
 from tidemill_evaluator.application.ports import Suites
 from tidemill_evaluator.entrypoints.messages import cases_of, required, suite_message, suite_of
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 
 class GrpcSuiteService(SuiteServiceServicer):

@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from tidemill_evaluator.application.triggers import Candidate, EvaluationTriggers
 from tidemill_evaluator.domain.errors import BASELINE_CHANGED
-from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "evaluator.candidates"
 TOPICS = ("tidemill.trainer.model.v1", "tidemill.inference.deployment.v1")

@@ -17,8 +17,8 @@ from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import Evaluation, State
 from tidemill_evaluator.domain.gate import CONFIDENCE, Gate, Requirement
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.grpc_server import etag_of, timestamp_of
+from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_kit.grpc.server import etag_of, timestamp_of
 
 STATES = {
     State.QUEUED: pb.EVALUATION_STATE_QUEUED,

@@ -8,8 +8,8 @@ import structlog
 from tidemill_evaluator.application.ports import EvaluationName, PendingEvaluations
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
 from tidemill_evaluator.application.triggers import EvaluationTriggers
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.workers.fair_share import Turns
 
 _log = structlog.get_logger()
 

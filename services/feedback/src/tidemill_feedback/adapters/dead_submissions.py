@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from tidemill_feedback.application.ports import Waiting
-from tidemill_kit.cloudevents import CloudEvent, to_headers
-from tidemill_kit.dead_letters import dead_letter
-from tidemill_kit.errors import TidemillError
-from tidemill_kit.records import Publishing, milliseconds
+from tidemill_kit.core.errors import TidemillError
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.dead_letters import dead_letter
+from tidemill_kit.events.records import Publishing, milliseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStu
 from tidemill_feedback.domain.errors import InferenceUnknown
 from tidemill_feedback.domain.example import PassageUse, Prompt, Turn
 from tidemill_feedback.domain.feedback import Answer
-from tidemill_kit.errors import NotFound
-from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.grpc.context import acting_for
 
 _LIVE = {inference_pb2.PURPOSE_UNSPECIFIED, inference_pb2.PURPOSE_LIVE}
 _ROLES = {

@@ -11,11 +11,11 @@ from tidemill_feedback.adapters.event_payloads import CURATION_TOPIC, SOURCE, cu
 from tidemill_feedback.domain.curation import Curation, Rule
 from tidemill_feedback.domain.errors import CurationNotFound
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
-from tidemill_kit.domain import Event
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Collection, Document, translated
-from tidemill_kit.quotas import Quota
+from tidemill_kit.core.aggregate import Event
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
+from tidemill_kit.store.mongo import Collection, Document, translated
+from tidemill_kit.workers.leases import Leases
 
 
 class CurationCodec:

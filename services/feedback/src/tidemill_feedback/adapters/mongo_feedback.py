@@ -8,9 +8,9 @@ from google.protobuf.message import Message
 from tidemill_feedback.adapters.event_payloads import FEEDBACK_TOPIC, SOURCE, feedback_payload
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState, Given
-from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
-from tidemill_kit.domain import Event
-from tidemill_kit.mongo import Collection, Document
+from tidemill_kit.core.aggregate import Event
+from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
+from tidemill_kit.store.mongo import Collection, Document
 
 LISTS = (
     ("inference",),

@@ -8,7 +8,7 @@ from typing import Any
 
 from tidemill_feedback.domain.errors import EpochOver
 from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
-from tidemill_kit.mongo import Collection, Document, translated, update_or_insert
+from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
 
 _OPEN: Document = {"open": True}
 """Rows that wait to be resolved; those from before it was said are found when all are looked at."""

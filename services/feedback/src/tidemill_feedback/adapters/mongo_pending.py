@@ -7,10 +7,10 @@ from datetime import datetime
 from tidemill_feedback.application.ports import SubmittedEvent, Waiting
 from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.application import Request
-from tidemill_kit.errors import Conflict
-from tidemill_kit.mongo import Collection, Document, DuplicateId, count_up_to, translated
-from tidemill_kit.quotas import Quota
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import Conflict
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.store.mongo import Collection, Document, DuplicateId, count_up_to, translated
 
 _ATTEMPTS = 20
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from tidemill_feedback.domain.example import PassageUse, Prompt, Turn
-from tidemill_kit.mongo import Collection, Document, DuplicateId, translated
+from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 
 class MongoPrompts:

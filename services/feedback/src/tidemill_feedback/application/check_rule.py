@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from tidemill_feedback.domain.curation import DEFAULT_MAX_OUTPUT_CHARS, Rule
 from tidemill_feedback.domain.reaction import CORRECTION
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 MAX_CHARS = 100_000
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)

@@ -9,7 +9,7 @@ from tidemill_feedback.domain.curation import Batch, Curation
 from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Feedback
 from tidemill_feedback.domain.ledger import Chosen, CurationRef
-from tidemill_kit.application import Clock, Request, derived_id
+from tidemill_kit.core.application import Clock, Request, derived_id
 
 _BATCH_SIZE = 200
 

@@ -7,7 +7,7 @@ from tidemill_feedback.application.ports import Pending, SubmittedEvent, Waiting
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback, inference_of
 from tidemill_feedback.domain.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.core.application import Caller, Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,9 @@ from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Answer, Feedback
 from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.application import Aggregates, Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import TidemillError
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Aggregates, Request
+from tidemill_kit.core.errors import TidemillError
 
 FeedbackStore = Aggregates[Feedback]
 CurationStore = Aggregates[Curation]

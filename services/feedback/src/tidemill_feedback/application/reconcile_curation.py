@@ -12,7 +12,7 @@ from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.ledger import Chosen, Counts, CurationRef, Tally, choose, passes
 from tidemill_feedback.domain.reaction import CORRECTION
-from tidemill_kit.application import Clock, PageRequest
+from tidemill_kit.core.application import Clock, PageRequest
 
 _NOW = timedelta(0)
 _SOON = timedelta(seconds=1)

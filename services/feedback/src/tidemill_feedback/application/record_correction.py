@@ -6,7 +6,7 @@ from tidemill_feedback.application.ports import CurationStore, Enqueue, Feedback
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState
 from tidemill_feedback.domain.ledger import CandidateExample
 from tidemill_feedback.domain.reaction import CORRECTION
-from tidemill_kit.application import PageRequest
+from tidemill_kit.core.application import PageRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

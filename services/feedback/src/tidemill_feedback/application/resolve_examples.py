@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from tidemill_feedback.application.ports import FeedbackStore, Inferences, Ledger, Prompts
 from tidemill_feedback.domain.example import Prompt
 from tidemill_feedback.domain.ledger import CurationRef, Row
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     InvalidInput,

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from tidemill_feedback.application.match_pending import MatchPending
 from tidemill_feedback.application.ports import DeadLetters, Pending
-from tidemill_kit.application import Clock
+from tidemill_kit.core.application import Clock
 
 _BATCH_SIZE = 1000
 

@@ -16,7 +16,7 @@ Conflict
 └── EpochOver               a later holder of the lease is at work
 """
 
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     AlreadyExists,
     Conflict,
     InvalidInput,

@@ -11,7 +11,7 @@ from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.update_curation import CHANGEABLE, UpdateCommand, UpdateCuration
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.entrypoints.messages import curation_message, rule_of, version_of
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,8 +7,8 @@ from tidemill_feedback.application.read_feedback import ReadFeedback
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
 from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.entrypoints.messages import feedback_message, reaction_of
-from tidemill_kit.application import Clock
-from tidemill_kit.grpc_server import current_caller, page_of, request_of
+from tidemill_kit.core.application import Clock
+from tidemill_kit.grpc.server import current_caller, page_of, request_of
 
 
 class GrpcFeedbackService(FeedbackServiceServicer):

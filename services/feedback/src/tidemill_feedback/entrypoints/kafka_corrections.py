@@ -4,7 +4,7 @@ from pydantic import BaseModel
 
 from tidemill_feedback.application.record_correction import RecordCorrection
 from tidemill_feedback.domain.reaction import CORRECTION
-from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "feedback.corrections"
 TOPIC = "tidemill.feedback.feedback.v1"

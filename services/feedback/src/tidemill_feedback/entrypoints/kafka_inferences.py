@@ -3,7 +3,7 @@
 from pydantic import BaseModel
 
 from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "feedback.inferences"
 TOPIC = "tidemill.inference.inference.v1"

@@ -11,9 +11,9 @@ from tidemill_feedback.application.handle_submission import HandleSubmission
 from tidemill_feedback.application.ports import SubmittedEvent
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_feedback.entrypoints.messages import check_correction
-from tidemill_kit.cloudevents import CloudEvent
-from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_kit.events.cloudevents import CloudEvent
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "feedback.submissions"
 TOPIC = "tidemill.feedback.submission.v1"

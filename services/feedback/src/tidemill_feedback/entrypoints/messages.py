@@ -10,8 +10,8 @@ from tidemill_feedback.application.read_curations import Overview
 from tidemill_feedback.domain.curation import Rule
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState
 from tidemill_feedback.domain.reaction import COMMENT, CORRECTION, Reaction
-from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.grpc_server import etag_of, timestamp_of
+from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_kit.grpc.server import etag_of, timestamp_of
 
 STATES = {
     FeedbackState.PENDING: feedback_pb2.FEEDBACK_STATE_PENDING,

@@ -11,10 +11,10 @@ from tidemill_feedback.application.ports import CurationLeases, Curations, Ledge
 from tidemill_feedback.application.reconcile_curation import ReconcileCuration
 from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.application import Clock
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.jobs import Leases
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.application import Clock
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.workers.fair_share import Turns
+from tidemill_kit.workers.leases import Leases
 
 _log = structlog.get_logger()
 

@@ -11,8 +11,8 @@ from tidemill_inference.application.ports import CheckedPrompt, PromptInput
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.bounded_processes import BoundedProcesses, WorkEndedError
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, TidemillError, Violation
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, TidemillError, Violation
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 R = TypeVar("R")
 _TEMPLATES = JinjaTemplates()

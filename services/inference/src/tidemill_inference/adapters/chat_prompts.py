@@ -15,11 +15,11 @@ from typing import Any, Protocol
 import structlog
 
 from tidemill_inference.domain.content import Message
-from tidemill_kit.bounded_processes import BoundedProcesses, WorkEndedError
-from tidemill_kit.bounded_tokenizers import BoundedTokenizers
-from tidemill_kit.control_tokens import BREAK, ControlTokens
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput
-from tidemill_kit.grpc_context import project_of_call
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
+from tidemill_kit.grpc.context import project_of_call
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.models.control_tokens import BREAK, ControlTokens
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 MAX_RENDERED_CHARACTERS = 8 * 1024 * 1024
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from tidemill_inference.domain.configuration import Configuration, Retrieval, Sampling
-from tidemill_kit.mongo import Document
+from tidemill_kit.store.mongo import Document
 
 
 def configuration_document(configuration: Configuration) -> Document:

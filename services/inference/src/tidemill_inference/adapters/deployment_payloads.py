@@ -14,7 +14,7 @@ from tidemill_inference.domain.rollout import (
     RolloutWasRefused,
     RolloutWasRolledBack,
 )
-from tidemill_kit.domain import Event
+from tidemill_kit.core.aggregate import Event
 
 
 class _Named(TypedDict):

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import httpx2
 
-from tidemill_kit.bounded_processes import Shares
-from tidemill_kit.errors import RateLimited
-from tidemill_kit.outgoing import AllowedHosts, IPAddress, Origin, is_public
+from tidemill_kit.core.errors import RateLimited
+from tidemill_kit.http.outgoing import AllowedHosts, IPAddress, Origin, is_public
+from tidemill_kit.workers.bounded_processes import Shares
 
 MAX_ERROR_BYTES = 64 * 1024
 """What is read of an answer that is an error."""

@@ -16,7 +16,7 @@ from tidemill_inference.domain.inference import (
     Usage,
     Variant,
 )
-from tidemill_kit.domain import Event
+from tidemill_kit.core.aggregate import Event
 
 
 def payload_of(inference: Inference, event: Event, seq: int) -> tuple[str, Message]:

@@ -27,7 +27,7 @@ from tidemill_inference.application.ports import CheckedPrompt, PromptInput
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 MAX_SOURCE_CHARACTERS = 64 * 1024
 MAX_RENDERED_CHARACTERS = 1024 * 1024

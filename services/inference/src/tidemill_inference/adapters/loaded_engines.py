@@ -21,9 +21,9 @@ from tidemill_inference.adapters.model_files import ModelFiles
 from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.remote_engines import RemoteEngines
 from tidemill_inference.application.ports import Engine, LiveModel, LiveModels, ModelVersion
-from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
-from tidemill_kit.numeric_format import NumericFormat
+from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.numeric_format import NumericFormat
 
 if TYPE_CHECKING:
     from tidemill_inference.adapters.model_weights import ModelWeights

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from tidemill_inference.adapters.model_building import BUILDING
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.errors import isolated
+from tidemill_kit.core.errors import isolated
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from tidemill_inference.application.ports import ModelVersion
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.manifest import ArtifactFile, ArtifactRefused, Manifest
-from tidemill_kit.objects import ObjectDamaged, ObjectMissing
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest
+from tidemill_kit.store.objects import ObjectDamaged, ObjectMissing
 
 
 class ModelFiles:

@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tidemill_inference.adapters.model_building import BUILDING
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.errors import isolated
-from tidemill_kit.manifest import ArtifactRefused
-from tidemill_kit.model_folders import checked_config, loadable_config, passed_on, tensors_of
-from tidemill_kit.numeric_format import NumericFormat
+from tidemill_kit.core.errors import isolated
+from tidemill_kit.models.folders import checked_config, loadable_config, passed_on, tensors_of
+from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_kit.models.numeric_format import NumericFormat
 
 
 class ModelWeights:

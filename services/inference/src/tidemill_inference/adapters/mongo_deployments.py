@@ -15,16 +15,16 @@ from tidemill_inference.adapters.configuration_documents import (
 from tidemill_inference.adapters.deployment_payloads import payload_of
 from tidemill_inference.adapters.rollout_documents import policy_document, policy_of, rollout_document, rollout_of
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec, RecordMode
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.domain import Event
-from tidemill_kit.mongo import Document
+from tidemill_kit.core.aggregate import Event
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Document
 
 _WITH_ROLLOUTS = 2
 """The schema from which on deployments follow models."""
 
 
 class DeploymentCodec:
-    """Implements `tidemill_kit.aggregates.Codec`."""
+    """Implements `tidemill_kit.store.aggregates.Codec`."""
 
     schema = _WITH_ROLLOUTS
 

@@ -16,15 +16,15 @@ from tidemill_inference.domain.inference import (
     Usage,
     Variant,
 )
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.domain import Event
-from tidemill_kit.mongo import Document
+from tidemill_kit.core.aggregate import Event
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Document
 
 _PLAIN = ("request_id", "request_digest", "deployment", "end_user", "finish_reason", "failure", "citation_valid")
 
 
 class InferenceCodec:
-    """Implements `tidemill_kit.aggregates.Codec`. A passage is stored as a span, never as text."""
+    """Implements `tidemill_kit.store.aggregates.Codec`. A passage is stored as a span, never as text."""
 
     schema = 1
 

@@ -5,13 +5,13 @@ from dataclasses import asdict
 from google.protobuf.message import Message
 
 from tidemill_inference.domain.prompt import Prompt, PromptContent, PromptVersion
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.domain import Event
-from tidemill_kit.mongo import Document
+from tidemill_kit.core.aggregate import Event
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Document
 
 
 class PromptCodec:
-    """Implements `tidemill_kit.aggregates.Codec`."""
+    """Implements `tidemill_kit.store.aggregates.Codec`."""
 
     schema = 1
 

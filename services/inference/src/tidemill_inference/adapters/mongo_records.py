@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from tidemill_inference.application.ports import DeploymentRef, KeptRecords
-from tidemill_kit.mongo import Collection, Document, translated
+from tidemill_kit.store.mongo import Collection, Document, translated
 
 _LIMITED: Document = {"state.spec.record_days": {"$gt": 0}}
 

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from tidemill_inference.application.ports import DeploymentRef, GivenRating, LiveModel
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.aggregates import document_id
-from tidemill_kit.application import derived_id
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Collection, Document, translated, update_or_insert
+from tidemill_kit.core.application import derived_id
+from tidemill_kit.store.aggregates import document_id
+from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
+from tidemill_kit.workers.leases import Leases
 
 _NEWEST_OF_STEP = [("rollout", 1), ("step", 1), ("noted", -1)]
 _NEWEST_OF_ROLLOUT = [("rollout", 1), ("noted", -1)]

@@ -13,7 +13,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from tidemill_inference.application.ports import Engine, Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.errors import isolated
+from tidemill_kit.core.errors import isolated
 
 FIRST_TOKEN_SECONDS = Histogram(
     "tidemill_model_first_token_seconds",

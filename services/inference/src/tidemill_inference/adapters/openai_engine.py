@@ -20,7 +20,7 @@ from tidemill_inference.application.ports import Finish, Piece, RemoteModel
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import PromptTooLong
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     DependencyTimedOut,
     DependencyUnavailable,
     InvalidInput,

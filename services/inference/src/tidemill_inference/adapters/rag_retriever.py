@@ -17,7 +17,7 @@ from tidemill_inference.application.ports import Found
 from tidemill_inference.domain.content import Passage
 from tidemill_inference.domain.deployment import Retrieval
 from tidemill_inference.domain.errors import ReferenceNotFound
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     Internal,

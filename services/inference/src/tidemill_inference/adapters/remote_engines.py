@@ -13,7 +13,7 @@ from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.application.ports import RemoteModel
 from tidemill_inference.domain.errors import AddressRefused
-from tidemill_kit.outgoing import AllowedHosts, Origin
+from tidemill_kit.http.outgoing import AllowedHosts, Origin
 
 _Key = tuple[str, RemoteModel, str]
 """Project, model and the digest of the key that is sent."""

@@ -7,7 +7,7 @@ from tidemill_inference.adapters.configuration_documents import configuration_do
 from tidemill_inference.domain.rollout import Approval, Hold, Rollout, RolloutState
 from tidemill_inference.domain.rollout_policy import AbortRules, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.domain.step_counts import StepCounts
-from tidemill_kit.mongo import Document
+from tidemill_kit.store.mongo import Document
 
 _COUNTS = tuple(each.name for each in fields(StepCounts) if each.compare)
 """What is kept of a step: all but its samples."""

@@ -11,8 +11,8 @@ import structlog
 from pydantic import SecretStr
 
 from tidemill_inference.domain.errors import SecretMissing
-from tidemill_kit.grpc_context import PROJECT_SLUG
-from tidemill_kit.outgoing import Origin
+from tidemill_kit.grpc.context import PROJECT_SLUG
+from tidemill_kit.http.outgoing import Origin
 
 PREFIX = "INFERENCE_SECRET_"
 HOSTS = "HOSTS"

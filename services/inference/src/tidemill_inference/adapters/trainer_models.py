@@ -9,8 +9,8 @@ import grpc
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
 from tidemill_inference.application.ports import ModelVersion, RemoteModel
 from tidemill_inference.domain.errors import ModelNotReady, ModelRefused, ReferenceNotFound
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, NotFound
 
 _REMEMBERED = 256
 _SHOWN = 50

@@ -28,7 +28,7 @@ from tidemill_inference.adapters.text_stream import TextStream
 from tidemill_inference.application.ports import Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.errors import DependencyUnavailable, Internal, InvalidInput
+from tidemill_kit.core.errors import DependencyUnavailable, Internal, InvalidInput
 
 DEFAULT_OUTPUT_TOKENS = 512
 _PAGE_TOKENS = 32

@@ -17,8 +17,8 @@ from tidemill_inference.domain.inference import Inference, Purpose, Question, St
 from tidemill_inference.domain.prompt import PromptContent
 from tidemill_inference.domain.references import Reference
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE
-from tidemill_kit.application import Caller, PageRequest, Request, derived_id
-from tidemill_kit.errors import DependencyUnavailable, InvalidInput, RequestIdReused
+from tidemill_kit.core.application import Caller, PageRequest, Request, derived_id
+from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, RequestIdReused
 
 _SHOWN = 50
 SHARED_DEPENDENCIES = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from tidemill_inference.application.answer_question import AnswerOutcome, AnswerQuestion
 from tidemill_inference.domain.inference import Inference, Purpose
-from tidemill_kit.application import Caller, Request, derived_id
+from tidemill_kit.core.application import Caller, Request, derived_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

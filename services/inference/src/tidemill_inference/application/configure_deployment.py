@@ -8,8 +8,8 @@ from tidemill_inference.application.ports import Deployments, Outcomes
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.domain.references import check_slug
-from tidemill_kit.application import Caller, Clock, Request
-from tidemill_kit.errors import AlreadyExists, NotFound
+from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 Warm = Callable[[str, str], None]
 """Told the project and the `model@version` that is about to be needed."""

@@ -7,7 +7,7 @@ from tidemill_inference.application.ports import Deployments, Prompts
 from tidemill_inference.domain.errors import PromptInUse
 from tidemill_inference.domain.prompt import Prompt
 from tidemill_inference.domain.references import Reference
-from tidemill_kit.application import Caller, PageRequest, Request
+from tidemill_kit.core.application import Caller, PageRequest, Request
 
 _PAGE = 1000
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from tidemill_inference.application.ports import ActiveRollouts, DeploymentRef, Deployments, Outcomes
 from tidemill_inference.domain.errors import DeploymentNotFound
-from tidemill_kit.application import Clock
+from tidemill_kit.core.application import Clock
 
 QUIET = timedelta(hours=1)
 """Younger outcomes stay: whoever tends their rollout, or notes them, may be at it."""

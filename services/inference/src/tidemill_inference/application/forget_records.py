@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tidemill_inference.application.ports import Records
-from tidemill_kit.application import Clock
+from tidemill_kit.core.application import Clock
 
 _BATCH_SIZE = 500
 

@@ -24,8 +24,14 @@ from tidemill_inference.domain.deployment import Configuration
 from tidemill_inference.domain.errors import PromptTooLong
 from tidemill_inference.domain.inference import Answer, Inference, Purpose, Question, Usage, Variant
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.errors import DependencyTimedOut, DependencyUnavailable, Internal, PreconditionFailed, RateLimited
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.errors import (
+    DependencyTimedOut,
+    DependencyUnavailable,
+    Internal,
+    PreconditionFailed,
+    RateLimited,
+)
+from tidemill_kit.workers.fair_share import Turns
 
 DEFAULT_OUTPUT_TOKENS = 512
 _ENGINE_FAILURES = (DependencyUnavailable, Internal, PreconditionFailed, PromptTooLong, RateLimited)

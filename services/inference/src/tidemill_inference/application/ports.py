@@ -11,8 +11,8 @@ from tidemill_inference.domain.deployment import Deployment, Retrieval, Sampling
 from tidemill_inference.domain.inference import Inference
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.application import Aggregates
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Aggregates
 
 Prompts = Aggregates[Prompt]
 Deployments = Aggregates[Deployment]

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from tidemill_inference.application.ports import Candidates, Engines, Models, ModelVersion
 from tidemill_inference.domain.errors import CandidateNotReady
-from tidemill_kit.errors import DependencyUnavailable, Internal, NotFound, PreconditionFailed, TidemillError, isolated
+from tidemill_kit.core.errors import (
+    DependencyUnavailable,
+    Internal,
+    NotFound,
+    PreconditionFailed,
+    TidemillError,
+    isolated,
+)
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.domain.rollout import Decision, Move, Rollout
 from tidemill_inference.domain.step_counts import Reason, StepCounts
-from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import TRANSIENT
+from tidemill_kit.core.application import Clock, Request
+from tidemill_kit.core.errors import TRANSIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from tidemill_inference.application.ports import Models, Prompts, Retriever
 from tidemill_inference.domain.deployment import Configuration, DeploymentSpec
 from tidemill_inference.domain.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.domain.references import Reference
-from tidemill_kit.application import PageRequest
+from tidemill_kit.core.application import PageRequest
 
 _SHOWN = 50
 

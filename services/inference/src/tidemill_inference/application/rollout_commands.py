@@ -10,8 +10,8 @@ from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import Approval
 from tidemill_inference.domain.step_counts import StepCounts
-from tidemill_kit.application import Caller, Clock, Request
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 MAX_RATIONALE = 1000
 

@@ -11,7 +11,7 @@ from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import PromptNotRecorded, TextGone
 from tidemill_inference.domain.inference import Inference, State
 from tidemill_inference.domain.references import Reference
-from tidemill_kit.application import Caller
+from tidemill_kit.core.application import Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

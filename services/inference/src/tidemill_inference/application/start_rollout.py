@@ -6,7 +6,7 @@ from tidemill_inference.application.ports import Candidates, DeploymentRef, Depl
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.domain.rollout import PassedEvaluation
-from tidemill_kit.application import Clock, Request
+from tidemill_kit.core.application import Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

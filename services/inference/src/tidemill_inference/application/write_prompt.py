@@ -6,8 +6,8 @@ from tidemill_inference.application.etags import check_etag
 from tidemill_inference.application.ports import Prompts, Templates
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_inference.domain.references import check_slug
-from tidemill_kit.application import Caller, Clock, Request
-from tidemill_kit.errors import AlreadyExists, InvalidInput, NotFound, Violation
+from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_kit.core.errors import AlreadyExists, InvalidInput, NotFound, Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,9 +25,9 @@ from tidemill_inference.domain.rollout import (
 )
 from tidemill_inference.domain.rollout_policy import RolloutPolicy
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
-from tidemill_kit.application import derived_id
-from tidemill_kit.domain import Aggregate, Event
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.aggregate import Aggregate, Event
+from tidemill_kit.core.application import derived_id
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 __all__ = [
     "DEFAULT_TOP_K",

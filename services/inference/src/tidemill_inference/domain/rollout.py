@@ -10,7 +10,7 @@ from tidemill_inference.domain.configuration import Configuration
 from tidemill_inference.domain.errors import RolloutLeaseLost
 from tidemill_inference.domain.rollout_policy import MAX_APPROVALS, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.domain.step_counts import Reason, StepCounts
-from tidemill_kit.domain import Event
+from tidemill_kit.core.aggregate import Event
 
 WAITS = "waits for the candidate to be loaded"
 _SHARES = 100_000

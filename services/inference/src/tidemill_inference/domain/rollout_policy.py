@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import Enum
 from math import ceil
 
-from tidemill_kit.errors import Violation
+from tidemill_kit.core.errors import Violation
 
 DEFAULT_MAXIMUM = timedelta(hours=24)
 MAX_MAXIMUM = timedelta(days=90)

@@ -19,7 +19,7 @@ from tidemill_inference.domain.configuration import (
 )
 from tidemill_inference.domain.deployment import DEFAULT_DEADLINE, Deployment, DeploymentSpec, RecordMode
 from tidemill_inference.entrypoints.rollout_messages import policy_message, policy_of, rollout_message
-from tidemill_kit.grpc_requests import etag_of, timestamp_of
+from tidemill_kit.grpc.requests import etag_of, timestamp_of
 
 _MODES: dict[deployment_pb2.RecordMode.ValueType, RecordMode] = {
     deployment_pb2.RECORD_MODE_NONE: RecordMode.NONE,

@@ -23,8 +23,8 @@ from tidemill_inference.application.rollout_commands import (
     RolloutCommand,
 )
 from tidemill_inference.entrypoints.deployment_messages import CHANGEABLE, change_of, deployment_message, spec_of
-from tidemill_kit.application import Request
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.core.application import Request
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -18,7 +18,7 @@ from tidemill_inference.application.ports import Inferences
 from tidemill_inference.application.show_prompt import ShowPrompt
 from tidemill_inference.entrypoints.inference_messages import content_message, inference_message
 from tidemill_inference.entrypoints.question_messages import question_of
-from tidemill_kit.grpc_server import current_caller, page_of, remaining_s, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, remaining_s, request_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -18,7 +18,7 @@ from tidemill_inference.application.write_prompt import (
     UpdatePrompt,
 )
 from tidemill_inference.entrypoints.prompt_messages import content_of, prompt_message
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Collection
 
 from starlette.datastructures import Headers
 
-from tidemill_kit.errors import InvalidInput, PermissionDenied, Unauthenticated, Violation
-from tidemill_kit.grpc_context import PROJECT_FORM, PROJECT_SLUG
+from tidemill_kit.core.errors import InvalidInput, PermissionDenied, Unauthenticated, Violation
+from tidemill_kit.grpc.context import PROJECT_FORM, PROJECT_SLUG
 
 PROJECT_HEADER = "OpenAI-Project"
 ANY_HOST = "*"

@@ -15,10 +15,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tidemill_inference.entrypoints.http_callers import KnownProject, check_host, project_of
 from tidemill_inference.entrypoints.http_encodings import decoded
 from tidemill_inference.entrypoints.openai_errors import BodyTooLarge, BodyTooSlow, LengthsContradict, error_response
-from tidemill_kit import telemetry
-from tidemill_kit.application import Caller
-from tidemill_kit.errors import DependencyUnavailable, Internal, TidemillError, isolated
-from tidemill_kit.grpc_context import bind_call
+from tidemill_kit.core.application import Caller
+from tidemill_kit.core.errors import DependencyUnavailable, Internal, TidemillError, isolated
+from tidemill_kit.grpc.context import bind_call
+from tidemill_kit.runtime import telemetry
 
 HTTP_REQUESTS = Counter("tidemill_http_requests", "HTTP requests answered.", ["route", "status"])
 HTTP_SECONDS = Histogram("tidemill_http_request_seconds", "Time from a request's arrival to its end.", ["route"])

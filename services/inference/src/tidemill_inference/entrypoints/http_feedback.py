@@ -18,9 +18,9 @@ from tidemill_inference.application.ports import Reaction, Reactions, SubmittedR
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_exchange import Exchange
 from tidemill_inference.entrypoints.json_bodies import Strict, body_of
-from tidemill_kit.application import Clock
-from tidemill_kit.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
-from tidemill_kit.grpc_requests import MAX_REQUEST_ID
+from tidemill_kit.core.application import Clock
+from tidemill_kit.core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
+from tidemill_kit.grpc.requests import MAX_REQUEST_ID
 
 _MAX_NAME = 512
 

@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tidemill_kit.errors import isolated
-from tidemill_kit.service import Dependency
+from tidemill_kit.core.errors import isolated
+from tidemill_kit.service.app import Dependency
 
 _FRESH_S = 1.0
 

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from tidemill_inference.entrypoints.http_connections import ConnectionLimits, Connections
-from tidemill_kit.errors import PreconditionFailed
+from tidemill_kit.core.errors import PreconditionFailed
 
 _LIMITS = ConnectionLimits()
 
@@ -40,7 +40,7 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """Serves an ASGI application from `start` to `stop`. Implements `tidemill_kit.service.Watched`."""
+    """Serves an ASGI application from `start` to `stop`. Implements `tidemill_kit.service.app.Watched`."""
 
     name = "http"
 

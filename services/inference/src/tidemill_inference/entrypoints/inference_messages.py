@@ -6,7 +6,7 @@ from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_pb2
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.inference import Inference, Usage, Variant
-from tidemill_kit.grpc_requests import timestamp_of
+from tidemill_kit.grpc.requests import timestamp_of
 
 _ROLES = {
     Role.SYSTEM: content_pb2.ROLE_SYSTEM,

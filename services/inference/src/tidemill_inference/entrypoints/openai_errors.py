@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
 from tidemill_inference.entrypoints.json_bodies import shown
-from tidemill_kit.errors import (
+from tidemill_kit.core.errors import (
     AlreadyExists,
     Conflict,
     DeadlineExceeded,

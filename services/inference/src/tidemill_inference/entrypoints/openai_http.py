@@ -33,9 +33,9 @@ from tidemill_inference.entrypoints.http_health import HttpHealth
 from tidemill_inference.entrypoints.openai_completions import Chunks, completion, model
 from tidemill_inference.entrypoints.openai_errors import MethodNotAllowed, RouteNotFound, error_body, error_response
 from tidemill_inference.entrypoints.openai_messages import IDEMPOTENCY_HEADER, chat_request_of, request_of
-from tidemill_kit.application import Caller, Clock, PageRequest, Request
-from tidemill_kit.errors import InvalidInput, TidemillError, Violation
-from tidemill_kit.service import Dependency
+from tidemill_kit.core.application import Caller, Clock, PageRequest, Request
+from tidemill_kit.core.errors import InvalidInput, TidemillError, Violation
+from tidemill_kit.service.app import Dependency
 
 DEFAULT_STALL_S = 30.0
 DEFAULT_KEEP_ALIVE_S = 15.0

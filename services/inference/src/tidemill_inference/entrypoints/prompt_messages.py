@@ -2,7 +2,7 @@
 
 from tidemill.inference.v1 import prompt_pb2
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.grpc_requests import etag_of, timestamp_of
+from tidemill_kit.grpc.requests import etag_of, timestamp_of
 
 
 def prompt_message(prompt: Prompt) -> prompt_pb2.Prompt:

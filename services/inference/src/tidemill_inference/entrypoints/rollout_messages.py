@@ -20,8 +20,8 @@ from tidemill_inference.domain.rollout_policy import (
     StickyBy,
 )
 from tidemill_inference.domain.step_counts import StepCounts
-from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.grpc_requests import timestamp_of
+from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_kit.grpc.requests import timestamp_of
 
 E = TypeVar("E", bound=Enum)
 _STICKY_BY: dict[int, StickyBy] = {

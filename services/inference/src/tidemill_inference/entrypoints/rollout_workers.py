@@ -26,8 +26,8 @@ from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.inference import Purpose
 from tidemill_inference.domain.rollout import Rollout
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.grpc_context import acting_for
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.grpc.context import acting_for
 
 DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
 _PAUSE_S = 1.0

@@ -7,9 +7,9 @@ import structlog
 
 from tidemill_inference.application.forget_records import ForgetRecords
 from tidemill_inference.application.ports import Engines, Models
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.grpc_context import acting_for
-from tidemill_kit.jobs import Leases
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.grpc.context import acting_for
+from tidemill_kit.workers.leases import Leases
 
 _WAITING = 100
 

@@ -16,9 +16,9 @@ from tidemill_ingest.domain.example import CitedPassage, Example
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.parts import canonical, context_of, text_of
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import InvalidInput, NotFound, TidemillError, Violation
-from tidemill_kit.objects import ExchangeBucket, ObjectDamaged
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.errors import InvalidInput, NotFound, TidemillError, Violation
+from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged
 
 _JSON_LINES = "application/jsonl"
 

@@ -15,7 +15,7 @@ from tidemill_ingest.domain.document_events import (
 )
 from tidemill_ingest.domain.submission import Submission
 from tidemill_ingest.domain.version import Version
-from tidemill_kit.domain import Event
+from tidemill_kit.core.aggregate import Event
 
 INGESTED = "tidemill.ingest.document.ingested.v1"
 UPDATED = "tidemill.ingest.document.updated.v1"

@@ -20,11 +20,11 @@ from tidemill_ingest.domain.dataset_version import (
     VersionDraft,
 )
 from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetNotFound
-from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents
-from tidemill_kit.domain import Event, ObjectRef
-from tidemill_kit.jobs import LeaseLost, Leases
-from tidemill_kit.mongo import Collection, Document, insert_new, translated
-from tidemill_kit.quotas import Quota
+from tidemill_kit.core.aggregate import Event, ObjectRef
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
+from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
+from tidemill_kit.workers.leases import LeaseLost, Leases
 
 TOPIC = "tidemill.ingest.dataset.v1"
 _BATCH_SIZE = 1000

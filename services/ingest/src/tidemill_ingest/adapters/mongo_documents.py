@@ -11,9 +11,9 @@ from tidemill_ingest.domain.document import Document, DocumentState, DocumentSte
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.domain.version import Provenance, Text, Version
-from tidemill_kit.aggregates import Identity, MongoAggregates, NewEvents, document_id
-from tidemill_kit.domain import Event, ObjectRef
-from tidemill_kit.mongo import Collection, translated
+from tidemill_kit.core.aggregate import Event, ObjectRef
+from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents, document_id
+from tidemill_kit.store.mongo import Collection, translated
 
 TOPIC = "tidemill.ingest.document.v1"
 CE_SOURCE = "/tidemill/ingest"

@@ -9,11 +9,11 @@ from tidemill_ingest.domain.errors import SourceNotFound
 from tidemill_ingest.domain.event_binding import EventBinding
 from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.aggregates import Identity, MongoAggregates
-from tidemill_kit.domain import Aggregate, Event
-from tidemill_kit.errors import NotFound
-from tidemill_kit.mongo import Collection
-from tidemill_kit.quotas import Quota
+from tidemill_kit.core.aggregate import Aggregate, Event
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.store.aggregates import Identity, MongoAggregates
+from tidemill_kit.store.mongo import Collection
 
 _NO_TOPIC = ""
 

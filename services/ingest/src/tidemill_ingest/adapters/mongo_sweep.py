@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from tidemill_ingest.domain.document import TextUse, TextUses
 from tidemill_ingest.domain.version import Text
-from tidemill_kit.aggregates import document_id
-from tidemill_kit.jobs import Lease, Leases
-from tidemill_kit.mongo import Collection, translated
+from tidemill_kit.store.aggregates import document_id
+from tidemill_kit.store.mongo import Collection, translated
+from tidemill_kit.workers.leases import Lease, Leases
 
 _FIELDS = {"id": 1, "state.source": 1} | {
     f"state.versions.{name}": 1 for name in ("object.key", "text", "superseded_at")

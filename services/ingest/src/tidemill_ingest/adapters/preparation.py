@@ -16,9 +16,9 @@ from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.parts import masked
 from tidemill_ingest.domain.submission import DocumentSpec
-from tidemill_kit.bounded_processes import BoundedProcesses, ProcessLimits, WorkEndedError
-from tidemill_kit.characters import clean, clean_line
-from tidemill_kit.errors import Internal
+from tidemill_kit.core.characters import clean, clean_line
+from tidemill_kit.core.errors import Internal
+from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits, WorkEndedError
 
 R = TypeVar("R")
 _log = structlog.get_logger(__name__)

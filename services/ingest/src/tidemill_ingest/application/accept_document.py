@@ -20,9 +20,9 @@ from tidemill_ingest.domain.submission import (
     document_key,
 )
 from tidemill_ingest.domain.version import Draft, Provenance
-from tidemill_kit.application import Caller, Clock, Request
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import Conflict, NotFound, TidemillError
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_kit.core.errors import Conflict, NotFound, TidemillError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

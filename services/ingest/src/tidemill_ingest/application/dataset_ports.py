@@ -10,8 +10,8 @@ from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import Batch
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.application import Aggregates
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Aggregates
 
 Datasets = Aggregates[Dataset]
 

@@ -12,8 +12,8 @@ from tidemill_ingest.domain.document import Document, DocumentState, Keep
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.submission import Submission, key_violations, too_long
-from tidemill_kit.application import Caller, Clock, Request
-from tidemill_kit.errors import Conflict, InvalidInput, NotFound, Violation
+from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,8 @@ from tidemill_ingest.application.ports import EventBindings, Sources
 from tidemill_ingest.domain.errors import EventsNotRegistered
 from tidemill_ingest.domain.event_binding import EventBinding
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.application import Clock, Request, derived_id
-from tidemill_kit.errors import NotFound
+from tidemill_kit.core.application import Clock, Request, derived_id
+from tidemill_kit.core.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from tidemill_ingest.application.event_bindings import BindEvents
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.application import Clock
+from tidemill_kit.core.application import Clock
 
 _MAX_EXAMPLES = 1000
 

@@ -9,8 +9,8 @@ from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import ExampleBatchOffer
 from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.application import Caller, Clock, Request, derived_id
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.application import Caller, Clock, Request, derived_id
+from tidemill_kit.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

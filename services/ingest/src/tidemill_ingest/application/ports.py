@@ -12,8 +12,8 @@ from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Fact
-from tidemill_kit.application import Aggregates
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.application import Aggregates
 
 Sources = Aggregates[Source]
 Documents = Aggregates[Document]

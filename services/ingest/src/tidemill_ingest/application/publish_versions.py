@@ -15,7 +15,7 @@ from tidemill_ingest.domain.errors import BatchAlreadyHandled, BatchUnusable, Da
 from tidemill_ingest.domain.example import Example, group_of
 from tidemill_ingest.domain.parts import content_digest, lines_of, shared_between
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.application import Clock, Request, derived_id
+from tidemill_kit.core.application import Clock, Request, derived_id
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
 

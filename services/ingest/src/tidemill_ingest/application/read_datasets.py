@@ -10,8 +10,8 @@ from tidemill_ingest.domain.dataset_version import DatasetVersion, Part
 from tidemill_ingest.domain.errors import DatasetVersionNotFound, DifferenceTooLarge
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.application import Caller, Page, PageRequest
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.application import Caller, Page, PageRequest
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 TRAIN: Final = "train"
 HELD_OUT: Final = "held_out"

@@ -7,8 +7,8 @@ from tidemill_ingest.application.ports import Documents, Preparation
 from tidemill_ingest.domain.document import Document, Keep
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.submission import Submission, key_violations
-from tidemill_kit.application import Caller, Clock, Request
-from tidemill_kit.errors import InvalidInput
+from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_kit.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from tidemill_ingest.application.ports import (
     VersionTexts,
 )
 from tidemill_ingest.domain.document import TextUses
-from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import DependencyUnavailable, NotFound, TidemillError
+from tidemill_kit.core.application import Clock, Request
+from tidemill_kit.core.errors import DependencyUnavailable, NotFound, TidemillError
 
 _BATCH_SIZE = 200
 _FOR_EVER = 0

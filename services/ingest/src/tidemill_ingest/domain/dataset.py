@@ -12,8 +12,8 @@ from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetExists, Da
 from tidemill_ingest.domain.labels import label_violations
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import SLUG
-from tidemill_kit.domain import Aggregate, ObjectRef
-from tidemill_kit.errors import InvalidInput, Violation
+from tidemill_kit.core.aggregate import Aggregate, ObjectRef
+from tidemill_kit.core.errors import InvalidInput, Violation
 
 DEFAULT_SHARE = 0.3
 LARGEST_SHARE = 0.9

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from tidemill_ingest.domain.dataset_version import DatasetVersion
-from tidemill_kit.domain import Event
+from tidemill_kit.core.aggregate import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from tidemill_ingest.domain.document_events import (
 )
 from tidemill_ingest.domain.submission import Submission
 from tidemill_ingest.domain.version import Draft, Text, Version
-from tidemill_kit.domain import Aggregate
+from tidemill_kit.core.aggregate import Aggregate
 
 
 class DocumentState(Enum):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill_ingest.domain.submission import Submission
 from tidemill_ingest.domain.version import Version
-from tidemill_kit.domain import Event
+from tidemill_kit.core.aggregate import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.errors import Violation
+from tidemill_kit.core.errors import Violation
 
 
 def label_violations(labels: Mapping[str, str], limits: Limits, *, field: str) -> Iterator[Violation]:

@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.application import derived_id
-from tidemill_kit.characters import IGNORABLE
-from tidemill_kit.errors import InvalidInput, Violation, named
+from tidemill_kit.core.application import derived_id
+from tidemill_kit.core.characters import IGNORABLE
+from tidemill_kit.core.errors import InvalidInput, Violation, named
 
 Fact: TypeAlias = str | float | bool
 """A value of metadata; whole numbers are floats too, as in a protobuf Struct."""

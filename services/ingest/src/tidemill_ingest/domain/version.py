@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 
 from tidemill_ingest.domain.submission import Fact, Submission
-from tidemill_kit.domain import ObjectRef
+from tidemill_kit.core.aggregate import ObjectRef
 
 
 class Text(Enum):

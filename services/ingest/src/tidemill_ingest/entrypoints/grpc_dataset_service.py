@@ -17,7 +17,7 @@ from tidemill_ingest.application.change_datasets import (
 from tidemill_ingest.application.read_datasets import ReadDatasets
 from tidemill_ingest.entrypoints.dataset_messages import dataset_message, dataset_of, split_of, version_message
 from tidemill_ingest.entrypoints.messages import required
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 Context = ServicerContext[Any, Any]
 

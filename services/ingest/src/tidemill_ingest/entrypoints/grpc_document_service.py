@@ -21,7 +21,7 @@ from tidemill_ingest.entrypoints.messages import (
 )
 from tidemill_ingest.entrypoints.outcomes import counted
 from tidemill_ingest.entrypoints.uploads import Uploads
-from tidemill_kit.grpc_server import current_caller, page_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, request_of
 
 Context = ServicerContext[Any, Any]
 

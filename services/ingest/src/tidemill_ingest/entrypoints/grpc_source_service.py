@@ -15,7 +15,7 @@ from tidemill_ingest.application.change_sources import (
 )
 from tidemill_ingest.application.ports import Sources
 from tidemill_ingest.entrypoints.messages import required, source_message, source_of
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 Context = ServicerContext[Any, Any]
 

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 
 from tidemill_ingest.application.offer_examples import OfferExamples
 from tidemill_ingest.domain.dataset_version import Batch, ExampleBatchOffer
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "ingest.curations"
 COMPLETED = "tidemill.feedback.curation.completed.v1"

@@ -23,10 +23,10 @@ from tidemill_ingest.domain.submission import (
     media_type_of,
 )
 from tidemill_ingest.entrypoints.outcomes import counted
-from tidemill_kit.application import Caller
-from tidemill_kit.cloudevents import CloudEvent
-from tidemill_kit.errors import InvalidInput, RequestIdReused
-from tidemill_kit.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
+from tidemill_kit.core.application import Caller
+from tidemill_kit.core.errors import InvalidInput, RequestIdReused
+from tidemill_kit.events.cloudevents import CloudEvent
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 
 NAME = "ingest.submissions"
 TOPIC = "tidemill.ingest.submission.v1"

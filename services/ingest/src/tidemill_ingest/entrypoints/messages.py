@@ -11,9 +11,9 @@ from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Fact, media_type_of
 from tidemill_ingest.domain.version import Version
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.errors import InvalidInput, Violation, named
-from tidemill_kit.grpc_requests import etag_of, timestamp_of
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.core.errors import InvalidInput, Violation, named
+from tidemill_kit.grpc.requests import etag_of, timestamp_of
 
 _STATES = {
     DocumentState.NEW: document_pb2.DOCUMENT_STATE_UNSPECIFIED,

@@ -10,10 +10,10 @@ from tidemill.ingest.v1 import document_service_pb2 as pb
 from tidemill_ingest.domain.limits import MEBIBYTE, Limits
 from tidemill_ingest.domain.submission import DocumentSpec, check_size
 from tidemill_ingest.entrypoints.messages import required, spec_of
-from tidemill_kit.application import Request
-from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.grpc_server import request_of
-from tidemill_kit.uploads import UploadPlaces
+from tidemill_kit.core.application import Request
+from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_kit.grpc.server import request_of
+from tidemill_kit.grpc.uploads import UploadPlaces
 
 MAX_CHUNK_BYTES = MEBIBYTE
 _DRAIN_S = 1.0

@@ -10,8 +10,8 @@ from tidemill_ingest.application.dataset_ports import DatasetName, Waiting
 from tidemill_ingest.application.publish_versions import PublishVersions
 from tidemill_ingest.application.sweep import Sweep
 from tidemill_ingest.application.sweep_datasets import SweepDatasets
-from tidemill_kit.errors import DependencyUnavailable, TidemillError, isolated
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.errors import DependencyUnavailable, TidemillError, isolated
+from tidemill_kit.workers.fair_share import Turns
 
 _log = structlog.get_logger(__name__)
 

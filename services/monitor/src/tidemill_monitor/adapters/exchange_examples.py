@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
-from tidemill_kit.objects import ExchangeBucket
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_monitor.domain.errors import BatchUnusable
 from tidemill_monitor.domain.graph import Batch, ExampleIds
 

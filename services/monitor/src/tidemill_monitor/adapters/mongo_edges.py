@@ -16,8 +16,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill_kit.mongo import Collection as MongoCollection
-from tidemill_kit.mongo import Document, DuplicateId, translated
+from tidemill_kit.store.mongo import Collection as MongoCollection
+from tidemill_kit.store.mongo import Document, DuplicateId, translated
 from tidemill_monitor.domain.graph import Ref
 from tidemill_monitor.domain.kinds import Direction, Relation
 

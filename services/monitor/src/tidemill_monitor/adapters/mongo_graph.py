@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
-from tidemill_kit.mongo import Collection as MongoCollection
-from tidemill_kit.mongo import Document, DuplicateId, patiently, translated
+from tidemill_kit.store.mongo import Collection as MongoCollection
+from tidemill_kit.store.mongo import Document, DuplicateId, patiently, translated
 from tidemill_monitor.adapters.mongo_edges import End, MongoEdges
 from tidemill_monitor.domain.graph import Edge, Neighbours, Node, NodeUpdate, Part, Ref
 from tidemill_monitor.domain.kinds import EXAMPLE_OF, RELATION_OF, Direction, Kind, Relation, relations_from

@@ -2,7 +2,7 @@
 
 from tidemill.monitor.v1 import lineage_service_pb2 as pb
 from tidemill.monitor.v1.lineage_service_pb2_grpc import LineageServiceServicer
-from tidemill_kit.grpc_server import current_caller
+from tidemill_kit.grpc.server import current_caller
 from tidemill_monitor.application.read_lineage import LineageQuery, ReadLineage
 from tidemill_monitor.application.read_timeline import ReadTimeline
 from tidemill_monitor.entrypoints.messages import DIRECTIONS, edge_message, entry_message, node_messages

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from pydantic import RootModel
 
-from tidemill_kit.subscriptions import Delivery, EventContext, Route, Subscription
+from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_monitor.application.record_event import RecordEvent
 from tidemill_monitor.domain import inference_events, ingest_events, loop_events
 from tidemill_monitor.domain.events import EventBody, EventMeta

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from tidemill.monitor.v1 import lineage_pb2 as pb
 from tidemill.monitor.v1 import lineage_service_pb2 as rpc
-from tidemill_kit.grpc_server import timestamp_of
+from tidemill_kit.grpc.server import timestamp_of
 from tidemill_monitor.application.read_lineage import FOLDED, Lineage
 from tidemill_monitor.domain.graph import Edge, Node, Part, label_of
 from tidemill_monitor.domain.kinds import Direction, Kind

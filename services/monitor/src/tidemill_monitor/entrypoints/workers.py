@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.jobs import Leases
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.workers.fair_share import Turns
+from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.application.link_examples import LinkExamples
 from tidemill_monitor.application.ports import Batches, BatchName, Graph
 from tidemill_monitor.application.sweep_inferences import SweepInferences

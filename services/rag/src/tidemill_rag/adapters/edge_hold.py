@@ -5,9 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from tidemill_kit.application import Clock
-from tidemill_kit.errors import DependencyUnavailable, PreconditionFailed
-from tidemill_kit.mongo import Collection, translated, update_or_insert
+from tidemill_kit.core.application import Clock
+from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_kit.store.mongo import Collection, translated, update_or_insert
 
 _ID = "edge-store"
 _BEATS = 3

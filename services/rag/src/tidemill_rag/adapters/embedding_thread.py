@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from tidemill_kit.errors import NativePanic
-from tidemill_kit.grpc_context import project_of_call
+from tidemill_kit.core.errors import NativePanic
+from tidemill_kit.grpc.context import project_of_call
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)

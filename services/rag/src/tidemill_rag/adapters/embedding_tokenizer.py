@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidemill_kit.bounded_tokenizers import BoundedTokenizers
+from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_rag.application.ports import DocumentContent
 from tidemill_rag.domain.chunking import Chunk, Cut, known_chunks
 from tidemill_rag.domain.embedding import MIN_KNOWN

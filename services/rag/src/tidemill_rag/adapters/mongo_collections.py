@@ -8,11 +8,11 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tidemill.rag.v1 import events_pb2 as events
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.domain import Event
-from tidemill_kit.jobs import Leases
-from tidemill_kit.mongo import Collection as MongoCollection
-from tidemill_kit.mongo import Document, translated
+from tidemill_kit.core.aggregate import Event
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Collection as MongoCollection
+from tidemill_kit.store.mongo import Document, translated
+from tidemill_kit.workers.leases import Leases
 from tidemill_rag.domain.collection import (
     Chunking,
     Collection,

@@ -10,11 +10,11 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
-from tidemill_kit.artifacts import ArtifactCache
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.grpc_context import acting_for
-from tidemill_kit.manifest import ArtifactFile, Manifest
-from tidemill_kit.objects import ExchangeBucket
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.grpc.context import acting_for
+from tidemill_kit.models.artifacts import ArtifactCache
+from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_rag.adapters.embedding_thread import EmbeddingThread
 from tidemill_rag.adapters.embedding_tokenizer import EmbeddingTokenizer, Tokenizers
 from tidemill_rag.adapters.transformers_embedding import CONFIG_FILES, EmbeddingConfig, TransformersEmbedding

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from tidemill.rag.v1 import collection_pb2
 from tidemill.rag.v1 import collection_service_pb2 as pb
 from tidemill.rag.v1.collection_service_pb2_grpc import CollectionServiceServicer
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 from tidemill_rag.application.create_collection import CreateCollection
 from tidemill_rag.application.delete_collection import DeleteCollection
 from tidemill_rag.application.read_collections import ReadCollections

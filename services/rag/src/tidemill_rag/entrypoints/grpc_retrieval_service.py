@@ -2,7 +2,7 @@
 
 from tidemill.rag.v1 import retrieval_service_pb2 as pb
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer
-from tidemill_kit.grpc_server import current_caller
+from tidemill_kit.grpc.server import current_caller
 from tidemill_rag.application.search import Question, Search
 from tidemill_rag.entrypoints.messages import filter_of, passage_message
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.grpc_context import acting_for
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.grpc.context import acting_for
+from tidemill_kit.workers.fair_share import Turns
 from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore
 from tidemill_rag.application.reconcile_index import ReconcileIndex, Requeue
 from tidemill_rag.domain.collection import IndexRef

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tidemill_kit.artifacts import ArtifactCache
+from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_trainer.domain.model_version import ModelVersion
 
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tidemill_kit.domain import ObjectRef
-from tidemill_kit.manifest import ArtifactFile
-from tidemill_kit.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_kit.models.manifest import ArtifactFile
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 
 MEDIA_TYPE = "application/octet-stream"
 

@@ -5,10 +5,10 @@ from dataclasses import asdict
 from google.protobuf.message import Message
 
 from tidemill.trainer.v1 import events_pb2 as events
-from tidemill_kit.aggregates import Identity
-from tidemill_kit.domain import Event, ObjectRef
-from tidemill_kit.manifest import ArtifactFile, Manifest
-from tidemill_kit.mongo import Document
+from tidemill_kit.core.aggregate import Event, ObjectRef
+from tidemill_kit.models.manifest import ArtifactFile, Manifest
+from tidemill_kit.store.aggregates import Identity
+from tidemill_kit.store.mongo import Document
 from tidemill_trainer.domain.base_facts import FileFacts
 from tidemill_trainer.domain.model_version import (
     Artifact,

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tidemill_kit.jobs import LeaseLost, Leases
+from tidemill_kit.workers.leases import LeaseLost, Leases
 from tidemill_trainer.application.ports import VersionName
 from tidemill_trainer.domain.errors import ImportLost
 

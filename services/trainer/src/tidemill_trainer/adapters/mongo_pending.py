@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from tidemill_kit.mongo import Collection, translated
+from tidemill_kit.store.mongo import Collection, translated
 from tidemill_trainer.application.ports import VersionName
 from tidemill_trainer.domain.model_version import VersionState
 

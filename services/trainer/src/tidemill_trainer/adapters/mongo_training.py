@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
-from tidemill_kit.jobs import LeaseLost, Leases
-from tidemill_kit.mongo import Collection, translated
+from tidemill_kit.store.mongo import Collection, translated
+from tidemill_kit.workers.leases import LeaseLost, Leases
 from tidemill_trainer.application.ports import PlanName, RunName
 from tidemill_trainer.domain.errors import RunLost
 from tidemill_trainer.domain.training_run import IN_WORK

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.adapters.file_spool import disk_errors
 from tidemill_trainer.application.ports import RunFolder, RunName
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_kit.application import Caller, Clock, Request
+from tidemill_kit.core.application import Caller, Clock, Request
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.ports import Plans, Runs
 from tidemill_trainer.domain.errors import TrainingPlanNotFound

@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tidemill_kit.application import Clock, Request
-from tidemill_kit.errors import (
+from tidemill_kit.core.application import Clock, Request
+from tidemill_kit.core.errors import (
     DependencyUnavailable,
     Internal,
     InvalidInput,

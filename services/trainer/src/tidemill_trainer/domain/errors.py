@@ -1,6 +1,6 @@
 """What can go wrong in the registry and in training, beyond bad input.
 
-Files that may not be loaded: tidemill_kit.manifest.
+Files that may not be loaded: tidemill_kit.models.manifest.
 
 InvalidInput
 ├── LimitExceeded
@@ -32,7 +32,7 @@ PreconditionFailed
 
 from collections.abc import Sequence
 
-from tidemill_kit.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
 
 SHOWN = 20
 """How many names an error lists at most."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from tidemill.trainer.v1 import model_registry_service_pb2 as pb
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
-from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.grpc_server import current_caller, page_of, request_of
-from tidemill_kit.uploads import UploadPlaces
+from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_kit.grpc.server import current_caller, page_of, request_of
+from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_trainer.application.browse_models import BrowseModels, ModelOverview
 from tidemill_trainer.application.complete_model_version import CompleteModelVersion
 from tidemill_trainer.application.delete_model import DeleteCommand, DeleteModel

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidemill.trainer.v1 import training_service_pb2 as pb
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceServicer
-from tidemill_kit.grpc_server import current_caller, page_of, paths_of, request_of
+from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 from tidemill_trainer.application.browse_training import BrowseTraining
 from tidemill_trainer.application.cancel_training_run import CancelTrainingRun
 from tidemill_trainer.application.create_training_plan import CreateTrainingPlan

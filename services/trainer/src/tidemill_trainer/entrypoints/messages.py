@@ -1,9 +1,9 @@
 """What callers send and see, from and to what trainer means."""
 
 from tidemill.trainer.v1 import model_pb2 as pb
-from tidemill_kit.errors import InvalidInput, Violation
-from tidemill_kit.grpc_server import etag_of, timestamp_of
-from tidemill_kit.manifest import ArtifactFile, Manifest
+from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_kit.grpc.server import etag_of, timestamp_of
+from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.application.browse_models import ModelOverview
 from tidemill_trainer.domain.model_version import Artifact, ModelVersion, VersionState
 from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, OpenAiSource, Source, TrainedSource

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.workers.fair_share import Turns
 from tidemill_trainer.application.ports import PendingRuns, PlanName, RunName
 from tidemill_trainer.application.start_deferred_run import StartDeferredRun
 from tidemill_trainer.application.train_run import TrainRun

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.errors import TidemillError, isolated
-from tidemill_kit.turns import Turns
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.workers.fair_share import Turns
 from tidemill_trainer.application.fetch_version import FetchVersion
 from tidemill_trainer.application.ports import PendingImports, VersionName
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from tidemill_kit.control_tokens import ControlTokens, encoded
+from tidemill_kit.models.control_tokens import ControlTokens, encoded
 from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.training.failures import TrainingStopped
 

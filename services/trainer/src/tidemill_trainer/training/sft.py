@@ -26,9 +26,9 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from trl.trainer.sft_config import SFTConfig
 
-from tidemill_kit.manifest import ArtifactRefused
-from tidemill_kit.model_folders import checked_config, passed_on
-from tidemill_kit.numeric_format import computed_format
+from tidemill_kit.models.folders import checked_config, passed_on
+from tidemill_kit.models.manifest import ArtifactRefused
+from tidemill_kit.models.numeric_format import computed_format
 from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint, thinned
 from tidemill_trainer.training.checkpoints import PREFIX, last_complete, mark_complete

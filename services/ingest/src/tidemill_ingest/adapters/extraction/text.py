@@ -15,7 +15,7 @@ from tidemill_ingest.adapters.extraction.superscripts import with_marks, written
 from tidemill_ingest.adapters.extraction.tables import with_merged_cells, with_written_spans
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import MEBIBYTE
-from tidemill_kit.characters import clean, clean_line
+from tidemill_kit.core.characters import clean, clean_line
 
 CLEANING_VERSION = 3
 """Counted up when the same bytes would become another text."""

@@ -1,0 +1,153 @@
+"""What use cases are written against: who calls, which request it is, what time it is, and where aggregates live."""
+
+import hashlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Generic, Protocol, TypeVar
+
+from tidemill_kit.core.aggregate import Aggregate
+
+NAMESPACE = uuid.UUID("6f1c4a0e-3a5b-5d0f-9c55-7a3e0c1d2b60")
+"""Root of every derived id of Tidemill; changing it would rename everything that exists."""
+
+A = TypeVar("A", bound=Aggregate)
+T = TypeVar("T")
+
+
+def derived_id(*parts: str) -> str:
+    """Return uuid5 of the parts: the same parts always name the same thing (RFC 9562, version 5).
+
+    The parts are length-prefixed, so that ("a", "bc") and ("ab", "c") differ.
+    """
+    return str(uuid.uuid5(NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who calls, on behalf of which project."""
+
+    project: str
+    subject: str = ""
+    roles: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One intent of a caller: the same `id` again has no second effect, and must have the same `digest`."""
+
+    id: str
+    digest: str
+    named: bool = True
+    """False where nobody can send the same one again: nothing is kept of it."""
+
+    @classmethod
+    def of(cls, request_id: str, body: bytes) -> "Request":
+        """Return the request of a body; without an id every call is an intent of its own."""
+        digest = hashlib.sha256(body).hexdigest()
+        return cls(id=request_id or str(uuid.uuid4()), digest=digest, named=bool(request_id))
+
+    @classmethod
+    def internal(cls) -> "Request":
+        """Return the request of a change that is decided on what is stored, so that repeating it is harmless."""
+        return cls(id=str(uuid.uuid4()), digest="", named=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page(Generic[T]):
+    """One page of a list; `next_token` is empty on the last one."""
+
+    items: Sequence[T]
+    next_token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRequest:
+    """Which page is wanted: 1 to 1000 items after the opaque token of the page before."""
+
+    size: int = 50
+    token: str = ""
+
+
+class Clock(Protocol):
+    """Tells the time, always in UTC."""
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        """Return the current time."""
+        return datetime.now(UTC)
+
+
+class Aggregates(Protocol[A]):
+    """Where aggregates of one kind live. Ids are unique within a project."""
+
+    async def get(self, project: str, aggregate_id: str) -> A:
+        """Return a copy of the aggregate.
+
+        Raises:
+            NotFound: the project has none with this id, or it was deleted.
+
+        """
+        ...
+
+    async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
+        """Return those that exist and are not deleted, by id."""
+        ...
+
+    async def list(
+        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+    ) -> Page[A]:
+        """Return a page ordered by (create_time, id); `where` matches fields of the codec's document exactly.
+
+        A store names the lists that it has an index for, and refuses others: a list costs what a page of it costs.
+
+        Raises:
+            InvalidInput: the page's size or token is not usable.
+
+        """
+        ...
+
+    async def add(self, aggregate: A, *, request: Request) -> A:
+        """Save a new aggregate with its pending events, and return it as saved.
+
+        The same request again returns what it made. An id that a tombstone holds is taken up again, counting on.
+
+        Raises:
+            AlreadyExists: the id is taken by another request.
+            RequestIdReused: this request had another body.
+
+        """
+        ...
+
+    async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
+        """Load, apply `change`, and save state and pending events in one write; return the aggregate as saved.
+
+        On a lost race `change` is decided again on fresh state, so it must be a pure function of the aggregate. The
+        same request again changes nothing, also where it changed nothing the first time. A change that leaves the
+        aggregate as it was is no new version.
+
+        Raises:
+            NotFound: the project has none with this id, or it was deleted.
+            RequestIdReused: this request had another body.
+            Conflict: the race was lost too often.
+
+        """
+        ...
+
+    async def upsert(self, fresh: A, change: Callable[[A], None], *, request: Request) -> A:
+        """Like `update`, on `fresh` where the aggregate is not there yet; sees tombstones as they are.
+
+        Raises:
+            RequestIdReused: this request had another body.
+            Conflict: the race was lost too often.
+
+        """
+        ...

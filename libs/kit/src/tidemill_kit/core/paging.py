@@ -1,0 +1,70 @@
+"""Pages of lists that are ordered by (create_time, id): the next one starts after a place, never after a count."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import InvalidInput, Violation
+
+MAX_PAGE_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The last item of the page before."""
+
+    create_time: datetime
+    id: str
+
+
+def checked_size(page: PageRequest) -> int:
+    """Return the number of items that are wanted.
+
+    Raises:
+        InvalidInput: it is not between 1 and 1000.
+
+    """
+    if not 1 <= page.size <= MAX_PAGE_SIZE:
+        raise InvalidInput.of(Violation(field="page_size", description=f"is {page.size}: take 1 to {MAX_PAGE_SIZE}"))
+    return page.size
+
+
+def list_digest(project: str, where: Mapping[str, str], *, show_deleted: bool) -> str:
+    """Return what names a list: a token leads on in the list that it came from and in no other."""
+    named = json.dumps([project, sorted(where.items()), show_deleted])
+    return hashlib.sha256(named.encode()).hexdigest()[:16]
+
+
+def token_after(place: Place, *, digest: str) -> str:
+    """Return the opaque token of the page that starts after `place`."""
+    text = json.dumps([digest, place.create_time.isoformat(), place.id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def place_of(token: str, *, digest: str) -> Place | None:
+    """Return the place that the token names; None for the first page.
+
+    Raises:
+        InvalidInput: the token is not one of this list.
+
+    """
+    if not token:
+        return None
+    try:
+        padded = token + "=" * (-len(token) % 4)
+        token_digest, create_time, item_id = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
+        place = Place(datetime.fromisoformat(create_time).astimezone(UTC), str(item_id))
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _unusable() from error
+    if token_digest != digest:
+        raise _unusable()
+    return place
+
+
+def _unusable() -> InvalidInput:
+    text = "is not a token of this list: take next_page_token of the page before, with the same filter"
+    return InvalidInput.of(Violation(field="page_token", description=text))

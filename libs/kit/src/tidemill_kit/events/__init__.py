@@ -1,0 +1,1 @@
+"""Events through Kafka: consumers, outbox relay, retries, dead letters."""

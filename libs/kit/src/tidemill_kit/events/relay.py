@@ -1,0 +1,217 @@
+"""Brings events from the outboxes to Kafka: each aggregate's in order, each at least once under the same ce_id.
+
+Event n+1 of an aggregate is published after n was acknowledged and taken out by its id. A crash in between publishes n
+again. A save enqueues its document, with its events where no others wait, so that these need not be read; a sweep at
+the start, and seldom after, finds what was missed. A relay holds on to what it cannot publish yet, so that others leave
+that alone; two at once may repeat each other's events, and lose none.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import structlog
+from prometheus_client import Gauge
+
+from tidemill_kit.core.errors import DependencyUnavailable, isolated
+from tidemill_kit.events.cloudevents import CloudEvent, to_headers
+from tidemill_kit.events.records import OutgoingRecord, Publishing
+from tidemill_kit.store.aggregates import WITH_EVENTS, NewEvents
+from tidemill_kit.store.mongo import Collection, Document, translated
+
+OUTBOX_LENGTH = Gauge("tidemill_outbox_aggregates", "Aggregates whose events wait to be published.")
+OUTBOX_AGE = Gauge("tidemill_outbox_age_seconds", "How long the oldest of them has waited.")
+
+_SWEEP_EVERY_S = 60.0
+_CONCURRENCY = 16
+_HELD_FOR = 1.5
+"""Sweeps after which an outbox that no relay holds on to is another one's to empty."""
+_HELD_BATCH = 1000
+_MAX_KEPT = 256
+"""Documents whose events are kept in memory until they are published, which may be 64 KB each; others are read."""
+_KEPT_S = 1.0
+"""After which they are read all the same: by then another relay may have published them."""
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 10.0
+
+_log = structlog.get_logger()
+
+
+class _Outbox(NamedTuple):
+    collection: str
+    document_id: str
+
+
+class Relay:
+    """Publishes the events of the aggregates in `collections`. Implements `service.Watched`."""
+
+    def __init__(
+        self, collections: Sequence[Collection], publisher: Publishing, *, sweep_every_s: float = _SWEEP_EVERY_S
+    ) -> None:
+        self._collections: dict[str, Collection] = {collection.name: collection for collection in collections}
+        self._publisher = publisher
+        self._sweep_every_s = sweep_every_s
+        self._since: dict[_Outbox, float] = {}
+        self._kept: dict[_Outbox, NewEvents] = {}
+        self._busy: set[_Outbox] = set()
+        self._enqueued_meanwhile: set[_Outbox] = set()
+        self._queue: asyncio.Queue[_Outbox] = asyncio.Queue()  # bounded by the number of aggregates: each is in it once
+        self._task: asyncio.Task[None] | None = None
+
+    def enqueuer(self, collection: Collection) -> Callable[[NewEvents], None]:
+        """Return what enqueues a document of this collection that got new events."""
+        return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
+
+    async def start(self) -> None:
+        """Sweep, and begin."""
+        OUTBOX_LENGTH.set_function(self.outbox_length)
+        OUTBOX_AGE.set_function(self.oldest_age_s)
+        self._task = asyncio.create_task(self._run())
+
+    async def wait(self) -> None:
+        """Return when the work has ended, and raise what it ended with."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Stop at once; what was not published yet is found at the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def outbox_length(self) -> int:
+        """Return how many aggregates are known to have events that wait."""
+        return len(self._since)
+
+    def oldest_age_s(self) -> float:
+        """Return how long the oldest of them has waited."""
+        return time.time() - min(self._since.values()) if self._since else 0.0
+
+    def _enqueue(self, outbox: _Outbox, since: float, new: NewEvents | None = None) -> None:
+        if outbox in self._busy:
+            self._enqueued_meanwhile.add(outbox)
+        elif outbox in self._since:
+            self._kept.pop(outbox, None)  # there are more by now, which are read together
+        else:
+            self._since[outbox] = since
+            if new is not None and new.entries and len(self._kept) < _MAX_KEPT:
+                self._kept[outbox] = new
+            self._queue.put_nowait(outbox)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sweep())
+            for _ in range(_CONCURRENCY):
+                tasks.create_task(self._work())
+
+    async def _sweep(self) -> None:
+        """Find what nobody brings away: at the start everything, later what no relay has held on to for a while."""
+        until = datetime.max.replace(tzinfo=UTC)
+        while True:
+            for name, collection in self._collections.items():
+                try:
+                    with translated():
+                        await self._hold(name, collection)
+                        left = {"outbox_at": {**WITH_EVENTS["outbox_at"], "$lt": until}}
+                        waiting = collection.find(left, {"outbox_at": True})
+                        async for document in waiting.sort("outbox_at", 1):
+                            self._enqueue(_Outbox(name, document["_id"]), document["outbox_at"].timestamp())
+                except DependencyUnavailable as error:
+                    _log.warning("outbox_sweep_failed", collection=name, why=error.message)
+            await asyncio.sleep(self._sweep_every_s)
+            until = datetime.now(UTC) - _HELD_FOR * timedelta(seconds=self._sweep_every_s)
+
+    async def _hold(self, name: str, collection: Collection) -> None:
+        """Say of what waits here, as all does while Kafka is down, that it does: else each replica would publish it."""
+        ours = [outbox.document_id for outbox in (*self._since, *self._busy) if outbox.collection == name]
+        for begin in range(0, len(ours), _HELD_BATCH):
+            waiting = {"_id": {"$in": ours[begin : begin + _HELD_BATCH]}, **WITH_EVENTS}
+            await collection.update_many(waiting, {"$set": {"outbox_at": datetime.now(UTC)}})
+
+    async def _work(self) -> None:
+        while True:
+            outbox = await self._queue.get()
+            self._busy.add(outbox)
+            try:
+                with isolated():
+                    await self._empty_patiently(outbox)
+            except Exception as error:  # noqa: BLE001 - one aggregate's defect must not hold up the others; it is swept again
+                _log.error("outbox_not_published", document=outbox.document_id, exc_info=error)
+            finally:
+                self._busy.discard(outbox)
+                self._since.pop(outbox, None)
+            if outbox in self._enqueued_meanwhile:
+                self._enqueued_meanwhile.discard(outbox)
+                self._enqueue(outbox, time.time())
+
+    async def _empty_patiently(self, outbox: _Outbox) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._empty(outbox)
+            except DependencyUnavailable as error:
+                _log.warning("outbox_waiting", document=outbox.document_id, why=error.message)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _empty(self, outbox: _Outbox) -> None:
+        """Publish event by event until the outbox is empty."""
+        collection, new = self._collections[outbox.collection], self._kept.pop(outbox, None)
+        if (
+            new is not None
+            and time.time() < self._since[outbox] + _KEPT_S
+            and await self._publish(collection, outbox.document_id, new.project, new.entries)
+        ):
+            return
+        while True:
+            with translated():
+                document = await collection.find_one({"_id": outbox.document_id}, {"project": True, "outbox": True})
+            entries = sorted(document["outbox"], key=lambda entry: int(entry["seq"])) if document else []
+            if document is None or not entries:
+                with translated():
+                    await collection.update_one({"_id": outbox.document_id, "outbox": {"$size": 0}}, _NOTHING_WAITS)
+                return
+            if await self._publish(collection, outbox.document_id, document["project"], entries):
+                return
+
+    async def _publish(
+        self, collection: Collection, document_id: str, project: str, entries: Sequence[Document]
+    ) -> bool:
+        """Publish the events in their order; return True where no other waits after them."""
+        for entry in entries:
+            await self._publisher.publish(_record(project, entry))
+            if await self._remove(collection, document_id, entry["ce_id"]):
+                return True
+        return False
+
+    async def _remove(self, collection: Collection, document_id: str, ce_id: str) -> bool:
+        """Take a published event out; return True if it was the last one."""
+        pulled = {"$pull": {"outbox": {"ce_id": ce_id}}}
+        with translated():
+            last = await collection.update_one(
+                {"_id": document_id, "outbox": {"$size": 1}, "outbox.ce_id": ce_id}, pulled | _NOTHING_WAITS
+            )
+            if last.matched_count == 0:
+                await collection.update_one({"_id": document_id}, pulled)
+        return bool(last.matched_count)
+
+
+_NOTHING_WAITS: Document = {"$unset": {"outbox_at": ""}}
+
+
+def _record(project: str, entry: Document) -> OutgoingRecord:
+    event = CloudEvent(
+        id=entry["ce_id"],
+        source=entry["source"],
+        type=entry["type"],
+        subject=entry["subject"],
+        project=project,
+        time=entry["time"],
+        data=entry["data"].encode(),
+        seq=entry["seq"],
+        traceparent=entry["traceparent"],
+    )
+    return OutgoingRecord(topic=entry["topic"], key=entry["key"].encode(), value=event.data, headers=to_headers(event))

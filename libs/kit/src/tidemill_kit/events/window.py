@@ -1,0 +1,336 @@
+"""The records that a member of a consumer group has in hand: taken, not committed yet.
+
+They wait in lanes, each lane in order and lanes beside each other. A record that is slow, or waits, holds up its lane
+and in the end its partition, whose window is full then: nothing else. What is done without a gap may be committed.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from tidemill_kit.core.errors import InvalidInput, isolated
+from tidemill_kit.events.cloudevents import CloudEvent
+from tidemill_kit.events.records import Partition, Record
+from tidemill_kit.events.retry import PartitionRevoked
+from tidemill_kit.workers.fair_share import Turn, Turns
+
+_CANCEL_S = 5.0
+_POLL_INTERVAL_S = 0.05
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowLimits:
+    """What may be in hand. `uncommitted_per_key` None is no limit."""
+
+    records: int = 500
+    """Of one partition, and a poll more."""
+    value_bytes: int = 32 * 1024 * 1024
+    """Of the values of one partition, and a poll more."""
+    uncommitted_per_key: int | None = None
+    """Begun and not committed: fewer than an aggregate remembers requests where effects must happen once."""
+    pause_after_failure_s: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class PendingRecord:
+    """A record's place in its partition and its lane."""
+
+    record: Record
+    event: CloudEvent | None = None
+    error: InvalidInput | None = None
+    """Why the record can never be handled, where that is known before it is."""
+    key_queue: Hashable = None
+    replaces: Hashable = None
+    """What the newest event of stands for all before it, None where every event counts."""
+    by: "PendingRecord | None" = None
+    """The newer one that stands for it."""
+    supersedes: set[str] = field(default_factory=set)
+    """Types of the events that this one stands for, too."""
+    passed: list["PendingRecord"] = field(default_factory=list)
+    """Those that were passed over, and are done with this one."""
+    refused: bool = False
+    """Whether it ended as a dead letter, so that it stands for nothing."""
+    done: bool = False
+
+    @property
+    def superseded(self) -> bool:
+        """Whether another one stands for it."""
+        return self.by is not None and not self.by.refused
+
+    @property
+    def partition(self) -> Partition:
+        """Where it was read."""
+        return Partition(self.record.topic, self.record.partition)
+
+    @property
+    def project(self) -> str:
+        """Whose it is, "" where that could not be read."""
+        return self.event.project if self.event else ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its value."""
+        return len(self.record.value or b"")
+
+
+Process = Callable[[PendingRecord, asyncio.Event, Turn], Awaitable[None]]
+
+
+@dataclass(slots=True, eq=False)
+class _KeyQueue:
+    """Records of one order."""
+
+    slots: deque[PendingRecord] = field(default_factory=deque)
+    uncommitted: int = 0
+    task: asyncio.Task[None] | None = None
+    given_up: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Held:
+    """What is in hand of one partition, in order of offset: what may be committed, and what may not."""
+
+    slots: deque[PendingRecord] = field(default_factory=deque)
+    finished: deque[PendingRecord] = field(default_factory=deque)
+    value_bytes: int = 0
+    farthest: int = -1
+    """The highest offset that was begun."""
+
+
+class Window:
+    """Brings records to their end while others come. `progress` is set when there is something to commit or to take.
+
+    `hurry` is set while something waits for a commit.
+    """
+
+    def __init__(self, *, process: Process, turns: Turns, limits: WindowLimits) -> None:
+        self.progress = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self._process = process
+        self._turns = turns
+        self._limits = limits
+        self._revoked = asyncio.Event()
+        self._over = False
+        self._held: dict[Partition, _Held] = defaultdict(_Held)
+        self._key_queues: dict[Hashable, _KeyQueue] = defaultdict(_KeyQueue)
+        self._newest: dict[Hashable, PendingRecord] = {}
+
+    def add(self, slots: Iterable[PendingRecord]) -> None:
+        """Take slots, which are in order of offset within each partition; those that are done are only committed."""
+        for pending_record in slots:
+            held = self._held[pending_record.partition]
+            held.slots.append(pending_record)
+            held.value_bytes += pending_record.size
+            if pending_record.done:
+                self.progress.set()
+                continue
+            self._supersede(pending_record)
+            key_queue = self._key_queues[pending_record.key_queue]
+            key_queue.slots.append(pending_record)
+            self._go_on(key_queue)
+
+    def full(self, partition: Partition) -> bool:
+        """Return whether no more of the partition is to be taken; ask for a commit then."""
+        held = self._held.get(partition)
+        if held is None:
+            return False
+        count = len(held.slots) + len(held.finished)
+        full = count >= self._limits.records or held.value_bytes >= self._limits.value_bytes
+        if full:
+            self.hurry.set()
+        return full
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is in work."""
+        return not any(key_queue.task for key_queue in self._key_queues.values())
+
+    async def wait(self, timeout_s: float) -> bool:
+        """Wait until nothing is in work; return whether it came to that."""
+        tasks = self._tasks()
+        while tasks and timeout_s > 0:
+            begun = asyncio.get_running_loop().time()
+            await asyncio.wait(tasks, timeout=timeout_s)
+            timeout_s -= asyncio.get_running_loop().time() - begun
+            tasks = self._tasks()
+        return not tasks
+
+    async def release(self, timeout_s: float) -> None:
+        """Finish what is begun and what lies before it, so that it can be committed; cancel what takes too long."""
+        self._revoked.set()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        while not await self.wait(deadline - loop.time()) or self._stalled():
+            if loop.time() >= deadline:
+                break
+            await asyncio.sleep(_POLL_INTERVAL_S)  # a commit lets lanes go on
+        self._over = True  # what a commit would let go on is somebody else's from here on
+        for task in self._tasks():
+            task.cancel()
+        await self.wait(_CANCEL_S)
+
+    def committable(self) -> Mapping[Partition, int]:
+        """Return for each partition the offset to go on from, where everything before is done."""
+        ends: dict[Partition, int] = {}
+        for partition, held in self._held.items():
+            while held.slots and held.slots[0].done:
+                held.finished.append(held.slots.popleft())
+            if held.finished:
+                ends[partition] = held.finished[-1].record.offset + 1
+        return ends
+
+    def committed(self, ends: Mapping[Partition, int]) -> None:
+        """Let go what is committed; lanes that waited for that go on."""
+        self.hurry.clear()
+        for partition, end in ends.items():
+            held = self._held[partition]
+            while held.finished and held.finished[0].record.offset < end:
+                pending_record = held.finished.popleft()
+                held.value_bytes -= pending_record.size
+                self._forget(pending_record)
+
+    def left_over(self) -> Mapping[Partition, int]:
+        """Return for each partition the first offset that is not done."""
+        self.committable()
+        return {partition: held.slots[0].record.offset for partition, held in self._held.items() if held.slots}
+
+    def _forget(self, pending_record: PendingRecord) -> None:
+        key_queue = self._key_queues.get(pending_record.key_queue)
+        if key_queue is None:
+            return
+        key_queue.uncommitted -= 1
+        self._go_on(key_queue)
+        if not key_queue.slots and not key_queue.uncommitted:
+            del self._key_queues[pending_record.key_queue]
+
+    def _supersede(self, pending_record: PendingRecord) -> None:
+        """Leave of what is not begun only the event with the highest number; those without a number stay."""
+        if (
+            pending_record.replaces is None
+            or pending_record.event is None
+            or pending_record.event.seq is None
+            or pending_record.error is not None
+        ):
+            return
+        known = self._newest.setdefault(pending_record.replaces, pending_record)
+        if known is pending_record or known.event is None or known.event.seq is None:
+            return
+        older, newer = (
+            (known, pending_record) if pending_record.event.seq > known.event.seq else (pending_record, known)
+        )
+        self._newest[pending_record.replaces] = newer
+        older.by = newer
+        newer.supersedes |= older.supersedes | {older.event.type if older.event else ""}
+
+    def _go_on(self, key_queue: _KeyQueue) -> None:
+        idle = key_queue.task is None and not key_queue.given_up and not self._over
+        if key_queue.slots and idle and not self._waits_for_commit(key_queue):
+            key_queue.task = asyncio.create_task(self._work(key_queue))
+
+    def _waits_for_commit(self, key_queue: _KeyQueue) -> bool:
+        limit = self._limits.uncommitted_per_key
+        waits = limit is not None and key_queue.uncommitted >= limit
+        if waits:
+            self.hurry.set()
+            self.progress.set()
+        return waits
+
+    def _stalled(self) -> bool:
+        """Return whether a lane waits for a commit with something that has to be finished."""
+        return any(
+            key_queue.slots
+            and not key_queue.given_up
+            and not self._past(key_queue.slots[0])
+            and self._waits_for_commit(key_queue)
+            for key_queue in self._key_queues.values()
+        )
+
+    def _past(self, pending_record: PendingRecord) -> bool:
+        """Return whether the slot lies behind all that was begun, when nothing new is to be."""
+        return self._revoked.is_set() and pending_record.record.offset > self._held[pending_record.partition].farthest
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        # A task that is cancelled before it runs never says that it has ended.
+        return [
+            key_queue.task for key_queue in self._key_queues.values() if key_queue.task and not key_queue.task.done()
+        ]
+
+    async def _work(self, key_queue: _KeyQueue) -> None:
+        try:
+            while key_queue.slots and not self._over and not self._waits_for_commit(key_queue):
+                pending_record = key_queue.slots[0]
+                async with self._turns.of(pending_record.project) as turn:
+                    if self._past(pending_record):
+                        break
+                    held = self._held[pending_record.partition]
+                    held.farthest = max(held.farthest, pending_record.record.offset)
+                    if self._newest.get(pending_record.replaces) is pending_record:
+                        del self._newest[pending_record.replaces]
+                    key_queue.uncommitted += 1
+                    key_queue.slots.popleft()
+                    await self._finish(pending_record, turn)
+                if pending_record.refused:
+                    self._fall_back(pending_record)
+                self._end(pending_record)
+        except PartitionRevoked:
+            key_queue.given_up = True
+        finally:
+            key_queue.task = None
+
+    def _fall_back(self, refused: PendingRecord) -> None:
+        """Put the newest of those that a refused event stood for at the head of the lane: it stands for the others."""
+        if not refused.passed:
+            return
+        newest = max(refused.passed, key=_sequence)
+        others = [each for each in refused.passed if each is not newest]
+        refused.passed = []
+        for each in others:
+            each.by = newest
+            newest.supersedes |= {each.event.type if each.event else ""}
+        newest.by, newest.passed = None, others
+        key_queue = self._key_queues[newest.key_queue]
+        key_queue.slots.appendleft(newest)
+        key_queue.uncommitted -= 1  # it is begun once more
+        self._go_on(key_queue)
+
+    def _end(self, pending_record: PendingRecord) -> None:
+        """Say that a slot is done: one that was passed over is so together with the one that stands for it."""
+        last = pending_record
+        while last.by is not None and not last.by.refused:
+            last = last.by
+        ended, pending_record.passed = [pending_record, *pending_record.passed], []
+        if last is pending_record or last.done:
+            for each in ended:
+                each.done = True
+        else:
+            last.passed += ended
+        self.progress.set()
+
+    async def _finish(self, pending_record: PendingRecord, turn: Turn) -> None:
+        """Bring one record to its end, however often the engine itself fails at it: nothing behind it is committed."""
+        while True:
+            try:
+                with isolated():
+                    await self._process(pending_record, self._revoked, turn)
+            except PartitionRevoked:
+                raise
+            except Exception as error:  # noqa: BLE001 - a defect of ours must not cost a record
+                _log.error("event_engine_failed", offset=pending_record.record.offset, exc_info=error)
+            else:
+                return
+            turn.pause()
+            try:
+                await asyncio.wait_for(self._revoked.wait(), self._limits.pause_after_failure_s)
+            except TimeoutError:
+                await turn.resume()
+                continue
+            raise PartitionRevoked
+
+
+def _sequence(pending_record: PendingRecord) -> int:
+    return pending_record.event.seq or 0 if pending_record.event else 0

@@ -1,0 +1,1 @@
+"""gRPC: one edge around every RPC, and channels to other services."""

@@ -1,0 +1,184 @@
+"""A channel to another service: it passes project, deadline and trace on, and raises the kit's errors."""
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from google.protobuf.message import Message
+
+from tidemill_kit.core.errors import DependencyTimedOut, TidemillError
+from tidemill_kit.grpc.context import PROJECT, project_of_call, remaining_s
+from tidemill_kit.grpc.status import from_rpc_error
+from tidemill_kit.runtime import telemetry
+from tidemill_kit.runtime.transport_security import Tls
+
+KEEPALIVE_MS = 20_000
+KEEPALIVE_ANSWER_MS = 10_000
+"""A peer that does not answer a ping for so long is gone: its calls end, and the next connection is looked for."""
+
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # While more than every tenth call meets UNAVAILABLE, nothing is tried again here: each hop would multiply the load.
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    "methodConfig": [
+        {
+            "name": [{}],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 3,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
+
+_ALMOST = 0.9
+"""The part of a limit after which the other side's word that it has passed is the same as our own: clocks differ."""
+
+
+def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
+    address: str,
+    *,
+    name: str = "",
+    project: str = "",
+    timeout_s: float = 10.0,
+    max_message_bytes: int = 16 * 1024 * 1024,
+    tls: Tls | None = None,
+) -> grpc.aio.Channel:
+    """Return a channel for generated stubs; it connects by itself, whenever the other side is there.
+
+    A call takes at most its `timeout=`, else `timeout_s`, and never longer than the caller who waits for it. It goes
+    out for the current caller's project, else for `project`. UNAVAILABLE is tried again a few times; for that, a
+    request with an empty `request_id` gets one, so that however often it arrives it has one effect. Awaiting a call or
+    iterating over it raises the errors of `tidemill_kit.core.errors`; `name` is what they call the other side. A call
+    that takes too long although its caller still has time raises DependencyTimedOut: the other side hangs, or is
+    overloaded.
+    """
+    options: list[tuple[str, Any]] = [
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        ("grpc.enable_retries", 1),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2000),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
+        ("grpc.http2.max_pings_without_data", 0),  # answers may take longer than two pings
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+    ]
+    credentials = tls.channel_credentials() if tls is not None else None
+    if credentials is None:
+        channel = grpc.aio.insecure_channel(address, options=options)
+    else:
+        channel = grpc.aio.secure_channel(address, credentials, options=options)
+    return _Channel(channel, name=name or address, project=project, timeout_s=timeout_s)
+
+
+class _Channel(grpc.aio.Channel):
+    """Wraps a channel: client interceptors cannot raise other errors for calls of every arity."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, name: str, project: str, timeout_s: float) -> None:
+        self._channel = channel
+        self._name = name
+        self._project = project
+        self._timeout_s = timeout_s
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - grpc's
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        await self._channel.channel_ready()
+
+    def unary_unary(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(self._channel.unary_unary(*made, **how))
+
+    def unary_stream(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(self._channel.unary_stream(*made, **how))
+
+    def stream_unary(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(self._channel.stream_unary(*made, **how))
+
+    def stream_stream(self, *made: Any, **how: Any) -> Any:  # noqa: ANN401 - typed by the generated stubs
+        return self._calling(self._channel.stream_stream(*made, **how))
+
+    def _calling(self, start: Callable[..., Any]) -> Callable[..., "_Call"]:
+        def call(request: object = None, *, timeout: float | None = None, **how: Any) -> _Call:  # noqa: ANN401 - ditto
+            at_most = self._timeout_s if timeout is None else timeout
+            how["metadata"] = self._metadata(how.get("metadata"))
+            left_s = remaining_s(at_most)
+            limit_s = None if left_s < at_most else at_most
+            return _Call(start(_repeatable(request), timeout=left_s, **how), name=self._name, limit_s=limit_s)
+
+        return call
+
+    def _metadata(self, given: Iterable[tuple[str, str | bytes]] | None) -> list[tuple[str, str | bytes]]:
+        ours = {PROJECT: project_of_call() or self._project, telemetry.TRACEPARENT: telemetry.traceparent()}
+        theirs = list(given or ())
+        return theirs + [(key, value) for key, value in ours.items() if value and key not in dict(theirs)]
+
+
+class _Call:
+    """A call under way; whatever is not awaiting or iterating is grpc's own.
+
+    `limit_s` is how long it may take, None where its caller's own deadline comes first.
+    """
+
+    def __init__(self, call: Any, *, name: str, limit_s: float | None) -> None:  # noqa: ANN401 - a call of any arity
+        self._call = call
+        self._name = name
+        self._limit_s = limit_s
+        self._begun = time.monotonic()
+
+    def __await__(self) -> Generator[Any, None, object]:
+        try:
+            return (yield from self._call.__await__())
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure) from failure
+
+    async def __aiter__(self) -> AsyncIterator[object]:
+        try:
+            async for response in self._call:
+                yield response
+        except grpc.aio.AioRpcError as failure:
+            raise self._error(failure) from failure
+        finally:
+            self._call.cancel()  # a reader who leaves early also ends the work on the other side
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - grpc's own
+        return getattr(self._call, name)
+
+    def _error(self, failure: grpc.aio.AioRpcError) -> TidemillError:
+        late = failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        if late and self._limit_s is not None and time.monotonic() - self._begun > self._limit_s * _ALMOST:
+            message = f"{self._name} did not answer within {self._limit_s:g} s: the same call may succeed later"
+            return DependencyTimedOut(message, dependency=self._name)
+        return from_rpc_error(failure, dependency=self._name)
+
+
+def _repeatable(request: object) -> object:
+    """Return the request with a request id, where it takes one and has none."""
+    if not isinstance(request, Message) or "request_id" not in request.DESCRIPTOR.fields_by_name:
+        return request
+    named = type(request)(request_id=str(uuid.uuid4()))
+    named.MergeFrom(request)  # an empty id overwrites nothing
+    return named

@@ -1,0 +1,270 @@
+"""What happens around every RPC: trace, admission, deadline, errors, one line of log, metrics."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+import grpc
+import structlog
+from google.protobuf.descriptor import Descriptor
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from prometheus_client import Counter, Histogram
+
+from tidemill.options.v1 import options_pb2
+from tidemill_kit.core.application import Caller
+from tidemill_kit.core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    TidemillError,
+    Unauthenticated,
+    isolated,
+)
+from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.context import HOW_TO_NAME_A_PROJECT, PROJECT, PROJECT_SLUG, bind_call
+from tidemill_kit.grpc.messages import Parse, parsed, produced, received
+from tidemill_kit.grpc.request_items import check_items
+from tidemill_kit.grpc.status import code_of, to_status
+from tidemill_kit.runtime import telemetry
+
+RPCS = Counter("tidemill_rpc", "RPCs answered.", ["method", "code"])
+RPC_SECONDS = Histogram("tidemill_rpc_seconds", "Time from an RPC's arrival to its end.", ["method"])
+
+_FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN})
+"""Codes that are not the caller's doing."""
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"  # generic for type checkers only
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What an RPC declares about itself in the contract."""
+
+    required_role: options_pb2.Role.ValueType
+    audit: options_pb2.Audit.ValueType
+    request: Descriptor | None = None
+    """The message that it is called with."""
+
+    @property
+    def public(self) -> bool:
+        """True for what operators and probes ask: it needs no project, and is logged only for debugging."""
+        return self.required_role == options_pb2.ROLE_PUBLIC
+
+
+PUBLIC = Policy(required_role=options_pb2.ROLE_PUBLIC, audit=options_pb2.AUDIT_NONE)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Rpc:
+    """One RPC on its way through."""
+
+    method: str
+    policy: Policy
+    streams: bool
+    context: Context
+    started: float = field(default_factory=time.perf_counter)
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    reason: str | None = None
+
+    def metadata(self, key: str) -> list[str]:
+        """Return every value that the caller sent."""
+        return [str(value) for name, value in self.context.invocation_metadata() or () if name == key]
+
+
+class EdgeInterceptor(grpc.aio.ServerInterceptor):
+    """Stands around every handler, of all four arities.
+
+    Until there are tokens ("project before identity"), every required role but the public one means: needs a project.
+    `closed` tells why no RPC but the public ones is answered yet, "" when they are.
+    """
+
+    def __init__(
+        self,
+        policies: Mapping[str, Policy],
+        *,
+        admission: Admission,
+        max_items: int,
+        idle_s: float,
+        closed: Callable[[], str],
+    ) -> None:
+        self._policies = policies
+        self._max_items = max_items
+        self._admission = admission
+        self._idle_s = idle_s
+        self._closed = closed
+        self._watches: set[asyncio.Task[object]] = set()
+        self._stopping = False
+
+    def end_watches(self) -> None:
+        """End public streams (health watches, reflection), for which a stopping server would wait in vain."""
+        self._stopping = True
+        for watch in self._watches:
+            watch.cancel()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler:
+        """Return the handler with the edge around it, or None for a method that nobody serves."""
+        method = handler_call_details.method
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        serve: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+
+        policy = self._policies.get(method, PUBLIC)
+        deserialize: Parse = handler.request_deserializer or _as_it_is
+        idle_s, max_items = self._idle_s, self._max_items
+
+        def parse(raw: bytes) -> object:
+            if policy.request is not None:
+                check_items(raw, policy.request, limit=max_items)
+            return deserialize(raw)
+
+        def read(request: Any) -> object:  # noqa: ANN401 - bytes, or a stream of them
+            return received(request, parse, idle_s=idle_s) if handler.request_streaming else parsed(request, parse)
+
+        async def answer(request: object, context: Context) -> object:
+            rpc = _Rpc(
+                method=method,
+                policy=policy,
+                streams=handler.response_streaming,
+                context=context,
+            )
+            return await self._answer(
+                rpc, lambda: produced(serve(read(request), context), context.write, idle_s=idle_s)
+            )
+
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        return make(answer, None, handler.response_serializer)  # parsed behind the edge, which tells what is wrong
+
+    async def _answer(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
+        structlog.contextvars.clear_contextvars()
+        try:
+            with _observed(rpc):
+                return await self._run(rpc, produce)
+        except TidemillError as error:
+            # Last of all, because a stopping server does not wait for a handler that has called it.
+            await rpc.context.abort_with_status(to_status(error))
+
+    async def _run(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
+        """Admit the caller and run the handler until the deadline."""
+        remaining_s: float | None = rpc.context.time_remaining()
+        caller = self._admitted(rpc)
+        bind_call(caller, remaining_s=remaining_s)
+        with self._place(rpc, caller):
+            return await self._until_deadline(rpc, produce, remaining_s)
+
+    def _place(self, rpc: _Rpc, caller: Caller | None) -> AbstractContextManager[None]:
+        """Count the RPC while it is in work; what probes and operators ask is answered however much is."""
+        if caller is not None:
+            return self._admission.rpc(caller.project)
+        return self._admission.public_stream() if rpc.streams else nullcontext()
+
+    async def _until_deadline(
+        self, rpc: _Rpc, produce: Callable[[], Awaitable[object]], remaining_s: float | None
+    ) -> object:
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        watch = rpc.policy.public and rpc.streams
+        if watch:
+            self._watches.add(task)
+        deadline = asyncio.timeout(remaining_s)
+        try:
+            async with deadline:
+                return await produce()
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            message = "the deadline of the call passed before it was done"
+            raise DeadlineExceeded(message) from error
+        except asyncio.CancelledError as error:
+            # gRPC sends no answer when a handler raises this, so it may go on only where gRPC was who cancelled.
+            if watch and self._stopping:
+                message = "the server is stopping"
+                raise DependencyUnavailable(message, dependency="server") from error
+            if task.cancelling() == 0:
+                message = "something that the handler waited for was cancelled"
+                raise RuntimeError(message) from error
+            raise
+        finally:
+            self._watches.discard(task)
+
+    def _admitted(self, rpc: _Rpc) -> Caller | None:
+        if rpc.policy.public:
+            return None
+        projects = rpc.metadata(PROJECT)
+        if len(projects) != 1 or not PROJECT_SLUG.fullmatch(project := projects[0]):
+            raise Unauthenticated(HOW_TO_NAME_A_PROJECT)
+        structlog.contextvars.bind_contextvars(project=project)
+        if reason := self._closed():
+            raise DependencyUnavailable(reason, dependency="server")
+        return Caller(project=project)
+
+
+def _as_it_is(raw: bytes) -> object:
+    return raw
+
+
+@contextmanager
+def _observed(rpc: _Rpc) -> Iterator[None]:
+    """Put a span, one line of log and the metrics around an RPC; hide what is not an error of the kit's tree."""
+    service, _, method = rpc.method.lstrip("/").partition("/")
+    about = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+    parent = next(iter(rpc.metadata(telemetry.TRACEPARENT)), "")
+    with telemetry.span(rpc.method.lstrip("/"), parent=parent, kind=SpanKind.SERVER, **about) as span:
+        try:
+            with isolated():
+                yield
+                rpc.code = _code_set_by_handler(rpc.context)
+        except asyncio.CancelledError:
+            late = rpc.context.time_remaining() == 0
+            rpc.code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            rpc.code = _code_set_by_handler(rpc.context)
+            raise
+        except TidemillError as error:
+            rpc.code, rpc.reason = code_of(error), error.reason
+            raise
+        except Exception as error:
+            rpc.code, rpc.reason = grpc.StatusCode.INTERNAL, Internal.reason
+            _log.error("rpc_failed", method=rpc.method, exc_info=error)
+            message = f"internal error; the service's log has it under trace {telemetry.trace_id()}"
+            raise Internal(message) from error
+        finally:
+            _record(rpc, span)
+
+
+def _record(rpc: _Rpc, span: Span) -> None:
+    duration_s = time.perf_counter() - rpc.started
+    RPCS.labels(rpc.method, rpc.code.name).inc()
+    RPC_SECONDS.labels(rpc.method).observe(duration_s)
+    span.set_attribute("rpc.grpc.status_code", rpc.code.value[0])
+    if rpc.code in _FAULTS:
+        span.set_status(StatusCode.ERROR)
+    facts = {"method": rpc.method, "code": rpc.code.name, "duration_s": round(duration_s, 4)}
+    if rpc.reason is not None:
+        facts["reason"] = rpc.reason
+    if rpc.policy.audit == options_pb2.AUDIT_CALL:
+        facts["audit"] = True
+    if rpc.policy.public:
+        _log.debug("rpc_finished", **facts)
+    else:
+        _log.info("rpc_finished", **facts)
+
+
+def _code_set_by_handler(context: Context) -> grpc.StatusCode:
+    code: object = context.code()
+    return next((known for known in grpc.StatusCode if code in (known, known.value[0])), grpc.StatusCode.OK)

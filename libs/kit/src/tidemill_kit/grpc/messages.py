@@ -1,0 +1,73 @@
+"""A handler's messages, in both directions: parsed behind the edge, and never waited for without end."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from tidemill_kit.core.errors import DeadlineExceeded, InvalidInput
+
+Parse = Callable[[bytes], object]
+
+
+class UnreadableMessage(InvalidInput):
+    """The bytes of a request are no message of its RPC."""
+
+    reason = "UNREADABLE_MESSAGE"
+
+
+def parsed(raw: bytes, parse: Parse) -> object:
+    """Return the message of these bytes.
+
+    Raises:
+        UnreadableMessage: there is none in them, or it is nested too deep.
+
+    """
+    try:
+        return parse(raw)
+    except DecodeError as error:
+        message = f"the {len(raw)} bytes of the request are not its message: send the one that the contract names"
+        raise UnreadableMessage(message) from error
+
+
+async def received(stream: AsyncIterator[bytes], parse: Parse, *, idle_s: float) -> AsyncIterator[object]:
+    """Yield a request stream's messages until its client ends it.
+
+    Raises:
+        UnreadableMessage: one is none.
+        DeadlineExceeded: none came for too long.
+
+    """
+    while True:
+        try:
+            async with asyncio.timeout(idle_s):
+                raw = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            message = f"no message of the stream came for {idle_s:g} s: send it again, without such pauses"
+            raise DeadlineExceeded(message) from None
+        yield parsed(raw, parse)
+
+
+async def produced(result: Any, write: Callable[[object], Any], *, idle_s: float) -> object:  # noqa: ANN401 - of any arity
+    """Await a handler's reply, or write its stream at the pace of the reader.
+
+    Raises:
+        DeadlineExceeded: the reader took nothing for too long.
+
+    """
+    if not inspect.isasyncgen(result):
+        return await result
+    async with aclosing(result) as responses:
+        async for response in responses:
+            try:
+                async with asyncio.timeout(idle_s):
+                    await write(response)
+            except TimeoutError:
+                message = f"the stream's reader took no message for {idle_s:g} s: ask again"
+                raise DeadlineExceeded(message) from None
+    return None

@@ -1,0 +1,106 @@
+"""What entry points read out of requests the same way everywhere: request ids, pages, masks, etags."""
+
+import re
+from collections.abc import Collection
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tidemill_kit.core.application import PageRequest, Request
+from tidemill_kit.core.errors import Conflict, InvalidInput, Violation, digest_of
+from tidemill_kit.core.paging import MAX_PAGE_SIZE
+
+DEFAULT_PAGE_SIZE = 50
+MAX_REQUEST_ID = 128
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Paged(Protocol):
+    """A List request."""
+
+    page_size: int
+    page_token: str
+
+
+def request_of(message: Message) -> Request:
+    """Return the intent of a request with a `request_id`; its digest covers the rest and what it is asked of.
+
+    Raises:
+        InvalidInput: the id is too long.
+
+    """
+    body = type(message)()
+    body.CopyFrom(message)
+    request_id = str(getattr(message, "request_id", ""))
+    if request_id:
+        body.ClearField("request_id")
+    if len(request_id) > MAX_REQUEST_ID:
+        text = f"has {len(request_id)} characters, at most {MAX_REQUEST_ID} are taken"
+        raise InvalidInput.of(Violation(field="request_id", description=text))
+    asked = body.DESCRIPTOR.full_name.encode()
+    request = Request.of(request_id, asked + b"\0" + body.SerializeToString(deterministic=True))
+    structlog.contextvars.bind_contextvars(request_id=_reported(request.id))
+    return request
+
+
+def _reported(request_id: str) -> str:
+    """Return a request id as logs have it: other callers than ours make it of order numbers, or of names."""
+    return request_id if _UUID.fullmatch(request_id) else digest_of(request_id)
+
+
+def page_of(message: Paged) -> PageRequest:
+    """Return which page a List request wants: 0 means 50 items.
+
+    Raises:
+        InvalidInput: the size is negative or above 1000.
+
+    """
+    if not 0 <= message.page_size <= MAX_PAGE_SIZE:
+        text = f"is {message.page_size}; send 0 (for {DEFAULT_PAGE_SIZE}) to {MAX_PAGE_SIZE}"
+        raise InvalidInput.of(Violation(field="page_size", description=text))
+    return PageRequest(size=message.page_size or DEFAULT_PAGE_SIZE, token=message.page_token)
+
+
+def paths_of(mask: FieldMask, *, allowed: Collection[str]) -> frozenset[str]:
+    """Return the fields that an Update changes.
+
+    Raises:
+        InvalidInput: the mask is empty, or names something that cannot be changed.
+
+    """
+    choice = f"allowed: {', '.join(sorted(allowed))}"
+    unknown = sorted(set(mask.paths) - set(allowed))
+    if unknown or not mask.paths:
+        texts = [f"{path!r} cannot be changed; {choice}" for path in unknown] or [f"names no field; {choice}"]
+        raise InvalidInput.of(*(Violation(field="update_mask", description=text) for text in texts))
+    return frozenset(mask.paths)
+
+
+def etag_of(version: int) -> str:
+    """Return the etag of a saved version."""
+    return str(version)
+
+
+def check_etag(given: str, version: int) -> None:
+    """Refuse a change that was decided on another version; "" was decided on none.
+
+    Raises:
+        Conflict: the thing has changed since.
+
+    """
+    if given and given != etag_of(version):
+        message = f"it changed since etag {given}: read it again and decide again"
+        raise Conflict(message, etag=etag_of(version))
+
+
+def timestamp_of(moment: datetime | None) -> Timestamp | None:
+    """Return a moment for a message's field; None leaves the field unset."""
+    if moment is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp

@@ -1,0 +1,192 @@
+"""A gRPC server on which every RPC has declared who may call it, with health, reflection and the edge around it.
+
+Entry points find here all that they need: `current_caller`, `request_of`, `page_of`, `remaining_s`, etags, masks.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import grpc
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import MethodDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tidemill.options.v1 import options_pb2
+from tidemill_kit.grpc.admission import Admission
+from tidemill_kit.grpc.client import KEEPALIVE_ANSWER_MS, KEEPALIVE_MS
+from tidemill_kit.grpc.context import acting_for, current_caller, remaining_s
+from tidemill_kit.grpc.interceptors import EdgeInterceptor, Policy
+from tidemill_kit.grpc.requests import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
+from tidemill_kit.runtime.settings import PortTaken, ServiceSettings
+
+__all__ = [
+    "GrpcServer",
+    "Registration",
+    "UndeclaredRpcs",
+    "acting_for",
+    "check_etag",
+    "current_caller",
+    "etag_of",
+    "page_of",
+    "paths_of",
+    "remaining_s",
+    "request_of",
+    "timestamp_of",
+]
+
+Registration = tuple[Callable[[Any, grpc.aio.Server], None], object]
+"""A generated `add_...Servicer_to_server`, and the servicer."""
+
+READINESS = ""
+LIVENESS = "liveness"
+"""The services that grpc.health.v1 is asked about."""
+
+HANDSHAKE_MS = 10_000
+"""How long a new connection may take to speak HTTP/2."""
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class UndeclaredRpcs(ValueError):
+    """Some RPCs say neither who may call them nor whether that is recorded."""
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        super().__init__(
+            "these RPCs declare no (tidemill.options.v1.required_role) or no (tidemill.options.v1.audit) "
+            f"in their proto, so they are not served: {', '.join(methods)}"
+        )
+        self.methods = tuple(methods)
+
+
+class GrpcServer:
+    """Serves the servicers from `start` to `stop`; alive at once, ready when told so.
+
+    Raises:
+        UndeclaredRpcs: at construction.
+
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        servicers: Sequence[Registration],
+        *,
+        closed: Callable[[], str] = lambda: "",
+    ) -> None:
+        services = _Services()
+        for register, servicer in servicers:
+            register(servicer, cast("grpc.aio.Server", services))
+        self._edge = EdgeInterceptor(
+            _policies(services.names),
+            admission=Admission(max_rpcs=settings.max_concurrent_rpcs, max_public_streams=settings.max_public_streams),
+            max_items=settings.max_request_items,
+            idle_s=settings.stream_idle_s,
+            closed=closed,
+        )
+        self._server = grpc.aio.server(
+            interceptors=[self._edge],
+            options=_options(settings),
+        )
+        self._health = health.aio.HealthServicer()
+        for register, servicer in servicers:
+            register(servicer, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if settings.grpc_reflection:
+            reflection.enable_server_reflection(
+                [*services.names, health.SERVICE_NAME, reflection.SERVICE_NAME], cast("grpc.Server", self._server)
+            )
+        self._settings = settings
+        self.port = 0
+        """The port in use, once it has started."""
+
+    async def start(self) -> None:
+        """Listen: liveness is SERVING, readiness is not.
+
+        Raises:
+            PortTaken: somebody else listens there.
+
+        """
+        settings = self._settings
+        try:
+            address, credentials = f"{settings.host}:{settings.grpc_port}", settings.tls.server_credentials()
+            if credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise PortTaken(settings, "grpc_port") from error
+        await self._health.set(READINESS, _NOT_SERVING)
+        await self._health.set(LIVENESS, _SERVING)
+        await self._server.start()
+
+    async def set_ready(self, ready: bool) -> None:  # noqa: FBT001 - a setter
+        """Tell the health service whether this process wants traffic."""
+        await self._health.set(READINESS, _SERVING if ready else _NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more RPCs, give those that run `grace_s` to end, then cancel them."""
+        await self._health.enter_graceful_shutdown()
+        stopping = asyncio.create_task(self._server.stop(grace_s))
+        self._edge.end_watches()
+        await stopping
+
+
+class _Services:
+    """Stands in for a server, to learn which services a registration would add."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.ServiceRpcHandler]) -> None:
+        self.names += [handler.service_name() for handler in handlers]
+
+    def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, object]) -> None:
+        """Tell nothing new: generated code calls both."""
+
+
+def _options(settings: ServiceSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # Of one connection, and above all that is answered: a client shall be refused, not kept waiting.
+        ("grpc.max_concurrent_streams", 2 * (settings.max_concurrent_rpcs + settings.max_public_streams)),
+        ("grpc.so_reuseport", 0),  # else a second process would silently share the port
+        # Connections whose other side is gone end, those who ping as often as this kit's channels do not.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
+    ]
+
+
+def _policies(services: Sequence[str]) -> dict[str, Policy]:
+    """Read what the RPCs of these services declare, by full method name."""
+    pool = descriptor_pool.Default()
+    declared = {
+        f"/{service}/{method.name}": _policy(method)
+        for service in services
+        for method in pool.FindServiceByName(service).methods
+    }
+    undeclared = [
+        name
+        for name, policy in declared.items()
+        if policy.required_role == options_pb2.ROLE_UNSPECIFIED or policy.audit == options_pb2.AUDIT_UNSPECIFIED
+    ]
+    if undeclared:
+        raise UndeclaredRpcs(undeclared)
+    return declared
+
+
+def _policy(method: MethodDescriptor) -> Policy:
+    options = method.GetOptions()
+    return Policy(
+        required_role=options.Extensions[options_pb2.required_role],
+        audit=options.Extensions[options_pb2.audit],
+        request=method.input_type,
+    )

@@ -1,0 +1,81 @@
+"""Uploads by stream: so many at once, at most half of them of one project, and none that stands still."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tidemill_kit.core.errors import DeadlineExceeded, RateLimited
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How many uploads are received at once, how many of a project are under way, and how long one may take."""
+
+    max_concurrent: int
+    of_project: int
+    idle_s: float
+    whole_s: float
+
+
+@dataclass(slots=True)
+class _Share:
+    """A project's part of the places, and how many uploads of it are there or wait for one."""
+
+    places: asyncio.Semaphore
+    uploads: int = 0
+
+
+class UploadPlaces:
+    """Gives out the places; who has none waits, held back by gRPC."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._places = asyncio.Semaphore(patience.max_concurrent)
+        self._projects: dict[str, _Share] = {}
+
+    @asynccontextmanager
+    async def held(self, project: str) -> AsyncIterator[None]:
+        """Hold a place until the block ends.
+
+        Raises:
+            RateLimited: too many of the project wait already.
+
+        """
+        share = self._projects.setdefault(project, _Share(asyncio.Semaphore(-(-self._patience.max_concurrent // 2))))
+        if share.uploads >= self._patience.of_project:
+            message = f"{share.uploads} uploads of the project are under way, and no more may wait: send it again later"
+            raise RateLimited(message, retry_after_s=1)
+        share.uploads += 1
+        try:
+            async with share.places, self._places:
+                yield
+        finally:
+            share.uploads -= 1
+            if not share.uploads:
+                del self._projects[project]
+
+    async def patiently(self, messages: AsyncIterator[M]) -> AsyncGenerator[M, None]:
+        """Yield the messages of one upload, for as long as it may take from now on.
+
+        Raises:
+            DeadlineExceeded: none came for too long, or the whole took too long.
+
+        """
+        clock, idle_s, whole_s = asyncio.get_running_loop(), self._patience.idle_s, self._patience.whole_s
+        end = clock.time() + whole_s
+        while True:
+            try:
+                async with asyncio.timeout(min(idle_s, end - clock.time())):
+                    message = await anext(messages, None)
+            except TimeoutError:
+                why = f"no part of the upload came for {idle_s:g} s: upload it again"
+                if clock.time() >= end:
+                    why = f"the upload took more than {whole_s:g} s: send it faster, or in several parts"
+                raise DeadlineExceeded(why) from None
+            if message is None:
+                return
+            yield message

@@ -1,0 +1,1 @@
+"""HTTP: where outgoing calls may go."""

@@ -1,0 +1,1 @@
+"""Model artifacts: manifests, the local cache, checks before a model is loaded."""

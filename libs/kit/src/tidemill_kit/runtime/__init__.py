@@ -1,0 +1,1 @@
+"""What every module of a process uses: settings, logs, traces and metrics."""

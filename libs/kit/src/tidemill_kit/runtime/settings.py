@@ -1,0 +1,118 @@
+"""Settings of a service: read once from the environment, all errors told at once."""
+
+import sys
+from typing import Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tidemill_kit.core.errors import PreconditionFailed
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.runtime.transport_security import KafkaServers, TransportSettings
+
+
+class ServiceSettings(TransportSettings):
+    """What every service is told. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+
+    host: str = "127.0.0.1"
+    """The address that the servers listen on."""
+    grpc_port: int = Field(ge=0, le=65535)
+    """The gRPC port; 0 takes any free one."""
+    metrics_port: int = Field(0, ge=0, le=65535)
+    """The port of the Prometheus metrics; 0 serves none."""
+    kafka_bootstrap_servers: str
+    """Kafka's host:port, several joined by commas."""
+    mongo_uri: str = Field(repr=False)
+    """The MongoDB URI, with its credentials if it needs any."""
+    mongo_database: str
+    """The database, which belongs to this service alone."""
+    s3_endpoint: str
+    """The object store's host:port."""
+    s3_access_key: str
+    """The object store's access key."""
+    s3_secret_key: SecretStr
+    """The object store's secret key."""
+    s3_secure: bool = False
+    """True speaks TLS to the object store."""
+    s3_max_concurrent: int = Field(16, ge=1, le=256)
+    """Calls of the object store at the same time; further ones wait, and nothing else does."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level of this service's own lines; libraries log from warning on."""
+    log_format: Literal["auto", "json", "console"] = "auto"
+    """auto: console on a terminal, JSON elsewhere."""
+    otlp_endpoint: str = ""
+    """Where spans go by OTLP over gRPC, for example http://127.0.0.1:4317; empty sends none."""
+    max_message_bytes: int = Field(16 * 1024 * 1024, ge=64 * 1024)
+    """The largest gRPC message taken or sent."""
+    max_request_items: int = Field(25_000, ge=100)
+    """Items in the repeated fields of one gRPC request, at any depth; counted before the request is parsed."""
+    max_concurrent_rpcs: int = Field(1000, ge=1)
+    """RPCs in work at the same time, at most half of them of one project; further ones get RESOURCE_EXHAUSTED."""
+    max_public_streams: int = Field(32, ge=1)
+    """Open streams of health watches and reflection, which do not count as RPCs in work."""
+    stream_idle_s: float = Field(60.0, gt=0)
+    """How long a stream's client may send, or take, no message before the stream is ended."""
+    grpc_reflection: bool = True
+    """False hides which services and messages there are from those who ask by reflection."""
+    max_inflated_bytes: int = Field(32 * 1024 * 1024, ge=1024 * 1024)
+    """What a compressed batch of Kafka records may inflate to; beyond it the batch becomes one dead letter."""
+    dependency_timeout_s: float = Field(5.0, gt=0)
+    """How long one probe of a dependency may take."""
+    probe_interval_s: float = Field(5.0, gt=0)
+    """The pause between two probes of a dependency."""
+    shutdown_grace_s: float = Field(20.0, ge=0)
+    """How long RPCs and components get to finish after SIGTERM."""
+
+    @property
+    def service(self) -> str:
+        """The service's name: its prefix in lower case."""
+        return env_prefix(type(self)).rstrip("_").lower()
+
+    @property
+    def kafka(self) -> KafkaServers:
+        """Where Kafka is and how it is spoken to."""
+        return self.kafka_servers(self.kafka_bootstrap_servers)
+
+    def quota(self, of: str, *, remedy: str = "delete what is not needed") -> Quota:
+        """Return the quota that the field `max_<of>` sets: `of` names the resources of one project, in the plural."""
+        name = f"max_{of}"
+        limit: int = getattr(self, name)
+        setting = (env_prefix(type(self)) + name).upper()
+        return Quota(of=of.replace("_", " "), limit=limit, setting=setting, remedy=remedy)
+
+
+class PortTaken(PreconditionFailed):
+    """Nothing can listen on a port that the settings name."""
+
+    reason = "PORT_TAKEN"
+
+    def __init__(self, settings: ServiceSettings, field: str) -> None:
+        address, name = f"{settings.host}:{getattr(settings, field)}", (env_prefix(type(settings)) + field).upper()
+        super().__init__(f"{address} cannot be listened on: end what listens there, or set {name} to a free port")
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+def env_prefix(kind: type[BaseSettings]) -> str:
+    """Return what the names of the environment variables start with."""
+    return kind.model_config.get("env_prefix", "")
+
+
+def load(kind: type[S]) -> S:
+    """Read the settings; on errors list every one on stderr, without its value, and exit with 2."""
+    try:
+        return kind()
+    except ValidationError as error:
+        lines = [_line(kind, problem["loc"], problem["msg"]) for problem in error.errors()]
+    sys.stderr.write("\n".join([f"{len(lines)} setting(s) cannot be used:", *lines, ""]))
+    raise SystemExit(2)
+
+
+def _line(kind: type[BaseSettings], location: tuple[int | str, ...], message: str) -> str:
+    name = str(location[0]) if location else ""
+    field = kind.model_fields.get(name)
+    meaning = f" ({field.description})" if field is not None and field.description else ""
+    return f"  {(env_prefix(kind) + name).upper()}: {message}{meaning}"

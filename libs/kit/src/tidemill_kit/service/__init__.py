@@ -1,0 +1,1 @@
+"""A service process, from its readiness to SIGTERM."""

@@ -1,0 +1,1 @@
+"""State: aggregates in MongoDB, objects in S3."""

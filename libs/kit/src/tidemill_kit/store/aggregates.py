@@ -1,0 +1,443 @@
+"""Aggregates in MongoDB: one document each, whose state and events are saved by one write.
+
+A document is `{_id: "<project>/<id>", project, id, schema, version, seq, deleted, labels, create_time, update_time,
+state, requests: [text], outbox: [entry], outbox_at}`. `state` belongs to the codec, the rest to this module;
+only the relay also touches `outbox` and `outbox_at`: it takes out entries by `ce_id` once they are published, and never
+changes `version`. An entry is `{seq, ce_id, type, source, subject, time, topic, key, data, traceparent}`, `data` being
+proto-JSON text. Of a request its id and digest are kept as one short text (as `{id, digest}` in older documents), and
+nothing of one that nobody can repeat. `outbox_at` is the time of the last save with events; the relay takes it away
+from an empty outbox.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, Protocol, TypeVar
+
+import bson
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from tidemill_kit.core.aggregate import Aggregate, Event
+from tidemill_kit.core.application import Clock, Page, PageRequest, Request, SystemClock, derived_id
+from tidemill_kit.core.characters import clean_line
+from tidemill_kit.core.errors import (
+    AlreadyExists,
+    Conflict,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    Violation,
+)
+from tidemill_kit.core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.store.idempotency import entry_of, refuse_long_id, remembered, was_applied
+from tidemill_kit.store.mongo import (
+    Collection,
+    Document,
+    DuplicateId,
+    RawDocument,
+    count_up_to,
+    encoded,
+    plain,
+    translated,
+)
+from tidemill_kit.store.schema_versions import readable, with_unknown
+
+A = TypeVar("A", bound=Aggregate)
+
+_ATTEMPTS = 8
+_FIRST_PAUSE_S = 0.005
+_MAX_PAGE_BYTES = 3 * 1024 * 1024
+"""As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes unless it is told otherwise."""
+_FOR_READING = {"requests": False, "outbox": False}
+_ENTRY_FIELDS = ("ce_id", "type", "source", "subject", "time", "topic", "key", "data", "traceparent")
+_FOR_WRITING = {f"outbox.{name}": False for name in _ENTRY_FIELDS}  # which may be 6 MB while Kafka is down
+_SUPERSEDED = frozenset({"outbox_at_1", "project_1_create_time_1_id_1"})
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+WITH_EVENTS: Document = {"outbox_at": {"$gt": _BEGINNING}}
+"""Finds the documents whose events wait, by an index that holds no others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What every aggregate has; a codec writes `Task(**identity.fields(), title=state["title"])`."""
+
+    id: str
+    project: str
+    labels: dict[str, str]
+    version: int
+    seq: int
+    create_time: datetime | None
+    update_time: datetime | None
+    deleted: bool
+
+    def fields(self) -> Document:
+        """Return all of it by name; cheaper than `asdict`, which copies each value."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"labels": dict(self.labels)}
+
+
+class Codec(Protocol[A]):
+    """Aggregate <-> document, and event -> message. Times in `state` keep milliseconds, as MongoDB does."""
+
+    schema: int
+    """The number of the form that `encode` writes; `decode` reads all earlier ones too."""
+
+    def encode(self, aggregate: A) -> Document:
+        """Return the state, without the fields of `Aggregate` itself."""
+        ...
+
+    def decode(self, identity: Identity, state: Document, schema: int) -> A:
+        """Return the aggregate of a state that was written with the number `schema`."""
+        ...
+
+    def event(self, aggregate: A, event: Event, seq: int) -> tuple[str, Message]:
+        """Return the ce_type and the payload, whose seq field is set."""
+        ...
+
+
+class TooLarge(InvalidInput):
+    """An aggregate or an event outgrew what one document or one record may carry."""
+
+    reason = "TOO_LARGE"
+
+    def __init__(self, what: str, *, size: int, limit: int) -> None:
+        super().__init__(f"{what} has {size} bytes, and {limit} is the limit: put less in it", size=size, limit=limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxLimits:
+    """What a document may grow to. All at their limit together stay below MongoDB's 16 MB."""
+
+    length: int = 100
+    """Events of one aggregate that wait to be published."""
+    event_bytes: int = 64 * 1024
+    state_bytes: int = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewEvents:
+    """That a document got new events; and all that wait in it, where no others waited before."""
+
+    document_id: str
+    project: str
+    entries: Sequence[Document] = ()
+
+
+def _noop(_new: NewEvents) -> None:
+    """Nobody waits for events: the relay's sweep finds them."""
+
+
+class MongoAggregates(Generic[A]):
+    """Implements `application.Aggregates`. `enqueue` is called for every document that got new events."""
+
+    def __init__(  # noqa: PLR0913 - an adapter is made of its parts, once, in app.py
+        self,
+        collection: Collection,
+        *,
+        codec: Codec[A],
+        topic: str,
+        source: str,
+        missing: Callable[[str], NotFound],
+        enqueue: Callable[[NewEvents], None] = _noop,
+        limits: OutboxLimits | None = None,
+        clock: Clock | None = None,
+        lists: Sequence[Sequence[str]] = (),
+        usually_new: bool = False,
+        quota: Quota | None = None,
+    ) -> None:
+        """Prepare; `lists` are the sets of fields that `list` filters by, `usually_new` is what `upsert` is given.
+
+        A `quota` counts what is not deleted.
+        """
+        self._quota = quota
+        self._lists = [(), *map(tuple, lists)]
+        self._usually_new = usually_new
+        self._collection = collection
+        self._codec = codec
+        self._topic = topic
+        self._source = source
+        self._missing = missing
+        self._enqueue = enqueue
+        self._limits = limits or OutboxLimits()
+        self._clock = clock or SystemClock()
+
+    async def ensure_indexes(self) -> None:
+        """Create what lists and the relay's sweep need; repeating it changes nothing."""
+        with translated():
+            for fields in self._lists:
+                await self._collection.create_index(_list_index(fields))
+            await self._collection.create_index([("outbox_at", 1), ("_id", 1)], partialFilterExpression=WITH_EVENTS)
+            for name in _SUPERSEDED & set(await self._collection.index_information()):
+                await self._collection.drop_index(name)
+
+    async def get(self, project: str, aggregate_id: str) -> A:
+        """See `Aggregates.get`."""
+        with translated():
+            document = await self._collection.find_one({"_id": document_id(project, aggregate_id)}, _FOR_READING)
+        if document is None or document["deleted"]:
+            raise self._missing(aggregate_id)
+        return self._decoded(document)
+
+    async def get_many(self, project: str, aggregate_ids: Sequence[str]) -> dict[str, A]:
+        """See `Aggregates.get_many`."""
+        expected = {"_id": {"$in": [document_id(project, each) for each in aggregate_ids]}}
+        with translated():
+            documents = await self._collection.find(expected, _FOR_READING).to_list(None)
+        return {document["id"]: self._decoded(document) for document in documents if not document["deleted"]}
+
+    async def list(
+        self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
+    ) -> Page[A]:
+        """See `Aggregates.list`."""
+        size, where = checked_size(page), where or {}
+        digest = list_digest(project, where, show_deleted=show_deleted)
+        if set(where) not in map(set, self._lists):
+            message = f"{self._collection.name} declares no list by {sorted(where)}: name it in `lists`"
+            raise TypeError(message)
+        expected: Document = {"project": project, **{f"state.{name}": value for name, value in where.items()}}
+        expected["deleted"] = {"$in": [False, True]} if show_deleted else False
+        if place := place_of(page.token, digest=digest):
+            same_time = {"create_time": place.create_time, "id": {"$gt": place.id}}
+            expected["create_time"] = {"$gte": place.create_time}  # where an index is begun at, which $or does not say
+            expected["$or"] = [{"create_time": {"$gt": place.create_time}}, same_time]
+        shown, more, remaining_bytes = list[Document](), False, _MAX_PAGE_BYTES
+        with translated():
+            found = self._collection.find(expected, _FOR_READING).sort([("create_time", 1), ("id", 1)]).limit(size + 1)
+            async for document in found:
+                remaining_bytes -= len(bson.encode(document))
+                more = bool(shown) and (len(shown) == size or remaining_bytes < 0)
+                if more:
+                    break
+                shown.append(document)
+        token = token_after(Place(shown[-1]["create_time"], shown[-1]["id"]), digest=digest) if more else ""
+        return Page(items=[self._decoded(document) for document in shown], next_token=token)
+
+    async def add(self, aggregate: A, *, request: Request) -> A:
+        """See `Aggregates.add`."""
+
+        def acquired(stored: A | None) -> A:
+            if stored is not None and not stored.deleted:
+                message = f"{aggregate.id} exists already: choose another id"
+                raise AlreadyExists(message, id=aggregate.id)
+            return deepcopy(aggregate)
+
+        return await self._write(aggregate.project, aggregate.id, acquired, request, usually_new=True)
+
+    async def update(self, project: str, aggregate_id: str, change: Callable[[A], None], *, request: Request) -> A:
+        """See `Aggregates.update`."""
+
+        def changed(stored: A | None) -> A:
+            if stored is None or stored.deleted:
+                raise self._missing(aggregate_id)
+            change(stored)
+            return stored
+
+        return await self._write(project, aggregate_id, changed, request)
+
+    async def upsert(self, fresh: A, change: Callable[[A], None], *, request: Request) -> A:
+        """See `Aggregates.upsert`."""
+
+        def changed(stored: A | None) -> A:
+            aggregate = deepcopy(fresh) if stored is None else stored
+            change(aggregate)
+            return aggregate
+
+        return await self._write(fresh.project, fresh.id, changed, request, usually_new=self._usually_new)
+
+    async def _write(
+        self,
+        project: str,
+        aggregate_id: str,
+        decide: Callable[[A | None], A],
+        request: Request,
+        *,
+        usually_new: bool = False,
+    ) -> A:
+        """Load, decide and save, again on fresh state where somebody was faster; what is new may need no loading."""
+        refuse_long_id(request)
+        key = document_id(project, aggregate_id)
+        fields = _FOR_WRITING if request.named else _FOR_WRITING | {"requests": False}
+        if usually_new and self._quota is None and (saved := await self._decide_and_save(key, None, decide, request)):
+            return saved
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_S * 2**attempt))  # noqa: S311 - jitter, no secret
+            with translated():
+                document = await self._collection.find_one({"_id": key}, fields)
+            if document is not None and was_applied(document.get("requests", ()), request):
+                return self._decoded(document)
+            saved = await self._decide_and_save(key, document, decide, request)
+            if saved is not None:
+                return saved
+        message = f"{aggregate_id} is being changed by others all the time: try again"
+        raise Conflict(message, id=aggregate_id)
+
+    async def _decide_and_save(
+        self, key: str, document: Document | None, decide: Callable[[A | None], A], request: Request
+    ) -> A | None:
+        """Return the aggregate as saved, or None where the document changed meanwhile."""
+        kept = encoded(document["state"]) if document is not None else None  # `decide` may change what it is given
+        stored = self._decoded(document) if document is not None else None
+        before = None if stored is None else self._image(stored)  # `decide` may change the aggregate in place
+        aggregate = decide(stored)
+        refuse_label_keys(aggregate)
+        if self._quota is not None and not aggregate.deleted and (document is None or document["deleted"]):
+            mine: Document = {"project": aggregate.project, "deleted": False}
+            count = await count_up_to(self._collection, mine, limit=self._quota.limit)
+            self._quota.check(aggregate.project, count)
+        image = self._image(aggregate)
+        if document is not None and before == image and not aggregate.pending:
+            return aggregate if await self._remember(key, document["version"], request) else None
+        if (size := sum(len(part.raw) for part in (image["state"], image["labels"]))) > self._limits.state_bytes:
+            raise TooLarge(aggregate.id, size=size, limit=self._limits.state_bytes)
+        aggregate.version, aggregate.seq = (document["version"], document["seq"]) if document else (0, 0)
+        entries = self._entries(aggregate, waiting=len(document["outbox"]) if document else 0)
+        aggregate.update_time = _milliseconds(self._clock.now())
+        aggregate.create_time = aggregate.create_time or aggregate.update_time
+        aggregate.seq += len(entries)
+        if document is not None and kept is not None and before is not None and not aggregate.deleted:
+            image |= {"state": self._with_unknown(document["schema"], kept, before["state"], image["state"])}
+        fields = image | {
+            "schema": self._codec.schema,
+            "seq": aggregate.seq,
+            "create_time": aggregate.create_time,
+            "update_time": aggregate.update_time,
+        }
+        if not await self._save(key, aggregate, fields, entries, request):
+            return None
+        aggregate.version += 1
+        aggregate.pending = []
+        if entries:
+            alone = document is None or not document["outbox"]
+            self._enqueue(
+                NewEvents(document_id=key, project=aggregate.project, entries=tuple(entries) if alone else ())
+            )
+        return aggregate
+
+    async def _remember(self, key: str, version: int, request: Request) -> bool:
+        """Keep the id of a request that changed nothing, so that it will not change anything later either."""
+        if not request.named:
+            return True
+        unchanged = {"_id": key, "version": version}
+        with translated():
+            result = await self._collection.update_one(unchanged, {"$push": remembered(request)})
+        return result.matched_count == 1
+
+    async def _save(
+        self, key: str, aggregate: A, fields: Document, entries: Sequence[Document], request: Request
+    ) -> bool:
+        """Write everything at once, if the document is still the version that was decided on."""
+        outbox_at = {"outbox_at": aggregate.update_time} if entries else {}
+        if aggregate.version == 0:
+            named = {"_id": key, "project": aggregate.project, "id": aggregate.id, "version": 1}
+            requests = [entry_of(request)] if request.named else []
+            document = named | fields | {"requests": requests, "outbox": entries} | outbox_at
+            try:
+                with translated():
+                    await self._collection.insert_one(document)
+            except DuplicateId:
+                return False
+            return True
+        pushed: Document = remembered(request)
+        if entries:
+            pushed["outbox"] = {"$each": entries}
+        update = {"$set": fields | outbox_at, "$inc": {"version": 1}} | ({"$push": pushed} if pushed else {})
+        with translated():
+            result = await self._collection.update_one({"_id": key, "version": aggregate.version}, update)
+        return result.matched_count == 1
+
+    def _entries(self, aggregate: A, *, waiting: int) -> Sequence[Document]:
+        """Return the outbox entries of the pending events, numbered on."""
+        if waiting + len(aggregate.pending) > self._limits.length:
+            message = f"{waiting} events of {aggregate.id} wait to be published: Kafka has to take some of them first"
+            raise DependencyUnavailable(message, dependency="kafka", id=aggregate.id)
+        return [
+            self._entry(aggregate, event, seq) for seq, event in enumerate(aggregate.pending, start=aggregate.seq + 1)
+        ]
+
+    def _entry(self, aggregate: A, event: Event, seq: int) -> Document:
+        ce_type, payload = self._codec.event(aggregate, event, seq)
+        data = MessageToJson(
+            payload, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
+        )
+        if (size := len(data.encode())) > self._limits.event_bytes:
+            raise TooLarge(ce_type, size=size, limit=self._limits.event_bytes)
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier)
+        # The collection's name, because two kinds of aggregates of one service may have the same id.
+        ce_id = derived_id(self._source, self._collection.name, aggregate.project, aggregate.id, str(seq))
+        return {
+            "seq": seq,
+            "ce_id": ce_id,
+            "type": ce_type,
+            "source": self._source,
+            "subject": aggregate.id,
+            "time": event.occurred_at,
+            "topic": self._topic,
+            "key": document_id(aggregate.project, aggregate.id),
+            "data": data,
+            "traceparent": carrier.get("traceparent", ""),
+        }
+
+    def _image(self, aggregate: A) -> Document:
+        """Return what a change can change; encoded, so that it shares nothing with it, and is encoded once."""
+        return {
+            "state": encoded(self._codec.encode(aggregate)),
+            "labels": encoded(dict(sorted(_readable(aggregate.labels).items()))),
+            "deleted": aggregate.deleted,
+        }
+
+    def _with_unknown(
+        self, schema: int, kept: RawDocument, before: RawDocument, after: RawDocument
+    ) -> RawDocument | Document:
+        """Return the state with what a newer version of the same form has added to the one that is kept."""
+        if schema != self._codec.schema or kept == before:
+            return after
+        state: Document = with_unknown(plain(kept), plain(before), plain(after))
+        return state
+
+    def _decoded(self, document: Document) -> A:
+        names = ("id", "project", "labels", "version", "seq", "create_time", "update_time", "deleted")
+        identity = Identity(**{name: document[name] for name in names})
+        with readable(document["_id"], schema=document["schema"], known=self._codec.schema):
+            return self._codec.decode(identity, document["state"], document["schema"])
+
+
+def _readable(labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels without control characters, which would reach terminals and pages."""
+    return {clean_line(key): clean_line(value) for key, value in labels.items()}
+
+
+def refuse_label_keys(aggregate: Aggregate) -> None:
+    """Refuse keys that BSON cannot hold, or reads back as something else: `$ref` and `$id` make a reference.
+
+    Raises:
+        InvalidInput: names the first of them.
+
+    """
+    refused = [key for key in aggregate.labels if not clean_line(key) or key.startswith("$") or "\0" in key]
+    if refused:
+        text = f"has the key {refused[0][:80]!r}; take keys that are not empty, do not begin with $ and hold no NUL"
+        raise InvalidInput.of(Violation(field="labels", description=text))
+
+
+def document_id(project: str, aggregate_id: str) -> str:
+    """Return the `_id` of an aggregate, which is the Kafka key of its events too; a project has no slash in it."""
+    return f"{project}/{aggregate_id}"
+
+
+def _list_index(fields: Sequence[str]) -> list[tuple[str, int]]:
+    """Return the index of a list: what it filters by, then its order."""
+    names = ["project", "deleted", *(f"state.{field}" for field in fields), "create_time", "id"]
+    return [(name, 1) for name in names]
+
+
+def _milliseconds(moment: datetime) -> datetime:
+    """Return the time as MongoDB keeps it, so that what is returned equals what is read."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)

@@ -1,0 +1,178 @@
+"""The way to MongoDB. No other module imports motor or pymongo, so that the driver is changed in one file."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC
+from typing import Any, TypeAlias
+
+import pymongo
+from bson import decode, encode
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    DuplicateKeyError,
+    InvalidOperation,
+    OperationFailure,
+    PyMongoError,
+)
+
+from tidemill_kit.core.errors import AlreadyExists, DependencyUnavailable
+
+Document: TypeAlias = dict[str, Any]
+RawDocument: TypeAlias = RawBSONDocument
+Client: TypeAlias = "AsyncIOMotorClient[Document]"
+Database: TypeAlias = "AsyncIOMotorDatabase[Document]"
+Collection: TypeAlias = "AsyncIOMotorCollection[Document]"
+
+CONNECT_TIMEOUT_S = 2.0
+
+_DUPLICATE_KEY = 11000
+
+# Answers that no repetition makes better: BadValue, FailedToParse, TypeMismatch, PathNotViable, CommandNotFound,
+# ConflictingUpdateOperators, DollarPrefixedFieldName, BSONObjectTooLarge (three codes). Others tell of the server.
+_OUR_MISTAKE = frozenset({2, 9, 14, 28, 40, 52, 59, 10334, 17419, 17420})
+
+
+class DuplicateId(AlreadyExists):
+    """A document with this `_id` or unique key is there already."""
+
+    reason = "DUPLICATE_ID"
+
+
+def connect(uri: str, *, timeout_s: float) -> Client:
+    """Return a client that connects when it is first used; no call takes much longer than `timeout_s`.
+
+    A write is acknowledged when a majority has it in its journal, and reads see only such writes.
+    """
+    milliseconds = int(timeout_s * 1000)
+    return AsyncIOMotorClient(
+        uri,
+        appname="tidemill",
+        connectTimeoutMS=min(milliseconds, int(CONNECT_TIMEOUT_S * 1000)),
+        journal=True,
+        readConcernLevel="majority",
+        serverSelectionTimeoutMS=milliseconds,
+        socketTimeoutMS=milliseconds,
+        tz_aware=True,
+        tzinfo=UTC,
+        w="majority",
+        waitQueueTimeoutMS=milliseconds,
+        wTimeoutMS=milliseconds,
+    )
+
+
+async def ping(client: Client) -> None:
+    """Ask the server for a sign of life.
+
+    Raises:
+        DependencyUnavailable: there is none.
+
+    """
+    with translated():
+        await client.admin.command("ping")
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into the kit's; mistakes of the calling code stay what they are.
+
+    Raises:
+        DuplicateId: the id or a unique key is taken.
+        DependencyUnavailable: MongoDB does not answer, or cannot do its work now.
+
+    """
+    try:
+        yield
+    except DuplicateKeyError as error:
+        message = "the id is taken"
+        raise DuplicateId(message) from error
+    except (ConfigurationError, InvalidOperation):
+        raise
+    except PyMongoError as error:
+        if isinstance(error, OperationFailure) and error.code in _OUR_MISTAKE:
+            raise
+        message = f"MongoDB does not answer ({type(error).__name__}): the same call may succeed later"
+        raise DependencyUnavailable(message, dependency="mongodb") from error
+
+
+def patiently(seconds: float) -> AbstractContextManager[None]:
+    """Let the commands of the body together take so long, on the server too (maxTimeMS), instead of the client's limit.
+
+    For the few that look at very much: under the limit of all others they would fail the same way each time.
+    """
+    return pymongo.timeout(seconds)
+
+
+async def insert_new(collection: Collection, documents: Sequence[Document]) -> set[str]:
+    """Insert those whose `_id` is free, all in one command; return the `_id`s that were taken.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer; some may have been inserted.
+
+    """
+    if not documents:
+        return set()
+    with translated():
+        try:
+            await collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            failed = (error.details or {}).get("writeErrors", [])
+            if not failed or any(each["code"] != _DUPLICATE_KEY for each in failed):
+                raise
+            return {documents[each["index"]]["_id"] for each in failed}
+    return set()
+
+
+async def count_up_to(collection: Collection, chosen: Document, *, limit: int) -> int:
+    """Return how many documents match, counting no further than `limit`; an index must begin with what is chosen by.
+
+    Raises:
+        DependencyUnavailable: MongoDB does not answer.
+
+    """
+    with translated():
+        count: int = await collection.count_documents(chosen, limit=limit)
+    return count
+
+
+async def updated(
+    collection: Collection, chosen: Document, update: Document, *, fields: Document, upsert: bool = False
+) -> Document | None:
+    """Update one document, and return these fields of it as they were before; None where there was none to choose.
+
+    Raises:
+        DuplicateId: there is one with the chosen `_id` that the rest of `chosen` does not fit.
+        DependencyUnavailable: MongoDB does not answer; it may have been updated.
+
+    """
+    with translated():
+        before: Any = await collection.find_one_and_update(chosen, update, projection=fields, upsert=upsert)
+    return dict(before) if before is not None else None
+
+
+async def update_or_insert(collection: Collection, expected: Document, update: Document) -> bool:
+    """Update the document that matches, or insert it; return False where its `_id` is there and does not match.
+
+    Of two who insert at the same moment MongoDB refuses one as a duplicate, and tries only plain equality again by
+    itself: whether what the other one wrote matches is asked here.
+    """
+    try:
+        with translated():
+            result = await collection.update_one(expected, update, upsert=True)
+    except DuplicateId:
+        with translated():
+            result = await collection.update_one(expected, update)
+    return result.matched_count == 1 or result.upserted_id is not None
+
+
+def encoded(document: Mapping[str, Any]) -> RawDocument:
+    """Return the document as MongoDB stores it: comparable, measurable by `raw`, sharing nothing with the original."""
+    return RawBSONDocument(encode(document))
+
+
+def plain(document: RawDocument) -> Document:
+    """Return what `encoded` was given, as it is read from MongoDB."""
+    return decode(document.raw, codec_options=CodecOptions(tz_aware=True, tzinfo=UTC))

@@ -1,0 +1,224 @@
+"""Work on what a project chose, in processes of its own: bounded in processor, memory and time, each project in turn.
+
+The work is a function of a module, its arguments and results are plain data. What takes too much ends alone, and its
+process is replaced. A service that uses this declares `pebble`.
+"""
+
+import asyncio
+import contextlib
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import structlog
+from pebble import ProcessExpired, ProcessPool
+
+from tidemill_kit.core.errors import NativePanic, RateLimited, isolated
+
+R = TypeVar("R")
+_RETRY_AFTER_S = 1.0
+_GRACE_S = 1.0
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessLimits:
+    """What one piece of work may take, and how many there are at once.
+
+    `cpu_s` is the processor's time, for which the work is to blame; `wall_s` all of its time, which may be the
+    machine's. `share` is how many places one project may hold, 0 all; `waiting` how many more of its may wait.
+    """
+
+    workers: int
+    cpu_s: float
+    wall_s: float
+    memory_bytes: int
+    share: int = 0
+    waiting: int = 100
+
+
+class WorkEndedError(Exception):
+    """The work came to no result. `why` is about the work alone: neither quotes what was worked on."""
+
+    def __init__(self, *, cause: Literal["cpu", "wall", "died", "failed"], why: str) -> None:
+        super().__init__(why)
+        self.cause = cause
+        self.why = why
+
+
+class Shares:
+    """Places by project: none holds more than its share, and only so many wait for theirs."""
+
+    def __init__(self, share: int, *, waiting: int, what: str) -> None:
+        self._share = share
+        self._waiting = waiting
+        self._what = what
+        self._places: dict[str, _Places] = {}
+
+    @asynccontextmanager
+    async def place(self, project: str) -> AsyncIterator[None]:
+        """Hold a place for a block.
+
+        Raises:
+            RateLimited: too many of the project wait already.
+
+        """
+        places = self._places.setdefault(project, _Places(asyncio.Semaphore(self._share)))
+        if places.held >= self._share + self._waiting:
+            message = f"{places.held} {self._what} of this project are under way, {self._share} at a time: come again"
+            raise RateLimited(message, retry_after_s=_RETRY_AFTER_S, limit=self._share + self._waiting)
+        places.held += 1
+        try:
+            async with places.free:
+                yield
+        finally:
+            places.held -= 1
+            if not places.held:
+                self._places.pop(project, None)
+
+
+@dataclass(slots=True)
+class _Places:
+    free: asyncio.Semaphore
+    held: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A failure on its way between processes: an error that cannot be copied would break the pool."""
+
+    cause: Literal["cpu", "failed"]
+    error: str = ""
+
+
+@dataclass(slots=True)
+class BoundedProcesses:
+    """Runs functions in a few processes; `name` stands in its log lines.
+
+    `prepare` is called in each new process before any work, and not measured: for imports.
+    """
+
+    limits: ProcessLimits
+    name: str
+    prepare: Callable[[], None] | None = None
+    _pool: ProcessPool = field(init=False)
+    _shares: Shares = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the pool, whose processes come with the first work."""
+        self._pool = self._new_pool()
+        share = self.limits.share or self.limits.workers
+        self._shares = Shares(share, waiting=self.limits.waiting, what=self.name)
+
+    async def stop(self) -> None:
+        """Stop the processes; what is in work is given up."""
+        self._pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves this one out
+        await asyncio.to_thread(self._pool.join)
+
+    async def run(self, project: str, work: Callable[..., R], *arguments: object) -> R:
+        """Return what the work returns.
+
+        Raises:
+            WorkEndedError: it took too much, ended its process, or raised; only the error's name comes back.
+            RateLimited: too much of the project's work waits already.
+
+        """
+        async with self._shares.place(project):
+            return await self._outcome(work, *arguments)
+
+    async def _outcome(self, work: Callable[..., R], *arguments: object) -> R:
+        if not self._pool.active:
+            _log.error("process_pool_replaced", pool=self.name)
+            self._pool = self._new_pool()
+        limits = self.limits
+        future = self._pool.schedule(_bounded, args=(limits.cpu_s, work, *arguments), timeout=limits.wall_s)
+        try:
+            outcome: R | _Ended = await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            _log.warning("process_stopped", pool=self.name, after_s=limits.wall_s)
+            raise WorkEndedError(cause="wall", why=f"took more than {limits.wall_s:g} s") from error
+        except ProcessExpired as error:
+            if error.exitcode == -signal.SIGXCPU:
+                raise WorkEndedError(cause="cpu", why=f"takes more than {limits.cpu_s:g} s") from error
+            _log.warning("process_died", pool=self.name, exit_code=error.exitcode)
+            raise WorkEndedError(cause="died", why="ended its process") from error
+        if not isinstance(outcome, _Ended):
+            return outcome
+        if outcome.cause == "cpu":
+            raise WorkEndedError(cause="cpu", why=f"takes more than {limits.cpu_s:g} s")
+        _log.error("process_work_failed", pool=self.name, error=outcome.error)
+        raise WorkEndedError(cause="failed", why=f"failed with {outcome.error}")
+
+    def _new_pool(self) -> ProcessPool:
+        # Neither fork after gRPC has its threads, nor a stray child when this process is killed.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPool(
+            max_workers=self.limits.workers,
+            initializer=_begin,
+            initargs=(self.limits.memory_bytes, self.prepare),
+            context=context,
+        )
+
+
+class _CpuTimeSpentError(BaseException):
+    """The work has had all the processor's time that there is; no `except Exception` in it goes on after that."""
+
+
+def _bounded(cpu_s: float, work: Callable[..., R], *arguments: object) -> R | _Ended:
+    try:
+        with isolated():
+            try:
+                _end_when_spent(cpu_s)
+                signal.signal(signal.SIGPROF, _stop_spending)
+                signal.setitimer(signal.ITIMER_PROF, cpu_s)
+                return work(*arguments)
+            except _CpuTimeSpentError:
+                return _Ended("cpu")
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
+    except Exception as error:  # noqa: BLE001 - the edge of the process
+        return _Ended("failed", str(error) if isinstance(error, NativePanic) else type(error).__name__)
+
+
+def _end_when_spent(cpu_s: float) -> None:
+    """Have the kernel end this process a little after its time: a handler waits until a call into C returns."""
+    seconds = math.ceil(time.process_time() + cpu_s + _GRACE_S)
+    soft, hard = _below_hard(resource.RLIMIT_CPU, seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _below_hard(kind: int, maximum: int) -> tuple[int, int]:
+    """Return a limit and the hard one above it, which is whoever started the service's and cannot be raised."""
+    _, hard = resource.getrlimit(kind)
+    return (maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)), hard
+
+
+def _stop_spending(_signal: int, _frame: object) -> None:
+    raise _CpuTimeSpentError
+
+
+def _begin(memory_bytes: int, prepare: Callable[[], None] | None) -> None:
+    """Bound this process in memory, which is not the machine's, and in life by its parent's."""
+    maximum, _ = _below_hard(resource.RLIMIT_AS, memory_bytes)
+    resource.setrlimit(resource.RLIMIT_AS, (maximum, maximum))
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    if prepare is not None:
+        prepare()
+
+
+def _end_with(parent: int) -> None:
+    multiprocessing.connection.wait([parent])
+    os._exit(1)

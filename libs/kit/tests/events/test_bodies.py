@@ -1,0 +1,58 @@
+"""What an event's body may cost, whatever is in it."""
+
+import time
+
+import pytest
+from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from tidemill_kit.events.bodies import MAX_VALUES, InvalidBody, body_of
+
+
+class Page(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    text: StrictStr = ""
+    facts: dict[StrictStr, StrictBool | StrictStr | StrictInt | StrictFloat] = {}
+    readers: list[StrictStr] = []
+    children: list["Page"] = []
+
+
+def repeated(before: str, each: str, after: str, *, times: int) -> bytes:
+    return (before + ",".join(each.replace("#", str(number)) for number in range(times)) + after).encode()
+
+
+BIG = {
+    "wrong facts": repeated('{"facts":{', '"#":[]', "}}", times=90_000),
+    "wrong readers": repeated('{"readers":[', "0", "]}", times=450_000),
+    "unknown names": repeated("{", '"#":0', "}", times=90_000),
+    "right readers": repeated('{"readers":[', '""', "]}", times=300_000),
+    "children": repeated('{"children":[', "{}", "]}", times=300_000),
+    "deep children": repeated('{"children":[', '{"children":[{"text":0},{"text":0}]}', "]}", times=25_000),
+    "a list alone": repeated("[", "0", "]", times=450_000),
+}
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_a_large_body_of_many_values_is_refused_for_little_work(name: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(InvalidBody, match=f"body: has more than {MAX_VALUES} values"):
+        body_of(Page, BIG[name])
+
+    assert time.process_time() - begun < 0.6  # 0.03 to 0.1 s; listing every error took 1.3 s
+
+
+def test_a_text_with_many_commas_and_brackets_is_one_value() -> None:
+    text = ",[{" * 100_000
+    assert body_of(Page, f'{{"text": "{text}"}}'.encode()).text == text
+
+
+def test_values_are_counted_exactly() -> None:
+    assert len(body_of(Page, repeated('{"readers":[', '"#"', "]}", times=MAX_VALUES - 1)).readers) == MAX_VALUES - 1
+    with pytest.raises(InvalidBody, match="more than"):
+        body_of(Page, repeated('{"readers":[', '"#"', "]}", times=MAX_VALUES))
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"7" + b"," * 100_000, b'"' + b"," * 100_000 + b'"', b"\xff,"])
+def test_what_is_no_body_is_refused_by_the_model(data: bytes) -> None:
+    with pytest.raises(InvalidBody, match="body: "):
+        body_of(Page, data)

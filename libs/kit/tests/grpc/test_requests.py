@@ -1,0 +1,73 @@
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest, ListSourcesRequest
+from tidemill_kit.core.application import PageRequest
+from tidemill_kit.core.errors import Conflict, InvalidInput
+from tidemill_kit.grpc.server import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
+
+
+def test_the_same_body_has_the_same_digest_whatever_the_request_id_and_the_order_of_labels() -> None:
+    one = request_of(CreateSourceRequest(request_id="a", source=Source(id="cms", labels={"x": "1", "y": "2"})))
+    two = request_of(CreateSourceRequest(request_id="b", source=Source(id="cms", labels={"y": "2", "x": "1"})))
+    other = request_of(CreateSourceRequest(request_id="a", source=Source(id="cms")))
+
+    assert (one.id, two.id) == ("a", "b")
+    assert one.digest == two.digest != other.digest
+
+
+def test_every_call_without_a_request_id_is_an_intent_of_its_own() -> None:
+    assert request_of(CreateSourceRequest()).id != request_of(CreateSourceRequest()).id
+
+
+def test_a_request_id_that_is_too_long_is_refused_by_name() -> None:
+    with pytest.raises(InvalidInput, match="request_id: has 129 characters, at most 128"):
+        request_of(CreateSourceRequest(request_id="x" * 129))
+
+
+def test_a_page_has_50_items_unless_said_otherwise() -> None:
+    assert page_of(ListSourcesRequest()) == PageRequest(size=50, token="")
+    assert page_of(ListSourcesRequest(page_size=1000)).size == 1000
+
+
+@pytest.mark.parametrize("size", [-1, 1001])
+def test_a_page_size_out_of_range_is_refused_with_field_value_and_limit(size: int) -> None:
+    with pytest.raises(InvalidInput, match=f"page_size: is {size}; .*1000") as refused:
+        page_of(ListSourcesRequest(page_size=size))
+
+    assert [violation.field for violation in refused.value.violations] == ["page_size"]
+
+
+def test_a_mask_with_unknown_paths_is_refused_naming_each_of_them() -> None:
+    with pytest.raises(InvalidInput) as refused:
+        paths_of(FieldMask(paths=["labels", "project", "*"]), allowed={"labels", "mask"})
+
+    assert [violation.description for violation in refused.value.violations] == [
+        "'*' cannot be changed; allowed: labels, mask",
+        "'project' cannot be changed; allowed: labels, mask",
+    ]
+
+
+def test_a_mask_names_at_least_one_field() -> None:
+    assert paths_of(FieldMask(paths=["labels"]), allowed={"labels"}) == {"labels"}
+    with pytest.raises(InvalidInput, match="names no field"):
+        paths_of(FieldMask(), allowed={"labels"})
+
+
+def test_an_etag_of_another_version_is_a_conflict() -> None:
+    check_etag("", 7)
+    check_etag(etag_of(7), 7)
+    with pytest.raises(Conflict, match="read it again"):
+        check_etag(etag_of(6), 7)
+
+
+def test_a_moment_becomes_a_timestamp_and_none_stays_unset() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    stamp = timestamp_of(moment)
+
+    assert stamp is not None
+    assert stamp.ToDatetime(tzinfo=UTC) == moment
+    assert timestamp_of(None) is None

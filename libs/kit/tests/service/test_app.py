@@ -1,0 +1,449 @@
+import asyncio
+import os
+import signal
+import socket
+import sys
+import textwrap
+import threading
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from libs.kit.tests.grpc.support import Context, Lines, settings, sources
+from tidemill.ingest.v1.source_pb2 import Source
+from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
+from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
+from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
+from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
+from tidemill_kit.core.errors import DependencyUnavailable, Internal
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.runtime import telemetry
+from tidemill_kit.runtime.settings import PortTaken
+from tidemill_kit.runtime.telemetry import serve_metrics
+from tidemill_kit.service.app import App, Dependency, Worker, serve
+from tidemill_testkit.polling import eventually
+
+pytestmark = pytest.mark.usefixtures("lines")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class Switch:
+    """A dependency that can be turned off."""
+
+    name: str = "mongodb"
+    on: bool = True
+
+    async def probe(self) -> None:
+        if not self.on:
+            message = f"{self.name} does not answer"
+            raise DependencyUnavailable(message, dependency=self.name)
+
+    @property
+    def dependency(self) -> Dependency:
+        return Dependency(name=self.name, probe=self.probe)
+
+
+@dataclass
+class Part:
+    """A component that tells what happens to it."""
+
+    name: str
+    diary: list[str]
+    refusals: int = 0
+    stop_forever: bool = False
+    stop_error: Exception | None = None
+
+    async def start(self) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            message = "the other side went away"
+            raise DependencyUnavailable(message, dependency="kafka")
+        self.diary.append(f"{self.name} started")
+
+    async def stop(self) -> None:
+        if self.stop_forever:
+            await asyncio.Event().wait()
+        if self.stop_error is not None:
+            raise self.stop_error
+        self.diary.append(f"{self.name} stopped")
+
+
+async def get_source(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+    return GetSourceResponse(source=Source(id="cms"))
+
+
+@dataclass
+class Running:
+    """A service that lives in this process."""
+
+    port: int
+    stop: asyncio.Event
+    task: asyncio.Task[int]
+    channel: grpc.aio.Channel
+
+    async def status(self) -> ServiceStatus:
+        return (await StatusServiceStub(self.channel).GetStatus(GetStatusRequest(), wait_for_ready=True)).status
+
+    async def health(self, service: str = "") -> bool:
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
+        reply = await stub.Check(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True)
+        return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async def becomes(self, *, ready: bool) -> None:
+        async with asyncio.timeout(30):  # a process of its own has much to import
+            while await self.health() != ready:  # noqa: ASYNC110 - what is polled is on the other side
+                await asyncio.sleep(0.01)
+
+    async def ends(self) -> int:
+        self.stop.set()
+        return await asyncio.wait_for(self.task, 10)
+
+
+@asynccontextmanager
+async def living(**app: Any) -> AsyncIterator[Running]:  # noqa: ANN401 - the fields of App
+    changes = app.pop("settings", {})
+    stop, port = asyncio.Event(), free_port()
+    built = App(settings=settings(grpc_port=port, **changes), **{"servicers": [sources(GetSource=get_source)]} | app)
+    task = asyncio.create_task(serve(built, stop=stop))
+    try:
+        async with open_channel(f"127.0.0.1:{port}", name="probe", project="acme") as channel:
+            yield Running(port, stop, task, channel)
+    finally:
+        stop.set()
+        await asyncio.wait_for(asyncio.wait({task}), 10)
+
+
+async def test_a_service_is_alive_at_once_and_ready_when_what_it_needs_answers() -> None:
+    mongodb, diary = Switch(on=False), list[str]()
+    async with living(dependencies=[mongodb.dependency], components=[Part("relay", diary)]) as service:
+        assert await service.health("liveness")
+        assert not await service.health()
+        with pytest.raises(DependencyUnavailable, match="probe is starting and waits for mongodb: try again"):
+            await SourceServiceStub(service.channel).GetSource(GetSourceRequest())
+        assert diary == []
+
+        mongodb.on = True
+        await service.becomes(ready=True)
+        assert diary == ["relay started"]
+        assert (await SourceServiceStub(service.channel).GetSource(GetSourceRequest())).source.id == "cms"
+
+
+async def test_readiness_falls_when_a_dependency_goes_away_and_comes_back_by_itself(lines: Lines) -> None:
+    mongodb, kafka = Switch("mongodb"), Switch("kafka")
+    async with living(dependencies=[mongodb.dependency, kafka.dependency]) as service:
+        await service.becomes(ready=True)
+        before = await service.status()
+        kafka.on = False
+        await service.becomes(ready=False)
+        down = await service.status()
+        kafka.on = True
+        await service.becomes(ready=True)
+        after = await service.status()
+
+    assert before.ready
+    assert not down.ready
+    assert after.ready
+    assert [(d.name, d.ready, d.message) for d in down.dependencies] == [
+        ("mongodb", True, ""),
+        ("kafka", False, "kafka does not answer"),
+    ]
+    assert down.dependencies[1].change_time.ToDatetime() > before.dependencies[1].change_time.ToDatetime()
+    assert [line["dependency"] for line in lines.named("dependency_lost")] == ["kafka"]
+
+
+async def test_what_requests_do_not_need_may_be_away_once_the_service_has_started() -> None:
+    mongodb, kafka = Switch("mongodb"), Switch("kafka", on=False)
+    needed = replace(kafka.dependency, needed_to_serve=False)
+    async with living(dependencies=[mongodb.dependency, needed]) as service:
+        assert not await service.health()
+        kafka.on = True
+        await service.becomes(ready=True)
+        kafka.on = False
+        while all(dependency.ready for dependency in (await service.status()).dependencies):  # noqa: ASYNC110 - it is asked
+            await asyncio.sleep(0.01)
+        assert await service.health()
+        assert (await service.status()).ready
+        mongodb.on = False
+        await service.becomes(ready=False)
+
+
+async def test_what_the_start_does_not_need_holds_up_no_request() -> None:
+    engine, diary = Switch("engine", on=False), list[str]()
+    held = replace(engine.dependency, needed_to_start=False)
+    async with living(dependencies=[held], components=[Part("relay", diary)]) as service:
+        assert await service.health("liveness")
+        assert (await SourceServiceStub(service.channel).GetSource(GetSourceRequest())).source.id == "cms"
+        assert diary == ["relay started"]
+        assert not await service.health()
+        engine.on = True
+        await service.becomes(ready=True)
+
+
+async def test_what_takes_long_to_finish_does_so_beside_the_last_rpcs() -> None:
+    class Draining(Part):
+        def begin_stop(self) -> None:
+            diary.append("draining")
+            drained.set()
+
+    async def last(_request: GetSourceRequest, _context: Context) -> GetSourceResponse:
+        entered.set()
+        await drained.wait()
+        diary.append("answered")
+        return GetSourceResponse()
+
+    diary, entered, drained = list[str](), asyncio.Event(), asyncio.Event()
+    async with living(servicers=[sources(GetSource=last)], components=[Draining("consumers", diary)]) as service:
+        await service.becomes(ready=True)
+        call = asyncio.create_task(_asked(service))
+        await entered.wait()
+        assert await service.ends() == 0
+        await call
+
+    assert diary == ["consumers started", "draining", "answered", "consumers stopped"]
+
+
+async def _asked(service: Running) -> GetSourceResponse:
+    return await SourceServiceStub(service.channel).GetSource(GetSourceRequest())
+
+
+async def test_a_probe_that_hangs_or_fails_oddly_counts_as_down_and_shows_no_secret(lines: Lines) -> None:
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        message = "mongodb://root:hunter2@10.0.0.1"
+        raise OSError(message)
+
+    async with living(
+        dependencies=[Dependency(name="s3", probe=hang), Dependency(name="mongodb", probe=fail)],
+        settings={"dependency_timeout_s": 0.1},
+    ) as service:
+        await eventually(lambda: len(lines.named("dependency_lost")) == 2)
+        status = await service.status()
+
+    assert [dependency.message for dependency in status.dependencies] == [
+        "no answer within 0.1 s; it is asked again until it answers",
+        "OSError; the log has more; it is asked again until it answers",
+    ]
+
+
+async def test_components_start_in_order_and_stop_in_reverse() -> None:
+    diary: list[str] = []
+    async with living(components=[Part("relay", diary), Part("consumers", diary)]) as service:
+        await service.becomes(ready=True)
+        assert await service.ends() == 0
+
+    assert diary == ["relay started", "consumers started", "consumers stopped", "relay stopped"]
+
+
+async def test_a_component_whose_dependency_went_away_meanwhile_is_started_again() -> None:
+    diary: list[str] = []
+    async with living(components=[Part("consumers", diary, refusals=1)]) as service:
+        await service.becomes(ready=True)
+
+    assert diary == ["consumers started", "consumers stopped"]
+
+
+@pytest.mark.parametrize("error", [Internal("the sweep is broken"), None], ids=["fails", "ends"])
+async def test_a_worker_that_does_not_go_on_ends_the_process_and_says_why(
+    error: Exception | None, lines: Lines
+) -> None:
+    async def sweep() -> None:
+        await go.wait()
+        if error is not None:
+            raise error
+
+    go, diary = asyncio.Event(), list[str]()
+    async with living(components=[Part("relay", diary), Worker("sweeper", sweep)]) as service:
+        await service.becomes(ready=True)
+        go.set()
+        assert await asyncio.wait_for(service.task, 5) == 1
+
+    assert diary == ["relay started", "relay stopped"]
+    (line,) = lines.named("service_failed")
+    assert ("the sweep is broken" if error else "sweeper ended although nobody stopped it") in str(line)
+
+
+async def test_a_worker_is_cancelled_when_the_service_stops() -> None:
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    ended = asyncio.Event()
+    async with living(components=[Worker("worker", work)]) as service:
+        await service.becomes(ready=True)
+        assert await service.ends() == 0
+
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize("fault", [{"stop_forever": True}, {"stop_error": OSError("gone")}], ids=["hangs", "fails"])
+async def test_a_component_that_does_not_stop_keeps_no_other_from_stopping(fault: dict[str, Any], lines: Lines) -> None:
+    diary: list[str] = []
+    parts = [Part("relay", diary), Part("consumers", diary, **fault)]
+    async with living(components=parts, settings={"shutdown_grace_s": 0.2}) as service:
+        await service.becomes(ready=True)
+        assert await service.ends() == 1
+
+    assert diary == ["relay started", "consumers started", "relay stopped"]
+    assert [line["component"] for line in lines.named("component_stop_failed")] == ["consumers"]
+
+
+async def test_a_service_that_is_asked_to_stop_while_it_waits_stops() -> None:
+    async with living(dependencies=[Switch(on=False).dependency]) as service:
+        assert await service.health("liveness")
+        assert await service.ends() == 0
+
+
+async def test_a_port_that_is_taken_ends_the_process_with_one_sentence_that_says_what_to_do(lines: Lines) -> None:
+    async with living() as service:
+        await service.becomes(ready=True)
+        app = App(settings=settings(grpc_port=service.port), servicers=[])
+        assert await serve(app, stop=asyncio.Event()) == 1
+        with pytest.raises(PortTaken, match="set PROBE_METRICS_PORT to a free port"):
+            serve_metrics(settings(metrics_port=service.port))
+
+    (line,) = lines.named("service_failed")
+    assert line["why"] == (
+        f"127.0.0.1:{service.port} cannot be listened on: end what listens there, or set PROBE_GRPC_PORT to a free port"
+    )
+    assert "exception" not in line
+
+
+@dataclass(frozen=True)
+class Progress:
+    name: str
+    lag: int = 3
+    handled: int = 5
+    dead_lettered: int = 1
+    waiting_for: str = "mongodb"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_the_status_reports_consumers_and_outbox(plain: bool) -> None:  # noqa: FBT001 - a parameter
+    async def consumers() -> list[Progress]:
+        return [Progress("rag.documents")]
+
+    async def outbox_length() -> int:
+        return 7
+
+    sides: dict[str, Callable[[], object]] = (
+        {"consumers": lambda: [Progress("rag.documents")], "outbox_length": lambda: 7}
+        if plain
+        else {"consumers": consumers, "outbox_length": outbox_length}
+    )
+    async with living(**sides) as service:
+        await service.becomes(ready=True)
+        status = await service.status()
+
+    (consumer,) = status.consumers
+    assert (consumer.name, consumer.lag, consumer.handled) == ("rag.documents", 3, 5)
+    assert (consumer.dead_lettered, consumer.waiting_for) == (1, "mongodb")
+    assert (status.service, status.outbox_length) == ("probe", 7)
+    assert status.resident_bytes > 1_000_000
+
+
+async def test_the_status_answers_while_the_store_does_not() -> None:
+    async def outbox_length() -> int:
+        message = "mongodb does not answer"
+        raise DependencyUnavailable(message, dependency="mongodb")
+
+    async with living(outbox_length=outbox_length) as service:
+        assert (await service.status()).outbox_length == -1
+
+
+SCRIPT = """
+import asyncio
+from libs.kit.tests.grpc.support import ProbeSettings
+from tidemill_kit.runtime.logging import configure_logging
+from tidemill_kit.service.app import App, Worker, run
+from tidemill_kit.runtime.settings import load
+
+async def tick():
+    await asyncio.Event().wait()
+
+async def build(settings):
+    return App(settings=settings, servicers=[], components=[Worker("ticker", tick)])
+
+settings = load(ProbeSettings)
+configure_logging(settings)
+run(build(settings))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_process_serves_metrics_and_ends_orderly_on_a_signal(number: signal.Signals) -> None:
+    given = settings(grpc_port=free_port(), metrics_port=free_port())
+    values = given.model_dump(mode="json").items()
+    environment = {f"PROBE_{name.upper()}": "" if value is None else str(value) for name, value in values}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", textwrap.dedent(SCRIPT), stderr=asyncio.subprocess.PIPE, env={**os.environ, **environment}
+    )
+    async with open_channel(f"127.0.0.1:{given.grpc_port}", timeout_s=20) as channel:
+        await Running(given.grpc_port, asyncio.Event(), asyncio.create_task(process.wait()), channel).becomes(
+            ready=True
+        )
+    page = await asyncio.to_thread(_page, f"http://127.0.0.1:{given.metrics_port}/metrics")
+    process.send_signal(number)
+    _, errors = await asyncio.wait_for(process.communicate(), 20)
+
+    assert process.returncode == 0, errors.decode()
+    assert "tidemill_rpc_total" in page
+    assert "process_resident_memory_bytes" in page
+    assert '"service_stopped"' in errors.decode()
+    assert all(line.startswith("{") for line in errors.decode().splitlines())
+
+
+def _page(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as reply:  # noqa: S310 - our own address
+        return str(reply.read(), "utf-8")
+
+
+def trickle(connection: socket.socket) -> None:
+    for _ in range(2000):
+        connection.sendall(b"G")
+        time.sleep(0.02)
+
+
+def test_a_connection_to_the_metrics_that_trickles_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_METRICS_WHOLE_S", 0.3)
+    port = free_port()
+    close = serve_metrics(settings(metrics_port=port))
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as trickling, pytest.raises(ConnectionError):
+            trickle(trickling)
+    finally:
+        close()
+
+
+def test_idle_connections_to_the_metrics_hold_few_threads_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry._MetricsHandler, "timeout", 0.3)  # noqa: SLF001 - seconds would be waited for
+    port, threads = free_port(), threading.active_count()
+    close = serve_metrics(settings(metrics_port=port))
+    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]
+    try:
+        ended = [connection.recv(1) for connection in idle]  # each is closed, the last of them after 0.3 s
+        assert ended == [b""] * 40
+        assert threading.active_count() <= threads + 9
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            assert b"tidemill_rpc" in answer.read()
+    finally:
+        close()
+        for connection in idle:
+            connection.close()

@@ -1,0 +1,48 @@
+import pytest
+
+from libs.kit.tests.grpc.support import ProbeSettings, settings
+from tidemill_kit.runtime.settings import load
+
+GOOD = {
+    "GRPC_PORT": "7001",
+    "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+    "MONGO_URI": "mongodb://root:hunter2@127.0.0.1",
+    "MONGO_DATABASE": "probe",
+    "S3_ENDPOINT": "127.0.0.1:9000",
+    "S3_ACCESS_KEY": "key",
+    "S3_SECRET_KEY": "hunter3",
+}
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in GOOD.items():
+        monkeypatch.setenv(f"PROBE_{name}", value)
+
+    loaded = load(ProbeSettings)
+
+    assert (loaded.grpc_port, loaded.host, loaded.service) == (7001, "127.0.0.1", "probe")
+
+
+def test_all_errors_are_reported_at_once_by_the_names_of_the_variables(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**GOOD, "GRPC_PORT": "seventy-thousand", "METRICS_PORT": "70000"}.items():
+        monkeypatch.setenv(f"PROBE_{name}", value)
+    monkeypatch.delenv("PROBE_MONGO_URI")
+    monkeypatch.delenv("PROBE_S3_SECRET_KEY")
+
+    with pytest.raises(SystemExit) as left:
+        load(ProbeSettings)
+
+    reported = capsys.readouterr().err
+    assert left.value.code == 2
+    assert "4 setting(s)" in reported
+    for name in ("PROBE_GRPC_PORT", "PROBE_METRICS_PORT", "PROBE_MONGO_URI", "PROBE_S3_SECRET_KEY"):
+        assert f"  {name}: " in reported
+    assert "seventy-thousand" not in reported
+
+
+def test_settings_that_are_printed_show_no_secret() -> None:
+    printed = repr(settings(mongo_uri="mongodb://root:hunter2@127.0.0.1", s3_secret_key="hunter3"))  # noqa: S106
+
+    assert "hunter" not in printed

@@ -1,0 +1,41 @@
+"""Whose turn it is at places that all projects share."""
+
+import asyncio
+import threading
+
+from tidemill_kit.workers.fair_share import Turns
+
+
+async def test_projects_take_turns_at_one_place_however_much_one_has_to_do() -> None:
+    turns, served = Turns(1), list[str]()
+
+    async def work(project: str) -> None:
+        async with turns.of(project):
+            await asyncio.sleep(0)
+            served.append(project)
+
+    async with asyncio.TaskGroup() as tasks:
+        for project in [*(["busy"] * 150), "small", "other"]:
+            tasks.create_task(work(project))
+        await asyncio.sleep(0)  # each has asked for its place, and the first has one
+        assert turns.crowded == {"busy"}
+
+    assert len(served) == 152
+    assert {"small", "other"} <= set(served[:8])
+    assert turns.crowded == frozenset()
+
+
+async def test_work_in_threads_of_one_project_leaves_a_place_to_others_also_when_its_callers_leave() -> None:
+    turns, ended = Turns(4), threading.Event()
+    left = [asyncio.create_task(turns.in_thread("busy", lambda: ended.wait(10))) for _ in range(8)]
+    await asyncio.sleep(0)
+    for caller in left:
+        caller.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+    late = asyncio.create_task(turns.in_thread("busy", lambda: "late"))
+    assert await asyncio.wait_for(turns.in_thread("other", lambda: "done"), 10) == "done"
+    assert not late.done()
+
+    ended.set()
+    assert await asyncio.wait_for(late, 10) == "late"
