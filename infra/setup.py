@@ -119,7 +119,7 @@ def why_too_small() -> str:
 
 
 def has_gpu() -> bool:
-    """Tell whether PyTorch's packages for NVIDIA GPUs are wanted: where a driver runs, or as TIDEMILL_GPU says."""
+    """Return whether PyTorch's packages for NVIDIA GPUs are requested: where a driver runs, or as TIDEMILL_GPU says."""
     return {"yes": True, "no": False}.get(os.environ.get("TIDEMILL_GPU", ""), DRIVER.exists())
 
 
@@ -218,19 +218,19 @@ def digest() -> str:
 
 
 def packages_are_current() -> bool:
-    """Tell whether the lock and the packages are installed as they are now."""
+    """Return whether the lock and the packages are installed as they are now."""
     return STAMP.exists() and STAMP.read_text(encoding="utf-8") == digest()
 
 
 def jars_are_current() -> bool:
-    """Tell whether the pinned jars were fetched and checked."""
+    """Return whether the pinned jars were fetched and checked."""
     stamp = JARS / "complete"
     requested = hashlib.sha256((LOCAL / "jars.txt").read_bytes()).hexdigest()
     return stamp.exists() and stamp.read_text(encoding="utf-8") == requested
 
 
 def models_are_there() -> bool:
-    """Tell whether the example's models were made."""
+    """Return whether the example's models were made."""
     return (MODELS / "smollm2").is_dir() and (MODELS / "all-MiniLM-L6-v2").is_dir()
 
 

@@ -1,4 +1,4 @@
-"""Documents in, grounded answers out, through public doors only."""
+"""Documents in, grounded answers out, through public APIs only."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the stack and the set-up cannot do is told in one sentence."""
+"""What the stack and the set-up cannot do is reported in one sentence."""
 
 import platform
 import runpy

@@ -94,7 +94,7 @@ class InMemoryResults:
 
 
 class InMemoryLeases:
-    """Implements `ports.EvaluationLeases`; `steal` gives the job to somebody else."""
+    """Implements `ports.EvaluationLeases`; `steal` gives the job to another process."""
 
     def __init__(self) -> None:
         self.epochs: dict[EvaluationName, int] = defaultdict(int)
@@ -131,7 +131,7 @@ class InMemoryInference:
         self.fails: dict[tuple[str, str], list[TidemillError]] = defaultdict(list)
         """(variant, question) -> errors, one for each time it is asked."""
         self.asked: list[Question] = []
-        """What was generated; what was told again from a record is not in it."""
+        """What was generated; what was reported again from a record is not in it."""
         self.before: Callable[[Question], Awaitable[None]] | None = None
         self.away: TidemillError | None = None
         self.answers_by: dict[str, str] = {}
@@ -256,7 +256,7 @@ class InMemoryPending:
 
 @dataclass(kw_only=True)
 class Steps:
-    """Counts how often a worker is woken."""
+    """Counts how often a worker is notified."""
 
     enqueued: int = 0
 

@@ -294,7 +294,7 @@ class KeptDeadLetters:
 
 
 class FakeLeases:
-    """Gives the next epoch to whoever asks, or nothing while somebody else holds the curation."""
+    """Gives the next epoch to whoever asks, or nothing while another process holds the curation."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -451,7 +451,7 @@ class FeedbackHarness:
         return await self.create(ADA, "sft", rule_with(**rule), request=request())
 
     async def work(self, ref: CurationRef = SFT) -> timedelta | None:
-        """Tend the curation sft until there is nothing to do at once."""
+        """Reconcile the curation sft until there is nothing to do at once."""
         for _ in range(20):
             self.epoch += 1
             pause = await self.reconcile(ref, epoch=self.epoch)

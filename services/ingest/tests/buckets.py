@@ -1,4 +1,4 @@
-"""Buckets that tests leave behind: a small S3 server has room for only so many."""
+"""Buckets that tests leave behind: a small S3 server has space for only so many."""
 
 from minio import Minio
 from minio.deleteobjects import DeleteObject

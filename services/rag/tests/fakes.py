@@ -46,7 +46,7 @@ class InMemoryLedger:
     def __init__(self, *, large_bytes: int = 1000) -> None:
         self.large_bytes = large_bytes
         self.counted: list[IndexRef] = []
-        """Of which index versions all rows were looked at."""
+        """Of which index versions all rows were checked."""
         self.read_pages = 0
         """Of indexed rows."""
         self.stored: dict[tuple[IndexRef, str], Row] = {}
@@ -313,7 +313,7 @@ class Ingest:
         readers: tuple[str, ...] = (),
         metadata: dict[str, str | int | float | bool] | None = None,
     ) -> DesiredDocument:
-        """Keep a version, and return what its event tells."""
+        """Keep a version, and return what its event reports."""
         digest = hashlib.sha256(f"{text}{seq}".encode()).hexdigest()
         ref = ObjectRef(bucket=BUCKET, key=f"{project}/{document}/{digest}", size=len(text), sha256=digest)
         self.contents[ref] = DocumentContent(
@@ -324,7 +324,7 @@ class Ingest:
         return desired
 
     def remove(self, document: str, *, seq: int, project: str = "acme", source: str = "cms") -> DesiredDocument:
-        """Delete a document, and return what its event tells."""
+        """Delete a document, and return what its event reports."""
         gone = DesiredDocument(document=document, source=source, key=document, seq=seq)
         self.documents_of[project, source][document] = gone
         return gone
@@ -474,7 +474,7 @@ def spec(
     max_tokens: int = 0,
     overlap_tokens: int | None = None,
 ) -> CollectionSpec:
-    """Return what an operator wants."""
+    """Return what an operator needs."""
     return CollectionSpec(
         collection=collection,
         sources=sources,

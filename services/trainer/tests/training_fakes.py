@@ -265,7 +265,7 @@ class Harness:
         )
 
     async def with_deferred_work(self, number: int, *, plan: str = "lora") -> PlanName:
-        """Leave a plan as one does that is killed between letting it go on and queueing what it owes."""
+        """Leave a plan as one does that is killed between letting it go on and queueing what it deferred."""
         await self.plan(plan, paused=True)
         await self.consume("acme", dataset_version(number))
 
@@ -276,7 +276,7 @@ class Harness:
         return PlanName(project="acme", plan=plan)
 
     async def queued(self, number: int = 1, *, plan: str = "lora", examples: int = 100, **changes: object) -> RunName:
-        """Create a plan and have it hear a version; return the run's name."""
+        """Create a plan and have it receive a version; return the run's name."""
         await self.plan(plan, **changes)
         version = self.datasets.publish(dataset_version(number, examples=examples))
         await self.consume("acme", version)

@@ -18,7 +18,7 @@ class ObjectStoreAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Where each server and service of a stack listens; `services` maps name -> door ("grpc", ...) -> address."""
+    """Where each server and service of a stack listens; `services` maps name -> API ("grpc", ...) -> address."""
 
     kafka: str
     mongo: str

@@ -18,7 +18,7 @@ class PortTaken(StackError):
 
 
 class DiskFull(StackError):
-    """There is too little room to start."""
+    """There is too little space to start."""
 
 
 class Unsupported(StackError):

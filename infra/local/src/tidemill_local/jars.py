@@ -45,7 +45,7 @@ def pinned() -> list[Jar]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Tell whether the folder holds what the committed list asks for."""
+    """Return whether the folder holds what the committed list asks for."""
     stamp = folder / STAMP
     return stamp.exists() and stamp.read_text(encoding="utf-8") == _list_digest()
 

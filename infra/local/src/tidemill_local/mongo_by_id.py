@@ -83,7 +83,7 @@ class ById:
             operation.put(_FILTERS[command], self._document("_id", f"\0{query.get('_id')}"))
 
     def _listed(self, query: Any) -> bool:  # noqa: ANN401 - see above
-        """Tell whether a filter asks for one of several `_id`s."""
+        """Return whether a filter asks for one of several `_id`s."""
         named = query.get("_id")
         return isinstance(named, self._document) and named.size() == 1 and named.containsKey("$in")
 
@@ -97,7 +97,7 @@ class ById:
         return self._document("_id", self._document("$in", matching))
 
     def _begins_alike(self, query: Any) -> bool:  # noqa: ANN401 - see above
-        """Tell whether a document that an upsert begins takes nothing of the filter but its `_id`."""
+        """Return whether a document that an upsert begins takes nothing of the filter but its `_id`."""
         return all(
             isinstance(entry.getValue(), self._document)
             and str(entry.getValue().keySet().iterator().next()).startswith("$")

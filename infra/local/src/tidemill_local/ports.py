@@ -16,7 +16,7 @@ WISHES = "TIDEMILL_PORTS"
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server could listen on a loopback port now."""
+    """Return whether a server could listen on a loopback port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -23,7 +23,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "evaluator": ("grpc", "metrics"),
     "monitor": ("grpc", "metrics"),
 }
-"""Each service and its doors; all of them are addressed by gRPC."""
+"""Each service and its APIs; all of them are addressed by gRPC."""
 
 CALLS: Mapping[str, tuple[str, ...]] = {
     "rag": ("ingest", "trainer"),

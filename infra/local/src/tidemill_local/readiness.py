@@ -60,7 +60,10 @@ def _ask_later(probe: Probe) -> str:
 
 def _kafka(bootstrap: str) -> str:
     client_log = logging.getLogger("aiokafka")
-    before, client_log.level = client_log.level, logging.CRITICAL  # it shouts at each attempt; the result is told here
+    before, client_log.level = (
+        client_log.level,
+        logging.CRITICAL,
+    )  # it shouts at each attempt; the result is reported here
     try:
         asyncio.run(asyncio.wait_for(topics.create(bootstrap, topics.declared(), copies=1), timeout=PROBE_TIMEOUT_S))
     except topics.TopicRefused as error:

@@ -100,7 +100,7 @@ class LocalStack:
         return stack
 
     def down(self, progress: Progress = lambda _: None) -> bool:
-        """Stop every process of the stack and tell whether there was one; data stays."""
+        """Stop every process of the stack and say whether there was one; data stays."""
         if not self._folder.root.exists():
             return False
         with self._locked():

@@ -80,7 +80,7 @@ class ProcessState:
 
     @property
     def has_failed(self) -> bool:
-        """Tell whether the supervisor gave it up."""
+        """Return whether the supervisor gave it up."""
         return self.state == "FATAL"
 
 
@@ -94,7 +94,7 @@ class Supervisor:
         self._config = folder.config / "supervisord.conf"
 
     def is_running(self) -> bool:
-        """Tell whether the supervisor answers."""
+        """Return whether the supervisor answers."""
         try:
             return bool(self._rpc().getState()["statename"] == "RUNNING")
         except (OSError, HTTPException):

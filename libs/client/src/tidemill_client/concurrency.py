@@ -13,7 +13,7 @@ async def concurrently(
 ) -> AsyncGenerator[B, None]:
     """Yield what `work` makes of each item, in the order in which it ends; the first error ends it all.
 
-    Items are taken as there is room for them. A reader that leaves early (`aclosing`) cancels what is running.
+    Items are taken as there is space for them. A reader that leaves early (`aclosing`) cancels what is running.
     """
     running: set[asyncio.Task[B]] = set()
 

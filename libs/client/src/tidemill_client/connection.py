@@ -56,7 +56,7 @@ class UnusableTransport(PreconditionFailed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """`host:port` of each service's gRPC door, of the OpenAI-compatible door and of Kafka."""
+    """`host:port` of each service's gRPC API, of the OpenAI-compatible API and of Kafka."""
 
     services: Mapping[str, str]
     http: str = ""
@@ -66,7 +66,7 @@ class Addresses:
     def find(cls, folder: Path | None = None) -> Self:
         """Return the addresses of TIDEMILL_<NAME>_ADDRESS, else those of the stack that runs in `.tidemill/`.
 
-        The stack's folder is looked for from the current folder upwards.
+        The stack's folder is searched for from the current folder upwards.
         """
         stack = _stack(folder or Path.cwd())
         local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}

@@ -49,7 +49,7 @@ class Datasets:
                 yield version
 
     async def diff(self, base: str, target: str) -> DiffDatasetVersionsResponse:
-        """Tell which examples came, went, changed and moved between two versions, by their ids."""
+        """Return which examples came, went, changed and moved between two versions, by their ids."""
         request = DiffDatasetVersionsRequest(base=base, target=target)
         return await self._connection.datasets.DiffDatasetVersions(request)
 

@@ -42,7 +42,7 @@ class NewDocument:
     key: str
     content: bytes | str | Path
     media_type: str = ""
-    """Empty takes it from the file's name, or from the key's; where that tells nothing, from the content."""
+    """Empty takes it from the file's name, or from the key's; where that reports nothing, from the content."""
     title: str = ""
     uri: str = ""
     language: str = ""
@@ -130,7 +130,7 @@ class Documents:
     ) -> AsyncGenerator[Uploaded, None]:
         """Upload documents, `max_concurrent` at a time, and yield what became of each, in the order in which they end.
 
-        Documents are taken from the iterable as there is room for them, so that it may be endless. A document that is
+        Documents are taken from the iterable as there is space for them, so that it may be endless. A document that is
         refused does not stop the others; anything else that goes wrong does.
         """
         items = documents if isinstance(documents, AsyncIterable) else _one_by_one(documents)

@@ -46,7 +46,7 @@ _LONGEST_CHARACTER = 4
 
 
 def media_type_of(name: str, head: bytes = b"") -> str:
-    """Return what a file's name stands for; where it tells nothing, text/plain if its first bytes read as text."""
+    """Return what a file's name stands for; where it reports nothing, text/plain if its first bytes read as text."""
     suffix = PurePath(name).suffix.lower()
     if known := MEDIA_TYPES.get(suffix) or _OTHER_TYPES.get(suffix):
         return known

@@ -29,7 +29,7 @@ Progress = Callable[[int, int], None]
 
 
 class ModelRefused(PreconditionFailed):
-    """The trainer looked at the model and will not load it."""
+    """The trainer checked the model and will not load it."""
 
     reason = "MODEL_REFUSED"
 

@@ -1,4 +1,4 @@
-"""The models of a project: brought in from a folder, a hub or a remote endpoint, and looked at."""
+"""The models of a project: brought in from a folder, a hub or a remote endpoint, and checked."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

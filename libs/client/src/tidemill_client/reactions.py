@@ -46,7 +46,7 @@ class Reactions:
         return await self._submit(Feedback(inference=inference, metric="rating", number=rating), rater)
 
     async def correct(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
-        """Tell what should have been answered.
+        """Return what should have been answered.
 
         Raises:
             InvalidInput: the correction is empty, or what was answered.
@@ -76,7 +76,7 @@ class Reactions:
                 yield feedback
 
     async def erase(self, end_user: str, *, validate_only: bool = False) -> EraseEndUserResponse:
-        """Erase what a person said and asked, and what anybody said about that person's questions; tell how much.
+        """Erase what a person said and asked, and what anybody said about that person's questions; say how much.
 
         No batch that is completed afterwards holds any of it, nor the dataset version that is made of one.
         """

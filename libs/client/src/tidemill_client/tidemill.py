@@ -166,7 +166,7 @@ class Tidemill:
         return await self.feedback.rate(inference, rating, rater)
 
     async def correct(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
-        """Tell what should have been answered: what the next model learns from."""
+        """Return what should have been answered: what the next model learns from."""
         return await self.feedback.correct(inference, text, rater)
 
     async def comment(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
@@ -225,7 +225,7 @@ class Tidemill:
             yield event
 
     async def status(self) -> Mapping[str, ServiceStatus | TidemillError]:
-        """Ask every service how it is; one that does not answer is told by its error."""
+        """Ask every service how it is; one that does not answer is reported by its error."""
         answers = await asyncio.gather(*(self._status(service) for service in SERVICES))
         return dict(zip(SERVICES, answers, strict=True))
 

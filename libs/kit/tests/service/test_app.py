@@ -59,7 +59,7 @@ class Switch:
 
 @dataclass
 class Part:
-    """A component that tells what happens to it."""
+    """A component that says what happens to it."""
 
     name: str
     diary: list[str]

@@ -9,7 +9,7 @@ from tidemill_local import Addresses
 
 
 async def remove_bucket(stack: Addresses, bucket: str) -> None:
-    """Remove a bucket with all that is in it: the embedded server has room for some dozens, and refuses puts then."""
+    """Remove a bucket with all that is in it: the embedded server has space for some dozens, and refuses puts then."""
     client = Minio(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
 
     def remove() -> None:

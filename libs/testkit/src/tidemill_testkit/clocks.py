@@ -1,4 +1,4 @@
-"""Time as a test wants it."""
+"""Time as a test needs it."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,9 +1,9 @@
 """Fails each test in which a store asks MongoDB for something that none of its indexes covers.
 
-The embedded server tells no plan, and with few documents a look through all of them costs nothing. So what the code of
-Tidemill asks for is recorded, and compared with the indexes that it has declared in the same database: equal fields
-first, then the order, then the range, all of them in one index (as MongoDB's planner would have it), or an `_id`.
-A query that does without is named in `EXCEPTIONS`, with the reason.
+The embedded server reports no plan, and with few documents a look through all of them costs nothing. So what the code
+of Tidemill asks for is recorded, and compared with the indexes that it has declared in the same database: equal fields
+first, then the order, then the range, all of them in one index (as MongoDB's planner would have it), or an `_id`. A
+query that does without is named in `EXCEPTIONS`, with the reason.
 """
 
 import functools
@@ -74,7 +74,7 @@ class Recorder:
 
 
 def covered(query: Query, indexes: Sequence[Index]) -> bool:
-    """Tell whether an index has all that is asked for, in its order."""
+    """Return whether an index has all that is asked for, in its order."""
     branches = [each for part in _flat(query.filter) for each in part.get("$or", ())]
     equal, ranged, named = _fields(query.filter)
     if _by_index(equal, ranged, named, query.sort, indexes):

@@ -1,4 +1,4 @@
-"""What evaluator is told by its environment."""
+"""Settings of evaluator, read from the environment."""
 
 from typing import Annotated
 
@@ -51,7 +51,7 @@ class EvaluatorSettings(ServiceSettings):
     attempts: int = Field(default=3, ge=1, le=20)
     """How often a candidate is compared anew because the baseline changed meanwhile."""
     lease_s: float = Field(default=30.0, gt=1)
-    """How long an evaluation stays with a worker that gives no sign of life."""
+    """How long an evaluation stays with a worker that gives no heartbeat."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
     """Different questions answered by both sides that every requirement needs, whatever less it asks for."""
     max_unanswered: float = Field(default=_EVIDENCE.max_unanswered, ge=0, lt=1)

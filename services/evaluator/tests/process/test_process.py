@@ -1,4 +1,4 @@
-"""Evaluator whole: a real process, real servers, neighbours that are played, and nothing but its doors."""
+"""Evaluator whole: a real process, real servers, neighbours that are played, and nothing but its APIs."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What feedback is told by its environment."""
+"""Settings of feedback, read from the environment."""
 
 from datetime import timedelta
 from typing import Literal
@@ -26,7 +26,7 @@ class FeedbackSettings(ServiceSettings):
     pending_wait_s: float = Field(default=3600.0, gt=0)
     """How long feedback from Kafka waits for its inference before it is a dead letter."""
     pending_poll_interval_s: float = Field(default=5.0, gt=0)
-    """The pause between two looks at what has waited that long."""
+    """The pause between two checks what has waited that long."""
     max_pending: int = Field(default=100, ge=1, le=500)
     """How many reactions may wait for one inference."""
     max_pending_inferences: int = Field(default=10_000, ge=1)
@@ -48,7 +48,7 @@ class FeedbackSettings(ServiceSettings):
     trusted_raters: list[Literal["reviewer", "judge"]] = Field(default_factory=list)
     """The raters that count for learning and in rollouts though they did not ask; none until callers are known."""
     max_concurrent_curations: int = Field(default=4, ge=1, le=64)
-    """How many curations are tended at the same time."""
+    """How many curations are reconciled at the same time."""
     max_concurrent_prompts: int = Field(default=8, ge=1, le=64)
     """How many prompts inference is asked for at the same time, for each curation."""
     max_batch_examples: int = Field(default=50_000, ge=1, le=100_000)
@@ -58,11 +58,11 @@ class FeedbackSettings(ServiceSettings):
     debounce_s: float = Field(default=0.5, ge=0, le=5)
     """How soon after a correction a curation is counted again: what comes within is counted together."""
     poll_interval_s: float = Field(default=5.0, gt=0)
-    """The pause between two looks for curations in which something changed that nobody woke the worker for."""
+    """The pause between two searches for curations in which something changed that the worker was not notified of."""
     exact_rows: int = Field(default=10_000, ge=0)
-    """Of how many corrections the counts are exact soon after; of more, all are looked at only where it may be time."""
+    """Of how many corrections the counts are exact soon after; of more, all are checked only where it may be time."""
     lease_s: float = Field(default=6.0, gt=1)
-    """How long a curation stays with a worker that gives no sign of life."""
+    """How long a curation stays with a worker that gives no heartbeat."""
 
     @property
     def limits(self) -> ReactionLimits:

@@ -125,7 +125,7 @@ async def test_a_correction_that_is_withdrawn_while_the_batch_is_made_is_in_none
 
     async def meanwhile(*args: object, **options: object) -> None:
         harness.ledger.record_counts = take  # type: ignore[method-assign]
-        await harness.withdraw(ADA, given[0].id, request=request())  # its event is not heard yet
+        await harness.withdraw(ADA, given[0].id, request=request())  # its event is not received yet
         await take(*args, **options)  # type: ignore[arg-type]
 
     harness.ledger.record_counts = meanwhile  # type: ignore[method-assign]

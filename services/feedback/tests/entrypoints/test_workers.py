@@ -1,4 +1,4 @@
-"""Who tends curations, and when."""
+"""Who reconciles curations, and when."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

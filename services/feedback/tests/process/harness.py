@@ -137,7 +137,7 @@ class Others:
         await self.publish(self.topic, GIVEN, inference, body, event_id=event_id)
 
     async def of(self, topic: str) -> Sequence[tuple[dict[str, str], Any]]:
-        """Return headers and bodies of what was heard on a topic so far."""
+        """Return headers and bodies of what was received on a topic so far."""
         batches = await self.consumer.getmany(timeout_ms=100)
         for partition, records in batches.items():
             for record in records:

@@ -25,7 +25,7 @@ class InferenceSettings(ModelSettings):
     mongo_database: str = "inference"
     """The database, which belongs to inference alone."""
     http_port: int = Field(ge=0, le=65535)
-    """The port of the OpenAI-compatible door; 0 takes any free one."""
+    """The port of the OpenAI-compatible API; 0 takes any free one."""
     rag_address: str
     """rag's gRPC host:port."""
     trainer_address: str
@@ -33,7 +33,7 @@ class InferenceSettings(ModelSettings):
     ingest_address: str = ""
     """ingest's gRPC host:port; without it prompts with passages cannot be shown again."""
     feedback_address: str = ""
-    """feedback's gRPC host:port; without it the door takes no feedback."""
+    """feedback's gRPC host:port; without it the API takes no feedback."""
     feedback_token_key: SecretStr | None = Field(None, min_length=32)
     """The key of the tokens with which browsers may react to an answer; without it the HTTP API takes no feedback."""
     feedback_token_days: float = Field(30.0, gt=0, le=3650)
@@ -99,11 +99,11 @@ class InferenceSettings(ModelSettings):
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     """The largest body of an HTTP request."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
-    """Origins (joined by commas) whose pages may use the door from a browser, `*` for all; none by default."""
+    """Origins (joined by commas) whose pages may use the API from a browser, `*` for all; none by default."""
     http_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Names (joined by commas) under which the HTTP door is found, beside IP addresses and localhost; `*` for all.
+    """Names (joined by commas) under which the HTTP API is found, beside IP addresses and localhost; `*` for all.
 
-    Without any, a door on the loopback interface takes no other name, and one on another interface takes all.
+    Without any, an API on the loopback interface takes no other name, and one on another interface takes all.
     """
     http_idle_s: float = Field(75.0, gt=0)
     """How long a connection may wait for its next request."""
@@ -118,15 +118,15 @@ class InferenceSettings(ModelSettings):
     lease_s: float = Field(15.0, gt=0)
     """How long an answer, or a rollout, of a replica that died keeps the others waiting."""
     record_sweep_s: float = Field(3600.0, gt=0)
-    """The pause between two looks for records that their deployment keeps no longer."""
+    """The pause between two searches for records that their deployment keeps no longer."""
     rollout_poll_interval_s: float = Field(1.0, gt=0, le=60)
-    """How often a replica looks for rollouts that have begun elsewhere."""
+    """How often a replica searches for rollouts that have begun elsewhere."""
     rollout_tick_s: float = Field(0.5, gt=0, le=60)
     """How often the outcomes of a rollout are counted."""
     max_concurrent_shadows: int = Field(1, ge=1, le=64)
     """Copies of live questions that candidates answer at the same time."""
     shadows_waiting: int = Field(100, ge=1)
-    """Copies that may wait for it, and outcomes that may wait to be noted; further ones are dropped and counted."""
+    """Copies that may wait for it, and outcomes that may wait to be recorded; further ones are dropped and counted."""
     call_timeout_s: float = Field(10.0, gt=0)
     """How long one call of rag or trainer may take."""
     s3_timeout_s: float = Field(30.0, gt=0)

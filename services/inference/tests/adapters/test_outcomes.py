@@ -73,7 +73,7 @@ async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:
 async def test_only_the_newest_of_a_step_are_kept(outcomes: Outcomes) -> None:
     for number in range(5):
         await outcomes.note("acme", outcome(f"i{number}"))
-        await asyncio.sleep(0.005)  # the store tells milliseconds apart
+        await asyncio.sleep(0.005)  # the store distinguishes milliseconds
     await outcomes.note("acme", outcome("other", step=1))
 
     newest = await outcomes.of_step("acme", "r1", 0, newest=2)
@@ -90,7 +90,7 @@ async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only
     for number in range(3):
         await outcomes.note("acme", outcome(f"i{number}"))
         marks.append(await outcomes.mark("acme", "r1", 0))
-    await asyncio.sleep(0.005)  # the store tells milliseconds apart
+    await asyncio.sleep(0.005)  # the store distinguishes milliseconds
     await outcomes.rate("acme", rating(0.5, seq=1))
     marks.append(await outcomes.mark("acme", "r1", 0))
 

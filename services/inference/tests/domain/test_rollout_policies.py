@@ -158,7 +158,7 @@ class Answers:
 
 
 def ended_after(live: Answers, candidate: Answers, rules: AbortRules, *, step: RolloutStep, seed: int) -> int | None:
-    """Return after how many requests a step ended because of its rules, looked at after each; None where it did not."""
+    """Return after how many requests a step ended because of its rules, checked after each; None where it did not."""
     chance, seen = Random(seed), list[Outcome]()  # noqa: S311 - no secret
     while not (counts := StepCounts.of(seen, shadow=False)).reached(step):
         if counts.abort(step, rules):

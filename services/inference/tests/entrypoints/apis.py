@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door on a real server, with an answer that the test scripts."""
+"""The OpenAI-compatible API on a real server, with an answer that the test scripts."""
 
 import asyncio
 import io
@@ -56,9 +56,9 @@ def settings() -> ApiSettings:
 
 
 class ScriptedAnswers:
-    """Stands for AnswerQuestion: tells its script's texts, raises its errors, and waits where it says to.
+    """Stands for AnswerQuestion: reports its script's texts, raises its errors, and waits where it says to.
 
-    An error that comes first is raised before anything is told.
+    An error that comes first is raised before anything is reported.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class ScriptedAnswers:
         self.script = script or ("Press ", "reset.")
         self.passages = passages
         self.begins_late = begins_late
-        """Whether it waits for the first event before it tells who answers."""
+        """Whether it waits for the first event before it says who answers."""
         self.asked: list[tuple[Caller, Question, Request]] = []
         self.left = asyncio.Event()
-        """Set when whoever listened has left, or has heard all."""
+        """Set when whoever listened has left, or has received all."""
 
     async def __call__(self, caller: Caller, question: Question, *, request: Request) -> AsyncGenerator[Step, None]:
         question.check()
@@ -137,7 +137,7 @@ TOKENS = FeedbackTokens(key=b"k" * 32, lifetime=timedelta(days=1))
 
 @dataclass(frozen=True)
 class ApiClient:
-    """A running door, httpx on it as project acme, and OpenAI's client on it."""
+    """A running API, httpx on it as project acme, and OpenAI's client on it."""
 
     server: HttpServer
     http: httpx.AsyncClient

@@ -1,4 +1,4 @@
-"""Who may ask at the door, and for which project: by OpenAI's client, and by raw requests as browsers send them."""
+"""Who may ask at the API, and for which project: by OpenAI's client, and by raw requests as browsers send them."""
 
 import httpx
 import openai

@@ -1,4 +1,4 @@
-"""What inference hears is read as its owners publish it, and has its effect once."""
+"""What inference receives is read as its owners publish it, and has its effect once."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door with the real use case behind it."""
+"""The OpenAI-compatible API with the real use case behind it."""
 
 import asyncio
 import json

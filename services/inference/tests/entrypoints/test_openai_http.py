@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door by OpenAI's own client, and by httpx where the bytes themselves matter."""
+"""The OpenAI-compatible API by OpenAI's own client, and by httpx where the bytes themselves matter."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The workers of rollouts: what they tend, what they keep loaded, and what they let go."""
+"""The workers of rollouts: what they reconcile, what they keep loaded, and what they let go."""
 
 import asyncio
 import time

@@ -11,7 +11,7 @@ from tidemill_testkit.polling import eventually
 
 
 class Fragile(ScriptedEngines):
-    """Breaks on some models in ways that nobody foresaw."""
+    """Breaks on some models in unforeseen ways."""
 
     def __init__(self, **engines: ScriptedEngine) -> None:
         super().__init__(**engines)

@@ -150,7 +150,7 @@ async def another_replica(harness: Harness, folder: Path) -> AsyncIterator[Harne
 
 
 async def _open(harness: Harness) -> None:
-    """Wait until the door is open."""
+    """Wait until the API is open."""
     for _ in range(300):
         try:
             await harness.inferences.ListInferences(inference_service_pb2.ListInferencesRequest(page_size=1))

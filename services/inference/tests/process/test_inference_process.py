@@ -1,4 +1,4 @@
-"""inference through its public doors only, on real servers."""
+"""inference through its public APIs only, on real servers."""
 
 import asyncio
 import json

@@ -62,7 +62,7 @@ async def ask(harness: Harness, user: str, **changes: object) -> inference_pb2.I
 
 
 async def publish(harness: Harness, topic: str, ce_type: str, body: Message) -> None:
-    """Publish as the owner would, each time under another key: only one of these tests' processes hears each record."""
+    """Publish as the owner would, each time under another key: one of these tests' processes receives each record."""
     reported = MessageToJson(body, preserving_proto_field_name=True, always_print_fields_with_no_presence=True).encode()
     subject = unique_name("told")
     event = CloudEvent(
@@ -82,7 +82,7 @@ async def publish(harness: Harness, topic: str, ce_type: str, body: Message) -> 
 
 
 async def passes_the_gate(harness: Harness) -> None:
-    """Tell that the candidate passed, until somebody has heard."""
+    """Tell that the candidate passed, until somebody has received."""
     reported = evaluator_events.EvaluationCompleted(
         evaluation="e1",
         seq=2,

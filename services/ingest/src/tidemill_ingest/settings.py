@@ -98,9 +98,9 @@ class IngestSettings(ServiceSettings):
     dataset_hours: float = Field(24.0, ge=0)
     """How long the versions of a deleted dataset stay readable."""
     dataset_lease_s: float = Field(30.0, gt=1)
-    """How long a dataset stays with a worker that gives no sign of life."""
+    """How long a dataset stays with a worker that gives no heartbeat."""
     dataset_retry_s: float = Field(5.0, gt=0)
-    """The pause after which a worker looks for what waits, unless it is woken."""
+    """The pause after which a worker searches for what waits, unless it is notified."""
     max_concurrent_datasets: int = Field(2, ge=1, le=64)
     """Datasets that are worked on at the same time; their batches are in memory."""
 

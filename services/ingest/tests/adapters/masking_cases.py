@@ -85,5 +85,5 @@ MASK_KINDS = ("card", "credential", "email", "iban", "ip", "phone")
 
 
 def _around(line: Line, masked: str, kind: str) -> bool:
-    """Tell whether what this kind replaced is what was labelled, where another kind went wrong in the same line."""
+    """Return whether what this kind replaced is what was labelled, where another kind went wrong in the same line."""
     return all(f"[{kind.upper()}]{after[:3]}" in masked for after in line.masked.split(f"[{kind.upper()}]")[1:])

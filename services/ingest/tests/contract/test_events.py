@@ -47,7 +47,7 @@ def draft(revision: int) -> Draft:
 
 
 def published(ce_type: str) -> Message:
-    """Live the life of a document, and return its event of this type as it is published."""
+    """Run a document, and return its event of this type as it is published."""
     document = Document(id=DOCUMENT, project="acme", source="cms", key="kb/4711")
     document.reject(
         SUBMISSION,
@@ -63,7 +63,7 @@ def published(ce_type: str) -> Message:
 
 
 def curated() -> list[tuple[str, Message]]:
-    """Live the life of a dataset, and return its events as they are published."""
+    """Run a dataset, and return its events as they are published."""
     dataset = Dataset(id="helpdesk_sft", project="acme", state=DatasetState.ACTIVE)
     offers = [offer_of(batch_of(b"", count=0), seq=seq) for seq in (1, 2)]
     for each in offers:

@@ -129,7 +129,7 @@ class IngestProcess:
 
 @dataclass(kw_only=True)
 class Project:
-    """One project's doors, and what it can hear from now on."""
+    """One project's APIs, and what it can receive from now on."""
 
     name: str
     sources: source_service_pb2_grpc.SourceServiceStub
@@ -177,7 +177,7 @@ class Project:
             self.received[partition.topic] += mine
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """Return ce_type and body of every event heard so far."""
+        """Return ce_type and body of every event received so far."""
         await self.consume()
         return [
             (dict(record.headers)["ce_type"].decode().split(".")[3], json.loads(record.value))
@@ -185,7 +185,7 @@ class Project:
         ]
 
     async def dead_letters(self) -> dict[str, dict[str, str]]:
-        """Return the headers of every dead letter heard so far, by the record's key."""
+        """Return the headers of every dead letter received so far, by the record's key."""
         await self.consume()
         return {
             record.key.decode(): {name: raw.decode() for name, raw in record.headers} for record in self.received[DEAD]

@@ -27,7 +27,7 @@ ID = "helpdesk_sft"
 
 @dataclass(kw_only=True)
 class Curated:
-    """One project with a dataset, feedback as ingest sees it, and what others can hear."""
+    """One project with a dataset, feedback as ingest sees it, and what others can receive."""
 
     name: str
     ingest: IngestProcess

@@ -1,1 +1,1 @@
-"""The monitor: it hears every topic, and tells where everything came from."""
+"""The monitor: it receives every topic, and says where everything came from."""

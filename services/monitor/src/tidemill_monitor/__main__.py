@@ -8,7 +8,7 @@ from tidemill_monitor.settings import MonitorSettings
 
 
 def main() -> None:
-    """Run monitor until it is told to stop."""
+    """Run monitor until it is asked to stop."""
     settings = load(MonitorSettings)
     configure_logging(settings)
     run(build_app(settings))

@@ -1,4 +1,4 @@
-"""What monitor is told by its environment."""
+"""Settings of monitor, read from the environment."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -22,7 +22,7 @@ class MonitorSettings(ServiceSettings):
     retry_s: float = Field(default=30.0, gt=0)
     """The pause after which a batch that waits is tried again."""
     lease_s: float = Field(default=30.0, gt=1)
-    """How long a batch stays with a worker that gives no sign of life."""
+    """How long a batch stays with a worker that gives no heartbeat."""
     list_length: int = Field(default=50, ge=1, le=100_000)
     """How many neighbours stand in one document."""
     nodes_of_kind: int = Field(default=50, ge=1, le=1000)
@@ -34,11 +34,11 @@ class MonitorSettings(ServiceSettings):
     max_depth: int = Field(default=32, ge=1, le=100)
     """How many it goes at most."""
     timeline_entries: int = Field(default=1000, ge=1, le=10_000)
-    """The most entries of a time line; the oldest are left out. Ten times as many are looked at for them."""
+    """The most entries of a time line; the oldest are left out. Ten times as many are checked for them."""
     inference_days: int = Field(default=0, ge=0, le=3650)
     """After so many days answers without a reaction are forgotten; 0 keeps them."""
     sweep_every_s: float = Field(default=86_400.0, gt=0)
-    """The pause between two looks for old answers."""
+    """The pause between two searches for old answers."""
     count_every_s: float = Field(default=3600.0, gt=0)
     """The pause between two readings of the kept counts for the metrics."""
     count_s: float = Field(default=600.0, gt=0)

@@ -1,4 +1,4 @@
-"""Monitor whole: a real process, real servers, and nothing but its doors."""
+"""Monitor whole: a real process, real servers, and nothing but its APIs."""
 
 import asyncio
 import json

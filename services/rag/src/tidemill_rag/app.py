@@ -203,7 +203,7 @@ def _limits(settings: RagSettings, *, cpu_s: float) -> ProcessLimits:
 
 def _vectors(settings: RagSettings) -> VectorStore:
     if settings.vector_store == "server":
-        # Imported where it is wanted: the client takes seconds of every start and 60 MB.
+        # Imported where it is requested: the client takes seconds of every start and 60 MB.
         from qdrant_client import AsyncQdrantClient  # noqa: PLC0415
 
         from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors  # noqa: PLC0415

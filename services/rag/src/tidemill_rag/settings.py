@@ -1,4 +1,4 @@
-"""What rag is told by its environment."""
+"""Settings of rag, read from the environment."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -55,9 +55,9 @@ class RagSettings(ModelSettings):
     max_concurrent_indexes: int = Field(default=4, ge=1, le=64)
     """How many index versions are worked on at the same time."""
     poll_interval_s: float = Field(default=60.0, gt=0)
-    """The pause between two looks for unfinished index versions that nobody woke the worker for."""
+    """The pause between two searches for unfinished index versions that the worker was not notified of."""
     lease_s: float = Field(default=15.0, gt=1)
-    """How long an index version stays with a worker that gives no sign of life."""
+    """How long an index version stays with a worker that gives no heartbeat."""
     large_document_bytes: int = Field(default=64 * 1024, ge=1)
     """Documents with more text are indexed bit by bit, between the others."""
     count_s: float = Field(default=600.0, gt=0)

@@ -161,7 +161,7 @@ async def test_the_text_of_a_deleted_document_does_not_come_back_with_its_next_i
     await rag.handbook()
     again = replace(rag.ingest.put("d1", "other words", seq=3), begins=True)
 
-    await rag.ledger.upsert_desired(FIRST, again)  # the deletion between them was superseded and never heard
+    await rag.ledger.upsert_desired(FIRST, again)  # the deletion between them was superseded and never received
 
     assert (await rag.search("secret words")).passages == []
     assert first.content != again.content

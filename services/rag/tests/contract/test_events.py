@@ -1,4 +1,4 @@
-"""Every event that rag has ever published stays readable, and every event that it hears is read as published."""
+"""Every event that rag has ever published stays readable, and every event that it receives is read as published."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime

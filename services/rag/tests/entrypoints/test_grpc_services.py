@@ -1,4 +1,4 @@
-"""The doors of rag: a real gRPC server on a free port, on stores in memory."""
+"""The APIs of rag: a real gRPC server on a free port, on stores in memory."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

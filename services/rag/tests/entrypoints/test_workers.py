@@ -1,4 +1,4 @@
-"""The worker that tends index versions."""
+"""The worker that reconciles index versions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

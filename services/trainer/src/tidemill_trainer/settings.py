@@ -1,4 +1,4 @@
-"""What trainer is told by its environment."""
+"""Settings of trainer, read from the environment."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -57,11 +57,11 @@ class TrainerSettings(ModelSettings):
     import_retry_s: float = Field(default=30.0, gt=0)
     """The pause after which an import that waits is tried again."""
     lease_s: float = Field(default=30.0, gt=1)
-    """How long an import stays with a worker that gives no sign of life."""
+    """How long an import stays with a worker that gives no heartbeat."""
     max_concurrent_runs: int = Field(default=1, ge=1, le=16)
     """How many trainings run at the same time, each in a process of its own."""
     run_poll_interval_s: float = Field(default=10.0, gt=0)
-    """The pause after which queued runs are looked for without being told of them."""
+    """The pause after which queued runs are searched for without being reported them."""
     run_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
     """The most memory that a training process may take; a plan may ask for less."""
     run_memory_spare_bytes: int = Field(default=512 * 1024**2, ge=0)

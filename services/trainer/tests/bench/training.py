@@ -77,7 +77,7 @@ def bare(base: Path, examples: Path, recipe: Recipe, folder: Path) -> tuple[floa
 
 
 async def ours(base: Path, recipe: Recipe, folder: RunFolder) -> float:
-    """Return the seconds from the first to the last step of a run, as its worker hears of them."""
+    """Return the seconds from the first to the last step of a run, as its worker receives of them."""
     job = TrainingJob(
         folder=folder,
         base=base,

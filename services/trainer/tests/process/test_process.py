@@ -1,4 +1,4 @@
-"""Trainer whole: a real process, real servers, and nothing but its doors."""
+"""Trainer whole: a real process, real servers, and nothing but its APIs."""
 
 import json
 from collections.abc import AsyncIterator

@@ -17,7 +17,7 @@ from tidemill_trainer.training.job import Job
 
 
 class RecordedReports:
-    """Keeps what is told, and ends the training after a step as a kill would."""
+    """Keeps what is reported, and ends the training after a step as a kill would."""
 
     def __init__(self, *, ends_after: int = 0) -> None:
         self.lines: list[dict[str, Any]] = []
@@ -64,7 +64,7 @@ def job_in(folder: Path, base: Path, *, lora: Mapping[str, object] | None = None
 def trained(job: Job, reported: RecordedReports) -> str:
     from tidemill_trainer.training.sft import train  # noqa: PLC0415 - seconds of imports
 
-    train(job, reported)  # type: ignore[arg-type] # it only tells
+    train(job, reported)  # type: ignore[arg-type] # it only reports
     return Manifest.from_folder(Path(job.adapter)).digest
 
 

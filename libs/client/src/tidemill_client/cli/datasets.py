@@ -140,7 +140,7 @@ def diff(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Tell which examples came and went between two versions; exit 0 for none, 2 for some."""
+    """Return which examples came and went between two versions; exit 0 for none, 2 for some."""
 
     async def work() -> DiffDatasetVersionsResponse:
         async with Connection(chosen_project(project)) as connection:

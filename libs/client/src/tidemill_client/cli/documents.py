@@ -246,7 +246,7 @@ def delete(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a document; it is no longer found from the moment its event is heard."""
+    """Delete a document; it is no longer found from the moment its event is received."""
 
     async def work() -> Document:
         request = DeleteDocumentRequest(erase=erase, delete_reason=reason, request_id=str(uuid.uuid4()))

@@ -48,7 +48,7 @@ def correct(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what should have been answered: the next model learns from it."""
+    """Return what should have been answered: the next model learns from it."""
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:

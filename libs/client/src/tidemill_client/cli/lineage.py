@@ -39,7 +39,7 @@ def lineage(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Tell where a thing came from, or what came of it, as a tree."""
+    """Return where a thing came from, or what came of it, as a tree."""
 
     async def work() -> GetLineageResponse:
         direction = LINEAGE_DIRECTION_FORWARD if forward else LINEAGE_DIRECTION_BACK

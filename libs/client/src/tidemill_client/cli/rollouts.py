@@ -75,7 +75,7 @@ def timeline(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Tell what happened, from the dataset version to the promotion."""
+    """Return what happened, from the dataset version to the promotion."""
 
     async def work() -> GetTimelineResponse:
         async with Connection(chosen_project(project)) as connection:

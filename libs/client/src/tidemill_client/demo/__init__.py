@@ -1,1 +1,1 @@
-"""`tidemill demo`: the platform's main job before your eyes, through its public doors only."""
+"""`tidemill demo`: the platform's main job before your eyes, through its public APIs only."""

@@ -1,4 +1,4 @@
-"""The same question through the OpenAI-compatible door: by curl, and by OpenAI's own client."""
+"""The same question through the OpenAI-compatible API: by curl, and by OpenAI's own client."""
 
 import asyncio
 import json

@@ -48,7 +48,7 @@ class Helpdesk:
     report: Report
     documents: Sequence[CorpusDocument]
     facts: dict[str, Any] = field(default_factory=dict)
-    """What later steps need: `ids`, each document's id by its key; `asked_elsewhere`, the question of other doors."""
+    """What later steps need: `ids`, each document's id by its key; `asked_elsewhere`, the question of other APIs."""
     first_tokens_s: list[float] = field(default_factory=list)
     """How long each streamed answer took to begin."""
 

@@ -360,7 +360,7 @@ def _correction(text: str) -> Correction:
 
 
 def _alike(answer: str, right: str) -> bool:
-    """Tell whether most of the right answer's words were said."""
+    """Return whether most of the right answer's words were said."""
     requested = set(right.lower().split())
     return len(requested & set(answer.lower().split())) > len(requested) / 2
 

@@ -73,7 +73,7 @@ class _Measure:
 
 
 def is_near(loop: Path, name: str) -> bool:
-    """Tell whether a file that a loop names lies in the loop's repository, its folder, or a folder of `ROOTS`."""
+    """Return whether a file that a loop names lies in the loop's repository, its folder, or a folder of `ROOTS`."""
     folder = loop.parent.resolve()
     repository = next((each for each in (folder, *folder.parents) if _is_root(each)), folder)
     further = [Path(each).resolve() for each in os.environ.get(ROOTS, "").split(":") if each]

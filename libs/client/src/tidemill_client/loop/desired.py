@@ -1,4 +1,4 @@
-"""One resource as a loop wants it."""
+"""One resource as a loop needs it."""
 
 from dataclasses import dataclass
 

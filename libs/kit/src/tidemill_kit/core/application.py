@@ -64,14 +64,14 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRequest:
-    """Which page is wanted: 1 to 1000 items after the opaque token of the page before."""
+    """Which page is requested: 1 to 1000 items after the opaque token of the page before."""
 
     size: int = 50
     token: str = ""
 
 
 class Clock(Protocol):
-    """Tells the time, always in UTC."""
+    """Reports the time, always in UTC."""
 
     def now(self) -> datetime:
         """Return the current time."""

@@ -53,14 +53,14 @@ def printable(text: str) -> str:
 
 
 def says_something(text: str) -> bool:
-    """Tell whether a text has a letter, a number or a symbol: anything beyond blanks, marks and punctuation."""
+    """Return whether a text has a letter, a number or a symbol: anything beyond blanks, marks and punctuation."""
     return any(
         unicodedata.category(each)[0] in "LNS" and not ignorable(each) for each in text if each != _BLANK_BRAILLE
     )
 
 
 def same_words(one: str, other: str) -> bool:
-    """Tell whether two texts read the same: compatibility forms, white space and what nobody sees aside."""
+    """Return whether two texts read the same: compatibility forms, white space and what nobody sees aside."""
     return _compared(one) == _compared(other)
 
 
@@ -75,7 +75,7 @@ def without_ignorable(text: str) -> str:
 
 
 def ignorable(character: str) -> bool:
-    """Tell whether a character may be left out where texts are compared."""
+    """Return whether a character may be left out where texts are compared."""
     return _IGNORABLE.match(character) is not None
 
 

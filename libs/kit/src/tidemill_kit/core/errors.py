@@ -30,7 +30,7 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Violation:
-    """One field that broke one rule. `description` tells value and limit and what to do, never a secret."""
+    """One field that broke one rule. `description` reports value and limit and what to do, never a secret."""
 
     field: str
     description: str
@@ -48,7 +48,7 @@ def named(key: str) -> str:
 
 
 def digest_of(text: str) -> str:
-    """Return what tells a text from others in logs without telling it."""
+    """Return what reports a text from others in logs without telling it."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
@@ -221,5 +221,5 @@ def _is_asked_to_end() -> bool:
 
 
 def _ends(error: BaseException) -> bool:
-    """Tell whether a group holds something that asks to stop."""
+    """Return whether a group holds something that asks to stop."""
     return isinstance(error, BaseExceptionGroup) and error.subgroup(_ENDS) is not None

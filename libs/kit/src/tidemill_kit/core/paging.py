@@ -22,7 +22,7 @@ class Place:
 
 
 def checked_size(page: PageRequest) -> int:
-    """Return the number of items that are wanted.
+    """Return the number of items that are requested.
 
     Raises:
         InvalidInput: it is not between 1 and 1000.

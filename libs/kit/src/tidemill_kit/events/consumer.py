@@ -400,7 +400,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             LAG.labels(self._engine.subscription.name, topic, number).set(lag)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:  # noqa: ARG002 - always all of them
-        """Finish or drop what is in hand before somebody else gets it."""
+        """Finish or drop what is in hand before another process gets it."""
         await self._let_go()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - polls will tell
@@ -414,7 +414,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         await self._commit(window)
         self._engine.report_handled(now=True)
         self._window = self._engine.window(self._limits.window)
-        window.progress.set()  # whoever waits for it looks at the new one
+        window.progress.set()  # whoever waits for it checks the new one
         for topic, number in self._reached:
             LAG.remove(self._engine.subscription.name, topic, number)
         self._reached.clear()

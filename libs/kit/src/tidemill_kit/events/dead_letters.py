@@ -1,6 +1,6 @@
 """Dead letters: records that could not be handled, kept with the reason until somebody drives them again.
 
-A dead letter is the record as it was, with headers of our own; once driven again, a mark that names it follows.
+A dead letter is the record as it was, with headers of our own; once redriven, a mark that names it follows.
 """
 
 import hashlib
@@ -118,9 +118,9 @@ class DeadLetters:
         return replace(found, redriven=redriven)
 
     async def redrive(self, topic: str, *, partition: int, offset: int) -> DeadLetter:
-        """Write the record again where it came from, and mark the dead letter as driven again.
+        """Write the record again where it came from, and mark the dead letter as redriven.
 
-        All consumers of that topic hear it again. A redrive that broke off may be repeated.
+        All consumers of that topic receive it again. A redrive that broke off may be repeated.
 
         Raises:
             DeadLetterNotFound: there is none in this place.
@@ -138,7 +138,7 @@ class DeadLetters:
 
 
 def _letter(record: Record) -> DeadLetter | None:
-    """Return what the record tells, or None if it is a mark, or no dead letter at all."""
+    """Return what the record reports, or None if it is a mark, or no dead letter at all."""
     reported = {
         name.removeprefix(PREFIX): value.decode() for name, value in record.headers if value and name.startswith(PREFIX)
     }

@@ -1,7 +1,7 @@
 """What happens to records, whoever reads them.
 
-Records are decoded one by one, put into lanes by subject, and handled: lanes concurrently, each lane in order. A record
-is done when it had its effect, was passed over, or lies in the dead letters.
+Records are decoded one by one, put into queues by subject, and handled: queues concurrently, each queue in order. A
+record is done when it had its effect, was passed over, or lies in the dead letters.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ _SLOW_S = 5.0
 """A success that took longer has a line of its own."""
 
 MAX_UNCOMMITTED = 40
-"""Events of one lane whose effects must happen once and that are not committed yet: fewer than an aggregate remembers
+"""Events of one queue whose effects must happen once and that are not committed yet: fewer than an aggregate remembers
 requests, so that it knows every one of them again after a crash."""
 
 _LAST_SECOND = datetime(9999, 12, 31, tzinfo=UTC).timestamp()
@@ -183,7 +183,7 @@ class Engine:
         return None
 
     async def _refuse(self, pending_record: PendingRecord, error: TidemillError, retries: RetryPolicy) -> None:
-        """Tell who wants to know, then write the dead letter, however long that takes."""
+        """Return who needs to know, then write the dead letter, however long that takes."""
         attempts = retries.attempts
         refused = self.subscription.refused
         if refused is not None:

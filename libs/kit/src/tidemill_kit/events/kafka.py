@@ -112,7 +112,7 @@ class Publisher:
             await _closed(producer)
 
     async def ping(self) -> None:
-        """Ask Kafka for a sign of life.
+        """Ask Kafka for a heartbeat.
 
         Raises:
             DependencyUnavailable: there is none.

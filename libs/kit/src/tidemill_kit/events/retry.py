@@ -1,4 +1,4 @@
-"""How long an event is tried: until it succeeds, until there is no hope, or until somebody else owns it."""
+"""How long an event is tried: until it succeeds, until there is no hope, or until another process owns it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -66,7 +66,7 @@ class RetryPolicy:
             await self._repeat(call, error)
 
     async def _once(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Call; a cancellation that nobody asked for tells of something else's end, which is no fault of the event."""
+        """Call; a cancellation that nobody asked for reports something else's end, which is no fault of the event."""
         self.attempts += 1
         try:
             with isolated():

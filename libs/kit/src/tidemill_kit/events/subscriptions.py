@@ -1,4 +1,4 @@
-"""What a service hears: declared once, next to the handlers; the engine does the rest."""
+"""What a service receives: declared once, next to the handlers; the engine does the rest."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ class Delivery(Enum):
     """How much of a subject's history a consumer needs."""
 
     LATEST = "latest"
-    """A projection: every routed event tells all about its subject, so that a newer `seq` supersedes older ones."""
+    """A projection: every routed event reports all about its subject, so that a newer `seq` supersedes older ones."""
     ONCE = "once"
-    """Every event has its effect; a repeated one is told by the id that the effect derives from `request`."""
+    """Every event has its effect; a repeated one is reported by the id that the effect derives from `request`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,7 @@ class Subscription:
     to name what the effect is remembered in, unless every effect has an id of its own there: of what has one name,
     fewer events are begun and not committed than an aggregate remembers requests. Types without a route are counted and
     passed over. `strict` is for what comes from outside: its models forbid unknown fields, ours ignore them. `refused`
-    is told before a record becomes a dead letter, perhaps more than once.
+    is reported before a record becomes a dead letter, perhaps more than once.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """The records that a member of a consumer group has in hand: taken, not committed yet.
 
-They wait in lanes, each lane in order and lanes beside each other. A record that is slow, or waits, holds up its lane
-and in the end its partition, whose window is full then: nothing else. What is done without a gap may be committed.
+They wait in queues, each queue in order and queues beside each other. A record that is slow, or waits, holds up its
+queue and in the end its partition, whose window is full then: nothing else. What is done without a gap may be
+committed.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ class WindowLimits:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class PendingRecord:
-    """A record's place in its partition and its lane."""
+    """A record's place in its partition and its queue."""
 
     record: Record
     event: CloudEvent | None = None
@@ -168,8 +169,8 @@ class Window:
         while not await self.wait(deadline - loop.time()) or self._stalled():
             if loop.time() >= deadline:
                 break
-            await asyncio.sleep(_POLL_INTERVAL_S)  # a commit lets lanes go on
-        self._over = True  # what a commit would let go on is somebody else's from here on
+            await asyncio.sleep(_POLL_INTERVAL_S)  # a commit lets queues go on
+        self._over = True  # what a commit would let go on is another process's from here on
         for task in self._tasks():
             task.cancel()
         await self.wait(_CANCEL_S)
@@ -185,7 +186,7 @@ class Window:
         return ends
 
     def committed(self, ends: Mapping[Partition, int]) -> None:
-        """Let go what is committed; lanes that waited for that go on."""
+        """Let go what is committed; queues that waited for that go on."""
         self.hurry.clear()
         for partition, end in ends.items():
             held = self._held[partition]
@@ -241,7 +242,7 @@ class Window:
         return waits
 
     def _stalled(self) -> bool:
-        """Return whether a lane waits for a commit with something that has to be finished."""
+        """Return whether a queue waits for a commit with something that has to be finished."""
         return any(
             key_queue.slots
             and not key_queue.given_up
@@ -283,7 +284,7 @@ class Window:
             key_queue.task = None
 
     def _fall_back(self, refused: PendingRecord) -> None:
-        """Put the newest of those that a refused event stood for at the head of the lane: it stands for the others."""
+        """Put the newest of those that a refused event stood for at the head of the queue: it stands for the others."""
         if not refused.passed:
             return
         newest = max(refused.passed, key=_sequence)

@@ -81,7 +81,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     """Stands around every handler, of all four arities.
 
     Until there are tokens ("project before identity"), every required role but the public one means: needs a project.
-    `closed` tells why no RPC but the public ones is answered yet, "" when they are.
+    `closed` says why no RPC but the public ones is answered yet, "" when they are.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        return make(answer, None, handler.response_serializer)  # parsed behind the edge, which tells what is wrong
+        return make(answer, None, handler.response_serializer)  # parsed behind the edge, which says what is wrong
 
     async def _answer(self, rpc: _Rpc, produce: Callable[[], Awaitable[object]]) -> object:
         structlog.contextvars.clear_contextvars()

@@ -53,7 +53,7 @@ def _reported(request_id: str) -> str:
 
 
 def page_of(message: Paged) -> PageRequest:
-    """Return which page a List request wants: 0 means 50 items.
+    """Return which page a List request needs: 0 means 50 items.
 
     Raises:
         InvalidInput: the size is negative or above 1000.

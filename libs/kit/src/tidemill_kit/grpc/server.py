@@ -106,7 +106,7 @@ class GrpcServer:
         """Listen: liveness is SERVING, readiness is not.
 
         Raises:
-            PortTaken: somebody else listens there.
+            PortTaken: another process listens there.
 
         """
         settings = self._settings
@@ -123,7 +123,7 @@ class GrpcServer:
         await self._server.start()
 
     async def set_ready(self, ready: bool) -> None:  # noqa: FBT001 - a setter
-        """Tell the health service whether this process wants traffic."""
+        """Tell the health service whether this process needs traffic."""
         await self._health.set(READINESS, _SERVING if ready else _NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:

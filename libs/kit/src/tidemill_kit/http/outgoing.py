@@ -92,12 +92,12 @@ class AllowedHosts:
         return cls(frozenset(_entry(each.strip()) for each in entries if each.strip()))
 
     def allow(self, origin: Origin) -> bool:
-        """Tell whether the operator named this host."""
+        """Return whether the operator named this host."""
         return bool(self.entries & {(origin.host, None), (origin.host, origin.port)})
 
 
 def is_public(address: IPAddress) -> bool:
-    """Tell whether an address belongs to the internet at large, also where an IPv4 address is written into it."""
+    """Return whether an address belongs to the internet at large, also where an IPv4 address is written into it."""
     if isinstance(address, ipaddress.IPv6Address):
         if (inner := _embedded(address)) is not None:
             return is_public(inner)
@@ -110,7 +110,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 def never_reachable(origin: Origin) -> bool:
-    """Tell whether a host cannot be meant by anybody: metadata services, link-local, multicast, unspecified."""
+    """Return whether a host cannot be meant by anybody: metadata services, link-local, multicast, unspecified."""
     address = origin.literal
     if address is None:
         return origin.host in _METADATA

@@ -143,7 +143,7 @@ def tensors_of(folder: Path) -> Mapping[str, tuple[int, ...]]:
     """Return name and shape of every tensor that transformers would load from a folder, by the files' headers.
 
     Raises:
-        ArtifactRefused: an index leads to another file than one of the folder's, or a header tells nothing.
+        ArtifactRefused: an index leads to another file than one of the folder's, or a header reports nothing.
 
     """
     found: dict[str, tuple[int, ...]] = {}

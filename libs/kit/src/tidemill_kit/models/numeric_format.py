@@ -45,7 +45,7 @@ def computed_format(choice: Literal["auto", "bfloat16", "float32"], *, native: b
 
 
 def computes_bfloat16(*, cpuinfo: Path = Path("/proc/cpuinfo"), environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell whether this processor computes in bfloat16, as far as torch and oneDNN are not kept from it."""
+    """Return whether this processor computes in bfloat16, as far as torch and oneDNN are not kept from it."""
     if environment.get("ATEN_CPU_CAPABILITY", "").lower() in _HELD_WITHOUT:
         return False
     if not _HELD_WITH.search(environment.get("ONEDNN_MAX_CPU_ISA") or "all"):

@@ -15,7 +15,7 @@ from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import ServiceSettings
 
 event_facts: ContextVar[Callable[[], Mapping[str, object]] | None] = ContextVar("event_facts", default=None)
-"""What every line that is written while an event is handled tells about it; put together for such a line only."""
+"""What every line that is written while an event is handled reports about it; put together for such a line only."""
 
 
 def configure_logging(settings: ServiceSettings) -> None:

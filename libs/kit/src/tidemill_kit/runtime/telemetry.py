@@ -54,7 +54,7 @@ def serve_metrics(settings: ServiceSettings) -> Callable[[], None]:
     """Serve the process's Prometheus metrics on `metrics_port`, unless it is 0; return what stops that.
 
     Raises:
-        PortTaken: somebody else listens there.
+        PortTaken: another process listens there.
 
     """
     if settings.metrics_port == 0:

@@ -145,7 +145,7 @@ async def serve(app: App, *, stop: asyncio.Event) -> int:
 
 
 class _Stopped(Exception):
-    """Ends the task group of a service that was told to stop."""
+    """Ends the task group of a service that was asked to stop."""
 
 
 class _ServiceRunner:
@@ -200,7 +200,7 @@ class _ServiceRunner:
         return orderly
 
     async def _begin(self, tasks: asyncio.TaskGroup) -> None:
-        """Start the components in order, each when everything answers, and open the door to RPCs."""
+        """Start the components in order, each when everything answers, and open the API to RPCs."""
         for component in self._app.components:
             self._begun.append(component)
             await self._start(component)
@@ -241,7 +241,7 @@ async def _watched(component: Watched) -> None:
 
 
 def _log_failure(error: Exception) -> None:
-    """Tell why the process ends; an error of the kit's tree says it all in a sentence."""
+    """Say why the process ends; an error of the kit's tree says it all in a sentence."""
     if isinstance(error, TidemillError):
         _log.error("service_failed", why=error.message)
     else:

@@ -43,7 +43,7 @@ class DependencyState:
 
 
 class Readiness:
-    """Probes all dependencies, and tells each time one of them changes."""
+    """Probes all dependencies, and reports each time one of them changes."""
 
     def __init__(
         self, dependencies: Sequence[Dependency], *, settings: ServiceSettings, changed: Callable[[], Awaitable[None]]

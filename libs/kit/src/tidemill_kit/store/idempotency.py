@@ -19,7 +19,7 @@ _HALF = 16
 
 
 def was_applied(known: Sequence[str | Mapping[str, str]], request: Request) -> bool:
-    """Tell whether the request changed the aggregate already; older documents keep ids and digests as they were.
+    """Return whether the request changed the aggregate already; older documents keep ids and digests as they were.
 
     Raises:
         RequestIdReused: it did, with another body.

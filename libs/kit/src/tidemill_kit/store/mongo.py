@@ -65,7 +65,7 @@ def connect(uri: str, *, timeout_s: float) -> Client:
 
 
 async def ping(client: Client) -> None:
-    """Ask the server for a sign of life.
+    """Ask the server for a heartbeat.
 
     Raises:
         DependencyUnavailable: there is none.

@@ -120,7 +120,7 @@ class ObjectStore:
         self._client = Minio(endpoint, access_key, secret_key, secure=secure, region="us-east-1", http_client=pool)
 
     async def ping(self) -> None:
-        """Ask the server for a sign of life."""
+        """Ask the server for a heartbeat."""
         await self._call(self._client.list_buckets)
 
     async def ensure_bucket(self, bucket: str) -> None:
@@ -169,7 +169,7 @@ class ObjectStore:
             await self._call(copy)
 
     async def exists(self, bucket: str, key: str) -> bool:
-        """Tell whether the object is there."""
+        """Return whether the object is there."""
         try:
             await self._call(lambda: self._client.stat_object(bucket, key))
         except ObjectMissing:

@@ -31,7 +31,7 @@ _REMOVED_AFTER = timedelta(days=1)
 
 
 class LeaseLost(Conflict):
-    """The lease ran out or somebody else holds it: what was not written yet is theirs to do."""
+    """The lease ran out or another process holds it: what was not written yet is theirs to do."""
 
     reason = "LEASE_LOST"
 
@@ -110,7 +110,7 @@ class Leases:
 
     @asynccontextmanager
     async def held(self, job_id: str) -> AsyncIterator[Lease | None]:
-        """Hold the job's lease while the body runs; yields None if somebody else holds it.
+        """Hold the job's lease while the body runs; yields None if another process holds it.
 
         Heartbeats prolong it. When they no longer can, because it was lost or MongoDB did not answer for a whole term,
         the body is cancelled where it waits.

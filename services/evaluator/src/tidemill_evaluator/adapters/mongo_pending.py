@@ -17,7 +17,7 @@ class MongoPendingEvaluations:
         self._gates = gates
 
     async def ensure_indexes(self) -> None:
-        """Create the indexes that find the few evaluations in work, and the few gates that owe one."""
+        """Create the indexes that find the few evaluations in work, and the few gates with a deferred one."""
         with translated():
             await self._evaluations.create_index([("state.state", 1)])
             await self._gates.create_index([("state.owed.candidate", 1)], sparse=True)

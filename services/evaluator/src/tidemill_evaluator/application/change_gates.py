@@ -120,7 +120,7 @@ class ChangeGates:
         return await self.gates.update(caller.project, command.gate, change, request=command.request)
 
     async def _index(self, gate: Gate) -> None:
-        """Have the gate found by its candidate. What no longer fits is told apart when it is read."""
+        """Have the gate found by its candidate. What no longer fits is distinguished when it is read."""
         fresh = CandidateGates(id=gate.candidate, project=gate.project)
         await self.by_candidate.upsert(fresh, lambda each: each.gates.add(gate.id), request=Request.internal())
 

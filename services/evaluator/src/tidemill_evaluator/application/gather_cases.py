@@ -24,7 +24,7 @@ class Gathered:
 class GatherCases:
     """Suites as they are now, and what was held out of the data that the candidate was trained on.
 
-    Held-out parts grow by themselves: of one that is larger than the room that suites leave, a sample is asked.
+    Held-out parts grow by themselves: of one that is larger than the space that suites leave, a sample is asked.
     """
 
     suites: Suites

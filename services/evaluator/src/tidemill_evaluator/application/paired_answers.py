@@ -75,7 +75,7 @@ class PairedAnswers:
     """Each side's answer is kept as it comes, under the lease's epoch, so that a resume asks nothing twice.
 
     Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case; but
-    while something is away that both sides need, or inference has no room, nobody has: the evaluation waits. Nor has
+    while something is away that both sides need, or inference has no space, nobody has: the evaluation waits. Nor has
     anybody where the machine was too slow for the deadline.
     """
 
@@ -89,7 +89,7 @@ class PairedAnswers:
 
         Raises:
             NoVerdict: it came from another configuration than the one compared with.
-            DependencyUnavailable: inference, or what it needs for every model, does not answer or has no room.
+            DependencyUnavailable: inference, or what it needs for every model, does not answer or has no space.
             EvaluationLost: a later epoch has the evaluation.
 
         """
@@ -138,8 +138,8 @@ class PairedAnswers:
     async def _answer(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
         """Return the answer, or how the side failed.
 
-        An answer that was not kept here, and that inference tells again from its record, has lost its passages' texts:
-        it is asked anew, once in each life of a worker.
+        An answer that was not kept here, and that inference reports again from its record, has lost its passages'
+        texts: it is asked anew, once in each life of a worker.
         """
         answer = await self._patiently(asking, question)
         if isinstance(answer, Answer) and not answer.whole:

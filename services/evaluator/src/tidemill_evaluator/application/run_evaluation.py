@@ -96,7 +96,7 @@ class RunEvaluation:
             async with self.leases.held(name) as epoch:
                 return epoch is not None and await self._run(name, epoch)
         except (EvaluationLost, EvaluationNotFound):
-            return True  # it is finished, cancelled, or somebody else's now
+            return True  # it is finished, cancelled, or another process's now
 
     async def _run(self, name: EvaluationName, epoch: int) -> bool:
         evaluation = await self._write(name, lambda e: e.claim(epoch))

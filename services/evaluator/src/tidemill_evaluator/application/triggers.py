@@ -41,7 +41,7 @@ class EvaluationTriggers:
             )
 
     async def gate_has_deferred_work(self, project: str, gate_id: str) -> None:
-        """Queue what a gate owes that goes on already: whoever let it go on has not come to it."""
+        """Queue what a gate deferred that goes on already: whoever let it go on has not come to it."""
         try:
             await self.gate_changed(await self.gates.get(project, gate_id))
         except GateNotFound:

@@ -81,7 +81,7 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One comparison that is wanted; without a requirement it is evidence only."""
+    """One comparison that is requested; without a requirement it is evidence only."""
 
     case_set: str
     metric: str

@@ -144,7 +144,7 @@ class Evaluation(Aggregate):
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 
     def progress(self, answered: int, *, remaining_s: float | None, epoch: int) -> None:
-        """Tell how far it is; it never goes back."""
+        """Return how far it is; it never goes back."""
         self._refuse_unless_claimed(epoch)
         self.message = ""
         self.answered, self.remaining_s = max(self.answered, answered), remaining_s

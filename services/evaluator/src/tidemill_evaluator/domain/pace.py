@@ -53,7 +53,7 @@ class Pace:
             self._places = min(self._places + more, self._max)
 
     def refused(self, asked: Asked) -> None:
-        """Learn from an answer that the other side had no room for."""
+        """Learn from an answer that the other side had no space for."""
         if asked.round == self._round:
             self._slow_down(to=self._places / 2)
 

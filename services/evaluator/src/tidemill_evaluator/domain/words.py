@@ -18,7 +18,7 @@ _MINUS = re.compile(r"(?<!\w)[-\u2212](?=\d)")
 _OPERATORS = re.compile(r"!(?==)|(?<=[^\W\d])[+#]+|[=<>\u00b1\u00d7\u00f7\u2200-\u22ff]")
 _DECIMAL = re.compile(r"(?<=\d)\.(?=\d)")
 _MARK = 0xF0000
-"""Marks that make another word move there while words are told apart: no text has a meaning for these code points."""
+"""Marks for a moved word while words are distinguished: code points that have no meaning in a text."""
 _MARKS = f"[{chr(_MARK)}-{chr(_MARK + 0xFFFD)}]+"
 _ALONE = re.compile(rf"(?<!\S)({_MARKS})\s+(?=\S)")
 _LAST = re.compile(rf"(?<=\S)\s+({_MARKS})\s*\Z")
@@ -47,7 +47,7 @@ def without_punctuation(text: str) -> str:
 
 
 def same_signs(one: str, other: str) -> bool:
-    """Tell whether texts without any word are the same, white space aside."""
+    """Return whether texts without any word are the same, white space aside."""
     return folded(one).split() == folded(other).split()
 
 

@@ -1,4 +1,4 @@
-"""What evaluator hears: candidates that are registered, and baselines that are others by now."""
+"""What evaluator receives: candidates that are registered, and baselines that are others by now."""
 
 from pydantic import BaseModel
 
@@ -28,7 +28,7 @@ class RolloutRefused(BaseModel):
 
 
 def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
-    """Return the subscription. Effects have ids that derive from what is told, so that repeating them has none."""
+    """Return the subscription. Effects have ids that derive from what is reported, so that repeating them has none."""
 
     async def registered(event: EventContext, body: VersionRegistered) -> None:
         candidate = Candidate(model=body.model, version=body.version, dataset_version=body.dataset_version)

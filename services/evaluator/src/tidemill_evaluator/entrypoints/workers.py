@@ -15,7 +15,7 @@ _log = structlog.get_logger()
 
 
 class Enqueue:
-    """Tells the worker that there is something to do; made before it, because what wakes it is made before it."""
+    """Notifies the worker that there is something to do; made before it, because what notifies it is made before it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -25,7 +25,7 @@ class Enqueue:
         self._event.set()
 
     async def wait(self, *, max_s: float) -> None:
-        """Return when woken, or after that time."""
+        """Return when notified, or after that time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(max_s):
                 await self._event.wait()
@@ -33,7 +33,7 @@ class Enqueue:
 
 
 class EvaluationWorker:
-    """Looks for work when woken and once in a while; each evaluation is tried again until it is final."""
+    """Searches for work when notified and once in a while; each evaluation is tried again until it is final."""
 
     def __init__(  # noqa: PLR0913 - what it looks for, what does it, and how often
         self,

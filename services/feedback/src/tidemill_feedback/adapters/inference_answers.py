@@ -1,4 +1,4 @@
-"""What inference tells when asked: about an answer, and what the model saw for it."""
+"""What inference says when asked: about an answer, and what the model saw for it."""
 
 from collections.abc import Iterable
 

@@ -11,7 +11,7 @@ from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRe
 from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
 
 _OPEN: Document = {"open": True}
-"""Rows that wait to be resolved; those from before it was said are found when all are looked at."""
+"""Rows that wait to be resolved; those from before it was said are found when all are checked."""
 _DIRTY: Document = {"dirty": True}
 _DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
 _MAX_CHANGED = 1000

@@ -35,7 +35,7 @@ class CompleteCuration:
         """Return whether it was completed; False asks for another look, because something changed meanwhile.
 
         Raises:
-            EpochOver: another worker tends it by now.
+            EpochOver: another worker reconciles it by now.
 
         """
         ref, number = curation.ref, curation.completions + 1
@@ -54,7 +54,7 @@ class CompleteCuration:
             new=min(chosen.counts.new, fitted),
             left_out=chosen.left_out + len(examples) - fitted,
         )
-        # What did not fit is tagged too: it was looked at, and would else be new, and ask for a batch, for ever.
+        # What did not fit is tagged too: it was checked, and would else be new, and ask for a batch, for ever.
         if not await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch):
             return False
         now = self.clock.now()

@@ -23,7 +23,7 @@ class Erased:
 class EraseEndUser:
     """Emits nothing: no event carries what people wrote, and the next batch holds what counts by then.
 
-    What inference keeps of the person's questions goes last: until then it tells whose question a reaction is about.
+    What inference keeps of the person's questions goes last: until then it reports whose question a reaction is about.
 
     What was erased already is gone through again, so that a call that was cut short is finished by the next one.
     """

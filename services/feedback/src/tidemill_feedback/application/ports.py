@@ -18,7 +18,7 @@ from tidemill_kit.core.errors import TidemillError
 FeedbackStore = Aggregates[Feedback]
 CurationStore = Aggregates[Curation]
 Enqueue = Callable[[CurationRef], None]
-"""Tells the worker that a curation may have something to do."""
+"""Notifies the worker that a curation may have something to do."""
 
 
 class Inferences(Protocol):
@@ -71,7 +71,7 @@ class SubmittedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A reaction to an inference that nobody has heard of, or that has no answer yet."""
+    """A reaction to an inference that nobody has received of, or that has no answer yet."""
 
     project: str
     inference: str
@@ -128,7 +128,7 @@ class Ledger(Protocol):
     """Rows by life of a curation and feedback. A worker's writes carry its epoch; a later holder's are never undone."""
 
     async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
-        """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
+        """Keep what is desired, unless something as new is requested already; return whether it was kept."""
         ...
 
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
@@ -140,7 +140,7 @@ class Ledger(Protocol):
         ...
 
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
-        """Note that what the row wants is known; False where it wants something else by now, or the epoch is over."""
+        """Note that what the row needs is known; False where it needs something else by now, or the epoch is over."""
         ...
 
     async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
@@ -148,7 +148,7 @@ class Ledger(Protocol):
         ...
 
     async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
-        """Have the row resolved again; False where it wants something else by now, or the epoch is over."""
+        """Have the row resolved again; False where it needs something else by now, or the epoch is over."""
         ...
 
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
@@ -167,7 +167,7 @@ class Ledger(Protocol):
         ...
 
     async def drop(self, ref: CurationRef) -> None:
-        """Remove all rows and counts of this life."""
+        """Remove all rows and counts of this incarnation."""
         ...
 
     async def kept(self) -> Sequence[CurationRef]:
@@ -179,7 +179,7 @@ class Ledger(Protocol):
         ...
 
     async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
-        """Keep how far the corrections of the deployment are wanted."""
+        """Keep how far the corrections of the deployment are requested."""
         ...
 
     async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
@@ -187,7 +187,7 @@ class Ledger(Protocol):
         ...
 
     async def tally(self, ref: CurationRef) -> Tally:
-        """Return what was last noted, and how much changed since."""
+        """Return what was last recorded, and how much changed since."""
         ...
 
     async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
@@ -195,7 +195,7 @@ class Ledger(Protocol):
         ...
 
     async def counts(self, ref: CurationRef) -> Counts:
-        """Return what was last noted."""
+        """Return what was last recorded."""
         ...
 
 
@@ -241,8 +241,8 @@ class Curations(Protocol):
 
 
 class CurationLeases(Protocol):
-    """Who tends a curation: one worker at a time."""
+    """Who reconciles a curation: one worker at a time."""
 
     def held(self, ref: CurationRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the curation while the body runs; yields the epoch, or None where somebody else holds it."""
+        """Hold the curation while the body runs; yields the epoch, or None where another process holds it."""
         ...

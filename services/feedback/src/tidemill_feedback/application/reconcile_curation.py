@@ -19,7 +19,7 @@ _SOON = timedelta(seconds=1)
 _BATCH_SIZE = 1000
 _LONG_S = 0.1
 _FEW_ROWS = 1000
-"""So few are looked at for each burst of corrections, however long it takes."""
+"""So few are checked for each burst of corrections, however long it takes."""
 _RESTS = 20
 
 
@@ -28,7 +28,7 @@ class ReconcileCuration:
     """Done under a lease; every step may be repeated.
 
     Once in each life of the curation, and when the deployment is another one, all corrections are listed, because those
-    from before the curation was created count too. Rows are looked at only where something changed.
+    from before the curation was created count too. Rows are checked only where something changed.
     """
 
     curations: CurationStore
@@ -40,7 +40,7 @@ class ReconcileCuration:
     at_most: int
     """How many examples a batch may have."""
     exact_rows: int
-    """Of how many corrections the counts are exact soon after; of more, all are looked at only where it may be time."""
+    """Of how many corrections the counts are exact soon after; of more, all are checked only where it may be time."""
     _listed: dict[CurationRef, int] = field(default_factory=dict)
     _rest_until: dict[CurationRef, float] = field(default_factory=dict)
 
@@ -77,11 +77,11 @@ class ReconcileCuration:
             await self.ledger.record_due(curation.ref, due, epoch=epoch)
 
     async def _estimated(self, curation: Curation, tally: Tally, epoch: int, *, resting: bool) -> Counts | None:
-        """Return the counts without looking at all rows; None where these have to be looked at.
+        """Return the counts without looking at all rows; None where these have to be checked.
 
-        What came since they were looked at is taken as new here, so that a completion is never missed; whether it is
+        What came since they were checked is taken as new here, so that a completion is never missed; whether it is
         time for one is decided on all of them. Where there are few enough of them for exact counts, it is an estimate
-        for the burst alone, and all are looked at when the worker has rested.
+        for the burst alone, and all are checked when the worker has rested.
         """
         exact = tally.rows <= self.exact_rows
         if tally.version != curation.version:
@@ -121,7 +121,7 @@ class ReconcileCuration:
         return chosen
 
     async def _list(self, curation: Curation, epoch: int) -> None:
-        """Want every correction of the deployment that is there; in each life of the process, those that came since."""
+        """Want every correction of the deployment that is there; in each run of the process, those that came since."""
         if self._listed.get(curation.ref) == curation.deployments:
             return
         tally = await self.ledger.tally(curation.ref)

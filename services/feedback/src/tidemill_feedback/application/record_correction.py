@@ -1,4 +1,4 @@
-"""Write down that a correction may become an example, as the event of what was saved tells, at least once."""
+"""Write down that a correction may become an example, as the event of what was saved reports, at least once."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from tidemill_kit.core.application import PageRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordCorrection:
-    """Fills the ledger of every curation of the deployment, and wakes the worker. Repetitions change nothing."""
+    """Fills the ledger of every curation of the deployment, and notifies the worker. Repetitions change nothing."""
 
     feedback: FeedbackStore
     curations: CurationStore
@@ -45,7 +45,7 @@ class RecordCorrection:
 
 
 def teaches(feedback: Feedback) -> bool:
-    """Tell whether a correction may become an example."""
+    """Return whether a correction may become an example."""
     return feedback.state is FeedbackState.RECORDED and feedback.counts
 
 

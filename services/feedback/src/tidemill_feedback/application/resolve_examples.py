@@ -1,4 +1,4 @@
-"""Find out what the corrections that are wanted would be as examples."""
+"""Find out what the corrections that are requested would be as examples."""
 
 import asyncio
 from collections import defaultdict
@@ -64,7 +64,7 @@ class ResolveExamples:
             if failure is not None:
                 resolved.append(await self._fail(ref, row, epoch, failure))
             elif found is None or found.current is None:
-                await self.ledger.forget([row.candidate.feedback])  # it was erased, and noted at the same time
+                await self.ledger.forget([row.candidate.feedback])  # it was erased, and recorded at the same time
             else:
                 chars = len(found.current.text.strip())
                 if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):
@@ -73,7 +73,7 @@ class ResolveExamples:
         return resolved
 
     async def _fetch(self, project: str, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
-        """Keep the prompts of these inferences, which feedback wants; return why some could not be."""
+        """Keep the prompts of these inferences, which feedback needs; return why some could not be."""
         turns, failures = asyncio.Semaphore(self.max_concurrent), dict[str, TidemillError]()
 
         async def fetch(inference: str) -> None:

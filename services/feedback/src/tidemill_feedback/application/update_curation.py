@@ -40,7 +40,7 @@ class UpdateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCuration:
-    """Emits nothing; the worker looks at once whether the new rule holds."""
+    """Emits nothing; the worker checks once whether the new rule holds."""
 
     curations: CurationStore
     enqueue: Enqueue

@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """All examples of one completion, but for older ones that it has no room for."""
+    """All examples of one completion, but for older ones that it has no space for."""
 
     object: ObjectRef
     examples: int
@@ -51,7 +51,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurationWasCompleted(Event):
-    """There are enough examples; the event tells where they lie."""
+    """There are enough examples; the event says where they lie."""
 
     dataset: str
     deployment: str
@@ -70,7 +70,7 @@ class Curation(Aggregate):
     epoch: int = 0
     """The lease epoch of the worker that completed it last, or is about to."""
     left_out: int = 0
-    """How many older examples the last batch had no room for."""
+    """How many older examples the last batch had no space for."""
     incarnations: int = 0
     """How often it began; what is kept for an earlier life is not its own."""
     deployments: int = 0
@@ -78,7 +78,7 @@ class Curation(Aggregate):
 
     @property
     def ref(self) -> CurationRef:
-        """Return the name of this life."""
+        """Return the name of this incarnation."""
         return CurationRef(self.project, self.id, self.incarnations)
 
     def begin(self, rule: Rule, *, now: datetime) -> None:
@@ -104,7 +104,7 @@ class Curation(Aggregate):
         self.deleted = True
 
     def holds(self, counts: Counts, *, now: datetime) -> bool:
-        """Tell whether it is time to complete."""
+        """Return whether it is time to complete."""
         rule = self.rule
         if rule.paused or not counts.new or counts.examples < (rule.at_least or DEFAULT_MINIMUM):
             return False
@@ -134,7 +134,7 @@ class Curation(Aggregate):
         Nor does it where the rule is another one meanwhile, or it was paused: then the batch is chosen anew.
 
         Raises:
-            EpochOver: another worker tends it by now.
+            EpochOver: another worker reconciles it by now.
 
         """
         if self.epoch != epoch:

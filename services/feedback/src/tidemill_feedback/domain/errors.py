@@ -120,7 +120,7 @@ class TooManyWait(PreconditionFailed):
 
 
 class EpochOver(Conflict):
-    """Somebody else tends the curation by now."""
+    """Another process reconciles the curation by now."""
 
     reason = "EPOCH_OVER"
 

@@ -11,7 +11,7 @@ _RANKS = {_USER: 0, "judge": 1, "reviewer": 2}
 
 @dataclass(frozen=True, slots=True)
 class CurationRef:
-    """Names one life of a curation, which may be deleted and created again: rows belong to a life."""
+    """Names one incarnation of a curation, which may be deleted and created again: rows belong to a life."""
 
     project: str
     curation: str
@@ -47,7 +47,7 @@ class Row:
     """The event whose text was measured and whose prompt is kept; 0 before the first."""
     chars: int = 0
     attempts: int = 0
-    """How often resolving failed for a reason that nobody foresaw."""
+    """How often resolving failed for a unforeseen reason."""
     failure: str = ""
     """Why it will never be an example."""
     completion: int = 0
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def pending(self) -> bool:
-        """Tell whether there is something to do."""
+        """Return whether there is something to do."""
         return self.resolved_seq != self.candidate.seq and not self.failure
 
 
@@ -83,7 +83,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What is kept of a life beside its rows, so that these need not be looked at to know whether anything changed."""
+    """What is kept of a life beside its rows, so that these need not be checked to know whether anything changed."""
 
     counts: Counts = Counts()
     changes: int = 0
@@ -96,7 +96,7 @@ class Tally:
     """The curation's version that they were counted for; 0 for never."""
     deployments: int = 0
     listed: str = ""
-    """After which page all corrections of the deployment are wanted; `deployments` says of which one."""
+    """After which page all corrections of the deployment are requested; `deployments` says of which one."""
     due: datetime | None = None
     """When the curation completes with what there is, unless more comes before."""
 
@@ -147,7 +147,7 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
 
 
 def passes(row: Row, filters: Filters) -> bool:
-    """Tell whether a row counts, as far as the row alone tells."""
+    """Return whether a row counts, as far as the row alone reports."""
     fits = filters.min_output_chars <= row.chars <= filters.max_output_chars
     return fits and not row.failure and not row.pending
 

@@ -1,4 +1,4 @@
-"""What feedback hears from itself: corrections that were saved, which no crash keeps out of the curations."""
+"""What feedback receives from itself: corrections that were saved, which no crash keeps out of the curations."""
 
 from pydantic import BaseModel
 

@@ -1,4 +1,4 @@
-"""What feedback hears from inference: answers that reactions may be waiting for."""
+"""What feedback receives from inference: answers that reactions may be waiting for."""
 
 from pydantic import BaseModel
 

@@ -1,4 +1,4 @@
-"""What feedback does by itself: it tends the curations, and gives up what has waited too long."""
+"""What feedback does by itself: it reconciles the curations, and gives up what has waited too long."""
 
 import asyncio
 import time
@@ -27,10 +27,11 @@ _SWEEP = "pending"
 class CurationWorker:
     """Reconciles curations that are enqueued; all at the start, and after that those that changed or are due.
 
-    At the start it tends those too that are deleted and of which something is kept, because nobody wakes it for them.
+    At the start it reconciles those too that are deleted and of which something is kept, because nobody notifies it for
+    them.
 
-    The same curation is tended at most once in `debounce_s`, however many corrections come. One that somebody else
-    holds, or that failed, is tried again: so a correction that came while the holder was finishing is not left.
+    The same curation is reconciled at most once in `debounce_s`, however many corrections come. One that another
+    process holds, or that failed, is tried again: so a correction that came while the holder was finishing is not left.
     """
 
     def __init__(  # noqa: PLR0913 - what a worker needs, put together once
@@ -58,7 +59,7 @@ class CurationWorker:
         self._failures: dict[CurationRef, int] = {}
 
     def enqueue(self, ref: CurationRef) -> None:
-        """Tend the curation soon."""
+        """Reconcile the curation soon."""
         at = time.monotonic() + self._debounce_s
         self._due[ref] = min(at, self._due.get(ref, at))
         self._enqueued.set()

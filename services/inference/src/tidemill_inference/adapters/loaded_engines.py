@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tidemill_inference.adapters.transformers_engine import TransformersEngine
 
 _SWEEPS = 4
-"""How often within the time that an engine may be idle it is looked at."""
+"""How often within the time that an engine may be idle it is checked."""
 _MAX_NAMES = 1000
 """Of the models of all projects that have the same content."""
 _MAX_SWEEP_S = 30.0
@@ -155,7 +155,7 @@ class LoadedEngines:
             slot.last_used = time.monotonic()
 
     async def probe(self) -> None:
-        """Tell how far the first model is: until one is there, this process is of little use.
+        """Return how far the first model is: until one is there, this process is of little use.
 
         Raises:
             DependencyUnavailable: no model is loaded yet, and one is on its way.
@@ -222,7 +222,7 @@ class LoadedEngines:
                 return
 
     def _forget_failed(self, slot: _Slot) -> None:
-        """Give the room back of what could not be loaded, once nobody waits for it."""
+        """Give the space back of what could not be loaded, once nobody waits for it."""
         if slot.users == 0 and slot.loading is not None and slot.loading.done() and slot.engine is None:
             self._remove([slot])
 
@@ -236,7 +236,7 @@ class LoadedEngines:
         return slot
 
     async def _free_memory(self, slot: _Slot) -> None:
-        """Give a slot its room, for which others leave: one slot at a time.
+        """Give a slot its space, for which others leave: one slot at a time.
 
         Raises:
             PreconditionFailed: it needs more than there is.
@@ -274,7 +274,7 @@ class LoadedEngines:
         return leaving
 
     def _refuse_too_large(self, slot: _Slot) -> None:
-        """Refuse what never fits; of weights that nobody has looked into, which may have 32 bits, half is certain."""
+        """Refuse what never fits; of weights that nobody has inspected, which may have 32 bits, half is certain."""
         limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
         if not slot.base.token_bytes:
             needed //= 2
@@ -293,7 +293,7 @@ class LoadedEngines:
         return own + sum(base.bytes for base in {each.base for each in (*staying, new) if each})
 
     def _remove(self, slots: Iterable[_Slot]) -> None:
-        """Give up slots, and weights on which nothing stands that has room: nothing else loads or uses them."""
+        """Give up slots, and weights on which nothing stands that has space: nothing else loads or uses them."""
         for slot in slots:
             if self._slots.get(_key(slot.model)) is slot:
                 del self._slots[_key(slot.model)]
@@ -391,7 +391,7 @@ class LoadedEngines:
         return engine
 
     async def _base_files(self, project: str, model: ModelVersion, base: _Base) -> Path:
-        """Return the folder with a base's verified files, which tell how large it and a cache beside it will be."""
+        """Return the folder with a base's verified files, which say how large it and a cache beside it will be."""
         folder = await self._files.fetch(project, model)
 
         def sizes() -> tuple[int, int]:
@@ -406,7 +406,7 @@ class LoadedEngines:
         return folder
 
     async def _read(self, folder: Path, base: _Base) -> "ModelWeights":
-        """Read weights for all who stand on them; whoever asks for it has verified them, and has room."""
+        """Read weights for all who stand on them; whoever asks for it has verified them, and has space."""
 
         def read() -> "ModelWeights":
             from tidemill_inference.adapters.model_weights import ModelWeights, dtype_of  # noqa: PLC0415 - ditto
@@ -428,7 +428,7 @@ class LoadedEngines:
 
 
 def _import_library() -> None:
-    """Import what engines are made of; where that fails, the first load tells."""
+    """Import what engines are made of; where that fails, the first load reports."""
     for module in ("lora_adapter", "transformers_engine"):
         with suppress(ImportError):
             import_module(f"tidemill_inference.adapters.{module}")

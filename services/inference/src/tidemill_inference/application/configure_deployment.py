@@ -46,7 +46,7 @@ class DeploymentChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateDeployment:
-    """Emits DeploymentWasConfigured. The same request again returns what it made. `warm` hears what answers now."""
+    """Emits DeploymentWasConfigured. The same request again returns what it made. `warm` receives what answers now."""
 
     deployments: Deployments
     resolve: ResolveConfiguration

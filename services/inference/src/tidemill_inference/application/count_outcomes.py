@@ -1,4 +1,4 @@
-"""Tell what came of a rollout's step so far."""
+"""Return what came of a rollout's step so far."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from tidemill_inference.domain.step_counts import StepCounts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountOutcomes:
-    """Counts what came of the current step so far; nothing is read again until something is noted."""
+    """Counts what came of the current step so far; nothing is read again until something is recorded."""
 
     outcomes: Outcomes
     max_kept: int = 256

@@ -8,7 +8,7 @@ from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_kit.core.application import Clock
 
 QUIET = timedelta(hours=1)
-"""Younger outcomes stay: whoever tends their rollout, or notes them, may be at it."""
+"""Younger outcomes stay: whoever reconciles their rollout, or notes them, may be at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

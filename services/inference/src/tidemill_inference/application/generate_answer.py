@@ -62,7 +62,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prompt:
-    """What the engine is given, and the passages that found room in it."""
+    """What the engine is given, and the passages that found space in it."""
 
     messages: tuple[Message, ...]
     passages: tuple[Passage, ...]
@@ -70,11 +70,11 @@ class _Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateAnswer:
-    """Tells `generation` who answers, then the text, and returns the whole.
+    """Reports `generation` who answers, then the text, and returns the whole.
 
     Without passages from rag there is no answer: grounded answers are the product, so a search that fails, fails the
     call. A model that fails before its first token, or takes more than its share of the time for it, is replaced by the
-    deployment's next one. Who answers is told with the first token: a failure before it is told as nothing else.
+    deployment's next one. Who answers is reported with the first token: a failure before it is told as nothing else.
     """
 
     templates: Templates
@@ -227,7 +227,7 @@ class GenerateAnswer:
             yield engine
 
     async def _fitted(self, engine: Engine, run: _Run) -> _Prompt:
-        """Return the prompt with the passages that there is room for, the best first; one that is too long is left out.
+        """Return the prompt with the passages that fit, the best first; one that is too long is left out.
 
         Raises:
             PromptTooLong: it does not fit without any.
@@ -250,7 +250,7 @@ class GenerateAnswer:
     async def _if_it_fits(
         self, engine: Engine, run: _Run, passages: tuple[Passage, ...], *, required: bool = False
     ) -> tuple[Message, ...] | None:
-        """Return the messages with these passages; None where they leave the model no room for an answer."""
+        """Return the messages with these passages; None where they leave the model no space for an answer."""
         requested = run.question.sampling.over(run.configuration.sampling).max_output_tokens
         messages, limit = await self._rendered(run, passages), engine.context_tokens
         if limit is None:

@@ -40,7 +40,7 @@ Step = Started | Delta | Finished
 class Generation:
     """What has been made of an answer so far.
 
-    There is one text for all listeners, and each has its own place in it: a slow one lags, holds up nobody, and gets
+    There is one text for all listeners, and each has its own place in it: a slow one lags, delays no other, and gets
     what it missed in one piece. So the bound of every listener's queue is the length of the answer.
     """
 
@@ -52,12 +52,12 @@ class Generation:
     """What has to answer next; "" once text is coming."""
     listeners: int = 0
     missed: TidemillError | None = None
-    """What the last listener heard whose time ran out; who leaves of their own accord hears nothing."""
+    """What the last listener received whose time ran out; who leaves of their own accord receives nothing."""
     task: asyncio.Task[Inference] | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, inference: Inference) -> None:
-        """Tell who answers."""
+        """Return who answers."""
         self.started = inference
         self._report()
 

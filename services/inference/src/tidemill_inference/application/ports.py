@@ -119,7 +119,7 @@ class Models(Protocol):
         """Return the version that `model` (the newest ready one) or `model@number` names.
 
         Raises:
-            ReferenceNotFound: tells what exists; `field` is where the reference stands.
+            ReferenceNotFound: says what exists; `field` is where the reference stands.
             ModelNotReady: the version was not imported, or not yet.
             DependencyUnavailable: the trainer does not answer.
 
@@ -144,7 +144,7 @@ class Retriever(Protocol):
         """Refuse a collection or a pinned index that is not there.
 
         Raises:
-            ReferenceNotFound: tells what exists.
+            ReferenceNotFound: says what exists.
             DependencyUnavailable: rag does not answer.
 
         """
@@ -273,7 +273,7 @@ class Candidates(Protocol):
         """Refuse a `model@version` that is not ready, or not there any more.
 
         Raises:
-            CandidateNotReady: tells why.
+            CandidateNotReady: says why.
             DependencyUnavailable: the trainer does not answer.
 
         """
@@ -293,14 +293,14 @@ class GivenRating:
 
 
 class Outcomes(Protocol):
-    """What came of the answers in rollouts: one small document per inference, noted as often as it comes."""
+    """What came of the answers in rollouts: one small document per inference, recorded as often as it comes."""
 
     async def note(self, project: str, outcome: Outcome) -> None:
         """Keep what came of an answer; the same inference again replaces it. Ratings are kept apart."""
         ...
 
     async def rate(self, project: str, rating: GivenRating) -> None:
-        """Keep a rating, also where the answer itself is not noted yet; an earlier one of the same feedback goes."""
+        """Keep a rating, also where the answer itself is not recorded yet; an earlier one of the same feedback goes."""
         ...
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
@@ -320,7 +320,7 @@ class Outcomes(Protocol):
         ...
 
     async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
-        """Return project and id of each rollout of which outcomes are kept, and none was noted or rated since then."""
+        """Return project and id of each rollout with outcomes, none of them recorded or rated since then."""
         ...
 
 
@@ -353,10 +353,10 @@ class ActiveRollouts(Protocol):
 
 
 class RolloutLeases(Protocol):
-    """The right to tend a deployment's rollout."""
+    """The right to reconcile a deployment's rollout."""
 
     def held(self, deployment: DeploymentRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the right for a block and yield its epoch; None where somebody else holds it."""
+        """Hold the right for a block and yield its epoch; None where another process holds it."""
         ...
 
 

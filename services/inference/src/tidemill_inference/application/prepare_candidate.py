@@ -36,7 +36,9 @@ class PrepareCandidate:
         version = await self._registered(project, model)
         try:
             with isolated():
-                async with self.engines.use(project, version):  # first: where there is no room, nothing is read in vain
+                async with self.engines.use(
+                    project, version
+                ):  # first: where there is no space, nothing is read in vain
                     await self.engines.verify(project, version)
         except CandidateNotReady:
             raise

@@ -27,7 +27,7 @@ class ReconcileRollout:
         """Make one move, or none; return whether the rollout is still active.
 
         Raises:
-            RolloutLeaseLost: somebody else tends it by now, and nothing was changed.
+            RolloutLeaseLost: another process reconciles it by now, and nothing was changed.
             DependencyUnavailable: trainer, stores or engine do not answer: it waits.
 
         """
@@ -48,7 +48,7 @@ class ReconcileRollout:
         return True
 
     async def _taken(self, ref: DeploymentRef, epoch: int) -> Deployment | None:
-        """Return the deployment, marked as tended under this epoch before anything is decided."""
+        """Return the deployment, marked as reconciled under this epoch before anything is decided."""
         try:
             deployment = await self.deployments.get(ref.project, ref.id)
             rollout = deployment.active_rollout

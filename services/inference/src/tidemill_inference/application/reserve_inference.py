@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class Reservation:
-    """The record, and the lease on it; without a lease the record is COMPLETED by somebody else."""
+    """The record, and the lease on it; without a lease the record is COMPLETED by another process."""
 
     inference: Inference
     lease: Lease | None
@@ -95,7 +95,7 @@ class Reservations:
 
         Raises:
             RequestIdReused: the request id belongs to another body.
-            DeadlineExceeded: somebody else was still answering at the deadline.
+            DeadlineExceeded: another process was still answering at the deadline.
             DependencyUnavailable: the lease could not be kept.
 
         """

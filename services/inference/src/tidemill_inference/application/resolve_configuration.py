@@ -24,7 +24,7 @@ class ResolveConfiguration:
 
         Raises:
             InvalidInput: a reference is not written as one.
-            ReferenceNotFound: something is not there; the message tells what is.
+            ReferenceNotFound: something is not there; the message says what is.
             ModelNotReady: a model was not imported, or not yet.
             DependencyUnavailable: an owner does not answer.
 

@@ -47,7 +47,7 @@ _QUOTES = str.maketrans(
     dict.fromkeys("\u00ab\u00bb\u2039\u203a\u201c\u201d\u201e\u201f", '"')
     | dict.fromkeys("'`\u2018\u2019\u201a\u201b", "\u02bc")
 )
-"""sentencex looks for the other half of each of these, which takes quadratic time; not of `"`, nor of a letter."""
+"""sentencex searches for the other half of each of these, which takes quadratic time; not of `"`, nor of a letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,7 +47,7 @@ MAX_DEADLINE = timedelta(minutes=15)
 MAX_RECORD_DAYS = 3650
 MAX_FALLBACKS = 5
 _REMEMBERED = 50
-"""Evaluations that were decided on, so that one that is told again has no second effect."""
+"""Evaluations that were decided on, so that one that is reported again has no second effect."""
 
 
 class RecordMode(Enum):
@@ -212,7 +212,7 @@ class Deployment(Aggregate):
     def start_rollout(self, passed: PassedEvaluation, *, why_not: str, now: datetime) -> None:
         """Let a candidate begin, or say why not; an evaluation of another gate is none of this deployment's business.
 
-        `why_not` tells why the candidate's version cannot answer; "" is that it can.
+        `why_not` says why the candidate's version cannot answer; "" is that it can.
         """
         policy = self.spec.rollout_policy
         if passed.evaluation in self.evaluations or (policy and policy.gate != passed.gate):

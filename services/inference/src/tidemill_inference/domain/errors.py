@@ -24,7 +24,7 @@ PreconditionFailed
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
 Conflict
 ├── LeaseLost               another replica has taken the inference over
-└── RolloutLeaseLost        another replica tends the rollout
+└── RolloutLeaseLost        another replica reconciles the rollout
 """
 
 from collections.abc import Sequence
@@ -64,7 +64,7 @@ class QuestionRefused(InvalidInput):
 
 
 class PromptTooLong(InvalidInput):
-    """The messages alone, without any passage, leave the model no room for an answer."""
+    """The messages alone, without any passage, leave the model no space for an answer."""
 
     reason = "PROMPT_TOO_LONG"
 
@@ -223,7 +223,7 @@ class CandidateNotReady(PreconditionFailed):
 
 
 class RolloutLeaseLost(Conflict):
-    """Another replica tends the rollout by now."""
+    """Another replica reconciles the rollout by now."""
 
     reason = "ROLLOUT_LEASE_LOST"
 
@@ -232,7 +232,7 @@ class RolloutLeaseLost(Conflict):
 
 
 class LeaseLost(Conflict):
-    """The inference belongs to somebody else by now."""
+    """The inference belongs to another process by now."""
 
     reason = "LEASE_LOST"
 

@@ -192,7 +192,7 @@ class DocumentUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceWasCompleted(Event):
-    """The answer is final. Facts about its text are in the record; `documents` tells what it rests on."""
+    """The answer is final. Facts about its text are in the record; `documents` says what it rests on."""
 
     documents: tuple[DocumentUse, ...]
     citations: int
@@ -236,7 +236,7 @@ class Inference(Aggregate):
     finish_time: datetime | None = None
 
     def reserve(self, lease: Lease, fresh: "Inference", *, variant: Variant, now: datetime) -> None:
-        """Take the right to answer, unless the answer is there or somebody else holds it; the epoch is counted on.
+        """Take the right to answer, unless the answer is there or another process holds it; the epoch is counted on.
 
         `fresh` is the record as this attempt would begin it: what may be kept can have changed since the last one.
 
@@ -275,7 +275,7 @@ class Inference(Aggregate):
         """Keep the answer, for good.
 
         Raises:
-            LeaseLost: somebody else has taken it over.
+            LeaseLost: another process has taken it over.
 
         """
         self._check(lease)
@@ -297,7 +297,7 @@ class Inference(Aggregate):
         """Note that no answer came of it; the same request id may try again.
 
         Raises:
-            LeaseLost: somebody else has taken it over.
+            LeaseLost: another process has taken it over.
 
         """
         self._check(lease)
@@ -308,7 +308,7 @@ class Inference(Aggregate):
         """Note that nobody listens any more; the same request id may try again.
 
         Raises:
-            LeaseLost: somebody else has taken it over.
+            LeaseLost: another process has taken it over.
 
         """
         self._check(lease)
@@ -324,7 +324,7 @@ class Inference(Aggregate):
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
 
     def reported(self, question: Question, answer: Answer | None = None) -> "Inference":
-        """Return it as those hear it who are listening now: whole, whatever the record keeps."""
+        """Return it as those receive it who are listening now: whole, whatever the record keeps."""
         delivered = replace(
             self,
             messages=question.messages,
@@ -360,7 +360,7 @@ class Inference(Aggregate):
 def reserved(question: Question, *, inference_id: str, project: str, request_id: str, digest: str) -> Inference:
     """Return the record of a question before anybody has the right to answer it.
 
-    `question.record` is the mode that was settled between caller and deployment.
+    `question.record` is the mode that was finished between caller and deployment.
     """
     mode = question.record or RecordMode.FULL
     return Inference(

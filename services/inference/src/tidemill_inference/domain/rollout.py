@@ -92,7 +92,7 @@ class NamedRollout(TypedDict):
 class Rollout:
     """Its steps are those of the policy that it began under; `ready` once the candidate is loaded and may answer.
 
-    `epoch` is that of the last lease under which it was tended: an earlier holder changes nothing any more.
+    `epoch` is that of the last lease under which it was reconciled: an earlier holder changes nothing any more.
     """
 
     id: str
@@ -129,7 +129,7 @@ class Rollout:
         return max(0, self.policy.approvals - len(self.approvals))
 
     def named(self, now: datetime) -> NamedRollout:
-        """Return what each of its events tells."""
+        """Return what each of its events reports."""
         return NamedRollout(
             occurred_at=now,
             rollout=self.id,
@@ -167,7 +167,7 @@ class Rollout:
         return self._late() if late else Decision(move=Move.STAY)
 
     def at(self, epoch: int) -> "Rollout":
-        """Return it as tended under a lease of this epoch.
+        """Return it as reconciled under a lease of this epoch.
 
         Raises:
             RolloutLeaseLost: a later holder was there.
@@ -236,7 +236,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutEvent(Event):
-    """What every event of a rollout tells."""
+    """What every event of a rollout reports."""
 
     rollout: str
     candidate: str

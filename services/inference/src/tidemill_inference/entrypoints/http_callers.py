@@ -1,4 +1,4 @@
-"""Who calls the door: the host that was meant, the project that is named, and whether a browser sends it."""
+"""Who calls the API: the host that was meant, the project that is named, and whether a browser sends it."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection
@@ -62,7 +62,7 @@ def _is_address(name: str) -> bool:
 async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str:
     """Return the project that a request names: in its path, in the header, or, without these, as its API key.
 
-    A path or a key is for programs that can be told a URL and a key only. A path wants a key as well, any: the header
+    A path or a key is for programs that can be told a URL and a key only. A path needs a key as well, any: the header
     Authorization, like OpenAI-Project, is one that a page of another origin may not send unasked. A key names only a
     project that is known, because it may as well be somebody's secret: it goes nowhere, no log and no error.
 

@@ -60,7 +60,7 @@ class Exchange:
 
     @property
     def route(self) -> str:
-        """The path as the door declares it."""
+        """The path as the API declares it."""
         return str(getattr(self.scope.get("route"), "path", UNMATCHED))
 
     @property
@@ -159,7 +159,7 @@ class Exchange:
         try:
             yield
         except asyncio.CancelledError as error:
-            # It goes no further: this is the root of the request's task, and who is still there is told.
+            # It goes no further: this is the root of the request's task, and who is still there is reported.
             block.uncancel()
             if left:
                 raise ClientLeft from error
@@ -187,7 +187,7 @@ class HttpEdge:
     """Stands around every request, as a middleware of Starlette.
 
     A client that takes longer than `stall_s` to send its body, or to take a part of the answer, has left. `hosts` are
-    the names under which the door is asked for, see `check_host`.
+    the names under which the API is asked for, see `check_host`.
     """
 
     def __init__(self, app: ASGIApp, *, stall_s: float, hosts: Collection[str], known_project: KnownProject) -> None:

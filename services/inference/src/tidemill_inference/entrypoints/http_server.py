@@ -16,13 +16,13 @@ _LIMITS = ConnectionLimits()
 
 
 class HttpPortTaken(PreconditionFailed):
-    """Nothing can listen on the port of the door."""
+    """Nothing can listen on the port of the API."""
 
     reason = "PORT_TAKEN"
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the service, and tells when it listens."""
+    """Leaves signals to the service, and says when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -67,7 +67,7 @@ class HttpServer:
         """Listen.
 
         Raises:
-            HttpPortTaken: somebody else listens there.
+            HttpPortTaken: another process listens there.
 
         """
         try:

@@ -52,13 +52,13 @@ def object_of(body: bytes) -> Mapping[str, Any]:
 
 
 class _Names:
-    """Looks at the names of each object of a body, and counts them all: every wrong one would be told."""
+    """Checks the names of each object of a body, and counts them all: every wrong one would be told."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def poll(self, pairs: list[tuple[str, object]]) -> None:
-        """Refuse a name that is there twice: whoever looked at the body before may have taken the other one."""
+        """Refuse a name that is there twice: whoever checked the body before may have taken the other one."""
         self._count += len(pairs)
         if self._count > MAX_NAMES:
             raise InvalidInput.of(

@@ -1,4 +1,4 @@
-"""What inference hears: verdicts of evaluations, and what people say of answers."""
+"""What inference receives: verdicts of evaluations, and what people say of answers."""
 
 from pydantic import BaseModel, Field
 

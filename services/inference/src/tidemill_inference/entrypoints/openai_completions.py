@@ -2,7 +2,7 @@
 
 `id` is the inference's id, `model` the deployment. The top-level object `tidemill` stands in a whole answer, and in the
 chunk of a stream that carries `finish_reason`, there without what may be long of its passages (`source` and all behind
-it). A stream tells these whole in chunks before it, one each, as `tidemill.passage`: many readers take no long lines.
+it). A stream reports these whole in chunks before it, one each, as `tidemill.passage`: many readers take no long lines.
 For the same reason a long piece of text comes in several chunks, and of more than 500 citations the first ones come in
 chunks before the last one, as `tidemill.citations`, 500 each.
 

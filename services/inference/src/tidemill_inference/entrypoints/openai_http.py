@@ -1,4 +1,4 @@
-"""The OpenAI-compatible door: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
+"""The OpenAI-compatible API: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
 
 `model` is a deployment; the project stands in the header OpenAI-Project, or as `http_callers.project_of` says. The
 header Idempotency-Key, where it is sent, is the request id: the same key again returns the same answer, streamed or
@@ -69,7 +69,7 @@ class Answering(Protocol):
 
 
 class OpenAiApi:
-    """Puts the door together.
+    """Puts the API together.
 
     `stall_s` is how long a client may neither send nor take anything, `keep_alive_s` how long a stream says nothing,
     `hosts` the names under which it is found (see `check_host`), `principals_from` who may name groups of readers.

@@ -207,7 +207,7 @@ class ChatRequest(Strict):
 
     @property
     def includes_usage(self) -> bool:
-        """Whether the stream tells at its end what it cost."""
+        """Whether the stream reports at its end what it cost."""
         return self.stream_options is not None and self.stream_options.include_usage
 
     def question(self) -> Question:

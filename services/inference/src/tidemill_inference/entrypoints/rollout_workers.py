@@ -1,4 +1,4 @@
-"""Work beside the requests that rollouts need: tending them, keeping candidates loaded, outcomes and shadows."""
+"""Work beside the requests that rollouts need: reconciling them, keeping candidates loaded, outcomes and shadows."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class _Pace:
-    """The rest between two looks: a tick, twice as long after each failure in a row, and over at once when woken."""
+    """The rest between two polls: a tick, twice as long after each failure in a row, and over at once when notified."""
 
     def __init__(self, tick_s: float) -> None:
         self.enqueued = asyncio.Event()
@@ -61,10 +61,10 @@ class _Pace:
 
 
 class RolloutWorker:
-    """Tends each active rollout under its lease, and keeps its candidate loaded in every replica.
+    """Reconciles each active rollout under its lease, and keeps its candidate loaded in every replica.
 
-    It looks for active rollouts once in `poll_interval_s`, and tends each every `tick_s` and when woken; what fails
-    waits longer each time.
+    It searches for active rollouts once in `poll_interval_s`, and reconciles each every `tick_s` and when notified;
+    what fails waits longer each time.
     """
 
     def __init__(  # noqa: PLR0913 - what one worker works with, once, in app.py
@@ -123,7 +123,7 @@ class RolloutWorker:
             return []
 
     async def _care(self, ref: DeploymentRef, reconcile: ReconcileRollout) -> None:
-        """Do both for as long as the rollout is active; one that begins right after it is looked for anew."""
+        """Do both for as long as the rollout is active; one that begins right after it is searched for anew."""
         reconciling, keeping_on = self._running[ref], _Pace(self._tick_s)
         with acting_for(ref.project):
             keeping = asyncio.create_task(self._again(ref, keeping_on, lambda: self._keep(ref, keeping_on)))
@@ -152,7 +152,7 @@ class RolloutWorker:
             await pace.rest()
 
     async def _reconcile(self, ref: DeploymentRef, pace: _Pace, reconcile: ReconcileRollout) -> bool:
-        """Tend the rollout to its end, or return True where somebody else does."""
+        """Reconcile the rollout to its end, or return True where another process does."""
         async with self._leases.held(ref) as epoch:
             if epoch is None:
                 return await self._rollout(ref) is not None

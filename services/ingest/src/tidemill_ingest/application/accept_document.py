@@ -1,4 +1,4 @@
-"""Take a document in, by whichever door it comes."""
+"""Take a document in, by whichever API it comes."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -155,7 +155,7 @@ class AcceptDocument:
 
 
 def fresh_document(project: str, source: str, key: str, *, keep: Keep) -> Document:
-    """Return a document that is not saved yet; its id is the same at every door."""
+    """Return a document that is not saved yet; its id is the same at every API."""
     return Document(
         id=document_id(project, source, key), project=project, source=source, key=document_key(key), keep=keep
     )

@@ -1,4 +1,4 @@
-"""Delete a document, and with it the text of its versions where that is wanted."""
+"""Delete a document, and with it the text of its versions where that is requested."""
 
 from collections.abc import Callable
 from copy import deepcopy

@@ -15,7 +15,7 @@ from tidemill_kit.core.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferExamples:
-    """The same offer again has no second effect, and an older one than was heard of has none.
+    """The same offer again has no second effect, and an older one than was received of has none.
 
     Emits DatasetVersionWasWithheld for a batch that is refused, so that the dataset says why nothing comes of it.
     """
@@ -50,7 +50,7 @@ class OfferExamples:
     async def _refuse(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, why: str) -> None:
         now = self.clock.now()
         message = f"{why}: look at the dead letters of ingest.curations, and drive this one again once that is mended"
-        # Not the request of the offer itself, which is to have its effect when it is driven again.
+        # Not the request of the offer itself, which is to have its effect when it is redriven.
         request = Request(id=derived_id("refuse", offer.id), digest="")
         with suppress(DatasetNotFound):
             await self.datasets.update(

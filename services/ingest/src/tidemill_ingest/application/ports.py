@@ -127,12 +127,12 @@ class SweepTurns(Protocol):
     """Who sweeps: one process at a time."""
 
     def held(self) -> AbstractAsyncContextManager[SweepTurn | None]:
-        """Hold the turn while the body runs; yields None where somebody else does."""
+        """Hold the turn while the body runs; yields None where another process does."""
         ...
 
 
 class Outbox(Protocol):
-    """Tells what the relay has still to publish."""
+    """Says what the relay has still to publish."""
 
     async def waiting(self, project: str, document_id: str) -> frozenset[int]:
         """Return the seqs of the document's events that are not on Kafka yet."""

@@ -63,7 +63,7 @@ class PublishVersions:
                 while dataset.offers:
                     dataset = await self._finish(name, dataset, dataset.offers[0], epoch)
         except BatchAlreadyHandled:
-            return False  # it is somebody else's now
+            return False  # it is another process's now
         except DatasetNotFound:
             return True
         return True
@@ -201,5 +201,5 @@ def _statistics(division: Division, *, shared: int, unmasked: int) -> Statistics
 
 
 def _finish_request(offer: ExampleBatchOffer) -> Request:
-    """Return the one request that settles an offer, however it ends."""
+    """Return the one request that finishes an offer, however it ends."""
     return Request(id=derived_id("settle", offer.id), digest="")

@@ -70,7 +70,7 @@ class ReadDocuments:
     async def list(
         self, caller: Caller, page: PageRequest, *, source: str = "", show_all: bool = False
     ) -> Page[Document]:
-        """Return a page of documents, oldest first; only active ones, unless all are wanted."""
+        """Return a page of documents, oldest first; only active ones, unless all are requested."""
         where = {"source": source} if source else {}
         if not show_all:
             where["state"] = DocumentState.ACTIVE.value

@@ -32,7 +32,7 @@ class SweepDatasets:
         """Go once through everything, and return how many objects went."""
         now, deleted = self.clock.now(), 0
         async for name in self.parts.datasets():
-            with suppress(BatchAlreadyHandled):  # it is somebody else's now
+            with suppress(BatchAlreadyHandled):  # it is another process's now
                 async with self.leases.held(name) as epoch:
                     deleted += 0 if epoch is None else await self._swept(name, epoch, now)
         return deleted

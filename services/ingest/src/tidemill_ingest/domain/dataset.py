@@ -43,7 +43,7 @@ class Withheld:
     withheld_at: datetime
 
     def gives_way_to(self, offer: ExampleBatchOffer) -> bool:
-        """Tell whether the offer is not an older one, which was still waiting when this was refused at once."""
+        """Return whether the offer is not an older one, which was still waiting when this was refused at once."""
         return self.curation != offer.curation or self.curation_seq <= offer.curation_seq
 
 
@@ -58,7 +58,7 @@ class Dataset(Aggregate):
     offers: tuple[ExampleBatchOffer, ...] = ()
     """What waits to become a version, in the order in which it was told."""
     last_seq_by_curation: dict[str, int] = field(default_factory=dict)
-    """The last completion that was told of, by curation."""
+    """The last completion that was reported, by curation."""
     versions: tuple[DatasetVersion, ...] = ()
     version_count: int = 0
     split: ObjectRef | None = None
@@ -114,7 +114,7 @@ class Dataset(Aggregate):
             raise DatasetNotFound(self.id)
 
     def offer(self, offer: ExampleBatchOffer, *, at_most: int) -> None:
-        """Let it wait; a completion that was told of before, or is older than one that was, changes nothing.
+        """Let it wait; a completion that was reported before, or is older than one that was, changes nothing.
 
         Raises:
             DatasetNotFound: it is not there.
@@ -130,7 +130,7 @@ class Dataset(Aggregate):
         self.offers = (*self.offers, offer)
 
     def refuse(self, offer: ExampleBatchOffer, *, message: str, now: datetime) -> None:
-        """Say why this offer is not even let wait; it does not count as told of, so that it can be told again.
+        """Say why this offer is not even let wait; it does not count as reported, so that it can be told again.
 
         Raises:
             DatasetNotFound: it is not there.
@@ -203,7 +203,7 @@ class Dataset(Aggregate):
         self._withhold(offer, reason=reason, message=message, now=now)
 
     def is_past(self, *, deleted_before: datetime) -> bool:
-        """Tell whether it was deleted so long ago that its versions may go."""
+        """Return whether it was deleted so long ago that its versions may go."""
         return self.deleted_at is not None and self.deleted_at < deleted_before
 
     def forget(self, *, deleted_before: datetime) -> None:

@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleBatchOffer:
-    """One completion of a curation; its id derives from the event that told of it."""
+    """One completion of a curation; its id derives from the event that reported it."""
 
     id: str
     curation: str
@@ -69,7 +69,7 @@ class DatasetVersion:
     dataset: str
     number: int
     seq: int
-    """The number of the event that told of it."""
+    """The number of the event that reported it."""
     draft: VersionDraft
     curation: str
     curation_seq: int

@@ -73,7 +73,7 @@ class Division:
         return None
 
     def _alike(self) -> bool:
-        """Tell whether there is one question, or one answer; overlapping ones have an answer of the held-out part."""
+        """Return whether there is one question, or one answer; overlapping ones have an answer of the held-out part."""
         asked, answered = {each.asked for each in self.kept}, {each.answered for each in self.kept}
         return len(answered) <= 1 or (len(asked) == 1 and not self.overlap)
 

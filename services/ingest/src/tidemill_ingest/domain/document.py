@@ -1,6 +1,6 @@
 """One thing that people wrote, known by its source and key, through all its versions.
 
-The rules of order, the same at every door: a higher revision wins whatever arrives last; without revisions the order of
+The rules of order, the same at every API: a higher revision wins whatever arrives last; without revisions the order of
 arrival counts. A revision that is not above the highest one seen is ignored, but for a deletion with exactly that
 revision: so upsert and deletion of one revision end in a deletion in whichever order they come. The same content again
 is ignored; it is compared with the current version only, so A, B, A makes three versions. Where its source masks other
@@ -94,7 +94,7 @@ class TextUse:
     superseded_at: datetime | None
 
     def is_past(self, superseded_before: datetime) -> bool:
-        """Tell whether the retention of a text that is kept has ended."""
+        """Return whether the retention of a text that is kept has ended."""
         gone = self.superseded_at is not None and self.superseded_at < superseded_before
         return gone and self.text is Text.KEPT
 
@@ -107,7 +107,7 @@ class TextUses:
     uses: tuple[TextUse, ...]
 
     def has_expired(self, *, superseded_before: datetime) -> bool:
-        """Tell whether there are texts whose retention has ended."""
+        """Return whether there are texts whose retention has ended."""
         return any(use.is_past(superseded_before) for use in self.uses)
 
     @property
@@ -209,7 +209,7 @@ class Document(Aggregate):
         self._step(DocumentStep.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
 
     def repeat(self, submission: Submission, *, now: datetime) -> None:
-        """Note an event that came before: somebody who looks for a later change finds why it had no effect."""
+        """Note an event that came before: somebody who searches for a later change finds why it had no effect."""
         why = "an event with this id was handled before: a later change needs an id of its own"
         self._record_ignored(submission, why=why, now=now)
 
@@ -227,7 +227,7 @@ class Document(Aggregate):
         return TextUses(self.source, tuple(uses))
 
     def _erase(self, which: Callable[[Version], bool]) -> bool:
-        """Give up the text of the versions, but for a current one that stays; tell whether there was any."""
+        """Give up the text of the versions, but for a current one that stays; say whether there was any."""
         stays = self.current if self.current is not None and not which(self.current) else None
         desired = [v for v in self.versions if v is not stays and v.text is not Text.ERASED and which(v)]
         self.versions = tuple(v.without_text(Text.ERASED) if v in desired else v for v in self.versions)

@@ -14,7 +14,7 @@ AlreadyExists
 ├── EventsTaken             another source of the project takes these events
 └── DatasetExists
 Conflict
-├── OfferSettled            what a curation offered was worked on by somebody else meanwhile
+├── OfferSettled            what a curation offered was worked on by another process meanwhile
 └── DatasetChanged          it is not what the caller read
 PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key
@@ -38,7 +38,7 @@ from tidemill_kit.core.errors import (
 
 
 class DocumentRefused(InvalidInput):
-    """A document's content breaks a rule; the same error at every door, as a status or as document.rejected."""
+    """A document's content breaks a rule; the same error at every API, as a status or as document.rejected."""
 
     def __init__(self, *, reason: str, field: str, description: str) -> None:
         super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])

@@ -31,6 +31,6 @@ class EventBinding(Aggregate):
         self.source_id, self.bound_at = source_id, now
 
     def release(self, source_id: str) -> None:
-        """Take the events from a source that no longer wants them."""
+        """Take the events from a source that no longer needs them."""
         if self.source_id == source_id:
             self.source_id, self.bound_at = "", None

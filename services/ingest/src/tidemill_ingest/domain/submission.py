@@ -1,4 +1,4 @@
-"""What somebody hands in: which document, what is said about it, and by which door it came."""
+"""What somebody hands in: which document, what is said about it, and by which API it came."""
 
 import hashlib
 import json
@@ -129,7 +129,7 @@ def document_key(key: str) -> str:
 
 
 def document_id(project: str, source: str, key: str) -> str:
-    """Return the id of a document: the same at every door."""
+    """Return the id of a document: the same at every API."""
     return derived_id(project, source, document_key(key))
 
 

@@ -24,7 +24,7 @@ class Provenance:
     submission: Submission
     body_digest: str
     masking: tuple[str, ...]
-    """The kinds of identifiers that were looked for."""
+    """The kinds of identifiers that were searched for."""
     steps: tuple[str, ...] = ()
     masked: Mapping[str, int] = field(default_factory=dict)
     """How many identifiers of each kind were replaced."""

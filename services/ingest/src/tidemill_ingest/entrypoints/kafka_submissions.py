@@ -199,7 +199,7 @@ def _submission(context: EventContext) -> Submission:
 
 
 def _fact(value: str | float | bool) -> Fact:  # noqa: FBT001 - a value of metadata
-    """Return whole numbers as a Struct has them, so that the same facts have one digest at every door."""
+    """Return whole numbers as a Struct has them, so that the same facts have one digest at every API."""
     return value if isinstance(value, bool | str) else float(value)
 
 

@@ -30,7 +30,7 @@ async def sweep_for_ever(sweep: Sweep, datasets: SweepDatasets, *, every_s: floa
 
 
 class DatasetWorker:
-    """Looks for offers when woken and once in a while; what cannot be done now is tried again."""
+    """Searches for offers when notified and once in a while; what cannot be done now is tried again."""
 
     def __init__(
         self, *, waiting: Waiting, publish: PublishVersions, retry_after_s: float, max_concurrent: int

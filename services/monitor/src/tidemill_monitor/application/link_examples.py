@@ -11,9 +11,9 @@ from tidemill_monitor.domain.kinds import REACTED_TO, Kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkExamples:
-    """A batch is immutable, so whoever reads it writes the same: only that it is settled needs the lease's epoch.
+    """A batch is immutable, so whoever reads it writes the same: only that it is finished needs the lease's epoch.
 
-    One that was erased, or that can never be read, is settled too, and its curation says why.
+    One that was erased, or that can never be read, is finished too, and its curation says why.
     """
 
     batches: Batches
@@ -21,10 +21,10 @@ class LinkExamples:
     graph: Graph
 
     async def __call__(self, name: BatchName) -> bool:
-        """Return False where somebody else reads the batch, or it was settled already.
+        """Return False where another process reads the batch, or it was finished already.
 
         Raises:
-            BatchLost: somebody else took it over.
+            BatchLost: another process took it over.
             DependencyUnavailable: try again later.
 
         """

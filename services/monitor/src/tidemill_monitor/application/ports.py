@@ -15,7 +15,7 @@ class Graph(Protocol):
     """The history of every project. Whatever is written twice, or in another order, is the same history."""
 
     async def record(self, project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
-        """Add to the history; return how many things of each kind nobody had told of before."""
+        """Add to the history; return how many things of each kind nobody had reported before."""
         ...
 
     async def record_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ class Graph(Protocol):
         ...
 
     async def nodes(self, project: str, refs: Collection[Ref]) -> Mapping[Ref, Node]:
-        """Return those things that an event told of."""
+        """Return those things that an event reported."""
         ...
 
     async def neighbours(
@@ -79,11 +79,11 @@ class Batches(Protocol):
         ...
 
     async def waiting(self, *, without: Collection[str] = ()) -> Sequence[BatchName]:
-        """Return some of those that are not settled, of other projects than those in `without`."""
+        """Return some of those that are not finished, of other projects than those in `without`."""
         ...
 
     def held(self, name: BatchName) -> AbstractAsyncContextManager[HeldBatch | None]:
-        """Hold a batch while the body runs; yields None if somebody else does, or it is settled.
+        """Hold a batch while the body runs; yields None if another process does, or it is finished.
 
         Raises:
             BatchLost: the lease was lost meanwhile.

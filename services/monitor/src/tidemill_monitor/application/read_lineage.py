@@ -1,4 +1,4 @@
-"""Tell what a thing came from, or what came of it."""
+"""Return what a thing came from, or what came of it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -98,7 +98,7 @@ class ReadLineage:
 
         Raises:
             InvalidInput: kind, id, direction or a limit is not usable.
-            NothingKnown: no event told of the thing.
+            NothingKnown: no event reported the thing.
 
         """
         start, direction = self._checked(query)
@@ -118,14 +118,14 @@ class ReadLineage:
         return Lineage(nodes=nodes, folded=walk.folded, edges=tuple(walk.edges), cut=cut)
 
     async def _goes_on(self, caller: Caller, frontier: list[Ref], direction: Direction, walk: _Walk) -> bool:
-        """Tell whether depth cut something off."""
+        """Return whether depth cut something off."""
         if not frontier:
             return False
         beyond = await self.graph.neighbours(caller.project, frontier, direction, limit=walk.limit)
         return any(Ref(each.kind, other) not in walk.shown for each in beyond for other in each.ids)
 
     async def _is_named(self, caller: Caller, ref: Ref) -> bool:
-        """Tell whether another thing came from this one, of which no event told by itself."""
+        """Return whether another thing came from this one, of which no event told by itself."""
         return bool(await self.graph.neighbours(caller.project, [ref], Direction.FORWARD, limit=1))
 
     def _checked(self, query: LineageQuery) -> tuple[Ref, Direction]:

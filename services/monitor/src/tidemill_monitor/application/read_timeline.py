@@ -27,12 +27,12 @@ _OF_ROLLOUT = frozenset({ALLOWED, ROLLED_OUT, EVALUATED, REGISTERED, TRAINED_ON,
 _STEPS = 8
 """More than either chain is long."""
 _WALKED = 10
-"""So many things are looked at for each entry that is told: what is near comes by id, and the newest is found in it."""
+"""So many things are checked for each entry that is told: what is near comes by id, and the newest is found in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Oldest first. `cut`: there was more, and the oldest was left out; of more than is looked at, any may be."""
+    """Oldest first. `cut`: there was more, and the oldest was left out; of more than is checked, any may be."""
 
     entries: Sequence[Part]
     cut: bool
@@ -49,7 +49,7 @@ class ReadTimeline:
         """Return what happened, of one rollout or of everything that the deployment saw.
 
         Raises:
-            DeploymentUnknown: no event told of it.
+            DeploymentUnknown: no event reported it.
             RolloutUnknown: the deployment has none with this id.
 
         """

@@ -14,7 +14,7 @@ _BATCH_SIZE = 200
 class SweepInferences:
     """Answers are what there is most of. Those with a reaction stay: examples may have come of them.
 
-    Each old answer is looked at once.
+    Each old answer is checked once.
     """
 
     graph: Graph

@@ -37,7 +37,7 @@ class BatchUnusable(InvalidInput):
 
 
 class NothingKnown(NotFound):
-    """No event that was heard told of the thing."""
+    """No event that was received reported the thing."""
 
     reason = "NOTHING_KNOWN"
 
@@ -51,7 +51,7 @@ class NothingKnown(NotFound):
 
 
 class DeploymentUnknown(NotFound):
-    """No event told of the deployment."""
+    """No event reported the deployment."""
 
     reason = "DEPLOYMENT_UNKNOWN"
 

@@ -1,4 +1,4 @@
-"""How an event becomes history. Each type that is heard is a dataclass of the fields that are read of it."""
+"""How an event becomes history. Each type that is received is a dataclass of the fields that are read of it."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What inference tells: answers, what is live, rollouts."""
+"""What inference reports: answers, what is live, rollouts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +39,7 @@ class Variant:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What the answer's node tells of it."""
+        """What the answer's node reports it."""
         return {
             "variant": self.name,
             "configuration": self.configuration,

@@ -1,4 +1,4 @@
-"""What monitor tells Prometheus of the loops that it watches; lag and dead letters are the kit's."""
+"""What monitor reports Prometheus of the loops that it watches; lag and dead letters are the kit's."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ _VERDICTS = frozenset({"passed", "failed", "none"})
 class LoopMetrics:
     """Counts events as they are handled: a few more than happened where some come twice.
 
-    The first `max_projects` that are heard of get labels, so that the number of series has an end.
+    The first `max_projects` that are received of get labels, so that the number of series has an end.
     """
 
     def __init__(self, *, max_projects: int) -> None:

@@ -22,7 +22,7 @@ OLD = "old_answers"
 
 
 class ExamplesWorker:
-    """Looks for waiting batches when woken and once in a while; each of them is tried again until it is settled."""
+    """Finds waiting batches when notified and once in a while; each is tried again until it is finished."""
 
     def __init__(self, *, batches: Batches, link: LinkExamples, max_concurrent: int, retry_after_s: float) -> None:
         self._batches = batches

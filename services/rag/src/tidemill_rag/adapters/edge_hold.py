@@ -1,4 +1,4 @@
-"""One folder of vectors for one ledger: what is indexed is told by the database, and lies in this process's folder."""
+"""One folder of vectors for one ledger: the database says what is indexed, and it lies in this process's folder."""
 
 import asyncio
 from datetime import timedelta

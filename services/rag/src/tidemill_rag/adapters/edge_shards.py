@@ -1,7 +1,7 @@
 """What runs in the process of the embedded vector store: it imports nothing that takes long.
 
 The engine holds Python's lock through every call, 150 ms for a flush, a second for a vacuum. In a process of its own it
-holds up nobody else. That process ends when the one that started it does, however that ended.
+delays no other else. That process ends when the one that started it does, however that ended.
 """
 
 import os
@@ -59,7 +59,7 @@ FLUSH_EVERY_S = 5.0
 """The log survives the death of the process as it is; flushing is for the machine's."""
 SCROLL_BATCH = 5000
 VACUUM_EVERY = 5000
-"""Points between two looks for space to win back."""
+"""Points between two searches for space to win back."""
 NO_GRAPH_KB = 1_000_000_000
 """No segment gets a graph: building one for 20,000 points takes 35 s here, and exact search takes 5 ms."""
 
@@ -70,7 +70,7 @@ _max_open = 1
 
 
 def begin(folder: Path, max_open: int) -> None:
-    """Prepare this process: it is told to stop by its parent, by closing or by dying, and not by signals."""
+    """Prepare this process: it is asked to stop by its parent, by closing or by dying, and not by signals."""
     global _folder, _max_open
     _folder, _max_open = folder, max_open
     for number in (signal.SIGTERM, signal.SIGINT):

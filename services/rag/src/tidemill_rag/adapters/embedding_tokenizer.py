@@ -116,7 +116,7 @@ def passages_of(
     cut: Cut,
     unknown: int | None,
 ) -> tuple[list[Chunk], int]:
-    """Return a document's passages, and how many more the model cannot tell from others."""
+    """Return a document's passages, and how many more the model cannot distinguish."""
     return known_chunks(
         content.text,
         media_type=content.media_type,

@@ -1,4 +1,4 @@
-"""What ingest tells when asked: its list of documents, and the content of a version."""
+"""What ingest says when asked: its list of documents, and the content of a version."""
 
 import grpc
 from google.protobuf.json_format import MessageToDict, Parse, ParseError

@@ -50,7 +50,7 @@ class MongoLedger:
                 self._rows, older, {"$set": news, "$setOnInsert": begun}, fields=_COUNTED, upsert=True
             )
         except DuplicateId:
-            # Something as new is wanted already, or something older was begun at the same moment.
+            # Something as new is requested already, or something older was begun at the same moment.
             before = await updated(self._rows, older, {"$set": news}, fields=_COUNTED)
             if before is None:
                 return False

@@ -25,7 +25,7 @@ _SCROLL_BATCH = 5000
 
 
 class QdrantServerVectors:
-    """Implements `VectorStore` on a client that somebody else configured."""
+    """Implements `VectorStore` on a client that another process configured."""
 
     durable = True
 

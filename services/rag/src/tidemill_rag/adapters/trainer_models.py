@@ -95,7 +95,7 @@ class TrainerModels:
         return version.digest
 
     async def _open(self, version: model_pb2.ModelVersion, folder: Path, tokenizer: EmbeddingTokenizer) -> None:
-        """Load a model in the place of those that were not used for longest, where there is no room beside them."""
+        """Load a model in the place of those that were not used for longest, where there is no space beside them."""
         size = _weight_bytes(version)
         while self._loaded and (
             len(self._loaded) >= self._max_loaded or sum(self._bytes.values()) + size > self._max_bytes

@@ -1,4 +1,4 @@
-"""Create a collection: from then on its sources are heard, and what they have already is listed."""
+"""Create a collection: from then on its sources are received, and what they have already is listed."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Make it so: bring what the ledger wants into the vector store, a batch of documents at a time."""
+"""Make it so: bring what the ledger needs into the vector store, a batch of documents at a time."""
 
 import asyncio
 from collections import OrderedDict
@@ -57,8 +57,8 @@ class IndexDocuments:
 
     The order of writes makes every crash harmless: points, then the row that makes them current, then old points.
 
-    Ids of points derive from what they are about, so that a repetition overwrites; a row is only settled by the holder
-    of the lease and while it still wants what was indexed.
+    Ids of points derive from what they are about, so that a repetition overwrites; a row is only finished by the holder
+    of the lease and while it still needs what was indexed.
     """
 
     ledger: Ledger
@@ -69,7 +69,7 @@ class IndexDocuments:
     _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
     """By index version."""
     _left: dict[str, tuple[DesiredDocument, int]] = field(default_factory=dict)
-    """By index version: of which document how many chunks were stored when there was no more room in memory."""
+    """By index version: of which document how many chunks were stored when there was no more space in memory."""
 
     async def __call__(self, ref: IndexRef, index: IndexVersion, *, epoch: int) -> int:
         """Work on one batch; return how many rows were taken, 0 where there is nothing to do.
@@ -170,7 +170,7 @@ class IndexDocuments:
         return False
 
     def _keep(self, ref: IndexRef, started: _Started) -> None:
-        """Keep a document for its next turn; of those there is no more room for, only how far they are."""
+        """Keep a document for its next turn; of those there is no more space for, only how far they are."""
         self._started[ref.key] = started
         if len(self._started) > self.limits.max_concurrent_large:
             key, given_up = self._started.popitem(last=False)

@@ -31,7 +31,7 @@ __all__ = [
 
 Collections = Aggregates[Collection]
 Enqueue = Callable[[IndexRef], None]
-"""Tells the worker that an index version may have something to do."""
+"""Notifies the worker that an index version may have something to do."""
 Sweep = Callable[[IndexRef, str, int], None]
 """Asks for the removal of a document's passages below a `seq`."""
 
@@ -52,7 +52,7 @@ class IndexLeases(Protocol):
     """Who works on an index version: one worker at a time."""
 
     def held(self, index: IndexRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the index version while the body runs; yields the epoch, or None where somebody else holds it."""
+        """Hold the index version while the body runs; yields the epoch, or None where another process holds it."""
         ...
 
 
@@ -60,7 +60,7 @@ class Ledger(Protocol):
     """Rows by index version and document. Writes of a worker carry its epoch; a later holder's are never undone."""
 
     async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
-        """Keep what is wanted, unless something as new is wanted already; return whether it was kept."""
+        """Keep what is desired, unless something as new is requested already; return whether it was kept."""
         ...
 
     async def upsert_all_desired(self, index: IndexRef, desired: Sequence[DesiredDocument]) -> None:
@@ -79,7 +79,7 @@ class Ledger(Protocol):
         ...
 
     async def mark_indexed(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
-        """Note that what the row wants is indexed; False where it wants something else by now, or the epoch is over.
+        """Note that what the row needs is indexed; False where it needs something else by now, or the epoch is over.
 
         `note` says what of it cannot be found all the same.
         """

@@ -43,7 +43,7 @@ class ReconcileIndex:
     sweep_after: timedelta
     """How long a retired index version is kept for the searches that are under way."""
     checked: set[str] = field(default_factory=set)
-    """The index versions that this process has looked at."""
+    """The index versions that this process has checked."""
     suspect: dict[str, int] = field(default_factory=dict)
     """By index version: how many rows seemed to wait when none did."""
 
@@ -52,7 +52,7 @@ class ReconcileIndex:
 
         Raises:
             DependencyUnavailable: something does not answer; the index version says so too.
-            LeaseLost: somebody else goes on.
+            LeaseLost: another process goes on.
 
         """
         for _ in range(BATCHES_A_TURN):
@@ -107,7 +107,7 @@ class ReconcileIndex:
             return await self.collections.upsert(fresh, lambda _: None, request=Request.internal())
 
     async def _seed(self, ref: IndexRef, index: IndexVersion) -> None:
-        """List a page of what is there; its events were heard before this began, and the newer of both is kept.
+        """List a page of what is there; its events were received before this began, and the newer of both is kept.
 
         How far the list is stands in the collection, so that what breaks off goes on there.
         """
@@ -138,7 +138,7 @@ class ReconcileIndex:
     async def _first_poll(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
         """Once in each process: load the model, so that no question waits for it, and find lost points.
 
-        A store that keeps what it acknowledged is compared only where it has fewer points than the ledger has settled,
+        A store that keeps what it acknowledged is compared only where it has fewer points than the ledger has finished,
         as one that lost its disk has.
         """
         if ref.key in self.checked:

@@ -10,7 +10,7 @@ from tidemill_rag.domain.ledger import DesiredDocument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordDocument:
-    """Fills the ledger of every index version that reads the source, and wakes the worker.
+    """Fills the ledger of every index version that reads the source, and notifies the worker.
 
     Repetitions and events that come late change nothing: only a newer `seq` is kept.
     """
@@ -20,7 +20,7 @@ class RecordDocument:
     enqueue: Enqueue
 
     async def __call__(self, project: str, desired: DesiredDocument) -> None:
-        """Keep what is wanted of the document from now on.
+        """Keep what is desired of the document from now on.
 
         The collections are read for every event. An index version that is begun after this reading lists the
         document later than that, so that between its beginning and its list nothing is missed.
@@ -39,6 +39,6 @@ class RecordDocument:
                 return
 
     async def _waits(self, ref: IndexRef, desired: DesiredDocument) -> bool:
-        """Tell whether it was kept before and nothing was done since: who kept it may have woken nobody."""
+        """Return whether it was kept before and nothing was done since: who kept it may have notified nobody."""
         row = (await self.ledger.rows(ref, [desired.document])).get(desired.document)
         return row is not None and row.pending

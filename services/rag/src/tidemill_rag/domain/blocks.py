@@ -79,7 +79,7 @@ def _has_columns(lines: Sequence[str]) -> bool:
 
 
 def _markdown(text: str) -> list[Block | _Heading]:
-    """Read CommonMark and its tables: the parser tells lines, and lines tell spans."""
+    """Read CommonMark and its tables: the parser reports lines, and lines tell spans."""
     lines = [0, *(found.end() for found in _LINE_END.finditer(text)), len(text)]
     leaves: list[Block | _Heading] = []
     before: Block | None = None

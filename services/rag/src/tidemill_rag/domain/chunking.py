@@ -161,7 +161,7 @@ class _Chunker:
         return self._cut.max_tokens - self._cut.special - self._prefix(path)[1]
 
     def _header(self, path: tuple[str, ...], header: tuple[int, int] | None) -> int:
-        """Return the tokens of a header, 0 where it would take more than half of the room and is left out."""
+        """Return the tokens of a header, 0 where it would take more than half of the space and is left out."""
         tokens = self._count(*header) if header else 0
         return tokens if tokens <= self._below_headings(path) // 2 else 0
 

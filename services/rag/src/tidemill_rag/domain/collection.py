@@ -64,7 +64,7 @@ class IndexVersion:
 
     @property
     def receives_updates(self) -> bool:
-        """Tell whether it takes what its sources say now."""
+        """Return whether it takes what its sources say now."""
         return self.state is not IndexState.RETIRED
 
 

@@ -21,7 +21,7 @@ def passage_vector(text: Sequence[float], context: Sequence[float] | None) -> li
 
 
 MIN_KNOWN = 1 / 8
-"""Of the words of a text that is told from others: texts of which a model knows less all lie at one place."""
+"""Of the words of a text that is distinguished from others: texts of which a model knows less all lie at one place."""
 
 MIN_TOKENS, MAX_TOKENS = 16, 8192
 """Of one text, whatever a model says of itself: one pass through it holds up the texts of everyone else."""

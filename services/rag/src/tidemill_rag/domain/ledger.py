@@ -28,9 +28,9 @@ class Row:
     """The event whose passages may be shown; 0 before the first."""
     chunks: int = 0
     attempts: int = 0
-    """How often indexing what is wanted failed for a reason that nobody foresaw."""
+    """How often indexing what is desired failed for a unforeseen reason."""
     failure: str = ""
-    """Why what is wanted will not be indexed."""
+    """Why what is desired will not be indexed."""
     hidden_below: int = 0
     """Passages of earlier events are never shown again: the document was deleted since, and its text perhaps erased."""
     again: bool = False
@@ -40,11 +40,11 @@ class Row:
 
     @property
     def pending(self) -> bool:
-        """Tell whether there is something to do."""
+        """Return whether there is something to do."""
         return (self.again or self.indexed_seq != self.desired.seq) and not self.failure
 
     def shows(self, seq: int) -> bool:
-        """Tell whether a passage of event `seq` is current: a deleted document has none from the moment we know."""
+        """Return whether a passage of event `seq` is current: a deleted document has none from the moment we know."""
         return self.desired.content is not None and seq == self.indexed_seq and seq >= self.hidden_below
 
     @property

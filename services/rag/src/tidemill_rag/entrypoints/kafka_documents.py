@@ -1,4 +1,4 @@
-"""What rag hears: documents that come, change and go."""
+"""What rag receives: documents that come, change and go."""
 
 from pydantic import BaseModel
 

@@ -26,7 +26,7 @@ _NO_VERSION = -1
 
 
 def spec_of(message: pb.Collection) -> CollectionSpec:
-    """Return what a caller wants a collection to be."""
+    """Return what a caller needs a collection to be."""
     chunking = message.chunking
     return CollectionSpec(
         collection=message.id,

@@ -1,4 +1,4 @@
-"""What rag does by itself: it tends the index versions that have something to do."""
+"""What rag does by itself: it reconciles the index versions that have something to do."""
 
 import asyncio
 import time
@@ -22,9 +22,9 @@ _MAX_SWEEPS = 10_000
 
 
 class IndexWorker:
-    """Tends index versions when woken, all of them at the start, and seldom after that those that are unfinished.
+    """Reconciles index versions when notified, all of them at the start, and unfinished ones at each resync.
 
-    One that somebody else holds, or that failed, is tried again: so an event that came while the holder was finishing
+    One that another process holds, or that failed, is tried again: so an event that came while the holder was finishing
     is not left until the next look.
     """
 
@@ -50,7 +50,7 @@ class IndexWorker:
         self._stale: dict[tuple[IndexRef, str], int] = {}
 
     def enqueue(self, index: IndexRef) -> None:
-        """Tend the index version at once."""
+        """Reconcile the index version at once."""
         self._due[index] = 0.0
         self._enqueued.set()
 

@@ -20,7 +20,7 @@ class MongoPendingRuns:
         self._plans = plans
 
     async def ensure_indexes(self) -> None:
-        """Create the indexes that find the few runs in work and the few plans that owe one."""
+        """Create the indexes that find the few runs in work and the few plans with a deferred one."""
         with translated():
             await self._runs.create_index([("state.state", 1)])
             await self._plans.create_index([("state.owed.id", 1)])

@@ -13,7 +13,7 @@ from tidemill_trainer.domain.training_plan import DatasetVersion, PlanSettings, 
 
 
 class TrainingPlanCodec:
-    """TrainingPlan <-> document; a plan tells no events, its runs do."""
+    """TrainingPlan <-> document; a plan reports no events, its runs do."""
 
     schema = 1
 

@@ -123,7 +123,7 @@ class TrainingProcesses:
 
 
 async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> AsyncIterator[Report]:
-    """Yield what the process tells until it ends, and raise unless it ended well."""
+    """Yield what the process reports until it ends, and raise unless it ended well."""
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for line in process.stdout:
         received = json.loads(line)

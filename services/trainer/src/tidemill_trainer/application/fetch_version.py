@@ -47,7 +47,7 @@ class FetchVersion:
             async with self.leases.held(name) as epoch:
                 return epoch is not None and await self._import(name, epoch)
         except (ImportLost, NotFound):
-            return True  # it is finished, deleted, or somebody else's now
+            return True  # it is finished, deleted, or another process's now
 
     async def _import(self, name: VersionName, epoch: int) -> bool:
         version = await self._write(name, lambda v: v.claim(epoch))

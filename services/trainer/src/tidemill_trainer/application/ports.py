@@ -70,7 +70,7 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
-    """A file of a repository, with whichever digest the hub tells: sha256, or git's blob id (sha1)."""
+    """A file of a repository, with whichever digest the hub reports: sha256, or git's blob id (sha1)."""
 
     path: str
     size: int
@@ -151,14 +151,14 @@ class RunName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanName:
-    """One plan, across projects: what a worker settles."""
+    """One plan, across projects: what a worker finishes."""
 
     project: str
     plan: str
 
 
 class PendingRuns(Protocol):
-    """Finds the runs in work and the plans that owe one; seldom called, and never on the way of a request."""
+    """Finds the runs in work and the plans with a deferred one; seldom called, and never on the way of a request."""
 
     async def runs(self, *, without: Collection[str] = ()) -> Sequence[RunName]:
         """Return runs that wait for a worker or have one, oldest first, of other projects than those in `without`."""

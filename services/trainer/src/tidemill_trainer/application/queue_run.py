@@ -14,7 +14,7 @@ from tidemill_trainer.domain.training_run import TrainingRun, run_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRun:
-    """Emits RunWasQueued. The base is what the plan's reference means now; the worker is woken."""
+    """Emits RunWasQueued. The base is what the plan's reference means now; the worker is notified."""
 
     runs: Runs
     check: CheckPlan
@@ -32,7 +32,7 @@ class QueueRun:
             run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
         else:
             run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
-        with suppress(AlreadyExists):  # this version was heard before
+        with suppress(AlreadyExists):  # this version was received before
             await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
         self.enqueue()
 

@@ -11,7 +11,7 @@ from tidemill_trainer.domain.model import Model, split_reference, version_id
 from tidemill_trainer.domain.model_version import ModelVersion, VersionState
 
 BATCH_SIZE = 20
-"""How many versions are read together while the newest ready one is looked for."""
+"""How many versions are read together while the newest ready one is searched for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

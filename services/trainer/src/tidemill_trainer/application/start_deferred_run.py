@@ -1,4 +1,4 @@
-"""Start what a plan owes: the run of the newest version that came while it was paused."""
+"""Start what a plan deferred: the run of the newest version that came while it was paused."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class StartDeferredRun:
         return await self.start(plan, plan.deferred)
 
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> TrainingPlan:
-        """Queue the run of a version; what the plan owes of this or an older one is settled by it."""
+        """Queue the run of a version; what the plan owes of this or an older one is finished by it."""
         await self.queue.automatic(plan, version)
         if plan.deferred is None:
             return plan

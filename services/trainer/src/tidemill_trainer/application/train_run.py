@@ -43,7 +43,7 @@ from tidemill_trainer.domain.training_plan import RunLimits
 from tidemill_trainer.domain.training_run import OUT_OF_MEMORY, Progress, TrainingRun
 
 POLL_INTERVAL_S = 1.0
-"""How often the run is looked at while its process computes: progress is written, and a cancellation seen."""
+"""How often the run is checked while its process computes: progress is written, and a cancellation seen."""
 
 SAVING_S = 600.0
 """What a run whose every step is done is given at least, to load the last checkpoint and save the adapter."""
@@ -192,7 +192,7 @@ class TrainRun:
                 seconds = before + asyncio.get_running_loop().time() - begin
                 progress = replace(watch.progress, seconds=seconds)
                 now = (progress.step, watch.fit)
-                with suppress(DependencyUnavailable):  # the training goes on, and the lease tells when it must not
+                with suppress(DependencyUnavailable):  # the training goes on, and the lease says when it must not
                     await self._check(name, progress, watch, epoch, news=now != written)
                     written = now
             reading.result()

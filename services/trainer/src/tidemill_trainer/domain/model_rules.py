@@ -41,7 +41,7 @@ def check_model_files(paths: Sequence[str]) -> None:
 
 
 def is_data(path: str) -> bool:
-    """Tell whether a file of this name may be part of a model."""
+    """Return whether a file of this name may be part of a model."""
     try:
         ArtifactFile(path, size=0, sha256="0" * 64)
         refuse_unknown_json(path)

@@ -1,4 +1,4 @@
-"""Where a version comes from, and the key that tells whether the same content was asked for before."""
+"""Where a version comes from, and the key that says whether the same content was asked for before."""
 
 import hashlib
 import json

@@ -133,7 +133,7 @@ class TrainingPlan(Aggregate):
             self.deferred = version
 
     def start_deferred(self, version: DatasetVersion) -> None:
-        """Forget what it owes, unless that is newer than this version, whose run is queued."""
+        """Forget what it deferred, unless that is newer than this version, whose run is queued."""
         if self.deferred and self.deferred.dataset == version.dataset and self.deferred.number <= version.number:
             self.deferred = None
 

@@ -1,1 +1,1 @@
-"""How calls and wake-ups come in."""
+"""How calls and notify-ups come in."""

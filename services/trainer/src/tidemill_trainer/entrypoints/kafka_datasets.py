@@ -1,4 +1,4 @@
-"""What trainer hears: new versions of datasets."""
+"""What trainer receives: new versions of datasets."""
 
 from pydantic import BaseModel
 

@@ -19,7 +19,7 @@ SWEEP_EVERY_S = 600.0
 
 
 class TrainingWorker:
-    """Looks for runs when woken and once in a while; each of them is tried again until it has ended."""
+    """Searches for runs when notified and once in a while; each of them is tried again until it has ended."""
 
     def __init__(
         self, *, pending: PendingRuns, max_concurrent: int, poll_interval_s: float, sweep_every_s: float = SWEEP_EVERY_S

@@ -14,7 +14,7 @@ _log = structlog.get_logger()
 
 
 class ImportWorker:
-    """Looks for waiting imports when woken and once in a while; each of them is tried again until it is final."""
+    """Searches for waiting imports when notified and once in a while; each of them is tried again until it is final."""
 
     def __init__(
         self, *, pending: PendingImports, fetch: FetchVersion, max_concurrent: int, retry_after_s: float

@@ -1,4 +1,4 @@
-"""TRL's supervised trainer, with a loss that looks at completions only where TRL's looks at everything.
+"""TRL's supervised trainer, with a loss that checks completions only where TRL's checks everything.
 
 On a processor, TRL 1.16 multiplies every position of a batch with the whole vocabulary, and throws away what the prompt
 got. Of a prompt with passages and a short answer, that is nearly all of it: a third of a step's work, and its memory.

@@ -97,7 +97,7 @@ class _ProgressReporter(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Tell what is ahead."""
+        """Return what is ahead."""
         del args, control, kwargs
         self._began_at, self._began_with = time.monotonic(), state.global_step
         history = [entry for entry in state.log_history if "loss" in entry]

@@ -46,7 +46,7 @@ class Computing:
 
 
 class StepMemory:
-    """Tells what a choice takes on these rows; about three seconds of a processor each."""
+    """Says what a choice takes on these rows; about three seconds of a processor each."""
 
     def __init__(self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[Row], computing: Computing) -> None:
         """Build the base and the adapter without their numbers; raises what transformers and PEFT raise."""

@@ -8,7 +8,7 @@ from html_to_markdown import ConversionResult
 
 
 class Cell(NamedTuple):
-    """A cell as it is written: `row` counts rows; no column is told, because what spans into a row shifts it."""
+    """A cell as it is written: `row` counts rows; no column is reported, because what spans into a row shifts it."""
 
     row: int
     row_span: int

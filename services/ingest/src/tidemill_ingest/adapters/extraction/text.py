@@ -24,7 +24,7 @@ _EXTRACTION = f"extract html-to-markdown {version('html-to-markdown')}"
 _MAX_GROWTH_BYTES = 2 * MEBIBYTE
 """Indentation of lists in lists can grow without bounds."""
 _TITLE_WITHIN = 32_768
-"""A title is looked for in so many characters from the start."""
+"""A title is searched for in so many characters from the start."""
 _BLANK_LINES = re.compile(r"\n{4,}")
 _NOT_CONTENT = "script style noscript template svg iframe object head nav"
 """What is never part of a page's text. Forms, what is in them, and headers may hold the page, its title, questions."""

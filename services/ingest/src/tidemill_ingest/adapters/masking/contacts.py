@@ -54,7 +54,7 @@ _CALL = re.compile(r"[^\W\d]\w*\(\Z")
 _CALLED_PHONE = re.compile(r"(?i)(?:tel|phone|fax|fon)\(\Z")
 _WORD_WINDOW = 40
 _FEWEST, _MAX_EXAMPLES, _FEWEST_WITH_EXIT_CODE = 7, 15, 10
-"""Digits of a number: E.164 allows 15, and shorter ones than 7 are not told from other numbers."""
+"""Digits of a number: E.164 allows 15, and shorter ones than 7 are not distinguished from other numbers."""
 
 
 class _Hint(Enum):

@@ -68,7 +68,7 @@ _JWT = re.compile(
 _FORMS = tuple(
     [form for detector in _DETECTORS for form in detector.denylist] + [re.compile(form) for form in _NEWER_FORMS]
 )
-# A token's parts are longer than most words and never have spaces in them: only such runs are looked at closely.
+# A token's parts are longer than most words and never have spaces in them: only such runs are checked closely.
 _RUN = re.compile(r"[A-Za-z0-9_\-./+=:\\]{20,}")
 _PRIVATE_KEY = re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?)-----|PuTTY-User-Key-File-\d: ")
 _KEY_BODY = re.compile(r"[A-Za-z0-9+/=:,.\-\s\\]*")

@@ -154,7 +154,7 @@ def find_addresses(text: str) -> Iterator[Span]:
 
 
 def _continues(before: str) -> bool:
-    """Tell whether a number is the rest of something longer: a word, a fraction, another number."""
+    """Return whether a number is the rest of something longer: a word, a fraction, another number."""
     if not before:
         return False
     return before[-1].isalnum() or before[-1] == "_" or (before[-1] in ".,-+" and before[-2:-1].isalnum())

@@ -32,7 +32,7 @@ class MaskingStage:
         """Return the text with every identifier of the masking's kinds replaced by its placeholder.
 
         Kinds go one after the other, the most telling first: what is found is no longer there for the next. They are
-        looked for in the text as it is read, so that neither invisible characters nor markup hide them.
+        searched for in the text as it is read, so that neither invisible characters nor markup hide them.
         """
         shadow = Shadow(text)
         seen, found = shadow.text, list[tuple[Span, str]]()

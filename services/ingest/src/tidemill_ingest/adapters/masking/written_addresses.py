@@ -56,7 +56,7 @@ def find_written_emails(text: str) -> Iterator[Span]:
 
 
 def _is_name(name: str, before: str, *, said: bool) -> bool:
-    """Tell a name before at from any other word, and one before @ from what is multiplied."""
+    """Distinguish a name before at from any other word, and one before @ from what is multiplied."""
     if name.lower() in _EVERYDAY or len(name) == 1 or name.isupper():
         return False
     return (
