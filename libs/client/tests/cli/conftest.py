@@ -10,6 +10,10 @@ from typer.testing import CliRunner
 from libs.client.tests.cli.answers import ANSWERS, declared
 from libs.client.tests.loop.running import Running
 from tidemill_client.cli.main import app
+from tidemill_client.cli.output import stderr, stdout
+
+WIDTH = 200
+"""Of the terminal: no table is broken."""
 
 
 @dataclass
@@ -33,7 +37,10 @@ class Terminal:
 
     def typed(self, *arguments: str) -> Said:
         """Run a command whose output is more than one document."""
-        result = CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
+        with pytest.MonkeyPatch.context() as patch:
+            for console in (stdout, stderr):
+                patch.setattr(console, "width", WIDTH)  # read from the environment of whoever runs the tests
+            result = CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
         return Said(result.exit_code, result.output)
 
 
@@ -54,4 +61,4 @@ def terminal(running: Running, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.setattr("tidemill_client.waiting.POLL_S", 0.01)
     addresses = running.addresses().services
     environment = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
-    return Terminal({**environment, "TIDEMILL_PROJECT": "acme", "COLUMNS": "200"})
+    return Terminal({**environment, "TIDEMILL_PROJECT": "acme"})
