@@ -37,10 +37,11 @@ class Terminal:
 
     def typed(self, *arguments: str) -> Said:
         """Run a command whose output is more than one document."""
+        environment = {**self.environment, "COLUMNS": str(WIDTH)}
         with pytest.MonkeyPatch.context() as patch:
             for console in (stdout, stderr):
                 patch.setattr(console, "width", WIDTH)  # read from the environment of whoever runs the tests
-            result = CliRunner().invoke(app, arguments, env=self.environment, catch_exceptions=False)
+            result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
         return Said(result.exit_code, result.output)
 
 
