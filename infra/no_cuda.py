@@ -49,7 +49,7 @@ DRIVER = "libcuda.so.1"
 """Belongs to the driver, and is opened by PyTorch only where it is there."""
 FUNCTION = re.compile(r"(__cuda|cuda|cupti|cublas|cudnn|cufft|cuFile|curand|cusolver|cusparse|nccl|nvrtc|nvshmem)\w*")
 ANY_OWNER = "libcudart.so"
-"""Where the functions go that are asked for without a version: the loader searches for them in every library."""
+"""The library of functions without a version, which the loader searches in every library."""
 
 SHT_DYNAMIC, SHT_DYNSYM, SHT_VERNEED, SHT_VERSYM = 6, 11, 0x6FFFFFFE, 0x6FFFFFFF
 DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_SYMENT, DT_SONAME = 1, 4, 5, 6, 10, 11, 14

@@ -101,7 +101,7 @@ def why_not(takes_gb: float) -> str:
         return too_small
     free_gb = shutil.disk_usage(ROOT).free / 1000**3
     if free_gb < takes_gb:
-        return f"The disk of {ROOT} has {free_gb:.1f} GB free and {takes_gb:.1f} GB are needed: make room."
+        return f"The disk of {ROOT} has {free_gb:.1f} GB free and {takes_gb:.1f} GB are needed: free disk space."
     return ""
 
 
@@ -119,7 +119,7 @@ def why_too_small() -> str:
 
 
 def has_gpu() -> bool:
-    """Return whether PyTorch's packages for NVIDIA GPUs are requested: where a driver runs, or as TIDEMILL_GPU says."""
+    """Return whether PyTorch's packages for NVIDIA GPUs are installed: where a driver runs, or as TIDEMILL_GPU says."""
     return {"yes": True, "no": False}.get(os.environ.get("TIDEMILL_GPU", ""), DRIVER.exists())
 
 

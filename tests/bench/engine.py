@@ -52,7 +52,7 @@ class Store:
         self._round_trip_s = round_trip_s
 
     async def write(self, line_id: str, line: Line, *, requested: int) -> None:
-        """Write one line, and say when all are there."""
+        """Write one line, and notify when all are there."""
         if not any(self.begun):
             self.begun = perf_counter(), process_time()
         if self._round_trip_s:

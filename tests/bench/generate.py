@@ -163,7 +163,7 @@ def _asked(text: str) -> GenerateRequest:
 
 
 async def _received(connection: Connection, text: str, begun: asyncio.Event) -> None:
-    """Listen to a whole answer, and say when it has begun."""
+    """Read a whole answer, and notify when it has begun."""
     async for response in connection.inferences.GenerateStream(
         GenerateStreamRequest(request=_asked(text)), timeout=600
     ):

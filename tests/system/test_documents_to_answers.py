@@ -120,7 +120,7 @@ def test_a_call_without_a_project_is_refused(platform: Platform) -> None:
 
 async def test_a_submission_from_a_source_that_are_not_registered_becomes_a_dead_letter(platform: Platform) -> None:
     stranger = Platform(platform.folder, platform.addresses, f"{platform.project}-x")
-    stranger.publish({"subject": "kb/lost", "data": {"media_type": "text/plain", "text": "Nobody knows me."}})
+    stranger.publish({"subject": "kb/lost", "data": {"media_type": "text/plain", "text": "An unknown source."}})
 
     async def letters() -> list[str]:
         listed = stranger.tidemill("dead-letters", "list", "tidemill.ingest.submissions.dead.v1", "--json").data

@@ -25,7 +25,7 @@ async def test_corrections_become_a_model_that_answers_and_only_a_passed_gate_le
 def weaker(platform: Platform) -> Platform:
     """Give the platform restarted with services that compute in float32 with AVX2 alone; it stays so for the others."""
     if "TIDEMILL_TEST_PLATFORM" in os.environ:
-        pytest.skip("the stack belongs to somebody else: it is not restarted")
+        pytest.skip("the stack was started elsewhere: it is not restarted")
     if not computes_bfloat16():
         pytest.skip("this processor is a weaker one: the other test is the same")
     stack = LocalStack(platform.folder)

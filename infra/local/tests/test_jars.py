@@ -14,7 +14,7 @@ CONTENT = b"what Maven Central gave us"
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A Maven repository on disk with one jar in it; jgo looks there before it asks anybody."""
+    """A Maven repository on disk with one jar in it; jgo reads it before any remote repository."""
     place = tmp_path / "repository" / "org" / "example" / "thing" / "1.0"
     place.mkdir(parents=True)
     (place / "thing-1.0.jar").write_bytes(CONTENT)

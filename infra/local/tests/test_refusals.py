@@ -1,4 +1,4 @@
-"""What the stack and the set-up cannot do is reported in one sentence."""
+"""The stack and the setup report in one sentence what they cannot do."""
 
 import platform
 import runpy
@@ -28,7 +28,9 @@ def nearly_full(_: object) -> object:
 
 def test_a_full_disk_is_reported_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", nearly_full)
-    with pytest.raises(DiskFull, match=r"Only 100 MB are free on the disk of .* and the stack needs 1000: make room"):
+    with pytest.raises(
+        DiskFull, match=r"Only 100 MB are free on the disk of .* and the stack needs 1000: free disk space"
+    ):
         LocalStack(tmp_path, services=False).up()
 
 
@@ -59,4 +61,4 @@ def test_set_up_refuses_a_python_without_venv(why_not: Callable[[float], str], m
 
 def test_set_up_refuses_a_full_disk(why_not: Callable[[float], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", nearly_full)
-    assert "has 0.1 GB free and 6.5 GB are needed: make room" in why_not(6.5)
+    assert "has 0.1 GB free and 6.5 GB are needed: free disk space" in why_not(6.5)

@@ -1,4 +1,4 @@
-"""One stack of the tests' own through its life: started, wounded, stopped, started again."""
+"""The life cycle of one stack: started, damaged, stopped, started again."""
 
 import json
 import os

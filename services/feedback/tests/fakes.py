@@ -60,7 +60,7 @@ class InMemoryLedger:
         self.epochs: dict[tuple[CurationRef, str], int] = {}
         self.counted: dict[CurationRef, tuple[int, Tally]] = {}
         self.checked_refs: list[CurationRef] = []
-        """Of which lives all rows were read."""
+        """The incarnations of which all rows were read."""
 
     async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
         row = self.stored.get((ref, candidate.feedback))
@@ -294,7 +294,7 @@ class KeptDeadLetters:
 
 
 class FakeLeases:
-    """Gives the next epoch to whoever asks, or nothing while another process holds the curation."""
+    """Yields the next epoch, or None while another worker holds the curation."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -451,7 +451,7 @@ class FeedbackHarness:
         return await self.create(ADA, "sft", rule_with(**rule), request=request())
 
     async def work(self, ref: CurationRef = SFT) -> timedelta | None:
-        """Reconcile the curation sft until there is nothing to do at once."""
+        """Reconcile the curation sft until nothing is due."""
         for _ in range(20):
             self.epoch += 1
             pause = await self.reconcile(ref, epoch=self.epoch)

@@ -43,10 +43,10 @@ class _Inferences(InferenceServiceServicer):
 
 
 class InferenceServer:
-    """Knows what it was told."""
+    """Serves the inferences that a test adds."""
 
     def __init__(self) -> None:
-        self._inferences = _Inferences()  # type: ignore[abstract]  # nobody calls the other RPCs
+        self._inferences = _Inferences()  # type: ignore[abstract]  # the other RPCs are not called
         self._server = GrpcServer(settings(), [(add_InferenceServiceServicer_to_server, self._inferences)])
 
     @property

@@ -170,7 +170,7 @@ class FakeExamples:
 
 
 class Monitor:
-    """Monitor without its APIs."""
+    """Monitor without its entry points."""
 
     def __init__(self, *, limits: LineageLimits | None = None, max_entries: int = 1000) -> None:
         self.graph = InMemoryGraph()

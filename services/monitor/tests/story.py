@@ -1,4 +1,4 @@
-"""A turn of the loop as its services tell it."""
+"""A turn of the loop as its services' events."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The addresses of a running stack, as stack.json tells them."""
+"""The addresses of a running stack, read from stack.json."""
 
 import json
 import os
@@ -18,7 +18,7 @@ class ObjectStoreAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """Where each server and service of a stack listens; `services` maps name -> API ("grpc", ...) -> address."""
+    """Where each server and service of a stack listens; `services` maps name -> port name ("grpc", ...) -> address."""
 
     kafka: str
     mongo: str

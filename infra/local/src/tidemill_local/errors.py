@@ -14,11 +14,11 @@ class StackError(Exception):
 
 
 class PortTaken(StackError):
-    """A port that somebody asked for belongs to another process."""
+    """A requested port is used by another process."""
 
 
 class DiskFull(StackError):
-    """There is too little space to start."""
+    """There is too little disk space to start."""
 
 
 class Unsupported(StackError):

@@ -45,7 +45,7 @@ def pinned() -> list[Jar]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Return whether the folder holds what the committed list asks for."""
+    """Return whether the folder has the jars of the committed list."""
     stamp = folder / STAMP
     return stamp.exists() and stamp.read_text(encoding="utf-8") == _list_digest()
 
@@ -98,7 +98,7 @@ def _fetch(jar: Jar, folder: Path, maven: "MavenContext") -> None:
         message = f"{jar.coordinates} could not be fetched ({error}): check the network and run it again."
         raise JarRefused(message) from error
     if (digest := _digest(source)) != jar.sha256:
-        message = f"{jar.coordinates} has sha256 {digest} instead of {jar.sha256}: do not run it, and tell us."
+        message = f"{jar.coordinates} has sha256 {digest} instead of {jar.sha256}: do not run it, and report it."
         raise JarRefused(message)
     target.parent.mkdir(exist_ok=True)
     shutil.copyfile(source, target)

@@ -59,7 +59,7 @@ class KafkaNode:
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "log.dirs": self.data,
-            # A topic that nobody declared is a mistake in code, not a wish.
+            # An undeclared topic is a bug, so brokers must not create it.
             "auto.create.topics.enable": "false",
             "group.initial.rebalance.delay.ms": 0,
             # One node cannot keep three copies.

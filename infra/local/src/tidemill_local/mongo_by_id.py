@@ -1,8 +1,8 @@
-"""Has the library find by `_id` where a condition stands beside it, for which it would look through the collection.
+"""Uses the `_id` index for filters with further conditions, for which the library would scan the collection.
 
 `{_id: "acme/7", version: 3}` is how every save is guarded. The library takes its index on `_id` for `{_id: ...}` alone.
 So the document is fetched by its `_id`, the library's own matcher says whether it fits, and the command goes on by
-`_id` alone, or finds nothing. A lock for each collection keeps everybody else from changing it in between.
+`_id` alone, or finds nothing. A lock per collection prevents changes in between.
 """
 
 import threading
@@ -97,7 +97,7 @@ class ById:
         return self._document("_id", self._document("$in", matching))
 
     def _begins_alike(self, query: Any) -> bool:  # noqa: ANN401 - see above
-        """Return whether a document that an upsert begins takes nothing of the filter but its `_id`."""
+        """Return whether an upsert's new document takes only `_id` from the filter."""
         return all(
             isinstance(entry.getValue(), self._document)
             and str(entry.getValue().keySet().iterator().next()).startswith("$")

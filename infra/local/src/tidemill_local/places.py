@@ -37,7 +37,7 @@ class StackFolder:
 
     @property
     def lock(self) -> Path:
-        """Held by whoever starts or stops this stack."""
+        """Held by the process that starts or stops this stack."""
         return self.root / "stack.lock"
 
     @property

@@ -16,7 +16,7 @@ WISHES = "TIDEMILL_PORTS"
 
 
 def is_free(port: int) -> bool:
-    """Return whether a server could listen on a loopback port now."""
+    """Return whether a server can listen on a loopback port now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -43,8 +43,8 @@ def choose(
     """Return a port for each name; `seed` keeps the stacks of different folders apart.
 
     Raises:
-        PortTaken: a wanted port is not free.
-        StackError: a wanted name does not exist.
+        PortTaken: a requested port is not free.
+        StackError: a requested name does not exist.
     """
     names = list(names)
     if unknown := sorted(requested.keys() - set(names)):

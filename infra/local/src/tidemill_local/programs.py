@@ -23,7 +23,7 @@ SERVICES: Mapping[str, tuple[str, ...]] = {
     "evaluator": ("grpc", "metrics"),
     "monitor": ("grpc", "metrics"),
 }
-"""Each service and its APIs; all of them are addressed by gRPC."""
+"""The port names of each service; all services have a gRPC API."""
 
 CALLS: Mapping[str, tuple[str, ...]] = {
     "rag": ("ingest", "trainer"),
@@ -32,10 +32,10 @@ CALLS: Mapping[str, tuple[str, ...]] = {
     "feedback": ("inference",),
     "evaluator": ("inference", "ingest", "trainer"),
 }
-"""Which services a service calls; it is told their addresses."""
+"""The services that a service calls; its settings get their addresses."""
 
 KEEP_FILES = ("rag", "trainer", "inference")
-"""Which services keep files of their own (indexes, downloads); they are told a folder."""
+"""The services with files of their own (indexes, downloads); their settings get a folder."""
 
 WEED_PORTS = (
     "s3",
@@ -61,10 +61,10 @@ NO_TELEMETRY = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""Nothing that runs here tells anybody that it does."""
+"""Disables the telemetry of libraries and servers."""
 
 _THRIFT = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": str(64 * 1024 * 1024)}
-"""glibc gives back what tensors leave behind: without this rag keeps 300 MB that it does not use."""
+"""Makes glibc return freed memory of tensors: without this rag keeps 300 MB that it does not use."""
 _OF_SERVICE = {"inference": {"MALLOC_MMAP_THRESHOLD_": str(64 * 1024 * 1024)}}
 """With a threshold for trimming alone, every tensor of 128 KB is mapped anew: a third of an engine's speed."""
 
@@ -125,7 +125,7 @@ def servers(folder: StackFolder, choices: Choices, jars: Path) -> list[Program]:
     mongo = [sys.executable, "-m", "tidemill_local.mongo_server", "--jars", str(jars)]
     mongo += ["--file", str(folder.data("mongo") / "store.mv"), "--port", str(choices.ports["mongo"])]
     keys = {"AWS_ACCESS_KEY_ID": choices.access_key, "AWS_SECRET_ACCESS_KEY": choices.secret_key}
-    memory = {"GOMEMLIMIT": "384MiB"}  # else its garbage grows to a gigabyte before anybody collects it
+    memory = {"GOMEMLIMIT": "384MiB"}  # without a limit its garbage grows to a gigabyte before it is collected
     return [
         Program(name="kafka", command=tuple(kafka_node(folder, choices, jars).command())),
         Program(name="mongo", command=tuple(mongo)),

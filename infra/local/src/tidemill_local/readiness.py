@@ -63,7 +63,7 @@ def _kafka(bootstrap: str) -> str:
     before, client_log.level = (
         client_log.level,
         logging.CRITICAL,
-    )  # it shouts at each attempt; the result is reported here
+    )  # it logs an error at each attempt; the result is returned here
     try:
         asyncio.run(asyncio.wait_for(topics.create(bootstrap, topics.declared(), copies=1), timeout=PROBE_TIMEOUT_S))
     except topics.TopicRefused as error:

@@ -78,7 +78,7 @@ class LocalStack:
 
     @property
     def addresses_file(self) -> Path:
-        """The stack.json that tells clients the addresses; it exists while the stack is up."""
+        """The stack.json with the addresses for clients; it exists while the stack is up."""
         return self._folder.addresses
 
     def up(self, progress: Progress = lambda _: None) -> Addresses:
@@ -100,7 +100,7 @@ class LocalStack:
         return stack
 
     def down(self, progress: Progress = lambda _: None) -> bool:
-        """Stop every process of the stack and say whether there was one; data stays."""
+        """Stop every process of the stack and return whether there was one; data stays."""
         if not self._folder.root.exists():
             return False
         with self._locked():
@@ -265,6 +265,6 @@ def _check_disk(folder: Path) -> None:
     if free < FREE_BYTES:
         message = (
             f"Only {free // 1_000_000} MB are free on the disk of {folder} and the stack needs"
-            f" {FREE_BYTES // 1_000_000}: make room, or choose another folder."
+            f" {FREE_BYTES // 1_000_000}: free disk space, or choose another folder."
         )
         raise DiskFull(message)

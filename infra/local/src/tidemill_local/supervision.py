@@ -181,7 +181,7 @@ class Supervisor:
 
 
 def processes_of(folder: Path, *, mark: str = MARK) -> list[psutil.Process]:
-    """Return every living process whose environment names a folder as its stack's, whoever its parent is now."""
+    """Return every running process of the stack of a folder, by the processes' environment."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -91,7 +91,7 @@ async def create(bootstrap: str, topics: Sequence[Topic], *, copies: int | None 
         reply = await admin.create_topics([topic.to_create(copies=copies) for topic in missing])
     finally:
         await admin.close()
-    # The client raises nothing for a topic that was refused: the reply tells it.
+    # The client does not raise for a refused topic: the reply has the error.
     for name, code, *_ in reply.topic_errors:
         if code not in (0, ALREADY_EXISTS):
             message = f"Kafka refused topic {name}: {for_code(code).__name__}."

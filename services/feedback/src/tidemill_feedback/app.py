@@ -161,7 +161,7 @@ class Stores:
         await self._adapters.pending.ensure_indexes()
 
     async def stop(self) -> None:
-        """Close what is open, after everybody who uses it has stopped."""
+        """Close connections after all their users have stopped."""
         await self._adapters.inference.close()
         self._adapters.database.client.close()
 

@@ -1,4 +1,4 @@
-"""A submission that waited in vain lies where those lie that were refused at once, and can be redriven."""
+"""An expired submission is in the same dead-letter topic as rejected ones, and can be redriven."""
 
 from services.feedback.tests.fakes import waiting
 from tidemill_feedback.adapters.dead_submissions import DeadSubmissions

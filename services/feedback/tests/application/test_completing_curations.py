@@ -12,7 +12,7 @@ from tidemill_kit.core.errors import DependencyUnavailable, Internal, Preconditi
 
 
 async def killed_after_a_batch() -> FeedbackHarness:
-    """Return a world whose worker died with a batch written, and not told."""
+    """Return a harness whose worker crashed after it stored a batch, before it published."""
     harness = FeedbackHarness()
     await harness.curate()
     for number in range(3):
@@ -125,7 +125,7 @@ async def test_a_correction_that_is_withdrawn_while_the_batch_is_made_is_in_none
 
     async def meanwhile(*args: object, **options: object) -> None:
         harness.ledger.record_counts = take  # type: ignore[method-assign]
-        await harness.withdraw(ADA, given[0].id, request=request())  # its event is not received yet
+        await harness.withdraw(ADA, given[0].id, request=request())  # its event is not consumed yet
         await take(*args, **options)  # type: ignore[arg-type]
 
     harness.ledger.record_counts = meanwhile  # type: ignore[method-assign]

@@ -267,7 +267,7 @@ async def test_a_paused_curation_counts_on_and_completes_when_it_may() -> None:
     overview = await harness.read_curations.get(ADA, "sft")
     assert harness.completions == []
     assert overview.counts.new == 3
-    assert overview.curation.waits_for(overview.counts) == "paused: unpause it"
+    assert overview.curation.waits_for(overview.counts) == "paused: resume it"
 
     await change(harness, paused=False)
     assert harness.enqueued[-1] == SFT
@@ -290,7 +290,7 @@ async def test_a_batch_has_no_more_than_others_take_and_progress_reports_what_st
     assert (completed.batch.examples, completed.batch.new) == (3, 3)
     assert len("".join(f"{line}\n" for line in harness.batch()).encode()) == completed.batch.object.size
     overview = await harness.read_curations.get(ADA, "sft")
-    assert overview.curation.waits_for(overview.counts).endswith("; the last batch had no room for 2 older examples")
+    assert overview.curation.waits_for(overview.counts).endswith("; 2 older examples did not fit into the last batch")
 
     for number in range(5, 8):
         await harness.correct(number)

@@ -1,4 +1,4 @@
-"""Whoever is erased is in no batch from then on."""
+"""Later batches do not contain an erased end user."""
 
 import json
 
@@ -87,7 +87,7 @@ async def test_who_is_erased_while_a_batch_is_written_is_not_in_it() -> None:
 
 
 async def erased_while_fetched(user: str) -> FeedbackHarness:
-    """Return a world in which a prompt that two people want was fetched while one of them was erased."""
+    """Return a harness in which a prompt of two people was fetched while one of them was erased."""
     harness = FeedbackHarness()
     await harness.curate(new_examples=1)
     await harness.correct(1)

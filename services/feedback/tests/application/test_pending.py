@@ -163,7 +163,7 @@ async def test_an_event_about_an_answer_that_was_not_live_is_kept_and_counts_for
 
     [given] = (await harness.read.list(ADA, PageRequest())).items
     assert given.state is FeedbackState.IGNORED
-    assert "only reactions to live answers count" in given.message
+    assert "only live inferences accept feedback" in given.message
     assert harness.feedback.published == []
 
 

@@ -1,4 +1,4 @@
-"""The APIs of feedback: a real gRPC server on a free port, on stores in memory."""
+"""The gRPC APIs of feedback: a real server on a free port, with stores in memory."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Who reconciles curations, and when."""
+"""When curations are reconciled, and by which worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

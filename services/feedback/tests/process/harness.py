@@ -1,4 +1,4 @@
-"""Feedback as operators run it, an inference that knows what it is told, and everything that others can see."""
+"""Feedback as a process, with a stub of inference, and its visible effects."""
 
 import json
 import os
@@ -108,7 +108,7 @@ class FeedbackProcess:
 
 @dataclass(kw_only=True)
 class Others:
-    """An upstream system, and everybody who listens, for one project."""
+    """An upstream system and the consumers of one project."""
 
     project: str
     topic: str
@@ -137,7 +137,7 @@ class Others:
         await self.publish(self.topic, GIVEN, inference, body, event_id=event_id)
 
     async def of(self, topic: str) -> Sequence[tuple[dict[str, str], Any]]:
-        """Return headers and bodies of what was received on a topic so far."""
+        """Return headers and bodies of the events consumed from a topic so far."""
         batches = await self.consumer.getmany(timeout_ms=100)
         for partition, records in batches.items():
             for record in records:

@@ -65,7 +65,7 @@ async def submit(process: FeedbackProcess, project: str, *inferences: str) -> No
 
 
 async def received(others: Others, topic: str, events: int) -> None:
-    """Return once a topic has so many events, told however often."""
+    """Return once a topic has so many different events."""
 
     async def are_there() -> bool:
         return len({headers["ce_id"] for headers, _ in await others.of(topic)}) == events

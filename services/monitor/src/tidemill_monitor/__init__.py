@@ -1,1 +1,1 @@
-"""The monitor: it receives every topic, and says where everything came from."""
+"""The monitor: consumes all topics and records lineage."""

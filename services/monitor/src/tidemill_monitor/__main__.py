@@ -8,7 +8,7 @@ from tidemill_monitor.settings import MonitorSettings
 
 
 def main() -> None:
-    """Run monitor until it is asked to stop."""
+    """Run monitor until SIGTERM."""
     settings = load(MonitorSettings)
     configure_logging(settings)
     run(build_app(settings))

@@ -1,4 +1,4 @@
-"""Settings of monitor, read from the environment."""
+"""Settings of monitor."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -22,26 +22,26 @@ class MonitorSettings(ServiceSettings):
     retry_s: float = Field(default=30.0, gt=0)
     """The pause after which a batch that waits is tried again."""
     lease_s: float = Field(default=30.0, gt=1)
-    """How long a batch stays with a worker that gives no heartbeat."""
+    """Lease duration: when another worker takes over a batch."""
     list_length: int = Field(default=50, ge=1, le=100_000)
     """How many neighbours stand in one document."""
     nodes_of_kind: int = Field(default=50, ge=1, le=1000)
-    """How many things of a kind an answer shows where it is not asked for another number."""
+    """Default number of nodes of a kind in a response."""
     max_nodes_of_kind: int = Field(default=1000, ge=1, le=1000)
-    """How many it shows at most."""
+    """Maximum number of nodes of a kind in a response."""
     depth: int = Field(default=8, ge=1, le=32)
-    """How many steps an answer goes where it is not asked for another number."""
+    """Default number of steps of a traversal."""
     max_depth: int = Field(default=32, ge=1, le=100)
-    """How many it goes at most."""
+    """Maximum number of steps of a traversal."""
     timeline_entries: int = Field(default=1000, ge=1, le=10_000)
-    """The most entries of a time line; the oldest are left out. Ten times as many are checked for them."""
+    """Maximum entries of a timeline; the oldest are left out. Ten times as many nodes are read for them."""
     inference_days: int = Field(default=0, ge=0, le=3650)
-    """After so many days answers without a reaction are forgotten; 0 keeps them."""
+    """Days after which answers without feedback are deleted; 0 keeps them."""
     sweep_every_s: float = Field(default=86_400.0, gt=0)
-    """The pause between two searches for old answers."""
+    """The interval of the deletion of old answers."""
     count_every_s: float = Field(default=3600.0, gt=0)
-    """The pause between two readings of the kept counts for the metrics."""
+    """The interval of reading the counts for the metrics."""
     count_s: float = Field(default=600.0, gt=0)
-    """How long the one count of a history may take that was written before counts were kept."""
+    """Time limit of the one-time count of a graph without stored counts."""
     metric_projects: int = Field(default=100, ge=1, le=10_000)
     """How many projects get a label of their own in the metrics."""

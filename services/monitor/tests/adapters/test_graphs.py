@@ -1,4 +1,4 @@
-"""What every graph does, whoever keeps it."""
+"""The contract of graphs, for each implementation."""
 
 import asyncio
 from collections import Counter
@@ -257,7 +257,7 @@ async def test_lists_stay_short_and_are_found_by_id(database: Database) -> None:
     lists = await database["edges"].find({"refs": {"$exists": True}}).to_list(None)
     assert max(len(each["refs"]) for each in lists) == 4
     assert {each["n"] == len(each["refs"]) for each in lists} == {True}
-    again = mongo_graph(database, list_length=4)  # another life, which remembers nothing
+    again = mongo_graph(database, list_length=4)  # another process, without caches
     for number in range(0, 130, 3):
         await again.record("acme", [answer(number)])
     assert (await only(again, PROMPT, FORWARD)).count == 130

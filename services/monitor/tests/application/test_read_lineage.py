@@ -106,7 +106,7 @@ async def test_what_two_things_share_is_shown_once() -> None:
 
 
 async def test_a_thing_that_was_never_reported_is_not_found() -> None:
-    with pytest.raises(NothingKnown, match="nothing is known of model_version m@1"):
+    with pytest.raises(NothingKnown, match="there is no model_version m@1"):
         await Monitor().lineage("model_version", "m@1")
 
 

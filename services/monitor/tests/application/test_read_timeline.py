@@ -32,7 +32,7 @@ async def test_the_story_of_a_rollout_goes_from_the_examples_to_the_promotion() 
         ("inference.rollout.started", "the rollout of helpdesk_lora@1 begins"),
         ("inference.rollout.advanced", "shadow, step 1: 0 of 10 requests"),
         ("inference.rollout.advanced", "canary, step 2, 50 % of the requests"),
-        ("inference.rollout.promoted", "helpdesk_lora@1 is promoted and answers everybody: every step was passed"),
+        ("inference.rollout.promoted", "helpdesk_lora@1 is promoted and live: every step was passed"),
         ("inference.deployment.configured", "helpdesk_lora@1 with answer@2 answers"),
     ]
     compared = timeline.entries[5].facts

@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[4]
 EXAMPLES = REPOSITORY / "protos" / "examples"
 EVENTS = [evaluator_events, feedback_events, inference_events, ingest_events, rag_events, trainer_events]
 INBOUND = ".submission."
-"""What upstream systems write is received by its owner alone: unmasked text goes nowhere else."""
+"""Submission topics are consumed by their owner only: unmasked text goes nowhere else."""
 
 
 def declared() -> dict[str, type[Message]]:

@@ -122,7 +122,7 @@ async def handled(consumers: Consumers, number: int) -> bool:
 async def test_a_crash_between_effect_and_commit_has_one_effect(ears: Ears, producer: AIOKafkaProducer) -> None:
     monitor, story = Monitor(), a_turn()
     await write(producer, ears.topic, *story.events)
-    for event in story.events:  # what the life before had done when it ended, of which it had committed nothing
+    for event in story.events:  # handled by the previous process, which crashed before it committed
         await monitor.record("acme", event.meta, event.body)
     counted = await monitor.graph.counts()
     consumers = ears.on(monitor)

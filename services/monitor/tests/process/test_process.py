@@ -1,4 +1,4 @@
-"""Monitor whole: a real process, real servers, and nothing but its APIs."""
+"""Monitor as a process on real servers, through its public APIs only."""
 
 import asyncio
 import json

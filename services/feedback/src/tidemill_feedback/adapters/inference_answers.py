@@ -1,4 +1,4 @@
-"""What inference says when asked: about an answer, and what the model saw for it."""
+"""Reads answers and their prompts from inference."""
 
 from collections.abc import Iterable
 

@@ -1,4 +1,4 @@
-"""The ledger in MongoDB: one small document a row, found by `_id` wherever an event comes in."""
+"""The ledger in MongoDB: one small document per row, found by `_id` when an event is handled."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRe
 from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
 
 _OPEN: Document = {"open": True}
-"""Rows that wait to be resolved; those from before it was said are found when all are checked."""
+"""Unresolved rows; older ones without the field are found by a full count."""
 _DIRTY: Document = {"dirty": True}
 _DUE: Document = {"due": {"$gt": datetime(1970, 1, 1, tzinfo=UTC)}}
 _MAX_CHANGED = 1000
@@ -21,7 +21,7 @@ class MongoLedger:
     """Implements `ports.Ledger`.
 
     `_id` of a row is `<project>/<curation>/<incarnation>/<feedback>`, that of counts
-    `<project>/<curation>/<incarnation>`: so whoever drops one life, however late, touches nothing of the next.
+    `<project>/<curation>/<incarnation>`: so a late deletion of one does not affect the next.
     """
 
     def __init__(self, rows: Collection, counts: Collection) -> None:
@@ -29,7 +29,7 @@ class MongoLedger:
         self._counts = counts
 
     async def ensure_indexes(self) -> None:
-        """Create what the worker's searches and erasures need; repeating it changes nothing."""
+        """Create the indexes of the worker's queries and of erasures; idempotent."""
         with translated():
             await self._rows.create_index([("curation", 1), ("completion", 1)])
             await self._rows.create_index([("feedback", 1)])
@@ -49,7 +49,7 @@ class MongoLedger:
         }
         older = {"_id": _row_id(ref, candidate.feedback), "seq": {"$lt": candidate.seq}}
         kept = await update_or_insert(self._rows, older, {"$set": news, "$setOnInsert": first})
-        # Also where it was kept already: the process that did so may have died before it said so.
+        # Also if it was stored already: that process may have crashed before this.
         await self._changed(_key(ref))
         return kept
 
@@ -155,7 +155,7 @@ class MongoLedger:
             await self._counts.update_one({"_id": key}, {"$inc": {"changes": 1}, "$set": _DIRTY}, upsert=True)
 
     async def _record(self, ref: CurationRef, recorded: Document, epoch: int) -> bool:
-        """Keep something of a life, unless a later holder of the lease knows better."""
+        """Store values of an incarnation, unless a later holder of the lease has written it."""
         mine = {"_id": _key(ref), **_not_later(epoch)}
         return await update_or_insert(self._counts, mine, {"$set": {**recorded, "epoch": epoch}})
 
@@ -180,7 +180,7 @@ def _row_id(ref: CurationRef, feedback: str) -> str:
 
 
 def _not_later(epoch: int) -> dict[str, Any]:
-    """Match documents that no later holder of the lease has written; nobody has written those without an epoch."""
+    """Match documents that no later holder of the lease has written, including those without an epoch."""
     return {"epoch": {"$not": {"$gt": epoch}}}
 
 

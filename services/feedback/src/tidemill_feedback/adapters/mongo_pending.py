@@ -69,7 +69,7 @@ class MongoPending:
             await self._collection.delete_many({"project": project, "waiting": []})
 
     async def _added(self, waiting: Waiting) -> bool:
-        """Return whether it waits now; False where another process wrote meanwhile."""
+        """Return whether it was added; False after a concurrent write."""
         document_id, entry = _id(waiting.project, waiting.inference), _entry(waiting)
         with translated():
             found: Document | None = await self._collection.find_one({"_id": document_id})

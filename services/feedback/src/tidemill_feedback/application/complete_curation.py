@@ -1,4 +1,4 @@
-"""Hand all examples that count over to whoever makes datasets of them."""
+"""Store all examples that count as a batch, and complete the curation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,11 @@ _BATCH_SIZE = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteCuration:
-    """Emits CurationWasCompleted, once for each number of a completion.
+    """Emits CurationWasCompleted once per completion number.
 
-    The order of writes makes every crash harmless: the batch is put under the name of its content, the rows that are
-    about to be old are tagged with the number, then the aggregate takes the number. Until then the rows count as new.
-    Taking the epoch first shuts out a worker that slept through its lease, and what is erased while the batch is put
-    has no row to tag any more.
+    The order of writes makes crashes safe: the batch is stored under its content hash, its rows are tagged with the
+    number, then the aggregate takes the number. Until then the rows count as new. Storing the epoch first excludes
+    workers with an expired lease. Feedback that is erased meanwhile has no row to tag, so the completion is repeated.
     """
 
     curations: CurationStore
@@ -32,10 +31,10 @@ class CompleteCuration:
     clock: Clock
 
     async def __call__(self, curation: Curation, chosen: Chosen, *, epoch: int) -> bool:
-        """Return whether it was completed; False asks for another look, because something changed meanwhile.
+        """Return whether it was completed; False after a concurrent change: reconcile again.
 
         Raises:
-            EpochOver: another worker reconciles it by now.
+            EpochOver: another worker has the lease.
 
         """
         ref, number = curation.ref, curation.completions + 1
@@ -54,7 +53,7 @@ class CompleteCuration:
             new=min(chosen.counts.new, fitted),
             left_out=chosen.left_out + len(examples) - fitted,
         )
-        # What did not fit is tagged too: it was checked, and would else be new, and ask for a batch, for ever.
+        # Examples that did not fit are tagged too: as new ones they would complete the curation again and again.
         if not await self.ledger.tag(ref, [each.feedback for each in examples], completion=number, epoch=epoch):
             return False
         now = self.clock.now()
@@ -67,9 +66,9 @@ class CompleteCuration:
         return completed.completions == number
 
     async def _examples(self, ref: CurationRef, chosen: Chosen, epoch: int) -> Sequence[Example] | None:
-        """Return the examples; None where one has changed since it was chosen, went, or lost its prompt.
+        """Return the examples; None if one has changed since it was chosen, was erased, or lost its prompt.
 
-        A prompt goes with an erasure, and may be wanted again by what was said since.
+        An erasure deletes prompts, which later feedback on the same inference may need again.
         """
         examples: list[Example] = []
         for begin in range(0, len(chosen.rows), _BATCH_SIZE):

@@ -1,4 +1,4 @@
-"""Erase a person: what they said, and what anybody said about their questions."""
+"""Erase an end user: their feedback, and all feedback on their questions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +21,10 @@ class Erased:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EraseEndUser:
-    """Emits nothing: no event carries what people wrote, and the next batch holds what counts by then.
+    """Emits nothing: no event carries user text, and the next batch has what counts by then.
 
-    What inference keeps of the person's questions goes last: until then it reports whose question a reaction is about.
-
-    What was erased already is gone through again, so that a call that was cut short is finished by the next one.
+    inference's records are erased last, because they attribute reactions to the user's questions. Feedback that is
+    already erased is visited again, so that a repeated call completes an interrupted one.
     """
 
     feedback: FeedbackStore
@@ -38,12 +37,12 @@ class EraseEndUser:
         """Return how much was erased, or would be.
 
         Raises:
-            InvalidInput: nobody is named.
-            DependencyUnavailable: inference does not answer; what is done so far is kept.
+            InvalidInput: end_user is empty.
+            DependencyUnavailable: inference does not answer; progress is kept.
 
         """
         if not end_user:
-            raise InvalidInput.of(Violation(field="end_user", description="is empty; name who is to be erased"))
+            raise InvalidInput.of(Violation(field="end_user", description="is empty; set the end user to erase"))
         if not validate_only:
             await self.pending.forget(caller.project, end_user)
         erased = set[str]()
@@ -66,11 +65,11 @@ class EraseEndUser:
         return Erased(reactions=len(erased), inferences=records)
 
     async def _erase(self, project: str, found: Sequence[Feedback], end_user: str, request: Request) -> None:
-        """Leave tombstones, by which the next call finds what else is kept."""
+        """Leave tombstones, by which a repeated call finds rows and prompts to delete."""
         tombstones = list[Feedback]()
         for each in found:
             erased = await self.feedback.upsert(each, lambda feedback: feedback.erase(), request=request)
-            if erased.deleted:  # else it was said after this very request was done
+            if erased.deleted:  # else it was submitted after this request was completed
                 tombstones.append(erased)
         await self.ledger.forget([each.id for each in tombstones])
         await self.prompts.forget(project, [each.inference for each in tombstones if each.asked_by == end_user])

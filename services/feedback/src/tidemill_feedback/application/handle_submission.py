@@ -1,4 +1,4 @@
-"""Take a reaction that came as an event: it may be ahead of the inference that it is about."""
+"""Accept a reaction submitted as an event, which may arrive before its inference is completed."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tidemill_kit.core.application import Caller, Clock, Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandleSubmission:
-    """Records the reaction, or lets it wait for its inference. The same event again has one effect."""
+    """Records the reaction, or keeps it pending on its inference. Idempotent by event."""
 
     submit: SubmitFeedback
     match: MatchPending
@@ -20,11 +20,11 @@ class HandleSubmission:
     clock: Clock
 
     async def __call__(self, caller: Caller, reaction: Reaction, *, request: Request, event: SubmittedEvent) -> None:
-        """Return when the reaction is saved, one way or the other.
+        """Return when the reaction is recorded or pending.
 
         Raises:
-            InvalidInput: it can never count.
-            TooManyWait: its inference is unknown, and enough wait for it.
+            InvalidInput: it is invalid.
+            TooManyWait: the limit of pending reactions for its inference is reached.
 
         """
         submission = Submission(reaction=reaction, request=request, observed_at=event.time, keep_ignored=True)
@@ -40,5 +40,5 @@ class HandleSubmission:
                 since=self.clock.now(),
             )
             await self.pending.add(waiting)
-            # It may have been completed between the question and the note: then nobody else would look.
+            # The inference may have been completed before the reaction became pending: then no event matches it.
             await self.match(caller.project, waiting.inference)

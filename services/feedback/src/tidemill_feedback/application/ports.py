@@ -1,4 +1,4 @@
-"""What feedback needs from outside."""
+"""Ports of feedback's use cases."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -18,7 +18,7 @@ from tidemill_kit.core.errors import TidemillError
 FeedbackStore = Aggregates[Feedback]
 CurationStore = Aggregates[Curation]
 Enqueue = Callable[[CurationRef], None]
-"""Notifies the worker that a curation may have something to do."""
+"""Enqueues a curation for its controller."""
 
 
 class Inferences(Protocol):
@@ -35,7 +35,7 @@ class Inferences(Protocol):
         ...
 
     async def erase(self, project: str, end_user: str, *, validate_only: bool) -> int:
-        """Have the records of a person's questions erased, or counted; return how many there were.
+        """Erase the records of an end user's questions, or only count them; return how many there were.
 
         Raises:
             DependencyUnavailable: inference does not answer; a repetition erases what is left.
@@ -44,7 +44,7 @@ class Inferences(Protocol):
         ...
 
     async def prompt(self, project: str, inference: str) -> Prompt:
-        """Return what the model saw for an inference.
+        """Return the prompt that the model received for an inference.
 
         Raises:
             NotFound, PreconditionFailed: it is not there, or was not recorded in full.
@@ -56,7 +56,7 @@ class Inferences(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedEvent:
-    """The record that a reaction came in, so that it can become a dead letter as it was."""
+    """The submitted record, kept to write it unchanged as a dead letter."""
 
     id: str
     source: str
@@ -71,7 +71,7 @@ class SubmittedEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """A reaction to an inference that nobody has received of, or that has no answer yet."""
+    """A reaction to an inference that is unknown or not completed."""
 
     project: str
     inference: str
@@ -82,53 +82,53 @@ class Waiting:
 
 
 class Pending(Protocol):
-    """Reactions that wait, by inference."""
+    """Pending reactions by inference."""
 
     async def add(self, waiting: Waiting) -> None:
-        """Keep a reaction; one whose request waits already is kept once.
+        """Add a reaction; idempotent by request.
 
         Raises:
-            TooManyWait: as many as may wait for the same inference do.
-            PreconditionFailed: the project waits for as many inferences as it may.
+            TooManyWait: the limit per inference is reached.
+            PreconditionFailed: the project's quota of inferences with pending reactions is reached.
 
         """
         ...
 
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:
-        """Return what waits for an inference, in the order in which it came."""
+        """Return the reactions pending on an inference, in order of arrival."""
         ...
 
     async def since(self, until: datetime, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return project and inference of those for which something has waited since `until` or longer."""
+        """Return project and inference of reactions pending since `until` or earlier."""
         ...
 
     async def remove(self, waiting: Waiting) -> None:
-        """Let a reaction wait no longer; a repetition changes nothing."""
+        """Remove a reaction; idempotent."""
         ...
 
     async def forget(self, project: str, end_user: str) -> None:
-        """Let nothing wait that names this person."""
+        """Remove all reactions of an end user."""
         ...
 
 
 class DeadLetters(Protocol):
-    """Where submissions end that can never count."""
+    """The dead-letter topic of submissions."""
 
     async def put(self, waiting: Waiting, error: TidemillError) -> None:
         """Write the submission to the dead letters, with the reason.
 
         Raises:
-            DependencyUnavailable: Kafka does not take it now.
+            DependencyUnavailable: Kafka is not available.
 
         """
         ...
 
 
 class Ledger(Protocol):
-    """Rows by life of a curation and feedback. A worker's writes carry its epoch; a later holder's are never undone."""
+    """Rows by incarnation of a curation and feedback. Writes carry an epoch and do not overwrite later ones."""
 
     async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
-        """Keep what is desired, unless something as new is requested already; return whether it was kept."""
+        """Store a correction to resolve, unless the row is as new; return whether it was stored."""
         ...
 
     async def rows(self, ref: CurationRef) -> Sequence[Row]:
@@ -136,86 +136,86 @@ class Ledger(Protocol):
         ...
 
     async def pending(self, ref: CurationRef, *, limit: int) -> Sequence[Row]:
-        """Return some of the rows that wait to be resolved, without looking at the others."""
+        """Return some unresolved rows, without reading others."""
         ...
 
     async def resolve(self, ref: CurationRef, row: Row, *, epoch: int, chars: int) -> bool:
-        """Note that what the row needs is known; False where it needs something else by now, or the epoch is over."""
+        """Mark a row as resolved; False if the row has changed or the epoch is outdated."""
         ...
 
     async def fail(self, ref: CurationRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
-        """Note a failed attempt; a final one is not tried again."""
+        """Record a failed attempt; a final one is not retried."""
         ...
 
     async def reopen(self, ref: CurationRef, row: Row, *, epoch: int) -> bool:
-        """Have the row resolved again; False where it needs something else by now, or the epoch is over."""
+        """Mark a row as unresolved; False if the row has changed or the epoch is outdated."""
         ...
 
     async def tag(self, ref: CurationRef, feedback: Sequence[str], *, completion: int, epoch: int) -> bool:
-        """Note which rows are in a completion that is about to be; the tags of an earlier try for it are taken off.
+        """Tag the rows of the next completion, and remove the tags of an earlier attempt.
 
-        A row keeps the number of an earlier completion that it was in. Returns False where one of them is gone.
+        Rows keep the number of an earlier completion. Returns False if one of the rows does not exist.
 
         Raises:
-            EpochOver: a later holder of the lease was here.
+            EpochOver: a later holder of the lease has written.
 
         """
         ...
 
     async def forget(self, feedback: Sequence[str]) -> None:
-        """Remove the rows of feedback that is gone, in all curations."""
+        """Delete the rows of erased or withdrawn feedback in all curations."""
         ...
 
     async def drop(self, ref: CurationRef) -> None:
-        """Remove all rows and counts of this incarnation."""
+        """Delete all rows and counts of an incarnation."""
         ...
 
     async def kept(self) -> Sequence[CurationRef]:
-        """Return all lives of curations of which rows or counts are kept."""
+        """Return all incarnations of curations with rows or counts."""
         ...
 
     async def record_counts(self, ref: CurationRef, tally: Tally, *, epoch: int) -> None:
-        """Keep how far the curation is, as of the changes that were `seen`."""
+        """Store the progress as of the changes that were `seen`."""
         ...
 
     async def record_listed(self, ref: CurationRef, *, deployments: int, token: str, epoch: int) -> None:
-        """Keep how far the corrections of the deployment are requested."""
+        """Store the progress of the initial listing of the deployment's corrections."""
         ...
 
     async def record_due(self, ref: CurationRef, due: datetime | None, *, epoch: int) -> None:
-        """Keep when the curation is to be reconciled next although nothing changes."""
+        """Store when the curation is due without further changes."""
         ...
 
     async def tally(self, ref: CurationRef) -> Tally:
-        """Return what was last recorded, and how much changed since."""
+        """Return the last recorded progress, and the number of changes since."""
         ...
 
     async def pending_curations(self, now: datetime) -> Sequence[CurationRef]:
-        """Return the lives in which something changed that is not counted, and those that are due."""
+        """Return incarnations with uncounted changes, and those that are due."""
         ...
 
     async def counts(self, ref: CurationRef) -> Counts:
-        """Return what was last recorded."""
+        """Return the last recorded counts."""
         ...
 
 
 class Prompts(Protocol):
-    """Prompts of inferences that were asked for; they never change, and go with whoever asked."""
+    """Cached prompts of inferences; immutable, and deleted when their end user is erased."""
 
     async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
-        """Return those of the inferences whose prompt is not kept."""
+        """Return those of the inferences without a cached prompt."""
         ...
 
     async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
-        """Keep a prompt; a repetition changes nothing."""
+        """Store a prompt; idempotent."""
         ...
 
     async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
-        """Return the prompts that are kept, by inference."""
+        """Return the cached prompts by inference."""
         ...
 
     async def forget(self, project: str, inferences: Sequence[str]) -> None:
-        """Keep the prompts of these inferences no longer."""
+        """Delete the prompts of these inferences."""
         ...
 
 
@@ -223,7 +223,7 @@ class Batches(Protocol):
     """feedback's exchange bucket."""
 
     async def put(self, ref: CurationRef, examples: Sequence[Example]) -> tuple[ObjectRef, int]:
-        """Store the latest examples that fit as JSON lines, and return how many; the same ones make the same object.
+        """Store the latest examples that fit as JSON lines, by content hash; return the object and their number.
 
         Raises:
             DependencyUnavailable: the object store does not answer.
@@ -233,7 +233,7 @@ class Batches(Protocol):
 
 
 class Curations(Protocol):
-    """Every curation of every project that is not deleted, for the worker."""
+    """All curations of all projects, without deleted ones."""
 
     async def all(self) -> Sequence[CurationRef]:
         """Return their names."""
@@ -241,8 +241,8 @@ class Curations(Protocol):
 
 
 class CurationLeases(Protocol):
-    """Who reconciles a curation: one worker at a time."""
+    """Leases of curations: one worker at a time."""
 
     def held(self, ref: CurationRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the curation while the body runs; yields the epoch, or None where another process holds it."""
+        """Hold the lease while the body runs; yields the epoch, or None if another worker holds it."""
         ...

@@ -1,4 +1,4 @@
-"""Bring one curation forward: look at what came, count, and complete when the rule holds."""
+"""Reconcile a curation: resolve new corrections, count, and complete it when its rule is met."""
 
 import asyncio
 import time
@@ -19,16 +19,16 @@ _SOON = timedelta(seconds=1)
 _BATCH_SIZE = 1000
 _LONG_S = 0.1
 _FEW_ROWS = 1000
-"""So few are checked for each burst of corrections, however long it takes."""
+"""Up to so many rows are counted after each burst of corrections."""
 _RESTS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileCuration:
-    """Done under a lease; every step may be repeated.
+    """Runs under a lease; every step is idempotent.
 
-    Once in each life of the curation, and when the deployment is another one, all corrections are listed, because those
-    from before the curation was created count too. Rows are checked only where something changed.
+    Once per incarnation of the curation, and after a change of its deployment, all corrections are listed, because
+    those older than the curation count too. Rows are read only after a change.
     """
 
     curations: CurationStore
@@ -40,12 +40,12 @@ class ReconcileCuration:
     at_most: int
     """How many examples a batch may have."""
     exact_rows: int
-    """Of how many corrections the counts are exact soon after; of more, all are checked only where it may be time."""
+    """Corrections up to which counts are exact; above that, all are read only if a completion may be due."""
     _listed: dict[CurationRef, int] = field(default_factory=dict)
     _rest_until: dict[CurationRef, float] = field(default_factory=dict)
 
     async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
-        """Return after which time to reconcile it again, None for whenever something happens or it is due."""
+        """Return after which time to reconcile again; None: after the next change, or when it is due."""
         curation = (await self.curations.get_many(ref.project, [ref.curation])).get(ref.curation)
         if curation is None or curation.ref != ref:
             self._listed.pop(ref, None)
@@ -70,18 +70,17 @@ class ReconcileCuration:
         return None if exact else rest
 
     async def _record_due(self, curation: Curation, counts: Counts, tally: Tally, epoch: int) -> None:
-        """Keep when the rule holds although nothing comes, so that any replica completes it then."""
+        """Store when the rule is met without further changes, so that any replica completes it then."""
         latest = curation.latest
         due = latest if latest and curation.holds(counts, now=latest) else None
         if due != tally.due:
             await self.ledger.record_due(curation.ref, due, epoch=epoch)
 
     async def _estimated(self, curation: Curation, tally: Tally, epoch: int, *, resting: bool) -> Counts | None:
-        """Return the counts without looking at all rows; None where these have to be checked.
+        """Return the counts without reading all rows; None if all have to be read.
 
-        What came since they were checked is taken as new here, so that a completion is never missed; whether it is
-        time for one is decided on all of them. Where there are few enough of them for exact counts, it is an estimate
-        for the burst alone, and all are checked when the worker has rested.
+        Corrections since the last full count are counted as new, so that no completion is missed; the completion itself
+        is decided on all rows. Up to `exact_rows`, the estimate is used during a burst only, and a full count follows.
         """
         exact = tally.rows <= self.exact_rows
         if tally.version != curation.version:
@@ -108,11 +107,11 @@ class ReconcileCuration:
         return counts
 
     async def _counted(self, curation: Curation, tally: Tally, epoch: int) -> Chosen:
-        """Look at all rows. Where that takes long, it is not done again before others had twenty times as much."""
+        """Count all rows. After a slow count the next one waits for twenty times its duration."""
         ref, begun = curation.ref, time.monotonic()
         rows = await self.resolve(ref, await self.ledger.rows(ref), epoch=epoch)
         filters, completions = curation.rule.filters, curation.completions
-        # In a thread, because all corrections that there ever were are sorted.
+        # In a thread, because it sorts all corrections.
         chosen = await asyncio.to_thread(choose, rows, filters, completions=completions, at_most=self.at_most)
         recorded = replace(tally, counts=chosen.counts, seen=tally.changes, rows=len(rows), version=curation.version)
         await self.ledger.record_counts(ref, recorded, epoch=epoch)
@@ -121,7 +120,7 @@ class ReconcileCuration:
         return chosen
 
     async def _list(self, curation: Curation, epoch: int) -> None:
-        """Want every correction of the deployment that is there; in each run of the process, those that came since."""
+        """Add a row for each correction of the deployment; each process lists those since the last listing."""
         if self._listed.get(curation.ref) == curation.deployments:
             return
         tally = await self.ledger.tally(curation.ref)

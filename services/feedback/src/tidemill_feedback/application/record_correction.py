@@ -1,4 +1,4 @@
-"""Write down that a correction may become an example, as the event of what was saved reports, at least once."""
+"""Record that a correction may become an example, when its event is consumed."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from tidemill_kit.core.application import PageRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordCorrection:
-    """Fills the ledger of every curation of the deployment, and notifies the worker. Repetitions change nothing."""
+    """Adds a row to each curation of the deployment and enqueues it. Idempotent."""
 
     feedback: FeedbackStore
     curations: CurationStore
@@ -19,9 +19,9 @@ class RecordCorrection:
     enqueue: Enqueue
 
     async def __call__(self, project: str, feedback_id: str) -> None:
-        """Want the correction as it is now, if it counts; one that was withdrawn leaves the curations.
+        """Add the current version of the correction if it counts, else remove its rows.
 
-        A curation that is created after this reading lists the feedback later than that, so nothing is missed.
+        A curation that is created concurrently lists existing feedback afterwards, so none is missed.
         """
         found = (await self.feedback.get_many(project, [feedback_id])).get(feedback_id)
         if found is None or found.metric != CORRECTION:
@@ -50,7 +50,7 @@ def teaches(feedback: Feedback) -> bool:
 
 
 def candidate_of(feedback: Feedback) -> CandidateExample:
-    """Return what a curation keeps of a correction: no text."""
+    """Return a correction's reference without its text."""
     assert feedback.current is not None  # noqa: S101 - recorded feedback has something given
     return CandidateExample(
         feedback=feedback.id,

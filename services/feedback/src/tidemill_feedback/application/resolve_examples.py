@@ -1,4 +1,4 @@
-"""Find out what the corrections that are requested would be as examples."""
+"""Resolve corrections: measure the text and cache the prompt."""
 
 import asyncio
 from collections import defaultdict
@@ -27,7 +27,7 @@ _LATER = (DependencyUnavailable, RateLimited, DeadlineExceeded)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveExamples:
-    """Measures each correction, and has its prompt fetched and kept once, some at the same time."""
+    """Measures each correction, and fetches its prompt once, several concurrently."""
 
     feedback: FeedbackStore
     inferences: Inferences
@@ -39,7 +39,7 @@ class ResolveExamples:
         """Return the rows as they are afterwards.
 
         Raises:
-            DependencyUnavailable: something does not answer; what is done so far is kept.
+            DependencyUnavailable: a dependency is down; progress is kept.
 
         """
         pending = [row for row in rows if row.pending]
@@ -64,7 +64,7 @@ class ResolveExamples:
             if failure is not None:
                 resolved.append(await self._fail(ref, row, epoch, failure))
             elif found is None or found.current is None:
-                await self.ledger.forget([row.candidate.feedback])  # it was erased, and recorded at the same time
+                await self.ledger.forget([row.candidate.feedback])  # erased concurrently
             else:
                 chars = len(found.current.text.strip())
                 if await self.ledger.resolve(ref, row, epoch=epoch, chars=chars):
@@ -73,7 +73,7 @@ class ResolveExamples:
         return resolved
 
     async def _fetch(self, project: str, requested_by: Mapping[str, Sequence[str]]) -> dict[str, TidemillError]:
-        """Keep the prompts of these inferences, which feedback needs; return why some could not be."""
+        """Fetch and store the prompts of these inferences; return the failures."""
         turns, failures = asyncio.Semaphore(self.max_concurrent), dict[str, TidemillError]()
 
         async def fetch(inference: str) -> None:
@@ -92,9 +92,9 @@ class ResolveExamples:
         return failures
 
     async def _keep(self, project: str, inference: str, prompt: Prompt, requested_by: Sequence[str]) -> None:
-        """Keep a prompt, unless all that wanted it was erased while it was fetched.
+        """Store a prompt, unless all feedback that needs it was erased meanwhile.
 
-        An erasure leaves its tombstones first and forgets prompts then, so that a look after the write misses none.
+        An erasure writes its tombstones before it deletes prompts, so a read after the write finds it.
         """
         await self.prompts.keep(project, inference, prompt)
         if not await self.feedback.get_many(project, requested_by):

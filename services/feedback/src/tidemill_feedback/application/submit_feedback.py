@@ -29,7 +29,7 @@ class Submission:
 class SubmitFeedback:
     """Emits FeedbackWasRecorded where the reaction is the latest of its person about the inference and metric.
 
-    The same request again has no second effect. That event has a correction recorded for the curations.
+    The same request again has no second effect. The consumer of that event adds a correction to the curations.
     """
 
     feedback: FeedbackStore

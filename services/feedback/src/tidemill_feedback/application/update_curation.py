@@ -1,4 +1,4 @@
-"""Change the rule of a curation, pause it, or let it go on."""
+"""Change the rule of a curation, pause or resume it."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ class UpdateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCuration:
-    """Emits nothing; the worker checks once whether the new rule holds."""
+    """Emits nothing; enqueues the curation to check the new rule."""
 
     curations: CurationStore
     enqueue: Enqueue

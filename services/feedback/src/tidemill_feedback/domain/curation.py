@@ -41,7 +41,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """All examples of one completion, but for older ones that it has no space for."""
+    """All examples of one completion, without older ones that did not fit."""
 
     object: ObjectRef
     examples: int
@@ -51,7 +51,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurationWasCompleted(Event):
-    """There are enough examples; the event says where they lie."""
+    """The curation has enough examples; carries the reference to the batch."""
 
     dataset: str
     deployment: str
@@ -64,28 +64,28 @@ class Curation(Aggregate):
 
     rule: Rule
     completions: int = 0
-    """Numbers go on through deletion, so that no completion is taken for another."""
+    """Continues after a deletion, so that numbers are unique."""
     since: datetime
-    """Since when it waits: its beginning, or its last completion."""
+    """When the current wait began: the creation or the last completion."""
     epoch: int = 0
     """The lease epoch of the worker that completed it last, or is about to."""
     left_out: int = 0
-    """How many older examples the last batch had no space for."""
+    """How many older examples did not fit into the last batch."""
     incarnations: int = 0
-    """How often it began; what is kept for an earlier life is not its own."""
+    """How often it was created; rows of earlier incarnations do not count."""
     deployments: int = 0
-    """How often its rule took another deployment, and be it one that it had before."""
+    """How often its rule changed the deployment."""
 
     @property
     def ref(self) -> CurationRef:
-        """Return the name of this incarnation."""
+        """Return the reference of this incarnation."""
         return CurationRef(self.project, self.id, self.incarnations)
 
     def begin(self, rule: Rule, *, now: datetime) -> None:
-        """Come to life, or back to it after a deletion.
+        """Create the curation, also again after a deletion.
 
         Raises:
-            CurationExists: it lives already.
+            CurationExists: it exists.
 
         """
         if self.incarnations and not self.deleted:
@@ -100,11 +100,11 @@ class Curation(Aggregate):
         self.rule, self.labels = rule, dict(rule.labels)
 
     def delete(self) -> None:
-        """Become a tombstone that counts on."""
+        """Become a tombstone; numbers continue."""
         self.deleted = True
 
     def holds(self, counts: Counts, *, now: datetime) -> bool:
-        """Return whether it is time to complete."""
+        """Return whether the rule is met."""
         rule = self.rule
         if rule.paused or not counts.new or counts.examples < (rule.at_least or DEFAULT_MINIMUM):
             return False
@@ -118,10 +118,10 @@ class Curation(Aggregate):
         return self.since + every if every else None
 
     def take(self, epoch: int) -> None:
-        """Shut out every earlier holder of the lease.
+        """Exclude every earlier holder of the lease.
 
         Raises:
-            EpochOver: a later one was here.
+            EpochOver: a later holder has written.
 
         """
         if epoch < self.epoch:
@@ -129,12 +129,12 @@ class Curation(Aggregate):
         self.epoch = epoch
 
     def complete(self, batch: Batch, *, rule: Rule, number: int, epoch: int, now: datetime) -> None:
-        """Complete for the `number`th time with what was chosen by `rule`; a repetition changes nothing.
+        """Complete for the `number`th time with a batch chosen by `rule`; idempotent.
 
-        Nor does it where the rule is another one meanwhile, or it was paused: then the batch is chosen anew.
+        Does nothing if the rule has changed or was paused meanwhile: then the batch is chosen again.
 
         Raises:
-            EpochOver: another worker reconciles it by now.
+            EpochOver: another worker has the lease.
 
         """
         if self.epoch != epoch:
@@ -147,17 +147,17 @@ class Curation(Aggregate):
         )
 
     def waits_for(self, counts: Counts) -> str:
-        """Return what it waits for, for people."""
+        """Return what it waits for, human-readable."""
         rule, minimum = self.rule, self.rule.at_least or DEFAULT_MINIMUM
         if rule.paused:
-            return "paused: unpause it"
+            return "paused: resume it"
         waits = f"{counts.new} of {rule.new_examples} new examples"
         if counts.examples < minimum and minimum > rule.new_examples:
             waits = f"{counts.examples} of {minimum} examples in all, {waits}"
         if counts.pending:
-            waits += f", {counts.pending} more being looked at"
+            waits += f", {counts.pending} more being processed"
         if self.latest is not None:
             waits += f", or fewer from {self.latest.isoformat(timespec='seconds')} on"
         if self.left_out:
-            waits += f"; the last batch had no room for {self.left_out} older examples"
+            waits += f"; {self.left_out} older examples did not fit into the last batch"
         return waits

@@ -1,19 +1,19 @@
-"""What can go wrong in feedback, beyond bad input.
+"""Errors of feedback.
 
 InvalidInput
-├── NotLive                 the inference was no answer to a user
-└── NothingCorrected        the correction says what was answered
+├── NotLive                 the inference is not a live one
+└── NothingCorrected        the correction equals the answer
 NotFound
 ├── FeedbackNotFound
 ├── CurationNotFound
-└── InferenceUnknown        inference has none with this id: by event it is waited for
+└── InferenceUnknown        unknown id; by event the reaction is pending
 AlreadyExists
 └── CurationExists
 PreconditionFailed
-├── InferenceUnanswered     there is no answer yet to react to: by event it is waited for
-└── TooManyWait             as many reactions as may wait for one inference do
+├── InferenceUnanswered     it has no answer yet; by event the reaction is pending
+└── TooManyWait             the limit of pending reactions for one inference
 Conflict
-└── EpochOver               a later holder of the lease is at work
+└── EpochOver               a later holder of the lease has written
 """
 
 from tidemill_kit.core.errors import (
@@ -27,19 +27,19 @@ from tidemill_kit.core.errors import (
 
 
 class NotLive(InvalidInput):
-    """Only answers to users are judged by users."""
+    """Only live inferences accept feedback."""
 
     reason = "NOT_LIVE"
 
     def __init__(self, inference: str) -> None:
-        text = f"{inference} was asked for shadow or evaluation; only reactions to live answers count"
+        text = f"{inference} is a shadow or evaluation request; only live inferences accept feedback"
         super().__init__(
             f"inference: {text}", violations=[Violation(field="inference", description=text)], inference=inference
         )
 
 
 class NothingCorrected(InvalidInput):
-    """There is nothing to learn from it."""
+    """The correction equals the recorded answer."""
 
     reason = "NOTHING_CORRECTED"
 
@@ -106,7 +106,7 @@ class InferenceUnanswered(PreconditionFailed):
 
 
 class TooManyWait(PreconditionFailed):
-    """Whoever made the inference up could otherwise hold up everybody else's reactions, so it is refused for good."""
+    """The limit of pending reactions of one inference. Permanent, so that invented ids do not block others."""
 
     reason = "TOO_MANY_WAIT"
 
@@ -120,9 +120,9 @@ class TooManyWait(PreconditionFailed):
 
 
 class EpochOver(Conflict):
-    """Another process reconciles the curation by now."""
+    """Another worker has the lease of the curation."""
 
     reason = "EPOCH_OVER"
 
     def __init__(self, curation_id: str) -> None:
-        super().__init__(f"another worker tends curation {curation_id} by now", curation=curation_id)
+        super().__init__(f"another worker has taken over curation {curation_id}", curation=curation_id)

@@ -1,4 +1,4 @@
-"""What one person thinks of one answer in one respect: the latest word, and the words before."""
+"""One metric of one inference by one end user: the current reaction and its history."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from enum import Enum
 from tidemill_kit.core.aggregate import Aggregate, Event
 
 ASKER = "user"
-"""The rater of whom the person who asked is one."""
+"""The rater of the person who asked."""
 
 
 class FeedbackState(Enum):
-    """Where feedback stands."""
+    """The state of feedback."""
 
     PENDING = "pending"
-    """Waits for its inference; kept apart from the others until then."""
+    """Waiting for its inference; stored separately until then."""
     RECORDED = "recorded"
     IGNORED = "ignored"
     WITHDRAWN = "withdrawn"
@@ -23,7 +23,7 @@ class FeedbackState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What is known about an inference that somebody reacts to."""
+    """The attributes of an inference that feedback needs."""
 
     inference: str
     deployment: str
@@ -55,15 +55,15 @@ class FeedbackWasRecorded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackWasWithdrawn(Event):
-    """A reaction was taken back."""
+    """A reaction was withdrawn."""
 
 
-NOT_THE_ASKER = "was given by somebody other than the person who asked: it is kept, and counts for nothing"
+NOT_THE_ASKER = "was given by a user other than the person who asked: it is kept, but does not count"
 
 
 @dataclass(slots=True, kw_only=True)
 class Feedback(Aggregate):
-    """The reaction that was observed last counts; those before it are kept, the oldest of too many are dropped."""
+    """The reaction with the latest observe time is current; a bounded number of earlier ones is kept."""
 
     inference: str
     metric: str
@@ -77,7 +77,7 @@ class Feedback(Aggregate):
     state: FeedbackState = FeedbackState.PENDING
     message: str = ""
     counts: bool = True
-    """Whether it is learnt from and compared in rollouts."""
+    """Whether it is used for training and rollouts."""
     current: Given | None = None
     history: tuple[Given, ...] = ()
     times: int = 0
@@ -92,9 +92,9 @@ class Feedback(Aggregate):
         now: datetime,
         trusted: Collection[str] = (),
     ) -> None:
-        """Take a reaction to a live answer; one that was observed earlier than the current one is history at once.
+        """Record a reaction to a live answer; one with an earlier observe time goes to the history.
 
-        It counts where the person who asked gave it, or a rater of `trusted` kinds.
+        It counts if the person who asked gave it, or its rater is in `trusted`.
         """
         self._record(answer, keep=keep, given=given, labels=labels)
         self.state = FeedbackState.RECORDED
@@ -106,12 +106,12 @@ class Feedback(Aggregate):
             )
 
     def ignore(self, given: Given, answer: Answer, *, labels: dict[str, str], keep: int, message: str) -> None:
-        """Keep a reaction that counts for nothing; nobody is told."""
+        """Store a reaction that does not count; emits nothing."""
         self._record(answer, keep=keep, given=given, labels=labels)
         self.state, self.message = FeedbackState.IGNORED, message
 
     def withdraw(self, *, keep: int, now: datetime) -> None:
-        """Take back what was said; taken back already, nothing changes."""
+        """Withdraw the current reaction; idempotent."""
         if self.current is None:
             return
         self.history = self._kept(self.current, keep)
@@ -119,7 +119,7 @@ class Feedback(Aggregate):
         self.pending.append(FeedbackWasWithdrawn(occurred_at=now))
 
     def erase(self) -> None:
-        """Forget what was said; what the same person says later brings it back to life."""
+        """Erase all values; later feedback of the same person restores the resource."""
         self.deleted, self.state, self.message = True, FeedbackState.IGNORED, "was erased"
         self.current, self.history, self.labels = None, (), {}
 

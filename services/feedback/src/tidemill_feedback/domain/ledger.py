@@ -11,7 +11,7 @@ _RANKS = {_USER: 0, "judge": 1, "reviewer": 2}
 
 @dataclass(frozen=True, slots=True)
 class CurationRef:
-    """Names one incarnation of a curation, which may be deleted and created again: rows belong to a life."""
+    """Names one incarnation of a curation, which may be deleted and created again."""
 
     project: str
     curation: str
@@ -19,7 +19,7 @@ class CurationRef:
 
     @property
     def key(self) -> str:
-        """Return the name of the curation in all its lives, in which no part has a slash."""
+        """Return the curation's key, the same for all incarnations."""
         return f"{self.project}/{self.curation}"
 
 
@@ -42,12 +42,12 @@ class Row:
 
     candidate: CandidateExample
     first_time: datetime
-    """When the person first corrected this answer: its place in the line, which a later correction keeps."""
+    """When the person first corrected this answer, which orders corrections; later ones keep it."""
     resolved_seq: int = 0
-    """The event whose text was measured and whose prompt is kept; 0 before the first."""
+    """The event that was resolved; 0 for none."""
     chars: int = 0
     attempts: int = 0
-    """How often resolving failed for a unforeseen reason."""
+    """How often resolving failed unexpectedly."""
     failure: str = ""
     """Why it will never be an example."""
     completion: int = 0
@@ -55,7 +55,7 @@ class Row:
 
     @property
     def pending(self) -> bool:
-        """Return whether there is something to do."""
+        """Return whether the row has to be resolved."""
         return self.resolved_seq != self.candidate.seq and not self.failure
 
 
@@ -83,22 +83,22 @@ class Counts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
-    """What is kept of a life beside its rows, so that these need not be checked to know whether anything changed."""
+    """The progress of an incarnation, stored besides its rows so that changes are detected without reading them."""
 
     counts: Counts = Counts()
     changes: int = 0
-    """How often a row came, changed or went from outside."""
+    """The number of changes of rows by events."""
     seen: int = 0
-    """Of these, how many are in the counts."""
+    """The changes that are included in the counts."""
     rows: int = 0
-    """How many rows there were when they were counted."""
+    """The number of rows at the last count."""
     version: int = 0
-    """The curation's version that they were counted for; 0 for never."""
+    """The curation's version at the last count; 0 for never."""
     deployments: int = 0
     listed: str = ""
-    """After which page all corrections of the deployment are requested; `deployments` says of which one."""
+    """The page token of the initial listing; `deployments` identifies the deployment."""
     due: datetime | None = None
-    """When the curation completes with what there is, unless more comes before."""
+    """When the curation completes without further changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,17 +108,16 @@ class Chosen:
     rows: Sequence[Row]
     counts: Counts
     left_out: int
-    """Older ones that would count if there was no bound."""
+    """Older ones above the limit."""
 
 
 def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: int) -> Chosen:
     """Return what counts after all filters.
 
-    Of one end user the first `per_user_at_most` count, in the order of their first corrections, so that what counted
-    once goes on counting; reviewers and judges correct as many as there are. Of several corrections of one answer a
-    reviewer's counts before a judge's and that before a user's, then the one that was observed last.
-    An example is new while its inference was in no completion that has happened. Of more than `at_most` the latest
-    count, so that a curation goes on where others take no more at once.
+    Per end user the first `per_user_at_most` count, ordered by their first corrections, so that one that counts keeps
+    counting; reviewers and judges have no limit. Of several corrections of one answer, a reviewer's precedes a
+    judge's, a judge's a user's, and then the latest wins. An example is new if its inference was in no completion.
+    Of more than `at_most` the latest count, so that a curation continues at the limit of a batch.
     """
     ours = [row for row in rows if row.candidate.deployment == filters.deployment]
     passing = [row for row in ours if passes(row, filters)]
@@ -147,7 +146,7 @@ def choose(rows: Sequence[Row], filters: Filters, *, completions: int, at_most: 
 
 
 def passes(row: Row, filters: Filters) -> bool:
-    """Return whether a row counts, as far as the row alone reports."""
+    """Return whether a row passes the filters by itself."""
     fits = filters.min_output_chars <= row.chars <= filters.max_output_chars
     return fits and not row.failure and not row.pending
 

@@ -1,4 +1,4 @@
-"""What somebody says about an answer, and what it must be to be taken."""
+"""A reaction to an answer, and its validation."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -44,7 +44,7 @@ class Reaction:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def cleaned(self) -> "Reaction":
-        """Return it without characters that nobody sees and terminals obey."""
+        """Return it without invisible and control characters."""
         return replace(
             self,
             comment=None if self.comment is None else clean(self.comment),
@@ -62,9 +62,9 @@ class Reaction:
 def violations(
     reaction: Reaction, limits: ReactionLimits, *, observed_at: datetime, now: datetime
 ) -> Iterator[Violation]:
-    """Yield everything that is wrong with a reaction; what people wrote is never told, only how long it is.
+    """Yield all violations of a reaction; they contain the length of user text, never the text.
 
-    `observed_at` is the time of its event, which counts where the reaction itself says none.
+    `observed_at` is the time of its event, the default of `observe_time`.
     """
     yield from _target_violations(reaction)
     if reaction.metric not in METRICS:

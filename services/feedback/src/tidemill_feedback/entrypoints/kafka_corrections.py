@@ -1,4 +1,4 @@
-"""What feedback receives from itself: corrections that were saved, which no crash keeps out of the curations."""
+"""Consumes feedback's own events, so that each saved correction reaches the curations also after a crash."""
 
 from pydantic import BaseModel
 
@@ -13,7 +13,7 @@ WITHDRAWN = "tidemill.feedback.feedback.withdrawn.v1"
 
 
 class FeedbackChanged(BaseModel):
-    """The fields that are read of both events; the rest is read where it lies."""
+    """The fields that are used of both events; the rest is read from the store."""
 
     feedback: str
     metric: str

@@ -1,4 +1,4 @@
-"""What feedback receives from inference: answers that reactions may be waiting for."""
+"""Consumes inference's events: completed answers with pending reactions."""
 
 from pydantic import BaseModel
 
@@ -11,13 +11,13 @@ COMPLETED = "tidemill.inference.inference.completed.v1"
 
 
 class InferenceCompleted(BaseModel):
-    """The field that is read of inference.completed; the rest is asked for where something waits."""
+    """The used field of inference.completed; the rest is requested if reactions are pending."""
 
     inference: str
 
 
 def inferences(match: MatchPending) -> Subscription:
-    """Return the subscription: one read by id for an answer that nothing waits for."""
+    """Return the subscription; an answer without pending reactions costs one read by id."""
 
     async def completed(event: EventContext, body: InferenceCompleted) -> None:
         await match(event.project, body.inference)

@@ -1,4 +1,4 @@
-"""Submissions from upstream systems: CloudEvents that say what somebody thinks of an answer."""
+"""Consumes submissions of upstream systems: feedback as CloudEvents."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

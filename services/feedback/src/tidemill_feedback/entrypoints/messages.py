@@ -109,7 +109,7 @@ def feedback_message(feedback: Feedback) -> feedback_pb2.Feedback:
 
 
 def rule_of(message: curation_pb2.Curation) -> Rule:
-    """Return what a caller needs a curation to do."""
+    """Return the rule of a curation message."""
     every: timedelta | None = None
     if message.HasField("at_latest_every"):
         # Bounded, because a Duration holds more than a timedelta can; the rule refuses what is too long by name.

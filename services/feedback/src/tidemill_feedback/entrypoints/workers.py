@@ -1,4 +1,4 @@
-"""What feedback does by itself: it reconciles the curations, and gives up what has waited too long."""
+"""Controllers: reconciles curations, and expires pending feedback."""
 
 import asyncio
 import time
@@ -25,13 +25,11 @@ _SWEEP = "pending"
 
 
 class CurationWorker:
-    """Reconciles curations that are enqueued; all at the start, and after that those that changed or are due.
+    """Reconciles enqueued curations: all at startup, then those that changed or are due.
 
-    At the start it reconciles those too that are deleted and of which something is kept, because nobody notifies it for
-    them.
-
-    The same curation is reconciled at most once in `debounce_s`, however many corrections come. One that another
-    process holds, or that failed, is tried again: so a correction that came while the holder was finishing is not left.
+    At startup that includes deleted ones with rows left, for which no event enqueues them. Corrections are debounced by
+    `debounce_s`. A curation that another worker holds, or that failed, is retried, so that a correction which arrives
+    while the holder finishes is not missed.
     """
 
     def __init__(  # noqa: PLR0913 - what a worker needs, put together once
@@ -116,13 +114,13 @@ class CurationWorker:
             self._enqueued.set()
 
     def _failed(self, ref: CurationRef) -> timedelta:
-        """Return how long to wait: longer with each failure in a row."""
+        """Return the backoff after a failure."""
         self._failures[ref] = self._failures.get(ref, 0) + 1
         return timedelta(seconds=min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2 ** min(8, self._failures[ref])))
 
 
 async def sweep_for_ever(sweep: SweepPending, leases: Leases, *, every_s: float) -> None:
-    """Give up what has waited too long, again and again, one worker at a time."""
+    """Expire pending feedback periodically, in one worker at a time."""
     while True:
         try:
             with isolated():

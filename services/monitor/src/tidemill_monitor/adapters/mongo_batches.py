@@ -23,7 +23,7 @@ class MongoBatches:
         self._leases = leases
 
     async def ensure_indexes(self) -> None:
-        """Create what finds the few that are not finished; repeating it changes nothing."""
+        """Create the index of unprocessed batches; idempotent."""
         with translated():
             await self._batches.create_index([("settled", 1)], partialFilterExpression=_WAITING)
 

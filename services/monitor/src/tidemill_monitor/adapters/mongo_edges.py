@@ -3,7 +3,7 @@
 The neighbours of a thing by one relation stand in lists, `<project>/<kind>/<id>/<direction><relation>/<slot>/<level>`:
 `{refs: [id], n, full, placed}`. A thing that is the source of very much (a prompt version that answered 100,000 times)
 spreads them over slots by a hash of the id; a list that is full is followed by one of the next level, and then the slot
-has a head, `<slot>/head`: `{level, before, unplaced}`, which says what lies before the open list without reading it.
+has a head, `<slot>/head`: `{level, before, unplaced}`, which has the count before the open list.
 
 Where an edge stands is a document of its own in another collection, `<slot>/<other>`: `{level}`. It makes adding an
 edge again, and taking one out, cost what it costs to add the first. The first list of a thing that is no hub needs
@@ -235,7 +235,7 @@ class MongoEdges:
                     stored = await self._lists.find_one({"_id": key}, {"full": True})
                 if stored and stored.get("full"):
                     return False
-                continue  # another process began the list at the same moment
+                continue  # created concurrently
             if saved["n"] >= self._list_length:
                 with translated():
                     await self._lists.update_one({"_id": key}, {"$set": {"full": True}})
@@ -243,7 +243,7 @@ class MongoEdges:
             return True
 
     async def _following(self, slot: str, level: int) -> _Head:
-        """Return where a slot goes on after a list that is full; whoever comes first says so for all."""
+        """Return the next list of a slot after a full one; the first writer decides."""
         head = await self._head(slot) or await self._begun(slot)
         if head.level == level:
             with translated():

@@ -1,7 +1,7 @@
 """The history in MongoDB: one small document for each thing, written and read by `_id`.
 
 `{_id: "<project>/<kind>/<id>", project, kind, id, time, parts: {<key>: {event, seq, time, facts, message}}, sources}`,
-where `sources` are "<relation>/<id>". A thing's document says what it came from; what came of it stands in lists.
+where `sources` are "<relation>/<id>". A node's document has its predecessors; its successors are in lists.
 """
 
 import asyncio
@@ -149,7 +149,7 @@ class MongoGraph:
         while True:
             try:
                 return await self._upserted({"_id": key, **newer}, update | {"$set": {stored: _part_document(part)}})
-            except DuplicateId:  # a later part is stored, or another process began the document at the same moment
+            except DuplicateId:  # a later part is stored, or the document was created concurrently
                 if await self._holds({"_id": key, f"{stored}.seq": {"$gt": part.seq}}):
                     break
         return await self._begun_or_changed(key, update)
@@ -157,7 +157,7 @@ class MongoGraph:
     async def _begun_or_changed(self, key: str, update: Document) -> bool:
         try:
             return await self._upserted({"_id": key}, update)
-        except DuplicateId:  # another process began the document at the same moment
+        except DuplicateId:  # created concurrently
             return await self._upserted({"_id": key}, update)
 
     async def _upserted(self, query: Document, update: Document) -> bool:

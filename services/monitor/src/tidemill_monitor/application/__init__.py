@@ -1,1 +1,1 @@
-"""What monitor does: it writes the history down, reads it, and keeps it bounded."""
+"""Use cases: record events, read lineage and timelines, delete old answers."""

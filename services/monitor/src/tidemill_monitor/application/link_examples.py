@@ -1,4 +1,4 @@
-"""Read which reactions, and so which answers, a completion of a curation is made of."""
+"""Link a completion of a curation with the feedback and answers of its batch."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from tidemill_monitor.domain.kinds import REACTED_TO, Kind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkExamples:
-    """A batch is immutable, so whoever reads it writes the same: only that it is finished needs the lease's epoch.
+    """Batches are immutable, so every reader writes the same; only finishing one needs the lease's epoch.
 
-    One that was erased, or that can never be read, is finished too, and its curation says why.
+    Batches that were erased or are invalid are finished too, with the reason in their curation's facts.
     """
 
     batches: Batches
@@ -21,10 +21,10 @@ class LinkExamples:
     graph: Graph
 
     async def __call__(self, name: BatchName) -> bool:
-        """Return False where another process reads the batch, or it was finished already.
+        """Return False if another worker reads the batch, or it is finished.
 
         Raises:
-            BatchLost: another process took it over.
+            BatchLost: another worker took it over.
             DependencyUnavailable: try again later.
 
         """

@@ -1,4 +1,4 @@
-"""What the use cases need from outside."""
+"""Ports of monitor's use cases."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -12,18 +12,18 @@ from tidemill_monitor.domain.kinds import Direction, Kind, Relation
 
 
 class Graph(Protocol):
-    """The history of every project. Whatever is written twice, or in another order, is the same history."""
+    """The lineage graph of all projects. Writes are idempotent and independent of their order."""
 
     async def record(self, project: str, updates: Sequence[NodeUpdate]) -> Counter[Kind]:
-        """Add to the history; return how many things of each kind nobody had reported before."""
+        """Add nodes and edges; return the number of new nodes by kind."""
         ...
 
     async def record_examples(self, project: str, curation: str, feedback: Sequence[str]) -> None:
-        """Say which reactions a completion of a curation is made of: all of them, always in the same order."""
+        """Add the edges from a curation's completion to its feedback: all of it, in a fixed order."""
         ...
 
     async def nodes(self, project: str, refs: Collection[Ref]) -> Mapping[Ref, Node]:
-        """Return those things that an event reported."""
+        """Return the nodes that have facts."""
         ...
 
     async def neighbours(
@@ -35,11 +35,11 @@ class Graph(Protocol):
         limit: int,
         only: Collection[Relation] | None = None,
     ) -> Sequence[Neighbours]:
-        """Return what lies one step from each of the things, at most `limit` by each relation, in a fixed order."""
+        """Return the neighbours of each node, at most `limit` per relation, in a fixed order."""
         ...
 
     async def inferences_before(self, moment: datetime, *, limit: int) -> Sequence[tuple[str, Ref]]:
-        """Return project and name of some answers from before that are neither forgotten nor kept."""
+        """Return project and reference of some older answers that are not marked to keep."""
         ...
 
     async def keep(self, project: str, ref: Ref) -> None:
@@ -47,11 +47,11 @@ class Graph(Protocol):
         ...
 
     async def forget(self, project: str, ref: Ref) -> None:
-        """Take a thing and its edges to what it came from out of the history."""
+        """Delete a node and its edges to predecessors."""
         ...
 
     async def counts(self) -> Mapping[Kind, int]:
-        """Return how many things of all projects there are by kind, as it was kept with each of them."""
+        """Return the stored number of nodes of all projects by kind."""
         ...
 
 
@@ -72,18 +72,18 @@ class HeldBatch:
 
 
 class Batches(Protocol):
-    """Batches of examples that are to be read: the work list of a leased worker."""
+    """Batches of examples to read: the queue of a leased worker."""
 
     async def add_pending(self, batch: Batch) -> bool:
-        """Have the batch read, once; return whether that is news."""
+        """Enqueue a batch; return whether it is new."""
         ...
 
     async def waiting(self, *, without: Collection[str] = ()) -> Sequence[BatchName]:
-        """Return some of those that are not finished, of other projects than those in `without`."""
+        """Return some unfinished batches, except those of the projects in `without`."""
         ...
 
     def held(self, name: BatchName) -> AbstractAsyncContextManager[HeldBatch | None]:
-        """Hold a batch while the body runs; yields None if another process does, or it is finished.
+        """Hold the lease of a batch while the body runs; yields None if another worker holds it, or it is finished.
 
         Raises:
             BatchLost: the lease was lost meanwhile.
@@ -92,7 +92,7 @@ class Batches(Protocol):
         ...
 
     async def finish(self, held: HeldBatch, *, reason: str) -> None:
-        """Note that the batch was read, or why it never will be.
+        """Record that the batch was read, or why it cannot be.
 
         Raises:
             BatchLost: a later holder has it.
@@ -105,7 +105,7 @@ class Examples(Protocol):
     """The examples in feedback's exchange bucket."""
 
     async def read(self, batch: Batch) -> Sequence[ExampleIds]:
-        """Return the ids of the batch's examples, in order; their text is left where it is.
+        """Return the ids of the batch's examples in order, without their text.
 
         Raises:
             NotFound: they were erased.

@@ -1,4 +1,4 @@
-"""Return what a thing came from, or what came of it."""
+"""Read what a node was derived from, or what was derived from it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from tidemill_monitor.domain.graph import Edge, Neighbours, Node, Ref
 from tidemill_monitor.domain.kinds import Direction, Kind
 
 FOLDED = ""
-"""The id that stands for all things of a kind that are not shown one by one."""
+"""The id of the node that represents the folded ones of a kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageLimits:
-    """What one answer may take, and what is taken where nothing is asked for."""
+    """Limits and defaults of one response."""
 
     depth: int = 8
     max_depth: int = 32
@@ -28,7 +28,7 @@ class LineageLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LineageQuery:
-    """What is asked; 0 takes the default, and no direction is a mistake."""
+    """The request; 0 means the default, direction is required."""
 
     kind: str
     id: str
@@ -88,7 +88,7 @@ class _Walk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadLineage:
-    """Walks from thing to thing, nearest first. What is folded is not walked on from, so reads are bounded."""
+    """Traverses the graph, nearest first. Folded nodes are not traversed, so reads are bounded."""
 
     graph: Graph
     limits: LineageLimits
@@ -98,7 +98,7 @@ class ReadLineage:
 
         Raises:
             InvalidInput: kind, id, direction or a limit is not usable.
-            NothingKnown: no event reported the thing.
+            NothingKnown: the graph has no such node.
 
         """
         start, direction = self._checked(query)
@@ -118,14 +118,14 @@ class ReadLineage:
         return Lineage(nodes=nodes, folded=walk.folded, edges=tuple(walk.edges), cut=cut)
 
     async def _goes_on(self, caller: Caller, frontier: list[Ref], direction: Direction, walk: _Walk) -> bool:
-        """Return whether depth cut something off."""
+        """Return whether depth limited the result."""
         if not frontier:
             return False
         beyond = await self.graph.neighbours(caller.project, frontier, direction, limit=walk.limit)
         return any(Ref(each.kind, other) not in walk.shown for each in beyond for other in each.ids)
 
     async def _is_named(self, caller: Caller, ref: Ref) -> bool:
-        """Return whether another thing came from this one, of which no event told by itself."""
+        """Return whether a node without facts has successors."""
         return bool(await self.graph.neighbours(caller.project, [ref], Direction.FORWARD, limit=1))
 
     def _checked(self, query: LineageQuery) -> tuple[Ref, Direction]:

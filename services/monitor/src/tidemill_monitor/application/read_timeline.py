@@ -1,4 +1,4 @@
-"""Tell the story of a deployment's rollouts, from the examples to the promotion."""
+"""Read the timeline of a deployment, from the examples to the promotion."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ _OF_ROLLOUT = frozenset({ALLOWED, ROLLED_OUT, EVALUATED, REGISTERED, TRAINED_ON,
 _STEPS = 8
 """More than either chain is long."""
 _WALKED = 10
-"""So many things are checked for each entry that is told: what is near comes by id, and the newest is found in it."""
+"""Nodes read per returned entry: neighbours are ordered by id, and the newest are chosen among them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Oldest first. `cut`: there was more, and the oldest was left out; of more than is checked, any may be."""
+    """Oldest first. `cut`: entries are missing, the oldest, or any if there are more nodes than are read."""
 
     entries: Sequence[Part]
     cut: bool
@@ -40,7 +40,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadTimeline:
-    """The time line is no list of its own: it is what the events said of the things that belong to it."""
+    """The timeline is not stored: it is read from the facts of the nodes that belong to it."""
 
     graph: Graph
     max_entries: int
@@ -49,7 +49,7 @@ class ReadTimeline:
         """Return what happened, of one rollout or of everything that the deployment saw.
 
         Raises:
-            DeploymentUnknown: no event reported it.
+            DeploymentUnknown: the graph has no such deployment.
             RolloutUnknown: the deployment has none with this id.
 
         """

@@ -1,4 +1,4 @@
-"""Forget answers that nobody reacted to, once they are old."""
+"""Delete old answers without feedback."""
 
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What can go wrong in monitor, beyond bad input.
+"""Errors of monitor.
 
 InvalidInput
 ├── NotAKind
@@ -37,26 +37,26 @@ class BatchUnusable(InvalidInput):
 
 
 class NothingKnown(NotFound):
-    """No event that was received reported the thing."""
+    """The graph has no such node."""
 
     reason = "NOTHING_KNOWN"
 
     def __init__(self, kind: str, name: str) -> None:
         super().__init__(
-            f"nothing is known of {kind} {name} in this project: look at its id (versions are name@number), "
-            "or ask again if it is only seconds old",
+            f"there is no {kind} {name} in the lineage of this project: check its id (versions are name@number), "
+            "or retry if it is only seconds old",
             kind=kind,
             id=name,
         )
 
 
 class DeploymentUnknown(NotFound):
-    """No event reported the deployment."""
+    """The graph has no such deployment."""
 
     reason = "DEPLOYMENT_UNKNOWN"
 
     def __init__(self, deployment: str) -> None:
-        super().__init__(f"nothing is known of deployment {deployment} in this project", deployment=deployment)
+        super().__init__(f"there is no deployment {deployment} in the lineage of this project", deployment=deployment)
 
 
 class RolloutUnknown(NotFound):

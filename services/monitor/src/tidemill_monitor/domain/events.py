@@ -1,4 +1,4 @@
-"""How an event becomes history. Each type that is received is a dataclass of the fields that are read of it."""
+"""Maps events to the graph. Each consumed type is a dataclass of the fields that are used."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,7 +37,7 @@ class EventBody(Protocol):
     """The body of an event."""
 
     def updates(self, meta: EventMeta, /) -> tuple[NodeUpdate, ...]:
-        """Return what the event adds to the history: nodes, and where they came from."""
+        """Return the nodes and edges that the event adds to the graph."""
         ...
 
 
@@ -51,7 +51,7 @@ class Counted:
 
 
 def spelled(value: object) -> str:
-    """Return a fact as text; what is not known is empty, and not told."""
+    """Return a fact as text; unknown ones are empty, and left out."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What inference reports: answers, what is live, rollouts."""
+"""Events of inference: answers, live configurations, rollouts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -39,7 +39,7 @@ class Variant:
 
     @property
     def facts(self) -> dict[str, object]:
-        """What the answer's node reports it."""
+        """The facts of the answer's node."""
         return {
             "variant": self.name,
             "configuration": self.configuration,
@@ -69,7 +69,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceCompleted:
-    """inference.completed. Who asked is not read: a history of people is nobody's business."""
+    """inference.completed. The end user is not read: monitor stores no data of people."""
 
     inference: str
     seq: int
@@ -143,14 +143,14 @@ class InferenceCancelled:
     deployment: str = ""
 
     def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
-        """Return the answer that nobody waited for."""
+        """Return the cancelled answer."""
         part = meta.state(self.seq, state="cancelled", deployment=self.deployment)
         return (NodeUpdate(ref=Ref(Kind.INFERENCE, self.inference), part=part),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentConfigured:
-    """deployment.configured. Nothing comes before a deployment: it has many lives, and its rollouts tell them."""
+    """deployment.configured. A deployment has no predecessors: it has many configurations, recorded by its rollouts."""
 
     deployment: str
     seq: int
@@ -245,7 +245,7 @@ class RolloutPromoted(RolloutEvent):
 
     def updates(self, meta: EventMeta) -> tuple[NodeUpdate, ...]:
         """Return the end of the rollout."""
-        message = f"{self.candidate} is promoted and answers everybody: {self.message or self.reason}"
+        message = f"{self.candidate} is promoted and live: {self.message or self.reason}"
         return self._updates(meta, message, state="promoted", weight=100, reason=self.reason, replaced=self.replaced)
 
 

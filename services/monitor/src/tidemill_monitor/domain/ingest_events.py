@@ -1,4 +1,4 @@
-"""What ingest and rag tell: documents, dataset versions, index versions."""
+"""Events of ingest and rag: documents, dataset versions, index versions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -104,7 +104,7 @@ class DatasetVersionPublished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersionWithheld:
-    """dataset.version_withheld: there is no version, so the curation tells it."""
+    """dataset.version_withheld: without a version, the curation's node has the reason."""
 
     dataset: str
     seq: int

@@ -1,4 +1,4 @@
-"""What feedback, trainer and evaluator tell: reactions, curations, runs, model versions, evaluations."""
+"""Events of feedback, trainer and evaluator: feedback, curations, runs, model versions, evaluations."""
 
 from dataclasses import dataclass
 

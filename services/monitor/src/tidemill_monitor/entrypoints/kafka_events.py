@@ -1,4 +1,4 @@
-"""What monitor receives: every topic that a service writes, from its beginning."""
+"""Consumes every topic of events, from its beginning."""
 
 from collections.abc import Mapping
 from typing import Any, cast

@@ -1,4 +1,4 @@
-"""What monitor reports Prometheus of the loops that it watches; lag and dead letters are the kit's."""
+"""Metrics of the loops; lag and dead letters are the kit's."""
 
 from collections.abc import Mapping
 
@@ -30,9 +30,9 @@ _VERDICTS = frozenset({"passed", "failed", "none"})
 
 
 class LoopMetrics:
-    """Counts events as they are handled: a few more than happened where some come twice.
+    """Counts events as they are handled; redelivered ones count again.
 
-    The first `max_projects` that are received of get labels, so that the number of series has an end.
+    The first `max_projects` get labels, which bounds the number of series.
     """
 
     def __init__(self, *, max_projects: int) -> None:

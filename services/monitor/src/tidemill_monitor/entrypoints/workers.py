@@ -1,4 +1,4 @@
-"""What monitor does by itself: it reads batches of examples, counts, and forgets old answers."""
+"""Controllers: reads batches of examples, reads counts, deletes old answers."""
 
 import asyncio
 import time
@@ -18,11 +18,11 @@ from tidemill_monitor.entrypoints.metrics import FORGOTTEN, LoopMetrics
 _log = structlog.get_logger()
 
 OLD = "old_answers"
-"""The lease of the process that forgets them."""
+"""The lease of the process that deletes them."""
 
 
 class ExamplesWorker:
-    """Finds waiting batches when notified and once in a while; each is tried again until it is finished."""
+    """Reads pending batches when notified and periodically; each is retried until it is finished."""
 
     def __init__(self, *, batches: Batches, link: LinkExamples, max_concurrent: int, retry_after_s: float) -> None:
         self._batches = batches
@@ -33,7 +33,7 @@ class ExamplesWorker:
         self._running: set[BatchName] = set()
 
     def enqueue(self, _name: BatchName) -> None:
-        """Look for work at once."""
+        """Notify the worker of a new batch."""
         self._enqueued.set()
 
     async def run(self) -> None:
@@ -72,7 +72,7 @@ class ExamplesWorker:
 
 
 class HouseKeeper:
-    """Reads the counts, and forgets what is old: at the start, and seldom after."""
+    """Reads the counts and deletes old answers, at startup and periodically."""
 
     def __init__(  # noqa: PLR0913 - what it is put together of, once
         self,
@@ -99,11 +99,11 @@ class HouseKeeper:
                 tasks.create_task(_every(self._sweep_every_s, "old_answers_forgotten", self.sweep))
 
     async def count(self) -> None:
-        """Take the number of things of each kind into the metrics."""
+        """Set the gauges of nodes by kind."""
         self._metrics.counted(await self._graph.counts())
 
     async def sweep(self) -> None:
-        """Forget old answers, one process at a time."""
+        """Delete old answers, in one process at a time."""
         if self._sweep is None:
             return
         async with self._leases.held(OLD) as lease:
