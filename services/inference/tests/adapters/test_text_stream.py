@@ -1,12 +1,12 @@
 """Decoding an answer token by token."""
 
 import json
-import time
 
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from tidemill_inference.adapters.text_stream import TextStream
+from tidemill_testkit.processor_time import processor_time
 
 LONGEST = "a" * 1024
 
@@ -20,9 +20,10 @@ def tokenizer() -> Tokenizer:
 
 def test_tokens_without_text_cost_the_same_however_many_there_are() -> None:
     def cost(tokens: int) -> float:
-        stream, began = TextStream(tokenizer()), time.process_time()
-        assert stream.feed([0] * tokens) == ""
-        return time.process_time() - began
+        stream = TextStream(tokenizer())
+        with processor_time() as spent:
+            assert stream.feed([0] * tokens) == ""
+        return spent.seconds
 
     cost(64)
 

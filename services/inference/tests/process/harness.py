@@ -179,7 +179,7 @@ def _settings(stack: Addresses, folder: Path, stub_service: str) -> InferenceSet
         engine_cache_tokens=2048,
         engine_threads=1,
         probe_interval_s=1.0,
-        shutdown_grace_s=10.0,
+        shutdown_grace_s=60.0,
     )
 
 
