@@ -40,7 +40,7 @@ class Terminal:
         environment = {**self.environment, "COLUMNS": str(WIDTH)}
         with pytest.MonkeyPatch.context() as patch:
             for console in (stdout, stderr):
-                patch.setattr(console, "width", WIDTH)  # read from the environment of whoever runs the tests
+                patch.setattr(console, "width", WIDTH)  # rich read it from the environment at import
             result = CliRunner().invoke(app, arguments, env=environment, catch_exceptions=False)
         return Said(result.exit_code, result.output)
 
