@@ -1,7 +1,8 @@
 """Prints what an operation costs with few rows and with very many: `python -m tests.bench.growth --rows 1000000`.
 
 Rows are written in the stores' own format, by copies of one that the store wrote itself, into the file of an embedded
-MongoDB; all sizes lie side by side and are measured in turn, so that a busy machine hits all alike.
+MongoDB. The stores of one service are filled and measured after those of another; all sizes of one lie side by side and
+are measured in turn, so that a busy machine hits all alike.
 
 Only what goes by `_id` can be shown by its cost on the embedded MongoDB, whose other indexes do not speed up reads: of
 what goes by one of them the bench shows that the index is there, equal fields first, then the order of the list. That
@@ -12,7 +13,7 @@ import argparse
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,12 @@ from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import DesiredDocument
 from tidemill_testkit.clocks import NOON
 
+Operations = Mapping[str, Callable[[], Awaitable[object]]]
+
+SERVICES = ("inference", "rag", "feedback", "monitor")
+WARM_UP = 5
+"""Turns that are not counted, in which the server opens its maps and compiles."""
+
 LIST_LENGTH = 50
 LIMIT = 1.3
 """How much dearer than with few rows an operation may be."""
@@ -52,9 +59,10 @@ HUB = End("acme", Ref(Kind.MODEL_VERSION, "m@1"), ANSWERED, Direction.FORWARD)
 
 @dataclass(kw_only=True)
 class Harness:
-    """The stores with a number of rows each."""
+    """The stores of a service with a number of rows each."""
 
     database: Database
+    service: str
     rows: int
     took: dict[str, list[float]] = field(default_factory=dict)
 
@@ -76,62 +84,96 @@ class Harness:
 
     async def begin(self) -> None:
         """Have the stores write one row of each kind."""
-        for store in (self.inferences, self.rag, self.feedback):
-            await store.ensure_indexes()
-        await self.inferences.add(inference("i"), request=Request.internal())
-        await self.rag.count(INDEX)
-        await self.rag.upsert_desired(INDEX, document("d"))
-        await self.feedback.upsert_desired(CURATION, correction("f"))
-        await self.edges.add(HUB, "first")
-        await self.database["ledger_counts"].update_one({}, {"$inc": {"wanted": self.rows, "pending": self.rows}})
+        match self.service:
+            case "inference":
+                await self.inferences.ensure_indexes()
+                await self.inferences.add(inference("i"), request=Request.internal())
+            case "rag":
+                await self.rag.ensure_indexes()
+                await self.rag.count(INDEX)
+                await self.rag.upsert_desired(INDEX, document("d"))
+                counts = {"wanted": self.rows, "pending": self.rows}
+                await self.database["ledger_counts"].update_one({}, {"$inc": counts})
+            case "feedback":
+                await self.feedback.ensure_indexes()
+                await self.feedback.upsert_desired(CURATION, correction("f"))
+            case "monitor":
+                await self.edges.add(HUB, "first")
 
     def fill(self, file: MongoFile) -> None:
         """Add the other rows to the file."""
         name, rows = self.database.name, self.rows
-        file.fill(name, "inferences", copies("acme/i", rows, lambda each: {"id": each[5:]}), ordered=True)
-        file.fill(name, "ledger", copies(f"{INDEX.key}/d", rows, lambda each: {"document": last(each)}), ordered=True)
-        file.fill(name, "examples", copies("acme/sft/1/f", rows, lambda each: {"feedback": last(each)}), ordered=True)
-        of_slot: dict[str, list[str]] = {}
-        for number in range(rows):
-            of_slot.setdefault(HUB.slot_of(f"i{number:08d}"), []).append(f"i{number:08d}")
-        file.fill(name, "edges", (each for slot in sorted(of_slot) for each in lists(slot, of_slot[slot])))
-        places = (
-            {"_id": f"{slot}/{each}", "level": number // LIST_LENGTH}
-            for slot in sorted(of_slot)
-            for number, each in enumerate(of_slot[slot])
-        )
-        file.fill(name, "places", places)
+        match self.service:
+            case "inference":
+                file.fill(name, "inferences", copies("acme/i", rows, lambda each: {"id": each[5:]}))
+            case "rag":
+                file.fill(name, "ledger", copies(f"{INDEX.key}/d", rows, lambda each: {"document": last(each)}))
+            case "feedback":
+                file.fill(name, "examples", copies("acme/sft/1/f", rows, lambda each: {"feedback": last(each)}))
+            case "monitor":
+                of_slot: dict[str, list[str]] = {}
+                for number in range(rows):
+                    of_slot.setdefault(HUB.slot_of(f"i{number:08d}"), []).append(f"i{number:08d}")
+                file.fill(name, "edges", (each for slot, ids in of_slot.items() for each in lists(slot, ids)))
+                file.fill(name, "places", (each for slot, ids in of_slot.items() for each in places(slot, ids)))
 
     async def once(self, turn: int) -> None:
         """Do each operation once, on rows that no other turn has."""
-        new, old = f"new-{turn}", f"{turn * 7919 % self.rows:08d}"
-        several = [f"{(turn * 7919 + step * 104729) % self.rows:08d}" for step in range(50)]
-        row = (await self.rag.rows(INDEX, [f"d{old}"]))[f"d{old}"]
-        at = _Outbox("inferences", f"acme/i{old}")
-        waiting = {"$set": {"outbox": [entry(new)], "outbox_at": NOON}}
-        await self.database["inferences"].update_one({"_id": f"acme/i{old}"}, waiting)
-        operations: dict[str, Callable[[], Awaitable[object]]] = {
-            "inference: begin": lambda: self.inferences.add(inference(new), request=Request.internal()),
-            "inference: read": lambda: self.inferences.get("acme", f"i{old}"),
-            "inference: read 50": lambda: self.inferences.get_many("acme", [f"i{each}" for each in several]),
-            "inference: change": lambda: self.inferences.update(
-                "acme", f"i{old}", lambda each: setattr(each, "failure", new), request=Request.internal()
-            ),
-            "inference: publish an event": lambda: self.relay._empty(at),  # noqa: SLF001 - a relay that runs would read all first
-            "rag: handle a document": lambda: self.rag.upsert_desired(INDEX, document(new)),
-            "rag: check 24 candidates": lambda: self.rag.rows(INDEX, [f"d{each}" for each in several[:24]]),
-            "rag: mark a document indexed": lambda: self.rag.mark_indexed(INDEX, row, epoch=1, chunks=3),
-            "rag: a collection's numbers": lambda: self.rag.counts([INDEX]),
-            "feedback: handle a correction": lambda: self.feedback.upsert_desired(CURATION, correction(new)),
-            "feedback: what changed": lambda: self.feedback.tally(CURATION),
-            "monitor: an answer more of a hub": lambda: self.edges.add(HUB, new),
-            "monitor: the same answer again": lambda: self.edges.add(HUB, f"i{old}"),
-            "monitor: a hub's number and 50 answers": lambda: self.edges.read([HUB], limit=50),
-        }
-        for name, operation in operations.items():
+        operations = {
+            "inference": self._of_inference,
+            "rag": self._of_rag,
+            "feedback": self._of_feedback,
+            "monitor": self._of_monitor,
+        }[self.service]
+        for name, operation in (await operations(turn)).items():
             begun = perf_counter()
             await operation()
-            self.took.setdefault(name, []).append((perf_counter() - begun) * 1000)
+            self.took.setdefault(f"{self.service}: {name}", []).append((perf_counter() - begun) * 1000)
+
+    def _at_random(self, turn: int, number: int) -> list[str]:
+        return [f"{(turn * 7919 + step * 104729) % self.rows:08d}" for step in range(number)]
+
+    async def _of_inference(self, turn: int) -> Operations:
+        new, several = f"new-{turn}", [f"i{each}" for each in self._at_random(turn, 50)]
+        at = _Outbox("inferences", f"acme/{several[0]}")
+        waiting = {"$set": {"outbox": [entry(new)], "outbox_at": NOON}}
+        await self.database["inferences"].update_one({"_id": f"acme/{several[0]}"}, waiting)
+        return {
+            "begin": lambda: self.inferences.add(inference(new), request=Request.internal()),
+            "read": lambda: self.inferences.get("acme", several[0]),
+            "change": lambda: self.inferences.update(
+                "acme", several[0], lambda each: setattr(each, "failure", new), request=Request.internal()
+            ),
+            "publish an event": lambda: self.relay._empty(at),  # noqa: SLF001 - a relay that runs would read all first
+            "read 50 old ones": lambda: self.inferences.get_many("acme", several),
+        }
+
+    async def _of_rag(self, turn: int) -> Operations:
+        several = [f"d{each}" for each in self._at_random(turn, 24)]
+        row = (await self.rag.rows(INDEX, several[:1]))[several[0]]
+        return {
+            "handle a document": lambda: self.rag.upsert_desired(INDEX, document(f"new-{turn}")),
+            "handle the same again": lambda: self.rag.upsert_desired(INDEX, document(several[0])),
+            "mark it indexed": lambda: self.rag.mark_indexed(INDEX, row, epoch=1, chunks=3),
+            "a collection's numbers": lambda: self.rag.counts([INDEX]),
+            "check 24 old candidates": lambda: self.rag.rows(INDEX, several),
+        }
+
+    async def _of_feedback(self, turn: int) -> Operations:
+        return {
+            "handle a correction": lambda: self.feedback.upsert_desired(CURATION, correction(f"new-{turn}")),
+            "handle an old one again": lambda: self.feedback.upsert_desired(
+                CURATION, correction(f"f{self._at_random(turn, 1)[0]}")
+            ),
+            "what changed": lambda: self.feedback.tally(CURATION),
+        }
+
+    async def _of_monitor(self, turn: int) -> Operations:
+        return {
+            "add an answer to a hub": lambda: self.edges.add(HUB, f"new-{turn}"),
+            "add an old one again": lambda: self.edges.add(HUB, f"i{self._at_random(turn, 1)[0]}"),
+            "a hub's number and 50 answers": lambda: self.edges.read([HUB], limit=50),
+        }
 
 
 class Publisher:
@@ -189,72 +231,93 @@ def lists(slot: str, ids: Sequence[str]) -> Iterator[Document]:
     yield {"_id": f"{slot}/head", "level": level, "before": level * LIST_LENGTH, "unplaced": 0}
 
 
-LISTS: dict[str, tuple[str, Sequence[str]]] = {
-    "inferences of a deployment": ("inferences", ("project", "deleted", "state.deployment", "create_time", "id")),
-    "inferences of a person": ("inferences", ("project", "deleted", "state.end_user", "create_time", "id")),
-    "what the relay has to publish": ("inferences", ("outbox_at", "_id")),
-    "rows that wait in an index version": ("ledger", ("index", "state", "deleted", "chunks")),
-    "corrections that wait in a curation": ("examples", ("curation", "open")),
-    "curations that changed": ("counts", ("dirty",)),
+def places(slot: str, ids: Sequence[str]) -> Iterator[Document]:
+    """Yield where each of a slot's ids stands."""
+    for number, each in enumerate(ids):
+        yield {"_id": f"{slot}/{each}", "level": number // LIST_LENGTH}
+
+
+LISTS: dict[str, dict[str, tuple[str, Sequence[str]]]] = {
+    "inference": {
+        "inferences of a deployment": ("inferences", ("project", "deleted", "state.deployment", "create_time", "id")),
+        "inferences of a person": ("inferences", ("project", "deleted", "state.end_user", "create_time", "id")),
+        "what the relay has to publish": ("inferences", ("outbox_at", "_id")),
+    },
+    "rag": {"rows that wait in an index version": ("ledger", ("index", "state", "deleted", "chunks"))},
+    "feedback": {
+        "corrections that wait in a curation": ("examples", ("curation", "open")),
+        "curations that changed": ("counts", ("dirty",)),
+    },
 }
 
 
-async def missing_indexes(database: Database) -> list[str]:
+async def missing_indexes(service: str, database: Database) -> list[str]:
     """Return what is read by an index that is not there."""
     missing = []
-    for what, (collection, fields) in LISTS.items():
+    for what, (collection, fields) in LISTS.get(service, {}).items():
         declared = [
             tuple(name for name, _ in index["key"])
             for index in (await database[collection].index_information()).values()
         ]
-        sys.stdout.write(f"{what:45} by the index {', '.join(fields)}\n")
+        say(f"{what:45} by the index {', '.join(fields)}")
         missing += [] if tuple(fields) in declared else [what]
     return missing
 
 
 @asynccontextmanager
-async def stores(sizes: Sequence[int]) -> AsyncIterator[list[Harness]]:
-    """Give stores of these sizes in a file of their own."""
+async def stores(service: str, sizes: Sequence[int]) -> AsyncIterator[list[Harness]]:
+    """Give a service's stores of these sizes in a file of their own."""
     with tempfile.TemporaryDirectory(prefix="tidemill-growth-") as folder:
         file = MongoFile(Path(folder) / "store.mv")
         client: Client = mongo.connect(file.uri, timeout_s=120)
-        made = [Harness(database=client[f"growth_{uuid4().hex[:8]}"], rows=rows) for rows in sizes]
+        made = [Harness(database=client[f"growth_{uuid4().hex[:8]}"], service=service, rows=rows) for rows in sizes]
         with file.served():
             for harness in made:
                 await harness.begin()
+        begun = perf_counter()
         for harness in made:
-            begun = perf_counter()
             harness.fill(file)
-            sys.stdout.write(f"{harness.rows} rows of each kind written in {perf_counter() - begun:.0f} s\n")
-            sys.stdout.flush()
+        filled = perf_counter()
         with file.served():
+            say(f"{service}: filled in {filled - begun:.0f} s, served after {perf_counter() - filled:.1f} s")
             yield made
         client.close()
 
 
+async def measure(service: str, sizes: Sequence[int], turns: int) -> list[str]:
+    """Measure, print a table, and return what is dearer with more rows, or goes without its index."""
+    async with stores(service, sizes) as made:
+        for turn in range(-WARM_UP, turns):
+            for harness in made:
+                await harness.once(turn % (turns + WARM_UP))
+        grown = [f"{each} has no index" for each in await missing_indexes(service, made[0].database)]
+    say(f"{'milliseconds, median, by rows':45}{''.join(f'{size:>10}' for size in sizes)}   most/first  last/second")
+    for name in made[0].took:
+        costs = [median(harness.took[name][WARM_UP:]) for harness in made]
+        ratios = max(costs) / costs[0], costs[-1] / costs[min(1, len(costs) - 1)]
+        grown += [f"{name} x {ratios[0]:.2f}"] if ratios[0] > LIMIT else []
+        say(f"{name:45}{''.join(f'{cost:10.2f}' for cost in costs)}   x {ratios[0]:<8.2f}  x {ratios[1]:.2f}")
+    return grown
+
+
 async def main() -> int:
-    """Measure, print a table, and return 1 where something grows."""
+    """Measure each service's stores, and return 1 where something grows."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--rows", type=int, default=3000, help="the largest size, at least 1000")
     asked.add_argument("--turns", type=int, default=100, help="how often each operation is measured")
+    asked.add_argument("--services", nargs="+", choices=SERVICES, default=SERVICES, help="whose stores")
     options = asked.parse_args()
     sizes = sorted({min(size, options.rows) for size in (1000, 30_000, options.rows)})
-    async with stores(sizes) as made:
-        for turn in range(options.turns):
-            for harness in made:
-                await harness.once(turn)
-        grown = []
-        sys.stdout.write(f"{'milliseconds, median, by rows':45}{''.join(f'{size:>10}' for size in sizes)}\n")
-        for name in made[0].took:
-            costs = [median(harness.took[name]) for harness in made]
-            ratio = max(costs[1:], default=costs[0]) / costs[0]
-            grown += [name] if ratio > LIMIT else []
-            sys.stdout.write(f"{name:45}{''.join(f'{cost:10.2f}' for cost in costs)}   x {ratio:.2f}\n")
-        missing = await missing_indexes(made[0].database)
-    for what, names in ((f"dearer than x {LIMIT}", grown), ("without its index", missing)):
-        if names:
-            sys.stdout.write(f"{what}: {', '.join(names)}\n")
-    return 1 if grown or missing else 0
+    grown = [each for service in options.services for each in await measure(service, sizes, options.turns)]
+    if grown:
+        say(f"dearer than x {LIMIT} or without an index: {', '.join(grown)}")
+    return 1 if grown else 0
+
+
+def say(line: str) -> None:
+    """Print at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
