@@ -412,7 +412,7 @@ async def test_passages_that_do_not_fit_are_cut_from_the_end_and_the_answer_says
     answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert [passage.id for passage in answer.passages] == ["1"]
-    assert answer.warnings == ("1 of 2 passages cut: the prompt had no room for them",)
+    assert answer.warnings == ("1 of 2 passages cut: they did not fit the model's context",)
 
 
 async def test_a_passage_that_is_too_long_gives_its_space_to_the_next_one() -> None:
@@ -425,7 +425,7 @@ async def test_a_passage_that_is_too_long_gives_its_space_to_the_next_one() -> N
     answer = await harness.answer.whole(ADA, question(), request=asking("r1"))
 
     assert [passage.id for passage in answer.passages] == ["2"]
-    assert answer.warnings == ("1 of 2 passages cut: the prompt had no room for them",)
+    assert answer.warnings == ("1 of 2 passages cut: they did not fit the model's context",)
 
 
 async def test_messages_that_do_not_fit_are_refused_with_tokens_and_limit() -> None:

@@ -219,7 +219,7 @@ STEP = RolloutStep(weight=10, requests=10)
         ),
         ({"steps": (replace(STEP, at_most=timedelta()),)}, "rollout_policy.steps[0].at_most", "is 0 s"),
         ({"abort": AbortRules(error_rate_above=2)}, "rollout_policy.abort.error_rate_above", "is 2; take 0 to 1"),
-        ({"approvals": 11}, "rollout_policy.approval.count", "is 11; take 0 (for nobody) to 10"),
+        ({"approvals": 11}, "rollout_policy.approval.count", "is 11; use 0 (no approval) to 10"),
     ],
 )
 def test_a_policy_that_cannot_work_is_refused_by_field_value_and_limit(

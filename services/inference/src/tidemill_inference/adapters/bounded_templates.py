@@ -30,7 +30,7 @@ class BoundedTemplates:
         self._warming = asyncio.create_task(self._warm(), name="warm-prompts")
 
     async def _warm(self) -> None:
-        with suppress(TidemillError):  # whoever comes with a prompt receives of it
+        with suppress(TidemillError):  # the next prompt reports it
             await self.check("", PromptContent(user="{{ question }}"))
 
     async def stop(self) -> None:

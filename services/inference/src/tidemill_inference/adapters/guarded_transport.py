@@ -18,7 +18,7 @@ MAX_ERROR_BYTES = 64 * 1024
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 """What an endpoint may send before an empty line ends an event."""
 MAX_EVENT_PARTS = 32 * 1024
-"""Objects and lists that an event may be made of: turning them into Python's holds everybody up."""
+"""The most objects and lists in one event: converting them to Python's blocks the event loop."""
 _RESOLVERS = 8
 """Threads that look names up; a project has two of them."""
 _BAD_REQUEST = 400
@@ -31,7 +31,7 @@ class Resolver(Protocol):
         """Return them, best first.
 
         Raises:
-            OSError: the name has none, or nobody answers.
+            OSError: the name has no address, or the name server does not answer.
             RateLimited: too many names of the project are looked up.
 
         """
@@ -39,9 +39,9 @@ class Resolver(Protocol):
 
 
 class SystemResolver:
-    """Asks the system, on threads of its own: a name server that is silent keeps nobody else from working.
+    """Asks the system's resolver, in separate threads: a name server that does not answer blocks no other work.
 
-    A place is held until its thread is free again, which nobody can end, also where the caller has left.
+    A place is held until its thread ends, which cannot be cancelled, also after the caller was.
     """
 
     def __init__(self) -> None:
@@ -72,14 +72,14 @@ class SystemResolver:
     def _forget(self, task: asyncio.Task[Sequence[IPAddress]]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever asked may have left
+            task.exception()  # the caller may have been cancelled
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends requests to one origin only, and to no address but a public one unless the operator allows the host.
 
-    It connects to the address that it checked, so that a name cannot mean another one a moment later. A refused
-    address looks like one that nobody answers at.
+    It connects to the address that it checked, so that a second resolution cannot return another one. A refused address
+    fails exactly as one where nothing listens.
     """
 
     def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind

@@ -1,4 +1,4 @@
-"""Which models a process had in memory, in a file, so that the next one loads them before anybody asks."""
+"""The models that a process had loaded, in a file, so that the next process loads them ahead of requests."""
 
 import json
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""A model's tensors, loaded once, and as many trees of modules over them as there are engines.
+"""A model's tensors, loaded once, and a tree of modules over them for each engine.
 
-A tree is what an engine runs and what an adapter is injected into. Trees share nothing but the weights, which nobody
-writes to, so that engines on the same weights know nothing of each other.
+An engine runs its tree, into which an adapter may be injected. Trees share only the weights, which are read-only, so
+that engines on the same weights are independent of each other.
 """
 
 import copy
@@ -69,7 +69,7 @@ def token_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
     """Return what one token takes of a cache of keys and values, before the weights are loaded.
 
     Raises:
-        ModelRefused: the folder's config does not tell.
+        ModelRefused: the folder's config does not have the sizes.
 
     """
     try:
@@ -88,7 +88,7 @@ def stored_bytes(folder: Path, *, name: str, dtype: torch.dtype) -> int:
     """Return what a folder's weights take in a numeric format, by the headers of its files.
 
     Raises:
-        ModelRefused: a header does not tell.
+        ModelRefused: a header is not readable.
 
     """
     try:

@@ -32,7 +32,7 @@ _TRACER = trace.get_tracer("tidemill.inference")
 
 
 class _Series:
-    """The series of the models that were called last: projects make models without end, and a process lives long."""
+    """The series of a bounded number of models: a long-running process serves any number of versions."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[str, str], set[str]] = OrderedDict()

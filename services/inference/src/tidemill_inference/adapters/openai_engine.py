@@ -61,7 +61,7 @@ _HEADERS = frozenset(
 )
 """What is sent beside the key; the client adds others of the environment, which may be secrets."""
 _log = structlog.get_logger(__name__)
-_NO_KEY = "none"  # an empty one would make the client take OPENAI_API_KEY and send that to whoever is there
+_NO_KEY = "none"  # with an empty one the client sends OPENAI_API_KEY of the environment to any host
 
 
 class OpenAiEngine:
@@ -79,10 +79,10 @@ class OpenAiEngine:
         retries: int,
         frank: bool = False,
     ) -> None:
-        """`stall_s` is the longest silence that is waited through, before the first token or between two.
+        """`stall_s` is the timeout without data, before the first token or between two.
 
-        `frank` tells a caller in which way an endpoint fails; else only the log does, so that nobody learns by asking
-        what answers where.
+        With `frank` errors say how the endpoint failed. Else only the log does, so that errors cannot be used to scan
+        the internal network.
         """
         self._model = model.model
         self._frank = frank
@@ -92,7 +92,7 @@ class OpenAiEngine:
         secret = key.get_secret_value() if key else _NO_KEY
 
         async def no_retry_when_busy(response: httpx2.Response) -> None:
-            if _is_busy_status(response):  # the caller is told when to come again, or a fallback answers
+            if _is_busy_status(response):  # the caller gets the delay for a retry, or a fallback answers
                 response.headers["x-should-retry"] = "false"
 
         async def with_own_headers(request: httpx2.Request) -> None:

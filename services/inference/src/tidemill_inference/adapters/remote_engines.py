@@ -21,7 +21,7 @@ _Key = tuple[str, RemoteModel, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteOptions:
-    """`stall_s` is the longest silence, `max_clients` how many addresses stay connected that nobody uses."""
+    """`stall_s` is the timeout without data, `max_clients` how many unused addresses stay connected."""
 
     allowed: AllowedHosts = field(default_factory=AllowedHosts)
     stall_s: float = 20.0

@@ -1,7 +1,7 @@
-"""A model of this machine's disk, run by transformers; requests are batched as they come.
+"""A model on this machine's disk, run by transformers with continuous batching.
 
-transformers' continuous batching adds a request to the running batch at the next step and takes one out when it ends or
-is cancelled. It runs in a thread of its own and reports each token on the event loop.
+A request joins the running batch at the next step and leaves it when it ends or is cancelled. The batch runs in a
+thread and passes each token to the event loop.
 """
 
 import asyncio
@@ -177,7 +177,7 @@ class TransformersEngine:
         self._manager.cancel_request(request_id)
         router = self._manager.output_router
         router.result_handlers.pop(request_id, None)
-        # What the running step still reports about forgotten requests ends up here.
+        # Drops what the running step still returns for cancelled requests.
         while not router.output_queue.empty():
             self._manager.get_result(timeout=0)
 
@@ -205,7 +205,7 @@ class _Outputs:
 
 
 def _attends_to_everything(config: Any) -> bool:  # noqa: ANN401 - a transformers config
-    """Whether no layer checks a window only, which rowwise attention does not know."""
+    """Whether all layers have full attention: rowwise attention does not support sliding windows."""
     kinds = getattr(config, "layer_types", None)
     if kinds:
         return set(kinds) == {"full_attention"}

@@ -1,4 +1,4 @@
-"""Answer a question: once per request id, for everybody who asks it meanwhile."""
+"""Answer a question: once per request id, for all concurrent requests with it."""
 
 import asyncio
 import time
@@ -40,7 +40,7 @@ class AnswerOutcome:
 
 
 def _noop(_answered: AnswerOutcome) -> None:
-    """Nobody takes note."""
+    """Does nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class AnswerQuestion:
     reservations: Reservations
     make: GenerateAnswer
     observe: Callable[[AnswerOutcome], None] = _noop
-    """Told of every answer within a rollout, and of those that failed; it has to be quick."""
+    """Called with each answer in a rollout, also with failed ones; must not block."""
 
     async def __call__(
         self, caller: Caller, question: Question, *, request: Request, until: float | None = None
@@ -101,7 +101,7 @@ class AnswerQuestion:
     async def _answer(
         self, key: tuple[str, str], question: Question, request: Request, generation: Generation
     ) -> Inference:
-        """Tell the stored answer, or make it; what is wrong with the question is said before anything is stored."""
+        """Yield the stored answer, or make it; an invalid question is refused before anything is stored."""
         started = time.monotonic()
         generation.waiting_for = "mongodb"
         if stored := await self._completed(key, request):
@@ -192,9 +192,9 @@ def _variant(chosen: ChosenConfiguration) -> Variant:
 
 
 def _blames_model(error: Exception | None) -> bool:
-    """Whether a failure counts against what answered: a bad question does not, nor what others owe every variant.
+    """Whether a failure counts against the variant: invalid questions and outages of shared dependencies do not.
 
-    None, an answer that nobody wanted to wait for, does not count either.
+    Neither does None, an answer that the client cancelled.
     """
     if isinstance(error, DependencyUnavailable):
         return error.dependency not in SHARED_DEPENDENCIES
@@ -223,7 +223,7 @@ def _with_deployment_defaults(question: Question, deployment: Deployment) -> Que
 
 
 def _retell(inference: Inference, generation: Generation) -> Inference:
-    """Tell a stored answer as if it came now."""
+    """Yield a stored answer in the steps of a new one."""
     if not inference.output:
         text = "the answer was not recorded: only record mode FULL keeps it for a retry"
         inference = replace(inference, warnings=(*inference.warnings, text))

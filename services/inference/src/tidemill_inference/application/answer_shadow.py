@@ -1,4 +1,4 @@
-"""Have the candidate answer a copy of a live question, for nobody to see."""
+"""Run the candidate on a copy of a live request; the answer is recorded but not returned."""
 
 from dataclasses import dataclass, replace
 

@@ -12,11 +12,11 @@ from tidemill_kit.core.application import Caller, Clock, Request
 from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 Warm = Callable[[str, str], None]
-"""Told the project and the `model@version` that is about to be needed."""
+"""Called with the project and the `model@version` that requests will need."""
 
 
 def warms_nothing(_project: str, _model: str) -> None:
-    """Nobody prepares anything."""
+    """Loads nothing ahead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +46,7 @@ class DeploymentChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateDeployment:
-    """Emits DeploymentWasConfigured. The same request again returns what it made. `warm` receives what answers now."""
+    """Emits DeploymentWasConfigured. Idempotent by request id. `warm` gets the model that serves now."""
 
     deployments: Deployments
     resolve: ResolveConfiguration

@@ -1,4 +1,4 @@
-"""What a model is told: the prompt around the question, and the turns before it."""
+"""The messages for a model: the prompt around the question, and the turns before it."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Return what came of a rollout's step so far."""
+"""Count the outcomes of a rollout's current step."""
 
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from tidemill_inference.domain.step_counts import StepCounts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CountOutcomes:
-    """Counts what came of the current step so far; nothing is read again until something is recorded."""
+    """Counts the outcomes of the current step; they are read again only after a new one was recorded."""
 
     outcomes: Outcomes
     max_kept: int = 256

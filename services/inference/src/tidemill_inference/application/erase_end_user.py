@@ -32,7 +32,7 @@ class EraseEndUser:
         """Erase some of the records, or count some.
 
         Raises:
-            InvalidInput: nobody is named.
+            InvalidInput: the end user is missing.
 
         """
         if not end_user:

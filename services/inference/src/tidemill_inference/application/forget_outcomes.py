@@ -1,4 +1,4 @@
-"""Clear away what was counted of rollouts that ended while nobody was there to clear it away."""
+"""Delete the outcomes of ended rollouts that a crashed process has left."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -8,7 +8,7 @@ from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_kit.core.application import Clock
 
 QUIET = timedelta(hours=1)
-"""Younger outcomes stay: whoever reconciles their rollout, or notes them, may be at it."""
+"""Younger outcomes stay: a replica may still reconcile their rollout, or record them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prompt:
-    """What the engine is given, and the passages that found space in it."""
+    """The messages for the engine, and the passages that fitted."""
 
     messages: tuple[Message, ...]
     passages: tuple[Passage, ...]
@@ -70,11 +70,11 @@ class _Prompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateAnswer:
-    """Reports `generation` who answers, then the text, and returns the whole.
+    """Sends the variant to `generation`, then the text, and returns the whole answer.
 
-    Without passages from rag there is no answer: grounded answers are the product, so a search that fails, fails the
-    call. A model that fails before its first token, or takes more than its share of the time for it, is replaced by the
-    deployment's next one. Who answers is reported with the first token: a failure before it is told as nothing else.
+    A failed search fails the call: without passages there is no grounded answer. A model that fails before its first
+    token, or exceeds its share of the time for it, is replaced by the deployment's next one. The variant is sent with
+    the first token, so that a failure before it is only an error.
     """
 
     templates: Templates
@@ -243,14 +243,14 @@ class GenerateAnswer:
             if (longer := await self._if_it_fits(engine, run, (*kept, passage))) is not None:
                 kept, messages = (*kept, passage), longer
         if cut := len(offered) - len(kept):
-            run.warnings.append(f"{cut} of {len(offered)} passages cut: the prompt had no room for them")
+            run.warnings.append(f"{cut} of {len(offered)} passages cut: they did not fit the model's context")
         assert messages is not None  # noqa: S101 - required
         return _Prompt(messages=messages, passages=kept)
 
     async def _if_it_fits(
         self, engine: Engine, run: _Run, passages: tuple[Passage, ...], *, required: bool = False
     ) -> tuple[Message, ...] | None:
-        """Return the messages with these passages; None where they leave the model no space for an answer."""
+        """Return the messages with these passages; None if they do not fit the context together with an answer."""
         requested = run.question.sampling.over(run.configuration.sampling).max_output_tokens
         messages, limit = await self._rendered(run, passages), engine.context_tokens
         if limit is None:

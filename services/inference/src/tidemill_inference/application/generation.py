@@ -1,4 +1,4 @@
-"""One generation in the making, and everybody who listens to it."""
+"""A running generation and its listeners."""
 
 import asyncio
 import time
@@ -38,10 +38,10 @@ Step = Started | Delta | Finished
 
 @dataclass(slots=True, kw_only=True)
 class Generation:
-    """What has been made of an answer so far.
+    """The answer so far.
 
-    There is one text for all listeners, and each has its own place in it: a slow one lags, delays no other, and gets
-    what it missed in one piece. So the bound of every listener's queue is the length of the answer.
+    All listeners share one text, and each has its own offset: a slow one lags, delays no other, and gets what it missed
+    in one piece. So every listener's queue is bounded by the length of the answer.
     """
 
     digest: str
@@ -52,12 +52,12 @@ class Generation:
     """What has to answer next; "" once text is coming."""
     listeners: int = 0
     missed: TidemillError | None = None
-    """What the last listener received whose time ran out; who leaves of their own accord receives nothing."""
+    """The error that the last listener got at its deadline; None if it was cancelled."""
     task: asyncio.Task[Inference] | None = None
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def start(self, inference: Inference) -> None:
-        """Return who answers."""
+        """Send the variant."""
         self.started = inference
         self._report()
 
@@ -72,7 +72,7 @@ class Generation:
         self._report()
 
     def end(self, inference: Inference) -> None:
-        """Tell the whole answer."""
+        """Send the whole answer."""
         self.finished = inference
         self._report()
 

@@ -21,7 +21,7 @@ Inferences = Aggregates[Inference]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedPrompt:
-    """A content that can be rendered; the digest is the same for contents that differ in nothing that counts."""
+    """A checked content; contents that differ only in comments or layout have the same digest."""
 
     content: PromptContent
     digest: str
@@ -29,7 +29,7 @@ class CheckedPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PromptInput:
-    """What a template sees; `messages` are those before the question."""
+    """The input of a template; `messages` are those before the question."""
 
     question: str
     passages: Sequence[Passage] = ()
@@ -38,10 +38,10 @@ class PromptInput:
 
 
 class Templates(Protocol):
-    """Checks and renders prompts, which are a project's own code: bounded in steps, memory and time.
+    """Checks and renders prompts, which are untrusted code of a project, with limits on CPU time, memory and wall time.
 
-    Every method raises PromptRefused also where a prompt takes more than its bounds, and RateLimited where too much of
-    the project's work waits already.
+    Every method raises PromptRefused also if a prompt exceeds a limit, and RateLimited if too much of the project's
+    work waits already.
     """
 
     async def check(self, project: str, content: PromptContent) -> CheckedPrompt:
@@ -66,7 +66,7 @@ class Templates(Protocol):
         """Return the system message, if the prompt has one, and the user message.
 
         Raises:
-            PromptRefused: the template fails on this input, or makes too much of it.
+            PromptRefused: the template fails on this input, or its output is too long.
 
         """
         ...
@@ -74,7 +74,7 @@ class Templates(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteModel:
-    """A model behind an OpenAI-compatible endpoint; `secret` names its key, "" sends none."""
+    """A model behind an OpenAI-compatible endpoint; `secret` is the name of its key, "" sends none."""
 
     model: str
     base_url: str
@@ -83,9 +83,9 @@ class RemoteModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
-    """An immutable version of the registry: files, or a remote model. `digest` is the manifest's or the address's.
+    """An immutable version in the registry: files, or a remote model. `digest` is the manifest's or the address's.
 
-    With a `base`, the files are an adapter of that version, which is one of files without a base of its own.
+    With a `base`, the files are an adapter for that version, which has files and no base itself.
     """
 
     id: str
@@ -96,14 +96,14 @@ class ModelVersion:
 
 
 LiveModel = tuple[str, str]
-"""A project, and the `model@version` that one of its deployments answers with, or falls back to."""
+"""A project, and the `model@version` that one of its deployments serves or falls back to."""
 
 
 class LiveModels(Protocol):
-    """What the deployments of all projects answer with."""
+    """The models that the deployments of all projects serve."""
 
     async def among(self, models: Iterable[LiveModel]) -> frozenset[LiveModel]:
-        """Return which of these it is now.
+        """Return which of these are served now.
 
         Raises:
             DependencyUnavailable: the store does not answer.
@@ -119,7 +119,7 @@ class Models(Protocol):
         """Return the version that `model` (the newest ready one) or `model@number` names.
 
         Raises:
-            ReferenceNotFound: says what exists; `field` is where the reference stands.
+            ReferenceNotFound: lists what exists, and names `field`.
             ModelNotReady: the version was not imported, or not yet.
             DependencyUnavailable: the trainer does not answer.
 
@@ -129,22 +129,22 @@ class Models(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """Passages, best first, with ids from "1" on; `index` is the index version that answered."""
+    """Passages, best first, with ids from "1" on; `index` is the index version that was searched."""
 
     passages: tuple[Passage, ...]
     index: int
     warnings: tuple[str, ...] = ()
-    """What rag has to say of them."""
+    """rag's warnings."""
 
 
 class Retriever(Protocol):
     """rag's search."""
 
     async def check(self, project: str, retrieval: Retrieval) -> None:
-        """Refuse a collection or a pinned index that is not there.
+        """Refuse a collection or a pinned index that does not exist.
 
         Raises:
-            ReferenceNotFound: says what exists.
+            ReferenceNotFound: lists what exists.
             DependencyUnavailable: rag does not answer.
 
         """
@@ -172,7 +172,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
-    """The end of an answer: why ("stop" or "length"), and what it cost in the model's tokens."""
+    """The end of an answer: the reason ("stop" or "length"), and the usage in the model's tokens."""
 
     reason: str
     input_tokens: int
@@ -189,22 +189,22 @@ class Engine(Protocol):
 
     @property
     def context_tokens(self) -> int | None:
-        """How many tokens prompt and answer may have together; None is not known here."""
+        """How many tokens prompt and answer may have together; None is unknown."""
         ...
 
     async def count_tokens(self, messages: Sequence[Message]) -> int | None:
-        """Return how many tokens the messages come to; None is not known here."""
+        """Return the tokens of the messages; None is unknown."""
         ...
 
     def generate(
         self, messages: Sequence[Message], sampling: Sampling, *, timeout_s: float
     ) -> AsyncGenerator[Piece | Finish, None]:
-        """Yield pieces and then one Finish. Closing the generator, or the time-out, stops the work at once.
+        """Yield pieces and then one Finish. Closing the generator, or the timeout, stops the work at once.
 
         Raises:
             InvalidInput: the model cannot take the messages or the sampling.
-            TimeoutError: the time-out has passed.
-            DependencyUnavailable: a remote engine fails, answers nonsense, or not in time; a local one has died.
+            TimeoutError: the timeout has passed.
+            DependencyUnavailable: a remote engine fails, returns invalid data, or times out; a local one has died.
             Internal: the engine fails on this request.
 
         """
@@ -215,13 +215,13 @@ class Engines(Protocol):
     """All engines of this process."""
 
     def use(self, project: str, model: ModelVersion) -> AbstractAsyncContextManager[Engine]:
-        """Load the model where it is not loaded yet, and keep it for the length of a block.
+        """Load the model if necessary, and keep it loaded for the length of a block.
 
         Raises:
             ModelRefused: a file is damaged, missing, added or not data, or the engine cannot serve the model.
-            AddressRefused: the remote model's address is not one to be called.
+            AddressRefused: the remote model's address may not be called.
             SecretMissing: the project has no such key for the remote model's host.
-            DependencyUnavailable: the object store does not answer, or memory is used up by models in use.
+            DependencyUnavailable: the object store does not answer, or models in use leave no memory.
 
         """
         ...
@@ -237,10 +237,10 @@ class Engines(Protocol):
         ...
 
     async def prepare(self, project: str, model: ModelVersion, *, holder: str) -> None:
-        """Load the model ahead of questions, and keep it for this holder until `release`, idle or not.
+        """Load the model ahead of requests, and hold it until `release`, also while idle.
 
-        Only where memory is used up by others is a kept model dropped, after all that nobody keeps; it is then loaded
-        again with its next question. Preparing again changes nothing.
+        A held model is evicted only when memory is short, after all models without a holder; its next request loads it
+        again. Idempotent.
 
         Raises:
             As `use`.
@@ -249,7 +249,7 @@ class Engines(Protocol):
         ...
 
     async def release(self, project: str, model: ModelVersion, *, holder: str) -> None:
-        """Let go what this holder kept: a model that nobody keeps or uses leaves memory. Repeating changes nothing."""
+        """Release a holder's model: an unused model without holders may be unloaded. Idempotent."""
         ...
 
 
@@ -267,10 +267,10 @@ class DeploymentRef:
 
 
 class Candidates(Protocol):
-    """The trainer's registry, asked anew each time: what is promoted has to be there now."""
+    """The trainer's registry, read without a cache: a candidate must exist when it is promoted."""
 
     async def check(self, project: str, model: str) -> None:
-        """Refuse a `model@version` that is not ready, or not there any more.
+        """Refuse a `model@version` that is not ready, or was deleted.
 
         Raises:
             CandidateNotReady: says why.
@@ -282,25 +282,25 @@ class Candidates(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenRating:
-    """A rating of an inference; of one feedback, the one with the highest `seq` counts."""
+    """A rating of an inference; of the same feedback the one with the highest `seq` is valid."""
 
     feedback: str
     seq: int
     inference: str
     rollout: str
     number: float | None
-    """None where it was taken back."""
+    """None if it was withdrawn."""
 
 
 class Outcomes(Protocol):
-    """What came of the answers in rollouts: one small document per inference, recorded as often as it comes."""
+    """The outcomes of answers in rollouts: one small document per inference; recording is idempotent."""
 
     async def note(self, project: str, outcome: Outcome) -> None:
-        """Keep what came of an answer; the same inference again replaces it. Ratings are kept apart."""
+        """Record the outcome of an answer, replacing an earlier one of the same inference. Ratings are kept."""
         ...
 
     async def rate(self, project: str, rating: GivenRating) -> None:
-        """Keep a rating, also where the answer itself is not recorded yet; an earlier one of the same feedback goes."""
+        """Record a rating, also before the outcome itself, replacing an earlier one of the same feedback."""
         ...
 
     async def of_step(self, project: str, rollout: str, step: int, *, newest: int | None = None) -> Sequence[Outcome]:
@@ -308,39 +308,39 @@ class Outcomes(Protocol):
         ...
 
     async def mark(self, project: str, rollout: str, step: int) -> object:
-        """Return what is another after each outcome or rating of the step, so that nobody reads the same again."""
+        """Return a change token of the step's outcomes, which skips counting them again."""
         ...
 
     async def trim(self, project: str, rollout: str, step: int, *, newest: int) -> None:
-        """Drop all outcomes of the step but about the newest."""
+        """Delete all outcomes of the step but about the newest."""
         ...
 
     async def forget(self, project: str, rollout: str) -> None:
-        """Drop the outcomes of a rollout that has ended: what they came to is in the deployment."""
+        """Delete the outcomes of an ended rollout, whose counts are in the deployment."""
         ...
 
     async def quiet(self, *, since: datetime) -> Sequence[tuple[str, str]]:
-        """Return project and id of each rollout with outcomes, none of them recorded or rated since then."""
+        """Return project and id of each rollout with outcomes, none of which was recorded or rated since then."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptRecords:
-    """For how many days the records of a deployment's answers are kept."""
+    """The retention of a deployment's records."""
 
     deployment: DeploymentRef
     days: int
 
 
 class Records(Protocol):
-    """The records of answers, for those who clear away."""
+    """The records of answers, for deleting old ones."""
 
     async def limited(self) -> Sequence[KeptRecords]:
-        """Return the deployments of all projects, deleted ones too, whose records are not kept for ever."""
+        """Return the deployments of all projects, also deleted ones, whose records have a retention."""
         ...
 
     async def remove(self, kept: KeptRecords, *, before: datetime, limit: int) -> int:
-        """Remove some records from before, oldest first, whose events are out; return how many."""
+        """Delete a batch of older records, oldest first, whose events are published; return how many."""
         ...
 
 
@@ -353,29 +353,29 @@ class ActiveRollouts(Protocol):
 
 
 class RolloutLeases(Protocol):
-    """The right to reconcile a deployment's rollout."""
+    """Leases on rollouts, by deployment."""
 
     def held(self, deployment: DeploymentRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the right for a block and yield its epoch; None where another process holds it."""
+        """Hold the lease for a block and yield its epoch; None if another replica holds it."""
         ...
 
 
 Enqueue = Callable[[DeploymentRef], None]
-"""Told of a deployment whose rollout may have something to do."""
+"""Called with a deployment whose rollout is to be reconciled soon."""
 
 
 def enqueues_nothing(_deployment: DeploymentRef) -> None:
-    """Nobody has to be told: they look by themselves."""
+    """Do nothing: the controller polls."""
 
 
 class DocumentTexts(Protocol):
-    """Texts of documents, by whom they belong to."""
+    """Texts of documents, from ingest."""
 
     async def get(self, project: str, document: str, version: int) -> str:
-        """Return the masked text of a version, in which spans are counted.
+        """Return the masked text of a version, to which spans refer.
 
         Raises:
-            TextGone: it is not there any more.
+            TextGone: it was erased.
             DependencyUnavailable: ingest does not answer.
 
         """
@@ -384,7 +384,7 @@ class DocumentTexts(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reaction:
-    """What somebody thinks of an answer; exactly one of number, comment and correction is given."""
+    """A reaction to an answer; exactly one of number, comment and correction is given."""
 
     inference: str
     metric: str
@@ -395,24 +395,24 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedReaction:
-    """Under which id it is known, and where it stands."""
+    """Its id and state."""
 
     id: str
     state: str
     inference: str = ""
     metric: str = ""
     of_asker: bool = True
-    """Whether the person who asked gave it."""
+    """Whether the asking user gave it."""
 
 
 class Reactions(Protocol):
-    """The service that keeps reactions."""
+    """feedback's API."""
 
     async def submit(self, project: str, reaction: Reaction, *, request_id: str) -> SubmittedReaction:
-        """Hand a reaction over; the same request id again has one effect.
+        """Submit a reaction; idempotent by request id.
 
         Raises:
-            InvalidInput: it is no reaction.
+            InvalidInput: it is invalid.
             NotFound: there is no such inference.
             DependencyUnavailable: feedback does not answer.
 
@@ -420,20 +420,20 @@ class Reactions(Protocol):
         ...
 
     async def get(self, project: str, reaction: str) -> SubmittedReaction:
-        """Return a reaction that was submitted.
+        """Return a submitted reaction.
 
         Raises:
-            NotFound: the project has none with this id.
+            NotFound: the project has no such reaction.
             DependencyUnavailable: feedback does not answer.
 
         """
         ...
 
     async def withdraw(self, project: str, reaction: str, *, request_id: str) -> SubmittedReaction:
-        """Withdraw a reaction; once it is withdrawn, nothing changes.
+        """Withdraw a reaction; idempotent.
 
         Raises:
-            NotFound: the project has none with this id.
+            NotFound: the project has no such reaction.
             DependencyUnavailable: feedback does not answer.
 
         """

@@ -1,4 +1,4 @@
-"""Have a candidate ready to answer before anybody depends on it."""
+"""Load a candidate before it serves requests."""
 
 import logging
 from dataclasses import dataclass
@@ -36,9 +36,7 @@ class PrepareCandidate:
         version = await self._registered(project, model)
         try:
             with isolated():
-                async with self.engines.use(
-                    project, version
-                ):  # first: where there is no space, nothing is read in vain
+                async with self.engines.use(project, version):  # first: without memory for it, no file is read in vain
                     await self.engines.verify(project, version)
         except CandidateNotReady:
             raise

@@ -24,11 +24,11 @@ class ReconcileRollout:
     clock: Clock
 
     async def __call__(self, ref: DeploymentRef, *, epoch: int) -> bool:
-        """Make one move, or none; return whether the rollout is still active.
+        """Make at most one transition; return whether the rollout is still active.
 
         Raises:
-            RolloutLeaseLost: another process reconciles it by now, and nothing was changed.
-            DependencyUnavailable: trainer, stores or engine do not answer: it waits.
+            RolloutLeaseLost: another replica reconciles it, and nothing was changed.
+            DependencyUnavailable: trainer, stores or engine do not answer; call again later.
 
         """
         deployment = await self._taken(ref, epoch)
@@ -48,7 +48,7 @@ class ReconcileRollout:
         return True
 
     async def _taken(self, ref: DeploymentRef, epoch: int) -> Deployment | None:
-        """Return the deployment, marked as reconciled under this epoch before anything is decided."""
+        """Return the deployment, fenced with this epoch before any decision."""
         try:
             deployment = await self.deployments.get(ref.project, ref.id)
             rollout = deployment.active_rollout

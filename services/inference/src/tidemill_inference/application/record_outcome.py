@@ -9,7 +9,7 @@ from tidemill_inference.domain.step_counts import Outcome
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordOutcome:
-    """What comes after its step, or after its rollout or deployment, is let go: nobody counts it or clears it away."""
+    """Outcomes that arrive after the step, rollout or deployment has ended are dropped."""
 
     deployments: Deployments
     outcomes: Outcomes

@@ -18,14 +18,14 @@ from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, Ti
 
 _SAVE_TIMEOUT_S = 5.0
 _BEATS = 3
-"""Renewals within the life of a lease, so that one lost renewal does no harm."""
+"""Renewals within the term of a lease, so that one lost renewal does no harm."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, kw_only=True)
 class Reservation:
-    """The record, and the lease on it; without a lease the record is COMPLETED by another process."""
+    """The record, and the lease on it; without a lease another process has COMPLETED it."""
 
     inference: Inference
     lease: Lease | None
@@ -49,7 +49,7 @@ class Reservation:
         await self._end(lambda stored, lease: stored.fail(lease, reason=reason, now=self.clock.now()))
 
     async def cancel(self) -> None:
-        """Save that nobody listens any more."""
+        """Save the cancellation by the last client."""
         await self._end(lambda stored, lease: stored.cancel(lease, now=self.clock.now()))
 
     async def renew(self, ttl: timedelta) -> None:
@@ -89,7 +89,7 @@ class Reservations:
 
     @asynccontextmanager
     async def reserved(self, fresh: Inference, variant: Variant, *, deadline: float) -> AsyncIterator[Reservation]:
-        """Wait for the right to answer, or for the answer of whoever has it, and keep the right for the block.
+        """Wait for the lease, or for the answer of its holder, and renew the lease during the block.
 
         A block that ends with an error or a cancellation is saved as such. `deadline` is on time.monotonic().
 

@@ -20,11 +20,11 @@ class ResolveConfiguration:
     retriever: Retriever
 
     async def __call__(self, project: str, spec: DeploymentSpec, *, kept_model: str = "") -> Configuration:
-        """Return what answers under this spec now; `kept_model` answers instead of the one that the spec names.
+        """Return the configuration that a spec resolves to; `kept_model` replaces the spec's model.
 
         Raises:
             InvalidInput: a reference is not written as one.
-            ReferenceNotFound: something is not there; the message says what is.
+            ReferenceNotFound: a reference does not exist; the message lists what does.
             ModelNotReady: a model was not imported, or not yet.
             DependencyUnavailable: an owner does not answer.
 

@@ -43,7 +43,7 @@ class RolloutCommand:
 
     @property
     def message(self) -> str:
-        """What the rollout tells people about it."""
+        """The reason that the rollout shows."""
         return f"by hand: {self.rationale}" if self.rationale else "by hand"
 
 
@@ -63,7 +63,7 @@ class PromoteRollout:
         Raises:
             DeploymentNotFound, RolloutNotFound: there is no such thing.
             NoActiveRollout: no evaluation has passed the gate, or the rollout has ended.
-            ApprovalsMissing: somebody still has to agree.
+            ApprovalsMissing: approvals are missing.
             CandidateNotReady: its version is gone, not ready, or does not match its manifest.
 
         """
@@ -120,7 +120,7 @@ class RollBackRollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApproveRollout:
-    """Whoever has a name counts once. The promotion itself follows when nothing else is missing."""
+    """Each named approver counts once. The promotion follows when nothing else is missing."""
 
     deployments: Deployments
     clock: Clock

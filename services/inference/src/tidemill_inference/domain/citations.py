@@ -38,7 +38,7 @@ _OPERATORS = frozenset("*+-/")
 _NEVER_AFTER = frozenset("([{=_")
 _CODE_WORDS = ("return", "yield", "print")
 _REPORT_MARGIN_MS = 2000
-"""So many characters tell the language."""
+"""The characters by which the language is detected."""
 _ARTICLES = frozenset({"a", "an", "the"})
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _NO_SPACES = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff])")
@@ -47,7 +47,7 @@ _QUOTES = str.maketrans(
     dict.fromkeys("\u00ab\u00bb\u2039\u203a\u201c\u201d\u201e\u201f", '"')
     | dict.fromkeys("'`\u2018\u2019\u201a\u201b", "\u02bc")
 )
-"""sentencex searches for the other half of each of these, which takes quadratic time; not of `"`, nor of a letter."""
+"""sentencex searches the other half of each of these, in quadratic time; not of `"`, nor of a letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""What a sentence claims that a passage does not: a number, a date, a negation, or the lack of one.
+"""What a sentence claims and a passage does not: a number, a date, a negation, or the lack of one.
 
-Words alone do not tell: "valid for 12 months" has most words of "valid for eleven months". So numbers and dates of the
-sentence have to be the passage's, in digits or in words, and what the passage says of the same thing has to be negated
-where the sentence is. It stays lexical: antonyms and roles that are exchanged are not seen.
+Shared words are not enough: "valid for 12 months" has most words of "valid for eleven months". So the sentence's
+numbers and dates must be in the passage, in digits or words, and both must be negated, or neither. The comparison is
+lexical: it misses antonyms and exchanged roles.
 """
 
 import re
@@ -51,7 +51,7 @@ class Claims:
 
     @cached_property
     def language(self) -> str:
-        """The language, "" where it cannot be told."""
+        """The language, "" if unknown."""
         return language_of(words(plain(self._text)))
 
     @cached_property

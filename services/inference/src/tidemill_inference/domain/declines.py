@@ -9,7 +9,7 @@ from typing import Final
 from tidemill_inference.domain.lexicon import plain
 
 _MAX_CHARACTERS = 400
-"""Whoever says that much does not decline."""
+"""An answer that says this much does not decline."""
 _EN_SOURCES = r"(?:passages?|documents?|documentation|context|text|sources?|materials?|excerpts?|information|knowledge)"
 _DE_SOURCES = r"(?:passagen?|abschnitten?|dokumenten?|kontext|texten?|quellen?|unterlagen|auszügen?|informationen)"
 _FR_SOURCES = r"(?:passages?|documents?|documentation|contexte|textes?|sources?|extraits?|informations?)"

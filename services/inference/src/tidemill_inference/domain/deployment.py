@@ -47,7 +47,7 @@ MAX_DEADLINE = timedelta(minutes=15)
 MAX_RECORD_DAYS = 3650
 MAX_FALLBACKS = 5
 _REMEMBERED = 50
-"""Evaluations that were decided on, so that one that is reported again has no second effect."""
+"""Evaluations that were decided on, so that a redelivered event has no second effect."""
 
 
 class RecordMode(Enum):
@@ -210,9 +210,9 @@ class Deployment(Aggregate):
         )
 
     def start_rollout(self, passed: PassedEvaluation, *, why_not: str, now: datetime) -> None:
-        """Let a candidate begin, or say why not; an evaluation of another gate is none of this deployment's business.
+        """Start a rollout of a candidate, or return why not; evaluations of other gates are ignored.
 
-        `why_not` says why the candidate's version cannot answer; "" is that it can.
+        `why_not` says why the candidate's version cannot serve; "" if it can.
         """
         policy = self.spec.rollout_policy
         if passed.evaluation in self.evaluations or (policy and policy.gate != passed.gate):
@@ -298,9 +298,9 @@ class Deployment(Aggregate):
         """Make the candidate live now, by hand.
 
         Raises:
-            RolloutNotFound: the rollout is another one.
-            NoActiveRollout: there is no candidate whose gate has passed, or it has ended.
-            ApprovalsMissing: somebody still has to agree.
+            RolloutNotFound: the active rollout is another one.
+            NoActiveRollout: no candidate has passed the gate, or the rollout has ended.
+            ApprovalsMissing: approvals are missing.
 
         """
         rollout = self._open(rollout_id)
@@ -399,5 +399,5 @@ class Deployment(Aggregate):
 
 
 def _without_rationale(reason: Reason, message: str) -> str:
-    """Return what an event may tell: what people wrote stays with the rollout."""
+    """Return what an event may contain: free text of users stays with the rollout."""
     return "by hand" if reason is Reason.BY_HAND else message

@@ -15,15 +15,15 @@ NotFound
 PreconditionFailed
 ├── PromptInUse
 ├── PromptNotRecorded       what a model saw cannot be shown
-├── ServiceNotNamed         this process was not told where another service is
+├── ServiceNotNamed         the address of another service is not configured
 ├── ModelNotReady
 ├── ModelRefused            its files are not what the registry says, or cannot be served
 ├── SecretMissing
-├── NoActiveRollout         there is no candidate that could be promoted, approved or taken back
+├── NoActiveRollout         there is no candidate to promote, approve or roll back
 ├── ApprovalsMissing
 └── CandidateNotReady       its version is gone, not ready, or cannot be loaded
 Conflict
-├── LeaseLost               another replica has taken the inference over
+├── LeaseLost               another replica has taken over the inference
 └── RolloutLeaseLost        another replica reconciles the rollout
 """
 
@@ -64,12 +64,12 @@ class QuestionRefused(InvalidInput):
 
 
 class PromptTooLong(InvalidInput):
-    """The messages alone, without any passage, leave the model no space for an answer."""
+    """The messages, even without passages, do not fit the model's context together with an answer."""
 
     reason = "PROMPT_TOO_LONG"
 
     def __init__(self, *, tokens: int | None = None, limit: int | None = None, output_tokens: int = 0) -> None:
-        """Say it as OpenAI does, whose clients look for these words; a remote model does not tell its figures."""
+        """Use OpenAI's words, which its clients match; of a remote model the figures are unknown."""
         text = (
             f"This model's maximum context length is {limit} tokens, of which {output_tokens} are kept for the answer; "
             f"these come to {tokens} without any passage: send less, or lower max_output_tokens"
@@ -201,7 +201,7 @@ class NoActiveRollout(PreconditionFailed):
 
 
 class ApprovalsMissing(PreconditionFailed):
-    """Somebody still has to agree."""
+    """Approvals are missing."""
 
     reason = "APPROVALS_MISSING"
 
@@ -223,16 +223,16 @@ class CandidateNotReady(PreconditionFailed):
 
 
 class RolloutLeaseLost(Conflict):
-    """Another replica reconciles the rollout by now."""
+    """Another replica reconciles the rollout."""
 
     reason = "ROLLOUT_LEASE_LOST"
 
     def __init__(self, rollout: str) -> None:
-        super().__init__(f"another replica tends rollout {rollout}", rollout=rollout)
+        super().__init__(f"another replica reconciles rollout {rollout}", rollout=rollout)
 
 
 class LeaseLost(Conflict):
-    """The inference belongs to another process by now."""
+    """Another replica has taken over the inference."""
 
     reason = "LEASE_LOST"
 
@@ -264,7 +264,7 @@ class PromptNotRecorded(PreconditionFailed):
 
 
 class ServiceNotNamed(PreconditionFailed):
-    """This process was not told where another service is."""
+    """The address of another service is not configured."""
 
     reason = "SERVICE_NOT_NAMED"
 

@@ -1,8 +1,8 @@
-"""How strongly outcomes speak against what is supposed, at every look at them.
+"""Sequential tests by betting: evidence against a hypothesis that is valid at any time.
 
-Whoever bets against a hypothesis that is true gains nothing in expectation, so the capital ever reaches 1 / alpha with
-a chance of alpha at most (Ville): it may be checked after every outcome, and the bets may end whenever they convince.
-Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting (2024); the capital is shared out among
+A bet against a true hypothesis gains nothing in expectation, so its capital ever reaches 1 / alpha with probability at
+most alpha (Ville's inequality). So the test may be evaluated after every outcome and stopped at any of them.
+Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting (2024). The capital is divided among
 fixed stakes, as in Orabona and Jun, Tight concentrations and confidence sequences from the regret of universal
 portfolio (2024), so that the order of the outcomes does not matter.
 

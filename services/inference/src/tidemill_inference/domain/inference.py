@@ -67,7 +67,7 @@ class Question:
     """What the answer is to warn of before anything has happened."""
 
     def __post_init__(self) -> None:
-        """Take what nobody sees out of a name, which operators and other services read."""
+        """Remove invisible characters from a name, which operators and other services read."""
         object.__setattr__(self, "end_user", clean_line(self.end_user))  # frozen
 
     @property
@@ -174,7 +174,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """The right to answer: whoever takes it over counts `epoch` up, and the one before changes nothing any more."""
+    """The right to answer. A takeover increments `epoch`, which fences the previous holder."""
 
     owner: str
     epoch: int
@@ -192,7 +192,7 @@ class DocumentUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferenceWasCompleted(Event):
-    """The answer is final. Facts about its text are in the record; `documents` says what it rests on."""
+    """The answer is final. Facts about its text are in the record; `documents` lists its sources."""
 
     documents: tuple[DocumentUse, ...]
     citations: int
@@ -236,9 +236,9 @@ class Inference(Aggregate):
     finish_time: datetime | None = None
 
     def reserve(self, lease: Lease, fresh: "Inference", *, variant: Variant, now: datetime) -> None:
-        """Take the right to answer, unless the answer is there or another process holds it; the epoch is counted on.
+        """Acquire the lease, unless the answer is complete or another process holds it; increments the epoch.
 
-        `fresh` is the record as this attempt would begin it: what may be kept can have changed since the last one.
+        `fresh` is the record of this attempt: the record mode may have changed since the last one.
 
         Raises:
             RequestIdReused: the request id belongs to another body.
@@ -272,10 +272,10 @@ class Inference(Aggregate):
         self.lease = lease
 
     def complete(self, lease: Lease, answer: Answer, *, now: datetime) -> None:
-        """Keep the answer, for good.
+        """Complete with the answer, finally.
 
         Raises:
-            LeaseLost: another process has taken it over.
+            LeaseLost: another replica has taken it over.
 
         """
         self._check(lease)
@@ -294,10 +294,10 @@ class Inference(Aggregate):
         self.pending.append(InferenceWasCompleted(occurred_at=now, documents=uses, citations=len(answer.cited)))
 
     def fail(self, lease: Lease, *, reason: str, now: datetime) -> None:
-        """Note that no answer came of it; the same request id may try again.
+        """Record the failure; the same request id may try again.
 
         Raises:
-            LeaseLost: another process has taken it over.
+            LeaseLost: another replica has taken it over.
 
         """
         self._check(lease)
@@ -305,10 +305,10 @@ class Inference(Aggregate):
         self.pending.append(InferenceHasFailed(occurred_at=now, reason=reason))
 
     def cancel(self, lease: Lease, *, now: datetime) -> None:
-        """Note that nobody listens any more; the same request id may try again.
+        """Record the cancellation by the last client; the same request id may try again.
 
         Raises:
-            LeaseLost: another process has taken it over.
+            LeaseLost: another replica has taken it over.
 
         """
         self._check(lease)
@@ -316,7 +316,7 @@ class Inference(Aggregate):
         self.pending.append(InferenceWasCancelled(occurred_at=now))
 
     def erase(self, *, now: datetime) -> None:
-        """Give up who asked what and what was answered; what was counted of it stays. Whoever answers it, stops."""
+        """Erase user, question and answer; counts stay. A running answer is cancelled."""
         if self.state is State.RESERVED:
             self.state, self.finish_reason, self.finish_time = State.CANCELLED, "cancelled", now
             self.pending.append(InferenceWasCancelled(occurred_at=now))
@@ -324,7 +324,7 @@ class Inference(Aggregate):
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
 
     def reported(self, question: Question, answer: Answer | None = None) -> "Inference":
-        """Return it as those receive it who are listening now: whole, whatever the record keeps."""
+        """Return a copy with the full answer for connected clients, regardless of the record mode."""
         delivered = replace(
             self,
             messages=question.messages,
@@ -358,9 +358,9 @@ class Inference(Aggregate):
 
 
 def reserved(question: Question, *, inference_id: str, project: str, request_id: str, digest: str) -> Inference:
-    """Return the record of a question before anybody has the right to answer it.
+    """Return the record of a question before a process holds its lease.
 
-    `question.record` is the mode that was finished between caller and deployment.
+    `question.record` is the mode after the deployment's limit was applied.
     """
     mode = question.record or RecordMode.FULL
     return Inference(

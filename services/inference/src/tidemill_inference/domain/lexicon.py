@@ -47,7 +47,8 @@ FUNCTION_WORDS: Final = frozenset[str]().union(*_FUNCTION_WORDS.values())
 
 NEGATIONS: Final = frozenset(
     listed(
-        "not no never none nobody nothing nowhere neither nor cannot without "
+        "nobody "
+        "not no never none nothing nowhere neither nor cannot without "
         "nicht nichts nie niemals niemand niemanden niemandem nirgends nirgendwo ohne weder "
         "kein keine keinen keinem keiner keines keinerlei ne n pas jamais rien aucun aucune aucuns "
         "aucunes sans ni nul nulle non nunca jamás nada nadie ningún ninguno ninguna ningunos ningunas "

@@ -51,7 +51,7 @@ class Prompt(Aggregate):
         """Make the content the newest version, unless it is that already. A, B, A is three versions.
 
         Raises:
-            TooManyPromptVersions: there is no space for another one.
+            TooManyPromptVersions: the limit of versions or characters is reached.
 
         """
         if self.versions and self.latest.digest == digest:

@@ -90,9 +90,9 @@ class NamedRollout(TypedDict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """Its steps are those of the policy that it began under; `ready` once the candidate is loaded and may answer.
+    """The steps are those of the policy when it began; `ready` is true once the candidate is loaded and may serve.
 
-    `epoch` is that of the last lease under which it was reconciled: an earlier holder changes nothing any more.
+    `epoch` is that of the last lease under which it was reconciled, which fences earlier holders.
     """
 
     id: str
@@ -129,7 +129,7 @@ class Rollout:
         return max(0, self.policy.approvals - len(self.approvals))
 
     def named(self, now: datetime) -> NamedRollout:
-        """Return what each of its events reports."""
+        """Return the common fields of its events."""
         return NamedRollout(
             occurred_at=now,
             rollout=self.id,
@@ -139,9 +139,9 @@ class Rollout:
         )
 
     def gives_candidate(self, *, end_user: str, request_id: str) -> bool:
-        """Whether the candidate answers: the same for the same person or request, and for ever once it did.
+        """Whether the candidate serves a user or request: once it does, it does for the rest of the rollout.
 
-        Everybody has a place among all shares that does not depend on the step, so a greater weight only adds people.
+        The hash does not depend on the step, so a greater weight only adds users.
         """
         if not self.active or not self.ready or self.current.shadow:
             return False
@@ -167,7 +167,7 @@ class Rollout:
         return self._late() if late else Decision(move=Move.STAY)
 
     def at(self, epoch: int) -> "Rollout":
-        """Return it as reconciled under a lease of this epoch.
+        """Return it fenced with a lease's epoch.
 
         Raises:
             RolloutLeaseLost: a later holder was there.
@@ -213,7 +213,7 @@ class Rollout:
         return self._approved("every step was passed", Reason.STEPS_DONE)
 
     def _approved(self, why: str, reason: Reason) -> Decision:
-        """Return promotion, unless somebody still has to agree."""
+        """Return promotion, or a hold while approvals are missing."""
         if not (missing := self.missing_approvals):
             return Decision(move=Move.PROMOTE, reason=reason, message=why)
         if self.hold is Hold.APPROVALS:
@@ -236,7 +236,7 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutEvent(Event):
-    """What every event of a rollout reports."""
+    """The fields of every event of a rollout."""
 
     rollout: str
     candidate: str

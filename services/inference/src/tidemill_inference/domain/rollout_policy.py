@@ -66,7 +66,7 @@ class RolloutStep:
     def violations(self, path: str) -> Iterator[Violation]:
         """Yield what is out of bounds."""
         if self.shadow and self.weight:
-            text = f"is {self.weight}; a shadow step shows its answers to nobody, so leave it out"
+            text = f"is {self.weight}; answers of a shadow step are not returned, so leave it out"
             yield Violation(field=f"{path}.weight", description=text)
         if not self.shadow and not 1 <= self.weight <= MAX_WEIGHT:
             text = f"is {self.weight}; take 1 to {MAX_WEIGHT} percent, or make it a shadow step"
@@ -129,7 +129,7 @@ class RolloutPolicy:
         yield from self._order(path)
         yield from self.abort.violations(f"{path}.abort")
         if not 0 <= self.approvals <= MAX_APPROVALS:
-            text = f"is {self.approvals}; take 0 (for nobody) to {MAX_APPROVALS}"
+            text = f"is {self.approvals}; use 0 (no approval) to {MAX_APPROVALS}"
             yield Violation(field=f"{path}.approval.count", description=text)
 
     def _order(self, path: str) -> Iterator[Violation]:

@@ -109,7 +109,7 @@ class StepCounts:
         )
 
     def reached(self, step: RolloutStep) -> bool:
-        """Whether the step has seen as much as it needs to see."""
+        """Whether the step has seen all requests and answers that it needs."""
         return self.requests >= step.requests and self.candidate >= step.minimum
 
     def abort(self, step: RolloutStep, rules: AbortRules) -> tuple[Reason, str] | None:

@@ -1,4 +1,4 @@
-"""Tokens by which whoever was shown an answer, and nobody else, may react to it.
+"""Tokens that authorise the client that was shown an answer to react to it.
 
 A token is made with the answer, for its inference and project: `<expiry in seconds since 1970>.<HMAC-SHA256>`
 (RFC 2104), in URL-safe characters. Nothing is stored, and every replica with the same key accepts it.

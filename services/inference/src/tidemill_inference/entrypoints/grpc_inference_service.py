@@ -24,7 +24,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 _NO_DEADLINE_S = 3600.0
 _MARGIN_S = 0.25
-"""How long before the caller's deadline an answer that is not there is told to be late, and by whom."""
+"""Margin before the caller's deadline at which a timeout error naming the slow dependency is returned."""
 
 
 class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
@@ -92,7 +92,7 @@ class GrpcInferenceService(inference_service_pb2_grpc.InferenceServiceServicer):
 
 
 def _until() -> float:
-    """Return until when the caller listens, less the time that it takes to tell it."""
+    """Return the caller's deadline, less the margin for returning an error."""
     left_s = remaining_s(_NO_DEADLINE_S)
     return time.monotonic() + left_s - min(_MARGIN_S, left_s / 10)
 

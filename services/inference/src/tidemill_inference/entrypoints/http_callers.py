@@ -1,4 +1,4 @@
-"""Who calls the API: the host that was meant, the project that is named, and whether a browser sends it."""
+"""The caller of the HTTP API: the requested host, the project, and whether a browser sent the request."""
 
 import ipaddress
 from collections.abc import Awaitable, Callable, Collection
@@ -23,7 +23,7 @@ class HostNotServed(PermissionDenied):
     def __init__(self) -> None:
         super().__init__(
             "this host is not served here: ask localhost or an IP address, or set INFERENCE_HTTP_HOSTS to the names "
-            "under which the door is to be found"
+            "under which the API is to be served"
         )
 
 
@@ -62,9 +62,9 @@ def _is_address(name: str) -> bool:
 async def project_of(headers: Headers, in_path: str, known: KnownProject) -> str:
     """Return the project that a request names: in its path, in the header, or, without these, as its API key.
 
-    A path or a key is for programs that can be told a URL and a key only. A path needs a key as well, any: the header
-    Authorization, like OpenAI-Project, is one that a page of another origin may not send unasked. A key names only a
-    project that is known, because it may as well be somebody's secret: it goes nowhere, no log and no error.
+    Path and key are for programs that accept only a URL and a key. A path requires any key as well: a page of another
+    origin cannot send the headers Authorization and OpenAI-Project without a preflight. A key must name a known
+    project, because it may be a real secret: it is never logged and never in an error.
 
     Raises:
         InvalidInput: two projects are named.

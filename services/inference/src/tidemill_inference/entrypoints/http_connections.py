@@ -1,4 +1,4 @@
-"""Connections of the API: how many there are, how long one may be idle, and how long headers may take."""
+"""Limits on HTTP connections: how many there are, how long one may be idle, and how long headers may take."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -27,7 +27,7 @@ UNMATCHED = "unmatched"
 """The route of a request for which there is none; its path, which may say anything, is never logged."""
 
 _EXCHANGE = "tidemill.exchange"
-_CLIENT_LEFT = 499  # nginx's word; nobody reads it but log and metrics
+_CLIENT_LEFT = 499  # as nginx does; only for log and metrics
 _FAULTS = 500
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -35,7 +35,7 @@ _log = structlog.get_logger()
 
 
 class ClientLeft(Exception):
-    """Nobody is there any more to be answered."""
+    """The client has disconnected."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Exchange:
 
     @property
     def route(self) -> str:
-        """The path as the API declares it."""
+        """The declared route."""
         return str(getattr(self.scope.get("route"), "path", UNMATCHED))
 
     @property
@@ -159,7 +159,7 @@ class Exchange:
         try:
             yield
         except asyncio.CancelledError as error:
-            # It goes no further: this is the root of the request's task, and who is still there is reported.
+            # Not raised further: this is the root of the request's task, and a connected client gets the error.
             block.uncancel()
             if left:
                 raise ClientLeft from error
@@ -171,7 +171,7 @@ class Exchange:
 
     @contextmanager
     def hiding(self) -> Iterator[None]:
-        """Log what is no error of the kit's tree, once and with its stack, and tell the caller only where to look."""
+        """Log an unexpected error once with its stack, and return only its trace id."""
         try:
             with isolated():
                 yield
@@ -184,10 +184,10 @@ class Exchange:
 
 
 class HttpEdge:
-    """Stands around every request, as a middleware of Starlette.
+    """The middleware around every request.
 
-    A client that takes longer than `stall_s` to send its body, or to take a part of the answer, has left. `hosts` are
-    the names under which the API is asked for, see `check_host`.
+    A client that stalls longer than `stall_s`, sending its body or receiving the answer, counts as disconnected.
+    `hosts` are the served host names, see `check_host`.
     """
 
     def __init__(self, app: ASGIApp, *, stall_s: float, hosts: Collection[str], known_project: KnownProject) -> None:

@@ -1,11 +1,11 @@
-"""`POST /v1/feedback`: what somebody thinks of an answer, from where it is shown.
+"""`POST /v1/feedback`: reactions to an answer, from the page that shows it.
 
 The body has `inference`, its `token` (the `feedback_token` that came with the answer), `metric` ("rating", "comment" or
-"correction"), the value as `number`, `comment` or `correction`, and may have `request_id`. The reaction is that of the
-person who asked: a browser names nobody. What is beyond that is refused by name. Errors are of OpenAI's shape.
+"correction"), the value as `number`, `comment` or `correction`, and may have `request_id`. The reaction is
+the asking user's: a browser cannot name another one. Other fields are refused by name. Errors have OpenAI's format.
 
 `DELETE /v1/feedback/{id}` withdraws it, with the same token in the header `Feedback-Token` (an address is in too many
-logs) and, optionally, `?request_id=`. It is for reactions of the person who asked, not for those of reviewers.
+logs) and, optionally, `?request_id=`. It withdraws only reactions of the asking user, not of reviewers.
 """
 
 from typing import Annotated
@@ -86,7 +86,7 @@ class HttpFeedback:
         self._max_body_bytes = max_body_bytes
 
     async def submit(self, http: HttpRequest) -> Response:
-        """Pass a reaction on, and tell under which id it is known."""
+        """Submit a reaction to feedback, and return its id."""
         exchange = Exchange.of(http.scope)
         caller = await exchange.admit()
         body = body_of(FeedbackBody, await exchange.body(at_most=self._max_body_bytes))

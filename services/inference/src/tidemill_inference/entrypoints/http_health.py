@@ -1,4 +1,4 @@
-"""Whether the service lives and can answer, for probes that speak HTTP."""
+"""Liveness and readiness for HTTP probes."""
 
 import asyncio
 import math

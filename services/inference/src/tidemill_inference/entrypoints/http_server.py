@@ -16,13 +16,13 @@ _LIMITS = ConnectionLimits()
 
 
 class HttpPortTaken(PreconditionFailed):
-    """Nothing can listen on the port of the API."""
+    """The HTTP port cannot be bound."""
 
     reason = "PORT_TAKEN"
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the service, and says when it listens."""
+    """Leaves signals to the service, and reports when it listens."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Bodies in JSON: nothing unknown, nothing converted, and every problem told by the name of its field."""
+"""JSON bodies: no unknown fields, no conversions, and every problem reported with its field."""
 
 import json
 from collections.abc import Mapping
@@ -52,13 +52,13 @@ def object_of(body: bytes) -> Mapping[str, Any]:
 
 
 class _Names:
-    """Checks the names of each object of a body, and counts them all: every wrong one would be told."""
+    """Checks the names in each object of a body, and counts them all, since each wrong one would be reported."""
 
     def __init__(self) -> None:
         self._count = 0
 
     def poll(self, pairs: list[tuple[str, object]]) -> None:
-        """Refuse a name that is there twice: whoever checked the body before may have taken the other one."""
+        """Refuse duplicate names: a gateway that checked the body may have read the other value."""
         self._count += len(pairs)
         if self._count > MAX_NAMES:
             raise InvalidInput.of(

@@ -1,4 +1,4 @@
-"""What inference receives: verdicts of evaluations, and what people say of answers."""
+"""The consumers: verdicts of evaluations, and ratings of answers."""
 
 from pydantic import BaseModel, Field
 

@@ -1,10 +1,10 @@
-"""Answers in the shapes of OpenAI's API, with a field `tidemill` for what these have no place for.
+"""Answers in the shapes of OpenAI's API, with a field `tidemill` for what they have no field for.
 
-`id` is the inference's id, `model` the deployment. The top-level object `tidemill` stands in a whole answer, and in the
-chunk of a stream that carries `finish_reason`, there without what may be long of its passages (`source` and all behind
-it). A stream reports these whole in chunks before it, one each, as `tidemill.passage`: many readers take no long lines.
-For the same reason a long piece of text comes in several chunks, and of more than 500 citations the first ones come in
-chunks before the last one, as `tidemill.citations`, 500 each.
+`id` is the inference's id, `model` the deployment. The top-level object `tidemill` is in a whole answer, and in the
+chunk of a stream with `finish_reason`, there without the long fields of its passages (`source` and all after it). A
+stream sends whole passages in chunks before it, one each, as `tidemill.passage`: many clients limit the length of a
+line. For the same reason long text is sent in several chunks, and of more than 500 citations the first ones are sent
+before the last chunk, as `tidemill.citations`, 500 each.
 
     {"variant": {"name", "configuration", "model", "prompt", "index", "engine"},
      "citations": [{"start", "end", "passage"}],
@@ -13,8 +13,8 @@ chunks before the last one, as `tidemill.citations`, 500 each.
      "warnings": ["..."],
      "feedback_token": "..."}
 
-A citation is a span of the answer, half-open and in code points, and the id of the passage that it rests on; a
-passage's span is one of the document's version. With the token, `POST /v1/feedback` takes a reaction to this answer.
+A citation is a span of the answer, half-open and in code points, and the id of the passage that it cites; a passage's
+span is one of the document's version. With the token, `POST /v1/feedback` accepts a reaction to this answer.
 """
 
 from collections.abc import Iterator, Sequence

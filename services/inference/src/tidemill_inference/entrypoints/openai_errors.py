@@ -53,7 +53,7 @@ class EncodingNotSupported(InvalidInput):
 
 
 class LengthsContradict(InvalidInput):
-    """A request says in two ways where its body ends; whoever stands between may have believed the other one."""
+    """A request has two lengths of its body, of which a proxy may have used the other one (request smuggling)."""
 
     reason = "LENGTHS_CONTRADICT"
 

@@ -1,9 +1,8 @@
 """The OpenAI-compatible API: `POST /v1/chat/completions`, `GET /v1/models`, `POST /v1/feedback`, probes at `/healthz`.
 
-`model` is a deployment; the project stands in the header OpenAI-Project, or as `http_callers.project_of` says. The
-header Idempotency-Key, where it is sent, is the request id: the same key again returns the same answer, streamed or
-whole. See `openai_messages` for what is taken, `openai_completions` for what comes back, `openai_errors` for what goes
-wrong.
+`model` is a deployment. The project is in the header OpenAI-Project, or as `http_callers.project_of` says. The optional
+header Idempotency-Key is the request id: the same key returns the same answer, streamed or whole. Requests are in
+`openai_messages`, replies in `openai_completions`, errors in `openai_errors`.
 """
 
 import asyncio
@@ -57,7 +56,7 @@ IssueToken = Callable[[Inference], str]
 
 
 PrincipalsFrom = Literal["servers", "anybody", "nobody"]
-"""Who may name the groups of the person who asks: programs that are no browser, everybody, or nobody."""
+"""The callers that may send `principals`: programs that are no browser, all, or none."""
 
 
 class Answering(Protocol):
@@ -69,13 +68,13 @@ class Answering(Protocol):
 
 
 class OpenAiApi:
-    """Puts the API together.
+    """The routes of the HTTP API.
 
-    `stall_s` is how long a client may neither send nor take anything, `keep_alive_s` how long a stream says nothing,
-    `hosts` the names under which it is found (see `check_host`), `principals_from` who may name groups of readers.
+    `stall_s` is how long a client may neither send nor receive, `keep_alive_s` the interval of comments in a stream
+    without output, `hosts` the served host names (see `check_host`), `principals_from` who may send `principals`.
     """
 
-    def __init__(  # noqa: PLR0913 - everything that the door opens to
+    def __init__(  # noqa: PLR0913 - all that the API depends on
         self,
         answer: Answering,
         deployments: Deployments,
@@ -210,10 +209,10 @@ def _issuing(tokens: FeedbackTokens | None, clock: Clock) -> IssueToken:
 
 
 def _check_principals(question: Question, *, browser: bool, taken_from: PrincipalsFrom) -> None:
-    """Refuse groups that nobody vouches for: a page, and who has it open, may write any.
+    """Refuse unauthenticated groups: a page, and its user, may send any.
 
     Raises:
-        InvalidInput: the caller is not among those who may name groups.
+        InvalidInput: the caller may not send groups.
 
     """
     if question.principals and (taken_from == "nobody" or (browser and taken_from == "servers")):
@@ -309,7 +308,7 @@ class _EventStream:
                 try:
                     await self._send(": keep-alive\n\n")
                 except ClientLeft:
-                    return  # whoever waits for the answer notices it as well
+                    return  # the task that waits for the answer gets the same error
 
     async def _send(self, text: str) -> None:
         async with self._sending:

@@ -1,10 +1,10 @@
 """Requests of OpenAI's chat completions as questions.
 
-What is not supported is refused by name, all of it at once, and never ignored. A parameter that is known to change
-nothing at a certain value (`n: 1`, `store: false`, `tools: []`) is taken at that value, one that is only a hint
-(`reasoning_effort`) at any, and null always is the same as leaving out. Sampling that the deployment does not let a
-caller override is replaced by the deployment's own, with a warning: some clients cannot be told to send none.
-The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client) is for what OpenAI has no word for:
+Unsupported parameters are refused by name, all at once, and never ignored. A parameter that has no effect at a certain
+value (`n: 1`, `store: false`, `tools: []`) is accepted at that value, a hint (`reasoning_effort`) at any, and null is
+the same as absent. Sampling that the deployment does not let a caller override is replaced by the deployment's own,
+with a warning, since some clients always send some.
+The field `tidemill` (`extra_body={"tidemill": {...}}` in OpenAI's Python client) is for what OpenAI has no field for:
 `variables` of the prompt, `principals` (reader groups) and `record_mode`, which may only lower what is recorded.
 """
 
@@ -207,7 +207,7 @@ class ChatRequest(Strict):
 
     @property
     def includes_usage(self) -> bool:
-        """Whether the stream reports at its end what it cost."""
+        """Whether the stream ends with the token usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
     def question(self) -> Question:

@@ -60,7 +60,7 @@ def question_of(request: inference_service_pb2.GenerateRequest) -> Question:
 
 
 def _check_sizes(request: inference_service_pb2.GenerateRequest) -> None:
-    """Refuse more than a question has: each of them is turned into an object while nobody else is served."""
+    """Refuse more than a question may have: each is converted to an object on the event loop."""
     for field, number, maximum in (
         ("messages", len(request.messages), MAX_MESSAGES),
         ("messages", sum(len(each.parts) for each in request.messages[:MAX_MESSAGES]), MAX_PARTS),

@@ -1,4 +1,4 @@
-"""Work beside the requests that rollouts need: reconciling them, keeping candidates loaded, outcomes and shadows."""
+"""Background work of rollouts: reconciling, keeping candidates loaded, recording outcomes, shadow requests."""
 
 import asyncio
 import time
@@ -32,22 +32,22 @@ from tidemill_kit.grpc.context import acting_for
 DROPPED = Counter("tidemill_rollout_dropped", "Shadows and outcomes that were let go.", ["what"])
 _PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
-"""What fails again and again is tried again after no longer than this."""
+"""The longest backoff."""
 _LONGEST_REST_S = 1.0
-"""Who counts for long rests for as long, but no rollout waits longer than this for its next look."""
+"""A pass that takes long is followed by a pause as long, up to this."""
 
 _log = structlog.get_logger()
 
 
 class _Pace:
-    """The rest between two polls: a tick, twice as long after each failure in a row, and over at once when notified."""
+    """The pause between two passes: a tick, doubled after each consecutive failure, ended at once by an enqueue."""
 
     def __init__(self, tick_s: float) -> None:
         self.enqueued = asyncio.Event()
         self._tick_s = self._rest_s = tick_s
 
     def well(self) -> None:
-        """Note that nothing fails any more."""
+        """Reset the backoff."""
         self._rest_s = self._tick_s
 
     def failed(self) -> None:
@@ -61,10 +61,10 @@ class _Pace:
 
 
 class RolloutWorker:
-    """Reconciles each active rollout under its lease, and keeps its candidate loaded in every replica.
+    """The controller: reconciles each active rollout under its lease, and keeps its candidate loaded in every replica.
 
-    It searches for active rollouts once in `poll_interval_s`, and reconciles each every `tick_s` and when notified;
-    what fails waits longer each time.
+    It polls for active rollouts every `poll_interval_s`, and reconciles each every `tick_s` and when enqueued, with
+    exponential backoff after failures.
     """
 
     def __init__(  # noqa: PLR0913 - what one worker works with, once, in app.py
@@ -109,7 +109,7 @@ class RolloutWorker:
                 await _set_within(self._enqueued, self._poll_interval_s)
 
     async def _clear_away(self) -> None:
-        """Forget what a process that died has left; what is not forgotten now is when the next one starts."""
+        """Delete what a crashed process has left; a failure is retried at the next start."""
         try:
             await self._forget()
         except TidemillError as error:
@@ -123,7 +123,7 @@ class RolloutWorker:
             return []
 
     async def _care(self, ref: DeploymentRef, reconcile: ReconcileRollout) -> None:
-        """Do both for as long as the rollout is active; one that begins right after it is searched for anew."""
+        """Do both while the rollout is active; the next poll finds one that begins right after it."""
         reconciling, keeping_on = self._running[ref], _Pace(self._tick_s)
         with acting_for(ref.project):
             keeping = asyncio.create_task(self._again(ref, keeping_on, lambda: self._keep(ref, keeping_on)))
@@ -136,7 +136,7 @@ class RolloutWorker:
                 self._enqueued.set()
 
     async def _again(self, ref: DeploymentRef, pace: _Pace, once: Callable[[], Coroutine[Any, Any, bool]]) -> None:
-        """Do something until it says that there is nothing left to do; what fails is done again."""
+        """Repeat a step until it returns False; failures are retried."""
         while True:
             try:
                 with isolated():
@@ -152,7 +152,7 @@ class RolloutWorker:
             await pace.rest()
 
     async def _reconcile(self, ref: DeploymentRef, pace: _Pace, reconcile: ReconcileRollout) -> bool:
-        """Reconcile the rollout to its end, or return True where another process does."""
+        """Reconcile the rollout to its end, or return True if another replica does."""
         async with self._leases.held(ref) as epoch:
             if epoch is None:
                 return await self._rollout(ref) is not None
@@ -164,7 +164,7 @@ class RolloutWorker:
                 await pace.rest(min_s=min(time.monotonic() - began, _LONGEST_REST_S))
 
     async def _keep(self, ref: DeploymentRef, pace: _Pace) -> bool:
-        """Keep the candidate loaded, so that no question waits for it; return whether there is another one."""
+        """Keep the candidate loaded, so that no request waits for it; return whether there is another one."""
         rollout = await self._rollout(ref)
         if rollout is None or not rollout.ready:  # the tender loads it first, and says what is wrong with it
             return rollout is not None
@@ -188,9 +188,9 @@ class RolloutWorker:
 
 
 class FollowUps:
-    """What comes after an answer in a rollout: its outcome, and in a shadow step the candidate's answer.
+    """What follows an answer in a rollout: its outcome is recorded, and in a shadow step the candidate answers a copy.
 
-    Both wait in queues with a bound, beside the answers: what finds them full is dropped and counted.
+    Both wait in bounded queues, outside the request: what finds them full is dropped and counted.
     """
 
     def __init__(self, *, note: RecordOutcome, waiting: int, max_concurrent: int) -> None:
@@ -200,7 +200,7 @@ class FollowUps:
         self._shadowing: asyncio.Queue[AnswerOutcome] = asyncio.Queue(waiting)
 
     def observe(self, answered: AnswerOutcome) -> None:
-        """Take note of an answer; never waits."""
+        """Queue what follows an answer; never waits."""
         _put(self._recording, answered, "outcome")
         live = answered.question.purpose is Purpose.LIVE
         if live and answered.chosen.shadowed and not answered.failed:

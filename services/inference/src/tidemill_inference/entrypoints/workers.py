@@ -1,4 +1,4 @@
-"""Work beside the requests: models are loaded when a deployment begins to need them, not with its first question."""
+"""Background work: deleting old records, and loading models before the first request needs them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -45,7 +45,7 @@ class RecordKeeper:
 
 
 class WarmUp:
-    """Loads one wanted model after the other. What does not fit in, or fails, waits for its first question."""
+    """Loads one requested model after the other. One that does not fit, or fails, is loaded with its first request."""
 
     def __init__(
         self, models: Models, engines: Engines, *, first: Callable[[], Sequence[tuple[str, str]]] = tuple
