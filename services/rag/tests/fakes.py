@@ -46,7 +46,7 @@ class InMemoryLedger:
     def __init__(self, *, large_bytes: int = 1000) -> None:
         self.large_bytes = large_bytes
         self.counted: list[IndexRef] = []
-        """Of which index versions all rows were checked."""
+        """Index versions whose rows were all read."""
         self.read_pages = 0
         """Of indexed rows."""
         self.stored: dict[tuple[IndexRef, str], Row] = {}
@@ -313,7 +313,7 @@ class Ingest:
         readers: tuple[str, ...] = (),
         metadata: dict[str, str | int | float | bool] | None = None,
     ) -> DesiredDocument:
-        """Keep a version, and return what its event reports."""
+        """Store a version, and return its event."""
         digest = hashlib.sha256(f"{text}{seq}".encode()).hexdigest()
         ref = ObjectRef(bucket=BUCKET, key=f"{project}/{document}/{digest}", size=len(text), sha256=digest)
         self.contents[ref] = DocumentContent(
@@ -324,7 +324,7 @@ class Ingest:
         return desired
 
     def remove(self, document: str, *, seq: int, project: str = "acme", source: str = "cms") -> DesiredDocument:
-        """Delete a document, and return what its event reports."""
+        """Delete a document, and return its event."""
         gone = DesiredDocument(document=document, source=source, key=document, seq=seq)
         self.documents_of[project, source][document] = gone
         return gone
@@ -423,7 +423,7 @@ class Rag:
         )
 
     def new_reconcile(self) -> ReconcileIndex:
-        """Return what a worker does in a new life of its process."""
+        """Return a reconciler as a restarted process has it."""
         return ReconcileIndex(
             collections=self.collections,
             ledger=self.ledger,
@@ -448,7 +448,7 @@ class Rag:
             ref = IndexRef(project=project, collection=collection, number=number)
             async with self.leases.held(ref) as epoch:
                 assert epoch
-                while await self.reconcile(ref, epoch=epoch) is Requeue.BATCH_SIZE:
+                while await self.reconcile(ref, epoch=epoch) is Requeue.NOW:
                     self.turns += 1
 
     async def consume(self, desired: DesiredDocument, *, project: str = "acme") -> None:
@@ -474,7 +474,7 @@ def spec(
     max_tokens: int = 0,
     overlap_tokens: int | None = None,
 ) -> CollectionSpec:
-    """Return what an operator needs."""
+    """Return the spec of a collection."""
     return CollectionSpec(
         collection=collection,
         sources=sources,

@@ -1,4 +1,4 @@
-"""The composition root: the only module that sees adapters and entry points."""
+"""The composition root: the only module that imports both adapters and entry points."""
 
 import os
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ INDEX_TOPIC = "tidemill.rag.index.v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
-    """Everything behind the ports, and the clients that it stands on."""
+    """The adapters and the clients that they use."""
 
     database: mongo.Database
     publisher: Publisher
@@ -76,7 +76,7 @@ class Adapters:
 
 
 async def build_app(settings: RagSettings) -> App:
-    """Put rag together, on the event loop that it will live on. Nothing is connected yet."""
+    """Build rag on the running event loop. Nothing is connected yet."""
     adapters = _adapters(settings)
     worker = _worker(settings, adapters)
     reconcile = _reconcile(settings, adapters)
@@ -109,19 +109,19 @@ async def build_app(settings: RagSettings) -> App:
 
 
 class Stores:
-    """The component that prepares what the others write to."""
+    """Prepares the databases at start, and closes clients and stores at the end."""
 
     def __init__(self, adapters: Adapters) -> None:
         self._adapters = adapters
 
     async def start(self) -> None:
-        """Create the indexes in MongoDB; repeating it changes nothing."""
+        """Create the MongoDB indexes; idempotent."""
         await self._adapters.collections.ensure_indexes()
         await self._adapters.ledger.ensure_indexes()
         await self._adapters.indexes.ensure_indexes()
 
     async def stop(self) -> None:
-        """Close what is open, after everybody who uses it has stopped."""
+        """Close clients and stores, after the components that use them."""
         for processes in self._adapters.processes:
             await processes.stop()
         await self._adapters.vectors.close()
@@ -203,7 +203,7 @@ def _limits(settings: RagSettings, *, cpu_s: float) -> ProcessLimits:
 
 def _vectors(settings: RagSettings) -> VectorStore:
     if settings.vector_store == "server":
-        # Imported where it is requested: the client takes seconds of every start and 60 MB.
+        # Imported only if used: the client adds seconds to every start, and 60 MB.
         from qdrant_client import AsyncQdrantClient  # noqa: PLC0415
 
         from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors  # noqa: PLC0415

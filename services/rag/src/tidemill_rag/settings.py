@@ -15,59 +15,58 @@ class RagSettings(ModelSettings):
     model_config = SettingsConfigDict(env_prefix="RAG_")
 
     mongo_database: str = "rag"
-    """The database, which belongs to rag alone."""
+    """The database; used by rag only."""
     data_dir: Path
-    """A folder of this process alone: vectors of the embedded store, and downloaded models."""
+    """A directory that no other process uses: vectors of the embedded store, and downloaded models."""
     ingest_address: str
     """ingest's gRPC host:port."""
     trainer_address: str
     """trainer's gRPC host:port."""
     ingest_bucket: str = "tidemill-ingest-exchange"
-    """The bucket in which ingest hands over document versions."""
+    """The bucket that document versions are read from."""
     trainer_bucket: str = "tidemill-trainer-exchange"
-    """The bucket in which trainer hands over models."""
+    """The bucket that models are read from."""
     vector_store: Literal["edge", "server"] = "edge"
     """edge: embedded, in data_dir, for one process; server: a Qdrant server."""
     qdrant_url: str = ""
     """The Qdrant server, for example http://127.0.0.1:6333, or https."""
     qdrant_api_key: SecretStr = SecretStr("")
-    """The key of the Qdrant server, which goes over TLS only."""
+    """The API key of the Qdrant server; requires https."""
     max_open_indexes: int = Field(default=100, ge=1)
-    """Index versions that the embedded store keeps open; opening another one closes what was not used for longest."""
+    """Index versions that the embedded store keeps open; the least recently used one is closed first."""
     embedding_threads: int = Field(default=0, ge=0, le=256)
-    """CPU threads of one embedding pass; 0 takes all cores."""
+    """CPU threads per forward pass; 0 = all cores."""
     models_loaded: int = Field(default=3, ge=1, le=32)
-    """How many embedding models are kept in memory."""
+    """Embedding models kept in memory."""
     models_bytes: int = Field(default=3 * 1024**3, ge=1)
-    """Weights of all of them together, as their files have them; a model with more is refused."""
+    """Weights of all loaded models together, by file size; a larger model is rejected."""
     tokenizer_workers: int = Field(default=2, ge=1, le=64)
-    """Processes that read short texts by the tokenizers of projects, and as many that cut documents; a project has half
-    of each at most, and at least one."""
+    """Tokenizer processes for short texts, and as many for chunking documents; a project uses at most half of them, and
+    at least one."""
     tokenizer_cpu_s: float = Field(default=5.0, gt=0)
-    """The processor's time that a tokenizer may take over a question or a batch of passages; ten times as much by the
-    clock."""
+    """CPU time limit of tokenizing a query or a batch of passages; the wall-clock limit is ten times as much."""
     cutting_cpu_s: float = Field(default=120.0, gt=0)
-    """The processor's time that cutting one document may take; ten times as much by the clock."""
+    """CPU time limit of chunking one document; the wall-clock limit is ten times as much."""
     tokenizer_memory_mb: int = Field(default=2048, ge=512)
-    """The memory (address space) of such a process."""
+    """Memory (address space) of each tokenizer process."""
     tokenizers_waiting: int = Field(default=256, ge=1)
-    """Texts of one project that may wait for such a process; further ones are refused with RESOURCE_EXHAUSTED."""
+    """Queued texts per project; further ones are rejected with RESOURCE_EXHAUSTED."""
     max_concurrent_indexes: int = Field(default=4, ge=1, le=64)
-    """How many index versions are worked on at the same time."""
+    """Index versions processed concurrently."""
     poll_interval_s: float = Field(default=60.0, gt=0)
-    """The pause between two searches for unfinished index versions that the worker was not notified of."""
+    """Resync interval: how often unfinished index versions are listed, in case a notification was lost."""
     lease_s: float = Field(default=15.0, gt=1)
-    """How long an index version stays with a worker that gives no heartbeat."""
+    """Lease duration of an index version without a heartbeat."""
     large_document_bytes: int = Field(default=64 * 1024, ge=1)
-    """Documents with more text are indexed bit by bit, between the others."""
+    """Text size above which a document is indexed in parts, interleaved with the others."""
     count_s: float = Field(default=600.0, gt=0)
-    """How long counting all rows of an index version may take, where the kept numbers cannot be right."""
+    """Timeout of a full recount of an index version's rows."""
     sweep_after_s: float = Field(default=30.0, ge=0)
-    """How long a replaced index version is kept for the searches that are under way."""
+    """How long a replaced index version is kept for searches in flight."""
     max_collections: int = Field(default=1000, ge=1)
-    """The most collections of a project."""
+    """Collections per project."""
     max_query_characters: int = Field(default=8000, ge=1)
-    """The longest question that is taken; what the model does not read of it is cut off."""
+    """Maximum length of a query; the model truncates it at its own token limit."""
 
     @model_validator(mode="after")
     def _check_server(self) -> Self:

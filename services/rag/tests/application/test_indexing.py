@@ -221,7 +221,7 @@ async def test_a_document_that_breaks_the_code_is_tried_a_few_times_and_then_giv
     await rag.work()
 
     [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
-    assert row.failure == "RuntimeError while it was cut, 3 times"
+    assert row.failure == "RuntimeError during chunking, attempt 3"
 
 
 class PanicException(BaseException):
@@ -243,7 +243,7 @@ async def test_a_panic_while_a_document_is_cut_fails_it_alone(monkeypatch: pytes
 
     assert await rag.found("words") == ["d2"]
     [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
-    assert row.failure == "NativePanic while it was cut, 3 times"
+    assert row.failure == "NativePanic during chunking, attempt 3"
 
 
 async def test_a_panic_while_documents_are_embedded_fails_the_one_that_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ async def test_a_panic_while_documents_are_embedded_fails_the_one_that_breaks(mo
 
     assert sorted(await rag.found("words")) == ["d2", "d3"]
     [(_, row)] = await rag.read.document(ADA, "handbook", "d1")
-    assert row.failure == "NativePanic while it was embedded, 3 times"
+    assert row.failure == "NativePanic during embedding, attempt 3"
 
 
 async def test_a_document_that_ends_the_process_is_given_up_and_the_others_are_indexed(
@@ -297,7 +297,7 @@ async def test_a_document_that_ends_the_process_is_given_up_and_the_others_are_i
     assert deaths == 5
     assert sorted(await rag.found("words")) == ["d0", "d1", "d2"]
     [(_, row)] = await rag.read.document(ADA, "handbook", "guilty")
-    assert row.failure == "indexing it ended the process 5 times"
+    assert row.failure == "indexing the document crashed the process 5 times"
 
 
 async def test_a_store_that_is_away_again_and_again_is_no_fault_of_the_documents() -> None:
@@ -535,7 +535,7 @@ async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
 
     async with rag.leases.held(FIRST) as epoch:
         assert epoch
-        assert await rag.reconcile(FIRST, epoch=epoch) is Requeue.BATCH_SIZE
+        assert await rag.reconcile(FIRST, epoch=epoch) is Requeue.NOW
 
     assert (await rag.collections.get("acme", "handbook")).indexes[0].message == ""
 
@@ -578,7 +578,7 @@ async def test_a_large_document_holds_up_no_small_one_of_its_collection() -> Non
     await rag.consume(rag.ingest.put("book", book))
     for turn in range(3):
         async with rag.leases.held(FIRST) as epoch:
-            assert await rag.reconcile(FIRST, epoch=epoch or 0) is Requeue.BATCH_SIZE
+            assert await rag.reconcile(FIRST, epoch=epoch or 0) is Requeue.NOW
         await rag.consume(rag.ingest.put(f"note{turn}", f"note{turn} is small"))
     async with rag.leases.held(FIRST) as epoch:
         await rag.reconcile(FIRST, epoch=epoch or 0)

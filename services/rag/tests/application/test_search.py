@@ -131,7 +131,7 @@ async def test_an_index_version_can_be_pinned_while_it_answers() -> None:
     [
         ({"text": " \n"}, "query: is empty"),
         ({"text": "x" * 1001}, "query: has 1001 characters; at most 1000"),
-        ({"top_k": 101}, "top_k: is 101; take 1 to 100"),
+        ({"top_k": 101}, "top_k: is 101; use 1 to 100"),
         ({"top_k": -1}, "top_k: is -1"),
         ({"index": -1}, "index: is -1"),
     ],
@@ -161,7 +161,7 @@ async def test_the_text_of_a_deleted_document_does_not_come_back_with_its_next_i
     await rag.handbook()
     again = replace(rag.ingest.put("d1", "other words", seq=3), begins=True)
 
-    await rag.ledger.upsert_desired(FIRST, again)  # the deletion between them was superseded and never received
+    await rag.ledger.upsert_desired(FIRST, again)  # the deletion between them was superseded and never consumed
 
     assert (await rag.search("secret words")).passages == []
     assert first.content != again.content

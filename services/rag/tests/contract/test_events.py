@@ -1,4 +1,4 @@
-"""Every event that rag has ever published stays readable, and every event that it receives is read as published."""
+"""Published events stay readable, and consumed events are decoded as their producers publish them."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime

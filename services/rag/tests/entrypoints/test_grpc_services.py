@@ -1,4 +1,4 @@
-"""The APIs of rag: a real gRPC server on a free port, on stores in memory."""
+"""The gRPC API of rag: a real server on a free port, with in-memory stores."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass

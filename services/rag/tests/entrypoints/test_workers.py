@@ -1,4 +1,4 @@
-"""The worker that reconciles index versions."""
+"""The controller of index versions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence

@@ -1,4 +1,4 @@
-"""One folder of vectors for one ledger: the database says what is indexed, and it lies in this process's folder."""
+"""A lock that ties a database to one directory of vectors: the ledger would not match those of another directory."""
 
 import asyncio
 from datetime import timedelta
@@ -14,21 +14,21 @@ _BEATS = 3
 
 
 class StoreHeld(PreconditionFailed):
-    """Another process keeps the vectors of this database in a folder of its own."""
+    """Another process has vectors of this database in another directory."""
 
     reason = "STORE_HELD"
 
     def __init__(self) -> None:
         super().__init__(
-            "another rag process keeps the vectors of this database in its own folder: run one process only, "
-            "or set RAG_VECTOR_STORE=server so that several share one store"
+            "another rag process stores the vectors of this database in its own directory: run one process only, "
+            "or set RAG_VECTOR_STORE=server to share one store between processes"
         )
 
 
 class EdgeHold:
-    """Keeps other folders away while this process lives. Implements `service.Watched`.
+    """Holds the lock while the process runs. Implements `service.Watched`.
 
-    A folder is known again by an id in it, so that a process which was killed goes on at once.
+    The holder is the directory, by an id stored in it, so that a restarted process does not wait for the expiry.
     """
 
     def __init__(self, holds: Collection, folder: Path, *, ttl: timedelta, clock: Clock) -> None:
@@ -40,11 +40,11 @@ class EdgeHold:
         self._store = ""
 
     async def start(self) -> None:
-        """Take the hold.
+        """Acquire the lock.
 
         Raises:
-            StoreHeld: another folder has it.
-            DependencyUnavailable: MongoDB does not answer.
+            StoreHeld: another directory holds it.
+            DependencyUnavailable: MongoDB does not respond.
 
         """
         self._store = await asyncio.to_thread(_id_of, self._folder)
@@ -53,13 +53,13 @@ class EdgeHold:
         self._beating = asyncio.create_task(self._beat())
 
     async def wait(self) -> None:
-        """Raise when another folder has taken the hold, because this process slept through it."""
+        """Raise if the lock expired and another directory acquired it."""
         if self._beating is not None:
             await asyncio.wait([self._beating])
             self._beating.result()
 
     async def stop(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self._beating is None:
             return
         self._beating.cancel()
@@ -83,7 +83,7 @@ class EdgeHold:
 
 
 def _id_of(folder: Path) -> str:
-    """Return the folder's id, made when there is none yet."""
+    """Return the directory's id; create it on first use."""
     folder.mkdir(parents=True, exist_ok=True)
     place = folder / "store-id"
     if not place.exists():

@@ -1,7 +1,7 @@
-"""What runs in the process of the embedded vector store: it imports nothing that takes long.
+"""The child process of the embedded vector store; imports only what starts quickly.
 
-The engine holds Python's lock through every call, 150 ms for a flush, a second for a vacuum. In a process of its own it
-delays no other else. That process ends when the one that started it does, however that ended.
+The engine holds the GIL during calls (150 ms for a flush, a second for a vacuum), so it runs in a separate process.
+The child exits when its parent exits or is killed.
 """
 
 import os
@@ -48,7 +48,7 @@ StoredPoint = tuple[str, Sequence[float], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Narrowed:
-    """Which points count: of each list of facets one must be there; empty lists let all pass."""
+    """A filter: one facet of each list must match; an empty list matches everything."""
 
     facets: list[list[str]]
     sources: list[str]
@@ -56,21 +56,21 @@ class Narrowed:
 
 
 FLUSH_EVERY_S = 5.0
-"""The log survives the death of the process as it is; flushing is for the machine's."""
+"""The write-ahead log survives a process crash; flushing protects against a power failure."""
 SCROLL_BATCH = 5000
 VACUUM_EVERY = 5000
-"""Points between two searches for space to win back."""
+"""Changed points between two vacuums."""
 NO_GRAPH_KB = 1_000_000_000
-"""No segment gets a graph: building one for 20,000 points takes 35 s here, and exact search takes 5 ms."""
+"""Disables graph indexes: building one for 20,000 points takes 35 s, exact search 5 ms."""
 
 _shards: OrderedDict[str, "_Shard"] = OrderedDict()
-"""The open ones; the one that was used last is at the end."""
+"""Open shards, most recently used last."""
 _folder = Path()
 _max_open = 1
 
 
 def begin(folder: Path, max_open: int) -> None:
-    """Prepare this process: it is asked to stop by its parent, by closing or by dying, and not by signals."""
+    """Initialise the process: its parent stops it, by closing it or by exiting; signals are ignored."""
     global _folder, _max_open
     _folder, _max_open = folder, max_open
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -79,7 +79,7 @@ def begin(folder: Path, max_open: int) -> None:
 
 
 def create(name: str, dimensions: int) -> None:
-    """Make a shard beside its place and move it there, so that a half-made one is never opened."""
+    """Create a shard under a temporary name and rename it, so that an incomplete one is never opened."""
     path = _folder / name
     if path.exists():
         return
@@ -96,17 +96,17 @@ def create(name: str, dimensions: int) -> None:
 
 
 def drop(name: str) -> None:
-    """Remove a shard, if it is there."""
+    """Delete a shard, if it exists."""
     if opened := _shards.pop(name, None):
         opened.shard.close()
     shutil.rmtree(_folder / name, ignore_errors=True)
 
 
 def upsert(name: str, points: Sequence[StoredPoint]) -> None:
-    """Store points; the write-ahead log has them when this returns."""
+    """Store points; they are in the write-ahead log when this returns."""
     opened = _opened(name)
     if opened is None:
-        message = f"shard {name} was not created"
+        message = f"shard {name} does not exist"
         raise OSError(message)
     opened.shard.update(
         UpdateOperation.upsert_points([Point(point, list(vector), payload) for point, vector, payload in points])
@@ -115,7 +115,7 @@ def upsert(name: str, points: Sequence[StoredPoint]) -> None:
 
 
 def delete(name: str, document: str, below_seq: int, keep: Sequence[str]) -> None:
-    """Remove points of a document with a lower seq, except those with an id in `keep`."""
+    """Delete the points of a document with a lower `seq`, except those with an id in `keep`."""
     if opened := _opened(name):
         of_document = FieldCondition(DOCUMENT, match=MatchValue(document))
         older = FieldCondition(SEQ, range=RangeFloat(lt=below_seq))
@@ -127,7 +127,7 @@ def delete(name: str, document: str, below_seq: int, keep: Sequence[str]) -> Non
 def search(
     name: str, vector: Sequence[float], limit: int, narrowed: "Narrowed"
 ) -> list[tuple[str, float, dict[str, Any]]]:
-    """Return id, score and payload of the nearest."""
+    """Return id, score and payload of the nearest points."""
     opened = _opened(name)
     if opened is None:
         return []
@@ -161,24 +161,24 @@ def ids(name: str, documents: Sequence[str]) -> dict[str, list[str]]:
 
 
 def count(name: str) -> int:
-    """Return how many points a shard holds."""
+    """Return the number of points in a shard."""
     opened = _opened(name)
     return opened.shard.count(CountRequest(exact=True)) if opened else 0
 
 
 def indexed(name: str) -> list[str]:
-    """Return which fields of a shard are indexed."""
+    """Return the indexed fields of a shard."""
     opened = _opened(name)
     return sorted(opened.shard.info().payload_schema) if opened else []
 
 
 def ping() -> None:
-    """Make sure of the folder."""
+    """Create the directory if it is missing."""
     _folder.mkdir(parents=True, exist_ok=True)
 
 
 def close() -> None:
-    """Flush and let go of everything."""
+    """Flush and close all shards."""
     _close_all_but(0)
 
 
@@ -186,14 +186,14 @@ class _Shard:
     """An open shard."""
 
     def __init__(self, path: Path) -> None:
-        self.shard = EdgeShard.load(str(path))  # with the settings that it was created with
+        self.shard = EdgeShard.load(str(path))  # keeps the settings that it was created with
         _index_fields(self.shard)
         self.shard.optimize()
         self._flushed_at = time.monotonic()
         self._changes = 0
 
     def tidy(self, changes: int) -> None:
-        """Flush, and win space back, where it is time."""
+        """Flush and vacuum when due."""
         self._changes += changes
         if self._changes >= VACUUM_EVERY:
             self.shard.optimize()
@@ -204,13 +204,13 @@ class _Shard:
 
 
 def _index_fields(shard: EdgeShard) -> None:
-    """Index what is not indexed yet: a shard may be older than a field."""
+    """Index the fields that are not indexed yet; a shard may predate a field."""
     for field in set(INDEXED) - set(shard.info().payload_schema):
         shard.update(UpdateOperation.create_field_index(field, KeywordIndexParams()))
 
 
 def _opened(name: str) -> _Shard | None:
-    """Return a shard, if it is there; what was not used for longest is closed for it."""
+    """Return a shard, if it exists; may close the least recently used one."""
     if name not in _shards and (_folder / name).exists():
         _close_all_but(_max_open - 1)
         _shards[name] = _Shard(_folder / name)

@@ -1,4 +1,4 @@
-"""One thread that computes, so that the event loop never does; what is urgent goes first, and projects take turns."""
+"""The thread that runs forward passes, off the event loop: urgent jobs first, round-robin by project."""
 
 import asyncio
 import itertools
@@ -28,19 +28,19 @@ class _Job:
 
 
 class EmbeddingThread:
-    """Runs one piece of work at a time, urgent ones first, each project's in order; callers bound what they ask for.
+    """Runs one job at a time: urgent ones first, in order within a project. Callers bound their queues.
 
-    A project's work comes after as much of others' as it has waiting itself: what one asks for a hundred times holds
-    up another project's work once (start-time fair queuing; Goyal, Vin and Cheng, 1996).
+    Projects share the thread by start-time fair queuing (Goyal, Vin and Cheng, 1996): a hundred jobs of one project
+    delay a job of another project by one.
     """
 
     def __init__(self) -> None:
         self._jobs: queue.PriorityQueue[_Job] = queue.PriorityQueue()
         self._numbers = itertools.count()
         self._turn = [0, 0]
-        """The turn that is served, of each urgency."""
+        """The turn being served, per urgency."""
         self._last: dict[tuple[int, str], int] = {}
-        """The last turn that each project has taken, of each urgency."""
+        """The last turn assigned to each project, per urgency."""
         self._thread = self._started()
 
     def _started(self) -> threading.Thread:
@@ -49,7 +49,7 @@ class EmbeddingThread:
         return thread
 
     async def run(self, work: Callable[[], T], *, urgent: bool = False) -> T:
-        """Return what the work returns; being cancelled while it waits, it is not done at all."""
+        """Run the work and return its result; a job that is cancelled while queued does not run."""
         if not self._thread.is_alive():
             _log.error("embedding_thread_replaced")
             self._thread = self._started()
@@ -59,7 +59,7 @@ class EmbeddingThread:
         return await done
 
     def _next_turn(self, urgency: int, project: str) -> int:
-        """Return the turn of a project's next work, and forget projects whose turns are over."""
+        """Return the turn of a project's next job, and drop projects without queued jobs."""
         served = self._turn[urgency]
         self._last = {key: turn for key, turn in self._last.items() if turn > self._turn[key[0]]}
         turn = max(served, self._last.get((urgency, project), 0)) + 1
@@ -76,9 +76,9 @@ class EmbeddingThread:
             error: Exception | None = None
             try:
                 result = job.work()
-            except BaseException as raised:  # noqa: BLE001 - the caller's, who awaits it; the thread is everybody's
+            except BaseException as raised:  # noqa: BLE001 - passed to the awaiting caller; the shared thread survives
                 error = raised if isinstance(raised, Exception) else NativePanic(type(raised).__name__)
-            with suppress(RuntimeError):  # its loop is closed: nobody waits any more
+            with suppress(RuntimeError):  # the caller's event loop is closed
                 job.done.get_loop().call_soon_threadsafe(_finish, job.done, result, error)
 
 

@@ -1,7 +1,6 @@
-"""The tokenizer of an embedding model, which a project chose: read by processes with limits, never by this one.
+"""The tokenizer of an embedding model. A project supplies it, so it runs in processes with limits, never in this one.
 
-Documents are cut there as a whole, which takes long; questions and passages are read by other processes, so that
-they do not wait for that.
+Chunking whole documents takes long and has processes of its own, so that queries and passages do not wait for it.
 """
 
 import json
@@ -20,7 +19,7 @@ Tokens = list[int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenizers:
-    """Two sets of processes: for what is short, and for whole documents."""
+    """Two process pools: for queries and passages, and for whole documents."""
 
     reading: BoundedTokenizers
     cutting: BoundedTokenizers
@@ -28,7 +27,7 @@ class Tokenizers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerFacts:
-    """What is known of a tokenizer once it was read; `unknown` stands for all that the vocabulary lacks."""
+    """Properties of a tokenizer; `unknown` is the id of its unknown token."""
 
     special_tokens: int
     prompt_tokens: int
@@ -37,7 +36,7 @@ class TokenizerFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRule:
-    """How many tokens of a text are kept, of which so many close it."""
+    """Truncation: `limit` tokens are kept, including the last `closing` ones."""
 
     limit: int
     closing: int
@@ -45,7 +44,7 @@ class KeyRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingTokenizer:
-    """One model's tokenizer; `project` is always whose text it is, which has its share."""
+    """One model's tokenizer; `project` is the owner of the text, which has its share of the processes."""
 
     tokenizers: Tokenizers
     file: Path
@@ -67,13 +66,13 @@ class EmbeddingTokenizer:
         return await self.tokenizers.cutting.run(project, self.file, passages_of, *arguments, name=self.name)
 
     async def encode(self, project: str, texts: Sequence[str], *, limit: int) -> list[Tokens]:
-        """Return token ids with special tokens, cut at the limit so that the closing special token stays."""
+        """Return token ids with special tokens, truncated at the limit; the closing special token is kept."""
         return await self.tokenizers.reading.run(
             project, self.file, encoded, list(texts), self._kept(limit), name=self.name
         )
 
     async def encode_question(self, project: str, text: str, *, prompt: str, limit: int) -> Tokens | None:
-        """Return a question's token ids; None where the vocabulary has too little of it."""
+        """Return a query's token ids; None if the vocabulary covers too little of it."""
         arguments = (text, prompt, self._kept(limit), self.facts.unknown)
         return await self.tokenizers.reading.run(project, self.file, question, *arguments, name=self.name)
 
@@ -81,8 +80,8 @@ class EmbeddingTokenizer:
         return KeyRule(limit=limit, closing=max(0, self.facts.special_tokens - 1))
 
 
-def facts_of(tokenizer: Any, prompt: str) -> TokenizerFacts:  # noqa: ANN401 - of a library without types
-    """Return what is known of a tokenizer; byte-level ones lack nothing."""
+def facts_of(tokenizer: Any, prompt: str) -> TokenizerFacts:  # noqa: ANN401 - an untyped library
+    """Return the properties of a tokenizer; byte-level ones have no unknown token."""
     model = json.loads(tokenizer.to_str())["model"]
     token = model.get("unk_token")
     return TokenizerFacts(
@@ -99,7 +98,7 @@ def spans(tokenizer: Any, text: str) -> Sequence[tuple[int, int]]:  # noqa: ANN4
 
 
 def known_share(tokenizer: Any, text: str, unknown: int | None) -> float:  # noqa: ANN401 - ditto
-    """Return how many of a text's words the vocabulary has, 0 to 1."""
+    """Return the share of a text's words that the vocabulary covers, 0 to 1."""
     read = tokenizer.encode(text, add_special_tokens=False)
     known = lacking = 0
     for token, (start, end) in zip(read.ids, read.offsets, strict=True):
@@ -116,7 +115,7 @@ def passages_of(
     cut: Cut,
     unknown: int | None,
 ) -> tuple[list[Chunk], int]:
-    """Return a document's passages, and how many more the model cannot distinguish."""
+    """Return a document's passages, and the number of passages omitted because the vocabulary does not cover them."""
     return known_chunks(
         content.text,
         media_type=content.media_type,
@@ -128,7 +127,7 @@ def passages_of(
 
 
 def encoded(tokenizer: Any, texts: list[str], kept: KeyRule) -> list[Tokens]:  # noqa: ANN401 - ditto
-    """Return token ids with special tokens, of which the closing ones stay where a text is cut."""
+    """Return token ids with special tokens; truncation keeps the closing ones."""
     ids = [read.ids for read in tokenizer.encode_batch(texts)]
     start = kept.limit - kept.closing
     return [each if len(each) <= kept.limit else each[:start] + each[len(each) - kept.closing :] for each in ids]
@@ -141,7 +140,7 @@ def question(
     kept: KeyRule,
     unknown: int | None,
 ) -> Tokens | None:
-    """Return a question's token ids; None where the vocabulary has too little of it."""
+    """Return a query's token ids; None if the vocabulary covers too little of it."""
     if known_share(tokenizer, text, unknown) < MIN_KNOWN:
         return None
     return encoded(tokenizer, [prompt + text], kept)[0]

@@ -1,4 +1,4 @@
-"""What ingest says when asked: its list of documents, and the content of a version."""
+"""Clients of ingest: the list of documents, and the content of versions in its exchange bucket."""
 
 import grpc
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
@@ -24,7 +24,7 @@ class IngestCatalog:
         self._documents = DocumentServiceStub(channel)
 
     async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
-        """See `Catalog.page`. Of a source that ingest does not know there are none."""
+        """See `Catalog.page`. A source that does not exist has no documents."""
         request = document_service_pb2.ListDocumentsRequest(
             page_size=_PAGE, page_token=token, source=source, show_all=True
         )
@@ -55,7 +55,7 @@ class ExchangeContents:
         try:
             content = Parse(data, events_pb2.VersionContent(), ignore_unknown_fields=True)
         except ParseError as error:
-            message = f"object {ref.key} holds no document version"
+            message = f"object {ref.key} is not a document version"
             raise DocumentUnreadable(message, key=ref.key) from error
         return DocumentContent(
             media_type=content.media_type,
@@ -68,7 +68,7 @@ class ExchangeContents:
 
 
 def plain(value: MetadataValue) -> MetadataValue:
-    """Return a number of a Struct as people wrote it: 5, not 5.0."""
+    """Return whole numbers of a Struct as int: 5, not 5.0."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

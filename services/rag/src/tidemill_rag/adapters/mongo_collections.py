@@ -1,4 +1,4 @@
-"""How a collection is written down, and where the worker finds index versions."""
+"""Collections in MongoDB: the codec, the queries of the controller, and leases."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -28,12 +28,12 @@ _UNFINISHED = frozenset({IndexState.BUILDING, IndexState.RETIRED})
 
 
 class CollectionCodec:
-    """Collection <-> document, and its events -> messages."""
+    """Maps collections to documents and back, and events to messages."""
 
     schema = 1
 
     def encode(self, aggregate: Collection) -> Document:
-        """Return the state."""
+        """Return the stored state."""
         return {
             "sources": list(aggregate.sources),
             "embedding": aggregate.embedding,
@@ -80,14 +80,14 @@ class CollectionCodec:
 
 
 class MongoIndexes:
-    """Implements `ports.Indexes`: all collections are read at the start, and by an index what is unfinished after."""
+    """Implements `ports.Indexes`; unfinished index versions are found by a MongoDB index."""
 
     def __init__(self, collections: MongoCollection, ledger_counts: MongoCollection) -> None:
         self._collections = collections
         self._ledger_counts = ledger_counts
 
     async def ensure_indexes(self) -> None:
-        """Create what finds the few that are unfinished; repeating it changes nothing."""
+        """Create the MongoDB indexes for unfinished index versions; idempotent."""
         with translated():
             await self._collections.create_index([("state.indexes.state", 1)])
             await self._ledger_counts.create_index([("pending", 1)])
@@ -100,7 +100,7 @@ class MongoIndexes:
         """See `Indexes.unfinished`."""
         desired = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
         with translated():
-            # Neither is 0, and an index on what $ne 0 leaves would hold all of them.
+            # Not {"$ne": 0}, which would scan the whole index.
             waiting = {"$or": [{"pending": {"$gt": 0}}, {"pending": {"$lt": 0}}]}
             keys = [document["_id"] async for document in self._ledger_counts.find(waiting, {"_id": True})]
         named = [key.split("/") for key in keys]

@@ -1,7 +1,7 @@
-"""The ledger in MongoDB: a small document for each row, and one for the numbers of each index version.
+"""The ledger in MongoDB: one document per row, and one with the counters of each index version.
 
-Every write of a row adds its difference to the numbers. A process that dies between the two leaves them wrong by that
-much, which shows in rows that seem to wait when none does: then the holder of the lease counts once more.
+Every write of a row is followed by an increment of the counters. A crash between the two leaves them off, which shows
+as a pending count without pending rows: then the holder of the lease recounts.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -15,17 +15,17 @@ from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row
 
 _PENDING, _INDEXED, _FAILED = "pending", "indexed", "failed"
 _PENDING_LARGE = "pending_large"
-"""Found apart from the others, so that these need not wait for it; what is stored as pending may be large too."""
+"""A separate state, so that large rows are queried separately; rows in the state pending may be large as well."""
 _WAITING = (_PENDING, _PENDING_LARGE)
 _BATCH_SIZE = 1000
-"""Rows of one command: what touches all rows of an index version does it in so many steps."""
+"""Rows per command of operations on all rows of an index version."""
 _COUNTED = {"state": True, "deleted": True, "chunks": True}
 
 
 class MongoLedger:
-    """Implements `ports.Ledger`. `_id` is `<project>/<collection>/<index>/<document>`, on every hot path.
+    """Implements `ports.Ledger`. Hot paths use `_id`, which is `<project>/<collection>/<index>/<document>`.
 
-    `state` says again what the numbers of the row say, so that an index finds what is pending.
+    `state` is derived from the other fields, for the index that finds pending rows.
     """
 
     def __init__(self, rows: Collection, counts: Collection, *, large_bytes: int, count_s: float) -> None:
@@ -35,9 +35,9 @@ class MongoLedger:
         self._count_s = count_s
 
     async def ensure_indexes(self) -> None:
-        """Create what the worker's searches need; repeating it changes nothing."""
+        """Create the MongoDB indexes; idempotent."""
         with translated():
-            # The last two are there so that counting reads the index alone.
+            # The last two fields make the index cover the recount.
             await self._rows.create_index([("index", 1), ("state", 1), ("deleted", 1), ("chunks", 1)])
 
     async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
@@ -50,7 +50,7 @@ class MongoLedger:
                 self._rows, older, {"$set": news, "$setOnInsert": begun}, fields=_COUNTED, upsert=True
             )
         except DuplicateId:
-            # Something as new is requested already, or something older was begun at the same moment.
+            # The row exists with the same or a higher seq, or a concurrent event has just inserted it with a lower one.
             before = await updated(self._rows, older, {"$set": news}, fields=_COUNTED)
             if before is None:
                 return False
@@ -117,12 +117,12 @@ class MongoLedger:
         return {index: known.get(index.key) or await self.count(index) for index in indexes}
 
     async def count(self, index: IndexRef) -> Counts:
-        """See `Ledger.count`. What changes meanwhile is seen by the next count, because it leaves a difference."""
+        """See `Ledger.count`. Concurrent changes leave a difference, which causes another recount."""
         grouped = {"_id": {"state": "$state", "deleted": "$deleted"}, "n": {"$sum": 1}, "chunks": {"$sum": "$chunks"}}
         with patiently(self._count_s), translated():
             cursor = self._rows.aggregate([{"$match": {"index": index.key}}, {"$group": grouped}])
             total = dict.fromkeys(_contribution(None), 0)
-            async for group in cursor:  # as many as there are states, twice
+            async for group in cursor:  # at most twice the number of states
                 for name, one in _contribution(group["_id"] | {"chunks": 0}).items():
                     total[name] += one * group["n"]
                 total["chunks"] += 0 if group["_id"]["deleted"] else group["chunks"]
@@ -175,14 +175,14 @@ class MongoLedger:
         return True
 
     async def _add(self, index: IndexRef, difference: Mapping[str, int]) -> None:
-        """Add to the numbers; of an index version that was never counted there are none, and it will be."""
+        """Increment the counters; an index version without counters is recounted on the next read."""
         changed = {name: one for name, one in difference.items() if one}
         if changed:
             with translated():
                 await self._counts.update_one({"_id": index.key}, {"$inc": changed})
 
     def _news(self, desired: DesiredDocument) -> Document:
-        """Return what of a row is as the newest event says."""
+        """Return the fields of a row that an event sets."""
         large = desired.content is not None and desired.content.size > self._large_bytes
         news: Document = {
             "wanted_seq": desired.seq,
@@ -201,12 +201,12 @@ class MongoLedger:
 
 
 def _first(index: IndexRef, desired: DesiredDocument) -> Document:
-    """Return what of a row does not come from the newest event."""
+    """Return the fields of a new row that events do not set."""
     return {"index": index.key, "document": desired.document, "indexed_seq": 0, "chunks": 0, "hidden_below": 0}
 
 
 def _contribution(row: Mapping[str, Any] | None) -> dict[str, int]:
-    """Return what a row adds to the numbers; without one, nothing."""
+    """Return what a row adds to the counters; zeros for None."""
     state, present = (row["state"], not row["deleted"]) if row else ("", False)
     return {
         "wanted": int(present),
@@ -232,7 +232,7 @@ def _row_id(index: IndexRef, document: str) -> str:
 
 
 def _not_later(epoch: int) -> dict[str, Any]:
-    """Match rows that no later holder of the lease has written; nobody has written those without an epoch."""
+    """Match rows that no later holder of the lease has written; rows without an epoch match as well."""
     return {"epoch": {"$not": {"$gt": epoch}}}
 
 

@@ -1,4 +1,4 @@
-"""Payloads as both Qdrant adapters store them."""
+"""The stored format of payloads in both Qdrant adapters."""
 
 import json
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from typing import Any
 from tidemill_rag.application.vector_store import MetadataValue, Payload
 
 DOCUMENT, SEQ, SOURCE, READERS, FACETS = "document", "seq", "source", "readers", "facets"
-"""The fields that filters name. `facets` spells metadata as text: the embedded engine takes true for 1 in filters."""
+"""The fields used by filters. `facets` encodes metadata as strings: the embedded engine confuses true and 1."""
 
 INDEXED = (DOCUMENT, SOURCE, READERS, FACETS)
-"""What searches and deletions choose points by; for any other field an engine reads the payload of every point."""
+"""Fields with a payload index; filters on other fields read the payload of every point."""
 
 
 def to_stored(payload: Payload) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def to_stored(payload: Payload) -> dict[str, Any]:
 
 
 def facet(name: str, value: MetadataValue) -> str:
-    """Return a field of metadata and its value as one text; 2 and 2.0 are the same number."""
+    """Encode a metadata field and its value as one string; 2 and 2.0 are equal."""
     whole = int(value) if isinstance(value, float) and value.is_integer() else value
     return f"{name}={json.dumps(whole, ensure_ascii=False)}"
 

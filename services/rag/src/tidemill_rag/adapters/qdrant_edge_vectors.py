@@ -1,4 +1,4 @@
-"""Vectors in Qdrant's embedded engine: one folder an index, in a child process that alone has it open."""
+"""Vectors in Qdrant's embedded engine: one directory per index, opened by a child process only."""
 
 import asyncio
 import multiprocessing
@@ -19,9 +19,9 @@ T = TypeVar("T")
 
 
 class QdrantEdgeVectors:
-    """Implements `VectorStore` on a folder that belongs to this service process alone.
+    """Implements `VectorStore` on a directory that only this service process uses.
 
-    Calls are done one after the other by the child; one that died is started again by the next call.
+    The child processes calls one at a time; the next call restarts a child that died.
     """
 
     durable = False
@@ -86,10 +86,10 @@ class QdrantEdgeVectors:
         except BrokenProcessPool as error:
             if self._pool is pool:
                 self._pool = None
-            message = "the process of the vector store died: it is started again"
+            message = "the vector store process died and is being restarted: try again"
             raise DependencyUnavailable(message, dependency="vectors") from error
         except Exception as error:
-            # The engine raises Exception for everything: a full disk, a folder that another process has open.
+            # The engine raises plain Exception for everything: a full disk, a directory opened by another process.
             message = f"the vector store in {self._folder} cannot be used ({error}): is it open in another process?"
             raise DependencyUnavailable(message, dependency="vectors") from error
 

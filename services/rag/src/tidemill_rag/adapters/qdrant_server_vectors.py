@@ -25,14 +25,14 @@ _SCROLL_BATCH = 5000
 
 
 class QdrantServerVectors:
-    """Implements `VectorStore` on a client that another process configured."""
+    """Implements `VectorStore` on a configured client of a Qdrant server."""
 
     durable = True
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
         self._indexed: set[str] = set()
-        """The collections whose fields this process knows to be indexed."""
+        """Collections whose payload indexes this process has created."""
 
     async def create(self, index: str, *, dimensions: int) -> None:
         """See `VectorStore.create`."""
@@ -106,7 +106,7 @@ class QdrantServerVectors:
             return (await self._client.count(_name(index), exact=True)).count
 
     async def _index_fields(self, name: str) -> None:
-        """Have the server index what is not indexed yet, beside its work: a collection may be older than a field."""
+        """Create payload indexes in the background; a collection may predate a field."""
         if name in self._indexed:
             return
         for field in INDEXED:
@@ -132,7 +132,7 @@ async def _translated() -> AsyncIterator[None]:
     try:
         yield
     except (ApiException, ResponseHandlingException, UnexpectedResponse, OSError) as error:
-        message = "the Qdrant server does not answer as it should: see its log and RAG_QDRANT_URL"
+        message = "the Qdrant server is unreachable or returned an error: check its log and RAG_QDRANT_URL"
         raise DependencyUnavailable(message, dependency="qdrant") from error
 
 

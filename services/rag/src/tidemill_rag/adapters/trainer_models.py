@@ -22,7 +22,7 @@ from tidemill_rag.application.ports import ResolvedModel
 from tidemill_rag.domain.errors import EmbeddingUnusable
 
 _MAX_DIGESTS = 1000
-"""Of how many projects' models it is remembered which files they are."""
+"""Cached digests of resolved models, over all projects."""
 _NEEDED = ("config.json", "tokenizer.json")
 _WEIGHTS = ".safetensors"
 
@@ -34,7 +34,7 @@ class _Place:
 
 
 class TrainerModels:
-    """Implements `ports.EmbeddingModels`. A model is loaded once for each content, whatever projects call it."""
+    """Implements `ports.EmbeddingModels`. Models with equal content are loaded once, shared between projects."""
 
     def __init__(  # noqa: PLR0913 - keyword-only, and each of another kind
         self,
@@ -68,7 +68,7 @@ class TrainerModels:
         return ResolvedModel(reference=version.id, max_tokens=EmbeddingConfig.read(files).max_tokens)
 
     async def load(self, project: str, resolved: str) -> TransformersEmbedding:
-        """See `EmbeddingModels.load`. Versions never change, so the registry is asked once."""
+        """See `EmbeddingModels.load`. Versions are immutable, so the registry is called once per version."""
         place = _Place(project=project, reference=resolved)
         digest = self._digests.get(place)
         if digest is None or digest not in self._loaded:
@@ -77,7 +77,7 @@ class TrainerModels:
         return self._loaded[digest]
 
     async def _load(self, place: _Place) -> str:
-        """Return the digest of the model, which is loaded then; its files are verified first."""
+        """Verify and load the model, and return its digest."""
         version = await self._version(place.project, place.reference)
         if version.digest not in self._loaded:
             files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
@@ -86,7 +86,7 @@ class TrainerModels:
             tokenizer = await EmbeddingTokenizer.open(
                 self._tokenizers, place.project, folder, prompt=prompt, name=place.reference
             )
-            async with self._loading:  # not around what may take long
+            async with self._loading:  # excludes the slow download above
                 if version.digest not in self._loaded:
                     await self._open(version, folder, tokenizer)
         self._digests[place] = version.digest
@@ -95,7 +95,7 @@ class TrainerModels:
         return version.digest
 
     async def _open(self, version: model_pb2.ModelVersion, folder: Path, tokenizer: EmbeddingTokenizer) -> None:
-        """Load a model in the place of those that were not used for longest, where there is no space beside them."""
+        """Load a model; evict the least recently used ones if the limits require it."""
         size = _weight_bytes(version)
         while self._loaded and (
             len(self._loaded) >= self._max_loaded or sum(self._bytes.values()) + size > self._max_bytes
@@ -114,13 +114,13 @@ class TrainerModels:
             raise EmbeddingUnusable(version.id, f"is {state}, not ready: {version.message or 'wait until it is'}")
         paths = {artifact.path for artifact in version.artifacts}
         if version.source.HasField("openai"):
-            raise EmbeddingUnusable(version.id, "is a remote model; take one whose files are in the registry")
+            raise EmbeddingUnusable(version.id, "is a remote model; use one with files in the registry")
         missing = [name for name in _NEEDED if name not in paths]
         if missing or not any(path.endswith(_WEIGHTS) for path in paths):
             raise EmbeddingUnusable(version.id, f"has no {' and no '.join(missing or ['safetensors file'])}")
         if (size := _weight_bytes(version)) > self._max_bytes:
-            text = f"has {size} bytes of weights, and {self._max_bytes} is the limit of all embedding models together"
-            raise EmbeddingUnusable(version.id, f"{text}: take a smaller model")
+            text = f"has {size} bytes of weights; the limit for all embedding models together is {self._max_bytes}"
+            raise EmbeddingUnusable(version.id, f"{text}: use a smaller model")
         return version
 
 

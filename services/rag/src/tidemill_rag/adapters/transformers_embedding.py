@@ -1,4 +1,4 @@
-"""Sentence embedding models of the Hugging Face kind (MiniLM, BGE, E5, GTE), on the CPU."""
+"""Hugging Face sentence embedding models (MiniLM, BGE, E5, GTE) on the CPU."""
 
 import json
 import os
@@ -21,11 +21,11 @@ from tidemill_rag.domain.embedding import MAX_TOKENS, MIN_TOKENS
 Vectors = list[list[float]]
 
 TOKENS_PER_BATCH = 2048
-"""Of one pass through the model, padding counted; a question waits for one pass at most."""
+"""Tokens per forward pass, including padding; bounds how long a query waits."""
 _REMEMBERED_QUESTIONS = 1024
 _DEFAULT_LIMIT = 512
 _MAX_PROMPT = 1000
-"""Characters that stand before every text."""
+"""Characters of a prompt, which precedes every text."""
 CONFIG_FILES = (
     "config.json",
     "sentence_bert_config.json",
@@ -36,7 +36,7 @@ CONFIG_FILES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingConfig:
-    """What the files beside the weights say."""
+    """Settings in the files beside the weights."""
 
     max_tokens: int
     pooling: str
@@ -45,21 +45,21 @@ class EmbeddingConfig:
 
     @classmethod
     def of(cls, folder: Path) -> "EmbeddingConfig":
-        """Read those of a verified folder."""
+        """Read the settings of a verified folder."""
         return cls.read({name: _read(folder / name) for name in CONFIG_FILES})
 
     @classmethod
     def read(cls, files: Mapping[str, bytes]) -> "EmbeddingConfig":
-        """Read the JSON files of a sentence-transformers folder, of which only config.json must be there.
+        """Read the JSON files of a sentence-transformers folder; only config.json is required.
 
         Raises:
-            ArtifactRefused: names the file and what is wrong in it.
+            ArtifactRefused: a file is invalid; the error names it.
 
         """
         config, limits, pooling, prompts = (_object(files.get(name, b"{}"), name) for name in CONFIG_FILES)
         said = limits.get("max_seq_length") or config.get("max_position_embeddings") or _DEFAULT_LIMIT
         if not isinstance(said, int) or said < MIN_TOKENS:
-            raise ArtifactRefused(CONFIG_FILES[0], f"takes no texts of {MIN_TOKENS} tokens or more")
+            raise ArtifactRefused(CONFIG_FILES[0], f"has a token limit below the minimum, {MIN_TOKENS}")
         named = prompts.get("prompts")
         named = named if isinstance(named, dict) else {}
         return cls(
@@ -71,7 +71,7 @@ class EmbeddingConfig:
 
 
 class TransformersEmbedding:
-    """Implements `ports.EmbeddingModel`: pooled as the model says, normalised, in micro-batches of like lengths."""
+    """Implements `ports.EmbeddingModel`: pools as configured, normalises, batches texts of similar length."""
 
     def __init__(
         self,
@@ -82,10 +82,10 @@ class TransformersEmbedding:
         threads: int,
         numeric_format: NumericFormat = "float32",
     ) -> None:
-        """Load from a verified folder; blocks for a second, so it is called on the embedding thread."""
-        # Threads that wait for each other sleep soon: spinning, they would stand still beside other busy processes.
+        """Load from a verified folder. Blocks for about a second: call it on the embedding thread."""
+        # OpenMP threads sleep soon: spinning slows down the other processes of a busy machine.
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-        # Imported here, because it takes seconds: by the thread that needs it, not by every start of the process.
+        # Imported here because it takes seconds.
         import torch  # noqa: PLC0415
         from transformers import AutoModel  # noqa: PLC0415
         from transformers.utils import logging  # noqa: PLC0415
@@ -126,7 +126,7 @@ class TransformersEmbedding:
         return vectors
 
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
-        """See `EmbeddingModel.embed_query`. The last questions are remembered."""
+        """See `EmbeddingModel.embed_query`. Recent queries are cached."""
         if text in self._asked:
             self._asked.move_to_end(text)
             return self._asked[text]
@@ -156,7 +156,7 @@ class TransformersEmbedding:
 
 
 def _micro_batches(encoded: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Group positions of like lengths, so that little is computed for padding."""
+    """Group texts of similar length, to minimise padding."""
     batches: list[list[int]] = []
     for position in sorted(range(len(encoded)), key=lambda position: len(encoded[position])):
         if not batches or (len(batches[-1]) + 1) * len(encoded[position]) > TOKENS_PER_BATCH:
@@ -171,16 +171,14 @@ def _object(content: bytes, name: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ArtifactRefused(name, "is not JSON") from error
     if not isinstance(parsed, dict):
-        raise ArtifactRefused(name, "is no JSON object")
+        raise ArtifactRefused(name, "is not a JSON object")
     return parsed
 
 
 def _prompt(named: Mapping[str, object], name: str) -> str:
     text = named.get(name) or ""
     if not isinstance(text, str) or len(text) > _MAX_PROMPT:
-        raise ArtifactRefused(
-            CONFIG_FILES[-1], f"has a prompt {name} that is no text of at most {_MAX_PROMPT} characters"
-        )
+        raise ArtifactRefused(CONFIG_FILES[-1], f"prompt {name} must be a string of at most {_MAX_PROMPT} characters")
     return text
 
 

@@ -9,21 +9,21 @@ from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Row
 
 _MAX_POINTS = 5000
-"""Points of one question to the store, unless one document alone has more."""
+"""Points per request to the store, unless one document alone has more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparePoints:
-    """Has documents indexed once more that lack a point, and removes the points that a document has too many.
+    """Resets documents with missing points to pending, and deletes surplus points.
 
-    Numbers would not do: surplus points of one document make up for the lost ones of another.
+    Comparing counts is not enough: surplus points of one document would hide missing points of another.
     """
 
     ledger: Ledger
     vectors: VectorStore
 
     async def __call__(self, ref: IndexRef, *, epoch: int) -> int:
-        """Return how many documents have lost points."""
+        """Return the number of documents with missing points."""
         lost: list[str] = []
         async for rows in self.ledger.indexed(ref):
             for part in _parts(rows):

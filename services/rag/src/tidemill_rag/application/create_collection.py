@@ -1,4 +1,4 @@
-"""Create a collection: from then on its sources are received, and what they have already is listed."""
+"""Create a collection and start its first index version."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tidemill_rag.domain.errors import CollectionExists
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateCollection:
-    """Emits IndexBuildWasStarted. A deleted collection's id may be taken again; its index numbers go on."""
+    """Emits IndexBuildWasStarted. The id of a deleted collection can be reused; its index numbers continue."""
 
     collections: Collections
     resolve: ResolveSettings

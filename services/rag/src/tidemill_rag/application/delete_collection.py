@@ -1,4 +1,4 @@
-"""Delete a collection: it answers no more at once, and what it held is swept."""
+"""Delete a collection. Searches fail immediately; index versions are deleted in the background."""
 
 from dataclasses import dataclass
 
@@ -19,11 +19,11 @@ class DeleteCollection:
     async def __call__(
         self, caller: Caller, collection_id: str, *, version: int, request: Request, validate_only: bool = False
     ) -> Collection:
-        """Return the collection as deleted; `version` 0 takes any.
+        """Return the deleted collection; `version` 0 matches any.
 
         Raises:
             CollectionNotFound: the caller's project has none with this id.
-            Conflict: it changed since the version that the caller has seen.
+            Conflict: the collection has another version.
 
         """
 

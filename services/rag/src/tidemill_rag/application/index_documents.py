@@ -1,4 +1,4 @@
-"""Make it so: bring what the ledger needs into the vector store, a batch of documents at a time."""
+"""Index pending documents into the vector store, one batch at a time."""
 
 import asyncio
 from collections import OrderedDict
@@ -16,22 +16,22 @@ from tidemill_rag.domain.embedding import passage_vector
 from tidemill_rag.domain.ledger import DesiredDocument, Row
 
 _MAX_ATTEMPTS = 3
-_MAX_DEATHS = 5
-"""Attempts after which a document that ends this process each time is given up."""
+_MAX_CRASHES = 5
+"""Attempts after which a document that crashes the process each time is given up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchLimits:
-    """How much is in hand at once."""
+    """Limits of one batch."""
 
     documents: int = 64
     max_concurrent_fetches: int = 8
     chunks: int = 128
-    """Embedded and stored in one go, of however many documents."""
+    """Chunks that are embedded and stored together."""
     large_chunks: int = 32
-    """The same of a large document: then others have their turn."""
+    """The same for a large document; smaller, because other documents wait meanwhile."""
     max_concurrent_large: int = 4
-    """How many large documents are kept in memory between their turns, of different index versions."""
+    """Partially indexed large documents kept in memory, one per index version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +40,12 @@ class _Prepared:
     content: DocumentContent
     chunks: Sequence[Chunk]
     unknown: int
-    """How many passages are left out, because the model does not know their script."""
+    """Passages omitted because the vocabulary does not cover them."""
 
 
 @dataclass(slots=True)
 class _Started:
-    """A large document of which some chunks are stored."""
+    """A partially indexed large document."""
 
     prepared: _Prepared
     stored: int = 0
@@ -53,12 +53,11 @@ class _Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexDocuments:
-    """Brings small documents in together and large ones bit by bit between them, so that none of them waits for a book.
+    """Indexes small documents in batches, and large ones in parts between the batches.
 
-    The order of writes makes every crash harmless: points, then the row that makes them current, then old points.
-
-    Ids of points derive from what they are about, so that a repetition overwrites; a row is only finished by the holder
-    of the lease and while it still needs what was indexed.
+    Crash safety: points are upserted first, then the row is marked indexed, then old points are deleted. Point ids are
+    derived from the document, `seq` and position, so a retry overwrites. Marking a row requires the current epoch and
+    an unchanged desired state.
     """
 
     ledger: Ledger
@@ -69,13 +68,13 @@ class IndexDocuments:
     _started: OrderedDict[str, _Started] = field(default_factory=OrderedDict)
     """By index version."""
     _left: dict[str, tuple[DesiredDocument, int]] = field(default_factory=dict)
-    """By index version: of which document how many chunks were stored when there was no more space in memory."""
+    """By index version: the document that was evicted from memory, and how many of its chunks are stored."""
 
     async def __call__(self, ref: IndexRef, index: IndexVersion, *, epoch: int) -> int:
-        """Work on one batch; return how many rows were taken, 0 where there is nothing to do.
+        """Process one batch; return the number of rows read, 0 if none is pending.
 
         Raises:
-            DependencyUnavailable: something does not answer; what is done so far is kept.
+            DependencyUnavailable: a dependency does not respond; finished documents stay indexed.
 
         """
         rows = await self.ledger.take(ref, epoch=epoch, limit=self.limits.documents)
@@ -93,14 +92,14 @@ class IndexDocuments:
         return len(rows) + len(large)
 
     def forget(self, ref: IndexRef) -> None:
-        """Keep nothing in memory of an index version that is gone."""
+        """Release the memory of a deleted index version."""
         self._started.pop(ref.key, None)
         self._left.pop(ref.key, None)
 
     async def _index(
         self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
     ) -> None:
-        """Index documents that failed before one by one, because one may have failed the others; the rest together."""
+        """Index previously failed documents one by one, to isolate the faulty one; the others together."""
         for row in (row for row in rows if row.attempts):
             await self._index_together(ref, index, [row], model, epoch)
         await self._index_together(ref, index, [row for row in rows if not row.attempts], model, epoch)
@@ -108,7 +107,7 @@ class IndexDocuments:
     async def _index_together(
         self, ref: IndexRef, index: IndexVersion, rows: Sequence[Row], model: EmbeddingModel, epoch: int
     ) -> None:
-        """Fetch until there is enough to embed; what is not reached stays pending."""
+        """Fetch documents until a batch of chunks is full; the remaining rows stay pending."""
         cut = _cut(index, model)
         step = self.limits.max_concurrent_fetches
         ready: list[_Prepared] = []
@@ -124,7 +123,7 @@ class IndexDocuments:
 
     @asynccontextmanager
     async def _tried(self, ref: IndexRef, rows: Sequence[Row], epoch: int) -> AsyncIterator[None]:
-        """Count an attempt before it is made, which may end this process; any other end takes it back."""
+        """Count an attempt before it starts, since it may crash the process; undo the count on any exception."""
         await self.ledger.attempt(ref, rows, epoch=epoch, by=1)
         try:
             yield
@@ -134,14 +133,14 @@ class IndexDocuments:
             raise
 
     async def _advance(self, ref: IndexRef, index: IndexVersion, row: Row, model: EmbeddingModel, epoch: int) -> None:
-        """Take one step of a large document: each is an attempt of its own, because of many one may be broken off."""
+        """Index the next part of a large document; each part counts as an attempt of its own."""
         async with self._tried(ref, [row], epoch):
             goes_on = await self._store_next(ref, row, model, _cut(index, model), epoch)
         if goes_on:
             await self.ledger.attempt(ref, [row], epoch=epoch, by=-1)
 
     async def _store_next(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> bool:
-        """Store the next chunks, and settle the document after the last ones; return whether there are more."""
+        """Store the next chunks, and mark the document indexed after the last ones; return whether there are more."""
         started = self._started.pop(ref.key, None)
         if started is None or started.prepared.row.desired != row.desired:
             prepared = await self._prepare(ref, row, model, cut, epoch)
@@ -159,7 +158,7 @@ class IndexDocuments:
             raise
         except Exception as error:  # noqa: BLE001 - see `_prepare`
             del self._started[ref.key]
-            await self._broken(ref, row, epoch, while_it="was embedded", error=error)
+            await self._broken(ref, row, epoch, during="embedding", error=error)
             return False
         await self.vectors.upsert(ref.key, points)
         started.stored += len(part)
@@ -170,17 +169,17 @@ class IndexDocuments:
         return False
 
     def _keep(self, ref: IndexRef, started: _Started) -> None:
-        """Keep a document for its next turn; of those there is no more space for, only how far they are."""
+        """Keep a document in memory for its next part; evict the oldest one above the limit, keeping its progress."""
         self._started[ref.key] = started
         if len(self._started) > self.limits.max_concurrent_large:
             key, given_up = self._started.popitem(last=False)
             self._left[key] = given_up.prepared.row.desired, given_up.stored
 
     async def _prepare(self, ref: IndexRef, row: Row, model: EmbeddingModel, cut: Cut, epoch: int) -> _Prepared | None:
-        """Fetch and cut one document; whatever is wrong with it is its own failure."""
+        """Fetch and chunk one document; its errors fail this document only."""
         assert row.desired.content is not None  # noqa: S101 - the caller took those without content out
-        if row.attempts >= _MAX_DEATHS:
-            message = f"indexing it ended the process {row.attempts} times"
+        if row.attempts >= _MAX_CRASHES:
+            message = f"indexing the document crashed the process {row.attempts} times"
             await self.ledger.fail(ref, row, epoch=epoch, message=message, final=True)
             return None
         try:
@@ -195,19 +194,19 @@ class IndexDocuments:
         except InvalidInput as error:
             await self.ledger.fail(ref, row, epoch=epoch, message=error.message, final=True)
             return None
-        except Exception as error:  # noqa: BLE001 - one document that breaks must not hold up the others
-            await self._broken(ref, row, epoch, while_it="was cut", error=error)
+        except Exception as error:  # noqa: BLE001 - a faulty document must not block the others
+            await self._broken(ref, row, epoch, during="chunking", error=error)
             return None
         return _Prepared(row, content, chunks, unknown)
 
-    async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, while_it: str, error: Exception) -> None:
-        """Note that a document broke what worked on it; it is tried a few times."""
+    async def _broken(self, ref: IndexRef, row: Row, epoch: int, *, during: str, error: Exception) -> None:
+        """Record an unexpected error; the document is retried a few times."""
         final = row.attempts + 1 >= _MAX_ATTEMPTS
-        message = f"{type(error).__name__} while it {while_it}, {row.attempts + 1} times"
+        message = f"{type(error).__name__} during {during}, attempt {row.attempts + 1}"
         await self.ledger.fail(ref, row, epoch=epoch, message=message, final=final)
 
     async def _store(self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int) -> None:
-        """Embed the chunks of all documents together, small ones first; settle each document with its last chunk."""
+        """Embed the chunks of all documents together, small ones first; mark each document after its last chunk."""
         ordered = sorted(ready, key=lambda each: len(each.chunks))
         todo = [(document, piece) for document in ordered for piece in document.chunks]
         left = {id(document): len(document.chunks) for document in ordered}
@@ -233,9 +232,9 @@ class IndexDocuments:
     async def _store_apart(
         self, ref: IndexRef, ready: Sequence[_Prepared], model: EmbeddingModel, epoch: int, *, error: Exception
     ) -> None:
-        """Find out which of the documents breaks; points that are stored twice are the same points."""
+        """Store each document separately, to isolate the faulty one; storing a point twice is harmless."""
         if len(ready) == 1:
-            await self._broken(ref, ready[0].row, epoch, while_it="was embedded", error=error)
+            await self._broken(ref, ready[0].row, epoch, during="embedding", error=error)
             return
         for document in ready:
             await self._store(ref, [document], model, epoch)
@@ -256,8 +255,8 @@ def _remark_of(document: _Prepared) -> str:
         return ""
     total = document.unknown + len(document.chunks)
     return (
-        f"{document.unknown} of {total} passages cannot be found: the embedding model does not know their script or"
-        " words; use one that does"
+        f"{document.unknown} of {total} passages are not searchable: the embedding model's vocabulary lacks their"
+        " script or words; use another model"
     )
 
 
@@ -284,12 +283,12 @@ async def _points(ref: IndexRef, part: Sequence[tuple[_Prepared, Chunk]], model:
 
 
 def point_ids(ref: IndexRef, desired: DesiredDocument, chunks: int) -> Sequence[str]:
-    """Return the ids of the points of a document that was cut into so many chunks."""
+    """Return the point ids of a document with this number of chunks."""
     return [_point_id(ref, desired, ordinal) for ordinal in range(chunks)]
 
 
 def _point_id(ref: IndexRef, desired: DesiredDocument, ordinal: int) -> str:
-    """Return the same id for the same passage of the same event, whichever process stores it."""
+    """Return a deterministic id: the same for the same passage of the same event in every process."""
     return derived_id(ref.project, ref.collection, str(ref.number), desired.document, str(desired.seq), str(ordinal))
 
 

@@ -1,4 +1,4 @@
-"""What rag needs from outside."""
+"""The ports of rag: what its use cases require from storage, other services and models."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -31,62 +31,62 @@ __all__ = [
 
 Collections = Aggregates[Collection]
 Enqueue = Callable[[IndexRef], None]
-"""Notifies the worker that an index version may have something to do."""
+"""Enqueues an index version for reconciliation."""
 Sweep = Callable[[IndexRef, str, int], None]
-"""Asks for the removal of a document's passages below a `seq`."""
+"""Schedules the deletion of a document's passages below a `seq`."""
 
 
 class Indexes(Protocol):
-    """Every index version of every project that is not gone, for the worker."""
+    """The existing index versions of all projects, for the controller."""
 
     async def all(self) -> Sequence[IndexRef]:
-        """Return their names, those of deleted collections too."""
+        """Return all of them, including those of deleted collections."""
         ...
 
     async def unfinished(self) -> Sequence[IndexRef]:
-        """Return those that are built or to be swept, or whose numbers say that rows wait."""
+        """Return those that are building or retired, or whose counters show pending rows."""
         ...
 
 
 class IndexLeases(Protocol):
-    """Who works on an index version: one worker at a time."""
+    """Leases: one worker at a time reconciles an index version."""
 
     def held(self, index: IndexRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the index version while the body runs; yields the epoch, or None where another process holds it."""
+        """Hold the lease while the body runs; yields its epoch, or None if another worker holds it."""
         ...
 
 
 class Ledger(Protocol):
-    """Rows by index version and document. Writes of a worker carry its epoch; a later holder's are never undone."""
+    """Rows by index version and document. Worker writes carry the lease's epoch, which fences off earlier holders."""
 
     async def upsert_desired(self, index: IndexRef, desired: DesiredDocument) -> bool:
-        """Keep what is desired, unless something as new is requested already; return whether it was kept."""
+        """Record the desired state unless the row has the same or a higher `seq`; return whether it was recorded."""
         ...
 
     async def upsert_all_desired(self, index: IndexRef, desired: Sequence[DesiredDocument]) -> None:
-        """Do what `upsert_desired` does for a page of different documents, most of which are new."""
+        """Bulk `upsert_desired` for a page of distinct documents, most of them new."""
         ...
 
     async def take(self, index: IndexRef, *, epoch: int, limit: int, large: bool = False) -> Sequence[Row]:
-        """Return rows with something to do, and shut out writes of earlier epochs to them.
+        """Return pending rows, and fence off writes of earlier epochs to them.
 
-        Large documents are taken apart from the others, always the same one first.
+        `large` selects large documents, which are returned in a stable order, instead of the others.
         """
         ...
 
     async def attempt(self, index: IndexRef, rows: Sequence[Row], *, epoch: int, by: int) -> None:
-        """Count an attempt of each row that still waits, or take it back with -1; never below 0."""
+        """Add `by` (1 or -1) to the attempts of each row that is still pending; never below 0."""
         ...
 
     async def mark_indexed(self, index: IndexRef, row: Row, *, epoch: int, chunks: int, note: str = "") -> bool:
-        """Note that what the row needs is indexed; False where it needs something else by now, or the epoch is over.
+        """Mark the row as indexed; False if its desired state has changed since, or the epoch is not current.
 
-        `note` says what of it cannot be found all the same.
+        `note` describes passages that are not searchable.
         """
         ...
 
     async def fail(self, index: IndexRef, row: Row, *, epoch: int, message: str, final: bool) -> bool:
-        """Note a failed attempt; a final one is not tried again."""
+        """Record a failed attempt; a final one is not retried."""
         ...
 
     async def rows(self, index: IndexRef, documents: Sequence[str]) -> Mapping[str, Row]:
@@ -94,14 +94,14 @@ class Ledger(Protocol):
         ...
 
     async def counts(self, indexes: Sequence[IndexRef]) -> Mapping[IndexRef, Counts]:
-        """Return index versions in numbers, which are kept: asking costs the same however many rows there are.
+        """Return the counters of index versions in O(1).
 
-        A process that died may have left them wrong by a few, until the next `count`.
+        They may be off by a few after a process crash, until the next `count`.
         """
         ...
 
     async def count(self, index: IndexRef) -> Counts:
-        """Look at all rows, and correct the numbers."""
+        """Recount all rows, and correct the counters."""
         ...
 
     def indexed(self, index: IndexRef) -> AsyncIterator[Sequence[Row]]:
@@ -109,7 +109,7 @@ class Ledger(Protocol):
         ...
 
     async def reset(self, index: IndexRef, documents: Sequence[str], *, epoch: int) -> None:
-        """Have those of the documents that are indexed indexed once more; what is shown of them stays shown."""
+        """Set the indexed ones of these documents to pending; their current passages stay searchable."""
         ...
 
     async def drop(self, index: IndexRef) -> None:
@@ -119,7 +119,7 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogPage:
-    """A part of a source's documents; `next_token` is empty on the last one."""
+    """A page of a source's documents; `next_token` is empty on the last one."""
 
     documents: Sequence[DesiredDocument]
     next_token: str = ""
@@ -129,11 +129,11 @@ class Catalog(Protocol):
     """ingest's list of documents."""
 
     async def page(self, project: str, source: str, *, token: str) -> CatalogPage:
-        """Return the documents of a source as they are now, deleted ones too, after the page that gave the token.
+        """Return the page of a source's documents, including deleted ones, that follows the one with this token.
 
         Raises:
-            InvalidInput: the token leads nowhere any more.
-            DependencyUnavailable: ingest does not answer.
+            InvalidInput: the token has expired.
+            DependencyUnavailable: ingest does not respond.
 
         """
         ...
@@ -141,7 +141,7 @@ class Catalog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DocumentContent:
-    """One version's masked text and what is known about it."""
+    """The masked text of a document version, and its metadata."""
 
     media_type: str
     text: str
@@ -155,11 +155,11 @@ class Contents(Protocol):
     """ingest's exchange bucket."""
 
     async def get(self, ref: ObjectRef) -> DocumentContent | None:
-        """Return the content, or None where it was erased.
+        """Return the content, or None if it was erased.
 
         Raises:
-            DocumentUnreadable: it is not what ingest promises.
-            DependencyUnavailable: the object store does not answer.
+            DocumentUnreadable: the object is not a document version.
+            DependencyUnavailable: the object store does not respond.
 
         """
         ...
@@ -167,12 +167,12 @@ class Contents(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedModel:
-    """The model version that a reference means now."""
+    """The model version that a reference resolves to."""
 
     reference: str
     """`model@version`."""
     max_tokens: int
-    """What the model takes, special tokens counted."""
+    """The token limit of the model, including special tokens."""
 
 
 class EmbeddingModel(Protocol):
@@ -183,41 +183,42 @@ class EmbeddingModel(Protocol):
     special_tokens: int
 
     async def cut(self, project: str, content: DocumentContent, cut: Cut) -> tuple[Sequence[Chunk], int]:
-        """Return a document's passages, and how many more are left out as the vocabulary has too little of them.
+        """Return a document's passages, and the number of passages omitted because the vocabulary does not cover them.
 
         Raises:
-            InvalidInput: the tokenizer fails on the text, or takes too much of it.
-            DependencyUnavailable: the machine has too little time.
+            InvalidInput: the tokenizer fails on the text, or exceeds its limits.
+            DependencyUnavailable: the tokenizer processes are overloaded.
 
         """
         ...
 
     async def embed_passages(self, project: str, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Return a vector for each text, cut at the model's limit; raises as `cut`."""
+        """Return one vector per text, truncated at the model's token limit; raises as `cut`."""
         ...
 
     async def embed_query(self, project: str, text: str) -> Sequence[float] | None:
-        """Return the vector of a question, cut at the model's limit; questions go before passages. Raises as `cut`.
+        """Return the vector of a query, truncated at the model's token limit; raises as `cut`.
 
-        None where the vocabulary has too little of it (`MIN_KNOWN`) to tell it from any other question.
+        Queries go before passages. None if the vocabulary covers less than `MIN_KNOWN` of the query, whose vector would
+        match anything.
         """
         ...
 
 
 class EmbeddingModels(Protocol):
-    """The trainer's registry, and the models that were loaded from it."""
+    """Embedding models from the trainer's registry."""
 
     async def resolve(self, project: str, reference: str) -> ResolvedModel:
-        """Return what `model` or `model@version` means now.
+        """Resolve `model` or `model@version`.
 
         Raises:
             NotFound: the project has no such model.
-            EmbeddingUnusable: it cannot embed.
-            DependencyUnavailable: the trainer does not answer.
+            EmbeddingUnusable: the model is not an embedding model that rag can load.
+            DependencyUnavailable: the trainer does not respond.
 
         """
         ...
 
     async def load(self, project: str, resolved: str) -> EmbeddingModel:
-        """Return the model, loaded once for each content."""
+        """Return the loaded model; models with equal content are loaded once."""
         ...

@@ -1,4 +1,4 @@
-"""Read collections with their index versions in numbers, and where one document stands."""
+"""Queries: collections with the counters of their index versions, and the indexing status of a document."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tidemill_rag.domain.ledger import Counts, Row
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """A collection, and its index versions in numbers."""
+    """A collection, and the counters of its index versions."""
 
     collection: Collection
     counts: Mapping[int, Counts]
@@ -20,7 +20,7 @@ class Overview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadCollections:
-    """Changes nothing."""
+    """Read-only."""
 
     collections: Collections
     ledger: Ledger
@@ -40,7 +40,7 @@ class ReadCollections:
         return Page(items=await self._overviews(shown.items), next_token=shown.next_token)
 
     async def overview(self, collection: Collection) -> Overview:
-        """Return a collection with its numbers."""
+        """Return a collection with its counters."""
         [overview] = await self._overviews([collection])
         return overview
 
@@ -52,7 +52,7 @@ class ReadCollections:
         ]
 
     async def document(self, caller: Caller, collection_id: str, document: str) -> Sequence[tuple[int, Row]]:
-        """Return where a document stands in each index version that knows it.
+        """Return the indexing status of a document in each index version that has it.
 
         Raises:
             CollectionNotFound: the caller's project has none with this id.
@@ -68,7 +68,7 @@ class ReadCollections:
 
 
 async def found(collections: Collections, project: str, collection_id: str) -> Collection:
-    """Return a collection, or say which ones there are.
+    """Return a collection; the error lists the existing ones.
 
     Raises:
         CollectionNotFound: the project has none with this id.

@@ -1,4 +1,4 @@
-"""Begin a new index version beside the live one."""
+"""Start a new index version beside the live one."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from tidemill_rag.domain.collection import Collection
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildIndex:
-    """Emits IndexBuildWasStarted. A reference without a version takes the model's newest one."""
+    """Emits IndexBuildWasStarted. A model reference without a version resolves to the newest one."""
 
     collections: Collections
     models: EmbeddingModels
@@ -19,11 +19,11 @@ class RebuildIndex:
     async def __call__(
         self, caller: Caller, collection_id: str, *, request: Request, validate_only: bool = False
     ) -> Collection:
-        """Return the collection with the index version that was begun, or would be.
+        """Return the collection with the new index version, or with `validate_only` a preview.
 
         Raises:
             CollectionNotFound: the caller's project has none with this id.
-            NotFound: its embedding model is gone.
+            NotFound: its embedding model does not exist.
 
         """
         current = await self.collections.get(caller.project, collection_id)

@@ -1,4 +1,4 @@
-"""Bring one index version to where it should be: seeded, indexed, live, or swept."""
+"""Reconcile one index version: seed, index, go live, or delete."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,23 +13,23 @@ from tidemill_rag.application.ports import Catalog, Collections, EmbeddingModels
 from tidemill_rag.domain.collection import Collection, IndexRef, IndexState, IndexVersion
 
 BATCHES_A_TURN = 4
-"""Then others have their turn, so that a large build never keeps a small change waiting."""
+"""Batches per reconcile; then other index versions are processed, so a large build does not block a small change."""
 
 
 class Requeue(Enum):
-    """When to come back to an index version."""
+    """When to reconcile an index version again."""
 
-    WHEN_ENQUEUED = "when woken"
-    BATCH_SIZE = "at once"
+    WHEN_ENQUEUED = "when enqueued"
+    NOW = "now"
     LATER = "later"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcileIndex:
-    """What the holder of an index version's lease does with it. Every step may be repeated.
+    """Reconciles an index version while its lease is held. Every step is idempotent.
 
-    Emits IndexWentLive. A collection's first index version goes live as soon as it knows which documents there are,
-    and answers from those that are indexed so far; a later one takes over when nothing is missing in it.
+    Emits IndexWentLive. The first index version of a collection goes live once its documents are listed, and serves
+    those that are indexed so far; a later one goes live when all of its documents are indexed.
     """
 
     collections: Collections
@@ -41,18 +41,18 @@ class ReconcileIndex:
     compare_points: ComparePoints
     clock: Clock
     sweep_after: timedelta
-    """How long a retired index version is kept for the searches that are under way."""
+    """How long a retired index version is kept for searches in flight."""
     checked: set[str] = field(default_factory=set)
-    """The index versions that this process has checked."""
+    """Index versions whose points this process has compared with the ledger."""
     suspect: dict[str, int] = field(default_factory=dict)
-    """By index version: how many rows seemed to wait when none did."""
+    """By index version: the pending count of the last reconcile that found no pending row."""
 
     async def __call__(self, ref: IndexRef, *, epoch: int) -> Requeue:
-        """Do what there is to do, a turn's share at most; return when to come back.
+        """Process up to `BATCHES_A_TURN` steps; return when to reconcile again.
 
         Raises:
-            DependencyUnavailable: something does not answer; the index version says so too.
-            LeaseLost: another process goes on.
+            DependencyUnavailable: a dependency does not respond; the index version's message names it.
+            LeaseLost: another worker holds the lease.
 
         """
         for _ in range(BATCHES_A_TURN):
@@ -69,23 +69,23 @@ class ReconcileIndex:
             except TidemillError as error:
                 await self._record(ref, error.message)
                 raise
-        return Requeue.BATCH_SIZE
+        return Requeue.NOW
 
     def _forget(self, ref: IndexRef) -> None:
-        """Keep nothing in memory of an index version that is gone."""
+        """Release the memory of a deleted index version."""
         self.checked.discard(ref.key)
         self.suspect.pop(ref.key, None)
         self.index_documents.forget(ref)
 
     async def _advance(self, ref: IndexRef, collection: Collection, index: IndexVersion, epoch: int) -> bool:
-        """Take one step; return whether there may be another."""
+        """Process one step; return whether there may be another."""
         if not index.seeded:
             await self._seed(ref, index)
             return True
         if index.state is IndexState.BUILDING and not collection.live:
             await self._go_live(ref)
             return True
-        await self._first_poll(ref, index, epoch)
+        await self._check_points(ref, index, epoch)
         waiting = (await self.ledger.counts([ref]))[ref].pending
         worked = await self.index_documents(ref, index, epoch=epoch)
         if index.message:
@@ -99,7 +99,7 @@ class ReconcileIndex:
         return False
 
     async def _collection(self, ref: IndexRef) -> Collection:
-        """Return the collection, or what is left of it."""
+        """Return the collection, or its tombstone."""
         fresh = Collection(id=ref.collection, project=ref.project, deleted=True)
         try:
             return await self.collections.get(ref.project, ref.collection)
@@ -107,13 +107,13 @@ class ReconcileIndex:
             return await self.collections.upsert(fresh, lambda _: None, request=Request.internal())
 
     async def _seed(self, ref: IndexRef, index: IndexVersion) -> None:
-        """List a page of what is there; its events were received before this began, and the newer of both is kept.
+        """List one page of a source. Events are consumed since the index version was created; the higher `seq` wins.
 
-        How far the list is stands in the collection, so that what breaks off goes on there.
+        The page token is stored in the collection, so an interrupted listing resumes.
         """
         source, token = index.seed_source, index.seed_token
         if not source and not token:
-            await self.ledger.count(ref)  # there is next to nothing yet, and from here on the numbers are kept
+            await self.ledger.count(ref)  # cheap while the ledger is small; creates the counters
         try:
             page = await self.catalog.page(ref.project, index.sources[source], token=token)
         except InvalidInput:
@@ -135,23 +135,22 @@ class ReconcileIndex:
         now = self.clock.now()
         await self._update(ref, lambda collection: collection.go_live(ref.number, documents=counts.desired, now=now))
 
-    async def _first_poll(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
-        """Once in each process: load the model, so that no question waits for it, and find lost points.
+    async def _check_points(self, ref: IndexRef, index: IndexVersion, epoch: int) -> None:
+        """Once per process: preload the model for searches, and find lost points.
 
-        A store that keeps what it acknowledged is compared only where it has fewer points than the ledger has finished,
-        as one that lost its disk has.
+        A durable store is compared only if it has fewer points than the ledger, for example after losing its disk.
         """
         if ref.key in self.checked:
             return
         await self.models.load(ref.project, index.embedding)
         points, kept = await self.vectors.count(ref.key), (await self.ledger.counts([ref]))[ref]
-        fewer = points < kept.chunks and points < (await self.ledger.count(ref)).chunks  # what is kept may be wrong
+        fewer = points < kept.chunks and points < (await self.ledger.count(ref)).chunks  # counters may be off
         if (fewer or not self.vectors.durable) and (lost := await self.compare_points(ref, epoch=epoch)):
-            await self._record(ref, f"the vector store has lost points of {lost} documents: they are indexed once more")
+            await self._record(ref, f"the vector store lost points of {lost} documents: indexing them again")
         self.checked.add(ref.key)
 
     async def _correct_counts(self, ref: IndexRef, waiting: int) -> None:
-        """Count once more where rows seemed to wait, and none did, twice: an event that comes in explains it once."""
+        """Recount if the pending count was wrong twice in a row; once may be an event that arrived in between."""
         if waiting and self.suspect.get(ref.key) == waiting:
             await self.ledger.count(ref)
             waiting = 0
@@ -161,7 +160,7 @@ class ReconcileIndex:
             self.suspect.pop(ref.key, None)
 
     async def _sweep(self, ref: IndexRef, collection: Collection, index: IndexVersion) -> bool:
-        """Remove what nobody searches any more; return whether it was time."""
+        """Delete a retired index version; return False before `sweep_after` has passed."""
         if index.retire_time and self.clock.now() < index.retire_time + self.sweep_after:
             return False
         self._forget(ref)
@@ -177,4 +176,4 @@ class ReconcileIndex:
         try:
             await self.collections.update(ref.project, ref.collection, change, request=Request.internal())
         except NotFound:
-            return  # deleted meanwhile: the next round sweeps
+            return  # deleted meanwhile: the next reconcile cleans up

@@ -1,4 +1,4 @@
-"""Write down what a source says about a document: all that the handler of an event does."""
+"""Record the newest event of a document in the ledger: all that the event handler does."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from tidemill_rag.domain.ledger import DesiredDocument
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordDocument:
-    """Fills the ledger of every index version that reads the source, and notifies the worker.
+    """Updates the ledger of every index version that reads the source, and enqueues those index versions.
 
-    Repetitions and events that come late change nothing: only a newer `seq` is kept.
+    Duplicate and out-of-order events have no effect: only a higher `seq` is recorded.
     """
 
     collections: Collections
@@ -20,10 +20,10 @@ class RecordDocument:
     enqueue: Enqueue
 
     async def __call__(self, project: str, desired: DesiredDocument) -> None:
-        """Keep what is desired of the document from now on.
+        """Record the desired state of the document.
 
-        The collections are read for every event. An index version that is begun after this reading lists the
-        document later than that, so that between its beginning and its list nothing is missed.
+        The collections are read for every event. An index version that is created after this read lists the source
+        afterwards, so no document is missed between its creation and its listing.
         """
         token = ""
         while True:
@@ -39,6 +39,6 @@ class RecordDocument:
                 return
 
     async def _waits(self, ref: IndexRef, desired: DesiredDocument) -> bool:
-        """Return whether it was kept before and nothing was done since: who kept it may have notified nobody."""
+        """Return whether the row is still pending: the process that recorded it may have crashed before enqueueing."""
         row = (await self.ledger.rows(ref, [desired.document])).get(desired.document)
         return row is not None and row.pending

@@ -1,4 +1,4 @@
-"""Check what a user decides about a collection, and find out which model version it means."""
+"""Validate a collection's settings, and resolve the reference to the embedding model."""
 
 import re
 from collections.abc import Iterator
@@ -31,12 +31,12 @@ class CollectionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolveSettings:
-    """The model is asked for at the trainer, because a wrong name is better refused now than found by the worker."""
+    """Resolves the model when the RPC is called, so that a wrong name fails there and not in the worker."""
 
     models: EmbeddingModels
 
     async def __call__(self, project: str, spec: CollectionSpec, *, known: str = "") -> Settings:
-        """Return the settings; `known` is the model version that is to stay what the reference means.
+        """Return the settings; `known` is the model version that the reference resolved to before, which is kept.
 
         Raises:
             InvalidInput: all violations at once.
@@ -53,7 +53,7 @@ class ResolveSettings:
         maximum = spec.max_tokens or min(DEFAULT_MAX_TOKENS, model.max_tokens)
         overlap = min(DEFAULT_OVERLAP_TOKENS, maximum // 2) if spec.overlap_tokens is None else spec.overlap_tokens
         if overlap > maximum // 2:
-            text = f"is {overlap}; at most half of max_tokens, {maximum // 2}, is repeated"
+            text = f"is {overlap}; the limit is half of max_tokens, {maximum // 2}"
             raise InvalidInput.of(Violation(field="chunking.overlap_tokens", description=text))
         return Settings(
             sources=spec.sources,
@@ -66,7 +66,7 @@ class ResolveSettings:
 
 def _violations(spec: CollectionSpec) -> Iterator[Violation]:
     if not SLUG.fullmatch(spec.collection):
-        text = f"is {spec.collection[:80]!r}; take 1 to 63 of a-z, 0-9, - and _, a letter or digit at both ends"
+        text = f"is {spec.collection[:80]!r}; use 1 to 63 of a-z, 0-9, - and _, with a letter or digit at both ends"
         yield Violation(field="id", description=text)
     if not 1 <= len(spec.sources) <= MAX_SOURCES:
         yield Violation(field="sources", description=f"has {len(spec.sources)} entries; name 1 to {MAX_SOURCES}")
@@ -79,7 +79,7 @@ def _violations(spec: CollectionSpec) -> Iterator[Violation]:
         text = f"is {spec.embedding[:80]!r}; write `model` or `model@version`, as in minilm@1"
         yield Violation(field="embedding", description=text)
     if spec.by not in {"", "structure"}:
-        yield Violation(field="chunking.by", description=f"is {spec.by[:80]!r}; the only way is 'structure'")
+        yield Violation(field="chunking.by", description=f"is {spec.by[:80]!r}; must be 'structure'")
     if spec.max_tokens and not MIN_TOKENS <= spec.max_tokens <= MAX_TOKENS:
         text = f"is {spec.max_tokens}; take {MIN_TOKENS} to {MAX_TOKENS}, or 0 for the default"
         yield Violation(field="chunking.max_tokens", description=text)

@@ -1,4 +1,4 @@
-"""Find the passages that answer a question, and show none that is not current."""
+"""Similarity search over the current passages of a collection."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,12 +15,12 @@ from tidemill_rag.domain.errors import IndexNotFound, IndexNotReady
 DEFAULT_TOP_K, MAX_TOP_K = 5, 100
 _SPARE = 4
 _MAX_CANDIDATES = 2000
-_UNKNOWN = "nothing is searched: the embedding model {} does not know the question's script or words"
+_UNKNOWN = "not searched: the vocabulary of the embedding model {} lacks the query's script or words"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """`top_k` 0 means the default; `index` 0 follows the live one."""
+    """A search request: `top_k` 0 is the default, `index` 0 the live index version."""
 
     collection: str
     text: str
@@ -33,7 +33,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """The passages, best first, and the index version that they are from."""
+    """The passages, best first, and the index version that was searched."""
 
     index: int
     passages: Sequence[Match]
@@ -44,8 +44,8 @@ class Answer:
 class Search:
     """Checks every candidate against the ledger.
 
-    More are fetched than asked for: what a later event made stale, or a crash left behind, is dropped, swept, and made
-    good by further candidates.
+    It over-fetches: candidates that are stale or left by a crash are dropped, scheduled for deletion, and replaced by
+    further candidates.
     """
 
     collections: Collections
@@ -56,13 +56,13 @@ class Search:
     max_characters: int
 
     async def __call__(self, caller: Caller, question: Question) -> Answer:
-        """Return at most `top_k` passages. A question above the model's token limit is cut there.
+        """Return at most `top_k` passages. A query is truncated at the model's token limit.
 
         Raises:
-            InvalidInput: the question is empty or over-long, or `top_k` out of range.
+            InvalidInput: the query is empty or too long, or `top_k` is out of range.
             CollectionNotFound: the caller's project has none with this id.
-            IndexNotFound: the pinned index version does not answer.
-            IndexNotReady: the first index version does not know its documents yet.
+            IndexNotFound: the requested index version does not exist or is retired.
+            IndexNotReady: the first index version has not listed its documents yet.
 
         """
         self._check(question)
@@ -114,22 +114,22 @@ class Search:
     def _check(self, question: Question) -> None:
         violations = []
         if not "".join(each for each in question.text if not ignorable(each)).strip():
-            violations.append(Violation(field="query", description="is empty; ask something"))
+            violations.append(Violation(field="query", description="is empty"))
         if len(question.text) > self.max_characters:
-            text = f"has {len(question.text)} characters; at most {self.max_characters} are taken"
+            text = f"has {len(question.text)} characters; the limit is {self.max_characters}"
             violations.append(Violation(field="query", description=text))
         if not 0 <= question.top_k <= MAX_TOP_K:
-            text = f"is {question.top_k}; take 1 to {MAX_TOP_K}, or 0 for {DEFAULT_TOP_K}"
+            text = f"is {question.top_k}; use 1 to {MAX_TOP_K}, or 0 for the default, {DEFAULT_TOP_K}"
             violations.append(Violation(field="top_k", description=text))
         if question.index < 0:
-            text = f"is {question.index}; name an index version, or 0 for the live one"
+            text = f"is {question.index}; use the number of an index version, or 0 for the live one"
             violations.append(Violation(field="index", description=text))
         if violations:
             raise InvalidInput.of(*violations)
 
 
 def _different(matches: Sequence[Match]) -> list[Match]:
-    """Return one match for each text, the best, which names the other documents that have it."""
+    """Merge matches with the same text into the best one, which lists the other documents in `also_in`."""
     by_text: dict[str, Match] = {}
     for match in matches:
         text, payload = " ".join(match.payload.text.split()), match.payload

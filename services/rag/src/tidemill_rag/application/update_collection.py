@@ -1,4 +1,4 @@
-"""Change what a collection is made of."""
+"""Update a collection's settings."""
 
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -17,7 +17,7 @@ _ATTEMPTS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCommand:
-    """`spec` counts where `fields` names it; `version` 0 takes any."""
+    """`fields` selects what is read from `spec`; `version` 0 matches any."""
 
     spec: CollectionSpec
     fields: AbstractSet[str]
@@ -28,10 +28,10 @@ class UpdateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCollection:
-    """Emits IndexBuildWasStarted where sources, embedding or chunking change; labels alone begin nothing.
+    """Emits IndexBuildWasStarted if sources, embedding or chunking change, not for labels alone.
 
-    While the reference to the embedding model is written as before, it goes on meaning the version that it meant:
-    only RebuildIndex takes a newer one, so that the same settings again never rebuild anything.
+    An unchanged reference to the embedding model keeps the version that it resolved to; only RebuildIndex resolves it
+    again. Applying the same settings twice therefore rebuilds nothing.
     """
 
     collections: Collections
@@ -40,11 +40,11 @@ class UpdateCollection:
     enqueue: Enqueue
 
     async def __call__(self, caller: Caller, command: UpdateCommand) -> Collection:
-        """Return the collection as changed, or as it would be.
+        """Return the updated collection, or with `validate_only` a preview.
 
         Raises:
             CollectionNotFound: the caller's project has none with this id.
-            Conflict: it changed since the version that the caller has seen.
+            Conflict: the collection has another version.
             InvalidInput: a setting is wrong.
 
         """
@@ -58,7 +58,7 @@ class UpdateCollection:
                 return current
             with suppress(_MergedTooLate):
                 return await self._change(caller, command, settings, merged_with=current.version)
-        message = f"collection {command.spec.collection} is being changed by others all the time: try again"
+        message = f"collection {command.spec.collection} is being updated concurrently: try again"
         raise Conflict(message, collection=command.spec.collection)
 
     async def _change(
@@ -85,7 +85,7 @@ class UpdateCollection:
 
 
 class _MergedTooLate(Conflict):
-    """The settings that were not named have changed since they were merged with those that were."""
+    """The collection changed after its current settings were merged with the update."""
 
 
 def _merged(current: Collection, command: UpdateCommand) -> CollectionSpec:

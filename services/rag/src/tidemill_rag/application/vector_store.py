@@ -1,4 +1,4 @@
-"""Where the vectors of index versions live. Stores have no compare-and-set, so points carry their `seq`."""
+"""The port to the vector store. Stores have no compare-and-set, so points carry their `seq`."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,9 +9,9 @@ MetadataValue = str | int | float | bool
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What is kept beside a vector. `start` and `end` are code points of the version's text, half-open.
+    """The payload of a point. `start` and `end` are offsets in code points of the version's text, half-open.
 
-    So are `header_start` and `header_end`: a table's header, or what introduces a list, in front of the span in `text`.
+    So are `header_start` and `header_end`: the table header or list introduction that `text` starts with.
     """
 
     document: str
@@ -32,7 +32,7 @@ class Payload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """One passage. `id` is a UUID derived from what it is about; the same id again replaces it."""
+    """One passage. `id` is a UUID derived from its content's identity; upserting the same id replaces the point."""
 
     id: str
     vector: Sequence[float]
@@ -41,20 +41,20 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """A passage that was found; `score` is the cosine similarity, -1 to 1."""
+    """A search result; `score` is the cosine similarity, -1 to 1."""
 
     id: str
     score: float
     payload: Payload
     also_in: tuple[str, ...] = ()
-    """Other documents that say the same in as many words, as `source/key`."""
+    """Other documents with the same text, as `source/key`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Where:
-    """Which passages count. Of `metadata`, each field must have one of its values; an empty filter lets all pass.
+    """A filter. Each `metadata` field must have one of the listed values; an empty filter matches everything.
 
-    Passages with readers are found only by one of `principals`, always.
+    Passages with readers match only if `principals` has one of them.
     """
 
     metadata: Mapping[str, Sequence[MetadataValue]] = field(default_factory=dict)
@@ -63,46 +63,46 @@ class Where:
 
 
 class VectorStore(Protocol):
-    """Vectors by index version; an index's name holds project, collection and number, so that none can see another's.
+    """Vectors by index version. The name of an index contains project, collection and number, which isolates projects.
 
-    Every method may raise DependencyUnavailable, and may be repeated.
+    Every method may raise DependencyUnavailable, and is idempotent.
     """
 
     durable: bool
-    """Acknowledged points survive a power failure too, not only the death of the process."""
+    """Acknowledged points survive a power failure, not only a process crash."""
 
     async def create(self, index: str, *, dimensions: int) -> None:
-        """Make an index that is not there yet."""
+        """Create an index unless it exists."""
         ...
 
     async def drop(self, index: str) -> None:
-        """Remove an index with all its points, if it is there."""
+        """Delete an index with all its points, if it exists."""
         ...
 
     async def upsert(self, index: str, points: Sequence[Point]) -> None:
-        """Store points; they survive the death of the process once this returns."""
+        """Store points; they survive a process crash once this returns."""
         ...
 
     async def delete(self, index: str, document: str, *, below_seq: int, keep: Sequence[str] = ()) -> None:
-        """Remove the points of a document that came with a lower `seq`, except those with an id in `keep`."""
+        """Delete the points of a document with a lower `seq`, except those with an id in `keep`."""
         ...
 
     async def search(self, index: str, vector: Sequence[float], *, limit: int, where: Where) -> Sequence[Match]:
-        """Return the nearest points, best first; none where there is no such index."""
+        """Return the nearest points, best first; none if the index does not exist."""
         ...
 
     async def ids(self, index: str, documents: Sequence[str]) -> Mapping[str, Collection[str]]:
-        """Return the ids of the points of each of these documents; a document without points is left out."""
+        """Return the ids of the points of each of these documents; documents without points are omitted."""
         ...
 
     async def count(self, index: str) -> int:
-        """Return how many points an index holds; 0 where there is none."""
+        """Return the number of points in an index; 0 if it does not exist."""
         ...
 
     async def ping(self) -> None:
-        """Return when the store answers."""
+        """Return once the store has responded."""
         ...
 
     async def close(self) -> None:
-        """Let go of files and connections."""
+        """Close files and connections."""
         ...

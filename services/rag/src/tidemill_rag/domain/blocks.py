@@ -1,4 +1,4 @@
-"""The structure of a text: sections, and in them paragraphs, lists, tables and code, each as a span of the text."""
+"""Parses a text into nested blocks: sections, paragraphs, lists, tables and code, each a span of the text."""
 
 import re
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from markdown_it.tree import SyntaxTreeNode
 
 @dataclass(slots=True, kw_only=True)
 class Block:
-    """A span of the text (half-open, in code points), and the smaller blocks that it is made of.
+    """A span of the text (half-open, in code points), and its child blocks.
 
-    `path` are the headings that it stands under, outermost first, without its own.
+    `path` are the enclosing headings, outermost first, without its own.
     """
 
     start: int
@@ -21,13 +21,13 @@ class Block:
     path: tuple[str, ...] = ()
     heading: bool = False
     header: tuple[int, int] | None = None
-    """The span of what this belongs to: names of a table's columns, the item above, or a list's introduction."""
+    """The span of its header: a table's header row, the parent list item, or the sentence that introduces a list."""
     parts: list["Block"] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Heading:
-    """A block that opens a section; level 1 is the outermost."""
+    """A heading; level 1 is the outermost."""
 
     block: Block
     level: int
@@ -35,11 +35,11 @@ class _Heading:
 
 
 _MARKDOWN = MarkdownIt("commonmark").enable("table").disable("inline")
-"""Blocks only: what is inside of a line does not matter, and costs most of the time."""
+"""Without inline parsing, which is not needed and takes most of the time."""
 _LINE_END = re.compile(r"\r\n?|\n")
 _LISTS = frozenset(("bullet_list", "ordered_list"))
 _MAX_INTRODUCTION = 300
-"""Characters of a paragraph or an item that is shown above what it introduces."""
+"""Characters of a paragraph or item that is used as a header."""
 _SEPARATORS = "\t;|,"
 _QUOTED = re.compile(r'"[^"\n]*"')
 _COLUMN = re.compile(r"[^\W\d_][^{}<>]*")
@@ -48,14 +48,14 @@ _PARAGRAPH = re.compile(r"[^\s](?:.*(?:\r\n?|\n)(?=.*\S))*.*")
 
 
 def blocks_of(text: str, media_type: str) -> list[Block]:
-    """Return the outermost blocks of a text in order: sections, and what stands before the first heading."""
+    """Return the top-level blocks of a text in order: sections, and blocks before the first heading."""
     if media_type == "text/markdown":
         return _sections(_markdown(text))
     return [_delimited(text, found.start(), found.end()) for found in _PARAGRAPH.finditer(text)]
 
 
 def _delimited(text: str, start: int, end: int) -> Block:
-    """Return a paragraph, with its lines as rows below the first one where they are values between separators."""
+    """Return a paragraph; if its lines are delimiter-separated values, they are rows with the first line as header."""
     block = Block(start=start, end=end)
     places = [start, *(found.end() for found in _LINE_END.finditer(text, start, end)), end]
     lines = [
@@ -70,7 +70,7 @@ def _delimited(text: str, start: int, end: int) -> Block:
 
 
 def _has_columns(lines: Sequence[str]) -> bool:
-    """Return whether the first line names columns, and nearly all of the others have as many."""
+    """Return whether the first line names columns, and nearly all other lines have the same number of fields."""
     for separator in _SEPARATORS:
         names = lines[0].split(separator)
         if len(names) > 1 and all(not name.strip() or _COLUMN.fullmatch(name.strip()) for name in names):
@@ -79,7 +79,7 @@ def _has_columns(lines: Sequence[str]) -> bool:
 
 
 def _markdown(text: str) -> list[Block | _Heading]:
-    """Read CommonMark and its tables: the parser reports lines, and lines tell spans."""
+    """Parse CommonMark with tables. The parser returns line numbers, which are converted to spans."""
     lines = [0, *(found.end() for found in _LINE_END.finditer(text)), len(text)]
     leaves: list[Block | _Heading] = []
     before: Block | None = None
@@ -109,7 +109,7 @@ def _block(node: SyntaxTreeNode, text: str, lines: Sequence[int]) -> Block | Non
 
 
 def _introduce(above: Block, below: Block) -> None:
-    """Have a short text stay with what it introduces, and stand above each piece of that."""
+    """Keep a short text with the list that it introduces, and make it the header of the list's parts."""
     if above.end - above.start <= _MAX_INTRODUCTION:
         above.heading = True
         _set_header(below, (above.start, above.end))
@@ -123,7 +123,7 @@ def _set_header(block: Block, header: tuple[int, int]) -> None:
 
 
 def _table(block: Block) -> Block:
-    """Return a table whose rows know the table's header; the header itself opens what follows, as a heading does."""
+    """Return a table whose rows refer to its header row; the header row is kept with the next row, like a heading."""
     if len(block.parts) > 1:
         head, *bodies = block.parts
         rows = [row for body in bodies for row in body.parts or [body]]
@@ -135,7 +135,7 @@ def _table(block: Block) -> Block:
 
 
 def _sections(leaves: Sequence[Block | _Heading]) -> list[Block]:
-    """Nest leaves under their headings: a section ends where one of the same or an outer level begins."""
+    """Nest blocks under their headings: a section ends at the next heading of the same or an outer level."""
     outermost: list[Block] = []
     open_sections: list[tuple[_Heading, Block]] = []
     for leaf in leaves:

@@ -1,4 +1,4 @@
-"""Cuts a document into chunks along its structure: what belongs together stays together, up to a number of tokens."""
+"""Splits a document into chunks along its structure, up to a number of tokens."""
 
 import re
 import unicodedata
@@ -10,22 +10,22 @@ from tidemill_rag.domain.blocks import Block, blocks_of
 from tidemill_rag.domain.embedding import MIN_KNOWN
 
 Tokenize = Callable[[str], Sequence[tuple[int, int]]]
-"""Returns the spans of a text's tokens in order, in code points, without special tokens."""
+"""Returns the token spans of a text in order, in code points, without special tokens."""
 
 _SENTENCE_END = re.compile(r"[.!?…]['\")\]]*\s+|[。！？]|(?>\r\n?|\n)\s*(?>\r\n?|\n)")  # noqa: RUF001 - CJK full stops
 _LINE_END = re.compile(r"\r\n?|\n")
 _MAX_CHARACTERS = 16
-"""Of a token, when sizes are counted: a vocabulary that does not know a script makes one token of a whole text."""
+"""Characters that count as one token; a vocabulary without a script would make one token of a whole text."""
 _MAX_BETWEEN = 64
-"""Characters between two tokens; more of them count as further tokens."""
+"""Characters between two tokens that do not count as tokens themselves."""
 _JOINED_WITHIN = 32
 _MIN_BODY = 16
-"""Tokens that a chunk's own text has at least, however long title and headings are."""
+"""Minimum tokens of a chunk's own text, however long title and headings are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """How to cut: sizes in tokens of the embedding model; `special` are those that the model adds to every text."""
+    """Chunk sizes in tokens of the embedding model; `special` tokens are added to every text by the model."""
 
     max_tokens: int
     overlap_tokens: int
@@ -36,9 +36,8 @@ class Cut:
 class Chunk:
     """A span of a document's text (half-open, in code points), and the text that is embedded for it.
 
-    What is embedded is the span with its context in front: the document's title and the headings that the span stands
-    under. `context` is empty where there are none. `header` is the span of a table's header, or of what introduces a
-    list, where the chunk begins within that.
+    The embedded text is the context (title and enclosing headings, possibly empty) followed by the span. `header` is
+    the span of the table header or list introduction, if the chunk starts inside that table or list.
     """
 
     ordinal: int
@@ -49,7 +48,7 @@ class Chunk:
     header: tuple[int, int] | None = None
 
     def text(self, document: str) -> str:
-        """Return what is shown of the document: the span, below the header of what it begins in."""
+        """Return the passage's text: the span, preceded by its header."""
         return _below_header(document, self.header, document[self.start : self.end])
 
 
@@ -63,12 +62,12 @@ class _Piece:
 
 
 def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cut) -> list[Chunk]:
-    """Cut a text into chunks of at most `cut.max_tokens` tokens, title, headings and special tokens counted.
+    """Split a text into chunks of at most `cut.max_tokens` tokens, including title, headings and special tokens.
 
-    A block that fits is never cut. Smaller neighbours are packed together, and a heading stays with what follows it.
-    A block that is too large is cut where a sentence ends, else where a line ends, else between two tokens; the next
-    chunk repeats up to `cut.overlap_tokens` of it. A chunk that begins within a table or a list repeats its header.
-    Tokens of many characters count as several, so that characters are bounded too. A text without any has no chunks.
+    A block that fits is never split. Small adjacent blocks are merged, and a heading stays with the next block. Larger
+    blocks are split at sentence ends, else at line ends, else between tokens; consecutive chunks overlap by up to
+    `cut.overlap_tokens`. A chunk that starts inside a table or list repeats its header. Long tokens count as several,
+    which bounds characters as well. An empty text has no chunks.
     """
     return [
         Chunk(
@@ -83,10 +82,10 @@ def chunk(text: str, *, media_type: str, title: str, tokenize: Tokenize, cut: Cu
     ]
 
 
-def known_chunks(  # noqa: PLR0913 - a document, how it is cut, and by what
+def known_chunks(  # noqa: PLR0913 - keyword-only
     text: str, *, media_type: str, title: str, cut: Cut, tokenize: Tokenize, known_share: Callable[[str], float]
 ) -> tuple[list[Chunk], int]:
-    """Return the passages that can be found, and the number of those that the model cannot tell from others."""
+    """Return the searchable passages, and the number omitted because the vocabulary does not cover them."""
     found = chunk(text, media_type=media_type, title=title, tokenize=tokenize, cut=cut)
     known = [each for each in found if known_share(text[each.start : each.end]) >= MIN_KNOWN]
     return [replace(each, ordinal=ordinal) for ordinal, each in enumerate(known)], len(found) - len(known)
@@ -123,7 +122,7 @@ class _Chunker:
             yield first.start, pieces[-1].end, self._prefix(first.path)[0], header
 
     def _pieces(self, block: Block) -> Iterator[_Piece]:
-        """Take a block whole where it fits, else its parts, else cut it."""
+        """Yield a block whole if it fits, else its parts, else windows of it."""
         if self._count(block.start, block.end) <= self._space(block.path, block.header):
             yield _Piece(block.start, block.end, block.path, block.heading, block.header)
         elif block.parts:
@@ -134,7 +133,7 @@ class _Chunker:
                 yield _Piece(start, end, block.path, heading=False, header=block.header)
 
     def _windows(self, block: Block) -> Iterator[tuple[int, int]]:
-        """Cut a block that is too large; each window but the first repeats the end of the one before."""
+        """Split a block that is too large; consecutive windows overlap."""
         first, last = bisect_left(self._starts, block.start), bisect_left(self._starts, block.end)
         space = self._space(block.path, block.header)
         ends = [self._ends(block, _SENTENCE_END), self._ends(block, _LINE_END)]
@@ -146,7 +145,7 @@ class _Chunker:
         yield self._starts[first], block.end
 
     def _ends(self, block: Block, pattern: re.Pattern[str]) -> list[int]:
-        """Return the tokens at which a sentence or line begins."""
+        """Return the positions of tokens that start a sentence or line."""
         ends = (match.end() for match in pattern.finditer(self._text, block.start, block.end))
         return sorted({bisect_left(self._starts, end) for end in ends})
 
@@ -154,19 +153,19 @@ class _Chunker:
         return bisect_left(self._starts, end) - bisect_left(self._starts, start)
 
     def _space(self, path: tuple[str, ...], header: tuple[int, int] | None = None) -> int:
-        """Return how many tokens of its own a chunk under these headings, and this header, may have."""
+        """Return the tokens left for a chunk's own text below these headings and this header."""
         return max(_MIN_BODY, self._below_headings(path) - self._header(path, header))
 
     def _below_headings(self, path: tuple[str, ...]) -> int:
         return self._cut.max_tokens - self._cut.special - self._prefix(path)[1]
 
     def _header(self, path: tuple[str, ...], header: tuple[int, int] | None) -> int:
-        """Return the tokens of a header, 0 where it would take more than half of the space and is left out."""
+        """Return the tokens of a header; 0 if it would take more than half of the space and is omitted."""
         tokens = self._count(*header) if header else 0
         return tokens if tokens <= self._below_headings(path) // 2 else 0
 
     def _prefix(self, path: tuple[str, ...]) -> tuple[str, int]:
-        """Return title and headings as they stand before the embedded text, and their tokens: at most half of all."""
+        """Return title and headings as prepended to the text, at most half of all tokens, and their token count."""
         if path not in self._prefixes:
             words = " > ".join(dict.fromkeys(part for part in (self._title, *path) if part))
             tokens = _measured(words, self._tokenize(words))
@@ -177,7 +176,7 @@ class _Chunker:
 
 
 def _measured(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the tokens, long ones in parts, and parts of what stands between them where that is long."""
+    """Return the token spans, with long tokens and long gaps between tokens split into several."""
     parts: list[tuple[int, int]] = []
     end = 0
     for start, stop in tokens:
@@ -194,7 +193,7 @@ def _measured(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, i
 
 
 def _between_letters(text: str, place: int, stop: int) -> int:
-    """Return the next place at which no mark or joiner belongs to what is before it."""
+    """Return the next offset that does not separate a combining mark or joiner from its base character."""
     for further in range(place, min(place + _JOINED_WITHIN, stop)):
         if unicodedata.category(text[further])[0] != "M" and "\u200d" not in text[further - 1 : further + 1]:
             return further
@@ -202,7 +201,7 @@ def _between_letters(text: str, place: int, stop: int) -> int:
 
 
 def _keep_heading_with_next(pieces: list[_Piece]) -> tuple[list[_Piece], list[_Piece]]:
-    """Split off the headings at the end: they open what comes next."""
+    """Split off trailing headings, which belong to the next chunk."""
     end = len(pieces)
     while end > 1 and pieces[end - 1].heading:
         end -= 1
@@ -210,7 +209,7 @@ def _keep_heading_with_next(pieces: list[_Piece]) -> tuple[list[_Piece], list[_P
 
 
 def _last_in(kinds: Iterable[Sequence[int]], low: int, high: int) -> int:
-    """Return the last place within (low, high], of the first kind that has one; 0 where none has."""
+    """Return the last offset in (low, high] of the first sequence that has one; else 0."""
     for places in kinds:
         position = bisect_left(places, high + 1)
         if position and places[position - 1] > low:
@@ -219,7 +218,7 @@ def _last_in(kinds: Iterable[Sequence[int]], low: int, high: int) -> int:
 
 
 def _first_in(kinds: Iterable[Sequence[int]], low: int, high: int) -> int:
-    """Return the first place within [low, high), of the first kind that has one; 0 where none has."""
+    """Return the first offset in [low, high) of the first sequence that has one; else 0."""
     for places in kinds:
         position = bisect_left(places, low)
         if position < len(places) and places[position] < high:

@@ -1,4 +1,4 @@
-"""A set of sources made searchable in one way, and the index versions that are built of it."""
+"""The Collection aggregate and its index versions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from tidemill_rag.domain.errors import CollectionExists
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunking:
-    """How a document is cut into passages; sizes in tokens of the embedding model."""
+    """Chunking settings; sizes in tokens of the embedding model."""
 
     by: str = "structure"
     max_tokens: int = 256
@@ -19,7 +19,7 @@ class Chunking:
 
 
 class IndexState(Enum):
-    """Where an index version stands."""
+    """The state of an index version."""
 
     BUILDING = "building"
     LIVE = "live"
@@ -28,7 +28,7 @@ class IndexState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexRef:
-    """Names an index version: its key begins every id of what is in it."""
+    """The name of an index version; its key is the prefix of the ids of its rows and points."""
 
     project: str
     collection: str
@@ -36,13 +36,13 @@ class IndexRef:
 
     @property
     def key(self) -> str:
-        """Return the name, in which no part has a slash."""
+        """Return the name; its parts contain no slash."""
         return f"{self.project}/{self.collection}/{self.number}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexVersion:
-    """One build: settings that never change, and documents that keep up with their sources."""
+    """One build of the index: immutable settings, and documents that follow their sources."""
 
     number: int
     state: IndexState
@@ -52,25 +52,25 @@ class IndexVersion:
     chunking: Chunking
     create_time: datetime
     seeded: bool = False
-    """True when everything that was there when it began is in the ledger."""
+    """True once all documents that existed at its creation are in the ledger."""
     seed_source: int = 0
-    """Which of its sources is being listed; those before are in the ledger."""
+    """Position in `sources` of the one being listed; those before are complete."""
     seed_token: str = ""
-    """After which page of it."""
+    """Token of the next page of that source."""
     live_time: datetime | None = None
     retire_time: datetime | None = None
     message: str = ""
-    """What it waits for, or the last failure."""
+    """The dependency that it waits for, or the last error."""
 
     @property
     def receives_updates(self) -> bool:
-        """Return whether it takes what its sources say now."""
+        """Return whether events of its sources still update it."""
         return self.state is not IndexState.RETIRED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexBuildWasStarted(Event):
-    """An index version takes documents."""
+    """An index version receives documents."""
 
     index: int
     embedding: str
@@ -78,7 +78,7 @@ class IndexBuildWasStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexWentLive(Event):
-    """An index version answers searches from now on; `replaced` is 0 where it is the first."""
+    """An index version serves searches; `replaced` is 0 for the first one."""
 
     index: int
     replaced: int
@@ -87,15 +87,15 @@ class IndexWentLive(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectionWasDeleted(Event):
-    """A collection and all its index versions are gone."""
+    """A collection was deleted with all its index versions."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Collection(Aggregate):
-    """At most one index version is LIVE and at most one BUILDING; RETIRED ones are swept and then forgotten.
+    """At most one index version is LIVE and at most one BUILDING; RETIRED ones are deleted in the background.
 
-    A change of sources, embedding or chunking begins a new index version beside the live one, because what an index
-    version is made of never changes: searches move from one complete state to the next.
+    Index versions are immutable: a change of sources, embedding or chunking starts a new one beside the live one, and
+    searches switch to it when it is complete.
     """
 
     sources: tuple[str, ...] = ()
@@ -104,15 +104,15 @@ class Collection(Aggregate):
     chunking: Chunking = field(default_factory=Chunking)
     indexes: tuple[IndexVersion, ...] = ()
     last_index: int = 0
-    """Numbers go on through deletion, so that nothing old is ever taken for something new."""
+    """Numbers are never reused, not even after the collection was deleted and created again."""
 
     @property
     def live(self) -> IndexVersion | None:
-        """Return the index version that answers searches."""
+        """Return the index version that serves searches."""
         return next((index for index in self.indexes if index.state is IndexState.LIVE), None)
 
     def index(self, number: int) -> IndexVersion | None:
-        """Return the index version with this number, unless it is gone."""
+        """Return the index version with this number, if it exists."""
         return next((index for index in self.indexes if index.number == number), None)
 
     def ref(self, number: int) -> IndexRef:
@@ -120,10 +120,10 @@ class Collection(Aggregate):
         return IndexRef(project=self.project, collection=self.id, number=number)
 
     def begin(self, settings: "Settings", *, now: datetime) -> None:
-        """Come to life, or back to it after a deletion.
+        """Create the collection, or create it again after a deletion.
 
         Raises:
-            CollectionExists: it lives already.
+            CollectionExists: it exists and is not deleted.
 
         """
         if self.last_index and not self.deleted:
@@ -134,7 +134,7 @@ class Collection(Aggregate):
         self.rebuild(settings.resolved, now=now)
 
     def configure(self, settings: "Settings", *, now: datetime) -> None:
-        """Take new settings; where they change what an index is made of, begin one."""
+        """Apply new settings; start an index version if sources, embedding or chunking changed."""
         self.labels = dict(settings.labels)
         newest = self.indexes[-1] if self.indexes else None
         made_of = (settings.sources, settings.resolved, settings.chunking)
@@ -143,7 +143,7 @@ class Collection(Aggregate):
             self.rebuild(settings.resolved, now=now)
 
     def rebuild(self, resolved: str, *, now: datetime) -> None:
-        """Begin an index version; one that is still being built is given up for it."""
+        """Start an index version; one that is still building is retired."""
         for index in self.indexes:
             if index.state is IndexState.BUILDING:
                 self._change(index.number, state=IndexState.RETIRED, retire_time=now)
@@ -160,19 +160,19 @@ class Collection(Aggregate):
         self.pending.append(IndexBuildWasStarted(occurred_at=now, index=begun.number, embedding=resolved))
 
     def record_seeding(self, number: int, *, source: int, token: str) -> None:
-        """Keep how far the list of what was there is in the ledger."""
+        """Record how far its sources have been listed."""
         self._change(number, seed_source=source, seed_token=token, message="")
 
     def record_seeded(self, number: int) -> None:
-        """Keep that an index version knows all that was there when it began."""
+        """Record that all sources have been listed."""
         self._change(number, seeded=True, message="")
 
     def note(self, number: int, message: str) -> None:
-        """Keep what an index version waits for."""
+        """Record what an index version waits for."""
         self._change(number, message=message)
 
     def go_live(self, number: int, *, documents: int, now: datetime) -> None:
-        """Let a seeded index version answer, and retire the one that it replaces; a repetition changes nothing."""
+        """Switch searches to a seeded index version, and retire the one that it replaces. Idempotent."""
         index, replaced = self.index(number), self.live
         if index is None or index.state is not IndexState.BUILDING or not index.seeded:
             return
@@ -186,13 +186,13 @@ class Collection(Aggregate):
         )
 
     def forget(self, number: int) -> None:
-        """Drop a retired index version of which nothing is left."""
+        """Remove a retired index version whose data is deleted."""
         self.indexes = tuple(
             index for index in self.indexes if index.number != number or index.state is not IndexState.RETIRED
         )
 
     def delete(self, *, now: datetime) -> None:
-        """Become a tombstone that knows which index versions are still to be swept."""
+        """Turn into a tombstone that lists the index versions still to be deleted."""
         self.deleted = True
         for index in self.indexes:
             if index.state is not IndexState.RETIRED:
@@ -211,7 +211,7 @@ class Collection(Aggregate):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a user decides about a collection; `resolved` is the version that `embedding` means now."""
+    """The settings of a collection; `resolved` is the model version that `embedding` resolves to."""
 
     sources: tuple[str, ...]
     embedding: str
@@ -221,5 +221,5 @@ class Settings:
 
 
 def numbers(indexes: Sequence[IndexVersion]) -> list[int]:
-    """Return the numbers of those that can be searched."""
+    """Return the numbers of the searchable index versions."""
     return [index.number for index in indexes if index.receives_updates]

@@ -1,13 +1,13 @@
-"""What can go wrong in rag, beyond bad input.
+"""The errors of rag.
 
 InvalidInput
-├── EmbeddingUnusable       the model cannot embed: it is remote, not ready, or has no tokenizer
-└── DocumentUnreadable      what the exchange bucket holds is not a document version
+├── EmbeddingUnusable       the model cannot be used: it is remote, not ready, or has no tokenizer
+└── DocumentUnreadable      the object in the exchange bucket is not a document version
 NotFound
 ├── CollectionNotFound
 └── IndexNotFound
 PreconditionFailed
-└── IndexNotReady           the first index version does not know its documents yet
+└── IndexNotReady           the first index version has not listed its documents yet
 """
 
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class CollectionNotFound(NotFound):
     reason = "COLLECTION_NOT_FOUND"
 
     def __init__(self, collection_id: str, *, existing: Sequence[str] = ()) -> None:
-        there = f"there are {', '.join(existing)}" if existing else "list them, or create it first"
-        super().__init__(f"there is no collection {collection_id} in this project: {there}", collection=collection_id)
+        there = f"existing: {', '.join(existing)}" if existing else "create it first"
+        super().__init__(f"collection {collection_id} not found in this project: {there}", collection=collection_id)
 
 
 class CollectionExists(AlreadyExists):
@@ -31,18 +31,18 @@ class CollectionExists(AlreadyExists):
     reason = "COLLECTION_EXISTS"
 
     def __init__(self, collection_id: str) -> None:
-        super().__init__(f"collection {collection_id} exists already: update it", collection=collection_id)
+        super().__init__(f"collection {collection_id} already exists: update it", collection=collection_id)
 
 
 class IndexNotFound(NotFound):
-    """The collection has no such index version that answers."""
+    """The collection has no searchable index version with this number."""
 
     reason = "INDEX_NOT_FOUND"
 
     def __init__(self, collection_id: str, index: int, *, existing: Sequence[int]) -> None:
         numbers = ", ".join(map(str, existing)) or "none"
         super().__init__(
-            f"collection {collection_id} has no index version {index}: there are {numbers}",
+            f"collection {collection_id} has no index version {index}: existing: {numbers}",
             collection=collection_id,
             index=index,
         )
@@ -56,8 +56,8 @@ class IndexNotReady(PreconditionFailed):
     def __init__(self, collection_id: str, *, indexed: int, desired: int, message: str) -> None:
         waits = f" ({message})" if message else ""
         super().__init__(
-            f"the first index of collection {collection_id} is being built, {indexed} of {desired} documents{waits}: "
-            "try again",
+            f"the first index of collection {collection_id} is being built ({indexed} of {desired} documents)"
+            f"{waits}: try again later",
             collection=collection_id,
             indexed=indexed,
             desired=desired,
@@ -65,7 +65,7 @@ class IndexNotReady(PreconditionFailed):
 
 
 class EmbeddingUnusable(InvalidInput):
-    """The model exists and cannot embed."""
+    """The model exists but cannot be used for embedding."""
 
     reason = "EMBEDDING_UNUSABLE"
 
@@ -79,6 +79,6 @@ class EmbeddingUnusable(InvalidInput):
 
 
 class DocumentUnreadable(InvalidInput):
-    """The stored version is not what ingest promises."""
+    """The object is not a document version."""
 
     reason = "DOCUMENT_UNREADABLE"

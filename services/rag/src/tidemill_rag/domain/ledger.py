@@ -1,4 +1,4 @@
-"""What should be in an index version, and what is: the one place that decides whether a passage is current."""
+"""The ledger's rows: desired and indexed state of each document. Decides whether a passage is current."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from tidemill_kit.core.aggregate import ObjectRef
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DesiredDocument:
-    """What a source says of a document as of event `seq`; without `content` it is not there any more."""
+    """The state of a document as of event `seq`; without `content` it is deleted."""
 
     document: str
     source: str
@@ -16,7 +16,7 @@ class DesiredDocument:
     version: int = 0
     content: ObjectRef | None = None
     begins: bool = False
-    """The document begins with this event, perhaps once more: nothing of it from before counts any longer."""
+    """This event creates the document, possibly again after a deletion; everything before it is void."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,41 +25,41 @@ class Row:
 
     desired: DesiredDocument
     indexed_seq: int = 0
-    """The event whose passages may be shown; 0 before the first."""
+    """The event whose passages are searchable; 0 before the first."""
     chunks: int = 0
     attempts: int = 0
-    """How often indexing what is desired failed for a unforeseen reason."""
+    """Failed attempts to index the desired state."""
     failure: str = ""
-    """Why what is desired will not be indexed."""
+    """Why the desired state will not be indexed."""
     hidden_below: int = 0
-    """Passages of earlier events are never shown again: the document was deleted since, and its text perhaps erased."""
+    """Passages of earlier events are never searchable again: the document was deleted, its text perhaps erased."""
     again: bool = False
-    """It is indexed, and is to be indexed once more because points may be lost; those that are there stay shown."""
+    """To be indexed again because points may be lost; the existing ones stay searchable."""
     note: str = ""
-    """What of it cannot be found although it is indexed, and why."""
+    """Which passages are not searchable although the document is indexed, and why."""
 
     @property
     def pending(self) -> bool:
-        """Return whether there is something to do."""
+        """Return whether the document is to be indexed."""
         return (self.again or self.indexed_seq != self.desired.seq) and not self.failure
 
     def shows(self, seq: int) -> bool:
-        """Return whether a passage of event `seq` is current: a deleted document has none from the moment we know."""
+        """Return whether a passage of event `seq` is current; a deleted document has none."""
         return self.desired.content is not None and seq == self.indexed_seq and seq >= self.hidden_below
 
     @property
     def stale_below(self) -> int:
-        """Return the `seq` below which no passage of the document is needed any more."""
+        """Return the `seq` below which the document's passages can be deleted."""
         return self.indexed_seq if self.desired.content else self.desired.seq + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """An index version in numbers; deleted documents are not counted."""
+    """The counters of an index version; deleted documents are excluded."""
 
     desired: int = 0
     indexed: int = 0
     failed: int = 0
     chunks: int = 0
     pending: int = 0
-    """Rows with something to do, deletions too."""
+    """Rows to be indexed, including deletions."""

@@ -1,4 +1,4 @@
-"""CollectionService: what operators ask of rag."""
+"""CollectionService: administration of collections."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from tidemill_rag.entrypoints.messages import collection_message, document_messa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
-    """What the service is made of."""
+    """The use cases that the RPCs call."""
 
     create: CreateCollection
     read: ReadCollections
@@ -84,7 +84,7 @@ class GrpcCollectionService(CollectionServiceServicer):
         return pb.DeleteCollectionResponse(collection=await self._shown(collection))
 
     async def RebuildIndex(self, request: pb.RebuildIndexRequest, _context: object) -> pb.RebuildIndexResponse:
-        """Begin a new index version."""
+        """Start a new index version."""
         collection = await self._do.rebuild(
             current_caller(), request.id, request=request_of(request), validate_only=request.validate_only
         )
@@ -93,7 +93,7 @@ class GrpcCollectionService(CollectionServiceServicer):
     async def GetIndexedDocument(
         self, request: pb.GetIndexedDocumentRequest, _context: object
     ) -> pb.GetIndexedDocumentResponse:
-        """Return where a document stands."""
+        """Return the indexing status of a document."""
         standing = await self._do.read.document(current_caller(), request.collection, request.document)
         return pb.GetIndexedDocumentResponse(documents=[document_message(index, row) for index, row in standing])
 

@@ -1,4 +1,4 @@
-"""RetrievalService: what products ask of rag."""
+"""RetrievalService: similarity search."""
 
 from tidemill.rag.v1 import retrieval_service_pb2 as pb
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceServicer

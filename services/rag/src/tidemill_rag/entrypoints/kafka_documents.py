@@ -1,4 +1,4 @@
-"""What rag receives: documents that come, change and go."""
+"""The consumer of ingest's document events."""
 
 from pydantic import BaseModel
 
@@ -22,14 +22,14 @@ class ContentFields(BaseModel):
 
 
 class VersionFields(BaseModel):
-    """The fields that are read of a document version."""
+    """The fields of a document version that rag reads."""
 
     number: int
     object: ContentFields
 
 
 class DocumentIsThere(BaseModel):
-    """The fields that are read of document.ingested and document.updated."""
+    """The fields of document.ingested and document.updated that rag reads."""
 
     document: str
     seq: int
@@ -39,7 +39,7 @@ class DocumentIsThere(BaseModel):
 
 
 class DocumentIsGone(BaseModel):
-    """The fields that are read of document.deleted."""
+    """The fields of document.deleted that rag reads."""
 
     document: str
     seq: int
@@ -48,7 +48,7 @@ class DocumentIsGone(BaseModel):
 
 
 def documents(note: RecordDocument) -> Subscription:
-    """Return the subscription. document.rejected has no route: what was current before it stays so."""
+    """Return the subscription. document.rejected is ignored: the version before it stays current."""
 
     async def there(event: EventContext, body: DocumentIsThere) -> None:
         content = ObjectRef(**body.version.object.model_dump())

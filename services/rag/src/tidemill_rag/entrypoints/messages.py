@@ -1,4 +1,4 @@
-"""What callers send and see, from and to what rag means."""
+"""Mapping between protobuf messages and domain objects."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,11 +22,11 @@ STATES = {
     IndexState.RETIRED: pb.INDEX_STATE_RETIRED,
 }
 _NO_VERSION = -1
-"""What no save is counted as: an etag that we never gave."""
+"""Matches no stored version: the etag was not issued by this service."""
 
 
 def spec_of(message: pb.Collection) -> CollectionSpec:
-    """Return what a caller needs a collection to be."""
+    """Return the spec in a collection message."""
     chunking = message.chunking
     return CollectionSpec(
         collection=message.id,
@@ -40,14 +40,14 @@ def spec_of(message: pb.Collection) -> CollectionSpec:
 
 
 def version_of(etag: str) -> int:
-    """Return the version that an etag names; "" names none, 0."""
+    """Return the version that an etag stands for; 0 for an empty one."""
     if not etag:
         return 0
     return int(etag) if etag.isdecimal() else _NO_VERSION
 
 
 def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
-    """Return a metadata filter: for each field the values of which it must have one.
+    """Return a metadata filter: the accepted values of each field.
 
     Raises:
         InvalidInput: a value is neither a string, number or boolean nor a list of them.
@@ -71,7 +71,7 @@ def _whole(value: MetadataValue) -> MetadataValue:
 
 
 def collection_message(overview: Overview) -> pb.Collection:
-    """Return a collection as callers see it."""
+    """Return the collection message."""
     collection = overview.collection
     return pb.Collection(
         id=collection.id,
@@ -110,7 +110,7 @@ def _index_message(index: IndexVersion, counts: Counts) -> pb.IndexVersion:
 
 
 def document_message(index: int, row: Row) -> service_pb.IndexedDocument:
-    """Return where a document stands as callers see it."""
+    """Return the indexing status of a document."""
     return service_pb.IndexedDocument(
         index=index,
         wanted_seq=row.desired.seq,
@@ -121,7 +121,7 @@ def document_message(index: int, row: Row) -> service_pb.IndexedDocument:
 
 
 def passage_message(position: int, match: Match) -> content_pb2.Passage:
-    """Return a passage as callers see it; the best has the id "1"."""
+    """Return the passage message; ids count from "1", the best match."""
     payload = match.payload
     return content_pb2.Passage(
         id=str(position),

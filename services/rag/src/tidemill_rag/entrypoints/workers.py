@@ -1,4 +1,4 @@
-"""What rag does by itself: it reconciles the index versions that have something to do."""
+"""The controller of index versions: a work queue, leases, retries with backoff, and a periodic resync."""
 
 import asyncio
 import time
@@ -22,10 +22,10 @@ _MAX_SWEEPS = 10_000
 
 
 class IndexWorker:
-    """Reconciles index versions when notified, all of them at the start, and unfinished ones at each resync.
+    """Reconciles enqueued index versions; all of them at start, and unfinished ones at every resync.
 
-    One that another process holds, or that failed, is tried again: so an event that came while the holder was finishing
-    is not left until the next look.
+    One that another worker holds, or that failed, is requeued with a delay, so that an event which arrives while the
+    holder finishes does not wait for the next resync.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class IndexWorker:
         self._stale: dict[tuple[IndexRef, str], int] = {}
 
     def enqueue(self, index: IndexRef) -> None:
-        """Reconcile the index version at once."""
+        """Reconcile the index version as soon as possible."""
         self._due[index] = 0.0
         self._enqueued.set()
 
     def sweep(self, index: IndexRef, document: str, below_seq: int) -> None:
-        """Remove a document's old passages soon; a request too many is made again by the next search."""
+        """Schedule the deletion of a document's old passages; excess requests are dropped: searches repeat them."""
         if len(self._stale) < _MAX_SWEEPS:
             self._stale[index, document] = below_seq
             self._enqueued.set()
@@ -105,7 +105,7 @@ class IndexWorker:
                 async with self._turns.of(index.project), self._leases.held(index) as epoch:
                     with acting_for(index.project):  # whose turn it is at what all projects share
                         requeue = Requeue.LATER if epoch is None else await reconcile(index, epoch=epoch)
-                pause_s = {Requeue.WHEN_ENQUEUED: None, Requeue.BATCH_SIZE: 0.0, Requeue.LATER: _HELD_PAUSE_S}[requeue]
+                pause_s = {Requeue.WHEN_ENQUEUED: None, Requeue.NOW: 0.0, Requeue.LATER: _HELD_PAUSE_S}[requeue]
                 self._failures.pop(index, None)
                 if epoch is not None:
                     _log.debug("index_reconciled", index=index.key, duration_s=round(time.perf_counter() - started, 3))
