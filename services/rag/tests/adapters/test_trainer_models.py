@@ -80,7 +80,9 @@ async def test_a_model_that_is_larger_than_all_may_be_is_refused_before_it_is_fe
     opened: list[int] = []
     async with models(opened, max_bytes=100) as registry:
         for use in (registry.resolve, registry.load):
-            with pytest.raises(EmbeddingUnusable, match="has 101 bytes of weights, and 100 is the limit"):
+            with pytest.raises(
+                EmbeddingUnusable, match="has 101 bytes of weights; the limit for all embedding models together is 100"
+            ):
                 await use("acme", "101@1")
 
     assert opened == []

@@ -746,7 +746,7 @@ async def test_passages_of_a_script_that_the_model_does_not_know_are_not_found_a
     rows = await rag.ledger.rows(FIRST, ["thai", "both"])
 
     assert rows["thai"].chunks == 0
-    assert rows["thai"].note.endswith("does not know their script or words; use one that does")
+    assert rows["thai"].note.endswith("vocabulary lacks their script or words; use another model")
     assert document_message(1, rows["both"]).message.startswith("4 of 6 passages")
     assert rows["both"].chunks > 0
     assert not rows["thai"].pending

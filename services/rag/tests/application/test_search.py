@@ -118,11 +118,11 @@ async def test_an_index_version_can_be_pinned_while_it_answers() -> None:
     await rag.handbook()
 
     assert (await rag.search("words", index=1)).index == 1
-    with pytest.raises(IndexNotFound, match="no index version 7: there are 1"):
+    with pytest.raises(IndexNotFound, match="no index version 7: existing: 1"):
         await rag.search("words", index=7)
     await rag.rebuild(ADA, "handbook", request=request("r2"))
     await rag.work()
-    with pytest.raises(IndexNotFound, match="no index version 1: there are 2"):
+    with pytest.raises(IndexNotFound, match="no index version 1: existing: 2"):
         await rag.search("words", index=1)
 
 
@@ -130,7 +130,7 @@ async def test_an_index_version_can_be_pinned_while_it_answers() -> None:
     ("sides", "message"),
     [
         ({"text": " \n"}, "query: is empty"),
-        ({"text": "x" * 1001}, "query: has 1001 characters; at most 1000"),
+        ({"text": "x" * 1001}, "query: has 1001 characters; the limit is 1000"),
         ({"top_k": 101}, "top_k: is 101; use 1 to 100"),
         ({"top_k": -1}, "top_k: is -1"),
         ({"index": -1}, "index: is -1"),
@@ -149,7 +149,7 @@ async def test_an_unknown_collection_is_not_found_and_the_known_ones_are_named()
     rag = Rag()
     await rag.handbook()
 
-    with pytest.raises(CollectionNotFound, match="there are handbook"):
+    with pytest.raises(CollectionNotFound, match="existing: handbook"):
         await rag.read.get(ADA, "nope")
     with pytest.raises(CollectionNotFound, match="list them, or create it"):
         await rag.search("words", caller=EVE)
@@ -191,7 +191,7 @@ async def test_a_question_in_a_script_that_the_model_does_not_know_finds_nothing
     answer = await rag.search("\u0e23\u0e32\u0e04\u0e32\u0e2b\u0e38\u0e49\u0e19")
 
     assert not answer.passages
-    assert "does not know the question's script" in answer.warnings[0]
+    assert "lacks the query's script" in answer.warnings[0]
 
 
 async def test_a_question_of_nothing_but_invisible_characters_is_empty() -> None:

@@ -56,8 +56,8 @@ class IndexNotReady(PreconditionFailed):
     def __init__(self, collection_id: str, *, indexed: int, desired: int, message: str) -> None:
         waits = f" ({message})" if message else ""
         super().__init__(
-            f"the first index of collection {collection_id} is being built ({indexed} of {desired} documents)"
-            f"{waits}: try again later",
+            f"the first index of collection {collection_id} is being built, {indexed} of {desired} documents{waits}: "
+            "try again later",
             collection=collection_id,
             indexed=indexed,
             desired=desired,
