@@ -1,9 +1,8 @@
-"""Ask a deployment with OpenAI's own client: what any product that speaks to OpenAI already does.
+"""Ask a deployment with OpenAI's Python client, as any product that uses the OpenAI API does.
 
     python ask_openai.py --base-url http://127.0.0.1:8000/v1 --project acme --deployment helpdesk <<< "What is zip?"
 
-The deployment takes the place of the model, the project that of OpenAI's project. No key is checked yet, but the client
-wants one.
+`model` is the deployment, `project` the Tidemill project. Tidemill does not check API keys; the client requires one.
 """
 
 import argparse

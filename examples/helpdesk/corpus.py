@@ -1,10 +1,10 @@
-"""About a thousand real documents that every Python carries: its standard library and its language reference.
+"""A corpus of about a thousand documents from Python's standard library and language reference.
 
-A document is a function's or class's full name and its docstring, or one topic of the language reference. The question
-that belongs to a document is what a newcomer would ask. Only the standard library is used here.
+A document is the full name and docstring of a function or class, or one topic of the language reference. Each document
+has a question that a newcomer would ask. Uses the standard library only.
 
-`python corpus.py` prints the corpus as JSON. What is documented depends on what else a process has imported: programs
-that have to agree on it let this one tell.
+`python corpus.py` prints the corpus as JSON. The result depends on the modules that a process has imported, so programs
+that need the same corpus run this script.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from types import ModuleType
 
 SHORTEST = 80
-"""Characters; a shorter docstring says too little to answer from."""
+"""Minimum characters of a docstring."""
 LIBRARY_DOCUMENTS = 920
 SENTENCE_END = re.compile(r"(?<=[.!?])\s")
 SKIPPED = {"antigravity", "idlelib", "lib2to3", "pip", "test", "this", "tkinter", "turtle", "turtledemo"}
-"""Modules that open windows, print poems or are not documentation."""
+"""Modules with side effects on import, or without documentation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Document:
 
     @property
     def question(self) -> str:
-        """What a newcomer would ask about it."""
+        """The question that a newcomer would ask."""
         return f"What does {self.title} do in Python?"
 
     @property
     def answer(self) -> str:
-        """What a person who knows would answer: the first sentence of the docstring."""
+        """The reference answer: the first sentence of the docstring."""
         paragraph = self.text.partition("\n\n")[2].partition("\n\n")[0]
         return SENTENCE_END.split(" ".join(paragraph.split()), maxsplit=1)[0].rstrip(".:") + "."
 
@@ -55,14 +55,14 @@ def documents() -> list[Document]:
 
 
 def questions(corpus: list[Document], count: int) -> list[Document]:
-    """Return `count` documents of the library, evenly spread, whose questions are asked."""
+    """Return `count` library documents, evenly spread, whose questions are asked."""
     library = [document for document in corpus if document.area != "reference"]
     step = len(library) / count
     return [library[int(index * step)] for index in range(count)]
 
 
 def trusted(corpus: list[Document], count: int, *, without: list[Document]) -> list[Document]:
-    """Return `count` other documents of the library, whose answers nobody's feedback may touch."""
+    """Return `count` other library documents for trusted cases, whose answers are not in the feedback."""
     taught = {document.answer for document in without}
     rest = [document for document in corpus if document.area != "reference" and document.answer not in taught]
     step = len(rest) / count

@@ -1,7 +1,7 @@
-"""The plain way, to compare with: one MiniLM vector for each whole document, nothing else.
+"""The retrieval baseline: one MiniLM vector per document.
 
 Reads {"documents": [[key, text], ...], "questions": [[key, question], ...]} from standard input and prints the shares
-of questions whose own document is the nearest, or among the two nearest.
+of questions whose document is the nearest, or among the two nearest.
 """
 
 import argparse
@@ -17,7 +17,7 @@ BATCH = 32
 
 
 def embed(folder: str, texts: Sequence[str]) -> torch.Tensor:
-    """Return one unit vector a text, shape (texts, 384): mean pooling over 256 tokens at most (the model card)."""
+    """Return one unit vector per text, shape (texts, 384): mean pooling over at most 256 tokens (model card)."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder).eval()
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
@@ -44,8 +44,8 @@ def main() -> None:
     documents = embed(arguments.model, [text for _, text in data["documents"]])
     questions = embed(arguments.model, [question for _, question in data["questions"]])
     nearest = (questions @ documents.T).topk(2, dim=1).indices.tolist()
-    wanted = [key for key, _ in data["questions"]]
-    hits = [[keys[index] == key for index in found] for key, found in zip(wanted, nearest, strict=True)]
+    expected = [key for key, _ in data["questions"]]
+    hits = [[keys[index] == key for index in found] for key, found in zip(expected, nearest, strict=True)]
     result = {"hit_at_1": sum(h[0] for h in hits) / len(hits), "hit_at_2": sum(any(h) for h in hits) / len(hits)}
     print(json.dumps(result))  # noqa: T201 - the program's result
 

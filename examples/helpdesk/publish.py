@@ -1,14 +1,13 @@
-"""Publish documents and reactions as CloudEvents with aiokafka alone: what any upstream system does, in any language.
+"""Publish documents and feedback as CloudEvents with a plain Kafka client, as any upstream system does.
 
     python publish.py --bootstrap 127.0.0.1:9092 --project acme --source https://cms.acme.example/kb < documents.jsonl
 
 Each line of standard input is one event: {"subject": KEY, "data": {...}} upserts a document, {"subject": KEY,
-"deleted": {...}} deletes it, {"subject": INFERENCE, "feedback": {...}} says what somebody thinks of an answer. A line
-that cannot be published ends the program.
+"deleted": {...}} deletes it, {"subject": INFERENCE, "feedback": {...}} is feedback on an answer. The program exits at
+the first line that cannot be published.
 
-An event's id names the event, and not what it says: a document may be deleted and come back as it was. A line may have
-the upstream system's own id for it ("id": "..."); such a line may be published again without harm. A line without one
-is a new event each time: publishing a whole file again ends with the same documents, for the last line of each counts.
+The id identifies the event, not its content. A line with an id ("id": "...") is idempotent: publishing it again has no
+effect. A line without one gets a new id, so it is a new event each time.
 """
 
 import argparse
@@ -30,7 +29,7 @@ KINDS = {
 
 
 async def publish(lines: Iterable[str], *, bootstrap: str, project: str, source: str) -> int:
-    """Publish every line and return how many the broker has acknowledged."""
+    """Publish all lines and return the number of acknowledged events."""
     acknowledged = 0
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True) as producer:
         sends = [await producer.send(**record(line, project, source)) for line in lines if line.strip()]
@@ -41,7 +40,7 @@ async def publish(lines: Iterable[str], *, bootstrap: str, project: str, source:
 
 
 def record(line: str, project: str, source: str) -> dict[str, object]:
-    """Return topic, key, value and headers of one event in CloudEvents' binary mode."""
+    """Return topic, key, value and headers of an event in CloudEvents binary mode."""
     entry = json.loads(line)
     (kind,) = entry.keys() & KINDS.keys()
     topic, ce_type = KINDS[kind]
@@ -65,7 +64,7 @@ def record(line: str, project: str, source: str) -> dict[str, object]:
 
 
 def main() -> None:
-    """Read standard input to its end and say how many events were acknowledged."""
+    """Publish standard input, and print the number of acknowledged events."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     for name in ("bootstrap", "project", "source"):
         parser.add_argument(f"--{name}", required=True)

@@ -1,11 +1,11 @@
-"""How often would the gate pass a candidate if its references were mixed up? Asked of answers that are there already.
+"""Computes how often the gate would pass a candidate if the references were shuffled, from existing answers.
 
     python shuffles.py < cases.json
 
 Standard input: {"held_out": [[reference, baseline's answer, candidate's answer], ...], "trusted": [the same],
 "confidence": 0.95, "gain_above": 0.0, "trusted_gain_above": -0.02, "shuffles": 20, "seed": 7}. In every round the
-references of the held-out cases are shuffled among them, as poisoned feedback would have it; the trusted ones are left
-as they are. Prints the share of rounds that pass with the held-out cases alone, and with the trusted ones as well.
+references of the held-out cases are shuffled, as poisoned feedback would do; the trusted ones are not. Prints the share
+of rounds that pass with the held-out cases alone, and with the trusted ones as well.
 """
 
 import json
@@ -22,7 +22,7 @@ SCORER = RougeScorer(["rougeL"], use_stemmer=False)
 
 
 def differences(cases: Cases, references: Sequence[str]) -> list[float]:
-    """Return the candidate's ROUGE-L less the baseline's, for every case."""
+    """Return the candidate's ROUGE-L minus the baseline's, per case."""
 
     def score(reference: str, answer: str) -> float:
         return float(SCORER.score(reference, answer)["rougeL"].fmeasure)
@@ -34,7 +34,7 @@ def differences(cases: Cases, references: Sequence[str]) -> list[float]:
 
 
 def lower_bound(paired: Sequence[float], *, confidence: float) -> float:
-    """Return the lower bound of the mean as the gate has it: see the evaluator's README for its source."""
+    """Return the gate's lower confidence bound of the mean (source: the evaluator's README)."""
     values = (np.asarray(paired) + 1) / 2
     stakes = 2.0 ** (-np.arange(8)[:, None] / 2)
     weights = np.log(0.7 ** np.arange(8) / np.sum(0.7 ** np.arange(8)))
@@ -52,7 +52,7 @@ def lower_bound(paired: Sequence[float], *, confidence: float) -> float:
 
 
 def main() -> None:
-    """Read standard input to its end and print both shares."""
+    """Read standard input and print both shares."""
     given = json.load(sys.stdin)
     confidence, rng = float(given["confidence"]), random.Random(given["seed"])  # noqa: S311 - a study, no secret
     held_out, trusted = given["held_out"], given["trusted"]

@@ -1,4 +1,4 @@
-"""What users of Tidemill import and type: a typed client, and the `tidemill` command."""
+"""The Python SDK of Tidemill, and the `tidemill` command line."""
 
 from tidemill_client.connection import Addresses
 from tidemill_client.documents import NewDocument, Uploaded

@@ -1,4 +1,4 @@
-"""Many things at a time, and never too many."""
+"""Bounded concurrency."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
@@ -11,9 +11,9 @@ B = TypeVar("B")
 async def concurrently(
     items: AsyncIterable[A], work: Callable[[A], Awaitable[B]], *, max_concurrent: int
 ) -> AsyncGenerator[B, None]:
-    """Yield what `work` makes of each item, in the order in which it ends; the first error ends it all.
+    """Yield the result of `work` for each item, in order of completion; the first error cancels the others.
 
-    Items are taken as there is space for them. A reader that leaves early (`aclosing`) cancels what is running.
+    Items are read from the iterable on demand. Closing the iterator early (`aclosing`) cancels running work.
     """
     running: set[asyncio.Task[B]] = set()
 

@@ -1,4 +1,4 @@
-"""Where the services are, and one channel to each."""
+"""Addresses of the services, and one gRPC channel to each."""
 
 import importlib
 import json
@@ -39,24 +39,24 @@ if TYPE_CHECKING:  # a command loads only the stubs that it uses
 SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
 CALL_LIMIT_S = 120.0
 UPLOAD_LIMIT_S = 3600.0
-"""The longest that a call, and the upload of one file of a model, may take."""
+"""Default deadlines of a call, and of uploading one file of a model."""
 
 
 class NoAddress(PreconditionFailed):
-    """Nobody said where a service or server is."""
+    """The address of a service or server is not configured."""
 
     reason = "NO_ADDRESS"
 
 
 class UnusableTransport(PreconditionFailed):
-    """The environment says something about TLS or SASL that cannot be used."""
+    """The TLS or SASL settings in the environment are invalid."""
 
     reason = "UNUSABLE_TRANSPORT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Addresses:
-    """`host:port` of each service's gRPC API, of the OpenAI-compatible API and of Kafka."""
+    """`host:port` of each service's gRPC API, of the OpenAI-compatible endpoint and of Kafka."""
 
     services: Mapping[str, str]
     http: str = ""
@@ -64,9 +64,9 @@ class Addresses:
 
     @classmethod
     def find(cls, folder: Path | None = None) -> Self:
-        """Return the addresses of TIDEMILL_<NAME>_ADDRESS, else those of the stack that runs in `.tidemill/`.
+        """Return the addresses in TIDEMILL_<NAME>_ADDRESS, else those of the running stack.
 
-        The stack's folder is searched for from the current folder upwards.
+        The stack is the one in the nearest `.tidemill/`, from the current directory upwards.
         """
         stack = _stack(folder or Path.cwd())
         local = {name: entry.get("grpc", "") for name, entry in stack.get("services", {}).items()}
@@ -82,27 +82,30 @@ class Addresses:
         """Return a service's address.
 
         Raises:
-            NoAddress: neither the environment nor a running stack tells it.
+            NoAddress: neither the environment nor a running stack provides it.
 
         """
         address = self.services.get(service, "")
         if not address:
-            message = f"nobody says where {service} is: run `tidemill up`, or set TIDEMILL_{service.upper()}_ADDRESS"
+            message = (
+                f"the address of {service} is not configured: run `tidemill up`, "
+                f"or set TIDEMILL_{service.upper()}_ADDRESS"
+            )
             raise NoAddress(message, service=service)
         return address
 
 
 class ClientTransport(TransportSettings):
-    """How this process speaks to the services and to Kafka, read from TIDEMILL_<NAME>."""
+    """TLS and SASL settings of the client, read from TIDEMILL_<NAME>."""
 
     model_config = SettingsConfigDict(env_prefix="TIDEMILL_", frozen=True, extra="ignore")
 
 
 def transport() -> ClientTransport:
-    """Return what the environment says about TLS and SASL.
+    """Return the TLS and SASL settings of the environment.
 
     Raises:
-        UnusableTransport: something in it cannot be used.
+        UnusableTransport: a setting is invalid.
 
     """
     try:
@@ -114,21 +117,21 @@ def transport() -> ClientTransport:
 
 
 def local_folder(folder: Path | None = None) -> Path | None:
-    """Return the nearest `.tidemill/` of this user from a folder upwards: another's could name any address."""
+    """Return the nearest `.tidemill/` from a directory upwards; those of other users are not trusted."""
     start = folder or Path.cwd()
     found = (each / ".tidemill" for each in (start, *start.parents))
     return next((each for each in found if each.is_dir() and each.stat().st_uid == os.geteuid()), None)
 
 
 def current_project() -> str:
-    """Return the project that was last remembered here, or nothing."""
+    """Return the project that was last remembered here, or ""."""
     folder = local_folder()
     file = folder / "project" if folder else None
     return file.read_text(encoding="utf-8").strip() if file and file.is_file() else ""
 
 
 def remember_project(project: str) -> None:
-    """Make a project the one that commands take where none is given."""
+    """Set the default project of commands."""
     folder = local_folder()
     if folder:
         (folder / "project").write_text(f"{project}\n", encoding="utf-8")
@@ -142,7 +145,7 @@ def _stack(folder: Path) -> dict[str, Any]:
 
 
 class Connection:
-    """Typed stubs of every service, on behalf of one project; channels open when they are first used."""
+    """Typed stubs of every service for one project; channels are opened on first use."""
 
     def __init__(self, project: str, addresses: Addresses | None = None) -> None:
         self.project = project
@@ -150,7 +153,7 @@ class Connection:
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     async def __aenter__(self) -> Self:
-        """Return the connection; nothing is sent yet."""
+        """Return the connection. Nothing is sent yet."""
         return self
 
     async def __aexit__(
@@ -164,7 +167,7 @@ class Connection:
         """Return the channel to a service.
 
         Raises:
-            NoAddress: nobody says where it is.
+            NoAddress: its address is not configured.
 
         """
         if service not in self._channels:
@@ -184,7 +187,7 @@ class Connection:
 
     @cached_property
     def sources(self) -> "SourceServiceStub":
-        """Where documents may come from."""
+        """Sources of documents."""
         stub: SourceServiceStub = self._stub("ingest", "source")
         return stub
 
@@ -196,13 +199,13 @@ class Connection:
 
     @cached_property
     def datasets(self) -> "DatasetServiceStub":
-        """Examples in immutable versions."""
+        """Datasets and their immutable versions."""
         stub: DatasetServiceStub = self._stub("ingest", "dataset")
         return stub
 
     @cached_property
     def collections(self) -> "CollectionServiceStub":
-        """What is searchable."""
+        """Searchable collections."""
         stub: CollectionServiceStub = self._stub("rag", "collection")
         return stub
 
@@ -232,31 +235,31 @@ class Connection:
 
     @cached_property
     def deployments(self) -> "DeploymentServiceStub":
-        """What answers, and the rollouts that change it."""
+        """Deployments and their rollouts."""
         stub: DeploymentServiceStub = self._stub("inference", "deployment")
         return stub
 
     @cached_property
     def inferences(self) -> "InferenceServiceStub":
-        """Answers and their records."""
+        """Generation, and recorded inferences."""
         stub: InferenceServiceStub = self._stub("inference", "inference")
         return stub
 
     @cached_property
     def feedback(self) -> "FeedbackServiceStub":
-        """What people think of answers."""
+        """Ratings, comments and corrections."""
         stub: FeedbackServiceStub = self._stub("feedback", "feedback")
         return stub
 
     @cached_property
     def curations(self) -> "CurationServiceStub":
-        """Which reactions become examples."""
+        """Curation rules: which feedback becomes training examples."""
         stub: CurationServiceStub = self._stub("feedback", "curation")
         return stub
 
     @cached_property
     def suites(self) -> "SuiteServiceStub":
-        """Trusted cases."""
+        """Suites of trusted cases."""
         stub: SuiteServiceStub = self._stub("evaluator", "suite")
         return stub
 
@@ -268,6 +271,6 @@ class Connection:
 
     @cached_property
     def lineage(self) -> "LineageServiceStub":
-        """Where everything came from."""
+        """Lineage and timelines."""
         stub: LineageServiceStub = self._stub("monitor", "lineage")
         return stub

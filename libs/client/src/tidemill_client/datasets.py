@@ -1,4 +1,4 @@
-"""Datasets: immutable versions of examples, each with a train and a held-out part."""
+"""Datasets: immutable versions of examples with a train and a held-out split."""
 
 from collections.abc import AsyncIterator
 from typing import Literal
@@ -22,7 +22,7 @@ Part = Literal["train", "held_out"]
 
 
 class Datasets:
-    """What was learned from, and what was never learned from."""
+    """The datasets of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -49,12 +49,12 @@ class Datasets:
                 yield version
 
     async def diff(self, base: str, target: str) -> DiffDatasetVersionsResponse:
-        """Return which examples came, went, changed and moved between two versions, by their ids."""
+        """Return the ids of examples that were added, removed, changed or moved between two versions."""
         request = DiffDatasetVersionsRequest(base=base, target=target)
         return await self._connection.datasets.DiffDatasetVersions(request)
 
     async def export(self, reference: str, *, part: Part = "train") -> AsyncIterator[bytes]:
-        """Yield the bytes of a part: JSON lines, each an example."""
+        """Yield the bytes of a split: JSON lines, one example each."""
         request = ExportDatasetVersionRequest(id=reference, part=DatasetSplit.Value(f"DATASET_SPLIT_{part.upper()}"))
         async for piece in self._connection.datasets.ExportDatasetVersion(request, timeout=UPLOAD_LIMIT_S):
             yield piece.chunk
@@ -63,7 +63,7 @@ class Datasets:
         """Wait until a dataset has this version or a later one, and return the newest.
 
         Raises:
-            DeadlineExceeded: there is none within the time.
+            DeadlineExceeded: `within_s` has passed.
 
         """
         await poll(

@@ -1,4 +1,4 @@
-"""What a project declares: sources, collections, prompts and deployments. Their messages are the contract's own."""
+"""Declared resources: sources, collections, prompts and deployments."""
 
 from collections.abc import AsyncIterator
 
@@ -17,13 +17,13 @@ from tidemill_client.pages import every
 
 
 class Sources:
-    """Where documents may come from."""
+    """The sources of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._stub = connection.sources
 
     async def create(self, source: Source) -> Source:
-        """Create a source under the id that it carries."""
+        """Create a source with the id in the message."""
         return (await self._stub.CreateSource(sources.CreateSourceRequest(source=source))).source
 
     async def get(self, source: str) -> Source:
@@ -37,23 +37,23 @@ class Sources:
                 yield source
 
     async def update(self, source: Source, *fields: str) -> Source:
-        """Change the named fields; one that carries an etag, only if it has not changed since."""
+        """Update the named fields; a set etag makes the update conditional."""
         mask = FieldMask(paths=fields)
         return (await self._stub.UpdateSource(sources.UpdateSourceRequest(source=source, update_mask=mask))).source
 
     async def delete(self, source: str, *, etag: str = "") -> Source:
-        """Delete a source that takes no more documents; its documents stay."""
+        """Delete a source. Its documents are kept."""
         return (await self._stub.DeleteSource(sources.DeleteSourceRequest(id=source, etag=etag))).source
 
 
 class Collections:
-    """What is searchable, and how."""
+    """The collections of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._stub = connection.collections
 
     async def create(self, collection: Collection) -> Collection:
-        """Create a collection under the id that it carries; it takes what its sources already have."""
+        """Create a collection with the id in the message; existing documents of its sources are indexed."""
         request = collections.CreateCollectionRequest(collection=collection)
         return (await self._stub.CreateCollection(request)).collection
 
@@ -68,33 +68,33 @@ class Collections:
                 yield collection
 
     async def update(self, collection: Collection, *fields: str) -> Collection:
-        """Change the named fields; another embedding or chunking begins a new index version."""
+        """Update the named fields; a change of sources, embedding or chunking starts a new index version."""
         request = collections.UpdateCollectionRequest(collection=collection, update_mask=FieldMask(paths=fields))
         return (await self._stub.UpdateCollection(request)).collection
 
     async def delete(self, collection: str, *, etag: str = "") -> Collection:
-        """Delete a collection; the documents stay where they are."""
+        """Delete a collection. The documents are kept."""
         request = collections.DeleteCollectionRequest(id=collection, etag=etag)
         return (await self._stub.DeleteCollection(request)).collection
 
     async def rebuild(self, collection: str) -> Collection:
-        """Begin a new index version, which replaces the live one when it is complete."""
+        """Start a new index version, which replaces the live one when it is complete."""
         return (await self._stub.RebuildIndex(collections.RebuildIndexRequest(id=collection))).collection
 
     async def standing(self, collection: str, document: str) -> list[collections.IndexedDocument]:
-        """Return where a document stands in each index version; searchable is where both numbers are equal."""
+        """Return a document's status in each index version; it is up to date where both `seq` are equal."""
         request = collections.GetIndexedDocumentRequest(collection=collection, document=document)
         return list((await self._stub.GetIndexedDocument(request)).documents)
 
 
 class Prompts:
-    """Templates in versions; changed content is the next version."""
+    """The prompts of a project; changed content becomes a new version."""
 
     def __init__(self, connection: Connection) -> None:
         self._stub = connection.prompts
 
     async def create(self, prompt: Prompt) -> Prompt:
-        """Create a prompt under the id that it carries."""
+        """Create a prompt with the id in the message."""
         return (await self._stub.CreatePrompt(prompts.CreatePromptRequest(prompt=prompt))).prompt
 
     async def get(self, prompt: str) -> Prompt:
@@ -108,7 +108,7 @@ class Prompts:
                 yield prompt
 
     async def update(self, prompt: Prompt, *fields: str) -> Prompt:
-        """Change the named fields; the same content again is the same version."""
+        """Update the named fields; unchanged content does not create a version."""
         request = prompts.UpdatePromptRequest(prompt=prompt, update_mask=FieldMask(paths=fields))
         return (await self._stub.UpdatePrompt(request)).prompt
 
@@ -123,18 +123,18 @@ class Prompts:
 
 
 class Deployments:
-    """The names that products call, and what answers under them."""
+    """The deployments of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._stub = connection.deployments
 
     async def create(self, deployment: Deployment) -> Deployment:
-        """Create a deployment under the id that it carries."""
+        """Create a deployment with the id in the message."""
         request = deployments.CreateDeploymentRequest(deployment=deployment)
         return (await self._stub.CreateDeployment(request)).deployment
 
     async def get(self, deployment: str) -> Deployment:
-        """Return a deployment and what answers now."""
+        """Return a deployment with its live configuration."""
         return (await self._stub.GetDeployment(deployments.GetDeploymentRequest(id=deployment))).deployment
 
     async def all(self) -> AsyncIterator[Deployment]:
@@ -144,11 +144,11 @@ class Deployments:
                 yield deployment
 
     async def update(self, deployment: Deployment, *fields: str) -> Deployment:
-        """Change the named fields; what answers changes with the next request."""
+        """Update the named fields; the next request uses the new configuration."""
         request = deployments.UpdateDeploymentRequest(deployment=deployment, update_mask=FieldMask(paths=fields))
         return (await self._stub.UpdateDeployment(request)).deployment
 
     async def delete(self, deployment: str, *, etag: str = "") -> Deployment:
-        """Delete a deployment; its inferences stay."""
+        """Delete a deployment. Its inferences are kept."""
         request = deployments.DeleteDeploymentRequest(id=deployment, etag=etag)
         return (await self._stub.DeleteDeployment(request)).deployment

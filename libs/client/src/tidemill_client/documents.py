@@ -1,4 +1,4 @@
-"""Documents: files and text on their way in, and what became of them."""
+"""Documents: upload, read, explain and delete."""
 
 import asyncio
 import hashlib
@@ -36,13 +36,13 @@ CHUNK_BYTES = 256 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDocument:
-    """A document to be uploaded: bytes, text, or a file that is read when its turn comes."""
+    """A document to upload: bytes, text, or a file that is read when it is uploaded."""
 
     source: str
     key: str
     content: bytes | str | Path
     media_type: str = ""
-    """Empty takes it from the file's name, or from the key's; where that reports nothing, from the content."""
+    """If empty, guessed from the file name or the key, else from the content."""
     title: str = ""
     uri: str = ""
     language: str = ""
@@ -51,7 +51,7 @@ class NewDocument:
     revision: int = 0
 
     def spec(self, content: bytes) -> DocumentSpec:
-        """Return what is said about it besides its bytes."""
+        """Return its metadata."""
         named = self.content.name if isinstance(self.content, Path) else self.key
         return DocumentSpec(
             source=self.source,
@@ -69,7 +69,7 @@ class NewDocument:
         """Return its bytes.
 
         Raises:
-            InvalidInput: it is a file that cannot be read.
+            InvalidInput: the file cannot be read.
 
         """
         if not isinstance(self.content, Path):
@@ -82,27 +82,27 @@ class NewDocument:
 
 
 class Outcome(Enum):
-    """What an upload came to."""
+    """The result of an upload."""
 
     CREATED = "created"
     UPDATED = "updated"
-    """It is a new version of what was there under its key."""
+    """A new version of an existing document."""
     UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Uploaded:
-    """What became of one document of many: it was accepted, or refused for a reason of its own."""
+    """The result of one document of a bulk upload: accepted or rejected."""
 
     new: NewDocument
     document: Document | None = None
     refused: InvalidInput | None = None
     outcome: Outcome | None = None
-    """Of one that was accepted."""
+    """Set if the document was accepted."""
 
 
 class Documents:
-    """The documents of a project. Writing the same content again changes nothing."""
+    """The documents of a project. Writing unchanged content has no effect."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -111,7 +111,7 @@ class Documents:
         """Upload one document in chunks, and return it with its current version.
 
         Raises:
-            InvalidInput: names the field, its value and the limit.
+            InvalidInput: the document was rejected; the error names the field, its value and the limit.
 
         """
         content = await new.read()
@@ -128,10 +128,10 @@ class Documents:
     async def upload_many(
         self, documents: Iterable[NewDocument] | AsyncIterable[NewDocument], *, max_concurrent: int = 8
     ) -> AsyncGenerator[Uploaded, None]:
-        """Upload documents, `max_concurrent` at a time, and yield what became of each, in the order in which they end.
+        """Upload documents, `max_concurrent` at a time, and yield their results in order of completion.
 
-        Documents are taken from the iterable as there is space for them, so that it may be endless. A document that is
-        refused does not stop the others; anything else that goes wrong does.
+        The iterable is read on demand and may be endless. A rejected document does not stop the others; any other error
+        does.
         """
         items = documents if isinstance(documents, AsyncIterable) else _one_by_one(documents)
         async with aclosing(concurrently(items, self._upload_one, max_concurrent=max_concurrent)) as uploads:
@@ -139,16 +139,16 @@ class Documents:
                 yield uploaded
 
     async def create(self, new: NewDocument, *, validate_only: bool = False) -> Document:
-        """Create a document, or a new version, by one message; `upload` takes larger ones."""
+        """Create a document or a new version with a unary call; use `upload` for large ones."""
         content = await new.read()
         request = CreateDocumentRequest(spec=new.spec(content), content=content, validate_only=validate_only)
         return (await self._connection.documents.CreateDocument(request)).document
 
     async def update(self, new: NewDocument, *, etag: str = "") -> Document:
-        """Give a document that exists its new state; with an etag, only if it has not changed since.
+        """Update an existing document; a set etag makes the update conditional.
 
         Raises:
-            NotFound: there is none with this source and key.
+            NotFound: no document has this source and key.
 
         """
         content = await new.read()
@@ -156,7 +156,7 @@ class Documents:
         return (await self._connection.documents.UpdateDocument(request)).document
 
     async def get(self, *, id: str = "", source: str = "", key: str = "") -> Document:  # noqa: A002 - the contract's name
-        """Return a document, named by id or by source and key."""
+        """Return a document by id, or by source and key."""
         request = GetDocumentRequest(id=id, source=source, key=key)
         return (await self._connection.documents.GetDocument(request)).document
 
@@ -173,11 +173,11 @@ class Documents:
                 yield document
 
     async def explain(self, *, id: str = "", source: str = "", key: str = "") -> ExplainDocumentResponse:  # noqa: A002 - ditto
-        """Return a document and all that happened to it, oldest first."""
+        """Return a document and its history, oldest first."""
         request = ExplainDocumentRequest(id=id, source=source, key=key)
         return await self._connection.documents.ExplainDocument(request)
 
-    async def delete(  # noqa: PLR0913 - one name in two forms, and how
+    async def delete(  # noqa: PLR0913 - keyword-only
         self,
         *,
         id: str = "",  # noqa: A002 - the contract's name
@@ -187,7 +187,7 @@ class Documents:
         reason: str = "",
         etag: str = "",
     ) -> Document:
-        """Delete a document, and with `erase` the text of all its versions; return what is left."""
+        """Delete a document, and with `erase` the text of all its versions; return its tombstone."""
         request = DeleteDocumentRequest(id=id, source=source, key=key, erase=erase, delete_reason=reason, etag=etag)
         return (await self._connection.documents.DeleteDocument(request)).document
 

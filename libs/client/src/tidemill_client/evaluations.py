@@ -1,4 +1,4 @@
-"""Evaluations: a candidate against what is live, by a gate or by hand."""
+"""Evaluations: a candidate compared with a baseline, by a gate or ad hoc."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 
@@ -23,11 +23,11 @@ ENDED = frozenset(
         EvaluationState.EVALUATION_STATE_CANCELLED,
     }
 )
-"""An evaluation in one of these asks no more."""
+"""Terminal states."""
 
 
 class Evaluations:
-    """Whether a candidate is really better, with the evidence."""
+    """The gates and evaluations of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -37,14 +37,14 @@ class Evaluations:
         return (await self._connection.evaluations.GetGate(GetGateRequest(id=gate))).gate
 
     async def start(self, gate: str, candidate: str, *, request_id: str = "") -> Evaluation:
-        """Let a gate evaluate `model@version` now."""
+        """Start an evaluation of `model@version` by a gate."""
         request = StartEvaluationRequest(gate=gate, candidate=candidate, request_id=request_id)
         return (await self._connection.evaluations.StartEvaluation(request)).evaluation
 
     async def compare(
         self, deployment: str, suites: Sequence[str], *, candidate: str, baseline: str = "", request_id: str = ""
     ) -> Evaluation:
-        """Compare two `model@version` on suites, without a gate; an empty baseline is what is live."""
+        """Compare two `model@version` on suites, without a gate; an empty baseline means the live model."""
         request = StartEvaluationRequest(
             deployment=deployment, suites=suites, candidate=candidate, baseline=baseline, request_id=request_id
         )
@@ -62,14 +62,14 @@ class Evaluations:
                 yield evaluation
 
     async def cases(self, evaluation: str, *, case_set: str = "", metric: str = "") -> AsyncIterator[CaseResult]:
-        """Yield the cases of an evaluation, those that got worst first."""
+        """Yield the cases of an evaluation, largest regression first."""
         request = ListCaseResultsRequest(evaluation=evaluation, case_set=case_set, metric=metric)
         async for page in every(self._connection.evaluations.ListCaseResults, request):
             for result in page.results:
                 yield result
 
     async def cancel(self, evaluation: str) -> Evaluation:
-        """Stop an evaluation."""
+        """Cancel an evaluation."""
         request = CancelEvaluationRequest(id=evaluation)
         return (await self._connection.evaluations.CancelEvaluation(request)).evaluation
 
@@ -80,10 +80,10 @@ class Evaluations:
         within_s: float = PATIENCE_S,
         watch: Callable[[Evaluation], None] = lambda _evaluation: None,
     ) -> Evaluation:
-        """Wait until an evaluation has ended, and return it; state and verdict say how.
+        """Wait until an evaluation is in a terminal state, and return it.
 
         Raises:
-            DeadlineExceeded: it goes on after this time.
+            DeadlineExceeded: `within_s` has passed; the evaluation continues.
 
         """
         return await poll(

@@ -1,4 +1,4 @@
-"""Files as documents: which of them hold text, and under which key each is known."""
+"""Files to upload as documents: detection of text files, and their keys."""
 
 import os
 from collections import Counter
@@ -21,7 +21,7 @@ MEDIA_TYPES: Mapping[str, str] = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), "text/html"),
     **dict.fromkeys(_PLAIN, "text/plain"),
 }
-"""By the end of a file's name; what ingest does not take is refused there, with what it takes."""
+"""By file name suffix. ingest rejects unsupported media types."""
 
 UNREADABLE = "application/octet-stream"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
@@ -39,14 +39,14 @@ _OTHER_TYPES: Mapping[str, str] = {
     ".ipynb": "application/x-ipynb+json",
     **dict.fromkeys((".pem", ".key", ".crt", ".p12", ".kdbx"), "application/x-pem-file"),
 }
-"""What holds more than text, and may still look like it."""
-_KNOWN_TYPES = MimeTypes()  # the library's own: what the machine's mime.types says differs from one to the next
+"""File types that are not plain text although their content may look like it."""
+_KNOWN_TYPES = MimeTypes()  # the library's own table: a machine's mime.types may differ
 _HEAD_BYTES = 8192
 _LONGEST_CHARACTER = 4
 
 
 def media_type_of(name: str, head: bytes = b"") -> str:
-    """Return what a file's name stands for; where it reports nothing, text/plain if its first bytes read as text."""
+    """Guess the media type from a file name, else from its first bytes."""
     suffix = PurePath(name).suffix.lower()
     if known := MEDIA_TYPES.get(suffix) or _OTHER_TYPES.get(suffix):
         return known
@@ -68,7 +68,7 @@ def _reads_as_text(head: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """What is there and is not added, and why."""
+    """A skipped path, and the reason."""
 
     path: Path
     why: str
@@ -77,30 +77,30 @@ class Skipped:
 
 @dataclass(slots=True)
 class Files:
-    """What was found: the files to be added by their keys, and what is left out."""
+    """The files to upload by their keys, and the skipped paths."""
 
     by_key: dict[str, Path] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
 
     @property
     def unreadable(self) -> list[Skipped]:
-        """What somebody might believe to be added; names that begin with a dot are left out by custom."""
+        """Skipped paths that a user would expect to be added, so not the hidden ones."""
         return [each for each in self.skipped if not each.hidden]
 
     def by_suffix(self) -> dict[str, int]:
-        """Return how many were left out of each suffix, the most first."""
+        """Return the number of skipped files per suffix, largest first."""
         return dict(Counter(each.path.suffix.lower() or "without suffix" for each in self.unreadable).most_common())
 
 
 def find_files(paths: Sequence[Path], *, recursive: bool, below: Path | None = None) -> Files:
-    """Return the files that the paths name, and with `recursive` what is below folders.
+    """Return the files at the paths, and with `recursive` those below directories.
 
-    A file's key is its path below the folder `below`, or else below the current one; of a file elsewhere, its whole
-    path: so two files never have one key, and the same command finds the same keys again.
+    The key of a file is its path relative to `below` (default: the current directory), or its absolute path if it is
+    elsewhere. Keys are unique and stable.
 
     Raises:
-        InvalidInput: a path is not there, is a folder without `recursive`, or is not below `below`; or two files have
-            names that differ in nothing but the form of their accents.
+        InvalidInput: a path does not exist, is a folder without `recursive`, or is not below `below`; or two files have
+            names that differ only in Unicode normalisation.
 
     """
     found = Files()
@@ -111,7 +111,7 @@ def find_files(paths: Sequence[Path], *, recursive: bool, below: Path | None = N
         elif path.is_file():
             _take(path, found, below)
         else:
-            hint = "is a folder: add --recursive" if path.is_dir() else "is not there"
+            hint = "is a folder: add --recursive" if path.is_dir() else "does not exist"
             raise InvalidInput.of(Violation(field=str(path), description=hint))
     return found
 
@@ -120,7 +120,7 @@ def _take(path: Path, found: Files, below: Path | None) -> None:
     key = _key(path, below)
     other = found.by_key.setdefault(key, path)
     if _whole(other) != _whole(path):
-        text = f"and {other} have names that differ in nothing but the form of their accents: rename one"
+        text = f"and {other} have names that differ only in Unicode normalisation: rename one"
         raise InvalidInput.of(Violation(field=str(path), description=text))
 
 
@@ -129,19 +129,19 @@ def _key(path: Path, below: Path | None) -> str:
     if whole.is_relative_to(root):
         whole = whole.relative_to(root)
     elif below:
-        raise InvalidInput.of(Violation(field=str(path), description=f"is not below {below}, where keys begin"))
+        raise InvalidInput.of(Violation(field=str(path), description=f"is not below {below}"))
     else:
         whole = whole.relative_to(whole.anchor)
     return normalize("NFC", whole.as_posix())
 
 
 def _whole(path: Path) -> Path:
-    """Return the absolute path without `..`; links stay, because their names are the ones that people know."""
+    """Return the absolute path without `..`; symbolic links are kept, because keys use their names."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() follows links
 
 
 def _below(folder: Path, found: Files) -> Iterator[Path]:
-    """Yield the files below a folder that can be read as text, and note the others."""
+    """Yield the text files below a directory, and record the others as skipped."""
 
     def failed(error: OSError) -> None:
         found.skipped.append(Skipped(Path(error.filename), f"cannot be read: {error.strerror}"))
@@ -170,4 +170,4 @@ def _problem(path: Path) -> Skipped | None:
     except OSError as error:
         return Skipped(path, f"cannot be read: {error.strerror}")
     readable = media_type in MEDIA_TYPES.values()
-    return None if readable else Skipped(path, f"is {media_type}, which is not read")
+    return None if readable else Skipped(path, f"unsupported media type {media_type}")

@@ -1,4 +1,4 @@
-"""Where something came from, as a picture: from left to right, what came first is on the left."""
+"""Lineage graphs as SVG: upstream on the left, downstream on the right."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -29,16 +29,16 @@ _KINDS = {
     "evaluation": "#e4dff2",
     "rollout": "#f6e0c8",
 }
-"""Colours, in the order in which kinds stand in a column."""
+"""Colours by kind, in their order within a column."""
 
 _OTHER = "#eeeeee"
 _COLUMN_IN, _ROW_IN, _HEAD_IN = 2.25, 0.34, 0.7
 _BOX = (0.78, 0.68)
-"""Width and height of a box, where a column and a row are 1."""
+"""Width and height of a box, in columns and rows."""
 _LABEL = 24
 _SWEEPS = 4
 _LABELLED_EDGES = 16
-"""With more edges, their names would hide them."""
+"""Above this number of edges, labels are omitted."""
 
 Key = tuple[str, str]
 Pair = tuple[Key, Key]
@@ -46,7 +46,7 @@ Pair = tuple[Key, Key]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Layout:
-    """Where everything stands: columns from the left, rows from the top."""
+    """Positions of nodes: columns from the left, rows from the top."""
 
     nodes: Mapping[Key, "Node"]
     edges: Mapping[Pair, str]
@@ -56,7 +56,7 @@ class _Layout:
 
 
 def lineage_svg(response: "GetLineageResponse") -> str:
-    """Return the picture as SVG text, self-contained, readable with some ten to sixty things.
+    """Return the graph as self-contained SVG; readable with about ten to sixty nodes.
 
     A dashed box stands for all others of its kind, with their number; the thick one is what was asked about.
     """
@@ -85,7 +85,7 @@ def _laid_out(response: "GetLineageResponse") -> _Layout:
 
 
 def _layers(nodes: Sequence[Key], edges: Sequence[Pair]) -> dict[Key, int]:
-    """Return the column of each thing: right of all it came from, things of a kind together where that can be."""
+    """Return the column of each node: right of its predecessors, nodes of one kind together where possible."""
     forward = _without_cycles(nodes, edges)
     layers = _pushed_right(dict.fromkeys(nodes, 0), forward)
     for kind in dict.fromkeys(kind for kind, _ in nodes):
@@ -103,7 +103,7 @@ def _layers(nodes: Sequence[Key], edges: Sequence[Pair]) -> dict[Key, int]:
 
 
 def _pushed_right(layers: Mapping[Key, int], edges: Sequence[Pair]) -> dict[Key, int]:
-    """Return layers in which each edge leads to the right; there are no cycles, so this ends."""
+    """Return layers in which each edge points to the right; terminates because the edges are acyclic."""
     layered = dict(layers)
     for _ in layered:
         moved = False
@@ -116,7 +116,7 @@ def _pushed_right(layers: Mapping[Key, int], edges: Sequence[Pair]) -> dict[Key,
 
 
 def _without_cycles(nodes: Sequence[Key], edges: Sequence[Pair]) -> list[Pair]:
-    """Return the edges less those that close a circle."""
+    """Return the edges without those that close a cycle."""
     targets: dict[Key, list[Key]] = defaultdict(list)
     for source, target in edges:
         targets[source].append(target)
@@ -142,7 +142,7 @@ def _without_cycles(nodes: Sequence[Key], edges: Sequence[Pair]) -> list[Pair]:
 
 
 def _ordered(layers: Mapping[Key, int], edges: Sequence[Pair]) -> list[list[Key]]:
-    """Return columns: kinds apart, each thing near those it is connected with (barycentres, Sugiyama et al. 1981)."""
+    """Return columns grouped by kind, each node near its neighbours (barycentre method, Sugiyama et al. 1981)."""
     columns: list[list[Key]] = [[] for _ in range(max(layers.values(), default=-1) + 1)]
     for key in sorted(layers, key=_standing):
         columns[layers[key]].append(key)

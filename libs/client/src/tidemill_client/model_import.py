@@ -1,4 +1,4 @@
-"""Bring a model into the registry: a folder is hashed and uploaded from here, a hub repository is fetched there."""
+"""Import a model into the registry: local folders are hashed and uploaded, hub repositories are fetched by trainer."""
 
 import asyncio
 import uuid
@@ -19,26 +19,26 @@ from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.models.manifest import Manifest
 
 CHUNK_BYTES = 256 * 1024
-"""The fastest size: gRPC copies larger messages more slowly."""
+"""The fastest chunk size: gRPC copies larger messages more slowly."""
 MAX_CONCURRENT_UPLOADS = 2
 POLL_S = 0.5
 PATIENCE_S = 120.0
 
 Progress = Callable[[int, int], None]
-"""Told how many bytes of how many were sent; a file that is sent again takes its bytes back."""
+"""Called with the sent and the total number of bytes; the former decreases when a file is retried."""
 
 
 class ModelRefused(PreconditionFailed):
-    """The trainer checked the model and will not load it."""
+    """trainer rejected the model."""
 
     reason = "MODEL_REFUSED"
 
 
 async def folder_source(folder: Path) -> ModelSource:
-    """Return the source that names every file of a folder with size and sha256; hashing is done in a thread.
+    """Return the manifest of a folder: every file with size and sha256. Hashing runs in a thread.
 
     Raises:
-        ArtifactRefused: the folder holds something that is not data.
+        ArtifactRefused: the folder contains a file that is not data.
 
     """
     manifest = await asyncio.to_thread(Manifest.from_folder, folder)
@@ -46,7 +46,7 @@ async def folder_source(folder: Path) -> ModelSource:
     return ModelSource(folder=FolderSource(files=files))
 
 
-async def import_model(  # noqa: PLR0913 - what, from where, and how to watch and wait
+async def import_model(  # noqa: PLR0913 - keyword-only
     connection: Connection,
     model: str,
     source: ModelSource,
@@ -56,7 +56,7 @@ async def import_model(  # noqa: PLR0913 - what, from where, and how to watch an
     progress: Progress = lambda _done, _total: None,
     patience_s: float = PATIENCE_S,
 ) -> tuple[ModelVersion, bool]:
-    """Return the ready version that has this content, and whether it is new. Doing it again uploads nothing.
+    """Return the ready version with this content, and whether it was created. Idempotent.
 
     A version keeps the labels that it was made with. An upload that broke off goes on with the files that are not
     stored yet. A version that the trainer fetches is waited for as long as it proceeds.
@@ -82,7 +82,7 @@ async def import_model(  # noqa: PLR0913 - what, from where, and how to watch an
 
 
 class _Upload:
-    """The files of one version that are not stored yet, on their way."""
+    """Uploads the missing files of one version."""
 
     def __init__(self, connection: Connection, version: ModelVersion, folder: Path, progress: Progress) -> None:
         self._connection = connection
@@ -94,7 +94,7 @@ class _Upload:
         self._turns = asyncio.Semaphore(MAX_CONCURRENT_UPLOADS)
 
     async def run(self) -> ModelVersion:
-        """Send every missing file and complete the version; the first error ends all of it, and comes out as it is."""
+        """Upload every missing file and complete the version; the first error cancels the others and is raised."""
         try:
             async with asyncio.TaskGroup() as uploads:
                 for artifact in self._version.artifacts:
@@ -124,7 +124,7 @@ class _Upload:
 async def _fetched(
     connection: Connection, version: ModelVersion, progress: Progress, patience_s: float
 ) -> ModelVersion:
-    """Return the version once the trainer has fetched or refused it."""
+    """Wait until trainer has fetched or rejected the version, and return it."""
     loop = asyncio.get_running_loop()
     proceeded_at, stored_bytes = loop.time(), version.stored_bytes
     while version.state == ModelVersionState.MODEL_VERSION_STATE_IMPORTING:
@@ -132,7 +132,7 @@ async def _fetched(
         if version.stored_bytes != stored_bytes or not version.message:
             proceeded_at, stored_bytes = loop.time(), version.stored_bytes
         if loop.time() - proceeded_at > patience_s:
-            message = f"model version {version.id} {version.message}; the trainer keeps trying"
+            message = f"model version {version.id} {version.message}; trainer keeps retrying"
             raise DependencyUnavailable(message, dependency="hugging_face", version=version.id)
         await asyncio.sleep(POLL_S)
         version = (await connection.models.GetModelVersion(GetModelVersionRequest(id=version.id))).version

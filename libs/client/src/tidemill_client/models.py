@@ -1,4 +1,4 @@
-"""The models of a project: brought in from a folder, a hub or a remote endpoint, and checked."""
+"""The models of a project: import from a folder, a hub or a remote endpoint, and read."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,17 +18,17 @@ from tidemill_client.pages import every
 
 
 def _unwatched(_done: int, _total: int) -> None:
-    """Nobody watches."""
+    """Ignore the progress."""
 
 
 class Models:
-    """Importing the same content again returns the version that has it, and sends nothing."""
+    """The models of a project. Importing the same content again returns the existing version."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def import_folder(self, model: str, folder: Path, *, progress: Progress = _unwatched) -> ModelVersion:
-        """Hash a folder, upload what the registry does not have yet, and return the version that may be loaded.
+        """Hash a folder, upload the missing files, and return the ready version.
 
         Raises:
             ArtifactRefused: names the file that may not be part of a model.
@@ -47,7 +47,7 @@ class Models:
         progress: Progress = _unwatched,
         patience_s: float = PATIENCE_S,
     ) -> ModelVersion:
-        """Let the registry fetch a repository of the hub, and return the version once it may be loaded.
+        """Have the registry fetch a hub repository, and return the version once it is ready.
 
         Raises:
             InvalidInput: the hub has no such repository or revision.
@@ -62,7 +62,7 @@ class Models:
     async def import_openai(
         self, model: str, remote_model: str, *, base_url: str, api_key_secret: str = ""
     ) -> ModelVersion:
-        """Register a model behind an OpenAI-compatible endpoint; its key is only ever named."""
+        """Register a model behind an OpenAI-compatible endpoint; the API key is given by the name of a secret."""
         remote = OpenAiSource(model=remote_model, base_url=base_url, api_key_secret=api_key_secret)
         request = ImportModelRequest(model=model, source=ModelSource(openai=remote))
         return (await self._connection.models.ImportModel(request)).version
@@ -88,5 +88,5 @@ class Models:
                 yield version
 
     async def delete(self, model: str, *, etag: str = "") -> Model:
-        """Delete a model with all its versions, and return what it was."""
+        """Delete a model with all its versions, and return it."""
         return (await self._connection.models.DeleteModel(DeleteModelRequest(id=model, etag=etag))).model

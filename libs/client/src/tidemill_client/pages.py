@@ -1,4 +1,4 @@
-"""Lists that page, read to their end."""
+"""Iteration over paginated lists."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Protocol, TypeVar
@@ -27,7 +27,7 @@ R = TypeVar("R", bound=Page)
 
 
 async def every(call: Callable[[Q], Awaitable[R]], request: Q) -> AsyncIterator[R]:
-    """Yield every page of a list; the request is used up by it."""
+    """Yield every page of a list; modifies the request."""
     request.page_size = request.page_size or PAGE_SIZE
     while True:
         page = await call(request)

@@ -1,4 +1,4 @@
-"""What people think of answers, and what becomes of it."""
+"""Feedback on answers: ratings, comments and corrections."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ from tidemill_client.values import assistant
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rater:
-    """Whose reaction it is. A later one of the same person to the same inference replaces the earlier."""
+    """Who gives the feedback. A later one by the same rater on the same inference replaces the earlier one."""
 
     end_user: str = ""
-    """A pseudonym; empty takes that of the inference."""
+    """The user's pseudonym; empty means that of the inference."""
     rater: str = ""
     """"user" (the default), "reviewer" or "judge"."""
     request_id: str = ""
-    """The same id again has no second effect."""
+    """Idempotency key."""
 
 
 ANONYMOUS = Rater()
 
 
 class Reactions:
-    """Ratings, comments and corrections of live answers."""
+    """The feedback of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -46,45 +46,45 @@ class Reactions:
         return await self._submit(Feedback(inference=inference, metric="rating", number=rating), rater)
 
     async def correct(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
-        """Return what should have been answered.
+        """Submit the correct answer.
 
         Raises:
-            InvalidInput: the correction is empty, or what was answered.
+            InvalidInput: the correction is empty or equals the answer.
 
         """
         correction = Correction(output=[assistant(text)])
         return await self._submit(Feedback(inference=inference, metric="correction", correction=correction), rater)
 
     async def comment(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
-        """Say something about an answer."""
+        """Comment on an answer."""
         return await self._submit(Feedback(inference=inference, metric="comment", comment=text), rater)
 
     async def withdraw(self, feedback: str) -> Feedback:
-        """Take a reaction back: it teaches nothing from then on."""
+        """Withdraw feedback: later training data excludes it."""
         request = WithdrawFeedbackRequest(id=feedback, request_id=str(uuid4()))
         return (await self._connection.feedback.WithdrawFeedback(request)).feedback
 
     async def get(self, feedback: str) -> Feedback:
-        """Return one reaction."""
+        """Return one feedback."""
         return (await self._connection.feedback.GetFeedback(GetFeedbackRequest(id=feedback))).feedback
 
     async def all(self, *, inference: str = "", deployment: str = "") -> AsyncIterator[Feedback]:
-        """Yield the reactions, oldest first."""
+        """Yield the feedback, oldest first."""
         request = ListFeedbackRequest(inference=inference, deployment=deployment)
         async for page in every(self._connection.feedback.ListFeedback, request):
             for feedback in page.feedback:
                 yield feedback
 
     async def erase(self, end_user: str, *, validate_only: bool = False) -> EraseEndUserResponse:
-        """Erase what a person said and asked, and what anybody said about that person's questions; say how much.
+        """Erase a user's feedback and questions, and all feedback on them; return the counts.
 
-        No batch that is completed afterwards holds any of it, nor the dataset version that is made of one.
+        Batches and dataset versions that are completed later exclude it.
         """
         request = EraseEndUserRequest(end_user=end_user, request_id=str(uuid4()), validate_only=validate_only)
         return await self._connection.feedback.EraseEndUser(request)
 
     async def curation(self, dataset: str) -> Curation:
-        """Return the rule by which reactions become examples of a dataset, and how far it is."""
+        """Return a curation: the rule by which feedback becomes examples of a dataset, and its progress."""
         return (await self._connection.curations.GetCuration(GetCurationRequest(id=dataset))).curation
 
     async def _submit(self, feedback: Feedback, rater: Rater) -> Feedback:

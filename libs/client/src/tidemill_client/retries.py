@@ -1,4 +1,4 @@
-"""Uploads that broke off are begun again; everything else is retried by the channel."""
+"""Retries of streaming uploads; unary calls are retried by the channel."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ PAUSES_S = (0.2, 1.0, 3.0)
 
 
 async def persistently(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Return what the attempt returns; one that met UNAVAILABLE is made again a few times.
+    """Run the attempt, and retry it a few times on UNAVAILABLE.
 
     A stream's messages are made anew by every attempt, which a channel cannot do: it forgets them once they are many.
 

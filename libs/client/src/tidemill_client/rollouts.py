@@ -1,4 +1,4 @@
-"""Rollouts: a candidate on its way to users, and the commands that a person has over it."""
+"""Rollouts: read, approve, promote, roll back and wait."""
 
 from collections.abc import Callable, Collection
 
@@ -16,17 +16,17 @@ from tidemill_client.waiting import poll
 
 PATIENCE_S = 3600.0
 ENDED = frozenset({RolloutState.ROLLOUT_STATE_PROMOTED, RolloutState.ROLLOUT_STATE_ROLLED_BACK})
-"""A rollout in one of these moves nobody any more."""
+"""Terminal states."""
 
 
 class Rollouts:
-    """Every method names the deployment; the rollout is the active one, or the given id."""
+    """The rollouts of a project, by deployment; the rollout is the active one unless an id is given."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def get(self, deployment: str) -> Rollout:
-        """Return the active rollout, or the last one; its id is empty where there was none yet."""
+        """Return the active or the latest rollout; its id is empty if there was none."""
         request = GetDeploymentRequest(id=deployment)
         return (await self._connection.deployments.GetDeployment(request)).deployment.rollout
 
@@ -36,7 +36,7 @@ class Rollouts:
         return (await self._connection.deployments.ApproveRollout(request)).deployment
 
     async def promote(self, deployment: str, *, rollout: str = "", rationale: str = "") -> Deployment:
-        """Make the candidate live now.
+        """Promote the candidate now.
 
         Raises:
             PreconditionFailed: its gate has not passed, or what was evaluated against is no longer live.
@@ -46,12 +46,12 @@ class Rollouts:
         return (await self._connection.deployments.PromoteRollout(request)).deployment
 
     async def roll_back(self, deployment: str, *, rollout: str = "", rationale: str = "") -> Deployment:
-        """Take the candidate back, also after its promotion."""
+        """Roll back to the baseline, also after a promotion."""
         request = RollBackRolloutRequest(deployment=deployment, rollout=rollout, rationale=rationale)
         return (await self._connection.deployments.RollBackRollout(request)).deployment
 
     async def timeline(self, deployment: str, *, rollout: str = "") -> GetTimelineResponse:
-        """Return what happened, from the dataset version to the promotion, oldest first; `cut` where there is more."""
+        """Return the timeline, from the dataset version to the promotion, oldest first; `cut` if it is truncated."""
         request = GetTimelineRequest(deployment=deployment, rollout=rollout)
         return await self._connection.lineage.GetTimeline(request)
 

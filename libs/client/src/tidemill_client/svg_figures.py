@@ -1,4 +1,4 @@
-"""Figures as SVG text: self-contained, and the same for the same input. matplotlib is loaded when one is drawn."""
+"""Self-contained, deterministic SVG figures. matplotlib is imported on first use."""
 
 import io
 from collections.abc import Callable
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 INK, FAINT, GOOD, BAD, ACCENT = "#1f2933", "#9aa5b1", "#2a9d5c", "#c8453b", "#3867d6"
 FONT = "DejaVu Sans"
-"""It comes with matplotlib; a browser without it takes another."""
+"""Shipped with matplotlib; browsers without it substitute another font."""
 _NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 
 
@@ -47,6 +47,6 @@ def svg_of(size_in: tuple[float, float], draw: Callable[["Figure"], None], *, na
 
 
 def shortened(text: str, maximum: int) -> str:
-    """Return the text on one line, and its beginning where it is long."""
+    """Return the text on one line, truncated if it is long."""
     line = " ".join(text.split())
     return line if len(line) <= maximum else line[: maximum - 1].rstrip() + "…"

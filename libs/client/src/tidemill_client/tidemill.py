@@ -1,4 +1,4 @@
-"""Tidemill, from Python.
+"""The client.
 
 async with Tidemill("acme") as tidemill:
     await tidemill.documents.upload(NewDocument(source="cms", key="kb/1", content=Path("reset.md")))
@@ -46,24 +46,24 @@ STATUS_LIMIT_S = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateOptions:
-    """What may be said with a question; what is left out is the deployment's choice."""
+    """Options of a generation; the deployment provides the defaults."""
 
     variables: Mapping[str, Json] | None = None
     """Checked against the prompt's schema."""
     end_user: str = ""
-    """A pseudonym of the person who asks."""
+    """The user's pseudonym."""
     principals: Sequence[str] = ()
-    """The reader groups that the person belongs to."""
+    """The user's reader groups."""
     labels: Mapping[str, str] | None = None
     sampling: Sampling | None = None
-    """Refused unless the deployment allows it."""
+    """Rejected unless the deployment allows it."""
     record_mode: RecordMode.ValueType = RecordMode.RECORD_MODE_UNSPECIFIED
     request_id: str = ""
-    """The same id again returns the stored answer; empty is a question of its own."""
+    """Idempotency key: a repeated id returns the stored answer. If empty, a new one is generated."""
 
 
 class Inferences:
-    """Answers as they were recorded."""
+    """The recorded inferences of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._stub = connection.inferences
@@ -80,7 +80,7 @@ class Inferences:
 
 
 class Tidemill:
-    """Everything that a project can do; nothing is sent before it is needed.
+    """A client for one project. Channels are opened on first use.
 
     Addresses are the given ones, else TIDEMILL_<SERVICE>_ADDRESS, else those of the stack that runs in the nearest
     `.tidemill/`. Every call has a deadline, every write a request id of its own, and UNAVAILABLE is tried again a few
@@ -89,7 +89,7 @@ class Tidemill:
 
     def __init__(self, project: str, addresses: Addresses | None = None) -> None:
         self.connection = Connection(project, addresses)
-        """The generated stubs, for what is not told here."""
+        """The generated stubs, for RPCs without a method here."""
 
     async def __aenter__(self) -> Self:
         """Return itself."""
@@ -103,7 +103,7 @@ class Tidemill:
 
     @property
     def sources(self) -> Sources:
-        """Where documents may come from."""
+        """Sources of documents."""
         return Sources(self.connection)
 
     @property
@@ -113,7 +113,7 @@ class Tidemill:
 
     @property
     def collections(self) -> Collections:
-        """What is searchable."""
+        """Searchable collections."""
         return Collections(self.connection)
 
     @property
@@ -128,52 +128,52 @@ class Tidemill:
 
     @property
     def deployments(self) -> Deployments:
-        """What answers."""
+        """Deployments."""
         return Deployments(self.connection)
 
     @property
     def inferences(self) -> Inferences:
-        """Answers as they were recorded."""
+        """The recorded inferences of a project."""
         return Inferences(self.connection)
 
     @property
     def feedback(self) -> Reactions:
-        """What people think of answers."""
+        """Ratings, comments and corrections."""
         return Reactions(self.connection)
 
     @property
     def datasets(self) -> Datasets:
-        """Examples in immutable versions."""
+        """Datasets and their immutable versions."""
         return Datasets(self.connection)
 
     @property
     def training(self) -> Training:
-        """Candidates in the making."""
+        """Training plans and runs."""
         return Training(self.connection)
 
     @property
     def evaluations(self) -> Evaluations:
-        """Candidates against what is live."""
+        """Gates and evaluations."""
         return Evaluations(self.connection)
 
     @property
     def rollouts(self) -> Rollouts:
-        """Candidates on their way to users."""
+        """Rollouts."""
         return Rollouts(self.connection)
 
     async def rate(self, inference: str, rating: float, rater: Rater = ANONYMOUS) -> Feedback:
-        """Rate an answer from 0 (bad) to 1 (good); a later rating of the same person replaces it."""
+        """Rate an answer from 0 (bad) to 1 (good); a later rating by the same rater replaces it."""
         return await self.feedback.rate(inference, rating, rater)
 
     async def correct(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
-        """Return what should have been answered: what the next model learns from."""
+        """Submit the correct answer. Corrections become training examples."""
         return await self.feedback.correct(inference, text, rater)
 
     async def comment(self, inference: str, text: str, rater: Rater = ANONYMOUS) -> Feedback:
-        """Say something about an answer."""
+        """Comment on an answer."""
         return await self.feedback.comment(inference, text, rater)
 
-    async def search(  # noqa: PLR0913 - one question and its filters
+    async def search(  # noqa: PLR0913 - keyword-only
         self,
         collection: str,
         query: str,
@@ -184,7 +184,7 @@ class Tidemill:
         principals: Sequence[str] = (),
         index: int = 0,
     ) -> SearchResponse:
-        """Return the passages that answer a question, best first; 0 takes the service's number and the live index."""
+        """Return the most similar passages, best first; `top_k` 0 is the default, `index` 0 the live index version."""
         request = SearchRequest(
             collection=collection,
             query=query,
@@ -204,7 +204,7 @@ class Tidemill:
         *,
         within_s: float = CALL_LIMIT_S,
     ) -> Inference:
-        """Return the whole answer to a question, or to a conversation whose last message is one."""
+        """Generate an answer to a question, or to a conversation that ends with one."""
         request = _question(deployment, question, ask or GenerateOptions())
         return (await self.connection.inferences.Generate(request, timeout=within_s)).inference
 
@@ -216,16 +216,16 @@ class Tidemill:
         *,
         within_s: float = CALL_LIMIT_S,
     ) -> AsyncGenerator[GenerateStreamResponse, None]:
-        """Yield an answer as it comes: `started` first, then `delta`s, and `finished`, which is whole, last.
+        """Stream an answer: `started`, then `delta` events, then `finished` with the complete inference.
 
-        A reader that leaves early (`contextlib.aclosing`) also ends the work on the other side.
+        Closing the stream early (`contextlib.aclosing`) cancels the generation.
         """
         request = GenerateStreamRequest(request=_question(deployment, question, ask or GenerateOptions()))
         async for event in self.connection.inferences.GenerateStream(request, timeout=within_s):
             yield event
 
     async def status(self) -> Mapping[str, ServiceStatus | TidemillError]:
-        """Ask every service how it is; one that does not answer is reported by its error."""
+        """Return the status of every service, or the error of one that does not respond."""
         answers = await asyncio.gather(*(self._status(service) for service in SERVICES))
         return dict(zip(SERVICES, answers, strict=True))
 

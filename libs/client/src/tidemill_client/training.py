@@ -24,11 +24,11 @@ ENDED = frozenset(
         TrainingRunState.TRAINING_RUN_STATE_CANCELLED,
     }
 )
-"""A run in one of these computes no more."""
+"""Terminal states."""
 
 
 class Training:
-    """Candidates in the making."""
+    """The training plans and runs of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -59,7 +59,7 @@ class Training:
                 yield run
 
     async def cancel(self, run: str) -> TrainingRun:
-        """Stop a run; nothing of it is registered."""
+        """Cancel a run; no model version is registered."""
         return (await self._connection.training.CancelTrainingRun(CancelTrainingRunRequest(id=run))).run
 
     async def retry(self, run: str) -> TrainingRun:
@@ -69,10 +69,10 @@ class Training:
     async def wait(
         self, run: str, *, within_s: float = PATIENCE_S, watch: Callable[[TrainingRun], None] = lambda _run: None
     ) -> TrainingRun:
-        """Wait until a run has ended, and return it; its state says how.
+        """Wait until a run is in a terminal state, and return it.
 
         Raises:
-            DeadlineExceeded: it goes on after this time.
+            DeadlineExceeded: `within_s` has passed; the run continues.
 
         """
         return await poll(

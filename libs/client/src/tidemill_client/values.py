@@ -1,4 +1,4 @@
-"""Python's values and texts, as messages carry them."""
+"""Conversion of Python values and texts to protobuf messages and back."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -12,19 +12,19 @@ Json: TypeAlias = str | float | bool | Sequence["Json"] | Mapping[str, "Json"] |
 
 
 def struct_of(values: Mapping[str, Json]) -> Struct:
-    """Return the values as a Struct; numbers are doubles there."""
+    """Return the values as a Struct, which stores numbers as doubles."""
     struct = Struct()
     struct.update(dict(values))
     return struct
 
 
 def user(text: str) -> Message:
-    """Return what the person or product says."""
+    """Return a user message."""
     return Message(role=Role.ROLE_USER, parts=[Part(text=text)])
 
 
 def assistant(text: str) -> Message:
-    """Return what the model said before."""
+    """Return an assistant message."""
     return Message(role=Role.ROLE_ASSISTANT, parts=[Part(text=text)])
 
 

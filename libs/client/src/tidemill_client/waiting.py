@@ -1,4 +1,4 @@
-"""Wait for work that a service does by itself."""
+"""Polling of long-running work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,10 +19,10 @@ async def poll(
     within_s: float,
     watch: Callable[[T], None] = lambda _state: None,
 ) -> T:
-    """Read a state until it is the wanted one, and return it; `watch` is told each state that was read.
+    """Poll until the state is `done`, and return it; `watch` is called with each polled state.
 
     Raises:
-        DeadlineExceeded: it did not come within the time; the work goes on by itself.
+        DeadlineExceeded: `within_s` has passed; the work continues.
 
     """
     loop = asyncio.get_running_loop()
@@ -33,6 +33,6 @@ async def poll(
         if done(state):
             return state
         if loop.time() >= end:
-            message = f"waited {within_s:.0f} s for {what}; it goes on by itself"
+            message = f"waited {within_s:.0f} s for {what}; it continues in the background"
             raise DeadlineExceeded(message)
         await asyncio.sleep(POLL_S)

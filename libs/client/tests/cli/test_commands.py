@@ -25,8 +25,8 @@ from tidemill_kit.core.errors import InvalidInput, PreconditionFailed
         ("feedback correct in-1 Better.", ["correction fb-1 is recorded"]),
         ("feedback comment in-1 Nice.", ["comment fb-1 is recorded"]),
         ("feedback list", ["rating", "0.25", "in-1"]),
-        ("feedback erase u1", ["3 reactions of and about u1, and 5 records of their questions are erased"]),
-        ("feedback erase u1 --dry-run", ["records of their questions would be erased"]),
+        ("feedback erase u1", ["3 feedback entries by and about u1, and 5 inference records were erased"]),
+        ("feedback erase u1 --dry-run", ["inference records would be erased"]),
         ("datasets list", ["helpdesk_sft", "30%"]),
         ("datasets show helpdesk_sft", ["helpdesk_sft@2", "128 examples", "52 examples", "4 duplicates"]),
         ("datasets versions helpdesk_sft", ["helpdesk_sft@2", "128", "52"]),
@@ -107,7 +107,7 @@ async def test_a_loop_that_is_not_there_is_reported_with_those_that_are(terminal
     said = await asyncio.to_thread(terminal, "loop", "status", "sales", "--json")
 
     assert said.code == 1
-    assert said.data["error"]["message"] == "there is no loop sales here (there are: helpdesk)"
+    assert said.data["error"]["message"] == "loop sales not found in this project (existing: helpdesk)"
 
 
 async def test_a_loop_is_paused_and_resumed(terminal: Terminal, running: Running) -> None:
@@ -249,7 +249,7 @@ async def test_a_service_that_is_not_in_the_stack_is_reported_only_when_it_is_ne
     other = await asyncio.to_thread(terminal, "training", "plans")
 
     assert (needed.code, other.code) == (1, 0)
-    assert "nobody says where monitor is" in needed.text
+    assert "the address of monitor is not configured" in needed.text
 
 
 async def test_two_versions_that_differ_are_reported_by_the_exit_code(terminal: Terminal) -> None:

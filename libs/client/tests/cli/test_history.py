@@ -1,4 +1,4 @@
-"""What commands tell of what was cut, and of what is not there yet."""
+"""Commands report truncated results, and resources that do not exist yet."""
 
 import asyncio
 import re
@@ -30,7 +30,7 @@ async def test_a_time_line_that_was_cut_says_so(terminal: Terminal, running: Run
     programs = await asyncio.to_thread(terminal, "rollouts", "timeline", "helpdesk", "--json")
 
     assert "it is live" in people.text
-    assert "the oldest is left out" in people.text
+    assert "oldest entries omitted" in people.text
     assert programs.data["cut"]
 
 

@@ -1,4 +1,4 @@
-"""Files that commands write where they are told to."""
+"""Files that commands write to a given path."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -30,9 +30,7 @@ async def test_a_step_that_fails_says_which_why_and_how_to_go_on(tmp_path: Path)
     with pytest.raises(StepFailed) as failed:
         await started(tmp_path).run("training", Work(fails=1))
 
-    assert failed.value.message == (
-        f"the step training failed: the trainer does not answer\nTo go on from there: {CONTINUE}"
-    )
+    assert failed.value.message == (f"step training failed: the trainer does not answer\nTo continue: {CONTINUE}")
 
 
 async def test_a_step_s_failure_inside_a_group_of_tasks_is_reported_as_well(tmp_path: Path) -> None:
@@ -54,7 +52,7 @@ async def test_a_step_that_breaks_or_is_stopped_says_how_to_go_on_too(
     with pytest.raises(type(error)):
         await started(tmp_path).run("retrieval", work)
 
-    assert capsys.readouterr().err == f"Stopped in the step retrieval. To go on from there: {CONTINUE}\n"
+    assert capsys.readouterr().err == f"Interrupted in step retrieval. To continue: {CONTINUE}\n"
 
 
 async def test_a_continued_demo_is_the_same_project_and_does_only_what_is_left(tmp_path: Path) -> None:

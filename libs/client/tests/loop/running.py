@@ -101,7 +101,7 @@ def not_there(_request: object) -> None:
 
 def _with_limits(curation: Any) -> None:
     curation.max_output_chars = curation.max_output_chars or 4000
-    curation.progress.examples += 1  # counted on while it is checked
+    curation.progress.examples += 1  # grows between two reads
 
 
 def _counted(suite: Any) -> None:

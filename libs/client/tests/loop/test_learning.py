@@ -67,16 +67,16 @@ def test_memory_may_be_left_to_the_trainer(file: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "path", "message"),
     [
-        ("6Gi", "6GB", "training.helpdesk_lora.limits.memory", "512Mi or 6Gi, or auto"),
+        ("6Gi", "6GB", "training.helpdesk_lora.limits.memory", "(512Mi, 6Gi), or auto"),
         ("30m", "30", "training.helpdesk_lora.limits.time", "whole number and a unit"),
         ("method: sft", "method: dpo", "training.helpdesk_lora.method", "'dpo' is not allowed"),
-        ("max_steps: 48", "max_steps: .inf", "training.helpdesk_lora.args", "max_steps: write a number"),
+        ("max_steps: 48", "max_steps: .inf", "training.helpdesk_lora.args", "max_steps: must be a number"),
         ("share: 0.3", "share: 1.5", "datasets.helpdesk_sft.held_out.share", "less than or equal to 0.9"),
         ("[correction]", "[corrections]", "datasets.helpdesk_sft.examples.feedback[0]", "did you mean correction?"),
         ("rouge_l, gain_above: 0.0", "rouge, gain_above: 0.0", "gates.helpdesk_gate.require[0].metric", "rouge_l?"),
         ("split: held_out", "split: train", "gates.helpdesk_gate.require[0].cases.split", "'train' is not allowed"),
         ("{suite: truth}", "{}", "gates.helpdesk_gate.require[1].cases", "either suite: NAME, or dataset"),
-        (", split: held_out", "", "gates.helpdesk_gate.require[0].cases", "needs split: held_out"),
+        (", split: held_out", "", "gates.helpdesk_gate.require[0].cases", "requires split: held_out"),
         ("weight: 50, ", "", "rollouts.helpdesk.steps[1]", "either shadow: true or weight: PERCENT"),
         ("at_least: 15", "at_least: 50", "rollouts.helpdesk.steps[1]", "more than requests (40)"),
         ("on_timeout: hold", "on_timeout: holt", "rollouts.helpdesk.on_timeout", "did you mean hold?"),
@@ -93,7 +93,7 @@ def test_a_wrong_value_is_reported_where_it_stands(file: Path, old: str, new: st
 def test_steps_out_of_order_are_refused(file: Path) -> None:
     found = problems(file, ("- {shadow: true, requests: 10}", "- {weight: 60, requests: 10}"))
 
-    assert "each weight is above the one before" in found["rollouts.helpdesk"]
+    assert "weights must increase" in found["rollouts.helpdesk"]
 
 
 def test_a_held_out_part_of_what_was_not_trained_on_is_refused(file: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_held_out_part_of_what_was_not_trained_on_is_refused(file: Path) -> No
 
     found = problems(file, ("training:", other), ("{dataset: helpdesk_sft", "{dataset: other"))
 
-    assert "is trained on helpdesk_sft" in found["gates.helpdesk_gate.require[0].cases.dataset"]
+    assert "must be helpdesk_sft" in found["gates.helpdesk_gate.require[0].cases.dataset"]
 
 
 def test_a_gate_that_belongs_to_no_deployment_is_refused(file: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_gate_that_belongs_to_no_deployment_is_refused(file: Path) -> None:
 
     found = problems(file, ("{follow: helpdesk_lora, start_with: small}", "small"))
 
-    assert "nothing says which deployment" in found["gates.helpdesk_gate"]
+    assert "has no deployment" in found["gates.helpdesk_gate"]
 
 
 def test_a_gate_belongs_to_the_deployment_that_follows_its_candidate(file: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_gate_belongs_to_the_deployment_that_follows_its_candidate(file: Path)
 def test_a_rollout_that_could_not_move_its_deployment_is_refused(file: Path) -> None:
     found = problems(file, ("{follow: helpdesk_lora, start_with: small}", "small"))
 
-    assert "write {follow: helpdesk_lora, start_with: small}" in found["deployments.helpdesk.model"]
+    assert "use {follow: helpdesk_lora, start_with: small}" in found["deployments.helpdesk.model"]
 
 
 def test_a_training_may_not_have_the_name_of_a_model(file: Path) -> None:

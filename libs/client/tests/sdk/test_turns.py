@@ -69,7 +69,7 @@ async def test_a_run_is_watched_until_it_ends(client: Tidemill, running: Running
 
 
 async def test_waiting_ends_with_what_it_waited_for(client: Tidemill) -> None:
-    with pytest.raises(DeadlineExceeded, match=r"for training run run-2; it goes on by itself"):
+    with pytest.raises(DeadlineExceeded, match=r"for training run run-2; it continues in the background"):
         await client.training.wait("run-2", within_s=0.02)
 
 

@@ -151,7 +151,7 @@ async def test_an_unknown_collection_is_not_found_and_the_known_ones_are_named()
 
     with pytest.raises(CollectionNotFound, match="existing: handbook"):
         await rag.read.get(ADA, "nope")
-    with pytest.raises(CollectionNotFound, match="list them, or create it"):
+    with pytest.raises(CollectionNotFound, match="create it first"):
         await rag.search("words", caller=EVE)
 
 

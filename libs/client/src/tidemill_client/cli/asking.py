@@ -1,4 +1,4 @@
-"""ask and search: answers with their sources, and the passages behind them."""
+"""ask and search: answers with sources, and passages."""
 
 import json
 import uuid
@@ -18,19 +18,19 @@ from tidemill_client.connection import Connection
 from tidemill_kit.core.errors import InvalidInput, Violation
 
 SNIPPET = 100
-"""Characters of a passage that a table shows."""
+"""Characters of a passage in a table."""
 
 
 def ask(
-    question: Annotated[str, typer.Argument(help="What you want to know.")],
+    question: Annotated[str, typer.Argument(help="The question.")],
     *,
-    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Which deployment answers.")] = "helpdesk",
-    end_user: Annotated[str, typer.Option(help="A pseudonym of the person who asks.")] = "",
-    variables: Annotated[str, typer.Option(help="The prompt's variables, a JSON object.")] = "",
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="The deployment.")] = "helpdesk",
+    end_user: Annotated[str, typer.Option(help="The user's pseudonym.")] = "",
+    variables: Annotated[str, typer.Option(help="Prompt variables, a JSON object.")] = "",
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a deployment; the answer is streamed and followed by its sources."""
+    """Ask a deployment. Streams the answer, then prints its sources."""
 
     async def work() -> Inference:
         request = GenerateRequest(
@@ -56,15 +56,15 @@ def ask(
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="What you look for.")],
+    query: Annotated[str, typer.Argument(help="The query.")],
     *,
-    collection: Annotated[str, typer.Option("--collection", "-c", help="Where to look.")] = "handbook",
-    top_k: Annotated[int, typer.Option("--top-k", "-k", help="At most this many passages.")] = 5,
-    where: Annotated[str, typer.Option(help="Metadata that documents must have, a JSON object.")] = "",
+    collection: Annotated[str, typer.Option("--collection", "-c", help="The collection.")] = "handbook",
+    top_k: Annotated[int, typer.Option("--top-k", "-k", help="Maximum number of passages.")] = 5,
+    where: Annotated[str, typer.Option(help="Metadata filter, a JSON object.")] = "",
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show the passages that are nearest to a query."""
+    """Show the passages most similar to a query."""
 
     async def work() -> list[Passage]:
         request = SearchRequest(

@@ -1,4 +1,4 @@
-"""datasets: versions of examples, what is in them, and what changed between two."""
+"""datasets: list, show, diff and export versions."""
 
 import sys
 from pathlib import Path
@@ -32,10 +32,10 @@ from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.datasets import Datasets, Part
 
-datasets = typer.Typer(help="Datasets: what models learn from.", no_args_is_help=True)
+datasets = typer.Typer(help="Versioned training data.", no_args_is_help=True)
 
 DatasetArgument = Annotated[str, typer.Argument(help="The dataset, for example helpdesk_sft.")]
-VersionArgument = Annotated[str, typer.Argument(help="dataset@number, or dataset for the newest.")]
+VersionArgument = Annotated[str, typer.Argument(help="dataset@number, or dataset for the newest version.")]
 
 
 @datasets.command("list")
@@ -89,13 +89,13 @@ def _facts(version: DatasetVersion) -> dict[str, object]:
         "to train": f"{version.train.examples} examples",
         "held out": f"{version.held_out.examples} examples",
         "offered": statistics.offered,
-        "left out": f"{statistics.duplicates} duplicates, {statistics.overlap} that overlap with the held-out part, "
-        f"{statistics.erased} erased, {statistics.unmasked} too much to mask, {statistics.empty} empty",
+        "left out": f"{statistics.duplicates} duplicates, {statistics.overlap} overlapping with the held-out split, "
+        f"{statistics.erased} erased, {statistics.unmasked} not maskable, {statistics.empty} empty",
         "in both parts": statistics.train_held_out_shared,
         "questions": statistics.groups,
         "people": statistics.end_users,
-        "answer length": f"{statistics.mean_output_chars:.0f} characters in the mean",
-        "made from": f"curation {version.curation}, its event {version.curation_seq}",
+        "answer length": f"{statistics.mean_output_chars:.0f} characters (mean)",
+        "made from": f"curation {version.curation}, event seq {version.curation_seq}",
     }
 
 
@@ -134,13 +134,13 @@ def list_versions(
 
 @datasets.command("diff")
 def diff(
-    base: Annotated[str, typer.Argument(help="The earlier one, dataset@number.")],
-    target: Annotated[str, typer.Argument(help="The later one, dataset@number.")],
+    base: Annotated[str, typer.Argument(help="Base version, dataset@number.")],
+    target: Annotated[str, typer.Argument(help="Target version, dataset@number.")],
     *,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Return which examples came and went between two versions; exit 0 for none, 2 for some."""
+    """Compare the examples of two versions. Exit 0 if they are equal, 2 if not."""
 
     async def work() -> DiffDatasetVersionsResponse:
         async with Connection(chosen_project(project)) as connection:
@@ -164,8 +164,10 @@ def diff(
 def export(
     name: VersionArgument,
     *,
-    part: Annotated[Part, typer.Option(help="What is trained on, or what never is.")] = "train",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file; else standard output.")] = None,
+    part: Annotated[Part, typer.Option(help="The split: for training, or held out.")] = "train",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Output file; default: standard output.")
+    ] = None,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""demo: the platform's main job before your eyes."""
+"""demo: an end-to-end run of the platform."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +20,13 @@ from tidemill_client.demo.steps import Steps
 from tidemill_client.demo.turn import TAUGHT, TRUSTED_CASES, Turn
 
 AnswersOnlyOption = Annotated[
-    bool, typer.Option("--answers-only", help="Stop after documents and answers, in about a third of the time.")
+    bool, typer.Option("--answers-only", help="Stop after documents and answers; takes about a third of the time.")
 ]
 PoisonedOption = Annotated[
     bool, typer.Option("--poisoned", help="Shuffle the corrections among the questions: the gate refuses the model.")
 ]
 ContinueOption = Annotated[
-    bool, typer.Option("--continue", help="Go on with the demo that failed or was stopped, in the same project.")
+    bool, typer.Option("--continue", help="Continue a failed or interrupted demo in the same project.")
 ]
 
 
@@ -38,12 +38,12 @@ def demo(
     is_continued: ContinueOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the whole turn in a project of its own: documents, answers, corrections, a candidate, its verdict."""
+    """Run the whole loop in a new project: documents, answers, corrections, training, evaluation, rollout."""
     if answers_only and poisoned:
-        message = "--poisoned is about corrections, and --answers-only stops before them: take one of them"
+        message = "--poisoned and --answers-only are mutually exclusive: --answers-only stops before the corrections"
         raise typer.BadParameter(message)
     if is_continued and (project or answers_only or poisoned):
-        message = "--continue goes on as the demo was started: leave the other options out"
+        message = "--continue uses the options that the demo was started with: omit the others"
         raise typer.BadParameter(message)
     if as_json:
         stdout.quiet = True
@@ -57,7 +57,7 @@ def demo(
         return
     stdout.print()
     stdout.print(steps.report.picture())
-    stdout.print(f"\nWritten to {path} and report.html beside it. What to type next, in project {steps.project}:\n")
+    stdout.print(f"\nWritten to {path} and report.html beside it. Next steps, in project {steps.project}:\n")
     stdout.print(_next_steps(), markup=False, highlight=False)
 
 
@@ -92,7 +92,7 @@ async def _demo(steps: Steps) -> Path:
         model = example.local / "models" / "all-MiniLM-L6-v2"
         await steps.run("retrieval", lambda: helpdesk.retrieve(model))
         await steps.run("answers", helpdesk.answer, title="[bold]2. Answers[/]: streamed, each with its sources")
-        await steps.run("other_doors", lambda: same_question_elsewhere(helpdesk, steps.facts["asked_elsewhere"]))
+        await steps.run("other_clients", lambda: same_question_elsewhere(helpdesk, steps.facts["asked_elsewhere"]))
         pictures: dict[str, Any] = {}
         if not steps.answers_only:
             pictures = await _turn(steps, connection, example, documents)
@@ -109,14 +109,14 @@ async def _turn(
     shared: dict[str, Any] = {"connection": connection, "example": example, "report": steps.report}
     turn = Turn(**shared, documents=documents, facts=steps.facts, poisoned=steps.poisoned)
     judging = Judging(**shared)
-    title = "[bold]3. Reactions[/]: simulated users correct answers; from here nobody touches anything"
+    title = "[bold]3. Feedback[/]: simulated users correct answers; from here on the loop runs unattended"
     await steps.run("reactions", turn.triggers, title=title)
-    title = "[bold]4. Examples[/]: the curation rule fires by itself"
+    title = "[bold]4. Dataset[/]: the curation rule publishes a version"
     await steps.run("examples", turn.examples, title=title)
-    title = "[bold]5. Training[/]: LoRA on the base model, in a process of its own"
+    title = "[bold]5. Training[/]: LoRA on the base model, in a separate process"
     run_ = await steps.run("training", lambda: turn.train(retry=steps.is_continued), title=title, again=True)
-    assert run_ is not None  # noqa: S101 - a step that is always done
-    title = "[bold]6. Evaluation[/]: the candidate against what is live, on the same passages"
+    assert run_ is not None  # noqa: S101 - `again` always runs the step
+    title = "[bold]6. Evaluation[/]: the candidate against the live model, on the same passages"
     evaluation = await steps.run(
         "evaluation",
         lambda: judging.evaluate(run_.model_version, retry=steps.is_continued),
@@ -124,9 +124,9 @@ async def _turn(
         again=True,
     )
     assert evaluation is not None  # noqa: S101 - the same
-    title = "[bold]7. Rollout[/]: shadow, canary, promoted, on live questions"
+    title = "[bold]7. Rollout[/]: shadow, canary and promotion on live questions"
     await steps.run("rollout", lambda: turn.finish(evaluation), title=title)
-    title = "[bold]8. After[/]: the same questions, and where the answers come from"
+    title = "[bold]8. After[/]: the same questions again, and the lineage of the model"
     await steps.run("after", turn.after, title=title)
     await steps.run("apply_again", turn.apply_again)
     await steps.run("lineage", lambda: turn.lineage(run_.model_version))
@@ -139,7 +139,7 @@ def _next_steps() -> str:
     tidemill documents add ./docs --recursive
     tidemill loop status helpdesk       tidemill rollouts list       tidemill evaluations list
     tidemill inferences list            tidemill status
-    the OpenAI-compatible door: see `tidemill status` for its address
+    OpenAI-compatible endpoint: `tidemill status` shows its address
 """
 
 

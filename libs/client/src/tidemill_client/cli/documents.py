@@ -1,4 +1,4 @@
-"""documents: add, look at, explain and delete."""
+"""documents: add, list, show, explain and delete."""
 
 import uuid
 from pathlib import Path
@@ -36,10 +36,10 @@ from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
 from tidemill_client.files import Files, find_files
 from tidemill_kit.core.errors import TidemillError
 
-documents = typer.Typer(help="Documents: what goes in.", no_args_is_help=True)
+documents = typer.Typer(help="Add, list, explain and delete documents.", no_args_is_help=True)
 
-SourceOption = Annotated[str, typer.Option("--source", "-s", help="The source that it belongs to.")]
-KeyArgument = Annotated[str, typer.Argument(help="The document's key, or its id.")]
+SourceOption = Annotated[str, typer.Option("--source", "-s", help="The document's source.")]
+KeyArgument = Annotated[str, typer.Argument(help="The document's key or id.")]
 
 
 @documents.command("add")
@@ -47,19 +47,20 @@ def add(
     paths: Annotated[list[Path], typer.Argument(help="Files, or folders with --recursive.")],
     *,
     source: SourceOption = "manual",
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Everything below the folders.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Include subdirectories.")] = False,
     below: Annotated[
-        Path | None, typer.Option("--below", help="Keys are paths below this folder; the current one unless given.")
+        Path | None,
+        typer.Option("--below", help="Keys are paths relative to this directory (default: the current one)."),
     ] = None,
     allow_skipped: Annotated[
-        bool, typer.Option("--allow-skipped", help="Exit 0 though files were skipped that are not read.")
+        bool, typer.Option("--allow-skipped", help="Exit 0 even if unsupported files were skipped.")
     ] = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Add documents, each under its path as its key; the same content again changes nothing.
+    """Add documents with their paths as keys. Adding unchanged content again has no effect.
 
-    Exit 1 when any was refused, or skipped because it is not read. Names that begin with a dot are left out by custom.
+    Exit 1 if a document was rejected, or a file of an unsupported type was skipped. Hidden files are ignored.
     """
 
     async def work() -> tuple[Files, list[Uploaded]]:
@@ -100,9 +101,9 @@ def _added_data(files: Files, uploads: list[Uploaded]) -> dict[str, object]:
 
 
 def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
-    """Return one line of counts, and below it what somebody has to know of: what was replaced, refused or left out."""
+    """Return one line of counts, and tables of the updated, rejected and skipped files."""
     refused = [(each.new.key, each.refused.message) for each in uploads if each.refused]
-    counts = [f"{len(uploads) - len(refused)} accepted", f"{len(refused)} refused"]
+    counts = [f"{len(uploads) - len(refused)} accepted", f"{len(refused)} rejected"]
     if files.unreadable:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in files.by_suffix().items())
         counts.append(f"{len(files.unreadable)} skipped: {kinds}")
@@ -113,9 +114,9 @@ def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
     ]
     skipped = [(str(each.path), each.why) for each in files.skipped]
     tables = [
-        table(("new version of what was there", "number"), changed) if changed else None,
-        table(("refused", "why"), refused) if refused else None,
-        table(("skipped", "why"), skipped) if skipped else None,
+        table(("updated", "version"), changed) if changed else None,
+        table(("rejected", "reason"), refused) if refused else None,
+        table(("skipped", "reason"), skipped) if skipped else None,
     ]
     return Group(", ".join(counts), *(each for each in tables if each))
 
@@ -124,7 +125,7 @@ def _added_picture(files: Files, uploads: list[Uploaded]) -> Group:
 def list_documents(
     *,
     source: SourceOption = "",
-    show_all: Annotated[bool, typer.Option("--all", help="Deleted and rejected ones too.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Include deleted and rejected documents.")] = False,
     size: SizeOption = 50,
     token: TokenOption = "",
     project: ProjectOption = "",
@@ -170,7 +171,7 @@ def show_document(
 def show_text(
     document: Annotated[str, typer.Argument(help="The document's id.")],
     *,
-    version: Annotated[int, typer.Option(help="0 is the current one.")] = 0,
+    version: Annotated[int, typer.Option(help="Version number; 0 = current.")] = 0,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -191,7 +192,7 @@ def show_text(
 def explain(
     key: KeyArgument, *, source: SourceOption = "", project: ProjectOption = "", as_json: JsonOption = False
 ) -> None:
-    """Tell a document's whole way, and where it stands in every collection."""
+    """Show a document's history, and its indexing status in every collection."""
 
     async def work() -> tuple[ExplainDocumentResponse, list[dict[str, object]]]:
         async with Connection(chosen_project(project)) as connection:
@@ -219,7 +220,7 @@ def explain(
 
 
 async def _standing(connection: Connection, document: Document) -> list[dict[str, object]]:
-    """Return where the document stands in each collection; rag not answering is a fact like others."""
+    """Return the indexing status in each collection; if rag does not respond, a row says so."""
     try:
         collections = (await connection.collections.ListCollections(ListCollectionsRequest(page_size=1000))).collections
         found: list[dict[str, object]] = []
@@ -242,11 +243,11 @@ def delete(
     *,
     source: SourceOption = "",
     erase: Annotated[bool, typer.Option("--erase", help="Erase the text of all versions.")] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, recorded with the deletion.")] = "",
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Delete a document; it is no longer found from the moment its event is received."""
+    """Delete a document. Searches exclude it as soon as rag has consumed the event."""
 
     async def work() -> Document:
         request = DeleteDocumentRequest(erase=erase, delete_reason=reason, request_id=str(uuid.uuid4()))
@@ -259,7 +260,7 @@ def delete(
 
 
 def _name(key: str, source: str) -> dict[str, Any]:
-    """Return how a request names a document: by id where the key is one."""
+    """Return the request's fields for a document: `id` if the argument is a UUID, else source and key."""
     try:
         uuid.UUID(key)
     except ValueError:

@@ -1,4 +1,4 @@
-"""evaluations and evaluate: candidates against what is live."""
+"""evaluations and evaluate: candidate models compared with a baseline."""
 
 import uuid
 from typing import Annotated
@@ -40,9 +40,9 @@ from tidemill_client.connection import Connection
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.loop.stages import unanswered, verdict_of
 
-evaluations = typer.Typer(help="Evaluations: whether a candidate is really better.", no_args_is_help=True)
+evaluations = typer.Typer(help="Comparisons of a candidate with the baseline.", no_args_is_help=True)
 
-EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id: `tidemill evaluations list` has them.")]
+EvaluationArgument = Annotated[str, typer.Argument(help="The evaluation's id (see `tidemill evaluations list`).")]
 CandidateOption = Annotated[str, typer.Option("--candidate", help="model@version.")]
 METRIC = "rouge_l"
 
@@ -50,8 +50,8 @@ METRIC = "rouge_l"
 @evaluations.command("list")
 def list_evaluations(
     *,
-    gate: Annotated[str, typer.Option(help="Only those of this gate.")] = "",
-    candidate: Annotated[str, typer.Option(help="Only those of this model@version.")] = "",
+    gate: Annotated[str, typer.Option(help="Only of this gate.")] = "",
+    candidate: Annotated[str, typer.Option(help="Only of this model@version.")] = "",
     size: SizeOption = 50,
     token: TokenOption = "",
     project: ProjectOption = "",
@@ -83,7 +83,7 @@ def list_evaluations(
 
 @evaluations.command("show")
 def show_evaluation(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Show an evaluation: its verdict and the evidence."""
+    """Show an evaluation's verdict and comparisons."""
 
     async def work() -> Evaluation:
         async with Connection(chosen_project(project)) as connection:
@@ -97,14 +97,14 @@ def show_evaluation(name: EvaluationArgument, *, project: ProjectOption = "", as
 def list_cases(
     name: EvaluationArgument,
     *,
-    case_set: Annotated[str, typer.Option(help="Only of this set, as `evaluations show` names it.")] = "",
-    metric: Annotated[str, typer.Option(help="Ordered by the difference of this.")] = METRIC,
+    case_set: Annotated[str, typer.Option(help="Only of this case set, as named by `evaluations show`.")] = "",
+    metric: Annotated[str, typer.Option(help="Sort by the difference in this metric.")] = METRIC,
     size: SizeOption = 20,
     token: TokenOption = "",
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the cases, those that got worst first, one line each; --json has their whole texts."""
+    """List cases, largest regression first, one line each. --json includes the full texts."""
 
     async def work() -> ListCaseResultsResponse:
         request = ListCaseResultsRequest(
@@ -137,15 +137,15 @@ def _answer(answer: CaseAnswer, metric: str) -> str:
 def start(
     candidate: Annotated[str, typer.Argument(help="model@version.", show_default=False)] = "",
     *,
-    gate: Annotated[str, typer.Option(help="The gate that decides.")],
+    gate: Annotated[str, typer.Option(help="The gate.")],
     named: Annotated[str, typer.Option("--candidate", hidden=True)] = "",
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the verdict; exit 1 unless it passed.")] = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Let a gate evaluate a candidate now."""
+    """Start an evaluation of a candidate by a gate."""
     if bool(candidate) == bool(named):
-        message = "name one candidate, as model@version: `tidemill evaluations list` has those that were evaluated"
+        message = "give exactly one candidate as model@version (see `tidemill evaluations list`)"
         raise typer.BadParameter(message, param_hint="CANDIDATE")
 
     async def work() -> Evaluation:
@@ -162,7 +162,7 @@ def start(
 
 @evaluations.command("cancel")
 def cancel(name: EvaluationArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Stop an evaluation; it comes to no verdict."""
+    """Cancel an evaluation. It gets no verdict."""
 
     async def work() -> Evaluation:
         async with Connection(chosen_project(project)) as connection:
@@ -174,16 +174,16 @@ def cancel(name: EvaluationArgument, *, project: ProjectOption = "", as_json: Js
 
 def evaluate(
     *,
-    suite: Annotated[list[str], typer.Option("--suite", "-s", help="The suite; may be given several times.")],
+    suite: Annotated[list[str], typer.Option("--suite", "-s", help="A suite; repeatable.")],
     candidate: CandidateOption,
-    baseline: Annotated[str, typer.Option("--baseline", help="model@version; else what is live.")] = "",
-    deployment: Annotated[str, typer.Option("--deployment", "-d", help="All but the model is as in this one.")] = (
-        "helpdesk"
-    ),
+    baseline: Annotated[str, typer.Option("--baseline", help="model@version; default: the live model.")] = "",
+    deployment: Annotated[
+        str, typer.Option("--deployment", "-d", help="The deployment that provides prompt, retrieval and sampling.")
+    ] = ("helpdesk"),
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two model versions on suites of trusted cases, and wait for it. Exit 1 where it comes to no end."""
+    """Compare two model versions on suites of trusted cases, and wait for the result. Exit 1 if it fails."""
 
     async def work() -> Evaluation:
         async with Connection(chosen_project(project)) as connection:
@@ -235,7 +235,7 @@ def _picture(evaluation: Evaluation) -> RenderableType:
 
 
 def _evidence(c: Comparison) -> tuple[object, ...]:
-    """Return a comparison as a row; means and bounds are of the `n` questions that both sides answered."""
+    """Return a comparison as a row; means and bounds are over the `n` cases that both sides answered."""
     known = c.cases > 0
     return (
         c.case_set,
@@ -252,7 +252,7 @@ def _evidence(c: Comparison) -> tuple[object, ...]:
 
 
 def _latencies(evaluation: Evaluation) -> str:
-    """Return both sides' medians; "" where they are not known."""
+    """Return the median latencies; "" if unknown."""
     if not evaluation.HasField("candidate_latency"):
         return ""
     baseline, candidate = (

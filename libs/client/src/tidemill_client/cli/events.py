@@ -1,4 +1,4 @@
-"""events tail, and the dead letters: what is said on Kafka, and what nobody could use."""
+"""events tail and dead-letters: published events, and records that consumers rejected."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,10 +29,12 @@ from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.runtime.transport_security import KafkaServers
 
-events = typer.Typer(help="Events as they are published.", no_args_is_help=True)
-dead_letters = typer.Typer(help="Records that a consumer could not use, with the reason.", no_args_is_help=True)
+events = typer.Typer(help="Show published events.", no_args_is_help=True)
+dead_letters = typer.Typer(help="List, show and redrive records that a consumer rejected.", no_args_is_help=True)
 
-EveryProjectOption = Annotated[bool, typer.Option("--every-project", help="Not only this project's.")]
+EveryProjectOption = Annotated[
+    bool, typer.Option("--every-project", help="All projects, including records without a project.")
+]
 
 TOPICS = r"^tidemill\..*\.v1$"
 
@@ -40,13 +42,15 @@ TOPICS = r"^tidemill\..*\.v1$"
 @events.command("tail")
 def tail(
     *,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="All that the broker still has.")] = False,
-    count: Annotated[int, typer.Option("--count", "-n", help="Stop after so many; 0 goes on.")] = 0,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Start with the oldest retained event.")
+    ] = False,
+    count: Annotated[int, typer.Option("--count", "-n", help="Stop after this many events; 0 = never.")] = 0,
     every_project: EveryProjectOption = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Print events as they come: facts and ids, one a line."""
+    """Print events as they are published, one per line."""
 
     async def work() -> None:
         requested = "" if every_project else chosen_project(project)
@@ -60,7 +64,7 @@ def tail(
             consumer.subscribe(pattern=TOPICS)
             await _print(consumer, requested, count, as_json=as_json)
         except KafkaError as error:
-            message = f"Kafka does not answer ({type(error).__name__}): is the stack up? try `tidemill status`"
+            message = f"Kafka does not respond ({type(error).__name__}): is the stack running? See `tidemill status`"
             raise DependencyUnavailable(message, dependency="kafka") from error
         finally:
             await consumer.stop()
@@ -102,25 +106,25 @@ def _print_one(event: CloudEvent, topic: str, *, as_json: bool) -> None:
 
 
 def kafka_servers() -> KafkaServers:
-    """Return where Kafka is and how it is spoken to.
+    """Return Kafka's address and security settings.
 
     Raises:
-        NoAddress: neither the environment nor a running stack tells it.
+        NoAddress: neither the environment nor a running stack provides the address.
 
     """
     address = Addresses.find().kafka
     if not address:
-        message = "nobody says where Kafka is: run `tidemill up`, or set TIDEMILL_KAFKA_ADDRESS"
+        message = "the address of Kafka is not configured: run `tidemill up`, or set TIDEMILL_KAFKA_ADDRESS"
         raise NoAddress(message, service="kafka")
     return transport().kafka_servers(address)
 
 
-TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as `dead-letters list` shows it.")]
-PlaceArgument = Annotated[str, typer.Argument(help="PARTITION/OFFSET, as `dead-letters list` shows it.")]
+TopicArgument = Annotated[str, typer.Argument(help="The dead-letter topic, as shown by `dead-letters list`.")]
+PlaceArgument = Annotated[str, typer.Argument(help="PARTITION/OFFSET, as shown by `dead-letters list`.")]
 
 
 NewestOption = Annotated[
-    int, typer.Option("--newest", min=1, help="Look through so many of the newest records of each partition.")
+    int, typer.Option("--newest", min=1, help="Scan this many of the newest records of each partition.")
 ]
 
 
@@ -133,7 +137,7 @@ def list_dead_letters(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List what consumers could not use, oldest first, with the reason; --every-project also what names no project."""
+    """List records that consumers rejected, oldest first, with the reason."""
 
     async def work() -> list[tuple[str, DeadLetter]]:
         requested = _Selection.of(project, every_project=every_project)
@@ -156,12 +160,12 @@ def show_dead_letter(
     topic: TopicArgument,
     place: PlaceArgument,
     *,
-    value: Annotated[bool, typer.Option("--value", help="Its body too, which may hold unmasked text.")] = False,
+    value: Annotated[bool, typer.Option("--value", help="Include the body, which may contain unmasked text.")] = False,
     every_project: EveryProjectOption = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show one dead letter: who refused it, why, and where it came from."""
+    """Show one dead letter: its consumer, reason and origin."""
 
     async def work() -> DeadLetter:
         requested = _Selection.of(project, every_project=every_project)
@@ -180,14 +184,14 @@ def show_dead_letter(
 @dead_letters.command("redrive")
 def redrive(
     topic: TopicArgument,
-    place: Annotated[str, typer.Argument(help="PARTITION/OFFSET, or `all` that were not driven again yet.")],
+    place: Annotated[str, typer.Argument(help="PARTITION/OFFSET, or `all` that were not redriven yet.")],
     *,
     newest: NewestOption = NEWEST,
     every_project: EveryProjectOption = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Write dead letters again where they came from; every effect still happens once."""
+    """Republish dead letters to their original topics. Consumers are idempotent: every effect happens once."""
 
     async def work() -> list[DeadLetter]:
         requested = _Selection.of(project, every_project=every_project)
@@ -203,12 +207,12 @@ def redrive(
 
     driven = run(work(), as_json=as_json)
     facts = {"redriven": [_facts(topic, letter) for letter in driven]}
-    show(facts, f"{len(driven)} driven again", as_json=as_json)
+    show(facts, f"{len(driven)} redriven", as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
 class _Selection:
-    """Whose dead letters are meant: one project's, or with "" all, also those that name none."""
+    """Filters dead letters by project; "" selects all, including those without a project."""
 
     project: str
 
@@ -220,21 +224,21 @@ class _Selection:
         return self.project in {"", letter.attributes.get("project", "")}
 
     def check(self, letter: DeadLetter) -> None:
-        """Refuse another project's, whose body is none of this one's business.
+        """Reject a dead letter of another project.
 
         Raises:
-            PreconditionFailed: says how to see it all the same.
+            PreconditionFailed: the dead letter belongs to another project.
 
         """
         if not self.takes(letter):
-            whose = letter.attributes.get("project") or "no project that can be read"
-            message = f"the dead letter is of {whose}, not of {self.project}: name that project, or add --every-project"
+            whose = f"to project {name}" if (name := letter.attributes.get("project")) else "to no readable project"
+            message = f"the dead letter belongs {whose}, not to {self.project}: use --project or --every-project"
             raise PreconditionFailed(message)
 
 
 @asynccontextmanager
 async def _letters() -> AsyncIterator[tuple[DeadLetters, list[str]]]:
-    """Open the dead letters and name their topics."""
+    """Connect to Kafka; yield the dead letters and their topics."""
     servers = kafka_servers()
     publisher = Publisher(servers)
     await publisher.start()
@@ -257,7 +261,7 @@ async def _dead_letter_topics(servers: KafkaServers) -> list[str]:
 def _parsed(place: str) -> dict[str, int]:
     partition, _, offset = place.partition("/")
     if not (partition.isdigit() and offset.isdigit()):
-        raise InvalidInput.of(Violation(field="place", description="write PARTITION/OFFSET, such as 0/17"))
+        raise InvalidInput.of(Violation(field="place", description="must be PARTITION/OFFSET, for example 0/17"))
     return {"partition": int(partition), "offset": int(offset)}
 
 
@@ -266,7 +270,7 @@ def _place(letter: DeadLetter) -> str:
 
 
 def _state(letter: DeadLetter) -> str:
-    return "driven again" if letter.redriven else "waits"
+    return "redriven" if letter.redriven else "pending"
 
 
 def _facts(topic: str, letter: DeadLetter) -> dict[str, Any]:

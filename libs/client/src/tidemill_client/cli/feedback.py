@@ -1,4 +1,4 @@
-"""feedback: rate, correct and comment an answer, what others said, and the erasure of a person."""
+"""feedback: rate, correct, comment, list, withdraw and erase."""
 
 from collections.abc import Coroutine
 from typing import Annotated, Any
@@ -12,10 +12,12 @@ from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.reactions import Rater, Reactions
 
-feedback = typer.Typer(help="Feedback: what people think of answers.", no_args_is_help=True)
+feedback = typer.Typer(help="Rate, correct and comment on answers.", no_args_is_help=True)
 
-InferenceArgument = Annotated[str, typer.Argument(help="The answer's id: `tidemill inferences list` has them.")]
-UserOption = Annotated[str, typer.Option("--end-user", help="A pseudonym of who says it; else that of the answer.")]
+InferenceArgument = Annotated[str, typer.Argument(help="The inference's id (see `tidemill inferences list`).")]
+UserOption = Annotated[
+    str, typer.Option("--end-user", help="The rating user's pseudonym; default: that of the inference.")
+]
 RaterOption = Annotated[str, typer.Option(help="user, reviewer or judge.")]
 
 
@@ -29,7 +31,7 @@ def rate(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Rate an answer; rating it again replaces the rating."""
+    """Rate an answer. A later rating replaces the earlier one."""
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:
@@ -41,14 +43,14 @@ def rate(
 @feedback.command("correct")
 def correct(
     inference: InferenceArgument,
-    text: Annotated[str, typer.Argument(help="What should have been answered.")],
+    text: Annotated[str, typer.Argument(help="The correct answer.")],
     *,
     end_user: UserOption = "",
     rater: RaterOption = "",
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Return what should have been answered: the next model learns from it."""
+    """Submit the correct answer. Corrections become training examples."""
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:
@@ -60,14 +62,14 @@ def correct(
 @feedback.command("comment")
 def comment(
     inference: InferenceArgument,
-    text: Annotated[str, typer.Argument(help="What there is to say.")],
+    text: Annotated[str, typer.Argument(help="The comment.")],
     *,
     end_user: UserOption = "",
     rater: RaterOption = "",
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Say something about an answer."""
+    """Comment on an answer."""
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:
@@ -78,12 +80,12 @@ def comment(
 
 @feedback.command("withdraw")
 def withdraw(
-    name: Annotated[str, typer.Argument(metavar="FEEDBACK", help="Its id: `tidemill feedback list` has them.")],
+    name: Annotated[str, typer.Argument(metavar="FEEDBACK", help="The feedback's id (see `tidemill feedback list`).")],
     *,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Take a rating, comment or correction back: it teaches nothing from then on."""
+    """Withdraw a rating, comment or correction: later training data excludes it."""
 
     async def work() -> Feedback:
         async with Connection(chosen_project(project)) as connection:
@@ -102,14 +104,14 @@ def _report(work: Coroutine[Any, Any, Feedback], *, as_json: bool) -> None:
 @feedback.command("list")
 def list_feedback(
     *,
-    inference: Annotated[str, typer.Option("--inference", "-i", help="Only about this answer.")] = "",
-    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only about answers of this one.")] = "",
+    inference: Annotated[str, typer.Option("--inference", "-i", help="Only for this answer.")] = "",
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only for answers of this deployment.")] = "",
     size: SizeOption = 50,
     token: TokenOption = "",
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List what people said, oldest first."""
+    """List feedback, oldest first."""
 
     async def work() -> ListFeedbackResponse:
         request = ListFeedbackRequest(page_size=size, page_token=token, inference=inference, deployment=deployment)
@@ -136,21 +138,21 @@ def list_feedback(
 
 @feedback.command("erase")
 def erase(
-    end_user: Annotated[str, typer.Argument(help="The person's pseudonym.")],
+    end_user: Annotated[str, typer.Argument(help="The user's pseudonym.")],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and erase nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; erase nothing.")] = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Erase what a person said and asked, and what was said about it: no batch completed later holds it."""
+    """Erase a user's feedback and questions, and feedback on them. Batches completed later exclude them."""
 
     async def work() -> EraseEndUserResponse:
         async with Connection(chosen_project(project)) as connection:
             return await Reactions(connection).erase(end_user, validate_only=dry_run)
 
     erased = run(work(), as_json=as_json)
-    what = f"{erased.erased} reactions of and about {end_user}, and {erased.inferences} records of their questions"
-    said = f"{what} {'would be' if dry_run else 'are'} erased"
+    what = f"{erased.erased} feedback entries by and about {end_user}, and {erased.inferences} inference records"
+    said = f"{what} {'would be' if dry_run else 'were'} erased"
     facts = {"end_user": end_user, "erased": erased.erased, "inferences": erased.inferences, "dry_run": dry_run}
     show(facts, said, as_json=as_json)
 

@@ -1,4 +1,4 @@
-"""Commands that are loaded when they are run: a terminal waits for one of them, never for all."""
+"""Lazy loading of commands, so that each command imports only its own module."""
 
 import importlib
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ COMMANDS: Mapping[str, str] = {
     "events": "events:events",
     "dead-letters": "events:dead_letters",
 }
-"""Where each command is, `module:name`, in the order in which help lists them."""
+"""`module:name` of each command, in the order of the help."""
 
 
 class LazyGroup(TyperGroup):

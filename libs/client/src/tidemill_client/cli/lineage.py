@@ -1,4 +1,4 @@
-"""lineage: where a thing came from, and what came of it."""
+"""lineage: upstream and downstream of a resource."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,18 +28,18 @@ SHOWN_OF_KIND = 10
 
 def lineage(
     kind: Annotated[str, typer.Argument(help=f"{KINDS}.")],
-    name: Annotated[str, typer.Argument(metavar="ID", help="Its id; versions are name@number.")],
+    name: Annotated[str, typer.Argument(metavar="ID", help="The id; for versions name@number.")],
     *,
-    forward: Annotated[bool, typer.Option("--forward", help="What came of it, instead of what it came from.")] = False,
-    depth: Annotated[int, typer.Option(min=0, help="At most so many steps; 0 is the service's number.")] = 0,
+    forward: Annotated[bool, typer.Option("--forward", help="Downstream instead of upstream.")] = False,
+    depth: Annotated[int, typer.Option(min=0, help="Maximum depth; 0 = the service's default.")] = 0,
     limit: Annotated[
-        int, typer.Option(min=1, max=1000, help="At most so many of one kind; the others are folded.")
+        int, typer.Option(min=1, max=1000, help="Maximum nodes per kind; the others are folded.")
     ] = SHOWN_OF_KIND,
-    svg: Annotated[Path | None, typer.Option("--svg", help="Draw it into this file, too.")] = None,
+    svg: Annotated[Path | None, typer.Option("--svg", help="Also write a drawing to this file.")] = None,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Return where a thing came from, or what came of it, as a tree."""
+    """Show the upstream (or downstream) lineage of a resource as a tree."""
 
     async def work() -> GetLineageResponse:
         direction = LINEAGE_DIRECTION_FORWARD if forward else LINEAGE_DIRECTION_BACK
@@ -55,20 +55,20 @@ def lineage(
     found = run(work(), as_json=as_json)
     show(plain(found), lineage_tree(found, forward=forward), as_json=as_json)
     if svg is not None and not as_json:
-        show({}, f"drawn into {svg}", as_json=False)
+        show({}, f"written to {svg}", as_json=False)
 
 
 def _draw(found: GetLineageResponse, svg: Path) -> None:
-    from tidemill_client.lineage_picture import lineage_svg  # noqa: PLC0415 - only a picture needs its drawer
+    from tidemill_client.lineage_picture import lineage_svg  # noqa: PLC0415 - only needed with --svg
 
     with writing(svg):
         svg.write_text(lineage_svg(found), encoding="utf-8")
 
 
 def lineage_tree(found: GetLineageResponse, *, forward: bool) -> RenderableType:
-    """Return the graph as a tree; what was shown before is only named again."""
+    """Return the graph as a tree; repeated nodes are not expanded again."""
     if not found.nodes:
-        return "nothing is known of it"
+        return "not found in the lineage graph"
     nodes = {(node.kind, node.id): node for node in found.nodes}
     below: dict[tuple[str, str], list[Edge]] = {}
     for edge in found.edges:
@@ -77,7 +77,7 @@ def lineage_tree(found: GetLineageResponse, *, forward: bool) -> RenderableType:
     first = found.nodes[0]
     tree = Tree(_label(first))
     _grow(tree, (first.kind, first.id), nodes, below, {(first.kind, first.id)}, forward=forward)
-    cut = ["[dim]there is more: --depth and --limit[/]"] if found.cut else []
+    cut = ["[dim]truncated: raise --depth or --limit[/]"] if found.cut else []
     return Group(tree, *cut)
 
 

@@ -1,4 +1,4 @@
-"""init, diff and apply: a loop as a file."""
+"""init, diff and apply: declarative management of a loop."""
 
 import json
 from pathlib import Path
@@ -26,11 +26,11 @@ from tidemill_client.loop.declaration import json_schema
 from tidemill_client.loop.plan import Planner
 from tidemill_kit.core.errors import AlreadyExists
 
-FileOption = Annotated[Path, typer.Option("--file", "-f", help="The loop's file.")]
-PruneOption = Annotated[bool, typer.Option("--prune", help="Delete what this loop declared before and does no longer.")]
+FileOption = Annotated[Path, typer.Option("--file", "-f", help="The loop file.")]
+PruneOption = Annotated[bool, typer.Option("--prune", help="Delete resources that are no longer in the file.")]
 
 LINE = 80
-"""Characters of a value that are shown."""
+"""Characters of a displayed value; longer ones are truncated."""
 
 _SIGNS = {
     Action.CREATE: ("+", "green"),
@@ -46,7 +46,7 @@ kind: Loop
 metadata: {name: my-loop}
 
 models:
-  smollm2: {source: "hf:HuggingFaceTB/SmolLM2-135M-Instruct"}    # or "file:FOLDER" beside this file
+  smollm2: {source: "hf:HuggingFaceTB/SmolLM2-135M-Instruct"}    # or "file:FOLDER", relative to this file
   minilm: {source: "hf:sentence-transformers/all-MiniLM-L6-v2"}
 
 sources:
@@ -64,23 +64,23 @@ deployments:
   helpdesk:
     model: smollm2
     prompt: answer
-    retrieval: {collection: handbook, top_k: 2, min_score: 0.2}   # below it, a passage of this embedding helps nobody
+    retrieval: {collection: handbook, top_k: 2, min_score: 0.2}   # drops irrelevant passages
     sampling: {temperature: 0.0, max_output_tokens: 64}
 """
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(help="Where the loop will live.")] = Path(),
+    folder: Annotated[Path, typer.Argument(help="The target directory.")] = Path(),
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a loop.yaml to start from, and the schema that editors check it with."""
+    """Write a starter loop.yaml, and its JSON Schema for editors."""
 
     async def work() -> None:
         files = {"loop.yaml": _STARTER, "loop.v1.schema.json": json.dumps(json_schema(), indent=2) + "\n"}
         taken = [name for name in files if (folder / name).exists()]
         if taken:
-            message = f"{folder / taken[0]} is there already: choose another folder or move it away"
+            message = f"{folder / taken[0]} already exists: choose another folder or move the file"
             raise AlreadyExists(message)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def diff(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show what apply would change; exit 0 for nothing, 2 for changes."""
+    """Show what apply would change. Exit 0 if nothing, 2 if there are changes."""
 
     async def work() -> list[Change]:
         loop = read_loop(file)
@@ -116,12 +116,12 @@ def diff(
 def apply(
     file: FileOption = Path("loop.yaml"),
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="As diff.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Same as diff.")] = False,
     prune: PruneOption = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make what runs like the file. The same file again changes nothing."""
+    """Create or update resources to match the file. Idempotent."""
     if dry_run:
         diff(file, prune=prune, project=project, as_json=as_json)
         return

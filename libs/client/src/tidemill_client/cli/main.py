@@ -1,7 +1,7 @@
 """The `tidemill` command.
 
-Exit codes: 0 done, 1 an error, 2 differences (diff, apply --dry-run, datasets diff) or wrong usage, 69 a service does
-not answer, 130 interrupted.
+Exit codes: 0 success, 1 error, 2 differences (diff, apply --dry-run, datasets diff) or wrong usage, 69 a service does
+not respond, 130 interrupted.
 """
 
 import typer
@@ -19,7 +19,7 @@ app = typer.Typer(
 
 @app.callback()
 def tidemill() -> None:
-    """Documents in, grounded answers out, reactions back: the Tidemill platform from a terminal."""
+    """Command line of the Tidemill platform: documents, answers, feedback, training, evaluations and rollouts."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How a command speaks: tables and progress for people, one JSON document for programs, and exit codes for both."""
+"""Output of commands: tables and progress bars, or JSON; error messages and exit codes."""
 
 import asyncio
 import json
@@ -31,21 +31,21 @@ EXIT_UNAVAILABLE = 69
 EXIT_INTERRUPTED = 130
 
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-"""What terminals obey or lines end at, and JSON does not escape by itself."""
+"""Control characters and line separators that `json.dumps` does not escape."""
 
 T = TypeVar("T")
 
 ProjectOption = Annotated[
-    str, typer.Option("--project", "-p", envvar="TIDEMILL_PROJECT", help="The project; else that of the last demo.")
+    str, typer.Option("--project", "-p", envvar="TIDEMILL_PROJECT", help="The project; default: that of the last demo.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
 class SafeConsole(Console):
-    """Prints no control character of what it is given: text of others commands no terminal."""
+    """Replaces control characters in printed text: untrusted text must not control the terminal."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Return the segments, those of rich's own control codes as they are."""
+        """Return the segments; rich's own control codes are kept."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
@@ -55,7 +55,7 @@ stderr = SafeConsole(stderr=True)
 
 
 def chosen_project(given: str) -> str:
-    """Return the project that was given, else the one that was last used here.
+    """Return the given project, or the one that was last used here.
 
     Raises:
         InvalidInput: there is none.
@@ -63,13 +63,13 @@ def chosen_project(given: str) -> str:
     """
     project = given or current_project()
     if not project:
-        message = "say which project: --project NAME, or set TIDEMILL_PROJECT"
+        message = "no project: use --project NAME, or set TIDEMILL_PROJECT"
         raise InvalidInput(message)
     return project
 
 
 def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
-    """Run a command's work; an error ends the command with one sentence and an exit code."""
+    """Run a command; on an error, print its message and exit with its code."""
     try:
         return asyncio.run(work)
     except TidemillError as error:
@@ -84,14 +84,14 @@ def run(work: Coroutine[Any, Any, T], *, as_json: bool = False) -> T:
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Return the first of the errors that a group was made of, or the error itself."""
+    """Return the first error of an exception group, or the error itself."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
 
 
 def fail(error: TidemillError, *, as_json: bool) -> NoReturn:
-    """End the command with an error."""
+    """Print the error and exit."""
     if as_json:
         violations = error.violations if isinstance(error, InvalidInput) else ()
         fields = [{"field": violation.field, "description": violation.description} for violation in violations]
@@ -103,7 +103,7 @@ def fail(error: TidemillError, *, as_json: bool) -> NoReturn:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Write a file that the caller named, within a command's work.
+    """Translate errors of writing a file that the user named.
 
     Raises:
         InvalidInput: it cannot be written, and why.
@@ -117,7 +117,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """Return a message as programs read it: the contract's names, defaults written out."""
+    """Return a message as JSON values, with the proto field names and including defaults."""
     return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
@@ -130,19 +130,19 @@ def print_json(data: object) -> None:
 
 
 def word(enum: Any, value: int) -> str:  # noqa: ANN401 - generated enums have no type in common
-    """Return an enum's value as people say it: RUNNING of TRAINING_RUN_STATE_RUNNING is running."""
+    """Return an enum value for display: `running` for TRAINING_RUN_STATE_RUNNING."""
     prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.DESCRIPTOR.name).upper()
     name: str = enum.Name(value)
     return name.removeprefix(f"{prefix}_").lower().replace("_", " ")
 
 
 def moment(stamp: Timestamp) -> str:
-    """Return a time as people read it, in their own zone; nothing for none."""
+    """Return a timestamp in local time; "" if unset."""
     return f"{stamp.ToDatetime(tzinfo=UTC).astimezone():%Y-%m-%d %H:%M:%S}" if stamp.seconds else ""
 
 
 def show(data: object, renderable: RenderableType, *, as_json: bool) -> None:
-    """Print the data for programs, or the renderable for people."""
+    """Print the data as JSON, or the renderable."""
     if as_json:
         print_json(data)
     else:
@@ -152,7 +152,7 @@ def show(data: object, renderable: RenderableType, *, as_json: bool) -> None:
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "", one_line: bool = False
 ) -> Table:
-    """Return a table; text of others is never read as markup. `one_line` cuts what does not fit, else it is folded."""
+    """Return a table; cells are never parsed as markup. `one_line` truncates long cells instead of wrapping them."""
     result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         result.add_column(column, overflow="ellipsis" if one_line else "fold", no_wrap=one_line)
@@ -162,7 +162,7 @@ def table(
 
 
 def card(values: Mapping[str, object], *, title: str = "") -> Table:
-    """Return names and values as two columns."""
+    """Return names and values in two columns."""
     result = Table(title=title or None, title_justify="left", box=None, pad_edge=False, show_header=False)
     result.add_column(style="bold")
     result.add_column(overflow="fold")
@@ -173,7 +173,7 @@ def card(values: Mapping[str, object], *, title: str = "") -> Table:
 
 @contextmanager
 def progress(*, counted: bool = True) -> Iterator[Progress]:
-    """Show progress with an estimate on a terminal, and nothing elsewhere."""
+    """Show progress with an estimate; nothing if the output is not a terminal."""
     count = [MofNCompleteColumn()] if counted else []
     with Progress(
         TextColumn("{task.description}"),

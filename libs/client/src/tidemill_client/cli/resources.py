@@ -1,4 +1,4 @@
-"""models, prompts, deployments and inferences: what there is, and one of them whole."""
+"""models, prompts, deployments and inferences: list, show and import."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,8 +34,8 @@ from tidemill_client.model_import import folder_source, import_model
 
 models = typer.Typer(help="Models and their versions.", no_args_is_help=True)
 prompts = typer.Typer(help="Prompts and their versions.", no_args_is_help=True)
-deployments = typer.Typer(help="What answers under which name.", no_args_is_help=True)
-inferences = typer.Typer(help="Answers as they were recorded.", no_args_is_help=True)
+deployments = typer.Typer(help="Deployments and their live configuration.", no_args_is_help=True)
+inferences = typer.Typer(help="Recorded answers.", no_args_is_help=True)
 
 NameArgument = Annotated[str, typer.Argument(help="The name, for example helpdesk.")]
 
@@ -105,7 +105,7 @@ def import_(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a model into the registry; the same content again changes nothing."""
+    """Import a model into the registry. Importing the same content again has no effect."""
 
     async def work() -> tuple[ModelVersion, bool]:
         with progress() as bar:
@@ -131,12 +131,12 @@ def import_(
                 )
 
     version, created = run(work(), as_json=as_json)
-    sentence = f"{version.id} is {'new and ready' if created else 'there already'}"
+    sentence = f"{version.id} {'created and ready' if created else 'already exists'}"
     show({"version": plain(version), "created": created}, sentence, as_json=as_json)
 
 
 def _origin(source: ModelSource) -> str:
-    """Return where a version comes from, in a few words."""
+    """Return the source of a version as a short text."""
     match source.WhichOneof("kind"):
         case "trained":
             return f"{source.trained.base} trained on {source.trained.dataset_version}, run {source.trained.run}"
@@ -206,7 +206,7 @@ def list_deployments(
 
 @deployments.command("show")
 def show_deployment(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
-    """Show a deployment and what answers now."""
+    """Show a deployment and its live configuration."""
 
     async def work() -> Message:
         async with Connection(chosen_project(project)) as connection:
@@ -220,14 +220,14 @@ def show_deployment(name: NameArgument, project: ProjectOption = "", *, as_json:
 
 @inferences.command("list")
 def list_inferences(
-    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only those of this deployment.")] = "",
+    deployment: Annotated[str, typer.Option("--deployment", "-d", help="Only of this deployment.")] = "",
     size: SizeOption = 50,
     token: TokenOption = "",
     project: ProjectOption = "",
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List what was answered, oldest first."""
+    """List inferences, oldest first."""
 
     async def work() -> tuple[list[Message], str, RenderableType]:
         request = ListInferencesRequest(page_size=size, page_token=token, deployment=deployment)
@@ -253,7 +253,7 @@ def list_inferences(
 
 @inferences.command("show")
 def show_inference(name: NameArgument, project: ProjectOption = "", *, as_json: JsonOption = False) -> None:
-    """Show one answer and everything that explains it."""
+    """Show an inference with its passages, citations and configuration."""
 
     async def work() -> Message:
         async with Connection(chosen_project(project)) as connection:

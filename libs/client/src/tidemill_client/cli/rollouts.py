@@ -1,4 +1,4 @@
-"""rollouts: candidates on their way to users."""
+"""rollouts: list, show, approve, promote and roll back."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -31,18 +31,20 @@ from tidemill_client.connection import Connection
 from tidemill_client.loop.stages import rollout_stage
 from tidemill_client.rollouts import Rollouts
 
-rollouts = typer.Typer(help="Rollouts: candidates on their way to users.", no_args_is_help=True)
+rollouts = typer.Typer(
+    help="Progressive delivery of candidates: list, show, approve, promote, roll back.", no_args_is_help=True
+)
 
 DeploymentArgument = Annotated[str, typer.Argument(help="The deployment, for example helpdesk.")]
-RolloutOption = Annotated[str, typer.Option("--rollout", help="The rollout's id; else the active one.")]
-WhyOption = Annotated[str, typer.Option("--rationale", "-m", help="Why, for the record.")]
+RolloutOption = Annotated[str, typer.Option("--rollout", help="The rollout's id; default: the active one.")]
+WhyOption = Annotated[str, typer.Option("--rationale", "-m", help="Reason, recorded with the decision.")]
 
 
 @rollouts.command("list")
 def list_rollouts(
     *, size: SizeOption = 50, token: TokenOption = "", project: ProjectOption = "", as_json: JsonOption = False
 ) -> None:
-    """List the deployments that have rollouts, each with its active or last one."""
+    """List deployments with their active or latest rollout."""
 
     async def work() -> ListDeploymentsResponse:
         async with Connection(chosen_project(project)) as connection:
@@ -52,13 +54,13 @@ def list_rollouts(
     page = run(work(), as_json=as_json)
     found = [d for d in page.deployments if d.HasField("rollout_policy") or d.rollout.id]
     rows = [(d.id, d.rollout_policy.gate, d.live.model, d.rollout.id or "-", rollout_stage(d).says) for d in found]
-    picture = table(("deployment", "gate", "live", "rollout", "where it is"), rows)
+    picture = table(("deployment", "gate", "live", "rollout", "status"), rows)
     show_page("deployments", found, page.next_page_token, picture, as_json=as_json)
 
 
 @rollouts.command("show")
 def show_rollout(name: DeploymentArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Show a deployment's rollout, its steps and the outcomes of the current one."""
+    """Show a deployment's rollout, its steps, and the outcomes of the current step."""
 
     async def work() -> Deployment:
         async with Connection(chosen_project(project)) as connection:
@@ -75,7 +77,7 @@ def timeline(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Return what happened, from the dataset version to the promotion."""
+    """Show a rollout's timeline, from the dataset version to the promotion."""
 
     async def work() -> GetTimelineResponse:
         async with Connection(chosen_project(project)) as connection:
@@ -83,7 +85,7 @@ def timeline(
 
     found = run(work(), as_json=as_json)
     rows = [(moment(entry.time), entry.event, entry.message) for entry in found.entries]
-    cut = ["[dim]there is more, and the oldest is left out: --rollout tells of one[/]"] if found.cut else []
+    cut = ["[dim]truncated, oldest entries omitted: use --rollout[/]"] if found.cut else []
     show(plain(found), Group(table(("time", "event", ""), rows), *cut), as_json=as_json)
 
 
@@ -109,7 +111,7 @@ def promote(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Make the candidate live now; its gate must have passed."""
+    """Promote the candidate now. Its gate must have passed."""
     _decided(lambda r: r.promote(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
 
 
@@ -122,7 +124,7 @@ def roll_back(
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Take the candidate back, also after its promotion."""
+    """Roll back to the baseline, also after a promotion."""
     _decided(lambda r: r.roll_back(name, rollout=rollout, rationale=rationale), project, as_json=as_json)
 
 

@@ -1,4 +1,4 @@
-"""up, down, status and logs: the stack of this machine, and how every service is."""
+"""up, down, status and logs: the local stack, and the health of every service."""
 
 import asyncio
 from collections.abc import Callable
@@ -23,13 +23,13 @@ T = TypeVar("T")
 
 
 class StackFailed(PreconditionFailed):
-    """The local stack cannot do what was asked."""
+    """An operation on the local stack failed."""
 
     reason = "STACK_FAILED"
 
 
 async def _blocking(work: Callable[[], T]) -> T:
-    """Run one of the stack's blocking methods; its errors are one sentence each."""
+    """Run a blocking method of the stack in a thread, and translate its errors."""
     try:
         return await asyncio.to_thread(work)
     except StackError as error:
@@ -37,7 +37,7 @@ async def _blocking(work: Callable[[], T]) -> T:
 
 
 def start(*, quiet: bool) -> RunningStack:
-    """Start what does not run yet and wait until all of it is ready."""
+    """Start the programs that are not running, and wait until all of them are ready."""
 
     def say(sentence: str) -> None:
         if not quiet:
@@ -47,23 +47,21 @@ def start(*, quiet: bool) -> RunningStack:
 
 
 def up(*, as_json: JsonOption = False) -> None:
-    """Start the stack and wait until everything is ready; one that runs is left as it is."""
+    """Start the stack and wait until it is ready. Running programs are not restarted."""
     addresses = start(quiet=as_json)
     http = addresses.services["inference"]["http"]
     data = {"services": addresses.services, "kafka": addresses.kafka, "http": f"http://{http}/v1"}
-    show(data, f"Everything is ready. OpenAI-compatible door: http://{http}/v1", as_json=as_json)
+    show(data, f"Ready. OpenAI-compatible endpoint: http://{http}/v1", as_json=as_json)
 
 
 def down(*, as_json: JsonOption = False) -> None:
-    """Stop every process of the stack; the data stays."""
+    """Stop all processes of the stack. Data is kept."""
     stopped = run(_blocking(lambda: LocalStack().down()), as_json=as_json)
-    show(
-        {"stopped": stopped}, "Stopped; the data stays in .tidemill/." if stopped else "Nothing runs.", as_json=as_json
-    )
+    show({"stopped": stopped}, "Stopped. Data is kept in .tidemill/." if stopped else "Not running.", as_json=as_json)
 
 
 def status(*, as_json: JsonOption = False) -> None:
-    """Ask every service how it is; exit 1 when anything is not ready."""
+    """Show the health of every service. Exit 1 if any is not ready."""
 
     async def work() -> tuple[StackStatus, dict[str, ServiceStatus | TidemillError]]:
         return await _blocking(lambda: LocalStack().status()), await _answers()
@@ -125,30 +123,30 @@ def _picture(stack: StackStatus, answers: dict[str, ServiceStatus | TidemillErro
         (name, "yes" if isinstance(answer, ServiceStatus) and answer.ready else "no", _says(answer))
         for name, answer in answers.items()
     ]
-    running = table(("program", "state", "pid", "up", "memory", "doors"), programs)
-    nothing = f"No stack runs in {stack.folder}: `tidemill up` starts one."
-    return Group(running if stack.running else nothing, "", table(("service", "ready", "says"), services))
+    running = table(("program", "state", "pid", "up", "memory", "endpoints"), programs)
+    nothing = f"No stack is running in {stack.folder}: start it with `tidemill up`."
+    return Group(running if stack.running else nothing, "", table(("service", "ready", "details"), services))
 
 
 def _says(answer: ServiceStatus | TidemillError) -> str:
-    """Return what an operator needs to know of a service, in one line."""
+    """Summarise a service's dependencies, consumer lag and outbox in one line."""
     if isinstance(answer, TidemillError):
         return answer.message
     waiting = [f"{d.name}: {d.message}" for d in answer.dependencies if not d.ready]
     consumers = [f"{c.name}: {c.lag} behind, {c.dead_lettered} dead letters" for c in answer.consumers]
-    waiting += [f"{c.name} waits for {c.waiting_for}" for c in answer.consumers if c.waiting_for]
+    waiting += [f"{c.name} is waiting for {c.waiting_for}" for c in answer.consumers if c.waiting_for]
     outbox = [f"{answer.outbox_length} events to publish"] if answer.outbox_length else []
-    return "; ".join([*waiting, *consumers, *outbox]) or "all is well"
+    return "; ".join([*waiting, *consumers, *outbox]) or "ok"
 
 
 def logs(
-    program: Annotated[str, typer.Argument(help="One program; else all of them.")] = "",
+    program: Annotated[str, typer.Argument(help="Only this program; default: all.")] = "",
     *,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="So many of the last lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow the logs.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="Number of most recent lines.")] = 100,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what the programs said."""
+    """Print the logs of the stack's programs."""
 
     def print_lines() -> None:
         for line in LocalStack().logs(program or None, follow=follow, lines=lines):

@@ -32,13 +32,13 @@ from tidemill_client.connection import Connection
 from tidemill_client.loop.stages import examples_in_words
 from tidemill_client.training import Training
 
-training = typer.Typer(help="Training: candidates in the making.", no_args_is_help=True)
+training = typer.Typer(help="Training plans and runs.", no_args_is_help=True)
 
-RunArgument = Annotated[str, typer.Argument(help="The run's id: `tidemill training runs` has them.")]
+RunArgument = Annotated[str, typer.Argument(help="The run's id (see `tidemill training runs`).")]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until it has ended; exit 1 unless it succeeded.")]
 GIGABYTE = 1e9
 LOSSES = 5
-"""So many of the last losses are shown."""
+"""Number of most recent losses that `show` prints."""
 
 
 @training.command("plans")
@@ -61,7 +61,7 @@ def list_plans(
 @training.command("runs")
 def list_runs(
     *,
-    plan: Annotated[str, typer.Option(help="Only those of this plan.")] = "",
+    plan: Annotated[str, typer.Option(help="Only runs of this plan.")] = "",
     size: SizeOption = 50,
     token: TokenOption = "",
     project: ProjectOption = "",
@@ -93,7 +93,7 @@ def list_runs(
 
 @training.command("show")
 def show_run(name: RunArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Show a run: its recipe, how far it is, and what came of it."""
+    """Show a run: recipe, progress and result."""
 
     async def work() -> TrainingRun:
         async with Connection(chosen_project(project)) as connection:
@@ -106,7 +106,7 @@ def show_run(name: RunArgument, *, project: ProjectOption = "", as_json: JsonOpt
 def start(
     plan: Annotated[str, typer.Argument(help="The plan, for example helpdesk_lora.")],
     *,
-    dataset_version: Annotated[str, typer.Option(help="dataset@number; else the newest.")] = "",
+    dataset_version: Annotated[str, typer.Option(help="dataset@number; default: the newest.")] = "",
     wait: WaitOption = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
@@ -124,7 +124,7 @@ def start(
 
 @training.command("cancel")
 def cancel(name: RunArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Stop a run; what it made so far is dropped."""
+    """Cancel a run and discard its results."""
 
     async def work() -> TrainingRun:
         async with Connection(chosen_project(project)) as connection:

@@ -1,4 +1,4 @@
-"""loop: the loops that were applied, where each of them stands, and stopping them for a while."""
+"""loop: list, status, pause and resume."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -23,9 +23,9 @@ from tidemill_client.connection import Connection
 from tidemill_client.loop.stages import Stage
 from tidemill_client.loop.turns import Loops, RunningLoop
 
-loop = typer.Typer(help="Loops: where each of them stands.", no_args_is_help=True)
+loop = typer.Typer(help="Status of applied loops; pause and resume.", no_args_is_help=True)
 
-LoopArgument = Annotated[str, typer.Argument(help="The loop's name: metadata.name of its file.")]
+LoopArgument = Annotated[str, typer.Argument(help="The loop's name (metadata.name in its file).")]
 WATCH_S = 1.0
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 _STYLES = {
@@ -67,11 +67,11 @@ def list_loops(*, project: ProjectOption = "", as_json: JsonOption = False) -> N
 def status(
     name: LoopArgument,
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Watch until Ctrl-C.")] = False,
     project: ProjectOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Say for every stage what it waits for, how far it is and since when."""
+    """Show every stage of a loop: state, progress, and what it is waiting for."""
 
     async def work() -> None:
         async with Connection(chosen_project(project)) as connection:
@@ -95,7 +95,7 @@ async def _watch(loops: Loops, name: str) -> None:
 
 
 async def _print_changes(loops: Loops, name: str, *, as_json: bool) -> None:
-    """Print all stages whenever one of them is different."""
+    """Print all stages whenever one of them changes."""
     before: list[Stage] = []
     while True:
         stages = await loops.status(name)
@@ -107,13 +107,13 @@ async def _print_changes(loops: Loops, name: str, *, as_json: bool) -> None:
 
 @loop.command("pause")
 def pause(name: LoopArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Begin nothing new: what is under way goes on, no rollout advances, and answers stay as they are."""
+    """Pause a loop: nothing new starts and no rollout advances. Work in progress and serving continue."""
     _set_paused(name, project, paused=True, as_json=as_json)
 
 
 @loop.command("resume")
 def resume(name: LoopArgument, *, project: ProjectOption = "", as_json: JsonOption = False) -> None:
-    """Let a paused loop turn again."""
+    """Resume a paused loop."""
     _set_paused(name, project, paused=False, as_json=as_json)
 
 
@@ -124,7 +124,7 @@ def _set_paused(name: str, project: str, *, paused: bool, as_json: bool) -> None
 
     changed = run(work(), as_json=as_json)
     verb = "paused" if paused else "resumed"
-    parts = ", ".join(f"{kind} {part}" for kind, part in changed) or "nothing: it was already"
+    parts = ", ".join(f"{kind} {part}" for kind, part in changed) or "nothing to change"
     show({"loop": name, "paused": paused, "changed": _named(changed)}, f"{verb}: {parts}", as_json=as_json)
 
 
@@ -150,7 +150,7 @@ def _picture(stages: list[Stage]) -> RenderableType:
 
 
 def _since(stage: Stage, now: datetime) -> str:
-    """Return when it came to be so, and how long ago."""
+    """Return the time of the last change, and its age."""
     if stage.since is None:
         return "-"
     seconds = max((now - stage.since).total_seconds(), 0)

@@ -1,1 +1,1 @@
-"""`tidemill demo`: the platform's main job before your eyes, through its public APIs only."""
+"""`tidemill demo`: an end-to-end run of the platform through its public APIs."""

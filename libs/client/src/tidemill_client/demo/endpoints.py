@@ -1,4 +1,4 @@
-"""The same question through the OpenAI-compatible API: by curl, and by OpenAI's own client."""
+"""Sends the same question to the OpenAI-compatible endpoint, with curl and with OpenAI's client."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from tidemill_kit.core.errors import Internal
 
 
 async def same_question_elsewhere(helpdesk: Helpdesk, question: str) -> None:
-    """Ask through both and show the answers."""
+    """Ask with both clients and print the answers."""
     connection = helpdesk.connection
     base_url = f"http://{connection.addresses.http}/v1"
     endpoints: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The example that the demo runs: a loop, a corpus and two scripts, as a user would have written them."""
+"""The example that the demo runs: loop.yaml, a corpus and scripts in examples/helpdesk."""
 
 import asyncio
 import importlib.util
@@ -51,7 +51,7 @@ class Example:
         local = local_folder()
         folder = local.parent / "examples" / "helpdesk" if local else Path("examples/helpdesk")
         if not (folder / "loop.yaml").is_file():
-            message = "the demo runs inside the repository, after `make setup`: there is no examples/helpdesk here"
+            message = "examples/helpdesk not found: run the demo inside the repository, after `make setup`"
             raise NotFound(message)
         return cls(folder=folder)
 
@@ -66,18 +66,18 @@ class Example:
         return self.folder.parents[1] / ".tidemill"
 
     async def documents(self) -> list[CorpusDocument]:
-        """Return the corpus as its own process tells it, so that every run has the same one."""
+        """Return the corpus; it is generated in a separate process, so that every run gets the same one."""
         document = self.corpus().Document
         return [document(**fields) for fields in (await self.run("corpus.py", [], ""))["documents"]]
 
     def trusted(self, documents: Sequence[CorpusDocument], count: int, *, taught: int) -> list[CorpusDocument]:
-        """Return the documents of the trusted cases: none whose answer the `taught` questions of the demo are given."""
+        """Return the documents of the trusted cases, without those that the demo's corrections use."""
         corpus, known = self.corpus(), list(documents)
         kept: list[CorpusDocument] = corpus.trusted(known, count, without=corpus.questions(known, taught))
         return kept
 
     def write_trusted_cases(self, cases: Sequence[CorpusDocument]) -> None:
-        """Write the suite that loop.yaml names, as its owner would."""
+        """Write the file of the suite in loop.yaml."""
         lines = [json.dumps({"id": each.title, "question": each.question, "reference": each.answer}) for each in cases]
         path = self.local / "helpdesk" / "truth.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,7 +95,7 @@ class Example:
         return module
 
     async def run(self, script: str, arguments: Sequence[str], stdin: str) -> dict[str, Any]:
-        """Run one of the example's scripts as a process of its own and return the JSON that it prints last.
+        """Run one of the example's scripts in a separate process, and return the JSON in its last line of output.
 
         Raises:
             Internal: the script failed.

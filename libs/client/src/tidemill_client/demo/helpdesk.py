@@ -1,4 +1,4 @@
-"""The demo's steps: documents in, grounded answers out, and the figures of both."""
+"""The demo's first half: ingest documents, measure retrieval, and generate grounded answers."""
 
 import asyncio
 import json
@@ -48,9 +48,9 @@ class Helpdesk:
     report: Report
     documents: Sequence[CorpusDocument]
     facts: dict[str, Any] = field(default_factory=dict)
-    """What later steps need: `ids`, each document's id by its key; `asked_elsewhere`, the question of other APIs."""
+    """State for later steps: `ids`, document ids by key; `asked_elsewhere`, the question for the OpenAI endpoint."""
     first_tokens_s: list[float] = field(default_factory=list)
-    """How long each streamed answer took to begin."""
+    """Time to first token of each streamed answer."""
 
     @property
     def ids(self) -> dict[str, str]:
@@ -59,7 +59,7 @@ class Helpdesk:
         return found
 
     async def apply(self, *, is_continued: bool = False) -> None:
-        """Apply the loop twice: the second time changes nothing; a continued demo applies what was changed in it."""
+        """Apply the loop twice; the second time must change nothing."""
         loop = read_loop(self.example.loop)
         planner = Planner(self.connection, loop)
         with progress(counted=False) as bar:
@@ -70,12 +70,12 @@ class Helpdesk:
             bar.update(task, description="applying again", completed=1.0)
             again = await planner.apply()
         changed, repeated = (sum(change.changes for change in changes) for changes in (first, again))
-        stdout.print(f"   loop.yaml applied: {changed} parts made; applied again: {repeated} changed")
+        stdout.print(f"   loop.yaml applied: {changed} resources changed; applied again: {repeated} changed")
         if not is_continued:
             self.report.add("apply", changed=changed)
         self.report.add("apply", changed_again=repeated)
         if repeated:
-            message = f"applying loop.yaml a second time changed {repeated} parts"
+            message = f"applying loop.yaml a second time changed {repeated} resources"
             raise Internal(message)
 
     async def feed(self) -> None:
@@ -105,19 +105,19 @@ class Helpdesk:
         ]
         async for uploaded in Documents(self.connection).upload_many(new):
             if uploaded.document is None:
-                message = f"{uploaded.new.key} was refused: {uploaded.refused}"
+                message = f"{uploaded.new.key} was rejected: {uploaded.refused}"
                 raise Internal(message)
             self.ids[uploaded.new.key] = uploaded.document.id
             bar.advance(task)
 
     async def _publish(self, documents: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> None:
-        """Publish by a program that has none of our code, and wait until ingest has answered for each event."""
+        """Publish with a script that uses no Tidemill code, and wait until ingest has processed every event."""
         lines = [
             json.dumps({"subject": d.key, "data": {"media_type": d.media_type, "title": d.title, "text": d.text}})
             for d in documents
         ]
         await self._publish_lines(lines)
-        async with patience("ingest did not answer for every published document"):
+        async with patience("ingest did not process every published document"):
             while True:
                 found = [document async for document in Documents(self.connection).all(source=PUBLISHED)]
                 bar.update(task, completed=len(found))
@@ -131,7 +131,7 @@ class Helpdesk:
         await self.example.run("publish.py", [*arguments, "--source", PUBLISHED_SOURCE], "\n".join(lines))
 
     async def _until_searchable(self, bar: Progress, task: TaskID) -> int:
-        """Return how many documents the live index holds, once it holds all that were accepted."""
+        """Wait until the live index contains all accepted documents, and return their number."""
         indexed = 0
         async with patience("not every document became searchable: see `tidemill logs rag`"):
             while True:
@@ -148,12 +148,12 @@ class Helpdesk:
                 await asyncio.sleep(POLL_S)
 
     async def retrieve(self, model: Path) -> None:
-        """Measure how often the right document is found, beside bare MiniLM over whole documents."""
+        """Measure retrieval (hit@1, hit@2), compared with one MiniLM vector per document."""
         asked = self.example.corpus().questions(list(self.documents), QUESTIONS)
         with progress() as bar:
             task = bar.add_task("searching", total=len(asked))
             hits = await self._hits(asked, bar, task)
-            bar.update(task, description="the same by bare MiniLM", total=None)
+            bar.update(task, description="baseline: one vector per document", total=None)
             plain = await self.example.run(
                 "plain_retrieval.py",
                 ["--model", str(model)],
@@ -168,13 +168,12 @@ class Helpdesk:
         self.report.add("retrieval", questions=len(asked), **figures)
         self.report.add("retrieval", **{f"plain_{name}": value for name, value in plain.items()})
         stdout.print(
-            f"   {len(asked)} questions: the right document is first for {figures['hit_at_1']:.1%}, "
-            f"among the first two for {figures['hit_at_2']:.1%}"
+            f"   {len(asked)} questions: hit@1 {figures['hit_at_1']:.1%}, hit@2 {figures['hit_at_2']:.1%} "
+            f"(baseline, one MiniLM vector per document: {plain['hit_at_1']:.1%} and {plain['hit_at_2']:.1%})"
         )
-        stdout.print(f"   (bare MiniLM over whole documents: {plain['hit_at_1']:.1%} and {plain['hit_at_2']:.1%})")
 
     async def _hits(self, asked: Sequence[CorpusDocument], bar: Progress, task: TaskID) -> list[float]:
-        """Return the rank of each question's own document among the two best passages, or infinity."""
+        """Return the rank of each question's document among the best two passages, or infinity."""
         places = asyncio.Semaphore(MAX_CONCURRENT_SEARCHES)
 
         async def rank(document: CorpusDocument) -> float:
@@ -189,7 +188,7 @@ class Helpdesk:
         return await asyncio.gather(*(rank(document) for document in asked))
 
     async def answer(self) -> None:
-        """Ask, check that every citation resolves, and see an update and a deletion arrive in the answers."""
+        """Ask questions, verify every citation, and verify that answers follow an update and a deletion."""
         asked = self.example.corpus().questions(list(self.documents), ANSWERS)
         cited = 0
         grounded: list[CorpusDocument] = []
@@ -201,8 +200,8 @@ class Helpdesk:
         begins = {"first_token_s_median": median(self.first_tokens_s), "first_token_s_worst": max(self.first_tokens_s)}
         self.report.add("answers", asked=len(asked), with_citation=cited, **begins)
         published = [document for document in grounded if document in self.documents[1::2]]
-        if len(grounded) < 2 or not published:  # noqa: PLR2004 - one to change and one to delete
-            message = f"only {len(grounded)} of {len(asked)} questions found their own document first"
+        if len(grounded) < 2 or not published:  # noqa: PLR2004 - one to update and one to delete
+            message = f"only {len(grounded)} of {len(asked)} questions retrieved their own document first"
             raise Internal(message)
         deleted = published[-1]
         updated = next(document for document in grounded if document is not deleted)
@@ -211,7 +210,7 @@ class Helpdesk:
         self.facts["asked_elsewhere"] = next(each.question for each in asked if each not in {deleted, updated})
 
     async def ask(self, question: str) -> Inference:
-        """Stream one answer onto the terminal and return it whole."""
+        """Print an answer as it is streamed, and return it."""
         request = GenerateRequest(
             request_id=str(uuid.uuid4()),
             deployment=DEPLOYMENT,
@@ -235,7 +234,7 @@ class Helpdesk:
         return finished
 
     async def _resolved(self, inference: Inference) -> set[str]:
-        """Return the passages that the answer cites, each found again in its document's version."""
+        """Return the cited passages, after verifying each against its document's version."""
         cited, documents = _cited(inference), Documents(self.connection)
         for passage in inference.passages:
             if passage.id in cited:
@@ -246,8 +245,8 @@ class Helpdesk:
         return cited
 
     async def _update(self, document: CorpusDocument) -> None:
-        """Give a document new content and wait until an answer is grounded in it."""
-        stdout.print(f"   [italic]now {escape(document.title)} is rewritten ...[/]", highlight=False)
+        """Update a document, and wait until an answer is grounded in the new version."""
+        stdout.print(f"   [italic]updating {escape(document.title)} ...[/]", highlight=False)
         documents = Documents(self.connection)
         source = (await documents.get(id=self.ids[document.key])).source
         text = f"{document.title}\n\n{document.title} is retired: use tidemill.compass instead.\n"
@@ -262,8 +261,8 @@ class Helpdesk:
             raise Internal(message)
 
     async def _delete(self, document: CorpusDocument) -> None:
-        """Delete a published document by an event and wait until no answer has it."""
-        stdout.print(f"   [italic]now {escape(document.title)} is deleted by an event ...[/]", highlight=False)
+        """Delete a published document by an event, and wait until no answer uses it."""
+        stdout.print(f"   [italic]deleting {escape(document.title)} by an event ...[/]", highlight=False)
         await self._publish_lines([json.dumps({"subject": document.key, "deleted": {"reason": "retired"}})])
         await self._until_found(document, version=None)
         inference = await self.ask(document.question)
@@ -272,13 +271,13 @@ class Helpdesk:
             raise Internal(message)
         gone = await Documents(self.connection).get(id=self.ids[document.key])
         if gone.state != DocumentState.DOCUMENT_STATE_DELETED:
-            message = f"{document.key} was deleted by an event and is not"
+            message = f"{document.key} was deleted by an event, but its state is not DELETED"
             raise Internal(message)
 
     async def _until_found(self, document: CorpusDocument, *, version: int | None) -> None:
-        """Wait until search finds this version of the document, or nothing of it."""
+        """Wait until search returns this version of the document only; None means no version."""
         request = SearchRequest(collection=COLLECTION, query=document.question, top_k=5)
-        async with patience(f"search did not follow the change of {document.key}"):
+        async with patience(f"search did not reflect the change of {document.key}"):
             while True:
                 passages = (await self.connection.retrieval.Search(request)).passages
                 found = {p.version for p in passages if p.document == self.ids[document.key]}

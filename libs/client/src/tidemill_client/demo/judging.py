@@ -1,4 +1,4 @@
-"""The demo's evaluation step: watch it, tell the verdict, and ask how often chance would have passed."""
+"""The demo's evaluation step: watch it, report the verdict, and compare it with shuffled references."""
 
 import json
 import uuid
@@ -33,7 +33,7 @@ ENDED = {
 
 @dataclass(slots=True, kw_only=True)
 class Judging:
-    """One evaluation, which nobody asked for but the gate."""
+    """The evaluation that the gate has started."""
 
     connection: Connection
     example: Example
@@ -41,9 +41,9 @@ class Judging:
     cases: list[CaseResult] = field(default_factory=list)
 
     async def evaluate(self, candidate: str, *, retry: bool = False) -> Evaluation:
-        """Watch the evaluation that the new model version starts by itself, and tell its verdict.
+        """Watch the evaluation that the new model version triggers, and report its verdict.
 
-        One that failed before is started again if asked for.
+        With `retry`, start it again if it has failed.
         """
         evaluations = Evaluations(self.connection)
         found = [each async for each in evaluations.all(candidate=candidate)] if retry else []
@@ -62,10 +62,10 @@ class Judging:
                     bar.update(task, description="cases", total=latest.cases, completed=latest.answered)
                 return latest if latest.state in ENDED else None
 
-            listed = await until(ended, "no evaluation came to its end")
+            listed = await until(ended, "no evaluation finished")
         evaluation = (await self.connection.evaluations.GetEvaluation(GetEvaluationRequest(id=listed.id))).evaluation
         if evaluation.state != EvaluationState.EVALUATION_STATE_COMPLETED:
-            message = f"the evaluation came to no verdict: {evaluation.reason} {evaluation.message}"
+            message = f"the evaluation has no verdict: {evaluation.reason} {evaluation.message}"
             raise Internal(message)
         self.cases = [case async for case in self._cases(evaluation.id)]
         await self._report(evaluation)
@@ -116,12 +116,12 @@ class Judging:
                 highlight=False,
             )
         for broken in (c for c in evaluation.comparisons if c.note):
-            stdout.print(f"   {broken.metric} on {broken.case_set} does not hold: {broken.note}", highlight=False)
-        stdout.print(f"   The gate says: [bold]{verdict}[/]")
+            stdout.print(f"   {broken.metric} on {broken.case_set} is not met: {broken.note}", highlight=False)
+        stdout.print(f"   Gate: [bold]{verdict}[/]")
         self.report.add("shuffles", **await self._shuffles())
 
     async def _shuffles(self) -> dict[str, Any]:
-        """Return how often the gate would pass over shuffles of the references; no model is asked for it."""
+        """Return how often the gate would pass with shuffled references, without calling a model."""
         sets: dict[str, list[list[str]]] = {"dataset": [], "suite": []}
         for case in self._answered():
             sets[case.case_set.partition(":")[0]].append([case.reference, case.baseline.text, case.candidate.text])
@@ -139,7 +139,7 @@ class Judging:
         return await self.example.run("shuffles.py", [], json.dumps(given))
 
     def scores(self) -> list[dict[str, Any]]:
-        """Return what the page of the report draws: every case's score before and after."""
+        """Return the scores of every case before and after, for the report."""
         return [
             {
                 "case_set": case.case_set,
@@ -152,7 +152,7 @@ class Judging:
         ]
 
     def _answered(self) -> list[CaseResult]:
-        """Return the cases that both sides answered: the others are in no mean either."""
+        """Return the cases that both sides answered, as in the means."""
         return [case for case in self.cases if not case.baseline.failure and not case.candidate.failure]
 
 

@@ -1,4 +1,4 @@
-"""What the demo ran on: figures mean nothing without the processor that they were taken on."""
+"""The machine that the demo runs on, for its report."""
 
 import os
 import platform

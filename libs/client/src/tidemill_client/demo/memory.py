@@ -1,4 +1,4 @@
-"""What each process of the local stack took at its most."""
+"""Peak memory of the local stack's processes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Waiting for what services do by themselves: with progress, and not for ever."""
+"""Polling with progress and a deadline, and bounded concurrency."""
 
 import asyncio
 import time
@@ -18,10 +18,10 @@ LIMIT_S = 1800.0
 
 
 async def until(poll: Callable[[], Awaitable[T | None]], failure: str, *, waiting: str = "") -> T:
-    """Look again and again until there is something, and return it.
+    """Poll until the result is not None, and return it.
 
     Raises:
-        DeadlineExceeded: nothing came; the message says `failure`.
+        DeadlineExceeded: the deadline has passed; the message contains `failure`.
 
     """
     with progress(counted=False) as bar:
@@ -36,10 +36,10 @@ async def until(poll: Callable[[], Awaitable[T | None]], failure: str, *, waitin
 
 @asynccontextmanager
 async def patience(failure: str, *, limit_s: float = LIMIT_S) -> AsyncIterator[None]:
-    """Give the block so much time, and say what it did not come to.
+    """Run the block with a deadline.
 
     Raises:
-        DeadlineExceeded: the time is over.
+        DeadlineExceeded: the deadline has passed; the message contains `failure`.
 
     """
     try:

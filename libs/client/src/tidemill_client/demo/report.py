@@ -1,4 +1,4 @@
-"""What the demo measured: report.json for programs, a table for people."""
+"""The demo's measurements, as report.json and as a table."""
 
 import json
 import time
@@ -15,19 +15,19 @@ from tidemill_client.cli.output import table
 
 @dataclass(slots=True)
 class Report:
-    """Figures by section and name, and the seconds of each step."""
+    """Figures by section and name, and the duration of each step."""
 
     project: str
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     def add(self, section: str, **figures: object) -> None:
-        """Keep figures of a section."""
+        """Record figures of a section."""
         self.figures.setdefault(section, {}).update(figures)
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a step; a continued one adds to what it took before."""
+        """Measure a step; durations of a continued step add up."""
         started = time.monotonic()
         try:
             yield
@@ -46,7 +46,7 @@ class Report:
         return path
 
     def picture(self) -> Table:
-        """Return every figure as one table; what is text, the steps have shown."""
+        """Return the figures as a table, without nested ones."""
         rows = [
             (section, name, _spell(value))
             for section, values in self.figures.items()
@@ -54,7 +54,7 @@ class Report:
             if not isinstance(value, dict)
         ]
         rows += [("seconds", name, f"{value:.1f}") for name, value in self.seconds.items()]
-        return table(("", "figure", "value"), rows, title="What was measured")
+        return table(("", "figure", "value"), rows, title="Measurements")
 
 
 def _spell(value: object) -> str:

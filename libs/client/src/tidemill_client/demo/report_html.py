@@ -1,4 +1,4 @@
-"""The demo's report as one page for people: figures, scores, loss, rollout and lineage, with nothing to load."""
+"""The demo's report as a self-contained HTML page: figures, scores, loss, rollout and lineage."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def write_html(report: Mapping[str, Any], path: Path) -> None:
-    """Write the report as one self-contained file: inline SVG, no script, nothing from the network.
+    """Write the report as one self-contained file: inline SVG, no scripts, no external resources.
 
     `report` is what report.json holds: `project`, and sections of figures `{section: {name: value}}`, `seconds` among
     them. All of it becomes a table. `report["pictures"]` is no figure and holds what is drawn; each of its fields may
@@ -49,7 +49,7 @@ def write_html(report: Mapping[str, Any], path: Path) -> None:
     - `lineage`: a `GetLineageResponse`, or the same as proto-JSON (`MessageToDict`).
 
     Raises:
-        MisshapenPicture: a field of `pictures` has another shape.
+        MisshapenPicture: a field of `pictures` is invalid.
 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def _table(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _spelled(value: object) -> str:
-    """Return a figure for people: four digits, lists in brackets, what is within as name: value."""
+    """Format a figure: four digits, lists in brackets, nested ones as `name: value`."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
     if isinstance(value, float):

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 _WIDTH_IN = 10.0
 _NAMED_CASES = 80
-"""With more, the questions' names would be too small to read."""
+"""With more, the labels would be too small to read."""
 _SAME = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One question, and what its answer scored before and after."""
+    """A question with the scores of its answers before and after."""
 
     question: str
     before: float
@@ -26,13 +26,13 @@ class Case:
 
     @property
     def difference(self) -> float:
-        """What was gained."""
+        """The difference."""
         return self.after - self.before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One event of a time line."""
+    """One event of a timeline."""
 
     time: datetime
     event: str
@@ -40,7 +40,7 @@ class Moment:
 
 
 def scores_svg(case_set: str, metric: str, cases: Sequence[Case]) -> str:
-    """Return paired dots, one line for each question, the largest gain on top and the largest loss at the bottom."""
+    """Plot paired dots, one line per question, sorted by difference with the largest gain on top."""
     ordered = sorted(cases, key=lambda case: (case.difference, case.question))
     better = sum(case.difference > _SAME for case in ordered)
     worse = sum(case.difference < -_SAME for case in ordered)
@@ -69,7 +69,7 @@ def scores_svg(case_set: str, metric: str, cases: Sequence[Case]) -> str:
 
 
 def loss_svg(points: Sequence[tuple[float, float]]) -> str:
-    """Return the training loss by step."""
+    """Plot the training loss by step."""
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
@@ -85,7 +85,7 @@ def loss_svg(points: Sequence[tuple[float, float]]) -> str:
 
 
 def timeline_svg(moments: Sequence[Moment]) -> str:
-    """Return what happened, one line each from the top, its dot at the seconds since the first."""
+    """Plot the events of a timeline, one line each, at the seconds since the first."""
     ordered = sorted(moments, key=lambda moment: moment.time)
     seconds = [(moment.time - ordered[0].time).total_seconds() for moment in ordered]
     span = max(seconds[-1], 1.0)

@@ -1,4 +1,4 @@
-"""The steps of one demo: measured, named when they fail, and not done again when the demo is continued."""
+"""The steps of a demo run: measured, and skipped when a continued demo has completed them."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -18,14 +18,14 @@ T = TypeVar("T")
 
 
 class StepFailed(Internal):
-    """One step of the demo did not come to its end."""
+    """A step of the demo failed."""
 
     reason = "STEP_FAILED"
 
 
 @dataclass(slots=True, kw_only=True)
 class Steps:
-    """A demo as far as it is: saved after every step, so that another process can continue it."""
+    """The state of a demo run, saved after every step so that it can be continued."""
 
     file: Path
     project: str
@@ -34,18 +34,18 @@ class Steps:
     is_continued: bool = False
     done: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
-    """What steps found out and later ones need."""
+    """State that steps pass to later ones."""
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     report: Report = field(init=False)
 
     def __post_init__(self) -> None:
-        """Let the report fill this demo's figures."""
+        """Create the report on this run's figures."""
         self.report = Report(self.project, self.figures, self.seconds)
 
     @classmethod
     def unfinished(cls, file: Path) -> "Steps":
-        """Return the demo that did not come to its end.
+        """Return the unfinished demo.
 
         Raises:
             NotFound: there is none.
@@ -54,17 +54,17 @@ class Steps:
         try:
             saved = json.loads(file.read_text("utf-8"))
         except (OSError, ValueError):
-            message = "there is no unfinished demo to continue: start one with `make demo`"
+            message = "no unfinished demo to continue: start one with `make demo`"
             raise NotFound(message) from None
         return cls(file=file, **saved | {"is_continued": True})
 
     async def run(
         self, name: str, work: Callable[[], Awaitable[T]], *, title: str = "", again: bool = False
     ) -> T | None:
-        """Do one step unless it is done; `again` repeats one that only reads when it is done.
+        """Run one step unless it is completed; `again` runs it anyway, for steps that only read.
 
         Raises:
-            StepFailed: it failed; the message says why, and how to go on.
+            StepFailed: the step failed; the message says why, and how to continue.
 
         """
         if name in self.done and not again:
@@ -77,11 +77,9 @@ class Steps:
         except BaseException as error:
             cause = first_error(error)
             if isinstance(cause, TidemillError):
-                message = f"the step {name} failed: {cause.message}\nTo go on from there: {CONTINUE}"
+                message = f"step {name} failed: {cause.message}\nTo continue: {CONTINUE}"
                 raise StepFailed(message) from error
-            stderr.print(
-                f"Stopped in the step {name}. To go on from there: {CONTINUE}", highlight=False, soft_wrap=True
-            )
+            stderr.print(f"Interrupted in step {name}. To continue: {CONTINUE}", highlight=False, soft_wrap=True)
             raise
         finally:
             self.save()
@@ -91,7 +89,7 @@ class Steps:
         return result
 
     def save(self) -> None:
-        """Write everything to the file, whole or not at all."""
+        """Write the state to the file atomically."""
         kept = {key: value for key, value in asdict(self).items() if key not in ("file", "report")}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         draft = self.file.with_suffix(".draft")
@@ -99,15 +97,15 @@ class Steps:
         draft.replace(self.file)
 
     def finish(self) -> None:
-        """Forget the demo: there is nothing to continue."""
+        """Delete the saved state."""
         with suppress(FileNotFoundError):
             self.file.unlink()
 
     def announce(self, trusted: int) -> None:
-        """Say which project it is, and what is done already."""
+        """Print the project and the completed steps."""
         stdout.print(
-            f"[bold]Project {escape(self.project)}[/]: examples/helpdesk/loop.yaml is applied, twice "
+            f"[bold]Project {escape(self.project)}[/]: applying examples/helpdesk/loop.yaml twice "
             f"({trusted} trusted cases)"
         )
         if self.done:
-            stdout.print(f"   done before: {', '.join(self.done)}", highlight=False)
+            stdout.print(f"   completed before: {', '.join(self.done)}", highlight=False)

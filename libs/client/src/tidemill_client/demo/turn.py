@@ -1,6 +1,6 @@
-"""The demo's second half: reactions become examples, examples a candidate, and only a better one reaches users.
+"""The demo's second half: feedback, dataset version, training, rollout.
 
-Nothing here decides anything: it asks, corrects, watches, and reads what the services say.
+It only asks, corrects, and polls; the services decide.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ TRUSTED_CASES = 60
 LIVE_QUESTIONS = 300
 SHOWN = 6
 FOLLOWED_WITHIN = timedelta(seconds=1)
-"""How soon every replica follows a promotion."""
+"""Within which every replica must serve a promoted model."""
 T = TypeVar("T")
 
 ENDED = {RolloutState.ROLLOUT_STATE_PROMOTED, RolloutState.ROLLOUT_STATE_ROLLED_BACK, RolloutState.ROLLOUT_STATE_HELD}
@@ -71,30 +71,30 @@ class Turn:
     report: Report
     documents: Sequence[CorpusDocument]
     facts: dict[str, Any] = field(default_factory=dict)
-    """What later steps need: `before`, what was answered to each question before."""
+    """State for later steps: `before`, the baseline's answer to each question."""
     poisoned: bool = False
     losses: list[tuple[int, float]] = field(default_factory=list)
     """Step and loss."""
 
     @property
     def before(self) -> dict[str, str]:
-        """What was answered to each question before."""
+        """The baseline's answer to each question."""
         found: dict[str, str] = self.facts.setdefault("before", {})
         return found
 
     async def triggers(self) -> None:
-        """Ask, and correct every answer as simulated users: half by gRPC, half as CloudEvents."""
+        """Ask questions, and submit corrections as simulated users: half by gRPC, half as CloudEvents."""
         taught = self.example.corpus().questions(list(self.documents), TAUGHT)
         right = [document.answer for document in taught]
         if self.poisoned:
-            random.Random(7).shuffle(right)  # noqa: S311 - somebody's mischief, no secret
+            random.Random(7).shuffle(right)  # noqa: S311 - simulated mischief, not cryptography
         reactions: list[tuple[str, dict[str, object]]] = []
         with progress() as bar:
             asking = bar.add_task("asking and correcting", total=len(taught))
 
             async def one(number: int) -> None:
                 question = taught[number].question
-                # The same id again gets the stored answer, so that a continued demo asks for no second one.
+                # A deterministic id, so that a continued demo gets the stored answers.
                 request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.connection.project}/taught/{number}"))
                 inference = await self._ask(question, end_user=f"user-{number % USERS:02d}", request_id=request_id)
                 self.before[question] = text_of(inference)
@@ -113,10 +113,10 @@ class Turn:
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]
         await self.example.run("publish.py", [*arguments, "--source", REACTIONS_SOURCE], "\n".join(lines))
         self.report.add("feedback", submitted=submitted, poisoned=self.poisoned)
-        stdout.print(f"   {len(reactions)} reactions: {len(by_grpc)} by gRPC, {len(as_events)} as events")
+        stdout.print(f"   {len(reactions)} submitted: {len(by_grpc)} by gRPC, {len(as_events)} as events")
 
     async def examples(self) -> DatasetVersion:
-        """Wait for the dataset version that the curation rule brings about by itself."""
+        """Wait for the dataset version that the curation rule triggers."""
 
         async def published() -> DatasetVersion | None:
             dataset = (await self.connection.datasets.GetDataset(GetDatasetRequest(id=DATASET))).dataset
@@ -125,7 +125,7 @@ class Turn:
             request = GetDatasetVersionRequest(id=DATASET)
             return (await self.connection.datasets.GetDatasetVersion(request)).version
 
-        version = await until(published, "the corrections became no dataset version", waiting="collecting examples")
+        version = await until(published, "no dataset version was published", waiting="collecting examples")
         feedback = await self._recorded()
         accepted = len(feedback)
         self.report.add("feedback", accepted=accepted)
@@ -143,20 +143,22 @@ class Turn:
             rule_to_version_s=round((version.create_time.ToDatetime() - ruled).total_seconds(), 2),
         )
         stdout.print(
-            f"   {accepted} reactions accepted; {version.id}: {version.train.examples} examples to train on, "
+            f"   {accepted} accepted; {version.id}: {version.train.examples} examples to train on, "
             f"{version.held_out.examples} held out, overlap {version.statistics.train_held_out_shared}"
         )
         return version
 
     async def _recorded(self) -> list[Feedback]:
-        """Return the reactions that count, once all that were given do; those by event may still be on their way."""
+        """Wait until all submitted feedback is recorded, and return it."""
         given = self.report.figures["feedback"]["submitted"]
 
         async def recorded() -> list[Feedback] | None:
             found = [each async for each in self._feedback() if each.state == FeedbackState.FEEDBACK_STATE_RECORDED]
             return found if len(found) >= given else None
 
-        return await until(recorded, f"not all of {given} reactions were recorded", waiting="the last reactions")
+        return await until(
+            recorded, f"not all of the {given} feedback entries were recorded", waiting="waiting for feedback"
+        )
 
     async def _feedback(self) -> AsyncIterator[Feedback]:
         token = ""
@@ -170,7 +172,7 @@ class Turn:
                 return
 
     async def train(self, *, retry: bool = False) -> TrainingRun:
-        """Watch the run that the new version starts by itself; one that failed before is tried again if asked for."""
+        """Watch the run that the new version triggers; with `retry`, retry one that has failed."""
         training = Training(self.connection)
         runs = [each async for each in training.runs(plan=PLAN)] if retry else []
         if runs and runs[-1].state in TRAINING_ENDED - {TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED}:
@@ -188,7 +190,7 @@ class Turn:
                     bar.update(task, description=text, total=run.progress.steps, completed=run.progress.step)
                 return run if run.state in TRAINING_ENDED else None
 
-            run = await until(ended, "no training run came to its end")
+            run = await until(ended, "no training run finished")
         if run.state != TrainingRunState.TRAINING_RUN_STATE_SUCCEEDED:
             message = f"training failed: {run.reason} {run.message}"
             raise Internal(message)
@@ -198,7 +200,7 @@ class Turn:
         return run
 
     async def roll_out(self) -> Rollout:
-        """Let visitors ask until the rollout has ended, and see how soon the promoted model answers."""
+        """Simulate live traffic until the rollout has ended, and measure how soon the promoted model serves."""
         kept = self.example.trusted(self.documents, TRUSTED_CASES, taught=TAUGHT)
         rest = self.example.corpus().questions([each for each in self.documents if each not in kept], LIVE_QUESTIONS)
         visits = enumerate(cycle(rest))
@@ -216,18 +218,18 @@ class Turn:
                 group.create_task(visitor())
             deployment = await self._until_rolled_out()
             ended.set()
-            answered.append(await self._live(rest[0], "visitor-after"))  # at once, not when a visitor is done
+            answered.append(await self._live(rest[0], "visitor-after"))  # immediately, not when a visitor has finished
         rollout, requests = deployment.rollout, len(answered)
         state = RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_").lower()
         self.report.add("rollout", state=state, requests=requests, live_model=deployment.live.model)
         self.report.add("rollout", reason=rollout.message)
-        stdout.print(f"   {state} after {requests} live questions; {deployment.live.model} answers now")
+        stdout.print(f"   {state} after {requests} live questions; live model: {deployment.live.model}")
         if rollout.state == RolloutState.ROLLOUT_STATE_PROMOTED:
             self.report.add("rollout", promoted_to_serving_s=_serving_after_s(answered, deployment))
         return rollout
 
     async def _until_rolled_out(self) -> Deployment:
-        """Show how far the rollout is, until it has ended."""
+        """Show the rollout's progress until it has ended."""
         with progress(counted=False) as bar:
             task = bar.add_task("rollout", total=None)
             while True:
@@ -242,21 +244,21 @@ class Turn:
                 await asyncio.sleep(POLL_S)
 
     async def finish(self, evaluation: Evaluation) -> None:
-        """Follow the verdict: a rollout where it passed, nothing at all where it did not."""
+        """Verify the consequence of the verdict: a rollout if the gate passed, else none."""
         if evaluation.verdict == Verdict.VERDICT_PASSED:
             await self.roll_out()
         else:
             await self.unchanged()
 
     async def unchanged(self) -> None:
-        """Make sure that the baseline still answers after a refusal."""
+        """Report that the baseline is still live."""
         deployment = await self._deployment()
         state = "none" if not deployment.HasField("rollout") else RolloutState.Name(deployment.rollout.state)
         self.report.add("rollout", state=state, live_model=deployment.live.model)
-        stdout.print(f"   No rollout: {deployment.live.model} still answers")
+        stdout.print(f"   No rollout; live model: {deployment.live.model}")
 
     async def after(self) -> None:
-        """Ask some of the same questions again, and show both answers side by side."""
+        """Ask some of the questions again, and print both answers."""
         shown = list(self.before)[:: max(1, len(self.before) // SHOWN)][:SHOWN]
         for question in shown:
             now = text_of(await self._ask(question, end_user="user-00"))
@@ -266,14 +268,14 @@ class Turn:
             self.report.add("after", **{question: {"before": self.before[question], "after": now}})
 
     async def apply_again(self) -> None:
-        """Apply the same file once more: what a rollout made live stays so."""
+        """Apply the same file again: it must not undo the promotion."""
         changes = await Planner(self.connection, read_loop(self.example.loop)).apply()
         changed = sum(change.changes for change in changes)
         self.report.add("apply", changed_after_the_turn=changed)
         stdout.print(f"   loop.yaml applied again: {changed} changed")
 
     async def lineage(self, model_version: str) -> None:
-        """Show where the candidate came from, and what it did."""
+        """Print the candidate's upstream and downstream lineage."""
         for direction, way in (("back", LINEAGE_DIRECTION_BACK), ("forward", LINEAGE_DIRECTION_FORWARD)):
             request = GetLineageRequest(kind="model_version", id=model_version, direction=way, nodes_of_kind=8)
             found = await self.connection.lineage.GetLineage(request)
@@ -285,7 +287,7 @@ class Turn:
             stdout.print(f"   {direction} from {model_version}: {text}", highlight=False)
 
     async def pictures(self, model_version: str) -> dict[str, Any]:
-        """Return what the page of the report draws besides the scores: losses, the time line and the lineage."""
+        """Return the data of the report's plots except the scores: losses, timeline and lineage."""
         timeline = await self.connection.lineage.GetTimeline(GetTimelineRequest(deployment=DEPLOYMENT))
         request = GetLineageRequest(
             kind="model_version", id=model_version, direction=LINEAGE_DIRECTION_BACK, nodes_of_kind=6
@@ -324,10 +326,10 @@ class Turn:
 
 
 def _serving_after_s(answered: Sequence[Inference], deployment: Deployment) -> float:
-    """Return the seconds from the promotion to the first token that the promoted model gave for a question after it.
+    """Return the seconds from the promotion to the promoted model's first token for a later question.
 
     Raises:
-        Internal: a question that was asked later than a second after the promotion was answered by another model.
+        Internal: another model answered a question that was asked more than a second after the promotion.
 
     """
     promoted, model = deployment.rollout.finish_time.ToDatetime(), deployment.live.model
@@ -341,7 +343,7 @@ def _serving_after_s(answered: Sequence[Inference], deployment: Deployment) -> f
 
 
 def _reaction(number: int, right: str, *, answer: str) -> list[dict[str, object]]:
-    """Return what a simulated user gives: a correction unless the answer is right already, now and then a rating."""
+    """Return a simulated user's feedback: a correction unless the answer is right, and sometimes a rating."""
     given: list[dict[str, object]] = []
     if " ".join(answer.split()) != right:
         output = [{"role": "ROLE_ASSISTANT", "parts": [{"text": right}]}]
@@ -360,7 +362,7 @@ def _correction(text: str) -> Correction:
 
 
 def _alike(answer: str, right: str) -> bool:
-    """Return whether most of the right answer's words were said."""
+    """Return whether an answer contains most words of the right one."""
     requested = set(right.lower().split())
     return len(requested & set(answer.lower().split())) > len(requested) / 2
 

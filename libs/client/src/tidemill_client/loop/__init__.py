@@ -1,4 +1,4 @@
-"""A loop as its owner declares it: read, checked as a whole, compared with what runs, and applied."""
+"""Declarative loops: read, validate, diff and apply `loop.yaml`."""
 
 from tidemill_client.loop.declaration import Loop
 from tidemill_client.loop.problems import LoopErrors, Problem

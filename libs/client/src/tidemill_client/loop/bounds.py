@@ -1,4 +1,4 @@
-"""What a loop.yaml may hold and reach, whoever wrote it: its size, its depth, and the files that it names."""
+"""Limits of an untrusted loop.yaml: size, nesting, and the files that it may refer to."""
 
 import os
 import re
@@ -14,40 +14,42 @@ from tidemill_client.loop.problems import Problem
 MAX_CHARS = 1_000_000
 MAX_DEPTH = 32
 MAX_NODES = 100_000
-"""With what aliases stand for counted each time."""
+"""Aliases count as expanded."""
 _PLAIN_TAG = re.compile("(tag:yaml.org,2002:(map|seq|str|int|float|bool|null|timestamp|merge))?|!")
 ROOTS = "TIDEMILL_LOOP_FILES"
-"""Environment variable of further folders, joined by colons, whose files a loop may name."""
+"""Environment variable with further directories, separated by colons, that a loop may refer to."""
 
 
 def too_large(text: str) -> Problem | None:
-    """Return what is too large, too deep or of a type that is no data, found without building any of it.
+    """Check size, nesting and types from the parser's events, without building the document.
 
     Raises:
         MarkedYAMLError: it is not YAML.
 
     """
     if len(text) > MAX_CHARS:
-        return _problem(None, f"has {len(text)} characters, and {MAX_CHARS} is the limit: split the loop")
+        return _problem(None, f"has {len(text)} characters; the limit is {MAX_CHARS}: split the loop")
     measure = _Measure()
     for event in YAML(typ="safe", pure=True).parse(text):
         measure.add(event)
         if measure.nodes > MAX_NODES:
-            return _problem(event, f"comes to more than {MAX_NODES} values, aliases written out: write less")
+            return _problem(
+                event, f"has more than {MAX_NODES} values with aliases expanded, which is the limit: split the loop"
+            )
         if len(measure.open) > MAX_DEPTH:
             return _problem(event, f"is nested deeper than {MAX_DEPTH}")
         if not _PLAIN_TAG.fullmatch(tag := str(getattr(event, "tag", None) or "")):
-            return _problem(event, f"has the type {tag[:80]!r}: a loop holds plain values only")
+            return _problem(event, f"has the type {tag[:80]!r}: only plain YAML values are allowed")
     return None
 
 
 @dataclass(slots=True)
 class _Measure:
-    """How many values there are, each alias counted as what it stands for."""
+    """Number of values, with aliases expanded."""
 
     nodes: int = 0
     open: list[str] = field(default_factory=list)
-    """The anchors of the collections around the current place, "" for those without one."""
+    """Anchors of the enclosing collections; "" for those without one."""
     sizes: Counter[str] = field(default_factory=Counter)
 
     def add(self, event: Event) -> None:
@@ -73,7 +75,7 @@ class _Measure:
 
 
 def is_near(loop: Path, name: str) -> bool:
-    """Return whether a file that a loop names lies in the loop's repository, its folder, or a folder of `ROOTS`."""
+    """Return whether a file is inside the loop's repository, its directory, or a directory of `ROOTS`."""
     folder = loop.parent.resolve()
     repository = next((each for each in (folder, *folder.parents) if _is_root(each)), folder)
     further = [Path(each).resolve() for each in os.environ.get(ROOTS, "").split(":") if each]
@@ -82,8 +84,8 @@ def is_near(loop: Path, name: str) -> bool:
 
 
 def outside(name: str) -> str:
-    """Return what is wrong with a file that lies elsewhere, and what to do."""
-    return f"{name!r} is outside of the loop's repository or folder: move it, or name its folder in {ROOTS}"
+    """Return the error message for a file elsewhere."""
+    return f"{name!r} is outside the loop's repository or directory: move it, or add its directory to {ROOTS}"
 
 
 def _is_root(folder: Path) -> bool:

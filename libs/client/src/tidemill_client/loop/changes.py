@@ -1,4 +1,4 @@
-"""What applying a loop does, one resource at a time."""
+"""The changes of a diff or apply."""
 
 import enum
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 
 class Action(enum.StrEnum):
-    """What applying does to one resource."""
+    """What apply does to a resource."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -18,7 +18,7 @@ class Action(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One resource and what applying does to it; `details` maps a field to (before, after)."""
+    """A change of one resource; `details` maps fields to (before, after)."""
 
     kind: str
     name: str
@@ -28,9 +28,9 @@ class Change:
 
     @property
     def changes(self) -> bool:
-        """Whether anything would be different afterwards."""
+        """Whether the resource is changed."""
         return self.action in {Action.CREATE, Action.UPDATE, Action.DELETE}
 
 
 Pending: TypeAlias = dict[tuple[str, str], Action]
-"""What would have been done to each (kind, name) before."""
+"""The action of each (kind, name) that is applied earlier."""

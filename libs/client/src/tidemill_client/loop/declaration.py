@@ -1,4 +1,4 @@
-"""The shape of loop.yaml; its JSON Schema is generated from these models and those of `learning`."""
+"""The schema of loop.yaml; the JSON Schema is generated from these models and those of `learning`."""
 
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -12,25 +12,25 @@ from tidemill_client.loop.shapes import REFERENCE, SLUG, Declared, Duration, Fro
 def _source_address(value: str) -> str:
     if value.split(":", 1)[0] in {"hf", "file", "openai"} and value.split(":", 1)[-1] != value:
         return value
-    message = "write hf:OWNER/NAME[@REVISION], file:FOLDER or openai:MODEL"
+    message = "must be hf:OWNER/NAME[@REVISION], file:FOLDER or openai:MODEL"
     raise ValueError(message)
 
 
 class Metadata(Declared):
-    """The loop's own name and marks."""
+    """The loop's name and labels."""
 
     name: Slug
     labels: dict[str, str] = Field(default_factory=dict)
 
 
 class Secret(Declared):
-    """The name of a secret; the service that uses it finds its value."""
+    """The name of a secret; inference resolves its value."""
 
     secret: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,127}$")]
 
 
 class Model(Declared):
-    """A base model: a folder, a repository of the Hugging Face hub, or one behind an OpenAI-compatible endpoint."""
+    """A base model: a folder, a Hugging Face hub repository, or a model behind an OpenAI-compatible endpoint."""
 
     source: Annotated[str, AfterValidator(_source_address)]
     base_url: str | None = None
@@ -38,7 +38,7 @@ class Model(Declared):
 
 
 class Source(Declared):
-    """Where documents come from."""
+    """A source of documents."""
 
     events: str = ""
     mask: list[Literal["email", "phone", "credential", "card", "iban", "ip"]] | Literal["none"] | None = None
@@ -46,7 +46,7 @@ class Source(Declared):
 
 
 class Chunk(Declared):
-    """How documents are cut."""
+    """Chunking of documents."""
 
     by: Literal["structure"] = "structure"
     max_tokens: Annotated[int, Field(ge=16, le=8192)] = 256
@@ -54,7 +54,7 @@ class Chunk(Declared):
 
 
 class Collection(Declared):
-    """Sources made searchable in one way."""
+    """A searchable index over sources."""
 
     sources: Annotated[list[Slug], Field(min_length=1)]
     embedding: Reference
@@ -62,7 +62,7 @@ class Collection(Declared):
 
 
 class Prompt(Declared):
-    """A template; changed content is the next version."""
+    """A prompt template; changed content becomes a new version."""
 
     system: str | FromFile = ""
     user: str | FromFile
@@ -70,20 +70,22 @@ class Prompt(Declared):
 
 
 class Retrieval(Declared):
-    """Where passages come from."""
+    """Retrieval of passages."""
 
     collection: Slug
     top_k: Annotated[int, Field(ge=1, le=100)] = 3
     index: Annotated[int, Field(ge=1)] | None = None
     filter: dict[str, Any] = Field(default_factory=dict)
-    min_score: Annotated[float, Field(ge=0, le=1, description="passages below it are left out; 0 takes all")] = 0.0
+    min_score: Annotated[
+        float, Field(ge=0, le=1, description="passages with a lower score are dropped; 0 keeps all")
+    ] = 0.0
     query_turns: Annotated[
-        int, Field(ge=1, le=10, description="how many of the last user messages are searched with")
+        int, Field(ge=1, le=10, description="number of most recent user messages in the search query")
     ] = 3
 
 
 class Sampling(Declared):
-    """How tokens are chosen."""
+    """Sampling parameters."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -93,14 +95,14 @@ class Sampling(Declared):
 
 
 class Follow(Declared):
-    """A model that rollouts move: applying the file never does."""
+    """A model that is changed by rollouts, never by applying the file."""
 
-    follow: Annotated[str, Field(pattern=SLUG, description="a training of this file, whose versions are promoted")]
-    start_with: Annotated[str, Field(pattern=REFERENCE, description="the model that answers before any promotion")]
+    follow: Annotated[str, Field(pattern=SLUG, description="the training whose model versions are rolled out")]
+    start_with: Annotated[str, Field(pattern=REFERENCE, description="the model until the first promotion")]
 
 
 class Deployment(Declared):
-    """What answers under one name."""
+    """A serving configuration under a stable name."""
 
     model: Reference | Follow
     prompt: Reference

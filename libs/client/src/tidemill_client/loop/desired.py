@@ -1,16 +1,16 @@
-"""One resource as a loop needs it."""
+"""The desired state of one resource of a loop."""
 
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
 OWNER_LABEL = "tidemill.dev/loop"
-"""The label that says which loop declares a resource."""
+"""The label with the name of the loop that declares a resource."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """A message, and the fields of it that the file owns.
+    """A message, and the fields that the file owns.
 
     `refers_to` are the (kind, name) pairs that must exist before it.
     """

@@ -1,4 +1,4 @@
-"""The kinds of resources that a loop declares, and the five methods that all of them have."""
+"""The kinds of resources that a loop declares, and their common methods."""
 
 import importlib
 import uuid
@@ -17,7 +17,7 @@ PAGE_SIZE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """How one kind is called in its contract."""
+    """A kind of resource, and its names in the contract."""
 
     name: str
     contract: str
@@ -30,7 +30,7 @@ class Kind:
     """As in `GetResponse.<field>`."""
 
     async def get(self, connection: Connection, name: str) -> Any | None:  # noqa: ANN401 - the kind's message
-        """Return the resource, None where there is none."""
+        """Return the resource, or None."""
         try:
             return await self._call(connection, "Get", id=name)
         except NotFound:
@@ -43,7 +43,7 @@ class Kind:
     async def update(
         self, connection: Connection, message: Message, fields: tuple[str, ...], *, validate_only: bool = False
     ) -> Any:  # noqa: ANN401 - the kind's message
-        """Change the named fields and return the resource as it is, or would be, then."""
+        """Update the named fields and return the resource, or with `validate_only` a preview."""
         requested = {self.field: message, "update_mask": FieldMask(paths=fields)}
         return await self._call(connection, "Update", **requested, validate_only=validate_only, request_id=_id())
 
@@ -97,4 +97,4 @@ KINDS: Mapping[str, Kind] = {
         _kind("gate", "evaluator.v1.evaluation_service", "evaluations", "Gate"),
     )
 }
-"""In the order in which they depend on each other."""
+"""In order of dependency."""

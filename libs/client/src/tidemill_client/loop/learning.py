@@ -1,4 +1,4 @@
-"""The part of loop.yaml that makes a loop of it: datasets, training, suites, gates and rollouts."""
+"""The schema of loop.yaml's sections datasets, training, suites, gates and rollouts."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -10,17 +10,17 @@ Metric = Literal["rouge_l", "token_f1", "citation_valid", "output_chars"]
 
 
 class Examples(Declared):
-    """Which reactions become examples."""
+    """Selects the feedback that becomes examples."""
 
     deployment: Slug
     feedback: Annotated[list[Literal["correction"]], Field(min_length=1)]
-    per_user_at_most: Annotated[int, Field(ge=0, description="0 means no bound")] = 0
+    per_user_at_most: Annotated[int, Field(ge=0, description="0 means unlimited")] = 0
     min_output_chars: Annotated[int, Field(ge=0, description="0 means 1")] = 0
     max_output_chars: Annotated[int, Field(ge=0, description="0 means 4000")] = 0
 
 
 class Publish(Declared):
-    """When there are enough of them; counted after all filters."""
+    """When a version is published; examples are counted after all filters."""
 
     new_examples: Annotated[int, Field(ge=1)]
     at_latest_every: Duration | None = None
@@ -28,14 +28,14 @@ class Publish(Declared):
 
 
 class HeldOut(Declared):
-    """What is never trained on."""
+    """The split that is never trained on."""
 
     share: Annotated[float, Field(gt=0, le=0.9)] = 0.3
     group_by: Literal["question"] = "question"
 
 
 class Dataset(Declared):
-    """Examples out of reactions, published in immutable versions."""
+    """Examples from feedback, published as immutable versions."""
 
     examples: Examples
     publish: Publish
@@ -43,56 +43,50 @@ class Dataset(Declared):
 
 
 class Limits(Declared):
-    """What a training run may take."""
+    """Limits of a training run."""
 
     time: Duration | None = None
     memory: Memory | None = None
 
 
 class Training(Declared):
-    """Every new version of the dataset trains a new version of the model of this name."""
+    """Trains a model version with this name on every new version of the dataset."""
 
     dataset: Slug
     base: Reference
     method: Literal["sft"] = "sft"
-    lora: Annotated[Settings, Field(description="settings in the names of peft.LoraConfig")] = Field(
-        default_factory=dict
-    )
-    args: Annotated[Settings, Field(description="settings in the names of trl.SFTConfig")] = Field(default_factory=dict)
+    lora: Annotated[Settings, Field(description="arguments of peft.LoraConfig")] = Field(default_factory=dict)
+    args: Annotated[Settings, Field(description="arguments of trl.SFTConfig")] = Field(default_factory=dict)
     limits: Limits = Limits()
 
 
 class Turn(Declared):
-    """One message before a question."""
+    """An earlier message of a conversation."""
 
     role: Literal["system", "user", "assistant"]
     text: Annotated[str, Field(min_length=1)]
 
 
 class Case(Declared):
-    """One question with its right answer, and what it is asked with."""
+    """A question with its reference answer."""
 
     id: Annotated[str, Field(min_length=1, max_length=200)]
     question: Annotated[str, Field(min_length=1)]
     reference: Annotated[str, Field(min_length=1)]
     labels: dict[str, str] = Field(default_factory=dict)
-    earlier: Annotated[list[Turn], Field(description="the messages before the question")] = Field(default_factory=list)
-    variables: Annotated[dict[str, Any], Field(description="what the prompt's schema asks for")] = Field(
-        default_factory=dict
-    )
-    principals: Annotated[list[str], Field(description="the reader groups that it is asked with")] = Field(
-        default_factory=list
-    )
+    earlier: Annotated[list[Turn], Field(description="messages before the question")] = Field(default_factory=list)
+    variables: Annotated[dict[str, Any], Field(description="the prompt's variables")] = Field(default_factory=dict)
+    principals: Annotated[list[str], Field(description="reader groups of the caller")] = Field(default_factory=list)
 
 
 class Suite(Declared):
-    """Trusted cases, never fed by feedback; a file of them has one JSON object a line."""
+    """Trusted cases, independent of feedback; inline, or a file of JSON lines."""
 
     cases: FromFile | Annotated[list[Case], Field(min_length=1)]
 
 
 class Cases(Declared):
-    """Either a suite, or the held-out part of the dataset that the candidate was trained on."""
+    """A suite, or the held-out split of the dataset that the candidate was trained on."""
 
     suite: Slug | None = None
     dataset: Slug | None = None
@@ -102,16 +96,16 @@ class Cases(Declared):
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.suite is None) == (self.dataset is None):
-            message = "write either suite: NAME, or dataset: NAME with split: held_out"
+            message = "use either suite: NAME, or dataset: NAME with split: held_out"
             raise ValueError(message)
         if (self.dataset is None) != (self.split is None):
-            message = "a dataset needs split: held_out, for what was trained on proves nothing; a suite has no split"
+            message = "a dataset requires split: held_out (the train split proves nothing); a suite has no split"
             raise ValueError(message)
         return self
 
 
 class Requirement(Declared):
-    """A bound on the paired difference of candidate and baseline."""
+    """A lower bound of the paired difference between candidate and baseline."""
 
     cases: Cases
     metric: Metric
@@ -119,7 +113,7 @@ class Requirement(Declared):
 
 
 class Gate(Declared):
-    """What a candidate must show before it may be rolled out."""
+    """The requirements that a candidate must meet before its rollout."""
 
     candidate: Slug
     baseline: Literal["live"] = "live"
@@ -128,18 +122,18 @@ class Gate(Declared):
 
 
 class Step(Declared):
-    """Either a shadow, whose answers nobody sees, or a share of the live requests."""
+    """A shadow step, whose answers are not returned, or a canary with a share of the live requests."""
 
     shadow: bool = False
-    weight: Annotated[int, Field(ge=1, le=100, description="percent of the live requests")] | None = None
-    requests: Annotated[int, Field(ge=1, description="the step lasts for so many live requests")]
-    at_least: Annotated[int, Field(ge=0, description="so many of them must be the candidate's")] = 0
+    weight: Annotated[int, Field(ge=1, le=100, description="percentage of live requests")] | None = None
+    requests: Annotated[int, Field(ge=1, description="live requests after which the step ends")]
+    at_least: Annotated[int, Field(ge=0, description="minimum of them that the candidate answers")] = 0
     at_most: Duration | None = None
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if self.shadow == (self.weight is not None):
-            message = "write either shadow: true or weight: PERCENT"
+            message = "use either shadow: true or weight: PERCENT"
             raise ValueError(message)
         if self.at_least > self.requests:
             message = f"at_least: {self.at_least} is more than requests ({self.requests})"
@@ -148,25 +142,25 @@ class Step(Declared):
 
 
 class Above(Declared):
-    """A bound on a share."""
+    """An upper bound of a rate."""
 
     above: Annotated[float, Field(ge=0, le=1)]
 
 
 class RatioAbove(Declared):
-    """A bound on candidate divided by baseline."""
+    """An upper bound of candidate divided by baseline."""
 
     ratio_above: Annotated[float, Field(gt=0)]
 
 
 class LossAbove(Declared):
-    """A bound on baseline less candidate."""
+    """An upper bound of baseline minus candidate."""
 
     loss_above: Annotated[float, Field(ge=0, le=1)]
 
 
 class Abort(Declared):
-    """What rolls back by itself; a rule that is left out does not count."""
+    """Rules for automatic rollback; omitted rules are not checked."""
 
     error_rate: Above | None = None
     latency_p95: RatioAbove | None = None
@@ -174,14 +168,14 @@ class Abort(Declared):
 
 
 class Approval(Declared):
-    """Who must agree before the promotion."""
+    """Manual approvals required before the promotion."""
 
     role: Literal["operator"] = "operator"
     count: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class Rollout(Declared):
-    """How a candidate that passed its gate reaches users."""
+    """The progressive rollout of a candidate that passed its gate."""
 
     deployment: Slug
     gate: Slug
@@ -196,6 +190,6 @@ class Rollout(Declared):
         weights = [step.weight or 0 for step in self.steps]
         rising = [weight for weight in weights if weight]
         if weights != sorted(weights) or len(set(rising)) != len(rising):
-            message = "steps: shadows come first, and each weight is above the one before"
+            message = "steps: shadow steps must come first, and weights must increase"
             raise ValueError(message)
         return self

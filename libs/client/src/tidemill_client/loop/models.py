@@ -1,4 +1,4 @@
-"""The models of a loop: what they would change in the registry, and bringing them there."""
+"""Diff and apply of a loop's models."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ MEGABYTE = 1_000_000
 
 
 class DeclaredModel:
-    """One model of the file; its versions are made by content, so the same content changes nothing."""
+    """A model of the file; versions are identified by content, so unchanged content has no effect."""
 
     kind = "model"
 
@@ -27,14 +27,14 @@ class DeclaredModel:
         self._source: ModelSource | None = None
 
     async def diff(self, _pending: Pending) -> Change:
-        """Ask the registry whether it has this content."""
+        """Return whether the registry has this content."""
         request = ImportModelRequest(model=self.name, source=await self._resolved(), validate_only=True)
         answer = await self._connection.models.ImportModel(request)
         note = "" if answer.created else answer.version.id
         return self._change(created=answer.created, note=note)
 
     async def apply(self, progress: Callable[[str, float], None]) -> Change:
-        """Bring the content to the registry where it is not there yet."""
+        """Import the content if the registry does not have it."""
         version, created = await import_model(
             self._connection,
             self.name,

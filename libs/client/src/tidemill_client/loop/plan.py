@@ -1,7 +1,7 @@
-"""Compare a loop with what runs, and make what runs like the loop.
+"""Diff and apply of a loop.
 
-The file owns configuration and rollouts own what is live, so applying the same file again never undoes a promotion:
-every service is asked what an update would change, and only what would change is sent.
+The file owns configuration, rollouts own the live model: applying the same file again never undoes a promotion.
+Services compute the diff (`validate_only`), and only changed resources are updated.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,24 +21,24 @@ from tidemill_client.loop.rollouts import DeclaredRollout, orphaned_rollouts, re
 from tidemill_kit.core.errors import TidemillError
 
 _RESOLVED = "live"
-"""What a service makes of the file's references: another prompt's version is a change, too."""
+"""Resolved references: a new version of a referenced prompt is a change."""
 _DIGEST = "digest"
-"""What a suite's cases are compared by: only Get returns the cases themselves."""
+"""Suites are compared by digest: only Get returns the cases."""
 _MOVED = {"model", "digest"}
-"""What a rollout moves in the live configuration of a deployment that follows a model."""
+"""Fields of the live configuration that rollouts change, if the deployment follows a training."""
 _RESOLVING = {"collection", "deployment"}
-"""Kinds that change with what they refer to: a new version of a model or a prompt."""
+"""Kinds that change with new versions of the models or prompts that they refer to."""
 T = TypeVar("T")
 
 
 class ApplyFailed(TidemillError):
-    """One part could not be applied; applying again goes on from there."""
+    """A resource could not be applied; apply is idempotent and can be repeated."""
 
     reason = "APPLY_FAILED"
 
     def __init__(self, part: str, applied: list[Change], error: TidemillError) -> None:
         done = ", ".join(f"{change.kind} {change.name}" for change in applied if change.changes) or "nothing"
-        super().__init__(f"{part}: {error.message}; applied before it: {done}; mend it and apply again", part=part)
+        super().__init__(f"{part}: {error.message}; applied before it: {done}; fix it and apply again", part=part)
         self.error = error
 
 
@@ -55,22 +55,22 @@ class Planner:
         self._rollouts = [DeclaredRollout(connection, name, rollout) for name, rollout in loop.rollouts.items()]
 
     async def diff(self, *, prune: bool = False) -> list[Change]:
-        """Return what applying would do, in its order; nothing is changed."""
+        """Return the changes that apply would make, in order."""
         changes = [change async for change in self._changes({}, apply=False, progress=_silent)]
         return [*changes, *await self._orphans(prune=prune)]
 
     async def apply(
         self, *, prune: bool = False, progress: Callable[[str, float], None] = lambda _text, _share: None
     ) -> list[Change]:
-        """Make what runs like the loop and return what was done.
+        """Apply the loop and return the changes.
 
-        `progress` is told what is at work and which share of it (0 to 1) is done.
+        `progress` is called with a description and the completed share (0 to 1).
 
         Raises:
-            ApplyFailed: a part was refused or did not answer; what was applied before it stays.
+            ApplyFailed: a resource was rejected or its service did not respond; earlier changes are kept.
 
         """
-        await self.diff(prune=prune)  # every service sees the whole file before any is changed
+        await self.diff(prune=prune)  # validates all resources before the first change
         done = [change async for change in self._changes({}, apply=True, progress=progress)]
         orphans = await self._orphans(prune=prune)
         for orphan in reversed(orphans):
@@ -93,7 +93,7 @@ class Planner:
             yield change
 
     async def _orphans(self, *, prune: bool) -> list[Change]:
-        """Return what the loop declared before and does no longer, in order of dependency."""
+        """Return resources that are no longer in the file, in order of dependency."""
         declared = {(part.kind, part.name) for part in self._resources}
         owner = self._loop.metadata.name
         found = [
@@ -112,7 +112,7 @@ class Planner:
 
 
 class _Part(Protocol):
-    """One part of a loop, whatever it is made of."""
+    """A model, resource or rollout of a loop."""
 
     @property
     def kind(self) -> str: ...
@@ -121,16 +121,16 @@ class _Part(Protocol):
     def name(self) -> str: ...
 
     async def diff(self, pending: Pending, /) -> Change:
-        """Return what applying would do."""
+        """Return what apply would change."""
         ...
 
     async def apply(self, progress: Callable[[str, float], None], /) -> Change:
-        """Make the part what the file says."""
+        """Apply the part."""
         ...
 
 
 class _Resource:
-    """One declared resource at the service that owns it; all kinds have the same five methods."""
+    """One declared resource; all kinds have the same methods."""
 
     def __init__(self, connection: Connection, desired: Desired) -> None:
         self._connection = connection
@@ -138,7 +138,7 @@ class _Resource:
         self.kind, self.name = desired.kind, desired.name
 
     async def diff(self, pending: Pending) -> Change:
-        """Ask the service what would change; a part that refers to one not yet there cannot be asked about."""
+        """Return what the service would change; it cannot validate references to resources that do not exist yet."""
         changing = [part for part in self._desired.refers_to if part in pending]
         missing = [part for part in changing if pending[part] is Action.CREATE]
         current = await self._get()
@@ -154,7 +154,7 @@ class _Resource:
         return self._compared(current, await self._update(validate_only=True))
 
     async def apply(self, _progress: Callable[[str, float], None]) -> Change:
-        """Create or update the resource where it differs."""
+        """Create the resource, or update it if it differs."""
         current = await self._get()
         if current is None:
             await self._create(validate_only=False)
@@ -211,7 +211,7 @@ async def _named(kind: str, name: str, done: list[Change], work: Awaitable[T]) -
 
 
 def _differences(desired: Desired, before: Message, after: Message) -> dict[str, tuple[object, object]]:
-    """Return the fields that differ, of those that the file owns."""
+    """Return the differences in the fields that the file owns."""
     old, new = _facts(desired, before), _facts(desired, after)
     different = {key: (old.get(key), new.get(key)) for key in sorted(old | new) if old.get(key) != new.get(key)}
     if different.pop(_DIGEST, None):
@@ -220,7 +220,7 @@ def _differences(desired: Desired, before: Message, after: Message) -> dict[str,
 
 
 def _facts(desired: Desired, message: Message) -> dict[str, Any]:
-    """Return what is compared: of a deployment that follows a model, never which version of it is live."""
+    """Return the compared fields; excludes the live model of a deployment that follows a training."""
     facts = MessageToDict(message, preserving_proto_field_name=True)
     if facts.get("follow"):
         facts[_RESOLVED] = {key: value for key, value in facts.get(_RESOLVED, {}).items() if key not in _MOVED}
@@ -234,7 +234,7 @@ def _cases(suite: Message) -> list[dict[str, Any]]:
 
 
 def _case_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> tuple[object, object]:
-    """Return how many cases there are before and after: all of them would hide the rest of a diff."""
+    """Summarise the cases before and after: listing all of them would hide the rest of a diff."""
     before, after = ({case["id"]: case for case in cases} for cases in (old, new))
     changed = sum(before[each] != after[each] for each in before.keys() & after.keys())
     came, went = len(after.keys() - before.keys()), len(before.keys() - after.keys())
@@ -242,4 +242,4 @@ def _case_difference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> tu
 
 
 def _silent(_text: str, _share: float) -> None:
-    """Show nothing."""
+    """Ignore the progress."""

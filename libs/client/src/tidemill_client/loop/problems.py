@@ -1,4 +1,4 @@
-"""What is wrong with a loop's file, and where."""
+"""Validation problems of a loop file, with their locations."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,9 +13,9 @@ from tidemill_kit.core.errors import InvalidInput, Violation
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Problem:
-    """One thing that is wrong; `line` and `column` count from 1, as editors do.
+    """One problem; `line` and `column` are 1-based.
 
-    `file` is another one than the loop's where that holds the mistake, for example a suite's cases.
+    `file` is set if the problem is in another file than the loop's, for example a suite's cases.
     """
 
     file: str = ""
@@ -26,7 +26,7 @@ class Problem:
 
 
 class LoopErrors(InvalidInput):
-    """Everything that is wrong with one file."""
+    """All problems of a loop file."""
 
     reason = "LOOP_INVALID"
 
@@ -41,18 +41,18 @@ class LoopErrors(InvalidInput):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """A parsed file that knows where each of its parts stands."""
+    """A parsed file with the positions of its nodes."""
 
     file: Path
     root: Any
 
     def problem(self, path: Sequence[str | int], message: str) -> Problem:
-        """Return what is wrong with the part at a path, or with the nearest part around it that is in the file."""
+        """Return a problem at a path, or at its nearest ancestor in the file."""
         line, column = self._position(path)
         return Problem(line=line + 1, column=column + 1, path=spell(path), message=message)
 
     def _position(self, path: Sequence[str | int]) -> tuple[int, int]:
-        """Return where the path stands, or its nearest ancestor that is in the file."""
+        """Return the position of a path, or of its nearest ancestor in the file."""
         node, position = self.root, (0, 0)
         for step in path:
             if isinstance(node, CommentedMap) and step in node:
@@ -66,19 +66,19 @@ class Document:
 
 
 def spell(path: Sequence[str | int]) -> str:
-    """Return a path as people write it: gates.helpdesk.require[0].metric."""
+    """Return a path as text: gates.helpdesk.require[0].metric."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".") or "(file)"
 
 
 def nearest(word: str, allowed: Sequence[str]) -> str:
-    """Return what may have been meant, and what there is."""
+    """Return a hint with the closest match and the allowed words."""
     close = difflib.get_close_matches(word, allowed, n=1, cutoff=0.5)
     hint = f": did you mean {close[0]}?" if close else ""
     return f"{hint} (there are: {', '.join(allowed)})" if allowed else hint
 
 
 def matching(node: object, pattern: Sequence[str]) -> Iterator[tuple[tuple[str | int, ...], object]]:
-    """Yield every path that fits the pattern, with its value; `*` is any key or index."""
+    """Yield every path that matches the pattern, with its value; `*` matches any key or index."""
     if not pattern:
         yield (), node
         return

@@ -1,4 +1,4 @@
-"""Read a loop.yaml: every problem at once, each with its line, what was expected and the nearest match."""
+"""Reads and validates loop.yaml; reports all problems at once, with line, expected values and the nearest match."""
 
 import json
 import warnings
@@ -21,7 +21,7 @@ from tidemill_client.loop.suite_file import SuiteFile
 
 
 def read_loop(file: Path) -> Loop:
-    """Return the loop of a file, with the text of its `{file: ...}` parts in place.
+    """Read a loop; `{file: ...}` values are replaced by the files' content.
 
     Raises:
         LoopErrors: anything is wrong; all of it is named.
@@ -71,7 +71,7 @@ def _at_start(message: str) -> Problem:
 
 
 def _dialect_problems(document: Document) -> Iterator[Problem]:
-    """Find scalars that YAML 1.1 and 1.2 read differently, such as `on` or `1e-3`."""
+    """Yield scalars that YAML 1.1 and 1.2 parse differently, such as `on` or `1e-3`."""
     old = YAML(typ="safe", pure=True)
     old.version = (1, 1)
     with warnings.catch_warnings(record=True) as caught:
@@ -99,7 +99,7 @@ def _differences(document: Document, old: Any, new: Any, path: tuple[str | int, 
 
 
 def _shape_problems(document: Document, error: ValidationError) -> list[Problem]:
-    """Return one problem a place: of a union's members, the one that came furthest."""
+    """Return one problem per location; for a union, that of the member that matched furthest."""
     found: dict[tuple[int, int], tuple[int, Problem]] = {}
     for details in error.errors(include_url=False):
         path = tuple(step for step in details["loc"] if _in_file(document.root, details["loc"], step))
@@ -111,7 +111,7 @@ def _shape_problems(document: Document, error: ValidationError) -> list[Problem]
 
 
 def _in_file(root: Any, path: tuple[str | int, ...], step: str | int) -> bool:  # noqa: ANN401 - any YAML value
-    """Tell steps of the file from those that only name a member of a union in the model."""
+    """Return whether a step is in the file; pydantic also adds steps that name a union's member."""
     node = root
     for current in path:
         if current == "[key]":
@@ -146,7 +146,7 @@ def _explain(details: ErrorDetails) -> str:
 
 
 def _allowed_at(path: Sequence[str | int]) -> list[str]:
-    """Return the keys that the model knows at a path."""
+    """Return the valid keys at a path."""
     model: Any = Loop
     for step in path:
         if isinstance(model, type) and issubclass(model, BaseModel):
@@ -163,7 +163,7 @@ def _allowed_at(path: Sequence[str | int]) -> list[str]:
 
 
 def _model_of(annotation: Any) -> Any:  # noqa: ANN401 - a type annotation
-    """Return the model among the members of a union, or the annotation."""
+    """Return the model in a union, or the annotation itself."""
     members = [m for m in get_args(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
     is_map = getattr(annotation, "__origin__", None) is dict
     return members[0] if members and not is_map else annotation
@@ -181,7 +181,9 @@ def _model_problems(document: Document) -> Iterator[Problem]:
         if kind == "file" and not is_near(document.file, address):
             yield document.problem((*path, "source"), outside(address))
         elif kind == "file" and not (document.file.parent / address).is_dir():
-            yield document.problem((*path, "source"), f"there is no folder {address!r} beside {document.file.name}")
+            yield document.problem(
+                (*path, "source"), f"folder {address!r} not found (relative to {document.file.name})"
+            )
         if kind == "openai" and "base_url" not in model:
             yield document.problem(
                 path, 'base_url is required for openai: models, for example "https://api.openai.com/v1"'
@@ -212,7 +214,7 @@ def _file_problems(document: Document) -> Iterator[Problem]:
 
 
 def _with_files(file: Path, loop: Loop) -> Loop:
-    """Put the text of `{file: ...}` parts in their place, and make the folders of models absolute."""
+    """Replace `{file: ...}` values by the files' content, and make the paths of models absolute."""
     prompts = {
         name: prompt.model_copy(
             update={

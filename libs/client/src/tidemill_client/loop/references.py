@@ -1,4 +1,4 @@
-"""What the sections of a loop say of each other: that what they name is there, and that it fits together."""
+"""Validation across the sections of a loop: references and consistency."""
 
 from collections.abc import Iterator, Mapping
 
@@ -24,11 +24,11 @@ _REFERENCES: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("rollouts", "*", "deployment"): ("deployments",),
     ("rollouts", "*", "gate"): ("gates",),
 }
-"""Which sections a bare name refers to, by the field that holds it."""
+"""The sections that the name in a field refers to."""
 
 
 def reference_problems(document: Document) -> Iterator[Problem]:
-    """Yield every name that nothing in the file has."""
+    """Yield references to undeclared names."""
     for pattern, sections in _REFERENCES.items():
         declared = [document.root.get(section) for section in sections]
         names = [str(name) for section in declared if isinstance(section, Mapping) for name in section]
@@ -40,7 +40,7 @@ def reference_problems(document: Document) -> Iterator[Problem]:
 
 
 def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
-    """Yield where the parts that turn a loop do not fit together; the shape of each is right."""
+    """Yield inconsistencies between training, suites, gates and rollouts."""
     yield from _name_problems(document, loop)
     yield from _suite_problems(document, loop)
     yield from _gate_problems(document, loop)
@@ -50,7 +50,7 @@ def turn_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 def gate_deployments(loop: Loop, gate: str) -> list[str]:
     """Return the deployments of the rollouts that name a gate, else those that follow its candidate.
 
-    Only one makes sense; what the file says is returned.
+    A valid file has exactly one; this returns all that the file has.
     """
     named = {rollout.deployment for rollout in loop.rollouts.values() if rollout.gate == gate}
     following = {
@@ -62,10 +62,13 @@ def gate_deployments(loop: Loop, gate: str) -> list[str]:
 
 
 def _name_problems(document: Document, loop: Loop) -> Iterator[Problem]:
-    """Yield trainings that have the name of a model: both would register versions of it."""
+    """Yield trainings with the name of a model: both would register versions under it."""
     for name in loop.training:
         if name in loop.models:
-            yield document.problem(("training", name), "is the name of a model, too: a training registers its own")
+            yield document.problem(
+                ("training", name),
+                "is the name of a model as well: rename it, since a training registers versions under its name",
+            )
 
 
 def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:
@@ -73,7 +76,7 @@ def _suite_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         seen: set[str] = set()
         for index, case in enumerate([] if isinstance(suite.cases, FromFile) else suite.cases):
             if case.id in seen:
-                yield document.problem(("suites", name, "cases", index, "id"), f"{case.id!r} is there twice")
+                yield document.problem(("suites", name, "cases", index, "id"), f"duplicate id {case.id!r}")
             seen.add(case.id)
 
 
@@ -84,7 +87,7 @@ def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
             continue
         for index, requirement in enumerate(gate.require):
             if requirement.cases.dataset not in {None, training.dataset}:
-                message = f"{gate.candidate} is trained on {training.dataset}: only its held-out part is asked"
+                message = f"must be {training.dataset}, which {gate.candidate} is trained on"
                 yield document.problem(("gates", name, "require", index, "cases", "dataset"), message)
         deployments = gate_deployments(loop, name)
         if len(deployments) != 1:
@@ -93,10 +96,10 @@ def _gate_problems(document: Document, loop: Loop) -> Iterator[Problem]:
 
 def _gate_without_deployment(candidate: str, deployments: list[str]) -> str:
     if deployments:
-        return f"is about several deployments ({', '.join(deployments)}): write a gate for each"
+        return f"applies to several deployments ({', '.join(deployments)}): declare one gate for each"
     return (
-        "nothing says which deployment its candidate would answer for: name this gate in a rollout, or let a "
-        f"deployment follow the candidate (model: {{follow: {candidate}, start_with: MODEL}})"
+        "has no deployment: use this gate in a rollout, or let a deployment follow its candidate "
+        f"(model: {{follow: {candidate}, start_with: MODEL}})"
     )
 
 
@@ -105,7 +108,7 @@ def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
     for name, rollout in loop.rollouts.items():
         deployment, gate = loop.deployments.get(rollout.deployment), loop.gates.get(rollout.gate)
         if rollout.deployment in taken:
-            message = f"{rollout.deployment} has a rollout already: {taken[rollout.deployment]}"
+            message = f"{rollout.deployment} already has a rollout: {taken[rollout.deployment]}"
             yield document.problem(("rollouts", name, "deployment"), message)
         taken.setdefault(rollout.deployment, name)
         if deployment is None or gate is None:
@@ -113,10 +116,10 @@ def _rollout_problems(document: Document, loop: Loop) -> Iterator[Problem]:
         model = deployment.model
         if not isinstance(model, Follow):
             message = (
-                f"a rollout of {gate.candidate} could not move it: "
-                f"write {{follow: {gate.candidate}, start_with: {model}}}"
+                f"cannot be changed by a rollout of {gate.candidate}: "
+                f"use {{follow: {gate.candidate}, start_with: {model}}}"
             )
             yield document.problem(("deployments", rollout.deployment, "model"), message)
         elif model.follow != gate.candidate:
-            message = f"{rollout.deployment} follows {model.follow}, and this gate is about {gate.candidate}"
+            message = f"{rollout.deployment} follows {model.follow}, but the candidate of this gate is {gate.candidate}"
             yield document.problem(("rollouts", name, "gate"), message)

@@ -1,4 +1,4 @@
-"""What a declared part is at the service that owns it: its message, and the fields that the file owns."""
+"""Maps sections of loop.yaml to protobuf messages, with the fields that the file owns."""
 
 import json
 from typing import Any
@@ -18,12 +18,12 @@ from tidemill_client.loop.turning import turning_resources
 
 
 def owned_labels(loop: Loop) -> dict[str, str]:
-    """Return the labels of everything that a loop applies."""
+    """Return the labels of all resources of a loop."""
     return {**loop.metadata.labels, OWNER_LABEL: loop.metadata.name}
 
 
 def desired_resources(loop: Loop) -> list[Desired]:
-    """Return every resource but models and rollouts, in the order in which they depend on each other."""
+    """Return all resources except models and rollouts, in order of dependency."""
     labels = owned_labels(loop)
     return [
         *(_source(name, part, labels) for name, part in loop.sources.items()),

@@ -1,4 +1,4 @@
-"""The rollouts of a loop: a policy is part of its deployment, and comes last because it names a gate."""
+"""Diff and apply of rollout policies: fields of deployments, applied last because they refer to gates."""
 
 from collections.abc import AsyncIterator, Callable
 
@@ -17,7 +17,7 @@ FIELDS = ("rollout_policy",)
 
 
 class DeclaredRollout:
-    """One rollout of the file. Whether it is paused is said by `tidemill loop pause`, never by the file."""
+    """A rollout of the file. `tidemill loop pause` owns `rollouts_paused`, not the file."""
 
     kind = "rollout"
 
@@ -28,7 +28,7 @@ class DeclaredRollout:
         self._declared = declared
 
     async def diff(self, pending: Pending) -> Change:
-        """Ask the deployment's service what would change."""
+        """Return what apply would change."""
         parts = (("deployment", self._declared.deployment), ("gate", self._declared.gate))
         missing = [f"{kind} {name}" for kind, name in parts if pending.get((kind, name)) is Action.CREATE]
         current = await self._current()
@@ -42,7 +42,7 @@ class DeclaredRollout:
         return self._compared(current, await self._update(validate_only=True))
 
     async def apply(self, _progress: Callable[[str, float], None]) -> Change:
-        """Give the deployment its policy where it has another one."""
+        """Update the deployment's policy if it differs."""
         current = await self._current()
         preview = await self._update(validate_only=True)
         if current is None or not current.HasField("rollout_policy"):
@@ -74,7 +74,7 @@ class DeclaredRollout:
 
 
 async def orphaned_rollouts(connection: Connection, loop: str, declared: set[str]) -> AsyncIterator[str]:
-    """Yield the deployments of a loop that have a policy which the file no longer declares."""
+    """Yield the loop's deployments with a policy that the file does not declare."""
     async for deployment in KINDS["deployment"].all(connection):
         owned = deployment.labels.get(OWNER_LABEL) == loop
         if owned and deployment.HasField("rollout_policy") and deployment.id not in declared:
@@ -82,7 +82,7 @@ async def orphaned_rollouts(connection: Connection, loop: str, declared: set[str
 
 
 async def remove_policy(connection: Connection, deployment: str) -> None:
-    """Let no candidate reach the users of a deployment any more; what is live stays live."""
+    """Remove a deployment's rollout policy; the live configuration is kept."""
     await KINDS["deployment"].update(connection, Deployment(id=deployment), FIELDS)
 
 

@@ -1,4 +1,4 @@
-"""What the parts of loop.yaml are made of: names, references, durations and sizes."""
+"""Types of the loop.yaml schema: names, references, durations and sizes."""
 
 import json
 from datetime import timedelta
@@ -11,7 +11,7 @@ REFERENCE = r"^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(@[a-z0-9_-]{1,63})?$"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _LONGEST = 8
-"""Characters of a duration or size: more days or bytes than fit a message need longer ones."""
+"""Maximum characters of a duration or size, so that the value fits its message."""
 
 Slug = Annotated[str, Field(pattern=SLUG)]
 Reference = Annotated[str, Field(pattern=REFERENCE, description="name, name@version or name@label")]
@@ -21,7 +21,7 @@ def _duration(value: object) -> object:
     """Read "90s", "30m", "24h" or "730d"."""
     if isinstance(value, str) and value[:-1].isdecimal() and value[-1:] in _SECONDS and len(value) <= _LONGEST:
         return timedelta(seconds=int(value[:-1]) * _SECONDS[value[-1]])
-    message = "write a whole number and a unit: 90s, 30m, 24h or 730d"
+    message = "must be a whole number and a unit: 90s, 30m, 24h or 730d"
     raise ValueError(message)
 
 
@@ -29,7 +29,7 @@ def _size(value: object) -> object:
     """Read "512Mi" or "6Gi"."""
     if isinstance(value, str) and value[:-2].isdecimal() and value[-2:] in _BYTES and len(value) <= _LONGEST:
         return int(value[:-2]) * _BYTES[value[-2:]]
-    message = "write a whole number and a unit, 512Mi or 6Gi, or auto"
+    message = "must be a whole number and a unit (512Mi, 6Gi), or auto"
     raise ValueError(message)
 
 
@@ -39,12 +39,12 @@ def _memory(value: object) -> object:
 
 
 def _settings(values: dict[str, Any]) -> dict[str, Any]:
-    """Refuse what no message can carry, such as dates and infinities."""
+    """Reject values that protobuf cannot represent, such as dates and infinities."""
     for name, value in values.items():
         try:
             json.dumps(value, allow_nan=False)
         except (TypeError, ValueError):
-            message = f"{name}: write a number, a text, true, false, a list or a map"
+            message = f"{name}: must be a number, a string, true, false, a list or a map"
             raise ValueError(message) from None
     return values
 
@@ -70,12 +70,12 @@ Settings = Annotated[dict[str, Any], AfterValidator(_settings)]
 
 
 class Declared(BaseModel):
-    """Every part of the file: unknown keys are errors."""
+    """Base of all sections; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class FromFile(Declared):
-    """Text that lives in a file beside the loop's."""
+    """Text that is read from a file, relative to the loop's."""
 
     file: str

@@ -1,4 +1,4 @@
-"""The stages of a loop: what each waits for, how far it is and since when."""
+"""The stages of a loop: state, progress, and what each is waiting for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from tidemill.trainer.v1.training_pb2 import TrainingExamples, TrainingPlan, Tra
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One stage of one loop; `done` of `total` where it counts something."""
+    """The status of one stage; `done` of `total` if it has a counter."""
 
     stage: str
     name: str
@@ -29,12 +29,12 @@ class Stage:
     since: datetime | None = None
     remaining_s: float | None = None
     subject: str = ""
-    """The id of the version, run, evaluation or rollout that it is about."""
+    """The id of the version, run, evaluation or rollout."""
     message: str = ""
-    """What its service says of it, where that is more."""
+    """Further details from the service."""
 
     def data(self) -> dict[str, Any]:
-        """Return the stage for programs."""
+        """Return the stage as JSON values."""
         return {
             "stage": self.stage,
             "name": self.name,
@@ -50,7 +50,7 @@ class Stage:
 
 
 def examples_stage(curation: Curation) -> Stage:
-    """Return how many reactions there are, of how many, and from when on fewer are enough."""
+    """Return the progress of a curation, and the time from which fewer examples suffice."""
     progress = curation.progress
     what = f"{curation.feedback[0]}s" if len(curation.feedback) == 1 else "examples"
     says = f"{progress.new_examples} of {curation.new_examples} {what}"
@@ -74,7 +74,7 @@ def examples_stage(curation: Curation) -> Stage:
 
 
 def dataset_stage(dataset: Dataset, newest: DatasetVersion | None) -> Stage:
-    """Return what was published last, or why the last examples that were offered were not."""
+    """Return the newest version, or why the last batch was not published."""
     subject = f"{dataset.id}@{dataset.latest_version}" if dataset.latest_version else ""
     if dataset.waiting_offers:
         state, says, since = "running", "a version is being published", dataset.waiting_since
@@ -97,7 +97,7 @@ def _version(newest: DatasetVersion) -> str:
 
 
 def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
-    """Return how far the newest run is."""
+    """Return the progress or result of the newest run."""
     if run is None:
         says = f"waits for a version of {plan.dataset}"
         state = "paused" if plan.paused else "waiting"
@@ -124,7 +124,7 @@ def training_stage(plan: TrainingPlan, run: TrainingRun | None) -> Stage:
 
 
 def examples_in_words(counts: TrainingExamples) -> str:
-    """Return how many examples a run trains on, and why others were left out."""
+    """Return the number of examples a run trains on, and the omitted ones by reason."""
     left_out = {"too long": counts.too_long, "refused by the base": counts.refused, "empty": counts.empty}
     why = ", ".join(f"{count} {words}" for words, count in left_out.items() if count)
     return f"{counts.fitted} of {counts.offered} examples fitted" + (f" ({why})" if why else "")
@@ -135,7 +135,7 @@ def _run(run: TrainingRun) -> tuple[str, str]:
     match run.state:
         case TrainingRunState.TRAINING_RUN_STATE_RUNNING:
             if not progress.steps:
-                return "running", f"training on {run.dataset_version}, about to begin"
+                return "running", f"training on {run.dataset_version}, starting"
             left = f", {_seconds(progress.remaining):.0f} s left" if progress.HasField("remaining") else ""
             return "running", f"training, step {progress.step} of {progress.steps}{left}"
         case TrainingRunState.TRAINING_RUN_STATE_REGISTERING:
@@ -151,7 +151,7 @@ def _run(run: TrainingRun) -> tuple[str, str]:
 
 
 def evaluation_stage(gate: Gate, evaluation: Evaluation | None) -> Stage:
-    """Return how far the newest evaluation is, or what it says."""
+    """Return the progress or verdict of the newest evaluation."""
     if evaluation is None:
         says = f"waits for a version of {gate.candidate}"
         return Stage(
@@ -195,13 +195,13 @@ def _evaluation(evaluation: Evaluation) -> tuple[str, str]:
 
 
 def verdict_of(evaluation: Evaluation) -> str:
-    """Return the verdict as a word; an evaluation by hand has none."""
+    """Return the verdict as a word; an ad hoc evaluation has none."""
     name = Verdict.Name(evaluation.verdict).removeprefix("VERDICT_").lower()
     return {"unspecified": "-", "none": "no gate"}.get(name, name)
 
 
 def unanswered(comparison: Comparison) -> str:
-    """Return how many cases are in no mean, and why; "" without any."""
+    """Return the number of cases excluded from the means, by reason; "" if none."""
     if not comparison.unanswered:
         return ""
     why = {
@@ -213,7 +213,7 @@ def unanswered(comparison: Comparison) -> str:
 
 
 def _evidence(comparisons: Sequence[Comparison], *, passed: bool) -> str:
-    """Return the requirements that decided: the ones that do not hold, or all of them."""
+    """Return the decisive requirements: those that are not met, or all of them if the gate passed."""
     deciding = [c for c in comparisons if c.required and (passed or not c.holds)]
     shown = [
         f"{c.metric} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}] on {c.case_set}"
@@ -224,7 +224,7 @@ def _evidence(comparisons: Sequence[Comparison], *, passed: bool) -> str:
 
 
 def rollout_stage(deployment: Deployment) -> Stage:
-    """Return where the active rollout is, or how the last one ended."""
+    """Return the progress of the active rollout, or the result of the last one."""
     rollout = deployment.rollout
     if not rollout.id:
         return Stage(
@@ -270,7 +270,7 @@ def _rollout(rollout: Rollout, step: RolloutStep, *, follow: str) -> tuple[str, 
 
 
 def unknown_stage(stage: str, says: str) -> Stage:
-    """Return what is said of a stage whose service does not answer."""
+    """Return a stage whose service does not respond."""
     return Stage(stage=stage, name="-", state="unknown", says=says)
 
 

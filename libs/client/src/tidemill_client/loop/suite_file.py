@@ -1,4 +1,4 @@
-"""The trusted cases of a suite: JSON lines of id, question, reference and labels."""
+"""Files of trusted cases: JSON lines of id, question, reference and labels."""
 
 import json
 from collections.abc import Iterator
@@ -11,17 +11,17 @@ from tidemill_client.loop.problems import Problem, nearest, spell
 
 
 class SuiteFile:
-    """One file of cases. Reading it raises OSError or UnicodeDecodeError where it is not text."""
+    """One file of cases. Reading it may raise OSError or UnicodeDecodeError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def cases(self) -> list[Case]:
-        """Return the cases of a file that has no problems."""
+        """Return the cases of a valid file."""
         return [case for case in self._read() if isinstance(case, Case)]
 
     def problems(self) -> list[Problem]:
-        """Return everything that is wrong, each with its line."""
+        """Return all problems, each with its line."""
         found = list(self._read())
         problems = [each for each in found if isinstance(each, Problem)]
         if not found:

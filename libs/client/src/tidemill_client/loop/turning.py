@@ -1,4 +1,4 @@
-"""What turns a loop, at its services: datasets, curations, trainings, suites, gates and rollout policies."""
+"""Maps datasets, training, suites, gates and rollouts of loop.yaml to protobuf messages."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -29,7 +29,7 @@ from tidemill_client.values import struct_of
 
 
 def turning_resources(loop: Loop, labels: dict[str, str]) -> Iterator[Desired]:
-    """Yield them in the order in which they depend on each other; a dataset and its curation have one name."""
+    """Yield the resources in order of dependency; a dataset and its curation have the same name."""
     for name, dataset in loop.datasets.items():
         yield _dataset(name, dataset, labels)
         yield _curation(name, dataset, labels)
@@ -170,7 +170,7 @@ def _gate(name: str, part: learning.Gate, deployment: str, labels: dict[str, str
 
 
 def _cases(cases: learning.Cases) -> dict[str, Any]:
-    """Return one of both: a member of a oneof that is set to nothing would still be set."""
+    """Return one of both: setting a oneof's member to an empty value would still select it."""
     return {"suite": cases.suite} if cases.suite else {"dataset": cases.dataset}
 
 

@@ -1,4 +1,4 @@
-"""The loops of a project as they run: found by the label that applying gives to their parts."""
+"""Status, pause and resume of applied loops, which are found by their label."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Collection, Sequence
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from tidemill.trainer.v1.training_pb2 import TrainingPlan
 
 PAUSABLE = ("curation", "training", "gate")
-"""Kinds that have a `paused` of their own; that of rollouts is their deployment's `rollouts_paused`."""
+"""Kinds with a field `paused`; for rollouts it is the deployment's `rollouts_paused`."""
 T = TypeVar("T")
 
 
 class LoopNotFound(NotFound):
-    """Nothing in the project carries the label of this loop."""
+    """No resource of the project has the label of this loop."""
 
     reason = "LOOP_NOT_FOUND"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningLoop:
-    """A loop by its name, with the (kind, name) of what it declared and what of it is paused."""
+    """A loop, with the (kind, name) of its resources and of the paused ones."""
 
     name: str
     parts: Sequence[tuple[str, str]]
@@ -52,13 +52,13 @@ class RunningLoop:
 
 
 class Loops:
-    """What may be asked of loops that were applied."""
+    """The applied loops of a project."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def all(self) -> list[RunningLoop]:
-        """Return the project's loops by name. A service that does not answer ends it: a loop would seem smaller."""
+        """Return the project's loops by name. Raises if a service does not respond: the result would be incomplete."""
         found = await asyncio.gather(*(self._every(kind) for kind in KINDS))
         parts: dict[str, list[tuple[str, str]]] = {}
         paused: dict[str, list[tuple[str, str]]] = {}
@@ -75,10 +75,10 @@ class Loops:
         ]
 
     async def status(self, loop: str) -> list[Stage]:
-        """Return every stage of a loop, in the order in which it turns; one whose service is away says so.
+        """Return the stages of a loop in order; a stage whose service does not respond is `unknown`.
 
         Raises:
-            LoopNotFound: nothing carries its label.
+            LoopNotFound: no resource has its label.
 
         """
         stages = await asyncio.gather(
@@ -92,17 +92,17 @@ class Loops:
         if not found:
             names = [running.name for running in await self.all()]
             if loop not in names:
-                message = f"there is no loop {loop} here (there are: {', '.join(names) or 'none'})"
+                message = f"loop {loop} not found in this project (existing: {', '.join(names) or 'none'})"
                 raise LoopNotFound(message, loop=loop)
         return found
 
     async def pause(self, loop: str, *, paused: bool) -> list[tuple[str, str]]:
-        """Pause or resume every part of a loop that can be, and return those that changed.
+        """Pause or resume a loop's resources, and return those that changed.
 
-        What is under way goes on; nothing new is begun, and no rollout advances.
+        Work in progress finishes; nothing new starts, and no rollout advances.
 
         Raises:
-            LoopNotFound: it has no such part.
+            LoopNotFound: the loop has no resource that can be paused.
 
         """
         changed = []
@@ -122,7 +122,7 @@ class Loops:
                     await KINDS["deployment"].update(self._connection, requested, ("rollouts_paused",))
                     changed.append(("rollout", deployment.id))
         if not found:
-            message = f"there is no loop {loop} here that could be paused: see `tidemill loop list`"
+            message = f"loop {loop} not found, or has nothing to pause: see `tidemill loop list`"
             raise LoopNotFound(message, loop=loop)
         return changed
 
@@ -166,7 +166,7 @@ class Loops:
 
 
 async def _answered(stage: str, work: Awaitable[list[Stage]]) -> list[Stage]:
-    """Return a stage's lines; that its service does not answer is a line like others."""
+    """Return the stages, or an `unknown` stage if the service does not respond."""
     try:
         return await work
     except (DependencyUnavailable, DeadlineExceeded, NoAddress) as error:
@@ -174,7 +174,7 @@ async def _answered(stage: str, work: Awaitable[list[Stage]]) -> list[Stage]:
 
 
 async def _current(items: AsyncIterator[T], ended: Collection[int]) -> T | None:
-    """Return the oldest that has not ended, which is at work, else the newest."""
+    """Return the oldest item that has not ended, else the newest."""
     newest: T | None = None
     async for item in items:
         newest = item
