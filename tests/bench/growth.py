@@ -288,7 +288,8 @@ async def measure(service: str, sizes: Sequence[int], turns: int) -> list[str]:
     """Measure, print a table, and return what is dearer with more rows, or goes without its index."""
     async with stores(service, sizes) as made:
         for turn in range(-WARM_UP, turns):
-            for harness in made:
+            first = turn % len(made)
+            for harness in made[first:] + made[:first]:
                 await harness.once(turn % (turns + WARM_UP))
         grown = [f"{each} has no index" for each in await missing_indexes(service, made[0].database)]
     say(f"{'milliseconds, median, by rows':45}{''.join(f'{size:>10}' for size in sizes)}   most/first  last/second")
