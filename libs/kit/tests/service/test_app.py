@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -22,12 +23,14 @@ from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceRes
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
+from tidemill_kit.core.application import Page, Requeue
 from tidemill_kit.core.errors import DependencyUnavailable, Internal
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import PortTaken
 from tidemill_kit.runtime.telemetry import serve_metrics
 from tidemill_kit.service.app import App, Dependency, Worker, serve
+from tidemill_kit.workers.controller import Controller
 from tidemill_testkit.polling import eventually
 
 pytestmark = pytest.mark.usefixtures("lines")
@@ -357,6 +360,32 @@ async def test_the_status_reports_consumers_and_outbox(plain: bool) -> None:  # 
     assert (consumer.dead_lettered, consumer.waiting_for) == (1, "mongodb")
     assert (status.service, status.outbox_length) == ("probe", 7)
     assert status.resident_bytes > 1_000_000
+
+
+async def test_the_status_shows_the_controllers_among_the_components() -> None:
+    async def pending(_token: str, /, *, without: frozenset[str]) -> Page[Name]:  # noqa: ARG001 - the protocol's name
+        message = "no answer"
+        raise DependencyUnavailable(message, dependency="mongodb")
+
+    async def fail(_key: Name, _epoch: int) -> Requeue:
+        return Requeue()
+
+    things = Controller("things", reconcile=fail, pending=pending, max_concurrent=1, poll_interval=timedelta(minutes=1))
+    things.enqueue(Name())
+    async with living(components=[things]) as service:
+        await service.becomes(ready=True)
+        await eventually(lambda: things.status.retrying == 1 and things.status.message)
+        (shown,) = (await service.status()).controllers
+
+    assert (shown.name, shown.queued, shown.running, shown.retrying, shown.message) == ("things", 1, 0, 1, "no answer")
+
+
+@dataclass(frozen=True)
+class Name:
+    """A key of a controller."""
+
+    project: str = "acme"
+    key: str = "acme/a"
 
 
 async def test_the_status_answers_while_the_store_does_not() -> None:

@@ -18,7 +18,7 @@ from motor.motor_asyncio import AsyncIOMotorCollection, AsyncIOMotorCursor
 _UNDER_WAY = "an index finds the few that are under way, and of these next to none is deleted"
 
 EXCEPTIONS: Mapping[tuple[str, str], str] = {
-    ("tidemill_evaluator.adapters.mongo_pending", "MongoPendingEvaluations.evaluations"): _UNDER_WAY,
+    ("tidemill_kit.workers.pending", "PendingDocuments.__call__"): _UNDER_WAY,
     ("tidemill_inference.adapters.mongo_rollouts", "MongoActiveRollouts.all"): _UNDER_WAY,
     ("tidemill_inference.adapters.mongo_records", "MongoRecords.remove"): "events wait in the oldest records only while"
     " Kafka is down",

@@ -135,8 +135,13 @@ def _says(answer: ServiceStatus | TidemillError) -> str:
     waiting = [f"{d.name}: {d.message}" for d in answer.dependencies if not d.ready]
     consumers = [f"{c.name}: {c.lag} behind, {c.dead_lettered} dead letters" for c in answer.consumers]
     waiting += [f"{c.name} is waiting for {c.waiting_for}" for c in answer.consumers if c.waiting_for]
+    controllers = [
+        f"{c.name}: {c.queued} queued, {c.running} running, {c.retrying} retrying {c.message}".rstrip()
+        for c in answer.controllers
+        if c.queued or c.running or c.message
+    ]
     outbox = [f"{answer.outbox_length} events to publish"] if answer.outbox_length else []
-    return "; ".join([*waiting, *consumers, *outbox]) or "ok"
+    return "; ".join([*waiting, *consumers, *controllers, *outbox]) or "ok"
 
 
 def logs(

@@ -4,7 +4,7 @@ import hashlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
 from tidemill_kit.core.aggregate import Aggregate
@@ -68,6 +68,14 @@ class PageRequest:
 
     size: int = 50
     token: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requeue:
+    """Returned by a reconciliation that is to be made again; None in its place says that nothing is left to do."""
+
+    after: timedelta | None = None
+    """None: it cannot go on now, and is retried with backoff."""
 
 
 class Clock(Protocol):

@@ -21,6 +21,7 @@ from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.readiness import Dependency, Readiness
 from tidemill_kit.service.status import Consumers, OutboxLength, StatusServicer, version_of
+from tidemill_kit.workers.controller import Controller
 
 __all__ = ["App", "Component", "Dependency", "Watched", "Worker", "run", "serve"]
 
@@ -89,7 +90,8 @@ class Worker:
 class App:
     """A service put together: what its composition root returns.
 
-    `components` start in this order and stop in the reverse one. `consumers` and `outbox_length` feed the status.
+    `components` start in this order and stop in the reverse one. `consumers`, `outbox_length` and the components
+    that are a `workers.controller.Controller` feed the status.
     """
 
     settings: ServiceSettings
@@ -162,6 +164,7 @@ class _ServiceRunner:
             is_ready=self._is_ready,
             consumers=app.consumers,
             outbox_length=app.outbox_length,
+            controllers=[each for each in app.components if isinstance(each, Controller)],
         )
         self._grpc = GrpcServer(
             app.settings,

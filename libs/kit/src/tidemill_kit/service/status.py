@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, Protocol, TypeVar
@@ -15,6 +16,7 @@ from tidemill_kit.core.errors import TidemillError
 from tidemill_kit.grpc.requests import timestamp_of
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.readiness import Readiness
+from tidemill_kit.workers.controller import Controller
 
 _PATIENCE_S = 2.0
 _UNKNOWN = -1
@@ -62,7 +64,7 @@ def version_of(settings: ServiceSettings) -> str:
 class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
     """Answers also while everything else is down: what cannot be told in two seconds is left out."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a status is made of
         self,
         settings: ServiceSettings,
         *,
@@ -70,6 +72,7 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
         is_ready: Callable[[], bool],
         consumers: Consumers,
         outbox_length: OutboxLength,
+        controllers: Sequence[Controller[Any]] = (),
     ) -> None:
         self._settings = settings
         self._version = version_of(settings)
@@ -78,6 +81,7 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
         self._is_ready = is_ready
         self._consumers = consumers
         self._outbox_length = outbox_length
+        self._controllers = controllers
 
     async def GetStatus(  # noqa: N802 - the contract's name
         self,
@@ -113,6 +117,9 @@ class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
             ],
             resident_bytes=psutil.Process().memory_info().rss,
             outbox_length=outbox_length,
+            controllers=[
+                status_service_pb2.Controller(**asdict(controller.status)) for controller in self._controllers
+            ],
         )
         return status_service_pb2.GetStatusResponse(status=status)
 

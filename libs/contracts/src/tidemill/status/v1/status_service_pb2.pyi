@@ -74,6 +74,7 @@ class ServiceStatus(_message.Message):
     CONSUMERS_FIELD_NUMBER: _builtins.int
     RESIDENT_BYTES_FIELD_NUMBER: _builtins.int
     OUTBOX_LENGTH_FIELD_NUMBER: _builtins.int
+    CONTROLLERS_FIELD_NUMBER: _builtins.int
     service: _builtins.str
     """Output only. The service's name, for example "ingest"."""
     version: _builtins.str
@@ -96,6 +97,10 @@ class ServiceStatus(_message.Message):
     def consumers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Consumer]:
         """Output only. The subscriptions that this process consumes."""
 
+    @_builtins.property
+    def controllers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Controller]:
+        """Output only. The controllers that work in the background of this process."""
+
     def __init__(
         self,
         *,
@@ -107,10 +112,11 @@ class ServiceStatus(_message.Message):
         consumers: _abc.Iterable[Global___Consumer] | None = ...,
         resident_bytes: _builtins.int = ...,
         outbox_length: _builtins.int = ...,
+        controllers: _abc.Iterable[Global___Controller] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumers", b"consumers", "dependencies", b"dependencies", "outbox_length", b"outbox_length", "ready", b"ready", "resident_bytes", b"resident_bytes", "service", b"service", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumers", b"consumers", "controllers", b"controllers", "dependencies", b"dependencies", "outbox_length", b"outbox_length", "ready", b"ready", "resident_bytes", b"resident_bytes", "service", b"service", "start_time", b"start_time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,3 +195,41 @@ class Consumer(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Consumer: _TypeAlias = Consumer  # noqa: Y015
+
+@_typing.final
+class Controller(_message.Message):
+    """Controller is one queue of background work in this process, for example the evaluations that it runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    RETRYING_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Output only. Its name, for example "evaluations"."""
+    queued: _builtins.int
+    """Output only. Keys that wait: for a worker, for the time that they asked for, or to be retried."""
+    running: _builtins.int
+    """Output only. Keys that are reconciled now."""
+    retrying: _builtins.int
+    """Output only. Keys whose last reconciliation failed, was postponed, or found the lease held by another process."""
+    message: _builtins.str
+    """Output only. Why the last search for pending work failed, empty when it succeeded."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        queued: _builtins.int = ...,
+        running: _builtins.int = ...,
+        retrying: _builtins.int = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "name", b"name", "queued", b"queued", "retrying", b"retrying", "running", b"running"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Controller: _TypeAlias = Controller  # noqa: Y015

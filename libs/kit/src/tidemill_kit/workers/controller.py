@@ -1,0 +1,284 @@
+"""One controller for all work in the background: a queue of keys, each reconciled by one worker at a time.
+
+As a controller of Kubernetes does, it calls `reconcile` with a key, never with an event: what is to be done is read
+from the stores. A key that is enqueued ten times is reconciled once; one that is enqueued while it is reconciled is
+reconciled again afterwards. Keys come by `enqueue`, and by a resync, which finds those of a process that died.
+"""
+
+import asyncio
+import heapq
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+from prometheus_client import Counter as Count
+from prometheus_client import Gauge, Histogram
+
+from tidemill_kit.core.application import Page, Requeue
+from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_kit.workers.fair_share import Turns
+from tidemill_kit.workers.leases import Lease, LeaseLost
+
+DEPTH = Gauge("tidemill_controller_queue_depth", "Keys that wait to be reconciled.", ["controller"])
+RUNS = Count("tidemill_controller_runs", "Reconciliations, by what became of them.", ["controller", "result"])
+SECONDS = Histogram("tidemill_controller_run_seconds", "Time that one reconciliation took.", ["controller"])
+
+_MIN_BACKOFF_S = 0.5
+_MAX_BACKOFF_S = 15.0
+_MAX_LEASE_BACKOFF_S = 4.0
+"""A key whose lease another process holds: an event may have come to this one after the other had read everything."""
+_MAX_NEW_OF_PROJECT = 100
+"""Keys of one project that a resync finds beside the page that it reads; the others come when these are done."""
+_MIN_RESYNC_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class Key(Protocol):
+    """What is reconciled. Equal keys are one key."""
+
+    @property
+    def project(self) -> str:
+        """Whose work it is."""
+
+    @property
+    def key(self) -> str:
+        """Its name among the keys of all projects: the id of its lease, and its name in logs."""
+
+
+K = TypeVar("K", bound=Key)
+
+
+class Pending(Protocol[K]):
+    """Finds the keys that have something to do, in pages."""
+
+    async def __call__(self, token: str, /, *, without: frozenset[str]) -> Page[K]:
+        """Return the page after the token, "" being the first; keys of the projects in `without` may be left out."""
+
+
+class Holder(Protocol):
+    """Grants leases; `leases.Leases` does."""
+
+    def held(self, job_id: str) -> AbstractAsyncContextManager[Lease | None]:
+        """Hold the lease while the body runs; yields None if another process holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerStatus:
+    """How a controller is, with the fields of tidemill.status.v1.Controller."""
+
+    name: str
+    queued: int
+    running: int
+    retrying: int
+    message: str
+
+
+class Controller(Generic[K]):
+    """Reconciles keys, `max_concurrent` at once and each in its project's turn. Implements `service.Watched`.
+
+    `reconcile` gets the key and the epoch of its lease (0 without `leases`). It returns None when there is nothing to
+    do until the key is enqueued again, or `Requeue`. What fails is retried with backoff, from half a second to 15 s or
+    `poll_interval` if that is shorter; enqueueing the key does not shorten it.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a controller is, declared once in app.py
+        self,
+        name: str,
+        *,
+        reconcile: Callable[[K, int], Awaitable[Requeue | None]],
+        pending: Pending[K],
+        max_concurrent: int,
+        poll_interval: timedelta,
+        leases: Holder | None = None,
+        debounce: timedelta = timedelta(0),
+    ) -> None:
+        self.name = name
+        self._reconcile = reconcile
+        self._pending = pending
+        self._poll_interval_s = poll_interval.total_seconds()
+        self._leases = leases
+        self._debounce_s = debounce.total_seconds()
+        self._turns = Turns(max_concurrent)
+        self._due: dict[K, float] = {}
+        self._order: list[tuple[float, int, K]] = []
+        self._count = itertools.count()
+        self._scheduled: set[K] = set()
+        self._running: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._not_before: dict[K, float] = {}
+        self._left_out: frozenset[str] = frozenset()
+        self._changed = asyncio.Event()
+        self._to_resync = asyncio.Event()
+        self._message = ""
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def status(self) -> ControllerStatus:
+        """How it is now."""
+        return ControllerStatus(
+            name=self.name,
+            queued=len(self._due),
+            running=len(self._running),
+            retrying=len(self._failures),
+            message=self._message,
+        )
+
+    @property
+    def scheduled(self) -> frozenset[K]:
+        """The keys that are reconciled, or will be as soon as it is their turn."""
+        return frozenset(self._scheduled)
+
+    def enqueue(self, key: K) -> None:
+        """Reconcile the key soon, once for all calls within the debounce time; may be called before the start."""
+        self._add(key, time.monotonic() + self._debounce_s)
+
+    async def start(self) -> None:
+        """Begin to work."""
+        self._task = asyncio.create_task(self._run(), name=self.name)
+
+    async def wait(self) -> None:
+        """Return or raise as the work does."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            self._task.result()
+
+    async def stop(self) -> None:
+        """Cancel what is reconciled, and wait until its leases are released."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._resync_again_and_again())
+            while True:
+                self._changed.clear()
+                now = time.monotonic()
+                while self._order and self._order[0][0] <= now:
+                    at, _, key = heapq.heappop(self._order)
+                    if self._due.get(key) == at and key not in self._scheduled:
+                        self._scheduled.add(key)
+                        tasks.create_task(self._work(key))
+                await _set_within(self._changed, self._order[0][0] - now if self._order else None)
+
+    async def _resync_again_and_again(self) -> None:
+        while True:
+            self._to_resync.clear()
+            try:
+                with isolated():
+                    await self._resync()
+                self._message = ""
+            except TidemillError as error:
+                self._message = error.message
+                _log.warning("resync_failed", controller=self.name, reason=error.reason, why=error.message)
+            except Exception as error:  # noqa: BLE001 - what is enqueued is reconciled all the same
+                self._message = type(error).__name__
+                _log.error("resync_failed", controller=self.name, exc_info=error)
+            least_s = min(_MIN_RESYNC_S, self._poll_interval_s)
+            await asyncio.sleep(least_s)
+            await _set_within(self._to_resync, self._poll_interval_s - least_s)
+
+    async def _resync(self) -> None:
+        """Enqueue what has something to do; of a project that has much of it, some, and the rest when that is done."""
+        found, left_out, token = Counter[str](), frozenset[str](), ""
+        while True:
+            left_out |= self._turns.crowded | {project for project, n in found.items() if n >= _MAX_NEW_OF_PROJECT}
+            page = await self._pending(token, without=left_out)
+            for key in page.items:
+                if key in self._scheduled:
+                    continue
+                found[key.project] += key not in self._due
+                self._add(key, time.monotonic())
+            token = page.next_token
+            if not token:
+                break
+        self._left_out = left_out
+
+    def _add(self, key: K, at: float) -> None:
+        at = max(at, self._not_before.get(key, 0.0))
+        if at < self._due.get(key, float("inf")):
+            self._due[key] = at
+            heapq.heappush(self._order, (at, next(self._count), key))
+            DEPTH.labels(self.name).set(len(self._due))
+            self._changed.set()
+
+    async def _work(self, key: K) -> None:
+        try:
+            async with self._turns.of(key.project):
+                self._due.pop(key)
+                self._running.add(key)
+                await self._timed(key)
+        finally:
+            self._running.discard(key)
+            self._scheduled.discard(key)
+            if (again := self._due.pop(key, None)) is not None:
+                self._add(key, again)
+            DEPTH.labels(self.name).set(len(self._due))
+            if key.project in self._left_out - self._turns.crowded:
+                self._left_out = frozenset()
+                self._to_resync.set()
+
+    async def _timed(self, key: K) -> None:
+        started = time.perf_counter()
+        log = _log.bind(controller=self.name, project=key.project, key=key.key)
+        try:
+            with isolated():
+                result = await self._leased(key)
+        except LeaseLost as error:
+            result = "postponed"
+            log.warning("reconcile_postponed", reason=error.reason, why=error.message)
+            self._back_off(key, max_s=_MAX_LEASE_BACKOFF_S)
+        except TidemillError as error:
+            result = "failed"
+            log.warning("reconcile_failed", reason=error.reason, why=error.message)
+            self._back_off(key)
+        except Exception:  # one key that breaks must not end the others; it is retried
+            result = "failed"
+            log.exception("reconcile_failed")
+            self._back_off(key)
+        duration_s = time.perf_counter() - started
+        if result == "finished":
+            log.debug("reconcile_finished", duration_s=round(duration_s, 3))
+        RUNS.labels(self.name, result).inc()
+        SECONDS.labels(self.name).observe(duration_s)
+
+    async def _leased(self, key: K) -> str:
+        if self._leases is None:
+            return self._finished(key, await self._reconcile(key, 0))
+        async with self._leases.held(key.key) as lease:
+            if lease is not None:
+                return self._finished(key, await self._reconcile(key, lease.epoch))
+        self._back_off(key, max_s=_MAX_LEASE_BACKOFF_S)
+        return "held"
+
+    def _finished(self, key: K, requeue: Requeue | None) -> str:
+        if requeue is not None and requeue.after is None:
+            self._back_off(key)
+            _log.info("reconcile_postponed", controller=self.name, project=key.project, key=key.key)
+            return "postponed"
+        self._failures.pop(key, None)
+        self._not_before.pop(key, None)
+        if requeue is not None and requeue.after is not None:
+            self._add(key, time.monotonic() + requeue.after.total_seconds())
+        return "finished"
+
+    def _back_off(self, key: K, *, max_s: float = _MAX_BACKOFF_S) -> None:
+        """Retry the key, later after each failure in a row."""
+        failures = self._failures[key] = self._failures.get(key, 0) + 1
+        pause_s = min(max_s, self._poll_interval_s, _MIN_BACKOFF_S * 2 ** min(failures - 1, 8))
+        at = self._not_before[key] = time.monotonic() + pause_s
+        self._due.pop(key, None)
+        self._add(key, at)
+
+
+async def _set_within(event: asyncio.Event, seconds: float | None) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
