@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from google.protobuf.json_format import MessageToJson
@@ -27,7 +28,6 @@ from tidemill_evaluator.application.ports import (
     CaseName,
     CaseResults,
     EvaluationName,
-    GateName,
     Live,
     PartialResult,
     Passage,
@@ -41,7 +41,7 @@ from tidemill_evaluator.application.turns import Turns
 from tidemill_evaluator.domain.cases import Case, CaseSet
 from tidemill_evaluator.domain.comparison import Evidence, Interval
 from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound, GateNotFound, SuiteNotFound
-from tidemill_evaluator.domain.evaluation import UNFINISHED, Evaluation
+from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, Gate, Requirement
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.metrics import token_f1
@@ -94,7 +94,7 @@ class InMemoryResults:
 
 
 class InMemoryLeases:
-    """Implements `ports.EvaluationLeases`; `steal` gives the job to another process."""
+    """Leases as a controller holds them; `steal` gives the evaluation to another worker."""
 
     def __init__(self) -> None:
         self.epochs: dict[EvaluationName, int] = defaultdict(int)
@@ -225,43 +225,17 @@ class WholeRange:
         return Interval(low=min(differences), high=max(differences))
 
 
-class InMemoryPending:
-    """Implements `ports.PendingEvaluations`."""
-
-    def __init__(self, evaluations: InMemoryAggregates[Evaluation], gates: InMemoryAggregates[Gate]) -> None:
-        self._evaluations = evaluations
-        self._gates = gates
-        self.asked = 0
-        self.away: TidemillError | None = None
-
-    async def evaluations(self, *, without: Collection[str] = ()) -> Sequence[EvaluationName]:
-        self.asked += 1
-        if self.away:
-            raise self.away
-        page = await self._evaluations.list("acme", page=PageRequest(size=1000))
-        return [
-            EvaluationName(project=e.project, evaluation=e.id)
-            for e in page.items
-            if e.state in UNFINISHED and e.project not in without
-        ]
-
-    async def with_deferred_work(self) -> Sequence[GateName]:
-        page = await self._gates.list("acme", page=PageRequest(size=1000))
-        return [
-            GateName(project=gate.project, gate=gate.id)
-            for gate in page.items
-            if gate.deferred_evaluation and not gate.paused
-        ]
-
-
 @dataclass(kw_only=True)
 class Steps:
     """Counts how often a worker is notified."""
 
     enqueued: int = 0
 
-    def __call__(self) -> None:
+    def __call__(self, _: EvaluationName) -> None:
         self.enqueued += 1
+
+
+Run = Callable[[EvaluationName], Coroutine[Any, Any, bool]]
 
 
 class Evaluator:
@@ -320,9 +294,9 @@ class Evaluator:
         self.list_case_results = ListCaseResults(evaluations=self.evaluations, cases=self.cases, results=self.results)
         self.run = self.worker(self.results, limits=limits, max_concurrent=max_concurrent)
 
-    def worker(self, results: CaseResults, *, limits: Limits | None = None, max_concurrent: int = 8) -> RunEvaluation:
-        """Return what a worker runs; each process has its own."""
-        return RunEvaluation(
+    def worker(self, results: CaseResults, *, limits: Limits | None = None, max_concurrent: int = 8) -> Run:
+        """Return what a worker does, and whether it was done; each process has its own."""
+        run = RunEvaluation(
             evaluations=self.evaluations,
             inference=self.inference,
             cases=self.cases,
@@ -338,7 +312,6 @@ class Evaluator:
             ),
             compute_verdict=ComputeVerdict(intervals=WholeRange(), evidence=self.evidence),
             triggers=self.triggers,
-            leases=self.leases,
             max_concurrent=asyncio.Semaphore(max_concurrent),
             turns=lambda deadline_s: Turns(
                 Pace(maximum=max_concurrent, share=0.5),
@@ -347,6 +320,12 @@ class Evaluator:
             ),
             clock=self.clock,
         )
+
+        async def under_a_lease(name: EvaluationName) -> bool:
+            async with self.leases.held(name) as epoch:
+                return epoch is not None and await run(name, epoch=epoch) is None
+
+        return under_a_lease
 
     async def with_suite(self, name: str = "truth", count: int = 3) -> Suite:
         suite = Suite(id=name, project="acme")

@@ -15,8 +15,7 @@ from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
 from tidemill_evaluator.adapters.inference_service import InferenceService
 from tidemill_evaluator.adapters.ingest_datasets import IngestDatasets
 from tidemill_evaluator.adapters.mongo_case_results import MongoCaseResults
-from tidemill_evaluator.adapters.mongo_evaluation_leases import MongoEvaluationLeases
-from tidemill_evaluator.adapters.mongo_pending import MongoPendingEvaluations
+from tidemill_evaluator.adapters.mongo_pending import deferring_gates, unfinished_evaluations
 from tidemill_evaluator.adapters.rouge_scores import RougeScores
 from tidemill_evaluator.adapters.trainer_models import TrainerModels
 from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
@@ -36,7 +35,6 @@ from tidemill_evaluator.domain.pace import Pace
 from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
 from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
 from tidemill_evaluator.entrypoints.kafka_candidates import candidates
-from tidemill_evaluator.entrypoints.workers import Enqueue, EvaluationWorker
 from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit.core.aggregate import Aggregate
 from tidemill_kit.core.application import SystemClock
@@ -45,11 +43,12 @@ from tidemill_kit.core.quotas import Quota
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.client import open_channel
-from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.service.app import App, Component, Dependency
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import Codec, MongoAggregates
 from tidemill_kit.store.mongo import Collection
 from tidemill_kit.store.objects import ObjectStore
+from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 
 A = TypeVar("A", bound=Aggregate)
@@ -80,7 +79,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
             adapters.publisher,
             adapters.relay,
             consumers,
-            Worker("evaluations", parts.worker.run),
+            *parts.controllers,
         ],
         consumers=consumers.status,
         outbox_length=adapters.relay.outbox_length,
@@ -116,18 +115,17 @@ class _Adapters:
             lists=[("gate",), ("candidate",), ("gate", "candidate")],
         )
         self.results = MongoCaseResults(self.database["case_results"])
-        self.pending = MongoPendingEvaluations(self.database["evaluations"], self.database["gates"])
+        self.unfinished = unfinished_evaluations(self.database["evaluations"])
+        self.deferring = deferring_gates(self.database["gates"])
         self.cases = ExchangeCases(
             self.store, bucket=settings.exchange_bucket, dataset_buckets=settings.dataset_buckets
         )
-        self.leases = MongoEvaluationLeases(
-            Leases(
-                self.database["evaluation_leases"],
-                owner=str(uuid4()),
-                ttl=timedelta(seconds=settings.lease_s),
-                clock=SystemClock(),
-                removable=True,
-            )
+        self.leases = Leases(
+            self.database["evaluation_leases"],
+            owner=str(uuid4()),
+            ttl=timedelta(seconds=settings.lease_s),
+            clock=SystemClock(),
+            removable=True,
         )
         self.channels = {
             name: open_channel(address, name=name, timeout_s=settings.call_timeout_s, tls=settings.tls)
@@ -146,13 +144,21 @@ class _Parts:
     """Use cases and entry points of one app."""
 
     def __init__(self, settings: EvaluatorSettings, adapters: _Adapters) -> None:
-        enqueue, limits = Enqueue(), settings.limits
+        limits, poll_interval = settings.limits, timedelta(seconds=settings.evaluation_retry_s)
+        evaluations = Controller(
+            "evaluations",
+            reconcile=lambda name, epoch: run(name, epoch=epoch),
+            pending=adapters.unfinished,
+            leases=adapters.leases,
+            max_concurrent=settings.max_concurrent_evaluations,
+            poll_interval=poll_interval,
+        )
         self.triggers = EvaluationTriggers(
             evaluations=adapters.evaluations,
             gates=adapters.gates,
             by_candidate=adapters.by_candidate,
             attempts=settings.attempts,
-            enqueue=enqueue,
+            enqueue=evaluations.enqueue,
         )
         changing = ChangeSuites(
             suites=adapters.suites,
@@ -176,7 +182,7 @@ class _Parts:
                     models=adapters.models,
                     inference=adapters.inference,
                     limits=limits,
-                    enqueue=enqueue,
+                    enqueue=evaluations.enqueue,
                 ),
                 cancel=CancelEvaluation(evaluations=adapters.evaluations, clock=SystemClock()),
                 list_case_results=ListCaseResults(
@@ -184,14 +190,15 @@ class _Parts:
                 ),
             )
         )
-        self.worker = EvaluationWorker(
-            pending=adapters.pending,
-            triggers=self.triggers,
-            run=_run_evaluation(settings, adapters, self.triggers),
-            enqueue=enqueue,
-            max_concurrent=settings.max_concurrent_evaluations,
-            retry_after_s=settings.evaluation_retry_s,
+        run = _run_evaluation(settings, adapters, self.triggers)
+        deferred = Controller(
+            "deferred_evaluations",
+            reconcile=lambda name, _: self.triggers.gate_has_deferred_work(name.project, name.gate),
+            pending=adapters.deferring,
+            max_concurrent=1,
+            poll_interval=poll_interval,
         )
+        self.controllers: list[Component] = [evaluations, deferred]
 
 
 def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, triggers: EvaluationTriggers) -> RunEvaluation:
@@ -218,7 +225,6 @@ def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, triggers: 
             evidence=Evidence(min_questions=settings.min_questions, max_unanswered=settings.max_unanswered),
         ),
         triggers=triggers,
-        leases=adapters.leases,
         max_concurrent=asyncio.Semaphore(settings.max_concurrent_answers),
         turns=lambda deadline_s: Turns(
             Pace(maximum=settings.max_concurrent_answers, share=settings.answer_share), deadline_s=deadline_s
@@ -240,7 +246,8 @@ class _Ground:
         await self._adapters.suites.ensure_indexes()
         await self._adapters.gates.ensure_indexes()
         await self._adapters.evaluations.ensure_indexes()
-        await self._adapters.pending.ensure_indexes()
+        await self._adapters.unfinished.ensure_indexes()
+        await self._adapters.deferring.ensure_indexes()
 
     async def stop(self) -> None:
         """Close the connections."""

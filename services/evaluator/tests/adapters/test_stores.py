@@ -1,8 +1,6 @@
 """Stores in memory and on real servers: the same behaviour."""
 
-import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -13,8 +11,7 @@ from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, 
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.adapters.exchange_cases import CasesUnreadable, ExchangeCases
 from tidemill_evaluator.adapters.mongo_case_results import MongoCaseResults
-from tidemill_evaluator.adapters.mongo_evaluation_leases import MongoEvaluationLeases
-from tidemill_evaluator.adapters.mongo_pending import MongoPendingEvaluations
+from tidemill_evaluator.adapters.mongo_pending import deferring_gates, unfinished_evaluations
 from tidemill_evaluator.application.ports import CaseName, CaseResults, EvaluationName, GateName, PartialResult
 from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.cases import CaseAnswer, CaseSet
@@ -23,12 +20,11 @@ from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, DeferredEvaluation, Requirement
 from tidemill_evaluator.domain.suite import Suite
 from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import PageRequest, SystemClock
+from tidemill_kit.core.application import PageRequest
 from tidemill_kit.core.errors import NotFound, PermissionDenied
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore
-from tidemill_kit.workers.leases import Leases
 from tidemill_local import Addresses
 from tidemill_testkit.buckets import remove_bucket
 from tidemill_testkit.clocks import NOON
@@ -140,7 +136,7 @@ async def test_evaluations_are_listed_by_gate_and_candidate(evaluations: MongoAg
 async def test_the_evaluations_that_are_not_finished_are_pending(
     database: Database, evaluations: MongoAggregates[Evaluation]
 ) -> None:
-    pending = MongoPendingEvaluations(database["evaluations"], database["gates"])
+    pending = unfinished_evaluations(database["evaluations"])
     await pending.ensure_indexes()
     started = running()
     await evaluations.add(started, request=request())
@@ -152,11 +148,11 @@ async def test_the_evaluations_that_are_not_finished_are_pending(
     )
     await evaluations.update("globex", cancelled.id, lambda e: e.cancel(NOON), request=request())
 
-    assert set(await pending.evaluations()) == {
+    assert set((await pending("", without=frozenset())).items) == {
         EvaluationName(project="acme", evaluation=started.id),
         EvaluationName(project="globex", evaluation=waiting.id),
     }
-    assert [name.project for name in await pending.evaluations(without={"acme"})] == ["globex"]
+    assert [name.project for name in (await pending("", without=frozenset({"acme"}))).items] == ["globex"]
 
 
 async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pending(database: Database) -> None:
@@ -174,14 +170,15 @@ async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pend
     gone.deferred_evaluation = deferred_evaluation
     await gates.add(gone, request=request())
 
-    pending = MongoPendingEvaluations(database["evaluations"], database["gates"])
+    pending = deferring_gates(database["gates"])
+    await pending.ensure_indexes()
 
-    assert set(await pending.with_deferred_work()) == {
+    assert set((await pending("", without=frozenset())).items) == {
         GateName(project="acme", gate="owing"),
         GateName(project="globex", gate="gone"),
     }
     await gates.update("globex", "gone", lambda each: setattr(each, "deleted", True), request=request())
-    assert await pending.with_deferred_work() == [GateName(project="acme", gate="owing")]
+    assert (await pending("", without=frozenset())).items == [GateName(project="acme", gate="owing")]
 
 
 async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database: Database) -> None:
@@ -199,32 +196,6 @@ async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database
     assert await suites.add(suite, request=request()) == await suites.get("acme", "truth")
     assert await gates.add(gate, request=request()) == await gates.get("acme", "gate")
     assert await by_candidate.add(index, request=request()) == await by_candidate.get("acme", "lora")
-
-
-def leases_of(database: Database, owner: str, *, ttl: timedelta = timedelta(seconds=30)) -> MongoEvaluationLeases:
-    return MongoEvaluationLeases(Leases(database["leases"], owner=owner, ttl=ttl, clock=SystemClock()))
-
-
-async def test_an_evaluation_is_held_by_one_worker_and_each_holder_has_a_higher_epoch(database: Database) -> None:
-    name = EvaluationName(project="acme", evaluation="e1")
-
-    async with leases_of(database, "one").held(name) as first, leases_of(database, "two").held(name) as meanwhile:
-        assert meanwhile is None
-    async with leases_of(database, "two").held(name) as second:
-        assert (first, second) == (1, 2)
-
-
-async def test_a_worker_whose_lease_was_lost_is_notified(database: Database) -> None:
-    with pytest.raises(EvaluationLost):
-        await _work_while_the_lease_is_stolen(database)
-
-
-async def _work_while_the_lease_is_stolen(database: Database) -> None:
-    name = EvaluationName(project="acme", evaluation="e1")
-    stolen = {"$set": {"lease.owner": "thief"}, "$inc": {"lease.epoch": 1}}
-    async with asyncio.timeout(20), leases_of(database, "one", ttl=timedelta(seconds=0.6)).held(name):
-        await database["leases"].update_one({"_id": "acme/e1"}, stolen)
-        await asyncio.Event().wait()
 
 
 @pytest.fixture

@@ -2,19 +2,26 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from services.evaluator.tests.fakes import ADA, TUNED, InMemoryResults, cases, name_of, passage, request
+from services.evaluator.tests.fakes import ADA, TUNED, Evaluator, InMemoryResults, cases, name_of, passage, request
 from services.evaluator.tests.ready import ready
+from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
+from tidemill_evaluator.application.change_gates import UpdateGateCommand
 from tidemill_evaluator.application.ports import CaseName, PartialResult, Question
 from tidemill_evaluator.domain.comparison import Verdict
+from tidemill_evaluator.domain.errors import EvaluationNotFound
 from tidemill_evaluator.domain.evaluation import (
+    Evaluation,
     EvaluationHasCompleted,
     EvaluationHasFailed,
     EvaluationHasStarted,
     State,
 )
+from tidemill_kit.core.application import Request
+from tidemill_testkit.stores import InMemoryAggregates
 
 
 class Killed(BaseException):
@@ -126,14 +133,37 @@ async def test_two_workers_that_both_believe_to_hold_it_come_to_one_verdict() ->
     assert [type(event) for event in evaluator.evaluations.published] == [EvaluationHasStarted, EvaluationHasCompleted]
 
 
-async def test_an_evaluation_that_another_worker_holds_is_left_to_them() -> None:
-    evaluator = await ready()
-    (evaluation,) = await evaluator.all()
+class KilledWhileQueueing(InMemoryAggregates[Evaluation]):
+    """Ends the process before an evaluation is written, or after it."""
 
-    async with evaluator.leases.held(name_of(evaluation)):
-        assert not await evaluator.run(name_of(evaluation))
+    def __init__(self, evaluations: InMemoryAggregates[Evaluation], *, written: bool) -> None:
+        super().__init__(codec=EvaluationCodec(), missing=EvaluationNotFound)
+        self.evaluations, self.written = evaluations, written
 
-    assert evaluator.inference.asked == []
+    async def add(self, aggregate: Evaluation, *, request: Request) -> Evaluation:
+        if self.written:
+            await self.evaluations.add(aggregate, request=request)
+        raise Killed
+
+
+@pytest.mark.parametrize("written", [False, True])
+async def test_a_deferred_evaluation_is_made_once_though_the_resuming_process_was_killed(*, written: bool) -> None:
+    evaluator = Evaluator()
+    await evaluator.with_suite()
+    gate = await evaluator.with_gate(paused=True)
+    await evaluator.register()
+    dying = KilledWhileQueueing(evaluator.evaluations, written=written)
+    killed = replace(evaluator.changing_gates, triggers=replace(evaluator.triggers, evaluations=dying))
+    gate.paused = False
+    with pytest.raises(Killed):
+        await killed.update(UpdateGateCommand(gate=gate, fields=frozenset({"paused"}), request=request()))
+    assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is not None
+
+    for _ in range(2):
+        await evaluator.triggers.gate_has_deferred_work("acme", "gate")
+
+    assert [each.state for each in await evaluator.all()] == [State.QUEUED]
+    assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is None
 
 
 async def test_a_cancelled_evaluation_stops_at_the_next_case_and_stays_cancelled() -> None:

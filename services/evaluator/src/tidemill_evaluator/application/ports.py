@@ -1,7 +1,6 @@
 """What evaluator needs from outside."""
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -217,6 +216,11 @@ class EvaluationName:
     project: str
     evaluation: str
 
+    @property
+    def key(self) -> str:
+        """Return the name, in which no part has a slash."""
+        return f"{self.project}/{self.evaluation}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateName:
@@ -225,27 +229,10 @@ class GateName:
     project: str
     gate: str
 
-
-class PendingEvaluations(Protocol):
-    """Finds the work of workers; seldom called, and never on the way of a request."""
-
-    async def evaluations(self, *, without: Collection[str] = ()) -> Sequence[EvaluationName]:
-        """Return evaluations that are not finished, of other projects than those in `without`."""
-        ...
-
-    async def with_deferred_work(self) -> Sequence[GateName]:
-        """Return the gates that are not paused and still owe an evaluation."""
-        ...
+    @property
+    def key(self) -> str:
+        """Return the name, in which no part has a slash."""
+        return f"{self.project}/{self.gate}"
 
 
-class EvaluationLeases(Protocol):
-    """Makes sure that one worker at a time does an evaluation."""
-
-    def held(self, name: EvaluationName) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease while the context lasts, and give its epoch; None where another worker holds it.
-
-        Raises:
-            EvaluationLost: the lease ran out meanwhile; the body was cancelled where it waited.
-
-        """
-        ...
+Enqueue = Callable[[EvaluationName], None]

@@ -12,7 +12,6 @@ from tidemill_evaluator.application.ports import (
     CaseName,
     CaseResults,
     Cases,
-    EvaluationLeases,
     EvaluationName,
     Evaluations,
     Inference,
@@ -32,7 +31,7 @@ from tidemill_evaluator.domain.errors import (
     NoVerdict,
 )
 from tidemill_evaluator.domain.evaluation import Evaluation, State
-from tidemill_kit.core.application import Clock, Request
+from tidemill_kit.core.application import Clock, Request, Requeue
 from tidemill_kit.core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
@@ -83,22 +82,20 @@ class RunEvaluation:
     ask: PairedAnswers
     compute_verdict: ComputeVerdict
     triggers: EvaluationTriggers
-    leases: EvaluationLeases
     max_concurrent: asyncio.Semaphore
     """Cases that this process asks at the same time, over all its evaluations."""
     turns: Callable[[float], Turns]
     """Turns at the engine for one evaluation, whose answers have a deadline of so many seconds."""
     clock: Clock
 
-    async def __call__(self, name: EvaluationName) -> bool:
-        """Do the evaluation, and return whether nothing is left to do; False means: come again later."""
+    async def __call__(self, name: EvaluationName, *, epoch: int) -> Requeue | None:
+        """Run the evaluation under a lease with this epoch; `Requeue` means that it waits for another service."""
         try:
-            async with self.leases.held(name) as epoch:
-                return epoch is not None and await self._run(name, epoch)
+            return await self._run(name, epoch)
         except (EvaluationLost, EvaluationNotFound):
-            return True  # it is finished, cancelled, or another process's now
+            return None  # it is finished or cancelled, or another worker has it
 
-    async def _run(self, name: EvaluationName, epoch: int) -> bool:
+    async def _run(self, name: EvaluationName, epoch: int) -> Requeue | None:
         evaluation = await self._write(name, lambda e: e.claim(epoch))
         try:
             await self._compare(name, evaluation, epoch)
@@ -106,10 +103,10 @@ class RunEvaluation:
             waits_for = passing.dependency if isinstance(passing, DependencyUnavailable) else "a busy service"
             message = f"waits for {waits_for}: {passing.message}"
             await self._write(name, lambda e: e.wait(message, epoch=epoch))
-            return False
+            return Requeue()
         except NoVerdict as none:
             await self._fail(name, evaluation, none, epoch)
-        return True
+        return None
 
     async def _compare(self, name: EvaluationName, evaluation: Evaluation, epoch: int) -> None:
         live = await self._live(evaluation)

@@ -1,9 +1,9 @@
 """Start an evaluation because somebody asks for it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_evaluator.application.ports import Evaluations, Gates, Inference, Models, Suites
+from tidemill_evaluator.application.ports import Enqueue, EvaluationName, Evaluations, Gates, Inference, Models, Suites
 from tidemill_evaluator.domain.errors import CandidateNotReady, SuiteNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.domain.limits import Limits
@@ -35,7 +35,7 @@ class StartEvaluation:
     models: Models
     inference: Inference
     limits: Limits
-    enqueue: Callable[[], None]
+    enqueue: Enqueue
 
     async def __call__(self, caller: Caller, command: StartCommand) -> Evaluation:
         """Return the evaluation, QUEUED.
@@ -54,7 +54,7 @@ class StartEvaluation:
         if command.validate_only:
             return evaluation
         saved = await self._add(evaluation, command.request)
-        self.enqueue()
+        self.enqueue(EvaluationName(project=saved.project, evaluation=saved.id))
         return saved
 
     async def _add(self, evaluation: Evaluation, request: Request) -> Evaluation:

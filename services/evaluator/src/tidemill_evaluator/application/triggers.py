@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_evaluator.application.ports import Evaluations, Gates, GatesOfCandidates
+from tidemill_evaluator.application.ports import Enqueue, EvaluationName, Evaluations, Gates, GatesOfCandidates
 from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
@@ -30,7 +30,7 @@ class EvaluationTriggers:
     gates: Gates
     by_candidate: GatesOfCandidates
     attempts: int
-    enqueue: Callable[[], None]
+    enqueue: Enqueue
 
     async def candidate_registered(self, project: str, candidate: Candidate) -> None:
         """Queue one evaluation for each gate that asks for the model; a paused one owes it."""
@@ -117,7 +117,7 @@ class EvaluationTriggers:
             await self.evaluations.add(evaluation, request=Request(id=evaluation.id, digest=evaluation.id))
         except AlreadyExists:
             return  # it was told before
-        self.enqueue()
+        self.enqueue(EvaluationName(project=evaluation.project, evaluation=evaluation.id))
 
 
 def _evaluation(project: str, comparing: Comparing, deferred_evaluation: DeferredEvaluation) -> Evaluation:
