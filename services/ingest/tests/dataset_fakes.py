@@ -97,14 +97,13 @@ class Datasets:
             datasets=self.datasets, batches=self.batches, limits=self.limits, clock=self.clock, enqueue=self._enqueue
         )
         self.curations = Curations(offering=self.offering)
-        self.publish = PublishVersions(
+        self.publishing = PublishVersions(
             datasets=self.datasets,
             batches=self.batches,
             preparation=self.ingest.preparation,
             parts=self.parts,
             groups=self.groups,
             erasures=Erasures(documents=self.ingest.documents),
-            leases=self.leases,
             minimum=self.minimum,
             common_from=COMMON_FROM,
             kept_versions=self.limits.kept_dataset_versions,
@@ -118,6 +117,11 @@ class Datasets:
             deleted_after=timedelta(days=1),
             unreferenced_after=timedelta(days=1),
         )
+
+    async def publish(self, name: DatasetName, publishing: PublishVersions | None = None) -> bool:
+        """Do what a worker does that gets the lease, and return whether it was done."""
+        async with self.leases.held(name) as epoch:
+            return epoch is not None and await (publishing or self.publishing)(name, epoch=epoch) is None
 
     async def declared(self, *, share: float = 0.3) -> "Datasets":
         dataset = Dataset(id=NAME.dataset, project=NAME.project, share=share)
@@ -148,5 +152,5 @@ class Datasets:
         """Return the keys of all objects of datasets."""
         return sorted(self.objects.buckets[DATASETS])
 
-    def _enqueue(self) -> None:
+    def _enqueue(self, _: DatasetName) -> None:
         self.enqueued += 1

@@ -7,7 +7,12 @@ import structlog
 
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
-from tidemill_ingest.adapters.mongo_datasets import MongoDatasetLeases, MongoGroups, MongoWaiting, mongo_datasets
+from tidemill_ingest.adapters.mongo_datasets import (
+    MongoDatasetLeases,
+    MongoGroups,
+    datasets_with_offers,
+    mongo_datasets,
+)
 from tidemill_ingest.adapters.mongo_documents import MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
 from tidemill_ingest.adapters.mongo_sweep import MongoSweepTurns, MongoVersionTexts
@@ -35,7 +40,7 @@ from tidemill_ingest.entrypoints.grpc_source_service import SourceServicer
 from tidemill_ingest.entrypoints.kafka_curations import Curations
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
 from tidemill_ingest.entrypoints.uploads import Uploads
-from tidemill_ingest.entrypoints.workers import DatasetWorker, sweep_for_ever
+from tidemill_ingest.entrypoints.workers import sweep_for_ever
 from tidemill_ingest.settings import IngestSettings
 from tidemill_kit.core.application import SystemClock
 from tidemill_kit.core.errors import DependencyUnavailable
@@ -45,6 +50,7 @@ from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_kit.service.app import App, Dependency, Worker
 from tidemill_kit.store.mongo import Database, connect, ping
 from tidemill_kit.store.objects import ObjectStore
+from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 
 _SWEEP_LEASE_S = 60
@@ -98,7 +104,7 @@ async def build_app(settings: IngestSettings) -> App:
             publisher,
             relay,
             consumers,
-            Worker("datasets", datasets.worker.run),
+            datasets.controller,
             Worker("sweep", lambda: sweep_for_ever(parts.sweep, datasets.sweep, every_s=settings.sweep_every_s)),
         ],
         consumers=consumers.status,
@@ -186,13 +192,11 @@ class _Datasets:
     ) -> None:
         clock, limits, collection = SystemClock(), settings.limits, database["datasets"]
         self.datasets = mongo_datasets(collection, enqueue=relay.enqueuer(collection), quota=settings.quota("datasets"))
-        self.waiting = MongoWaiting(collection)
+        self.pending = datasets_with_offers(collection)
         batches = FeedbackBatches(store, settings.feedback_exchange_bucket, limits=limits)
         parts = DatasetParts(store, settings.datasets_bucket)
         ttl = timedelta(seconds=settings.dataset_lease_s)
-        leases = MongoDatasetLeases(
-            Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock, removable=True)
-        )
+        leases = Leases(database["dataset_leases"], owner=str(uuid4()), ttl=ttl, clock=clock, removable=True)
         publish = PublishVersions(
             datasets=self.datasets,
             batches=batches,
@@ -200,28 +204,29 @@ class _Datasets:
             parts=parts,
             groups=MongoGroups(database["dataset_groups"]),
             erasures=Erasures(documents=ingest.documents),
-            leases=leases,
             common_from=settings.dataset_common_answers_from,
             minimum=Minimum(train=settings.dataset_min_train, held_out=settings.dataset_min_held_out),
             kept_versions=limits.kept_dataset_versions,
             clock=clock,
         )
-        self.worker = DatasetWorker(
-            waiting=self.waiting,
-            publish=publish,
-            retry_after_s=settings.dataset_retry_s,
+        self.controller = Controller(
+            "datasets",
+            reconcile=lambda name, epoch: publish(name, epoch=epoch),
+            pending=self.pending,
+            leases=leases,
             max_concurrent=settings.max_concurrent_datasets,
+            poll_interval=timedelta(seconds=settings.dataset_retry_s),
         )
         self.sweep = SweepDatasets(
             datasets=self.datasets,
             parts=parts,
-            leases=leases,
+            leases=MongoDatasetLeases(leases),
             clock=clock,
             deleted_after=timedelta(hours=settings.dataset_hours),
             unreferenced_after=timedelta(hours=settings.garbage_after_hours),
         )
         offering = OfferExamples(
-            datasets=self.datasets, batches=batches, limits=limits, clock=clock, enqueue=self.worker.enqueue
+            datasets=self.datasets, batches=batches, limits=limits, clock=clock, enqueue=self.controller.enqueue
         )
         self.curations = Curations(offering=offering)
         self.servicer = DatasetServicer(
@@ -254,7 +259,7 @@ class _Ground:
             _log.info("quarantine_lifecycle_not_set", why=error.message)
         for aggregates in (self._parts.documents, self._parts.sources, self._parts.bindings):
             await aggregates.ensure_indexes()
-        for indexed in (self._datasets.datasets, self._datasets.waiting):
+        for indexed in (self._datasets.datasets, self._datasets.pending):
             await indexed.ensure_indexes()
 
     async def stop(self) -> None:

@@ -17,7 +17,7 @@ from tidemill_ingest.adapters.mongo_datasets import (
     DatasetCodec,
     MongoDatasetLeases,
     MongoGroups,
-    MongoWaiting,
+    datasets_with_offers,
     mongo_datasets,
 )
 from tidemill_ingest.application.dataset_ports import DatasetName
@@ -119,16 +119,16 @@ async def test_the_stored_form_of_a_dataset_is_stable() -> None:
 
 
 async def test_workers_find_the_datasets_to_which_something_is_offered(database: Database) -> None:
-    stored, waiting = mongo_datasets(database["datasets"], enqueue=lambda _: None), MongoWaiting(database["datasets"])
-    await waiting.ensure_indexes()
+    stored = mongo_datasets(database["datasets"], enqueue=lambda _: None)
+    pending = datasets_with_offers(database["datasets"])
+    await pending.ensure_indexes()
     for dataset_id in ("idle", "busy"):
         dataset = Dataset(id=dataset_id, project="acme", state=DatasetState.ACTIVE)
         await stored.add(dataset, request=Request.of("", b""))
     offer = offer_of(batch_of(b"", count=0))
     await stored.update("acme", "busy", lambda each: each.offer(offer, at_most=1), request=Request.of("", b""))
 
-    assert await waiting.datasets() == [DatasetName(project="acme", dataset="busy")]
-    assert await waiting.datasets(without={"acme"}) == []
+    assert (await pending("", without=frozenset())).items == [DatasetName(project="acme", dataset="busy")]
 
 
 async def test_one_worker_at_a_time_holds_a_dataset_and_epochs_grow(database: Database) -> None:
@@ -206,24 +206,24 @@ async def test_two_workers_at_once_make_one_version_and_one_event_of_each_offer(
         offer = offer_of(batch_of(data, count=20 * seq, bucket=buckets.feedback), seq=seq)
         await buckets.store.put(buckets.feedback, offer.batch.object.key, data, media_type="application/jsonl")
         await stored.update("acme", NAME.dataset, partial(offered, offer=offer), request=Request.of("", b""))
-    workers = [
-        PublishVersions(
-            datasets=stored,
-            batches=batches,
-            preparation=Datasets().ingest.preparation,
-            parts=parts,
-            groups=MongoGroups(database["groups"]),
-            erasures=Erasures(documents=Datasets().ingest.documents),
-            leases=leases_of(database, owner),
-            minimum=Datasets().minimum,
-            common_from=5,
-            kept_versions=9,
-            clock=clock,
-        )
-        for owner in ("us", "them")
-    ]
+    publish = PublishVersions(
+        datasets=stored,
+        batches=batches,
+        preparation=Datasets().ingest.preparation,
+        parts=parts,
+        groups=MongoGroups(database["groups"]),
+        erasures=Erasures(documents=Datasets().ingest.documents),
+        minimum=Datasets().minimum,
+        common_from=5,
+        kept_versions=9,
+        clock=clock,
+    )
 
-    done = await asyncio.gather(*(worker(NAME) for worker in workers))
+    async def work(owner: str) -> bool:
+        async with leases_of(database, owner).held(NAME) as epoch:
+            return epoch is not None and await publish(NAME, epoch=epoch) is None
+
+    done = await asyncio.gather(work("us"), work("them"))
 
     reading = ReadDatasets(datasets=stored, parts=parts, limits=Limits())
     found = await database["datasets"].find_one({})

@@ -378,10 +378,10 @@ async def test_a_dataset_that_is_deleted_meanwhile_gets_no_version() -> None:
 
 async def test_versions_beyond_those_that_are_kept_are_forgotten_and_numbers_count_on() -> None:
     datasets = await Datasets().declared()
-    publish = replace(datasets.publish, kept_versions=2)
+    publishing = replace(datasets.publishing, kept_versions=2)
     for seq in range(1, 5):
         await datasets.offered(numbered(10 + seq), seq=seq)
-        assert await publish(NAME)
+        assert await datasets.publish(NAME, publishing)
 
     dataset = await datasets.dataset()
     assert [each.number for each in dataset.versions] == [3, 4]

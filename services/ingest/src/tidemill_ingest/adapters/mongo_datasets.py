@@ -1,6 +1,6 @@
 """Datasets in MongoDB: what they are, which of them wait for a worker, and which worker has them."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -25,6 +25,7 @@ from tidemill_kit.core.quotas import Quota
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
 from tidemill_kit.workers.leases import LeaseLost, Leases
+from tidemill_kit.workers.pending import PendingDocuments
 
 TOPIC = "tidemill.ingest.dataset.v1"
 _BATCH_SIZE = 1000
@@ -94,23 +95,14 @@ def mongo_datasets(
     )
 
 
-class MongoWaiting:
-    """Implements `ports.Waiting` on the datasets themselves, of which there are few."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-
-    async def ensure_indexes(self) -> None:
-        """Create the index that finds the few datasets with work."""
-        with translated():
-            await self._collection.create_index([("state.waiting", 1)])
-
-    async def datasets(self, *, without: Iterable[str] = ()) -> Sequence[DatasetName]:
-        """See `ports.Waiting.datasets`."""
-        with translated():
-            chosen = {"state.waiting": {"$gt": 0}, "project": {"$nin": list(without)}}
-            found = await self._collection.find(chosen, {"project": True, "id": True}).to_list(_BATCH_SIZE)
-        return [DatasetName(project=each["project"], dataset=each["id"]) for each in found]
+def datasets_with_offers(datasets: Collection) -> PendingDocuments[DatasetName]:
+    """Find the datasets to which something is offered."""
+    return PendingDocuments(
+        datasets,
+        {"state.waiting": {"$gt": 0}},
+        index="state.waiting",
+        key=lambda project, dataset: DatasetName(project=project, dataset=dataset),
+    )
 
 
 class MongoDatasetLeases:
@@ -123,7 +115,7 @@ class MongoDatasetLeases:
     async def held(self, name: DatasetName) -> AsyncIterator[int | None]:
         """See `ports.DatasetLeases.held`."""
         try:
-            async with self._leases.held(f"{name.project}/{name.dataset}") as lease:
+            async with self._leases.held(name.key) as lease:
                 yield lease.epoch if lease else None
         except LeaseLost as error:
             raise BatchAlreadyHandled(name.dataset) from error

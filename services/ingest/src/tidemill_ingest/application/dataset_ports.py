@@ -1,6 +1,6 @@
 """What datasets need from outside."""
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,11 @@ class DatasetName:
 
     project: str
     dataset: str
+
+    @property
+    def key(self) -> str:
+        """Return the name, in which no part has a slash."""
+        return f"{self.project}/{self.dataset}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +105,6 @@ class Groups(Protocol):
 
     async def assign(self, name: DatasetName, groups: Mapping[str, bool], *, offer: str) -> bool:
         """Assign groups for an offer; what is assigned stays. Return False where one is assigned otherwise."""
-        ...
-
-
-class Waiting(Protocol):
-    """Finds the work of workers; seldom called, and never on the way of a request."""
-
-    async def datasets(self, *, without: Collection[str] = ()) -> Sequence[DatasetName]:
-        """Return datasets to which something is offered, of other projects than those in `without`."""
         ...
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_ingest.application.dataset_ports import Batches, Datasets
+from tidemill_ingest.application.dataset_ports import Batches, DatasetName, Datasets
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import ExampleBatchOffer
 from tidemill_ingest.domain.errors import DatasetNotFound
@@ -24,7 +24,7 @@ class OfferExamples:
     batches: Batches
     limits: Limits
     clock: Clock
-    enqueue: Callable[[], None]
+    enqueue: Callable[[DatasetName], None]
 
     async def __call__(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, *, request: Request) -> Dataset:
         """Return the dataset with the offer waiting.
@@ -44,7 +44,7 @@ class OfferExamples:
         dataset = await self.datasets.update(
             caller.project, dataset_id, lambda each: each.offer(offer, at_most=at_most), request=request
         )
-        self.enqueue()
+        self.enqueue(DatasetName(project=caller.project, dataset=dataset_id))
         return dataset
 
     async def _refuse(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, why: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from tidemill_ingest.application.dataset_ports import Batches, DatasetLeases, DatasetName, Datasets, Groups, Parts
+from tidemill_ingest.application.dataset_ports import Batches, DatasetName, Datasets, Groups, Parts
 from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.ports import Preparation
 from tidemill_ingest.domain.dataset import Dataset
@@ -15,7 +15,7 @@ from tidemill_ingest.domain.errors import BatchAlreadyHandled, BatchUnusable, Da
 from tidemill_ingest.domain.example import Example, group_of
 from tidemill_ingest.domain.parts import content_digest, lines_of, shared_between
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.core.application import Clock, Request, derived_id
+from tidemill_kit.core.application import Clock, Request, Requeue, derived_id
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
 
@@ -46,27 +46,23 @@ class PublishVersions:
     parts: Parts
     groups: Groups
     erasures: Erasures
-    leases: DatasetLeases
     minimum: Minimum
     common_from: int
     """So many different questions make an answer a common one; see `divide`."""
     kept_versions: int
     clock: Clock
 
-    async def __call__(self, name: DatasetName) -> bool:
-        """Settle what is offered, and return whether nothing is left to do; False means: come again later."""
+    async def __call__(self, name: DatasetName, *, epoch: int) -> Requeue | None:
+        """Finish every offer under a lease with this epoch; `Requeue` where a later worker was here."""
         try:
-            async with self.leases.held(name) as epoch:
-                if epoch is None:
-                    return False
-                dataset = await self._claim(name, epoch)
-                while dataset.offers:
-                    dataset = await self._finish(name, dataset, dataset.offers[0], epoch)
+            dataset = await self._claim(name, epoch)
+            while dataset.offers:
+                dataset = await self._finish(name, dataset, dataset.offers[0], epoch)
         except BatchAlreadyHandled:
-            return False  # it is another process's now
+            return Requeue()
         except DatasetNotFound:
-            return True
-        return True
+            return None
+        return None
 
     async def _claim(self, name: DatasetName, epoch: int) -> Dataset:
         request = Request(id=derived_id("claim", name.project, name.dataset, str(epoch)), digest="")
