@@ -181,9 +181,9 @@ class Controller(Generic[K]):
             except Exception as error:  # noqa: BLE001 - what is enqueued is reconciled all the same
                 self._message = type(error).__name__
                 _log.error("resync_failed", controller=self.name, exc_info=error)
-            least_s = min(_MIN_RESYNC_S, self._poll_interval_s)
-            await asyncio.sleep(least_s)
-            await _set_within(self._to_resync, self._poll_interval_s - least_s)
+            min_pause_s = min(_MIN_RESYNC_S, self._poll_interval_s)
+            await asyncio.sleep(min_pause_s)
+            await _set_within(self._to_resync, self._poll_interval_s - min_pause_s)
 
     async def _resync(self) -> None:
         """Enqueue what has something to do; of a project that has much of it, some, and the rest when that is done."""

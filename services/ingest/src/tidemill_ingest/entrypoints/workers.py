@@ -1,4 +1,4 @@
-"""What ingest does without being asked: it sweeps, and makes dataset versions of what curations offer."""
+"""The sweep of ingest: it removes what no document or dataset needs any more."""
 
 import asyncio
 from dataclasses import asdict
