@@ -4,15 +4,18 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from services.rag.tests.fakes import ADA, InMemoryVectors, Rag, request, spec
+from services.rag.tests.fakes import ADA, Rag, request, spec
 from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Row
 from tidemill_rag.entrypoints.workers import IndexWorker
+
+if TYPE_CHECKING:
+    from services.rag.tests.fake_stores import InMemoryVectors
 
 FIRST = IndexRef(project="acme", collection="handbook", number=1)
 
