@@ -1,6 +1,7 @@
 """What tests of curations change, and how an example is called."""
 
-from services.feedback.tests.fakes import ADA, FeedbackHarness, request, rule_with
+from services.feedback.tests.builders import ADA, request, rule_with
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_kit.core.application import derived_id
 

@@ -1,55 +1,27 @@
-"""Stores and an inference service that live in memory, and a feedback put together on them."""
+"""Stores and an inference service in memory."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+from services.feedback.tests.builders import BUCKET, prompt_of
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
-from tidemill_feedback.adapters.mongo_curations import CurationCodec
-from tidemill_feedback.adapters.mongo_feedback import FeedbackCodec
-from tidemill_feedback.application.complete_curation import CompleteCuration
-from tidemill_feedback.application.create_curation import CreateCuration
-from tidemill_feedback.application.delete_curation import DeleteCuration
-from tidemill_feedback.application.erase_end_user import EraseEndUser
-from tidemill_feedback.application.handle_submission import HandleSubmission
-from tidemill_feedback.application.match_pending import MatchPending
-from tidemill_feedback.application.ports import SubmittedEvent, Waiting
-from tidemill_feedback.application.read_curations import ReadCurations
-from tidemill_feedback.application.read_feedback import ReadFeedback
-from tidemill_feedback.application.reconcile_curation import ReconcileCuration
-from tidemill_feedback.application.record_correction import RecordCorrection
-from tidemill_feedback.application.resolve_examples import ResolveExamples
-from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
-from tidemill_feedback.application.sweep_pending import SweepPending
-from tidemill_feedback.application.update_curation import UpdateCuration
-from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
-from tidemill_feedback.domain.curation import Curation, CurationWasCompleted, Rule
+from tidemill_feedback.application.ports import Waiting
 from tidemill_feedback.domain.errors import (
-    CurationNotFound,
     EpochOver,
-    FeedbackNotFound,
     InferenceUnknown,
     TooManyWait,
 )
-from tidemill_feedback.domain.example import Example, PassageUse, Prompt, Turn
-from tidemill_feedback.domain.feedback import Answer, Feedback
+from tidemill_feedback.domain.example import Example, Prompt
+from tidemill_feedback.domain.feedback import Answer
 from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
-from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
 from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Caller, Request
 from tidemill_kit.core.errors import TidemillError
 from tidemill_kit.core.quotas import Quota
 from tidemill_kit.store.objects import ExchangeBucket
-from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
-from tidemill_testkit.stores import InMemoryAggregates
-
-ADA = Caller(project="acme", subject="ada")
-EVE = Caller(project="other", subject="eve")
-BUCKET = "tidemill-feedback-exchange"
-SFT = CurationRef("acme", "sft", 1)
 
 
 class InMemoryLedger:
@@ -332,197 +304,3 @@ class BreakingBatches:
 
 class Killed(BaseException):
     """Stands for the end of the process."""
-
-
-@dataclass(kw_only=True)
-class FeedbackHarness:
-    """Everything that app.py puts together, on fakes."""
-
-    clock: FixedClock = field(default_factory=FixedClock)
-    limits: ReactionLimits = field(default_factory=ReactionLimits)
-    enqueued: list[CurationRef] = field(default_factory=list)
-    at_most: int = 1000
-    exact_rows: int = 1000
-    trusted: Collection[str] = ()
-    batch_bytes: int = 1_000_000
-
-    def __post_init__(self) -> None:
-        self.feedback: InMemoryAggregates[Feedback] = InMemoryAggregates(
-            codec=FeedbackCodec(), missing=FeedbackNotFound, clock=self.clock
-        )
-        self.curations: InMemoryAggregates[Curation] = InMemoryAggregates(
-            codec=CurationCodec(), missing=CurationNotFound, clock=self.clock
-        )
-        self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
-        self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
-        self.objects = InMemoryObjects(BUCKET)
-        self.batches = BreakingBatches(self.objects, max_bytes=self.batch_bytes)
-        self.create = CreateCuration(
-            curations=self.curations, clock=self.clock, enqueue=self.enqueued.append, at_most=self.at_most
-        )
-        self.update = UpdateCuration(curations=self.curations, enqueue=self.enqueued.append, at_most=self.at_most)
-        self.delete = DeleteCuration(curations=self.curations, enqueue=self.enqueued.append)
-        self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
-        self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
-        self.erase = EraseEndUser(
-            feedback=self.feedback,
-            pending=self.pending,
-            ledger=self.ledger,
-            prompts=self.prompts,
-            inferences=self.inferences,
-        )
-        self.record = RecordCorrection(
-            feedback=self.feedback, curations=self.curations, ledger=self.ledger, enqueue=self.enqueued.append
-        )
-        self.submit = SubmitFeedback(
-            feedback=self.feedback,
-            inferences=self.inferences,
-            clock=self.clock,
-            limits=self.limits,
-            keep=3,
-            trusted=self.trusted,
-        )
-        self.withdraw = WithdrawFeedback(feedback=self.feedback, clock=self.clock, keep=3)
-        self.match = MatchPending(
-            pending=self.pending,
-            inferences=self.inferences,
-            submit=self.submit,
-            dead_letters=self.dead_letters,
-        )
-        self.take = HandleSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
-        self.sweep = SweepPending(
-            pending=self.pending,
-            match=self.match,
-            dead_letters=self.dead_letters,
-            clock=self.clock,
-            wait=timedelta(hours=1),
-        )
-        self.reconcile = self.new_incarnation()
-        self.epoch = 0
-
-    def new_incarnation(self) -> ReconcileCuration:
-        """Return the worker's work as a process has it that was just started."""
-        return ReconcileCuration(
-            curations=self.curations,
-            feedback=self.feedback,
-            ledger=self.ledger,
-            resolve=ResolveExamples(
-                feedback=self.feedback,
-                inferences=self.inferences,
-                prompts=self.prompts,
-                ledger=self.ledger,
-                max_concurrent=2,
-            ),
-            complete=CompleteCuration(
-                curations=self.curations,
-                feedback=self.feedback,
-                ledger=self.ledger,
-                prompts=self.prompts,
-                batches=self.batches,
-                clock=self.clock,
-            ),
-            clock=self.clock,
-            at_most=self.at_most,
-            exact_rows=self.exact_rows,
-        )
-
-    async def give(
-        self, reaction: Reaction, *, request_id: str = "", caller: Caller = ADA, observed_at: datetime | None = None
-    ) -> Feedback:
-        submission = Submission(
-            reaction=reaction,
-            request=request(request_id, repr(reaction)),
-            observed_at=observed_at or self.clock.now(),
-        )
-        saved = await self.submit(caller, submission)
-        await self.record(caller.project, saved.id)  # as its event has it done
-        return saved
-
-    async def correct(self, number: int, *, text: str = "", end_user: str = "", inference: str = "") -> Feedback:
-        """Have the answer `i<number>` corrected by the person who asked."""
-        inference = inference or f"i{number}"
-        if ("acme", inference) not in self.inferences.answers:
-            self.inferences.put(inference, end_user=end_user or f"u{number}")
-        self.clock.advance(timedelta(seconds=1))
-        return await self.give(correction(text or f"Right answer {number}", inference=inference, end_user=end_user))
-
-    async def curate(self, **rule: object) -> Curation:
-        """Create the curation sft."""
-        return await self.create(ADA, "sft", rule_with(**rule), request=request())
-
-    async def work(self, ref: CurationRef = SFT) -> timedelta | None:
-        """Reconcile the curation sft until nothing is due."""
-        for _ in range(20):
-            self.epoch += 1
-            pause = await self.reconcile(ref, epoch=self.epoch)
-            if pause != timedelta(0):
-                return pause
-        message = "it never comes to rest"
-        raise AssertionError(message)
-
-    @property
-    def completions(self) -> list[CurationWasCompleted]:
-        return [event for event in self.curations.published if isinstance(event, CurationWasCompleted)]
-
-    def batch(self, number: int = -1) -> list[str]:
-        """Return the lines of a completion's batch."""
-        ref = self.completions[number].batch.object
-        return self.objects.buckets[BUCKET][ref.key].decode().splitlines()
-
-
-def request(request_id: str = "", body: str = "") -> Request:
-    return Request.of(request_id, body.encode())
-
-
-def rule_with(**fields: object) -> Rule:
-    rule = Rule(dataset="helpdesk_sft", deployment="helpdesk", feedback=("correction",), new_examples=3)
-    return replace(rule, **fields)  # type: ignore[arg-type]  # names of fields
-
-
-def rating(number: float, *, inference: str = "i1", **fields: object) -> Reaction:
-    return replace(Reaction(metric="rating", number=number, inference=inference), **fields)  # type: ignore[arg-type]
-
-
-def correction(text: str, *, inference: str = "i1", **fields: object) -> Reaction:
-    reaction = Reaction(metric="correction", correction=text, inference=inference)
-    return replace(reaction, **fields)  # type: ignore[arg-type]  # names of fields
-
-
-def event(event_id: str = "e1", *, at: datetime | None = None) -> SubmittedEvent:
-    return SubmittedEvent(
-        id=event_id,
-        source="https://app.acme.example",
-        type="tidemill.feedback.submission.feedback_given.v1",
-        subject="i1",
-        time=at or FixedClock().now(),
-        topic="tidemill.feedback.submission.v1",
-        partition=0,
-        offset=7,
-        body='{"metric":"rating"}',
-    )
-
-
-def waiting(
-    request_id: str = "r1", *, project: str = "acme", at: datetime | None = None, end_user: str = ""
-) -> Waiting:
-    moment = at or FixedClock().now()
-    return Waiting(
-        project=project,
-        inference="i1",
-        reaction=rating(1, labels={"a.b": "c"}, observe_time=moment, end_user=end_user),
-        request=Request(id=request_id, digest="d"),
-        event=event(request_id, at=moment),
-        since=moment,
-    )
-
-
-def prompt_of(inference: str) -> Prompt:
-    passage = PassageUse(id="1", document="d1", version=2, start=0, end=9, source="cms", key="kb/1")
-    return Prompt(
-        question=f"What is {inference}?",
-        messages=(Turn(role="system", text="Answer."), Turn(role="user", text=f"[1] Text.\nWhat is {inference}?")),
-        passages=(passage,),
-        earlier=(Turn(role="user", text="Hello"), Turn(role="assistant", text="Hello, what is it?")),
-        variables={"a.b": ["$c", 1.0]},
-        principals=("staff",),
-    )

@@ -1,6 +1,6 @@
 """An expired submission is in the same dead-letter topic as rejected ones, and can be redriven."""
 
-from services.feedback.tests.fakes import waiting
+from services.feedback.tests.builders import waiting
 from tidemill_feedback.adapters.dead_submissions import DeadSubmissions
 from tidemill_feedback.domain.errors import InferenceUnknown
 from tidemill_kit.events.cloudevents import from_record

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.feedback.tests.fakes import SFT, InMemoryLedger
+from services.feedback.tests.builders import SFT
+from services.feedback.tests.fakes import InMemoryLedger
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger
 from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.errors import EpochOver

@@ -7,18 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import (
-    ADA,
-    BUCKET,
-    PENDING_QUOTA,
-    SFT,
-    InMemoryPending,
-    InMemoryPrompts,
-    prompt_of,
-    request,
-    rule_with,
-    waiting,
-)
+from services.feedback.tests.builders import ADA, BUCKET, SFT, prompt_of, request, rule_with, waiting
+from services.feedback.tests.fakes import PENDING_QUOTA, InMemoryPending, InMemoryPrompts
 from tidemill_feedback.adapters.mongo_curations import MongoCurations, mongo_curations
 from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.adapters.mongo_pending import MongoPending

@@ -5,8 +5,10 @@ from datetime import timedelta
 
 import pytest
 
+from services.feedback.tests.builders import ADA, SFT, request
 from services.feedback.tests.changed_rules import change
-from services.feedback.tests.fakes import ADA, SFT, FeedbackHarness, Killed, request
+from services.feedback.tests.fakes import Killed
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.domain.errors import EpochOver
 from tidemill_kit.core.errors import DependencyUnavailable, Internal, PreconditionFailed
 

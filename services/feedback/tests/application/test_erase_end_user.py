@@ -4,15 +4,8 @@ import json
 
 import pytest
 
-from services.feedback.tests.fakes import (
-    ADA,
-    EVE,
-    FeedbackHarness,
-    correction,
-    event,
-    rating,
-    request,
-)
+from services.feedback.tests.builders import ADA, EVE, correction, event, rating, request
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.application.erase_end_user import Erased
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import FeedbackState

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, FeedbackHarness, correction, event, rating, request
+from services.feedback.tests.builders import ADA, correction, event, rating, request
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.domain.errors import InferenceUnknown, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState
 from tidemill_feedback.domain.reaction import Reaction

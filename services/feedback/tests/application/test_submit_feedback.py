@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, EVE, FeedbackHarness, correction, rating, request
+from services.feedback.tests.builders import ADA, EVE, correction, rating, request
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.application.submit_feedback import Submission
 from tidemill_feedback.domain.errors import (
     FeedbackNotFound,

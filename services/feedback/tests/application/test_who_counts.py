@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, EVE, SFT, FeedbackHarness, correction, rating, request
+from services.feedback.tests.builders import ADA, EVE, SFT, correction, rating, request
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.domain.errors import FeedbackNotFound, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState, FeedbackWasRecorded, FeedbackWasWithdrawn
 from tidemill_kit.core.application import PageRequest

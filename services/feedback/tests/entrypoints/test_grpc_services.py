@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import ParseDict
 
-from services.feedback.tests.fakes import FeedbackHarness
+from services.feedback.tests.harness import FeedbackHarness
 from services.feedback.tests.inference_server import settings
 from tidemill.feedback.v1 import curation_pb2, feedback_pb2
 from tidemill.feedback.v1 import curation_service_pb2 as curations_pb

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from services.feedback.tests.fakes import ADA, SFT, FeedbackHarness, rating
+from services.feedback.tests.builders import ADA, SFT, rating
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.entrypoints.kafka_corrections import RECORDED, corrections
 from tidemill_feedback.entrypoints.kafka_inferences import COMPLETED, inferences
 from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, TOPIC, Submissions

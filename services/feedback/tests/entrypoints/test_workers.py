@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
-from services.feedback.tests.fakes import ADA, SFT, FakeLeases, FeedbackHarness, InMemoryLedger, request
+from services.feedback.tests.builders import ADA, SFT, request
+from services.feedback.tests.fakes import FakeLeases, InMemoryLedger
+from services.feedback.tests.harness import FeedbackHarness
 from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.entrypoints.workers import CurationWorker

@@ -1,0 +1,180 @@
+"""Feedback on stores in memory."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from services.feedback.tests.builders import ADA, BUCKET, SFT, correction, request, rule_with
+from services.feedback.tests.fakes import (
+    BreakingBatches,
+    FakeInferences,
+    InMemoryLedger,
+    InMemoryPending,
+    InMemoryPrompts,
+    KeptDeadLetters,
+)
+from tidemill_feedback.adapters.mongo_curations import CurationCodec
+from tidemill_feedback.adapters.mongo_feedback import FeedbackCodec
+from tidemill_feedback.application.complete_curation import CompleteCuration
+from tidemill_feedback.application.create_curation import CreateCuration
+from tidemill_feedback.application.delete_curation import DeleteCuration
+from tidemill_feedback.application.erase_end_user import EraseEndUser
+from tidemill_feedback.application.handle_submission import HandleSubmission
+from tidemill_feedback.application.match_pending import MatchPending
+from tidemill_feedback.application.read_curations import ReadCurations
+from tidemill_feedback.application.read_feedback import ReadFeedback
+from tidemill_feedback.application.reconcile_curation import ReconcileCuration
+from tidemill_feedback.application.record_correction import RecordCorrection
+from tidemill_feedback.application.resolve_examples import ResolveExamples
+from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
+from tidemill_feedback.application.sweep_pending import SweepPending
+from tidemill_feedback.application.update_curation import UpdateCuration
+from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
+from tidemill_feedback.domain.curation import Curation, CurationWasCompleted
+from tidemill_feedback.domain.errors import (
+    CurationNotFound,
+    FeedbackNotFound,
+)
+from tidemill_feedback.domain.feedback import Feedback
+from tidemill_feedback.domain.ledger import CurationRef
+from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
+from tidemill_kit.core.application import Caller
+from tidemill_testkit.clocks import FixedClock
+from tidemill_testkit.objects import InMemoryObjects
+from tidemill_testkit.stores import InMemoryAggregates
+
+
+@dataclass(kw_only=True)
+class FeedbackHarness:
+    """Everything that app.py puts together, on fakes."""
+
+    clock: FixedClock = field(default_factory=FixedClock)
+    limits: ReactionLimits = field(default_factory=ReactionLimits)
+    enqueued: list[CurationRef] = field(default_factory=list)
+    at_most: int = 1000
+    exact_rows: int = 1000
+    trusted: Collection[str] = ()
+    batch_bytes: int = 1_000_000
+
+    def __post_init__(self) -> None:
+        self.feedback: InMemoryAggregates[Feedback] = InMemoryAggregates(
+            codec=FeedbackCodec(), missing=FeedbackNotFound, clock=self.clock
+        )
+        self.curations: InMemoryAggregates[Curation] = InMemoryAggregates(
+            codec=CurationCodec(), missing=CurationNotFound, clock=self.clock
+        )
+        self.ledger, self.pending, self.prompts = InMemoryLedger(), InMemoryPending(), InMemoryPrompts()
+        self.inferences, self.dead_letters = FakeInferences(), KeptDeadLetters()
+        self.objects = InMemoryObjects(BUCKET)
+        self.batches = BreakingBatches(self.objects, max_bytes=self.batch_bytes)
+        self.create = CreateCuration(
+            curations=self.curations, clock=self.clock, enqueue=self.enqueued.append, at_most=self.at_most
+        )
+        self.update = UpdateCuration(curations=self.curations, enqueue=self.enqueued.append, at_most=self.at_most)
+        self.delete = DeleteCuration(curations=self.curations, enqueue=self.enqueued.append)
+        self.read_curations = ReadCurations(curations=self.curations, ledger=self.ledger)
+        self.read = ReadFeedback(feedback=self.feedback, pending=self.pending)
+        self.erase = EraseEndUser(
+            feedback=self.feedback,
+            pending=self.pending,
+            ledger=self.ledger,
+            prompts=self.prompts,
+            inferences=self.inferences,
+        )
+        self.record = RecordCorrection(
+            feedback=self.feedback, curations=self.curations, ledger=self.ledger, enqueue=self.enqueued.append
+        )
+        self.submit = SubmitFeedback(
+            feedback=self.feedback,
+            inferences=self.inferences,
+            clock=self.clock,
+            limits=self.limits,
+            keep=3,
+            trusted=self.trusted,
+        )
+        self.withdraw = WithdrawFeedback(feedback=self.feedback, clock=self.clock, keep=3)
+        self.match = MatchPending(
+            pending=self.pending,
+            inferences=self.inferences,
+            submit=self.submit,
+            dead_letters=self.dead_letters,
+        )
+        self.take = HandleSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
+        self.sweep = SweepPending(
+            pending=self.pending,
+            match=self.match,
+            dead_letters=self.dead_letters,
+            clock=self.clock,
+            wait=timedelta(hours=1),
+        )
+        self.reconcile = self.new_incarnation()
+        self.epoch = 0
+
+    def new_incarnation(self) -> ReconcileCuration:
+        """Return the worker's work as a process has it that was just started."""
+        return ReconcileCuration(
+            curations=self.curations,
+            feedback=self.feedback,
+            ledger=self.ledger,
+            resolve=ResolveExamples(
+                feedback=self.feedback,
+                inferences=self.inferences,
+                prompts=self.prompts,
+                ledger=self.ledger,
+                max_concurrent=2,
+            ),
+            complete=CompleteCuration(
+                curations=self.curations,
+                feedback=self.feedback,
+                ledger=self.ledger,
+                prompts=self.prompts,
+                batches=self.batches,
+                clock=self.clock,
+            ),
+            clock=self.clock,
+            at_most=self.at_most,
+            exact_rows=self.exact_rows,
+        )
+
+    async def give(
+        self, reaction: Reaction, *, request_id: str = "", caller: Caller = ADA, observed_at: datetime | None = None
+    ) -> Feedback:
+        submission = Submission(
+            reaction=reaction,
+            request=request(request_id, repr(reaction)),
+            observed_at=observed_at or self.clock.now(),
+        )
+        saved = await self.submit(caller, submission)
+        await self.record(caller.project, saved.id)  # as its event has it done
+        return saved
+
+    async def correct(self, number: int, *, text: str = "", end_user: str = "", inference: str = "") -> Feedback:
+        """Have the answer `i<number>` corrected by the person who asked."""
+        inference = inference or f"i{number}"
+        if ("acme", inference) not in self.inferences.answers:
+            self.inferences.put(inference, end_user=end_user or f"u{number}")
+        self.clock.advance(timedelta(seconds=1))
+        return await self.give(correction(text or f"Right answer {number}", inference=inference, end_user=end_user))
+
+    async def curate(self, **rule: object) -> Curation:
+        """Create the curation sft."""
+        return await self.create(ADA, "sft", rule_with(**rule), request=request())
+
+    async def work(self, ref: CurationRef = SFT) -> timedelta | None:
+        """Reconcile the curation sft until nothing is due."""
+        for _ in range(20):
+            self.epoch += 1
+            pause = await self.reconcile(ref, epoch=self.epoch)
+            if pause != timedelta(0):
+                return pause
+        message = "it never comes to rest"
+        raise AssertionError(message)
+
+    @property
+    def completions(self) -> list[CurationWasCompleted]:
+        return [event for event in self.curations.published if isinstance(event, CurationWasCompleted)]
+
+    def batch(self, number: int = -1) -> list[str]:
+        """Return the lines of a completion's batch."""
+        ref = self.completions[number].batch.object
+        return self.objects.buckets[BUCKET][ref.key].decode().splitlines()
