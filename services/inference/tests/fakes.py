@@ -13,7 +13,10 @@ from tidemill_inference.adapters.mongo_prompts import PromptCodec
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.generate_answer import GenerateAnswer
 from tidemill_inference.application.generation import SharedGenerations, Step
-from tidemill_inference.application.ports import CheckedPrompt, Engine, Finish, Found, ModelVersion, Piece, PromptInput
+from tidemill_inference.application.ports.engines import Engine, Finish, Piece
+from tidemill_inference.application.ports.models import ModelVersion
+from tidemill_inference.application.ports.prompts import CheckedPrompt, PromptInput
+from tidemill_inference.application.ports.retrieval import Found
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Retrieval, Sampling

@@ -9,7 +9,8 @@ from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
-from tidemill_inference.application.ports import DeploymentRef, GivenRating
+from tidemill_inference.application.ports.deployments import DeploymentRef
+from tidemill_inference.application.ports.rollouts import GivenRating
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.application.reconcile_rollout import ReconcileRollout
 from tidemill_inference.application.record_outcome import RecordOutcome

@@ -12,7 +12,8 @@ from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngi
 from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
 from tidemill_inference.adapters.secrets import Secrets
 from tidemill_inference.adapters.transformers_engine import TransformersEngine
-from tidemill_inference.application.ports import Engine, LiveModel, ModelVersion
+from tidemill_inference.application.ports.engines import Engine
+from tidemill_inference.application.ports.models import LiveModel, ModelVersion
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_kit.core.aggregate import ObjectRef

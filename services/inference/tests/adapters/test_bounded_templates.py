@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tidemill_inference.adapters.bounded_templates import BoundedTemplates
-from tidemill_inference.application.ports import PromptInput
+from tidemill_inference.application.ports.prompts import PromptInput
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
 from tidemill_kit.core.errors import InvalidInput

@@ -2,7 +2,7 @@ import pytest
 
 from services.inference.tests.fakes import HANDBOOK
 from tidemill_inference.adapters.jinja_templates import MAX_SOURCE_CHARACTERS, JinjaTemplates
-from tidemill_inference.application.ports import PromptInput
+from tidemill_inference.application.ports.prompts import PromptInput
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent

@@ -18,7 +18,7 @@ from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.loaded_before import LoadedBefore
 from tidemill_inference.adapters.loaded_engines import EngineOptions
 from tidemill_inference.adapters.transformers_engine import TransformersEngine
-from tidemill_inference.application.ports import ModelVersion, RemoteModel
+from tidemill_inference.application.ports.models import ModelVersion, RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused, SecretMissing

@@ -22,7 +22,8 @@ from services.inference.tests.adapters.openai_server import (
 )
 from tidemill_inference.adapters import openai_engine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
-from tidemill_inference.application.ports import Finish, Piece, RemoteModel
+from tidemill_inference.application.ports.engines import Finish, Piece
+from tidemill_inference.application.ports.models import RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import PromptTooLong

@@ -9,7 +9,8 @@ import pytest
 
 from services.inference.tests.rollout_fakes import InMemoryOutcomes
 from tidemill_inference.adapters.mongo_rollouts import MongoActiveRollouts, MongoLiveModels, MongoOutcomes
-from tidemill_inference.application.ports import DeploymentRef, GivenRating, Outcomes
+from tidemill_inference.application.ports.deployments import DeploymentRef
+from tidemill_inference.application.ports.rollouts import GivenRating, Outcomes
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome
 from tidemill_kit.store.mongo import connect
 from tidemill_local import Addresses

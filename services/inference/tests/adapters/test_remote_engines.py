@@ -17,7 +17,8 @@ from tidemill_inference.adapters.guarded_transport import GuardedTransport, Syst
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
 from tidemill_inference.adapters.secrets import Secrets
-from tidemill_inference.application.ports import Piece, RemoteModel
+from tidemill_inference.application.ports.engines import Piece
+from tidemill_inference.application.ports.models import RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import AddressRefused, SecretMissing

@@ -13,7 +13,7 @@ from services.inference.tests.tiny_model import END, write_tiny_model
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.model_weights import ModelWeights
 from tidemill_inference.adapters.transformers_engine import TransformersEngine
-from tidemill_inference.application.ports import Finish, Piece
+from tidemill_inference.application.ports.engines import Finish, Piece
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused

@@ -12,7 +12,7 @@ from services.inference.tests.rollout_fakes import POLICY, RolloutHarness
 from services.inference.tests.rollout_records import note, variant_of
 from tidemill_inference.application.configure_deployment import DeleteDeployment
 from tidemill_inference.application.generation import Started
-from tidemill_inference.application.ports import GivenRating
+from tidemill_inference.application.ports.rollouts import GivenRating
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import RolloutState, RolloutWasRolledBack
 from tidemill_inference.domain.rollout_policy import KEPT_OUTCOMES, RolloutStep

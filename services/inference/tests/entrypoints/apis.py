@@ -17,7 +17,7 @@ from pydantic_settings import SettingsConfigDict
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
-from tidemill_inference.application.ports import Reactions
+from tidemill_inference.application.ports.reactions import Reactions
 from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import Configuration, Deployment, DeploymentSpec, Sampling
 from tidemill_inference.domain.errors import DeploymentNotFound

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.inference.tests.fakes import Registry, ScriptedEngine, ScriptedEngines
-from tidemill_inference.application.ports import Engine, ModelVersion
+from tidemill_inference.application.ports.engines import Engine
+from tidemill_inference.application.ports.models import ModelVersion
 from tidemill_inference.entrypoints.workers import WarmUp
 from tidemill_testkit.polling import eventually
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from tidemill_inference.adapters.jinja_templates import JinjaTemplates
-from tidemill_inference.application.ports import CheckedPrompt, PromptInput
+from tidemill_inference.application.ports.prompts import CheckedPrompt, PromptInput
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent

@@ -23,7 +23,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from tidemill_inference.application.ports import CheckedPrompt, PromptInput
+from tidemill_inference.application.ports.prompts import CheckedPrompt, PromptInput
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent

@@ -20,7 +20,8 @@ from tidemill_inference.adapters.loaded_before import LoadedBefore
 from tidemill_inference.adapters.model_files import ModelFiles
 from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.remote_engines import RemoteEngines
-from tidemill_inference.application.ports import Engine, LiveModel, LiveModels, ModelVersion
+from tidemill_inference.application.ports.engines import Engine
+from tidemill_inference.application.ports.models import LiveModel, LiveModels, ModelVersion
 from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.numeric_format import NumericFormat

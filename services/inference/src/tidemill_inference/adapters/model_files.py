@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tidemill_inference.application.ports import ModelVersion
+from tidemill_inference.application.ports.models import ModelVersion
 from tidemill_inference.domain.errors import ModelRefused
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from tidemill_inference.application.ports import DeploymentRef, KeptRecords
+from tidemill_inference.application.ports.deployments import DeploymentRef
+from tidemill_inference.application.ports.inferences import KeptRecords
 from tidemill_kit.store.mongo import Collection, Document, translated
 
 _LIMITED: Document = {"state.spec.record_days": {"$gt": 0}}

@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
-from tidemill_inference.application.ports import DeploymentRef, GivenRating, LiveModel
+from tidemill_inference.application.ports.deployments import DeploymentRef
+from tidemill_inference.application.ports.models import LiveModel
+from tidemill_inference.application.ports.rollouts import GivenRating
 from tidemill_inference.domain.step_counts import Outcome
 from tidemill_kit.core.application import derived_id
 from tidemill_kit.store.aggregates import document_id

@@ -16,7 +16,8 @@ from openai import AsyncOpenAI, AsyncStream
 from pydantic import SecretStr
 
 from tidemill_inference.adapters.text_stream import WholeCharacters
-from tidemill_inference.application.ports import Finish, Piece, RemoteModel
+from tidemill_inference.application.ports.engines import Finish, Piece
+from tidemill_inference.application.ports.models import RemoteModel
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import PromptTooLong

@@ -13,7 +13,7 @@ from tidemill.rag.v1 import (
     retrieval_service_pb2,
     retrieval_service_pb2_grpc,
 )
-from tidemill_inference.application.ports import Found
+from tidemill_inference.application.ports.retrieval import Found
 from tidemill_inference.domain.content import Passage
 from tidemill_inference.domain.deployment import Retrieval
 from tidemill_inference.domain.errors import ReferenceNotFound

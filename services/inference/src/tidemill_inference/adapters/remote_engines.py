@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tidemill_inference.adapters.guarded_transport import GuardedTransport, Resolver, SystemResolver
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.secrets import Secrets
-from tidemill_inference.application.ports import RemoteModel
+from tidemill_inference.application.ports.models import RemoteModel
 from tidemill_inference.domain.errors import AddressRefused
 from tidemill_kit.http.outgoing import AllowedHosts, Origin
 

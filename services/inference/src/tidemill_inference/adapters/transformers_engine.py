@@ -25,7 +25,7 @@ from tidemill_inference.adapters.lora_adapter import FINGERPRINT, LoraAdapter
 from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
 from tidemill_inference.adapters.request_sampling import per_request_processors
 from tidemill_inference.adapters.text_stream import TextStream
-from tidemill_inference.application.ports import Finish, Piece
+from tidemill_inference.application.ports.engines import Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_kit.core.errors import DependencyUnavailable, Internal, InvalidInput

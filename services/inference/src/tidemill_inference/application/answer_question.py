@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 
 from tidemill_inference.application.generate_answer import GenerateAnswer
 from tidemill_inference.application.generation import Finished, Generation, SharedGenerations, Step
-from tidemill_inference.application.ports import Deployments, Inferences, Prompts, Templates
+from tidemill_inference.application.ports.deployments import Deployments
+from tidemill_inference.application.ports.inferences import Inferences
+from tidemill_inference.application.ports.prompts import Prompts, Templates
 from tidemill_inference.application.reserve_inference import Reservations
 from tidemill_inference.domain.configuration import Configuration
 from tidemill_inference.domain.deployment import ChosenConfiguration, Deployment

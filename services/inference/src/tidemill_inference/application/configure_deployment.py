@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidemill_inference.application.etags import check_etag
-from tidemill_inference.application.ports import Deployments, Outcomes
+from tidemill_inference.application.ports.deployments import Deployments
+from tidemill_inference.application.ports.rollouts import Outcomes
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.domain.references import check_slug

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tidemill_inference.application.ports import PromptInput, Templates
+from tidemill_inference.application.ports.prompts import PromptInput, Templates
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.prompt import PromptContent
 

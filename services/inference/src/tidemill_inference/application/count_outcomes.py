@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
-from tidemill_inference.application.ports import DeploymentRef, Outcomes
+from tidemill_inference.application.ports.deployments import DeploymentRef
+from tidemill_inference.application.ports.rollouts import Outcomes
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import Rollout
 from tidemill_inference.domain.step_counts import StepCounts

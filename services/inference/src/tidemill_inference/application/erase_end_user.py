@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Inferences
+from tidemill_inference.application.ports.inferences import Inferences
 from tidemill_inference.domain.inference import Inference
 from tidemill_kit.core.application import Caller, Clock, Page, PageRequest, Request
 from tidemill_kit.core.characters import clean_line

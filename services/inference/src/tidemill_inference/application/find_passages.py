@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from tidemill_inference.application.ports import Found, Retriever
+from tidemill_inference.application.ports.retrieval import Found, Retriever
 from tidemill_inference.domain.configuration import Retrieval
 from tidemill_inference.domain.content import Passage
 from tidemill_inference.domain.inference import Question

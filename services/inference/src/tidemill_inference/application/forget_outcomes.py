@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidemill_inference.application.ports import ActiveRollouts, DeploymentRef, Deployments, Outcomes
+from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
+from tidemill_inference.application.ports.rollouts import ActiveRollouts, Outcomes
 from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_kit.core.application import Clock
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidemill_inference.application.ports import Records
+from tidemill_inference.application.ports.inferences import Records
 from tidemill_kit.core.application import Clock
 
 _BATCH_SIZE = 500

@@ -9,15 +9,10 @@ from dataclasses import dataclass, field, replace
 from tidemill_inference.application.conversation import conversation
 from tidemill_inference.application.find_passages import FindPassages
 from tidemill_inference.application.generation import Generation
-from tidemill_inference.application.ports import (
-    Engine,
-    Engines,
-    Finish,
-    Found,
-    Models,
-    Retriever,
-    Templates,
-)
+from tidemill_inference.application.ports.engines import Engine, Engines, Finish
+from tidemill_inference.application.ports.models import Models
+from tidemill_inference.application.ports.prompts import Templates
+from tidemill_inference.application.ports.retrieval import Found, Retriever
 from tidemill_inference.domain.citations import DEFAULT_CHARACTERS, DEFAULT_THRESHOLD, Grounding, ground
 from tidemill_inference.domain.content import Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import Configuration

@@ -3,7 +3,9 @@
 import logging
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Candidates, Engines, Models, ModelVersion
+from tidemill_inference.application.ports.engines import Engines
+from tidemill_inference.application.ports.models import Models, ModelVersion
+from tidemill_inference.application.ports.rollouts import Candidates
 from tidemill_inference.domain.errors import CandidateNotReady
 from tidemill_kit.core.errors import (
     DependencyUnavailable,

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tidemill_inference.application.count_outcomes import CountOutcomes
-from tidemill_inference.application.ports import DeploymentRef, Deployments, Outcomes
+from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
+from tidemill_inference.application.ports.rollouts import Outcomes
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Deployments, Outcomes
+from tidemill_inference.application.ports.deployments import Deployments
+from tidemill_inference.application.ports.rollouts import Outcomes
 from tidemill_inference.domain.errors import DeploymentNotFound
 from tidemill_inference.domain.step_counts import Outcome
 

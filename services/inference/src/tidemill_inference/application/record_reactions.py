@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Deployments, GivenRating, Outcomes
+from tidemill_inference.application.ports.deployments import Deployments
+from tidemill_inference.application.ports.rollouts import GivenRating, Outcomes
 from tidemill_inference.domain.errors import DeploymentNotFound
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from tidemill_inference.application.ports import Inferences
+from tidemill_inference.application.ports.inferences import Inferences
 from tidemill_inference.domain.errors import LeaseLost
 from tidemill_inference.domain.inference import Answer, Inference, Lease, State, Variant
 from tidemill_kit.core.application import Clock, Request

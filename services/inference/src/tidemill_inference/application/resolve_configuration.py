@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Models, Prompts, Retriever
+from tidemill_inference.application.ports.models import Models
+from tidemill_inference.application.ports.prompts import Prompts
+from tidemill_inference.application.ports.retrieval import Retriever
 from tidemill_inference.domain.deployment import Configuration, DeploymentSpec
 from tidemill_inference.domain.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.domain.references import Reference

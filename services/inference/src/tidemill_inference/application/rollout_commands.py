@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from tidemill_inference.application.configure_deployment import Warm, warms_nothing
 from tidemill_inference.application.count_outcomes import CountOutcomes
-from tidemill_inference.application.ports import DeploymentRef, Deployments, Enqueue, enqueues_nothing
+from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
+from tidemill_inference.application.ports.rollouts import Enqueue, enqueues_nothing
 from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import Approval

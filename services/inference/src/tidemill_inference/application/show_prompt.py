@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tidemill_inference.application.conversation import conversation
-from tidemill_inference.application.ports import DocumentTexts, Inferences, Prompts, Templates
+from tidemill_inference.application.ports.inferences import DocumentTexts, Inferences
+from tidemill_inference.application.ports.prompts import Prompts, Templates
 from tidemill_inference.domain.content import Message, Passage
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import PromptNotRecorded, TextGone

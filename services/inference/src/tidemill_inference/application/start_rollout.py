@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports import Candidates, DeploymentRef, Deployments, Enqueue, enqueues_nothing
+from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
+from tidemill_inference.application.ports.rollouts import Candidates, Enqueue, enqueues_nothing
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.domain.rollout import PassedEvaluation

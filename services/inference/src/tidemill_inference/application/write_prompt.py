@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tidemill_inference.application.etags import check_etag
-from tidemill_inference.application.ports import Prompts, Templates
+from tidemill_inference.application.ports.prompts import Prompts, Templates
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_inference.domain.references import check_slug
 from tidemill_kit.core.application import Caller, Clock, Request

@@ -15,7 +15,7 @@ from tidemill_inference.application.configure_deployment import (
     UpdateDeployment,
 )
 from tidemill_inference.application.count_outcomes import CountOutcomes
-from tidemill_inference.application.ports import Deployments
+from tidemill_inference.application.ports.deployments import Deployments
 from tidemill_inference.application.rollout_commands import (
     ApproveRollout,
     PromoteRollout,

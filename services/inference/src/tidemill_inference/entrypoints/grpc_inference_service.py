@@ -14,7 +14,7 @@ from tidemill.inference.v1 import inference_service_pb2_grpc
 from tidemill_inference.application.answer_question import AnswerQuestion
 from tidemill_inference.application.erase_end_user import EraseEndUser
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
-from tidemill_inference.application.ports import Inferences
+from tidemill_inference.application.ports.inferences import Inferences
 from tidemill_inference.application.show_prompt import ShowPrompt
 from tidemill_inference.entrypoints.inference_messages import content_message, inference_message
 from tidemill_inference.entrypoints.question_messages import question_of

@@ -8,7 +8,7 @@ import grpc
 from tidemill.inference.v1 import prompt_service_pb2 as pb
 from tidemill.inference.v1 import prompt_service_pb2_grpc
 from tidemill_inference.application.delete_prompt import DeletePrompt
-from tidemill_inference.application.ports import Prompts
+from tidemill_inference.application.ports.prompts import Prompts
 from tidemill_inference.application.write_prompt import (
     CreatePrompt,
     LabelPrompt,

@@ -14,7 +14,7 @@ from pydantic import Field, StringConstraints, model_validator
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from tidemill_inference.application.ports import Reaction, Reactions, SubmittedReaction
+from tidemill_inference.application.ports.reactions import Reaction, Reactions, SubmittedReaction
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_exchange import Exchange
 from tidemill_inference.entrypoints.json_bodies import Strict, body_of

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from tidemill_inference.application.ports import GivenRating
+from tidemill_inference.application.ports.rollouts import GivenRating
 from tidemill_inference.application.record_reactions import RecordRating
 from tidemill_inference.application.start_rollout import StartRollout
 from tidemill_inference.domain.rollout import PassedEvaluation

@@ -22,7 +22,8 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
-from tidemill_inference.application.ports import Deployments, Reactions
+from tidemill_inference.application.ports.deployments import Deployments
+from tidemill_inference.application.ports.reactions import Reactions
 from tidemill_inference.domain.inference import Inference, Question
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_callers import is_browser

@@ -12,14 +12,10 @@ from prometheus_client import Counter
 from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.forget_outcomes import ForgetOutcomes
-from tidemill_inference.application.ports import (
-    ActiveRollouts,
-    DeploymentRef,
-    Deployments,
-    Engines,
-    Models,
-    RolloutLeases,
-)
+from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
+from tidemill_inference.application.ports.engines import Engines
+from tidemill_inference.application.ports.models import Models
+from tidemill_inference.application.ports.rollouts import ActiveRollouts, RolloutLeases
 from tidemill_inference.application.reconcile_rollout import ReconcileRollout
 from tidemill_inference.application.record_outcome import RecordOutcome
 from tidemill_inference.domain.errors import DeploymentNotFound
