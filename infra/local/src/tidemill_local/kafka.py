@@ -39,7 +39,8 @@ class KafkaNode:
         if (self.data / "meta.properties").exists():
             return
         command = [*self._java("-Xmx128m"), "kafka.tools.StorageTool", "format"]
-        command += ["-t", self.cluster, "-c", str(self.settings)]
+        # One word: an id in URL-safe base64 may begin with "-", which would be an option of its own.
+        command += [f"--cluster-id={self.cluster}", "-c", str(self.settings)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)  # noqa: S603 - our own command
         if done.returncode != 0:
             message = f"Kafka could not format {self.data}: {(done.stderr or done.stdout).strip()[-500:]}"
