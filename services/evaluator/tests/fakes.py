@@ -1,4 +1,4 @@
-"""Stores and neighbours that live in memory, and an evaluator put together on them."""
+"""In-memory stores and stub services, and an evaluator built on them."""
 
 import asyncio
 from collections import defaultdict
@@ -19,8 +19,8 @@ from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
 from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
 from tidemill_evaluator.application.change_gates import ChangeGates, CreateGateCommand
 from tidemill_evaluator.application.change_suites import ChangeSuites, CreateSuiteCommand
+from tidemill_evaluator.application.collect_cases import CollectCases
 from tidemill_evaluator.application.compute_verdict import ComputeVerdict
-from tidemill_evaluator.application.gather_cases import GatherCases
 from tidemill_evaluator.application.list_case_results import ListCaseResults
 from tidemill_evaluator.application.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.application.ports import (
@@ -69,7 +69,7 @@ def request(request_id: str = "") -> Request:
 
 
 def cases(count: int = 3, *, prefix: str = "") -> list[Case]:
-    """Return cases c1, c2, ..., each asking for a number that is its answer."""
+    """Return cases c1, c2, ..., whose answers are numbers."""
     return [
         Case(id=f"c{number}", question=f"{prefix}what is {number}?", reference=f"it is number {number}")
         for number in range(1, count + 1)
@@ -113,31 +113,31 @@ class InMemoryLeases:
             self.holders.discard(name)
 
     def steal(self, name: EvaluationName) -> None:
-        """Let the lease run out without its holder knowing."""
+        """Expire the lease without its holder noticing."""
         self.holders.discard(name)
 
 
 class InMemoryInference:
-    """Implements `ports.Inference`: says what it is told to say, and keeps answers by request id as inference does."""
+    """Implements `ports.Inference` with configured answers, recorded by request id as in inference."""
 
     def __init__(self) -> None:
         self.deployments = {("acme", "helpdesk"): Live(digest=DIGEST, model=BASE, deadline_s=DEADLINE_S)}
         self.says: dict[tuple[str, str], str] = {}
-        """(variant, question) -> answer; a variant of "" is what is live."""
+        """(variant, question) -> answer; the variant "" is the live configuration."""
         self.cites: dict[str, float | None] = {}
         """Variant -> citation_valid."""
         self.finds: dict[str, Sequence[Passage]] = {}
         """Question -> passages."""
         self.fails: dict[tuple[str, str], list[TidemillError]] = defaultdict(list)
-        """(variant, question) -> errors, one for each time it is asked."""
+        """(variant, question) -> errors, one per call."""
         self.asked: list[Question] = []
-        """What was generated; what was reported again from a record is not in it."""
+        """Generated answers, without replayed ones."""
         self.before: Callable[[Question], Awaitable[None]] | None = None
         self.away: TidemillError | None = None
         self.answers_by: dict[str, str] = {}
-        """Variant -> the model that answers in its place."""
+        """Variant -> its fallback model."""
         self.takes_s: dict[str, float] = {}
-        """Variant -> how long its answers take, as they tell themselves."""
+        """Variant -> reported latency of its answers."""
         self._records: dict[str, Answer] = {}
 
     async def live(self, project: str, deployment: str) -> Live:
@@ -210,14 +210,14 @@ class InMemoryDatasets:
 
 
 class WordScores:
-    """Implements `ports.Scores` by counting words: quick, and in the right order."""
+    """Implements `ports.Scores` by counting words."""
 
     async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
         return [token_f1(reference, text) for text in texts]
 
 
 class WholeRange:
-    """Implements `ports.Intervals` by the least and the greatest difference."""
+    """Implements `ports.Intervals` with minimum and maximum of the differences."""
 
     async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
         assert 0 < confidence < 1
@@ -239,7 +239,7 @@ Run = Callable[[EvaluationName], Coroutine[Any, Any, bool]]
 
 
 class Evaluator:
-    """The use cases on stores in memory."""
+    """The use cases on in-memory stores."""
 
     def __init__(
         self,
@@ -301,7 +301,7 @@ class Evaluator:
             inference=self.inference,
             cases=self.cases,
             results=results,
-            gather=GatherCases(
+            gather=CollectCases(
                 suites=self.suites, models=self.models, datasets=self.datasets, limits=limits or Limits()
             ),
             ask=PairedAnswers(
@@ -333,7 +333,7 @@ class Evaluator:
         return await self.changing_suites.create(command)
 
     async def with_held_out(self, count: int = 3, *, version: str = "sft@2", bucket: str = DATASETS) -> CaseSet:
-        """Publish a dataset version whose held-out part has so many examples."""
+        """Add a dataset version with a held-out split of this many examples."""
         dataset, number = version.split("@")
         examples = [example(case) for case in cases(count, prefix="held out: ")]
         lines = [MessageToJson(each, indent=None, preserving_proto_field_name=True) for each in examples]
@@ -353,7 +353,7 @@ class Evaluator:
         return await self.changing_gates.create(CreateGateCommand(gate=gate, request=request()))
 
     async def register(self, version: str = TUNED, *, project: str = "acme") -> None:
-        """Tell that a version was registered."""
+        """Deliver the event of a registered version."""
         candidate = Candidate(model=version.partition("@")[0], version=version, dataset_version="sft@2")
         await self.triggers.candidate_registered(project, candidate)
 
@@ -367,7 +367,7 @@ class Evaluator:
         return list((await self.evaluations.list(project, page=PageRequest(size=1000))).items)
 
     async def finish(self, evaluation: Evaluation | None = None) -> Evaluation:
-        """Do an evaluation, or the only one, and return it."""
+        """Run an evaluation (by default the only one) and return it."""
         if evaluation is None:
             (evaluation,) = await self.all()
         await self.run(name_of(evaluation))
@@ -399,7 +399,7 @@ def gate_of(
 
 
 def example(case: Case) -> curation_pb2.Example:
-    """Return the example of a case, as ingest writes it."""
+    """Return the example of a case in ingest's format."""
     output = content_pb2.Message(role=content_pb2.ROLE_ASSISTANT, parts=[content_pb2.Part(text=case.reference)])
     return curation_pb2.Example(id=case.id, question=case.question, output=output, end_user="ada")
 

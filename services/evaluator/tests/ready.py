@@ -1,4 +1,4 @@
-"""An evaluator with everything that a candidate's evaluation needs."""
+"""An evaluator that is ready to evaluate a candidate."""
 
 from services.evaluator.tests.fakes import Evaluator
 from tidemill_evaluator.domain.gate import Requirement
@@ -9,7 +9,7 @@ TRUTH = Requirement(suite="truth", metric="rouge_l", gain_above=-0.02)
 
 
 async def ready(**settings: int) -> Evaluator:
-    """Return an evaluator with suite, held-out part, gate, and a candidate that knows all answers."""
+    """Return an evaluator with suite, held-out split, gate, and a candidate with all answers right."""
     evaluator = Evaluator(**settings)  # type: ignore[arg-type] # attempts and at_once
     await evaluator.with_suite()
     await evaluator.with_held_out()

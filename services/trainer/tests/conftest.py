@@ -7,5 +7,5 @@ from services.trainer.tests.fakes import Registry
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    """Return a registry on stores in memory."""
+    """Return a registry on in-memory stores."""
     return Registry(folder=tmp_path)

@@ -1,4 +1,4 @@
-"""Stores and a hub that live in memory, and a registry put together on them."""
+"""In-memory stores and hub, and a registry built on them."""
 
 import asyncio
 import hashlib
@@ -38,13 +38,13 @@ ADA = Caller(project="acme", subject="ada")
 
 
 def safetensors(numbers: int = 2) -> bytes:
-    """Return a file with one tensor of as many float32 zeros."""
+    """Return a file with one tensor of this many float32 zeros."""
     header = json.dumps({"weight": {"dtype": "F32", "shape": [numbers], "data_offsets": [0, 4 * numbers]}}).encode()
     return struct.pack("<Q", len(header)) + header + bytes(4 * numbers)
 
 
 def model_files(**more: bytes) -> dict[str, bytes]:
-    """Return a small folder that is a model; keyword arguments replace or add files, `__` standing for a dot."""
+    """Return a small model folder; keyword arguments replace or add files, with `__` for a dot."""
     files = {"config.json": b'{"model_type": "llama"}', "model.safetensors": safetensors()}
     return files | {name.replace("__", "."): content for name, content in more.items()}
 
@@ -60,13 +60,13 @@ def manifest_of(files: Mapping[str, bytes]) -> Manifest:
 
 
 async def chunks_of(content: bytes, *, size: int = 7) -> AsyncIterator[bytes]:
-    """Yield the content in small pieces."""
+    """Yield the content in small chunks."""
     for begin in range(0, len(content), size):
         yield content[begin : begin + size]
 
 
 class InMemoryArtifacts:
-    """An exchange bucket that keeps copies, and can be away; passes the same contract suite as the real one."""
+    """An in-memory exchange bucket that can be unavailable; passes the contract suite of the real one."""
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
@@ -85,7 +85,7 @@ class InMemoryArtifacts:
 
 
 class FakeHub:
-    """A hub whose repositories are given by commit; it can be away, and break off after some fetches."""
+    """A hub with repositories given by commit; it can be unavailable, also after some fetches."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -94,7 +94,7 @@ class FakeHub:
         self.away = False
         self.fetched: list[str] = []
         self.fails_at: dict[str, BaseException] = {}
-        """Path -> what happens once when it is fetched."""
+        """Path -> hook called once when it is fetched."""
 
     def publish(self, repository: str, commit: str, files: dict[str, bytes], *, branch: str = "main") -> None:
         self.branches[repository, branch] = commit
@@ -136,7 +136,7 @@ class FakeHub:
 
 
 class FakeLeases:
-    """Gives every lease out with the next epoch; `taken` ones are held by another worker."""
+    """Grants every lease with the next epoch, except those in `taken`, held by another worker."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -153,7 +153,7 @@ class FakeLeases:
 
 @dataclass(kw_only=True)
 class Registry:
-    """The use cases on stores in memory."""
+    """The use cases on in-memory stores."""
 
     folder: Path
     limits: ImportLimits = field(default_factory=ImportLimits)
@@ -214,7 +214,7 @@ class Registry:
         )
 
     async def begin_folder(self, files: Mapping[str, bytes], *, model: str = "smollm2") -> ModelVersion:
-        """Begin a version for a folder's files."""
+        """Create a version for a folder's files."""
         return (await self.begin(FolderSource(manifest=manifest_of(files)), model=model)).version
 
     async def send(self, version: str, path: str, content: bytes) -> ModelVersion:
@@ -226,18 +226,18 @@ class Registry:
         return await self.complete(ADA, version_id=version, request=Request.of("", b""))
 
     async def register(self, files: Mapping[str, bytes], *, model: str = "smollm2") -> ModelVersion:
-        """Import a folder from the first byte to READY."""
+        """Import a folder until it is READY."""
         version = await self.begin_folder(files, model=model)
         for path, content in files.items():
             await self.send(version.id, path, content)
         return await self.finish(version.id)
 
     def files_left(self) -> Sequence[str]:
-        """Return the names of the local files that are still there."""
+        """Return the names of the remaining local files."""
         return [path.name for path in self.folder.iterdir()]
 
 
 def reason_of(error: BaseException) -> str:
-    """Return the reason of one of our errors."""
+    """Return the reason of an error."""
     assert isinstance(error, TidemillError)
     return error.reason

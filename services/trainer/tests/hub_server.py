@@ -1,4 +1,4 @@
-"""A hub on a local port: as much of the Hugging Face hub's HTTP API as fetching a snapshot needs."""
+"""A local server with the part of the Hugging Face hub's HTTP API that downloads use."""
 
 import hashlib
 import json
@@ -16,22 +16,22 @@ STORED = re.compile(r"/stored/(?P<commit>[0-9a-f]{40})/(?P<path>[^?]+)")
 
 @dataclass(kw_only=True)
 class HubServer:
-    """Weights are announced by sha256 and handed out by redirect, as large files are there; the rest by blob id."""
+    """Weights have a sha256 and are served by redirect, as large files of the hub; other files have a blob id."""
 
     branches: dict[tuple[str, str], str] = field(default_factory=dict)
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     """Path and range of every request for bytes."""
     breaks_after: dict[str, int] = field(default_factory=dict)
-    """Path -> how many bytes are sent, once, before the connection breaks."""
+    """Path -> bytes sent, once, before the connection breaks."""
     stalls_after: dict[str, int] = field(default_factory=dict)
-    """Path -> how many bytes are sent, once, before nothing comes any more."""
+    """Path -> bytes sent, once, before the connection stalls."""
     replaced: dict[str, bytes] = field(default_factory=dict)
-    """Path -> other bytes than were announced."""
+    """Path -> bytes that differ from the announced ones."""
     status: int = 0
-    """What every request is answered with, unless 0."""
+    """Status of every response, unless 0."""
     token: str = ""
-    """The token that is asked for, unless empty."""
+    """The required token, unless empty."""
 
     def __enter__(self) -> Self:
         hub = self

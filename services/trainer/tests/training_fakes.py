@@ -1,4 +1,4 @@
-"""A training world in memory: datasets, bases and trainings that do what a test tells them."""
+"""In-memory harness of training: datasets, bases and scripted trainings."""
 
 import asyncio
 import hashlib
@@ -50,14 +50,14 @@ VERSIONS = {"torch": "2.13.0", "trl": "1.16.0"}
 def dataset_version(
     number: int = 1, *, dataset: str = "sft", examples: int = 100, project: str = "acme"
 ) -> DatasetVersion:
-    """Return a version whose train part is LINES."""
+    """Return a version whose train split is LINES."""
     digest = hashlib.sha256(LINES).hexdigest()
     train = ObjectRef(bucket="datasets", key=f"{project}/{dataset}/{digest}", size=len(LINES), sha256=digest)
     return DatasetVersion(id=f"{dataset}@{number}", train=train, examples=examples)
 
 
 def plan_settings(**changes: object) -> PlanSettings:
-    """Return what a user says of a plan."""
+    """Return plan settings."""
     said: dict[str, object] = {
         "dataset": "sft",
         "base": "smollm2",
@@ -69,7 +69,7 @@ def plan_settings(**changes: object) -> PlanSettings:
 
 
 class FakeDatasets:
-    """Versions by id; the newest of a dataset is the one that was added last."""
+    """Versions by id; the one added last is the newest of its dataset."""
 
     def __init__(self) -> None:
         self.versions: dict[str, DatasetVersion] = {}
@@ -102,7 +102,7 @@ class FakeDatasets:
 
 
 class FakeBases:
-    """Every base is in one folder."""
+    """All bases share one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -113,24 +113,24 @@ class FakeBases:
 
 
 def adapter_config(**changes: object) -> Mapping[str, object]:
-    """Return what PEFT writes, as far as it matters."""
+    """Return the relevant part of PEFT's adapter files."""
     return {"peft_type": "LORA", "base_model_name_or_path": "smollm2@1", "auto_mapping": None} | changes
 
 
 @dataclass(kw_only=True)
 class FakeTrainings:
-    """Reports what it was told to, then fails as it was told to or writes an adapter."""
+    """Reports as scripted, then fails as scripted or writes an adapter."""
 
     losses: Sequence[float] = (2.0, 1.0)
     fitted: Fitted | None = None
     out_of_memory: int = 0
-    """So many trainings take too much memory before one does not."""
+    """Number of trainings that run out of memory first."""
     error: Exception | None = None
     config: Mapping[str, object] = field(default_factory=adapter_config)
     more_files: Mapping[str, bytes] = field(default_factory=dict)
     before_end: Callable[[], None] = lambda: None
     gate: asyncio.Event | None = None
-    """Where it is there, a training waits for it after its first step."""
+    """If set, a training waits for it after its first step."""
     jobs: list[TrainingJob] = field(default_factory=list)
     killed: int = 0
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -175,7 +175,7 @@ class FakeTrainings:
 
 
 class FakeRunLeases:
-    """Gives every lease out with the next epoch; `taken` ones are held by another worker."""
+    """Grants every lease with the next epoch, except those in `taken`, held by another worker."""
 
     def __init__(self) -> None:
         self.epoch = 0
@@ -192,7 +192,7 @@ class FakeRunLeases:
 
 @dataclass(kw_only=True)
 class Harness:
-    """Everything about training on stores in memory, and a base `smollm2` to train on."""
+    """The training use cases on in-memory stores, with a base `smollm2`."""
 
     folder: Path
     enqueued: int = 0
@@ -265,7 +265,7 @@ class Harness:
         )
 
     async def with_deferred_work(self, number: int, *, plan: str = "lora") -> PlanName:
-        """Leave a plan as one does that is killed between letting it go on and queueing what it deferred."""
+        """Store a plan as after a crash between resuming it and queueing its deferred run."""
         await self.plan(plan, paused=True)
         await self.consume("acme", dataset_version(number))
 
@@ -276,7 +276,7 @@ class Harness:
         return PlanName(project="acme", plan=plan)
 
     async def queued(self, number: int = 1, *, plan: str = "lora", examples: int = 100, **changes: object) -> RunName:
-        """Create a plan and have it receive a version; return the run's name."""
+        """Create a plan and deliver a dataset version to it; return the run's name."""
         await self.plan(plan, **changes)
         version = self.datasets.publish(dataset_version(number, examples=examples))
         await self.consume("acme", version)
@@ -288,5 +288,5 @@ class Harness:
 
 
 def request(request_id: str = "") -> Request:
-    """Return a request of its own."""
+    """Return a new request."""
     return Request.of(request_id, b"")

@@ -1,1 +1,1 @@
-"""The evaluator: trusted cases, gates, and whether a candidate is really better than what is live."""
+"""The evaluator service: compares candidates with the live configuration on trusted cases."""

@@ -8,7 +8,7 @@ from tidemill_kit.service.app import run
 
 
 def main() -> None:
-    """Run evaluator until it is asked to stop."""
+    """Run evaluator until it receives SIGTERM or SIGINT."""
     settings = load(EvaluatorSettings)
     configure_logging(settings)
     run(build_app(settings))

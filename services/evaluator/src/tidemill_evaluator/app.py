@@ -21,8 +21,8 @@ from tidemill_evaluator.adapters.trainer_models import TrainerModels
 from tidemill_evaluator.application.cancel_evaluation import CancelEvaluation
 from tidemill_evaluator.application.change_gates import ChangeGates
 from tidemill_evaluator.application.change_suites import ChangeSuites
+from tidemill_evaluator.application.collect_cases import CollectCases
 from tidemill_evaluator.application.compute_verdict import ComputeVerdict
-from tidemill_evaluator.application.gather_cases import GatherCases
 from tidemill_evaluator.application.list_case_results import ListCaseResults
 from tidemill_evaluator.application.paired_answers import PairedAnswers, Patience
 from tidemill_evaluator.application.run_evaluation import RunEvaluation
@@ -59,7 +59,7 @@ _NO_TOPIC = ""
 
 
 async def build_app(settings: EvaluatorSettings) -> App:
-    """Put evaluator together, on the event loop that it will live on. Nothing is connected yet."""
+    """Build evaluator on the running event loop; nothing connects before `start`."""
     adapters = _Adapters(settings)
     parts = _Parts(settings, adapters)
     consumers = Consumers(settings.kafka, [candidates(parts.triggers)], adapters.publisher)
@@ -87,7 +87,7 @@ async def build_app(settings: EvaluatorSettings) -> App:
 
 
 class _Adapters:
-    """Everything behind the ports, and the clients that it stands on."""
+    """All adapters, and the clients that they use."""
 
     def __init__(self, settings: EvaluatorSettings) -> None:
         client = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
@@ -141,7 +141,7 @@ class _Adapters:
 
 
 class _Parts:
-    """Use cases and entry points of one app."""
+    """Use cases and entry points."""
 
     def __init__(self, settings: EvaluatorSettings, adapters: _Adapters) -> None:
         limits, poll_interval = settings.limits, timedelta(seconds=settings.evaluation_retry_s)
@@ -207,7 +207,7 @@ def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, triggers: 
         inference=adapters.inference,
         cases=adapters.cases,
         results=adapters.results,
-        gather=GatherCases(
+        gather=CollectCases(
             suites=adapters.suites, models=adapters.models, datasets=adapters.datasets, limits=settings.limits
         ),
         ask=PairedAnswers(
@@ -234,14 +234,14 @@ def _run_evaluation(settings: EvaluatorSettings, adapters: _Adapters, triggers: 
 
 
 class _Ground:
-    """What must be there before the first suite: bucket and indexes. Implements `service.Component`."""
+    """Component that creates bucket and indexes before the others start."""
 
     def __init__(self, adapters: _Adapters, *, bucket: str) -> None:
         self._adapters = adapters
         self._bucket = bucket
 
     async def start(self) -> None:
-        """Create what is missing."""
+        """Create bucket and indexes; idempotent."""
         await self._adapters.store.ensure_bucket(self._bucket)
         await self._adapters.suites.ensure_indexes()
         await self._adapters.gates.ensure_indexes()

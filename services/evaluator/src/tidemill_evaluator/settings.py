@@ -1,4 +1,4 @@
-"""Settings of evaluator, read from the environment."""
+"""Settings of evaluator, read from EVALUATOR_<NAME>."""
 
 from typing import Annotated
 
@@ -19,61 +19,61 @@ class EvaluatorSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="EVALUATOR_")
 
     mongo_database: str = "evaluator"
-    """The database, which belongs to evaluator alone."""
+    """The database, used by evaluator only."""
     inference_address: str
-    """The inference service's host:port."""
+    """inference's gRPC host:port."""
     ingest_address: str
-    """The ingest service's host:port."""
+    """ingest's gRPC host:port."""
     trainer_address: str
-    """The trainer service's host:port."""
+    """trainer's gRPC host:port."""
     exchange_bucket: str = "tidemill-evaluator-exchange"
     """The bucket of the cases of suites."""
     dataset_buckets: Annotated[tuple[str, ...], NoDecode] = ("tidemill-ingest-datasets", "tidemill-ingest-exchange")
-    """The buckets, joined by commas, that held-out parts of datasets may lie in; no other is read."""
+    """Comma-separated buckets from which held-out splits may be read."""
     call_timeout_s: float = Field(default=10.0, gt=0)
-    """How long a call of another service may take that is no question."""
+    """Timeout of calls other than answers."""
     answer_timeout_s: float = Field(default=180.0, gt=0)
-    """How long an answer may take, whatever more the deployment's deadline allows."""
+    """Upper limit of an answer's timeout, whatever the deployment's deadline."""
     max_concurrent_answers: int = Field(default=16, ge=1, le=256)
-    """The most cases that this process asks at the same time, over all its evaluations."""
+    """Maximum number of cases in flight, over all evaluations of the process."""
     answer_share: float = Field(default=0.5, gt=0, lt=1)
-    """The part of the deadline that an answer may take; where it takes more, fewer are asked at the same time."""
+    """Share of the deadline above which an answer is slow and concurrency decreases."""
     answer_attempts: int = Field(default=3, ge=1, le=20)
-    """How often a case is asked while it is answered UNAVAILABLE; then its side has failed it, or all of it waits."""
+    """Attempts of a case that is answered UNAVAILABLE; then the side has failed or the evaluation waits."""
     answer_attempts_in_time: int = Field(default=6, ge=1, le=50)
-    """How often a case is asked that is not answered in time, each time beside fewer; then nobody has failed it."""
+    """Attempts of a case that misses the deadline, each with less concurrency."""
     answer_pause_s: float = Field(default=1.0, ge=0)
-    """The pause before the second of these attempts; it doubles with each."""
+    """Pause before the second attempt; doubles with each."""
     max_concurrent_evaluations: int = Field(default=2, ge=1, le=16)
-    """Evaluations that this process does at the same time."""
+    """Evaluations at the same time."""
     evaluation_retry_s: float = Field(default=30.0, gt=0)
-    """The pause after which an evaluation that waits is tried again."""
+    """Retry interval of a waiting evaluation."""
     attempts: int = Field(default=3, ge=1, le=20)
-    """How often a candidate is compared anew because the baseline changed meanwhile."""
+    """Maximum attempts of an evaluation whose baseline keeps changing."""
     lease_s: float = Field(default=30.0, gt=1)
-    """How long an evaluation stays with a worker that gives no heartbeat."""
+    """Lease duration; a worker that does not renew it loses the evaluation."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
-    """Different questions answered by both sides that every requirement needs, whatever less it asks for."""
+    """Distinct questions answered by both sides that every requirement needs, even if its `at_least` is lower."""
     max_unanswered: float = Field(default=_EVIDENCE.max_unanswered, ge=0, lt=1)
-    """The share of a required set's cases that may lack an answer of a side; with more there is no verdict."""
+    """Share of a required set's cases that may lack an answer; above it there is no verdict."""
     max_suites: int = Field(default=1000, ge=1)
-    """The most suites of a project."""
+    """Maximum number of suites per project."""
     max_gates: int = Field(default=1000, ge=1)
-    """The most gates of a project."""
+    """Maximum number of gates per project."""
     max_suite_cases: int = Field(default=_LIMITS.cases, ge=1, le=20_000)
-    """The most cases of a suite."""
+    """Maximum number of cases per suite."""
     max_evaluation_cases: int = Field(default=_LIMITS.evaluation_cases, ge=1, le=100_000)
-    """The most cases of an evaluation."""
+    """Maximum number of cases per evaluation."""
     max_part_bytes: int = Field(default=_LIMITS.part_bytes, ge=1)
-    """The largest held-out part that is read."""
+    """Maximum size of a held-out split."""
     max_question_length: int = Field(default=_LIMITS.question_length, ge=1)
-    """The longest question of a suite, in characters."""
+    """Maximum length of a suite's question, in characters."""
     max_reference_length: int = Field(default=_LIMITS.reference_length, ge=1)
-    """The longest right answer of a suite, in characters."""
+    """Maximum length of a suite's reference answer, in characters."""
     max_context_length: int = Field(default=_LIMITS.context_length, ge=1)
-    """The longest turns and variables of a suite's question together, in characters."""
+    """Maximum total length of a suite question's earlier turns and variables, in characters."""
     max_requirements: int = Field(default=_LIMITS.requirements, ge=1, le=40)
-    """The most requirements of a gate."""
+    """Maximum number of requirements per gate."""
 
     @field_validator("dataset_buckets", mode="before")
     @classmethod
@@ -82,7 +82,7 @@ class EvaluatorSettings(ServiceSettings):
 
     @property
     def limits(self) -> Limits:
-        """What requests and evaluations are measured against."""
+        """The size limits of requests and evaluations."""
         return Limits(
             cases=self.max_suite_cases,
             evaluation_cases=self.max_evaluation_cases,

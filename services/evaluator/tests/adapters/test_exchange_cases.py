@@ -1,4 +1,4 @@
-"""Cases with all that they are asked with, from suites and from what ingest holds out."""
+"""Cases with their context, from suites and held-out splits."""
 
 from google.protobuf.json_format import MessageToJson
 

@@ -127,7 +127,7 @@ async def test_the_lower_bound_says_no_more_than_the_cases_show(
 
 
 def _of_mean_zero(name: str) -> Callable[[random.Random], float]:
-    """Return draws from -1 to 1 whose true mean is 0."""
+    """Return random values in [-1, 1] with mean 0."""
     match name.split():
         case ["normal"]:
             return lambda chance: max(-1.0, min(1.0, chance.gauss(0, 0.2)))

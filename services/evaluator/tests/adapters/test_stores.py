@@ -1,4 +1,4 @@
-"""Stores in memory and on real servers: the same behaviour."""
+"""Contract suite of the stores: in memory and on real servers."""
 
 from collections.abc import AsyncIterator
 

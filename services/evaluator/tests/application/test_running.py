@@ -63,7 +63,7 @@ async def test_the_baseline_is_what_is_live_and_the_candidate_gets_the_same_pass
     assert (baseline.variant, list(baseline.passages)) == ("", [])
     assert (candidate.variant, list(candidate.passages)) == (TUNED, [passage()])
     kept = await evaluator.results.read("acme", (await evaluator.all())[0].id, [CaseName("suite:truth@1", "c1")])
-    assert [each.passages for each in kept.values()] == [()]  # nobody needs their text any more
+    assert [each.passages for each in kept.values()] == [()]  # their text is not needed any more
 
 
 async def test_both_sides_are_asked_with_the_turns_variables_and_readers_of_the_case() -> None:
@@ -126,8 +126,8 @@ async def test_where_neither_side_answers_there_is_no_verdict(variants: tuple[st
     done = await evaluator.finish()
 
     assert (done.state, done.verdict, done.reason) == (State.FAILED, None, "TOO_FEW_ANSWERS")
-    assert "cases have no answer of both sides" in done.message
-    assert "not in time" in done.message
+    assert "cases lack an answer of both sides" in done.message
+    assert "missed the deadline" in done.message
 
 
 async def test_an_evaluation_that_cannot_come_to_a_verdict_ends_without_asking_the_rest() -> None:
@@ -236,7 +236,7 @@ async def test_a_service_that_is_busy_when_an_evaluation_begins_or_ends_makes_it
     evaluator.inference.away = error
 
     waiting = await evaluator.finish()
-    assert waiting.message == f"waits for a busy service: {error.message}"
+    assert waiting.message == f"waits for an overloaded service: {error.message}"
 
     evaluator.inference.away = None
     assert (await evaluator.finish()).verdict is Verdict.PASSED
@@ -263,7 +263,7 @@ async def test_of_more_held_out_cases_than_there_is_capacity_for_always_the_same
 
         done = await evaluator.evaluations.get("acme", evaluation.id)
         assert (done.state, done.answered, done.cases, done.comparisons[0].cases) == (State.COMPLETED, 8, 8, 5)
-        assert done.message == "5 of 40 cases of dataset:sft@2:held_out were asked"
+        assert done.message == "5 of 40 cases of dataset:sft@2:held_out are sampled"
         asked.add(frozenset(each.text for each in evaluator.inference.asked))
     assert len(asked) == 1
 

@@ -1,4 +1,4 @@
-"""What an evaluation compares with changes meanwhile, or is not there."""
+"""Baselines that change or disappear during an evaluation."""
 
 from services.evaluator.tests.fakes import BASE, DIGEST, TUNED, request
 from services.evaluator.tests.ready import away, ready

@@ -1,4 +1,4 @@
-"""Workers that die, sleep, meet and are cancelled come to one verdict."""
+"""Crashed, paused, concurrent and cancelled workers give one verdict."""
 
 import asyncio
 from collections import Counter
@@ -25,11 +25,11 @@ from tidemill_testkit.stores import InMemoryAggregates
 
 
 class Killed(BaseException):
-    """As a kill would end the worker."""
+    """Simulates a kill of the worker."""
 
 
 class ResultsOfAKilledWorker(InMemoryResults):
-    """Keeps so many more writes, then ends the worker after the write, or before it."""
+    """Crashes the worker before or after a given number of writes."""
 
     def __init__(self, *, writes: int, written: bool) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ async def test_two_workers_that_both_believe_to_hold_it_come_to_one_verdict() ->
 
 
 class KilledWhileQueueing(InMemoryAggregates[Evaluation]):
-    """Ends the process before an evaluation is written, or after it."""
+    """Crashes before or after a write of an evaluation."""
 
     def __init__(self, evaluations: InMemoryAggregates[Evaluation], *, written: bool) -> None:
         super().__init__(codec=EvaluationCodec(), missing=EvaluationNotFound)

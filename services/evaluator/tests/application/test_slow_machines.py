@@ -1,4 +1,4 @@
-"""An engine that takes longer, the more it is asked at the same time."""
+"""An engine whose latency grows with its concurrency."""
 
 import asyncio
 import heapq
@@ -16,11 +16,11 @@ from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, Ra
 
 @dataclass(slots=True)
 class SlowEngine:
-    """Answers after a time of the evaluator's own clock that grows with what is under way; late ones fail."""
+    """Answers after a simulated time that grows with concurrency; late answers fail."""
 
     evaluator: Evaluator
     each_s: dict[str, float]
-    """Variant -> seconds of one answer alone, which every one beside it adds to."""
+    """Variant -> seconds of one answer, multiplied by the concurrency."""
     error: TidemillError = field(default_factory=lambda: DeadlineExceeded("too late"))
     under_way: int = 0
     maximum: int = 0
@@ -44,7 +44,7 @@ class SlowEngine:
         now = self.evaluator.clock.now().timestamp()
         mine = (now + seconds, self._number, asyncio.Event())
         heapq.heappush(self._due, mine)
-        for _ in range(20):  # everybody who is about to ask, does
+        for _ in range(20):  # let all pending questions start
             await asyncio.sleep(0)
         while not mine[2].is_set():
             until, _, event = heapq.heappop(self._due)
@@ -112,7 +112,7 @@ async def test_a_machine_that_is_too_slow_for_the_deadline_comes_to_no_verdict_a
     done = await evaluator.finish()
 
     assert (done.state, done.reason) == (State.FAILED, "TOO_FEW_ANSWERS")
-    assert "(5 not in time, 0 failed by the baseline, 0 by the candidate alone)" in done.message
+    assert "(5 missed the deadline, 0 failed by the baseline, 0 by the candidate)" in done.message
 
 
 async def test_an_overloaded_server_is_asked_less_and_no_side_fails() -> None:

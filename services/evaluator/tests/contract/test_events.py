@@ -1,4 +1,4 @@
-"""Every event that evaluator ever published stays readable, and every event that it receives is read as published."""
+"""Golden examples: published events stay readable, and consumed events are read as published."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -113,7 +113,7 @@ def test_an_event_is_published_as_its_golden_example(publish: Callable[[], tuple
 
 
 class Letters:
-    """Keeps what would be dead letters."""
+    """Records dead letters."""
 
     def __init__(self) -> None:
         self.records: list[OutgoingRecord] = []
@@ -123,7 +123,7 @@ class Letters:
 
 
 class Read:
-    """A record as Kafka gives it."""
+    """A Kafka record."""
 
     partition = 0
     timestamp = 0

@@ -38,12 +38,12 @@ def results(*differences: float) -> list[CaseResult]:
 
 
 def alone(cases: list[CaseResult]) -> list[list[CaseResult]]:
-    """Return each case as a question of its own."""
+    """Return each case as a separate question."""
     return [[case] for case in cases]
 
 
 def failed(number: int, *, baseline: str = "", candidate: str = "") -> CaseResult:
-    """Return a case that a side failed, of a baseline that scored 0.5 where it answered."""
+    """Return a case that a side failed; the baseline scores 0.5 if it answered."""
     return CaseResult(
         case_set=TRUTH.name,
         case=f"f{number}",
@@ -84,7 +84,7 @@ def test_a_requirement_needs_what_the_evaluator_always_asks_for_whatever_less_it
     found = judged(results(*[0.5] * 9), 0.4, at_least=3, evidence=Evidence(min_questions=10))
 
     assert not found.holds
-    assert found.note == "both sides answered 9 different questions, and 10 are needed: add cases"
+    assert found.note == "both sides answered 9 distinct questions; at least 10 are needed: add cases"
 
 
 def test_means_difference_and_interval_are_of_the_same_pairs_and_failures_stand_apart() -> None:
@@ -103,9 +103,7 @@ def test_what_the_candidate_failed_counts_against_it_and_what_the_baseline_faile
     lost = judged([*many, failed(1, candidate="INTERNAL")], 0.02)
 
     assert not lost.holds
-    assert lost.note == (
-        "the lower bound with the 1 cases that the candidate failed is -0.0074, and has to be above +0"
-    )
+    assert lost.note == ("the lower bound with the 1 cases that the candidate failed is -0.0074; it must be above +0")
 
 
 def test_a_candidate_that_fails_more_cases_than_may_be_does_not_hold_however_good_the_rest_is() -> None:
@@ -113,7 +111,7 @@ def test_a_candidate_that_fails_more_cases_than_may_be_does_not_hold_however_goo
 
     found = judged(given, 0.4, gain_above=-1.0, evidence=Evidence(min_questions=2, max_unanswered=0.1))
 
-    assert found.note == "the candidate failed 3 of 20 cases, and 10% may be"
+    assert found.note == "the candidate failed 3 of 20 cases; the limit is 10%"
     assert undecided(given, 20, Evidence()) == ""
 
 
@@ -127,7 +125,7 @@ def test_where_a_machine_or_the_baseline_left_too_many_cases_unanswered_there_is
     lacking = [failed(number, baseline=baseline, candidate=candidate) for number in range(3)]
 
     assert undecided([*results(*[0.5] * 18), *lacking[:2]], 20, Evidence()) == ""
-    assert "3 of its 20 cases have no answer of both sides" in undecided(lacking, 20, Evidence())
+    assert "3 of its 20 cases lack an answer of both sides" in undecided(lacking, 20, Evidence())
 
 
 def test_latencies_are_medians_of_pairs_that_were_answered_under_a_like_load() -> None:

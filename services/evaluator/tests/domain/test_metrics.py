@@ -36,7 +36,7 @@ from tidemill_evaluator.domain.metrics import METRICS, scores_of, token_f1
         ("\N{THUMBS UP SIGN}", "\N{THUMBS DOWN SIGN}", 0.0),
         ("\N{THUMBS UP SIGN}", "\N{THUMBS UP SIGN}", 1.0),
         ("The", "", 1.0),
-        ("inter\u00adnational", "inter\u200bnational", 1.0),  # nobody sees the difference
+        ("inter\u00adnational", "inter\u200bnational", 1.0),  # invisible difference
         ("ｶﾞﾗｽ ＡＢＣ", "ガラス abc", 1.0),  # noqa: RUF001 - half and full width are meant
     ],
 )

@@ -4,7 +4,7 @@ from tidemill_evaluator.domain.pace import Pace
 
 
 def answer(pace: Pace, *, share: float, rounds: int) -> None:
-    """Let so many rounds of answers take this share of their deadline."""
+    """Run rounds of answers that take this share of their deadline."""
     for _ in range(rounds):
         for asked in [pace.asked(pace.max_concurrent) for _ in range(pace.max_concurrent)]:
             pace.answered(asked, share)

@@ -1,4 +1,4 @@
-"""Real servers on a free port, in front of stores in memory."""
+"""Real gRPC servers on a free port, with in-memory stores."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from tidemill_kit.grpc.server import GrpcServer
 
 @dataclass(frozen=True, kw_only=True)
 class ApiClient:
-    """Stubs for project acme, and for another one."""
+    """Stubs for project acme and another project."""
 
     evaluator: Evaluator
     suites: SuiteServiceStub

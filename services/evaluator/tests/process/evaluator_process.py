@@ -1,4 +1,4 @@
-"""Evaluator as operators run it: a process of its own, on the stack's servers."""
+"""Evaluator as a real process on the stack's servers."""
 
 import asyncio
 import json
@@ -14,13 +14,13 @@ from tidemill_testkit.stack import unique_name
 
 @dataclass(kw_only=True)
 class EvaluatorProcess:
-    """Started, killed and started again on the same database and bucket."""
+    """Can be killed and restarted on the same database and bucket."""
 
     stack: Addresses
     stub_services: str
     database: str = field(default_factory=lambda: unique_name("evaluator"))
     port: int = 0
-    """The gRPC port of the running process."""
+    """gRPC port of the running process."""
 
     @property
     def bucket(self) -> str:
@@ -31,7 +31,7 @@ class EvaluatorProcess:
         return f"{self.database}-datasets"
 
     async def start(self) -> None:
-        """Start it, and return when it is ready."""
+        """Start it and return when it is ready."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -45,12 +45,12 @@ class EvaluatorProcess:
         self._drained = asyncio.create_task(self._drain())
 
     async def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it (SIGKILL)."""
         self._process.kill()
         await self._ended()
 
     async def stop(self) -> int:
-        """End it in order, and return its exit status."""
+        """Stop it (SIGTERM) and return its exit status."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         await self._ended()

@@ -1,4 +1,4 @@
-"""inference, ingest and trainer as evaluator meets them: one real gRPC server that plays all three."""
+"""Stubs of inference, ingest and trainer in one real gRPC server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ BASE, TUNED = "smollm2@1", "lora@1"
 class StubServices(
     DeploymentServiceServicer, InferenceServiceServicer, DatasetServiceServicer, ModelRegistryServiceServicer
 ):
-    """What they know, and what they were asked. The candidate answers what `says` has, the baseline never does."""
+    """State and requests of the stubs. The candidate answers with `says`, the baseline never does."""
 
     address: str = ""
     digest: str = "d1"
@@ -52,7 +52,7 @@ class StubServices(
     going_on: asyncio.Event = field(default_factory=asyncio.Event)
     records: dict[str, inference_pb2.Inference] = field(default_factory=dict)
     unavailable: int = 0
-    """How many more questions are answered UNAVAILABLE."""
+    """Number of further questions that are answered UNAVAILABLE."""
 
     async def GetDeployment(  # noqa: N802 - the contract's name
         self, request: deployment_service_pb2.GetDeploymentRequest, context: Context
@@ -115,7 +115,7 @@ class StubServices(
 
 @asynccontextmanager
 async def stub_services() -> AsyncIterator[StubServices]:
-    """Serve them while the context lasts."""
+    """Serve them during the context."""
     played = StubServices()  # type: ignore[abstract] # the rest of their RPCs is not asked
     server = grpc.aio.server()
     add_DeploymentServiceServicer_to_server(played, server)

@@ -1,4 +1,4 @@
-"""Evaluator whole: a real process, real servers, neighbours that are played, and nothing but its APIs."""
+"""End to end through the public API: a real process, real servers and stub services."""
 
 import json
 from collections import Counter
@@ -34,7 +34,7 @@ REGISTERED = "tidemill.trainer.model.version_registered.v1"
 
 @dataclass(kw_only=True)
 class Harness:
-    """An evaluator process and what it depends on, with a gate of one suite and one held-out part."""
+    """An evaluator process with its dependencies and a gate of one suite and one held-out split."""
 
     stack: Addresses
     process: EvaluatorProcess
@@ -56,7 +56,7 @@ class Harness:
             await EvaluationServiceStub(channel).CreateGate(rpc.CreateGateRequest(gate=gate))
 
     async def hold_out(self) -> None:
-        """Store a held-out part as ingest does."""
+        """Store a held-out split in ingest's format."""
         store = ObjectStore(self.stack.s3.endpoint, self.stack.s3.access_key, self.stack.s3.secret_key, secure=False)
         await store.ensure_bucket(self.process.datasets)
         asked = cases(6, prefix="held out: ")
@@ -70,7 +70,7 @@ class Harness:
         )
 
     async def register(self) -> None:
-        """Publish what the trainer publishes."""
+        """Publish trainer's events."""
         body = {"version": TUNED, "seq": "1", "model": "lora", "base": "smollm2@1", "dataset_version": "sft@2"}
         data = json.dumps(body).encode()
         event = CloudEvent(

@@ -1,1 +1,1 @@
-"""The trainer: which models there are, and in which versions. Training comes to live here."""
+"""The trainer service: model registry and fine-tuning."""

@@ -8,7 +8,7 @@ from tidemill_trainer.settings import TrainerSettings
 
 
 def main() -> None:
-    """Run trainer until it is asked to stop."""
+    """Run trainer until it receives SIGTERM or SIGINT."""
     settings = load(TrainerSettings)
     configure_logging(settings)
     run(build_app(settings))

@@ -80,7 +80,7 @@ RUN_TOPIC = "tidemill.trainer.run.v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Adapters:
-    """Everything behind the ports, and the clients that it stands on."""
+    """All adapters, and the clients that they use."""
 
     database: mongo.Database
     publisher: Publisher
@@ -101,7 +101,7 @@ class Adapters:
 
 
 async def build_app(settings: TrainerSettings) -> App:
-    """Put trainer together, on the event loop that it will live on. Nothing is connected yet."""
+    """Build trainer on the running event loop; nothing connects before `start`."""
     adapters = _adapters(settings)
     use_cases, worker = _use_cases(settings, adapters)
     trainings = TrainingWorker(
@@ -138,14 +138,14 @@ async def build_app(settings: TrainerSettings) -> App:
 
 
 class Stores:
-    """The component that prepares what the others write to."""
+    """Component that creates buckets, indexes and folders before the others start."""
 
     def __init__(self, adapters: Adapters, *, bucket: str) -> None:
         self._adapters = adapters
         self._bucket = bucket
 
     async def start(self) -> None:
-        """Create bucket, indexes and folders; repeating it changes nothing."""
+        """Create bucket, indexes and folders; idempotent."""
         await asyncio.to_thread(self._adapters.spool.prepare)
         await asyncio.to_thread(self._adapters.hub.prepare)
         await self._adapters.store.ensure_bucket(self._bucket)

@@ -1,4 +1,4 @@
-"""How a run was fitted, in the contract's messages: events and calls tell the same."""
+"""Maps fits and example counts to messages, for events and API responses."""
 
 from dataclasses import asdict
 
@@ -7,7 +7,7 @@ from tidemill_trainer.domain.fit import ExampleCounts, Fit
 
 
 def fit_message(fit: Fit | None) -> pb.TrainingFit | None:
-    """Return a fit as others see it."""
+    """Return the fit message."""
     if fit is None:
         return None
     return pb.TrainingFit(
@@ -20,5 +20,5 @@ def fit_message(fit: Fit | None) -> pb.TrainingFit | None:
 
 
 def examples_message(counts: ExampleCounts | None) -> pb.TrainingExamples | None:
-    """Return the counts as others see them."""
+    """Return the example counts message."""
     return pb.TrainingExamples(**asdict(counts)) if counts else None

@@ -1,4 +1,4 @@
-"""`python -m tidemill_trainer.inspection <file> <its path in the model>`: looks into a large file, with limits."""
+"""`python -m tidemill_trainer.inspection <file> <its path in the model>`: inspects a large file with limits."""
 
 import json
 import resource
@@ -8,12 +8,12 @@ from pathlib import Path
 from tidemill_kit.models.manifest import ArtifactRefused, refuse_what_runs
 
 MEMORY_BYTES = 3 * 1024**3
-"""What the largest JSON that is taken becomes in memory, at the worst, is about half of it."""
+"""Memory limit, about twice the worst case of the largest allowed JSON file."""
 CPU_S = 60
 
 
 def main() -> None:
-    """Print what is wrong with the file as JSON, or null."""
+    """Print the error in the file as JSON, or null."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     refused: str | None = None

@@ -1,4 +1,4 @@
-"""Settings of trainer, read from the environment."""
+"""Settings of trainer, read from TRAINER_<NAME>."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,73 +15,73 @@ class TrainerSettings(ModelSettings):
     model_config = SettingsConfigDict(env_prefix="TRAINER_")
 
     mongo_database: str = "trainer"
-    """The database, which belongs to trainer alone."""
+    """The database, used by trainer only."""
     ingest_address: str
     """ingest's gRPC host:port."""
     data_dir: Path
-    """A folder of this process alone, for uploads and downloads under way, bases and training runs."""
+    """A folder used by this process only, for uploads and downloads in progress, bases and training runs."""
     dataset_buckets: str = "tidemill-ingest-datasets,tidemill-ingest-exchange"
-    """The buckets, joined by commas, where train parts of datasets may lie."""
+    """Comma-separated buckets from which train splits may be read."""
     exchange_bucket: str = "tidemill-trainer-exchange"
-    """The bucket where other services read the files of versions."""
+    """The bucket of the files of versions, read by other services."""
     s3_timeout_s: float = Field(default=60.0, gt=0)
-    """How long the object store may be silent."""
+    """Read timeout of the object store."""
     max_concurrent_uploads: int = Field(default=8, ge=1, le=100)
-    """How many files are taken at the same time, half of them of one project; further ones wait."""
+    """Uploads at the same time, at most half of them of one project; others are queued."""
     uploads_of_project: int = Field(default=64, ge=1)
-    """How many uploads of one project may be under way, those that wait among them."""
+    """Uploads of one project in progress or queued."""
     upload_idle_s: float = Field(default=60.0, gt=0)
-    """How long an upload may pause."""
+    """Longest pause within an upload."""
     upload_whole_s: float = Field(default=4 * 3600.0, gt=0)
-    """How long an upload may take in all, once it has its place."""
+    """Longest duration of an upload, without its time in the queue."""
     max_models: int = Field(default=1000, ge=1)
-    """The most models of a project."""
+    """Maximum number of models per project."""
     max_training_plans: int = Field(default=1000, ge=1)
-    """The most training plans of a project."""
+    """Maximum number of training plans per project."""
     max_files: int = Field(default=500, ge=1, le=2000)
-    """The most files that a version may have."""
+    """Maximum number of files per version."""
     max_file_bytes: int = Field(default=16 * 1024**3, ge=1)
-    """The largest file of a version."""
+    """Maximum size of a file of a version."""
     max_version_bytes: int = Field(default=64 * 1024**3, ge=1)
-    """The most bytes that the files of a version may have together."""
+    """Maximum total size of a version's files."""
     hugging_face_endpoint: str = "https://huggingface.co"
-    """The hub, or a mirror of it."""
+    """The hub or a mirror."""
     hugging_face_token: SecretStr = SecretStr("")
-    """The token for private and gated repositories; empty asks as nobody."""
+    """Token for private and gated repositories; empty for anonymous access."""
     hugging_face_token_projects: Annotated[tuple[str, ...], NoDecode] = ()
-    """The projects (joined by commas, `*` for all) whose imports the token is used for: it reads for all of them."""
+    """Comma-separated projects (`*` for all) whose imports use the token."""
     hugging_face_timeout_s: float = Field(default=10.0, gt=0)
-    """How long the hub may be silent."""
+    """Timeout of a request to the hub."""
     max_concurrent_imports: int = Field(default=2, ge=1, le=16)
-    """How many versions are fetched from the hub at the same time."""
+    """Imports at the same time."""
     import_retry_s: float = Field(default=30.0, gt=0)
-    """The pause after which an import that waits is tried again."""
+    """Retry interval of a waiting import."""
     lease_s: float = Field(default=30.0, gt=1)
-    """How long an import stays with a worker that gives no heartbeat."""
+    """Lease duration of an import or a run; a worker that does not renew it loses the work."""
     max_concurrent_runs: int = Field(default=1, ge=1, le=16)
-    """How many trainings run at the same time, each in a process of its own."""
+    """Trainings at the same time, each in its own process."""
     run_poll_interval_s: float = Field(default=10.0, gt=0)
-    """The pause after which queued runs are searched for without being reported them."""
+    """Resync interval for queued runs that no event announced."""
     run_memory_bytes: int = Field(default=8 * 1024**3, ge=64 * 1024**2)
-    """The most memory that a training process may take; a plan may ask for less."""
+    """Memory limit of a training process; a plan may set a lower one."""
     run_memory_spare_bytes: int = Field(default=512 * 1024**2, ge=0)
-    """What a run whose plan says memory auto leaves to others of the memory that its machine or container has left."""
+    """Available memory that a run with memory auto leaves to other processes."""
     run_time_s: float = Field(default=24 * 3600.0, ge=1)
-    """The longest time that a plan may give its runs."""
+    """Maximum time limit that a plan may set."""
     run_min_examples: int = Field(default=8, ge=1)
-    """The fewest examples that are worth a training."""
+    """Minimum number of examples of a training."""
     run_warn_left_out: float = Field(default=0.1, ge=0, le=1)
-    """The share of examples that may be left out of a training before its run warns."""
+    """Share of skipped examples above which a run has a warning."""
     run_fruitless_attempts: int = Field(default=5, ge=1, le=1000)
-    """How many workers may end over a run, none of them with a further step, before the run fails."""
+    """Workers that may exit without a further step before a run fails."""
     run_keep_s: float = Field(default=7 * 24 * 3600.0, gt=0)
-    """How long the checkpoints of a failed run are kept for a retry."""
+    """Retention of a failed run's checkpoints, for a retry."""
     run_device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where trainings compute; auto takes CUDA where there is one."""
+    """Device of trainings; auto uses CUDA if available."""
     run_threads: int = Field(default=0, ge=0, le=1024)
-    """The threads of a training process; 0 leaves them to torch."""
+    """Threads of a training process; 0 for torch's default."""
     run_checkpoint_steps: int = Field(default=10, ge=1)
-    """The steps after which a training writes a checkpoint that it can go on from."""
+    """Steps between checkpoints."""
 
     @field_validator("hugging_face_token_projects", mode="before")
     @classmethod

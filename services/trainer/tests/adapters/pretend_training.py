@@ -1,4 +1,4 @@
-"""A training process that learns nothing: it does what its recipe's seed tells it, without any library."""
+"""A fake training process without libraries; the recipe's seed selects its behaviour."""
 
 import os
 import sys

@@ -38,7 +38,7 @@ def local(tmp_path: Path) -> Path:
 
 
 class TestEveryStore:
-    """What both the fake and the exchange bucket do."""
+    """Contract suite of the fake and the exchange bucket."""
 
     @pytest.fixture(params=["memory", "s3"])
     def artifacts(self, request: pytest.FixtureRequest) -> Artifacts:

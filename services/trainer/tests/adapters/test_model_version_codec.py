@@ -1,4 +1,4 @@
-"""What a version's files say of a base outlives its document, and a document without it stays readable."""
+"""Facts of a base are stored with the version, and documents without them stay readable."""
 
 from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.store.aggregates import Identity

@@ -107,5 +107,5 @@ async def test_validating_a_deletion_deletes_nothing(registry: Registry) -> None
     await registry.delete(ADA, DeleteCommand(model="smollm2", request=Request.of("", b""), validate_only=True))
 
     assert (await registry.browse.version(ADA, "smollm2")).id == "smollm2@1"
-    with pytest.raises(ModelNotFound, match="there are smollm2"):
+    with pytest.raises(ModelNotFound, match="existing: smollm2"):
         await registry.delete(ADA, DeleteCommand(model="other", request=Request.of("", b"")))

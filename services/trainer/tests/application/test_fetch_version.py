@@ -26,7 +26,7 @@ FIRST = VersionName(project="acme", version="smollm2@1")
 
 
 class Killed(BaseException):
-    """What a worker feels when its process is killed."""
+    """Simulates a kill of the worker's process."""
 
 
 async def first(registry: Registry) -> ModelVersion:
@@ -92,7 +92,7 @@ async def test_a_worker_that_slept_through_its_lease_changes_nothing(registry: R
     put_at_last = registry.artifacts.put
 
     async def put_slowly(project: str, version: str, *, file: ArtifactFile, local: Path) -> ObjectRef:
-        """While the first worker stores its first file, a second one does all the work."""
+        """A second worker finishes the import while the first one stores its first file."""
         registry.artifacts.put = put_at_last  # type: ignore[method-assign] # undoes the line below
         content = await asyncio.to_thread(local.read_bytes)
         assert await registry.fetch(FIRST)

@@ -195,7 +195,7 @@ async def test_a_model_id_that_is_no_slug_is_refused(registry: Registry, model: 
 async def test_projects_do_not_see_each_other(registry: Registry) -> None:
     await registry.begin(GPT, model="gpt")
 
-    with pytest.raises(Exception, match="there is no model gpt") as missing:
+    with pytest.raises(Exception, match="model gpt does not exist") as missing:
         await registry.browse.version(Caller(project="other"), "gpt")
 
     assert reason_of(missing.value) == "MODEL_NOT_FOUND"

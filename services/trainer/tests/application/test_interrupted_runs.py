@@ -22,7 +22,7 @@ async def harness(tmp_path: Path) -> Harness:
 
 
 class KilledOnceRegistered(RegisterAdapter):
-    """Registers, and is killed before it can tell."""
+    """Crashes after registering."""
 
     @classmethod
     def like(cls, register: RegisterAdapter) -> "KilledOnceRegistered":
@@ -196,7 +196,7 @@ async def _is(harness: Harness, name: RunName, state: RunState) -> bool:
 
 
 async def _claim(harness: Harness, name: RunName, *, times: int, step: int = 0, epoch: int = 0) -> None:
-    """Begin as workers do that are killed: before they tell of a step, or the last one after it."""
+    """Start attempts that crash before a step, the last one after a step."""
     for _ in range(times):
         await harness.runs.update(
             "acme", name.run, lambda run: run.claim(epoch, now=harness.registry.clock.now()), request=request()

@@ -103,7 +103,7 @@ async def test_a_fault_of_the_worker_ends_the_run_and_is_reported_without_its_te
 
     run = await harness.run(name)
     assert (run.state, run.reason) == (RunState.FAILED, "INTERNAL")
-    assert run.message == "the training broke in its worker, whose log says why"
+    assert run.message == "the training worker failed; see its log"
 
 
 async def test_of_a_failed_run_only_the_checkpoints_stay_on_disk(harness: Harness) -> None:
@@ -142,7 +142,7 @@ async def test_a_run_that_is_done_is_neither_retried_nor_cancelled(harness: Harn
     name = await harness.queued()
     await harness.train(name)
 
-    with pytest.raises(PreconditionFailed, match="only a failed or cancelled one"):
+    with pytest.raises(PreconditionFailed, match="only failed and cancelled runs"):
         await harness.retry(ADA, name.run, request=request())
     with pytest.raises(PreconditionFailed, match="cannot be cancelled"):
         await harness.cancel(ADA, name.run, request=request())
@@ -250,7 +250,7 @@ async def test_a_run_says_how_it_was_fitted_and_what_was_left_out(harness: Harne
     await harness.train(name)
 
     run, succeeded = await harness.run(name), harness.runs.published[-1]
-    said = "31 of 42 examples are trained on; 11 longer than max_length = 1024 tokens"
+    said = "31 of 42 examples are used; 11 longer than max_length = 1024 tokens"
     assert (run.fit, run.examples, run.warnings) == (FITTED.fit, FITTED.examples, (said,))
     assert isinstance(succeeded, RunHasSucceeded)
     assert (succeeded.fit, succeeded.examples) == (FITTED.fit, FITTED.examples)
@@ -259,7 +259,7 @@ async def test_a_run_says_how_it_was_fitted_and_what_was_left_out(harness: Harne
     assert card_at is not None
     card = harness.registry.artifacts.objects[card_at.key].decode()
     assert said in card
-    assert "2 rows at once, 2 times a step" in card
+    assert "batch size 2, 2 accumulation steps" in card
 
 
 async def test_a_few_examples_that_are_left_out_are_no_warning(harness: Harness) -> None:

@@ -38,7 +38,7 @@ async def harness(tmp_path: Path) -> Harness:
 
 
 class DeletedOnceListed(InMemoryAggregates[TrainingPlan]):
-    """Plans of which `gone` is deleted by the time that a list has come."""
+    """Plans of which `gone` is deleted right after the list is read."""
 
     async def list(
         self, project: str, *, page: PageRequest, where: Mapping[str, str] | None = None, show_deleted: bool = False
@@ -198,7 +198,7 @@ async def test_a_run_that_its_base_failed_is_retried_on_what_the_base_means_now(
         ({"args": {"output_dir": "/"}}, "plan.args.output_dir"),
         ({"limits": RunLimits(memory_bytes=1)}, "plan.limits.memory_bytes"),
         ({"limits": RunLimits(memory_bytes=2**40)}, "plan.limits.memory_bytes"),
-        ({"base": "lora"}, "there is no model lora"),
+        ({"base": "lora"}, "model lora does not exist"),
         ({"base": "smollm2@x"}, "plan.base"),
     ],
 )
@@ -214,7 +214,7 @@ async def test_a_wrong_plan_is_refused_before_anything_is_stored(
 async def test_a_remote_model_is_no_base(harness: Harness) -> None:
     await harness.registry.begin(OpenAiSource(model="gpt", base_url="https://api.example/v1"), model="gpt")
 
-    with pytest.raises(PreconditionFailed, match="weights are not here"):
+    with pytest.raises(PreconditionFailed, match="without weights in this registry"):
         await harness.plan(base="gpt")
 
 
@@ -325,7 +325,7 @@ async def test_a_plan_that_names_modules_which_its_base_lacks_is_refused_with_th
 
     assert [each.field for each in made.value.violations] == ["plan.lora.target_modules"]
     text = made.value.violations[0].description
-    assert text == "names query_key_value, which smollm2@1 does not have; it has q_proj, v_proj, or take all-linear"
+    assert text == "names query_key_value, which smollm2@1 does not have; it has q_proj, v_proj; or use all-linear"
     assert (made.value.reason, changed.value.reason) == ("BAD_RECIPE", "BAD_RECIPE")
 
 
@@ -346,7 +346,7 @@ async def test_a_length_that_the_base_does_not_read_is_refused_and_the_default_i
     harness = Harness(folder=tmp_path)
     await harness.registry.register(a_base())
 
-    with pytest.raises(RecipeNotForBase, match="is 513, and smollm2@1 reads at most 512 tokens"):
+    with pytest.raises(RecipeNotForBase, match="is 513; the context of smollm2@1 is 512 tokens"):
         await harness.plan(args={"max_length": 513})
     await harness.plan("short", args={"max_length": 64})
     await harness.plan("plain", args={})

@@ -67,7 +67,7 @@ async def test_uploading_a_file_again_is_harmless(registry: Registry) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        (b'{"model_type": "llam', "has 20 bytes, the manifest names 23"),
+        (b'{"model_type": "llam', "has 20 bytes; the manifest has 23"),
         (b'{"model_type": "llama"} ', "more than the 23 bytes"),
         (b'{"model_type": "gpt_x"}', "has sha256"),
         (b"", "has 0 bytes"),
@@ -150,9 +150,9 @@ async def test_a_version_that_is_fetched_takes_no_files(registry: Registry) -> N
 async def test_an_unknown_version_is_answered_with_those_that_exist(registry: Registry) -> None:
     await registry.register(model_files())
 
-    with pytest.raises(NotFound, match=r"there are smollm2@1 \(ready\)"):
+    with pytest.raises(NotFound, match=r"existing: smollm2@1 \(ready\)"):
         await registry.send("smollm2@2", "config.json", b"{}")
-    with pytest.raises(NotFound, match="there are smollm2"):
+    with pytest.raises(NotFound, match="existing: smollm2"):
         await registry.complete(ADA, version_id="gpt@1", request=Request.of("", b""))
 
 
@@ -162,6 +162,6 @@ async def test_a_file_that_does_not_fit_on_the_disk_is_refused_before_its_first_
     huge = version.artifacts[0].file
     object.__setattr__(huge, "size", 1 << 60)  # larger than any disk; no limit of the registry is in the way here
 
-    with pytest.raises(DependencyUnavailable, match="free some space"):
+    with pytest.raises(DependencyUnavailable, match="free disk space"):
         async with registry.spool.receive(huge, chunks_of(b"{}")):
             pass

@@ -1,9 +1,8 @@
-"""How fast a run trains: against a bare TRL script of the same recipe on the same rows, in the same run.
+"""Benchmark: training speed of a run against a bare TRL script with the same recipe and rows.
 
-`python -m services.trainer.tests.bench.training [folder of a base] [steps]`; without a folder, a tiny base is made on
-the spot, which measures overheads and no model. Both train in processes of their own, one after the other, and then
-again in the other order, because a machine is seldom as quiet twice; what is compared is the time between the first
-and the last step, of as many tokens.
+`python -m services.trainer.tests.bench.training [folder of a base] [steps]`; without a folder a tiny base is created,
+which measures overheads only. Both train in separate processes, one after the other, then in the reverse order to
+average out noise; the time between the first and the last step is compared for the same number of tokens.
 """
 
 import asyncio
@@ -62,7 +61,7 @@ print("FIGURES", json.dumps({"seconds": Times.seen[-1] - Times.seen[0], "tokens"
 
 
 def bare(base: Path, examples: Path, recipe: Recipe, folder: Path) -> tuple[float, float]:
-    """Return the seconds from the first to the last step of the bare script, and the tokens that it trained on."""
+    """Return the seconds between first and last step of the bare script, and its number of tokens."""
     reported = {
         "base": str(base),
         "examples": str(examples),
@@ -77,7 +76,7 @@ def bare(base: Path, examples: Path, recipe: Recipe, folder: Path) -> tuple[floa
 
 
 async def ours(base: Path, recipe: Recipe, folder: RunFolder) -> float:
-    """Return the seconds from the first to the last step of a run, as its worker receives of them."""
+    """Return the seconds between first and last step of a run, as reported to its worker."""
     job = TrainingJob(
         folder=folder,
         base=base,

@@ -1,7 +1,7 @@
-"""How fast a model is uploaded: against a bare put of the same file by the minio client, in the same run.
+"""Benchmark: upload of a model against a bare put of the same file with the minio client.
 
-`python -m services.trainer.tests.bench.upload [megabytes]`, on the stack that TIDEMILL_TEST_STACK names or on one of
-its own. Trainer is a process of its own; the client is this one.
+`python -m services.trainer.tests.bench.upload [megabytes]`, on the stack of TIDEMILL_TEST_STACK or a new one. Trainer
+runs in a separate process; this process is the client.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ MEGABYTE = 1_000_000
 
 
 def write_model(folder: Path, size: int) -> None:
-    """Write a folder that is a model with one tensor of random bytes."""
+    """Write a model folder with one tensor of random bytes."""
     folder.mkdir()
     header = json.dumps({"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
     with (folder / "model.safetensors").open("wb") as file:
@@ -41,7 +41,7 @@ def write_model(folder: Path, size: int) -> None:
 
 
 def put_bare(stack: Addresses, bucket: str, path: Path) -> float:
-    """Return the seconds of one put."""
+    """Return the duration of one put, in seconds."""
     client = Minio(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     begin = time.perf_counter()
     client.fput_object(bucket, "bare", str(path))
@@ -49,7 +49,7 @@ def put_bare(stack: Addresses, bucket: str, path: Path) -> float:
 
 
 async def upload(port: int, folder: Path) -> tuple[float, float]:
-    """Return the seconds of hashing and of uploading until the version is ready."""
+    """Return the durations of hashing, and of uploading until the version is READY, in seconds."""
     begin = time.perf_counter()
     manifest = await asyncio.to_thread(Manifest.from_folder, folder)
     hashed = time.perf_counter()

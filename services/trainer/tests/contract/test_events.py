@@ -1,4 +1,4 @@
-"""Every event that trainer has ever published stays readable: one golden example each."""
+"""Golden examples: events that trainer has published stay readable."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What the files of a model say of it as a base."""
+"""Facts of a base from its files."""
 
 from tidemill_trainer.domain.base_facts import MAX_MODULES, BaseFacts, FileFacts, modules_of
 

@@ -35,7 +35,7 @@ def test_counts_say_why_examples_are_left_out() -> None:
     counts = ExampleCounts(offered=42, fitted=31, too_long=9, refused=1, empty=1)
 
     assert counts.described(max_length=160) == (
-        "31 of 42 examples are trained on; 9 longer than max_length = 160 tokens, "
-        "1 refused by the chat template of the base, 1 without question or answer of text"
+        "31 of 42 examples are used; 9 longer than max_length = 160 tokens, "
+        "1 rejected by the chat template of the base, 1 without a textual question or answer"
     )
     assert (round(counts.left_out, 2), ExampleCounts(offered=0, fitted=0).left_out) == (0.26, 0.0)

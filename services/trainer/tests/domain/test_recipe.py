@@ -41,7 +41,7 @@ def test_numbers_of_a_struct_become_whole_where_they_have_to_be() -> None:
 def test_a_value_out_of_range_is_refused_with_field_value_and_range(name: str, value: object) -> None:
     message = refused(**{name: value})
 
-    assert f"plan.args.{name}: is {value!r}; taken is" in message
+    assert f"plan.args.{name}: is {value!r}; allowed:" in message
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from tidemill_trainer.settings import TrainerSettings
 
 @dataclass(kw_only=True)
 class ApiClient:
-    """A real server on a free port, and a stub for project acme."""
+    """A real gRPC server on a free port, and a stub for project acme."""
 
     registry: Registry
     port: int
@@ -208,7 +208,7 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(api: ApiClie
 async def test_unknown_things_are_answered_with_what_exists(api: ApiClient) -> None:
     await api.import_folder(model_files())
 
-    with pytest.raises(NotFound, match="there are smollm2"):
+    with pytest.raises(NotFound, match="existing: smollm2"):
         await api.stub.GetModel(rpc.GetModelRequest(id="gpt"))
     with pytest.raises(NotFound, match=r"smollm2@1 \(uploading\)"):
         await api.stub.GetModelVersion(rpc.GetModelVersionRequest(id="smollm2"))

@@ -23,7 +23,7 @@ from tidemill_trainer.entrypoints.grpc_training_service import GrpcTrainingServi
 
 @dataclass(kw_only=True)
 class ApiClient:
-    """A real server on a free port, and a stub for project acme."""
+    """A real gRPC server on a free port, and a stub for project acme."""
 
     harness: Harness
     port: int
@@ -133,7 +133,7 @@ async def test_a_time_that_no_run_may_take_is_answered_with_its_field(api: ApiCl
     message = plan()
     message.limits.time.seconds = seconds
 
-    with pytest.raises(InvalidInput, match="taken is") as refusal:
+    with pytest.raises(InvalidInput, match="it must be") as refusal:
         await api.stub.CreateTrainingPlan(rpc.CreateTrainingPlanRequest(plan=message))
 
     assert [violation.field for violation in refusal.value.violations] == ["plan.limits.time"]

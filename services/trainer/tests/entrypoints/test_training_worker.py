@@ -17,7 +17,7 @@ from tidemill_trainer.entrypoints.training_worker import TrainingWorker
 
 @dataclass
 class PendingInMemory:
-    """Names the runs and the plans that it was given."""
+    """Returns the given runs and plans."""
 
     names: list[RunName] = field(default_factory=list)
     plans: list[PlanName] = field(default_factory=list)
@@ -45,7 +45,7 @@ async def working(harness: Harness, *runs: RunName, with_deferred_work: Sequence
 
 
 async def left(harness: Harness, run: str) -> RunFolder:
-    """Leave a folder as a killed worker does."""
+    """Create a folder as left by a killed worker."""
     folder = await harness.folders.open(RunName(project="acme", run=run))
     folder.checkpoints.mkdir()
     folder.examples.write_bytes(b"what a user wrote")

@@ -16,7 +16,7 @@ COMMIT = "a" * 40
 
 
 class PendingInMemory:
-    """Names the versions in state IMPORTING of the given ones."""
+    """Returns the given versions that are IMPORTING."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry

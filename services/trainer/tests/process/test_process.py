@@ -1,4 +1,4 @@
-"""Trainer whole: a real process, real servers, and nothing but its APIs."""
+"""End to end through the public API: a real process and real servers."""
 
 import json
 from collections.abc import AsyncIterator

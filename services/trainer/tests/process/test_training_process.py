@@ -1,4 +1,4 @@
-"""A training from the plan to the registered adapter, by a real process that is killed on its way."""
+"""A training from plan to registered adapter, by a real process that is killed midway."""
 
 import asyncio
 import hashlib
@@ -41,7 +41,7 @@ RUNNING, SUCCEEDED = training_pb2.TRAINING_RUN_STATE_RUNNING, training_pb2.TRAIN
 
 
 class OneDataset(DatasetServiceServicer):
-    """An ingest with one version of one dataset."""
+    """A stub of ingest with one dataset version."""
 
     def __init__(self, part: dataset_pb2.DatasetPart) -> None:
         self._part = part

@@ -1,4 +1,4 @@
-"""Trainer as operators run it: a process of its own, on the stack's servers."""
+"""Trainer as a real process on the stack's servers."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from tidemill_testkit.stack import unique_name
 
 @dataclass(kw_only=True)
 class TrainerProcess:
-    """Started, killed and started again on the same database, bucket and folder."""
+    """Can be killed and restarted on the same database, bucket and folder."""
 
     stack: Addresses
     folder: Path
@@ -24,7 +24,7 @@ class TrainerProcess:
     lease_s: float = 4.0
     database: str = field(default_factory=lambda: unique_name("trainer"))
     port: int = 0
-    """The gRPC port of the running process."""
+    """gRPC port of the running process."""
 
     @property
     def bucket(self) -> str:
@@ -35,7 +35,7 @@ class TrainerProcess:
         return self._process.pid
 
     async def start(self) -> None:
-        """Start it, and return when it is ready."""
+        """Start it and return when it is ready."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -49,12 +49,12 @@ class TrainerProcess:
         self._drained = asyncio.create_task(self._drain())
 
     async def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it (SIGKILL)."""
         self._process.kill()
         await self._ended()
 
     async def stop(self) -> int:
-        """End it in order, and return its exit status."""
+        """Stop it (SIGTERM) and return its exit status."""
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         await self._ended()

@@ -1,4 +1,4 @@
-"""The loss over completions alone is the loss of TRL, and so are its gradients."""
+"""Loss and gradients of CompletionTrainer equal TRL's."""
 
 from pathlib import Path
 from typing import Any

@@ -16,7 +16,7 @@ REFUSES_TWO_IN_A_ROW = """{% for m in messages %}{% if not loop.first and m.role
 
 
 class CountsCharacters:
-    """A tokenizer of transformers' shape, with a token for each character and one for `<|im_end|>`."""
+    """A transformers-like tokenizer with a token per character and one for `<|im_end|>`."""
 
     def __init__(self, template: str = "{% for m in messages %}{{ m.content }}{% endfor %}") -> None:
         self.chat_template = template
@@ -87,7 +87,7 @@ def test_what_would_be_cut_is_left_out_and_too_little_is_refused(tmp_path: Path)
     rows, counts = rows_of(read_examples(path), CountsCharacters(), max_length=25)
 
     assert (len(rows), counts) == (10, ExampleCounts(offered=12, fitted=10, too_long=2))
-    with pytest.raises(TrainingStopped, match="10 of 12 examples are trained on; 2 longer than max_length = 25"):
+    with pytest.raises(TrainingStopped, match="10 of 12 examples are used; 2 longer than max_length = 25"):
         refuse_too_few(counts, minimum=11, max_length=25)
 
 
@@ -113,8 +113,8 @@ def test_an_example_that_the_template_refuses_is_left_out_and_counted() -> None:
         ("{{ raise_exception(messages[0].content) }}", "TemplateError"),
         ("{{ messages[0].content + 1 }}", "TypeError"),
         ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "RecursionError"),
-        ("{{ messages[0].content }}", "it shows no answer behind its question"),
-        ("{% if add_generation_prompt %}and so{% endif %}", "it shows no answer behind its question"),
+        ("{{ messages[0].content }}", "it renders no answer after the question"),
+        ("{% if add_generation_prompt %}and so{% endif %}", "it renders no answer after the question"),
     ],
 )
 def test_a_template_that_takes_nothing_is_reported_in_its_own_words_and_not_in_a_users(
@@ -124,7 +124,7 @@ def test_a_template_that_takes_nothing_is_reported_in_its_own_words_and_not_in_a
         rows_of(examples("what a user wrote", count=3), CountsCharacters(template), max_length=99)
 
     assert stopped.value.reason == "BASE_NOT_TRAINABLE"
-    assert stopped.value.message == f"the chat template of the base takes none of the 3 examples: {words}"
+    assert stopped.value.message == f"the chat template of the base rejects all 3 examples: {words}"
 
 
 def checkpoint(folder: Path, step: int, *, complete: bool = True) -> Path:
@@ -163,5 +163,5 @@ def test_any_other_error_is_reported_by_its_place_without_its_text() -> None:
     stopped = stopped_by(error.value)
 
     assert stopped.reason == "CRASHED"
-    assert stopped.message.startswith("ValueError in test_any_other_error_is_told_by_its_place")
+    assert stopped.message.startswith("ValueError in test_any_other_error_is_reported_by_its_place")
     assert "what a user wrote" not in stopped.message

@@ -1,4 +1,4 @@
-"""Real trainings of a tiny model, in this process: what they make depends on the seed, and on no kill."""
+"""Real trainings of a tiny model in this process: results depend on the seed, not on interruptions."""
 
 import shutil
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from tidemill_trainer.training.job import Job
 
 
 class RecordedReports:
-    """Keeps what is reported, and ends the training after a step as a kill would."""
+    """Records reports, and crashes the training after a step."""
 
     def __init__(self, *, ends_after: int = 0) -> None:
         self.lines: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""What a training is estimated to take, against what it takes: the most that this process has while it trains."""
+"""Estimated memory of a training against the measured peak of this process."""
 
 import ctypes
 import re
@@ -22,7 +22,7 @@ from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.process_memory import taken_bytes
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's mallopt: as the environment of a training process sets them."""
+"""Options of glibc's mallopt, as in the environment of a training process."""
 TWO_BY_TWO = Choice(batch_size=2, accumulation_steps=2, checkpointing=False)
 RECIPE: dict[str, Any] = {"per_device_train_batch_size": 8, "max_length": 400, "max_steps": 2}
 
@@ -39,7 +39,7 @@ def big_job(folder: Path, base: Path, **changes: Any) -> Job:  # noqa: ANN401 - 
 
 
 class Watched(RecordedReports):
-    """Remembers the memory at the estimate, and the most that was taken after it."""
+    """Records memory at the estimate, and the peak afterwards."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A base of the smallest kind, made on the spot, and a train part for it."""
+"""A minimal base and a train split for it."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ TEMPLATE = (
 
 
 def write_base(folder: Path, *, broken: bool = False, context: int = 512, hidden: int = 32, layers: int = 2) -> Path:
-    """Write a random model whose every token is one byte, with tokenizer and template; a broken one knows no number."""
+    """Write a random byte-level model with tokenizer and template; the weights of a broken one are NaN."""
     import torch  # noqa: PLC0415 - only tests that train pay for it
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: PLC0415
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: PLC0415
@@ -43,7 +43,9 @@ def write_base(folder: Path, *, broken: bool = False, context: int = 512, hidden
 
 
 def example_lines(count: int = 24, *, words: int = 0) -> bytes:
-    """Return a train part as ingest writes it: a feedback.v1.Example a line, with as many words before a question."""
+    """Return a train split in ingest's format, one feedback.v1.Example per line, with this many words before the
+    question.
+    """
     lines = [
         json.dumps(
             {

@@ -1,4 +1,4 @@
-"""Intervals of a mean that hold at every number of cases."""
+"""Confidence intervals of a mean with finite-sample coverage."""
 
 import asyncio
 import math
@@ -9,25 +9,25 @@ from typing import Any
 from tidemill_evaluator.domain.comparison import Interval
 
 _ALIKE = 1e-12
-"""Differences that are nearer to each other than this are the same."""
+"""Tolerance below which differences are equal."""
 _HALVINGS = 40
-"""A bound is searched for to 2 ** -39 of the range."""
+"""Bisection steps: a precision of 2 ** -39 of the range."""
 _STAKES = tuple(2 ** (-number / 2) for number in range(8))
-"""Shares of the capital that are bet: few cases ask for high ones, many for low ones."""
+"""Fixed stakes (fractions of the capital): high ones suit few cases, low ones many."""
 _WEIGHTS = tuple(0.7**number for number in range(8))
 
 
 class BettingIntervals:
     """Implements `ports.Intervals`.
 
-    Bounded differences: what a gambler would have made of them who bets against each mean (Waudby-Smith and Ramdas,
-    Estimating means of bounded random variables by betting, 2024; the capital is shared out among fixed stakes, as in
-    Orabona and Jun, Tight concentrations and confidence sequences from the regret of universal portfolio, 2024). Were
-    the mean no more than m, the capital would not grow in expectation, so it reaches 1 / alpha with a chance of alpha
-    at most (Markov): whatever the distribution, with ties and skew, from the first case on.
+    Bounded differences: betting-based intervals (Waudby-Smith and Ramdas, Estimating means of bounded random variables
+    by betting, 2024), with the capital spread over fixed stakes (Orabona and Jun, Tight concentrations and confidence
+    sequences from the regret of universal portfolio, 2024). If the mean were at most m, the capital would be a
+    supermartingale, so it reaches 1 / alpha with probability alpha at most (Ville): for every distribution, with ties
+    and skew, from the first case on.
 
-    Unbounded ones (lengths): Student's t, for which no such promise can be made (Bahadur and Savage, The nonexistence
-    of certain statistical procedures in nonparametric problems, 1956).
+    Unbounded differences (lengths): Student's t, without such a guarantee (Bahadur and Savage, The nonexistence of
+    certain statistical procedures in nonparametric problems, 1956).
     """
 
     async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
@@ -41,13 +41,13 @@ def _betting(differences: Sequence[float], alpha: float) -> Interval:
 
 
 def _low(differences: Sequence[float], alpha: float) -> float:
-    """Return the greatest mean from -1 to 1 that the capital refutes."""
+    """Return the greatest mean in [-1, 1] that is rejected."""
     np, _ = _statistics()
     values, counts = np.unique((np.asarray(differences) + 1) / 2, return_counts=True)
     stakes, weights = np.asarray(_STAKES)[:, None], np.log(np.asarray(_WEIGHTS) / sum(_WEIGHTS))
 
     def refuted(mean: float) -> bool:
-        with np.errstate(divide="ignore"):  # all was lost: a logarithm of 0
+        with np.errstate(divide="ignore"):  # log(0) of a lost capital
             capital = (np.log(1 - stakes + stakes * values / mean) * counts).sum(axis=1) + weights
         return bool(np.logaddexp.reduce(capital) >= -math.log(alpha))
 
@@ -70,7 +70,7 @@ def _student(differences: Sequence[float], alpha: float) -> Interval:
 
 @cache
 def _statistics() -> tuple[Any, Any]:
-    """Return numpy and scipy.stats: 80 MB that a service at rest does not need."""
+    """Import numpy and scipy.stats on first use: 80 MB that an idle service does not need."""
     import numpy as np  # noqa: PLC0415
     from scipy import stats  # noqa: PLC0415
 

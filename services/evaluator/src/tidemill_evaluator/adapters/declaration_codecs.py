@@ -1,4 +1,4 @@
-"""How suites, gates and the index of gates are written down. None of them emits events."""
+"""Stored forms of suites, gates and the candidate index. None of them emits events."""
 
 from dataclasses import asdict
 

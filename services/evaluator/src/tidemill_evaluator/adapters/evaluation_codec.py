@@ -1,4 +1,4 @@
-"""How an evaluation is written down, and its events as messages."""
+"""Stored form and events of an evaluation."""
 
 from dataclasses import asdict
 from typing import Any
@@ -111,5 +111,5 @@ class EvaluationCodec:
 
 
 def comparison_message(comparison: Comparison) -> pb.Comparison:
-    """Return a comparison as callers and other services see it."""
+    """Return the comparison message."""
     return pb.Comparison(**asdict(comparison))

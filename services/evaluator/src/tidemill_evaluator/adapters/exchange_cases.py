@@ -1,4 +1,4 @@
-"""Cases in exchange buckets: evaluator's own of suites, and what ingest holds out of datasets."""
+"""Reads and writes cases in exchange buckets: evaluator's suites and ingest's held-out splits."""
 
 from collections.abc import Collection, Iterable, Sequence
 from typing import TypeVar
@@ -27,13 +27,13 @@ _KNOWN_ROLES = {number: role for role, number in _ROLES.items()}
 
 
 class CasesUnreadable(InvalidInput):
-    """An object does not hold the cases that it should."""
+    """The object does not contain valid cases."""
 
     reason = "CASES_UNREADABLE"
 
 
 class ExchangeCases:
-    """Implements `ports.SuiteCases` and `ports.Cases`. Every object is verified by size and sha256."""
+    """Implements `ports.SuiteCases` and `ports.Cases`. Size and sha256 of every object are verified."""
 
     def __init__(self, store: Objects, *, bucket: str, dataset_buckets: Collection[str]) -> None:
         self._own = ExchangeBucket(store, bucket)
@@ -57,7 +57,7 @@ class ExchangeCases:
         cases = [_case(line, case_set) for line in data.split(b"\n") if line.strip()]
         expected = case_set.whole or case_set.size
         if len(cases) != expected or len({case.id for case in cases}) != len(cases):
-            message = f"the object of {case_set.name} does not hold {expected} different cases"
+            message = f"the object of {case_set.name} does not contain {expected} distinct cases"
             raise CasesUnreadable(message, case_set=case_set.name)
         return sample_of(cases, case_set.size)
 
@@ -66,13 +66,14 @@ class ExchangeCases:
             return self._own
         bucket = self._of_datasets.get(case_set.content.bucket)
         if bucket is None:
-            message = f"{case_set.name} lies in bucket {case_set.content.bucket}, which is not read here"
-            raise PermissionDenied(message, bucket=case_set.content.bucket)
+            name = case_set.content.bucket
+            message = f"{case_set.name} is in bucket {name}, which is not in EVALUATOR_DATASET_BUCKETS"
+            raise PermissionDenied(message, bucket=name)
         return bucket
 
 
 def case_message(case: Case) -> suite_pb2.Case:
-    """Return a case as it is stored."""
+    """Return the stored form of a case."""
     context = case.context
     return suite_pb2.Case(
         id=case.id,
@@ -86,7 +87,7 @@ def case_message(case: Case) -> suite_pb2.Case:
 
 
 def turn_message(turn: Turn) -> content_pb2.Message:
-    """Return a turn as the contract has it."""
+    """Return the message of a turn."""
     return content_pb2.Message(role=_ROLES[turn.role], parts=[content_pb2.Part(text=turn.text)])
 
 
@@ -108,7 +109,7 @@ def _context(
     for each in earlier:
         role = _KNOWN_ROLES.get(each.role)
         if role is None:
-            text = f"the object of {case_set.name} holds a turn of {each.role}, which is not supported"
+            text = f"the object of {case_set.name} has a turn of {each.role}, which is not supported"
             raise CasesUnreadable(text, case_set=case_set.name)
         turns.append(Turn(role, _text(each)))
     return Context(
@@ -119,9 +120,9 @@ def _context(
 
 
 def _turns_of_prompt(example: curation_pb2.Example) -> list[content_pb2.Message]:
-    """Return what an example, that does not say what was said before, shows of it: its prompt has the turns as asked.
+    """Return the earlier turns from an example's prompt, for examples without a context field.
 
-    Rules of the system are the prompt's own, which is rendered anew.
+    System messages are skipped: they belong to the prompt template, which is rendered again.
     """
     return [each for each in example.messages[:-1] if each.role != content_pb2.ROLE_SYSTEM]
 
@@ -134,5 +135,5 @@ def _parsed(line: bytes, empty: M, case_set: CaseSet) -> M:
     try:
         return Parse(line, empty, ignore_unknown_fields=True)
     except ParseError as error:
-        message = f"the object of {case_set.name} holds a line that is no case"
+        message = f"the object of {case_set.name} has a line that is not a valid case"
         raise CasesUnreadable(message, case_set=case_set.name) from error

@@ -1,4 +1,4 @@
-"""The inference service, which answers for both sides."""
+"""Client of the inference service, which generates the answers of both sides."""
 
 import grpc
 from google.protobuf.json_format import ParseDict
@@ -14,7 +14,7 @@ from tidemill_evaluator.domain.cases import Role, Turn
 from tidemill_kit.grpc.context import acting_for
 
 _MARGIN_S = 5.0
-"""Inference itself says that an answer is late; only where it does not, the call ends so much later."""
+"""Extra time beyond the deadline, so that inference's own timeout error arrives first."""
 _FIELDS = ("id", "document", "version", "start", "end", "text", "score", "source", "key", "title", "uri")
 
 
@@ -54,7 +54,7 @@ class InferenceService:
 
 
 def _answer(inference: inference_pb2.Inference) -> Answer:
-    """Return the answer; a record lacks the passages' texts, and below mode FULL the output too."""
+    """Return the answer; a replayed record lacks the passages' texts, and below mode FULL the output too."""
     passages = tuple(Passage(**{name: getattr(each, name) for name in _FIELDS}) for each in inference.passages)
     return Answer(
         inference=inference.id,

@@ -1,4 +1,4 @@
-"""The datasets of ingest."""
+"""Client of ingest's datasets."""
 
 import grpc
 

@@ -1,4 +1,4 @@
-"""Results of single cases: one document each, read and written by `_id` only."""
+"""Case results: one document each, accessed by `_id`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -14,7 +14,7 @@ _BATCH_SIZE = 500
 
 
 class MongoCaseResults:
-    """Implements `ports.CaseResults`. Each document remembers the epoch of its last writer, and takes none earlier."""
+    """Implements `ports.CaseResults`. Each document stores the epoch of its last writer and refuses earlier epochs."""
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection

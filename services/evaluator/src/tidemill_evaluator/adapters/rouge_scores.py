@@ -1,7 +1,7 @@
-"""ROUGE-L of Lin (2004), with the longest common subsequence of Hyyrö (2004): a bit for each word of the reference.
+"""ROUGE-L (Lin 2004) with the bit-parallel longest common subsequence of Hyyrö (2004).
 
-The table that rouge-score fills has a cell for every pair of words: an answer of a megabyte would take gigabytes and
-hours. This takes a step for each word of the answer, and comes to the same number.
+rouge-score fills a table with a cell for every pair of words: for an answer of a megabyte gigabytes and hours. This
+takes one step per word of the answer and gives the same number.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from tidemill_evaluator.domain.words import same_signs, words_of
 class RougeScores:
     """Implements `ports.Scores`: F-measure of the longest common subsequence of words, without stemming.
 
-    Texts without any word are equal where their signs are.
+    Texts without any word are equal if their signs are.
     """
 
     async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
@@ -24,7 +24,7 @@ class RougeScores:
 def _f_measure(reference: str, text: str) -> float:
     pending, given = words_of(reference), words_of(text)
     if not pending and not given:
-        return float(same_signs(reference, text))  # nothing that ROUGE could count
+        return float(same_signs(reference, text))  # no words
     common = _common(pending, given)
     return 2 * common / (len(pending) + len(given))
 

@@ -1,4 +1,4 @@
-"""The registry of the trainer."""
+"""Client of trainer's model registry."""
 
 import grpc
 

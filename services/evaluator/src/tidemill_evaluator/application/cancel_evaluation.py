@@ -1,4 +1,4 @@
-"""Stop an evaluation."""
+"""Use case: cancel an evaluation."""
 
 from dataclasses import dataclass
 
@@ -9,13 +9,13 @@ from tidemill_kit.core.application import Caller, Clock, Request
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelEvaluation:
-    """Emits EvaluationHasFailed, reason CANCELLED. Its worker stops at its next write."""
+    """Emits EvaluationHasFailed with reason CANCELLED. The worker stops at its next write."""
 
     evaluations: Evaluations
     clock: Clock
 
     async def __call__(self, caller: Caller, evaluation_id: str, *, request: Request) -> Evaluation:
-        """Return the evaluation, CANCELLED; what was cancelled before stays so.
+        """Return the cancelled evaluation; no effect if it is already cancelled.
 
         Raises:
             EvaluationNotFound: there is none.

@@ -1,4 +1,4 @@
-"""Create, change and delete gates."""
+"""Use cases: create, update and delete gates."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ CHANGEABLE = frozenset({"labels", "deployment", "candidate", "confidence", "requ
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateGateCommand:
-    """The gate as its owner describes it."""
+    """The requested gate."""
 
     gate: Gate
     request: Request
@@ -26,7 +26,7 @@ class CreateGateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateGateCommand:
-    """`fields` names what changes to what `gate` says; `etag` is what the caller read."""
+    """Sets `fields` to their values in `gate`; `etag` is the revision that the caller read."""
 
     gate: Gate
     fields: frozenset[str]
@@ -37,7 +37,7 @@ class UpdateGateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteGateCommand:
-    """`etag` is what the caller read."""
+    """`etag` is the revision that the caller read."""
 
     gate: str
     request: Request
@@ -47,9 +47,9 @@ class DeleteGateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeGates:
-    """Gates emit no events. They are found by their candidate before they are saved, so that none is missed.
+    """Gates emit no events. The candidate index is updated before the gate is saved, so that no gate is missed.
 
-    A gate that goes on after a pause has the newest candidate evaluated that came meanwhile.
+    Resuming a gate evaluates the newest candidate registered during the pause.
     """
 
     gates: Gates
@@ -58,7 +58,7 @@ class ChangeGates:
     limits: Limits
 
     async def create(self, command: CreateGateCommand) -> Gate:
-        """Return the new gate; the id of a deleted one is taken up again.
+        """Return the new gate; the id of a deleted gate may be reused.
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
@@ -73,7 +73,7 @@ class ChangeGates:
         return await self.gates.add(gate, request=command.request)
 
     async def update(self, command: UpdateGateCommand) -> Gate:
-        """Return the changed gate; evaluations under way go on with what they began with.
+        """Return the updated gate; evaluations in progress keep their settings.
 
         Raises:
             InvalidInput: naming every field that breaks its rule.
@@ -101,7 +101,7 @@ class ChangeGates:
         return await self.triggers.gate_changed(gate)
 
     async def delete(self, caller: Caller, command: DeleteGateCommand) -> Gate:
-        """Return the gate as it was; its evaluations stay.
+        """Return the deleted gate; its evaluations are kept.
 
         Raises:
             GateNotFound: there is none.
@@ -120,7 +120,7 @@ class ChangeGates:
         return await self.gates.update(caller.project, command.gate, change, request=command.request)
 
     async def _index(self, gate: Gate) -> None:
-        """Have the gate found by its candidate. What no longer fits is distinguished when it is read."""
+        """Add the gate to the candidate index; stale entries are filtered on read."""
         fresh = CandidateGates(id=gate.candidate, project=gate.project)
         await self.by_candidate.upsert(fresh, lambda each: each.gates.add(gate.id), request=Request.internal())
 
@@ -129,5 +129,5 @@ class ChangeGates:
             await self.gates.get(gate.project, gate.id)
         except GateNotFound:
             return deepcopy(gate)
-        message = f"{gate.id} exists already: choose another id"
+        message = f"{gate.id} already exists: choose another id"
         raise AlreadyExists(message, id=gate.id)

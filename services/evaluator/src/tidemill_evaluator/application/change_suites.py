@@ -1,4 +1,4 @@
-"""Create, change, read and delete suites."""
+"""Use cases: create, get, update and delete suites."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -19,7 +19,7 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateSuiteCommand:
-    """The suite as its owner describes it."""
+    """The requested suite."""
 
     suite: Suite
     cases: Sequence[Case]
@@ -29,7 +29,7 @@ class CreateSuiteCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateSuiteCommand:
-    """`fields` names what changes; `etag` is what the caller read."""
+    """Sets `fields`; `etag` is the revision that the caller read."""
 
     suite: Suite
     cases: Sequence[Case]
@@ -41,7 +41,7 @@ class UpdateSuiteCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteSuiteCommand:
-    """`etag` is what the caller read."""
+    """`etag` is the revision that the caller read."""
 
     suite: str
     request: Request
@@ -51,7 +51,7 @@ class DeleteSuiteCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSuites:
-    """Suites emit no events. The cases are stored before the suite refers to them, and never changed in place."""
+    """Suites emit no events. Cases are stored before the suite refers to them, and are immutable."""
 
     suites: Suites
     gates: Gates
@@ -60,7 +60,7 @@ class ChangeSuites:
     limits: Limits
 
     async def create(self, command: CreateSuiteCommand) -> Suite:
-        """Return the new suite; the name of a deleted one is taken up again, and its versions count on.
+        """Return the new suite; the name of a deleted suite may be reused, and version numbers continue.
 
         Raises:
             InvalidInput: naming field, value and limit.
@@ -81,7 +81,7 @@ class ChangeSuites:
         return await self.suites.upsert(fresh, create, request=command.request)
 
     async def update(self, command: UpdateSuiteCommand) -> Suite:
-        """Return the changed suite: other cases are its next version, the same cases none.
+        """Return the updated suite; changed cases create the next version.
 
         Raises:
             InvalidInput: naming field, value and limit.
@@ -109,7 +109,7 @@ class ChangeSuites:
         return await self.suites.update(pending.project, pending.id, change, request=command.request)
 
     async def delete(self, caller: Caller, command: DeleteSuiteCommand) -> Suite:
-        """Return the suite as it was; its versions stay readable for evaluations.
+        """Return the deleted suite; its versions stay readable for evaluations.
 
         Raises:
             SuiteNotFound: there is none.
@@ -147,11 +147,11 @@ class ChangeSuites:
             preview = deepcopy(pending)
             preview.take(cases, None)
             return preview
-        message = f"{pending.id} exists already: choose another id"
+        message = f"{pending.id} already exists: choose another id"
         raise AlreadyExists(message, id=pending.id)
 
     async def _gates_of(self, project: str, suite: str) -> list[str]:
-        """Return the gates that require it; a project has few of them, and a suite is seldom deleted."""
+        """Return the gates that require the suite, by a scan of all gates: projects have few."""
         try:
             await self.suites.get(project, suite)
         except NotFound:

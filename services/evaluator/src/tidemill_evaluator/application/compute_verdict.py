@@ -1,4 +1,4 @@
-"""From the results of all cases to comparisons with intervals."""
+"""Computes comparisons with confidence intervals from case results."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ NOTHING_KNOWN = Interval(low=-1.0, high=1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeVerdict:
-    """All bounds are of the interval of the paired difference, never of the mean.
+    """Bounds are those of the paired difference's interval, not of the means.
 
-    The unit is the question, not the case: repeats of one question stay together as their average (Field and Welsh,
-    Bootstrapping clustered data, 2007, for why).
+    The unit of observation is the question: repeats of a question count as their mean (Field and Welsh, Bootstrapping
+    clustered data, 2007).
     """
 
     intervals: Intervals
@@ -39,7 +39,7 @@ class ComputeVerdict:
     ) -> list[Comparison]:
         """Return the comparisons, requirements first.
 
-        `questions` leads from (set, case) to what repeats of a question share.
+        `questions` maps (set, case) to the question that repeats share.
 
         Raises:
             NoVerdict: too few cases were answered.
@@ -47,7 +47,7 @@ class ComputeVerdict:
         """
         self.refuse_undecided(evaluation, results)
         if not evaluation.comparing.require and not any(result.answered for result in results):
-            message = f"none of {len(results)} cases was answered by both sides: `evaluations cases` tells why"
+            message = f"none of {len(results)} cases was answered by both sides; `evaluations cases` shows the failures"
             raise NoVerdict(TOO_FEW_ANSWERS, message)
         comparisons = list[Comparison]()
         for asked in asked_of(evaluation.case_sets, evaluation.comparing.require):
@@ -64,7 +64,7 @@ class ComputeVerdict:
         return comparisons
 
     def refuse_undecided(self, evaluation: Evaluation, results: Iterable[CaseResult]) -> None:
-        """Refuse to go on where too few cases of a required set will be answered, whatever the rest comes to.
+        """Fail early when too few cases of a required set can still be answered.
 
         Raises:
             NoVerdict: naming the set, and what kept its cases from answers.

@@ -1,16 +1,16 @@
-"""What a caller read, against what is there."""
+"""Optimistic concurrency with etags."""
 
 from tidemill_kit.core.aggregate import Aggregate
 from tidemill_kit.core.errors import Conflict
 
 
 def refuse_changed(aggregate: Aggregate, etag: str) -> None:
-    """Refuse a change that was decided on another save; an empty etag was decided on none.
+    """Check the caller's etag against the stored revision; an empty etag always matches.
 
     Raises:
         Conflict: it changed since.
 
     """
     if etag and etag != str(aggregate.version):
-        message = f"{aggregate.id} changed since etag {etag}: read it again and decide again"
+        message = f"{aggregate.id} changed since etag {etag}: read it again and retry"
         raise Conflict(message, etag=aggregate.version)

@@ -1,4 +1,4 @@
-"""The cases of an evaluation, those that got worst first."""
+"""Use case: list an evaluation's case results, worst first."""
 
 import base64
 import json
@@ -12,7 +12,7 @@ from tidemill_kit.core.application import Caller, Page, PageRequest
 from tidemill_kit.core.errors import InvalidInput, NotFound, Violation
 
 MAX_PAGE_CHARS = 1_000_000
-"""At most 4 bytes each, so that a page fits what a gRPC client takes unless it is told otherwise."""
+"""Characters (at most 4 bytes each) per page, so that it fits gRPC's default message size."""
 _MAX_ITEMS = 1000
 
 Place = tuple[float, str, str]
@@ -20,7 +20,7 @@ Place = tuple[float, str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCommand:
-    """`case_set` and `metric` may be empty: all sets, ROUGE-L."""
+    """Empty `case_set` and `metric` mean all sets and ROUGE-L."""
 
     evaluation: str
     page: PageRequest
@@ -30,7 +30,7 @@ class ListCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """A result with what was asked."""
+    """A result with its case."""
 
     result: CaseResult
     question: str
@@ -40,7 +40,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListCaseResults:
-    """Ordered by (difference, set, case); without what both sides have not answered yet, and what was erased since."""
+    """Ordered by (difference, set, case); omits unanswered and erased cases."""
 
     evaluations: Evaluations
     cases: Cases
@@ -103,14 +103,14 @@ def _place(result: CaseResult, metric: str) -> Place:
 def _chosen(case_sets: Sequence[CaseSet], command: ListCommand, metric: str) -> Sequence[CaseSet]:
     violations = list[Violation]()
     if metric not in METRICS:
-        text = f"{metric[:40]!r} is no metric: take one of {', '.join(METRICS)}"
+        text = f"{metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
         violations.append(Violation(field="metric", description=text))
     names = [case_set.name for case_set in case_sets]
     if command.case_set and command.case_set not in names:
-        text = f"{command.case_set[:80]!r} is not asked here: there are {', '.join(names) or 'none yet'}"
+        text = f"{command.case_set[:80]!r} is not a set of this evaluation: it has {', '.join(names) or 'none yet'}"
         violations.append(Violation(field="case_set", description=text))
     if not 1 <= command.page.size <= _MAX_ITEMS:
-        text = f"is {command.page.size}: take 1 to {_MAX_ITEMS}"
+        text = f"is {command.page.size}; it must be 1 to {_MAX_ITEMS}"
         violations.append(Violation(field="page_size", description=text))
     if violations:
         raise InvalidInput.of(*violations)
@@ -137,5 +137,5 @@ def _place_of(token: str, command: ListCommand, metric: str) -> Place | None:
 
 
 def _unusable() -> InvalidInput:
-    text = "is not a token of this list: take next_page_token of the page before, with the same filter"
+    text = "is invalid: use next_page_token of the previous page, with the same filter"
     return InvalidInput.of(Violation(field="page_token", description=text))

@@ -1,4 +1,4 @@
-"""Ask one case of both sides, on the same passages."""
+"""Gets both sides' answers to a case, on the same passages."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -34,14 +34,14 @@ _SHARED = _OUT_OF_CAPACITY | {
     "s3",
     "kafka",
 }
-"""Dependencies of both sides alike, as inference names them; the others are a model's own."""
+"""Dependencies, as named by inference, that both sides share; others belong to one model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How often a case is asked where the service does not answer, and the pause before the second time.
+    """Retries of a case: attempts and first pause while the service is unavailable.
 
-    One that does not answer in time is asked more often: each time fewer others are asked beside it, in the end none.
+    A case that misses the deadline has more attempts, each with less concurrency.
     """
 
     attempts: int = 3
@@ -51,7 +51,7 @@ class Patience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """What is the same for every case of an evaluation in the hands of one worker."""
+    """Parameters of an evaluation that are the same for all its cases."""
 
     evaluation: Evaluation
     epoch: int
@@ -59,7 +59,7 @@ class Asking:
     turns: Turns
 
     def question(self, name: CaseName, case: Case, *, side: str, variant: str) -> Question:
-        """Return a case as one side is asked it."""
+        """Return the question that one side receives for a case."""
         return Question(
             request_id=derived_id("evaluation", self.evaluation.id, side, name.case_set, name.case),
             deployment=self.evaluation.comparing.deployment,
@@ -72,11 +72,11 @@ class Asking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedAnswers:
-    """Each side's answer is kept as it comes, under the lease's epoch, so that a resume asks nothing twice.
+    """Each answer is stored as it arrives, under the lease's epoch, so a resume repeats no question.
 
-    Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case; but
-    while something is away that both sides need, or inference has no space, nobody has: the evaluation waits. Nor has
-    anybody where the machine was too slow for the deadline.
+    Request ids derive from the evaluation, the side and the case. A side that fails to answer has failed the case. If a
+    shared dependency is unavailable or inference is overloaded, neither side has failed: the evaluation waits. A missed
+    deadline on a slow machine is no failure of a side either.
     """
 
     inference: Inference
@@ -85,11 +85,11 @@ class PairedAnswers:
     patience: Patience
 
     async def baseline(self, asking: Asking, case_set: str, case: Case) -> PartialResult:
-        """Return the baseline's answer to one case, which is kept, with the passages for the candidate.
+        """Get and store the baseline's answer to a case, with its passages for the candidate.
 
         Raises:
             NoVerdict: it came from another configuration than the one compared with.
-            DependencyUnavailable: inference, or what it needs for every model, does not answer or has no space.
+            DependencyUnavailable: inference, or what it needs for every model, is unavailable or overloaded.
             EvaluationLost: a later epoch has the evaluation.
 
         """
@@ -99,7 +99,7 @@ class PairedAnswers:
         return kept
 
     async def candidate(self, asking: Asking, case_set: str, case: Case, kept: PartialResult) -> CaseResult:
-        """Return the result of one case, going on with what was kept of it.
+        """Return the result of a case, resuming from a stored partial result.
 
         Raises:
             DependencyUnavailable, EvaluationLost: as `baseline`.
@@ -113,9 +113,7 @@ class PairedAnswers:
             replace(answer, scores=scores_of(case.reference, answer, rouge_l=score))
             for answer, score in zip((kept.baseline, candidate), rouge_l, strict=True)
         )
-        whole = PartialResult(
-            baseline=baseline, candidate=candidate
-        )  # without the passages, which nobody needs any more
+        whole = PartialResult(baseline=baseline, candidate=candidate)  # the passages are not needed any more
         await self.results.keep(evaluation.project, evaluation.id, name, whole, epoch=asking.epoch)
         return CaseResult(case_set=case_set, case=case.id, baseline=baseline, candidate=candidate)
 
@@ -129,17 +127,16 @@ class PairedAnswers:
         return PartialResult(baseline=_side(answer, model=evaluation.baseline), passages=tuple(answer.passages))
 
     async def _candidate(self, asking: Asking, name: CaseName, case: Case, kept: PartialResult) -> CaseAnswer:
-        """Ask the candidate on the baseline's passages; where the baseline failed, it searches itself."""
+        """Get the candidate's answer on the baseline's passages; without them the candidate retrieves its own."""
         variant = asking.evaluation.candidate
         question = asking.question(name, case, side="candidate", variant=variant)
         answer = await self._answer(asking, replace(question, passages=kept.passages))
         return answer if isinstance(answer, CaseAnswer) else _side(answer, model=variant)
 
     async def _answer(self, asking: Asking, question: Question) -> Answer | CaseAnswer:
-        """Return the answer, or how the side failed.
+        """Return the answer, or the side's failure.
 
-        An answer that was not kept here, and that inference reports again from its record, has lost its passages'
-        texts: it is asked anew, once in each life of a worker.
+        An answer replayed from inference's record lacks its passages' texts; it is generated again, once per process.
         """
         answer = await self._patiently(asking, question)
         if isinstance(answer, Answer) and not answer.whole:
@@ -165,7 +162,9 @@ class PairedAnswers:
                 attempts += 1
                 if attempts >= self.patience.attempts:
                     _refuse_shared(error)
-                    await self.inference.live(asking.evaluation.project, question.deployment)  # raises where it is away
+                    await self.inference.live(
+                        asking.evaluation.project, question.deployment
+                    )  # raises if it is unavailable
                     return CaseAnswer(failure=error.reason)
                 waited = error.retry_after_s if isinstance(error, RateLimited) else 0.0
                 await asyncio.sleep(max(waited, self.patience.pause_s * 2 ** (attempts - 1)))
@@ -174,13 +173,14 @@ class PairedAnswers:
 
 
 def baseline_changed(evaluation: Evaluation) -> NoVerdict:
-    """Return the error for a deployment whose live configuration is another than at the start."""
-    message = f"what is live in {evaluation.comparing.deployment} has changed since the comparison began"
+    """Return the BASELINE_CHANGED error."""
+    deployment = evaluation.comparing.deployment
+    message = f"the live configuration of {deployment} changed since the evaluation started"
     return NoVerdict(BASELINE_CHANGED, message)
 
 
 def _refuse_shared(error: TidemillError) -> None:
-    """Raise where the model that was asked is not at fault."""
+    """Raise unless the error is the model's own."""
     if isinstance(error, RateLimited):
         raise DependencyUnavailable(error.message, dependency="inference") from error
     if isinstance(error, DependencyUnavailable) and error.dependency in _SHARED:
@@ -188,7 +188,7 @@ def _refuse_shared(error: TidemillError) -> None:
 
 
 def _side(answer: Answer, *, model: str) -> CaseAnswer:
-    """Return the side's answer; a fallback that stepped in answers for nobody."""
+    """Return the side's answer; an answer by a fallback model is a failure."""
     if answer.model != model:
         return CaseAnswer(inference=answer.inference, failure=OTHER_MODEL)
     return CaseAnswer(

@@ -1,4 +1,4 @@
-"""What evaluator needs from outside."""
+"""Ports of evaluator."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ Evaluations = Aggregates[Evaluation]
 
 
 class SuiteCases(Protocol):
-    """The cases of suites, as immutable objects."""
+    """Stores the cases of suites as immutable objects."""
 
     async def put(self, project: str, suite: str, cases: Sequence[Case]) -> ObjectRef:
-        """Store the cases; the same again is stored again."""
+        """Store the cases; idempotent."""
         ...
 
 
 class Cases(Protocol):
-    """Reads sets of cases, wherever they lie."""
+    """Reads sets of cases."""
 
     async def read(self, project: str, case_set: CaseSet) -> Sequence[Case]:
-        """Return the cases in their order; where the set is a sample, always the same ones.
+        """Return the cases in order; a sample is deterministic.
 
         Raises:
             ObjectMissing: they were erased.
@@ -43,7 +43,7 @@ class Cases(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
-    """What answers for a deployment now, and how long an answer of it may take."""
+    """A deployment's live configuration and deadline."""
 
     digest: str
     model: str
@@ -52,7 +52,7 @@ class Live:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Passage:
-    """A passage as inference found it, with its text, to be given to the other side."""
+    """A retrieved passage with its text, to be reused for the other side."""
 
     id: str
     document: str
@@ -69,7 +69,10 @@ class Passage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What is asked of a deployment; an empty variant asks what is live, no passages lets it search."""
+    """A request to a deployment.
+
+    An empty variant is the live configuration; without passages inference retrieves them.
+    """
 
     request_id: str
     deployment: str
@@ -82,9 +85,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole answer, and what gave it. `whole` is False where its record no longer has the texts.
+    """An answer and its configuration. `whole` is False if the record no longer has the texts.
 
-    `total_s` is what it took without the search, in which the sides do not differ.
+    `total_s` excludes retrieval, which is the same for both sides.
     """
 
     inference: str
@@ -96,14 +99,14 @@ class Answer:
     whole: bool
     total_s: float = 0.0
     max_concurrent: int = 0
-    """How many might be under way with it; set by the one who asked."""
+    """Allowed concurrency while it was generated; set by the requester."""
 
 
 class Inference(Protocol):
-    """The inference service. Raises the kit's errors, as it answers them; DependencyUnavailable where it does not."""
+    """The inference service. Raises inference's errors as the kit's, and DependencyUnavailable if it is unavailable."""
 
     async def live(self, project: str, deployment: str) -> Live:
-        """Return what is live.
+        """Return the live configuration.
 
         Raises:
             NotFound: there is no such deployment.
@@ -112,20 +115,20 @@ class Inference(Protocol):
         ...
 
     async def ask(self, project: str, question: Question) -> Answer:
-        """Return the answer; the same request id again returns the same one."""
+        """Return the answer; idempotent by request id."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """A registered model version. `dataset_version` is what it was trained on, empty for others."""
+    """A registered model version. `dataset_version` is empty if it was not trained by trainer."""
 
     ready: bool
     dataset_version: str
 
 
 class Models(Protocol):
-    """The registry of the trainer."""
+    """Client of trainer's model registry."""
 
     async def version(self, project: str, version: str) -> Version:
         """Return a version.
@@ -138,10 +141,10 @@ class Models(Protocol):
 
 
 class Datasets(Protocol):
-    """The datasets of ingest."""
+    """Client of ingest's datasets."""
 
     async def held_out(self, project: str, dataset_version: str) -> CaseSet:
-        """Return the held-out part of a dataset's version.
+        """Return the held-out split of a dataset version.
 
         Raises:
             NotFound: there is none.
@@ -152,14 +155,14 @@ class Datasets(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartialResult:
-    """What is known of one case: at first the baseline's answer and its passages, then the whole result."""
+    """Partial result of a case: first the baseline's answer and passages, then both answers."""
 
     baseline: CaseAnswer
     passages: Sequence[Passage] = ()
     candidate: CaseAnswer | None = None
 
     def result(self, case_set: str, case: str) -> CaseResult | None:
-        """Return the result, once both sides are there."""
+        """Return the result if both sides have answered."""
         if self.candidate is None:
             return None
         return CaseResult(case_set=case_set, case=case, baseline=self.baseline, candidate=self.candidate)
@@ -174,14 +177,14 @@ class CaseName:
 
 
 class CaseResults(Protocol):
-    """Results of single cases, kept as they come; every write is fenced by the lease's epoch."""
+    """Stores case results as they arrive; every write is fenced by the lease's epoch."""
 
     async def read(self, project: str, evaluation: str, names: Sequence[CaseName]) -> Mapping[CaseName, PartialResult]:
-        """Return what is known of these cases."""
+        """Return the stored results of these cases."""
         ...
 
     async def keep(self, project: str, evaluation: str, name: CaseName, kept: PartialResult, *, epoch: int) -> None:
-        """Keep what is known of a case.
+        """Store the result of a case.
 
         Raises:
             EvaluationLost: a later epoch was there.
@@ -191,7 +194,7 @@ class CaseResults(Protocol):
 
 
 class Scores(Protocol):
-    """Scores that need a library."""
+    """Metrics that need a library."""
 
     async def rouge_l(self, reference: str, texts: Sequence[str]) -> Sequence[float]:
         """Return ROUGE-L (F-measure) of each text."""
@@ -199,19 +202,19 @@ class Scores(Protocol):
 
 
 class Intervals(Protocol):
-    """Intervals that hold the mean with at least their confidence."""
+    """Confidence intervals of a mean."""
 
     async def of_mean(self, differences: Sequence[float], *, confidence: float, bounded: bool) -> Interval:
-        """Return the interval of the mean of at least one paired difference, each of another question.
+        """Return the interval of the mean of paired differences (at least one), one per question.
 
-        Bounded differences are all between -1 and 1. The same differences give the same interval, in any order.
+        Bounded differences are in [-1, 1]. Deterministic, and independent of the order.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationName:
-    """One evaluation, across projects: what a worker works on."""
+    """Key of an evaluation for workers, which serve all projects."""
 
     project: str
     evaluation: str
@@ -224,7 +227,7 @@ class EvaluationName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateName:
-    """One gate, across projects."""
+    """Key of a gate for workers, which serve all projects."""
 
     project: str
     gate: str

@@ -1,12 +1,12 @@
-"""Do an evaluation: the work of a worker, which may be killed at any point and goes on elsewhere."""
+"""Runs an evaluation; a worker may be killed at any point and another one resumes."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tidemill_evaluator.application.collect_cases import CollectCases
 from tidemill_evaluator.application.compute_verdict import ComputeVerdict
-from tidemill_evaluator.application.gather_cases import GatherCases
 from tidemill_evaluator.application.paired_answers import Asking, PairedAnswers, baseline_changed
 from tidemill_evaluator.application.ports import (
     CaseName,
@@ -44,25 +44,27 @@ from tidemill_kit.core.errors import (
 
 Asked = list[tuple[str, Case]]
 _PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)
-"""What another service is not to blame a side for: the evaluation waits."""
+"""Errors of other services that make the evaluation wait."""
 
 IN_TURN = 64
-"""Cases whose baselines are all asked before their candidates: two models in turn answer faster than side by side."""
+"""Batch of cases whose baselines are generated before their candidates: alternating models is faster than mixing
+them.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
 class EvaluationProgress:
-    """How far this worker is with an evaluation."""
+    """Progress of this worker in an evaluation."""
 
     began: datetime
     ahead: int
-    """Answers that it has to ask for, of both sides."""
+    """Answers to generate, of both sides."""
     asked: int = 0
     results: list[CaseResult] = field(default_factory=list)
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def remaining_s(self, now: datetime) -> float | None:
-        """Return an estimate from the pace so far; None where there is no pace yet."""
+        """Estimate the remaining time from the pace so far; None before the first answer."""
         return (now - self.began).total_seconds() / self.asked * (self.ahead - self.asked) if self.asked else None
 
 
@@ -70,22 +72,22 @@ class EvaluationProgress:
 class RunEvaluation:
     """Emits EvaluationHasStarted, then EvaluationHasCompleted or EvaluationHasFailed.
 
-    One worker at a time holds the lease, and each of its writes is void once another epoch has begun. Baseline and
-    cases are fixed first; answers are kept as they come.
+    One worker at a time holds the lease, and writes of an earlier epoch are refused. Baseline and cases are pinned
+    first; answers are stored as they arrive.
     """
 
     evaluations: Evaluations
     inference: Inference
     cases: Cases
     results: CaseResults
-    gather: GatherCases
+    gather: CollectCases
     ask: PairedAnswers
     compute_verdict: ComputeVerdict
     triggers: EvaluationTriggers
     max_concurrent: asyncio.Semaphore
-    """Cases that this process asks at the same time, over all its evaluations."""
+    """Cases in flight in this process, over all its evaluations."""
     turns: Callable[[float], Turns]
-    """Turns at the engine for one evaluation, whose answers have a deadline of so many seconds."""
+    """Creates an evaluation's concurrency limiter for a deadline in seconds."""
     clock: Clock
 
     async def __call__(self, name: EvaluationName, *, epoch: int) -> Requeue | None:
@@ -100,7 +102,7 @@ class RunEvaluation:
         try:
             await self._compare(name, evaluation, epoch)
         except _PASSING as passing:
-            waits_for = passing.dependency if isinstance(passing, DependencyUnavailable) else "a busy service"
+            waits_for = passing.dependency if isinstance(passing, DependencyUnavailable) else "an overloaded service"
             message = f"waits for {waits_for}: {passing.message}"
             await self._write(name, lambda e: e.wait(message, epoch=epoch))
             return Requeue()
@@ -142,7 +144,7 @@ class RunEvaluation:
         )
 
     async def _asked(self, evaluation: Evaluation) -> Asked:
-        """Return every case with its set; cases that are gone or are none come to no verdict."""
+        """Return every case with its set; missing or invalid cases raise NoVerdict."""
         asked = Asked()
         for case_set in evaluation.case_sets:
             try:
@@ -176,7 +178,7 @@ class RunEvaluation:
             return kept
 
         async def candidate(case_set: str, case: Case, first: asyncio.Task[PartialResult]) -> None:
-            async with self.max_concurrent:  # in the order of asking: whoever has a place, the baseline had one before
+            async with self.max_concurrent:  # in order, so that the baseline precedes the candidate
                 kept = await first
                 result = await self.ask.candidate(asking, case_set, case, kept)
             progress.results.append(result)
@@ -203,11 +205,11 @@ class RunEvaluation:
             await self._write(name, lambda e: e.progress(answered, remaining_s=remaining_s, epoch=epoch))
 
     async def _fail(self, name: EvaluationName, evaluation: Evaluation, none: NoVerdict, epoch: int) -> None:
-        """Come to no verdict; where the baseline changed, the next attempt is there before this one ends."""
+        """End without a verdict; after BASELINE_CHANGED the next attempt is queued first."""
         message = none.message
         if none.reason == BASELINE_CHANGED:
             again = await self.triggers.again(evaluation)
-            message += ": it is compared anew" if again else ": start another evaluation"
+            message += "; the next attempt is queued" if again else "; start another evaluation"
         now = self.clock.now()
         await self._write(name, lambda e: e.fail(reason=none.reason, message=message, now=now, epoch=epoch))
 
@@ -216,7 +218,7 @@ class RunEvaluation:
         try:
             return await self.inference.live(evaluation.project, deployment)
         except NotFound as error:
-            message = f"there is no deployment {deployment}"
+            message = f"deployment {deployment} does not exist"
             raise NoVerdict(DEPLOYMENT_UNAVAILABLE, message) from error
 
     async def _write(self, name: EvaluationName, change: Callable[[Evaluation], None]) -> Evaluation:
@@ -229,7 +231,7 @@ def _refuse_other(live: Live, evaluation: Evaluation) -> None:
 
 
 def _first(failures: ExceptionGroup[Exception]) -> Exception:
-    """Return one failure of those that ended the group: what broke before what was refused, and that before waiting."""
+    """Return the most important error of the group: unexpected ones, then refusals, then waiting."""
 
     def order(error: Exception) -> int:
         return 2 if isinstance(error, _PASSING) else int(isinstance(error, TidemillError))

@@ -1,4 +1,4 @@
-"""Start an evaluation because somebody asks for it."""
+"""Use case: start an evaluation on request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tidemill_kit.core.errors import AlreadyExists, InvalidInput, RequestIdReuse
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartCommand:
-    """A gate, or deployment and suites; an empty baseline is what is live."""
+    """With a gate, or with deployment and suites; an empty baseline is the live model."""
 
     candidate: str
     request: Request
@@ -27,7 +27,7 @@ class StartCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartEvaluation:
-    """The id derives from the request: the same one again starts nothing. A paused gate may be asked by hand."""
+    """The id derives from the request id, so a repeated request starts nothing. Works for paused gates too."""
 
     evaluations: Evaluations
     gates: Gates
@@ -60,7 +60,7 @@ class StartEvaluation:
     async def _add(self, evaluation: Evaluation, request: Request) -> Evaluation:
         try:
             return await self.evaluations.add(evaluation, request=request)
-        except AlreadyExists:  # the aggregate has forgotten the request, and its id has not
+        except AlreadyExists:  # the aggregate's request log has expired
             stored = await self.evaluations.get(evaluation.project, evaluation.id)
             if stored.asked_by != request.digest:
                 raise RequestIdReused(request.id) from None
@@ -71,12 +71,12 @@ class StartEvaluation:
         if command.gate:
             for name in ("deployment", "suites", "baseline"):
                 if getattr(command, name):
-                    text = "is the gate's to say: leave it out, or leave out the gate"
+                    text = "is defined by the gate: omit it or the gate"
                     violations.append(Violation(field=name, description=text))
         else:
             violations += slug_violation(command.deployment, "deployment")
             if not 1 <= len(command.suites) <= self.limits.suites_by_hand:
-                text = f"has {len(command.suites)}: send 1 to {self.limits.suites_by_hand}, or a gate"
+                text = f"has {len(command.suites)} suites: send 1 to {self.limits.suites_by_hand}, or a gate"
                 violations.append(Violation(field="suites", description=text))
             if command.baseline:
                 violations += version_violation(command.baseline, "baseline")
@@ -93,7 +93,7 @@ class StartEvaluation:
             )
         gate = await self.gates.get(project, command.gate)
         if name_of(command.candidate) != gate.candidate:
-            text = f"{command.candidate} is no version of {gate.candidate}, which gate {gate.id} is for"
+            text = f"{command.candidate} is not a version of {gate.candidate}, the candidate of gate {gate.id}"
             raise InvalidInput.of(Violation(field="candidate", description=text))
         return Comparing(
             gate=gate.id,
@@ -123,7 +123,7 @@ def queued(  # noqa: PLR0913 - all of it is known at once, and fixed from then o
     asked_by: str = "",
     dataset_version: str = "",
 ) -> Evaluation:
-    """Return a new evaluation, whose id derives from what made it and from the attempt."""
+    """Return a new evaluation; its id derives from its cause and the attempt."""
     return Evaluation(
         id=derived_id(project, "evaluation", origin, str(attempt)),
         project=project,

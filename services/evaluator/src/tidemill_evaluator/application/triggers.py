@@ -1,4 +1,4 @@
-"""Start evaluations because something happened: a candidate is there, or the baseline is another."""
+"""Starts evaluations triggered by events: a candidate was registered, or the baseline changed."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A version that was registered."""
+    """A registered model version."""
 
     model: str
     version: str
@@ -24,7 +24,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationTriggers:
-    """Every effect has an id that derives from its cause: however often it is told, one evaluation starts."""
+    """Ids of evaluations derive from their cause, so a redelivered event starts none twice."""
 
     evaluations: Evaluations
     gates: Gates
@@ -33,7 +33,7 @@ class EvaluationTriggers:
     enqueue: Enqueue
 
     async def candidate_registered(self, project: str, candidate: Candidate) -> None:
-        """Queue one evaluation for each gate that asks for the model; a paused one owes it."""
+        """Queue an evaluation for each gate of the candidate; a paused gate defers it."""
         for gate in await self._gates_of(project, candidate.model):
             version, origin = candidate.version, f"{gate.id}/{candidate.version}"
             await self._ask(
@@ -41,14 +41,14 @@ class EvaluationTriggers:
             )
 
     async def gate_has_deferred_work(self, project: str, gate_id: str) -> None:
-        """Queue what a gate deferred that goes on already: whoever let it go on has not come to it."""
+        """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
         try:
             await self.gate_changed(await self.gates.get(project, gate_id))
         except GateNotFound:
             return  # deleted meanwhile
 
     async def gate_changed(self, gate: Gate) -> Gate:
-        """Queue what the gate owes, unless it is paused still, and return it as it is then."""
+        """Queue the gate's deferred evaluation unless it is paused; return the updated gate."""
         deferred_evaluation = gate.deferred_evaluation
         if deferred_evaluation is None or gate.paused:
             return gate
@@ -57,16 +57,16 @@ class EvaluationTriggers:
         return await self._change(gate, lambda each: each.finish(deferred_evaluation))
 
     async def baseline_changed(self, project: str, evaluation_id: str) -> None:
-        """Queue the next attempt of an evaluation that compared with what is live no longer."""
+        """Queue the next attempt of an evaluation whose baseline is not live any more."""
         try:
             await self.again(await self.evaluations.get(project, evaluation_id))
         except EvaluationNotFound:
-            return  # not one of ours: nothing to repeat
+            return  # not an evaluation of this service
 
     async def again(self, evaluation: Evaluation) -> bool:
-        """Queue the next attempt, and return whether there is one.
+        """Queue the next attempt; return whether there is one.
 
-        A gate is asked as it is now; a paused one owes the attempt.
+        The current gate applies; a paused gate defers the attempt.
         """
         if evaluation.attempt >= self.attempts:
             return False
@@ -88,7 +88,7 @@ class EvaluationTriggers:
     async def _ask(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
         if gate.paused:
             gate = await self._change(gate, lambda each: each.defer(deferred_evaluation))
-        if not gate.paused:  # it may have been let go on meanwhile
+        if not gate.paused:  # it may have been resumed meanwhile
             await self._queue(gate, deferred_evaluation)
 
     async def _queue(self, gate: Gate, deferred_evaluation: DeferredEvaluation) -> None:
@@ -116,7 +116,7 @@ class EvaluationTriggers:
         try:
             await self.evaluations.add(evaluation, request=Request(id=evaluation.id, digest=evaluation.id))
         except AlreadyExists:
-            return  # it was told before
+            return  # redelivered event
         self.enqueue(EvaluationName(project=evaluation.project, evaluation=evaluation.id))
 
 

@@ -1,4 +1,4 @@
-"""Turns at an engine that others use too: no more at once than it answers in time."""
+"""Adaptive concurrency limiter for a shared engine."""
 
 import asyncio
 import time
@@ -10,11 +10,11 @@ from tidemill_evaluator.domain.pace import Pace
 from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 
 _AT_ITS_DEADLINE = 0.9
-"""Who says after such a share of the deadline that something does not answer, has waited for it until then."""
+"""An UNAVAILABLE error after this share of the deadline counts as a missed deadline."""
 
 
 class NotInTime(DeadlineExceeded):
-    """An answer did not come before the deadline; `cause` is what was said instead."""
+    """An answer missed the deadline; `cause` is the original error."""
 
     def __init__(self, cause: TidemillError) -> None:
         super().__init__(cause.message)
@@ -23,13 +23,13 @@ class NotInTime(DeadlineExceeded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One question under way; `max_concurrent` are all that were allowed with it."""
+    """A question in flight, with the concurrency allowed then."""
 
     max_concurrent: int
 
 
 class Turns:
-    """Gives as many turns at once as the pace allows, to those who have waited longest."""
+    """Grants turns up to the pace's limit, first come first served."""
 
     def __init__(self, pace: Pace, *, deadline_s: float, seconds: Callable[[], float] = time.monotonic) -> None:
         self._pace = pace
@@ -40,7 +40,7 @@ class Turns:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[Turn]:
-        """Hold a turn for one question, whose time the pace learns from.
+        """Hold a turn for one question; its duration adapts the pace.
 
         Raises:
             NotInTime: in place of what the body raised because its time ran out.

@@ -1,4 +1,4 @@
-"""Questions with right answers, the sets that they come in, and how both sides answered them."""
+"""Cases (questions with references), sets of cases, and results."""
 
 import hashlib
 import json
@@ -16,9 +16,9 @@ from tidemill_kit.core.errors import InvalidInput, Violation
 NOT_IN_TIME = "DEADLINE_EXCEEDED"
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"
 _NOBODYS = frozenset({NOT_IN_TIME, TEXT_NOT_KEPT})
-"""Failures that are no side's own: a slow machine, and an answer whose record has lost its texts."""
+"""Failures that are attributed to neither side: a slow machine, and a record without its texts."""
 SHOWN = 20
-"""How many broken cases an error names at most."""
+"""Maximum number of invalid cases in an error."""
 
 
 class Role(Enum):
@@ -39,7 +39,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a question is asked with: the turns before it, the prompt's variables, and who may read what is found."""
+    """Context of a question: earlier turns, prompt variables, and the reader groups for retrieval."""
 
     earlier: tuple[Turn, ...] = ()
     variables: Mapping[str, object] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Context:
 
     @property
     def image(self) -> list[object]:
-        """Return it for digests: empty where there is nothing of it."""
+        """Return a form for digests; empty for an empty context."""
         turns = [[turn.role.value, _normal(turn.text)] for turn in self.earlier]
         given: list[object] = [turns, dict(self.variables), sorted(self.principals)]
         return given if any(given) else []
@@ -55,7 +55,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One question with its right answer."""
+    """A question with its reference answer."""
 
     id: str
     question: str
@@ -65,9 +65,9 @@ class Case:
 
     @property
     def asked(self) -> str:
-        """What repeats of the question share, whatever their case, white space and last mark.
+        """Key of the question, ignoring case, white space and the final mark.
 
-        The same question after other turns, or with other variables, is another one.
+        The same question after other turns, or with other variables, has another key.
         """
         turns = [_folded(turn.text) for turn in self.context.earlier if turn.role is not Role.SYSTEM]
         given = [_image_of(dict(self.context.variables))] if self.context.variables else []
@@ -76,34 +76,34 @@ class Case:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseSet:
-    """An immutable set of cases: a suite's version, or the held-out part of a dataset's version."""
+    """An immutable set of cases: a suite version or the held-out split of a dataset version."""
 
     suite: str = ""
     dataset: str = ""
     number: int
     size: int
-    """Cases that are asked."""
+    """Number of cases used."""
     content: ObjectRef
     whole: int = 0
-    """Cases in the object, where only a sample of them is asked; else 0."""
+    """Number of cases in the object if sampled, else 0."""
 
     @property
     def name(self) -> str:
-        """How comparisons and results call it."""
+        """Name in comparisons and results."""
         if self.suite:
             return f"suite:{self.suite}@{self.number}"
         return f"dataset:{self.dataset}@{self.number}:held_out"
 
     def at_most(self, size: int) -> "CaseSet":
-        """Return the set of which no more than `size` cases are asked."""
+        """Return the set, sampled to at most `size` cases."""
         return self if self.size <= size else replace(self, size=size, whole=self.size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseAnswer:
-    """One side's answer, or a `failure` in place of one.
+    """One side's answer, or its `failure`.
 
-    `total_s` is how long the answer took without its search, and `max_concurrent` how many might be under way with it.
+    `total_s` is the duration without retrieval, and `max_concurrent` the allowed concurrency.
     """
 
     inference: str = ""
@@ -116,7 +116,7 @@ class CaseAnswer:
 
     @property
     def failed(self) -> bool:
-        """Whether the side itself failed; that it was kept from an answer is nobody's failure."""
+        """Whether the failure is attributed to this side."""
         return bool(self.failure) and self.failure not in _NOBODYS
 
 
@@ -135,19 +135,19 @@ class CaseResult:
 
     @property
     def answered(self) -> bool:
-        """Whether both sides answered: only then the case is evidence."""
+        """Whether both sides answered; only such cases are evidence."""
         return not self.baseline.failure and not self.candidate.failure
 
 
 def sample_of(cases: Sequence[Case], size: int) -> Sequence[Case]:
-    """Return `size` of the cases in their order: those whose ids have the lowest sha256, so always the same ones."""
+    """Return a deterministic sample in the original order: the `size` ids with the lowest sha256."""
     lowest = nsmallest(size, cases, key=lambda case: hashlib.sha256(case.id.encode()).digest())
     chosen = {case.id for case in lowest}
     return [case for case in cases if case.id in chosen]
 
 
 def check_cases(cases: Sequence[Case], limits: Limits) -> None:
-    """Refuse cases that cannot be asked; texts are never repeated in the error.
+    """Validate cases; errors do not repeat texts.
 
     Raises:
         InvalidInput: naming field, value and limit, of the first broken cases.
@@ -162,7 +162,7 @@ def check_cases(cases: Sequence[Case], limits: Limits) -> None:
 
 
 def digest_of(cases: Sequence[Case]) -> str:
-    """Return what names the content: the order of cases and labels makes none, nor does the form of Unicode."""
+    """Return the content digest, independent of the order of cases and labels and of the Unicode form."""
     image = [
         [
             case.id,
@@ -201,11 +201,11 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
             if not value.strip():
                 yield Violation(field=f"{where}.{name}", description="is empty")
             elif len(value) > limit:
-                text = f"has {len(value)} characters, and {limit} is the limit"
+                text = f"has {len(value)} characters; the limit is {limit}"
                 yield Violation(field=f"{where}.{name}", description=text)
         yield from _context_violations(case.context, where, limits)
         if case.id in seen:
-            yield Violation(field=f"{where}.id", description="is the id of an earlier case: each id once")
+            yield Violation(field=f"{where}.id", description="is a duplicate: case ids must be unique")
         seen.add(case.id)
         yield from limits.of_labels(case.labels, f"{where}.labels")
 
@@ -213,13 +213,13 @@ def _violations(cases: Sequence[Case], limits: Limits) -> Iterator[Violation]:
 def _context_violations(context: Context, where: str, limits: Limits) -> Iterator[Violation]:
     for number, turn in enumerate(context.earlier):
         if not turn.text.strip():
-            yield Violation(field=f"{where}.earlier[{number}]", description="is empty: send its text")
+            yield Violation(field=f"{where}.earlier[{number}]", description="is empty: send text")
     length = sum(len(turn.text) for turn in context.earlier) + len(_image_of(dict(context.variables)))
     if length > limits.context_length:
-        text = f"have {length} characters with the variables, and {limits.context_length} is the limit"
+        text = f"has {length} characters together with the variables; the limit is {limits.context_length}"
         yield Violation(field=f"{where}.earlier", description=text)
     if len(context.principals) > limits.principals:
-        text = f"has {len(context.principals)} entries, and {limits.principals} is the limit"
+        text = f"has {len(context.principals)} entries; the limit is {limits.principals}"
         yield Violation(field=f"{where}.principals", description=text)
     if not all(each.strip() for each in context.principals):
-        yield Violation(field=f"{where}.principals", description="holds an empty one: leave it out")
+        yield Violation(field=f"{where}.principals", description="has an empty entry: remove it")

@@ -11,13 +11,13 @@ from tidemill_evaluator.domain.gate import Requirement
 from tidemill_evaluator.domain.metrics import METRICS
 
 _LIKE_LOAD = 1.5
-"""Answers are compared in time where no more than so many times as many were under way with one as with the other."""
+"""Maximum ratio of the two sides' concurrency for a pair to count in latencies."""
 Repeats = Sequence[CaseResult]
-"""All results of one question that both sides answered, at least one."""
+"""All results of one question that both sides answered (at least one)."""
 
 
 class Verdict(Enum):
-    """What a gate says; NONE was not asked for."""
+    """Verdict of a gate; NONE without a gate."""
 
     PASSED = "passed"
     FAILED = "failed"
@@ -34,21 +34,20 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """How much of it a verdict needs."""
+    """Minimum evidence for a verdict."""
 
     min_questions: int = 10
-    """Different questions that both sides answered, whatever less a requirement asks for."""
+    """Minimum number of distinct questions answered by both sides, for all requirements."""
     max_unanswered: float = 0.1
-    """The share of the cases that one side or both may leave without an answer."""
+    """Maximum share of cases without an answer of both sides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """The paired difference of one metric on one set of cases: means, difference and interval of the same pairs.
+    """Paired difference of a metric on a set of cases; means, difference and interval use the same pairs.
 
-    Repeats of one question tell little more than one of them, so their average counts once: `cases` are questions,
-    while failures are counted each. A case that a side did not answer is in no mean; `not_in_time` are those that
-    neither side is to blame for.
+    Repeats of a question count once, as their mean: `cases` counts questions, failures count cases. A case without both
+    answers is in no mean; `not_in_time` are cases attributed to neither side.
     """
 
     case_set: str
@@ -73,7 +72,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latencies:
-    """The median times of both sides' answers, of the same pairs."""
+    """Median durations of both sides' answers over the same pairs."""
 
     baseline_s: float
     candidate_s: float
@@ -81,7 +80,7 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One comparison that is requested; without a requirement it is evidence only."""
+    """A comparison to compute; evidence only if it has no requirement."""
 
     case_set: str
     metric: str
@@ -89,7 +88,7 @@ class Asked:
 
 
 def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> list[Asked]:
-    """Return the comparisons to make: requirements first, then every other metric on every set of cases."""
+    """Return the comparisons to compute: requirements first, then all other metrics on all sets."""
     required = [
         Asked(case_set=_set_of(requirement, case_sets).name, metric=requirement.metric, requirement=requirement)
         for requirement in require
@@ -101,7 +100,7 @@ def asked_of(case_sets: Sequence[CaseSet], require: Sequence[Requirement]) -> li
 
 
 def repeats_of(results: Sequence[CaseResult], questions: Mapping[tuple[str, str], str]) -> list[Repeats]:
-    """Return the results that both sides answered, by question, which (set, case) leads to."""
+    """Group the results that both sides answered by question."""
     found = defaultdict[str, list[CaseResult]](list)
     for result in results:
         if result.answered:
@@ -110,7 +109,7 @@ def repeats_of(results: Sequence[CaseResult], questions: Mapping[tuple[str, str]
 
 
 def averages(questions: Sequence[Repeats], value: Callable[[CaseResult], float]) -> list[float]:
-    """Return the average of each question."""
+    """Return the mean per question."""
     return [fmean(map(value, repeats)) for repeats in questions]
 
 
@@ -122,7 +121,7 @@ def compared(
     *,
     evidence: Evidence,
 ) -> Comparison:
-    """Return the comparison on the results of its set of cases; `questions` are those of them that both answered."""
+    """Return the comparison; `questions` are the results that both sides answered."""
     requirement, metric = asked.requirement, asked.metric
     note = ""
     if requirement:
@@ -156,9 +155,9 @@ def compared(
 
 
 def undecided(results: Sequence[CaseResult], size: int, evidence: Evidence) -> str:
-    """Return why a set of `size` cases comes to no verdict, though more results may follow; "" where it may.
+    """Return why a set of `size` cases cannot have a verdict any more, "" if it can.
 
-    What the candidate alone failed decides: against it.
+    Failures of the candidate alone do not prevent a verdict: they decide against it.
     """
     lacking = [result for result in results if not result.answered]
     candidates = [result for result in lacking if result.candidate.failed and not result.baseline.failure]
@@ -167,14 +166,14 @@ def undecided(results: Sequence[CaseResult], size: int, evidence: Evidence) -> s
         return ""
     late, failed = sum(map(_nobodys, lacking)), sum(result.baseline.failed for result in lacking)
     return (
-        f"{len(lacking)} of its {size} cases have no answer of both sides ({late} not in time, {failed} failed by the "
-        f"baseline, {len(candidates)} by the candidate alone), and {evidence.max_unanswered:.0%} may lack one: allow "
-        "answers more time by the deployment's deadline, or mend what fails (`evaluations cases` tells), then try again"
+        f"{len(lacking)} of its {size} cases lack an answer of both sides ({late} missed the deadline, {failed} failed "
+        f"by the baseline, {len(candidates)} by the candidate); the limit is {evidence.max_unanswered:.0%}: raise "
+        "the deployment's deadline or fix the failures (see `evaluations cases`), then start another evaluation"
     )
 
 
 def latencies_of(results: Sequence[CaseResult]) -> Latencies | None:
-    """Return the medians of the pairs that were answered under a like load; None without any."""
+    """Return the medians over pairs answered under similar load, None without any."""
     alike = [each for each in results if each.answered and _under_like_load(each.baseline, each.candidate)]
     if not alike:
         return None
@@ -185,7 +184,7 @@ def latencies_of(results: Sequence[CaseResult]) -> Latencies | None:
 
 
 def verdict_of(comparisons: Sequence[Comparison]) -> Verdict:
-    """Return PASSED only if all requirements hold, and NONE where there are none."""
+    """Return PASSED if all requirements hold, NONE if there are none."""
     required = [comparison for comparison in comparisons if comparison.required]
     if not required:
         return Verdict.NONE
@@ -209,27 +208,27 @@ def _shortfall(
     low: float,
     evidence: Evidence,
 ) -> str:
-    """Return why the requirement does not hold; "" where it does.
+    """Return why the requirement does not hold, "" if it does.
 
-    A case that the candidate failed and the baseline answered counts against the bound with what the baseline scored:
-    its user got an answer before.
+    A case that only the baseline answered counts against the bound with the baseline's score, since its user had an
+    answer before.
     """
     lost = [result for result in results if result.candidate.failed and not result.baseline.failure]
     if len(lost) > evidence.max_unanswered * len(results):
-        return f"the candidate failed {len(lost)} of {len(results)} cases, and {evidence.max_unanswered:.0%} may be"
+        return f"the candidate failed {len(lost)} of {len(results)} cases; the limit is {evidence.max_unanswered:.0%}"
     minimum = max(evidence.min_questions, requirement.at_least)
     if questions < minimum:
-        return f"both sides answered {questions} different questions, and {minimum} are needed: add cases"
+        return f"both sides answered {questions} distinct questions; at least {minimum} are needed: add cases"
     loss = sum(result.baseline.scores.get(requirement.metric, 0.0) for result in lost)
     bound = (low * questions - loss) / (questions + len(lost))
     if bound > requirement.gain_above:
         return ""
     with_lost = f" with the {len(lost)} cases that the candidate failed" if lost else ""
-    return f"the lower bound{with_lost} is {bound:+.4f}, and has to be above {requirement.gain_above:+g}"
+    return f"the lower bound{with_lost} is {bound:+.4f}; it must be above {requirement.gain_above:+g}"
 
 
 def _nobodys(result: CaseResult) -> bool:
-    """Whether the pair is lacking though neither side failed."""
+    """Whether the pair is missing though neither side failed."""
     return not result.answered and not result.baseline.failed and not result.candidate.failed
 
 

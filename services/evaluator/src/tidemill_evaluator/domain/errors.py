@@ -32,7 +32,7 @@ class SuiteNotFound(NotFound):
     reason = "SUITE_NOT_FOUND"
 
     def __init__(self, suite: str) -> None:
-        super().__init__(f"there is no suite {suite} in this project: create it first", suite=suite)
+        super().__init__(f"suite {suite} does not exist in this project: create it first", suite=suite)
 
 
 class GateNotFound(NotFound):
@@ -41,7 +41,7 @@ class GateNotFound(NotFound):
     reason = "GATE_NOT_FOUND"
 
     def __init__(self, gate: str) -> None:
-        super().__init__(f"there is no gate {gate} in this project: create it first", gate=gate)
+        super().__init__(f"gate {gate} does not exist in this project: create it first", gate=gate)
 
 
 class EvaluationNotFound(NotFound):
@@ -50,49 +50,50 @@ class EvaluationNotFound(NotFound):
     reason = "EVALUATION_NOT_FOUND"
 
     def __init__(self, evaluation: str) -> None:
-        super().__init__(f"there is no evaluation {evaluation} in this project", evaluation=evaluation)
+        super().__init__(f"evaluation {evaluation} does not exist in this project", evaluation=evaluation)
 
 
 class EvaluationLost(Conflict):
-    """Another worker has taken the evaluation over, or nothing is left of it to do."""
+    """The evaluation is finished or was taken over by another worker."""
 
     reason = "EVALUATION_LOST"
 
     def __init__(self, evaluation: str) -> None:
-        super().__init__(f"evaluation {evaluation} is done by another worker, or finished", evaluation=evaluation)
+        message = f"evaluation {evaluation} is finished, or was taken over by another worker"
+        super().__init__(message, evaluation=evaluation)
 
 
 class SuiteInUse(PreconditionFailed):
-    """A suite that a gate refers to cannot go."""
+    """Gates refer to the suite, so it cannot be deleted."""
 
     reason = "SUITE_IN_USE"
 
     def __init__(self, suite: str, gates: Sequence[str]) -> None:
         super().__init__(
-            f"suite {suite} is required by {', '.join(gates)}: change or delete these gates first", suite=suite
+            f"suite {suite} is required by {', '.join(gates)}: update or delete these gates first", suite=suite
         )
 
 
 class CandidateNotReady(PreconditionFailed):
-    """A version that cannot be loaded cannot be compared."""
+    """The candidate is not a READY version."""
 
     reason = CANDIDATE_UNAVAILABLE
 
     def __init__(self, candidate: str) -> None:
-        super().__init__(f"version {candidate} is not ready: wait for it, or name another", candidate=candidate)
+        super().__init__(f"version {candidate} is not ready: wait for it, or use another version", candidate=candidate)
 
 
 class EvaluationFinished(PreconditionFailed):
-    """What has ended cannot be cancelled."""
+    """The evaluation has ended, so it cannot be cancelled."""
 
     reason = "EVALUATION_FINISHED"
 
     def __init__(self, evaluation: str, *, state: str) -> None:
-        super().__init__(f"evaluation {evaluation} is {state} already", evaluation=evaluation, state=state)
+        super().__init__(f"evaluation {evaluation} is already {state}", evaluation=evaluation, state=state)
 
 
 class NoVerdict(PreconditionFailed):
-    """The comparison cannot come to a verdict, however often it is tried."""
+    """No verdict is possible; permanent."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""An evaluation: a candidate compared with what is live, on the same cases and passages."""
+"""An evaluation: compares a candidate with the live configuration on the same cases and passages."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ from tidemill_kit.core.aggregate import Aggregate, Event
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationHasStarted(Event):
-    """Both sides are being asked; what they are is in the evaluation, and fixed."""
+    """Baseline and cases are pinned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationHasCompleted(Event):
-    """There is a verdict, with its evidence in the evaluation."""
+    """There is a verdict; the evidence is in the evaluation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationHasFailed(Event):
-    """It came to no verdict; the reason is in the evaluation."""
+    """There is no verdict; the reason is in the evaluation."""
 
 
 class State(Enum):
@@ -43,7 +43,7 @@ UNFINISHED = frozenset({State.QUEUED, State.RUNNING})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparing:
-    """What is compared. Without a gate it was asked for by hand, on `suites`; an empty baseline is what is live."""
+    """What is compared. Without a gate it uses `suites`; an empty baseline is the live model."""
 
     deployment: str
     candidate: str
@@ -55,35 +55,35 @@ class Comparing:
 
     @property
     def required_suites(self) -> list[str]:
-        """Every suite once, those of requirements in their order."""
+        """All suites without repeats, in the order of the requirements."""
         return list(dict.fromkeys([*(each.suite for each in self.require if each.suite), *self.suites]))
 
     @property
     def required_datasets(self) -> list[str]:
-        """Every dataset once."""
+        """All datasets without repeats."""
         return list(dict.fromkeys(each.dataset for each in self.require if each.dataset))
 
 
 @dataclass(slots=True, kw_only=True)
 class Evaluation(Aggregate):
-    """QUEUED until a worker has fixed baseline and cases, RUNNING while both sides are asked, then final."""
+    """QUEUED until a worker has pinned baseline and cases, then RUNNING, then final."""
 
     comparing: Comparing
     gate: str
-    """As in `comparing`; lists filter by it."""
+    """Copy from `comparing`, for filters of lists."""
     candidate: str
-    """As in `comparing`; lists filter by it."""
+    """Copy from `comparing`, for filters of lists."""
     origin: str
-    """What made the first attempt: ids of further ones derive from it."""
+    """Cause of the first attempt; ids of further attempts derive from it."""
     attempt: int = 1
     asked_by: str = ""
-    """The digest of the request that began it; empty where an event did."""
+    """Digest of the request that created it; empty if an event did."""
     state: State = State.QUEUED
     dataset_version: str = ""
     baseline: str = ""
-    """`model@version`; fixed when it begins, as its configuration is."""
+    """`model@version`; pinned at the start, as its configuration is."""
     baseline_configuration: str = ""
-    """The digest of what is live, by which both sides answer but for the model."""
+    """Digest of the live configuration, which both sides use except for the model."""
     case_sets: tuple[CaseSet, ...] = ()
     answered: int = 0
     remaining_s: float | None = None
@@ -94,7 +94,7 @@ class Evaluation(Aggregate):
     message: str = ""
     finish_time: datetime | None = None
     epoch: int = 0
-    """The lease epoch of the worker that does it: only that worker's writes count."""
+    """Lease epoch of the worker; writes of other epochs are refused."""
 
     @property
     def seed(self) -> int:
@@ -103,18 +103,18 @@ class Evaluation(Aggregate):
 
     @property
     def cases(self) -> int:
-        """Cases in all."""
+        """Total number of cases."""
         return sum(case_set.size for case_set in self.case_sets)
 
     @property
     def required_sets(self) -> list[CaseSet]:
-        """The sets of cases that requirements are about."""
+        """Sets of cases with a requirement."""
         suites = {each.suite for each in self.comparing.require if each.suite}
         datasets = {each.dataset for each in self.comparing.require if each.dataset}
         return [each for each in self.case_sets if (each.suite in suites if each.suite else each.dataset in datasets)]
 
     def claim(self, epoch: int) -> None:
-        """Let the worker of this lease epoch do it.
+        """Assign the evaluation to the worker with this lease epoch.
 
         Raises:
             EvaluationLost: a later epoch has it, or nothing is left to do.
@@ -134,7 +134,7 @@ class Evaluation(Aggregate):
         now: datetime,
         epoch: int,
     ) -> None:
-        """Fix what is compared on what."""
+        """Pin baseline and cases."""
         self._refuse_unless_claimed(epoch)
         if self.state is State.RUNNING:
             return
@@ -144,35 +144,35 @@ class Evaluation(Aggregate):
         self.pending.append(EvaluationHasStarted(occurred_at=now))
 
     def progress(self, answered: int, *, remaining_s: float | None, epoch: int) -> None:
-        """Return how far it is; it never goes back."""
+        """Record progress; it never decreases."""
         self._refuse_unless_claimed(epoch)
         self.message = ""
         self.answered, self.remaining_s = max(self.answered, answered), remaining_s
 
     def wait(self, message: str, *, epoch: int) -> None:
-        """Say what it waits for."""
+        """Record what it waits for."""
         self._refuse_unless_claimed(epoch)
         self.message, self.remaining_s = message, None
 
     def complete(
         self, comparisons: Sequence[Comparison], *, latencies: Latencies | None = None, now: datetime, epoch: int
     ) -> None:
-        """Give the verdict."""
+        """Record the verdict."""
         self._refuse_unless_claimed(epoch)
         self.latencies = latencies
         self.comparisons, self.verdict = tuple(comparisons), verdict_of(comparisons)
         self._finish(State.COMPLETED, now, EvaluationHasCompleted(occurred_at=now))
         sampled = [each for each in self.case_sets if each.whole]
-        self.message = "; ".join(f"{each.size} of {each.whole} cases of {each.name} were asked" for each in sampled)
+        self.message = "; ".join(f"{each.size} of {each.whole} cases of {each.name} are sampled" for each in sampled)
 
     def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
-        """Come to no verdict."""
+        """Fail without a verdict."""
         self._refuse_unless_claimed(epoch)
         self._finish(State.FAILED, now, EvaluationHasFailed(occurred_at=now))
         self.reason, self.message = reason, message
 
     def cancel(self, now: datetime) -> None:
-        """Stop it; what was cancelled stays so.
+        """Cancel it; no effect if it is already cancelled.
 
         Raises:
             EvaluationFinished: it ended otherwise.
@@ -183,7 +183,7 @@ class Evaluation(Aggregate):
         if self.state not in UNFINISHED:
             raise EvaluationFinished(self.id, state=self.state.value)
         self._finish(State.CANCELLED, now, EvaluationHasFailed(occurred_at=now))
-        self.reason, self.message = CANCELLED, "somebody stopped it"
+        self.reason, self.message = CANCELLED, "cancelled by a user"
 
     def _finish(self, state: State, now: datetime, event: Event) -> None:
         self.state, self.finish_time, self.remaining_s, self.message = state, now, None, ""

@@ -1,4 +1,4 @@
-"""A gate: what a candidate must show before it may be rolled out."""
+"""A gate: requirements for a candidate's rollout."""
 
 import math
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ MAX_CASES = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requirement:
-    """A bound on the paired difference of one metric on one set of cases: of a suite, or held out of a dataset."""
+    """Bound on the paired difference of a metric on a suite or on the held-out split of a dataset."""
 
     suite: str = ""
     dataset: str = ""
@@ -28,7 +28,7 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeferredEvaluation:
-    """An evaluation that was asked for while the gate was paused; `candidate` is `model@version`."""
+    """An evaluation deferred while the gate is paused; `candidate` is `model@version`."""
 
     candidate: str
     origin: str
@@ -46,10 +46,10 @@ class Gate(Aggregate):
     require: tuple[Requirement, ...] = ()
     paused: bool = False
     deferred_evaluation: DeferredEvaluation | None = None
-    """Of the newest candidate that came while the gate was paused: it is evaluated when the gate goes on."""
+    """Evaluation of the newest candidate registered while the gate was paused; queued when it is resumed."""
 
     def defer(self, deferred_evaluation: DeferredEvaluation) -> None:
-        """Remember an evaluation until the gate is no longer paused, unless a newer one of the model is remembered."""
+        """Defer an evaluation while the gate is paused, unless one of a newer version is deferred."""
         known = (
             self.deferred_evaluation
             if self.deferred_evaluation and name_of(self.deferred_evaluation.candidate) == self.candidate
@@ -59,12 +59,12 @@ class Gate(Aggregate):
             self.deferred_evaluation = deferred_evaluation
 
     def finish(self, deferred_evaluation: DeferredEvaluation) -> None:
-        """Forget an evaluation that is queued."""
+        """Clear a deferred evaluation that was queued."""
         if self.deferred_evaluation == deferred_evaluation:
             self.deferred_evaluation = None
 
     def check(self, limits: Limits) -> None:
-        """Refuse what breaks a rule.
+        """Validate all fields.
 
         Raises:
             InvalidInput: naming every field that does.
@@ -89,7 +89,7 @@ class Gate(Aggregate):
 
 @dataclass(slots=True, kw_only=True)
 class CandidateGates(Aggregate):
-    """Which gates may ask for a model's versions: its id is the model's. It may name too many, never too few."""
+    """Index from a candidate model (its id) to gates; may contain stale gates, never misses one."""
 
     gates: set[str] = field(default_factory=set)
 
@@ -106,7 +106,7 @@ def _requirement_violations(requirement: Requirement, where: str) -> Iterator[Vi
     else:
         yield Violation(field=f"{where}.cases", description="names no cases: send suite or dataset")
     if requirement.metric not in METRICS:
-        text = f"{requirement.metric[:40]!r} is no metric: take one of {', '.join(METRICS)}"
+        text = f"{requirement.metric[:40]!r} is not a metric: use one of {', '.join(METRICS)}"
         yield Violation(field=f"{where}.metric", description=text)
     if not math.isfinite(requirement.gain_above):
         yield Violation(field=f"{where}.gain_above", description=f"is {requirement.gain_above}: send a number")

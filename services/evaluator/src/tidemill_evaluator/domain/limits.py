@@ -1,4 +1,4 @@
-"""How much of everything is taken."""
+"""Size limits of evaluator."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Limits:
     question_length: int = 8000
     reference_length: int = 8000
     context_length: int = 32_000
-    """Of the turns before a question and its variables together."""
+    """Total of earlier turns and variables of a question."""
     principals: int = 100
     """Reader groups of one case."""
     case_id_length: int = 128
@@ -29,11 +29,11 @@ class Limits:
     label_length: int = 256
 
     def of_labels(self, labels: Mapping[str, str], field: str) -> Iterator[Violation]:
-        """Yield what is wrong with the labels of `field`."""
+        """Yield the violations of the labels in `field`."""
         if len(labels) > self.labels:
-            text = f"has {len(labels)} entries, and {self.labels} is the limit"
+            text = f"has {len(labels)} entries; the limit is {self.labels}"
             yield Violation(field=field, description=text)
         for key, value in labels.items():
             if not key or max(len(key), len(value)) > self.label_length:
-                text = f"needs a name and at most {self.label_length} characters on each side"
+                text = f"needs a key, and at most {self.label_length} characters in key and value"
                 yield Violation(field=f"{field}[{key[:40]}]", description=text)

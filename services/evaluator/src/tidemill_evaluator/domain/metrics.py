@@ -1,12 +1,12 @@
-"""What an answer is scored by. All of it is between 0 and 1 but `output_chars`; more is better, for it too by its sign.
+"""Metrics of answers. All except `output_chars` are in [0, 1], and more is better.
 
 - `rouge_l`: F-measure of the longest common subsequence (Lin, ROUGE: A Package for Automatic Evaluation of Summaries,
-  2004), without stemming, as the package rouge-score counts, on the words of any script; behind the port `Scores`.
-- `token_f1`: harmonic mean of precision and recall of the words, as SQuAD counts them.
-- `citation_valid`: the share of the answer's sentences that a passage supports, as inference worked it out. Unset (no
-  passages, no sentence) counts as 0: both sides are given the same passages, so a case without any is 0 for both and
-  says nothing, while an answer without a sentence loses to one that is supported.
-- `output_chars`: the answer's length in characters.
+  2004), without stemming, as in the package rouge-score, on Unicode words; behind the port `Scores`.
+- `token_f1`: harmonic mean of precision and recall of the words, as in SQuAD.
+- `citation_valid`: share of the answer's sentences that a passage supports, as computed by inference. Unset (no
+  passages, no sentence) counts as 0: both sides have the same passages, so a case without any is 0 for both, while an
+  answer without a sentence loses to a supported one.
+- `output_chars`: length of the answer in characters.
 """
 
 import re
@@ -21,13 +21,13 @@ CITATION_VALID = "citation_valid"
 OUTPUT_CHARS = "output_chars"
 METRICS = (ROUGE_L, TOKEN_F1, CITATION_VALID, OUTPUT_CHARS)
 UNBOUNDED = frozenset({OUTPUT_CHARS})
-"""All others are between 0 and 1."""
+"""All others are in [0, 1]."""
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.IGNORECASE)
 
 
 def scores_of(reference: str, answer: CaseAnswer, *, rouge_l: float) -> dict[str, float]:
-    """Return the scores of one side's answer; one that failed has 0 everywhere."""
+    """Return the scores of an answer; all are 0 for a failure."""
     if answer.failure:
         return dict.fromkeys(METRICS, 0.0)
     return {
@@ -39,11 +39,11 @@ def scores_of(reference: str, answer: CaseAnswer, *, rouge_l: float) -> dict[str
 
 
 def token_f1(reference: str, text: str) -> float:
-    """Return F1 of the words in common.
+    """Return the F1 of shared words.
 
-    Rajpurkar et al., SQuAD: 100,000+ Questions for Machine Comprehension of Text (2016), `f1_score` of its
-    evaluate-v1.1.py, in any script, of words with the marks that make others of them. Two texts without any word are
-    equal where their signs are, and where they have none.
+    Rajpurkar et al., SQuAD: 100,000+ Questions for Machine Comprehension of Text (2016), `f1_score` of
+    evaluate-v1.1.py, on Unicode words with their significant signs. Two texts without any word are equal if their signs
+    are.
     """
     pending, given = _words(reference), _words(text)
     if not pending or not given:
@@ -53,5 +53,5 @@ def token_f1(reference: str, text: str) -> float:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words after SQuAD's normalisation: lower case, without punctuation and articles."""
+    """Return the words after SQuAD's normalization: lower case, without punctuation and articles."""
     return _ARTICLES.sub(" ", without_punctuation(text)).split()

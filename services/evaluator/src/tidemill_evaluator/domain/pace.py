@@ -1,32 +1,32 @@
-"""How many answers are asked for at the same time, learnt from how long they take."""
+"""Concurrency of answers, adapted to their latency."""
 
 from dataclasses import dataclass
 
 BEGINNING = 4
-"""Answers that are asked for at first: few enough for a slow machine, and enough to learn from."""
+"""Initial concurrency: low enough for a slow machine, high enough to adapt quickly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One question under way: in which round it was asked, and beside how many others that were allowed."""
+    """A question in flight: its round and the concurrency allowed then."""
 
     round: int
     max_concurrent: int
     full: bool
-    """Whether all places were taken: only then an answer in time shows that there may be more."""
+    """Whether the limit was reached; only then does a fast answer raise it."""
 
 
 class Pace:
-    """Additive increase and multiplicative decrease of what is under way, by the time of the answers.
+    """Additive increase and multiplicative decrease of the concurrency limit, driven by latencies.
 
     Chiu and Jain, Analysis of the Increase and Decrease Algorithms for Congestion Avoidance in Computer Networks
-    (1989): those who share an engine come to equal shares by themselves. It begins by doubling up to half of where it
-    was last too much, and starts over from one after a deadline that passed (Jacobson, Congestion Avoidance and
-    Control, 1988); one round of answers slows it down once.
+    (1989): clients of a shared engine converge to equal shares. Slow start doubles up to half of the last overload, and
+    a missed deadline restarts from one (Jacobson, Congestion Avoidance and Control, 1988); the limit decreases once per
+    round.
     """
 
     def __init__(self, *, maximum: int, share: float) -> None:
-        """`share` is the part of a deadline above which an answer is slow."""
+        """`share` is the part of the deadline above which an answer is slow."""
         self._max = maximum
         self._share = share
         self._places = float(min(BEGINNING, maximum))
@@ -35,15 +35,15 @@ class Pace:
 
     @property
     def max_concurrent(self) -> int:
-        """How many may be under way."""
+        """Current limit."""
         return int(self._places)
 
     def asked(self, under_way: int) -> Asked:
-        """Remember a question, which is one of those under way."""
+        """Record the start of a question."""
         return Asked(round=self._round, max_concurrent=self.max_concurrent, full=under_way >= self.max_concurrent)
 
     def answered(self, asked: Asked, share: float) -> None:
-        """Learn from an answer that took this share of its deadline."""
+        """Adapt to an answer that took this share of its deadline."""
         if asked.round != self._round:
             return
         if share > self._share:
@@ -53,12 +53,12 @@ class Pace:
             self._places = min(self._places + more, self._max)
 
     def refused(self, asked: Asked) -> None:
-        """Learn from an answer that the other side had no space for."""
+        """Adapt to a RateLimited error."""
         if asked.round == self._round:
             self._slow_down(to=self._places / 2)
 
     def late(self, asked: Asked) -> None:
-        """Learn from an answer that did not come in time."""
+        """Adapt to a missed deadline."""
         if asked.round == self._round:
             self._slow_down(to=1.0)
 

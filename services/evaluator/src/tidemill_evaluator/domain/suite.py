@@ -1,4 +1,4 @@
-"""A suite: trusted cases that no feedback ever touches."""
+"""A suite: curated cases, never changed by feedback."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ from tidemill_kit.core.errors import AlreadyExists, InvalidInput
 
 @dataclass(slots=True, kw_only=True)
 class Suite(Aggregate):
-    """Changed cases make the next version, the same cases none. Numbers are never given out twice."""
+    """Changed cases create the next version, equal ones do not. Numbers are never reused."""
 
     number: int = 0
-    """Of the current version, from 1."""
+    """Number of the current version, from 1."""
     digest: str = ""
-    """Of the current cases."""
+    """Digest of the current cases."""
     size: int = 0
-    """How many cases."""
+    """Number of cases."""
     content: ObjectRef | None = None
-    """Where the current cases lie."""
+    """Object of the current cases."""
 
     def check(self, limits: Limits, cases: Sequence[Case] | None) -> None:
-        """Refuse what breaks a rule; None are cases that stay as they are.
+        """Validate all fields; None for unchanged cases.
 
         Raises:
             InvalidInput: naming every field that does.
@@ -37,26 +37,26 @@ class Suite(Aggregate):
             check_cases(cases, limits)
 
     def create(self, labels: dict[str, str]) -> None:
-        """Begin the suite, or take the name of a deleted one up again, counting on.
+        """Create the suite; a reused name continues its version numbers.
 
         Raises:
             AlreadyExists: it is there.
 
         """
         if self.number and not self.deleted:
-            message = f"{self.id} exists already: choose another id"
+            message = f"{self.id} already exists: choose another id"
             raise AlreadyExists(message, id=self.id)
         self.deleted, self.digest, self.labels = False, "", labels
 
     def take(self, cases: Sequence[Case], content: ObjectRef | None) -> None:
-        """Make these the cases, as the next version where they are others."""
+        """Set the cases; different ones create the next version."""
         digest = digest_of(cases)
         if digest != self.digest:
             self.number, self.digest, self.size, self.content = self.number + 1, digest, len(cases), content
 
     @property
     def case_set(self) -> CaseSet:
-        """The current version, to ask."""
+        """The current version as a set of cases."""
         if self.content is None:
             raise SuiteNotFound(self.id)
         return CaseSet(suite=self.id, number=self.number, size=self.size, content=self.content)

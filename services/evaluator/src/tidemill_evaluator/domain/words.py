@@ -1,4 +1,4 @@
-"""What a word is, in any script, and which marks of a text make another word of it."""
+"""Unicode-aware words with their significant signs."""
 
 import re
 import string
@@ -13,12 +13,12 @@ _UNSPACED = re.compile(
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
     "])"
 )
-"""Characters of scripts that set no spaces between words: each stands for a word."""
+"""Characters of scripts without spaces between words; each counts as a word."""
 _MINUS = re.compile(r"(?<!\w)[-\u2212](?=\d)")
 _OPERATORS = re.compile(r"!(?==)|(?<=[^\W\d])[+#]+|[=<>\u00b1\u00d7\u00f7\u2200-\u22ff]")
 _DECIMAL = re.compile(r"(?<=\d)\.(?=\d)")
 _MARK = 0xF0000
-"""Marks for a moved word while words are distinguished: code points that have no meaning in a text."""
+"""Significant signs are mapped to these private code points during tokenization."""
 _MARKS = f"[{chr(_MARK)}-{chr(_MARK + 0xFFFD)}]+"
 _ALONE = re.compile(rf"(?<!\S)({_MARKS})\s+(?=\S)")
 _LAST = re.compile(rf"(?<=\S)\s+({_MARKS})\s*\Z")
@@ -26,39 +26,39 @@ _INSIDE = re.compile(rf"(?<=\w)({_MARKS})(?=\w)")
 
 
 def words_of(text: str) -> list[str]:
-    """Return the runs of letters, digits and their marks, folded: of ASCII text as many as ROUGE has words.
+    """Return case-folded runs of letters, digits and combining marks; on ASCII text as many words as ROUGE's.
 
-    A minus, the signs of C++ and C#, and operators are part of the word that they stand at, so that -5 is not 5 and
-    `x == y` not `x != y`; a text of these alone is a word.
+    A minus, the signs of C++ and C#, and operators belong to the adjacent word, so that -5 differs from 5 and `x == y`
+    from `x != y`; a text of only these is a word.
     """
     spaced = _INSIDE.sub(r" \1", _marked(text))
     return "".join(each if _is_word(each) else " " for each in _spaced(spaced)).split()
 
 
 def without_punctuation(text: str) -> str:
-    """Return the text folded and without punctuation: of ASCII text as many words as SQuAD leaves.
+    """Return the case-folded text without punctuation; on ASCII text the same number of words as SQuAD's normalization.
 
-    Elsewhere as Lewis et al., MLQA: Evaluating Cross-lingual Extractive Question Answering (2020), have it: what
-    Unicode calls punctuation goes too, and a character of a script without spaces is a word. The marks that `words_of`
-    keeps stay, and so does the point in 1.5, which is not 15.
+    For other scripts as in Lewis et al., MLQA: Evaluating Cross-lingual Extractive Question Answering (2020): all
+    Unicode punctuation is removed, and a character of a script without spaces is a word. The signs that `words_of`
+    keeps are kept, and so is the point in 1.5.
     """
     pointed = _DECIMAL.sub(_moved, _marked(text))
     return "".join(each for each in _spaced(pointed) if not _is_punctuation(each))
 
 
 def same_signs(one: str, other: str) -> bool:
-    """Return whether texts without any word are the same, white space aside."""
+    """Return whether texts without any word are equal, ignoring white space."""
     return folded(one).split() == folded(other).split()
 
 
 def folded(text: str) -> str:
-    """Return the text as it is compared: NFKC, folded case, without what nobody sees, as questions of datasets are."""
+    """Return the text NFKC-normalized, case-folded and without invisible characters, as datasets compare questions."""
     seen = text if text.isascii() else "".join(each for each in stream_safe(text) if not ignorable(each))
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
 
 
 def _marked(text: str) -> str:
-    """Return the folded text with its marks moved, each at its word: the one that it touches, else the next."""
+    """Return the folded text with significant signs attached to the word they touch, else to the next."""
     marked = _OPERATORS.sub(_moved, _MINUS.sub(chr(_MARK + ord("-")), folded(text)))
     return _LAST.sub(r"\1", _ALONE.sub(r"\1", marked))
 

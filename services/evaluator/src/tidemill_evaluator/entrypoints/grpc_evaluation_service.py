@@ -27,7 +27,7 @@ from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
-    """What the service is made of."""
+    """Use cases of the service."""
 
     gates: Gates
     evaluations: Evaluations

@@ -1,4 +1,4 @@
-"""What evaluator receives: candidates that are registered, and baselines that are others by now."""
+"""Consumes registered candidates and rollouts refused because the baseline changed."""
 
 from pydantic import BaseModel
 
@@ -13,7 +13,7 @@ REFUSED = "tidemill.inference.rollout.refused.v1"
 
 
 class VersionRegistered(BaseModel):
-    """The fields that are read of model.version_registered; earlier ones do not say what they were trained on."""
+    """Fields read from model.version_registered; old events lack the training data."""
 
     version: str
     model: str
@@ -21,14 +21,14 @@ class VersionRegistered(BaseModel):
 
 
 class RolloutRefused(BaseModel):
-    """The fields that are read of rollout.refused."""
+    """Fields read from rollout.refused."""
 
     evaluation: str
     reason: str
 
 
 def candidates(triggers: EvaluationTriggers, *, topics: tuple[str, ...] = TOPICS) -> Subscription:
-    """Return the subscription. Effects have ids that derive from what is reported, so that repeating them has none."""
+    """Return the subscription. Effects are idempotent: their ids derive from the event's facts."""
 
     async def registered(event: EventContext, body: VersionRegistered) -> None:
         candidate = Candidate(model=body.model, version=body.version, dataset_version=body.dataset_version)

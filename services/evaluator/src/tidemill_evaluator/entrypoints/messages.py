@@ -1,4 +1,4 @@
-"""What callers send and see, from and to what evaluator means."""
+"""Mapping between messages and the domain."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -42,7 +42,7 @@ VERDICTS = {
 
 
 def required(message: Message, field: str) -> None:
-    """Refuse a request that lacks a message in it.
+    """Check that a required message field is set.
 
     Raises:
         InvalidInput: naming the field.
@@ -53,12 +53,12 @@ def required(message: Message, field: str) -> None:
 
 
 def suite_of(message: suite_pb2.Suite, project: str) -> Suite:
-    """Return the suite that a caller describes, without its cases."""
+    """Return the suite of a request, without its cases."""
     return Suite(id=message.id, project=project, labels=dict(message.labels))
 
 
 def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
-    """Return the cases that a caller sends.
+    """Return the cases of a request.
 
     Raises:
         InvalidInput: a turn has a role or a part that is not supported.
@@ -83,7 +83,7 @@ def cases_of(message: suite_pb2.Suite) -> Sequence[Case]:
 
 
 def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
-    """Return a suite as callers see it."""
+    """Return the suite message."""
     return suite_pb2.Suite(
         id=suite.id,
         project=suite.project,
@@ -111,7 +111,7 @@ def suite_message(suite: Suite, cases: Sequence[Case] = ()) -> suite_pb2.Suite:
 
 
 def gate_of(message: pb.Gate, project: str) -> Gate:
-    """Return the gate that a caller describes."""
+    """Return the gate of a request."""
     return Gate(
         id=message.id,
         project=project,
@@ -134,7 +134,7 @@ def gate_of(message: pb.Gate, project: str) -> Gate:
 
 
 def gate_message(gate: Gate) -> pb.Gate:
-    """Return a gate as callers see it."""
+    """Return the gate message."""
     return pb.Gate(
         id=gate.id,
         project=gate.project,
@@ -152,7 +152,7 @@ def gate_message(gate: Gate) -> pb.Gate:
 
 
 def evaluation_message(evaluation: Evaluation) -> pb.Evaluation:
-    """Return an evaluation as callers see it."""
+    """Return the evaluation message."""
     return pb.Evaluation(
         id=evaluation.id,
         project=evaluation.project,
@@ -184,7 +184,7 @@ def evaluation_message(evaluation: Evaluation) -> pb.Evaluation:
 
 
 def result_message(shown: Shown) -> pb.CaseResult:
-    """Return a case result as callers see it."""
+    """Return the case result message."""
     return pb.CaseResult(
         case_set=shown.result.case_set,
         case=shown.result.case,
@@ -202,7 +202,7 @@ def _turn_of(message: content_pb2.Message, path: str) -> Turn:
         text = f"is {message.role}: send ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT"
         raise InvalidInput.of(Violation(field=f"{path}.role", description=text))
     if any(part.WhichOneof("content") != "text" for part in message.parts):
-        raise InvalidInput.of(Violation(field=f"{path}.parts", description="hold more than text: send text parts"))
+        raise InvalidInput.of(Violation(field=f"{path}.parts", description="must be text parts"))
     return Turn(role, "".join(part.text for part in message.parts))
 
 

@@ -1,1 +1,1 @@
-"""Stores, hub and files behind the ports."""
+"""Adapters: MongoDB, S3, the Hugging Face hub, local files and training processes."""

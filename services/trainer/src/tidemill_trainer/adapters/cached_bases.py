@@ -1,4 +1,4 @@
-"""Base models on local disk, each file of them verified before every training."""
+"""Local cache of base models; every file is verified before each training."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ MEDIA_TYPE = "application/octet-stream"
 
 
 class ExchangeArtifacts:
-    """Implements `ports.Artifacts`: key `<project>/<version>/<sha256>`, read by whoever loads the version."""
+    """Implements `ports.Artifacts`. Keys are `<project>/<version>/<sha256>`; other services read them."""
 
     def __init__(self, store: ObjectStore, *, bucket: str) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Looks into local files, without loading them: small ones in a thread, large JSON in a process with limits."""
+"""Inspects local files without loading a model: small files in a thread, large JSON in a process with limits."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ MAX_CONTEXT_TOKENS = 2**31
 
 
 class FileInspector:
-    """Implements `ports.Inspector`: no code, no names of code, and weights whose header covers the file exactly."""
+    """Implements `ports.Inspector`: rejects code, references to code, and weights that do not match their header."""
 
     async def inspect(self, path: str, local: Path) -> FileFacts:
         """See `Inspector.inspect`."""
@@ -46,7 +46,7 @@ def _inspect(path: str, local: Path) -> FileFacts:
 
 
 def _context_tokens(config: dict[str, object]) -> int:
-    """Return how many tokens a model reads at once; 0 where its config does not say."""
+    """Return the context length in tokens, 0 if the config does not have it."""
     parts = [config, config.get("text_config")]
     for part in (part for part in parts if isinstance(part, dict)):
         for name in ("max_position_embeddings", "n_positions"):
@@ -56,7 +56,7 @@ def _context_tokens(config: dict[str, object]) -> int:
 
 
 async def _inspect_apart(path: str, local: Path) -> None:
-    """Parsing holds the interpreter for seconds and takes gigabytes at the worst, so another process does it."""
+    """Parse in another process: it may hold the GIL for seconds and use gigabytes."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tidemill_trainer.inspection", str(local), path),
         stdout=asyncio.subprocess.PIPE,
@@ -72,6 +72,6 @@ async def _inspect_apart(path: str, local: Path) -> None:
             process.kill()
             await process.wait()
     if process.returncode or not received:
-        raise ArtifactRefused(path, "takes too much memory or time to be looked into")
+        raise ArtifactRefused(path, "takes too much memory or time to inspect")
     if refused := json.loads(received):
         raise ArtifactRefused(path, refused)

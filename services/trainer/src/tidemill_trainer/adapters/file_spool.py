@@ -1,4 +1,4 @@
-"""Uploads on local disk, until they are verified: bounded in number, and gone afterwards whatever happens."""
+"""Uploads on local disk until they are verified: limited in number and always deleted afterwards."""
 
 import asyncio
 import errno
@@ -18,14 +18,14 @@ PREFIX = "upload-"
 
 
 class FileSpool:
-    """Implements `ports.Spool` in a folder of this process alone; further uploads wait for their turn."""
+    """Implements `ports.Spool` in a folder that only this process uses; uploads above the limit are queued."""
 
     def __init__(self, folder: Path, *, max_concurrent: int) -> None:
         self._folder = folder
         self._turns = asyncio.Semaphore(max_concurrent)
 
     def prepare(self) -> None:
-        """Create the folder, and delete what a killed process left in it."""
+        """Create the folder and delete files that a killed process left in it."""
         self._folder.mkdir(parents=True, exist_ok=True)
         for left in self._folder.glob(f"{PREFIX}*"):
             left.unlink()
@@ -49,20 +49,20 @@ class FileSpool:
         async for chunk in chunks:
             received += len(chunk)
             if received > file.size:
-                raise UploadRefused(file.path, f"has more than the {file.size} bytes that the manifest names")
+                raise UploadRefused(file.path, f"has more than the {file.size} bytes of the manifest")
             await asyncio.to_thread(take, chunk)
         spooled.flush()
         if received != file.size:
-            raise UploadRefused(file.path, f"has {received} bytes, the manifest names {file.size}")
+            raise UploadRefused(file.path, f"has {received} bytes; the manifest has {file.size}")
         if digest.hexdigest() != file.sha256:
             description = (
-                f"has sha256 {digest.hexdigest()}, the manifest names {file.sha256}: was it changed meanwhile?"
+                f"has sha256 {digest.hexdigest()}, the manifest has {file.sha256}: the file may have changed since"
             )
             raise UploadRefused(file.path, description)
 
 
 def refuse_if_full(folder: Path, size: int) -> None:
-    """Refuse to begin what cannot fit.
+    """Check the free disk space before an upload starts.
 
     Raises:
         DependencyUnavailable: says how much is missing.
@@ -70,13 +70,13 @@ def refuse_if_full(folder: Path, size: int) -> None:
     """
     free = shutil.disk_usage(folder).free
     if free < size:
-        message = f"the trainer's data folder has {free} bytes left and needs {size}: free some space, then try again"
+        message = f"TRAINER_DATA_DIR has {free} bytes free, {size} are needed: free disk space, then retry"
         raise DependencyUnavailable(message, dependency="disk")
 
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turn a full disk into an error that says so.
+    """Translate ENOSPC to DependencyUnavailable.
 
     Raises:
         DependencyUnavailable: the disk is full.
@@ -87,5 +87,5 @@ def disk_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise
-        message = "the disk of the trainer's data folder is full: free some space, then try again"
+        message = "the disk of TRAINER_DATA_DIR is full: free disk space, then retry"
         raise DependencyUnavailable(message, dependency="disk") from error

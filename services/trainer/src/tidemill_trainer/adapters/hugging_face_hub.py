@@ -1,4 +1,4 @@
-"""The Hugging Face hub: what a repository holds, by huggingface_hub; its bytes, streamed, so that they can stop."""
+"""The Hugging Face hub: listings through huggingface_hub, files streamed so that a download can be cancelled."""
 
 import asyncio
 import hashlib
@@ -28,9 +28,9 @@ TRANSIENT = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 class HuggingFaceHub:
-    """Implements `ports.Hub`. A broken download leaves `<name>.part` in the folder, and goes on from it.
+    """Implements `ports.Hub`. An interrupted download leaves `<name>.part` in the folder and resumes from it.
 
-    The token is used for the projects in `token_projects` only, `*` being all: it reads what its owner may read.
+    The token is used for the projects in `token_projects` only (`*` for all): it reads whatever its owner may read.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class HuggingFaceHub:
         self._token_projects = frozenset(token_projects)
         self._timeout_s = timeout_s
         self._api = HfApi(endpoint=self._endpoint, token=False)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may want the same file
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # two models may need the same file
 
     def prepare(self) -> None:
-        """Create the folder; parts that a killed process left in it are gone on with."""
+        """Create the folder; downloads that a killed process left in it are resumed."""
         self._folder.mkdir(parents=True, exist_ok=True)
 
     async def commit_of(self, project: str, repository: str, revision: str) -> str:
@@ -100,11 +100,11 @@ class HuggingFaceHub:
             part.unlink(missing_ok=True)
 
     def _token_of(self, project: str) -> str | bool:
-        """Return the token; False asks as nobody."""
+        """Return the token for this project, or False for an anonymous request."""
         return (self._token if self._token_projects & {project, "*"} else "") or False
 
     async def _download(self, snapshot: Snapshot, file: HubFile, part: Path) -> None:
-        """Fill the part up to the announced size; what is there already is kept."""
+        """Download the rest of the part, up to the announced size."""
         present = _size_of(part)
         if present == file.size and present:
             return
@@ -125,10 +125,10 @@ class HuggingFaceHub:
             resumed = response.status_code == HTTPStatus.PARTIAL_CONTENT
             with await asyncio.to_thread(part.open, "ab" if resumed else "wb", 0) as target:
                 capacity = file.size - (present if resumed else 0)
-                async for chunk in response.aiter_raw():  # as it comes: what was received is kept
+                async for chunk in response.aiter_raw():  # unbuffered, so that received bytes are kept
                     await asyncio.to_thread(target.write, chunk)
                     capacity -= len(chunk)
-                    if capacity < 0:  # too long already: verifying it will say so
+                    if capacity < 0:  # too long; verification fails
                         break
 
     @contextmanager
@@ -136,22 +136,22 @@ class HuggingFaceHub:
         try:
             yield
         except HFValidationError as error:
-            message = f"{repository} is no name of a repository on the hub"
+            message = f"{repository} is not a valid repository name"
             raise SourceRefused(message) from error
         except HfHubHTTPError as error:
             raise _http_error(repository, error.response.status_code) from error
         except (httpx2.HTTPError, OfflineModeIsEnabled) as error:
-            message = f"{self._endpoint} does not answer ({type(error).__name__}); it is tried again"
+            message = f"{self._endpoint} is unavailable ({type(error).__name__}); it is retried"
             raise DependencyUnavailable(message, dependency="hugging_face") from error
 
 
 def _http_error(what: str, status: int) -> DependencyUnavailable | SourceRefused:
     if status in TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        message = f"the hub answered {status}; it is tried again"
+        message = f"the hub answered {status}; it is retried"
         return DependencyUnavailable(message, dependency="hugging_face")
     message = (
-        f"the hub has no {what} for us (it answered {status}): check the name and the revision, and for a private or "
-        "gated repository the trainer's TRAINER_HUGGING_FACE_TOKEN, and that TRAINER_HUGGING_FACE_TOKEN_PROJECTS names "
+        f"the hub refused {what} (HTTP {status}): check the name and the revision, and for a private or "
+        "gated repository TRAINER_HUGGING_FACE_TOKEN, and that TRAINER_HUGGING_FACE_TOKEN_PROJECTS contains "
         "this project"
     )
     return SourceRefused(message, status=status)
@@ -163,25 +163,25 @@ def _size_of(part: Path) -> int:
 
 def _known(value: T | None, what: str) -> T:
     if value is None:
-        message = f"the hub does not tell {what}; it is tried again"
+        message = f"the hub does not report {what}; it is retried"
         raise DependencyUnavailable(message, dependency="hugging_face")
     return value
 
 
 def _verified(file: HubFile, part: Path) -> ArtifactFile:
-    """Compare the download with every digest that the hub announced; a wrong one is begun anew."""
+    """Compare the download with every digest that the hub announced; a mismatch restarts the download."""
     size = part.stat().st_size
-    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)  # git's object id
+    sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)  # git blob id
     with part.open("rb") as source:
         while chunk := source.read(CHUNK_BYTES):
             sha256.update(chunk)
             blob.update(chunk)
     if size < file.size:
-        message = f"the download of {file.path} stopped after {size} of {file.size} bytes; it goes on from there"
+        message = f"the download of {file.path} stopped after {size} of {file.size} bytes; it is resumed"
         raise DependencyUnavailable(message, dependency="hugging_face")
     announced = sha256.hexdigest() == file.sha256 if file.sha256 else file.blob_id in {"", blob.hexdigest()}
     if size != file.size or not announced:
         part.unlink()
-        message = f"{file.path} arrived with other bytes than the hub announced; it is fetched again"
+        message = f"{file.path} does not match the hub's digest; it is downloaded again"
         raise DependencyUnavailable(message, dependency="hugging_face")
     return ArtifactFile(path=file.path, size=size, sha256=sha256.hexdigest())

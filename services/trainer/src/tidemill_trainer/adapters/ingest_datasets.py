@@ -1,4 +1,4 @@
-"""Versions of datasets as ingest knows them, and their bytes in ingest's buckets."""
+"""Dataset versions from ingest's API, and their files from ingest's buckets."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from tidemill_trainer.domain.training_plan import DatasetVersion
 
 
 class IngestDatasets:
-    """Implements `ports.Datasets`. Only the named buckets are read, and in them only what is the project's."""
+    """Implements `ports.Datasets`. Reads only the configured buckets, and there only objects of the project."""
 
     def __init__(self, channel: grpc.aio.Channel, store: Objects, *, buckets: Sequence[str]) -> None:
         self._ingest = DatasetServiceStub(channel)
@@ -41,11 +41,12 @@ class IngestDatasets:
         train = version.train
         if train.bucket not in self._buckets:
             message = (
-                f"the train part of {version.id} lies in bucket {train.bucket}; read are {', '.join(self._buckets)}"
+                f"the train split of {version.id} is in bucket {train.bucket}; "
+                f"TRAINER_DATASET_BUCKETS allows {', '.join(self._buckets)}"
             )
             raise PermissionDenied(message, bucket=train.bucket)
         if not train.key.startswith(f"{project}/"):
-            message = f"the train part of {version.id} lies outside its project"
+            message = f"the train split of {version.id} is outside its project"
             raise PermissionDenied(message, dataset_version=version.id)
 
     async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:

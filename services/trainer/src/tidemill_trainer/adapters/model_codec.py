@@ -1,4 +1,4 @@
-"""How a model is written down."""
+"""Stored form and events of a model."""
 
 from google.protobuf.message import Message
 

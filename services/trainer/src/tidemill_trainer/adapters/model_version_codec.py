@@ -1,4 +1,4 @@
-"""How a version of a model is written down."""
+"""Stored form and events of a model version."""
 
 from dataclasses import asdict
 
@@ -21,7 +21,7 @@ from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, Ope
 
 
 class ModelVersionCodec:
-    """ModelVersion <-> document, and its events -> messages. A folder's manifest is kept once, as its artifacts."""
+    """ModelVersion <-> document, and its events -> messages. A folder's manifest is stored once, as its artifacts."""
 
     schema = 1
 
@@ -127,5 +127,5 @@ def _decoded_source(document: Document, artifacts: tuple[Artifact, ...]) -> Sour
         case "trained":
             return TrainedSource(**fields)
         case unknown:
-            message = f"a version was saved with the source {unknown}"
+            message = f"stored version with unknown source {unknown}"
             raise ValueError(message)

@@ -9,7 +9,7 @@ from tidemill_trainer.domain.errors import ImportLost
 
 
 class MongoImportLeases:
-    """Implements `ports.ImportLeases`; the epoch fences the version itself, which remembers it."""
+    """Implements `ports.ImportLeases`. The version stores the epoch and refuses writes of earlier ones."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases

@@ -1,4 +1,4 @@
-"""What workers have to do, found in the versions themselves: no second list that could disagree with them."""
+"""Pending imports, queried from the versions themselves, so there is no queue that could diverge from them."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,13 +10,13 @@ BATCH_SIZE = 1000
 
 
 class MongoPendingImports:
-    """Implements `ports.PendingImports` on the collection of versions, which holds thousands at most."""
+    """Implements `ports.PendingImports` by a query on the collection of versions (thousands of documents at most)."""
 
     def __init__(self, versions: Collection) -> None:
         self._versions = versions
 
     async def ensure_indexes(self) -> None:
-        """Create the index that finds the few versions in work."""
+        """Create a partial index of unfinished versions."""
         with translated():
             await self._versions.create_index([("state.state", 1)])
 

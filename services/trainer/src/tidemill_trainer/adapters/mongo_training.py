@@ -1,4 +1,4 @@
-"""What the training worker has to do, found in the runs themselves, and the leases on it."""
+"""Queries for pending runs and deferred plans, and leases on runs."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -13,14 +13,14 @@ BATCH_SIZE = 1000
 
 
 class MongoPendingRuns:
-    """Implements `ports.PendingRuns` on the collections of runs and plans, which hold thousands at most."""
+    """Implements `ports.PendingRuns` by queries on the collections of runs and plans."""
 
     def __init__(self, runs: Collection, plans: Collection) -> None:
         self._runs = runs
         self._plans = plans
 
     async def ensure_indexes(self) -> None:
-        """Create the indexes that find the few runs in work and the few plans with a deferred one."""
+        """Create partial indexes of unfinished runs and of plans with a deferred run."""
         with translated():
             await self._runs.create_index([("state.state", 1)])
             await self._plans.create_index([("state.owed.id", 1)])
@@ -43,7 +43,7 @@ class MongoPendingRuns:
 
 
 class MongoRunLeases:
-    """Implements `ports.RunLeases`; the epoch fences the run itself, which remembers it."""
+    """Implements `ports.RunLeases`. The run stores the epoch and refuses writes of earlier ones."""
 
     def __init__(self, leases: Leases) -> None:
         self._leases = leases

@@ -1,4 +1,4 @@
-"""Folders of runs on local disk: the train part, checkpoints and the adapter."""
+"""Working folders of runs on local disk: train split, checkpoints and adapter."""
 
 import asyncio
 import shutil
@@ -12,7 +12,7 @@ from tidemill_trainer.application.ports import RunFolder, RunName
 
 
 class RunFolders:
-    """Implements `ports.Folders`: `<root>/<project>/<run>`, of this process alone, kept as long after its last use."""
+    """Implements `ports.Folders`: `<root>/<project>/<run>`, deleted `keep_s` after its last use."""
 
     def __init__(self, root: Path, *, keep_s: float) -> None:
         self._root = root

@@ -1,4 +1,4 @@
-"""How much memory this machine, or the container of this process, has left."""
+"""Memory that is available on this machine or in this process's container."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +9,10 @@ OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def available_bytes(*, meminfo: Path = MEMINFO, cgroups: Path = CGROUPS, own_cgroup: Path = OWN_CGROUP) -> int:
-    """Return the least of what the kernel could give and what each control group above this process still allows.
+    """Return the minimum of MemAvailable and what each control group above this process still allows.
 
     Raises:
-        OSError: the machine does not tell, because it is no Linux.
+        OSError: the machine does not report it, since it is not Linux.
 
     """
     lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines() if ":" in line)
@@ -21,7 +21,7 @@ def available_bytes(*, meminfo: Path = MEMINFO, cgroups: Path = CGROUPS, own_cgr
 
 
 def _left_in_groups(cgroups: Path, own_cgroup: Path) -> Iterator[int]:
-    """Yield what is left in each group with a limit, of cgroup v2 and of v1; page cache that nobody uses is free."""
+    """Yield the free bytes of each cgroup (v2 and v1) with a limit; inactive page cache counts as free."""
     try:
         lines = own_cgroup.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -36,13 +36,13 @@ def _left_in_groups(cgroups: Path, own_cgroup: Path) -> Iterator[int]:
 
 
 def _up(root: Path, path: str, *, limit: str, usage: str, idle: str) -> Iterator[int]:
-    """Yield what is left in a group and in those above; in a container only the root may be there to be seen."""
+    """Yield the free bytes of a group and its ancestors; in a container only the root may be visible."""
     group = root / path.lstrip("/")
     for folder in (group, *group.parents):
         try:
             maximum, used = (int((folder / name).read_text(encoding="ascii")) for name in (limit, usage))
             stat = (folder / "memory.stat").read_text(encoding="ascii").splitlines()
-        except (OSError, ValueError):  # no such file, or "max"
+        except (OSError, ValueError):  # the file does not exist or contains "max"
             pass
         else:
             facts = dict(line.split(maxsplit=1) for line in stat)

@@ -1,4 +1,4 @@
-"""How a training plan is written down."""
+"""Stored form of a training plan."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from tidemill_trainer.domain.training_plan import DatasetVersion, PlanSettings, 
 
 
 class TrainingPlanCodec:
-    """TrainingPlan <-> document; a plan reports no events, its runs do."""
+    """TrainingPlan <-> document. Plans emit no events; their runs do."""
 
     schema = 1
 
@@ -47,7 +47,7 @@ class TrainingPlanCodec:
         return TrainingPlan(**identity.fields(), settings=settings, deferred=deferred)
 
     def event(self, aggregate: TrainingPlan, event: Event, seq: int) -> tuple[str, Message]:  # noqa: ARG002 - there are none
-        """Refuse: a plan has no events."""
+        """Always raise: plans have no events."""
         raise TypeError(event)
 
 

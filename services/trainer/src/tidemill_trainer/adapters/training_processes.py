@@ -1,4 +1,4 @@
-"""Trainings in processes of their own: started, listened to, watched and killed."""
+"""Runs trainings in child processes and enforces their memory and time limits."""
 
 import asyncio
 import json
@@ -33,16 +33,16 @@ PASSED_ON = (
     "TMPDIR",
     "VIRTUAL_ENV",
 )
-"""Of the service's environment, which also holds secrets that a training has no use for."""
+"""Variables that a training process inherits; the service's secrets are not among them."""
 
 
 MMAP_FROM_BYTES = str(1024**2)
-"""From this size on, glibc gives memory back when a tensor ends: kept for later, holes take as much again."""
+"""glibc returns freed blocks from this size on to the system; otherwise fragmentation nearly doubles the peak."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
-    """What every training process is given; 0 threads leave it to torch."""
+    """Settings of all training processes; 0 threads means torch's default."""
 
     min_examples: int
     checkpoint_steps: int
@@ -50,22 +50,22 @@ class ProcessSettings:
     numeric_format: Literal["auto", "bfloat16", "float32"] = "auto"
     threads: int = 0
     spare_bytes: int = 0
-    """What is left to others of the memory that there is, by a job whose memory is picked."""
+    """Available memory that a job with `memory_auto` leaves to other processes."""
     command: Sequence[str] = (sys.executable, "-m", "tidemill_trainer.training")
 
 
 @dataclass(slots=True, kw_only=True)
 class _Ending:
-    """Why a process was killed, and what it said itself."""
+    """State of a training process: why it was killed and what it reported."""
 
     why: TrainingFailed | None = None
     computed: bool = False
-    """Every step is done: what is left to do is not limited by time."""
+    """Set after the last step: saving has no time limit."""
     done: bool = False
 
 
 class TrainingProcesses:
-    """Implements `ports.Trainings`. What a process writes to standard error stays in its run's folder."""
+    """Implements `ports.Trainings`. Standard error of a process is written to its run's folder."""
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._settings = settings
@@ -123,7 +123,7 @@ class TrainingProcesses:
 
 
 async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> AsyncIterator[Report]:
-    """Yield what the process reports until it ends, and raise unless it ended well."""
+    """Yield the process's reports until it exits; raise unless it succeeded."""
     assert process.stdout is not None  # noqa: S101 - it was asked for
     async for line in process.stdout:
         received = json.loads(line)
@@ -157,18 +157,18 @@ async def _reports(process: asyncio.subprocess.Process, ending: _Ending) -> Asyn
 
 
 async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: _Ending) -> None:
-    """Kill the process when it takes more memory or time than it may."""
+    """Kill the process when it exceeds its memory or time limit."""
     clock = asyncio.get_running_loop()
     deadline = clock.time() + job.seconds_left
     while True:
         if (taken := taken_bytes(process.pid)) > job.memory_bytes:
             message = (
-                f"the training took {taken} bytes of memory, {job.memory_bytes} is its limit: use limits.memory auto, "
+                f"the training used {taken} bytes of memory; its limit is {job.memory_bytes}: use limits.memory auto, "
                 "a smaller batch, max_length or base, or gradient_checkpointing"
             )
             ending.why = TrainingFailed(message, reason="OUT_OF_MEMORY")
         elif clock.time() >= deadline and not ending.computed:
-            message = "the training ran out of its time: raise limits.time, or do less"
+            message = "the training exceeded its time limit: raise limits.time, or train fewer steps"
             ending.why = TrainingFailed(message, reason="TIME_LIMIT")
         if ending.why:
             process.kill()
@@ -178,9 +178,9 @@ async def _watch(process: asyncio.subprocess.Process, job: TrainingJob, ending: 
 
 def _described(status: int) -> str:
     if status >= 0:
-        return f"the training process ended with exit code {status}, and told nothing more"
+        return f"the training process exited with code {status} without a report"
     name = signal.Signals(-status).name
-    return f"the training process was killed, exit code {status} ({name}): retry it; was the machine out of memory?"
+    return f"the training process was killed, exit code {status} ({name}): retry it; the machine may be out of memory"
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -190,7 +190,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HOME": str(folder),
-        "GOMP_SPINCOUNT": "20000",  # threads that wait for each other sleep soon, beside other busy processes
+        "GOMP_SPINCOUNT": "20000",  # waiting threads sleep soon, since other processes need the CPU
         "MALLOC_MMAP_THRESHOLD_": MMAP_FROM_BYTES,
         "MALLOC_TRIM_THRESHOLD_": MMAP_FROM_BYTES,
         "TOKENIZERS_PARALLELISM": "false",

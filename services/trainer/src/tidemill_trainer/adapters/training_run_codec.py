@@ -1,4 +1,4 @@
-"""How a training run is written down."""
+"""Stored form and events of a training run."""
 
 from dataclasses import asdict
 from datetime import timedelta
@@ -33,7 +33,7 @@ from tidemill_trainer.fit_messages import examples_message, fit_message
 
 
 class TrainingRunCodec:
-    """TrainingRun <-> document, and its events -> messages. Times are kept in the same precision as MongoDB's."""
+    """TrainingRun <-> document, and its events -> messages. Times have MongoDB's precision (milliseconds)."""
 
     schema = 1
 

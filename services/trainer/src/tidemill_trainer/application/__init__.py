@@ -1,1 +1,1 @@
-"""What trainer does, one use case a file."""
+"""Use cases of trainer, one per file."""

@@ -1,4 +1,4 @@
-"""Read models and versions, each as the whole that callers see."""
+"""Use cases: get and list models and versions."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ LARGEST_PAGE = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOverview:
-    """A model and the number of its newest ready version, 0 where it has none."""
+    """A model and the number of its newest ready version, 0 if it has none."""
 
     model: Model
     latest_version: int
@@ -22,7 +22,7 @@ class ModelOverview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowseModels:
-    """Which version is the newest ready one is worked out when asked: no second record of it can go stale."""
+    """The newest ready version is computed on read; it is not stored."""
 
     models: Models
     references: References
@@ -61,7 +61,8 @@ class BrowseModels:
         if not 0 < page.size <= LARGEST_PAGE:
             raise InvalidInput.of(Violation(field="page_size", description=f"must be 1 to {LARGEST_PAGE}"))
         if page.token and not (page.token.isascii() and page.token.isdigit()):
-            raise InvalidInput.of(Violation(field="page_token", description="is not one that a page before returned"))
+            description = "is invalid: use next_page_token of the previous page"
+            raise InvalidInput.of(Violation(field="page_token", description=description))
         model = await self.references.model(caller.project, model_id)
         after = int(page.token or 0)
         numbers = [number for number in model.live_numbers if number > after]

@@ -1,4 +1,4 @@
-"""Read plans and runs."""
+"""Use cases: get and list plans and runs."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tidemill_trainer.domain.training_run import TrainingRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrowseTraining:
-    """What is stored is what is shown."""
+    """Returns plans and runs as they are stored."""
 
     plans: Plans
     runs: Runs
@@ -38,5 +38,5 @@ class BrowseTraining:
         return await self.runs.get(caller.project, run_id)
 
     async def list_runs(self, caller: Caller, page: PageRequest, *, plan: str) -> Page[TrainingRun]:
-        """Return a page of runs, oldest first; only those of `plan`, where it is not empty."""
+        """Return a page of runs, oldest first; only those of `plan` unless it is empty."""
         return await self.runs.list(caller.project, page=page, where={"plan": plan} if plan else None)

@@ -1,4 +1,4 @@
-"""Stop a run."""
+"""Use case: cancel a run."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from tidemill_trainer.domain.training_run import TrainingRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelTrainingRun:
-    """Emits RunHasFailed with the reason CANCELLED; its worker sees it within a second and ends the process."""
+    """Emits RunHasFailed with reason CANCELLED. The worker notices within a second and kills the process."""
 
     runs: Runs
     clock: Clock

@@ -1,4 +1,4 @@
-"""Check what a user says of a plan, before anything is stored or trained."""
+"""Validates a plan before it is stored or a run of it is queued."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from tidemill_trainer.domain.training_plan import PlanSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckPlan:
-    """Recipe, limits and base; the base is asked for again whenever a run is queued."""
+    """Checks recipe, limits and base. The base is resolved and checked again when a run is queued."""
 
     references: References
     max_time: timedelta
     max_memory_bytes: int
 
     async def __call__(self, project: str, plan_id: str, settings: PlanSettings) -> None:
-        """Return quietly when a run of it could start.
+        """Return if a run of the plan could start.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
@@ -36,12 +36,12 @@ class CheckPlan:
         base = await self.base_of(project, settings)
         if base.model == plan_id:
             description = (
-                f"is {settings.base!r}; it must be another model than {plan_id}, whose versions the plan registers"
+                f"is {settings.base!r}; it must differ from {plan_id}, the model whose versions the plan registers"
             )
             raise InvalidInput.of(Violation(field="plan.base", description=description))
 
     async def base_of(self, project: str, settings: PlanSettings) -> ModelVersion:
-        """Return the version that a plan's base means now, when the plan's recipe can be trained on it.
+        """Resolve a plan's base and check that the plan's recipe can be trained on it.
 
         Raises:
             RecipeNotForBase: names what the base does not have, and what it has.
@@ -51,20 +51,20 @@ class CheckPlan:
         base = await self.base(project, settings.base)
         facts = base.facts
         if facts.chat_template is False:
-            raise BaseNotTrainable(base.id, why="it has no chat template, and so no conversations to learn")
+            raise BaseNotTrainable(base.id, why="it has no chat template")
         if violations := [*_unknown_modules(settings, base.id, facts), *_too_long(settings, base.id, facts)]:
             raise RecipeNotForBase.of(*violations)
         return base
 
     async def base(self, project: str, reference: str) -> ModelVersion:
-        """Return the version that a base means now; raises as the call itself."""
+        """Resolve a base reference; raises as `__call__`."""
         version = await self.references.version(project, reference, field="plan.base")
         if version.state is not VersionState.READY:
             raise BaseNotTrainable(version.id, why=f"it is {version.state.value}")
         if isinstance(version.source, OpenAiSource):
-            raise BaseNotTrainable(version.id, why="it is a remote model, whose weights are not here")
+            raise BaseNotTrainable(version.id, why="it is a remote model, without weights in this registry")
         if isinstance(version.source, TrainedSource):
-            raise BaseNotTrainable(version.id, why=f"it is itself an adapter on {version.source.base}: name that")
+            raise BaseNotTrainable(version.id, why=f"it is an adapter on {version.source.base}: use that base")
         return version
 
 
@@ -72,13 +72,13 @@ def _unknown_modules(settings: PlanSettings, base: str, facts: BaseFacts) -> Ite
     missing = [name for name in settings.target_modules if not facts.has(name)]
     if missing:
         there = listed(facts.names) or "none"
-        description = f"names {listed(missing)}, which {base} does not have; it has {there}, or take all-linear"
+        description = f"names {listed(missing)}, which {base} does not have; it has {there}; or use all-linear"
         yield Violation(field="plan.lora.target_modules", description=description)
 
 
 def _too_long(settings: PlanSettings, base: str, facts: BaseFacts) -> Iterator[Violation]:
-    """Compare a length that was written; the default is no more than what the base reads."""
+    """Check an explicit max_length; the default is lowered to the base's context."""
     length, maximum = settings.recipe.args["max_length"], facts.context_tokens
     if "max_length" in settings.args and maximum and int(str(length)) > maximum:
-        description = f"is {length}, and {base} reads at most {maximum} tokens at once: take 8 to {maximum}"
+        description = f"is {length}; the context of {base} is {maximum} tokens: use 8 to {maximum}"
         yield Violation(field="plan.args.max_length", description=description)

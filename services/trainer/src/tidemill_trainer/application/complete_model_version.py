@@ -1,4 +1,4 @@
-"""Make a version whose files are all stored ready to be loaded."""
+"""Use case: make an uploaded version READY."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from tidemill_trainer.domain.model_version import ModelVersion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompleteModelVersion:
-    """Emits ModelVersionWasRegistered once. A version that is ready or failed already is returned as it is.
+    """Emits ModelVersionWasRegistered once. A version that is already READY or FAILED is returned unchanged.
 
-    What a file holds was inspected while its bytes were at hand; here each object is asked for once more.
+    Contents were inspected during upload; here only the existence of each object is checked.
     """
 
     versions: Versions

@@ -1,4 +1,4 @@
-"""Create a plan."""
+"""Use case: create a plan."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from tidemill_trainer.domain.training_plan import PlanSettings, TrainingPlan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateTrainingPlan:
-    """Everything is checked first; no run starts by it."""
+    """Validates everything first; starts no run."""
 
     plans: Plans
     check: CheckPlan
@@ -19,7 +19,7 @@ class CreateTrainingPlan:
     async def __call__(
         self, caller: Caller, plan_id: str, settings: PlanSettings, *, request: Request, validate_only: bool
     ) -> TrainingPlan:
-        """Return the plan. The same request again returns what it made.
+        """Return the new plan; repeating the request returns the same plan.
 
         Raises:
             InvalidInput: names field, value and what is allowed.

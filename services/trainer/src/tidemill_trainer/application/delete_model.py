@@ -1,4 +1,4 @@
-"""Delete a model with all its versions."""
+"""Use case: delete a model with all its versions."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from tidemill_trainer.domain.model import Model, version_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteCommand:
-    """`expected_version` is the save that the caller saw; None deletes whatever is there."""
+    """`expected_version` is the revision that the caller read; None deletes any revision."""
 
     model: str
     request: Request
@@ -22,7 +22,7 @@ class DeleteCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteModel:
-    """Emits ModelWasDeleted once; the versions become tombstones after it, the objects are swept a day later."""
+    """Emits ModelWasDeleted once, then turns the versions into tombstones; their objects stay in the bucket."""
 
     models: Models
     versions: Versions
@@ -30,7 +30,7 @@ class DeleteModel:
     clock: Clock
 
     async def __call__(self, caller: Caller, command: DeleteCommand) -> Model:
-        """Return the model as it was left. The same request again completes a deletion that broke off.
+        """Return the deleted model. Repeating the request completes an interrupted deletion.
 
         Raises:
             ModelNotFound: names the models that exist.
@@ -58,4 +58,4 @@ class DeleteModel:
         try:
             await self.versions.update(project, version, lambda v: v.discard(), request=Request.internal())
         except NotFound:
-            return  # a number given out in vain, or discarded by an earlier try
+            return  # never created, or discarded by an earlier attempt

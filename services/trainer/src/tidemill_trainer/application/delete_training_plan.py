@@ -1,4 +1,4 @@
-"""Delete a plan."""
+"""Use case: delete a plan."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from tidemill_trainer.domain.training_plan import TrainingPlan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteTrainingPlan:
-    """Its runs stay as they are, those in work too, and so does its model."""
+    """The plan's runs, running ones included, and its model are kept."""
 
     plans: Plans
 
     async def __call__(
         self, caller: Caller, plan_id: str, *, expected_version: int | None, request: Request, validate_only: bool
     ) -> TrainingPlan:
-        """Return the plan as it was left. The same request again returns it again.
+        """Return the deleted plan; repeating the request returns it again.
 
         Raises:
             TrainingPlanNotFound: the caller's project has none with this id.

@@ -1,4 +1,4 @@
-"""Fetch a version from the hub: the work of a worker, which may be killed at any point and goes on elsewhere."""
+"""Imports a version from the hub; a worker may be killed at any point and another one resumes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ from tidemill_trainer.domain.sources import HuggingFaceSource
 class FetchVersion:
     """Emits ModelVersionWasRegistered or ModelVersionHasFailed.
 
-    One worker at a time holds the lease, and each of its writes is void once another epoch has begun. The commit is
-    fixed first, and each file that is stored is not fetched again: a killed import goes on at the next file, and
-    within a file where the download stopped.
+    One worker at a time holds the lease, and writes of an earlier epoch are refused. The commit is resolved once.
+    Stored files are not downloaded again: an interrupted import resumes at the next file, or within a file where its
+    download stopped.
     """
 
     models: Models
@@ -42,12 +42,12 @@ class FetchVersion:
     clock: Clock
 
     async def __call__(self, name: VersionName) -> bool:
-        """Import the version, and return whether nothing is left to do; False means: come again later."""
+        """Import the version; return whether it is finished, False to retry later."""
         try:
             async with self.leases.held(name) as epoch:
                 return epoch is not None and await self._import(name, epoch)
         except (ImportLost, NotFound):
-            return True  # it is finished, deleted, or another process's now
+            return True  # finished, deleted, or owned by another worker
 
     async def _import(self, name: VersionName, epoch: int) -> bool:
         version = await self._write(name, lambda v: v.claim(epoch))
@@ -64,7 +64,7 @@ class FetchVersion:
 
     async def _fetch(self, name: VersionName, version: ModelVersion, epoch: int) -> None:
         source = version.source
-        if not isinstance(source, HuggingFaceSource):  # claim() let only these pass
+        if not isinstance(source, HuggingFaceSource):  # claim() allows only these
             raise ImportLost(version.id)
         commit = source.commit or await self.hub.commit_of(name.project, source.repository, source.revision)
         snapshot = await self.hub.snapshot(name.project, source.repository, commit)
@@ -80,9 +80,9 @@ class FetchVersion:
         await self._write(name, lambda v: v.complete_fetched(now, epoch=epoch))
 
     def _loadable(self, snapshot: Snapshot) -> list[HubFile]:
-        """Return the files that may be part of a model, small ones first: a config that is refused costs no gigabytes.
+        """Return the allowed files, small ones first, so that a refused config costs no large download.
 
-        What a repository holds besides them is left there.
+        Other files of the repository are ignored.
         """
         files = sorted((file for file in snapshot.files if is_data(file.path)), key=lambda file: (file.size, file.path))
         check_model_files([file.path for file in files])
@@ -97,7 +97,7 @@ class FetchVersion:
         return await self._write(name, lambda v: v.store_fetched(artifact, epoch=epoch))
 
     async def _remember(self, version: ModelVersion, pinned: HuggingFaceSource) -> None:
-        """Let the model find this content again, by its files and by its commit; before it is ready, so never not."""
+        """Record the content keys (files and commit) in the model, before the version becomes READY."""
         keys = [pinned.key, version.manifest.digest]
         await self.models.update(
             version.project,

@@ -1,4 +1,4 @@
-"""Begin a version of a model, or find the one that has this content already."""
+"""Use case: import a model version, or return the existing version with the same content."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from tidemill_trainer.domain.sources import FolderSource, HuggingFaceSource, Ope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportCommand:
-    """`validate_only` checks everything and stores nothing."""
+    """With `validate_only` everything is checked and nothing stored."""
 
     model: str
     source: Source
@@ -26,7 +26,7 @@ class ImportCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
-    """The version, and whether this request began it, or would have."""
+    """The version, and whether this request created it (or would have)."""
 
     version: ModelVersion
     created: bool
@@ -34,7 +34,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportModel:
-    """The same content is the same version; a remote model is ready at once and emits ModelVersionWasRegistered.
+    """The same content gives the same version. A remote model is READY at once and emits ModelVersionWasRegistered.
 
     First the model gives out the number, then the version is saved under it: a call that broke off in between is
     completed by its retry, and leaves at worst a number without a version.
@@ -110,7 +110,7 @@ class ImportModel:
             lambda model: model.begin(source.key, alias=alias, instead_of=instead_of),
             request=command.request,
         )
-        # A retried request may find that its branch has moved meanwhile: the alias is what it began.
+        # The branch may have moved since the first attempt of this request: the alias refers to that attempt.
         number = model.numbers.get(source.key) or model.numbers[alias]
         fresh = self._fresh(caller, command, source, number=number)
         saving = Request(id=derived_id("import", caller.project, fresh.id), digest=fresh.id)

@@ -1,4 +1,4 @@
-"""What trainer needs from outside."""
+"""Ports of trainer."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -25,10 +25,10 @@ Runs = Aggregates[TrainingRun]
 
 
 class Artifacts(Protocol):
-    """The exchange bucket, where other services read the files of versions."""
+    """The exchange bucket, from which other services read the files of versions."""
 
     async def put(self, project: str, version: str, *, file: ArtifactFile, local: Path) -> ObjectRef:
-        """Store a verified local file; the same again is stored again.
+        """Store a verified local file; overwrites the same object.
 
         Raises:
             DependencyUnavailable: the store does not answer.
@@ -37,15 +37,15 @@ class Artifacts(Protocol):
         ...
 
     async def is_whole(self, stored: ObjectRef) -> bool:
-        """Return whether the object is there with the size it should have."""
+        """Return whether the object exists with the recorded size."""
         ...
 
 
 class Spool(Protocol):
-    """A bounded place on local disk where bytes wait until they are verified."""
+    """Bounded local disk space for uploads that are not verified yet."""
 
     def receive(self, file: ArtifactFile, chunks: AsyncIterator[bytes]) -> AbstractAsyncContextManager[Path]:
-        """Write the chunks to a file that exists while the context does, whatever happens.
+        """Write the chunks to a file that is deleted when the context exits.
 
         Raises:
             UploadRefused: more or fewer bytes than announced, or other ones.
@@ -56,10 +56,10 @@ class Spool(Protocol):
 
 
 class Inspector(Protocol):
-    """Looks into a file, without loading it, for what its name does not show."""
+    """Inspects a file's content without loading it."""
 
     async def inspect(self, path: str, local: Path) -> FileFacts:
-        """Return what the file says of a base, when it may be loaded.
+        """Return the facts for training that the file contains.
 
         Raises:
             ArtifactRefused: names the file and what is wrong in it.
@@ -70,7 +70,7 @@ class Inspector(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
-    """A file of a repository, with whichever digest the hub reports: sha256, or git's blob id (sha1)."""
+    """A file of a repository with the digest that the hub publishes: sha256, or git's blob id (sha1)."""
 
     path: str
     size: int
@@ -83,56 +83,56 @@ class Snapshot:
     """A repository at one commit."""
 
     project: str
-    """Who asked for it: a private repository is there for some projects only."""
+    """The requesting project: a private repository is visible to some projects only."""
     repository: str
     commit: str
     files: Sequence[HubFile]
 
 
 class Hub(Protocol):
-    """The Hugging Face hub, or one that speaks like it.
+    """The Hugging Face hub, or a server with its API.
 
-    `project` is who asks: not every repository is there for all. Every call raises DependencyUnavailable where the hub
-    does not answer, and SourceRefused where it answers that a repository, revision or file is not there, or not for us.
+    `project` is the requesting project: not every repository is visible to all. Every call raises DependencyUnavailable
+    if the hub is unavailable, and SourceRefused if a repository, revision or file does not exist or is not accessible.
     """
 
     async def commit_of(self, project: str, /, repository: str, revision: str) -> str:
-        """Return the commit that a branch, tag or commit means now."""
+        """Resolve a branch, tag or commit to a commit."""
         ...
 
     async def snapshot(self, project: str, /, repository: str, commit: str) -> Snapshot:
-        """Return what the repository holds at a commit."""
+        """Return the repository's files at a commit."""
         ...
 
     def fetch(self, snapshot: Snapshot, file: HubFile) -> AbstractAsyncContextManager[tuple[ArtifactFile, Path]]:
-        """Download one file and verify it against what the hub announced.
+        """Download one file and verify it against the hub's digests.
 
-        The local file is gone after the context; a download that broke off goes on where it stopped.
+        The local file is deleted when the context exits; an interrupted download is resumed by the next call.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionName:
-    """One version, across projects: what a worker works on."""
+    """Key of a version for workers, which serve all projects."""
 
     project: str
     version: str
 
 
 class PendingImports(Protocol):
-    """Finds the work of workers; seldom called, and never on the way of a request."""
+    """Finds the imports for workers; not used by requests."""
 
     async def imports(self, *, without: Collection[str] = ()) -> Sequence[VersionName]:
-        """Return versions that wait to be fetched, of other projects than those in `without`."""
+        """Return versions that wait for their import, except those of the projects in `without`."""
         ...
 
 
 class ImportLeases(Protocol):
-    """Makes sure that one worker at a time imports a version."""
+    """Lets one worker at a time import a version."""
 
     def held(self, version: VersionName) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease while the context lasts, and give its epoch; None where another worker holds it.
+        """Hold the lease during the context and yield its epoch, or None if another worker holds it.
 
         Raises:
             ImportLost: the lease ran out meanwhile; the body was cancelled where it waited.
@@ -143,7 +143,7 @@ class ImportLeases(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunName:
-    """One run, across projects: what a worker works on."""
+    """Key of a run for workers, which serve all projects."""
 
     project: str
     run: str
@@ -151,29 +151,29 @@ class RunName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanName:
-    """One plan, across projects: what a worker finishes."""
+    """Key of a plan for workers, which serve all projects."""
 
     project: str
     plan: str
 
 
 class PendingRuns(Protocol):
-    """Finds the runs in work and the plans with a deferred one; seldom called, and never on the way of a request."""
+    """Finds unfinished runs and plans with a deferred run; not used by requests."""
 
     async def runs(self, *, without: Collection[str] = ()) -> Sequence[RunName]:
-        """Return runs that wait for a worker or have one, oldest first, of other projects than those in `without`."""
+        """Return unfinished runs, oldest first, except those of the projects in `without`."""
         ...
 
     async def deferred(self) -> Sequence[PlanName]:
-        """Return the plans that owe a run and are not paused: somebody was killed while they were let go on."""
+        """Return unpaused plans that still have a deferred run, because the process that resumed them crashed."""
         ...
 
 
 class RunLeases(Protocol):
-    """Makes sure that one worker at a time trains a run."""
+    """Lets one worker at a time train a run."""
 
     def held(self, run: RunName) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease while the context lasts, and give its epoch; None where another worker holds it.
+        """Hold the lease during the context and yield its epoch, or None if another worker holds it.
 
         Raises:
             RunLost: the lease ran out meanwhile; the body was cancelled where it waited.
@@ -183,10 +183,10 @@ class RunLeases(Protocol):
 
 
 class Datasets(Protocol):
-    """Versions of datasets, as ingest knows them, and their train parts."""
+    """Dataset versions of ingest and their train splits."""
 
     async def version(self, project: str, reference: str) -> DatasetVersion:
-        """Return `dataset@number`, or for `dataset` its newest version.
+        """Return `dataset@number`, or the newest version of `dataset`.
 
         Raises:
             DatasetVersionNotFound: there is none.
@@ -196,7 +196,7 @@ class Datasets(Protocol):
         ...
 
     def check(self, project: str, version: DatasetVersion) -> None:
-        """Refuse a version whose train part lies elsewhere than where this project's may lie.
+        """Check that the version's train split is in a location allowed for this project.
 
         Raises:
             PermissionDenied: it does.
@@ -205,7 +205,7 @@ class Datasets(Protocol):
         ...
 
     async def fetch(self, project: str, version: DatasetVersion, target: Path) -> None:
-        """Write the verified train part to a file.
+        """Download and verify the train split.
 
         Raises:
             ObjectMissing: it was erased.
@@ -232,43 +232,43 @@ class Bases(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFolder:
-    """Where a run works on local disk: checkpoints in it outlive the process."""
+    """Working folder of a run on local disk; its checkpoints outlive the process."""
 
     path: Path
 
     @property
     def examples(self) -> Path:
-        """The train part, JSON lines."""
+        """The train split, JSON lines."""
         return self.path / "train.jsonl"
 
     @property
     def checkpoints(self) -> Path:
-        """What a training goes on from."""
+        """Checkpoints from which a training resumes."""
         return self.path / "checkpoints"
 
     @property
     def adapter(self) -> Path:
-        """What the training made."""
+        """The trained adapter."""
         return self.path / "adapter"
 
 
 class Folders(Protocol):
-    """Makes and removes folders of runs."""
+    """Manages the working folders of runs."""
 
     async def open(self, run: RunName) -> RunFolder:
-        """Return the run's folder, made where it is not there."""
+        """Return the run's folder; create it if needed."""
         ...
 
     async def remove(self, run: RunName) -> None:
-        """Remove the run's folder, where it is there."""
+        """Remove the run's folder if it exists."""
         ...
 
     async def clean(self, run: RunName) -> None:
-        """Leave only the checkpoints in the run's folder: a retry goes on from them, the rest has texts of users."""
+        """Delete everything in the run's folder except checkpoints: the rest contains users' texts."""
         ...
 
     async def sweep(self, busy: Collection[RunName]) -> None:
-        """Clean the folders of all other runs than these, and remove those that nothing has used for long."""
+        """Clean the folders of all other runs and remove those past their retention."""
         ...
 
     async def write_card(self, folder: RunFolder, text: str) -> None:
@@ -276,7 +276,7 @@ class Folders(Protocol):
         ...
 
     async def adapter_files(self, folder: RunFolder) -> Sequence[ArtifactFile]:
-        """Return what lies in the adapter's folder, measured.
+        """Return the files of the adapter's folder with sizes and digests.
 
         Raises:
             ArtifactRefused: a file may not be part of a model.
@@ -287,7 +287,7 @@ class Folders(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingJob:
-    """What a training process is told."""
+    """Input of a training process."""
 
     folder: RunFolder
     base: Path
@@ -296,14 +296,14 @@ class TrainingJob:
     seconds_left: float
     memory_bytes: int
     memory_auto: bool = False
-    """True lets the process pick what fits what the machine has available, at most `memory_bytes`."""
+    """Choose a batch that fits the available memory, at most `memory_bytes`."""
     smaller_than: Choice | None = None
-    """What it picked before, where that took too much."""
+    """The choice that ran out of memory before, if any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """The process knows what it will take, and what of its examples; nothing is loaded yet."""
+    """Reported before weights are loaded: the memory estimate and the example counts."""
 
     fit: Fit
     examples: ExampleCounts
@@ -311,7 +311,7 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """The process has loaded everything; `step` is where a checkpoint let it go on."""
+    """Reported when everything is loaded; `step` is the step of the checkpoint it resumed from, else 0."""
 
     step: int
     steps: int
@@ -321,7 +321,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stepped:
-    """One more step is done; `loss` where it was logged."""
+    """Reported after each step; `loss` only at logged steps."""
 
     step: int
     steps: int
@@ -333,10 +333,10 @@ Report = Fitted | Begun | Stepped
 
 
 class Trainings(Protocol):
-    """Runs trainings in processes of their own."""
+    """Runs trainings in child processes."""
 
     def running(self, job: TrainingJob) -> AbstractAsyncContextManager[AsyncIterator[Report]]:
-        """Start the process, and give what it reports until it is done; leaving the context kills it.
+        """Start the process and yield its reports until it is done; leaving the context kills it.
 
         Raises:
             TrainingFailed: with the reason, while it is read.

@@ -1,4 +1,4 @@
-"""Queue a run of a plan: the one that a new dataset version starts, or one that somebody asks for."""
+"""Queues a run of a plan, for a new dataset version or on request."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +14,7 @@ from tidemill_trainer.domain.training_run import TrainingRun, run_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRun:
-    """Emits RunWasQueued. The base is what the plan's reference means now; the worker is notified."""
+    """Emits RunWasQueued. Resolves the plan's base and notifies the worker."""
 
     runs: Runs
     check: CheckPlan
@@ -22,7 +22,7 @@ class QueueRun:
     enqueue: Callable[[], None]
 
     async def automatic(self, plan: TrainingPlan, version: DatasetVersion) -> None:
-        """Queue the run that a new version starts, once; without its base it fails at once: RunHasFailed."""
+        """Queue the run of a new dataset version, once; without its base it fails at once (RunHasFailed)."""
         now, name = self.clock.now(), run_id(plan.project, plan.id, version.id)
         try:
             base = await self.check.base_of(plan.project, plan.settings)
@@ -32,14 +32,14 @@ class QueueRun:
             run.fail(reason=refused.reason, message=refused.message, now=now, epoch=0)
         else:
             run = TrainingRun.queue(run=name, plan=plan, dataset=version, base=base.id, now=now, facts=base.facts)
-        with suppress(AlreadyExists):  # this version was received before
+        with suppress(AlreadyExists):  # redelivered event
             await self.runs.add(run, request=Request(id=f"queue:{name}", digest=name))
         self.enqueue()
 
     async def asked_for(
         self, plan: TrainingPlan, version: DatasetVersion, *, name: str, request: Request
     ) -> TrainingRun:
-        """Queue a run under an id of its own; raises as `CheckPlan.base_of`."""
+        """Queue a run with the given id; raises as `CheckPlan.base_of`."""
         run = await self.would_be(plan, version, name=name)
         queued = await self.runs.add(run, request=request)
         self.enqueue()

@@ -1,4 +1,4 @@
-"""From what callers write, `model` or `model@number`, to what is stored; what is not there is answered with what is."""
+"""Resolves the references `model` and `model@number`; errors list what exists."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from tidemill_trainer.domain.model import Model, split_reference, version_id
 from tidemill_trainer.domain.model_version import ModelVersion, VersionState
 
 BATCH_SIZE = 20
-"""How many versions are read together while the newest ready one is searched for."""
+"""Versions read per batch in the search for the newest ready one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +34,12 @@ class References:
             raise await self.missing(project, model) from None
 
     async def missing(self, project: str, model: str) -> ModelNotFound:
-        """Return the error for a model that is not there: it names those that are."""
+        """Return the error for a missing model, listing the existing ones."""
         page = await self.models.list(project, page=PageRequest(size=SHOWN + 1))
         return ModelNotFound(model, existing=[found.id for found in page.items])
 
     async def version(self, project: str, reference: str, *, field: str = "id") -> ModelVersion:
-        """Return `model@number`, or for `model` its newest ready version; `field` is what errors call the reference.
+        """Return `model@number`, or the newest ready version of `model`; errors name `field`.
 
         Raises:
             InvalidInput: the reference is neither.
@@ -58,7 +58,7 @@ class References:
         return found
 
     async def newest_ready(self, model: Model) -> ModelVersion | None:
-        """Return the model's newest ready version, None where it has none."""
+        """Return the model's newest ready version, or None."""
         numbers = list(reversed(model.live_numbers))
         for begin in range(0, len(numbers), BATCH_SIZE):
             for version in await self.numbered(model, numbers[begin : begin + BATCH_SIZE]):
@@ -67,7 +67,7 @@ class References:
         return None
 
     async def numbered(self, model: Model, numbers: Sequence[int]) -> Sequence[ModelVersion]:
-        """Return the versions with these numbers, in their order; a number may have been given out in vain."""
+        """Return the versions with these numbers, in order; numbers without a version are skipped."""
         ids = [version_id(model.id, number) for number in numbers]
         found = await self.versions.get_many(model.project, ids)
         return [found[version] for version in ids if version in found]

@@ -1,4 +1,4 @@
-"""Make what a run has trained a version of the plan's model."""
+"""Registers a run's adapter as a version of the plan's model."""
 
 import json
 from asyncio import to_thread
@@ -17,10 +17,10 @@ from tidemill_trainer.domain.training_run import TrainingRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisterAdapter:
-    """Emits ModelVersionWasRegistered once for a run, however often it is called: its number derives from the run.
+    """Emits ModelVersionWasRegistered once per run: the version's number derives from the run.
 
-    The files are inspected and stored first, then the version is saved as READY in one write: nobody ever sees half
-    of it, and a kill in between leaves objects that the next call puts again.
+    Files are inspected and stored first, then the version is saved as READY in one write. A crash in between leaves
+    only objects, which the next call stores again.
     """
 
     models: Models
@@ -64,7 +64,7 @@ class RegisterAdapter:
         return await self.versions.add(fresh, request=saving)
 
     async def made(self, run: TrainingRun) -> ModelVersion | None:
-        """Return the version that an earlier worker registered of this run and did not live to tell, if any."""
+        """Return the version that a crashed worker has already registered for this run, or None."""
         models = await self.models.get_many(run.project, [run.plan])
         number = models[run.plan].numbers.get(_source_of(run).key) if run.plan in models else None
         if number is None:

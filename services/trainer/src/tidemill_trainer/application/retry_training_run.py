@@ -1,4 +1,4 @@
-"""Queue a run again that failed or was cancelled."""
+"""Use case: retry a failed or cancelled run."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,10 +13,9 @@ from tidemill_trainer.domain.training_run import TrainingRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryTrainingRun:
-    """Emits RunWasQueued. A failed run goes on at its last checkpoint, if its worker still has it.
+    """Emits RunWasQueued. The run resumes from its last checkpoint if its worker still has it.
 
-    One that has not begun, perhaps because its base was not there, takes what its base means now; one that ran out of
-    memory takes the limits that its plan has now.
+    A run that has not computed yet resolves its base again; one that ran out of memory uses its plan's current limits.
     """
 
     runs: Runs

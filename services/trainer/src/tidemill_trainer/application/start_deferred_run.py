@@ -1,4 +1,4 @@
-"""Start what a plan deferred: the run of the newest version that came while it was paused."""
+"""Starts a plan's deferred run: the newest dataset version published while it was paused."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartDeferredRun:
-    """Emits RunWasQueued, once for plan and version, however often and by however many it is called."""
+    """Emits RunWasQueued once per plan and dataset version; safe to call concurrently."""
 
     plans: Plans
     queue: QueueRun
 
     async def __call__(self, plan: TrainingPlan) -> TrainingPlan:
-        """Return the plan, which owes nothing any more unless it is paused."""
+        """Queue the deferred run unless the plan is paused; return the plan."""
         if plan.deferred is None or plan.settings.paused:
             return plan
         return await self.start(plan, plan.deferred)
 
     async def start(self, plan: TrainingPlan, version: DatasetVersion) -> TrainingPlan:
-        """Queue the run of a version; what the plan owes of this or an older one is finished by it."""
+        """Queue the run of a version and clear a deferred version that is not newer."""
         await self.queue.automatic(plan, version)
         if plan.deferred is None:
             return plan
@@ -33,6 +33,6 @@ class StartDeferredRun:
         )
 
     async def named(self, name: PlanName) -> None:
-        """Settle a plan that was found to owe; one that was deleted since owes nothing."""
+        """Start the deferred run of a plan found by `PendingRuns`; does nothing if the plan was deleted."""
         with suppress(NotFound):
             await self(await self.plans.get(name.project, name.plan))

@@ -1,4 +1,4 @@
-"""Start the runs that a new version of a dataset asks for."""
+"""Starts training runs for a new dataset version."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ BATCH_SIZE = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRunsForDatasetVersion:
-    """Emits RunWasQueued for each plan of the dataset; a paused plan remembers the version instead.
+    """Emits RunWasQueued for each plan of the dataset; a paused plan stores the version as deferred.
 
-    A run's id derives from plan and version: however often the event comes, there is one run. An older version that
-    the plan still owes of a pause is not trained any more.
+    The run's id derives from plan and version, so a redelivered event starts no second run. An older deferred version
+    is replaced.
     """
 
     plans: Plans
@@ -25,10 +25,10 @@ class StartRunsForDatasetVersion:
     start_deferred: StartDeferredRun
 
     async def __call__(self, project: str, version: DatasetVersion) -> None:
-        """Queue the runs.
+        """Queue a run for each plan of the dataset.
 
         Raises:
-            PermissionDenied: the train part lies elsewhere than where this project's may lie.
+            PermissionDenied: the train split is not in a location allowed for this project.
 
         """
         self.datasets.check(project, version)
@@ -37,7 +37,7 @@ class StartRunsForDatasetVersion:
             page = await self.plans.list(project, page=PageRequest(size=BATCH_SIZE, token=token))
             for plan in page.items:
                 if plan.settings.dataset == version.dataset:
-                    with suppress(NotFound):  # it was deleted meanwhile: the other plans go on
+                    with suppress(NotFound):  # deleted meanwhile; continue with the other plans
                         await self._start(plan, version)
             token = page.next_token
             if not token:
@@ -48,5 +48,5 @@ class StartRunsForDatasetVersion:
             plan = await self.plans.update(
                 plan.project, plan.id, lambda plan: plan.defer(version), request=Request.internal()
             )
-        if not plan.settings.paused:  # perhaps it was let go on meanwhile
+        if not plan.settings.paused:  # it may have been resumed meanwhile
             await self.start_deferred.start(plan, version)

@@ -1,4 +1,4 @@
-"""Start a run of a plan by hand."""
+"""Use case: start a run of a plan on request."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from tidemill_trainer.domain.training_run import TrainingRun
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTrainingRun:
-    """Emits RunWasQueued. The run's id derives from the request: another request is another run."""
+    """Emits RunWasQueued. The run's id derives from the request id."""
 
     plans: Plans
     runs: Runs
@@ -23,7 +23,7 @@ class StartTrainingRun:
     async def __call__(
         self, caller: Caller, plan_id: str, *, dataset_version: str, request: Request, validate_only: bool
     ) -> TrainingRun:
-        """Return the run, queued, or as it would be.
+        """Return the queued run; with `validate_only` the run that would be queued.
 
         Raises:
             TrainingPlanNotFound: the caller's project has none with this id.
@@ -46,7 +46,7 @@ class StartTrainingRun:
         return await self.queue.asked_for(plan, version, name=name, request=request)
 
     async def _known(self, project: str, name: str, request: Request) -> TrainingRun | None:
-        """Return what the same request has queued before: its dataset may have a newer version by now."""
+        """Return the run that the same request queued before, even if the dataset has a newer version."""
         try:
             return await self.runs.update(project, name, lambda _run: None, request=request)
         except NotFound:

@@ -1,4 +1,4 @@
-"""Train a run: the work of a worker, which may be killed at any point and goes on from the last checkpoint."""
+"""Trains a run; a worker may be killed at any point and another one resumes from the last checkpoint."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection
@@ -43,18 +43,18 @@ from tidemill_trainer.domain.training_plan import RunLimits
 from tidemill_trainer.domain.training_run import OUT_OF_MEMORY, Progress, TrainingRun
 
 POLL_INTERVAL_S = 1.0
-"""How often the run is checked while its process computes: progress is written, and a cancellation seen."""
+"""Interval at which progress is stored and a cancellation is checked."""
 
 SAVING_S = 600.0
-"""What a run whose every step is done is given at least, to load the last checkpoint and save the adapter."""
+"""Minimum time for a run after its last step, to load the last checkpoint and save the adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingNeeds:
-    """What a training gets where its plan does not say, and the fewest examples that are worth one.
+    """Defaults and thresholds of trainings.
 
-    `max_fruitless` is how many attempts may end, with their worker, before one has done a step more. A run warns where
-    more than the share `warn_left_out` of its examples is not trained on.
+    `max_fruitless` is how many attempts may end with their worker before one makes a further step. A run has a warning
+    if more than the share `warn_left_out` of its examples is skipped.
     """
 
     memory_bytes: int
@@ -67,8 +67,8 @@ class TrainingNeeds:
 class TrainRun:
     """Emits RunHasSucceeded or RunHasFailed, and ModelVersionWasRegistered through RegisterAdapter.
 
-    One worker at a time holds the lease, and each of its writes is void once another epoch has begun or the run was
-    cancelled; the process that trains is then killed, because leaving its context does that.
+    One worker at a time holds the lease. Writes of an earlier epoch or for a cancelled run are refused; leaving the
+    process's context then kills it.
     """
 
     runs: Runs
@@ -84,7 +84,7 @@ class TrainRun:
     clock: Clock
 
     async def __call__(self, name: RunName) -> bool:
-        """Train the run, and return whether nothing is left to do; False means: come again later."""
+        """Train the run; return whether it is finished, False to retry later."""
         try:
             async with self.leases.held(name) as epoch:
                 return epoch is not None and await self._worked(name, epoch)
@@ -95,7 +95,7 @@ class TrainRun:
             return True
 
     async def sweep(self, busy: Collection[RunName]) -> None:
-        """Drop what other trainings than these left on local disk, with the texts of users in it."""
+        """Delete local files, which contain users' texts, of all runs except these."""
         await self.folders.sweep(busy)
 
     async def _worked(self, name: RunName, epoch: int) -> bool:
@@ -113,7 +113,7 @@ class TrainRun:
         except TidemillError:
             raise
         except Exception:
-            await self._fail(name, Internal("the training broke in its worker, whose log says why"), epoch)
+            await self._fail(name, Internal("the training worker failed; see its log"), epoch)
             raise
         return True
 
@@ -129,13 +129,13 @@ class TrainRun:
     def _refuse_hopeless(self, run: TrainingRun) -> None:
         if run.fruitless > self.needs.max_fruitless:
             message = (
-                f"{self.needs.max_fruitless} workers ended before they had told of a further step: is their "
-                "container's memory less than the run's limit?"
+                f"{self.needs.max_fruitless} training workers exited without progress: check that their "
+                "container's memory exceeds the run's limit"
             )
             raise TrainingFailed(message, reason="WORKER_LOST")
         if run.dataset.examples < self.needs.min_examples:
             there, minimum = run.dataset.examples, self.needs.min_examples
-            message = f"{run.dataset.id} has {there} examples to train on, {minimum} are needed"
+            message = f"{run.dataset.id} has {there} training examples; at least {minimum} are needed"
             raise TrainingFailed(message, reason="DATASET_TOO_SMALL")
 
     async def _trained(self, name: RunName, run: TrainingRun, epoch: int) -> ModelVersion:
@@ -175,13 +175,13 @@ class TrainRun:
         return await self._computed(name, run, epoch, folder=folder, base=base)
 
     async def _limits(self, run: TrainingRun) -> RunLimits:
-        """Return the limits that the run's plan has by now; its own where the plan is gone."""
+        """Return the current limits of the run's plan, or the run's own if the plan was deleted."""
         with suppress(NotFound):
             return (await self.plans.get(run.project, run.plan)).settings.limits
         return run.limits
 
     async def _follow(self, name: RunName, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
-        """Write down what the process reports, at most once in LOOK_EVERY_S, and return the last of it."""
+        """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress."""
         watch = _Watch(run)
         reading = asyncio.create_task(watch.read(reports))
         begin, before = asyncio.get_running_loop().time(), run.progress.seconds
@@ -192,7 +192,7 @@ class TrainRun:
                 seconds = before + asyncio.get_running_loop().time() - begin
                 progress = replace(watch.progress, seconds=seconds)
                 now = (progress.step, watch.fit)
-                with suppress(DependencyUnavailable):  # the training goes on, and the lease says when it must not
+                with suppress(DependencyUnavailable):  # the training continues as long as its lease holds
                     await self._check(name, progress, watch, epoch, news=now != written)
                     written = now
             reading.result()
@@ -202,7 +202,7 @@ class TrainRun:
         return replace(watch.progress, seconds=progress.seconds)
 
     async def _check(self, name: RunName, progress: Progress, watch: "_Watch", epoch: int, *, news: bool) -> None:
-        """Write the progress where there is any; else only see whether the run is still ours."""
+        """Store new progress; without any, check that this worker still owns the run."""
         if not news:
             (await self.runs.get(name.project, name.run)).refuse_unless_claimed(epoch)
             return
@@ -229,7 +229,7 @@ class TrainRun:
         await self.folders.clean(name)
 
     async def _tidy(self, name: RunName) -> None:
-        """Drop what a cancelled run made; of one that another worker has, the checkpoints stay."""
+        """Delete a cancelled run's folder; if another worker has the run, keep the checkpoints."""
         with suppress(NotFound, DependencyUnavailable):
             run = await self.runs.get(name.project, name.run)
             await (self.folders.clean(name) if run.is_in_work else self.folders.remove(name))
@@ -244,14 +244,14 @@ def _seconds_left(run: TrainingRun) -> float:
 
 
 class _Watch:
-    """What a process has reported so far."""
+    """The reports of a process so far."""
 
     def __init__(self, run: TrainingRun) -> None:
         self.progress, self.versions = run.progress, run.versions
         self.fit, self.examples = run.fit, run.examples
 
     async def read(self, reports: AsyncIterator[Report]) -> None:
-        """Read until the process is done; raises as it fails."""
+        """Read reports until the process is done; raises its failure."""
         async for report in reports:
             match report:
                 case Fitted():

@@ -1,4 +1,4 @@
-"""Change a plan: later runs take the new settings, earlier ones keep theirs."""
+"""Use case: update a plan; applies to later runs."""
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ CHANGEABLE = frozenset({"dataset", "base", "method", "lora", "args", "limits", "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateCommand:
-    """`settings` count where `fields` names them; `expected_version` is the save that the caller saw, if any."""
+    """Only `fields` of `settings` apply; `expected_version` is the revision that the caller read, if any."""
 
     plan: str
     settings: PlanSettings
@@ -26,9 +26,9 @@ class UpdateCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTrainingPlan:
-    """A plan that goes on after a pause starts the run of the newest version that came meanwhile.
+    """Resuming a plan starts the run of the newest dataset version published during the pause.
 
-    Where a kill comes between, the training worker finds what the plan owes.
+    After a crash in between, the training worker starts the deferred run.
     """
 
     plans: Plans
@@ -36,7 +36,7 @@ class UpdateTrainingPlan:
     start_deferred: StartDeferredRun
 
     async def __call__(self, caller: Caller, command: UpdateCommand) -> TrainingPlan:
-        """Return the plan as changed, or as it would be.
+        """Return the updated plan; with `validate_only` the plan as it would be.
 
         Raises:
             TrainingPlanNotFound: the caller's project has none with this id.
@@ -47,7 +47,7 @@ class UpdateTrainingPlan:
         """
         current = await self.plans.get(caller.project, command.plan)
         _configure(current, command)
-        if command.fields - {"paused", "labels"}:  # a plan can be paused whatever has become of its base
+        if command.fields - {"paused", "labels"}:  # pausing must work even if the base is gone
             await self.check(caller.project, current.id, current.settings)
         if command.validate_only:
             return current

@@ -1,4 +1,4 @@
-"""Take one file of a version from the client."""
+"""Use case: upload one file of a version."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -12,10 +12,9 @@ from tidemill_trainer.domain.model_version import ModelVersion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadModelFile:
-    """Spooled, verified and inspected first, then stored, then marked: a call that breaks off leaves nothing.
+    """The file is spooled, verified and inspected, then stored, then recorded; an interrupted call records nothing.
 
-    The same file again is verified and stored again. A file that must never be loaded fails the whole version: emits
-    ModelVersionHasFailed.
+    Repeating an upload stores the file again. A forbidden file fails the whole version: emits ModelVersionHasFailed.
     """
 
     versions: Versions
@@ -28,7 +27,7 @@ class UploadModelFile:
     async def __call__(
         self, caller: Caller, *, version_id: str, path: str, chunks: AsyncIterator[bytes]
     ) -> ModelVersion:
-        """Return the version with the file marked as stored.
+        """Return the version, with the file recorded as stored.
 
         Raises:
             ModelVersionNotFound: names the versions that exist.

@@ -1,1 +1,1 @@
-"""Models and their versions: what may become one, and when it may be loaded."""
+"""Domain of trainer: models, versions, plans, runs and their rules."""

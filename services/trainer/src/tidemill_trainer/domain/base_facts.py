@@ -1,4 +1,4 @@
-"""What the files of a model say of it as a base, found when each is inspected."""
+"""Facts about a base that its files contain, collected when each file is inspected."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from tidemill_trainer.domain.recipe import VOCABULARY
 
 MAX_MODULES = 512
-"""Kept of one file; a file with more kinds of modules says nothing of them."""
+"""Maximum stored per file; a file with more distinct modules stores none."""
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)|^\d+(?=\.)")
 _WEIGHT = ".weight"
 _MATRIX = 2
@@ -15,9 +15,9 @@ _MATRIX = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileFacts:
-    """What one file says; empty or 0 is nothing.
+    """Facts of one file; empty or 0 means unknown.
 
-    `modules` are the paths of modules with a matrix, `*` for the number of a layer: the linear ones are among them.
+    `modules` are the paths of modules with a weight matrix, with `*` for layer numbers; linear ones are among them.
     """
 
     modules: tuple[str, ...] = ()
@@ -27,7 +27,7 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseFacts:
-    """What all files say together; None is unknown, as of a version that was stored before files were asked."""
+    """Facts of all files; None means unknown, as for versions stored without facts."""
 
     modules: frozenset[str] | None = None
     context_tokens: int | None = None
@@ -35,7 +35,7 @@ class BaseFacts:
 
     @classmethod
     def of(cls, files: Iterable[tuple[str, FileFacts | None]]) -> "BaseFacts":
-        """Put together what the files say, given by path."""
+        """Combine the facts of files, given by path."""
         found = dict(files)
         weights = [facts for path, facts in found.items() if path.endswith(".safetensors")]
         known = [facts.modules for facts in weights if facts is not None and facts.modules]
@@ -50,11 +50,11 @@ class BaseFacts:
 
     @property
     def names(self) -> Sequence[str]:
-        """The last names of its modules, without those of the vocabulary: what `target_modules` may name."""
+        """Module names that `target_modules` may contain: the last path segments, without those of the vocabulary."""
         return sorted({path.rpartition(".")[2] for path in self.modules or ()} - VOCABULARY)
 
     def has(self, target: str) -> bool:
-        """Return whether a target of LoRA is, or ends the path of, one of the modules; True where they are unknown."""
+        """Return whether a LoRA target equals, or ends the path of, a module; True if the modules are unknown."""
         if self.modules is None:
             return True
         pending = _NUMBER.sub("*", target)
@@ -62,7 +62,7 @@ class BaseFacts:
 
 
 def modules_of(tensors: Iterable[tuple[str, int]]) -> tuple[str, ...]:
-    """Return the modules that tensors, given by name and number of dimensions, belong to; nothing where too many."""
+    """Return the modules of tensors given by name and number of dimensions; nothing if there are too many."""
     matrices = (name for name, dimensions in tensors if dimensions == _MATRIX and name.endswith(_WEIGHT))
     found = sorted({_NUMBER.sub("*", name.removesuffix(_WEIGHT)) for name in matrices})
     return tuple(found) if len(found) <= MAX_MODULES else ()

@@ -35,17 +35,17 @@ from collections.abc import Sequence
 from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
 
 SHOWN = 20
-"""How many names an error lists at most."""
+"""Maximum number of names in an error."""
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names and the number of the others."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
 class LimitExceeded(InvalidInput):
-    """A source is larger than this registry takes."""
+    """A source exceeds a limit of the registry."""
 
     reason = "LIMIT_EXCEEDED"
 
@@ -57,32 +57,32 @@ class LimitExceeded(InvalidInput):
 
 
 class RecipeNotForBase(InvalidInput):
-    """A recipe asks for what its base does not have; every violation names field, value and what there is."""
+    """The base does not support the recipe; each violation names field, value and the supported values."""
 
     reason = "BAD_RECIPE"
 
 
 class SecretGiven(InvalidInput):
-    """A key stands where only the name of a secret may stand. The value is never repeated."""
+    """A field that must hold a secret's name seems to hold a key; the error does not repeat the value."""
 
     reason = "SECRET_GIVEN"
 
     def __init__(self, field: str) -> None:
         description = (
-            "must be the name of a secret, such as OPENAI_API_KEY (capitals, digits and _), never a key itself; "
+            "must be the name of a secret, such as OPENAI_API_KEY (capitals, digits and _), never the key; "
             "if it is a key, revoke it"
         )
         super().__init__(f"{field}: {description}", violations=[Violation(field=field, description=description)])
 
 
 class SourceRefused(InvalidInput):
-    """A source as a whole can never become a version."""
+    """The source cannot be imported."""
 
     reason = "SOURCE_REFUSED"
 
 
 class UploadRefused(InvalidInput):
-    """The bytes that came are not those that the manifest announced."""
+    """The uploaded bytes do not match the manifest."""
 
     reason = "UPLOAD_REFUSED"
 
@@ -98,18 +98,18 @@ class ModelNotFound(NotFound):
     reason = "MODEL_NOT_FOUND"
 
     def __init__(self, model: str, *, existing: Sequence[str] = ()) -> None:
-        there = f"there are {listed(existing)}" if existing else "there are none; import one first"
-        super().__init__(f"there is no model {model} in this project: {there}", model=model)
+        there = f"existing: {listed(existing)}" if existing else "there are none: import one first"
+        super().__init__(f"model {model} does not exist in this project: {there}", model=model)
 
 
 class ModelVersionNotFound(NotFound):
-    """The model has no such version, or none that is ready."""
+    """The model has no such version, or no ready version."""
 
     reason = "MODEL_VERSION_NOT_FOUND"
 
     def __init__(self, version: str, *, existing: Sequence[str] = ()) -> None:
-        there = f"there are {listed(existing)}" if existing else "the model has none"
-        super().__init__(f"there is no version {version} that could be returned: {there}", version=version)
+        there = f"existing: {listed(existing)}" if existing else "it has none"
+        super().__init__(f"version {version} does not exist or is not ready: {there}", version=version)
 
 
 class FileNotExpected(NotFound):
@@ -124,41 +124,41 @@ class FileNotExpected(NotFound):
 
 
 class ModelChanged(Conflict):
-    """The model is not the one that the caller saw."""
+    """The model changed since the caller read it."""
 
     reason = "MODEL_CHANGED"
 
     def __init__(self, model: str) -> None:
-        super().__init__(f"model {model} has changed since: read it again and decide again", model=model)
+        super().__init__(f"model {model} has changed since: read it again and retry", model=model)
 
 
 class ImportLost(Conflict):
-    """Another worker has taken the import over; what this one still had to write is void."""
+    """Another worker took over the import; writes of this worker are refused."""
 
     reason = "IMPORT_LOST"
 
     def __init__(self, version: str) -> None:
-        super().__init__(f"the import of {version} is now done by another worker", version=version)
+        super().__init__(f"the import of {version} was taken over by another worker", version=version)
 
 
 class VersionNotUploading(PreconditionFailed):
-    """Files can only be added to a version that waits for them."""
+    """The version accepts no files in its state."""
 
     reason = "VERSION_NOT_UPLOADING"
 
     def __init__(self, version: str, *, state: str, message: str) -> None:
         why = f": {message}" if message else ""
-        super().__init__(f"version {version} takes no files, it is {state}{why}", version=version, state=state)
+        super().__init__(f"version {version} accepts no files: it is {state}{why}", version=version, state=state)
 
 
 class FilesMissing(PreconditionFailed):
-    """A version is complete only when each of its files is stored."""
+    """Some files of the version are not uploaded."""
 
     reason = "FILES_MISSING"
 
     def __init__(self, version: str, *, missing: Sequence[str]) -> None:
         super().__init__(
-            f"{len(missing)} files of {version} are not stored yet, upload them first: {listed(missing)}",
+            f"{len(missing)} files of {version} are missing, upload them first: {listed(missing)}",
             version=version,
         )
 
@@ -169,7 +169,7 @@ class TrainingPlanNotFound(NotFound):
     reason = "TRAINING_PLAN_NOT_FOUND"
 
     def __init__(self, plan: str) -> None:
-        super().__init__(f"there is no training plan {plan} in this project: list them, or create it first", plan=plan)
+        super().__init__(f"training plan {plan} does not exist in this project: create it first", plan=plan)
 
 
 class TrainingRunNotFound(NotFound):
@@ -178,40 +178,38 @@ class TrainingRunNotFound(NotFound):
     reason = "TRAINING_RUN_NOT_FOUND"
 
     def __init__(self, run: str) -> None:
-        super().__init__(f"there is no training run {run} in this project: list those of its plan", run=run)
+        super().__init__(f"training run {run} does not exist in this project", run=run)
 
 
 class DatasetVersionNotFound(NotFound):
-    """ingest knows no such version."""
+    """ingest has no such version."""
 
     reason = "DATASET_VERSION_NOT_FOUND"
 
     def __init__(self, version: str) -> None:
-        super().__init__(
-            f"there is no version {version} of a dataset in this project: versions come from ingest", version=version
-        )
+        super().__init__(f"dataset version {version} does not exist in this project", version=version)
 
 
 class PlanChanged(Conflict):
-    """The plan is not the one that the caller saw."""
+    """The plan changed since the caller read it."""
 
     reason = "TRAINING_PLAN_CHANGED"
 
     def __init__(self, plan: str) -> None:
-        super().__init__(f"training plan {plan} has changed since: read it again and decide again", plan=plan)
+        super().__init__(f"training plan {plan} has changed since: read it again and retry", plan=plan)
 
 
 class RunLost(Conflict):
-    """The run was cancelled, or another worker has it; what this one still had to write is void."""
+    """The run was cancelled or taken over by another worker; writes of this worker are refused."""
 
     reason = "RUN_LOST"
 
     def __init__(self, run: str) -> None:
-        super().__init__(f"training run {run} is no longer this worker's", run=run)
+        super().__init__(f"training run {run} was cancelled or taken over by another worker", run=run)
 
 
 class BaseNotTrainable(PreconditionFailed):
-    """Adapters can only be trained on full weights that are here."""
+    """The base is not a READY version with full weights in this registry."""
 
     reason = "BASE_NOT_TRAINABLE"
 
@@ -220,36 +218,36 @@ class BaseNotTrainable(PreconditionFailed):
 
 
 class PlanPaused(PreconditionFailed):
-    """A paused plan starts nothing."""
+    """The plan is paused, so no run can start."""
 
     reason = "TRAINING_PLAN_PAUSED"
 
     def __init__(self, plan: str) -> None:
-        super().__init__(f"training plan {plan} is paused: update it with paused = false first", plan=plan)
+        super().__init__(f"training plan {plan} is paused: set paused to false first", plan=plan)
 
 
 class RunFinished(PreconditionFailed):
-    """What is done, or being registered, cannot be cancelled."""
+    """The run is finished or registering, so it cannot be cancelled."""
 
     reason = "RUN_FINISHED"
 
     def __init__(self, run: str, *, state: str) -> None:
-        super().__init__(f"training run {run} cannot be cancelled any more: it is {state}", run=run, state=state)
+        super().__init__(f"training run {run} cannot be cancelled: it is {state}", run=run, state=state)
 
 
 class RunNotRetriable(PreconditionFailed):
-    """Only what failed or was cancelled can be tried again."""
+    """Only failed and cancelled runs can be retried."""
 
     reason = "RUN_NOT_RETRIABLE"
 
     def __init__(self, run: str, *, state: str) -> None:
         super().__init__(
-            f"training run {run} is {state}: only a failed or cancelled one is tried again", run=run, state=state
+            f"training run {run} is {state}: only failed and cancelled runs can be retried", run=run, state=state
         )
 
 
 class TrainingFailed(PreconditionFailed):
-    """A training made nothing. The reason is its own: OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, CRASHED and so on."""
+    """A training failed; `reason` is OUT_OF_MEMORY, DIVERGED, TIME_LIMIT, CRASHED, ..."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)

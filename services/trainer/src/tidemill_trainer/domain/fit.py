@@ -1,4 +1,4 @@
-"""How a training fits its memory, and how many of its examples it trains on."""
+"""How a training is fitted into its memory limit, and how many examples it uses."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from tidemill_trainer.domain.recipe import Value
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """One way to compute the same step: so many rows at once, so often, every layer kept or computed twice."""
+    """One way to compute a step: batch size, accumulation steps and gradient checkpointing."""
 
     batch_size: int
     accumulation_steps: int
@@ -16,7 +16,7 @@ class Choice:
 
     @classmethod
     def of(cls, args: Mapping[str, Value]) -> "Choice":
-        """Return what a recipe says."""
+        """Return the recipe's own choice."""
         return cls(
             batch_size=int(str(args["per_device_train_batch_size"])),
             accumulation_steps=int(str(args["gradient_accumulation_steps"])),
@@ -25,7 +25,7 @@ class Choice:
 
     @property
     def args(self) -> Mapping[str, Value]:
-        """The settings of trl.SFTConfig that it means."""
+        """The corresponding settings of trl.SFTConfig."""
         return {
             "per_device_train_batch_size": self.batch_size,
             "gradient_accumulation_steps": self.accumulation_steps,
@@ -35,7 +35,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What a run takes: the choice that was made, what it was estimated to need, and what it may take."""
+    """The choice of a run with its estimated memory and its limit."""
 
     choice: Choice
     needed_bytes: int
@@ -44,7 +44,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleCounts:
-    """What became of the examples of a train part; `fitted` is how many are trained on."""
+    """Counts of used and skipped examples of a train split; `fitted` are used."""
 
     offered: int
     fitted: int
@@ -54,25 +54,25 @@ class ExampleCounts:
 
     @property
     def left_out(self) -> float:
-        """The share that is not trained on."""
+        """Share of skipped examples."""
         return 1 - self.fitted / self.offered if self.offered else 0.0
 
     def described(self, *, max_length: object) -> str:
-        """Return the counts in words."""
+        """Return the counts as text."""
         why = {
             f"longer than max_length = {max_length} tokens": self.too_long,
-            "refused by the chat template of the base": self.refused,
-            "without question or answer of text": self.empty,
+            "rejected by the chat template of the base": self.refused,
+            "without a textual question or answer": self.empty,
         }
         parts = [f"{count} {words}" for words, count in why.items() if count]
-        return f"{self.fitted} of {self.offered} examples are trained on" + (f"; {', '.join(parts)}" if parts else "")
+        return f"{self.fitted} of {self.offered} examples are used" + (f"; {', '.join(parts)}" if parts else "")
 
 
 def choices(recipe: Choice, *, after: Choice | None = None) -> Sequence[Choice]:
-    """Return the ways to compute a recipe's step, most memory first, all of the same number of rows in a step.
+    """Return the choices that compute the recipe's step, all with the same effective batch, most memory first.
 
-    Smaller batches come before checkpointing, which computes every layer twice. `after` leaves out what is not smaller
-    than a choice that has failed.
+    Smaller batches come before gradient checkpointing, which computes every layer twice. With `after`, only choices
+    smaller than it.
     """
     rows = recipe.batch_size * recipe.accumulation_steps
     sizes = [size for size in range(recipe.batch_size, 0, -1) if rows % size == 0]

@@ -1,4 +1,4 @@
-"""How large a version may be."""
+"""Size limits of versions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from tidemill_trainer.domain.errors import LimitExceeded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportLimits:
-    """Limits of one version, in files and bytes."""
+    """Limits of one version: number of files and bytes."""
 
     files: int = 500
     file_bytes: int = 16 * 1024**3
     total_bytes: int = 64 * 1024**3
     json_bytes: int = 64 * 1024**2
-    """JSON is read whole to look into it; but for vocabularies, `manifest.max_json_bytes` is the limit."""
+    """JSON is parsed whole; except for vocabularies the limit is `manifest.max_json_bytes`."""
 
     def check(self, sizes: Sequence[tuple[str, int]], *, field: str) -> None:
-        """Refuse files, given as (path, size), that are too many, too large, or too large together.
+        """Check number, sizes and total size of files given as (path, size).
 
         Raises:
             LimitExceeded: names the field, the value and the limit.

@@ -1,4 +1,4 @@
-"""The losses of a run, by step."""
+"""Loss curve of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,9 @@ class LossPoint:
 
 
 def thinned(losses: Sequence[LossPoint], maximum: int = MAX_LOSSES) -> tuple[LossPoint, ...]:
-    """Return at most this many, spread evenly over the run, and the last in any case.
+    """Return at most this many points, evenly spread over the run, always with the last.
 
-    What is kept stands on steps that can be divided by a power of two, so that what was thinned before, and then went
-    on, is thinned as if it had never been.
+    Kept points are at steps divisible by a power of two, so thinning repeatedly gives the same points as thinning once.
     """
     every, kept = 1, list(losses)
     while len(kept) > maximum:

@@ -1,4 +1,4 @@
-"""A name under which versions are registered: it gives out their numbers."""
+"""A model: the name under which versions are registered; it assigns their numbers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from tidemill_trainer.domain.errors import ModelChanged, ModelNotFound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelWasDeleted(Event):
-    """The model and all its versions are gone."""
+    """The model and all its versions were deleted."""
 
 
 def version_id(model: str, number: int) -> str:
@@ -19,7 +19,7 @@ def version_id(model: str, number: int) -> str:
 
 
 def split_reference(reference: str) -> tuple[str, int]:
-    """Return model and number of `model@number`, and number 0 for a bare `model`.
+    """Split `model@number`; the number is 0 for a bare `model`.
 
     Raises:
         ValueError: what follows the @ is not a number from 1 on.
@@ -36,24 +36,24 @@ def split_reference(reference: str) -> tuple[str, int]:
 
 @dataclass(slots=True, kw_only=True)
 class Model(Aggregate):
-    """Numbers are given out from 1 and never twice, not even when a deleted model's name is taken up again."""
+    """Numbers start at 1 and are never reused, not even when a deleted model's name is reused."""
 
     version_count: int = 0
-    """Versions begun, the deleted ones too: the last number given out."""
+    """The last assigned number, deleted versions included."""
     first_number: int = 1
-    """The first number since the name was last taken up; what came before is gone."""
+    """The first number since the name was last reused; earlier versions are deleted."""
     numbers: dict[str, int] = field(default_factory=dict)
-    """Content key -> the version that was begun for it."""
+    """Content key -> the number of its version."""
 
     @property
     def live_numbers(self) -> range:
-        """Numbers given out and not gone, oldest first; a number may have no version yet."""
+        """Assigned and not deleted numbers, oldest first; a number may have no version yet."""
         return range(self.first_number, self.version_count + 1)
 
     def begin(self, key: str, *, alias: str = "", instead_of: int = 0) -> None:
-        """Give the content a number unless it has one; `instead_of` names a failed version that does not count.
+        """Return the content's number, or assign the next one; `instead_of` is a failed version to replace.
 
-        The alias means that number too from now on: it is how the content was named, a branch for example.
+        The alias (how the content was named, for example a branch) refers to that number from now on.
         """
         if self.deleted:
             self.deleted, self.numbers, self.first_number = False, {}, self.version_count + 1
@@ -64,7 +64,7 @@ class Model(Aggregate):
             self.numbers[alias] = self.numbers[key]
 
     def know(self, keys: Sequence[str], number: int) -> None:
-        """Remember what a version turned out to hold, so that the same content is found again."""
+        """Record the content key of a version, so that the same content is found again."""
         if not self.deleted and number in self.live_numbers:
             for key in keys:
                 self.numbers.setdefault(key, number)

@@ -1,4 +1,4 @@
-"""The card of a model that was trained here, and what its adapter may say of itself."""
+"""Model card of a trained adapter, and checks of the adapter's config."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ SHOWN_LOSSES = 20
 
 
 def check_adapter_files(paths: Sequence[str]) -> None:
-    """Refuse anything but an adapter's three files.
+    """Check that the files are exactly an adapter's three.
 
     Raises:
         ArtifactRefused: names the first file that is missing or added.
 
     """
     for path in sorted(ADAPTER_FILES ^ set(paths)):
-        raise ArtifactRefused(path, "is missing" if path in ADAPTER_FILES else "is no file of an adapter")
+        raise ArtifactRefused(path, "is missing" if path in ADAPTER_FILES else "is not a file of an adapter")
 
 
 def check_adapter_config(content: object, *, base: str) -> None:
-    """Refuse a config that is not LoRA's, or that leads to another place than the base that the registry knows.
+    """Check that the config is a LoRA config and names no base other than the registry's.
 
     Raises:
         ArtifactRefused: names what is wrong.
@@ -34,7 +34,7 @@ def check_adapter_config(content: object, *, base: str) -> None:
     """
     path = "adapter_config.json"
     if not isinstance(content, Mapping) or content.get("peft_type") != "LORA":
-        raise ArtifactRefused(path, "is no config of a LoRA adapter")
+        raise ArtifactRefused(path, "is not a LoRA config")
     if content.get("base_model_name_or_path") not in (*_NOTHING, base):
         raise ArtifactRefused(path, f"base_model_name_or_path must be {base} or empty")
     for name in _MUST_BE_EMPTY:
@@ -50,13 +50,13 @@ def _examples(run: TrainingRun) -> str:
 
 def _computed(run: TrainingRun) -> str:
     choice = run.fit.choice if run.fit else Choice.of(run.recipe.args)
-    picked = ", picked to fit its memory" if run.limits.memory_auto else ""
-    twice = ", every layer twice (gradient_checkpointing)" if choice.checkpointing else ""
-    return f"{choice.batch_size} rows at once, {choice.accumulation_steps} times a step{twice}{picked}"
+    picked = ", chosen to fit the memory limit" if run.limits.memory_auto else ""
+    twice = ", with gradient checkpointing" if choice.checkpointing else ""
+    return f"batch size {choice.batch_size}, {choice.accumulation_steps} accumulation steps{twice}{picked}"
 
 
 def model_card(run: TrainingRun) -> str:
-    """Return the card as Markdown: how the adapter was made, so that it could be made again."""
+    """Return the model card (Markdown) with everything needed to reproduce the adapter."""
     losses = ", ".join(f"{point.loss:.4f} at {point.step}" for point in thinned(run.progress.losses, SHOWN_LOSSES))
     recipe = json.dumps(
         {"method": run.recipe.method, "lora": dict(run.recipe.lora), "args": dict(run.recipe.args)},
@@ -66,14 +66,14 @@ def model_card(run: TrainingRun) -> str:
     versions = "\n".join(f"- {name} {version}" for name, version in sorted(run.versions.items()))
     return f"""# {run.plan}
 
-A LoRA adapter on `{run.base}`, trained by Tidemill. It answers only together with that base.
+A LoRA adapter on `{run.base}`, trained by Tidemill. Load it together with that base.
 
 | | |
 |---|---|
 | Base | `{run.base}` |
-| Dataset version | `{run.dataset.id}`, {run.dataset.examples} examples in its train part |
+| Dataset version | `{run.dataset.id}`, {run.dataset.examples} examples in the train split |
 | Examples | {_examples(run)} |
-| Train part | sha256 `{run.dataset.train.sha256}` |
+| Train split | sha256 `{run.dataset.train.sha256}` |
 | Training run | `{run.id}` |
 | Seed | {run.recipe.args["seed"]} |
 | Steps | {run.progress.step} in {run.progress.seconds:.0f} s |
@@ -81,7 +81,7 @@ A LoRA adapter on `{run.base}`, trained by Tidemill. It answers only together wi
 
 ## Recipe
 
-Settings of peft.LoraConfig and trl.SFTConfig, every default filled in; the loss is taken on the completion only.
+Settings of peft.LoraConfig and trl.SFTConfig, with all defaults; the loss covers the completion only.
 
 ```json
 {recipe}
@@ -97,5 +97,5 @@ By step: {losses}
 
 ## Licence
 
-The base model's licence holds for the adapter too; who uses it checks that, and the rights in the examples.
+The base model's licence applies to the adapter; users must check it, and the rights in the examples.
 """

@@ -1,4 +1,4 @@
-"""What must hold for a model before any of its bytes are there."""
+"""Checks of a model before any file is uploaded."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ SLUG = re.compile(r"[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?")
 
 
 def check_model_id(model: str, *, field: str = "model") -> None:
-    """Refuse ids that are no slugs.
+    """Check that an id is a slug.
 
     Raises:
         InvalidInput: names the field and the rule.
@@ -23,7 +23,7 @@ def check_model_id(model: str, *, field: str = "model") -> None:
 
 
 def check_model_files(paths: Sequence[str]) -> None:
-    """Refuse a set of files that no engine could load.
+    """Check that the files form a loadable model.
 
     Raises:
         ArtifactRefused: one is JSON that no model is loaded by.
@@ -31,17 +31,17 @@ def check_model_files(paths: Sequence[str]) -> None:
 
     """
     if "config.json" not in paths:
-        message = "there is no config.json at the top: this is not the folder of a model"
+        message = "config.json is missing at the top level: the folder is not a model's"
         raise SourceRefused(message)
     if not any(path.endswith(".safetensors") for path in paths):
-        message = "there is no *.safetensors: weights are only taken in this format (transformers' save_pretrained)"
+        message = "there is no *.safetensors: save the weights in this format (transformers' save_pretrained)"
         raise SourceRefused(message)
     for path in paths:
         refuse_unknown_json(path)
 
 
 def is_data(path: str) -> bool:
-    """Return whether a file of this name may be part of a model."""
+    """Return whether a file of this name is allowed in a model."""
     try:
         ArtifactFile(path, size=0, sha256="0" * 64)
         refuse_unknown_json(path)

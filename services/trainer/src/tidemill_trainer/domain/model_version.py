@@ -1,4 +1,4 @@
-"""One immutable set of weights, or one remote model, on its way to being loadable."""
+"""A model version: an immutable set of weights or a remote model, and its state."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,37 +43,37 @@ class VersionState(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One file of a version; `object` is set once its bytes are stored and verified."""
+    """One file of a version; `object` is set when the file is verified and stored."""
 
     file: ArtifactFile
     object: ObjectRef | None = None
     facts: FileFacts | None = None
-    """What it says of a base; None where it was stored before it was asked, or is none of a base."""
+    """Facts for training; None for versions stored without facts and for adapters."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ModelVersion(Aggregate):
-    """UPLOADING (files come from the client) or IMPORTING (a worker fetches them), then READY or FAILED."""
+    """UPLOADING (by the client) or IMPORTING (by a worker), then READY or FAILED."""
 
     model: str
     number: int
     source: Source
     state: VersionState
     begun_by: str
-    """The id of the request that began it."""
+    """The id of the request that created it."""
     artifacts: tuple[Artifact, ...] = ()
     digest: str = ""
     expected_bytes: int = 0
-    """Bytes of all files as far as they are known."""
+    """Total bytes of the known files."""
     message: str = ""
     epoch: int = 0
-    """The lease epoch of the worker that imports it: only that worker's writes count."""
+    """Lease epoch of the importing worker; writes of other epochs are refused."""
 
     @classmethod
     def begin(  # noqa: PLR0913 - all of it is known at once, and fixed from then on
         cls, *, project: str, model: str, number: int, source: Source, labels: dict[str, str], by: str, now: datetime
     ) -> "ModelVersion":
-        """Return a new version: a remote one is ready at once, the others wait for their files."""
+        """Return a new version: READY for a remote model, else waiting for its files."""
         state = VersionState.IMPORTING if isinstance(source, HuggingFaceSource) else VersionState.UPLOADING
         version = cls(
             id=version_id(model, number),
@@ -108,7 +108,7 @@ class ModelVersion(Aggregate):
         artifacts: Sequence[Artifact],
         now: datetime,
     ) -> "ModelVersion":
-        """Return the version that a run made: its files are stored and verified, so it is ready at once."""
+        """Return the READY version of a run, whose files are stored and verified."""
         version = cls(
             id=version_id(model, number),
             project=project,
@@ -125,7 +125,7 @@ class ModelVersion(Aggregate):
 
     @property
     def is_final(self) -> bool:
-        """True when nothing about its files changes any more."""
+        """True if READY or FAILED."""
         return self.state in {VersionState.READY, VersionState.FAILED}
 
     @property
@@ -135,7 +135,7 @@ class ModelVersion(Aggregate):
 
     @property
     def facts(self) -> BaseFacts:
-        """What its files say of it as a base."""
+        """Facts for training, combined from its files."""
         return BaseFacts.of((artifact.file.path, artifact.facts) for artifact in self.artifacts)
 
     @property
@@ -149,7 +149,7 @@ class ModelVersion(Aggregate):
         return sum(artifact.file.size for artifact in self.artifacts if artifact.object)
 
     def expected(self, path: str) -> ArtifactFile:
-        """Return the file that the client may upload under this path; a stored one may come again.
+        """Return the manifest entry for an upload; stored files may be uploaded again.
 
         Raises:
             VersionNotUploading: the version failed, or is fetched by the trainer itself.
@@ -164,19 +164,19 @@ class ModelVersion(Aggregate):
         raise FileNotExpected(self.id, path, expected=[artifact.file.path for artifact in self.artifacts])
 
     def store(self, path: str, stored: ObjectRef, facts: FileFacts | None = None) -> None:
-        """Mark an uploaded file as stored."""
+        """Record an uploaded file as stored."""
         self.expected(path)
         if self.state is VersionState.UPLOADING:
             self._replace(path, stored, facts)
 
     def lose(self, paths: Sequence[str]) -> None:
-        """Mark files as not stored, because the store no longer has them: they can be uploaded again."""
+        """Record files as missing from the store, so that they can be uploaded again."""
         if self.state is VersionState.UPLOADING:
             for path in paths:
                 self._replace(path, None)
 
     def complete(self, now: datetime) -> None:
-        """Make an uploaded version ready; one that is ready or failed stays what it is.
+        """Make an uploaded version READY; no effect on READY and FAILED versions.
 
         Raises:
             VersionNotUploading: it is fetched by the trainer itself.
@@ -192,23 +192,23 @@ class ModelVersion(Aggregate):
         self._register(now)
 
     def fail(self, *, reason: str, message: str, now: datetime) -> None:
-        """Refuse the version for good."""
+        """Fail the version."""
         if self.is_final:
             return
         self.state, self.message = VersionState.FAILED, message
         self.pending.append(ModelVersionHasFailed(occurred_at=now, model=self.model, reason=reason, message=message))
 
     def discard(self) -> None:
-        """Leave a tombstone, because the model was deleted: the model's own event tells it."""
+        """Turn the version into a tombstone; the model's event covers the deletion."""
         self.deleted = True
 
     def name_secret(self, secret: str) -> None:
-        """Let a remote model use another secret."""
+        """Change the secret of a remote model."""
         if isinstance(self.source, OpenAiSource):
             self.source = replace(self.source, api_key_secret=secret)
 
     def claim(self, epoch: int) -> None:
-        """Let the worker of this lease epoch import it.
+        """Assign the import to the worker with this lease epoch.
 
         Raises:
             ImportLost: a later epoch has it, or nothing is left to import.
@@ -219,7 +219,7 @@ class ModelVersion(Aggregate):
         self.epoch = epoch
 
     def resolve(self, commit: str, *, expected_bytes: int, epoch: int) -> None:
-        """Fix what the named revision means, once and for all."""
+        """Pin the commit of the named revision."""
         self._refuse_unless_claimed(epoch)
         if isinstance(self.source, HuggingFaceSource):
             self.source = replace(self.source, commit=commit)
@@ -227,24 +227,24 @@ class ModelVersion(Aggregate):
         self.message = ""
 
     def store_fetched(self, artifact: Artifact, *, epoch: int) -> None:
-        """Add a file that the worker fetched, verified and stored."""
+        """Add a file that the worker downloaded, verified and stored."""
         self._refuse_unless_claimed(epoch)
         others = [other for other in self.artifacts if other.file.path != artifact.file.path]
         self.artifacts = tuple(sorted([*others, artifact], key=lambda each: each.file.path))
 
     def wait(self, message: str, *, epoch: int) -> None:
-        """Say what the import waits for."""
+        """Record what the import waits for."""
         self._refuse_unless_claimed(epoch)
         self.message = message
 
     def complete_fetched(self, now: datetime, *, epoch: int) -> None:
-        """Make a fetched version ready."""
+        """Make an imported version READY."""
         self._refuse_unless_claimed(epoch)
         self.digest, self.expected_bytes, self.message = self.manifest.digest, self.manifest.total_bytes, ""
         self._register(now)
 
     def fail_fetched(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
-        """Refuse a fetched version for good."""
+        """Fail an imported version."""
         self._refuse_unless_claimed(epoch)
         self.fail(reason=reason, message=message, now=now)
 

@@ -1,6 +1,6 @@
-"""What a training may be told: settings in the names of peft.LoraConfig and trl.SFTConfig, each with its range.
+"""Training settings, named as in peft.LoraConfig and trl.SFTConfig, each with its range.
 
-Only what stands here is taken. What could write elsewhere, send something away, or run code is refused by name.
+An allow-list: settings that could write elsewhere, upload data or run code are refused by name.
 """
 
 import math
@@ -14,19 +14,19 @@ from tidemill_kit.core.errors import InvalidInput, Violation
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...]
 Check: TypeAlias = Callable[[object], Value | None]
-"""Returns the value in its own type, None where it is out of range."""
+"""Converts a value to its type; None if it is out of range."""
 
 METHODS = ("sft",)
 MODULE = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,127}")
 MAX_MODULES = 64
 VOCABULARY = frozenset({"lm_head", "embed_tokens", "embed_in", "embed_out", "wte", "wpe", "word_embeddings", "shared"})
-"""Modules of a base's vocabulary, as its families call them: tied to each other, and stored whole with an adapter."""
+"""Embedding and output modules by family: they are tied, and would be stored whole with an adapter."""
 LONGEST_SHOWN = 40
 
-_PLACE = "where files go is decided by the service"
-_SENDS = "a training sends nothing anywhere"
-_RUNS = "no code is loaded from outside"
-_MACHINES = "one process trains here"
+_PLACE = "the service sets the output paths"
+_SENDS = "a training uploads nothing"
+_RUNS = "code is never loaded"
+_MACHINES = "trainings use a single process"
 REFUSED = {
     "output_dir": _PLACE,
     "logging_dir": _PLACE,
@@ -44,19 +44,19 @@ REFUSED = {
     "loftq_config": _RUNS,
     "base_model_name_or_path": "the base is the plan's `base`",
     "revision": "the base is the plan's `base`",
-    "modules_to_save": "an adapter holds nothing but LoRA's own weights",
+    "modules_to_save": "an adapter contains LoRA weights only",
     "deepspeed": _MACHINES,
     "fsdp": _MACHINES,
     "fsdp_config": _MACHINES,
     "accelerator_config": _MACHINES,
     "dataloader_num_workers": _MACHINES,
 }
-"""Settings of the two libraries that are refused with a reason of their own; their values are never repeated."""
+"""Settings refused with a specific reason; errors do not repeat their values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: what it is when nobody says, what it may be, and how that is said."""
+    """One setting: default, accepted values and their description."""
 
     default: Value
     check: Check
@@ -65,7 +65,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """Method and settings, every one of them filled in."""
+    """Method and all settings, with defaults filled in."""
 
     method: str
     lora: Mapping[str, Value]
@@ -141,7 +141,7 @@ ARGS: Mapping[str, Setting] = {
 
 
 def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, object]) -> Recipe:
-    """Return the recipe with every default filled in.
+    """Validate the settings and fill in defaults.
 
     Raises:
         InvalidInput: names every setting that is wrong, with its value and what is allowed.
@@ -149,7 +149,7 @@ def recipe_of(*, method: str, lora: Mapping[str, object], args: Mapping[str, obj
     """
     violations: list[Violation] = []
     if method not in METHODS:
-        text = f"is {_shown(method)}; taken is {' or '.join(METHODS)}"
+        text = f"is {_shown(method)}; allowed: {' or '.join(METHODS)}"
         violations.append(Violation(field="plan.method", description=text))
     filled_lora = _filled(lora, LORA, field="plan.lora", of="peft.LoraConfig", violations=violations)
     filled_args = _filled(args, ARGS, field="plan.args", of="trl.SFTConfig", violations=violations)
@@ -166,7 +166,7 @@ def _filled(
         if name not in known:
             violations.append(Violation(field=f"{field}.{name[:LONGEST_SHOWN]}", description=_unknown(name, known, of)))
         elif (checked := known[name].check(value)) is None:
-            text = f"is {_shown(value)}; taken is {known[name].allowed}"
+            text = f"is {_shown(value)}; allowed: {known[name].allowed}"
             violations.append(Violation(field=f"{field}.{name}", description=text))
         else:
             filled[name] = checked
@@ -178,7 +178,7 @@ def _unknown(name: str, known: Mapping[str, Setting], of: str) -> str:
         return f"is refused: {REFUSED[name]}"
     near = get_close_matches(name, known, n=1)
     meant = f"did you mean {near[0]}? " if near else ""
-    return f"is no setting that is taken here; {meant}taken of {of} are {', '.join(sorted(known))}"
+    return f"is not a supported setting; {meant}supported of {of}: {', '.join(sorted(known))}"
 
 
 def _shown(value: object) -> str:

@@ -1,4 +1,4 @@
-"""Where a version comes from, and the key that says whether the same content was asked for before."""
+"""Sources of versions, and their content keys."""
 
 import hashlib
 import json
@@ -32,11 +32,11 @@ def _check_address(field: str, address: str) -> None:
         parts = urlsplit(address)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError as error:
-        raise InvalidInput.of(Violation(field=field, description="is no address")) from error
+        raise InvalidInput.of(Violation(field=field, description="is not a URL")) from error
     if not usable:
-        _refuse(field, 'must be an address such as "https://api.openai.com/v1"')
+        _refuse(field, 'must be a URL such as "https://api.openai.com/v1"')
     if parts.username or parts.password or parts.query or parts.fragment:
-        _refuse(field, "must carry no user, query or fragment: keys belong into a secret")
+        _refuse(field, "must not have a user, query or fragment: store keys in a secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,38 +53,38 @@ class FolderSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuggingFaceSource:
-    """A repository of the hub. `commit` is what `revision` means, empty until the hub was asked."""
+    """A repository of the hub. `commit` is the resolved `revision`, empty until it is resolved."""
 
     repository: str
     revision: str = "main"
     commit: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse names that the hub cannot have, so that they never become part of an address."""
+        """Check the names, since they become part of a URL."""
         if not REPOSITORY.fullmatch(self.repository) or ".." in self.repository:
             _refuse("source.hugging_face.repository", 'must be "owner/name" or "name" as on the hub')
         if not REVISION.fullmatch(self.revision) or ".." in self.revision:
             _refuse("source.hugging_face.revision", "must be a branch, a tag or a commit")
         if COMMIT.fullmatch(self.revision):
-            object.__setattr__(self, "commit", self.revision)  # frozen, and a full commit needs no asking
+            object.__setattr__(self, "commit", self.revision)  # frozen; a full commit needs no resolution
 
     @property
     def key(self) -> str:
-        """The digest of repository and commit, or of the revision as it was named while the commit is unknown."""
+        """Digest of repository and commit, or of the revision while the commit is unknown."""
         return _key("hugging_face", self.repository, self.commit or self.revision)
 
     @property
     def alias(self) -> str:
-        """The key by the revision as it was named: a branch may mean another commit tomorrow."""
+        """Key by the named revision, since a branch may move."""
         return _key("hugging_face", self.repository, self.revision)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenAiSource:
-    """A model behind an OpenAI-compatible endpoint; the key is only ever a secret's name.
+    """A model behind an OpenAI-compatible endpoint; the API key is given as a secret's name only.
 
-    The secret is not part of the version's key: another secret for the same address is the same version. Another
-    address is another version, and takes no secret over from the one before.
+    The secret is not part of the content key: another secret for the same address is the same version. Another address
+    is another version and does not inherit the secret.
     """
 
     model: str
@@ -92,7 +92,7 @@ class OpenAiSource:
     api_key_secret: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what is no address, and keys wherever they could hide; no message repeats a value."""
+        """Check the address, and reject API keys in any field; errors do not repeat values."""
         if not self.model or len(self.model) > LONGEST_NAME or not self.model.isprintable():
             _refuse("source.openai.model", f"must be a name of 1 to {LONGEST_NAME} characters")
         if self.api_key_secret and not SECRET_NAME.fullmatch(self.api_key_secret):
@@ -100,26 +100,26 @@ class OpenAiSource:
         _check_address("source.openai.base_url", self.base_url)
 
     def check_address(self) -> None:
-        """Refuse an address that programs read in different ways, or that no model is behind.
+        """Reject addresses that parsers read differently, and internal ones.
 
-        Versions from before keep theirs: inference checks again where it would call.
+        Stored versions are not checked again here; inference checks before each call.
         """
         try:
             origin = Origin.of(self.base_url)
         except ValueError as error:
             raise InvalidInput.of(Violation(field="source.openai.base_url", description=str(error))) from error
         if never_reachable(origin):
-            _refuse("source.openai.base_url", "must not be an address of the network or the cloud itself")
+            _refuse("source.openai.base_url", "must not be a link-local or cloud metadata address")
 
     @property
     def key(self) -> str:
-        """The digest of the model's name and the endpoint."""
+        """Digest of the model's name and the endpoint."""
         return _key("openai", self.model, self.base_url.rstrip("/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedSource:
-    """A run of ours: an adapter on a base."""
+    """A training run: an adapter on a base."""
 
     run: str
     base: str
@@ -129,7 +129,7 @@ class TrainedSource:
 
     @property
     def key(self) -> str:
-        """The digest of the run, which registers one version."""
+        """Digest of the run, which registers one version."""
         return _key("trained", self.run)
 
 

@@ -1,4 +1,4 @@
-"""A plan: on each new version of a dataset, train this recipe on this base."""
+"""A training plan: trains a recipe on a base for each new version of a dataset."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +19,7 @@ MIN_MEMORY_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetVersion:
-    """A version of a dataset and where its train part lies."""
+    """A dataset version and the location of its train split."""
 
     id: str
     """`dataset@number`."""
@@ -33,15 +33,15 @@ class DatasetVersion:
 
     @property
     def number(self) -> int:
-        """Its number: a newer version has a greater one."""
+        """Version number, increasing."""
         return int(self.id.partition("@")[2])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunLimits:
-    """What a run may take; 0 bytes mean what the service is set to.
+    """Limits of a run; 0 bytes means the service's default.
 
-    With `memory_auto` a run is fitted into what its machine has available, at most `memory_bytes`.
+    With `memory_auto` the run is fitted into the available memory, at most `memory_bytes`.
     """
 
     time: timedelta = DEFAULT_TIME
@@ -51,7 +51,7 @@ class RunLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanSettings:
-    """What a user says of a plan; lora and args as they were written."""
+    """A plan's settings as the user wrote them."""
 
     dataset: str
     base: str
@@ -69,19 +69,19 @@ class PlanSettings:
 
     @property
     def target_modules(self) -> Sequence[str]:
-        """The modules that LoRA is put on by name; none where it is put on all that are linear."""
+        """Modules named for LoRA; empty for all linear modules."""
         modules = self.recipe.lora["target_modules"]
         return [] if isinstance(modules, str) else [str(name) for name in cast("Sequence[str]", modules)]
 
     def recipe_on(self, facts: BaseFacts) -> Recipe:
-        """The recipe for a base: a length that was not written is no more than what the base reads at once."""
+        """The recipe for a base: a default max_length is lowered to the base's context."""
         recipe, maximum = self.recipe, facts.context_tokens
         if "max_length" in self.args or not maximum or maximum >= int(str(recipe.args["max_length"])):
             return recipe
         return replace(recipe, args={**recipe.args, "max_length": maximum})
 
     def check(self, *, max_time: timedelta, max_memory_bytes: int) -> None:
-        """Refuse what could never be trained.
+        """Check dataset, limits and target modules.
 
         Raises:
             InvalidInput: names field, value and what is allowed.
@@ -91,30 +91,30 @@ class PlanSettings:
             description = f"is {self.dataset[:80]!r}; it must be a dataset's id, such as helpdesk_sft"
             raise InvalidInput.of(Violation(field="plan.dataset", description=description))
         if not SHORTEST_TIME <= self.limits.time <= max_time:
-            description = f"is {self.limits.time}; taken is {SHORTEST_TIME} to {max_time}"
+            description = f"is {self.limits.time}; it must be {SHORTEST_TIME} to {max_time}"
             raise InvalidInput.of(Violation(field="plan.limits.time", description=description))
         memory = self.limits.memory_bytes
         if memory and not MIN_MEMORY_BYTES <= memory <= max_memory_bytes:
             description = (
-                f"is {memory}; taken is 0 (for {max_memory_bytes}), or {MIN_MEMORY_BYTES} to {max_memory_bytes}"
+                f"is {memory}; it must be 0 (for {max_memory_bytes}), or {MIN_MEMORY_BYTES} to {max_memory_bytes}"
             )
             raise InvalidInput.of(Violation(field="plan.limits.memory_bytes", description=description))
         for name in self.target_modules:
             if name.rpartition(".")[2] in VOCABULARY:
-                description = f"names {name}, which is the base's vocabulary; name layers such as q_proj, or all-linear"
+                description = f"names {name}, part of the base's vocabulary; use layers such as q_proj, or all-linear"
                 raise InvalidInput.of(Violation(field="plan.lora.target_modules", description=description))
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainingPlan(Aggregate):
-    """Settings that each run copies when it is queued, so that a change concerns later runs only."""
+    """A plan. Runs copy its settings when they are queued, so a change applies to later runs only."""
 
     settings: PlanSettings
     deferred: DatasetVersion | None = None
-    """The newest version that came while the plan was paused: it is trained when the plan goes on."""
+    """The newest version published while the plan was paused; trained when it is resumed."""
 
     def configure(self, settings: PlanSettings, *, expected_version: int | None) -> None:
-        """Take new settings; what is owed of another dataset is forgotten.
+        """Apply new settings; a deferred version of another dataset is dropped.
 
         Raises:
             PlanChanged: the plan is not at the save that the caller saw.
@@ -126,19 +126,19 @@ class TrainingPlan(Aggregate):
             self.deferred = None
 
     def defer(self, version: DatasetVersion) -> None:
-        """Remember a version of its dataset, unless it owes a newer one, to train once the plan is no longer paused."""
+        """If paused, store a version of its dataset as deferred, unless a newer one is."""
         if not self.settings.paused or version.dataset != self.settings.dataset:
             return
         if self.deferred is None or self.deferred.number < version.number:
             self.deferred = version
 
     def start_deferred(self, version: DatasetVersion) -> None:
-        """Forget what it deferred, unless that is newer than this version, whose run is queued."""
+        """Clear the deferred version unless it is newer than this version, whose run is queued."""
         if self.deferred and self.deferred.dataset == version.dataset and self.deferred.number <= version.number:
             self.deferred = None
 
     def delete(self, *, expected_version: int | None) -> None:
-        """Delete the plan; its runs and its model stay.
+        """Delete the plan; its runs and its model are kept.
 
         Raises:
             TrainingPlanNotFound: it is not there, or not any more.

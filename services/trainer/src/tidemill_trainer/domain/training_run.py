@@ -33,14 +33,14 @@ class RunHasSucceeded(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunHasFailed(Event):
-    """The run made nothing, or was cancelled."""
+    """The run failed or was cancelled."""
 
     reason: str
     message: str
 
 
 class RunState(Enum):
-    """SUCCEEDED is final; FAILED and CANCELLED can be tried again."""
+    """SUCCEEDED is final; FAILED and CANCELLED can be retried."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -56,7 +56,7 @@ IN_WORK = frozenset({RunState.QUEUED, RunState.RUNNING, RunState.REGISTERING})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a run is; `seconds` is how long it has computed, over all its attempts since it was queued."""
+    """Progress of a run; `seconds` is computing time over all attempts since it was queued."""
 
     step: int = 0
     steps: int = 0
@@ -66,7 +66,7 @@ class Progress:
 
     @property
     def loss(self) -> float | None:
-        """The last logged loss, None before there is one."""
+        """The last logged loss, or None."""
         return self.losses[-1].loss if self.losses else None
 
 
@@ -77,16 +77,16 @@ def run_id(project: str, plan: str, dataset_version: str) -> str:
 
 @dataclass(slots=True, kw_only=True)
 class TrainingRun(Aggregate):
-    """Plan, base, recipe and limits are copied when it is queued and never change, but for the base of a retry.
+    """A training run.
 
-    Every write of a worker names its lease epoch; one of an earlier epoch, or for a run that is no longer in work,
-    raises RunLost and changes nothing.
+    Plan, base, recipe and limits are fixed when it is queued; only a retry may change base and limits. Every write of a
+    worker carries its lease epoch; a write of an earlier epoch, or for a finished run, raises RunLost.
     """
 
     plan: str
     dataset: DatasetVersion
     base: str
-    """`model@version`; what the plan says, where that meant nothing when it was queued."""
+    """`model@version`; the plan's reference if it could not be resolved."""
     recipe: Recipe
     limits: RunLimits
     state: RunState = RunState.QUEUED
@@ -95,22 +95,19 @@ class TrainingRun(Aggregate):
     message: str = ""
     model_version: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Versions of code and libraries that it ran with."""
+    """Versions of code and libraries it ran with."""
     attempt: int = 0
     epoch: int = 0
     furthest: int = 0
-    """The last step that any attempt has reached since it was queued."""
+    """The highest step reached by any attempt since it was queued."""
     fruitless: int = 0
-    """How many attempts were begun since then and did not end by waiting.
-
-    A worker that such a run takes down can tell nothing else of it.
-    """
+    """Attempts started since then that did not end by waiting: the only trace of a worker that the run crashes."""
     fit: Fit | None = None
-    """How it was fitted into its memory, once that is known."""
+    """The memory fit, once known."""
     smaller_than: Choice | None = None
-    """The choice that took more than its limit: only smaller ones are left."""
+    """The choice that ran out of memory; only smaller ones may be used."""
     shrunk: bool = False
-    """True once it has gone on by itself with a smaller choice since it was queued."""
+    """True if it has resumed automatically with a smaller choice since it was queued."""
     examples: ExampleCounts | None = None
     warnings: tuple[str, ...] = ()
     start_time: datetime | None = None
@@ -127,7 +124,7 @@ class TrainingRun(Aggregate):
         now: datetime,
         facts: BaseFacts | None = None,
     ) -> "TrainingRun":
-        """Return a new run of a plan as it is now, on a base of which these are the facts."""
+        """Return a new run of a plan, on a base with these facts."""
         queued = cls(
             id=run,
             project=plan.project,
@@ -144,16 +141,16 @@ class TrainingRun(Aggregate):
 
     @property
     def is_in_work(self) -> bool:
-        """True while a worker has something to do for it."""
+        """True while it is QUEUED, RUNNING or REGISTERING."""
         return self.state in IN_WORK
 
     @property
     def has_begun(self) -> bool:
-        """True once it has computed on its base."""
+        """True if an attempt has loaded the base."""
         return bool(self.versions)
 
     def claim(self, epoch: int, *, now: datetime) -> None:
-        """Let the worker of this lease epoch train it; one that was registering does so until it computes again.
+        """Assign the run to the worker with this lease epoch; a REGISTERING run keeps its state.
 
         Raises:
             RunLost: a later epoch has it, or nothing is left to do.
@@ -168,46 +165,46 @@ class TrainingRun(Aggregate):
         self.start_time = self.start_time or now
 
     def begin(self, *, versions: Mapping[str, str], epoch: int) -> None:
-        """Record that the attempt computes, and what it runs with."""
+        """Record that the attempt runs, with the versions of its libraries."""
         self.refuse_unless_claimed(epoch)
         self.state, self.versions = RunState.RUNNING, dict(versions)
 
     def fitted(self, fit: Fit, examples: ExampleCounts, *, warnings: Sequence[str], epoch: int) -> None:
-        """Record how the attempt fits its memory, and which examples it trains on."""
+        """Record the memory fit and the example counts of the attempt."""
         self.refuse_unless_claimed(epoch)
         self.fit, self.examples, self.warnings = fit, examples, tuple(warnings)
 
     @property
     def may_shrink(self) -> bool:
-        """True where it may go on by itself after it took too much memory: once, with a smaller choice."""
+        """True if it may resume automatically, once, with a smaller choice after running out of memory."""
         return self.limits.memory_auto and self.fit is not None and not self.shrunk
 
     def shrink(self, *, limits: RunLimits, epoch: int) -> None:
-        """Begin another attempt within these limits, with a smaller choice than the one that took too much memory."""
+        """Start another attempt within these limits, with a choice smaller than the one that ran out of memory."""
         self.refuse_unless_claimed(epoch)
         self.limits = replace(limits, memory_auto=True)
         self.smaller_than, self.shrunk = self.fit.choice if self.fit else None, True
         self.attempt += 1
 
     def advance(self, progress: Progress, *, epoch: int) -> None:
-        """Record how far it is."""
+        """Record progress."""
         self.refuse_unless_claimed(epoch)
         if progress.step > self.furthest:
             self.furthest, self.fruitless = progress.step, 0
         self.progress = replace(progress, losses=thinned(progress.losses))
 
     def wait(self, message: str, *, epoch: int) -> None:
-        """Say what it waits for: the attempt ends without a worker being lost."""
+        """Record what it waits for; the attempt does not count as a lost worker."""
         self.refuse_unless_claimed(epoch)
         self.message, self.fruitless = message, max(0, self.fruitless - 1)
 
     def register(self, *, epoch: int) -> None:
-        """Begin to register what it made: from here on it can no longer be cancelled."""
+        """Start registering; from here on it cannot be cancelled."""
         self.refuse_unless_claimed(epoch)
         self.state = RunState.REGISTERING
 
     def succeed(self, model_version: str, *, now: datetime, epoch: int) -> None:
-        """Record what was registered."""
+        """Record the registered version."""
         self.refuse_unless_claimed(epoch)
         self.state, self.model_version, self.finish_time, self.message = RunState.SUCCEEDED, model_version, now, ""
         self.progress = replace(self.progress, remaining_s=0.0)
@@ -223,12 +220,12 @@ class TrainingRun(Aggregate):
         )
 
     def fail(self, *, reason: str, message: str, now: datetime, epoch: int) -> None:
-        """End it without a result."""
+        """Fail the run."""
         self.refuse_unless_claimed(epoch)
         self._end(RunState.FAILED, reason=reason, message=message, now=now)
 
     def cancel(self, *, now: datetime) -> None:
-        """Stop it for whoever asked; one that is cancelled already stays so.
+        """Cancel the run; no effect if it is already cancelled.
 
         Raises:
             RunFinished: it is registering, or done.
@@ -238,12 +235,12 @@ class TrainingRun(Aggregate):
             return
         if self.state not in {RunState.QUEUED, RunState.RUNNING}:
             raise RunFinished(self.id, state=self.state.value)
-        self._end(RunState.CANCELLED, reason="CANCELLED", message="somebody cancelled it", now=now)
+        self._end(RunState.CANCELLED, reason="CANCELLED", message="cancelled by a user", now=now)
 
     def retry(self, *, base: str, limits: RunLimits, now: datetime) -> None:
-        """Queue it again, with the recipe that it had; with this base, where it has not begun on another.
+        """Queue it again with its recipe; with this base if no attempt has loaded one.
 
-        One that took too much memory takes these limits, and of what is picked for it something smaller.
+        After OUT_OF_MEMORY it uses these limits and, with `memory_auto`, a smaller choice.
 
         Raises:
             RunNotRetriable: it neither failed nor was cancelled.
@@ -262,7 +259,7 @@ class TrainingRun(Aggregate):
         self.pending.append(RunWasQueued(occurred_at=now))
 
     def refuse_unless_claimed(self, epoch: int) -> None:
-        """Refuse a worker whose lease has passed on, and one whose run was cancelled.
+        """Check that the worker with this epoch owns the run.
 
         Raises:
             RunLost: it is one of these.

@@ -1,1 +1,1 @@
-"""How calls and notify-ups come in."""
+"""Entry points: gRPC services, Kafka consumers and background workers."""

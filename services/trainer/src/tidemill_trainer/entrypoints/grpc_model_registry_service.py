@@ -1,4 +1,4 @@
-"""ModelRegistryService: what callers ask of the registry."""
+"""gRPC ModelRegistryService."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ LARGEST_CHUNK = 2 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UseCases:
-    """What the service is made of."""
+    """Use cases of the service."""
 
     import_model: ImportModel
     upload_model_file: UploadModelFile
@@ -37,7 +37,7 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
         self._uploads = uploads
 
     async def ImportModel(self, request: pb.ImportModelRequest, _context: object) -> pb.ImportModelResponse:
-        """Begin a version, or find the one with this content."""
+        """Import a version, or return the one with this content."""
         command = ImportCommand(
             model=request.model,
             source=source_of(request.source),
@@ -64,7 +64,7 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
     async def CompleteModelVersion(
         self, request: pb.CompleteModelVersionRequest, _context: object
     ) -> pb.CompleteModelVersionResponse:
-        """Make a version ready whose files are all stored."""
+        """Make an uploaded version READY."""
         version = await self._do.complete_model_version(
             current_caller(), version_id=request.id, request=request_of(request)
         )
@@ -112,14 +112,14 @@ class GrpcModelRegistryService(ModelRegistryServiceServicer):
 async def _start_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> pb.UploadModelFileStart:
     first = await anext(messages, None)
     if first is None or first.WhichOneof("part") != "start":
-        raise InvalidInput.of(Violation(field="start", description="the first message says version and path"))
+        raise InvalidInput.of(Violation(field="start", description="the first message must have version and path"))
     return first.start
 
 
 async def _chunks_of(messages: AsyncIterator[pb.UploadModelFileRequest]) -> AsyncIterator[bytes]:
     async for message in messages:
         if message.WhichOneof("part") != "chunk":
-            raise InvalidInput.of(Violation(field="chunk", description="every message after the first is a chunk"))
+            raise InvalidInput.of(Violation(field="chunk", description="every message after the first must be a chunk"))
         if len(message.chunk) > LARGEST_CHUNK:
             description = f"has {len(message.chunk)} bytes; the limit is {LARGEST_CHUNK}"
             raise InvalidInput.of(Violation(field="chunk", description=description))

@@ -1,4 +1,4 @@
-"""TrainingService: plans, and the runs that they start."""
+"""gRPC TrainingService: plans and runs."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ from tidemill_trainer.entrypoints.training_messages import plan_message, run_mes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingUseCases:
-    """What the service is made of."""
+    """Use cases of the service."""
 
     create: CreateTrainingPlan
     update: UpdateTrainingPlan
@@ -38,7 +38,7 @@ class GrpcTrainingService(TrainingServiceServicer):
     async def CreateTrainingPlan(
         self, request: pb.CreateTrainingPlanRequest, _context: object
     ) -> pb.CreateTrainingPlanResponse:
-        """Create a plan."""
+        """Use case: create a plan."""
         plan = await self._do.create(
             current_caller(),
             request.plan.id,
@@ -79,7 +79,7 @@ class GrpcTrainingService(TrainingServiceServicer):
     async def DeleteTrainingPlan(
         self, request: pb.DeleteTrainingPlanRequest, _context: object
     ) -> pb.DeleteTrainingPlanResponse:
-        """Delete a plan."""
+        """Use case: delete a plan."""
         plan = await self._do.delete(
             current_caller(),
             request.id,
@@ -92,7 +92,7 @@ class GrpcTrainingService(TrainingServiceServicer):
     async def StartTrainingRun(
         self, request: pb.StartTrainingRunRequest, _context: object
     ) -> pb.StartTrainingRunResponse:
-        """Start a run by hand."""
+        """Start a run on request."""
         run = await self._do.start(
             current_caller(),
             request.plan,
@@ -118,7 +118,7 @@ class GrpcTrainingService(TrainingServiceServicer):
     async def CancelTrainingRun(
         self, request: pb.CancelTrainingRunRequest, _context: object
     ) -> pb.CancelTrainingRunResponse:
-        """Stop a run."""
+        """Use case: cancel a run."""
         run = await self._do.cancel(current_caller(), request.id, request=request_of(request))
         return pb.CancelTrainingRunResponse(run=run_message(run))
 

@@ -1,4 +1,4 @@
-"""What trainer receives: new versions of datasets."""
+"""Consumes new dataset versions."""
 
 from pydantic import BaseModel
 
@@ -22,14 +22,14 @@ class PartFields(BaseModel):
 
 
 class VersionIsPublished(BaseModel):
-    """The fields that are read of dataset.version_published."""
+    """Fields read from dataset.version_published."""
 
     version: str
     train: PartFields
 
 
 def datasets(start_runs: StartRunsForDatasetVersion) -> Subscription:
-    """Return the subscription. dataset.version_withheld has no route: it asks for no run."""
+    """Return the subscription. dataset.version_withheld is not consumed: it starts no run."""
 
     async def published(event: EventContext, body: VersionIsPublished) -> None:
         part = body.train

@@ -1,4 +1,4 @@
-"""What callers send and see, from and to what trainer means."""
+"""Mapping between messages and the domain."""
 
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill_kit.core.errors import InvalidInput, Violation
@@ -16,18 +16,18 @@ STATES = {
 }
 
 NO_VERSION = -1
-"""What no save is counted as: an etag that we never gave."""
+"""Revision for an invalid etag; matches no stored revision."""
 
 
 def version_of(etag: str) -> int | None:
-    """Return the save that a caller saw; None where it saw none."""
+    """Return the revision of an etag; None for an empty etag."""
     if not etag:
         return None
     return int(etag) if etag.isascii() and etag.isdigit() else NO_VERSION
 
 
 def source_of(message: pb.ModelSource) -> Source:
-    """Return the source that a caller names.
+    """Return the source of a request.
 
     Raises:
         InvalidInput: it is no source, or one that could never be imported.
@@ -45,14 +45,14 @@ def source_of(message: pb.ModelSource) -> Source:
             remote = message.openai
             return OpenAiSource(model=remote.model, base_url=remote.base_url, api_key_secret=remote.api_key_secret)
         case "trained":
-            text = "is what the trainer's own runs register: create a training plan for it"
+            text = "is registered by training runs only: create a training plan"
             raise InvalidInput.of(Violation(field="source.trained", description=text))
         case None:
             raise InvalidInput.of(Violation(field="source", description="must be folder, hugging_face or openai"))
 
 
 def model_message(overview: ModelOverview) -> pb.Model:
-    """Return a model as callers see it."""
+    """Return the model message."""
     model = overview.model
     return pb.Model(
         id=model.id,
@@ -68,7 +68,7 @@ def model_message(overview: ModelOverview) -> pb.Model:
 
 
 def version_message(version: ModelVersion) -> pb.ModelVersion:
-    """Return a version as callers see it."""
+    """Return the version message."""
     return pb.ModelVersion(
         id=version.id,
         project=version.project,

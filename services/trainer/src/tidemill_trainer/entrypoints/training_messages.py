@@ -1,4 +1,4 @@
-"""Plans and runs as callers send and see them."""
+"""Mapping between messages and plans and runs."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -24,11 +24,11 @@ STATES = {
 }
 
 FAR_S = 10**10
-"""Farther than any limit of time: a Duration holds more than a timedelta can."""
+"""Above any time limit; a Duration may exceed the range of timedelta."""
 
 
 def settings_of(message: pb.TrainingPlan) -> PlanSettings:
-    """Return what a caller says of a plan; what is unset takes its default.
+    """Return the plan's settings from a request, with defaults for unset fields.
 
     Raises:
         InvalidInput: lora or args hold a number that JSON has not.
@@ -49,7 +49,7 @@ def settings_of(message: pb.TrainingPlan) -> PlanSettings:
 
 
 def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:
-    """Return a plan as callers see it."""
+    """Return the plan message."""
     settings = plan.settings
     return pb.TrainingPlan(
         id=plan.id,
@@ -74,7 +74,7 @@ def plan_message(plan: TrainingPlan) -> pb.TrainingPlan:
 
 
 def run_message(run: TrainingRun) -> pb.TrainingRun:
-    """Return a run as callers see it."""
+    """Return the run message."""
     recipe = run.recipe
     return pb.TrainingRun(
         id=run.id,
@@ -123,7 +123,7 @@ def _settings_in(struct: Struct, *, field: str) -> Mapping[str, object]:
     try:
         return MessageToDict(struct)
     except ValueError as error:
-        description = "holds NaN or Infinity; send finite numbers"
+        description = "contains NaN or Infinity: send finite numbers"
         raise InvalidInput.of(Violation(field=field, description=description)) from error
 
 

@@ -1,4 +1,4 @@
-"""What trainer does by itself: it queues what plans owe, trains what is queued, and sweeps what trainings left."""
+"""Training worker: queues deferred runs, trains queued runs and sweeps local folders."""
 
 import asyncio
 import math
@@ -19,7 +19,7 @@ SWEEP_EVERY_S = 600.0
 
 
 class TrainingWorker:
-    """Searches for runs when notified and once in a while; each of them is tried again until it has ended."""
+    """Polls for runs, periodically and when notified; retries each until it has ended."""
 
     def __init__(
         self, *, pending: PendingRuns, max_concurrent: int, poll_interval_s: float, sweep_every_s: float = SWEEP_EVERY_S
@@ -33,7 +33,7 @@ class TrainingWorker:
         self._running: set[RunName] = set()
 
     def enqueue(self) -> None:
-        """Look for work at once."""
+        """Notify the worker of new work."""
         self._enqueued.set()
 
     async def run(self, train: TrainRun, start_deferred: StartDeferredRun) -> None:

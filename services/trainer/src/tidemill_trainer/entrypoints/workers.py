@@ -1,4 +1,4 @@
-"""What trainer does by itself: it fetches the versions that wait for the hub."""
+"""Import worker: fetches versions from the hub."""
 
 import asyncio
 from contextlib import suppress
@@ -14,7 +14,7 @@ _log = structlog.get_logger()
 
 
 class ImportWorker:
-    """Searches for waiting imports when notified and once in a while; each of them is tried again until it is final."""
+    """Polls for pending imports, periodically and when notified; retries each until it is final."""
 
     def __init__(
         self, *, pending: PendingImports, fetch: FetchVersion, max_concurrent: int, retry_after_s: float
@@ -27,7 +27,7 @@ class ImportWorker:
         self._running: set[VersionName] = set()
 
     def enqueue(self) -> None:
-        """Look for work at once."""
+        """Notify the worker of new work."""
         self._enqueued.set()
 
     async def run(self) -> None:

@@ -11,7 +11,7 @@ from tidemill_trainer.training.reports import Reports
 
 
 def main() -> None:
-    """Train, and say how it went; exit status 0 says that everything was reported."""
+    """Train and report the result; exit status 0 means that everything was reported."""
     die_with_parent()
     reports = Reports()
     try:

@@ -1,4 +1,4 @@
-"""Checkpoints that a kill cannot tear: one counts once the sizes of its files are written down beside them."""
+"""Crash-safe checkpoints: a checkpoint is complete when a manifest of its files' sizes has been written."""
 
 import json
 import os
@@ -10,7 +10,7 @@ PREFIX = "checkpoint-"
 
 
 def mark_complete(checkpoint: Path) -> None:
-    """Make a checkpoint count, after its files have reached the disk."""
+    """Sync a checkpoint's files to disk, then write its manifest."""
     sizes = {}
     for path in sorted(checkpoint.iterdir()):
         with path.open("rb") as file:
@@ -25,7 +25,7 @@ def mark_complete(checkpoint: Path) -> None:
 
 
 def last_complete(folder: Path) -> Path | None:
-    """Return the newest checkpoint that counts; what does not is removed."""
+    """Return the newest complete checkpoint; remove incomplete ones."""
     found = sorted(folder.glob(f"{PREFIX}*"), key=lambda path: int(path.name.removeprefix(PREFIX)), reverse=True)
     complete = [checkpoint for checkpoint in found if _is_complete(checkpoint)]
     for torn in set(found) - set(complete):

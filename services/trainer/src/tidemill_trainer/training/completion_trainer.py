@@ -1,7 +1,7 @@
-"""TRL's supervised trainer, with a loss that checks completions only where TRL's checks everything.
+"""SFTTrainer with a loss that computes logits for completion tokens only.
 
-On a processor, TRL 1.16 multiplies every position of a batch with the whole vocabulary, and throws away what the prompt
-got. Of a prompt with passages and a short answer, that is nearly all of it: a third of a step's work, and its memory.
+On a CPU, TRL 1.16 computes logits over the whole vocabulary for every position and discards those of the prompt. With
+retrieved passages and a short answer that is nearly all of them: a third of a step's work, and its memory.
 """
 
 from functools import cached_property
@@ -16,7 +16,7 @@ _IGNORED = -100
 
 
 class CompletionTrainer(SFTTrainer):
-    """Trains on the same loss as SFTTrainer with `loss_type="nll"`; its metrics beside the loss are not made."""
+    """Same loss as SFTTrainer with `loss_type="nll"`; other metrics are not computed."""
 
     def compute_loss(
         self,
@@ -41,6 +41,6 @@ class CompletionTrainer(SFTTrainer):
 
     @cached_property
     def _able(self) -> bool:
-        """Whether the base can be asked for some positions only, and its loss has no other part."""
+        """Whether the base can compute logits for selected positions and its loss has no additional terms."""
         base = self.accelerator.unwrap_model(self.model).get_base_model()
         return "logits_to_keep" in signature(type(base).forward).parameters and not self.aux_loss_enabled

@@ -1,4 +1,4 @@
-"""From the train part, JSON lines of feedback.v1.Example, to the tokens that TRL trains on."""
+"""Converts the train split (JSON lines of feedback.v1.Example) to tokens for TRL."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,13 @@ from tidemill_trainer.training.failures import TrainingStopped
 
 LONGEST_SHOWN = 200
 _REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a template raises: by its own words, or because it cannot do with a turn what it does with others."""
+"""Errors of a chat template: its own, or those of an unsupported turn."""
 Turns = list[dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """What came before an answer, and the answer, as messages with role and content."""
+    """A conversation and its answer, as messages with role and content."""
 
     prompt: Turns
     completion: Turns
@@ -28,29 +28,29 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An example in tokens, the first `prompt` of which are not learnt."""
+    """A tokenized example; the first `prompt` tokens are excluded from the loss."""
 
     tokens: Sequence[int]
     prompt: int
 
     @property
     def columns(self) -> Mapping[str, Sequence[int]]:
-        """What TRL takes for a row that is tokenized already."""
+        """The row in TRL's format for tokenized data."""
         learnt = len(self.tokens) - self.prompt
         return {"input_ids": self.tokens, "completion_mask": [0] * self.prompt + [1] * learnt}
 
 
 def read_examples(path: Path) -> list[Example]:
-    """Return every example, also those without a prompt or an answer of text."""
+    """Return every example, also those without a textual prompt or answer."""
     with path.open(encoding="utf-8") as lines:
         return [_example(json.loads(line)) for line in lines if line.strip()]
 
 
 def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> tuple[list[Row], ExampleCounts]:  # noqa: ANN401 - of transformers
-    """Return the examples that are trained on, in tokens, and what became of the others.
+    """Return the usable examples as tokens, and the counts of all.
 
-    One that is too long is left out and not cut: the answer would be lost first. One whose turns the chat template of
-    the base refuses is left out too.
+    Examples above `max_length` are skipped rather than truncated, since truncation would cut the answer. Examples that
+    the base's chat template rejects are skipped too.
 
     Raises:
         TrainingStopped: BASE_NOT_TRAINABLE, with the words of the template, where it refuses every one.
@@ -66,13 +66,13 @@ def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> 
             refusals.append(_words(error, tokenizer.chat_template))
             continue
         if row.prompt == len(row.tokens):
-            refusals.append("it shows no answer behind its question")
+            refusals.append("it renders no answer after the question")
         elif len(row.tokens) > max_length:
             too_long += 1
         else:
             rows.append(row)
     if whole and len(refusals) == len(whole):
-        message = f"the chat template of the base takes none of the {len(whole)} examples: {refusals[0]}"
+        message = f"the chat template of the base rejects all {len(whole)} examples: {refusals[0]}"
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
     counts = ExampleCounts(
         offered=len(examples),
@@ -85,19 +85,19 @@ def rows_of(examples: Sequence[Example], tokenizer: Any, *, max_length: int) -> 
 
 
 def refuse_too_few(counts: ExampleCounts, *, minimum: int, max_length: int) -> None:
-    """Refuse to train on less than is worth it.
+    """Check the minimum number of examples.
 
     Raises:
         TrainingStopped: DATASET_TOO_SMALL.
 
     """
     if counts.fitted < minimum:
-        message = f"{counts.described(max_length=max_length)}, and {minimum} are needed"
+        message = f"{counts.described(max_length=max_length)}; at least {minimum} are needed"
         raise TrainingStopped(message, reason="DATASET_TOO_SMALL")
 
 
 def _words(error: Exception, template: object) -> str:
-    """Return what a template says where that is its own text and not a user's, else the kind of the error."""
+    """Return a template's message if it is the template's own text and not a user's, else the error's type."""
     words = str(error)[:LONGEST_SHOWN]
     return words if words and isinstance(template, str) and words in template else type(error).__name__
 
@@ -110,7 +110,7 @@ def _row(example: Example, tokenizer: Any, control: ControlTokens) -> Row:  # no
     begin = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False)
     tokens, before = encoded(tokenizer, whole), encoded(tokenizer, begin)
-    # Some templates put more before an answer to be given than before one that was given: what both have is the prompt.
+    # Some templates render more before a requested answer than before a given one: the prompt is the common prefix.
     shared = (count for count, (one, other) in enumerate(zip(tokens, before, strict=False)) if one != other)
     return Row(tokens, next(shared, min(len(tokens), len(before))))
 

@@ -1,11 +1,11 @@
-"""Why a training makes nothing, in the words of TrainingRun.reason."""
+"""Failures of a training, with the reasons of TrainingRun.reason."""
 
 from pathlib import Path
 from traceback import extract_tb
 
 
 class TrainingStopped(Exception):
-    """A training that cannot go on; its message carries no text of users."""
+    """The training failed; the message contains no users' texts."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
@@ -14,12 +14,12 @@ class TrainingStopped(Exception):
 
 
 def stopped_by(error: Exception) -> TrainingStopped:
-    """Return what an error that was raised means; of any other, type and place, because its text may be of users."""
+    """Classify an exception; an unknown one is described by type and place, since its text may quote users."""
     if isinstance(error, TrainingStopped):
         return error
     text = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
-        message = "the machine has no memory left for it: use a smaller batch, max_length or base"
+        message = "the machine is out of memory: use a smaller batch, max_length or base"
         return TrainingStopped(message, reason="OUT_OF_MEMORY")
     *_, place = extract_tb(error.__traceback__)
     message = f"{type(error).__name__} in {place.name} ({Path(place.filename).name}, line {place.lineno})"

@@ -1,4 +1,4 @@
-"""Finds how a training fits its memory, or refuses it with both figures."""
+"""Fits a training into its memory limit, or fails with estimate and limit."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,15 +20,15 @@ from tidemill_trainer.training.process_memory import taken_bytes
 from tidemill_trainer.training.step_memory import Computing, StepMemory
 
 WORKING_BYTES = 48 * 1024**2
-"""What the process takes beside libraries and tensors: threads, scratch of the kernels, what is being written."""
+"""Memory besides libraries and tensors: threads, kernel workspaces, files being written."""
 TOKENS_PER_BATCH = 512
-"""A processor is busy with so many: more rows at once only add padding to the longest of them."""
+"""Tokens that saturate a CPU; larger batches add padding only."""
 SPARE = 1.1
-"""What is picked leaves a tenth: a batch may be larger than those that are likely."""
+"""Margin of automatic choices: an unlikely batch may be larger than the simulated one."""
 
 
 def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: torch.dtype, device: str) -> Fit:
-    """Return the recipe's own choice where it fits, or with `memory_auto` the first one that does.
+    """Return the recipe's own choice, or with `memory_auto` the first choice that fits.
 
     Raises:
         TrainingStopped: OUT_OF_MEMORY, with what is needed and what is the limit; BASE_NOT_TRAINABLE or BAD_RECIPE
@@ -40,26 +40,26 @@ def fit_of(job: Job, config: PretrainedConfig, rows: Sequence[Row], *, dtype: to
     if device != "cpu":
         own, limit = 0, torch.cuda.mem_get_info()[0]
     if job.memory_auto:
-        limit = max(0, limit - memory.mapped_bytes)  # what is available has to hold the files too
+        limit = max(0, limit - memory.mapped_bytes)  # available memory must hold the mapped files too
     recipe = Choice.of(job.args)
     found = choices(recipe, after=job.smaller_than) if job.memory_auto else [recipe]
     if job.memory_auto and device == "cpu":
         maximum = max(1, TOKENS_PER_BATCH * len(rows) // sum(len(row.tokens) for row in rows))
         found = [choice for choice in found if choice.batch_size <= maximum]
     spare = SPARE if job.memory_auto else 1.0
-    message = f"there is no smaller way to compute it than the one that took more than its limit, {limit} bytes"
+    message = f"the smallest possible batch ran out of memory at its limit of {limit} bytes"
     for choice in found:
         batches = steps_of(job.args, rows=len(rows)) * choice.accumulation_steps
         needed = own + memory.needed_bytes(choice, batches=batches)
         if needed * spare <= limit:
             return Fit(choice=choice, needed_bytes=needed, limit_bytes=limit)
-        message = f"the training needs {needed} bytes of memory ({_described(choice)}), and {limit} is its limit"
+        message = f"the training needs {needed} bytes of memory ({_described(choice)}); its limit is {limit}"
     message += f": {_advice(job)}"
     raise TrainingStopped(message, reason="OUT_OF_MEMORY")
 
 
 def steps_of(args: Mapping[str, Any], *, rows: int) -> int:
-    """Return how many steps a training has."""
+    """Return the number of steps of a training."""
     if args["max_steps"] > 0:
         return int(args["max_steps"])
     batch: int = args["per_device_train_batch_size"] * args["gradient_accumulation_steps"]
@@ -80,17 +80,17 @@ def _step_memory(
             message = f"lora.target_modules: {job.base_name} has no modules {job.lora['target_modules']}"
             raise TrainingStopped(message, reason="BAD_RECIPE") from error
         made_by = f"transformers {transformers.__version__}"
-        message = f"{made_by} makes no model of the config.json of {job.base_name} ({type(error).__name__})"
+        message = f"{made_by} cannot build a model from the config.json of {job.base_name} ({type(error).__name__})"
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
 
 
 def _described(choice: Choice) -> str:
     kept = "with" if choice.checkpointing else "without"
-    return f"{choice.batch_size} rows at once, {kept} gradient_checkpointing"
+    return f"batch size {choice.batch_size}, {kept} gradient_checkpointing"
 
 
 def _advice(job: Job) -> str:
     smaller = "a smaller max_length or base"
     if job.memory_auto:
-        return f"use {smaller}, or give the machine more memory"
+        return f"use {smaller}, or a machine with more memory"
     return f"use limits.memory auto, a smaller batch, {smaller}, or gradient_checkpointing"

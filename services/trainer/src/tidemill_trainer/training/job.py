@@ -1,4 +1,4 @@
-"""What the process is told: one JSON file, written by the worker."""
+"""Job file of a training process: JSON, written by the worker."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from tidemill_trainer.domain.fit import Choice
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """Paths are absolute; `device` is auto, cpu or cuda; 0 threads leave it to torch.
+    """Paths are absolute; `device` is auto, cpu or cuda; 0 threads means torch's default.
 
-    With `memory_auto` the process picks what fits `memory_bytes`, of the choices below `smaller_than`, if any.
+    With `memory_auto` the process chooses what fits `memory_bytes`, below `smaller_than` if given.
     """
 
     folder: str
@@ -34,16 +34,16 @@ class Job:
 
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints are."""
+        """Folder of checkpoints."""
         return Path(self.folder) / "checkpoints"
 
     def write(self, path: Path) -> None:
-        """Write it down."""
+        """Write the job file."""
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "Job":
-        """Return what was written."""
+        """Read a job file."""
         received = json.loads(path.read_text(encoding="utf-8"))
         before = received["smaller_than"]
         return cls(**received | {"smaller_than": Choice(**before) if before else None})

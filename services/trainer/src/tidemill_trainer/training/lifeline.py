@@ -1,4 +1,4 @@
-"""Ties a process to the one that started it."""
+"""Ends a process when its parent ends."""
 
 import ctypes
 import os
@@ -7,16 +7,16 @@ import sys
 import threading
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux' prctl(2): which signal a process gets when its parent ends."""
+"""Linux prctl(2): signal sent to a process when its parent ends."""
 
 
 def die_with_parent() -> None:
-    """End when the parent ends: by the kernel on Linux, and anywhere by standard input, whose other end it holds."""
+    """Exit when the parent exits: by prctl on Linux, elsewhere when standard input is closed."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     threading.Thread(target=_end_with_input, name="lifeline", daemon=True).start()
 
 
 def _end_with_input() -> None:
-    os.read(0, 1)  # nothing is ever written there: this returns when it is closed
+    os.read(0, 1)  # returns when the other end is closed
     os._exit(1)

@@ -1,10 +1,10 @@
-"""The memory that a process takes."""
+"""Memory usage of a process."""
 
 from pathlib import Path
 
 
 def taken_bytes(pid: int | str = "self") -> int:
-    """Return the memory that a process has for itself, without files that it maps; 0 once it has ended."""
+    """Return the anonymous memory (RssAnon) of a process, 0 after it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     except OSError:

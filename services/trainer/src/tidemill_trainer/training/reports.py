@@ -1,4 +1,4 @@
-"""What the process tells the worker: JSON lines on what was its standard output."""
+"""Reports of a training process to its worker: JSON lines on standard output."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import sys
 
 
 class Reports:
-    """Takes standard output for itself; what libraries print goes to standard error from then on."""
+    """Reserves standard output for reports and redirects prints of libraries to standard error."""
 
     def __init__(self) -> None:
         sys.stdout.flush()

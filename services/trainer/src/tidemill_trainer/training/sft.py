@@ -46,14 +46,14 @@ CHECKPOINTS_KEPT = 2
 
 @dataclass(frozen=True, slots=True)
 class _Base:
-    """What is known of the base before its weights are loaded."""
+    """The base before its weights are loaded."""
 
     tokenizer: Any
     config: PretrainedConfig
 
 
 def train(job: Job, reports: Reports) -> None:
-    """Train from the last checkpoint, or from the beginning, and write the adapter.
+    """Train, from the last checkpoint if there is one, and write the adapter.
 
     Raises:
         TrainingStopped: with the reason.
@@ -70,7 +70,7 @@ def train(job: Job, reports: Reports) -> None:
     fit = fit_of(job, base.config, rows, dtype=dtype, device=device)
     reports.report("fitted", fit=asdict(fit), examples=asdict(counts))
     job = replace(job, args={**job.args, **fit.choice.args})
-    transformers.set_seed(job.args["seed"])  # before the adapter is made: its first weights are drawn
+    transformers.set_seed(job.args["seed"])  # before the adapter is initialized with random weights
     trainer = _trainer(job, rows, base, device=device, dtype=dtype)
     reporter = _ProgressReporter(job, reports, versions=_versions(device, dtype))
     checkpoint = last_complete(job.checkpoints)
@@ -85,7 +85,7 @@ def train(job: Job, reports: Reports) -> None:
 
 
 class _ProgressReporter(TrainerCallback):
-    """Tells the worker of every step, and stops a training whose loss is no number any more."""
+    """Reports every step to the worker, and stops a training whose loss is not finite."""
 
     def __init__(self, job: Job, reports: Reports, *, versions: dict[str, str]) -> None:
         self._checkpoints = job.checkpoints
@@ -97,7 +97,7 @@ class _ProgressReporter(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Return what is ahead."""
+        """Report the number of steps."""
         del args, control, kwargs
         self._began_at, self._began_with = time.monotonic(), state.global_step
         history = [entry for entry in state.log_history if "loss" in entry]
@@ -110,13 +110,13 @@ class _ProgressReporter(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Tell a step that nothing is logged of."""
+        """Report a step without a logged loss."""
         del control, kwargs
         if state.global_step % args.logging_steps:
             self._report(state, loss=None)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:  # noqa: ANN401 - as transformers calls it
-        """Tell a step with its loss; the last entry sums up the training and has none."""
+        """Report a logged step; the last log entry is a summary without a loss."""
         del args, control
         loss = kwargs.get("logs", {}).get("loss")
         if loss is None:
@@ -127,7 +127,7 @@ class _ProgressReporter(TrainerCallback):
         self._report(state, loss=float(loss))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
-        """Let the checkpoint count."""
+        """Complete the checkpoint."""
         del args, control, kwargs
         mark_complete(self._checkpoints / f"{PREFIX}{state.global_step}")
 
@@ -158,7 +158,7 @@ def _tokenizer(job: Job) -> Any:  # noqa: ANN401 - of transformers
         message = f"{job.base_name} cannot be loaded: {error.message}"
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE") from error
     if not tokenizer.chat_template:
-        message = f"{job.base_name} has no chat template: it cannot be trained on conversations"
+        message = f"{job.base_name} has no chat template"
         raise TrainingStopped(message, reason="BASE_NOT_TRAINABLE")
     return tokenizer
 
@@ -212,7 +212,7 @@ def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SF
         dataloader_pin_memory=device == "cuda",
         disable_tqdm=True,
         logging_first_step=False,
-        logging_nan_inf_filter=False,  # a loss that is no number has to be seen
+        logging_nan_inf_filter=False,  # a NaN loss must be visible
         report_to="none",
         save_steps=job.checkpoint_steps,
         save_strategy="steps",
@@ -222,7 +222,7 @@ def _settings(job: Job, *, examples: int, device: str, dtype: torch.dtype) -> SF
 
 
 def _whole(checkpoint: Path) -> TrainerState | None:
-    """Return the state of a checkpoint after the last step; transformers would do one more before it saw that."""
+    """Return the state of a checkpoint at the last step; transformers would train one more step."""
     state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
     return state if state.global_step >= state.max_steps else None
 
@@ -235,12 +235,12 @@ def _versions(device: str, dtype: torch.dtype) -> dict[str, str]:
 def _refuse_broken_weights(model: Any) -> None:  # noqa: ANN401 - of peft
     for name, weight in model.named_parameters():
         if weight.requires_grad and not torch.isfinite(weight).all():
-            message = f"the weights of {name} are no numbers any more: use a lower learning_rate"
+            message = f"the weights of {name} are not finite: use a lower learning_rate"
             raise TrainingStopped(message, reason="DIVERGED")
 
 
 def _save(job: Job, trainer: CompletionTrainer) -> None:
-    """Write the adapter under its name at last, with nothing in its config that leads to this machine."""
+    """Write the adapter, rename it into place, and remove local paths from its config."""
     adapter = Path(job.adapter)
     partial = adapter.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -249,6 +249,6 @@ def _save(job: Job, trainer: CompletionTrainer) -> None:
     model.save_pretrained(partial)
     config = partial / "adapter_config.json"
     content = json.loads(config.read_text(encoding="utf-8")) | {"base_model_name_or_path": job.base_name}
-    content["target_modules"] = sorted(content["target_modules"])  # PEFT keeps a set: the same run is the same file
+    content["target_modules"] = sorted(content["target_modules"])  # PEFT stores a set; sorted for reproducible files
     config.write_text(json.dumps(content, indent=2, sort_keys=True), encoding="utf-8")
     partial.rename(adapter)

@@ -1,8 +1,8 @@
-"""What a training will take, before any weight of the base is loaded: one step of it, with tensors that hold nothing.
+"""Estimates a training's memory before weights are loaded, by simulating one step on fake tensors.
 
-The base is built from its config alone, with the adapter on it, and one step forward and back runs on torch's fake
-tensors: every operation makes what it makes in truth, in the format and on the path of the loss that are used, but no
-memory is taken and nothing is computed. The most that was alive at once is what the step takes.
+The base is built from its config with the adapter, and one forward and backward step runs on torch's fake tensors:
+every operation has its real format and loss path, but allocates and computes nothing. The peak of live storages is the
+estimate.
 """
 
 import weakref
@@ -26,17 +26,17 @@ from tidemill_trainer.training.examples import Row
 
 MOMENT_BYTES = 4
 MOMENTS = {"adamw_torch_fused": 2, "adamw_torch": 2, "adafactor": 1, "sgd": 0}
-"""Numbers in float32 that an optimizer keeps for each trained one; adafactor's are fewer."""
+"""float32 values of optimizer state per trained parameter; adafactor has fewer."""
 MAX_BATCHES = 500
-"""How many batches are drawn to find the largest that a training is likely to meet."""
+"""Batches sampled to find the largest one that a training is likely to have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Computing:
-    """What a training computes in, on, and with.
+    """Format, device and optimizer of a training.
 
-    `stored` is what the base's files have in that format already, by name: on a processor the files are mapped, and
-    nothing of it is memory of the process.
+    `stored` are the bytes of base files stored in that format, by name: on a CPU these files are memory-mapped and are
+    not memory of the process.
     """
 
     dtype: torch.dtype
@@ -46,10 +46,10 @@ class Computing:
 
 
 class StepMemory:
-    """Says what a choice takes on these rows; about three seconds of a processor each."""
+    """Estimates the memory of a choice on these rows; about three CPU seconds each."""
 
     def __init__(self, config: PretrainedConfig, lora: LoraConfig, rows: Sequence[Row], computing: Computing) -> None:
-        """Build the base and the adapter without their numbers; raises what transformers and PEFT raise."""
+        """Build base and adapter without data; raises the errors of transformers and PEFT."""
         with torch.device("meta"):
             base = AutoModelForCausalLM.from_config(config, dtype=computing.dtype, attn_implementation="sdpa")
             self._able = "logits_to_keep" in signature(type(base).forward).parameters
@@ -65,7 +65,7 @@ class StepMemory:
         self.mapped_bytes = mapped if computing.device == "cpu" else 0
 
     def needed_bytes(self, choice: Choice, *, batches: int) -> int:
-        """Return what weights, adapter, optimizer and the largest of so many batches take, less what is mapped."""
+        """Return the bytes of weights, adapter, optimizer and the largest sampled batch, without mapped files."""
         length, learnt = self._largest(choice, batches)
         if choice.checkpointing:
             self._model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -75,7 +75,7 @@ class StepMemory:
         return self._optimizer_bytes + self._peak(choice.batch_size, length, learnt) - self.mapped_bytes
 
     def _largest(self, choice: Choice, batches: int) -> tuple[int, int]:
-        """Return length and learnt positions of the largest batch that a training of so many meets by chance."""
+        """Return length and loss positions of the largest batch in a random sample of this many."""
         draw = Random(0)  # noqa: S311 - no secret: an estimate
         size = min(choice.batch_size, len(self._rows))
         kept = 1 if choice.checkpointing else 20
@@ -114,7 +114,7 @@ class StepMemory:
 
 
 class _Step(torch.nn.Module):
-    """One step, forward and back, while a model's weights are replaced by others."""
+    """One forward and backward step with replaced weights."""
 
     def __init__(
         self,
@@ -137,7 +137,7 @@ class _Step(torch.nn.Module):
 
 
 class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no type for its making
-    """Counts the bytes of every storage from the operation that made it to its end."""
+    """Tracks the bytes of every storage over its lifetime."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # ditto

@@ -1,4 +1,4 @@
-"""Fix which cases an evaluation asks."""
+"""Collects the cases of an evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from tidemill_kit.core.errors import NotFound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gathered:
-    """What is asked, and the dataset version whose held-out part is among it."""
+    """The sets of cases, and the dataset version of the held-out split."""
 
     dataset_version: str
     case_sets: Sequence[CaseSet]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GatherCases:
-    """Suites as they are now, and what was held out of the data that the candidate was trained on.
+class CollectCases:
+    """Collects the current versions of suites, and the held-out split of the candidate's training data.
 
-    Held-out parts grow by themselves: of one that is larger than the space that suites leave, a sample is asked.
+    Held-out splits grow with their dataset: one that exceeds the remaining limit is sampled.
     """
 
     suites: Suites
@@ -33,7 +33,7 @@ class GatherCases:
     limits: Limits
 
     async def __call__(self, evaluation: Evaluation) -> Gathered:
-        """Return the sets of cases, in the order in which they are required.
+        """Return the sets of cases in the order of the requirements.
 
         Raises:
             NoVerdict: the candidate cannot be loaded, or there are no cases, or too many.
@@ -47,7 +47,7 @@ class GatherCases:
             case_sets.append(held_out.at_most(max(capacity, 1)))
             capacity -= case_sets[-1].size
         if capacity < 0:
-            message = f"its suites leave no room: {self.limits.evaluation_cases} cases in all are the limit"
+            message = f"the suites alone reach the limit of {self.limits.evaluation_cases} cases"
             raise NoVerdict(TOO_MANY_CASES, message)
         return Gathered(dataset_version=dataset_version, case_sets=case_sets)
 
@@ -55,7 +55,7 @@ class GatherCases:
         try:
             version = await self.models.version(evaluation.project, evaluation.candidate)
         except NotFound as error:
-            message = f"the trainer has no version {evaluation.candidate}"
+            message = f"trainer has no version {evaluation.candidate}"
             raise NoVerdict(CANDIDATE_UNAVAILABLE, message) from error
         if not version.ready:
             message = f"version {evaluation.candidate} is not ready"
@@ -66,23 +66,23 @@ class GatherCases:
         try:
             return (await self.suites.get(project, suite)).case_set
         except NotFound as error:
-            message = f"there is no suite {suite}"
+            message = f"suite {suite} does not exist"
             raise NoVerdict(NO_CASES, message) from error
 
     async def _held_out(self, project: str, dataset: str, dataset_version: str) -> CaseSet:
         if name_of(dataset_version) != dataset:
             trained = f"on {dataset_version}" if dataset_version else "on no dataset"
-            message = f"the candidate was trained {trained}, so nothing was held out of {dataset} for it"
+            message = f"the candidate was trained {trained}, so there is no held-out split of {dataset} for it"
             raise NoVerdict(NO_CASES, message)
         try:
             case_set = await self.datasets.held_out(project, dataset_version)
         except NotFound as error:
-            message = f"there is no dataset version {dataset_version}"
+            message = f"dataset version {dataset_version} does not exist"
             raise NoVerdict(NO_CASES, message) from error
         if case_set.size == 0:
-            message = f"nothing is held out of {dataset_version}"
+            message = f"dataset version {dataset_version} has no held-out split"
             raise NoVerdict(NO_CASES, message)
         if case_set.content.size > self.limits.part_bytes:
-            message = f"the held-out part of {dataset_version} has {case_set.content.size} bytes, and "
-            raise NoVerdict(TOO_MANY_CASES, f"{message}{self.limits.part_bytes} is the limit")
+            message = f"the held-out split of {dataset_version} has {case_set.content.size} bytes; the limit is "
+            raise NoVerdict(TOO_MANY_CASES, f"{message}{self.limits.part_bytes}")
         return case_set
