@@ -60,8 +60,6 @@ async def running() -> AsyncIterator[Running]:
 @pytest.fixture
 def terminal(running: Running, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     monkeypatch.setattr("tidemill_client.waiting.POLL_S", 0.01)
-    # Rich fixes the width when COLUMNS is set before the import, as in the processes of pytest-xdist.
-    monkeypatch.setattr("tidemill_client.cli.output.stdout._width", 200)
     addresses = running.addresses().services
     environment = {f"TIDEMILL_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
     return Terminal({**environment, "TIDEMILL_PROJECT": "acme"})
