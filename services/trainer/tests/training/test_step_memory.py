@@ -128,7 +128,7 @@ def test_a_training_that_needs_more_than_its_limit_is_refused_with_both_figures(
         fit_in(big_job(tmp_path / "run", base, memory_bytes=10_000_000))
 
     assert stopped.value.reason == "OUT_OF_MEMORY"
-    message = r"the training needs \d{8,} bytes of memory \(8 rows at once.*\), and 10000000 is its limit: .*"
+    message = r"the training needs \d{8,} bytes of memory \(batch size 8, .*\); its limit is 10000000: .*"
     assert re.fullmatch(message, stopped.value.message)
 
 
