@@ -1,8 +1,7 @@
 """Finds words that the glossary has better ones for, in prose and in names.
 
-`python infra/words.py` prints each with its place; what is listed in words_pending.txt is passed over. With `--count`
-it prints how many each file still has, listed or not; with `--prune` it takes files off the list that have none;
-`--only prose` or `--only names`, and paths, narrow what is read.
+`python infra/words.py` prints each with its place. With `--count` it prints how many each file has; `--only prose` or
+`--only names`, and paths, narrow what is read.
 """
 
 import argparse
@@ -19,7 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 GLOSSARY = ROOT / "docs/glossary.md"
-PENDING = ROOT / "infra/words_pending.txt"
 NOT_OURS = ("libs/contracts/", "examples/", "protos/examples/", "LICENSE", "docs/glossary.md")
 """Generated or quoted text, and the glossary itself."""
 
@@ -103,21 +101,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="*", help="files or folders; all that are tracked by default")
     parser.add_argument("--count", action="store_true", help="print how many words each file has")
-    parser.add_argument("--prune", action="store_true", help="take files off the list that are clean or gone")
     parser.add_argument("--only", choices=["prose", "names"])
     options = parser.parse_args(arguments)
-    pending = set(PENDING.read_text().split()) if PENDING.exists() else set()
     glossary = Glossary(GLOSSARY.read_text())
     found = [
         each
         for path in _tracked(options.paths)
-        if options.count or options.prune or path not in pending
         for each in check(ROOT / path, glossary)
         if options.only in {None, each.kind}
     ]
-    if options.prune:
-        PENDING.write_text("".join(f"{path}\n" for path in sorted(pending & {each.path for each in found})))
-        return 0
     if options.count:
         counts = Counter(each.path for each in found)
         lines = [f"{count:5} {path}" for path, count in counts.most_common()]

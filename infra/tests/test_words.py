@@ -75,8 +75,3 @@ def test_a_module_s_name_and_the_comments_of_protos_are_read(tmp_path: Path, mon
         (1, "door"),
         (2, "door"),
     ]
-
-
-def test_every_file_of_the_list_exists_once_and_in_order() -> None:
-    listed = (ROOT / "infra/words_pending.txt").read_text().split()
-    assert listed == sorted(set(listed))

@@ -47,7 +47,7 @@ PROMPT = PromptContent(
 
 @dataclass(kw_only=True)
 class ScriptedEngine:
-    """Says what it is told to, a word at a time; `gate` closed holds it, but for its first `free_words`."""
+    """Says what the test sets, a word at a time; `gate` closed holds it, but for its first `free_words`."""
 
     says: str = "os.walk walks a directory tree."
     fails_before: Exception | None = None

@@ -1,1 +1,1 @@
-"""Technical plumbing that every service stands on; no business noun lives here."""
+"""Technical plumbing that every service stands on; it has no business nouns."""

@@ -87,7 +87,7 @@ class Topics:
 
 @dataclass(slots=True)
 class Upstream:
-    """Somebody who writes CloudEvents to Kafka without any of our code."""
+    """A producer that writes CloudEvents to Kafka without any of our code."""
 
     producer: AIOKafkaProducer
 

@@ -194,7 +194,7 @@ async def test_a_full_disk_is_reported_before_the_download(cache: ArtifactCache)
     huge = ArtifactFile("model.safetensors", 1 << 60, "0" * 64)
     ref = ObjectRef(bucket=BUCKET, key="acme/m1/x", size=huge.size, sha256=huge.sha256)
 
-    with pytest.raises(DependencyUnavailable, match="make room") as caught:
+    with pytest.raises(DependencyUnavailable, match="free some space") as caught:
         await cache.fetch("acme", Manifest([huge]), {huge.path: ref})
     assert caught.value.dependency == "disk"
 

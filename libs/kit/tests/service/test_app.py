@@ -91,7 +91,7 @@ async def get_source(_request: GetSourceRequest, _context: Context) -> GetSource
 
 @dataclass
 class Running:
-    """A service that lives in this process."""
+    """A service that runs in this process."""
 
     port: int
     stop: asyncio.Event
@@ -278,7 +278,7 @@ async def test_a_worker_that_does_not_go_on_ends_the_process_and_says_why(
 
     assert diary == ["relay started", "relay stopped"]
     (line,) = lines.named("service_failed")
-    assert ("the sweep is broken" if error else "sweeper ended although nobody stopped it") in str(line)
+    assert ("the sweep is broken" if error else "sweeper ended without being stopped") in str(line)
 
 
 async def test_a_worker_is_cancelled_when_the_service_stops() -> None:

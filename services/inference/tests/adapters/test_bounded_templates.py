@@ -133,7 +133,7 @@ async def test_a_project_waits_for_its_own_prompts_and_no_other_one_does(shared:
     under_way = [task for task in evil if not task.done()]
     ended = await asyncio.gather(*evil, return_exceptions=True)
 
-    assert under_way  # nobody else waited for all of them
+    assert under_way  # no other project waited for all of them
     assert sorted({type(each).__name__ for each in ended}) == ["PromptRefused", "RateLimited"]
 
 

@@ -294,7 +294,7 @@ async def test_names_that_take_long_keep_a_project_from_its_own_look_ups_only(mo
     try:
         for _ in range(8):
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(resolve("evil", "slow.evil", 443), 0.01)  # whoever asked has left
+                await asyncio.wait_for(resolve("evil", "slow.evil", 443), 0.01)  # the caller has left
         async with asyncio.timeout(20):
             assert [str(each) for each in await resolve("acme", "api.example", 443)] == ["8.8.8.8"]
     finally:

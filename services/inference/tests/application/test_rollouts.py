@@ -269,7 +269,7 @@ async def test_paused_it_neither_begins_nor_advances() -> None:
 
 
 class PausedMeanwhile(Registered):
-    """A registry during whose answer somebody pauses the desk's rollouts."""
+    """A registry during whose answer the deployment's rollouts are paused."""
 
     def __init__(self, harness: RolloutHarness) -> None:
         super().__init__()

@@ -87,7 +87,7 @@ def configured() -> Deployment:
 
 
 def rolled_out() -> Deployment:
-    """Return a deployment that has told every event of rollouts."""
+    """Return a deployment that has emitted every event of rollouts."""
     steps = (RolloutStep(shadow=True, requests=10), RolloutStep(weight=50, requests=40, at_least=15))
     policy = RolloutPolicy(gate="helpdesk_gate", steps=steps)
     live = Configuration(model="smollm2@1", prompt="answer@2", retrieval=None, sampling=Sampling(temperature=0.0))

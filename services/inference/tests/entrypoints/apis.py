@@ -73,7 +73,7 @@ class ScriptedAnswers:
         """Whether it waits for the first event before it says who answers."""
         self.asked: list[tuple[Caller, Question, Request]] = []
         self.left = asyncio.Event()
-        """Set when whoever listened has left, or has received all."""
+        """Set when the client has left, or has received all."""
 
     async def __call__(self, caller: Caller, question: Question, *, request: Request) -> AsyncGenerator[Step, None]:
         question.check()

@@ -21,7 +21,7 @@ TOKEN = TOKENS.issue("acme", "i-1", now=NOON)
 
 
 class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
-    """Records whatever comes, unless it is told to refuse."""
+    """Records whatever comes, unless it is set to refuse."""
 
     def __init__(self) -> None:
         self.received: list[tuple[str, feedback_service_pb2.SubmitFeedbackRequest]] = []

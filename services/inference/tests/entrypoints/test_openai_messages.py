@@ -259,7 +259,7 @@ def test_a_body_made_to_be_refused_at_length_is_refused_quickly(body: dict[str, 
     with pytest.raises(InvalidInput):
         chat_request_of(raw)
 
-    assert time.thread_time() - began < 4  # telling of each wrong name alone took six
+    assert time.thread_time() - began < 4  # naming each wrong name took six
 
 
 def test_a_name_twice_among_very_many_is_found_at_once() -> None:
@@ -302,7 +302,7 @@ def test_a_body_of_very_many_wrong_values_is_refused_in_no_time(raw: str, why: s
     with pytest.raises(InvalidInput, match=why):
         chat_request_of(f'{{"model":"helpdesk",{raw}}}'.encode())
 
-    assert time.thread_time() - began < 4.0  # telling of each wrong value alone took up to thirteen
+    assert time.thread_time() - began < 4.0  # naming each wrong value took up to thirteen
 
 
 def test_more_of_anything_than_a_question_has_is_refused_before_it_is_checked() -> None:

@@ -82,7 +82,7 @@ async def publish(harness: Harness, topic: str, ce_type: str, body: Message) -> 
 
 
 async def passes_the_gate(harness: Harness) -> None:
-    """Tell that the candidate passed, until somebody has received."""
+    """Publish that the candidate passed, until a replica has received it."""
     reported = evaluator_events.EvaluationCompleted(
         evaluation="e1",
         seq=2,
@@ -184,7 +184,7 @@ async def test_a_candidate_reaches_the_users_of_every_replica_and_goes_again(sta
         await is_rated(harness, rated)
         assert (await current(harness)).rollout.counts.candidate_rating == 0.75
 
-        # promotion: one of two wins, everybody has it at once, no question fails
+        # promotion: one of two wins, every replica has it at once, no question fails
         asking = asyncio.create_task(_ask_on(other))
         ends = await asyncio.gather(promoted(harness), promoted(other))
         began = time.monotonic()

@@ -1,4 +1,4 @@
-"""What ingest can be told; every name is INGEST_ plus the field's in upper case."""
+"""Settings of ingest; every name is INGEST_ plus the field's in upper case."""
 
 from typing import Annotated
 

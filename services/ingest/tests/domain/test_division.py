@@ -70,7 +70,7 @@ def test_nothing_of_the_held_out_part_occurs_in_train() -> None:
 
 
 def follow_up(topic: int, *, company: str = "") -> ExampleMessage:
-    """Return a question that only the turns before it, or a variable, tell from others."""
+    """Return a question that only the turns before it, or a variable, distinguish from others."""
     found = message("And for companies?", f"For companies, topic {topic} costs {topic * 2} euros.", name=f"f{topic}")
     if company:
         found.variables.update({"company": company})

@@ -24,7 +24,7 @@ PATIENCE = Patience(max_concurrent=2, of_project=3, idle_s=1.5, whole_s=3.0)
 
 @dataclass(frozen=True, kw_only=True)
 class ApiClient:
-    """Stubs for project acme, for another one, and for nobody."""
+    """Stubs for project acme, for another one, and without a project."""
 
     ingest: Ingest
     curated: Datasets

@@ -37,7 +37,7 @@ class Curated:
     received: dict[str, list[ConsumerRecord]] = field(default_factory=lambda: {EVENTS: [], DEAD: []})
 
     async def complete(self, examples: list[ExampleMessage], *, seq: int = 1, dataset: str = ID) -> dict[str, Any]:
-        """Do what feedback does: put the batch, then tell of it; return the body of the event."""
+        """Do what feedback does: put the batch, then publish it; return the body of the event."""
         data = lines(examples)
         batch = batch_of(data, count=len(examples), project=self.name, bucket=self.ingest.feedback)
         await self.store.put(batch.object.bucket, batch.object.key, data, media_type="application/jsonl")
@@ -155,7 +155,8 @@ async def test_a_kill_while_versions_are_made_loses_none_and_doubles_none(curate
     curated.ingest.kill()
     curated.ingest.start()
 
-    reported: dict[str, set[str]] = {}  # an event that was told right before the kill may be told again, as it was
+    # An event that was published right before the kill may be published again, unchanged.
+    reported: dict[str, set[str]] = {}
 
     async def are_all_reported() -> bool:
         for _, event in await curated.happened(0):

@@ -1,4 +1,4 @@
-"""Ingest on Kafka, MongoDB and S3: what goes in, what comes out, and what nobody may ever see."""
+"""Ingest on Kafka, MongoDB and S3: what goes in, what comes out, and what must never appear."""
 
 import asyncio
 import json

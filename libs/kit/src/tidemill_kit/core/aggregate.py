@@ -33,7 +33,7 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRef:
-    """Where bytes lie that are too big for an event, and how to tell that they are the right ones."""
+    """Where bytes lie that are too big for an event, and how to verify them."""
 
     bucket: str
     key: str

@@ -40,7 +40,7 @@ class Request:
     id: str
     digest: str
     named: bool = True
-    """False where nobody can send the same one again: nothing is kept of it."""
+    """False where no caller can repeat it: nothing is kept of it."""
 
     @classmethod
     def of(cls, request_id: str, body: bytes) -> "Request":

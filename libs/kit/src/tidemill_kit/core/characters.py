@@ -1,4 +1,4 @@
-"""Characters that nobody sees, and marks without number: what they are is one question with one answer."""
+"""Invisible characters and unbounded marks, defined in one place."""
 
 import re
 import unicodedata
@@ -28,7 +28,7 @@ _TOO_MANY_MARKS = re.compile(f"([{MARKS}]{{{_MAX_MARKS}}})[{MARKS}]+")
 
 
 def clean(text: str) -> str:
-    """Return the text in NFC, lines ended by LF, without characters that nobody sees."""
+    """Return the text in NFC, lines ended by LF, without invisible characters."""
     present = set(text)
     if any(_LINE_ENDS.match(each) for each in present):
         text = _LINE_ENDS.sub("\n", text)
@@ -60,7 +60,7 @@ def says_something(text: str) -> bool:
 
 
 def same_words(one: str, other: str) -> bool:
-    """Return whether two texts read the same: compatibility forms, white space and what nobody sees aside."""
+    """Return whether two texts read the same: compatibility forms, white space and invisible characters aside."""
     return _compared(one) == _compared(other)
 
 

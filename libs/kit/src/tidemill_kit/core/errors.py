@@ -5,7 +5,7 @@ TidemillError
 │   └── RequestIdReused     the same request id with another body
 ├── NotFound
 ├── AlreadyExists
-├── Conflict                somebody was faster: read again and decide again
+├── Conflict                a concurrent change came first: read and decide again
 ├── PreconditionFailed      the system is not in the state that the call needs
 ├── Unauthenticated
 ├── PermissionDenied
@@ -48,7 +48,7 @@ def named(key: str) -> str:
 
 
 def digest_of(text: str) -> str:
-    """Return what reports a text from others in logs without telling it."""
+    """Return what identifies a foreign text in logs without quoting it."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
@@ -116,7 +116,7 @@ class PreconditionFailed(TidemillError):
 
 
 class Unauthenticated(TidemillError):
-    """Nobody knows who calls."""
+    """The caller is unknown."""
 
     reason = "UNAUTHENTICATED"
 
@@ -176,7 +176,7 @@ TRANSIENT = (DependencyUnavailable, RateLimited)
 
 
 class NativePanic(RuntimeError):
-    """Native code gave up on one input; what it raised is no `Exception`, so that nobody would catch it."""
+    """Native code gave up on one input; what it raised is no `Exception`, so that no handler would catch it."""
 
 
 class CancelledElsewhere(RuntimeError):
@@ -195,7 +195,7 @@ def isolated() -> Iterator[None]:
     It belongs around whatever stands for one of many: an RPC, a record, a row, a job.
 
     Raises:
-        NativePanic: a BaseException that asks nobody to stop.
+        NativePanic: a BaseException that does not ask the process to stop.
         CancelledElsewhere: a cancellation that was not asked of this task.
 
     """

@@ -131,7 +131,7 @@ def _named(header: str) -> str | None:
 
 
 def _repeated(headers: Headers) -> Iterable[Violation]:
-    """Refuse attributes that are given twice: whoever checked one of them may not have seen the other."""
+    """Refuse attributes that are given twice: a check of one may have missed the other."""
     names = Counter(name for header, _ in headers if (name := _named(header)) is not None)
     for name, times in names.items():
         if times > 1:

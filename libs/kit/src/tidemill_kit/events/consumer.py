@@ -164,7 +164,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
                 await asyncio.sleep(self._limits.hold_s)
 
     async def _remake(self) -> None:
-        """Make the consumer anew once it is broken: some errors end parts of it that nobody begins again."""
+        """Make the consumer anew once it is broken: some errors end parts of it that are never restarted."""
         await self._broken.wait()
         _log.warning("consumer_made_anew", consumer=self._engine.subscription.name, failures=self._failures)
         await self._close()
@@ -414,7 +414,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
         await self._commit(window)
         self._engine.report_handled(now=True)
         self._window = self._engine.window(self._limits.window)
-        window.progress.set()  # whoever waits for it checks the new one
+        window.progress.set()  # waiters check the new one
         for topic, number in self._reached:
             LAG.remove(self._engine.subscription.name, topic, number)
         self._reached.clear()

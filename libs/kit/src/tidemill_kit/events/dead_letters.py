@@ -1,4 +1,4 @@
-"""Dead letters: records that could not be handled, kept with the reason until somebody drives them again.
+"""Dead letters: records that could not be handled, kept with the reason until an operator redrives them.
 
 A dead letter is the record as it was, with headers of our own; once redriven, a mark that names it follows.
 """
@@ -37,7 +37,7 @@ class DeadLetter:
     time: datetime
     attempts: int
     attributes: Mapping[str, str]
-    """What of the CloudEvent's attributes its headers tell."""
+    """The CloudEvent's attributes that its headers give."""
     original: OutgoingRecord
     value_size: int | None = None
     """Set where the record's value was too large to be kept."""

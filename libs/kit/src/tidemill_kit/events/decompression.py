@@ -82,7 +82,7 @@ def _zstd(payload: Any) -> bytes:  # noqa: ANN401 - a buffer
 def _into_limit(codec: Any, data: bytes) -> bytes:  # noqa: ANN401 - a module of cramjam
     """Inflate into memory that grows up to the limit: most batches are small, and memory is cleared before it is used.
 
-    What these codecs raise tells nobody whether the data is broken or the space too small.
+    What these codecs raise does not say whether the data is broken or the space too small.
     """
     limit = _limit.inflated_bytes
     size = max(_MIN_SPACE, len(data) * _GROWTH)

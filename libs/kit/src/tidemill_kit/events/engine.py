@@ -1,4 +1,4 @@
-"""What happens to records, whoever reads them.
+"""What happens to records, independent of their source.
 
 Records are decoded one by one, put into queues by subject, and handled: queues concurrently, each queue in order. A
 record is done when it had its effect, was passed over, or lies in the dead letters.
@@ -135,7 +135,7 @@ class Engine:
                     span.set_status(StatusCode.ERROR)
 
     async def _process_recorded(self, pending_record: PendingRecord, revoked: asyncio.Event, turn: Turn) -> bool:
-        """Handle the record, or else put it into the dead letters, and tell so; return whether it was handled."""
+        """Handle the record, or else put it into the dead letters and report it; return whether it was handled."""
         event, started = pending_record.event, time.perf_counter()
         retries = RetryPolicy(self.limits, revoked, self._waiting, turn)
         error: TidemillError | None = pending_record.error
@@ -234,7 +234,7 @@ def _decoded(record: Record, check_size: Callable[[int], None] | None) -> Pendin
         if check_size is not None:
             check_size(len(value or b""))
     except InvalidInput as error:
-        value, too_large = b"{}", error  # what its headers tell is enough to refuse it by name
+        value, too_large = b"{}", error  # its headers are enough to refuse it by name
     try:
         with isolated():
             event = from_record(value, record.headers, arrive_time=_arrive_time(record))

@@ -143,7 +143,7 @@ class Publisher:
     def _forget(self, record: OutgoingRecord, delivery: asyncio.Task[None]) -> None:
         del self._deliveries[record]
         if not delivery.cancelled():
-            delivery.exception()  # seen, also where nobody waits any more
+            delivery.exception()  # retrieved, also where the caller has left
 
     async def _deliver(self, record: OutgoingRecord) -> None:
         producer = await self._connected()
@@ -162,7 +162,7 @@ class Publisher:
     def _give_up(self, producer: AIOKafkaProducer) -> None:
         """Leave a producer whose sequence numbers may have a gap now, which brokers refuse for ever.
 
-        What it still had on its way would never be told about: those calls fail, and come again on the next producer.
+        Deliveries in flight would never be acknowledged: those calls fail, and are repeated on the next producer.
         """
         if self._producer is not producer:
             return

@@ -83,7 +83,7 @@ class Publishing(Protocol):
         """Return when every replica that must have the record has it. The same record again joins the attempt before.
 
         Raises:
-            DependencyUnavailable: nobody acknowledged it yet; it may still arrive.
+            DependencyUnavailable: it is not acknowledged yet; it may still arrive.
             RecordRefused: it never will be.
 
         """
@@ -91,5 +91,5 @@ class Publishing(Protocol):
 
 
 def milliseconds(seconds: float) -> int:
-    """Return what Kafka's settings and calls want."""
+    """Return whole milliseconds, as Kafka's settings and calls need."""
     return int(seconds * 1000)

@@ -108,7 +108,7 @@ class Relay:
                 tasks.create_task(self._work())
 
     async def _sweep(self) -> None:
-        """Find what nobody brings away: at the start everything, later what no relay has held on to for a while."""
+        """Find what no relay publishes: at the start everything, later what none has held for a while."""
         until = datetime.max.replace(tzinfo=UTC)
         while True:
             for name, collection in self._collections.items():

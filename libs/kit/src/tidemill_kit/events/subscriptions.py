@@ -83,7 +83,7 @@ class Refusal:
 
     @property
     def named(self) -> bool:
-        """True where it is known which event about what was refused, so that somebody can be told."""
+        """True where the refused event and its subject are known, so that the refusal can be reported."""
         return all((self.id, self.source, self.subject, self.project))
 
     @property

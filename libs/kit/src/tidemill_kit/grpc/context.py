@@ -26,7 +26,7 @@ def current_caller() -> Caller:
     """Return who calls.
 
     Raises:
-        Unauthenticated: nobody does: this is neither an RPC that needs a project nor inside `acting_for`.
+        Unauthenticated: there is none: this is neither an RPC that needs a project nor inside `acting_for`.
 
     """
     caller = _caller.get()
@@ -36,7 +36,7 @@ def current_caller() -> Caller:
 
 
 def project_of_call() -> str:
-    """Return the caller's project, or "" where nobody calls."""
+    """Return the caller's project, or "" without a caller."""
     caller = _caller.get()
     return caller.project if caller is not None else ""
 

@@ -112,7 +112,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler:
-        """Return the handler with the edge around it, or None for a method that nobody serves."""
+        """Return the handler with the edge around it, or None for a method that is not served."""
         method = handler_call_details.method
         handler = await continuation(handler_call_details)
         if handler is None:

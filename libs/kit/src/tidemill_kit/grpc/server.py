@@ -62,7 +62,7 @@ class UndeclaredRpcs(ValueError):
 
 
 class GrpcServer:
-    """Serves the servicers from `start` to `stop`; alive at once, ready when told so.
+    """Serves the servicers from `start` to `stop`; alive at once, ready when `set_ready` says so.
 
     Raises:
         UndeclaredRpcs: at construction.
@@ -123,7 +123,7 @@ class GrpcServer:
         await self._server.start()
 
     async def set_ready(self, ready: bool) -> None:  # noqa: FBT001 - a setter
-        """Tell the health service whether this process needs traffic."""
+        """Report to the health service whether this process takes traffic."""
         await self._health.set(READINESS, _SERVING if ready else _NOT_SERVING)
 
     async def stop(self, grace_s: float) -> None:
@@ -144,7 +144,7 @@ class _Services:
         self.names += [handler.service_name() for handler in handlers]
 
     def add_registered_method_handlers(self, service_name: str, handlers: Mapping[str, object]) -> None:
-        """Tell nothing new: generated code calls both."""
+        """Do the same: generated code calls both."""
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

@@ -110,7 +110,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 def never_reachable(origin: Origin) -> bool:
-    """Return whether a host cannot be meant by anybody: metadata services, link-local, multicast, unspecified."""
+    """Return whether no caller can mean the host: metadata services, link-local, multicast, unspecified."""
     address = origin.literal
     if address is None:
         return origin.host in _METADATA

@@ -91,7 +91,7 @@ def _check_space(root: Path, manifest: Manifest, partial: Path) -> None:
     there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     needed, free = manifest.total_bytes - there + _SPARE_BYTES, shutil.disk_usage(root).free
     if free < needed:
-        message = f"the disk of {root} has {free >> 20} MB free, and {needed >> 20} MB are needed: make room"
+        message = f"the disk of {root} has {free >> 20} MB free, and {needed >> 20} MB are needed: free some space"
         raise DependencyUnavailable(message, dependency="disk")
 
 

@@ -1,7 +1,7 @@
 """Text of people is text: what reads like a tokenizer's control token in it never becomes that token.
 
 A chat template joins what the platform writes with what people wrote, and a tokenizer that reads the result takes
-`<|im_end|>` for the end of a turn whoever wrote it. So content is marked before the template sees it: after the first
+`<|im_end|>` for the end of a turn wherever it stands. So content is marked before the template sees it: after the first
 character of each occurrence stands BREAK. `encoded` then reads the rendered text in pieces between those marks, and no
 piece of content holds a whole control token.
 """
@@ -39,7 +39,7 @@ class ControlTokens:
     def separate(self, rendered: str, contents: Iterable[str]) -> bool:
         """Return whether a control token stands before each content but the first of a rendered conversation.
 
-        Where none does, the template marks turns by plain text, and whoever writes that text in a message makes a turn.
+        Where none does, the template marks turns by plain text, and that text in a message makes a turn.
         """
         end = -1
         for content in contents:

@@ -1,4 +1,4 @@
-"""Settings of a service: read once from the environment, all errors told at once."""
+"""Settings of a service: read once from the environment, all errors reported together."""
 
 import sys
 from typing import Literal, TypeVar

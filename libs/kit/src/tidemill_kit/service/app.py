@@ -1,4 +1,4 @@
-"""The life of a service process, from the first probe to SIGTERM.
+"""Runs a service process, from the first probe to SIGTERM.
 
 Liveness is there at once. Dependencies may be down at start or later: the process waits, says so, and goes on by
 itself. Components start in order once everything answers, and stop in reverse order. One that fails ends the process
@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 
 class Component(Protocol):
-    """A part with a life of its own."""
+    """A part that runs by itself."""
 
     async def start(self) -> None:
         """Begin. DependencyUnavailable means: not now; it is called again. Any other error ends the process."""
@@ -239,7 +239,7 @@ class _ServiceRunner:
 
 async def _watched(component: Watched) -> None:
     await component.wait()
-    message = f"{_name_of(component)} ended although nobody stopped it"
+    message = f"{_name_of(component)} ended without being stopped"
     raise Internal(message)
 
 

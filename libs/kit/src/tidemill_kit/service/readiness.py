@@ -1,4 +1,4 @@
-"""Whether what a process needs answers: probed for as long as it lives, with growing pauses while something is down."""
+"""Whether what a process needs answers: probed for as long as it runs, with growing pauses while something is down."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

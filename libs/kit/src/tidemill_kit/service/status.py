@@ -62,7 +62,7 @@ def version_of(settings: ServiceSettings) -> str:
 
 
 class StatusServicer(status_service_pb2_grpc.StatusServiceServicer):
-    """Answers also while everything else is down: what cannot be told in two seconds is left out."""
+    """Works while dependencies are down: fields that take longer than two seconds are omitted."""
 
     def __init__(  # noqa: PLR0913 - all that a status is made of
         self,

@@ -5,7 +5,7 @@ state, requests: [text], outbox: [entry], outbox_at}`. `state` belongs to the co
 only the relay also touches `outbox` and `outbox_at`: it takes out entries by `ce_id` once they are published, and never
 changes `version`. An entry is `{seq, ce_id, type, source, subject, time, topic, key, data, traceparent}`, `data` being
 proto-JSON text. Of a request its id and digest are kept as one short text (as `{id, digest}` in older documents), and
-nothing of one that nobody can repeat. `outbox_at` is the time of the last save with events; the relay takes it away
+nothing of one that no caller can repeat. `outbox_at` is the time of the last save with events; the relay takes it away
 from an empty outbox.
 """
 
@@ -53,7 +53,7 @@ A = TypeVar("A", bound=Aggregate)
 _ATTEMPTS = 8
 _FIRST_PAUSE_S = 0.005
 _MAX_PAGE_BYTES = 3 * 1024 * 1024
-"""As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes unless it is told otherwise."""
+"""As stored; what a page of them becomes fits into the 4 MiB that a gRPC client takes by default."""
 _FOR_READING = {"requests": False, "outbox": False}
 _ENTRY_FIELDS = ("ce_id", "type", "source", "subject", "time", "topic", "key", "data", "traceparent")
 _FOR_WRITING = {f"outbox.{name}": False for name in _ENTRY_FIELDS}  # which may be 6 MB while Kafka is down
@@ -130,7 +130,7 @@ class NewEvents:
 
 
 def _noop(_new: NewEvents) -> None:
-    """Nobody waits for events: the relay's sweep finds them."""
+    """Enqueues nothing: the relay's sweep finds the events."""
 
 
 class MongoAggregates(Generic[A]):
@@ -259,7 +259,7 @@ class MongoAggregates(Generic[A]):
         *,
         usually_new: bool = False,
     ) -> A:
-        """Load, decide and save, again on fresh state where somebody was faster; what is new may need no loading."""
+        """Load, decide and save, again on fresh state after a lost race; what is new may need no loading."""
         refuse_long_id(request)
         key = document_id(project, aggregate_id)
         fields = _FOR_WRITING if request.named else _FOR_WRITING | {"requests": False}

@@ -1,7 +1,7 @@
 """What an aggregate keeps of the requests that changed it, so that each has one effect.
 
 Of each of the last ones a short text: half of it names the request, the other half its body. Nothing is kept of what
-nobody can send again.
+no caller can send again.
 """
 
 import base64

@@ -32,7 +32,7 @@ CONNECT_TIMEOUT_S = 2.0
 _DUPLICATE_KEY = 11000
 
 # Answers that no repetition makes better: BadValue, FailedToParse, TypeMismatch, PathNotViable, CommandNotFound,
-# ConflictingUpdateOperators, DollarPrefixedFieldName, BSONObjectTooLarge (three codes). Others tell of the server.
+# ConflictingUpdateOperators, DollarPrefixedFieldName, BSONObjectTooLarge (three codes). Others are about the server.
 _OUR_MISTAKE = frozenset({2, 9, 14, 28, 40, 52, 59, 10334, 17419, 17420})
 
 

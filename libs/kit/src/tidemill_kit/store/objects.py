@@ -130,7 +130,7 @@ class ObjectStore:
         try:
             await self._call(lambda: self._client.make_bucket(bucket))
         except DependencyUnavailable:
-            if not await self._call(lambda: self._client.bucket_exists(bucket)):  # else somebody was faster
+            if not await self._call(lambda: self._client.bucket_exists(bucket)):  # else another process was faster
                 raise
 
     async def expire_after(self, bucket: str, *, days: int) -> None:
@@ -164,7 +164,7 @@ class ObjectStore:
             with self._opened(bucket, key) as response:
                 shutil.copyfileobj(response, file, _CHUNK_BYTES)
 
-        # Opened out here, so that a cancelled call closes it and the thread, which nobody can stop, writes no more.
+        # Opened out here, so that a cancelled call closes it and the thread, which cannot be stopped, writes no more.
         with await asyncio.to_thread(path.open, "wb") as file:
             await self._call(copy)
 

@@ -197,7 +197,7 @@ def _end_when_spent(cpu_s: float) -> None:
 
 
 def _below_hard(kind: int, maximum: int) -> tuple[int, int]:
-    """Return a limit and the hard one above it, which is whoever started the service's and cannot be raised."""
+    """Return a limit and the hard one above it, which the service inherited and cannot raise."""
     _, hard = resource.getrlimit(kind)
     return (maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)), hard
 
@@ -207,7 +207,7 @@ def _stop_spending(_signal: int, _frame: object) -> None:
 
 
 def _begin(memory_bytes: int, prepare: Callable[[], None] | None) -> None:
-    """Bound this process in memory, which is not the machine's, and in life by its parent's."""
+    """Bound this process in memory, and end it with its parent."""
     maximum, _ = _below_hard(resource.RLIMIT_AS, memory_bytes)
     resource.setrlimit(resource.RLIMIT_AS, (maximum, maximum))
     with contextlib.suppress(ValueError):

@@ -50,17 +50,17 @@ class Lease:
 
     @property
     def guard(self) -> dict[str, Any]:
-        """Filter of the job's document that matches only while nobody else took the job."""
+        """Filter of the job's document that matches only while no other worker took the job."""
         return {"_id": self.job_id, "lease.epoch": self.epoch}
 
     @property
     def fence(self) -> dict[str, Any]:
-        """Filter of another document that matches only while no later holder wrote it; nobody has, without `epoch`."""
+        """Filter of another document that matches only while no later holder wrote it; without `epoch` none did."""
         return {"epoch": {"$not": {"$gt": self.epoch}}}
 
 
 class Leases:
-    """Leases of one kind of job. `owner` names this worker and is new with each of its lives."""
+    """Leases of one kind of job. `owner` names this worker and is new with each start."""
 
     def __init__(
         self, collection: Collection, *, owner: str, ttl: timedelta, clock: Clock, removable: bool = False
@@ -74,7 +74,7 @@ class Leases:
         self._clock = clock
 
     async def acquire(self, job_id: str) -> Lease | None:
-        """Take the job if nobody holds it; the one who held it before is shut out from then on."""
+        """Take the job if no worker holds it; its former holder is fenced out from then on."""
         now = self._clock.now()
         if self._to_index:
             with translated():
@@ -100,7 +100,7 @@ class Leases:
         return Lease(job_id=job_id, owner=self._owner, epoch=epoch, expires_at=now + self._ttl)
 
     async def renew(self, lease: Lease) -> bool:
-        """Prolong the lease by the whole term; False if it ran out, even if nobody took it yet."""
+        """Prolong the lease by the whole term; False if it ran out, even if no other worker took it yet."""
         now = self._clock.now()
         return await self._set_expiry({**lease.guard, "lease.expires_at": {"$gt": now}}, now + self._ttl)
 

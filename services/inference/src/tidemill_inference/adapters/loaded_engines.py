@@ -1,4 +1,4 @@
-"""The engines of this process: one per model digest, loaded once, dropped when nobody uses them or memory is needed.
+"""The engines of this process: one per model digest, loaded once, dropped when unused or when memory is needed.
 
 Engines of a base and of its adapters stand on the same weights, which are there for as long as one of them is.
 """
@@ -45,7 +45,7 @@ _log = structlog.get_logger()
 class EngineOptions:
     """How engines are made. `memory_bytes` bounds weights and caches of all local engines together.
 
-    `idle_s` is how long an engine stays that nobody uses or keeps, 0 for ever; `adapter_limits` are those of an engine
+    `idle_s` is how long an unused engine that is not kept stays, 0 for ever; `adapter_limits` are those of an engine
     with an adapter, which has a cache of its own beside its base's.
     """
 
@@ -74,7 +74,7 @@ class _Base:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Slot:
-    """An engine's place, which whoever asks for the model next finds.
+    """An engine's place, which the next request for the model finds.
 
     `bytes` is what it takes beside the base's weights and its own cache of so many tokens. `memory_grant` is what it
     was given of the memory beside its base, which is before it is loaded, so that two loads never take the same; None:
@@ -106,7 +106,7 @@ class _Slot:
 
     @property
     def idle(self) -> bool:
-        """Whether it is loaded, and nobody uses it now."""
+        """Whether it is loaded and unused."""
         return self.users == 0 and self.engine is not None
 
 
@@ -190,7 +190,7 @@ class LoadedEngines:
     async def _used(self, project: str, model: ModelVersion) -> AsyncIterator[_Slot]:
         """Keep a slot, with its engine running, for the length of a block.
 
-        A caller who leaves while it is loaded does not end the load, which is there for whoever asks next.
+        A caller that leaves while it is loaded does not end the load, which serves the next request.
         """
         slot = self._slots.get(_key(model)) or self._place(model)
         if len(slot.names) >= _MAX_NAMES:  # of one content, which many projects may have: those that are left suffice
@@ -223,7 +223,7 @@ class LoadedEngines:
                 return
 
     def _forget_failed(self, slot: _Slot) -> None:
-        """Give the space back of what could not be loaded, once nobody waits for it."""
+        """Release the memory of what could not be loaded, once no request waits for it."""
         if slot.users == 0 and slot.loading is not None and slot.loading.done() and slot.engine is None:
             self._remove([slot])
 
@@ -241,7 +241,7 @@ class LoadedEngines:
 
         Raises:
             PreconditionFailed: it needs more than there is.
-            DependencyUnavailable: others in use leave too little, or nobody knows which of them answer live.
+            DependencyUnavailable: others in use leave too little, or it is unknown which of them answer live.
 
         """
         async with self._freeing_memory:
@@ -251,7 +251,7 @@ class LoadedEngines:
             await self._close(leaving)
 
     async def _leaving_for(self, slot: _Slot) -> list[_Slot]:
-        """Return what has to leave: what nobody keeps, and what was not used for longest, first.
+        """Return what to evict: engines that are not kept first, the least recently used before others.
 
         What answers live leaves for what answers live only, and nothing does where all of it were not enough.
         """
@@ -275,7 +275,7 @@ class LoadedEngines:
         return leaving
 
     def _refuse_too_large(self, slot: _Slot) -> None:
-        """Refuse what never fits; of weights that nobody has inspected, which may have 32 bits, half is certain."""
+        """Refuse what never fits; of weights that were not inspected, which may have 32 bits, half is certain."""
         limit, needed, name = self._options.memory_bytes, slot.own_bytes + slot.base.bytes, slot.model.id
         if not slot.base.token_bytes:
             needed //= 2
@@ -306,7 +306,7 @@ class LoadedEngines:
         self._bases = {digest: base for digest, base in self._bases.items() if base in used}
 
     async def _close(self, slots: Iterable[_Slot]) -> None:
-        """End what nobody else knows any more: to the end, whoever is cancelled meanwhile."""
+        """Close an engine that was evicted, to the end even when the caller is cancelled."""
         closed = [(slot, engine) for slot in slots if (engine := slot.engine)]
         await asyncio.shield(asyncio.gather(*(asyncio.to_thread(engine.close) for _, engine in closed)))
         for slot, _ in closed:
@@ -322,7 +322,7 @@ class LoadedEngines:
             await asyncio.to_thread(self._options.before.write, [min(slot.names) for slot in loaded if slot.names])
 
     async def _sweep(self) -> None:
-        """Drop what nobody has used or kept for long enough, and what does not answer live."""
+        """Drop engines that were unused and not kept for long enough, and those that do not answer live."""
         while True:
             await asyncio.sleep(min(self._options.idle_s / _SWEEPS, _MAX_SWEEP_S))
             if not self._unused():
@@ -340,7 +340,7 @@ class LoadedEngines:
                 _log.error("idle_engine_not_closed", exc_info=error)
 
     def _unused(self) -> list[_Slot]:
-        """Return what nobody has used or kept for long enough; it may answer live."""
+        """Return engines that were unused and not kept for long enough; they may answer live."""
         long_ago = time.monotonic() - self._options.idle_s
         return [each for each in self._slots.values() if each.idle and not each.holders and each.last_used < long_ago]
 
@@ -407,7 +407,7 @@ class LoadedEngines:
         return folder
 
     async def _read(self, folder: Path, base: _Base) -> "ModelWeights":
-        """Read weights for all who stand on them; whoever asks for it has verified them, and has space."""
+        """Read weights for all engines that share them; the caller has verified them and reserved the memory."""
 
         def read() -> "ModelWeights":
             from tidemill_inference.adapters.model_weights import ModelWeights, dtype_of  # noqa: PLC0415 - ditto

@@ -47,7 +47,6 @@ FUNCTION_WORDS: Final = frozenset[str]().union(*_FUNCTION_WORDS.values())
 
 NEGATIONS: Final = frozenset(
     listed(
-        "nobody "
         "not no never none nothing nowhere neither nor cannot without "
         "nicht nichts nie niemals niemand niemanden niemandem nirgends nirgendwo ohne weder "
         "kein keine keinen keinem keiner keines keinerlei ne n pas jamais rien aucun aucune aucuns "
@@ -58,7 +57,7 @@ NEGATIONS: Final = frozenset(
         "havent hadnt mustnt keinesfalls keineswegs keinster niemandes nimmer mitnichten kaum aucunement "
         "nullement guère nuls nulles défendu défendue défendus défendues impossibles imposibles"
     )
-)
+) | {"nobody"}
 """Words that turn a claim around."""
 _CONTRACTED = "n't"
 

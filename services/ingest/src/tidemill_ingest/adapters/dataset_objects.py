@@ -59,7 +59,7 @@ class FeedbackBatches:
             message = "the batch is not in feedback's exchange bucket any more"
             raise BatchUnusable(reason="BATCH_GONE", message=message) from error
         except ObjectDamaged as error:
-            message = "the batch has not the size and the sha256 that were told"
+            message = "the batch does not have the announced size and sha256"
             raise BatchUnusable(reason="BATCH_DAMAGED", message=message) from error
         examples = await asyncio.to_thread(examples_of, data)
         if len(examples) != batch.examples:

@@ -64,7 +64,7 @@ class EventBindingCodec:
 
 
 class BindingNotFound(NotFound):
-    """Nobody ever took these events."""
+    """No source ever took these events."""
 
 
 def mongo_sources(collection: Collection, *, quota: Quota | None = None) -> MongoAggregates[Source]:

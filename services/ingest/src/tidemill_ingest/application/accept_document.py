@@ -39,7 +39,7 @@ class AcceptCommand:
 
 
 class _TextNeededError(Exception):
-    """What was to be ignored makes a version after all, because somebody changed the document meanwhile."""
+    """What was to be ignored makes a version after all, because the document changed meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

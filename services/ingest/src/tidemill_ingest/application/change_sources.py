@@ -46,7 +46,7 @@ class DeleteSourceCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeSources:
-    """Sources emit no events: whoever submits reads them here. The same request again has no second effect."""
+    """Sources emit no events: submissions read them here. The same request again has no second effect."""
 
     sources: Sources
     events: BindEvents

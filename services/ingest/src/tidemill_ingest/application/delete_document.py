@@ -18,7 +18,7 @@ from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, Violation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteCommand:
-    """`unknown_too`: leave a tombstone of what was never there, so that an older upsert cannot bring it to life."""
+    """`unknown_too`: leave a tombstone of what was never there, so that an older upsert cannot create it."""
 
     name: DocumentName
     submission: Submission

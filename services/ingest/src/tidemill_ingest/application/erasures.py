@@ -33,7 +33,7 @@ class Erasures:
 
 
 def _was_erased(document: Document, passage: CitedPassage) -> bool:
-    """Tell by the version; one that the document no longer remembers went with any later one."""
+    """Decide by the version; one that the document no longer remembers went with any later one."""
     numbers = {version.number for version in document.versions}
     erased = {version.number for version in document.versions if version.text is Text.ERASED}
     if passage.version in numbers:

@@ -49,7 +49,7 @@ class OfferExamples:
 
     async def _refuse(self, caller: Caller, dataset_id: str, offer: ExampleBatchOffer, why: str) -> None:
         now = self.clock.now()
-        message = f"{why}: look at the dead letters of ingest.curations, and drive this one again once that is mended"
+        message = f"{why}: check the dead letters of ingest.curations, and redrive this one once that is fixed"
         # Not the request of the offer itself, which is to have its effect when it is redriven.
         request = Request(id=derived_id("refuse", offer.id), digest="")
         with suppress(DatasetNotFound):

@@ -141,7 +141,7 @@ class Outbox(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRules:
-    """When what nobody needs is deleted."""
+    """When unreferenced data is deleted."""
 
     unreferenced_after: timedelta = timedelta(days=1)
     """Longer than any submission takes from its put to its save."""

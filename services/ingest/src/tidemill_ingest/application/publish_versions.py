@@ -36,7 +36,7 @@ class _Made:
 class PublishVersions:
     """Emits DatasetVersionWasPublished or DatasetVersionWasWithheld for every offer, in their order.
 
-    Objects go first, and one save after them makes the version: a kill leaves objects that nobody names, and the next
+    Objects go first, and one save after them makes the version: a kill leaves unreferenced objects, and the next
     worker makes the same ones of the same offer. Each save is void once another epoch has begun.
     """
 

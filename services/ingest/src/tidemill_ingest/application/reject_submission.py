@@ -1,4 +1,4 @@
-"""Tell the world that a submission from Kafka was refused, and why."""
+"""Publish that a submission from Kafka was refused, and why."""
 
 from dataclasses import dataclass
 

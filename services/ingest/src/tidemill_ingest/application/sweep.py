@@ -1,4 +1,4 @@
-"""Delete what nobody needs any more: ends erasures that a crash interrupted, retention, garbage, quarantine."""
+"""Delete what is not needed any more: ends erasures that a crash interrupted, retention, garbage, quarantine."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Sweep:
     rules: SweepRules
 
     async def __call__(self) -> Swept:
-        """Take a turn, if nobody else has it: go through as many documents as there may be, after those of the last."""
+        """Take a turn, if no other replica has it: go through a bounded number of documents after the last ones."""
         async with self.turns.held() as turn:
             return await self._turn(turn) if turn else Swept()
 

@@ -56,7 +56,7 @@ class Dataset(Aggregate):
     """The share of new groups that are held out."""
     group_by: str = BY_QUESTION
     offers: tuple[ExampleBatchOffer, ...] = ()
-    """What waits to become a version, in the order in which it was told."""
+    """What waits to become a version, in the order of its events."""
     last_seq_by_curation: dict[str, int] = field(default_factory=dict)
     """The last completion that was reported, by curation."""
     versions: tuple[DatasetVersion, ...] = ()
@@ -130,7 +130,7 @@ class Dataset(Aggregate):
         self.offers = (*self.offers, offer)
 
     def refuse(self, offer: ExampleBatchOffer, *, message: str, now: datetime) -> None:
-        """Say why this offer is not even let wait; it does not count as reported, so that it can be told again.
+        """Say why this offer is not even let wait; it does not count as reported, so that it can be reported again.
 
         Raises:
             DatasetNotFound: it is not there.

@@ -77,5 +77,5 @@ class DatasetVersion:
 
     @property
     def id(self) -> str:
-        """How everybody names it."""
+        """Its name outside of ingest."""
         return f"{self.dataset}@{self.number}"

@@ -209,7 +209,7 @@ class Document(Aggregate):
         self._step(DocumentStep.REJECTED, submission, now=now, message=f"{reason}: {message}", seq=self._seq())
 
     def repeat(self, submission: Submission, *, now: datetime) -> None:
-        """Note an event that came before: somebody who searches for a later change finds why it had no effect."""
+        """Record an event that came before, which explains why a later change had no effect."""
         why = "an event with this id was handled before: a later change needs an id of its own"
         self._record_ignored(submission, why=why, now=now)
 

@@ -55,7 +55,7 @@ class SourceNotFound(NotFound):
 
 
 class EventsNotRegistered(NotFound):
-    """Nobody registered the ce_source in the event's project."""
+    """No source of the event's project has the ce_source."""
 
     reason = "EVENTS_NOT_REGISTERED"
 
@@ -152,7 +152,7 @@ class BatchAlreadyHandled(Conflict):
     reason = "OFFER_SETTLED"
 
     def __init__(self, dataset: str) -> None:
-        super().__init__(f"what was offered to dataset {dataset} is somebody else's work by now", dataset=dataset)
+        super().__init__(f"another worker handles what was offered to dataset {dataset}", dataset=dataset)
 
 
 class DatasetChanged(Conflict):
@@ -174,7 +174,7 @@ class BatchUnusable(PreconditionFailed):
 
 
 class DifferenceTooLarge(PreconditionFailed):
-    """Both parts of both versions are compared in memory, and told in one message."""
+    """Both parts of both versions are compared in memory, and returned in one message."""
 
     reason = "DIFFERENCE_TOO_LARGE"
 

@@ -54,7 +54,7 @@ def normalised(text: str) -> str:
 
     Unicode NFKC, casefold and NFKC again (Unicode standard, section 3.13, D146), every run of white space one space,
     and no white space or punctuation (general category P, but for # % & * @ / and backslash) at either end. A text of
-    nothing else keeps its punctuation. What nobody sees does not count.
+    nothing else keeps its punctuation. Invisible characters do not count.
     """
     seen = stream_safe(without_ignorable(clean(text)))
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", seen).casefold())
@@ -75,7 +75,7 @@ def group_of(asked: str) -> str:
 def words_of(asked: str) -> frozenset[str]:
     """Return the words of a normalised question: two that differ in their order or punctuation alone are one question.
 
-    Symbols, and vowel signs of scripts that write them apart, tell questions from each other: "C++" and "C#".
+    Symbols, and vowel signs of scripts that write them apart, distinguish questions: "C++" and "C#".
     """
     return frozenset(word for run in _RUN.findall(asked) if (word := _word_in(run)))
 

@@ -1,4 +1,4 @@
-"""The parts of a version as bytes: their masking, their content hash, and a look at them that trusts nobody."""
+"""The parts of a version as bytes: their masking, their content hash, and a check that does not trust them."""
 
 import hashlib
 import json

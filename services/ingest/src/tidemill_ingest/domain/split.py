@@ -10,7 +10,7 @@ _WHOLE = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Groups that are assigned, and what rounding owes the held-out part, in millionths of a group.
+    """Groups that are assigned, and what rounding carries over for the held-out part, in millionths of a group.
 
     Of all groups that there ever were, those that matter to what is divided are enough.
     """
@@ -20,7 +20,7 @@ class Split:
     held_out_debt: int = 0
 
     def with_groups(self, groups: Iterable[str], *, share: float, salt: str) -> "Split":
-        """Return the split with the new ones among the groups assigned; nobody who was assigned moves.
+        """Return the split with the new ones among the groups assigned; no assigned group moves.
 
         The new groups are ordered by a salted hash, and their share is taken by count from the front: so the share is
         met to within one group, where a hash compared with the share would miss it by chance. What rounding left over

@@ -1,4 +1,4 @@
-"""What somebody hands in: which document, what is said about it, and by which API it came."""
+"""A submission: which document, its facts, and by which API it came."""
 
 import hashlib
 import json

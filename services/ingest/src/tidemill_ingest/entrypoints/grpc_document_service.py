@@ -90,7 +90,7 @@ class DocumentServicer(document_service_pb2_grpc.DocumentServiceServicer):
             erase=request.erase,
             reason=request.delete_reason,
             etag=request.etag,
-            # Somebody who knows the revision speaks of a document that may still be on its way.
+            # A caller that gives the revision means a document that may still be on its way.
             unknown_too=request.revision > 0,
             validate_only=request.validate_only,
         )

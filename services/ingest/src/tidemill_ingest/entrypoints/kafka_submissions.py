@@ -114,7 +114,7 @@ class Submissions:
         """Take a document in.
 
         Raises:
-            EventsNotRegistered: nobody in the event's project takes these events.
+            EventsNotRegistered: no source of the event's project takes these events.
 
         """
         source = await self.find_source(context.project, context.source)
@@ -127,7 +127,7 @@ class Submissions:
         """Delete a document, also one that never came.
 
         Raises:
-            EventsNotRegistered: nobody in the event's project takes these events.
+            EventsNotRegistered: no source of the event's project takes these events.
 
         """
         source = await self.find_source(context.project, context.source)
@@ -146,7 +146,7 @@ class Submissions:
             await self._reject(source.id, context, error)
 
     async def refused(self, refusal: Refusal) -> None:
-        """Tell of a record that becomes a dead letter, where it says which document of which source it means."""
+        """Report a record that becomes a dead letter, where it names a document and its source."""
         if not refusal.named:
             return
         try:
@@ -161,7 +161,7 @@ class Submissions:
             )
             await self.reject(Caller(project=refusal.project, subject=refusal.source), command)
         except (EventsNotRegistered, InvalidInput):
-            return  # nobody to tell, or no key to tell it under: the dead letter is all
+            return  # no source, or no key to publish under: the dead letter is all
 
     def _command(self, source: str, context: EventContext, body: DocumentUpserted) -> AcceptCommand:
         spec = DocumentSpec(

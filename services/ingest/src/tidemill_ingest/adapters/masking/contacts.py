@@ -110,7 +110,7 @@ def phone_finder(regions: Sequence[str]) -> Finder:
 
 
 def _argument(before: str) -> bool:
-    """Tell the arguments of a call, as in sleep(1000000)."""
+    """Return whether these are the arguments of a call, as in sleep(1000000)."""
     return _CALL.search(before) is not None and _CALLED_PHONE.search(before) is None
 
 
@@ -121,7 +121,7 @@ def _reported(before: str) -> _Hint:
 
 
 def _is_no_phone(before: str, candidate: str, *, international: bool) -> bool:
-    """Tell the rest of something longer, what its own name says to be another number, and amounts."""
+    """Return whether it is the rest of something longer, a number that its name says is another kind, or an amount."""
     listed = international and before.endswith((":", ","))
     if _begins_inside_word(before) and not listed:
         return True
@@ -140,7 +140,7 @@ def _without_dates(text: str) -> str:
 
 
 def _begins_inside_word(before: str) -> bool:
-    """Tell numbers that are the rest of an identifier, a path, a decimal fraction or a longer number."""
+    """Return whether it is the rest of an identifier, a path, a decimal fraction or a longer number."""
     if before and (before[-1].isalnum() or before[-1] in "_@/=.#$%"):
         return True
     return len(before) > 1 and before[-1] in "-:," and before[-2].isalnum()

@@ -154,7 +154,7 @@ def find_assigned(text: str) -> Iterator[Span]:
 
 
 def _seems_secret(value: str, *, trusted: bool) -> bool:
-    """Tell letters-and-digits of some entropy from paths and numbers, and unless `trusted` from names of code."""
+    """Distinguish letters and digits of some entropy from paths, numbers, and unless `trusted` names of code."""
     if not _has_digit(value) or not any(character.isalpha() for character in value):
         return False
     if value.startswith(("http://", "https://", "/", "$", "%", "0x")) or ".." in value:
@@ -166,7 +166,7 @@ def _seems_secret(value: str, *, trusted: bool) -> bool:
 
 
 def _mixed(value: str) -> bool:
-    """Tell `Sommer2024x` from `token2`: at least three digits, or digits between letters in both cases."""
+    """Distinguish `Sommer2024x` from `token2`: at least three digits, or digits between letters in both cases."""
     digits = sum(character.isdigit() for character in value)
     return digits >= 3 or (value != value.lower() and value != value.upper() and value[-1].isalpha())  # noqa: PLR2004
 

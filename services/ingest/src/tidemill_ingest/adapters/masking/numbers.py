@@ -161,7 +161,7 @@ def _continues(before: str) -> bool:
 
 
 def _is_quad(quad: str, before: str, after: str, *, listed: bool) -> bool:
-    """Tell an IPv4 address from the number of a version or a section, by its size or by what stands around it."""
+    """Distinguish an IPv4 address from a version or section number, by its size or by what stands around it."""
     octets = [int(octet) for octet in quad.split(".")]
     if max(octets) > _GREATEST_OCTET or (re.search(r"\b0\d", quad) and len(quad) < _LONGEST_QUAD):
         return False

@@ -1,4 +1,4 @@
-"""What identifiers are searched for in: a text as somebody reads it, each character with its place in the original."""
+"""What identifiers are searched for in: a text as a reader sees it, each character with its place in the original."""
 
 import html
 import re

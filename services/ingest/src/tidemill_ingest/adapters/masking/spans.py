@@ -1,4 +1,4 @@
-"""How identifiers are told: as half-open ranges of a text, in order and apart from each other."""
+"""How identifiers are given: as half-open ranges of a text, in order and apart from each other."""
 
 import re
 import string

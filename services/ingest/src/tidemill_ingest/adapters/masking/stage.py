@@ -31,7 +31,7 @@ class MaskingStage:
     def mask(self, text: str) -> str:
         """Return the text with every identifier of the masking's kinds replaced by its placeholder.
 
-        Kinds go one after the other, the most telling first: what is found is no longer there for the next. They are
+        Kinds go one after the other, the most specific first: what is found is no longer there for the next. They are
         searched for in the text as it is read, so that neither invisible characters nor markup hide them.
         """
         shadow = Shadow(text)
