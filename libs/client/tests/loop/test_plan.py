@@ -164,10 +164,10 @@ async def test_a_diff_reports_no_more_than_applying_does(connection: Connection,
     edited(file, "share: 0.3", "share: 0.4")
     edited(file, "confidence: 0.95", "confidence: 0.9")
 
-    reported = changed(await planner(connection, file).diff())
+    changes = changed(await planner(connection, file).diff())
 
-    assert reported == [("dataset", "helpdesk_sft", Action.UPDATE), ("gate", "helpdesk_gate", Action.UPDATE)]
-    assert changed(await planner(connection, file).apply()) == reported
+    assert changes == [("dataset", "helpdesk_sft", Action.UPDATE), ("gate", "helpdesk_gate", Action.UPDATE)]
+    assert changed(await planner(connection, file).apply()) == changes
 
 
 async def test_what_the_file_no_longer_declares_is_an_orphan_until_it_is_pruned(

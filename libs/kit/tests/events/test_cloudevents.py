@@ -22,7 +22,7 @@ EVENT = CloudEvent(
 
 
 def envelope(**changes: object) -> bytes:
-    reported = {
+    attributes = {
         "specversion": "1.0",
         "id": "e1",
         "source": "s",
@@ -32,7 +32,7 @@ def envelope(**changes: object) -> bytes:
         "sequence": "7",
         "data": {"number": 12345678901234567890},
     }
-    return json.dumps({name: value for name, value in (reported | changes).items() if value is not None}).encode()
+    return json.dumps({name: value for name, value in (attributes | changes).items() if value is not None}).encode()
 
 
 STRUCTURED = [("content-type", b"application/cloudevents+json; charset=utf-8")]

@@ -201,9 +201,9 @@ async def test_what_cannot_pass_is_dead_lettered_at_once_after_it_was_reported()
     assert (refusal.id, refusal.subject, refusal.project, refusal.error.reason) == ("e0", "kb/1", "acme", "NOT_FOUND")
     (letter,) = harness.publisher.published
     assert letter.topic == "tidemill.tests.engine.dead.v1"
-    reported = {name: value.decode() for name, value in letter.headers if name.startswith("tidemill_dead_")}
-    reported.pop("tidemill_dead_time")
-    assert reported == {
+    headers = {name: value.decode() for name, value in letter.headers if name.startswith("tidemill_dead_")}
+    headers.pop("tidemill_dead_time")
+    assert headers == {
         "tidemill_dead_consumer": "tests.engine",
         "tidemill_dead_reason": "NOT_FOUND",
         "tidemill_dead_message": "there is no source kb in this project",

@@ -79,9 +79,9 @@ def test_an_unknown_format_is_refused_wherever_it_is_set(
     _set(monkeypatch, {name: "float16"})
     with pytest.raises(SystemExit):
         load(ProbeSettings)
-    reported = capsys.readouterr().err
-    assert "PROBE_NUMERIC_FORMAT: Input should be 'auto', 'bfloat16' or 'float32'" in reported
-    assert FOR_ALL in reported
+    output = capsys.readouterr().err
+    assert "PROBE_NUMERIC_FORMAT: Input should be 'auto', 'bfloat16' or 'float32'" in output
+    assert FOR_ALL in output
 
 
 def _set(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str]) -> None:

@@ -34,12 +34,12 @@ def test_all_errors_are_reported_at_once_by_the_names_of_the_variables(
     with pytest.raises(SystemExit) as left:
         load(ProbeSettings)
 
-    reported = capsys.readouterr().err
+    output = capsys.readouterr().err
     assert left.value.code == 2
-    assert "4 setting(s)" in reported
+    assert "4 setting(s)" in output
     for name in ("PROBE_GRPC_PORT", "PROBE_METRICS_PORT", "PROBE_MONGO_URI", "PROBE_S3_SECRET_KEY"):
-        assert f"  {name}: " in reported
-    assert "seventy-thousand" not in reported
+        assert f"  {name}: " in output
+    assert "seventy-thousand" not in output
 
 
 def test_settings_that_are_printed_show_no_secret() -> None:

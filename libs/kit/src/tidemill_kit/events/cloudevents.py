@@ -58,8 +58,8 @@ class InvalidEvent(InvalidInput):
     reason = "INVALID_EVENT"
 
     def __init__(self, *violations: Violation, attributes: Mapping[str, str]) -> None:
-        reported = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
-        super().__init__(reported, violations=violations)
+        reasons = "; ".join(f"{violation.field}: {violation.description}" for violation in violations)
+        super().__init__(reasons, violations=violations)
         self.attributes = attributes
 
 

@@ -95,8 +95,8 @@ class DeadLetters:
                 letters[_place(letter.partition, letter.offset)] = replace(
                     letter, original=replace(letter.original, value=None)
                 )
-        reported = [replace(letter, redriven=place in marks) for place, letter in letters.items()]
-        return sorted(reported, key=lambda letter: letter.time)
+        found = [replace(letter, redriven=place in marks) for place, letter in letters.items()]
+        return sorted(found, key=lambda letter: letter.time)
 
     async def show(self, topic: str, *, partition: int, offset: int) -> DeadLetter:
         """Return one dead letter with its value.

@@ -227,8 +227,8 @@ class Engine:
 def _decoded(record: Record, check_size: Callable[[int], None] | None) -> PendingRecord:
     """Read a record; whatever is wrong with it is its own failure, or one record would hold up all others."""
     if why := dict(record.headers).get(UNREADABLE):
-        reported = Violation(field="record", description=why.decode(errors="replace"))
-        return PendingRecord(record=record, error=InvalidEvent(reported, attributes={}))
+        violation = Violation(field="record", description=why.decode(errors="replace"))
+        return PendingRecord(record=record, error=InvalidEvent(violation, attributes={}))
     value, too_large = record.value, None
     try:
         if check_size is not None:
@@ -241,8 +241,8 @@ def _decoded(record: Record, check_size: Callable[[int], None] | None) -> Pendin
     except InvalidEvent as error:
         return PendingRecord(record=record, error=too_large or error)
     except Exception as error:  # noqa: BLE001 - see above
-        reported = Violation(field="record", description=f"cannot be read ({type(error).__name__}): publish it anew")
-        return PendingRecord(record=record, error=InvalidEvent(reported, attributes={}))
+        violation = Violation(field="record", description=f"cannot be read ({type(error).__name__}): publish it anew")
+        return PendingRecord(record=record, error=InvalidEvent(violation, attributes={}))
     return PendingRecord(record=record, event=event, error=too_large)
 
 

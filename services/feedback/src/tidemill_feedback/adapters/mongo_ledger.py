@@ -185,9 +185,9 @@ def _not_later(epoch: int) -> dict[str, Any]:
 
 
 def _row(document: Document) -> Row:
-    candidate = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
+    names = ("feedback", "seq", "inference", "deployment", "end_user", "observe_time")
     rest = ("first_time", "resolved_seq", "chars", "attempts", "failure", "completion")
-    given = {name: document[name] for name in candidate} | {"rater": document.get("rater", "user")}
+    given = {name: document[name] for name in names} | {"rater": document.get("rater", "user")}
     return Row(candidate=CandidateExample(**given), **{name: document[name] for name in rest})
 
 

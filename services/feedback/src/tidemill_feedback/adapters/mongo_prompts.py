@@ -16,11 +16,11 @@ class MongoPrompts:
 
     async def missing(self, project: str, inferences: Sequence[str]) -> Sequence[str]:
         """See `Prompts.missing`."""
-        candidate = {_id(project, each): each for each in inferences}
+        named = {_id(project, each): each for each in inferences}
         with translated():
-            found = await self._collection.find({"_id": {"$in": list(candidate)}}, {"_id": True}).to_list(None)
+            found = await self._collection.find({"_id": {"$in": list(named)}}, {"_id": True}).to_list(None)
         there = {document["_id"] for document in found}
-        return [inference for document_id, inference in candidate.items() if document_id not in there]
+        return [inference for document_id, inference in named.items() if document_id not in there]
 
     async def keep(self, project: str, inference: str, prompt: Prompt) -> None:
         """See `Prompts.keep`."""
@@ -33,9 +33,9 @@ class MongoPrompts:
 
     async def get(self, project: str, inferences: Sequence[str]) -> Mapping[str, Prompt]:
         """See `Prompts.get`."""
-        candidate = [_id(project, each) for each in inferences]
+        ids = [_id(project, each) for each in inferences]
         with translated():
-            found = await self._collection.find({"_id": {"$in": candidate}}).to_list(None)
+            found = await self._collection.find({"_id": {"$in": ids}}).to_list(None)
         return {document["inference"]: _decoded(document["prompt"]) for document in found}
 
     async def forget(self, project: str, inferences: Sequence[str]) -> None:

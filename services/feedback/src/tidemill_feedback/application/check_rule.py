@@ -31,8 +31,8 @@ def _violations(curation_id: str, rule: Rule, at_most: int) -> Iterator[Violatio
             text = f"is {value[:80]!r}; take 1 to 63 of a-z, 0-9, _ and -, starting and ending with a letter or digit"
             yield Violation(field=name, description=text)
     if rule.feedback != (CORRECTION,):
-        reported = ", ".join(each[:80] for each in rule.feedback[:10])
-        yield Violation(field="feedback", description=f"is [{reported}]; only [{CORRECTION}] makes examples")
+        names = ", ".join(each[:80] for each in rule.feedback[:10])
+        yield Violation(field="feedback", description=f"is [{names}]; only [{CORRECTION}] makes examples")
     minimum = {"new_examples": 1}
     maximum = {"min_output_chars": MAX_CHARS, "max_output_chars": MAX_CHARS}
     for name in ("new_examples", "per_user_at_most", "min_output_chars", "max_output_chars", "at_least"):

@@ -92,10 +92,10 @@ def _target_violations(reaction: Reaction) -> Iterator[Violation]:
 
 
 def _value_violations(reaction: Reaction, limits: ReactionLimits) -> Iterator[Violation]:
-    candidate = _FIELD_OF[reaction.metric]
+    expected = _FIELD_OF[reaction.metric]
     for name in _FIELD_OF.values():
-        if (getattr(reaction, name) is not None) != (name == candidate):
-            text = f"a {reaction.metric} is given in {candidate}, and in nothing else"
+        if (getattr(reaction, name) is not None) != (name == expected):
+            text = f"a {reaction.metric} is given in {expected}, and in nothing else"
             yield Violation(field=name, description=text)
     number = reaction.number
     if number is not None and (math.isnan(number) or not 0 <= number <= 1):

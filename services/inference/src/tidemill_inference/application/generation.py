@@ -91,15 +91,15 @@ class Generation:
             TidemillError: what the generation failed with, or what it still waits for.
 
         """
-        reported = 0
+        sent = 0
         started = False
         while True:
             changed, finished = self._changed, self.finished
             if self.started and not started:
                 started = True
                 yield Started(inference=self.started)
-            if fresh := "".join(self.pieces[reported:]):
-                reported = len(self.pieces)
+            if fresh := "".join(self.pieces[sent:]):
+                sent = len(self.pieces)
                 yield Delta(text=fresh)
             if finished:
                 yield Finished(inference=finished)

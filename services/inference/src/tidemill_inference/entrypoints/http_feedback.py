@@ -131,11 +131,11 @@ def _as_sent(error: InvalidInput) -> InvalidInput:
     """Return the error with its fields called as this caller called them."""
     if not error.violations:
         return error
-    reported = InvalidInput.of(
+    refusal = InvalidInput.of(
         *(Violation(field=_field(violation.field), description=violation.description) for violation in error.violations)
     )
-    reported.reason, reported.metadata = error.reason, error.metadata
-    return reported
+    refusal.reason, refusal.metadata = error.reason, error.metadata
+    return refusal
 
 
 def _field(path: str) -> str:

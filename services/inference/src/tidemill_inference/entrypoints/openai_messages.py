@@ -239,9 +239,9 @@ class ChatRequest(Strict):
             Violation(field=self._sent_as(each.field), description=each.description.replace(_LIMIT, self._length))
             for each in error.violations
         ]
-        reported = InvalidInput.of(*renamed)
-        reported.reason, reported.metadata = error.reason, error.metadata
-        return reported
+        refusal = InvalidInput.of(*renamed)
+        refusal.reason, refusal.metadata = error.reason, error.metadata
+        return refusal
 
     @property
     def _length(self) -> str:

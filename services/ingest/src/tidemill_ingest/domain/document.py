@@ -229,9 +229,9 @@ class Document(Aggregate):
     def _erase(self, which: Callable[[Version], bool]) -> bool:
         """Give up the text of the versions, but for a current one that stays; say whether there was any."""
         stays = self.current if self.current is not None and not which(self.current) else None
-        desired = [v for v in self.versions if v is not stays and v.text is not Text.ERASED and which(v)]
-        self.versions = tuple(v.without_text(Text.ERASED) if v in desired else v for v in self.versions)
-        return bool(desired)
+        erasable = [v for v in self.versions if v is not stays and v.text is not Text.ERASED and which(v)]
+        self.versions = tuple(v.without_text(Text.ERASED) if v in erasable else v for v in self.versions)
+        return bool(erasable)
 
     def _supersede(self, now: datetime) -> None:
         if self.state is DocumentState.ACTIVE:

@@ -29,12 +29,12 @@ class Split:
         new = sorted({*groups} - self.train - self.held_out, key=lambda group: _rank(group, salt))
         if not new:
             return self
-        desired = round(share * _WHOLE) * len(new) + self.held_out_debt
-        count = min(max((desired + _WHOLE // 2) // _WHOLE, 0), len(new))
+        due = round(share * _WHOLE) * len(new) + self.held_out_debt
+        count = min(max((due + _WHOLE // 2) // _WHOLE, 0), len(new))
         return Split(
             train=self.train.union(new[count:]),
             held_out=self.held_out.union(new[:count]),
-            held_out_debt=desired - count * _WHOLE,
+            held_out_debt=due - count * _WHOLE,
         )
 
     def added_to(self, earlier: "Split") -> dict[str, bool]:
