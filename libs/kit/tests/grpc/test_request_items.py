@@ -38,12 +38,12 @@ WORST: dict[str, tuple[Descriptor, bytes]] = {
     "items of a part": (CreateSuiteRequest.DESCRIPTOR, part(SUITE, part(CASE, b"") * (4 * MIB))),
     "items with one key": (GenerateRequest.DESCRIPTOR, part(LABELS, b"") * (4 * MIB)),
     "one value over and over": (GenerateRequest.DESCRIPTOR, part(DEPLOYMENT, b"") * (4 * MIB)),
-    "fields that nobody knows": (GenerateRequest.DESCRIPTOR, part(1000, b"") * (4 * MIB)),
-    "groups that nobody knows": (
+    "unknown fields": (GenerateRequest.DESCRIPTOR, part(1000, b"") * (4 * MIB)),
+    "unknown groups": (
         GenerateRequest.DESCRIPTOR,
         (number(1000 << 3 | 3) + number(1000 << 3 | 4)) * (4 * MIB),
     ),
-    "numbers that nobody knows": (GenerateRequest.DESCRIPTOR, (number(1000 << 3) + b"\0") * (4 * MIB)),
+    "unknown numbers": (GenerateRequest.DESCRIPTOR, (number(1000 << 3) + b"\0") * (4 * MIB)),
 }
 
 

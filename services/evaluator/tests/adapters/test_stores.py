@@ -159,7 +159,7 @@ async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pend
     gates = MongoAggregates(database["gates"], codec=GateCodec(), topic="", source="/t", missing=GateNotFound)
     deferred_evaluation = DeferredEvaluation(candidate="lora@2", origin="gate/lora@2")
     for name, paused, deferred in (
-        ("owing", False, deferred_evaluation),
+        ("deferred", False, deferred_evaluation),
         ("paused", True, deferred_evaluation),
         ("even", False, None),
     ):
@@ -174,11 +174,11 @@ async def test_gates_that_are_not_paused_and_have_a_deferred_evaluation_are_pend
     await pending.ensure_indexes()
 
     assert set((await pending("", without=frozenset())).items) == {
-        GateName(project="acme", gate="owing"),
+        GateName(project="acme", gate="deferred"),
         GateName(project="globex", gate="gone"),
     }
     await gates.update("globex", "gone", lambda each: setattr(each, "deleted", True), request=request())
-    assert (await pending("", without=frozenset())).items == [GateName(project="acme", gate="owing")]
+    assert (await pending("", without=frozenset())).items == [GateName(project="acme", gate="deferred")]
 
 
 async def test_suites_gates_and_their_index_are_read_as_they_were_saved(database: Database) -> None:

@@ -1,9 +1,11 @@
 """End to end through the public API: a real process, real servers and stub services."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import MessageToJson
@@ -121,14 +123,14 @@ class Harness:
 
 
 @pytest.fixture
-async def harness(stack: Addresses) -> AsyncIterator[Harness]:
+async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
     async with stub_services() as played:
-        process = EvaluatorProcess(stack=stack, stub_services=played.address)
+        process = EvaluatorProcess(stack=stack, folder=tmp_path, stub_services=played.address)
         harness = Harness(stack=stack, process=process, stub_services=played, project=unique_name("acme"))
         await harness.hold_out()
-        await process.start()
+        await asyncio.to_thread(process.start)
         yield harness
-        await process.stop()
+        await asyncio.to_thread(process.stop)
     client = connect(stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
     client.close()
@@ -142,11 +144,11 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     harness.stub_services.stalls_after = 12
     await harness.register()
     await eventually(lambda: len(harness.stub_services.asked) == 12)
-    await harness.process.kill()
+    await asyncio.to_thread(harness.process.kill)
     harness.stub_services.stalls_after = 10**9
     harness.stub_services.going_on.set()
 
-    await harness.process.start()
+    await asyncio.to_thread(harness.process.start)
     await harness.register()  # once more, as after a crash before the commit
     await eventually(harness.is_completed)
 
@@ -169,4 +171,4 @@ async def test_a_registered_candidate_comes_to_a_verdict_by_itself_also_over_a_k
     assert json.loads(events[1].data)["verdict"] == "VERDICT_PASSED"
     assert b"number" not in events[0].data + events[1].data  # no text of cases or answers
     assert len(await harness.worst(done.id)) == 3
-    assert await harness.process.stop() == 0
+    assert await asyncio.to_thread(harness.process.stop) == 0

@@ -1,14 +1,8 @@
 """Feedback as a process, with a stub of inference, and its visible effects."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -16,66 +10,27 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from services.feedback.tests.inference_server import InferenceServer
 from tidemill_kit.core.aggregate import ObjectRef
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
-from tidemill_local import Addresses
-from tidemill_testkit.stack import unique_name
+from tidemill_testkit.service_process import ServiceProcess
 
 FEEDBACK = "tidemill.feedback.feedback.v1"
 CURATIONS = "tidemill.feedback.curation.v1"
 INFERENCES = "tidemill.inference.inference.v1"
 DEAD = "tidemill.feedback.submissions.dead.v1"
 GIVEN = "tidemill.feedback.submission.feedback_given.v1"
-PATIENCE_S = 60
 
 
 @dataclass(kw_only=True)
-class FeedbackProcess:
+class FeedbackProcess(ServiceProcess):
     """Started, killed and started again on the same database, bucket and topic."""
 
-    stack: Addresses
-    folder: Path
+    service = "feedback"
+
     topic: str
     inference: InferenceServer
-    database: str = field(default_factory=lambda: unique_name("feedback"))
-    port: int = 0
 
     @property
     def bucket(self) -> str:
         return f"{self.database}-exchange"
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "feedback.log"
-
-    def start(self) -> None:
-        """Start it, and return when it is ready."""
-        began = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tidemill_feedback"],
-                env=os.environ | self._environment(),
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            lines = self.log.read_bytes()[began:].decode().splitlines()
-            events = {line["event"]: line for line in map(json.loads, filter(_is_json, lines))}
-            if "service_ready" in events:
-                self.port = events["service_alive"]["grpc_port"]
-                return
-            assert self._process.poll() is None, "\n".join(lines[-20:])
-            assert time.monotonic() < deadline, "\n".join(lines[-20:])
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> int:
-        """End it in order, and return its exit status."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE_S)
 
     async def batch(self, event: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the examples of a completion."""
@@ -86,23 +41,14 @@ class FeedbackProcess:
         )
         return [json.loads(line) for line in (await bucket.get(ref)).decode().splitlines()]
 
-    def _environment(self) -> dict[str, str]:
-        s3 = self.stack.s3
+    def _settings(self) -> dict[str, str]:
         return {
-            "FEEDBACK_GRPC_PORT": "0",
-            "FEEDBACK_KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka,
-            "FEEDBACK_MONGO_URI": self.stack.mongo,
-            "FEEDBACK_MONGO_DATABASE": self.database,
-            "FEEDBACK_S3_ENDPOINT": s3.endpoint,
-            "FEEDBACK_S3_ACCESS_KEY": s3.access_key,
-            "FEEDBACK_S3_SECRET_KEY": s3.secret_key,
-            "FEEDBACK_EXCHANGE_BUCKET": self.bucket,
-            "FEEDBACK_INFERENCE_ADDRESS": self.inference.address,
-            "FEEDBACK_SUBMISSION_TOPIC": self.topic,
-            "FEEDBACK_PENDING_WAIT_S": "6",
-            "FEEDBACK_PENDING_POLL_INTERVAL_S": "0.5",
-            "FEEDBACK_LOG_FORMAT": "json",
-            "FEEDBACK_LOG_LEVEL": "debug",
+            "EXCHANGE_BUCKET": self.bucket,
+            "INFERENCE_ADDRESS": self.inference.address,
+            "SUBMISSION_TOPIC": self.topic,
+            "PENDING_WAIT_S": "6",
+            "PENDING_POLL_INTERVAL_S": "0.5",
+            "LOG_LEVEL": "debug",
         }
 
 
@@ -145,7 +91,3 @@ class Others:
                 if headers.get("ce_project") == self.project:
                     self.received.append((partition.topic, headers, json.loads(record.value)))
         return [(headers, body) for of, headers, body in self.received if of == topic]
-
-
-def _is_json(line: str) -> bool:
-    return line.startswith("{")

@@ -1,15 +1,9 @@
 """Ingest as operators run it, an upstream system that knows nothing of our code, and everything that others can see."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -22,26 +16,23 @@ from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ObjectStore
-from tidemill_local import Addresses
+from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
 EVENTS = "tidemill.ingest.document.v1"
 DEAD = "tidemill.ingest.submissions.dead.v1"
 UPSERTED = "tidemill.ingest.submission.document_upserted.v1"
 CE_SOURCE = "https://cms.acme.example/kb"
-PATIENCE_S = 90
 
 
 @dataclass(kw_only=True)
-class IngestProcess:
+class IngestProcess(ServiceProcess):
     """Started, killed and started again on the same database, buckets and topic."""
 
-    stack: Addresses
-    folder: Path
+    service = "ingest"
+
     topic: str
     curations: str
-    database: str = field(default_factory=lambda: unique_name("ingest"))
-    port: int = 0
 
     @property
     def quarantine(self) -> str:
@@ -59,38 +50,6 @@ class IngestProcess:
     def feedback(self) -> str:
         return f"{self.database}-feedback"
 
-    @property
-    def log(self) -> Path:
-        return self.folder / "ingest.log"
-
-    def start(self) -> None:
-        """Start it, and return when it is ready."""
-        began = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tidemill_ingest"], env=os.environ | self._environment(), stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            lines = self.log.read_bytes()[began:].decode().splitlines()
-            events = {line["event"]: line for line in map(json.loads, filter(_is_json, lines))}
-            if "service_ready" in events:
-                self.port = events["service_alive"]["grpc_port"]
-                return
-            assert self._process.poll() is None, "\n".join(lines[-20:])
-            assert time.monotonic() < deadline, "\n".join(lines[-20:])
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> int:
-        """End it in order, and return its exit status."""
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(PATIENCE_S)
-
     async def everything_stored(self) -> bytes:
         """Return all that is in the database and in both buckets."""
         s3 = self.stack.s3
@@ -106,24 +65,15 @@ class IngestProcess:
         client.close()
         return b"\n".join(found)
 
-    def _environment(self) -> dict[str, str]:
-        s3 = self.stack.s3
+    def _settings(self) -> dict[str, str]:
         return {
-            "INGEST_GRPC_PORT": "0",
-            "INGEST_KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka,
-            "INGEST_MONGO_URI": self.stack.mongo,
-            "INGEST_MONGO_DATABASE": self.database,
-            "INGEST_S3_ENDPOINT": s3.endpoint,
-            "INGEST_S3_ACCESS_KEY": s3.access_key,
-            "INGEST_S3_SECRET_KEY": s3.secret_key,
-            "INGEST_QUARANTINE_BUCKET": self.quarantine,
-            "INGEST_EXCHANGE_BUCKET": self.exchange,
-            "INGEST_DATASETS_BUCKET": self.datasets,
-            "INGEST_FEEDBACK_EXCHANGE_BUCKET": self.feedback,
-            "INGEST_SUBMISSION_TOPICS": self.topic,
-            "INGEST_CURATION_TOPICS": self.curations,
-            "INGEST_LOG_FORMAT": "json",
-            "INGEST_LOG_LEVEL": "debug",
+            "QUARANTINE_BUCKET": self.quarantine,
+            "EXCHANGE_BUCKET": self.exchange,
+            "DATASETS_BUCKET": self.datasets,
+            "FEEDBACK_EXCHANGE_BUCKET": self.feedback,
+            "SUBMISSION_TOPICS": self.topic,
+            "CURATION_TOPICS": self.curations,
+            "LOG_LEVEL": "debug",
         }
 
 
@@ -216,7 +166,3 @@ async def project_of(ingest: IngestProcess) -> AsyncIterator[Project]:
         yield project
     await consumer.stop()
     await producer.stop()
-
-
-def _is_json(line: str) -> bool:
-    return line.startswith("{")

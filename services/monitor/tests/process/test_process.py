@@ -2,13 +2,10 @@
 
 import asyncio
 import json
-import os
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -23,66 +20,20 @@ from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.store.mongo import connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
+from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
 
 @dataclass(kw_only=True)
-class MonitorProcess:
+class MonitorProcess(ServiceProcess):
     """Monitor as operators run it, on the stack's servers."""
 
-    stack: Addresses
-    database: str = field(default_factory=lambda: unique_name("monitor"))
-    port: int = 0
+    service = "monitor"
 
-    async def start(self) -> None:
-        """Start it, and return when it is ready."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "tidemill_monitor",
-            env=os.environ | self._environment(),
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            self.port = (await self._line("service_alive"))["grpc_port"]
-            await self._line("service_ready")
-        self._drained = asyncio.create_task(self._drain())
-
-    async def stop(self) -> int:
-        """End it in order, and return its exit status."""
-        self._process.send_signal(signal.SIGTERM)
-        await self._process.wait()
-        await self._drained
-        return self._process.returncode or 0
-
-    async def _line(self, event: str) -> dict[str, Any]:
-        assert self._process.stderr is not None
-        lines: list[str] = []
-        while line := (await self._process.stderr.readline()).decode():
-            lines.append(line)
-            if line.startswith("{") and json.loads(line)["event"] == event:
-                found: dict[str, Any] = json.loads(line)
-                return found
-        message = f"monitor ended before {event}: " + "".join(lines[-20:])
-        raise AssertionError(message)
-
-    async def _drain(self) -> None:
-        assert self._process.stderr is not None
-        while await self._process.stderr.read(1 << 16):
-            pass
-
-    def _environment(self) -> dict[str, str]:
+    def _settings(self) -> dict[str, str]:
         return {
-            "MONITOR_GRPC_PORT": "0",
-            "MONITOR_KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka,
-            "MONITOR_MONGO_URI": self.stack.mongo,
-            "MONITOR_MONGO_DATABASE": self.database,
-            "MONITOR_S3_ENDPOINT": self.stack.s3.endpoint,
-            "MONITOR_S3_ACCESS_KEY": self.stack.s3.access_key,
-            "MONITOR_S3_SECRET_KEY": self.stack.s3.secret_key,
-            "MONITOR_FEEDBACK_BUCKET": self.database,
-            "MONITOR_RETRY_S": "0.5",
-            "MONITOR_LOG_FORMAT": "json",
+            "FEEDBACK_BUCKET": self.database,
+            "RETRY_S": "0.5",
         }
 
 
@@ -92,12 +43,12 @@ async def store(stack: Addresses) -> ObjectStore:
 
 
 @pytest.fixture
-async def monitor(stack: Addresses, store: ObjectStore) -> AsyncIterator[MonitorProcess]:
-    process = MonitorProcess(stack=stack)
+async def monitor(stack: Addresses, store: ObjectStore, tmp_path: Path) -> AsyncIterator[MonitorProcess]:
+    process = MonitorProcess(stack=stack, folder=tmp_path)
     await store.ensure_bucket(process.database)
-    await process.start()
+    await asyncio.to_thread(process.start)
     yield process
-    assert await process.stop() == 0
+    assert await asyncio.to_thread(process.stop) == 0
     client = connect(stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
     client.close()

@@ -1,5 +1,6 @@
 """End to end through the public API: a real process and real servers."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,7 +31,7 @@ REPOSITORY = "org/model"
 async def trainer(stack: Addresses, tmp_path: Path) -> AsyncIterator[TrainerProcess]:
     process = TrainerProcess(stack=stack, folder=tmp_path)
     yield process
-    await process.stop()
+    await asyncio.to_thread(process.stop)
     client = connect(stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
     client.close()
@@ -47,7 +48,7 @@ async def published(stack: Addresses, project: str) -> list[CloudEvent]:
 async def test_a_folder_goes_through_the_api_to_the_bucket_and_the_topic(
     trainer: TrainerProcess, stack: Addresses
 ) -> None:
-    await trainer.start()
+    await asyncio.to_thread(trainer.start)
     project, files = unique_name("acme"), model_files()
     async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
         stub = ModelRegistryServiceStub(channel)
@@ -70,8 +71,8 @@ async def test_a_folder_goes_through_the_api_to_the_bucket_and_the_topic(
         1,
     )
     assert json.loads(event.data)["digest"] == ready.digest
-    assert list((trainer.folder / "uploads").iterdir()) == []
-    assert await trainer.stop() == 0
+    assert list((trainer.data_dir / "uploads").iterdir()) == []
+    assert await asyncio.to_thread(trainer.stop) == 0
 
 
 async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
@@ -82,7 +83,7 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
         hub.publish(REPOSITORY, COMMIT, files)
         hub.stalls_after["model.safetensors"] = 1_500_000
         trainer.hub = hub.endpoint
-        await trainer.start()
+        await asyncio.to_thread(trainer.start)
         project = unique_name("acme")
         source = pb.ModelSource(hugging_face=pb.HuggingFaceSource(repository=REPOSITORY))
         async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
@@ -90,8 +91,8 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
             begun = (await stub.ImportModel(rpc.ImportModelRequest(model="m", source=source))).version
         assert begun.state == pb.MODEL_VERSION_STATE_IMPORTING
         await eventually(lambda: _is_stalled(trainer, 1_500_000))
-        await trainer.kill()
-        await trainer.start()
+        await asyncio.to_thread(trainer.kill)
+        await asyncio.to_thread(trainer.start)
 
         async with open_channel(f"127.0.0.1:{trainer.port}", project=project) as channel:
             stub = ModelRegistryServiceStub(channel)
@@ -108,7 +109,7 @@ async def test_a_kill_in_the_middle_of_a_download_costs_nothing_but_time(
     ]
     await eventually(lambda: _has_events(stack, project, 1))
     assert [event.seq for event in await published(stack, project)] == [1]
-    assert list((trainer.folder / "downloads").iterdir()) == []
+    assert list((trainer.data_dir / "downloads").iterdir()) == []
 
 
 async def _messages(version: str, path: str, content: bytes) -> AsyncIterator[rpc.UploadModelFileRequest]:
@@ -121,7 +122,7 @@ async def _has_events(stack: Addresses, project: str, count: int) -> bool:
 
 
 async def _is_stalled(trainer: TrainerProcess, size: int) -> bool:
-    return any(part.stat().st_size == size for part in (trainer.folder / "downloads").glob("*.part"))
+    return any(part.stat().st_size == size for part in (trainer.data_dir / "downloads").glob("*.part"))
 
 
 async def _is_ready(stub: ModelRegistryServiceStub) -> bool:

@@ -57,7 +57,7 @@ class OneDataset(DatasetServiceServicer):
 
 @pytest.fixture
 async def trainer(stack: Addresses, tmp_path: Path) -> AsyncIterator[TrainerProcess]:
-    process = TrainerProcess(stack=stack, folder=tmp_path / "data")
+    process = TrainerProcess(stack=stack, folder=tmp_path)
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     await store.ensure_bucket(process.bucket)
     lines = example_lines()
@@ -83,7 +83,7 @@ async def trainer(stack: Addresses, tmp_path: Path) -> AsyncIterator[TrainerProc
     await ingest.start()
     process.ingest = f"127.0.0.1:{ingest.port}"
     yield process
-    await process.stop()
+    await asyncio.to_thread(process.stop)
     await ingest.stop(1.0)
     client = connect(stack.mongo, timeout_s=10)
     await client.drop_database(process.database)
@@ -96,16 +96,16 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     trainer: TrainerProcess, stack: Addresses, tmp_path: Path
 ) -> None:
     base = await asyncio.to_thread(write_base, tmp_path / "base")
-    await trainer.start()
+    await asyncio.to_thread(trainer.start)
     await _import(trainer, base)
     async with open_channel(f"127.0.0.1:{trainer.port}", project="acme") as channel:
         queued = await _start(TrainingServiceStub(channel))
         await eventually(lambda: _is_at(trainer, queued, step=11))
     (child,) = psutil.Process(trainer.pid).children()
 
-    await trainer.kill()
+    await asyncio.to_thread(trainer.kill)
     await eventually(lambda: _is_gone(child))
-    await trainer.start()
+    await asyncio.to_thread(trainer.start)
 
     await eventually(lambda: _has_ended(trainer, queued))
     run = await _run(trainer, queued)
@@ -113,7 +113,7 @@ async def test_a_training_outlives_kills_and_registers_one_adapter(
     assert (run.attempt, run.progress.step, len(run.progress.losses)) == (2, STEPS, STEPS)
     assert run.progress.loss == run.progress.losses[-1].loss < run.progress.losses[0].loss
     await _assert_registered(trainer, stack, run)
-    await eventually(lambda: _is_empty(trainer.folder / "runs" / "acme"))
+    await eventually(lambda: _is_empty(trainer.data_dir / "runs" / "acme"))
 
 
 async def _is_empty(folder: Path) -> bool:

@@ -1,0 +1,89 @@
+"""A service in a process of its own, as operators run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from tidemill_local import Addresses
+from tidemill_testkit.stack import unique_name
+
+START_S = 90
+"""How long a start and an orderly stop may take on a busy machine."""
+
+
+@dataclass(kw_only=True)
+class ServiceProcess(ABC):
+    """Started, killed and started again on the same stores and topics; a service derives its own.
+
+    The methods block: tests whose event loop serves what the service depends on call them in a thread.
+    """
+
+    service: ClassVar[str]
+
+    stack: Addresses
+    folder: Path
+    """Where its log is written."""
+    database: str = field(default_factory=lambda: unique_name("process"))
+    port: int = field(default=0, init=False)
+    """The gRPC port of the running process."""
+
+    @property
+    def pid(self) -> int:
+        """The id of the running process."""
+        return self._process.pid
+
+    @property
+    def log(self) -> Path:
+        """The file of everything that it printed, over all its starts."""
+        return self.folder / f"{self.service}.log"
+
+    @abstractmethod
+    def _settings(self) -> dict[str, str]:
+        """Return the service's own settings, by their names without its prefix."""
+
+    def _environment(self) -> dict[str, str]:
+        stack = {
+            "GRPC_PORT": "0",
+            "KAFKA_BOOTSTRAP_SERVERS": self.stack.kafka,
+            "MONGO_URI": self.stack.mongo,
+            "MONGO_DATABASE": self.database,
+            "S3_ENDPOINT": self.stack.s3.endpoint,
+            "S3_ACCESS_KEY": self.stack.s3.access_key,
+            "S3_SECRET_KEY": self.stack.s3.secret_key,
+            "LOG_FORMAT": "json",
+        }
+        return {f"{self.service.upper()}_{name}": text for name, text in (stack | self._settings()).items()}
+
+    def start(self) -> None:
+        """Start it, and return when it is ready."""
+        began = self.log.stat().st_size if self.log.exists() else 0
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", f"tidemill_{self.service}"]
+            self._process = subprocess.Popen(command, env=os.environ | self._environment(), stdout=log, stderr=log)  # noqa: S603 - our own command
+        deadline = time.monotonic() + START_S
+        while True:
+            lines = self.log.read_bytes()[began:].decode().splitlines()
+            events = {line["event"]: line for line in (json.loads(each) for each in lines if each.startswith("{"))}
+            if "service_ready" in events:
+                self.port = events["service_alive"]["grpc_port"]
+                return
+            assert self._process.poll() is None, "\n".join(lines[-20:])
+            assert time.monotonic() < deadline, "\n".join(lines[-20:])
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> int:
+        """End it in order, and return its exit status."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(START_S)
