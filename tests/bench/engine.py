@@ -67,9 +67,9 @@ async def fill(bootstrap: str, topic: str, *, events: int) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, linger_ms=5, max_batch_size=256 * 1024) as producer:
         for number in range(events):
             subject = f"kb/{number % SUBJECTS}"
-            reported = {"specversion": "1.0", "id": str(number), "source": "https://bench.example", "type": TYPE}
-            reported |= {"subject": subject, "project": "acme", "time": "2026-11-20T10:15:00Z"}
-            headers = [(f"ce_{name}", text.encode()) for name, text in reported.items()]
+            attributes = {"specversion": "1.0", "id": str(number), "source": "https://bench.example", "type": TYPE}
+            attributes |= {"subject": subject, "project": "acme", "time": "2026-11-20T10:15:00Z"}
+            headers = [(f"ce_{name}", text.encode()) for name, text in attributes.items()]
             body = b'{"number": "%d", "text": "%s"}' % (number, b"x" * 200)
             await producer.send(topic, body, key=subject.encode(), headers=headers)
         await producer.flush()
@@ -138,10 +138,10 @@ async def main(events: int) -> None:
         for way in (bare, engine):
             rate, cpu_rate = await measure(way, bootstrap, topic, events=requested, round_trip_s=round_trip_s)
             rates[way.__name__] = rate
-            reported = (
+            result = (
                 f"{rate:7.0f} events/s, {cpu_rate:7.0f} per second of CPU, {process.memory_info().rss / 1e6:.0f} MB"
             )
-            print(f"{name}: {way.__name__:6} {reported}")  # noqa: T201 - what the script is for
+            print(f"{name}: {way.__name__:6} {result}")  # noqa: T201 - what the script is for
         print(f"{name}: engine / bare = {rates['engine'] / rates['bare']:.2f}")  # noqa: T201 - what the script is for
     await admin.delete_topics([topic])
     await admin.close()

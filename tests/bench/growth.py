@@ -96,7 +96,7 @@ class Harness:
                 await self.database["ledger_counts"].update_one({}, {"$inc": counts})
             case "feedback":
                 await self.feedback.ensure_indexes()
-                await self.feedback.upsert_desired(CURATION, correction("f"))
+                await self.feedback.upsert_correction(CURATION, correction("f"))
             case "monitor":
                 await self.edges.add(HUB, "first")
 
@@ -161,8 +161,8 @@ class Harness:
 
     async def _of_feedback(self, turn: int) -> Operations:
         return {
-            "handle a correction": lambda: self.feedback.upsert_desired(CURATION, correction(f"new-{turn}")),
-            "handle an old one again": lambda: self.feedback.upsert_desired(
+            "handle a correction": lambda: self.feedback.upsert_correction(CURATION, correction(f"new-{turn}")),
+            "handle an old one again": lambda: self.feedback.upsert_correction(
                 CURATION, correction(f"f{self._at_random(turn, 1)[0]}")
             ),
             "what changed": lambda: self.feedback.tally(CURATION),

@@ -21,13 +21,13 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from tidemill_client.connection import SERVICES
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_testkit.loop_lag import loop_lag
 
 if TYPE_CHECKING:
     from tidemill_kit.runtime.settings import ServiceSettings
 
-SERVICES = ("ingest", "rag", "trainer", "inference", "feedback", "evaluator", "monitor")
 DEPTH = 5
 SHOWN_S = 0.02
 GIVEN: dict[str, object] = {

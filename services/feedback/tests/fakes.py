@@ -34,7 +34,7 @@ class InMemoryLedger:
         self.checked_refs: list[CurationRef] = []
         """The incarnations of which all rows were read."""
 
-    async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
+    async def upsert_correction(self, ref: CurationRef, candidate: CandidateExample) -> bool:
         row = self.stored.get((ref, candidate.feedback))
         self._changed(ref)
         if row and row.candidate.seq >= candidate.seq:

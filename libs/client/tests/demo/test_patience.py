@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tidemill_client.demo.patience import max_concurrent
+from tidemill_client.demo.patience import for_each
 from tidemill_kit.core.errors import DeadlineExceeded, NotFound
 
 
@@ -24,7 +24,7 @@ async def test_a_request_that_ran_into_its_deadline_is_sent_again_with_half_as_m
         finally:
             running -= 1
 
-    await max_concurrent(range(40), work, places=16)
+    await for_each(range(40), work, max_concurrent=16)
 
     assert sorted(answered) == list(range(40))
     assert max(maximum) == 16
@@ -40,7 +40,7 @@ async def test_an_error_other_than_a_deadline_is_not_tried_again() -> None:
         raise NotFound(message)
 
     with pytest.raises(ExceptionGroup) as refused:
-        await max_concurrent([1], work, places=2)
+        await for_each([1], work, max_concurrent=2)
 
     assert refused.group_contains(NotFound)
     assert tried == [1]

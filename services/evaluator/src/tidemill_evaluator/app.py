@@ -193,7 +193,7 @@ class _Parts:
         run = _run_evaluation(settings, adapters, self.triggers)
         deferred = Controller(
             "deferred_evaluations",
-            reconcile=lambda name, _: self.triggers.gate_has_deferred_work(name.project, name.gate),
+            reconcile=lambda name, _: self.triggers.start_deferred(name.project, name.gate),
             pending=adapters.deferring,
             max_concurrent=1,
             poll_interval=poll_interval,

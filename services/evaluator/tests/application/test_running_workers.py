@@ -160,7 +160,7 @@ async def test_a_deferred_evaluation_is_made_once_though_the_resuming_process_wa
     assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is not None
 
     for _ in range(2):
-        await evaluator.triggers.gate_has_deferred_work("acme", "gate")
+        await evaluator.triggers.start_deferred("acme", "gate")
 
     assert [each.state for each in await evaluator.all()] == [State.QUEUED]
     assert (await evaluator.gates.get("acme", "gate")).deferred_evaluation is None

@@ -65,18 +65,18 @@ async def the_row(ledger: Ledger, feedback: str = "f1") -> Row:
 async def test_of_two_events_that_begin_a_row_at_the_same_moment_the_newer_one_stays(
     mongo_ledger: MongoLedger, database: mongo.Database, first: int, second: int
 ) -> None:
-    rows: Any = LostRace(database["examples"], lambda: mongo_ledger.upsert_desired(SFT, candidate(seq=first)))
+    rows: Any = LostRace(database["examples"], lambda: mongo_ledger.upsert_correction(SFT, candidate(seq=first)))
 
-    assert await MongoLedger(rows, database["counts"]).upsert_desired(SFT, candidate(seq=second)) is (second > first)
+    assert await MongoLedger(rows, database["counts"]).upsert_correction(SFT, candidate(seq=second)) is (second > first)
 
     assert (await the_row(mongo_ledger)).candidate.seq == 3
 
 
 async def test_what_is_desired_comes_back_whole_and_keeps_its_place_in_the_line(ledger: Ledger) -> None:
-    assert await ledger.upsert_desired(SFT, candidate())
-    assert not await ledger.upsert_desired(SFT, candidate())
-    assert await ledger.upsert_desired(SFT, candidate(seq=3))
-    assert not await ledger.upsert_desired(SFT, candidate(seq=2))
+    assert await ledger.upsert_correction(SFT, candidate())
+    assert not await ledger.upsert_correction(SFT, candidate())
+    assert await ledger.upsert_correction(SFT, candidate(seq=3))
+    assert not await ledger.upsert_correction(SFT, candidate(seq=2))
 
     row = await the_row(ledger)
 
@@ -86,9 +86,9 @@ async def test_what_is_desired_comes_back_whole_and_keeps_its_place_in_the_line(
 
 
 async def test_a_row_is_finished_for_what_is_desired_now_by_the_latest_holder(ledger: Ledger) -> None:
-    await ledger.upsert_desired(SFT, candidate())
+    await ledger.upsert_correction(SFT, candidate())
     old = await the_row(ledger)
-    await ledger.upsert_desired(SFT, candidate(seq=2))
+    await ledger.upsert_correction(SFT, candidate(seq=2))
     row = await the_row(ledger)
 
     assert not await ledger.resolve(SFT, old, epoch=2, chars=5)
@@ -100,7 +100,7 @@ async def test_a_row_is_finished_for_what_is_desired_now_by_the_latest_holder(le
 
 
 async def test_a_row_is_opened_again_for_what_is_desired_now_by_the_latest_holder(ledger: Ledger) -> None:
-    await ledger.upsert_desired(SFT, candidate())
+    await ledger.upsert_correction(SFT, candidate())
     await ledger.resolve(SFT, await the_row(ledger), epoch=2, chars=6)
     row = await the_row(ledger)
 
@@ -112,21 +112,21 @@ async def test_a_row_is_opened_again_for_what_is_desired_now_by_the_latest_holde
 
 
 async def test_failures_are_counted_until_the_last_and_forgotten_by_what_is_desired_next(ledger: Ledger) -> None:
-    await ledger.upsert_desired(SFT, candidate())
+    await ledger.upsert_correction(SFT, candidate())
     assert await ledger.fail(SFT, await the_row(ledger), epoch=1, message="A", final=False)
     assert (await the_row(ledger)).pending
     assert await ledger.fail(SFT, await the_row(ledger), epoch=1, message="B", final=True)
 
     failed = await the_row(ledger)
     assert (failed.attempts, failed.failure, failed.pending) == (2, "B", False)
-    await ledger.upsert_desired(SFT, candidate(seq=2))
+    await ledger.upsert_correction(SFT, candidate(seq=2))
     assert (await the_row(ledger)).pending
 
 
 async def test_tags_name_the_first_completion_and_those_of_a_try_in_vain_are_taken_off(ledger: Ledger) -> None:
     for number in range(4):
-        await ledger.upsert_desired(SFT, candidate(f"f{number}"))
-        await ledger.upsert_desired(OTHER, candidate(f"f{number}"))
+        await ledger.upsert_correction(SFT, candidate(f"f{number}"))
+        await ledger.upsert_correction(OTHER, candidate(f"f{number}"))
 
     await ledger.tag(SFT, ["f0"], completion=1, epoch=1)
     await ledger.tag(SFT, ["f0", "f1", "f2"], completion=2, epoch=1)
@@ -138,7 +138,7 @@ async def test_tags_name_the_first_completion_and_those_of_a_try_in_vain_are_tak
 
 
 async def test_an_earlier_holder_of_the_lease_tags_nothing(ledger: Ledger) -> None:
-    await ledger.upsert_desired(SFT, candidate())
+    await ledger.upsert_correction(SFT, candidate())
     await ledger.resolve(SFT, await the_row(ledger), epoch=5, chars=3)
 
     with pytest.raises(EpochOver):
@@ -149,7 +149,7 @@ async def test_an_earlier_holder_of_the_lease_tags_nothing(ledger: Ledger) -> No
 
 async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(ledger: Ledger) -> None:
     assert await ledger.counts(SFT) == Counts()
-    await ledger.upsert_desired(SFT, candidate())
+    await ledger.upsert_correction(SFT, candidate())
     await ledger.record_counts(SFT, Tally(counts=Counts(examples=2, new=1)), epoch=3)
     await ledger.record_counts(SFT, Tally(counts=Counts(examples=9)), epoch=2)
     assert await ledger.counts(SFT) == Counts(examples=2, new=1)
@@ -161,11 +161,11 @@ async def test_counts_are_kept_for_the_latest_holder_and_dropped_with_the_rows(l
 
 
 async def test_it_lists_the_incarnations_of_which_rows_are_kept(ledger: Ledger) -> None:
-    await ledger.upsert_desired(SFT, candidate("f1"))
-    await ledger.upsert_desired(SFT, candidate("f2"))
+    await ledger.upsert_correction(SFT, candidate("f1"))
+    await ledger.upsert_correction(SFT, candidate("f2"))
     await ledger.record_counts(SFT, Tally(counts=Counts(examples=2)), epoch=1)
     await ledger.record_counts(AGAIN, Tally(counts=Counts(examples=1)), epoch=1)
-    await ledger.upsert_desired(OTHER, candidate())
+    await ledger.upsert_correction(OTHER, candidate())
 
     assert set(await ledger.kept()) == {SFT, AGAIN, OTHER}
     assert len(await ledger.kept()) == 3
@@ -175,8 +175,8 @@ async def test_it_lists_the_incarnations_of_which_rows_are_kept(ledger: Ledger) 
 
 
 async def test_what_is_kept_for_a_curation_that_was_created_again_outlives_a_late_drop(ledger: Ledger) -> None:
-    await ledger.upsert_desired(SFT, candidate())
-    assert await ledger.upsert_desired(AGAIN, candidate())
+    await ledger.upsert_correction(SFT, candidate())
+    assert await ledger.upsert_correction(AGAIN, candidate())
     await ledger.record_counts(AGAIN, Tally(counts=Counts(examples=1)), epoch=4)
 
     await ledger.drop(SFT)
@@ -190,8 +190,8 @@ async def test_rows_of_feedback_that_is_gone_are_forgotten_everywhere_and_report
     ledger: Ledger,
 ) -> None:
     for ref in (SFT, OTHER):
-        await ledger.upsert_desired(ref, candidate("f1"))
-        await ledger.upsert_desired(ref, candidate("f2"))
+        await ledger.upsert_correction(ref, candidate("f1"))
+        await ledger.upsert_correction(ref, candidate("f2"))
     assert await ledger.tag(SFT, ["f1", "f2"], completion=1, epoch=1)
 
     await ledger.forget(["f1"])
@@ -202,13 +202,13 @@ async def test_rows_of_feedback_that_is_gone_are_forgotten_everywhere_and_report
 
 async def test_it_reports_what_changed_and_what_waits_without_the_rows(ledger: Ledger) -> None:
     assert (await ledger.tally(SFT), await ledger.pending_curations(NOON)) == (Tally(), [])
-    await ledger.upsert_desired(SFT, candidate("f1"))
-    await ledger.upsert_desired(SFT, candidate("f2"))
+    await ledger.upsert_correction(SFT, candidate("f1"))
+    await ledger.upsert_correction(SFT, candidate("f2"))
     assert {row.candidate.feedback for row in await ledger.pending(SFT, limit=9)} == {"f1", "f2"}
     assert len(await ledger.pending(SFT, limit=1)) == 1
     assert await ledger.pending_curations(NOON) == [SFT]
     seen = await ledger.tally(SFT)
-    await ledger.upsert_desired(SFT, candidate("f2"))
+    await ledger.upsert_correction(SFT, candidate("f2"))
 
     recorded = replace(seen, counts=Counts(new=2), seen=seen.changes, rows=2, version=7)
     await ledger.record_counts(SFT, recorded, epoch=1)

@@ -349,13 +349,13 @@ async def test_corrections_that_were_listed_are_not_listed_again_by_the_next_pro
     await harness.curate(new_examples=100)
     await harness.work()
     candidate: list[str] = []
-    upsert_desired = harness.ledger.upsert_desired
+    upsert_correction = harness.ledger.upsert_correction
 
     async def upserting(ref: CurationRef, each: CandidateExample) -> bool:
         candidate.append(each.inference)
-        return await upsert_desired(ref, each)
+        return await upsert_correction(ref, each)
 
-    monkeypatch.setattr(harness.ledger, "upsert_desired", upserting)
+    monkeypatch.setattr(harness.ledger, "upsert_correction", upserting)
     harness.reconcile = harness.new_incarnation()
     await harness.work()
 

@@ -75,8 +75,8 @@ async def _messages(version: str, folder: Path, path: str) -> AsyncIterator[rpc.
 async def measure(stack: Addresses, folder: Path, size: int) -> None:
     """Print the figures."""
     write_model(folder / "model", size)
-    trainer = TrainerProcess(stack=stack, folder=folder / "data")
-    await trainer.start()
+    trainer = TrainerProcess(stack=stack, folder=folder)
+    await asyncio.to_thread(trainer.start)
     try:
         process = psutil.Process(trainer.pid)
         idle = process.memory_info().rss
@@ -85,7 +85,7 @@ async def measure(stack: Addresses, folder: Path, size: int) -> None:
         before.append(await asyncio.to_thread(put_bare, stack, trainer.bucket, folder / "model" / "model.safetensors"))
         peak = int(Path(f"/proc/{trainer.pid}/status").read_text().split("VmHWM:")[1].split()[0]) * 1024  # noqa: ASYNC240
     finally:
-        await trainer.stop()
+        await asyncio.to_thread(trainer.stop)
     for name, seconds in [("bare put", before[0]), ("upload", uploading_s), ("bare put", before[1])]:
         sys.stdout.write(f"{name}: {seconds:.2f} s, {size / MEGABYTE / seconds:.0f} MB/s\n")
     sys.stdout.write(f"hashing before: {hashing_s:.2f} s; trainer idle {idle >> 20} MB, peak {peak >> 20} MB\n")

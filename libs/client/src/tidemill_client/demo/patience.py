@@ -50,8 +50,8 @@ async def patience(failure: str, *, limit_s: float = LIMIT_S) -> AsyncIterator[N
         raise DeadlineExceeded(message) from None
 
 
-async def max_concurrent(items: Iterable[A], work: Callable[[A], Awaitable[None]], *, places: int) -> None:
-    """Do the work for every item, at most `places` at the same time.
+async def for_each(items: Iterable[A], work: Callable[[A], Awaitable[None]], *, max_concurrent: int) -> None:
+    """Do the work for every item, at most `max_concurrent` at the same time.
 
     An item whose work raises DeadlineExceeded is tried again after the others, with half as many at the same time: a
     busy machine answers fewer in time.
@@ -60,7 +60,7 @@ async def max_concurrent(items: Iterable[A], work: Callable[[A], Awaitable[None]
         DeadlineExceeded: not every item is done within `LIMIT_S`.
 
     """
-    pending, limit, reduced_at = deque(items), places, 0.0
+    pending, limit, reduced_at = deque(items), max_concurrent, 0.0
 
     async def worker(place: int) -> None:
         nonlocal limit, reduced_at

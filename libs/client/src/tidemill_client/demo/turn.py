@@ -40,7 +40,7 @@ from tidemill_client.cli.output import plain, progress, stdout
 from tidemill_client.connection import Connection
 from tidemill_client.demo.example import CorpusDocument, Example
 from tidemill_client.demo.helpdesk import DEPLOYMENT, text_of
-from tidemill_client.demo.patience import POLL_S, max_concurrent, patience, until
+from tidemill_client.demo.patience import POLL_S, for_each, patience, until
 from tidemill_client.demo.report import Report
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
@@ -102,12 +102,12 @@ class Turn:
                 reactions.extend((inference.id, value) for value in given)
                 bar.advance(asking)
 
-            await max_concurrent(range(len(taught)), one, places=MAX_CONCURRENT_QUESTIONS)
+            await for_each(range(len(taught)), one, max_concurrent=MAX_CONCURRENT_QUESTIONS)
         submitted = len(reactions)
         recorded = {(each.inference, each.metric) async for each in self._feedback()}
         reactions = [each for each in reactions if (each[0], each[1]["metric"]) not in recorded]
         by_grpc, as_events = reactions[::2], reactions[1::2]
-        await max_concurrent(by_grpc, lambda given: self._submit(*given), places=MAX_CONCURRENT_QUESTIONS)
+        await for_each(by_grpc, lambda given: self._submit(*given), max_concurrent=MAX_CONCURRENT_QUESTIONS)
         lines = [json.dumps({"subject": inference, "feedback": value | {"inference": inference}})
                  for inference, value in as_events]  # fmt: skip
         arguments = ["--bootstrap", self.connection.addresses.kafka, "--project", self.connection.project]

@@ -81,23 +81,23 @@ class ChangeGates:
             Conflict: it changed since the etag.
 
         """
-        pending = command.gate
+        given = command.gate
 
         def change(gate: Gate) -> None:
             refuse_changed(gate, command.etag)
             for name in command.fields:
-                setattr(gate, name, getattr(pending, name))
+                setattr(gate, name, getattr(given, name))
             gate.check(self.limits)
 
-        preview = await self.gates.get(pending.project, pending.id)
+        preview = await self.gates.get(given.project, given.id)
         if command.validate_only:
             change(preview)
             return preview
         for name in command.fields:
-            setattr(preview, name, getattr(pending, name))
+            setattr(preview, name, getattr(given, name))
         preview.check(self.limits)
         await self._index(preview)
-        gate = await self.gates.update(pending.project, pending.id, change, request=command.request)
+        gate = await self.gates.update(given.project, given.id, change, request=command.request)
         return await self.triggers.gate_changed(gate)
 
     async def delete(self, caller: Caller, command: DeleteGateCommand) -> Gate:

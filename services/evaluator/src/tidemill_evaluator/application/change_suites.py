@@ -67,17 +67,17 @@ class ChangeSuites:
             AlreadyExists: the id is taken.
 
         """
-        pending = command.suite
-        pending.check(self.limits, command.cases)
+        given = command.suite
+        given.check(self.limits, command.cases)
         if command.validate_only:
-            return await self._preview(pending, command.cases)
-        content = await self.contents.put(pending.project, pending.id, command.cases)
+            return await self._preview(given, command.cases)
+        content = await self.contents.put(given.project, given.id, command.cases)
 
         def create(suite: Suite) -> None:
-            suite.create(dict(pending.labels))
+            suite.create(dict(given.labels))
             suite.take(command.cases, content)
 
-        fresh = Suite(id=pending.id, project=pending.project)
+        fresh = Suite(id=given.id, project=given.project)
         return await self.suites.upsert(fresh, create, request=command.request)
 
     async def update(self, command: UpdateSuiteCommand) -> Suite:
@@ -89,24 +89,24 @@ class ChangeSuites:
             Conflict: it changed since the etag.
 
         """
-        pending, new_cases = command.suite, "cases" in command.fields
-        preview = await self.suites.get(pending.project, pending.id)
-        pending.check(self.limits, command.cases if new_cases else None)
+        given, new_cases = command.suite, "cases" in command.fields
+        preview = await self.suites.get(given.project, given.id)
+        given.check(self.limits, command.cases if new_cases else None)
         content = None
         if new_cases and not command.validate_only:
-            content = await self.contents.put(pending.project, pending.id, command.cases)
+            content = await self.contents.put(given.project, given.id, command.cases)
 
         def change(suite: Suite) -> None:
             refuse_changed(suite, command.etag)
             if "labels" in command.fields:
-                suite.labels = dict(pending.labels)
+                suite.labels = dict(given.labels)
             if new_cases:
                 suite.take(command.cases, content)
 
         if command.validate_only:
             change(preview)
             return preview
-        return await self.suites.update(pending.project, pending.id, change, request=command.request)
+        return await self.suites.update(given.project, given.id, change, request=command.request)
 
     async def delete(self, caller: Caller, command: DeleteSuiteCommand) -> Suite:
         """Return the deleted suite; its versions stay readable for evaluations.
@@ -140,15 +140,15 @@ class ChangeSuites:
         suite = await self.suites.get(caller.project, suite_id)
         return suite, await self.cases.read(caller.project, suite.case_set)
 
-    async def _preview(self, pending: Suite, cases: Sequence[Case]) -> Suite:
+    async def _preview(self, given: Suite, cases: Sequence[Case]) -> Suite:
         try:
-            await self.suites.get(pending.project, pending.id)
+            await self.suites.get(given.project, given.id)
         except SuiteNotFound:
-            preview = deepcopy(pending)
+            preview = deepcopy(given)
             preview.take(cases, None)
             return preview
-        message = f"{pending.id} already exists: choose another id"
-        raise AlreadyExists(message, id=pending.id)
+        message = f"{given.id} already exists: choose another id"
+        raise AlreadyExists(message, id=given.id)
 
     async def _gates_of(self, project: str, suite: str) -> list[str]:
         """Return the gates that require the suite, by a scan of all gates: projects have few."""

@@ -40,7 +40,7 @@ class EvaluationTriggers:
                 gate, DeferredEvaluation(candidate=version, origin=origin, dataset_version=candidate.dataset_version)
             )
 
-    async def gate_has_deferred_work(self, project: str, gate_id: str) -> None:
+    async def start_deferred(self, project: str, gate_id: str) -> None:
         """Queue the deferred evaluation of a gate that was resumed by a process that crashed."""
         try:
             await self.gate_changed(await self.gates.get(project, gate_id))

@@ -67,7 +67,7 @@ class Gate(Aggregate):
         """Validate all fields.
 
         Raises:
-            InvalidInput: naming every field that does.
+            InvalidInput: naming every field that breaks its rule.
 
         """
         if violations := [*self._violations(limits)]:

@@ -37,8 +37,8 @@ class MongoLedger:
             await self._counts.create_index([("dirty", 1)], partialFilterExpression=_DIRTY)
             await self._counts.create_index([("due", 1)], partialFilterExpression=_DUE)
 
-    async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
-        """See `Ledger.upsert_desired`."""
+    async def upsert_correction(self, ref: CurationRef, candidate: CandidateExample) -> bool:
+        """See `Ledger.upsert_correction`."""
         news = asdict(candidate) | {"attempts": 0, "failure": "", **_OPEN}
         first: Document = {
             "curation": _key(ref),

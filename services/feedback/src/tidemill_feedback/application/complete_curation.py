@@ -80,7 +80,7 @@ class CompleteCuration:
                 if text is None or not teaches(text):
                     await self.ledger.forget([row.candidate.feedback])
                 elif text.seq != row.candidate.seq:
-                    await self.ledger.upsert_desired(ref, candidate_of(text))
+                    await self.ledger.upsert_correction(ref, candidate_of(text))
                 elif prompt is None:
                     await self.ledger.reopen(ref, row, epoch=epoch)
                 else:

@@ -127,7 +127,7 @@ class DeadLetters(Protocol):
 class Ledger(Protocol):
     """Rows by incarnation of a curation and feedback. Writes carry an epoch and do not overwrite later ones."""
 
-    async def upsert_desired(self, ref: CurationRef, candidate: CandidateExample) -> bool:
+    async def upsert_correction(self, ref: CurationRef, candidate: CandidateExample) -> bool:
         """Store a correction to resolve, unless the row is as new; return whether it was stored."""
         ...
 

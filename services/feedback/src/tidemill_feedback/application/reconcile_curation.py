@@ -133,7 +133,7 @@ class ReconcileCuration:
             )
             for feedback in page.items:
                 if teaches(feedback):
-                    await self.ledger.upsert_desired(curation.ref, candidate_of(feedback))
+                    await self.ledger.upsert_correction(curation.ref, candidate_of(feedback))
             if not page.next_token:
                 break
             token = page.next_token

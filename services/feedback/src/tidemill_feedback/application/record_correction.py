@@ -37,7 +37,7 @@ class RecordCorrection:
                 where={"rule.deployment": found.deployment},
             )
             for curation in page.items:
-                if await self.ledger.upsert_desired(curation.ref, candidate):
+                if await self.ledger.upsert_correction(curation.ref, candidate):
                     self.enqueue(curation.ref)
             token = page.next_token
             if not token:

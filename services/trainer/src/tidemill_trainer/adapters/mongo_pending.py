@@ -16,7 +16,7 @@ class MongoPendingImports:
         self._versions = versions
 
     async def ensure_indexes(self) -> None:
-        """Create a partial index of unfinished versions."""
+        """Create the index of versions by state."""
         with translated():
             await self._versions.create_index([("state.state", 1)])
 

@@ -20,7 +20,7 @@ class MongoPendingRuns:
         self._plans = plans
 
     async def ensure_indexes(self) -> None:
-        """Create partial indexes of unfinished runs and of plans with a deferred run."""
+        """Create the indexes of runs by state and of plans by deferred version."""
         with translated():
             await self._runs.create_index([("state.state", 1)])
             await self._plans.create_index([("state.owed.id", 1)])

@@ -90,8 +90,8 @@ class TrainingProcesses:
 
     async def _started(self, job: TrainingJob) -> asyncio.subprocess.Process:
         folder = job.folder.path
-        spec = folder / "job.json"
-        received = Job(
+        job_file = folder / "job.json"
+        sent = Job(
             folder=str(folder),
             examples=str(job.folder.examples),
             adapter=str(job.folder.adapter),
@@ -108,11 +108,11 @@ class TrainingProcesses:
             memory_auto=job.memory_auto,
             smaller_than=job.smaller_than,
         )
-        await asyncio.to_thread(received.write, spec)
+        await asyncio.to_thread(sent.write, job_file)
         with await asyncio.to_thread((folder / "stderr.log").open, "wb") as log:
             return await asyncio.create_subprocess_exec(
                 *self._settings.command,
-                str(spec),
+                str(job_file),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,

@@ -1,13 +1,12 @@
 """Use case: retry a failed or cancelled run."""
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from tidemill_kit.core.application import Caller, Clock, Request
 from tidemill_trainer.application.check_plan import CheckPlan
+from tidemill_trainer.application.current_limits import current_limits
 from tidemill_trainer.application.ports import Plans, Runs
-from tidemill_trainer.domain.errors import TrainingPlanNotFound
 from tidemill_trainer.domain.training_run import TrainingRun
 
 
@@ -37,9 +36,7 @@ class RetryTrainingRun:
         base = current.base
         if not (current.has_begun or current.is_in_work):
             base = (await self.check.base(caller.project, base)).id
-        limits = current.limits
-        with suppress(TrainingPlanNotFound):
-            limits = (await self.plans.get(caller.project, current.plan)).settings.limits
+        limits = await current_limits(self.plans, current)
         run = await self.runs.update(
             caller.project, run_id, lambda run: run.retry(base=base, limits=limits, now=now), request=request
         )

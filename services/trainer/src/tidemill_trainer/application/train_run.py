@@ -17,6 +17,7 @@ from tidemill_kit.core.errors import (
     TidemillError,
     isolated,
 )
+from tidemill_trainer.application.current_limits import current_limits
 from tidemill_trainer.application.ports import (
     Bases,
     Begun,
@@ -39,7 +40,6 @@ from tidemill_trainer.domain.errors import RunLost, TrainingFailed
 from tidemill_trainer.domain.fit import ExampleCounts
 from tidemill_trainer.domain.losses import LossPoint
 from tidemill_trainer.domain.model_version import ModelVersion
-from tidemill_trainer.domain.training_plan import RunLimits
 from tidemill_trainer.domain.training_run import OUT_OF_MEMORY, Progress, TrainingRun
 
 POLL_INTERVAL_S = 1.0
@@ -170,15 +170,9 @@ class TrainRun:
             run = await self.runs.get(name.project, name.run)
             if failed.reason != OUT_OF_MEMORY or not run.may_shrink:
                 raise
-        limits = await self._limits(run)
+        limits = await current_limits(self.plans, run)
         run = await self._write(name, lambda run: run.shrink(limits=limits, epoch=epoch))
         return await self._computed(name, run, epoch, folder=folder, base=base)
-
-    async def _limits(self, run: TrainingRun) -> RunLimits:
-        """Return the current limits of the run's plan, or the run's own if the plan was deleted."""
-        with suppress(NotFound):
-            return (await self.plans.get(run.project, run.plan)).settings.limits
-        return run.limits
 
     async def _follow(self, name: RunName, run: TrainingRun, reports: AsyncIterator[Report], epoch: int) -> Progress:
         """Store the process's reports, at most once per POLL_INTERVAL_S; return the last progress."""

@@ -57,8 +57,8 @@ class BaseFacts:
         """Return whether a LoRA target equals, or ends the path of, a module; True if the modules are unknown."""
         if self.modules is None:
             return True
-        pending = _NUMBER.sub("*", target)
-        return any(path == pending or path.endswith(f".{pending}") for path in self.modules)
+        pattern = _NUMBER.sub("*", target)
+        return any(path == pattern or path.endswith(f".{pattern}") for path in self.modules)
 
 
 def modules_of(tensors: Iterable[tuple[str, int]]) -> tuple[str, ...]:

@@ -79,8 +79,9 @@ def run_id(project: str, plan: str, dataset_version: str) -> str:
 class TrainingRun(Aggregate):
     """A training run.
 
-    Plan, base, recipe and limits are fixed when it is queued; only a retry may change base and limits. Every write of a
-    worker carries its lease epoch; a write of an earlier epoch, or for a finished run, raises RunLost.
+    Plan, base, recipe and limits are fixed when it is queued; a retry may change base and limits, and a resume with
+    less memory the limits. Every write of a worker carries its lease epoch; a write of an earlier epoch, or for a
+    finished run, raises RunLost.
     """
 
     plan: str
@@ -262,7 +263,7 @@ class TrainingRun(Aggregate):
         """Check that the worker with this epoch owns the run.
 
         Raises:
-            RunLost: it is one of these.
+            RunLost: another epoch owns it, or it is neither running nor registering.
 
         """
         if epoch != self.epoch or self.state not in {RunState.RUNNING, RunState.REGISTERING}:

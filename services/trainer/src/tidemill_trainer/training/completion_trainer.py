@@ -34,9 +34,9 @@ class CompletionTrainer(SFTTrainer):
         kept = (labels != _IGNORED).any(dim=0).nonzero().flatten()
         given = {name: value for name, value in inputs.items() if name != "labels"}
         logits = model(**given, logits_to_keep=kept, use_cache=False).logits
-        pending = labels[:, kept]
-        total = cross_entropy(logits.flatten(0, 1).float(), pending.flatten(), ignore_index=_IGNORED, reduction="sum")
-        count = (pending != _IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
+        targets = labels[:, kept]
+        total = cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=_IGNORED, reduction="sum")
+        count = (targets != _IGNORED).sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch)
         return total / count.clamp(min=1)
 
     @cached_property
