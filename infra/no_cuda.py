@@ -49,7 +49,7 @@ DRIVER = "libcuda.so.1"
 """Belongs to the driver, and is opened by PyTorch only where it is there."""
 FUNCTION = re.compile(r"(__cuda|cuda|cupti|cublas|cudnn|cufft|cuFile|curand|cusolver|cusparse|nccl|nvrtc|nvshmem)\w*")
 ANY_OWNER = "libcudart.so"
-"""The library of functions without a version, which the loader searches in every library."""
+"""The stand-in that gets functions without a version: the loader finds those in any library."""
 
 SHT_DYNAMIC, SHT_DYNSYM, SHT_VERNEED, SHT_VERSYM = 6, 11, 0x6FFFFFFE, 0x6FFFFFFF
 DT_NEEDED, DT_HASH, DT_STRTAB, DT_SYMTAB, DT_STRSZ, DT_SYMENT, DT_SONAME = 1, 4, 5, 6, 10, 11, 14
@@ -151,15 +151,15 @@ def without_cuda(lock: str) -> str:
 def stand_ins(files: Iterable[Path]) -> list[Library]:
     """Return what the given libraries of PyTorch need of CUDA."""
     libraries: dict[str, Library] = {}
-    requested: set[Requirement] = set()
+    requirements: set[Requirement] = set()
     for file in files:
         elf = Elf(file.read_bytes())
         for name in elf.needed():
             if LIBRARY.fullmatch(name) and name != DRIVER:
                 libraries.setdefault(name, Library(name, elf.machine))
-        requested.update(elf.undefined())
+        requirements.update(elf.undefined())
     anywhere = next((each for each in libraries.values() if each.name.startswith(ANY_OWNER)), None)
-    for each in sorted(requested, key=lambda one: one.name):
+    for each in sorted(requirements, key=lambda one: one.name):
         library = libraries.get(each.owner) if each.owner else anywhere
         if library and (each.owner or FUNCTION.fullmatch(each.name)):
             library.functions.setdefault(each.name, each.version)

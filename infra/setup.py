@@ -225,8 +225,8 @@ def packages_are_current() -> bool:
 def jars_are_current() -> bool:
     """Return whether the pinned jars were fetched and checked."""
     stamp = JARS / "complete"
-    requested = hashlib.sha256((LOCAL / "jars.txt").read_bytes()).hexdigest()
-    return stamp.exists() and stamp.read_text(encoding="utf-8") == requested
+    expected = hashlib.sha256((LOCAL / "jars.txt").read_bytes()).hexdigest()
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == expected
 
 
 def models_are_there() -> bool:

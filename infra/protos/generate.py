@@ -61,11 +61,11 @@ def generate(target: Path) -> None:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return the generated files below a folder by their relative path."""
-    requested = {".py", ".pyi", ".typed"}
+    suffixes = {".py", ".pyi", ".typed"}
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted((folder / "tidemill").rglob("*"))
-        if path.suffix in requested
+        if path.suffix in suffixes
     }
 
 
@@ -78,20 +78,20 @@ def main() -> None:
     check_only = parser.parse_args().check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
-        requested, present = contents(Path(folder)), contents(TARGET)
-    changed = sorted(name for name in requested.keys() | present.keys() if requested.get(name) != present.get(name))
+        generated, present = contents(Path(folder)), contents(TARGET)
+    changed = sorted(name for name in generated.keys() | present.keys() if generated.get(name) != present.get(name))
     if check_only:
         if changed:
             sys.exit("Generated code is not current; run `make protos` and commit: " + ", ".join(changed))
         return
     for name in changed:
         path = TARGET / name
-        if name in requested:
+        if name in generated:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(requested[name])
+            path.write_bytes(generated[name])
         else:
             path.unlink()
-    print(f"{len(requested)} generated files, {len(changed)} changed.")  # noqa: T201 - a command's answer
+    print(f"{len(generated)} generated files, {len(changed)} changed.")  # noqa: T201 - a command's answer
 
 
 if __name__ == "__main__":

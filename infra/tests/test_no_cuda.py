@@ -25,11 +25,9 @@ MACHINE = no_cuda.Elf(Path(sys.executable).resolve().read_bytes()).machine
 
 
 def test_a_written_library_is_loaded_and_its_functions_say_that_there_is_no_driver(tmp_path: Path) -> None:
-    requested = no_cuda.Library(
-        "libcudatest.so.13", MACHINE, {"cudaGetDeviceCount": "libcudatest.so.13", "ncclSend": ""}
-    )
-    file = tmp_path / requested.name
-    file.write_bytes(no_cuda.shared_library(requested))
+    library = no_cuda.Library("libcudatest.so.13", MACHINE, {"cudaGetDeviceCount": "libcudatest.so.13", "ncclSend": ""})
+    file = tmp_path / library.name
+    file.write_bytes(no_cuda.shared_library(library))
 
     loaded = ctypes.CDLL(str(file))
 
@@ -60,9 +58,9 @@ def test_pytorch_says_that_there_is_no_driver_instead_of_crashing() -> None:
 
 
 def test_a_written_library_defines_the_versions_that_its_functions_were_asked_for_with(tmp_path: Path) -> None:
-    requested = no_cuda.Library("libcudatest.so.13", MACHINE, {f"cuda{number}": "V13" for number in range(100)})
-    file = tmp_path / requested.name
-    file.write_bytes(no_cuda.shared_library(requested))
+    library = no_cuda.Library("libcudatest.so.13", MACHINE, {f"cuda{number}": "V13" for number in range(100)})
+    file = tmp_path / library.name
+    file.write_bytes(no_cuda.shared_library(library))
     libc = ctypes.CDLL(None)
     libc.dlvsym.restype = ctypes.c_void_p
     libc.dlvsym.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]

@@ -57,13 +57,13 @@ def test_a_full_disk_is_refused_with_both_figures(setup: ModuleType) -> None:
     assert "1000000.0 GB are needed" in setup.why_not(1_000_000.0)
 
 
-@pytest.mark.parametrize(("given", "requested"), [("yes", True), ("no", False)])
+@pytest.mark.parametrize(("given", "expected"), [("yes", True), ("no", False)])
 def test_the_packages_for_a_gpu_are_chosen_by_a_variable_too(
-    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, given: str, *, requested: bool
+    setup: ModuleType, monkeypatch: pytest.MonkeyPatch, given: str, *, expected: bool
 ) -> None:
     monkeypatch.setenv("TIDEMILL_GPU", given)
 
-    assert setup.has_gpu() is requested
+    assert setup.has_gpu() is expected
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class InMemoryOutcomes:
         self._changes = 0
         self.reads = 0
 
-    async def note(self, project: str, outcome: Outcome) -> None:
+    async def record(self, project: str, outcome: Outcome) -> None:
         self._recorded.pop((project, outcome.inference), None)
         self._recorded[project, outcome.inference] = outcome
         self._changed(project, outcome.rollout)

@@ -29,5 +29,5 @@ async def note(
         failed=failed,
         total_s=total_s,
     )
-    await harness.outcomes.note(ADA.project, outcome)
+    await harness.outcomes.record(ADA.project, outcome)
     return inference

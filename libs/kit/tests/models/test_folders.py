@@ -202,6 +202,20 @@ def test_a_tokenizer_class_that_transformers_has_is_passed_on(tmp_path: Path) ->
     assert read == {"tokenizer_class": "LlamaTokenizerFast"}
 
 
+def test_values_of_another_type_than_transformers_reads_are_left_out(tmp_path: Path) -> None:
+    folder = model(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_bytes()) | {"tokenizer_class": []}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(
+        '{"model_input_names": [[]], "tokenizer_class": {}, "clean_up_tokenization_spaces": false}', encoding="utf-8"
+    )
+
+    with passed_on(folder) as given:
+        read = json.loads((given / "tokenizer_config.json").read_bytes())
+
+    assert read == {"clean_up_tokenization_spaces": False}
+
+
 @pytest.mark.parametrize("name", ["tokenizer_config.json", "generation_config.json", "added_tokens.json"])
 def test_a_file_that_is_no_object_is_refused_by_name(tmp_path: Path, name: str) -> None:
     folder = model(tmp_path / "m")

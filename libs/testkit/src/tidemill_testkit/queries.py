@@ -29,7 +29,16 @@ EXCEPTIONS: Mapping[tuple[str, str], str] = {
 }
 """By module and function: why no index has all that it asks for."""
 
-_FILTERED = ("find", "find_one", "update_one", "update_many", "delete_one", "delete_many", "find_one_and_update")
+_FILTERED = (
+    "find",
+    "find_one",
+    "update_one",
+    "update_many",
+    "delete_one",
+    "delete_many",
+    "find_one_and_update",
+    "count_documents",
+)
 _RANGES = frozenset({"$gt", "$gte", "$lt", "$lte"})
 _POINTS = frozenset({"$in", "$eq"})
 

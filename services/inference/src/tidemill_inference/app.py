@@ -126,8 +126,10 @@ async def build_app(settings: InferenceSettings, *, environment: Mapping[str, st
     adapters = _adapters(settings, environment)
     warm_up = WarmUp(adapters.models, adapters.engines, first=_loaded_before(settings).read)
     generations = SharedGenerations(at_most=settings.max_generations, of_project=settings.max_generations_per_project)
-    note = RecordOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
-    follow_ups = FollowUps(note=note, waiting=settings.shadows_waiting, max_concurrent=settings.max_concurrent_shadows)
+    record = RecordOutcome(deployments=adapters.deployments, outcomes=adapters.outcomes)
+    follow_ups = FollowUps(
+        record=record, waiting=settings.shadows_waiting, max_concurrent=settings.max_concurrent_shadows
+    )
     answer = replace(_answer(settings, adapters, generations), observe=follow_ups.observe)
     shadows = SharedGenerations(at_most=settings.max_concurrent_shadows)
     shadow = AnswerShadow(answer=replace(answer, generations=shadows))

@@ -321,6 +321,28 @@ async def test_a_server_that_does_not_report_what_a_stream_cost_is_not_asked_for
     assert len(server.asked) == 2
 
 
+async def test_what_a_server_does_not_take_is_learnt_by_several_requests_at_the_same_time() -> None:
+    refused, both = 0, asyncio.Event()
+
+    async def handle(request: Request) -> Response:
+        nonlocal refused
+        if "stream_options" not in await request.json():
+            return await streams(*GOOD)(request)
+        refused += 1
+        if refused == 2:
+            both.set()
+        await both.wait()  # both are sent before either is refused
+        return JSONResponse({"error": {"message": "Unrecognized argument: stream_options"}}, status_code=400)
+
+    async with openai_server(handle) as server:
+        engine = engine_for(server)
+        answers = await asyncio.gather(received(engine), received(engine))
+
+    for answer in answers:
+        assert [each.text for each in answer if isinstance(each, Piece)] == list(WORDS)
+    assert refused == 2
+
+
 async def test_an_address_without_a_server_is_unavailable() -> None:
     with pytest.raises(DependencyUnavailable, match="cannot be reached"):
         await received(engine_at("http://127.0.0.1:1/v1", stall_s=1))

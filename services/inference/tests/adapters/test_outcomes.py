@@ -42,11 +42,11 @@ def rating(number: float, *, seq: int, feedback: str = "f.1$", inference: str = 
 
 
 async def test_an_outcome_is_kept_once_however_often_it_is_recorded(outcomes: Outcomes) -> None:
-    await outcomes.note("acme", outcome("i1", failed=True))
-    await outcomes.note("acme", outcome("i1"))
-    await outcomes.note("acme", outcome("i2", variant=CANDIDATE))
-    await outcomes.note("acme", outcome("i3", step=1))
-    await outcomes.note("other", outcome("i1"))
+    await outcomes.record("acme", outcome("i1", failed=True))
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.record("acme", outcome("i2", variant=CANDIDATE))
+    await outcomes.record("acme", outcome("i3", step=1))
+    await outcomes.record("other", outcome("i1"))
 
     found = {each.inference: each for each in await outcomes.of_step("acme", "r1", 0)}
 
@@ -55,7 +55,7 @@ async def test_an_outcome_is_kept_once_however_often_it_is_recorded(outcomes: Ou
 
 async def test_ratings_come_in_any_order_and_the_last_of_each_feedback_counts(outcomes: Outcomes) -> None:
     await outcomes.rate("acme", rating(0.5, seq=2))
-    await outcomes.note("acme", outcome("i1"))
+    await outcomes.record("acme", outcome("i1"))
     await outcomes.rate("acme", rating(0.1, seq=1))
     await outcomes.rate("acme", rating(0.5, seq=2))
     await outcomes.rate("acme", rating(1.0, seq=1, feedback="f2"))
@@ -73,9 +73,9 @@ async def test_what_was_only_rated_is_no_outcome(outcomes: Outcomes) -> None:
 
 async def test_only_the_newest_of_a_step_are_kept(outcomes: Outcomes) -> None:
     for number in range(5):
-        await outcomes.note("acme", outcome(f"i{number}"))
+        await outcomes.record("acme", outcome(f"i{number}"))
         await asyncio.sleep(0.005)  # the store distinguishes milliseconds
-    await outcomes.note("acme", outcome("other", step=1))
+    await outcomes.record("acme", outcome("other", step=1))
 
     newest = await outcomes.of_step("acme", "r1", 0, newest=2)
     await outcomes.trim("acme", "r1", 0, newest=3)
@@ -89,7 +89,7 @@ async def test_only_the_newest_of_a_step_are_kept(outcomes: Outcomes) -> None:
 async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only_then(outcomes: Outcomes) -> None:
     marks = [await outcomes.mark("acme", "r1", 0)]
     for number in range(3):
-        await outcomes.note("acme", outcome(f"i{number}"))
+        await outcomes.record("acme", outcome(f"i{number}"))
         marks.append(await outcomes.mark("acme", "r1", 0))
     await asyncio.sleep(0.005)  # the store distinguishes milliseconds
     await outcomes.rate("acme", rating(0.5, seq=1))
@@ -100,8 +100,8 @@ async def test_the_mark_of_a_step_changes_with_every_outcome_and_rating_and_only
 
 
 async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes: Outcomes) -> None:
-    await outcomes.note("acme", outcome("i1"))
-    await outcomes.note("other", outcome("i1"))
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.record("other", outcome("i1"))
 
     await outcomes.forget("acme", "r1")
 
@@ -110,8 +110,8 @@ async def test_the_outcomes_of_one_rollout_are_forgotten_and_no_others(outcomes:
 
 
 async def test_rollouts_of_which_nothing_was_recorded_or_rated_for_a_while_are_reported(outcomes: Outcomes) -> None:
-    await outcomes.note("acme", outcome("i1"))
-    await outcomes.note("other", outcome("i1"))
+    await outcomes.record("acme", outcome("i1"))
+    await outcomes.record("other", outcome("i1"))
     await outcomes.rate("acme", replace(rating(0.5, seq=1, inference="i2"), rollout="r2"))
     now, hour = datetime.now(UTC), timedelta(hours=1)
 
@@ -127,8 +127,8 @@ async def test_finding_quiet_rollouts_costs_a_query_per_rollout_and_none_per_out
     outcomes = MongoOutcomes(client[name]["rollout_outcomes"])
     await outcomes.ensure_indexes()
     for number in range(20):
-        await outcomes.note("acme", outcome(f"i{number}"))
-        await outcomes.note("other", outcome(f"i{number}"))
+        await outcomes.record("acme", outcome(f"i{number}"))
+        await outcomes.record("other", outcome(f"i{number}"))
     queries.queries.clear()
 
     quiet = await outcomes.quiet(since=datetime.now(UTC) + timedelta(hours=1))

@@ -92,7 +92,7 @@ async def test_only_what_no_active_rollout_counts_and_was_not_recorded_for_an_ho
     await harness.asks(1)
     active = (await harness.rollout()).id
     left = Outcome(inference="i1", rollout="ended", step=0, variant=LIVE, failed=False, total_s=1.0)
-    await harness.outcomes.note(ADA.project, left)
+    await harness.outcomes.record(ADA.project, left)
 
     async def kept() -> list[bool]:
         return [bool(await harness.outcomes.of_step(ADA.project, rollout, 0)) for rollout in (active, "ended")]

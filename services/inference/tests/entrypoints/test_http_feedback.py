@@ -57,7 +57,10 @@ class Feedback(feedback_service_pb2_grpc.FeedbackServiceServicer):
         self.received.append((current_caller().project, request))
         if self.refusal:
             raise self.refusal
-        recorded = feedback_pb2.Feedback(id="f-1", state=feedback_pb2.FEEDBACK_STATE_PENDING)
+        given = request.feedback
+        recorded = feedback_pb2.Feedback(
+            id="f-1", state=feedback_pb2.FEEDBACK_STATE_PENDING, inference=given.inference, metric=given.metric
+        )
         return feedback_service_pb2.SubmitFeedbackResponse(feedback=recorded)
 
 

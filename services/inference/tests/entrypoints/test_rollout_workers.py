@@ -175,7 +175,7 @@ async def test_what_fails_again_and_again_waits_longer_each_time_until_it_is_enq
 async def test_what_a_process_that_died_has_left_is_cleared_away_when_the_next_one_starts() -> None:
     harness = RolloutHarness()
     left = Outcome(inference="i1", rollout="ended", step=0, variant=LIVE, failed=False, total_s=1.0)
-    await harness.outcomes.note(ADA.project, left)
+    await harness.outcomes.record(ADA.project, left)
     harness.harness.clock.advance(timedelta(hours=2))
 
     running = asyncio.create_task(worker(harness, Watched(harness), Leases()).run(harness.reconcile))
@@ -197,7 +197,7 @@ async def test_shadows_wait_beside_the_answers_and_are_dropped_when_too_many() -
     harness = RolloutHarness(candidate=ScriptedEngine())
     await harness.is_rolling()
     harness.candidate.gate.clear()
-    follow_ups = FollowUps(note=harness.note, waiting=2, max_concurrent=1)
+    follow_ups = FollowUps(record=harness.note, waiting=2, max_concurrent=1)
     before = DROPPED.labels("shadow")._value.get()  # noqa: SLF001 - the metric's own reading
     running = asyncio.create_task(follow_ups.run(harness.shadow))
 

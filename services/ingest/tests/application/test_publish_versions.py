@@ -250,7 +250,7 @@ async def test_a_batch_that_is_gone_damaged_or_no_examples_is_withheld_with_its_
         (lines(numbered(2)) + b'{"id": 7}\n', 3, "line 3"),
         (lines([*numbered(2), message("Q?", " ")]), 3, "line 3 of the batch output: is empty"),
         (lines([*numbered(2), message(" ", "A")]), 3, "line 3 of the batch question: is empty"),
-        (lines(numbered(2)), 3, "2 examples, and 3 were told"),
+        (lines(numbered(2)), 3, "2 examples, but 3 were announced"),
         (lines(numbered(1)) * 2, 2, "the same id"),
         (b"\xff\xfe\n", 1, "line 1"),
         (b"[" * 5000 + b"\n", 1, "line 1"),

@@ -80,8 +80,8 @@ async def build_app(settings: RagSettings) -> App:
     adapters = _adapters(settings)
     worker = _worker(settings, adapters)
     reconcile = _reconcile(settings, adapters)
-    note = RecordDocument(collections=adapters.collections, ledger=adapters.ledger, enqueue=worker.enqueue)
-    consumers = Consumers(settings.kafka, [documents(note)], adapters.publisher)
+    record = RecordDocument(collections=adapters.collections, ledger=adapters.ledger, enqueue=worker.enqueue)
+    consumers = Consumers(settings.kafka, [documents(record)], adapters.publisher)
     client = adapters.database.client
     return App(
         settings=settings,

@@ -88,7 +88,7 @@ async def test_a_model_that_is_larger_than_all_may_be_is_refused_before_it_is_fe
     assert opened == []
 
 
-async def test_models_that_were_not_used_for_longest_frees_memory_for_others_weights() -> None:
+async def test_the_least_recently_used_model_is_unloaded_for_another_ones_weights() -> None:
     opened: list[int] = []
     async with models(opened, max_bytes=100) as registry:
         for reference in ("50@1", "40@1", "50@1", "30@1"):  # 40 is the one to go

@@ -183,7 +183,7 @@ async def test_a_message_goes_as_soon_as_something_succeeds_again() -> None:
     for number in range(100):
         await rag.consume(rag.ingest.put(f"d{number}", "words"))
     await rag.collections.update(
-        "acme", "handbook", lambda collection: collection.note(1, "it was down"), request=request("r9")
+        "acme", "handbook", lambda collection: collection.record_message(1, "it was down"), request=request("r9")
     )
 
     async with rag.leases.held(FIRST) as epoch:

@@ -1,6 +1,6 @@
 """A member of a consumer group: FastStream's batch subscriber pumps records into the engine.
 
-Records go into a window, and the pump polls on while they are worked on: a partition whose window is full is taken from
+Records go into a window, and polling goes on while they are worked on: a partition whose window is full is taken from
 no more and, if that lasts, paused. So the membership, and with it the records, are kept for however long work takes.
 Offsets are committed beside the work, for what is done without a gap and still assigned. A failing commit loses
 nothing: the records come again, and effects are idempotent.
@@ -309,7 +309,7 @@ class ConsumerRunner(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokaf
             self._reached.setdefault(_partition(record), record.offset)
         try:
             with isolated():
-                self._window.add(self._engine.slots(records))
+                self._window.add(self._engine.pending_records(records))
             self._next |= {_partition(record): record.offset + 1 for record in records}
         except Exception as error:  # noqa: BLE001 - FastStream would swallow it, and the records with it
             self._go_back({_partition(record): record.offset for record in reversed(records)}, consumer, error)

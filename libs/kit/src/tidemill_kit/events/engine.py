@@ -46,7 +46,7 @@ _log = structlog.get_logger()
 
 
 class Engine:
-    """Handles a subscription's records; transport and commits are the pump's."""
+    """Handles a subscription's records; transport and commits are the consumer's."""
 
     def __init__(
         self, subscription: Subscription, *, dead_letters: Publishing, limits: EngineLimits | None = None
@@ -78,10 +78,10 @@ class Engine:
     def take(self, records: Sequence[Record]) -> Window:
         """Return a new window that has these records in hand."""
         window = self.window()
-        window.add(self.slots(records))
+        window.add(self.pending_records(records))
         return window
 
-    def slots(self, records: Sequence[Record]) -> Sequence[PendingRecord]:
+    def pending_records(self, records: Sequence[Record]) -> Sequence[PendingRecord]:
         """Return the records as a window takes them; what nothing is to be done with is done."""
         return [self._placed(_decoded(record, self.subscription.check_size)) for record in records]
 
@@ -116,7 +116,7 @@ class Engine:
         """Bring one record to its end.
 
         Raises:
-            Released: its partition was taken away while it waited.
+            PartitionRevoked: its partition was taken away while it waited.
 
         """
         event_facts.set(partial(_facts, self.subscription.name, pending_record))
@@ -183,7 +183,7 @@ class Engine:
         return None
 
     async def _refuse(self, pending_record: PendingRecord, error: TidemillError, retries: RetryPolicy) -> None:
-        """Return who needs to know, then write the dead letter, however long that takes."""
+        """Report the refusal to the subscription, then write the dead letter, however long that takes."""
         attempts = retries.attempts
         refused = self.subscription.refused
         if refused is not None:

@@ -46,7 +46,7 @@ class Consumers:
         engine_limits: EngineLimits | None = None,
         consumer_limits: ConsumerLimits | None = None,
     ) -> None:
-        self._pumps = [
+        self._runners = [
             ConsumerRunner(servers, Engine(each, dead_letters=publisher, limits=engine_limits), limits=consumer_limits)
             for each in subscriptions
         ]
@@ -60,7 +60,7 @@ class Consumers:
 
         """
         self._ending = None
-        started = await asyncio.gather(*(runner.start() for runner in self._pumps), return_exceptions=True)
+        started = await asyncio.gather(*(runner.start() for runner in self._runners), return_exceptions=True)
         for failure in started:
             if failure is not None:
                 raise failure
@@ -76,11 +76,11 @@ class Consumers:
             await self._ending
 
     async def _end(self) -> None:
-        await asyncio.gather(*(runner.stop() for runner in self._pumps))
+        await asyncio.gather(*(runner.stop() for runner in self._runners))
 
     def status(self) -> Sequence[ConsumerStatus]:
         """Return how each subscription stands."""
-        return [runner.status() for runner in self._pumps]
+        return [runner.status() for runner in self._runners]
 
 
 class Publisher:

@@ -126,7 +126,7 @@ class Relay:
 
     async def _hold(self, name: str, collection: Collection) -> None:
         """Say of what waits here, as all does while Kafka is down, that it does: else each replica would publish it."""
-        ours = [outbox.document_id for outbox in (*self._since, *self._busy) if outbox.collection == name]
+        ours = [outbox.document_id for outbox in self._since if outbox.collection == name]
         for begin in range(0, len(ours), _HELD_BATCH):
             waiting = {"_id": {"$in": ours[begin : begin + _HELD_BATCH]}, **WITH_EVENTS}
             await collection.update_many(waiting, {"$set": {"outbox_at": datetime.now(UTC)}})

@@ -66,7 +66,7 @@ class RetryPolicy:
             await self._repeat(call, error)
 
     async def _once(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Call; a cancellation that was not requested reports something else's end, which is no fault of the event."""
+        """Call; a cancellation that this task was not asked for is something else's end, and no fault of the event."""
         self.attempts += 1
         try:
             with isolated():

@@ -86,7 +86,7 @@ Process = Callable[[PendingRecord, asyncio.Event, Turn], Awaitable[None]]
 class _KeyQueue:
     """Records of one order."""
 
-    slots: deque[PendingRecord] = field(default_factory=deque)
+    records: deque[PendingRecord] = field(default_factory=deque)
     uncommitted: int = 0
     task: asyncio.Task[None] | None = None
     given_up: bool = False
@@ -96,7 +96,7 @@ class _KeyQueue:
 class _Held:
     """What is in hand of one partition, in order of offset: what may be committed, and what may not."""
 
-    slots: deque[PendingRecord] = field(default_factory=deque)
+    records: deque[PendingRecord] = field(default_factory=deque)
     finished: deque[PendingRecord] = field(default_factory=deque)
     value_bytes: int = 0
     farthest: int = -1
@@ -121,18 +121,18 @@ class Window:
         self._key_queues: dict[Hashable, _KeyQueue] = defaultdict(_KeyQueue)
         self._newest: dict[Hashable, PendingRecord] = {}
 
-    def add(self, slots: Iterable[PendingRecord]) -> None:
-        """Take slots, which are in order of offset within each partition; those that are done are only committed."""
-        for pending_record in slots:
+    def add(self, pending_records: Iterable[PendingRecord]) -> None:
+        """Add records, which are in order of offset within each partition; those that are done are only committed."""
+        for pending_record in pending_records:
             held = self._held[pending_record.partition]
-            held.slots.append(pending_record)
+            held.records.append(pending_record)
             held.value_bytes += pending_record.size
             if pending_record.done:
                 self.progress.set()
                 continue
             self._supersede(pending_record)
             key_queue = self._key_queues[pending_record.key_queue]
-            key_queue.slots.append(pending_record)
+            key_queue.records.append(pending_record)
             self._go_on(key_queue)
 
     def full(self, partition: Partition) -> bool:
@@ -140,7 +140,7 @@ class Window:
         held = self._held.get(partition)
         if held is None:
             return False
-        count = len(held.slots) + len(held.finished)
+        count = len(held.records) + len(held.finished)
         full = count >= self._limits.records or held.value_bytes >= self._limits.value_bytes
         if full:
             self.hurry.set()
@@ -179,8 +179,8 @@ class Window:
         """Return for each partition the offset to go on from, where everything before is done."""
         ends: dict[Partition, int] = {}
         for partition, held in self._held.items():
-            while held.slots and held.slots[0].done:
-                held.finished.append(held.slots.popleft())
+            while held.records and held.records[0].done:
+                held.finished.append(held.records.popleft())
             if held.finished:
                 ends[partition] = held.finished[-1].record.offset + 1
         return ends
@@ -198,7 +198,7 @@ class Window:
     def left_over(self) -> Mapping[Partition, int]:
         """Return for each partition the first offset that is not done."""
         self.committable()
-        return {partition: held.slots[0].record.offset for partition, held in self._held.items() if held.slots}
+        return {partition: held.records[0].record.offset for partition, held in self._held.items() if held.records}
 
     def _forget(self, pending_record: PendingRecord) -> None:
         key_queue = self._key_queues.get(pending_record.key_queue)
@@ -206,7 +206,7 @@ class Window:
             return
         key_queue.uncommitted -= 1
         self._go_on(key_queue)
-        if not key_queue.slots and not key_queue.uncommitted:
+        if not key_queue.records and not key_queue.uncommitted:
             del self._key_queues[pending_record.key_queue]
 
     def _supersede(self, pending_record: PendingRecord) -> None:
@@ -230,7 +230,7 @@ class Window:
 
     def _go_on(self, key_queue: _KeyQueue) -> None:
         idle = key_queue.task is None and not key_queue.given_up and not self._over
-        if key_queue.slots and idle and not self._waits_for_commit(key_queue):
+        if key_queue.records and idle and not self._waits_for_commit(key_queue):
             key_queue.task = asyncio.create_task(self._work(key_queue))
 
     def _waits_for_commit(self, key_queue: _KeyQueue) -> bool:
@@ -244,15 +244,15 @@ class Window:
     def _stalled(self) -> bool:
         """Return whether a queue waits for a commit with something that has to be finished."""
         return any(
-            key_queue.slots
+            key_queue.records
             and not key_queue.given_up
-            and not self._past(key_queue.slots[0])
+            and not self._past(key_queue.records[0])
             and self._waits_for_commit(key_queue)
             for key_queue in self._key_queues.values()
         )
 
     def _past(self, pending_record: PendingRecord) -> bool:
-        """Return whether the slot lies behind all that was begun, when nothing new is to be."""
+        """Return whether the record lies behind all that was begun, when nothing new is to be."""
         return self._revoked.is_set() and pending_record.record.offset > self._held[pending_record.partition].farthest
 
     def _tasks(self) -> list[asyncio.Task[None]]:
@@ -263,8 +263,8 @@ class Window:
 
     async def _work(self, key_queue: _KeyQueue) -> None:
         try:
-            while key_queue.slots and not self._over and not self._waits_for_commit(key_queue):
-                pending_record = key_queue.slots[0]
+            while key_queue.records and not self._over and not self._waits_for_commit(key_queue):
+                pending_record = key_queue.records[0]
                 async with self._turns.of(pending_record.project) as turn:
                     if self._past(pending_record):
                         break
@@ -273,7 +273,7 @@ class Window:
                     if self._newest.get(pending_record.replaces) is pending_record:
                         del self._newest[pending_record.replaces]
                     key_queue.uncommitted += 1
-                    key_queue.slots.popleft()
+                    key_queue.records.popleft()
                     await self._finish(pending_record, turn)
                 if pending_record.refused:
                     self._fall_back(pending_record)
@@ -295,12 +295,12 @@ class Window:
             newest.supersedes |= {each.event.type if each.event else ""}
         newest.by, newest.passed = None, others
         key_queue = self._key_queues[newest.key_queue]
-        key_queue.slots.appendleft(newest)
+        key_queue.records.appendleft(newest)
         key_queue.uncommitted -= 1  # it is begun once more
         self._go_on(key_queue)
 
     def _end(self, pending_record: PendingRecord) -> None:
-        """Say that a slot is done: one that was passed over is so together with the one that stands for it."""
+        """Say that a record is done: one that was passed over is so together with the one that stands for it."""
         last = pending_record
         while last.by is not None and not last.by.refused:
             last = last.by

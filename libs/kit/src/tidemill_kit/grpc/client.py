@@ -18,7 +18,7 @@ from tidemill_kit.runtime.transport_security import Tls
 
 KEEPALIVE_MS = 20_000
 KEEPALIVE_ANSWER_MS = 10_000
-"""A peer that does not answer a ping for so long is gone: its calls end, and the next connection is searched for."""
+"""A peer that does not answer a ping for so long is gone: its calls end, and the next connection is opened."""
 
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],

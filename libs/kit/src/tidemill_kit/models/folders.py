@@ -117,8 +117,8 @@ def _passed_json(folder: Path) -> Mapping[str, Mapping[str, object]]:
     classes = _tokenizer_classes()
     config = _json(folder / CONFIG, limit=MAX_JSON_BYTES)
     about = {key: config[key] for key in ("model_type", "vocab_size") if isinstance(config.get(key), str | int)}
-    if config.get("tokenizer_class") in classes:
-        about["tokenizer_class"] = config["tokenizer_class"]
+    if isinstance(named := config.get("tokenizer_class"), str) and named in classes:
+        about["tokenizer_class"] = named
     if _VERSION.fullmatch(str(config.get("transformers_version"))):
         about["transformers_version"] = config["transformers_version"]
     read: Mapping[str, Callable[[Mapping[str, object]], Mapping[str, object]]] = {
@@ -143,7 +143,7 @@ def tensors_of(folder: Path) -> Mapping[str, tuple[int, ...]]:
     """Return name and shape of every tensor that transformers would load from a folder, by the files' headers.
 
     Raises:
-        ArtifactRefused: an index leads to another file than one of the folder's, or a header reports nothing.
+        ArtifactRefused: an index leads to another file than one of the folder's, or a header is not one of safetensors.
 
     """
     found: dict[str, tuple[int, ...]] = {}

@@ -99,7 +99,7 @@ def tokenizer_config(content: Mapping[str, object], *, classes: Collection[str])
             or (key in _NUMBERS and number and not isinstance(value, bool))
             or (isinstance(value, str) and value in _CHOICES.get(key, ()))
             or (key == "tokenizer_class" and isinstance(value, str) and value in classes)
-            or (key == "model_input_names" and isinstance(value, list) and all(each in _INPUTS for each in value))
+            or (key == "model_input_names" and _are_inputs(value))
         )
         if known:
             kept[key] = value
@@ -138,6 +138,10 @@ def generation_config(content: Mapping[str, object]) -> dict[str, object]:
         if sampled or ends or (key == "do_sample" and isinstance(value, bool)):
             kept[key] = value
     return kept
+
+
+def _are_inputs(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) and each in _INPUTS for each in value)
 
 
 def _token(value: object) -> object | None:

@@ -12,7 +12,7 @@ from tidemill_kit.runtime.transport_security import KafkaServers, TransportSetti
 
 
 class ServiceSettings(TransportSettings):
-    """What every service is reported. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
+    """Settings of every service. A service derives its own with `env_prefix="INGEST_"` and adds its fields."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 

@@ -9,7 +9,7 @@ from ssl import SSLContext, create_default_context
 from typing import Annotated, Any, Literal, Self
 
 import grpc
-from pydantic import BeforeValidator, Field, FilePath, SecretStr, model_validator
+from pydantic import BeforeValidator, FilePath, SecretStr, model_validator
 from pydantic_settings import BaseSettings
 
 KafkaProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
@@ -104,7 +104,7 @@ class TransportSettings(BaseSettings):
     """The key of the own certificate (PEM)."""
     tls_ca_file: PemFile = None
     """The authorities (PEM) of the gRPC servers that are called, which are then called by TLS only."""
-    tls_client_auth: bool = Field(default=False)
+    tls_client_auth: bool = False
     """True answers only callers with a certificate of the authorities."""
 
     @model_validator(mode="after")

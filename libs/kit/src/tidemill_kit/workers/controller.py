@@ -221,7 +221,7 @@ class Controller(Generic[K]):
             if (again := self._due.pop(key, None)) is not None:
                 self._add(key, again)
             DEPTH.labels(self.name).set(len(self._due))
-            if key.project in self._left_out - self._turns.crowded:
+            if key.project in self._left_out and key.project not in self._turns.crowded:
                 self._left_out = frozenset()
                 self._to_resync.set()
 

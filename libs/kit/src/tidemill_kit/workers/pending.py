@@ -45,6 +45,6 @@ class PendingDocuments(Generic[K]):
             query["_id"] = {"$gt": token}
         with translated():
             fields = {"project": True, self._id_field: True}
-            found = await self._collection.find(query, fields).sort([("_id", 1)]).to_list(_PAGE)
+            found = await self._collection.find(query, fields).sort([("_id", 1)]).limit(_PAGE).to_list(None)
         keys = [self._key(document["project"], document[self._id_field]) for document in found]
         return Page(items=keys, next_token=found[-1]["_id"] if len(found) == _PAGE else "")

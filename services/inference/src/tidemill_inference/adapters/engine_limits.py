@@ -44,7 +44,7 @@ class SharedThreads:
         with self._lock:
             self._total = self._total or torch.get_num_threads()
             long_ago = self._clock() - _PAUSE_S
-            self._seen = {rater: at for rater, at in self._seen.items() if at > long_ago} | {me: math.inf}
+            self._seen = {thread: at for thread, at in self._seen.items() if at > long_ago} | {me: math.inf}
             mine = max(1, self._total // len(self._seen))
         if torch.get_num_threads() != mine:
             torch.set_num_threads(mine)

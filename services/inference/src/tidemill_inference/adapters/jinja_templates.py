@@ -248,7 +248,7 @@ def _schema_of(text: str) -> Mapping[str, object]:
 def _unfitting(schema: Mapping[str, object], variables: Mapping[str, object]) -> list[Violation]:
     try:
         errors = _Validator(schema, registry=Registry()).iter_errors(dict(variables))
-        return [Violation(field=_path_of(error), description=_reported(error)) for error in errors]
+        return [Violation(field=_path_of(error), description=_description(error)) for error in errors]
     except Unresolvable as error:
         raise _refused(why=f"{error.ref} cannot be resolved") from error
     except RecursionError as error:
@@ -383,7 +383,7 @@ def _path_of(error: ValidationError | SchemaError, *, root: str = "variables") -
     return root + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path)
 
 
-def _reported(error: ValidationError) -> str:
+def _description(error: ValidationError) -> str:
     """Return what is wrong without the value, which may be a user's."""
     if error.validator == "required":
         # Its message names the property, which the schema declares, and no value.

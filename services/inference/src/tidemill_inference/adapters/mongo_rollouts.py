@@ -22,7 +22,7 @@ _ACTIVE = {"state.rollout.active": True}
 class MongoOutcomes:
     """Implements `ports.Outcomes`: {_id, rollout, step, variant, failed, total_s, ratings: {feedback: {seq, number}}}.
 
-    Ratings are fields of their own, so that answer and rating may come in any order; `recorded` is the server's time of
+    Ratings are fields of their own, so that answer and rating may come in any order; `noted` is the server's time of
     the later one.
     """
 
@@ -35,8 +35,8 @@ class MongoOutcomes:
             await self._collection.create_index(_NEWEST_OF_STEP)
             await self._collection.create_index(_NEWEST_OF_ROLLOUT)
 
-    async def note(self, project: str, outcome: Outcome) -> None:
-        """See `Outcomes.note`."""
+    async def record(self, project: str, outcome: Outcome) -> None:
+        """See `Outcomes.record`."""
         known = {
             "rollout": document_id(project, outcome.rollout),
             "step": outcome.step,

@@ -166,12 +166,13 @@ class OpenAiEngine:
     async def _stream(self, messages: Sequence[Message], sampling: Sampling) -> Any:  # noqa: ANN401 - see `_next`
         """Return the chunks; what a server turns out not to take is sent otherwise from then on."""
         while True:
+            sent = self._request(messages, sampling)
             try:
-                return await self._asked(self._request(messages, sampling))
+                return await self._asked(sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if self._limit_name == "max_tokens" and "max_completion_tokens" in _said(error):
+                if "max_tokens" in sent and "max_completion_tokens" in _said(error):
                     self._limit_name = "max_completion_tokens"
-                elif self._asks_for_usage and "stream_options" in _said(error):
+                elif "stream_options" in sent and "stream_options" in _said(error):
                     self._asks_for_usage = False
                 else:
                     raise

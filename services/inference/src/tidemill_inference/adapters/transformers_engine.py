@@ -95,8 +95,8 @@ class TransformersEngine:
         """See `Engine.generate`."""
         deadline = time.monotonic() + timeout_s
         prompt = await self._prompts.encode(messages)
-        memory_grant = self.context_tokens - len(prompt)
-        if memory_grant <= 0:
+        tokens_left = self.context_tokens - len(prompt)
+        if tokens_left <= 0:
             message = f"the prompt has {len(prompt)} tokens, and {self._name} takes {self.context_tokens}"
             raise InvalidInput(message, tokens=len(prompt), limit=self.context_tokens)
         text = TextStream(self._tokenizer.backend_tokenizer, stop=sampling.stop)
@@ -108,7 +108,7 @@ class TransformersEngine:
                 request_id,
                 prompt,
                 sampling,
-                at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, memory_grant),
+                at_most=min(sampling.max_output_tokens or DEFAULT_OUTPUT_TOKENS, tokens_left),
             )
             while not (outputs.ended or text.stopped):
                 output = await self._next(outputs, deadline)

@@ -119,7 +119,7 @@ class AnswerQuestion:
                 return _retell(reservation.inference, generation)
             try:
                 answer = await self.make(
-                    reservation.inference.reported(question),
+                    reservation.inference.delivered(question),
                     question,
                     chosen.configuration,
                     content=content,
@@ -133,7 +133,7 @@ class AnswerQuestion:
                     self._report(replace(failed, total_s=time.monotonic() - started))
                 raise
             saved = await reservation.complete(answer)
-        whole = saved.reported(question, answer)
+        whole = saved.delivered(question, answer)
         generation.end(whole)
         fell_back = answer.variant.model != chosen.configuration.model
         total_s = answer.usage.total_s - answer.usage.search_s

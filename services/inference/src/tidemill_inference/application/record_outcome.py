@@ -27,4 +27,4 @@ class RecordOutcome:
         except DeploymentNotFound:
             return
         if rollout and (rollout.id, rollout.step) == (outcome.rollout, outcome.step):
-            await self.outcomes.note(project, outcome)
+            await self.outcomes.record(project, outcome)

@@ -37,7 +37,7 @@ _NEVER_BEFORE = frozenset("=:(,[{<>|&~^@#\\")
 _OPERATORS = frozenset("*+-/")
 _NEVER_AFTER = frozenset("([{=_")
 _CODE_WORDS = ("return", "yield", "print")
-_REPORT_MARGIN_MS = 2000
+_LANGUAGE_CHARACTERS = 2000
 """The characters by which the language is detected."""
 _ARTICLES = frozenset({"a", "an", "the"})
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -139,7 +139,7 @@ def sentences_of(text: str) -> list[tuple[int, int]]:
     ("1. It does.") to the one behind it.
     """
     shadow = text.translate(_QUOTES)
-    pieces = list(segment(language_of(words(plain(text[:_REPORT_MARGIN_MS]))) or "en", shadow))
+    pieces = list(segment(language_of(words(plain(text[:_LANGUAGE_CHARACTERS]))) or "en", shadow))
     if "".join(pieces) != shadow:  # an offset that is wrong is worse than one sentence for all
         pieces = [shadow]
     spans: list[tuple[int, int]] = []

@@ -46,8 +46,8 @@ def less(values: Counted, than: Counted, *, by: float) -> float:
     Were it not, there would be a mean that both hypotheses agree on, one of each side, and the product of what is made
     against both would not grow: so the least product over all means counts.
     """
-    memory_grant = 1.0 - by
-    means = [memory_grant * number / _MEANS for number in range(_MEANS + 1)]
+    span = 1.0 - by
+    means = [span * number / _MEANS for number in range(_MEANS + 1)]
     lower = [below(values, mean) for mean in means]
     higher = [above(than, mean + by) for mean in means[1:]]
     return min(*(low + high for low, high in zip(lower, higher, strict=False)), lower[-1])

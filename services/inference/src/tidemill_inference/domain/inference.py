@@ -323,9 +323,9 @@ class Inference(Aggregate):
         self.lease, self.record, self.end_user, self.labels = None, RecordMode.NONE, "", {}
         self.messages, self.variables, self.principals, self.output, self.passages = (), {}, (), (), ()
 
-    def reported(self, question: Question, answer: Answer | None = None) -> "Inference":
+    def delivered(self, question: Question, answer: Answer | None = None) -> "Inference":
         """Return a copy with the full answer for connected clients, regardless of the record mode."""
-        delivered = replace(
+        copy = replace(
             self,
             messages=question.messages,
             end_user=question.end_user,
@@ -333,9 +333,9 @@ class Inference(Aggregate):
             pending=[],
         )
         if answer is None:
-            return delivered
+            return copy
         return replace(
-            delivered,
+            copy,
             variant=answer.variant,
             output=answer.output,
             passages=answer.passages,

@@ -8,8 +8,8 @@ from math import ceil
 
 from tidemill_kit.core.errors import Violation
 
-DEFAULT_MAXIMUM = timedelta(hours=24)
-MAX_MAXIMUM = timedelta(days=90)
+DEFAULT_STEP_TIMEOUT = timedelta(hours=24)
+MAX_STEP_TIMEOUT = timedelta(days=90)
 MAX_STEPS = 20
 MAX_WEIGHT = 100
 MAX_REQUESTS = 100_000
@@ -45,7 +45,7 @@ class RolloutStep:
     shadow: bool = False
     weight: int = 0
     at_least: int = 0
-    at_most: timedelta = DEFAULT_MAXIMUM
+    at_most: timedelta = DEFAULT_STEP_TIMEOUT
 
     @property
     def minimum(self) -> int:
@@ -76,8 +76,8 @@ class RolloutStep:
         if not 0 <= self.at_least <= self.requests:
             text = f"is {self.at_least}; take 0 (for 1) to requests, which is {self.requests}"
             yield Violation(field=f"{path}.at_least", description=text)
-        if not timedelta() < self.at_most <= MAX_MAXIMUM:
-            text = f"is {self.at_most.total_seconds():g} s; take more than 0 and at most {MAX_MAXIMUM.days} days"
+        if not timedelta() < self.at_most <= MAX_STEP_TIMEOUT:
+            text = f"is {self.at_most.total_seconds():g} s; take more than 0 and at most {MAX_STEP_TIMEOUT.days} days"
             yield Violation(field=f"{path}.at_most", description=text)
 
 

@@ -96,7 +96,7 @@ class HttpFeedback:
             submitted = await self._reactions.submit(caller.project, body.reaction(), request_id=body.request_id)
         except InvalidInput as error:
             raise _as_sent(error) from error
-        return _reply(submitted, inference=body.inference, metric=body.metric)
+        return _reply(submitted)
 
     async def withdraw(self, http: HttpRequest) -> Response:
         """Withdraw a reaction of the person who asked."""
@@ -114,7 +114,7 @@ class HttpFeedback:
         if not known.of_asker:
             raise NotTheAskers
         withdrawn = await self._reactions.withdraw(caller.project, known.id, request_id=request_id)
-        return _reply(withdrawn, inference=known.inference, metric=known.metric)
+        return _reply(withdrawn)
 
     def _check(self, token: str, project: str, inference: str) -> None:
         if self._tokens is None:
@@ -122,9 +122,9 @@ class HttpFeedback:
         self._tokens.check(token, project, inference, now=self._clock.now())
 
 
-def _reply(reaction: SubmittedReaction, *, inference: str, metric: str) -> Response:
-    said = {"inference": inference, "metric": metric}
-    return JSONResponse({"id": reaction.id, "object": "feedback", "state": reaction.state, **said})
+def _reply(reaction: SubmittedReaction) -> Response:
+    answer = {"id": reaction.id, "object": "feedback", "state": reaction.state}
+    return JSONResponse(answer | {"inference": reaction.inference, "metric": reaction.metric})
 
 
 def _as_sent(error: InvalidInput) -> InvalidInput:

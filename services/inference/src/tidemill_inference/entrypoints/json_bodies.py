@@ -47,7 +47,7 @@ def object_of(body: bytes) -> Mapping[str, Any]:
         raise InvalidInput.of(Violation(field="body", description=f"is no JSON: {error}")) from None
     if not isinstance(given, dict):
         raise InvalidInput.of(Violation(field="body", description="is no JSON object"))
-    json.loads(body, object_pairs_hook=_Names().poll)
+    json.loads(body, object_pairs_hook=_Names().check)
     return given
 
 
@@ -57,7 +57,7 @@ class _Names:
     def __init__(self) -> None:
         self._count = 0
 
-    def poll(self, pairs: list[tuple[str, object]]) -> None:
+    def check(self, pairs: list[tuple[str, object]]) -> None:
         """Refuse duplicate names: a gateway that checked the body may have read the other value."""
         self._count += len(pairs)
         if self._count > MAX_NAMES:

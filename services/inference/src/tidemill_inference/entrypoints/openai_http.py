@@ -255,20 +255,20 @@ async def _stream(
                         exchange.inference = step.inference.id
                         token = issue(step.inference)
                         chunks = Chunks(step.inference, include_usage=include_usage, feedback_token=token)
-                        await events.report(chunks.first())
+                        await events.send(chunks.first())
                     elif chunks and isinstance(step, Delta):
                         for chunk in chunks.more(step.text):
-                            await events.report(chunk)
+                            await events.send(chunk)
                     elif chunks and isinstance(step, Finished):
                         for chunk in chunks.last(step.inference):
-                            await events.report(chunk)
+                            await events.send(chunk)
     except TidemillError as error:
         if not events.begun:
             raise
         exchange.reason = error.reason
-        await events.report(error_body(error))
+        await events.send(error_body(error))
     else:
-        await events.report("[DONE]")
+        await events.send("[DONE]")
     await events.end()
 
 
@@ -282,7 +282,7 @@ class _EventStream:
         self._sent_at = time.monotonic()
         self.begun = False
 
-    async def report(self, data: dict[str, Any] | str) -> None:
+    async def send(self, data: dict[str, Any] | str) -> None:
         """Send one event."""
         text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False, separators=(",", ":"))
         await self._send(f"data: {text.translate(_LINE_BREAKS)}\n\n")

@@ -12,7 +12,7 @@ from tidemill_inference.domain.configuration import Configuration
 from tidemill_inference.domain.rollout import Approval, Rollout
 from tidemill_inference.domain.rollout_policy import (
     APPROVER,
-    DEFAULT_MAXIMUM,
+    DEFAULT_STEP_TIMEOUT,
     AbortRules,
     OnTimeout,
     RolloutPolicy,
@@ -126,7 +126,7 @@ def _step_of(message: rollout_pb2.RolloutStep) -> RolloutStep:
         weight=message.weight,
         requests=message.requests,
         at_least=message.at_least,
-        at_most=message.at_most.ToTimedelta() if message.HasField("at_most") else DEFAULT_MAXIMUM,
+        at_most=message.at_most.ToTimedelta() if message.HasField("at_most") else DEFAULT_STEP_TIMEOUT,
     )
 
 

@@ -87,7 +87,7 @@ class RolloutWorker:
         self._running: dict[DeploymentRef, _Pace] = {}
 
     def enqueue(self, deployment: DeploymentRef) -> None:
-        """Look at a deployment's rollout at once."""
+        """Reconcile a deployment's rollout soon."""
         if deployment in self._running:
             self._running[deployment].enqueued.set()
         self._enqueued.set()
@@ -189,8 +189,8 @@ class FollowUps:
     Both wait in bounded queues, outside the request: what finds them full is dropped and counted.
     """
 
-    def __init__(self, *, note: RecordOutcome, waiting: int, max_concurrent: int) -> None:
-        self._record_outcome = note
+    def __init__(self, *, record: RecordOutcome, waiting: int, max_concurrent: int) -> None:
+        self._record_outcome = record
         self._max_concurrent = max_concurrent
         self._recording: asyncio.Queue[AnswerOutcome] = asyncio.Queue(waiting)
         self._shadowing: asyncio.Queue[AnswerOutcome] = asyncio.Queue(waiting)
@@ -224,7 +224,7 @@ class FollowUps:
             await self._recorded(inference.project, answered.question.deployment, outcome)
 
     async def _recorded(self, project: str, deployment: str, outcome: Outcome) -> None:
-        """Note an outcome, as soon as the store takes it."""
+        """Record an outcome, as soon as the store accepts it."""
         while True:
             try:
                 return await self._record_outcome(project, deployment, outcome)

@@ -63,7 +63,7 @@ class FeedbackBatches:
             raise BatchUnusable(reason="BATCH_DAMAGED", message=message) from error
         examples = await asyncio.to_thread(examples_of, data)
         if len(examples) != batch.examples:
-            message = f"the batch has {len(examples)} examples, and {batch.examples} were told"
+            message = f"the batch has {len(examples)} examples, but {batch.examples} were announced"
             raise BatchUnusable(reason="BATCH_INVALID", message=message)
         if len({each.id for each in examples}) != len(examples):
             message = "two examples of the batch have the same id"

@@ -154,9 +154,9 @@ class MongoGroups:
         """See `Groups.assigned`."""
         found: dict[str, bool] = {}
         for part in _parts(sorted(groups)):
-            desired: Document = {"_id": {"$in": [_group_id(name, group) for group in part]}}
+            where: Document = {"_id": {"$in": [_group_id(name, group) for group in part]}}
             with translated():
-                async for document in self._groups.find(desired):
+                async for document in self._groups.find(where):
                     if not but_by or document["offer"] != but_by:
                         found[document["_id"].rpartition("/")[2]] = document["held_out"]
         return found

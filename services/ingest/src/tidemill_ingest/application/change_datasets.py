@@ -46,7 +46,7 @@ class DeleteDatasetCommand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeDatasets:
-    """Emits nothing: who declares a dataset receives of its versions. The same request again has no second effect."""
+    """Emits nothing: versions have events of their own. The same request again has no second effect."""
 
     datasets: Datasets
     clock: Clock

@@ -58,7 +58,7 @@ class ChangeSources:
         Raises:
             InvalidInput: naming every field that breaks its rule.
             AlreadyExists: the id is taken.
-            EventsTaken: another source has these events.
+            EventSourceTaken: another source has these events.
 
         """
         source = command.source
@@ -78,7 +78,7 @@ class ChangeSources:
             InvalidInput: naming every field that breaks its rule.
             SourceNotFound: there is none.
             Conflict: it changed since the etag.
-            EventsTaken: another source has these events.
+            EventSourceTaken: another source has these events.
 
         """
         desired = command.source

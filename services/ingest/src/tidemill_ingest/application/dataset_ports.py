@@ -115,7 +115,7 @@ class DatasetLeases(Protocol):
         """Hold the lease while the context lasts, and give its epoch; None where another worker holds it.
 
         Raises:
-            OfferSettled: the lease ran out meanwhile; the body was cancelled where it waited.
+            BatchAlreadyHandled: the lease ran out meanwhile; the body was cancelled where it waited.
 
         """
         ...

@@ -22,7 +22,7 @@ class BindEvents:
         """Reserve the events for a source; "" needs nothing, and `validate_only` only asks whether it would work.
 
         Raises:
-            EventsTaken: another source of the project has them.
+            EventSourceTaken: another source of the project has them.
 
         """
         if not events:

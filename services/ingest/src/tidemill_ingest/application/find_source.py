@@ -7,7 +7,7 @@ from tidemill_ingest.application.event_bindings import BindEvents
 from tidemill_ingest.domain.source import Source
 from tidemill_kit.core.application import Clock
 
-_MAX_EXAMPLES = 1000
+_MAX_KNOWN = 1000
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class FindSource:
         if known is not None and now < known[1]:
             return known[0]
         source = await self.events.find(project, ce_source)
-        if len(self._known) >= _MAX_EXAMPLES:
+        if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
         self._known[project, ce_source] = source, now + self.remember
         return source

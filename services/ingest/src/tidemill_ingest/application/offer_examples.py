@@ -15,7 +15,7 @@ from tidemill_kit.core.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferExamples:
-    """The same offer again has no second effect, and an older one than was received of has none.
+    """The same offer again has no second effect, and one older than the last received has none.
 
     Emits DatasetVersionWasWithheld for a batch that is refused, so that the dataset says why nothing comes of it.
     """

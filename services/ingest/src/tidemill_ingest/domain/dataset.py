@@ -144,7 +144,7 @@ class Dataset(Aggregate):
         """Shut out every worker with a lower epoch.
 
         Raises:
-            OfferSettled: a later one was here.
+            BatchAlreadyHandled: a later one was here.
 
         """
         if epoch < self.epoch:
@@ -157,7 +157,7 @@ class Dataset(Aggregate):
         """Make a version of what was offered; the content of the newest version again makes none.
 
         Raises:
-            OfferSettled: a later worker was here, or nothing waits for it any more.
+            BatchAlreadyHandled: a later worker was here, or nothing waits for it any more.
 
         """
         newest = self.newest
@@ -196,7 +196,7 @@ class Dataset(Aggregate):
         """Make no version of what was offered, and say why; groups that it showed first stay assigned.
 
         Raises:
-            OfferSettled: a later worker was here, or nothing waits for it any more.
+            BatchAlreadyHandled: a later worker was here, or nothing waits for it any more.
 
         """
         self._finish(offer, held_out_debt=held_out_debt, epoch=epoch)

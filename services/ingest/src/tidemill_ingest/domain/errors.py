@@ -11,10 +11,10 @@ NotFound
 ├── DatasetNotFound
 └── DatasetVersionNotFound
 AlreadyExists
-├── EventsTaken             another source of the project takes these events
+├── EventSourceTaken        another source of the project takes these events
 └── DatasetExists
 Conflict
-├── OfferSettled            what a curation offered was worked on by another process meanwhile
+├── BatchAlreadyHandled     what a curation offered was worked on by another process meanwhile
 └── DatasetChanged          it is not what the caller read
 PreconditionFailed
 ├── KeyAmbiguous            several sources of the project have a document with this key

@@ -22,7 +22,7 @@ class EventBinding(Aggregate):
         """Give the events to a source. `in_use`: the source that has them now still shows them.
 
         Raises:
-            EventsTaken: another source has them.
+            EventSourceTaken: another source has them.
 
         """
         within_grace = self.bound_at is not None and now - self.bound_at < GRACE

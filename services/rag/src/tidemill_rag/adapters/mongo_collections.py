@@ -98,21 +98,21 @@ class MongoIndexes:
 
     async def unfinished(self) -> Sequence[IndexRef]:
         """See `Indexes.unfinished`."""
-        desired = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
+        where = {"state.indexes.state": {"$in": [state.value for state in _UNFINISHED]}}
         with translated():
             # Not {"$ne": 0}, which would scan the whole index.
             waiting = {"$or": [{"pending": {"$gt": 0}}, {"pending": {"$lt": 0}}]}
             keys = [document["_id"] async for document in self._ledger_counts.find(waiting, {"_id": True})]
         named = [key.split("/") for key in keys]
         pending = [IndexRef(project=project, collection=name, number=int(number)) for project, name, number in named]
-        return [*await self._found(desired, _UNFINISHED), *pending]
+        return [*await self._found(where, _UNFINISHED), *pending]
 
-    async def _found(self, desired: Document, states: frozenset[IndexState]) -> list[IndexRef]:
+    async def _found(self, where: Document, states: frozenset[IndexState]) -> list[IndexRef]:
         fields = {"project": True, "id": True, "state.indexes.number": True, "state.indexes.state": True}
         with translated():
             return [
                 IndexRef(project=document["project"], collection=document["id"], number=index["number"])
-                async for document in self._collections.find(desired, fields)
+                async for document in self._collections.find(where, fields)
                 for index in document["state"].get("indexes", [])
                 if IndexState(index["state"]) in states
             ]

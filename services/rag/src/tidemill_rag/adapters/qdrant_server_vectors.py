@@ -144,6 +144,6 @@ def _filter(where: Where) -> models.Filter:
     if where.sources:
         must.append(models.FieldCondition(key=SOURCE, match=models.MatchAny(any=list(where.sources))))
     for name, values in where.metadata.items():
-        desired = models.MatchAny(any=[facet(name, value) for value in values])
-        must.append(models.FieldCondition(key=FACETS, match=desired))
+        match = models.MatchAny(any=[facet(name, value) for value in values])
+        must.append(models.FieldCondition(key=FACETS, match=match))
     return models.Filter(must=must)

@@ -82,7 +82,7 @@ class TrainerModels:
         if version.digest not in self._loaded:
             files = [ArtifactFile(each.path, each.size, each.sha256) for each in version.artifacts]
             folder = await self._artifacts.fetch(place.project, Manifest(files), _objects(version))
-            prompt = EmbeddingConfig.of(folder).passage_prompt
+            prompt = (await asyncio.to_thread(EmbeddingConfig.of, folder)).passage_prompt
             tokenizer = await EmbeddingTokenizer.open(
                 self._tokenizers, place.project, folder, prompt=prompt, name=place.reference
             )

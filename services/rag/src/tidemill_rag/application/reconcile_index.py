@@ -170,7 +170,7 @@ class ReconcileIndex:
         return True
 
     async def _record(self, ref: IndexRef, message: str) -> None:
-        await self._update(ref, lambda collection: collection.note(ref.number, message))
+        await self._update(ref, lambda collection: collection.record_message(ref.number, message))
 
     async def _update(self, ref: IndexRef, change: Callable[[Collection], None]) -> None:
         try:

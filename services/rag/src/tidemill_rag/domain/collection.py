@@ -167,7 +167,7 @@ class Collection(Aggregate):
         """Record that all sources have been listed."""
         self._change(number, seeded=True, message="")
 
-    def note(self, number: int, message: str) -> None:
+    def record_message(self, number: int, message: str) -> None:
         """Record what an index version waits for."""
         self._change(number, message=message)
 

@@ -47,7 +47,7 @@ class DocumentIsGone(BaseModel):
     key: str
 
 
-def documents(note: RecordDocument) -> Subscription:
+def documents(record: RecordDocument) -> Subscription:
     """Return the subscription. document.rejected is ignored: the version before it stays current."""
 
     async def there(event: EventContext, body: DocumentIsThere) -> None:
@@ -64,10 +64,10 @@ def documents(note: RecordDocument) -> Subscription:
             content=content,
             begins=INGESTED in {event.type, *event.supersedes},
         )
-        await note(event.project, desired)
+        await record(event.project, desired)
 
     async def gone(event: EventContext, body: DocumentIsGone) -> None:
-        await note(
+        await record(
             event.project, DesiredDocument(document=body.document, source=body.source, key=body.key, seq=body.seq)
         )
 

@@ -53,16 +53,16 @@ def filter_of(message: Struct) -> Mapping[str, Sequence[MetadataValue]]:
         InvalidInput: a value is neither a string, number or boolean nor a list of them.
 
     """
-    violations, desired = [], {}
+    violations, accepted = [], {}
     for name, value in MessageToDict(message).items():
         values = value if isinstance(value, list) else [value]
         if not values or not all(isinstance(each, str | int | float | bool) for each in values):
             text = "must be a string, a number, a boolean, or a list of them that is not empty"
             violations.append(Violation(field=f"metadata_filter.{name}", description=text))
-        desired[name] = [_whole(each) for each in values]
+        accepted[name] = [_whole(each) for each in values]
     if violations:
         raise InvalidInput.of(*violations)
-    return desired
+    return accepted
 
 
 def _whole(value: MetadataValue) -> MetadataValue:

@@ -25,5 +25,5 @@ class MongoPendingImports:
         pending = {"state.state": VersionState.IMPORTING.value, "deleted": False}
         chosen = {**pending, "project": {"$nin": list(without)}}
         with translated():
-            found = await self._versions.find(chosen, {"project": True, "id": True}).to_list(BATCH_SIZE)
+            found = await self._versions.find(chosen, {"project": True, "id": True}).limit(BATCH_SIZE).to_list(None)
         return [VersionName(project=document["project"], version=document["id"]) for document in found]

@@ -31,14 +31,14 @@ class MongoPendingRuns:
         chosen = {**pending, "project": {"$nin": list(without)}}
         fields = {"project": True, "id": True}
         with translated():
-            found = await self._runs.find(chosen, fields).sort([("create_time", 1)]).to_list(BATCH_SIZE)
+            found = await self._runs.find(chosen, fields).sort([("create_time", 1)]).limit(BATCH_SIZE).to_list(None)
         return [RunName(project=document["project"], run=document["id"]) for document in found]
 
     async def deferred(self) -> Sequence[PlanName]:
         """See `PendingRuns.deferred`."""
         pending = {"state.owed.id": {"$gt": ""}, "state.paused": False, "deleted": False}
         with translated():
-            found = await self._plans.find(pending, {"project": True, "id": True}).to_list(BATCH_SIZE)
+            found = await self._plans.find(pending, {"project": True, "id": True}).limit(BATCH_SIZE).to_list(None)
         return [PlanName(project=document["project"], plan=document["id"]) for document in found]
 
 

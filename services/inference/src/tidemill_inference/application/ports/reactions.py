@@ -17,13 +17,13 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmittedReaction:
-    """Its id and state."""
+    """A reaction as feedback keeps it."""
 
     id: str
     state: str
-    inference: str = ""
-    metric: str = ""
-    of_asker: bool = True
+    inference: str
+    metric: str
+    of_asker: bool
     """Whether the asking user gave it."""
 
 

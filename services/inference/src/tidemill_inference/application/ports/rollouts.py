@@ -39,7 +39,7 @@ class GivenRating:
 class Outcomes(Protocol):
     """The outcomes of answers in rollouts: one small document per inference; recording is idempotent."""
 
-    async def note(self, project: str, outcome: Outcome) -> None:
+    async def record(self, project: str, outcome: Outcome) -> None:
         """Record the outcome of an answer, replacing an earlier one of the same inference. Ratings are kept."""
         ...
 

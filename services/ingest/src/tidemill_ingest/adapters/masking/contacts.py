@@ -53,7 +53,7 @@ _OTHER_NUMBER = re.compile(
 _CALL = re.compile(r"[^\W\d]\w*\(\Z")
 _CALLED_PHONE = re.compile(r"(?i)(?:tel|phone|fax|fon)\(\Z")
 _WORD_WINDOW = 40
-_FEWEST, _MAX_EXAMPLES, _FEWEST_WITH_EXIT_CODE = 7, 15, 10
+_FEWEST, _MAX_DIGITS, _FEWEST_WITH_EXIT_CODE = 7, 15, 10
 """Digits of a number: E.164 allows 15, and shorter ones than 7 are not distinguished from other numbers."""
 
 
@@ -98,12 +98,12 @@ def phone_finder(regions: Sequence[str]) -> Finder:
                 continue
             international = before.endswith("+")
             start, before = start - international, before.removesuffix("+")
-            reported = _reported(before)
+            hint = _hint_in(before)
             if _ends_inside_word(text[stop : stop + 2]):
                 continue
-            if reported is not _Hint.PHONE and _is_no_phone(before, text[start:stop], international=international):
+            if hint is not _Hint.PHONE and _is_no_phone(before, text[start:stop], international=international):
                 continue
-            for first, last in _found(text[start:stop], tuple(regions), reported):
+            for first, last in _found(text[start:stop], tuple(regions), hint):
                 yield start + first, start + last
 
     return find_phones
@@ -114,7 +114,7 @@ def _argument(before: str) -> bool:
     return _CALL.search(before) is not None and _CALLED_PHONE.search(before) is None
 
 
-def _reported(before: str) -> _Hint:
+def _hint_in(before: str) -> _Hint:
     if _PHONE_WORD.search(before):
         return _Hint.PHONE
     return _Hint.EVERYDAY if _EVERYDAY_WORD.search(before) else _Hint.NOTHING
@@ -153,7 +153,7 @@ def _ends_inside_word(after: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _found(candidate: str, regions: tuple[str, ...], reported: _Hint) -> tuple[Span, ...]:
+def _found(candidate: str, regions: tuple[str, ...], hint: _Hint) -> tuple[Span, ...]:
     """Return where phone numbers are in the candidate."""
     digits = sum(character.isdigit() for character in candidate)
     if digits < _FEWEST or _DECIMAL.fullmatch(candidate.lstrip("+")):
@@ -162,10 +162,10 @@ def _found(candidate: str, regions: tuple[str, ...], reported: _Hint) -> tuple[S
         return _international(candidate, digits, shift=0)
     if candidate.startswith("00") and digits >= _FEWEST_WITH_EXIT_CODE:
         return _international("+" + candidate[2:], digits, shift=-1)
-    if reported is _Hint.PHONE:
+    if hint is _Hint.PHONE:
         valid = _national(candidate, regions, Leniency.VALID)
-        return valid or (_national(candidate, regions, Leniency.POSSIBLE) if digits <= _MAX_EXAMPLES else ())
-    if reported is _Hint.EVERYDAY:
+        return valid or (_national(candidate, regions, Leniency.POSSIBLE) if digits <= _MAX_DIGITS else ())
+    if hint is _Hint.EVERYDAY:
         return _national(candidate, regions, Leniency.VALID) or _international("+" + candidate, digits, shift=1)
     grouped = _NORTH_AMERICAN.match(candidate) or _TRUNK.match(candidate) or _SLASHED.match(candidate)
     leniency = Leniency.VALID if _SLASHED.match(candidate) else Leniency.STRICT_GROUPING
@@ -175,7 +175,7 @@ def _found(candidate: str, regions: tuple[str, ...], reported: _Hint) -> tuple[S
 def _international(candidate: str, digits: int, *, shift: int) -> tuple[Span, ...]:
     """Return where a number with + is; `shift` is by how much the candidate is longer than what was written."""
     for found in PhoneNumberMatcher(candidate, None, leniency=Leniency.POSSIBLE):
-        possible = phonenumbers.is_valid_number(found.number) or (not shift and digits <= _MAX_EXAMPLES)
+        possible = phonenumbers.is_valid_number(found.number) or (not shift and digits <= _MAX_DIGITS)
         if possible and found.start == 0:
             return ((0, found.end - shift),)
     return ()
