@@ -3,17 +3,14 @@
 What is killed here is the process, between any two of its steps; what it promised must hold afterwards.
 """
 
+import asyncio
 import hashlib
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc
 import pytest
 from google.protobuf.json_format import MessageToJson
 
@@ -37,13 +34,14 @@ from tidemill_kit.events.records import OutgoingRecord
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer, timestamp_of
 from tidemill_kit.models.manifest import Manifest
+from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS
 from tidemill_local.places import MODELS
-from tidemill_rag.settings import RagSettings
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.polling import eventually
+from tidemill_testkit.service_process import ServiceProcess
 from tidemill_testkit.stack import unique_name
 
 TOPIC = "tidemill.ingest.document.v1"
@@ -77,26 +75,48 @@ class PlayedTrainer(ModelRegistryServiceServicer):
 
 
 @dataclass(kw_only=True)
+class RagProcess(ServiceProcess):
+    """Started, killed and started again on the same database and folder of data."""
+
+    service = "rag"
+
+    stub_services: str
+    buckets: Mapping[str, str]
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "DATA_DIR": str(self.folder / "data"),
+            "INGEST_ADDRESS": self.stub_services,
+            "INGEST_BUCKET": self.buckets["ingest"],
+            "TRAINER_ADDRESS": self.stub_services,
+            "TRAINER_BUCKET": self.buckets["trainer"],
+            "LEASE_S": "3",
+        }
+
+
+@dataclass(kw_only=True)
 class Harness:
     """A rag process, and what it depends on."""
 
     project: str
-    environment: dict[str, str]
+    process: RagProcess
     ingest: PlayedIngest
     contents: ExchangeBucket
     publisher: Publisher
-    collections: CollectionServiceStub
-    retrieval: RetrievalServiceStub
-    process: subprocess.Popen[bytes] | None = None
     seqs: dict[str, int] = field(default_factory=dict)
+    channel: grpc.aio.Channel | None = None
 
-    def start(self) -> None:
-        self.process = subprocess.Popen([sys.executable, "-m", "tidemill_rag"], env=self.environment)
+    async def start(self) -> None:
+        """Start rag, and call it from then on."""
+        await asyncio.to_thread(self.process.start)
+        await self.hang_up()
+        self.channel = open_channel(f"127.0.0.1:{self.process.port}", project=self.project, timeout_s=20)
+        self.collections, self.retrieval = CollectionServiceStub(self.channel), RetrievalServiceStub(self.channel)
 
-    def end(self, number: int) -> int:
-        assert self.process
-        self.process.send_signal(number)
-        return self.process.wait(30)
+    async def hang_up(self) -> None:
+        """Close the connection to rag."""
+        if self.channel is not None:
+            await self.channel.close()
 
     async def put(self, key: str, text: str, *, received: bool = True) -> None:
         """Let a version be accepted by ingest, and its event be published unless rag is to find it by itself."""
@@ -152,12 +172,6 @@ class Harness:
         return [(passage.document, passage.version) for passage in answer.passages]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 async def minilm(bucket: ExchangeBucket, project: str, folder: Path) -> model_pb2.ModelVersion:
     """Store the model as trainer does."""
     shutil.copytree(MODELS / EMBEDDINGS, folder)
@@ -183,31 +197,16 @@ async def minilm(bucket: ExchangeBucket, project: str, folder: Path) -> model_pb
 
 @pytest.fixture
 async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
-    project, port = unique_name("acme"), free_port()
+    project = unique_name("acme")
     store = ObjectStore(stack.s3.endpoint, stack.s3.access_key, stack.s3.secret_key, secure=False)
     buckets = {name: unique_name(name) for name in ("ingest", "trainer")}
     for bucket in buckets.values():
         await store.ensure_bucket(bucket)
     version = await minilm(ExchangeBucket(store, buckets["trainer"]), project, tmp_path / "model")
     trainer = PlayedTrainer(version)  # type: ignore[abstract]  # it plays what rag calls
-    environment = os.environ | {
-        "RAG_GRPC_PORT": str(port),
-        "RAG_KAFKA_BOOTSTRAP_SERVERS": stack.kafka,
-        "RAG_MONGO_URI": stack.mongo,
-        "RAG_MONGO_DATABASE": unique_name("rag"),
-        "RAG_S3_ENDPOINT": stack.s3.endpoint,
-        "RAG_S3_ACCESS_KEY": stack.s3.access_key,
-        "RAG_S3_SECRET_KEY": stack.s3.secret_key,
-        "RAG_DATA_DIR": str(tmp_path / "data"),
-        "RAG_INGEST_BUCKET": buckets["ingest"],
-        "RAG_TRAINER_BUCKET": buckets["trainer"],
-        "RAG_LEASE_S": "3",
-    }
     ingest = PlayedIngest()  # type: ignore[abstract]  # ditto
-    settings = RagSettings.model_validate(
-        {name.removeprefix("RAG_").lower(): value for name, value in environment.items() if name.startswith("RAG_")}
-        | {"grpc_port": 0, "ingest_address": "unused", "trainer_address": "unused"}
-    )
+    unused = dict.fromkeys(("mongo_uri", "mongo_database", "s3_endpoint", "s3_access_key", "s3_secret_key"), "unused")
+    settings = ServiceSettings.model_validate(unused | {"grpc_port": 0, "kafka_bootstrap_servers": "unused"})
     played = GrpcServer(
         settings,
         [
@@ -216,32 +215,21 @@ async def harness(stack: Addresses, tmp_path: Path) -> AsyncIterator[Harness]:
         ],
     )
     await played.start()
-    address = f"127.0.0.1:{played.port}"
     publisher = Publisher(stack.kafka)
-    async with open_channel(f"127.0.0.1:{port}", project=project, timeout_s=20) as channel:
-        made = Harness(
-            project=project,
-            environment=environment | {"RAG_INGEST_ADDRESS": address, "RAG_TRAINER_ADDRESS": address},
-            ingest=ingest,
-            contents=ExchangeBucket(store, buckets["ingest"]),
-            publisher=publisher,
-            collections=CollectionServiceStub(channel),
-            retrieval=RetrievalServiceStub(channel),
-        )
-        made.start()
-        yield made
-        if made.process and made.process.poll() is None:
-            made.end(signal.SIGKILL)
+    process = RagProcess(stack=stack, folder=tmp_path, stub_services=f"127.0.0.1:{played.port}", buckets=buckets)
+    made = Harness(
+        project=project,
+        process=process,
+        ingest=ingest,
+        contents=ExchangeBucket(store, buckets["ingest"]),
+        publisher=publisher,
+    )
+    await made.start()
+    yield made
+    await made.hang_up()
+    await asyncio.to_thread(process.kill)
     await publisher.stop()
     await played.stop(1)
-
-
-async def ready(harness: Harness) -> None:
-    async def answers() -> bool:
-        await harness.collections.ListCollections(collection_service_pb2.ListCollectionsRequest())
-        return True
-
-    await eventually(answers, despite=(TidemillError,))
 
 
 async def create_handbook(harness: Harness) -> None:
@@ -254,7 +242,6 @@ async def create_handbook(harness: Harness) -> None:
 @pytest.mark.timeout(400)
 async def test_what_was_received_is_searchable_however_often_the_process_dies(harness: Harness) -> None:
     await harness.put("zebra", "Zebras are striped horses that live in Africa.", received=False)
-    await ready(harness)
     await create_handbook(harness)
     await harness.put("tax", "Tax forms are due at the end of May.")
 
@@ -269,8 +256,8 @@ async def test_what_was_received_is_searchable_however_often_the_process_dies(ha
         await harness.put(f"note{number}", text)
     await harness.put("zebra", "Zebras were moved to the zoo of Berlin.")
     await harness.remove("tax")
-    assert harness.end(signal.SIGKILL) == -signal.SIGKILL
-    harness.start()
+    await asyncio.to_thread(harness.process.kill)
+    await harness.start()
 
     async def all_current() -> bool:
         request = collection_service_pb2.GetCollectionRequest(id="handbook")
@@ -280,4 +267,4 @@ async def test_what_was_received_is_searchable_however_often_the_process_dies(ha
         return counted and "tax" not in left and (await harness.found("zebras in Berlin"))[0] == ("zebra", 2)
 
     await eventually(all_current, despite=(TidemillError,))
-    assert harness.end(signal.SIGTERM) == 0
+    assert await asyncio.to_thread(harness.process.stop) == 0
