@@ -53,7 +53,7 @@ def commands(part: str) -> dict[str, list[str]]:
         "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
         "format": [str(BIN / "ruff"), "format", "--quiet", "--check", "."],
         "words": [sys.executable, "infra/words.py"],
-        "imports": [str(BIN / "lint-imports"), "--no-cache"],
+        "imports": [sys.executable, "infra/imports.py"],
         "buf": [str(BIN / "buf"), "lint", "protos"],
         "breaking": [str(BIN / "buf"), "breaking", "protos", "--against", "protos/baseline.binpb"],
         "protos": [sys.executable, "infra/protos/generate.py", "--check"],
