@@ -123,7 +123,7 @@ class _Adapters:
         self.leases = Leases(
             self.database["evaluation_leases"],
             owner=str(uuid4()),
-            ttl=timedelta(seconds=settings.lease_s),
+            ttl=timedelta(seconds=settings.lease_ttl_s),
             clock=SystemClock(),
             removable=True,
         )
@@ -144,13 +144,13 @@ class _Parts:
     """Use cases and entry points."""
 
     def __init__(self, settings: EvaluatorSettings, adapters: _Adapters) -> None:
-        limits, poll_interval = settings.limits, timedelta(seconds=settings.evaluation_retry_s)
+        limits, poll_interval = settings.limits, timedelta(seconds=settings.evaluation_poll_interval_s)
         evaluations = Controller(
             "evaluations",
             reconcile=lambda name, epoch: run(name, epoch=epoch),
             pending=adapters.unfinished,
             leases=adapters.leases,
-            max_concurrent=settings.max_concurrent_evaluations,
+            max_concurrent=settings.evaluation_max_concurrent,
             poll_interval=poll_interval,
         )
         self.triggers = EvaluationTriggers(

@@ -44,13 +44,13 @@ class EvaluatorSettings(ServiceSettings):
     """Attempts of a case that misses the deadline, each with less concurrency."""
     answer_pause_s: float = Field(default=1.0, ge=0)
     """Pause before the second attempt; doubles with each."""
-    max_concurrent_evaluations: int = Field(default=2, ge=1, le=16)
+    evaluation_max_concurrent: int = Field(default=2, ge=1, le=16)
     """Evaluations at the same time."""
-    evaluation_retry_s: float = Field(default=30.0, gt=0)
-    """Retry interval of a waiting evaluation."""
+    evaluation_poll_interval_s: float = Field(default=30.0, gt=0)
+    """Resync interval of unfinished evaluations and of deferred ones."""
     attempts: int = Field(default=3, ge=1, le=20)
     """Maximum attempts of an evaluation whose baseline keeps changing."""
-    lease_s: float = Field(default=30.0, gt=1)
+    lease_ttl_s: float = Field(default=30.0, gt=1)
     """Lease duration; a worker that does not renew it loses the evaluation."""
     min_questions: int = Field(default=_EVIDENCE.min_questions, ge=2, le=1_000_000)
     """Distinct questions answered by both sides that every requirement needs, even if its `at_least` is lower."""

@@ -29,7 +29,7 @@ class EvaluatorProcess(ServiceProcess):
             "INGEST_ADDRESS": self.stub_services,
             "TRAINER_ADDRESS": self.stub_services,
             "ANSWER_PAUSE_S": "0.1",
-            "LEASE_S": "2.0",
+            "LEASE_TTL_S": "2.0",
             "MIN_QUESTIONS": "4",
-            "EVALUATION_RETRY_S": "0.5",
+            "EVALUATION_POLL_INTERVAL_S": "0.5",
         }
