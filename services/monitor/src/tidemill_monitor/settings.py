@@ -21,8 +21,6 @@ class MonitorSettings(ServiceSettings):
     """How many batches are read at the same time."""
     retry_s: float = Field(default=30.0, gt=0)
     """The pause after which a batch that waits is tried again."""
-    lease_s: float = Field(default=30.0, gt=1)
-    """Lease duration: when another worker takes over a batch."""
     list_length: int = Field(default=50, ge=1, le=100_000)
     """How many neighbours stand in one document."""
     nodes_of_kind: int = Field(default=50, ge=1, le=1000)

@@ -61,7 +61,8 @@ class Relay:
         self._task: asyncio.Task[None] | None = None
 
     def enqueuer(self, collection: Collection) -> Callable[[NewEvents], None]:
-        """Return what enqueues a document of this collection that got new events."""
+        """Return what enqueues a document of this collection that got new events, and publish those of all of it."""
+        self._collections[collection.name] = collection
         return lambda new: self._enqueue(_Outbox(collection.name, new.document_id), time.time(), new)
 
     async def start(self) -> None:

@@ -38,6 +38,10 @@ class ServiceSettings(TransportSettings):
     """True speaks TLS to the object store."""
     s3_max_concurrent: int = Field(16, ge=1, le=256)
     """Calls of the object store at the same time; further ones wait, and nothing else does."""
+    s3_timeout_s: float = Field(30.0, gt=0)
+    """How long the object store may send nothing before a call fails."""
+    lease_ttl_s: float = Field(30.0, gt=1)
+    """How long a lease outlives its last heartbeat, so also how long work waits after a crash of its process."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least level of this service's own lines; libraries log from warning on."""
     log_format: Literal["auto", "json", "console"] = "auto"

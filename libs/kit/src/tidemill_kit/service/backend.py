@@ -1,0 +1,181 @@
+"""What a service stands on: MongoDB, Kafka, an object store and channels, as one value that its `app.py` calls."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+import grpc
+
+from tidemill_kit.core.aggregate import Aggregate
+from tidemill_kit.core.application import SystemClock
+from tidemill_kit.core.errors import NotFound
+from tidemill_kit.core.quotas import Quota
+from tidemill_kit.events.kafka import Consumers, Publisher
+from tidemill_kit.events.relay import Relay
+from tidemill_kit.events.subscriptions import Subscription
+from tidemill_kit.grpc.client import open_channel
+from tidemill_kit.grpc.server import Registration
+from tidemill_kit.runtime.settings import ServiceSettings
+from tidemill_kit.service.app import App, Component, Dependency
+from tidemill_kit.store import mongo
+from tidemill_kit.store.aggregates import Codec, MongoAggregates
+from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.leases import Leases
+
+A = TypeVar("A", bound=Aggregate)
+_CHANNEL_TIMEOUT_S = 10.0
+
+
+class Indexed(Protocol):
+    """A store that has indexes of its own."""
+
+    async def ensure_indexes(self) -> None:
+        """Create them; idempotent."""
+
+
+S = TypeVar("S", bound=Indexed)
+
+
+class Backend:
+    """The clients and stores of one service, from its settings; nothing connects before the app starts.
+
+    The app starts its components in this order, and stops them in the reverse one:
+
+    1. the stores: buckets, indexes and what `on_start` was given. They close last: everything else uses them.
+    2. publisher and relay.
+    3. `components`: what the work is done with, such as engines and pools of processes.
+    4. `workers`: controllers and sweeps.
+    5. consumers, and last `servers`, such as one for HTTP.
+
+    Entry points start last and stop first. A handler enqueues work and saves events, so all that it calls has to run
+    before its first record and until its last: a controller that stopped before the consumers would leave what they
+    enqueue while they drain to the resync of another process.
+    """
+
+    def __init__(self, settings: ServiceSettings, *, serves_without_objects: bool = False) -> None:
+        """Prepare; `serves_without_objects` says that requests can be answered while the object store is down."""
+        self.settings = settings
+        client = mongo.connect(settings.mongo_uri, timeout_s=settings.dependency_timeout_s)
+        self.database: mongo.Database = client[settings.mongo_database]
+        self.publisher = Publisher(settings.kafka)
+        self.relay = Relay([], self.publisher)
+        self.objects = ObjectStore(
+            settings.s3_endpoint,
+            settings.s3_access_key,
+            settings.s3_secret_key.get_secret_value(),
+            secure=settings.s3_secure,
+            max_concurrent=settings.s3_max_concurrent,
+            timeout_s=settings.s3_timeout_s,
+        )
+        self.dependencies = [
+            Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
+            Dependency(name="s3", probe=self.objects.ping, needed_to_serve=not serves_without_objects),
+            Dependency(name="kafka", probe=self.publisher.ping, needed_to_serve=False),
+        ]
+        """What the service needs; a service appends its own."""
+        self._owner = str(uuid4())
+        self._stores = _Stores(client)
+        self._publishes = False
+
+    def aggregates(  # noqa: PLR0913 - what a kind of aggregates is, declared once in app.py
+        self,
+        name: str,
+        codec: Codec[A],
+        *,
+        missing: Callable[[str], NotFound],
+        topic: str = "",
+        lists: Sequence[Sequence[str]] = (),
+        usually_new: bool = False,
+        quota: Quota | None = None,
+    ) -> MongoAggregates[A]:
+        """Return the aggregates in the collection `name`: their indexes are created, and events go out to `topic`."""
+        collection = self.database[name]
+        enqueue = self.relay.enqueuer(collection) if topic else lambda _: None
+        self._publishes |= bool(topic)
+        return self.indexed(
+            MongoAggregates(
+                collection,
+                codec=codec,
+                topic=topic,
+                source=f"/tidemill/{self.settings.service}",
+                missing=missing,
+                lists=lists,
+                usually_new=usually_new,
+                quota=quota,
+                enqueue=enqueue,
+            )
+        )
+
+    def indexed(self, store: S) -> S:
+        """Return the store, whose indexes are created at the start."""
+        self.on_start(store.ensure_indexes)
+        return store
+
+    def leases(self, name: str, *, removable: bool = True) -> Leases:
+        """Return leases in the collection `name`, which last `lease_ttl_s`; not `removable` where it has other data."""
+        ttl = timedelta(seconds=self.settings.lease_ttl_s)
+        return Leases(self.database[name], owner=self._owner, ttl=ttl, clock=SystemClock(), removable=removable)
+
+    def own_bucket(self, name: str) -> ExchangeBucket:
+        """Return an exchange bucket of this service, which is created at the start."""
+        self.on_start(lambda: self.objects.ensure_bucket(name))
+        return self.bucket(name)
+
+    def bucket(self, name: str) -> ExchangeBucket:
+        """Return an exchange bucket of another service."""
+        return ExchangeBucket(self.objects, name)
+
+    def channel(self, name: str, address: str, *, timeout_s: float = _CHANNEL_TIMEOUT_S) -> grpc.aio.Channel:
+        """Return a channel to another service, which is closed at the end."""
+        channel = open_channel(address, name=name, timeout_s=timeout_s, tls=self.settings.tls)
+        self.on_stop(channel.close)
+        return channel
+
+    def on_start(self, prepare: Callable[[], Awaitable[object]]) -> None:
+        """Prepare something before all components start; repeating it must change nothing."""
+        self._stores.preparations.append(prepare)
+
+    def on_stop(self, close: Callable[[], Awaitable[object]]) -> None:
+        """Close something after all components have stopped; what was registered last is closed first."""
+        self._stores.closing.push_async_callback(close)
+
+    def app(
+        self,
+        *,
+        servicers: Sequence[Registration],
+        consumers: Sequence[Subscription] = (),
+        components: Sequence[Component] = (),
+        workers: Sequence[Component] = (),
+        servers: Sequence[Component] = (),
+    ) -> App:
+        """Return the app of these parts, in the order that the class describes."""
+        subscribed = Consumers(self.settings.kafka, consumers, self.publisher)
+        relay = [self.relay] if self._publishes else []
+        return App(
+            settings=self.settings,
+            servicers=servicers,
+            dependencies=self.dependencies,
+            components=[self._stores, self.publisher, *relay, *components, *workers, subscribed, *servers],
+            consumers=subscribed.status,
+            outbox_length=self.relay.outbox_length,
+        )
+
+
+class _Stores:
+    """The component that prepares what the others write to."""
+
+    name = "stores"
+
+    def __init__(self, client: mongo.Client) -> None:
+        self.preparations: list[Callable[[], Awaitable[object]]] = []
+        self.closing = AsyncExitStack()
+        self.closing.callback(client.close)
+
+    async def start(self) -> None:
+        for prepare in self.preparations:
+            await prepare()
+
+    async def stop(self) -> None:
+        await self.closing.aclose()
