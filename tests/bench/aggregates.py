@@ -13,7 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from libs.kit.tests.notes import Note, notes_in
-from tidemill_kit.core.application import Request
+from tidemill_core.application import Request
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.clocks import NOON

@@ -22,13 +22,13 @@ from time import perf_counter
 from uuid import uuid4
 
 from tests.bench._mongo_file import COPY_OF, MongoFile
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Request
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger as FeedbackLedger
 from tidemill_feedback.domain.ledger import CandidateExample, CurationRef
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.domain.errors import InferenceNotFound
 from tidemill_inference.domain.inference import Inference
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Request
 from tidemill_kit.events.records import OutgoingRecord
 from tidemill_kit.events.relay import Relay, _Outbox
 from tidemill_kit.store import mongo

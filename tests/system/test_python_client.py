@@ -8,7 +8,7 @@ import pytest
 from tests.system.running import Platform, wait_until
 from tidemill.status.v1.status_service_pb2 import ServiceStatus
 from tidemill_client import GenerateOptions, NewDocument, Tidemill, text_of
-from tidemill_kit.core.errors import InvalidInput, NotFound
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_kit.models.manifest import ArtifactRefused
 
 ASTROLABE = "tidemill.astrolabe\n\nThe astrolabe function finds the latitude of a ship from the stars.\n"

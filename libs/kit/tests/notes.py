@@ -8,10 +8,10 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tidemill.ingest.v1.events_pb2 import DocumentIngested
-from tidemill_kit.core.aggregate import Aggregate, Event
-from tidemill_kit.core.application import Clock
-from tidemill_kit.core.errors import NotFound
-from tidemill_kit.core.quotas import Quota
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import Clock
+from tidemill_core.errors import NotFound
+from tidemill_core.quotas import Quota
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents, OutboxLimits
 from tidemill_kit.store.mongo import Database
 

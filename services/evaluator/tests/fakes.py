@@ -13,6 +13,9 @@ from google.protobuf.json_format import MessageToJson
 
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.errors import NotFound, TidemillError
 from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.adapters.exchange_cases import ExchangeCases
@@ -47,9 +50,6 @@ from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.metrics import token_f1
 from tidemill_evaluator.domain.pace import Pace
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Caller, PageRequest, Request
-from tidemill_kit.core.errors import NotFound, TidemillError
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects

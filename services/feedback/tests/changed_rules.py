@@ -2,8 +2,8 @@
 
 from services.feedback.tests.builders import ADA, request, rule_with
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import derived_id
 from tidemill_feedback.application.update_curation import UpdateCommand
-from tidemill_kit.core.application import derived_id
 
 
 def example_id(inference: str) -> str:

@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from services.feedback.tests.builders import BUCKET, prompt_of
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import TidemillError
+from tidemill_core.quotas import Quota
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
 from tidemill_feedback.application.ports import Waiting
 from tidemill_feedback.domain.errors import (
@@ -17,9 +20,6 @@ from tidemill_feedback.domain.errors import (
 from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Answer
 from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import TidemillError
-from tidemill_kit.core.quotas import Quota
 from tidemill_kit.store.objects import ExchangeBucket
 from tidemill_testkit.objects import InMemoryObjects
 

@@ -13,6 +13,7 @@ from services.feedback.tests.fakes import (
     InMemoryPrompts,
     KeptDeadLetters,
 )
+from tidemill_core.application import Caller
 from tidemill_feedback.adapters.mongo_curations import CurationCodec
 from tidemill_feedback.adapters.mongo_feedback import FeedbackCodec
 from tidemill_feedback.application.complete_curation import CompleteCuration
@@ -38,7 +39,6 @@ from tidemill_feedback.domain.errors import (
 from tidemill_feedback.domain.feedback import Feedback
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.domain.reaction import Reaction, ReactionLimits
-from tidemill_kit.core.application import Caller
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates

@@ -7,8 +7,8 @@ from tidemill.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceServicer,
     add_InferenceServiceServicer_to_server,
 )
+from tidemill_core.errors import NotFound
 from tidemill_feedback.settings import FeedbackSettings
-from tidemill_kit.core.errors import NotFound
 from tidemill_kit.grpc.server import GrpcServer, current_caller
 
 

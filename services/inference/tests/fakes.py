@@ -6,6 +6,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_inference.adapters.jinja_templates import JinjaTemplates
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
@@ -29,8 +31,6 @@ from tidemill_inference.domain.errors import (
 )
 from tidemill_inference.domain.inference import Inference, Question
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.core.application import Caller, Request
-from tidemill_kit.core.errors import DependencyUnavailable, TidemillError
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

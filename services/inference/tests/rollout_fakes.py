@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, asking, helpdesk, question
+from tidemill_core.aggregate import Event
+from tidemill_core.application import Clock, SystemClock
+from tidemill_core.errors import TidemillError
 from tidemill_inference.application.answer_question import AnswerOutcome
 from tidemill_inference.application.answer_shadow import AnswerShadow
 from tidemill_inference.application.count_outcomes import CountOutcomes
@@ -28,9 +31,6 @@ from tidemill_inference.domain.inference import Inference
 from tidemill_inference.domain.rollout import PassedEvaluation, Rollout
 from tidemill_inference.domain.rollout_policy import AbortRules, RolloutPolicy, RolloutStep
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.core.aggregate import Event
-from tidemill_kit.core.application import Clock, SystemClock
-from tidemill_kit.core.errors import TidemillError
 
 HELPDESK = DeploymentRef(project=ADA.project, id="helpdesk")
 POLICY = RolloutPolicy(

@@ -2,9 +2,9 @@
 
 from services.inference.tests.fakes import ADA
 from services.inference.tests.rollout_fakes import RolloutHarness
+from tidemill_core.application import PageRequest
 from tidemill_inference.domain.inference import Inference, Purpose
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.core.application import PageRequest
 
 
 def variant_of(inference: Inference) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from services.ingest.tests.examples import FEEDBACK, offer_of, stored
 from services.ingest.tests.fakes import ACME, Ingest
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
+from tidemill_core.application import Request
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.adapters.mongo_datasets import DatasetCodec
 from tidemill_ingest.application.change_datasets import ChangeDatasets, CreateDatasetCommand, DeleteDatasetCommand
@@ -24,7 +25,6 @@ from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.domain.example import COMMON_FROM
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.entrypoints.kafka_curations import Curations
-from tidemill_kit.core.application import Request
 from tidemill_testkit.stores import InMemoryAggregates
 
 DATASETS = "tidemill-ingest-datasets"

@@ -10,11 +10,11 @@ from google.protobuf.json_format import MessageToJson
 
 from tidemill.content.v1.content_pb2 import ROLE_ASSISTANT, ROLE_USER, Message, Part, Passage
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import derived_id
 from tidemill_ingest.adapters.dataset_objects import examples_of
 from tidemill_ingest.domain.dataset_version import Batch, ExampleBatchOffer
 from tidemill_ingest.domain.example import Example
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import derived_id
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.objects import InMemoryObjects
 

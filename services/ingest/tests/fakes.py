@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import NotFound
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec
 from tidemill_ingest.adapters.mongo_sources import EventBindingCodec, SourceCodec
 from tidemill_ingest.adapters.object_store import ExchangeTexts, ObjectStoreQuarantine
@@ -26,8 +28,6 @@ from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Submission, SubmissionChannel
 from tidemill_ingest.entrypoints.kafka_submissions import Submissions
-from tidemill_kit.core.application import Caller, Request
-from tidemill_kit.core.errors import NotFound
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.monitor.tests.story import Story
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.application import Caller
+from tidemill_core.errors import TidemillError
 from tidemill_monitor.application.link_examples import LinkExamples
 from tidemill_monitor.application.ports import BatchName, HeldBatch
 from tidemill_monitor.application.read_lineage import Lineage, LineageLimits, LineageQuery, ReadLineage

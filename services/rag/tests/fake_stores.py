@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from copy import deepcopy
 from dataclasses import replace
 
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.application.vector_store import Match, Point, Where
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row

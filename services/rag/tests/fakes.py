@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 from services.rag.tests.fake_stores import InMemoryLeases, InMemoryLedger, InMemoryVectors
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Caller, Request
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_rag.adapters.mongo_collections import CollectionCodec
 from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.create_collection import CreateCollection

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Caller, Request
-from tidemill_kit.core.errors import DependencyUnavailable, TidemillError
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import DependencyUnavailable, TidemillError
 from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.trainer.tests.fakes import ADA, Registry, model_files, safetensors
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import DependencyUnavailable, PermissionDenied
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable, PermissionDenied
 from tidemill_testkit.stores import InMemoryAggregates
 from tidemill_trainer.adapters.file_inspector import FileInspector
 from tidemill_trainer.adapters.run_folders import RunFolders

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from tidemill_kit.core.errors import PreconditionFailed
+from tidemill_core.errors import PreconditionFailed
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.runtime.transport_security import TransportSettings
 

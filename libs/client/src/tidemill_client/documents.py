@@ -29,7 +29,7 @@ from tidemill_client.files import media_type_of
 from tidemill_client.pages import every
 from tidemill_client.retries import persistently
 from tidemill_client.values import Json, struct_of
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 
 CHUNK_BYTES = 256 * 1024
 

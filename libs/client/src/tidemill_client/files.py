@@ -8,7 +8,7 @@ from mimetypes import MimeTypes
 from pathlib import Path, PurePath
 from unicodedata import normalize
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 
 _PLAIN = (
     ".txt", ".text", ".rst", ".adoc", ".asciidoc", ".org", ".tex", ".textile", ".wiki", ".log", ".csv", ".tsv",

@@ -39,7 +39,7 @@ from tidemill_client.reactions import ANONYMOUS, Rater, Reactions
 from tidemill_client.rollouts import Rollouts
 from tidemill_client.training import Training
 from tidemill_client.values import Json, struct_of, user
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.errors import TidemillError
 
 STATUS_LIMIT_S = 3.0
 
@@ -84,7 +84,7 @@ class Tidemill:
 
     Addresses are the given ones, else TIDEMILL_<SERVICE>_ADDRESS, else those of the stack that runs in the nearest
     `.tidemill/`. Every call has a deadline, every write a request id of its own, and UNAVAILABLE is tried again a few
-    times, so that however often a write arrives, it has one effect. Errors are those of `tidemill_kit.core.errors`.
+    times, so that however often a write arrives, it has one effect. Errors are those of `tidemill_core.errors`.
     """
 
     def __init__(self, project: str, addresses: Addresses | None = None) -> None:

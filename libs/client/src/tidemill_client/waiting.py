@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tidemill_kit.core.errors import DeadlineExceeded
+from tidemill_core.errors import DeadlineExceeded
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from tidemill.ingest.v1.dataset_pb2 import DATASET_SPLIT_HELD_OUT
 from tidemill.ingest.v1.dataset_service_pb2 import ExportDatasetVersionResponse
 from tidemill.trainer.v1 import training_pb2 as tr
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
-from tidemill_kit.core.errors import InvalidInput, PreconditionFailed
+from tidemill_core.errors import InvalidInput, PreconditionFailed
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from tidemill_client.cli import events
 from tidemill_client.cli.main import app
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.errors import NotFound
 from tidemill_kit.events.cloudevents import PREFIX
 from tidemill_kit.events.dead_letters import DeadLetters, dead_letter
 from tidemill_kit.events.records import OutgoingRecord, Part, Unreadable

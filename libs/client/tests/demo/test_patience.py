@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tidemill_client.demo.patience import for_each
-from tidemill_kit.core.errors import DeadlineExceeded, NotFound
+from tidemill_core.errors import DeadlineExceeded, NotFound
 
 
 async def test_a_request_that_ran_into_its_deadline_is_sent_again_with_half_as_many_at_the_same_time() -> None:

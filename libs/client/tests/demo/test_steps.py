@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tidemill_client.demo.steps import CONTINUE, StepFailed, Steps
-from tidemill_kit.core.errors import DependencyUnavailable, NotFound
+from tidemill_core.errors import DependencyUnavailable, NotFound
 
 
 class Work:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tidemill_client.loop.kinds import KINDS, Kind
-from tidemill_kit.core.errors import AlreadyExists, Conflict, NotFound, TidemillError
+from tidemill_core.errors import AlreadyExists, Conflict, NotFound, TidemillError
 
 
 class Keeper:

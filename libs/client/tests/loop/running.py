@@ -12,7 +12,7 @@ from tidemill.trainer.v1.model_pb2 import MODEL_VERSION_STATE_READY, ModelVersio
 from tidemill_client import Addresses
 from tidemill_client.connection import SERVICES
 from tidemill_client.loop.kinds import KINDS
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.errors import NotFound
 from tidemill_kit.grpc.server import GrpcServer
 
 STREAMS = {"ingest.v1.dataset_service:ExportDatasetVersion"}

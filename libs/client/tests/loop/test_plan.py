@@ -9,7 +9,7 @@ from tidemill_client.connection import Connection
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.changes import Action, Change
 from tidemill_client.loop.plan import ApplyFailed, Planner
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 
 
 def planner(connection: Connection, file: Path) -> Planner:

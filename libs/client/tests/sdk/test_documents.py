@@ -6,7 +6,7 @@ import pytest
 
 from libs.client.tests.sdk.fakes import FakeTidemill, away
 from tidemill_client import NewDocument, Tidemill
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 
 
 def note(number: int, *, text: str = "text") -> NewDocument:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tidemill_client.files import find_files, media_type_of
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 
 Writing = Callable[..., Path]
 

@@ -5,7 +5,7 @@ import pytest
 from libs.client.tests.sdk.fakes import FakeTidemill, away
 from tidemill.trainer.v1 import model_pb2 as pb
 from tidemill_client import Tidemill
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.models.manifest import ArtifactRefused
 
 

@@ -9,7 +9,7 @@ from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.status.v1.status_service_pb2 import ServiceStatus
 from tidemill_client import Addresses, GenerateOptions, Tidemill, assistant, text_of, user
 from tidemill_client.connection import NoAddress
-from tidemill_kit.core.errors import DependencyUnavailable, NotFound
+from tidemill_core.errors import DependencyUnavailable, NotFound
 
 
 async def test_an_answer_comes_whole(tidemill: Tidemill, services: FakeTidemill) -> None:

@@ -14,7 +14,7 @@ from tidemill.inference.v1.rollout_pb2 import ROLLOUT_STATE_PROMOTED
 from tidemill.trainer.v1 import training_service_pb2 as tr_rpc
 from tidemill.trainer.v1.training_pb2 import TRAINING_RUN_STATE_SUCCEEDED
 from tidemill_client import Rater, Tidemill
-from tidemill_kit.core.errors import DeadlineExceeded
+from tidemill_core.errors import DeadlineExceeded
 
 if TYPE_CHECKING:
     from tidemill.feedback.v1.feedback_pb2 import Feedback

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import BaseModel, ConfigDict
 
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.events.consumer import ConsumerLimits
 from tidemill_kit.events.kafka import Consumers
 from tidemill_kit.events.records import OutgoingRecord, Publishing

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from libs.kit.tests.events.harness import LIMITS, Bench, Effects, FlakyPublisher, Line, Upstream, event_headers
 from libs.kit.tests.wire import wire_to
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.dead_letters import DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Consumers, Publisher, read_topic

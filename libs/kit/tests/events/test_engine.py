@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from libs.kit.tests.events.harness import QUICK, WRITTEN, Effects, FlakyPublisher, Line, StrictLine, event_headers
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     Conflict,
     DependencyTimedOut,
     DependencyUnavailable,

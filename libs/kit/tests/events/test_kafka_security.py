@@ -10,7 +10,7 @@ import trustme
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faststream.kafka.security import parse_security
 
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.events import consumer as runner
 from tidemill_kit.events import kafka
 from tidemill_kit.events.engine import Engine

@@ -6,7 +6,7 @@ import pytest
 
 from libs.kit.tests.events.harness import Topics
 from libs.kit.tests.wire import wire_to
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord, Part, RecordRefused
 

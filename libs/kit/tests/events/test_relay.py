@@ -12,7 +12,7 @@ import pytest
 
 from libs.kit.tests.events.harness import FlakyPublisher, Topics
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
-from tidemill_kit.core.application import Request
+from tidemill_core.application import Request
 from tidemill_kit.events.cloudevents import CloudEvent, from_record
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord, Publishing

@@ -16,8 +16,8 @@ from tidemill.ingest.v1.source_service_pb2 import (
     GetSourceResponse,
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
-from tidemill_kit.core import errors
-from tidemill_kit.core.application import Caller
+from tidemill_core import errors
+from tidemill_core.application import Caller
 from tidemill_kit.events.retry import EngineLimits, RetryPolicy
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.context import bind_call

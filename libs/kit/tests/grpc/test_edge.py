@@ -24,7 +24,7 @@ from tidemill.ingest.v1.source_service_pb2 import (
     GetSourceResponse,
 )
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
-from tidemill_kit.core.errors import DeadlineExceeded, InvalidInput, NotFound, RateLimited, Violation, digest_of
+from tidemill_core.errors import DeadlineExceeded, InvalidInput, NotFound, RateLimited, Violation, digest_of
 from tidemill_kit.grpc.server import GrpcServer, UndeclaredRpcs, current_caller, remaining_s, request_of
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import PortTaken

@@ -5,8 +5,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from tidemill.ingest.v1.source_pb2 import Source
 from tidemill.ingest.v1.source_service_pb2 import CreateSourceRequest, ListSourcesRequest
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import Conflict, InvalidInput
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import Conflict, InvalidInput
 from tidemill_kit.grpc.server import check_etag, etag_of, page_of, paths_of, request_of, timestamp_of
 
 

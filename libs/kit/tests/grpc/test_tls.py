@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from libs.kit.tests.grpc.support import ACME, Context, serving, settings, sources
 from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceResponse
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.runtime.transport_security import Tls
 

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from tidemill_kit.core.errors import DeadlineExceeded, RateLimited
+from tidemill_core.errors import DeadlineExceeded, RateLimited
 from tidemill_kit.grpc.uploads import Patience, UploadPlaces
 
 

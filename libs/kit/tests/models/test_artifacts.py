@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from libs.kit.tests.models.artifact_folders import model_folder
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, Objects, ObjectStore
@@ -221,7 +221,7 @@ FETCH_IN_A_PROCESS = """
 import asyncio, json, sys
 from pathlib import Path
 from tidemill_kit.models.artifacts import ArtifactCache
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers, prepare, with_tokenizer
 from tidemill_kit.models.tokenizer_rules import check_tokenizer
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits

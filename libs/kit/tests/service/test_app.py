@@ -23,8 +23,8 @@ from tidemill.ingest.v1.source_service_pb2 import GetSourceRequest, GetSourceRes
 from tidemill.ingest.v1.source_service_pb2_grpc import SourceServiceStub
 from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatus
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
-from tidemill_kit.core.application import Page, Requeue
-from tidemill_kit.core.errors import DependencyUnavailable, Internal
+from tidemill_core.application import Page, Requeue
+from tidemill_core.errors import DependencyUnavailable, Internal
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import PortTaken

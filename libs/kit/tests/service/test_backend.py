@@ -5,7 +5,7 @@ import pytest
 
 from libs.kit.tests.grpc.support import settings
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound
-from tidemill_kit.core.application import Request
+from tidemill_core.application import Request
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.app import App, Worker, serve
 from tidemill_kit.service.backend import Backend

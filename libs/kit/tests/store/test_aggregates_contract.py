@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 
 from libs.kit.tests.notes import Note, NoteCodec, NoteNotFound, NoteWasWritten, notes_in
-from tidemill_kit.core.application import Aggregates, PageRequest, Request
-from tidemill_kit.core.errors import AlreadyExists, DependencyUnavailable, InvalidInput, NotFound, RequestIdReused
-from tidemill_kit.core.quotas import Quota, QuotaReached
+from tidemill_core.application import Aggregates, PageRequest, Request
+from tidemill_core.errors import AlreadyExists, DependencyUnavailable, InvalidInput, NotFound, RequestIdReused
+from tidemill_core.quotas import Quota, QuotaReached
 from tidemill_kit.store.aggregates import TooLarge
 from tidemill_kit.store.mongo import Database
 from tidemill_testkit.clocks import NOON, FixedClock

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.store.mongo import Database, connect, insert_new, patiently, translated
 from tidemill_local import Addresses
 

@@ -11,8 +11,8 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from libs.kit.tests.notes import Note, NoteNotFound, notes_in
-from tidemill_kit.core.application import PageRequest, Request
-from tidemill_kit.core.errors import Conflict, DependencyUnavailable, RequestIdReused
+from tidemill_core.application import PageRequest, Request
+from tidemill_core.errors import Conflict, DependencyUnavailable, RequestIdReused
 from tidemill_kit.store.aggregates import MongoAggregates, OutboxLimits, TooLarge
 from tidemill_kit.store.idempotency import entry_of
 from tidemill_kit.store.mongo import Database, Document, connect

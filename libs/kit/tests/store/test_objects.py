@@ -11,8 +11,8 @@ from typing import TypeAlias
 import pytest
 
 from libs.kit.tests.wire import wire_to
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import DependencyUnavailable, PermissionDenied
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable, PermissionDenied
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore
 from tidemill_local.addresses import Addresses
 from tidemill_testkit.objects import InMemoryObjects

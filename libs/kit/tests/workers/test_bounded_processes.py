@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 import pytest_asyncio
 
-from tidemill_kit.core.errors import RateLimited
+from tidemill_core.errors import RateLimited
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits, Shares, WorkEndedError
 from tidemill_testkit.loop_lag import loop_lag
 

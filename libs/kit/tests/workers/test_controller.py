@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tidemill_kit.core.application import Page, Requeue, SystemClock
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.application import Page, Requeue, SystemClock
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Lease, LeaseLost
 from tidemill_testkit.polling import eventually

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from libs.kit.tests.wire import wire_to
-from tidemill_kit.core.application import SystemClock
+from tidemill_core.application import SystemClock
 from tidemill_kit.store.mongo import Collection, Database, connect
 from tidemill_kit.workers.leases import Lease, LeaseLost, Leases
 from tidemill_local.addresses import Addresses

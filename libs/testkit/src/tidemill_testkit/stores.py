@@ -9,10 +9,10 @@ from bson.tz_util import utc
 from pymongo.errors import DuplicateKeyError
 from pymongo.results import UpdateResult
 
-from tidemill_kit.core.aggregate import Aggregate, Event
-from tidemill_kit.core.application import Clock, Page, PageRequest, Request
-from tidemill_kit.core.errors import NotFound
-from tidemill_kit.core.quotas import Quota
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import Clock, Page, PageRequest, Request
+from tidemill_core.errors import NotFound
+from tidemill_core.quotas import Quota
 from tidemill_kit.store.aggregates import Codec, MongoAggregates, document_id
 from tidemill_kit.store.mongo import Document
 

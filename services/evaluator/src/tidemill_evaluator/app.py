@@ -8,6 +8,10 @@ from uuid import uuid4
 
 from tidemill.evaluator.v1.evaluation_service_pb2_grpc import add_EvaluationServiceServicer_to_server
 from tidemill.evaluator.v1.suite_service_pb2_grpc import add_SuiteServiceServicer_to_server
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.application import SystemClock
+from tidemill_core.errors import NotFound
+from tidemill_core.quotas import Quota
 from tidemill_evaluator.adapters.betting_intervals import BettingIntervals
 from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
@@ -36,10 +40,6 @@ from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluatio
 from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
 from tidemill_evaluator.entrypoints.kafka_candidates import candidates
 from tidemill_evaluator.settings import EvaluatorSettings
-from tidemill_kit.core.aggregate import Aggregate
-from tidemill_kit.core.application import SystemClock
-from tidemill_kit.core.errors import NotFound
-from tidemill_kit.core.quotas import Quota
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.client import open_channel

@@ -7,6 +7,9 @@ from google.protobuf.json_format import MessageToJson
 
 from services.evaluator.tests.contract.test_events import comparison, running
 from services.evaluator.tests.fakes import Evaluator, InMemoryResults, cases, example, gate_of, passage, request
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import NotFound, PermissionDenied
 from tidemill_evaluator.adapters.declaration_codecs import CandidateGatesCodec, GateCodec, SuiteCodec
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.adapters.exchange_cases import CasesUnreadable, ExchangeCases
@@ -19,9 +22,6 @@ from tidemill_evaluator.domain.errors import EvaluationLost, EvaluationNotFound,
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, DeferredEvaluation, Requirement
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import NotFound, PermissionDenied
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged, ObjectMissing, ObjectStore

@@ -1,10 +1,10 @@
 import pytest
 
 from services.evaluator.tests.fakes import ADA, TUNED, Evaluator, cases
+from tidemill_core.application import Page, PageRequest
+from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.application.list_case_results import ListCommand
 from tidemill_evaluator.domain.errors import EvaluationNotFound
-from tidemill_kit.core.application import Page, PageRequest
-from tidemill_kit.core.errors import InvalidInput
 
 
 async def evaluated() -> tuple[Evaluator, str]:

@@ -5,6 +5,15 @@ import pytest
 
 from services.evaluator.tests.fakes import ADA, BASE, DIGEST, TUNED, Evaluator, cases, name_of, passage, request
 from services.evaluator.tests.ready import TRUTH, away, ready
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import (
+    Conflict,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    RateLimited,
+    TidemillError,
+)
 from tidemill_evaluator.application.change_suites import CreateSuiteCommand, DeleteSuiteCommand, UpdateSuiteCommand
 from tidemill_evaluator.application.list_case_results import ListCommand
 from tidemill_evaluator.application.ports import CaseName, Question
@@ -13,15 +22,6 @@ from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import EvaluationHasCompleted, EvaluationHasStarted, State
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import (
-    Conflict,
-    DeadlineExceeded,
-    DependencyUnavailable,
-    Internal,
-    RateLimited,
-    TidemillError,
-)
 
 
 async def test_a_candidate_that_is_better_on_all_required_cases_passes() -> None:

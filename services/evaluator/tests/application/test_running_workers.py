@@ -8,6 +8,7 @@ import pytest
 
 from services.evaluator.tests.fakes import ADA, TUNED, Evaluator, InMemoryResults, cases, name_of, passage, request
 from services.evaluator.tests.ready import ready
+from tidemill_core.application import Request
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.application.change_gates import UpdateGateCommand
 from tidemill_evaluator.application.ports import CaseName, PartialResult, Question
@@ -20,7 +21,6 @@ from tidemill_evaluator.domain.evaluation import (
     EvaluationHasStarted,
     State,
 )
-from tidemill_kit.core.application import Request
 from tidemill_testkit.stores import InMemoryAggregates
 
 

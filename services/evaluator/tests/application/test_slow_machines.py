@@ -8,10 +8,10 @@ import pytest
 
 from services.evaluator.tests.fakes import DEADLINE_S, TUNED, Evaluator
 from services.evaluator.tests.ready import HELD_OUT, TRUTH
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.application.ports import Question
 from tidemill_evaluator.domain.comparison import Latencies, Verdict
 from tidemill_evaluator.domain.evaluation import State
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 
 
 @dataclass(slots=True)

@@ -1,6 +1,8 @@
 import pytest
 
 from services.evaluator.tests.fakes import ADA, TUNED, Evaluator, gate_of, request
+from tidemill_core.application import Request
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
 from tidemill_evaluator.application.change_gates import CreateGateCommand, DeleteGateCommand, UpdateGateCommand
 from tidemill_evaluator.application.ports import Version
 from tidemill_evaluator.application.start_evaluation import StartCommand
@@ -13,8 +15,6 @@ from tidemill_evaluator.domain.errors import (
 )
 from tidemill_evaluator.domain.evaluation import EvaluationHasFailed, State
 from tidemill_evaluator.domain.gate import Gate
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, NotFound, RequestIdReused
 
 
 async def change(evaluator: Evaluator, gate: Gate, *fields: str, etag: str = "") -> Gate:

@@ -1,12 +1,12 @@
 import pytest
 
 from services.evaluator.tests.fakes import ADA, BUCKET, Evaluator, cases, request
+from tidemill_core.application import Request
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput
 from tidemill_evaluator.application.change_suites import CreateSuiteCommand, DeleteSuiteCommand, UpdateSuiteCommand
 from tidemill_evaluator.domain.cases import Case
 from tidemill_evaluator.domain.errors import SuiteInUse, SuiteNotFound
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput
 
 TRUTH = Suite(id="truth", project="acme")
 

@@ -11,13 +11,13 @@ from google.protobuf.message import Message
 from services.evaluator.tests.fakes import Evaluator
 from tidemill.inference.v1 import events_pb2 as inference_events
 from tidemill.trainer.v1 import events_pb2 as trainer_events
+from tidemill_core.aggregate import ObjectRef
 from tidemill_evaluator.adapters.evaluation_codec import EvaluationCodec
 from tidemill_evaluator.domain.cases import CaseSet
 from tidemill_evaluator.domain.comparison import Comparison
 from tidemill_evaluator.domain.errors import BASELINE_CHANGED
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.entrypoints.kafka_candidates import REFUSED, REGISTERED, candidates
-from tidemill_kit.core.aggregate import ObjectRef
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord

@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 
 from services.evaluator.tests.fakes import cases, gate_of
+from tidemill_core.errors import InvalidInput
 from tidemill_evaluator.domain.cases import Context, Role, Turn, check_cases, digest_of
 from tidemill_evaluator.domain.gate import Requirement
 from tidemill_evaluator.domain.limits import Limits
-from tidemill_kit.core.errors import InvalidInput
 
 SMALL = Limits(cases=3, question_length=20, reference_length=20, requirements=2, labels=1, label_length=5)
 

@@ -1,5 +1,6 @@
 import pytest
 
+from tidemill_core.aggregate import ObjectRef
 from tidemill_evaluator.domain.cases import CaseAnswer, CaseResult, CaseSet
 from tidemill_evaluator.domain.comparison import (
     Asked,
@@ -17,7 +18,6 @@ from tidemill_evaluator.domain.comparison import (
     verdict_of,
 )
 from tidemill_evaluator.domain.gate import Requirement
-from tidemill_kit.core.aggregate import ObjectRef
 
 CONTENT = ObjectRef(bucket="b", key="acme/x/y", size=1, sha256="0" * 64)
 TRUTH = CaseSet(suite="truth", number=3, size=3, content=CONTENT)

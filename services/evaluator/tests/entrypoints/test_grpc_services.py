@@ -15,10 +15,7 @@ from tidemill.evaluator.v1.evaluation_service_pb2_grpc import (
     add_EvaluationServiceServicer_to_server,
 )
 from tidemill.evaluator.v1.suite_service_pb2_grpc import SuiteServiceStub, add_SuiteServiceServicer_to_server
-from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
-from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
-from tidemill_evaluator.settings import EvaluatorSettings
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
     InvalidInput,
@@ -26,6 +23,9 @@ from tidemill_kit.core.errors import (
     PreconditionFailed,
     Unauthenticated,
 )
+from tidemill_evaluator.entrypoints.grpc_evaluation_service import GrpcEvaluationService, UseCases
+from tidemill_evaluator.entrypoints.grpc_suite_service import GrpcSuiteService
+from tidemill_evaluator.settings import EvaluatorSettings
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 

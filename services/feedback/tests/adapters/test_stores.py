@@ -9,6 +9,9 @@ import pytest
 
 from services.feedback.tests.builders import ADA, BUCKET, SFT, prompt_of, request, rule_with, waiting
 from services.feedback.tests.fakes import PENDING_QUOTA, InMemoryPending, InMemoryPrompts
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import PageRequest
+from tidemill_core.quotas import QuotaReached
 from tidemill_feedback.adapters.mongo_curations import MongoCurations, mongo_curations
 from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.adapters.mongo_pending import MongoPending
@@ -17,9 +20,6 @@ from tidemill_feedback.application.ports import Pending, Prompts
 from tidemill_feedback.domain.curation import Batch, Curation
 from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.feedback import Answer, Feedback, Given
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.quotas import QuotaReached
 from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_testkit.clocks import NOON

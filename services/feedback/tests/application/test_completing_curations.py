@@ -9,8 +9,8 @@ from services.feedback.tests.builders import ADA, SFT, request
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.fakes import Killed
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.errors import DependencyUnavailable, Internal, PreconditionFailed
 from tidemill_feedback.domain.errors import EpochOver
-from tidemill_kit.core.errors import DependencyUnavailable, Internal, PreconditionFailed
 
 
 async def killed_after_a_batch() -> FeedbackHarness:

@@ -7,11 +7,11 @@ import pytest
 from services.feedback.tests.builders import ADA, EVE, request, rule_with
 from services.feedback.tests.changed_rules import change
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import Conflict, InvalidInput
 from tidemill_feedback.application.update_curation import UpdateCommand
 from tidemill_feedback.domain.errors import CurationExists, CurationNotFound
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import Conflict, InvalidInput
 
 
 async def test_a_deleted_curation_completes_nothing_and_its_id_counts_on() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from services.feedback.tests.builders import ADA, EVE, correction, event, rating, request
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_feedback.application.erase_end_user import Erased
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import FeedbackState
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
 
 
 async def users(harness: FeedbackHarness) -> list[str]:

@@ -7,11 +7,11 @@ import pytest
 
 from services.feedback.tests.builders import ADA, correction, event, rating, request
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_feedback.domain.errors import InferenceUnknown, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
 
 
 async def take(harness: FeedbackHarness, reaction: Reaction, event_id: str = "e1") -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from services.feedback.tests.builders import ADA, EVE, correction, rating, request
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest, derived_id
+from tidemill_core.errors import InvalidInput, RequestIdReused
 from tidemill_feedback.application.submit_feedback import Submission
 from tidemill_feedback.domain.errors import (
     FeedbackNotFound,
@@ -16,8 +18,6 @@ from tidemill_feedback.domain.errors import (
 )
 from tidemill_feedback.domain.feedback import FeedbackState, FeedbackWasRecorded
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.core.application import PageRequest, derived_id
-from tidemill_kit.core.errors import InvalidInput, RequestIdReused
 
 
 async def test_a_rating_is_recorded_and_reported_with_what_a_canary_is_judged_by() -> None:

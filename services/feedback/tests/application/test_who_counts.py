@@ -6,10 +6,10 @@ import pytest
 
 from services.feedback.tests.builders import ADA, EVE, SFT, correction, rating, request
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import InvalidInput
 from tidemill_feedback.domain.errors import FeedbackNotFound, NothingCorrected
 from tidemill_feedback.domain.feedback import FeedbackState, FeedbackWasRecorded, FeedbackWasWithdrawn
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import InvalidInput
 
 
 async def curated(harness: FeedbackHarness) -> list[str]:

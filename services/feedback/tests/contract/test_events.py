@@ -10,6 +10,8 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message
 
 from tidemill.feedback.v1 import feedback_pb2
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import derived_id
 from tidemill_feedback.adapters.event_payloads import curation_payload, feedback_payload
 from tidemill_feedback.domain.curation import Batch, Curation, Rule
 from tidemill_feedback.domain.feedback import Answer, Feedback, Given
@@ -17,8 +19,6 @@ from tidemill_feedback.entrypoints.kafka_inferences import InferenceCompleted
 from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, FeedbackGiven
 from tidemill_feedback.entrypoints.kafka_submissions import reaction_of as reaction_of_body
 from tidemill_feedback.entrypoints.messages import reaction_of
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import derived_id
 from tidemill_testkit.clocks import NOON
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"

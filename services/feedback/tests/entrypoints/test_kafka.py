@@ -7,10 +7,10 @@ import pytest
 
 from services.feedback.tests.builders import ADA, SFT, rating
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.application import PageRequest
 from tidemill_feedback.entrypoints.kafka_corrections import RECORDED, corrections
 from tidemill_feedback.entrypoints.kafka_inferences import COMPLETED, inferences
 from tidemill_feedback.entrypoints.kafka_submissions import GIVEN, TOPIC, Submissions
-from tidemill_kit.core.application import PageRequest
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord

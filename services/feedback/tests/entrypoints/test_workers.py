@@ -8,10 +8,10 @@ from datetime import timedelta
 from services.feedback.tests.builders import ADA, SFT, request
 from services.feedback.tests.fakes import FakeLeases, InMemoryLedger
 from services.feedback.tests.harness import FeedbackHarness
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.entrypoints.workers import CurationWorker
-from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.polling import eventually
 

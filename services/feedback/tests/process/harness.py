@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from services.feedback.tests.inference_server import InferenceServer
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 from tidemill_testkit.service_process import ServiceProcess
 

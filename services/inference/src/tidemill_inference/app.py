@@ -11,6 +11,7 @@ import grpc
 from tidemill.inference.v1.deployment_service_pb2_grpc import add_DeploymentServiceServicer_to_server
 from tidemill.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from tidemill.inference.v1.prompt_service_pb2_grpc import add_PromptServiceServicer_to_server
+from tidemill_core.application import SystemClock
 from tidemill_inference.adapters.bounded_templates import BoundedTemplates
 from tidemill_inference.adapters.chat_prompts import BoundedChat, prepare
 from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
@@ -69,7 +70,6 @@ from tidemill_inference.entrypoints.openai_http import OpenAiApi
 from tidemill_inference.entrypoints.rollout_workers import FollowUps, RolloutWorker
 from tidemill_inference.entrypoints.workers import RecordKeeper, WarmUp
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.core.application import SystemClock
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.client import open_channel

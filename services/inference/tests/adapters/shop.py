@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.adapters.chat_prompts import ChatFormat, Turn, rendered, tokens_of
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.loaded_engines import EngineOptions, LoadedEngines
@@ -16,8 +18,6 @@ from tidemill_inference.application.ports.engines import Engine
 from tidemill_inference.application.ports.models import LiveModel, ModelVersion
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_kit.models.manifest import Manifest

@@ -10,11 +10,11 @@ from contextlib import suppress
 import pytest
 import pytest_asyncio
 
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.adapters.bounded_templates import BoundedTemplates
 from tidemill_inference.application.ports.prompts import PromptInput
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.core.errors import InvalidInput
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits
 from tidemill_testkit.loop_lag import loop_lag
 

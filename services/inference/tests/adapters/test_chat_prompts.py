@@ -13,9 +13,9 @@ from transformers import AutoTokenizer
 
 from services.inference.tests.adapters.shop import ChatHere
 from services.inference.tests.tiny_model import write_tiny_model
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.adapters.chat_prompts import BoundedChat, ChatPrompts, prepare
 from tidemill_inference.domain.content import Message, Role
-from tidemill_kit.core.errors import InvalidInput
 from tidemill_kit.models import bounded_tokenizers
 from tidemill_kit.models.bounded_tokenizers import BoundedTokenizers
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits

@@ -1,12 +1,12 @@
 import pytest
 
 from services.inference.tests.fakes import HANDBOOK
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.adapters.jinja_templates import MAX_SOURCE_CHARACTERS, JinjaTemplates
 from tidemill_inference.application.ports.prompts import PromptInput
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.core.errors import InvalidInput
 
 TEMPLATES = JinjaTemplates()
 

@@ -3,12 +3,12 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 from prometheus_client import REGISTRY
 
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.adapters import observed_engine
 from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.application.ports.engines import Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.core.errors import DependencyUnavailable
 
 
 class Parrot:

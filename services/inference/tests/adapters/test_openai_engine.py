@@ -20,6 +20,7 @@ from services.inference.tests.adapters.openai_server import (
     says,
     streams,
 )
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
 from tidemill_inference.adapters import openai_engine
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.application.ports.engines import Finish, Piece
@@ -27,7 +28,6 @@ from tidemill_inference.application.ports.models import RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import PromptTooLong
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, RateLimited
 from tidemill_testkit.loop_lag import loop_lag
 
 ASKED = (Message.of(Role.SYSTEM, "Be brief."), Message.of(Role.USER, "What does os.walk do?"))

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.application.test_erase_end_user import answered
+from tidemill_core.application import PageRequest, Request
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.adapters.mongo_records import MongoRecords
@@ -13,7 +14,6 @@ from tidemill_inference.application.forget_records import ForgetRecords
 from tidemill_inference.domain.configuration import Configuration, Sampling
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.domain.errors import DeploymentNotFound, InferenceNotFound
-from tidemill_kit.core.application import PageRequest, Request
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_local.addresses import Addresses

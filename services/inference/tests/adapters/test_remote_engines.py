@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from services.inference.tests.adapters.openai_server import GOOD, WORDS, openai_server, streams
+from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
 from tidemill_inference.adapters.guarded_transport import GuardedTransport, SystemResolver
 from tidemill_inference.adapters.openai_engine import OpenAiEngine
 from tidemill_inference.adapters.remote_engines import RemoteEngines, RemoteOptions
@@ -22,7 +23,6 @@ from tidemill_inference.application.ports.models import RemoteModel
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import AddressRefused, SecretMissing
-from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed, TidemillError
 from tidemill_kit.http.outgoing import AllowedHosts, IPAddress, Origin
 
 ASKED = (Message.of(Role.USER, "What does os.walk do?"),)

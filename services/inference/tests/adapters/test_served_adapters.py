@@ -19,11 +19,11 @@ from transformers import AutoModelForCausalLM
 
 from services.inference.tests.adapters.shop import BUCKET, Shop, a_shop, inner
 from services.inference.tests.tiny_model import write_tiny_adapter, write_tiny_model
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.adapters import lora_adapter
 from tidemill_inference.adapters.lora_adapter import CONFIG, WEIGHTS, LoraAdapter
 from tidemill_inference.adapters.model_weights import ModelWeights, weight_bytes
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
 
 QUESTIONS = [f"What is number {number}?{'?' * number * 7}" for number in range(4)]

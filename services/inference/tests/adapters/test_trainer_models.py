@@ -1,8 +1,8 @@
 import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.adapters.trainer_models import TrainerModels
-from tidemill_kit.core.errors import DependencyUnavailable
 
 
 class Registry:

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from services.inference.tests.adapters.shop import ChatHere
 from services.inference.tests.tiny_model import END, write_tiny_model
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.adapters.engine_limits import EngineLimits
 from tidemill_inference.adapters.model_weights import ModelWeights
 from tidemill_inference.adapters.transformers_engine import TransformersEngine
@@ -17,7 +18,6 @@ from tidemill_inference.application.ports.engines import Finish, Piece
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import Sampling
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.core.errors import InvalidInput
 from tidemill_testkit.polling import eventually
 
 HELLO = (Message.of(Role.SYSTEM, "You are tiny."), Message.of(Role.USER, "Hello"))

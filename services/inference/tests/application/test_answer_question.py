@@ -8,6 +8,14 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.fakes import ADA, AnsweringHarness, ScriptedEngine, all_steps, asking, helpdesk, question
+from tidemill_core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    Internal,
+    InvalidInput,
+    RateLimited,
+    TidemillError,
+)
 from tidemill_inference.application import generate_answer
 from tidemill_inference.application.generation import Delta, Finished, Generation, SharedGenerations, Started, Step
 from tidemill_inference.domain.citations import Grounding
@@ -23,14 +31,6 @@ from tidemill_inference.domain.inference import (
     State,
 )
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.core.errors import (
-    DeadlineExceeded,
-    DependencyUnavailable,
-    Internal,
-    InvalidInput,
-    RateLimited,
-    TidemillError,
-)
 from tidemill_testkit.polling import eventually
 
 DOWN = DependencyUnavailable("it is down", dependency="it")

@@ -4,10 +4,10 @@ import pytest
 
 from services.inference.tests.fakes import ADA, HANDBOOK, AnsweringHarness, ScriptedEngine, asking, question
 from services.inference.tests.rollout_fakes import RolloutHarness
+from tidemill_core.errors import Internal
 from tidemill_inference.domain.content import Passage
 from tidemill_inference.domain.errors import QuestionRefused, ReferenceNotFound
 from tidemill_inference.domain.inference import Purpose, State
-from tidemill_kit.core.errors import Internal
 
 GIVEN = (Passage(id="1", document="d9", version=1, start=3, end=9, score=0.0, text="os.walk is given."),)
 

@@ -5,6 +5,7 @@ import pytest
 
 from services.inference.tests.fakes import ADA, Handbook, Registry, asking, prompt_named
 from services.inference.tests.rollout_fakes import InMemoryOutcomes
+from tidemill_core.errors import Conflict, InvalidInput, NotFound
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_prompts import PromptCodec
 from tidemill_inference.application.configure_deployment import (
@@ -25,7 +26,6 @@ from tidemill_inference.domain.deployment import (
 )
 from tidemill_inference.domain.errors import DeploymentNotFound, PromptNotFound, ReferenceNotFound
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 
 from services.inference.tests.fakes import ADA
+from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.application.erase_end_user import EraseEndUser
 from tidemill_inference.domain.content import Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import InferenceNotFound, LeaseLost
 from tidemill_inference.domain.inference import Answer, Inference, InferenceWasCancelled, Lease, State, Usage, Variant
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import InvalidInput
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -8,10 +8,10 @@ import pytest
 from services.inference.tests.fakes import ADA
 from services.inference.tests.rollout_fakes import POLICY, RolloutHarness
 from services.inference.tests.rollout_records import variant_of
+from tidemill_core.errors import PreconditionFailed
 from tidemill_inference.domain.errors import ApprovalsMissing, CandidateNotReady, NoActiveRollout, RolloutNotFound
 from tidemill_inference.domain.rollout import Approval, RolloutState, RolloutWasPromoted
 from tidemill_inference.domain.rollout_policy import RolloutStep
-from tidemill_kit.core.errors import PreconditionFailed
 
 
 async def test_of_two_promotions_at_once_exactly_one_wins() -> None:

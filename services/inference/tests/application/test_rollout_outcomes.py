@@ -10,6 +10,7 @@ import pytest
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
 from services.inference.tests.rollout_fakes import POLICY, RolloutHarness
 from services.inference.tests.rollout_records import note, variant_of
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal
 from tidemill_inference.application.configure_deployment import DeleteDeployment
 from tidemill_inference.application.generation import Started
 from tidemill_inference.application.ports.rollouts import GivenRating
@@ -17,7 +18,6 @@ from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import RolloutState, RolloutWasRolledBack
 from tidemill_inference.domain.rollout_policy import KEPT_OUTCOMES, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, Internal
 
 LONGER = replace(POLICY, steps=(POLICY.steps[0], replace(POLICY.steps[1], requests=40)))
 

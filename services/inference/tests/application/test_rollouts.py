@@ -8,6 +8,7 @@ import pytest
 from services.inference.tests.fakes import ADA, ScriptedEngine, asking, question
 from services.inference.tests.rollout_fakes import HELPDESK, POLICY, Registered, RolloutHarness
 from services.inference.tests.rollout_records import records, variant_of
+from tidemill_core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 from tidemill_inference.application.configure_deployment import DeploymentChange, UpdateDeployment
 from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
@@ -25,7 +26,6 @@ from tidemill_inference.domain.rollout import (
 )
 from tidemill_inference.domain.rollout_policy import OnTimeout, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason
-from tidemill_kit.core.errors import TRANSIENT, DependencyUnavailable, Internal, RateLimited, TidemillError
 
 
 def updates(harness: RolloutHarness) -> UpdateDeployment:

@@ -14,14 +14,14 @@ from services.inference.tests.fakes import (
     helpdesk,
     question,
 )
+from tidemill_core.application import Caller
+from tidemill_core.errors import DependencyUnavailable, Internal
 from tidemill_inference.application.show_prompt import ShowPrompt
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import InferenceNotFound, PromptNotRecorded, TextGone
 from tidemill_inference.domain.inference import Purpose
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import DependencyUnavailable, Internal
 from tidemill_testkit.clocks import NOON
 
 TURNS = (

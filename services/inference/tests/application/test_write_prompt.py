@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from services.inference.tests.fakes import ADA, DirectTemplates, asking, helpdesk
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_prompts import PromptCodec
 from tidemill_inference.application.delete_prompt import DeletePrompt
@@ -22,7 +23,6 @@ from tidemill_inference.domain.errors import (
     TooManyPromptVersions,
 )
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 from tidemill_testkit.clocks import NOON, FixedClock
 from tidemill_testkit.stores import InMemoryAggregates
 

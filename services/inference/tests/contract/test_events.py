@@ -9,6 +9,7 @@ import pytest
 from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.message import Message as ProtoMessage
 
+from tidemill_core.application import derived_id
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.adapters.mongo_inferences import InferenceCodec
 from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
@@ -27,7 +28,6 @@ from tidemill_inference.domain.inference import (
 from tidemill_inference.domain.rollout import Decision, Move, PassedEvaluation
 from tidemill_inference.domain.rollout_policy import RolloutPolicy, RolloutStep
 from tidemill_inference.domain.step_counts import StepCounts
-from tidemill_kit.core.application import derived_id
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

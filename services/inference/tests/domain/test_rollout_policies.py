@@ -7,11 +7,11 @@ from random import Random
 import pytest
 
 from services.inference.tests.rolling import POLICY, counted, deployment, outcomes, passed, rolling, rollout_of
+from tidemill_core.errors import InvalidInput
 from tidemill_inference.domain.deployment import DeploymentSpec
 from tidemill_inference.domain.rollout import Hold, Move
 from tidemill_inference.domain.rollout_policy import AbortRules, OnTimeout, RolloutStep
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Outcome, Reason, StepCounts
-from tidemill_kit.core.errors import InvalidInput
 from tidemill_testkit.clocks import NOON
 
 

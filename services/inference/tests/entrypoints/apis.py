@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from tidemill_core.application import Caller, Request, derived_id
 from tidemill_inference.adapters.feedback_submissions import FeedbackSubmissions
 from tidemill_inference.adapters.mongo_deployments import DeploymentCodec
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
@@ -25,7 +26,6 @@ from tidemill_inference.domain.inference import Inference, Question, State, Usag
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_server import HttpServer
 from tidemill_inference.entrypoints.openai_http import Answering, OpenAiApi
-from tidemill_kit.core.application import Caller, Request, derived_id
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_testkit.clocks import FixedClock
 from tidemill_testkit.stores import InMemoryAggregates

@@ -11,10 +11,10 @@ from services.inference.tests.rollout_fakes import RolloutHarness
 from tidemill.evaluator.v1 import evaluation_pb2
 from tidemill.evaluator.v1 import events_pb2 as evaluator_events
 from tidemill.feedback.v1 import events_pb2 as feedback_events
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_inference.domain.rollout import RolloutHasStarted
 from tidemill_inference.domain.step_counts import CANDIDATE, Outcome, StepCounts
 from tidemill_inference.entrypoints.kafka_rollouts import evaluations, reactions
-from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord

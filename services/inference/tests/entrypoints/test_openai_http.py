@@ -21,12 +21,8 @@ from services.inference.tests.entrypoints.apis import (
     inference,
     open_api,
 )
-from tidemill_inference.domain.content import Citation
-from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
-from tidemill_inference.domain.inference import Question
-from tidemill_inference.entrypoints.openai_completions import Chunks
-from tidemill_kit.core.application import Caller, Request, derived_id
-from tidemill_kit.core.errors import (
+from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.errors import (
     Conflict,
     DeadlineExceeded,
     DependencyTimedOut,
@@ -37,6 +33,10 @@ from tidemill_kit.core.errors import (
     TidemillError,
     Violation,
 )
+from tidemill_inference.domain.content import Citation
+from tidemill_inference.domain.errors import DeploymentNotFound, ModelNotReady, PromptTooLong
+from tidemill_inference.domain.inference import Question
+from tidemill_inference.entrypoints.openai_completions import Chunks
 from tidemill_kit.service.app import Dependency
 from tidemill_testkit.polling import eventually
 

@@ -11,12 +11,12 @@ from google.protobuf.struct_pb2 import Struct
 from services.inference.tests.entrypoints.apis import BODY, QUESTION, ScriptedAnswers, open_api
 from tidemill.content.v1 import content_pb2
 from tidemill.inference.v1 import inference_service_pb2 as pb
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
 from tidemill_inference.domain.errors import QuestionRefused
 from tidemill_inference.entrypoints.openai_messages import chat_request_of, request_of
 from tidemill_inference.entrypoints.question_messages import question_of
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 
 def body(**changes: object) -> bytes:

@@ -19,9 +19,9 @@ from tidemill.inference.v1 import (
     prompt_pb2,
     prompt_service_pb2_grpc,
 )
+from tidemill_core.errors import TidemillError
 from tidemill_inference.app import build_app
 from tidemill_inference.settings import InferenceSettings
-from tidemill_kit.core.errors import TidemillError
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.service.app import serve
 from tidemill_kit.store.objects import ObjectStore

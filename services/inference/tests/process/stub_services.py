@@ -16,7 +16,7 @@ from tidemill.rag.v1 import (
     retrieval_service_pb2_grpc,
 )
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PASSAGES = ("os.walk walks a directory tree.", "json.dumps writes an object as text.")

@@ -22,7 +22,7 @@ from tidemill.inference.v1 import (
     prompt_pb2,
     prompt_service_pb2,
 )
-from tidemill_kit.core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
+from tidemill_core.errors import InvalidInput, NotFound, PreconditionFailed, RequestIdReused
 from tidemill_kit.events.kafka import read_topic
 from tidemill_local import Addresses
 from tidemill_testkit.polling import eventually

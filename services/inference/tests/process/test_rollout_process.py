@@ -31,7 +31,7 @@ from tidemill.inference.v1 import (
     prompt_service_pb2,
     rollout_pb2,
 )
-from tidemill_kit.core.errors import InvalidInput, PreconditionFailed
+from tidemill_core.errors import InvalidInput, PreconditionFailed
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.kafka import Publisher, read_topic
 from tidemill_kit.events.records import OutgoingRecord

@@ -6,6 +6,8 @@ from uuid import uuid4
 import structlog
 
 from tidemill.ingest.v1 import dataset_service_pb2_grpc, document_service_pb2_grpc, source_service_pb2_grpc
+from tidemill_core.application import SystemClock
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.adapters.mongo_datasets import (
     MongoDatasetLeases,
@@ -42,8 +44,6 @@ from tidemill_ingest.entrypoints.kafka_submissions import Submissions
 from tidemill_ingest.entrypoints.uploads import Uploads
 from tidemill_ingest.entrypoints.workers import sweep_for_ever
 from tidemill_ingest.settings import IngestSettings
-from tidemill_kit.core.application import SystemClock
-from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.uploads import UploadPlaces

@@ -12,6 +12,8 @@ from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.dataset_fakes import NAME, Datasets
 from services.ingest.tests.examples import batch_of, examples, lines, numbered, offer_of
 from services.ingest.tests.fakes import ACME
+from tidemill_core.application import PageRequest, Request, SystemClock
+from tidemill_core.errors import NotFound
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.adapters.mongo_datasets import (
     DatasetCodec,
@@ -29,8 +31,6 @@ from tidemill_ingest.domain.dataset_version import ExampleBatchOffer
 from tidemill_ingest.domain.errors import BatchAlreadyHandled, BatchUnusable
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.core.application import PageRequest, Request, SystemClock
-from tidemill_kit.core.errors import NotFound
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Database, connect, encoded
 from tidemill_kit.store.objects import ObjectStore

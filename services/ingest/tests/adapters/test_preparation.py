@@ -13,11 +13,11 @@ import pytest
 
 from services.ingest.tests.examples import examples, message
 from services.ingest.tests.fakes import spec
+from tidemill_core.errors import Internal
 from tidemill_ingest.adapters.preparation import ProcessPreparation, mask_examples
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.masking import Masking
-from tidemill_kit.core.errors import Internal
 
 
 @asynccontextmanager

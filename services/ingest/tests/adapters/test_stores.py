@@ -11,6 +11,8 @@ import pytest
 
 from services.ingest.tests.buckets import remove_buckets
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
+from tidemill_core.application import PageRequest, Request, SystemClock
+from tidemill_core.errors import NotFound
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec, MongoOutbox, mongo_documents
 from tidemill_ingest.adapters.mongo_sources import mongo_event_bindings, mongo_sources
 from tidemill_ingest.adapters.mongo_sweep import MongoSweepTurns, MongoVersionTexts
@@ -19,8 +21,6 @@ from tidemill_ingest.application.ports import Prepared
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.application import PageRequest, Request, SystemClock
-from tidemill_kit.core.errors import NotFound
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Database, connect, encoded
 from tidemill_kit.store.objects import ObjectStore

@@ -4,6 +4,8 @@ from typing import Any
 import pytest
 
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
+from tidemill_core.application import Caller, derived_id
+from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
 from tidemill_ingest.domain.document import Document, DocumentState, DocumentStep
 from tidemill_ingest.domain.document_events import DocumentWasIngested, DocumentWasUpdated
 from tidemill_ingest.domain.errors import DocumentNotFound, DocumentRefused, SourceNotFound
@@ -11,8 +13,6 @@ from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import Fact, Submission, SubmissionChannel
-from tidemill_kit.core.application import Caller, derived_id
-from tidemill_kit.core.errors import Conflict, DependencyUnavailable, InvalidInput, RequestIdReused
 
 
 def current_number(document: Document) -> int:

@@ -9,6 +9,9 @@ import pytest
 from services.ingest.tests.dataset_fakes import DATASETS, NAME, Datasets
 from services.ingest.tests.examples import FEEDBACK, batch_of, ids_in, lines, message, numbered, offer_of
 from services.ingest.tests.fakes import ACME
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.adapters.dataset_objects import DatasetParts, FeedbackBatches
 from tidemill_ingest.application.change_datasets import (
     CreateDatasetCommand,
@@ -27,9 +30,6 @@ from tidemill_ingest.domain.errors import (
     TooManyOffers,
 )
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Caller, PageRequest, Request
-from tidemill_kit.core.errors import InvalidInput
 from tidemill_testkit.objects import InMemoryObjects
 
 GLOBEX = Caller(project="globex")

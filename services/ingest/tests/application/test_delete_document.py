@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
+from tidemill_core.application import Request
+from tidemill_core.errors import Conflict, DependencyUnavailable, InvalidInput
 from tidemill_ingest.adapters.mongo_documents import DocumentCodec
 from tidemill_ingest.adapters.object_store import ExchangeTexts
 from tidemill_ingest.application.ports import SweepRules
@@ -15,8 +17,6 @@ from tidemill_ingest.domain.document import Document, DocumentState, DocumentSte
 from tidemill_ingest.domain.document_events import DocumentWasDeleted
 from tidemill_ingest.domain.errors import DocumentNotFound, TextGone, VersionNotFound
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import Conflict, DependencyUnavailable, InvalidInput
 from tidemill_testkit.objects import InMemoryObjects
 from tidemill_testkit.stores import InMemoryAggregates
 

@@ -19,13 +19,13 @@ from services.ingest.tests.examples import (
 )
 from services.ingest.tests.fakes import ACME, Ingest, deletion, spec, submitted
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
+from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.domain.dataset_events import DatasetVersionWasPublished, DatasetVersionWasWithheld
 from tidemill_ingest.domain.errors import BatchAlreadyHandled
 from tidemill_ingest.domain.example import group_of
 from tidemill_ingest.domain.parts import shared_between
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_testkit.objects import InMemoryObjects
 
 

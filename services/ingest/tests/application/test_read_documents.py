@@ -1,12 +1,12 @@
 import pytest
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, Ingest, deletion, spec, submitted
+from tidemill_core.application import Caller, PageRequest
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.application.read_documents import DocumentName
 from tidemill_ingest.domain.document import DocumentStep
 from tidemill_ingest.domain.errors import DocumentNotFound, KeyAmbiguous, TextGone
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.application import Caller, PageRequest
-from tidemill_kit.core.errors import InvalidInput
 
 
 async def test_a_document_is_found_by_id_or_by_source_and_key() -> None:

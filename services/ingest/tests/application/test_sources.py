@@ -4,13 +4,13 @@ from datetime import timedelta
 import pytest
 
 from services.ingest.tests.fakes import ACME, Ingest
+from tidemill_core.application import Request
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, RequestIdReused
 from tidemill_ingest.application.change_sources import CreateSourceCommand, DeleteSourceCommand, UpdateSourceCommand
 from tidemill_ingest.application.find_source import FindSource
 from tidemill_ingest.domain.errors import EventsNotRegistered, EventSourceTaken, SourceNotFound
 from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, RequestIdReused
 
 KB = "https://cms.acme.example/kb"
 

@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 from pydantic import BaseModel
 
 from services.ingest.tests.examples import batch_of, offer_of
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import derived_id
 from tidemill_ingest.adapters.dataset_event_payloads import VERSION_PUBLISHED, VERSION_WITHHELD
 from tidemill_ingest.adapters.event_payloads import DELETED, INGESTED, REJECTED, UPDATED
 from tidemill_ingest.adapters.mongo_datasets import DatasetCodec
@@ -22,8 +24,6 @@ from tidemill_ingest.domain.version import Draft, Provenance
 from tidemill_ingest.entrypoints import kafka_submissions
 from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
 from tidemill_ingest.entrypoints.kafka_submissions import DocumentDeleted, DocumentUpserted
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import derived_id
 
 EXAMPLES = Path(__file__).parents[4] / "protos" / "examples"
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

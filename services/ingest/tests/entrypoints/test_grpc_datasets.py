@@ -11,7 +11,7 @@ from tidemill.ingest.v1.dataset_pb2 import (
     Dataset,
     DatasetSplit,
 )
-from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 
 ID = "helpdesk_sft"
 

@@ -9,7 +9,7 @@ from services.ingest.tests.entrypoints.conftest import ApiClient
 from services.ingest.tests.fakes import EXCHANGE, QUARANTINE
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     Conflict,
     DeadlineExceeded,
     DependencyTimedOut,

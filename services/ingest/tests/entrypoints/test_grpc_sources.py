@@ -4,7 +4,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from services.ingest.tests.entrypoints.conftest import ApiClient
 from tidemill.ingest.v1 import source_service_pb2 as pb
 from tidemill.ingest.v1.source_pb2 import Masking, Source
-from tidemill_kit.core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
+from tidemill_core.errors import AlreadyExists, Conflict, InvalidInput, NotFound
 
 KB = "https://cms.acme.example/kb"
 

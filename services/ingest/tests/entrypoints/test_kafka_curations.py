@@ -6,9 +6,9 @@ from pydantic import ValidationError
 
 from services.ingest.tests.dataset_fakes import NAME, Datasets
 from services.ingest.tests.examples import completed, numbered, stored
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.entrypoints.kafka_curations import COMPLETED, CurationCompleted
-from tidemill_kit.core.errors import InvalidInput
 from tidemill_kit.events.subscriptions import EventContext
 
 

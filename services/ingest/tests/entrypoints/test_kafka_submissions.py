@@ -6,6 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from services.ingest.tests.fakes import ACME, EXCHANGE, QUARANTINE, Ingest
+from tidemill_core.application import derived_id
+from tidemill_core.errors import InvalidInput, RequestIdReused, TidemillError
 from tidemill_ingest.application.read_documents import DocumentName
 from tidemill_ingest.domain.document import Document, DocumentState
 from tidemill_ingest.domain.document_events import DocumentWasRejected
@@ -14,8 +16,6 @@ from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.entrypoints.kafka_submissions import DELETED, UPSERTED, DocumentDeleted, DocumentUpserted
 from tidemill_ingest.entrypoints.outcomes import SUBMISSIONS
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.errors import InvalidInput, RequestIdReused, TidemillError
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import OutgoingRecord, Unreadable
 from tidemill_kit.events.subscriptions import EventContext, Refusal

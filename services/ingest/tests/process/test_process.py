@@ -9,7 +9,7 @@ import pytest
 from services.ingest.tests.process.harness import IngestProcess, Project
 from tidemill.ingest.v1 import document_pb2
 from tidemill.ingest.v1 import document_service_pb2 as pb
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 from tidemill_testkit.polling import eventually
 
 SECRETS = (

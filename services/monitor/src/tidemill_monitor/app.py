@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from tidemill.monitor.v1.lineage_service_pb2_grpc import add_LineageServiceServicer_to_server
-from tidemill_kit.core.application import SystemClock
+from tidemill_core.application import SystemClock
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
 from tidemill_kit.workers.leases import Leases

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from services.monitor.tests.fakes import InMemoryBatches
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import SystemClock
-from tidemill_kit.core.errors import PermissionDenied
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import SystemClock
+from tidemill_core.errors import PermissionDenied
 from tidemill_kit.store.mongo import Database
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing, ObjectStore
 from tidemill_kit.workers.leases import Leases

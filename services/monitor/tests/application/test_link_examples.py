@@ -2,7 +2,7 @@ import pytest
 
 from services.monitor.tests.fakes import Monitor, updates_of
 from services.monitor.tests.story import Story
-from tidemill_kit.core.errors import DependencyUnavailable, NotFound, TidemillError
+from tidemill_core.errors import DependencyUnavailable, NotFound, TidemillError
 from tidemill_monitor.application.ports import BatchName
 from tidemill_monitor.domain.errors import BatchLost, BatchUnusable
 from tidemill_monitor.domain.graph import ExampleIds

@@ -2,7 +2,7 @@ import pytest
 
 from services.monitor.tests.fakes import ACME, Monitor, updates_of, words
 from services.monitor.tests.story import Story, a_turn
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 from tidemill_monitor.application.read_lineage import FOLDED, LineageLimits, LineageQuery
 from tidemill_monitor.domain.errors import NotAKind, NothingKnown
 from tidemill_monitor.domain.kinds import Kind

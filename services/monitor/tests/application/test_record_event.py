@@ -4,7 +4,7 @@ import pytest
 
 from services.monitor.tests.fakes import Monitor, updates_of, words
 from services.monitor.tests.story import NEW, Story, a_turn
-from tidemill_kit.core.errors import PermissionDenied
+from tidemill_core.errors import PermissionDenied
 from tidemill_monitor.application.ports import BatchName
 from tidemill_monitor.domain.errors import NothingKnown
 from tidemill_monitor.domain.graph import Ref

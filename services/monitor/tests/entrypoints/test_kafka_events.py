@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer
 
 from services.monitor.tests.fakes import ACME, Monitor
 from services.monitor.tests.story import Event, a_turn
-from tidemill_kit.core.application import derived_id
+from tidemill_core.application import derived_id
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.consumer import ConsumerLimits
 from tidemill_kit.events.kafka import Consumers

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.monitor.tests.fakes import Monitor
 from services.monitor.tests.story import Story, a_turn
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.store.mongo import Database
 from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.application.ports import BatchName

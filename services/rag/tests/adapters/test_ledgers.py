@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.rag.tests.fake_stores import InMemoryLedger
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_rag.adapters.mongo_ledger import MongoLedger

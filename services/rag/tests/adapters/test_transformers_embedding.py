@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from services.rag.tests.tokenizing import tokenizer_here
-from tidemill_kit.core.errors import NativePanic
+from tidemill_core.errors import NativePanic
 from tidemill_kit.grpc.context import acting_for
 from tidemill_kit.models.bounded_tokenizers import with_tokenizer
 from tidemill_kit.models.manifest import ArtifactRefused

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from tidemill_kit.core.application import derived_id
+from tidemill_core.application import derived_id
 from tidemill_rag.adapters import edge_shards, qdrant_server_vectors
 from tidemill_rag.adapters.qdrant_edge_vectors import QdrantEdgeVectors
 from tidemill_rag.adapters.qdrant_server_vectors import QdrantServerVectors

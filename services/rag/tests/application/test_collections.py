@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from services.rag.tests.fakes import ADA, Rag, request, spec
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, RequestIdReused
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, RequestIdReused
 from tidemill_rag.application.update_collection import UpdateCommand
 from tidemill_rag.domain.collection import CollectionWasDeleted, IndexBuildWasStarted
 from tidemill_rag.domain.errors import CollectionExists, CollectionNotFound, EmbeddingUnusable

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from services.rag.tests.fakes import ADA, Rag, WordModel
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.application.vector_store import Point
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.errors import DocumentUnreadable

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, request, spec
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.domain.collection import IndexBuildWasStarted, IndexRef, IndexWentLive
 from tidemill_rag.domain.errors import DocumentUnreadable, IndexNotReady
 from tidemill_rag.domain.ledger import Counts, DesiredDocument

@@ -3,7 +3,7 @@
 import pytest
 
 from services.rag.tests.fakes import ADA, Rag, request, spec
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.application.reconcile_index import Requeue
 from tidemill_rag.domain.collection import IndexRef
 

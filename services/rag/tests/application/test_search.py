@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.rag.tests.fakes import ADA, EVE, Rag, request
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 from tidemill_rag.application.index_documents import point_ids
 from tidemill_rag.application.vector_store import Payload, Point
 from tidemill_rag.domain.collection import IndexRef

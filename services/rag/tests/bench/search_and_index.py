@@ -21,7 +21,7 @@ from typing import Any
 
 from services.rag.tests.fakes import ADA, Ingest
 from services.rag.tests.tokenizing import tokenizer_here
-from tidemill_kit.core.application import derived_id
+from tidemill_core.application import derived_id
 from tidemill_kit.store import mongo
 from tidemill_local import Addresses
 from tidemill_local.models import EMBEDDINGS

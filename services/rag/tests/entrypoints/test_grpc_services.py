@@ -17,7 +17,7 @@ from tidemill.rag.v1.collection_service_pb2_grpc import (
     add_CollectionServiceServicer_to_server,
 )
 from tidemill.rag.v1.retrieval_service_pb2_grpc import RetrievalServiceStub, add_RetrievalServiceServicer_to_server
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_rag.entrypoints.grpc_collection_service import GrpcCollectionService, UseCases

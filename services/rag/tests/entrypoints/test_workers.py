@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.rag.tests.fakes import ADA, Rag, request, spec
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Row
 from tidemill_rag.entrypoints.workers import IndexWorker

@@ -27,7 +27,7 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     ModelRegistryServiceServicer,
     add_ModelRegistryServiceServicer_to_server,
 )
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.errors import TidemillError
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.kafka import Publisher
 from tidemill_kit.events.records import OutgoingRecord

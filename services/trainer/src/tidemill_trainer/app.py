@@ -9,7 +9,7 @@ import grpc
 
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import add_ModelRegistryServiceServicer_to_server
 from tidemill.trainer.v1.training_service_pb2_grpc import add_TrainingServiceServicer_to_server
-from tidemill_kit.core.application import SystemClock
+from tidemill_core.application import SystemClock
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.client import open_channel

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.trainer.tests.fakes import manifest_of, model_files
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Request, SystemClock
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Request, SystemClock
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.workers.leases import Leases

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.trainer.tests.training_fakes import dataset_version, plan_settings, request
-from tidemill_kit.core.application import PageRequest, SystemClock
+from tidemill_core.application import PageRequest, SystemClock
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.mongo import Database, connect
 from tidemill_kit.workers.leases import Leases

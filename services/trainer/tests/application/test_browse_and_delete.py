@@ -1,8 +1,8 @@
 import pytest
 
 from services.trainer.tests.fakes import ADA, Registry, model_files
-from tidemill_kit.core.application import PageRequest, Request
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.application import PageRequest, Request
+from tidemill_core.errors import InvalidInput
 from tidemill_trainer.application.delete_model import DeleteCommand
 from tidemill_trainer.domain.errors import ModelChanged, ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.domain.model import ModelWasDeleted

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from services.trainer.tests.fakes import ADA, Registry, model_files
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Request
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Request
 from tidemill_kit.models.manifest import ArtifactFile
 from tidemill_trainer.application.delete_model import DeleteCommand
 from tidemill_trainer.application.ports import VersionName

@@ -6,7 +6,7 @@ import pytest
 
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import Harness, request
-from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.application.ports import RunFolder, RunName, TrainingJob
 from tidemill_trainer.application.register_adapter import RegisterAdapter

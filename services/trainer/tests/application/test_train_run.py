@@ -6,7 +6,7 @@ import pytest
 
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import FakeTrainings, Harness, adapter_config, dataset_version, request
-from tidemill_kit.core.errors import PreconditionFailed
+from tidemill_core.errors import PreconditionFailed
 from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_kit.store.objects import ObjectDamaged
 from tidemill_trainer.application.ports import Fitted, RunFolder, RunName

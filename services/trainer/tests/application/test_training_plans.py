@@ -10,8 +10,8 @@ import pytest
 
 from services.trainer.tests.fakes import ADA, model_files, reason_of
 from services.trainer.tests.training_fakes import Harness, adapter_config, dataset_version, plan_settings, request
-from tidemill_kit.core.application import Caller, Page, PageRequest
-from tidemill_kit.core.errors import (
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
     InvalidInput,

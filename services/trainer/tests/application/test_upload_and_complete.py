@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from services.trainer.tests.fakes import ADA, Registry, chunks_of, model_files, safetensors
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import DependencyUnavailable, NotFound
+from tidemill_core.application import Request
+from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_trainer.domain.errors import FileNotExpected, FilesMissing, UploadRefused, VersionNotUploading
 from tidemill_trainer.domain.model_version import ModelVersionHasFailed, ModelVersionWasRegistered, VersionState

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from services.trainer.tests.fakes import manifest_of, model_files
 from tidemill.trainer.v1.events_pb2 import ModelVersionRegistered
-from tidemill_kit.core.aggregate import Aggregate, ObjectRef
+from tidemill_core.aggregate import Aggregate, ObjectRef
 from tidemill_trainer.adapters.model_codec import ModelCodec
 from tidemill_trainer.adapters.model_version_codec import ModelVersionCodec
 from tidemill_trainer.adapters.training_run_codec import TrainingRunCodec

@@ -1,6 +1,6 @@
 import pytest
 
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 from tidemill_trainer.domain.errors import SecretGiven
 from tidemill_trainer.domain.sources import HuggingFaceSource, OpenAiSource
 

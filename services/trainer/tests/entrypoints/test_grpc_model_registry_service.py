@@ -12,7 +12,7 @@ from tidemill.trainer.v1.model_registry_service_pb2_grpc import (
     ModelRegistryServiceStub,
     add_ModelRegistryServiceServicer_to_server,
 )
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     Conflict,
     DeadlineExceeded,
     InvalidInput,

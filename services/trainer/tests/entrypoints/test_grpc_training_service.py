@@ -14,7 +14,7 @@ from services.trainer.tests.training_fakes import Harness, dataset_version
 from tidemill.trainer.v1 import training_pb2 as pb
 from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub, add_TrainingServiceServicer_to_server
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Unauthenticated
 from tidemill_kit.grpc.client import open_channel
 from tidemill_kit.grpc.server import GrpcServer
 from tidemill_trainer.application.ports import RunName

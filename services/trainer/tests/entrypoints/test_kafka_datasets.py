@@ -7,7 +7,7 @@ import pytest
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import Harness, dataset_version
 from tidemill.ingest.v1.events_pb2 import DatasetVersionPublished
-from tidemill_kit.core.application import PageRequest
+from tidemill_core.application import PageRequest
 from tidemill_kit.events.subscriptions import Delivery, EventContext
 from tidemill_trainer.entrypoints.kafka_datasets import PUBLISHED, TOPIC, datasets
 

@@ -9,7 +9,7 @@ import pytest
 
 from services.trainer.tests.fakes import ADA
 from services.trainer.tests.training_fakes import Harness, dataset_version
-from tidemill_kit.core.application import PageRequest
+from tidemill_core.application import PageRequest
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.application.ports import PlanName, RunFolder, RunName
 from tidemill_trainer.entrypoints.training_worker import TrainingWorker

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 import pytest
 
 from services.trainer.tests.fakes import ADA, Registry, model_files
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_testkit.polling import eventually
 from tidemill_trainer.application.ports import VersionName
 from tidemill_trainer.domain.model_version import VersionState

@@ -22,7 +22,7 @@ from tidemill.trainer.v1 import model_registry_service_pb2 as registry_rpc
 from tidemill.trainer.v1 import training_service_pb2 as rpc
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
 from tidemill.trainer.v1.training_service_pb2_grpc import TrainingServiceStub
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.errors import NotFound
 from tidemill_kit.events.cloudevents import from_record
 from tidemill_kit.events.kafka import read_topic
 from tidemill_kit.grpc.client import open_channel

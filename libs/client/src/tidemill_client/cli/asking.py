@@ -15,7 +15,7 @@ from tidemill.inference.v1.inference_service_pb2 import GenerateRequest, Generat
 from tidemill.rag.v1.retrieval_service_pb2 import SearchRequest
 from tidemill_client.cli.output import JsonOption, ProjectOption, chosen_project, plain, run, show, stdout, table
 from tidemill_client.connection import Connection
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 
 SNIPPET = 100
 """Characters of a passage in a table."""

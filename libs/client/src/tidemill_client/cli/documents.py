@@ -34,7 +34,7 @@ from tidemill_client.cli.pages import SizeOption, TokenOption, show_page
 from tidemill_client.connection import Connection
 from tidemill_client.documents import Documents, NewDocument, Outcome, Uploaded
 from tidemill_client.files import Files, find_files
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.errors import TidemillError
 
 documents = typer.Typer(help="Add, list, explain and delete documents.", no_args_is_help=True)
 

@@ -23,7 +23,7 @@ from tidemill_client.cli.output import (
     table,
 )
 from tidemill_client.connection import Addresses, NoAddress, transport
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, PreconditionFailed, Violation
 from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.events.dead_letters import NEWEST, DeadLetter, DeadLetters
 from tidemill_kit.events.kafka import Publisher, read_topic

@@ -24,7 +24,7 @@ from tidemill_client.loop import read_loop
 from tidemill_client.loop.changes import Action, Change
 from tidemill_client.loop.declaration import json_schema
 from tidemill_client.loop.plan import Planner
-from tidemill_kit.core.errors import AlreadyExists
+from tidemill_core.errors import AlreadyExists
 
 FileOption = Annotated[Path, typer.Option("--file", "-f", help="The loop file.")]
 PruneOption = Annotated[bool, typer.Option("--prune", help="Delete resources that are no longer in the file.")]

@@ -21,8 +21,8 @@ from rich.segment import Segment
 from rich.table import Table
 
 from tidemill_client.connection import current_project
-from tidemill_kit.core.characters import printable
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, TidemillError
+from tidemill_core.characters import printable
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError
 
 EXIT_ERROR = 1
 EXIT_DIFFERENT = 2

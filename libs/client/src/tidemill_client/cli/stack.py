@@ -13,7 +13,7 @@ from tidemill.status.v1.status_service_pb2 import GetStatusRequest, ServiceStatu
 from tidemill.status.v1.status_service_pb2_grpc import StatusServiceStub
 from tidemill_client.cli.output import EXIT_ERROR, JsonOption, plain, run, show, stderr, stdout, table
 from tidemill_client.connection import SERVICES, Addresses, Connection
-from tidemill_kit.core.errors import PreconditionFailed, TidemillError
+from tidemill_core.errors import PreconditionFailed, TidemillError
 from tidemill_local.addresses import Addresses as RunningStack
 from tidemill_local.errors import StackError
 from tidemill_local.stack import LocalStack, StackStatus

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from tidemill_client.cli.output import stdout
 from tidemill_client.demo.helpdesk import DEPLOYMENT, Helpdesk
-from tidemill_kit.core.errors import Internal
+from tidemill_core.errors import Internal
 
 
 async def same_question_elsewhere(helpdesk: Helpdesk, question: str) -> None:

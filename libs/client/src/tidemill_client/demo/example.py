@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from tidemill_client.connection import local_folder
-from tidemill_kit.core.errors import Internal, NotFound
+from tidemill_core.errors import Internal, NotFound
 
 
 class CorpusDocument(Protocol):

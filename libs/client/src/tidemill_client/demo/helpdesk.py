@@ -28,7 +28,7 @@ from tidemill_client.demo.report import Report
 from tidemill_client.documents import Documents, NewDocument
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
-from tidemill_kit.core.errors import Internal
+from tidemill_core.errors import Internal
 
 COLLECTION = "handbook"
 DEPLOYMENT = "helpdesk"

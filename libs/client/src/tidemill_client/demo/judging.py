@@ -20,7 +20,7 @@ from tidemill_client.demo.report import Report
 from tidemill_client.evaluations import Evaluations
 from tidemill_client.loop import read_loop
 from tidemill_client.loop.stages import unanswered
-from tidemill_kit.core.errors import Internal
+from tidemill_core.errors import Internal
 
 GATE, METRIC = "helpdesk_gate", "rouge_l"
 SHUFFLES = 20

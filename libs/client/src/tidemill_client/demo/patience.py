@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TypeVar
 
 from tidemill_client.cli.output import progress
-from tidemill_kit.core.errors import DeadlineExceeded
+from tidemill_core.errors import DeadlineExceeded
 
 T = TypeVar("T")
 A = TypeVar("A")

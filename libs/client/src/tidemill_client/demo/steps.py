@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from tidemill_client.cli.output import first_error, stderr, stdout
 from tidemill_client.demo.report import Report
-from tidemill_kit.core.errors import Internal, NotFound, TidemillError
+from tidemill_core.errors import Internal, NotFound, TidemillError
 
 CONTINUE = "make demo ARGS=--continue"
 T = TypeVar("T")

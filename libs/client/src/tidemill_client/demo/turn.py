@@ -46,7 +46,7 @@ from tidemill_client.loop import read_loop
 from tidemill_client.loop.plan import Planner
 from tidemill_client.training import ENDED as TRAINING_ENDED
 from tidemill_client.training import Training
-from tidemill_kit.core.errors import DeadlineExceeded, Internal
+from tidemill_core.errors import DeadlineExceeded, Internal
 
 DATASET, PLAN = "helpdesk_sft", "helpdesk_lora"
 REACTIONS_SOURCE = "https://shop.example/reactions"

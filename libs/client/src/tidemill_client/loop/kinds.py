@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from tidemill_client.connection import Connection
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.errors import NotFound
 
 PAGE_SIZE = 1000
 

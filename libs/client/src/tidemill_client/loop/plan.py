@@ -18,7 +18,7 @@ from tidemill_client.loop.kinds import KINDS
 from tidemill_client.loop.models import DeclaredModel
 from tidemill_client.loop.resources import desired_resources, owned_labels
 from tidemill_client.loop.rollouts import DeclaredRollout, orphaned_rollouts, remove_policy
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.errors import TidemillError
 
 _RESOLVED = "live"
 """Resolved references: a new version of a referenced prompt is a change."""

@@ -24,7 +24,7 @@ from tidemill_client.loop.stages import (
 )
 from tidemill_client.training import ENDED as TRAINED
 from tidemill_client.training import Training
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, NotFound
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, NotFound
 
 if TYPE_CHECKING:
     from tidemill.evaluator.v1.evaluation_pb2 import Gate

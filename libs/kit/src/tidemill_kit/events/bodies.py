@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from tidemill_kit.core.errors import InvalidInput, Violation, named
+from tidemill_core.errors import InvalidInput, Violation, named
 
 MAX_VALUES = 10_000
 """Objects, lists and other values of one body, at any depth: a wrong one costs more than the bytes that it has."""

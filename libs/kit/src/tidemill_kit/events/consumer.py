@@ -24,7 +24,7 @@ from faststream.message import StreamMessage
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 from prometheus_client import Gauge
 
-from tidemill_kit.core.errors import DependencyUnavailable, isolated
+from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_kit.events.engine import Engine
 from tidemill_kit.events.records import KAFKA, Partition, Record, Unreadable, milliseconds
 from tidemill_kit.events.window import Window, WindowLimits

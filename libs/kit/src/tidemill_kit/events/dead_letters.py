@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from tidemill_kit.core.errors import NotFound, PreconditionFailed, TidemillError
+from tidemill_core.errors import NotFound, PreconditionFailed, TidemillError
 from tidemill_kit.events.cloudevents import attributes_of
 from tidemill_kit.events.records import OutgoingRecord, Part, Partition, Publishing, Record
 

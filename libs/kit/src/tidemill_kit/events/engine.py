@@ -16,7 +16,7 @@ import structlog
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 
-from tidemill_kit.core.errors import Internal, InvalidInput, TidemillError, Violation, isolated
+from tidemill_core.errors import Internal, InvalidInput, TidemillError, Violation, isolated
 from tidemill_kit.events.bodies import InvalidBody, body_of
 from tidemill_kit.events.cloudevents import CloudEvent, InvalidEvent, from_record
 from tidemill_kit.events.dead_letters import dead_letter, without_value

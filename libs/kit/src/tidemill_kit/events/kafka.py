@@ -13,7 +13,7 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.events.consumer import ConsumerLimits, ConsumerRunner, ConsumerStatus
 from tidemill_kit.events.decompression import limit_inflation
 from tidemill_kit.events.engine import Engine

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from tidemill_kit.core.errors import InvalidInput
+from tidemill_core.errors import InvalidInput
 
 UNREADABLE = "tidemill_unreadable"
 """The header that says why a record stands for what cannot be read."""

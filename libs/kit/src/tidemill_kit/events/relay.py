@@ -15,7 +15,7 @@ from typing import NamedTuple
 import structlog
 from prometheus_client import Gauge
 
-from tidemill_kit.core.errors import DependencyUnavailable, isolated
+from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.records import OutgoingRecord, Publishing
 from tidemill_kit.store.aggregates import WITH_EVENTS, NewEvents

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     TRANSIENT,
     AlreadyExists,
     CancelledElsewhere,

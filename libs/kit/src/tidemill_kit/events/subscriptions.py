@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
-from tidemill_kit.core.application import Caller, Request, derived_id
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.errors import TidemillError
 from tidemill_kit.events.cloudevents import CloudEvent
 
 M = TypeVar("M", bound=BaseModel)

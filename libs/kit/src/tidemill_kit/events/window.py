@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from tidemill_kit.core.errors import InvalidInput, isolated
+from tidemill_core.errors import InvalidInput, isolated
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.records import Partition, Record
 from tidemill_kit.events.retry import PartitionRevoked

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tidemill_kit.core.errors import Overloaded
+from tidemill_core.errors import Overloaded
 
 _RETRY_AFTER_S = 1.0
 

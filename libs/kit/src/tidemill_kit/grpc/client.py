@@ -10,7 +10,7 @@ from typing import Any, Self
 import grpc
 from google.protobuf.message import Message
 
-from tidemill_kit.core.errors import DependencyTimedOut, TidemillError
+from tidemill_core.errors import DependencyTimedOut, TidemillError
 from tidemill_kit.grpc.context import PROJECT, project_of_call, remaining_s
 from tidemill_kit.grpc.status import from_rpc_error
 from tidemill_kit.runtime import telemetry
@@ -56,7 +56,7 @@ def open_channel(  # noqa: PLR0913 - a channel is made of its parts, once
     A call takes at most its `timeout=`, else `timeout_s`, and never longer than the caller who waits for it. It goes
     out for the current caller's project, else for `project`. UNAVAILABLE is tried again a few times; for that, a
     request with an empty `request_id` gets one, so that however often it arrives it has one effect. Awaiting a call or
-    iterating over it raises the errors of `tidemill_kit.core.errors`; `name` is what they call the other side. A call
+    iterating over it raises the errors of `tidemill_core.errors`; `name` is what they call the other side. A call
     that takes too long although its caller still has time raises DependencyTimedOut: the other side hangs, or is
     overloaded.
     """

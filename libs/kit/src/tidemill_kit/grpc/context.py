@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import Unauthenticated
+from tidemill_core.application import Caller
+from tidemill_core.errors import Unauthenticated
 
 PROJECT = "tidemill-project"
 """The metadata key that names the caller's project."""

@@ -14,8 +14,8 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from prometheus_client import Counter, Histogram
 
 from tidemill.options.v1 import options_pb2
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import (
+from tidemill_core.application import Caller
+from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     Internal,

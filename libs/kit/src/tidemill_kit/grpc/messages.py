@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from tidemill_kit.core.errors import DeadlineExceeded, InvalidInput
+from tidemill_core.errors import DeadlineExceeded, InvalidInput
 
 Parse = Callable[[bytes], object]
 

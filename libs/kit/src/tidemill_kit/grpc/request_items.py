@@ -8,7 +8,7 @@ from functools import cache
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 
 _BYTES_PER_ITEM = 2
 """The least: a tag and a length, or a tag and a number."""

@@ -10,9 +10,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tidemill_kit.core.application import PageRequest, Request
-from tidemill_kit.core.errors import Conflict, InvalidInput, Violation, digest_of
-from tidemill_kit.core.paging import MAX_PAGE_SIZE
+from tidemill_core.application import PageRequest, Request
+from tidemill_core.errors import Conflict, InvalidInput, Violation, digest_of
+from tidemill_core.paging import MAX_PAGE_SIZE
 
 DEFAULT_PAGE_SIZE = 50
 MAX_REQUEST_ID = 128

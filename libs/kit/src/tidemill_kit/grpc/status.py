@@ -13,8 +13,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from tidemill_kit.core import errors
-from tidemill_kit.core.errors import TidemillError, Violation
+from tidemill_core import errors
+from tidemill_core.errors import TidemillError, Violation
 
 DOMAIN = "tidemill"
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tidemill_kit.core.errors import DeadlineExceeded, RateLimited
+from tidemill_core.errors import DeadlineExceeded, RateLimited
 
 M = TypeVar("M")
 

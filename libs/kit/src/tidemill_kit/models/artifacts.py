@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, Manifest
 from tidemill_kit.store.objects import ExchangeBucket
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_kit.workers.bounded_processes import WorkEndedError
 
 if TYPE_CHECKING:

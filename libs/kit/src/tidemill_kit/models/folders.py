@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tidemill_kit.core.errors import isolated
+from tidemill_core.errors import isolated
 from tidemill_kit.models import json_files as model_json
 from tidemill_kit.models.manifest import MAX_INDEX_BYTES, MAX_JSON_BYTES, ArtifactRefused, check_index
 

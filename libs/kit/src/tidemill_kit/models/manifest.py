@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.models.json_files import is_known
 from tidemill_kit.models.tokenizer_rules import UnsafeTokenizerError, check_tokenizer
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.errors import TidemillError
 from tidemill_kit.runtime import telemetry
 from tidemill_kit.runtime.settings import ServiceSettings
 

@@ -6,8 +6,8 @@ from typing import Literal, TypeVar
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tidemill_kit.core.errors import PreconditionFailed
-from tidemill_kit.core.quotas import Quota
+from tidemill_core.errors import PreconditionFailed
+from tidemill_core.quotas import Quota
 from tidemill_kit.runtime.transport_security import KafkaServers, TransportSettings
 
 

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol, runtime_checkable
 import structlog
 
 from tidemill.status.v1 import status_service_pb2_grpc
-from tidemill_kit.core.errors import DependencyUnavailable, Internal, TidemillError, isolated
+from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_kit.events.decompression import limit_inflation
 from tidemill_kit.grpc.server import GrpcServer, Registration
 from tidemill_kit.runtime import telemetry

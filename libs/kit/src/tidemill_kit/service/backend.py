@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import grpc
 
-from tidemill_kit.core.aggregate import Aggregate
-from tidemill_kit.core.application import SystemClock
-from tidemill_kit.core.errors import NotFound
-from tidemill_kit.core.quotas import Quota
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.application import SystemClock
+from tidemill_core.errors import NotFound
+from tidemill_core.quotas import Quota
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.events.subscriptions import Subscription

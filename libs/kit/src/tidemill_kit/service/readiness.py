@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import structlog
 from prometheus_client import Gauge
 
-from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.runtime.settings import ServiceSettings
 
 DEPENDENCY_READY = Gauge("tidemill_dependency_ready", "1 when the dependency answered the last probe.", ["dependency"])

@@ -12,7 +12,7 @@ import grpc
 import psutil
 
 from tidemill.status.v1 import status_service_pb2, status_service_pb2_grpc
-from tidemill_kit.core.errors import TidemillError
+from tidemill_core.errors import TidemillError
 from tidemill_kit.grpc.requests import timestamp_of
 from tidemill_kit.runtime.settings import ServiceSettings
 from tidemill_kit.service.readiness import Readiness

@@ -22,10 +22,10 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from tidemill_kit.core.aggregate import Aggregate, Event
-from tidemill_kit.core.application import Clock, Page, PageRequest, Request, SystemClock, derived_id
-from tidemill_kit.core.characters import clean_line
-from tidemill_kit.core.errors import (
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import Clock, Page, PageRequest, Request, SystemClock, derived_id
+from tidemill_core.characters import clean_line
+from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
     DependencyUnavailable,
@@ -33,8 +33,8 @@ from tidemill_kit.core.errors import (
     NotFound,
     Violation,
 )
-from tidemill_kit.core.paging import Place, checked_size, list_digest, place_of, token_after
-from tidemill_kit.core.quotas import Quota
+from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
+from tidemill_core.quotas import Quota
 from tidemill_kit.store.idempotency import entry_of, refuse_long_id, remembered, was_applied
 from tidemill_kit.store.mongo import (
     Collection,

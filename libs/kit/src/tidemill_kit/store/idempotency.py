@@ -9,8 +9,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import InvalidInput, RequestIdReused, Violation
+from tidemill_core.application import Request
+from tidemill_core.errors import InvalidInput, RequestIdReused, Violation
 
 REMEMBERED_REQUESTS = 50
 MAX_REQUEST_ID_LENGTH = 200

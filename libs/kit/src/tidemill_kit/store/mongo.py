@@ -19,7 +19,7 @@ from pymongo.errors import (
     PyMongoError,
 )
 
-from tidemill_kit.core.errors import AlreadyExists, DependencyUnavailable
+from tidemill_core.errors import AlreadyExists, DependencyUnavailable
 
 Document: TypeAlias = dict[str, Any]
 RawDocument: TypeAlias = RawBSONDocument

@@ -21,8 +21,8 @@ from minio.deleteobjects import DeleteObject
 from minio.error import MinioException, S3Error
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import DependencyUnavailable, Internal, NotFound, PermissionDenied
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable, Internal, NotFound, PermissionDenied
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.errors import DependencyUnavailable
 
 UPGRADE = "upgrade"
 """What is waited for where this process cannot read what another one wrote."""

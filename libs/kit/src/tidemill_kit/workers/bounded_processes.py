@@ -22,7 +22,7 @@ from typing import Literal, TypeVar
 import structlog
 from pebble import ProcessExpired, ProcessPool
 
-from tidemill_kit.core.errors import NativePanic, RateLimited, isolated
+from tidemill_core.errors import NativePanic, RateLimited, isolated
 
 R = TypeVar("R")
 _RETRY_AFTER_S = 1.0

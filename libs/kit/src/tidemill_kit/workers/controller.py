@@ -20,8 +20,8 @@ import structlog
 from prometheus_client import Counter as Count
 from prometheus_client import Gauge, Histogram
 
-from tidemill_kit.core.application import Page, Requeue
-from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_core.application import Page, Requeue
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_kit.workers.leases import Lease, LeaseLost
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from tidemill_kit.core.application import Clock
-from tidemill_kit.core.errors import Conflict, DependencyUnavailable
+from tidemill_core.application import Clock
+from tidemill_core.errors import Conflict, DependencyUnavailable
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 _HEARTBEATS_PER_TTL = 3

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from tidemill_kit.core.application import Page
+from tidemill_core.application import Page
 from tidemill_kit.store.mongo import Collection, Document, translated
 from tidemill_kit.workers.controller import Key
 

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Aggregate, Event, ObjectRef
 from tidemill_evaluator.domain.gate import CandidateGates, DeferredEvaluation, Gate, Requirement
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.aggregate import Aggregate, Event, ObjectRef
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 

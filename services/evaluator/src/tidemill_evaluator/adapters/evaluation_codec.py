@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import events_pb2 as events
+from tidemill_core.aggregate import Event, ObjectRef
 from tidemill_evaluator.domain.cases import CaseSet
 from tidemill_evaluator.domain.comparison import Comparison, Latencies, Verdict
 from tidemill_evaluator.domain.evaluation import (
@@ -18,7 +19,6 @@ from tidemill_evaluator.domain.evaluation import (
     State,
 )
 from tidemill_evaluator.domain.gate import Requirement
-from tidemill_kit.core.aggregate import Event, ObjectRef
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 

@@ -10,9 +10,9 @@ from google.protobuf.struct_pb2 import Struct
 from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import suite_pb2
 from tidemill.feedback.v1 import curation_pb2
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import InvalidInput, PermissionDenied
 from tidemill_evaluator.domain.cases import Case, CaseSet, Context, Role, Turn, sample_of
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import InvalidInput, PermissionDenied
 from tidemill_kit.store.objects import ExchangeBucket, Objects
 
 M = TypeVar("M", bound=Message)

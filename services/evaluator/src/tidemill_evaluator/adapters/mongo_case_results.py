@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tidemill_core.application import derived_id
 from tidemill_evaluator.application.ports import CaseName, PartialResult, Passage
 from tidemill_evaluator.domain.cases import CaseAnswer
 from tidemill_evaluator.domain.errors import EvaluationLost
-from tidemill_kit.core.application import derived_id
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 
 _BATCH_SIZE = 500

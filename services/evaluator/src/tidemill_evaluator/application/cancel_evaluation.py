@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_evaluator.application.ports import Evaluations
 from tidemill_evaluator.domain.evaluation import Evaluation
-from tidemill_kit.core.application import Caller, Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

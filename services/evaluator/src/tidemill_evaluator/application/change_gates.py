@@ -3,14 +3,14 @@
 from copy import deepcopy
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import AlreadyExists
 from tidemill_evaluator.application.etags import refuse_changed
 from tidemill_evaluator.application.ports import Gates, GatesOfCandidates
 from tidemill_evaluator.application.triggers import EvaluationTriggers
 from tidemill_evaluator.domain.errors import GateNotFound
 from tidemill_evaluator.domain.gate import CandidateGates, Gate
 from tidemill_evaluator.domain.limits import Limits
-from tidemill_kit.core.application import Caller, Request
-from tidemill_kit.core.errors import AlreadyExists
 
 CHANGEABLE = frozenset({"labels", "deployment", "candidate", "confidence", "require", "paused"})
 

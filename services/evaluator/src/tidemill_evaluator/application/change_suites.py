@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.errors import AlreadyExists, NotFound
 from tidemill_evaluator.application.etags import refuse_changed
 from tidemill_evaluator.application.ports import Cases, Gates, SuiteCases, Suites
 from tidemill_evaluator.domain.cases import Case
 from tidemill_evaluator.domain.errors import SuiteInUse, SuiteNotFound
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.application import Caller, PageRequest, Request
-from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 CHANGEABLE = frozenset({"labels", "cases"})
 _PAGE = 1000

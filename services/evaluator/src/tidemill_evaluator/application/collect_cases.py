@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_core.errors import NotFound
 from tidemill_evaluator.application.ports import Datasets, Models, Suites
 from tidemill_evaluator.domain.cases import CaseSet
 from tidemill_evaluator.domain.errors import CANDIDATE_UNAVAILABLE, NO_CASES, TOO_MANY_CASES, NoVerdict
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.names import name_of
-from tidemill_kit.core.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

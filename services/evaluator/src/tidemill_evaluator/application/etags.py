@@ -1,7 +1,7 @@
 """Optimistic concurrency with etags."""
 
-from tidemill_kit.core.aggregate import Aggregate
-from tidemill_kit.core.errors import Conflict
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.errors import Conflict
 
 
 def refuse_changed(aggregate: Aggregate, etag: str) -> None:

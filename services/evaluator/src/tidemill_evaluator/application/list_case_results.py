@@ -5,11 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_evaluator.application.ports import CaseName, CaseResults, Cases, Evaluations
 from tidemill_evaluator.domain.cases import Case, CaseResult, CaseSet, Turn
 from tidemill_evaluator.domain.metrics import METRICS, ROUGE_L
-from tidemill_kit.core.application import Caller, Page, PageRequest
-from tidemill_kit.core.errors import InvalidInput, NotFound, Violation
 
 MAX_PAGE_CHARS = 1_000_000
 """Characters (at most 4 bytes each) per page, so that it fits gRPC's default message size."""

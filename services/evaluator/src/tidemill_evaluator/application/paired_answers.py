@@ -3,6 +3,8 @@
 import asyncio
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import derived_id
+from tidemill_core.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.application.ports import (
     Answer,
     CaseName,
@@ -17,8 +19,6 @@ from tidemill_evaluator.domain.cases import NOT_IN_TIME, TEXT_NOT_KEPT, Case, Ca
 from tidemill_evaluator.domain.errors import BASELINE_CHANGED, NoVerdict
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.metrics import scores_of
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.errors import Conflict, DependencyUnavailable, RateLimited, TidemillError
 
 OTHER_MODEL = "OTHER_MODEL"
 _OUT_OF_CAPACITY = frozenset({"memory", "disk"})

@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
 from tidemill_evaluator.domain.cases import Case, CaseAnswer, CaseResult, CaseSet, Context
 from tidemill_evaluator.domain.comparison import Interval
 from tidemill_evaluator.domain.evaluation import Evaluation
 from tidemill_evaluator.domain.gate import CandidateGates, Gate
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Aggregates
 
 Suites = Aggregates[Suite]
 Gates = Aggregates[Gate]

@@ -5,6 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tidemill_core.application import Clock, Request, Requeue
+from tidemill_core.errors import (
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    TidemillError,
+)
 from tidemill_evaluator.application.collect_cases import CollectCases
 from tidemill_evaluator.application.compute_verdict import ComputeVerdict
 from tidemill_evaluator.application.paired_answers import Asking, PairedAnswers, baseline_changed
@@ -31,16 +41,6 @@ from tidemill_evaluator.domain.errors import (
     NoVerdict,
 )
 from tidemill_evaluator.domain.evaluation import Evaluation, State
-from tidemill_kit.core.application import Clock, Request, Requeue
-from tidemill_kit.core.errors import (
-    DeadlineExceeded,
-    DependencyUnavailable,
-    InvalidInput,
-    NotFound,
-    PermissionDenied,
-    RateLimited,
-    TidemillError,
-)
 
 Asked = list[tuple[str, Case]]
 _PASSING = (DependencyUnavailable, RateLimited, DeadlineExceeded)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.errors import AlreadyExists, InvalidInput, RequestIdReused, Violation
 from tidemill_evaluator.application.ports import Enqueue, EvaluationName, Evaluations, Gates, Inference, Models, Suites
 from tidemill_evaluator.domain.errors import CandidateNotReady, SuiteNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.names import name_of, slug_violation, version_violation
-from tidemill_kit.core.application import Caller, Request, derived_id
-from tidemill_kit.core.errors import AlreadyExists, InvalidInput, RequestIdReused, Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tidemill_core.application import Request
+from tidemill_core.errors import AlreadyExists, NotFound
 from tidemill_evaluator.application.ports import Enqueue, EvaluationName, Evaluations, Gates, GatesOfCandidates
 from tidemill_evaluator.application.start_evaluation import queued
 from tidemill_evaluator.domain.errors import EvaluationNotFound, GateNotFound
 from tidemill_evaluator.domain.evaluation import Comparing, Evaluation
 from tidemill_evaluator.domain.gate import DeferredEvaluation, Gate
 from tidemill_evaluator.domain.names import name_of
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

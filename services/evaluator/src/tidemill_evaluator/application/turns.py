@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 from tidemill_evaluator.domain.pace import Pace
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, RateLimited, TidemillError
 
 _AT_ITS_DEADLINE = 0.9
 """An UNAVAILABLE error after this share of the deadline counts as a missed deadline."""

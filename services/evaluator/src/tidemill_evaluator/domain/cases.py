@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from heapq import nsmallest
 
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.words import folded
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 NOT_IN_TIME = "DEADLINE_EXCEEDED"
 TEXT_NOT_KEPT = "TEXT_NOT_KEPT"

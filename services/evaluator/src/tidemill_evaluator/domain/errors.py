@@ -15,7 +15,7 @@ PreconditionFailed
 
 from collections.abc import Sequence
 
-from tidemill_kit.core.errors import Conflict, NotFound, PreconditionFailed
+from tidemill_core.errors import Conflict, NotFound, PreconditionFailed
 
 BASELINE_CHANGED = "BASELINE_CHANGED"
 CANCELLED = "CANCELLED"

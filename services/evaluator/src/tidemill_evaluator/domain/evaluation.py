@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from tidemill_core.aggregate import Aggregate, Event
 from tidemill_evaluator.domain.cases import CaseSet
 from tidemill_evaluator.domain.comparison import Comparison, Latencies, Verdict, verdict_of
 from tidemill_evaluator.domain.errors import CANCELLED, EvaluationFinished, EvaluationLost
 from tidemill_evaluator.domain.gate import CONFIDENCE, Requirement
-from tidemill_kit.core.aggregate import Aggregate, Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.metrics import METRICS
 from tidemill_evaluator.domain.names import name_of, number_of, slug_violation
-from tidemill_kit.core.aggregate import Aggregate
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 CONFIDENCE = 0.95
 MIN_CONFIDENCE, MAX_CONFIDENCE = 0.5, 0.999

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tidemill_kit.core.errors import Violation
+from tidemill_core.errors import Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

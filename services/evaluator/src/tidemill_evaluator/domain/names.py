@@ -2,7 +2,7 @@
 
 import re
 
-from tidemill_kit.core.errors import Violation
+from tidemill_core.errors import Violation
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _VERSION = re.compile(r"([a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?)@([1-9][0-9]{0,8})")

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.errors import AlreadyExists, InvalidInput
 from tidemill_evaluator.domain.cases import Case, CaseSet, check_cases, digest_of
 from tidemill_evaluator.domain.errors import SuiteNotFound
 from tidemill_evaluator.domain.limits import Limits
 from tidemill_evaluator.domain.names import slug_violation
-from tidemill_kit.core.aggregate import Aggregate, ObjectRef
-from tidemill_kit.core.errors import AlreadyExists, InvalidInput
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import re
 import string
 import unicodedata
 
-from tidemill_kit.core.characters import ignorable, stream_safe
+from tidemill_core.characters import ignorable, stream_safe
 
 _UNSPACED = re.compile(
     "(["

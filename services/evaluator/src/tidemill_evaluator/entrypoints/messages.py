@@ -11,13 +11,13 @@ from google.protobuf.struct_pb2 import Struct
 from tidemill.content.v1 import content_pb2
 from tidemill.evaluator.v1 import evaluation_pb2 as pb
 from tidemill.evaluator.v1 import suite_pb2
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_evaluator.application.list_case_results import Shown
 from tidemill_evaluator.domain.cases import Case, CaseAnswer, Context, Role, Turn
 from tidemill_evaluator.domain.comparison import Verdict
 from tidemill_evaluator.domain.evaluation import Evaluation, State
 from tidemill_evaluator.domain.gate import CONFIDENCE, Gate, Requirement
 from tidemill_evaluator.domain.suite import Suite
-from tidemill_kit.core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import etag_of, timestamp_of
 
 STATES = {

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.errors import TidemillError
 from tidemill_feedback.application.ports import Waiting
-from tidemill_kit.core.errors import TidemillError
 from tidemill_kit.events.cloudevents import CloudEvent, to_headers
 from tidemill_kit.events.dead_letters import dead_letter
 from tidemill_kit.events.records import Publishing, milliseconds

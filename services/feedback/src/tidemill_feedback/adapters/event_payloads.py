@@ -4,9 +4,9 @@ from google.protobuf.message import Message
 
 from tidemill.feedback.v1 import curation_pb2
 from tidemill.feedback.v1 import events_pb2 as events
+from tidemill_core.aggregate import Event
 from tidemill_feedback.domain.curation import Curation, CurationWasCompleted
 from tidemill_feedback.domain.feedback import Feedback, FeedbackWasRecorded, FeedbackWasWithdrawn
-from tidemill_kit.core.aggregate import Event
 from tidemill_kit.grpc.requests import timestamp_of
 
 FEEDBACK_TOPIC = "tidemill.feedback.feedback.v1"

@@ -8,9 +8,9 @@ from google.protobuf.struct_pb2 import Struct
 
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2 as pb
+from tidemill_core.aggregate import ObjectRef
 from tidemill_feedback.domain.example import Example
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.core.aggregate import ObjectRef
 from tidemill_kit.grpc.requests import timestamp_of
 from tidemill_kit.store.objects import ExchangeBucket
 

@@ -13,10 +13,10 @@ from tidemill.inference.v1.inference_service_pb2 import (
     GetInferenceRequest,
 )
 from tidemill.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tidemill_core.errors import NotFound
 from tidemill_feedback.domain.errors import InferenceUnknown
 from tidemill_feedback.domain.example import PassageUse, Prompt, Turn
 from tidemill_feedback.domain.feedback import Answer
-from tidemill_kit.core.errors import NotFound
 from tidemill_kit.grpc.context import acting_for
 
 _LIVE = {inference_pb2.PURPOSE_UNSPECIFIED, inference_pb2.PURPOSE_LIVE}

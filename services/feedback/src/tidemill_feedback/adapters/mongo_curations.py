@@ -7,12 +7,12 @@ from datetime import timedelta
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Event
+from tidemill_core.quotas import Quota
 from tidemill_feedback.adapters.event_payloads import CURATION_TOPIC, SOURCE, curation_payload
 from tidemill_feedback.domain.curation import Curation, Rule
 from tidemill_feedback.domain.errors import CurationNotFound
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.core.aggregate import Event
-from tidemill_kit.core.quotas import Quota
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.store.mongo import Collection, Document, translated
 from tidemill_kit.workers.leases import Leases

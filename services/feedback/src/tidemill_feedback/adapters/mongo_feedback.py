@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Event
 from tidemill_feedback.adapters.event_payloads import FEEDBACK_TOPIC, SOURCE, feedback_payload
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState, Given
-from tidemill_kit.core.aggregate import Event
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.store.mongo import Collection, Document
 

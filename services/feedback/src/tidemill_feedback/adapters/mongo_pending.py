@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 
+from tidemill_core.application import Request
+from tidemill_core.errors import Conflict
+from tidemill_core.quotas import Quota
 from tidemill_feedback.application.ports import SubmittedEvent, Waiting
 from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import Conflict
-from tidemill_kit.core.quotas import Quota
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, count_up_to, translated
 
 _ATTEMPTS = 20

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_feedback.domain.curation import DEFAULT_MAX_OUTPUT_CHARS, Rule
 from tidemill_feedback.domain.reaction import CORRECTION
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 MAX_CHARS = 100_000
 SHORTEST, LONGEST = timedelta(seconds=1), timedelta(days=3650)

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_core.application import Clock, Request, derived_id
 from tidemill_feedback.application.ports import Batches, CurationStore, FeedbackStore, Ledger, Prompts
 from tidemill_feedback.application.record_correction import candidate_of, teaches
 from tidemill_feedback.domain.curation import Batch, Curation
 from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Feedback
 from tidemill_feedback.domain.ledger import Chosen, CurationRef
-from tidemill_kit.core.application import Clock, Request, derived_id
 
 _BATCH_SIZE = 200
 

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_feedback.application.check_rule import check_rule
 from tidemill_feedback.application.ports import CurationStore, Enqueue
 from tidemill_feedback.domain.curation import Curation, Rule
 from tidemill_feedback.domain.errors import CurationExists
-from tidemill_kit.core.application import Caller, Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Request
 from tidemill_feedback.application.ports import CurationStore, Enqueue
 from tidemill_feedback.application.update_curation import check_version
 from tidemill_feedback.domain.curation import Curation
-from tidemill_kit.core.application import Caller, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, PageRequest, Request
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_feedback.application.ports import FeedbackStore, Inferences, Ledger, Pending, Prompts
 from tidemill_feedback.domain.feedback import Feedback
-from tidemill_kit.core.application import Caller, PageRequest, Request
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 _BATCH_SIZE = 200
 

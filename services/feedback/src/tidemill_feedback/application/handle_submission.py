@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_feedback.application.match_pending import MatchPending
 from tidemill_feedback.application.ports import Pending, SubmittedEvent, Waiting
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback, inference_of
 from tidemill_feedback.domain.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.core.application import Caller, Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
 from tidemill_feedback.application.ports import DeadLetters, Inferences, Pending, Waiting
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
 from tidemill_feedback.domain.errors import InferenceUnanswered, InferenceUnknown
 from tidemill_feedback.domain.feedback import Answer
-from tidemill_kit.core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, TidemillError
 
 PERMANENT = (InvalidInput, NotFound, AlreadyExists, PreconditionFailed)
 

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates, Request
+from tidemill_core.errors import TidemillError
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.example import Example, Prompt
 from tidemill_feedback.domain.feedback import Answer, Feedback
 from tidemill_feedback.domain.ledger import CandidateExample, Counts, CurationRef, Row, Tally
 from tidemill_feedback.domain.reaction import Reaction
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Aggregates, Request
-from tidemill_kit.core.errors import TidemillError
 
 FeedbackStore = Aggregates[Feedback]
 CurationStore = Aggregates[Curation]

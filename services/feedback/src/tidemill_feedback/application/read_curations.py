@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_feedback.application.ports import CurationStore, Ledger
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.ledger import Counts
-from tidemill_kit.core.application import Caller, Page, PageRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.paging import Place, checked_size, list_digest, place_of, token_after
 from tidemill_feedback.application.ports import FeedbackStore, Pending, Waiting
 from tidemill_feedback.application.submit_feedback import fresh_feedback, given_of
 from tidemill_feedback.domain.feedback import Feedback
-from tidemill_kit.core.application import Caller, Page, PageRequest
-from tidemill_kit.core.paging import Place, checked_size, list_digest, place_of, token_after
 
 _WAITING = "waiting."
 """Begins the tokens that lead on among what waits."""

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from tidemill_core.application import Clock, PageRequest
 from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger
 from tidemill_feedback.application.record_correction import candidate_of, teaches
@@ -12,7 +13,6 @@ from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.ledger import Chosen, Counts, CurationRef, Tally, choose, passes
 from tidemill_feedback.domain.reaction import CORRECTION
-from tidemill_kit.core.application import Clock, PageRequest
 
 _NOW = timedelta(0)
 _SOON = timedelta(seconds=1)

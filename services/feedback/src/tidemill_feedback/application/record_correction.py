@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import PageRequest
 from tidemill_feedback.application.ports import CurationStore, Enqueue, FeedbackStore, Ledger
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState
 from tidemill_feedback.domain.ledger import CandidateExample
 from tidemill_feedback.domain.reaction import CORRECTION
-from tidemill_kit.core.application import PageRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tidemill_feedback.application.ports import FeedbackStore, Inferences, Ledger, Prompts
-from tidemill_feedback.domain.example import Prompt
-from tidemill_feedback.domain.ledger import CurationRef, Row
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     InvalidInput,
@@ -18,6 +15,9 @@ from tidemill_kit.core.errors import (
     RateLimited,
     TidemillError,
 )
+from tidemill_feedback.application.ports import FeedbackStore, Inferences, Ledger, Prompts
+from tidemill_feedback.domain.example import Prompt
+from tidemill_feedback.domain.ledger import CurationRef, Row
 
 MAX_ATTEMPTS = 5
 _BATCH = 200

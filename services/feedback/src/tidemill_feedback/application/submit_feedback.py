@@ -4,13 +4,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+from tidemill_core.application import Caller, Clock, Request, derived_id
+from tidemill_core.characters import same_words
+from tidemill_core.errors import InvalidInput
 from tidemill_feedback.application.ports import FeedbackStore, Inferences
 from tidemill_feedback.domain.errors import InferenceUnanswered, NothingCorrected, NotLive
 from tidemill_feedback.domain.feedback import Answer, Feedback, Given
 from tidemill_feedback.domain.reaction import RATERS, Reaction, ReactionLimits, violations
-from tidemill_kit.core.application import Caller, Clock, Request, derived_id
-from tidemill_kit.core.characters import same_words
-from tidemill_kit.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

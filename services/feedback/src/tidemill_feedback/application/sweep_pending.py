@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tidemill_core.application import Clock
 from tidemill_feedback.application.match_pending import MatchPending
 from tidemill_feedback.application.ports import DeadLetters, Pending
-from tidemill_kit.core.application import Clock
 
 _BATCH_SIZE = 1000
 

@@ -3,11 +3,11 @@
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import Conflict
 from tidemill_feedback.application.check_rule import check_rule
 from tidemill_feedback.application.ports import CurationStore, Enqueue
 from tidemill_feedback.domain.curation import Curation, Rule
-from tidemill_kit.core.application import Caller, Request
-from tidemill_kit.core.errors import Conflict
 
 CHANGEABLE = frozenset(
     {

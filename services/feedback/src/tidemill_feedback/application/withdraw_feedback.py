@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_feedback.application.ports import FeedbackStore
 from tidemill_feedback.domain.errors import FeedbackNotFound
 from tidemill_feedback.domain.feedback import Feedback
-from tidemill_kit.core.application import Caller, Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from tidemill_core.aggregate import Aggregate, Event, ObjectRef
 from tidemill_feedback.domain.errors import CurationExists, EpochOver
 from tidemill_feedback.domain.ledger import Counts, CurationRef, Filters
-from tidemill_kit.core.aggregate import Aggregate, Event, ObjectRef
 
 DEFAULT_MIN_OUTPUT_CHARS = 1
 DEFAULT_MAX_OUTPUT_CHARS = 4000

@@ -16,7 +16,7 @@ Conflict
 └── EpochOver               a later holder of the lease has written
 """
 
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
     InvalidInput,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
-from tidemill_kit.core.aggregate import Aggregate, Event
+from tidemill_core.aggregate import Aggregate, Event
 
 ASKER = "user"
 """The rater of the person who asked."""

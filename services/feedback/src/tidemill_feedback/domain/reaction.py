@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from tidemill_kit.core.characters import clean, clean_line, says_something
-from tidemill_kit.core.errors import Violation
+from tidemill_core.characters import clean, clean_line, says_something
+from tidemill_core.errors import Violation
 
 RATING, COMMENT, CORRECTION = "rating", "comment", "correction"
 METRICS = (RATING, COMMENT, CORRECTION)

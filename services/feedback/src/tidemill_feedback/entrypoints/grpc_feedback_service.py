@@ -2,12 +2,12 @@
 
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
 from tidemill.feedback.v1.feedback_service_pb2_grpc import FeedbackServiceServicer
+from tidemill_core.application import Clock
 from tidemill_feedback.application.erase_end_user import EraseEndUser
 from tidemill_feedback.application.read_feedback import ReadFeedback
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
 from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.entrypoints.messages import feedback_message, reaction_of
-from tidemill_kit.core.application import Clock
 from tidemill_kit.grpc.server import current_caller, page_of, request_of
 
 

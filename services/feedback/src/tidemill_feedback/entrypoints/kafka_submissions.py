@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr
 from pydantic.alias_generators import to_camel
 
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_feedback.application.handle_submission import HandleSubmission
 from tidemill_feedback.application.ports import SubmittedEvent
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_feedback.entrypoints.messages import check_correction
-from tidemill_kit.core.errors import InvalidInput, Violation
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 

@@ -6,11 +6,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import curation_pb2, feedback_pb2
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_feedback.application.read_curations import Overview
 from tidemill_feedback.domain.curation import Rule
 from tidemill_feedback.domain.feedback import Feedback, FeedbackState
 from tidemill_feedback.domain.reaction import COMMENT, CORRECTION, Reaction
-from tidemill_kit.core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import etag_of, timestamp_of
 
 STATES = {

@@ -7,12 +7,12 @@ from datetime import timedelta
 
 import structlog
 
+from tidemill_core.application import Clock
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_feedback.application.ports import CurationLeases, Curations, Ledger
 from tidemill_feedback.application.reconcile_curation import ReconcileCuration
 from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_kit.core.application import Clock
-from tidemill_kit.core.errors import TidemillError, isolated
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_kit.workers.leases import Leases
 

@@ -6,12 +6,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, TidemillError, Violation
 from tidemill_inference.adapters.jinja_templates import JinjaTemplates
 from tidemill_inference.application.ports.prompts import CheckedPrompt, PromptInput
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, TidemillError, Violation
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, WorkEndedError
 
 R = TypeVar("R")

@@ -5,6 +5,7 @@ from typing import TypedDict
 from google.protobuf.message import Message
 
 from tidemill.inference.v1 import events_pb2, rollout_pb2
+from tidemill_core.aggregate import Event
 from tidemill_inference.domain.deployment import Deployment, DeploymentWasConfigured, DeploymentWasDeleted
 from tidemill_inference.domain.rollout import (
     RolloutEvent,
@@ -14,7 +15,6 @@ from tidemill_inference.domain.rollout import (
     RolloutWasRefused,
     RolloutWasRolledBack,
 )
-from tidemill_kit.core.aggregate import Event
 
 
 class _Named(TypedDict):

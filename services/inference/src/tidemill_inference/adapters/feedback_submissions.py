@@ -8,9 +8,9 @@ import grpc
 from tidemill.content.v1 import content_pb2
 from tidemill.feedback.v1 import feedback_pb2, feedback_service_pb2_grpc
 from tidemill.feedback.v1 import feedback_service_pb2 as pb
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal
 from tidemill_inference.application.ports.reactions import Reaction, SubmittedReaction
 from tidemill_inference.domain.errors import ServiceNotNamed
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, Internal
 
 _ASKER = "user"
 """The rater that the person who asked is."""

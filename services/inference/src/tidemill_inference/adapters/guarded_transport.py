@@ -9,7 +9,7 @@ from typing import Protocol
 
 import httpx2
 
-from tidemill_kit.core.errors import RateLimited
+from tidemill_core.errors import RateLimited
 from tidemill_kit.http.outgoing import AllowedHosts, IPAddress, Origin, is_public
 from tidemill_kit.workers.bounded_processes import Shares
 

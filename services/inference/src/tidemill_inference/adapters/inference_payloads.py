@@ -7,6 +7,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.inference.v1 import events_pb2, inference_pb2
+from tidemill_core.aggregate import Event
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.inference import (
     Inference,
@@ -16,7 +17,6 @@ from tidemill_inference.domain.inference import (
     Usage,
     Variant,
 )
-from tidemill_kit.core.aggregate import Event
 
 
 def payload_of(inference: Inference, event: Event, seq: int) -> tuple[str, Message]:

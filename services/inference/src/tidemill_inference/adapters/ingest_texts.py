@@ -3,8 +3,8 @@
 import grpc
 
 from tidemill.ingest.v1 import document_service_pb2, document_service_pb2_grpc
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, Internal, InvalidInput, NotFound
 from tidemill_inference.domain.errors import ServiceNotNamed, TextGone
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, Internal, InvalidInput, NotFound
 
 
 class IngestTexts:

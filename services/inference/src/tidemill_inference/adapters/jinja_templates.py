@@ -23,11 +23,11 @@ from jsonschema.validators import extend
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.application.ports.prompts import CheckedPrompt, PromptInput
 from tidemill_inference.domain.content import Message, Role
 from tidemill_inference.domain.errors import PromptRefused
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 MAX_SOURCE_CHARACTERS = 64 * 1024
 MAX_RENDERED_CHARACTERS = 1024 * 1024

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
+from tidemill_core.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
 from tidemill_inference.adapters.chat_prompts import ChatRunner
 from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
 from tidemill_inference.adapters.loaded_before import LoadedBefore
@@ -22,7 +23,6 @@ from tidemill_inference.adapters.observed_engine import ObservedEngine
 from tidemill_inference.adapters.remote_engines import RemoteEngines
 from tidemill_inference.application.ports.engines import Engine
 from tidemill_inference.application.ports.models import LiveModel, LiveModels, ModelVersion
-from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed, TidemillError, isolated
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.numeric_format import NumericFormat
 

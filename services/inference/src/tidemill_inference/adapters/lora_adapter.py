@@ -16,9 +16,9 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
 from safetensors.torch import load_file
 
+from tidemill_core.errors import isolated
 from tidemill_inference.adapters.model_building import BUILDING
 from tidemill_inference.domain.errors import ModelRefused
-from tidemill_kit.core.errors import isolated
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Event
 from tidemill_inference.adapters.configuration_documents import (
     configuration_document,
     configuration_of,
@@ -15,7 +16,6 @@ from tidemill_inference.adapters.configuration_documents import (
 from tidemill_inference.adapters.deployment_payloads import payload_of
 from tidemill_inference.adapters.rollout_documents import policy_document, policy_of, rollout_document, rollout_of
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec, RecordMode
-from tidemill_kit.core.aggregate import Event
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 from google.protobuf.message import Message as ProtoMessage
 
+from tidemill_core.aggregate import Event
 from tidemill_inference.adapters.inference_payloads import payload_of
 from tidemill_inference.domain.content import Citation, Message, Part, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
@@ -16,7 +17,6 @@ from tidemill_inference.domain.inference import (
     Usage,
     Variant,
 )
-from tidemill_kit.core.aggregate import Event
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 

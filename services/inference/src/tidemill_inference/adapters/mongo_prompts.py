@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Event
 from tidemill_inference.domain.prompt import Prompt, PromptContent, PromptVersion
-from tidemill_kit.core.aggregate import Event
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+from tidemill_core.application import derived_id
 from tidemill_inference.application.ports.deployments import DeploymentRef
 from tidemill_inference.application.ports.models import LiveModel
 from tidemill_inference.application.ports.rollouts import GivenRating
 from tidemill_inference.domain.step_counts import Outcome
-from tidemill_kit.core.application import derived_id
 from tidemill_kit.store.aggregates import document_id
 from tidemill_kit.store.mongo import Collection, Document, translated, update_or_insert
 from tidemill_kit.workers.leases import Leases

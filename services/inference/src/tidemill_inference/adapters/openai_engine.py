@@ -15,13 +15,7 @@ import structlog
 from openai import AsyncOpenAI, AsyncStream
 from pydantic import SecretStr
 
-from tidemill_inference.adapters.text_stream import WholeCharacters
-from tidemill_inference.application.ports.engines import Finish, Piece
-from tidemill_inference.application.ports.models import RemoteModel
-from tidemill_inference.domain.content import Message
-from tidemill_inference.domain.deployment import Sampling
-from tidemill_inference.domain.errors import PromptTooLong
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     DependencyTimedOut,
     DependencyUnavailable,
     InvalidInput,
@@ -29,6 +23,12 @@ from tidemill_kit.core.errors import (
     RateLimited,
     TidemillError,
 )
+from tidemill_inference.adapters.text_stream import WholeCharacters
+from tidemill_inference.application.ports.engines import Finish, Piece
+from tidemill_inference.application.ports.models import RemoteModel
+from tidemill_inference.domain.content import Message
+from tidemill_inference.domain.deployment import Sampling
+from tidemill_inference.domain.errors import PromptTooLong
 
 MAX_ANSWER_CHARACTERS = 1024 * 1024
 MAX_EVENTS = 256 * 1024

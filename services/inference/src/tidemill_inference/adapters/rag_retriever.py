@@ -13,11 +13,7 @@ from tidemill.rag.v1 import (
     retrieval_service_pb2,
     retrieval_service_pb2_grpc,
 )
-from tidemill_inference.application.ports.retrieval import Found
-from tidemill_inference.domain.content import Passage
-from tidemill_inference.domain.deployment import Retrieval
-from tidemill_inference.domain.errors import ReferenceNotFound
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     Internal,
@@ -25,6 +21,10 @@ from tidemill_kit.core.errors import (
     NotFound,
     PreconditionFailed,
 )
+from tidemill_inference.application.ports.retrieval import Found
+from tidemill_inference.domain.content import Passage
+from tidemill_inference.domain.deployment import Retrieval
+from tidemill_inference.domain.errors import ReferenceNotFound
 
 _SHOWN = 50
 _MAX_QUERY_CHARACTERS = 8000

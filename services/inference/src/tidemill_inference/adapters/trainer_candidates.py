@@ -3,8 +3,8 @@
 import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill_core.errors import InvalidInput, NotFound
 from tidemill_inference.domain.errors import CandidateNotReady
-from tidemill_kit.core.errors import InvalidInput, NotFound
 
 
 class TrainerCandidates:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2, model_registry_service_pb2_grpc
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_inference.application.ports.models import ModelVersion, RemoteModel
 from tidemill_inference.domain.errors import ModelNotReady, ModelRefused, ReferenceNotFound
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, NotFound
 
 _REMEMBERED = 256
 _SHOWN = 50

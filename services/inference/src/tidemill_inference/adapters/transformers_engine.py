@@ -18,6 +18,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from transformers.generation.continuous_batching import ContinuousBatchingManager
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
+from tidemill_core.errors import DependencyUnavailable, Internal, InvalidInput
 from tidemill_inference.adapters import rowwise_attention
 from tidemill_inference.adapters.chat_prompts import ChatPrompts, ChatRunner
 from tidemill_inference.adapters.engine_limits import EngineLimits, SharedThreads
@@ -28,7 +29,6 @@ from tidemill_inference.adapters.text_stream import TextStream
 from tidemill_inference.application.ports.engines import Finish, Piece
 from tidemill_inference.domain.content import Message
 from tidemill_inference.domain.deployment import Sampling
-from tidemill_kit.core.errors import DependencyUnavailable, Internal, InvalidInput
 
 DEFAULT_OUTPUT_TOKENS = 512
 _PAGE_TOKENS = 32

@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import Caller, PageRequest, Request, derived_id
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, RequestIdReused
 from tidemill_inference.application.generate_answer import GenerateAnswer
 from tidemill_inference.application.generation import Finished, Generation, SharedGenerations, Step
 from tidemill_inference.application.ports.deployments import Deployments
@@ -19,8 +21,6 @@ from tidemill_inference.domain.inference import Inference, Purpose, Question, St
 from tidemill_inference.domain.prompt import PromptContent
 from tidemill_inference.domain.references import Reference
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE
-from tidemill_kit.core.application import Caller, PageRequest, Request, derived_id
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, RequestIdReused
 
 _SHOWN = 50
 SHARED_DEPENDENCIES = frozenset({"rag", "qdrant", "vectors", "ingest", "trainer", "mongodb", "s3", "kafka"})

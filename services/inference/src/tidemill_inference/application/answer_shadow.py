@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import Caller, Request, derived_id
 from tidemill_inference.application.answer_question import AnswerOutcome, AnswerQuestion
 from tidemill_inference.domain.inference import Inference, Purpose
-from tidemill_kit.core.application import Caller, Request, derived_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

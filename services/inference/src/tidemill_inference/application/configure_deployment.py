@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import AlreadyExists, NotFound
 from tidemill_inference.application.etags import check_etag
 from tidemill_inference.application.ports.deployments import Deployments
 from tidemill_inference.application.ports.rollouts import Outcomes
 from tidemill_inference.application.resolve_configuration import ResolveConfiguration
 from tidemill_inference.domain.deployment import Deployment, DeploymentSpec
 from tidemill_inference.domain.references import check_slug
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import AlreadyExists, NotFound
 
 Warm = Callable[[str, str], None]
 """Called with the project and the `model@version` that requests will need."""

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, PageRequest, Request
 from tidemill_inference.application.etags import check_etag
 from tidemill_inference.application.ports.deployments import Deployments
 from tidemill_inference.application.ports.prompts import Prompts
 from tidemill_inference.domain.errors import PromptInUse
 from tidemill_inference.domain.prompt import Prompt
 from tidemill_inference.domain.references import Reference
-from tidemill_kit.core.application import Caller, PageRequest, Request
 
 _PAGE = 1000
 

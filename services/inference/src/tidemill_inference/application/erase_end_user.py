@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Page, PageRequest, Request
+from tidemill_core.characters import clean_line
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.application.ports.inferences import Inferences
 from tidemill_inference.domain.inference import Inference
-from tidemill_kit.core.application import Caller, Clock, Page, PageRequest, Request
-from tidemill_kit.core.characters import clean_line
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 _BATCH_SIZE = 200
 """A call ends well within its deadline, however many records there are."""

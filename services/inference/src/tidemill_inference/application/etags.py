@@ -1,6 +1,6 @@
 """Changes that were decided on one version only. The etag of a saved aggregate is its version."""
 
-from tidemill_kit.core.errors import Conflict
+from tidemill_core.errors import Conflict
 
 
 def check_etag(given: str, version: int) -> None:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tidemill_core.application import Clock
 from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
 from tidemill_inference.application.ports.rollouts import ActiveRollouts, Outcomes
 from tidemill_inference.domain.errors import DeploymentNotFound
-from tidemill_kit.core.application import Clock
 
 QUIET = timedelta(hours=1)
 """Younger outcomes stay: a replica may still reconcile their rollout, or record them."""

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from tidemill_core.application import Clock
 from tidemill_inference.application.ports.inferences import Records
-from tidemill_kit.core.application import Clock
 
 _BATCH_SIZE = 500
 

@@ -6,6 +6,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from tidemill_core.errors import (
+    DependencyTimedOut,
+    DependencyUnavailable,
+    Internal,
+    PreconditionFailed,
+    RateLimited,
+)
 from tidemill_inference.application.conversation import conversation
 from tidemill_inference.application.find_passages import FindPassages
 from tidemill_inference.application.generation import Generation
@@ -19,13 +26,6 @@ from tidemill_inference.domain.deployment import Configuration
 from tidemill_inference.domain.errors import PromptTooLong
 from tidemill_inference.domain.inference import Answer, Inference, Purpose, Question, Usage, Variant
 from tidemill_inference.domain.prompt import PromptContent
-from tidemill_kit.core.errors import (
-    DependencyTimedOut,
-    DependencyUnavailable,
-    Internal,
-    PreconditionFailed,
-    RateLimited,
-)
 from tidemill_kit.workers.fair_share import Turns
 
 DEFAULT_OUTPUT_TOKENS = 512

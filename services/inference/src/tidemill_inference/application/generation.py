@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from tidemill_core.errors import DeadlineExceeded, DependencyTimedOut, RateLimited, RequestIdReused, TidemillError
 from tidemill_inference.domain.inference import Inference
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyTimedOut, RateLimited, RequestIdReused, TidemillError
 
 _BUSY_PAUSE_S = 1.0
 

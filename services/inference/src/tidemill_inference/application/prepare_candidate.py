@@ -3,11 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from tidemill_inference.application.ports.engines import Engines
-from tidemill_inference.application.ports.models import Models, ModelVersion
-from tidemill_inference.application.ports.rollouts import Candidates
-from tidemill_inference.domain.errors import CandidateNotReady
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     DependencyUnavailable,
     Internal,
     NotFound,
@@ -15,6 +11,10 @@ from tidemill_kit.core.errors import (
     TidemillError,
     isolated,
 )
+from tidemill_inference.application.ports.engines import Engines
+from tidemill_inference.application.ports.models import Models, ModelVersion
+from tidemill_inference.application.ports.rollouts import Candidates
+from tidemill_inference.domain.errors import CandidateNotReady
 
 _log = logging.getLogger(__name__)
 

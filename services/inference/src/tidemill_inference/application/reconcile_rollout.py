@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import TRANSIENT
 from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
 from tidemill_inference.application.ports.rollouts import Outcomes
@@ -10,8 +12,6 @@ from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.domain.rollout import Decision, Move, Rollout
 from tidemill_inference.domain.step_counts import Reason, StepCounts
-from tidemill_kit.core.application import Clock, Request
-from tidemill_kit.core.errors import TRANSIENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
 from tidemill_inference.application.ports.inferences import Inferences
 from tidemill_inference.domain.errors import LeaseLost
 from tidemill_inference.domain.inference import Answer, Inference, Lease, State, Variant
-from tidemill_kit.core.application import Clock, Request
-from tidemill_kit.core.errors import DeadlineExceeded, DependencyUnavailable, TidemillError, isolated
 
 _SAVE_TIMEOUT_S = 5.0
 _BEATS = 3

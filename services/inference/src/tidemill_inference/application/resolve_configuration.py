@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import PageRequest
 from tidemill_inference.application.ports.models import Models
 from tidemill_inference.application.ports.prompts import Prompts
 from tidemill_inference.application.ports.retrieval import Retriever
 from tidemill_inference.domain.deployment import Configuration, DeploymentSpec
 from tidemill_inference.domain.errors import PromptNotFound, ReferenceNotFound
 from tidemill_inference.domain.references import Reference
-from tidemill_kit.core.application import PageRequest
 
 _SHOWN = 50
 

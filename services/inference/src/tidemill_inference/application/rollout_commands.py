@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.application.configure_deployment import Warm, warms_nothing
 from tidemill_inference.application.count_outcomes import CountOutcomes
 from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
@@ -11,8 +13,6 @@ from tidemill_inference.application.prepare_candidate import PrepareCandidate
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.rollout import Approval
 from tidemill_inference.domain.step_counts import StepCounts
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 MAX_RATIONALE = 1000
 

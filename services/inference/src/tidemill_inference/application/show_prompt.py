@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from tidemill_core.application import Caller
 from tidemill_inference.application.conversation import conversation
 from tidemill_inference.application.ports.inferences import DocumentTexts, Inferences
 from tidemill_inference.application.ports.prompts import Prompts, Templates
@@ -12,7 +13,6 @@ from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import PromptNotRecorded, TextGone
 from tidemill_inference.domain.inference import Inference, State
 from tidemill_inference.domain.references import Reference
-from tidemill_kit.core.application import Caller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Clock, Request
 from tidemill_inference.application.ports.deployments import DeploymentRef, Deployments
 from tidemill_inference.application.ports.rollouts import Candidates, Enqueue, enqueues_nothing
 from tidemill_inference.domain.deployment import Deployment
 from tidemill_inference.domain.errors import CandidateNotReady, DeploymentNotFound
 from tidemill_inference.domain.rollout import PassedEvaluation
-from tidemill_kit.core.application import Clock, Request
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, Violation
 from tidemill_inference.application.etags import check_etag
 from tidemill_inference.application.ports.prompts import Prompts, Templates
 from tidemill_inference.domain.prompt import Prompt, PromptContent
 from tidemill_inference.domain.references import check_slug
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import AlreadyExists, InvalidInput, NotFound, Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

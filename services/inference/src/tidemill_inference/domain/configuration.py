@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
-from tidemill_kit.core.errors import Violation
+from tidemill_core.errors import Violation
 
 DEFAULT_TOP_K = 3
 MAX_TOP_K = 100

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
 
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import derived_id
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.domain.configuration import DEFAULT_TOP_K, Configuration, Retrieval, Sampling
 from tidemill_inference.domain.errors import ApprovalsMissing, NoActiveRollout, RolloutNotFound
 from tidemill_inference.domain.references import check_slug
@@ -25,9 +28,6 @@ from tidemill_inference.domain.rollout import (
 )
 from tidemill_inference.domain.rollout_policy import RolloutPolicy
 from tidemill_inference.domain.step_counts import CANDIDATE, LIVE, Reason, StepCounts
-from tidemill_kit.core.aggregate import Aggregate, Event
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 __all__ = [
     "DEFAULT_TOP_K",

@@ -29,7 +29,7 @@ Conflict
 
 from collections.abc import Sequence
 
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
 
 
 class PromptRefused(InvalidInput):

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.characters import clean_line
+from tidemill_core.errors import RequestIdReused
 from tidemill_inference.domain.configuration import Sampling
 from tidemill_inference.domain.content import Message, Passage, Role
 from tidemill_inference.domain.deployment import RecordMode
 from tidemill_inference.domain.errors import LeaseLost, QuestionRefused
-from tidemill_kit.core.aggregate import Aggregate, Event
-from tidemill_kit.core.characters import clean_line
-from tidemill_kit.core.errors import RequestIdReused
 
 MAX_PASSAGES = 100
 MAX_MESSAGES = 1000

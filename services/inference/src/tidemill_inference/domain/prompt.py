@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from tidemill_core.aggregate import Aggregate
 from tidemill_inference.domain.errors import PromptVersionNotFound, TooManyPromptVersions
-from tidemill_kit.core.aggregate import Aggregate
 
 MAX_VERSIONS = 1000
 MAX_CHARACTERS = 3 * 1024 * 1024

@@ -6,11 +6,11 @@ from datetime import datetime
 from enum import Enum
 from typing import TypedDict
 
+from tidemill_core.aggregate import Event
 from tidemill_inference.domain.configuration import Configuration
 from tidemill_inference.domain.errors import RolloutLeaseLost
 from tidemill_inference.domain.rollout_policy import MAX_APPROVALS, OnTimeout, RolloutPolicy, RolloutStep, StickyBy
 from tidemill_inference.domain.step_counts import Reason, StepCounts
-from tidemill_kit.core.aggregate import Event
 
 WAITS = "waits for the candidate to be loaded"
 _SHARES = 100_000

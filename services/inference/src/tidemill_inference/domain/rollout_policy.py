@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import Enum
 from math import ceil
 
-from tidemill_kit.core.errors import Violation
+from tidemill_core.errors import Violation
 
 DEFAULT_STEP_TIMEOUT = timedelta(hours=24)
 MAX_STEP_TIMEOUT = timedelta(days=90)

@@ -10,7 +10,7 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from tidemill_kit.core.errors import PermissionDenied
+from tidemill_core.errors import PermissionDenied
 
 
 class FeedbackTokenRefused(PermissionDenied):

@@ -7,6 +7,7 @@ import grpc
 
 from tidemill.inference.v1 import deployment_service_pb2 as pb
 from tidemill.inference.v1 import deployment_service_pb2_grpc
+from tidemill_core.application import Request
 from tidemill_inference.application.configure_deployment import (
     CreateDeployment,
     DeleteDeployment,
@@ -23,7 +24,6 @@ from tidemill_inference.application.rollout_commands import (
     RolloutCommand,
 )
 from tidemill_inference.entrypoints.deployment_messages import CHANGEABLE, change_of, deployment_message, spec_of
-from tidemill_kit.core.application import Request
 from tidemill_kit.grpc.server import current_caller, page_of, paths_of, request_of
 
 Context = grpc.aio.ServicerContext[Any, Any]

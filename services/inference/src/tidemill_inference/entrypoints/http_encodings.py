@@ -2,8 +2,8 @@
 
 import zlib
 
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.entrypoints.openai_errors import BodyTooLarge, EncodingNotSupported
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 _FORMATS = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _RAW_DEFLATE = -zlib.MAX_WBITS

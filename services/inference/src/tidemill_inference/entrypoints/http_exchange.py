@@ -12,11 +12,11 @@ from prometheus_client import Counter, Histogram
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tidemill_core.application import Caller
+from tidemill_core.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_inference.entrypoints.http_callers import KnownProject, check_host, project_of
 from tidemill_inference.entrypoints.http_encodings import decoded
 from tidemill_inference.entrypoints.openai_errors import BodyTooLarge, BodyTooSlow, LengthsContradict, error_response
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import DependencyUnavailable, Internal, TidemillError, isolated
 from tidemill_kit.grpc.context import bind_call
 from tidemill_kit.runtime import telemetry
 

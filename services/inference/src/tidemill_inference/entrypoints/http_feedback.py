@@ -14,12 +14,12 @@ from pydantic import Field, StringConstraints, model_validator
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
+from tidemill_core.application import Clock
+from tidemill_core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
 from tidemill_inference.application.ports.reactions import Reaction, Reactions, SubmittedReaction
 from tidemill_inference.entrypoints.feedback_tokens import FeedbackTokens
 from tidemill_inference.entrypoints.http_exchange import Exchange
 from tidemill_inference.entrypoints.json_bodies import Strict, body_of
-from tidemill_kit.core.application import Clock
-from tidemill_kit.core.errors import InvalidInput, PermissionDenied, PreconditionFailed, Violation
 from tidemill_kit.grpc.requests import MAX_REQUEST_ID
 
 _MAX_NAME = 512

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tidemill_kit.core.errors import isolated
+from tidemill_core.errors import isolated
 from tidemill_kit.service.app import Dependency
 
 _FRESH_S = 1.0

@@ -9,8 +9,8 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from tidemill_core.errors import PreconditionFailed
 from tidemill_inference.entrypoints.http_connections import ConnectionLimits, Connections
-from tidemill_kit.core.errors import PreconditionFailed
 
 _LIMITS = ConnectionLimits()
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, from_json
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 
 SHOWN_VIOLATIONS = 12
 MAX_NAMES = 25_000

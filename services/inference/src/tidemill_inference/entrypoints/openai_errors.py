@@ -11,9 +11,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
-from tidemill_inference.entrypoints.json_bodies import shown
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
     DeadlineExceeded,
@@ -28,6 +26,8 @@ from tidemill_kit.core.errors import (
     Unauthenticated,
     Violation,
 )
+from tidemill_inference.domain.errors import DeploymentNotFound, PromptTooLong, ServiceNotNamed
+from tidemill_inference.entrypoints.json_bodies import shown
 
 
 class BodyTooLarge(InvalidInput):

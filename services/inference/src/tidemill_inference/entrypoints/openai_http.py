@@ -21,6 +21,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from tidemill_core.application import Caller, Clock, PageRequest, Request
+from tidemill_core.errors import InvalidInput, TidemillError, Violation
 from tidemill_inference.application.generation import Delta, Finished, Started, Step
 from tidemill_inference.application.ports.deployments import Deployments
 from tidemill_inference.application.ports.reactions import Reactions
@@ -33,8 +35,6 @@ from tidemill_inference.entrypoints.http_health import HttpHealth
 from tidemill_inference.entrypoints.openai_completions import Chunks, completion, model
 from tidemill_inference.entrypoints.openai_errors import MethodNotAllowed, RouteNotFound, error_body, error_response
 from tidemill_inference.entrypoints.openai_messages import IDEMPOTENCY_HEADER, chat_request_of, request_of
-from tidemill_kit.core.application import Caller, Clock, PageRequest, Request
-from tidemill_kit.core.errors import InvalidInput, TidemillError, Violation
 from tidemill_kit.service.app import Dependency
 
 DEFAULT_STALL_S = 30.0

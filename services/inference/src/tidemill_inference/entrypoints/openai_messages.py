@@ -24,12 +24,12 @@ from pydantic import (
     model_validator,
 )
 
+from tidemill_core.application import Request
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.domain.content import Message, Part, Role
 from tidemill_inference.domain.deployment import RecordMode, Sampling
 from tidemill_inference.domain.inference import MAX_MESSAGES, MAX_PARTS, MAX_PRINCIPALS, Question
 from tidemill_inference.entrypoints.json_bodies import SHOWN_VIOLATIONS, Strict, object_of, problems, shown
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.requests import MAX_REQUEST_ID
 
 IDEMPOTENCY_HEADER = "Idempotency-Key"

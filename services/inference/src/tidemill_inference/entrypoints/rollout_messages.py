@@ -8,6 +8,7 @@ from typing import TypeVar
 from google.protobuf.duration_pb2 import Duration
 
 from tidemill.inference.v1 import configuration_pb2, rollout_pb2
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_inference.domain.configuration import Configuration
 from tidemill_inference.domain.rollout import Approval, Rollout
 from tidemill_inference.domain.rollout_policy import (
@@ -20,7 +21,6 @@ from tidemill_inference.domain.rollout_policy import (
     StickyBy,
 )
 from tidemill_inference.domain.step_counts import StepCounts
-from tidemill_kit.core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.requests import timestamp_of
 
 E = TypeVar("E", bound=Enum)

@@ -3,10 +3,10 @@
 from google.protobuf.message import Message
 
 from tidemill.ingest.v1 import dataset_pb2, events_pb2
+from tidemill_core.aggregate import Event
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_events import DatasetVersionWasPublished, DatasetVersionWasWithheld
 from tidemill_ingest.domain.dataset_version import Part
-from tidemill_kit.core.aggregate import Event
 
 VERSION_PUBLISHED = "tidemill.ingest.dataset.version_published.v1"
 VERSION_WITHHELD = "tidemill.ingest.dataset.version_withheld.v1"

@@ -8,6 +8,8 @@ from datetime import UTC
 from google.protobuf.json_format import MessageToDict, Parse, ParseError
 
 from tidemill.feedback.v1.curation_pb2 import Example as ExampleMessage
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_ingest.adapters.object_store import ListedObjects
 from tidemill_ingest.application.dataset_ports import DatasetName, StoredPart
 from tidemill_ingest.domain.dataset_version import Batch
@@ -16,8 +18,6 @@ from tidemill_ingest.domain.example import CitedPassage, Example
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.parts import canonical, context_of, text_of
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import InvalidInput, NotFound, TidemillError, Violation
 from tidemill_kit.store.objects import ExchangeBucket, ObjectDamaged
 
 _JSON_LINES = "application/jsonl"

@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidemill.ingest.v1 import document_pb2, events_pb2
+from tidemill_core.aggregate import Event
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.document_events import (
     DocumentWasDeleted,
@@ -15,7 +16,6 @@ from tidemill_ingest.domain.document_events import (
 )
 from tidemill_ingest.domain.submission import Submission
 from tidemill_ingest.domain.version import Version
-from tidemill_kit.core.aggregate import Event
 
 INGESTED = "tidemill.ingest.document.ingested.v1"
 UPDATED = "tidemill.ingest.document.updated.v1"

@@ -7,6 +7,8 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Event, ObjectRef
+from tidemill_core.quotas import Quota
 from tidemill_ingest.adapters.dataset_event_payloads import payload_of
 from tidemill_ingest.adapters.mongo_documents import CE_SOURCE
 from tidemill_ingest.application.dataset_ports import DatasetName
@@ -20,8 +22,6 @@ from tidemill_ingest.domain.dataset_version import (
     VersionDraft,
 )
 from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetNotFound
-from tidemill_kit.core.aggregate import Event, ObjectRef
-from tidemill_kit.core.quotas import Quota
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.store.mongo import Collection, Document, insert_new, translated
 from tidemill_kit.workers.leases import LeaseLost, Leases

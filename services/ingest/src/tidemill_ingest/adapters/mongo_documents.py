@@ -6,12 +6,12 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Event, ObjectRef
 from tidemill_ingest.adapters.event_payloads import payload_of
 from tidemill_ingest.domain.document import Document, DocumentState, DocumentStep, Rejection, Step
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.submission import Submission, SubmissionChannel
 from tidemill_ingest.domain.version import Provenance, Text, Version
-from tidemill_kit.core.aggregate import Event, ObjectRef
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents, document_id
 from tidemill_kit.store.mongo import Collection, translated
 

@@ -4,14 +4,14 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.errors import NotFound
+from tidemill_core.quotas import Quota
 from tidemill_ingest.adapters.mongo_documents import CE_SOURCE
 from tidemill_ingest.domain.errors import SourceNotFound
 from tidemill_ingest.domain.event_binding import EventBinding
 from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.aggregate import Aggregate, Event
-from tidemill_kit.core.errors import NotFound
-from tidemill_kit.core.quotas import Quota
 from tidemill_kit.store.aggregates import Identity, MongoAggregates
 from tidemill_kit.store.mongo import Collection
 

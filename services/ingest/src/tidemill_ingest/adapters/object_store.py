@@ -12,11 +12,11 @@ from google.protobuf.json_format import MessageToJson, Parse
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.ingest.v1 import events_pb2
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.adapters.stages import EXCHANGE, QUARANTINE
 from tidemill_ingest.application.ports import Prepared, StoredText
 from tidemill_ingest.domain.submission import DocumentSpec
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import DependencyUnavailable
 from tidemill_kit.store.objects import ExchangeBucket, Objects, StoredObject
 
 _log = structlog.get_logger(__name__)

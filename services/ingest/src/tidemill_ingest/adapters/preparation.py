@@ -6,6 +6,8 @@ from typing import TypeVar, cast
 
 import structlog
 
+from tidemill_core.characters import clean, clean_line
+from tidemill_core.errors import Internal
 from tidemill_ingest.adapters.extraction.text import extract
 from tidemill_ingest.adapters.masking.stage import DEFAULT_PHONE_REGIONS, MaskingStage
 from tidemill_ingest.adapters.stages import PREPARATION
@@ -16,8 +18,6 @@ from tidemill_ingest.domain.limits import MEBIBYTE
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.parts import masked
 from tidemill_ingest.domain.submission import DocumentSpec
-from tidemill_kit.core.characters import clean, clean_line
-from tidemill_kit.core.errors import Internal
 from tidemill_kit.workers.bounded_processes import BoundedProcesses, ProcessLimits, WorkEndedError
 
 R = TypeVar("R")

@@ -5,6 +5,9 @@ from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import Conflict, NotFound, TidemillError
 from tidemill_ingest.application.ports import Documents, Preparation, Prepared, Quarantine, Sources, Texts
 from tidemill_ingest.application.save_once import save_once
 from tidemill_ingest.domain.document import Document, DocumentState, Keep, SubmissionFacts
@@ -20,9 +23,6 @@ from tidemill_ingest.domain.submission import (
     document_key,
 )
 from tidemill_ingest.domain.version import Draft, Provenance
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import Conflict, NotFound, TidemillError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

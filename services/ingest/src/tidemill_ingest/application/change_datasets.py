@@ -4,11 +4,11 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_ingest.application.dataset_ports import Datasets
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.errors import DatasetChanged, DatasetNotFound
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.core.application import Caller, Clock, Request
 
 CHANGEABLE = frozenset({"labels", "held_out_share", "group_by"})
 _FIELDS = {"labels": "labels", "held_out_share": "share", "group_by": "group_by"}

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Request
+from tidemill_core.errors import AlreadyExists, Conflict, NotFound
 from tidemill_ingest.application.event_bindings import BindEvents
 from tidemill_ingest.application.ports import Sources
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.application import Caller, Request
-from tidemill_kit.core.errors import AlreadyExists, Conflict, NotFound
 
 CHANGEABLE = frozenset({"labels", "events", "masking", "retention_days"})
 

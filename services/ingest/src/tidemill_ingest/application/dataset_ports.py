@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import Batch
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Aggregates
 
 Datasets = Aggregates[Dataset]
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, Violation
 from tidemill_ingest.application.accept_document import fresh_document
 from tidemill_ingest.application.ports import Documents, Preparation, Sources, Texts
 from tidemill_ingest.application.read_documents import DocumentName, ReadDocuments
@@ -12,8 +14,6 @@ from tidemill_ingest.domain.document import Document, DocumentState, Keep
 from tidemill_ingest.domain.errors import DocumentNotFound
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.submission import Submission, key_violations, too_long
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, Violation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

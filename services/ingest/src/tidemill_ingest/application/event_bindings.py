@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Clock, Request, derived_id
+from tidemill_core.errors import NotFound
 from tidemill_ingest.application.ports import EventBindings, Sources
 from tidemill_ingest.domain.errors import EventsNotRegistered
 from tidemill_ingest.domain.event_binding import EventBinding
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.application import Clock, Request, derived_id
-from tidemill_kit.core.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from tidemill_core.application import Clock
 from tidemill_ingest.application.event_bindings import BindEvents
 from tidemill_ingest.domain.source import Source
-from tidemill_kit.core.application import Clock
 
 _MAX_KNOWN = 1000
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request, derived_id
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.application.dataset_ports import Batches, DatasetName, Datasets
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.dataset_version import ExampleBatchOffer
 from tidemill_ingest.domain.errors import DatasetNotFound
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.core.application import Caller, Clock, Request, derived_id
-from tidemill_kit.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
 from tidemill_ingest.domain.document import Document, TextUses
 from tidemill_ingest.domain.event_binding import EventBinding
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.masking import Masking
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Fact
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Aggregates
 
 Sources = Aggregates[Source]
 Documents = Aggregates[Document]

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from tidemill_core.application import Clock, Request, Requeue, derived_id
 from tidemill_ingest.application.dataset_ports import Batches, DatasetName, Datasets, Groups, Parts
 from tidemill_ingest.application.erasures import Erasures
 from tidemill_ingest.application.ports import Preparation
@@ -15,7 +16,6 @@ from tidemill_ingest.domain.errors import BatchAlreadyHandled, BatchUnusable, Da
 from tidemill_ingest.domain.example import Example, group_of
 from tidemill_ingest.domain.parts import content_digest, lines_of, shared_between
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.core.application import Clock, Request, Requeue, derived_id
 
 PARTS_OVERLAP = "PARTS_OVERLAP"
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.application.dataset_ports import Datasets, Parts
 from tidemill_ingest.domain.dataset import Dataset, DatasetState
 from tidemill_ingest.domain.dataset_version import DatasetVersion, Part
 from tidemill_ingest.domain.errors import DatasetVersionNotFound, DifferenceTooLarge
 from tidemill_ingest.domain.example import Example
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.core.application import Caller, Page, PageRequest
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 TRAIN: Final = "train"
 HELD_OUT: Final = "held_out"

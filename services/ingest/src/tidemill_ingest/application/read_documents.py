@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_ingest.application.ports import Documents, Outbox, Sources, Texts
 from tidemill_ingest.domain.document import Document, DocumentState
 from tidemill_ingest.domain.errors import DocumentNotFound, KeyAmbiguous, TextGone, VersionNotFound
 from tidemill_ingest.domain.submission import document_id
 from tidemill_ingest.domain.version import Text, Version
-from tidemill_kit.core.application import Caller, Page, PageRequest
-from tidemill_kit.core.errors import InvalidInput, NotFound, Violation
 
 _WHY_GONE = {
     Text.KEPT: "is not in the exchange bucket any more: submit the document again",

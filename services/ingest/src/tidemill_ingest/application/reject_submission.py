@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import InvalidInput
 from tidemill_ingest.application.accept_document import fresh_document
 from tidemill_ingest.application.ports import Documents, Preparation
 from tidemill_ingest.domain.document import Document, Keep
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.submission import Submission, key_violations
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

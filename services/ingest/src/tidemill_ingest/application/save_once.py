@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from datetime import datetime
 
+from tidemill_core.application import Request, derived_id
 from tidemill_ingest.application.ports import Documents
 from tidemill_ingest.domain.document import Document
 from tidemill_ingest.domain.submission import Submission, SubmissionChannel
-from tidemill_kit.core.application import Request, derived_id
 
 
 async def save_once(  # noqa: PLR0913 - what is saved, and on whose behalf

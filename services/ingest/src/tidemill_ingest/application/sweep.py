@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import DependencyUnavailable, NotFound, TidemillError
 from tidemill_ingest.application.ports import (
     Documents,
     Quarantine,
@@ -16,8 +18,6 @@ from tidemill_ingest.application.ports import (
     VersionTexts,
 )
 from tidemill_ingest.domain.document import TextUses
-from tidemill_kit.core.application import Clock, Request
-from tidemill_kit.core.errors import DependencyUnavailable, NotFound, TidemillError
 
 _BATCH_SIZE = 200
 _FOR_EVER = 0

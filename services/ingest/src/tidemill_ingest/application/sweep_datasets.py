@@ -5,10 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidemill_core.application import Clock, Request, derived_id
 from tidemill_ingest.application.dataset_ports import DatasetLeases, DatasetName, Datasets, Parts, StoredPart
 from tidemill_ingest.domain.dataset import Dataset
 from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetNotFound
-from tidemill_kit.core.application import Clock, Request, derived_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.domain.dataset_events import DatasetVersionWasPublished, DatasetVersionWasWithheld
 from tidemill_ingest.domain.dataset_version import DatasetVersion, ExampleBatchOffer, VersionDraft
 from tidemill_ingest.domain.errors import BatchAlreadyHandled, DatasetExists, DatasetNotFound, TooManyOffers
 from tidemill_ingest.domain.labels import label_violations
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.source import SLUG
-from tidemill_kit.core.aggregate import Aggregate, ObjectRef
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 DEFAULT_SHARE = 0.3
 LARGEST_SHARE = 0.9

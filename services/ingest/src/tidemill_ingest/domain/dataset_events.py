@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.aggregate import Event
 from tidemill_ingest.domain.dataset_version import DatasetVersion
-from tidemill_kit.core.aggregate import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,9 +3,9 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from tidemill_core.characters import says_something
 from tidemill_ingest.domain.example import COMMON_FROM, Example, common_answers, group_of, words_of
 from tidemill_ingest.domain.split import Split
-from tidemill_kit.core.characters import says_something
 
 TOO_FEW_EXAMPLES = "TOO_FEW_EXAMPLES"
 EXAMPLES_ALIKE = "EXAMPLES_ALIKE"

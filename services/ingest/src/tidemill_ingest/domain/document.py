@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import Enum
 
+from tidemill_core.aggregate import Aggregate
 from tidemill_ingest.domain.document_events import (
     DocumentWasDeleted,
     DocumentWasIngested,
@@ -20,7 +21,6 @@ from tidemill_ingest.domain.document_events import (
 )
 from tidemill_ingest.domain.submission import Submission
 from tidemill_ingest.domain.version import Draft, Text, Version
-from tidemill_kit.core.aggregate import Aggregate
 
 
 class DocumentState(Enum):

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.aggregate import Event
 from tidemill_ingest.domain.submission import Submission
 from tidemill_ingest.domain.version import Version
-from tidemill_kit.core.aggregate import Event
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

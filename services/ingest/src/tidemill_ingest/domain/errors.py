@@ -26,7 +26,7 @@ RateLimited
 
 from collections.abc import Sequence
 
-from tidemill_kit.core.errors import (
+from tidemill_core.errors import (
     AlreadyExists,
     Conflict,
     InvalidInput,

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from tidemill_core.aggregate import Aggregate
 from tidemill_ingest.domain.errors import EventSourceTaken
-from tidemill_kit.core.aggregate import Aggregate
 
 GRACE = timedelta(minutes=1)
 """A binding is made before its source is saved; younger than this it holds even if no source shows it yet."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from tidemill_kit.core.characters import clean, stream_safe, without_ignorable
+from tidemill_core.characters import clean, stream_safe, without_ignorable
 
 _WORDS_END_WITH = frozenset("#%&*@/\\")
 """Punctuation that belongs to a word, as in "C#"."""

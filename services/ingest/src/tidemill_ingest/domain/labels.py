@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
+from tidemill_core.errors import Violation
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.core.errors import Violation
 
 
 def label_violations(labels: Mapping[str, str], limits: Limits, *, field: str) -> Iterator[Violation]:

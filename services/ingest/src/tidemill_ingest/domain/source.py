@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from tidemill_core.aggregate import Aggregate
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.domain.labels import label_violations
 from tidemill_ingest.domain.limits import Limits
 from tidemill_ingest.domain.masking import Masking
-from tidemill_kit.core.aggregate import Aggregate
-from tidemill_kit.core.errors import InvalidInput, Violation
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 MAX_EVENTS_LENGTH = 512

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeAlias
 
+from tidemill_core.application import derived_id
+from tidemill_core.characters import IGNORABLE
+from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import Limits
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.characters import IGNORABLE
-from tidemill_kit.core.errors import InvalidInput, Violation, named
 
 Fact: TypeAlias = str | float | bool
 """A value of metadata; whole numbers are floats too, as in a protobuf Struct."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
+from tidemill_core.aggregate import ObjectRef
 from tidemill_ingest.domain.submission import Fact, Submission
-from tidemill_kit.core.aggregate import ObjectRef
 
 
 class Text(Enum):

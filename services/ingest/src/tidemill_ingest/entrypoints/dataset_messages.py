@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from tidemill.ingest.v1 import dataset_pb2 as pb
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.application.read_datasets import HELD_OUT, TRAIN, Split
 from tidemill_ingest.domain.dataset import BY_QUESTION, DEFAULT_SHARE, Dataset
 from tidemill_ingest.domain.dataset_version import DatasetVersion, Part, Statistics
-from tidemill_kit.core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.requests import etag_of, timestamp_of
 
 _SPLITS: Mapping[pb.DatasetSplit.ValueType, Split] = {

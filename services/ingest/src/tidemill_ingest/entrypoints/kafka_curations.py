@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, Field
 
+from tidemill_core.aggregate import ObjectRef
 from tidemill_ingest.application.offer_examples import OfferExamples
 from tidemill_ingest.domain.dataset_version import Batch, ExampleBatchOffer
-from tidemill_kit.core.aggregate import ObjectRef
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 
 NAME = "ingest.curations"

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
+from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput, RequestIdReused
 from tidemill_ingest.application.accept_document import AcceptCommand, AcceptDocument
 from tidemill_ingest.application.delete_document import DeleteCommand, DeleteDocument
 from tidemill_ingest.application.find_source import FindSource
@@ -23,8 +25,6 @@ from tidemill_ingest.domain.submission import (
     media_type_of,
 )
 from tidemill_ingest.entrypoints.outcomes import counted
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import InvalidInput, RequestIdReused
 from tidemill_kit.events.cloudevents import CloudEvent
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Refusal, Route, Subscription
 

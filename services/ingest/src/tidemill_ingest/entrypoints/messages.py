@@ -6,13 +6,13 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.ingest.v1 import document_pb2, document_service_pb2, source_pb2
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import InvalidInput, Violation, named
 from tidemill_ingest.domain.document import Document, DocumentState, Step
 from tidemill_ingest.domain.masking import Masking, MaskKind
 from tidemill_ingest.domain.source import Source
 from tidemill_ingest.domain.submission import DocumentSpec, Fact, media_type_of
 from tidemill_ingest.domain.version import Version
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import InvalidInput, Violation, named
 from tidemill_kit.grpc.requests import etag_of, timestamp_of
 
 _STATES = {

@@ -7,11 +7,11 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from tidemill.ingest.v1 import document_service_pb2 as pb
+from tidemill_core.application import Request
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_ingest.domain.limits import MEBIBYTE, Limits
 from tidemill_ingest.domain.submission import DocumentSpec, check_size
 from tidemill_ingest.entrypoints.messages import required, spec_of
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import request_of
 from tidemill_kit.grpc.uploads import UploadPlaces
 

@@ -5,9 +5,9 @@ from dataclasses import asdict
 
 import structlog
 
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_ingest.application.sweep import Sweep
 from tidemill_ingest.application.sweep_datasets import SweepDatasets
-from tidemill_kit.core.errors import DependencyUnavailable
 
 _log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, translated
 from tidemill_kit.workers.leases import LeaseLost, Leases
 from tidemill_monitor.application.ports import BatchName, HeldBatch

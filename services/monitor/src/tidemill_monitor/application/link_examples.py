@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.errors import InvalidInput, NotFound, PermissionDenied
+from tidemill_core.errors import InvalidInput, NotFound, PermissionDenied
 from tidemill_monitor.application.ports import Batches, BatchName, Examples, Graph
 from tidemill_monitor.domain.events import sources_of
 from tidemill_monitor.domain.graph import Batch, NodeUpdate, Part, Ref

@@ -4,8 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.application import Caller
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_monitor.application.ports import Graph
 from tidemill_monitor.domain.errors import NotAKind, NothingKnown
 from tidemill_monitor.domain.graph import Edge, Neighbours, Node, Ref

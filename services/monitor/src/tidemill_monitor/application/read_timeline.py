@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller
+from tidemill_core.application import Caller
 from tidemill_monitor.application.ports import Graph
 from tidemill_monitor.domain.errors import DeploymentUnknown, RolloutUnknown
 from tidemill_monitor.domain.graph import Edge, Node, Part, Ref

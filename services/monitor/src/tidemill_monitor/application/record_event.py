@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tidemill_kit.core.errors import PermissionDenied
+from tidemill_core.errors import PermissionDenied
 from tidemill_monitor.application.ports import Batches, BatchName, Graph
 from tidemill_monitor.domain.events import EventBody, EventMeta
 from tidemill_monitor.domain.kinds import Kind

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidemill_kit.core.application import Clock
+from tidemill_core.application import Clock
 from tidemill_monitor.application.ports import Graph
 from tidemill_monitor.domain.kinds import Direction
 

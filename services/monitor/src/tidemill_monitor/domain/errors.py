@@ -11,7 +11,7 @@ Conflict
 └── BatchLost
 """
 
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, Violation
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, Violation
 from tidemill_monitor.domain.kinds import Kind
 
 _SHOWN = 80

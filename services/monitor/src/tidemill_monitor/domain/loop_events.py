@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_monitor.domain.events import Counted, EventMeta, curation_ref, sources_of
 from tidemill_monitor.domain.graph import Batch, NodeUpdate, Ref
 from tidemill_monitor.domain.inference_events import word_of

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.application.link_examples import LinkExamples

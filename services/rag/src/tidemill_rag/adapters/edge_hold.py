@@ -5,8 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-from tidemill_kit.core.application import Clock
-from tidemill_kit.core.errors import DependencyUnavailable, PreconditionFailed
+from tidemill_core.application import Clock
+from tidemill_core.errors import DependencyUnavailable, PreconditionFailed
 from tidemill_kit.store.mongo import Collection, translated, update_or_insert
 
 _ID = "edge-store"

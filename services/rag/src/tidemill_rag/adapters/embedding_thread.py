@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from tidemill_kit.core.errors import NativePanic
+from tidemill_core.errors import NativePanic
 from tidemill_kit.grpc.context import project_of_call
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from tidemill.rag.v1 import events_pb2 as events
-from tidemill_kit.core.aggregate import Event
+from tidemill_core.aggregate import Event
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Collection as MongoCollection
 from tidemill_kit.store.mongo import Document, translated

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, insert_new, patiently, translated, updated
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import Counts, DesiredDocument, Row

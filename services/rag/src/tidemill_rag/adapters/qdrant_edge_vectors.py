@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.errors import DependencyUnavailable, isolated
+from tidemill_core.application import derived_id
+from tidemill_core.errors import DependencyUnavailable, isolated
 from tidemill_rag.adapters import edge_shards
 from tidemill_rag.adapters.point_payloads import facet, from_stored, to_stored
 from tidemill_rag.application.vector_store import Match, Point, Where

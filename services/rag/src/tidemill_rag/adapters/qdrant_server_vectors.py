@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.errors import DependencyUnavailable
+from tidemill_core.application import derived_id
+from tidemill_core.errors import DependencyUnavailable
 from tidemill_rag.adapters.point_payloads import (
     DOCUMENT,
     FACETS,

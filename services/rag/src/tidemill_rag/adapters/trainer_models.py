@@ -10,7 +10,7 @@ import grpc
 
 from tidemill.trainer.v1 import model_pb2, model_registry_service_pb2
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceStub
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.grpc.context import acting_for
 from tidemill_kit.models.artifacts import ArtifactCache
 from tidemill_kit.models.manifest import ArtifactFile, Manifest

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import NotFound
 from tidemill_rag.application.ports import Collections, Enqueue
 from tidemill_rag.application.resolve_settings import CollectionSpec, ResolveSettings
 from tidemill_rag.domain.collection import Collection

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import Conflict
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import Conflict
 from tidemill_rag.application.ports import Collections, Enqueue
 from tidemill_rag.domain.collection import Collection
 

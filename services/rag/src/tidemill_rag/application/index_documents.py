@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.errors import TRANSIENT, InvalidInput, isolated
+from tidemill_core.application import derived_id
+from tidemill_core.errors import TRANSIENT, InvalidInput, isolated
 from tidemill_rag.application.ports import Contents, DocumentContent, EmbeddingModel, EmbeddingModels, Ledger
 from tidemill_rag.application.vector_store import Payload, Point, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut

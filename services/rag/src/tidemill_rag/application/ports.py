@@ -5,8 +5,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Aggregates
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
 from tidemill_rag.application.vector_store import MetadataValue, VectorStore
 from tidemill_rag.domain.chunking import Chunk, Cut
 from tidemill_rag.domain.collection import Collection, IndexRef

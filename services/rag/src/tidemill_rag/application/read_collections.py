@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Page, PageRequest
+from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_rag.application.ports import Collections, Ledger
 from tidemill_rag.domain.collection import Collection
 from tidemill_rag.domain.errors import CollectionNotFound

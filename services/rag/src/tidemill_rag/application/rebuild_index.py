@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_rag.application.ports import Collections, EmbeddingModels, Enqueue
 from tidemill_rag.domain.collection import Collection
 

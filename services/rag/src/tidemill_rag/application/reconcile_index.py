@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
-from tidemill_kit.core.application import Clock, Request
-from tidemill_kit.core.errors import InvalidInput, NotFound, TidemillError
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import InvalidInput, NotFound, TidemillError
 from tidemill_rag.application.compare_points import ComparePoints
 from tidemill_rag.application.index_documents import IndexDocuments
 from tidemill_rag.application.ports import Catalog, Collections, EmbeddingModels, Ledger, VectorStore

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import PageRequest
+from tidemill_core.application import PageRequest
 from tidemill_rag.application.ports import Collections, Enqueue, Ledger
 from tidemill_rag.domain.collection import IndexRef
 from tidemill_rag.domain.ledger import DesiredDocument

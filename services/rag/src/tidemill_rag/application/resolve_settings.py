@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_rag.application.ports import EmbeddingModels
 from tidemill_rag.domain.collection import Chunking, Settings
 from tidemill_rag.domain.embedding import MAX_TOKENS, MIN_TOKENS

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from tidemill_kit.core.application import Caller
-from tidemill_kit.core.characters import clean, ignorable
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.application import Caller
+from tidemill_core.characters import clean, ignorable
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_rag.application.ports import Collections, EmbeddingModels, Ledger, Sweep, VectorStore
 from tidemill_rag.application.read_collections import found
 from tidemill_rag.application.vector_store import Match, MetadataValue, Where

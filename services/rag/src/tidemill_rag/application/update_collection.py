@@ -4,8 +4,8 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import Conflict
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import Conflict
 from tidemill_rag.application.ports import Collections, Enqueue
 from tidemill_rag.application.resolve_settings import CollectionSpec, ResolveSettings
 from tidemill_rag.domain.collection import Collection, Settings

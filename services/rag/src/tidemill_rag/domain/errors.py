@@ -12,7 +12,7 @@ PreconditionFailed
 
 from collections.abc import Sequence
 
-from tidemill_kit.core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed, Violation
 
 
 class CollectionNotFound(NotFound):

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel
 
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.errors import PermissionDenied
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.errors import PermissionDenied
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_rag.application.record_document import RecordDocument
 from tidemill_rag.domain.ledger import DesiredDocument

@@ -8,7 +8,7 @@ from google.protobuf.struct_pb2 import Struct
 from tidemill.content.v1 import content_pb2
 from tidemill.rag.v1 import collection_pb2 as pb
 from tidemill.rag.v1 import collection_service_pb2 as service_pb
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import etag_of, timestamp_of
 from tidemill_rag.application.read_collections import Overview
 from tidemill_rag.application.resolve_settings import CollectionSpec

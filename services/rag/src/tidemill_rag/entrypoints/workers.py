@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.grpc.context import acting_for
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_rag.application.ports import Indexes, IndexLeases, VectorStore

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.models.manifest import ArtifactFile
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
 

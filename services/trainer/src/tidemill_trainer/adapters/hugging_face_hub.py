@@ -14,8 +14,8 @@ from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils._headers import build_hf_headers
 
-from tidemill_kit.core.application import derived_id
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput
+from tidemill_core.application import derived_id
+from tidemill_core.errors import DependencyUnavailable, InvalidInput
 from tidemill_kit.models.manifest import ArtifactFile
 from tidemill_trainer.adapters.file_spool import disk_errors, refuse_if_full
 from tidemill_trainer.application.ports import HubFile, Snapshot

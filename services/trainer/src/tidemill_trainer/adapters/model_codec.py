@@ -3,7 +3,7 @@
 from google.protobuf.message import Message
 
 from tidemill.trainer.v1 import events_pb2 as events
-from tidemill_kit.core.aggregate import Event
+from tidemill_core.aggregate import Event
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 from tidemill_trainer.domain.model import Model, ModelWasDeleted

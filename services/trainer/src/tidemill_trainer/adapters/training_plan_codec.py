@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from google.protobuf.message import Message
 
-from tidemill_kit.core.aggregate import Event, ObjectRef
+from tidemill_core.aggregate import Event, ObjectRef
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 from tidemill_trainer.domain.training_plan import DatasetVersion, PlanSettings, RunLimits, TrainingPlan

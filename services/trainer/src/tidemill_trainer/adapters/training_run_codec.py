@@ -8,7 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from tidemill.trainer.v1 import events_pb2 as events
-from tidemill_kit.core.aggregate import Event
+from tidemill_core.aggregate import Event
 from tidemill_kit.store.aggregates import Identity
 from tidemill_kit.store.mongo import Document
 from tidemill_trainer.adapters.training_plan_codec import (

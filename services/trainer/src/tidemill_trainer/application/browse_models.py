@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Page, PageRequest
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.application import Caller, Page, PageRequest
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_trainer.application.ports import Models
 from tidemill_trainer.application.references import References
 from tidemill_trainer.domain.model import Model

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Page, PageRequest
+from tidemill_core.application import Caller, Page, PageRequest
 from tidemill_trainer.application.ports import Plans, Runs
 from tidemill_trainer.domain.training_plan import TrainingPlan
 from tidemill_trainer.domain.training_run import TrainingRun

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_trainer.application.ports import Runs
 from tidemill_trainer.domain.training_run import TrainingRun
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_trainer.application.references import References
 from tidemill_trainer.domain.base_facts import BaseFacts
 from tidemill_trainer.domain.errors import BaseNotTrainable, RecipeNotForBase, listed

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_trainer.application.ports import Artifacts, Versions
 from tidemill_trainer.application.references import References
 from tidemill_trainer.domain.errors import FilesMissing

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.application import Caller, Clock, Request
+from tidemill_core.errors import NotFound
 from tidemill_trainer.application.ports import Models, Versions
 from tidemill_trainer.application.references import References
 from tidemill_trainer.domain.errors import ModelNotFound

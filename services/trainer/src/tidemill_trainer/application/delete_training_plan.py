@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Request
+from tidemill_core.application import Caller, Request
 from tidemill_trainer.application.ports import Plans
 from tidemill_trainer.domain.training_plan import TrainingPlan
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Clock, Request
-from tidemill_kit.core.errors import DependencyUnavailable, InvalidInput, NotFound
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import DependencyUnavailable, InvalidInput, NotFound
 from tidemill_trainer.application.ports import (
     Artifacts,
     Hub,

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tidemill_kit.core.application import Caller, Clock, Request, derived_id
-from tidemill_kit.core.errors import DependencyUnavailable, NotFound
+from tidemill_core.application import Caller, Clock, Request, derived_id
+from tidemill_core.errors import DependencyUnavailable, NotFound
 from tidemill_trainer.application.ports import Hub, Models, Versions
 from tidemill_trainer.domain.limits import ImportLimits
 from tidemill_trainer.domain.model import Model, version_id

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from tidemill_kit.core.aggregate import ObjectRef
-from tidemill_kit.core.application import Aggregates
+from tidemill_core.aggregate import ObjectRef
+from tidemill_core.application import Aggregates
 from tidemill_kit.models.manifest import ArtifactFile
 from tidemill_trainer.domain.base_facts import FileFacts
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit

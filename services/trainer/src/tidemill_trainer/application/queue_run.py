@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Clock, Request
-from tidemill_kit.core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import AlreadyExists, InvalidInput, NotFound, PreconditionFailed
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.ports import Runs
 from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan

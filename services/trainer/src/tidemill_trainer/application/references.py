@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_trainer.application.ports import Models, Versions
 from tidemill_trainer.domain.errors import SHOWN, ModelNotFound, ModelVersionNotFound
 from tidemill_trainer.domain.model import Model, split_reference, version_id

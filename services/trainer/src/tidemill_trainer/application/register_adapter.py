@@ -5,7 +5,7 @@ from asyncio import to_thread
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Clock, Request, derived_id
+from tidemill_core.application import Clock, Request, derived_id
 from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused
 from tidemill_trainer.application.ports import Artifacts, Folders, Inspector, Models, RunFolder, Versions
 from tidemill_trainer.domain.model import Model, version_id

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.current_limits import current_limits
 from tidemill_trainer.application.ports import Plans, Runs

@@ -3,8 +3,8 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Request
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.application import Request
+from tidemill_core.errors import NotFound
 from tidemill_trainer.application.ports import PlanName, Plans
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan

@@ -3,8 +3,8 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import PageRequest, Request
-from tidemill_kit.core.errors import NotFound
+from tidemill_core.application import PageRequest, Request
+from tidemill_core.errors import NotFound
 from tidemill_trainer.application.ports import Datasets, Plans
 from tidemill_trainer.application.start_deferred_run import StartDeferredRun
 from tidemill_trainer.domain.training_plan import DatasetVersion, TrainingPlan

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Request, derived_id
-from tidemill_kit.core.errors import InvalidInput, NotFound, Violation
+from tidemill_core.application import Caller, Request, derived_id
+from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_trainer.application.ports import Datasets, Plans, Runs
 from tidemill_trainer.application.queue_run import QueueRun
 from tidemill_trainer.domain.errors import PlanPaused

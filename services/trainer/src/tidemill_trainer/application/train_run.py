@@ -6,8 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tidemill_kit.core.application import Clock, Request
-from tidemill_kit.core.errors import (
+from tidemill_core.application import Clock, Request
+from tidemill_core.errors import (
     DependencyUnavailable,
     Internal,
     InvalidInput,

@@ -3,7 +3,7 @@
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from tidemill_kit.core.application import Caller, Request
+from tidemill_core.application import Caller, Request
 from tidemill_trainer.application.check_plan import CheckPlan
 from tidemill_trainer.application.ports import Plans
 from tidemill_trainer.application.start_deferred_run import StartDeferredRun

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from tidemill_kit.core.application import Caller, Clock, Request
+from tidemill_core.application import Caller, Clock, Request
 from tidemill_kit.models.manifest import ArtifactRefused
 from tidemill_trainer.application.ports import Artifacts, Inspector, Spool, Versions
 from tidemill_trainer.application.references import References

@@ -32,7 +32,7 @@ PreconditionFailed
 
 from collections.abc import Sequence
 
-from tidemill_kit.core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
+from tidemill_core.errors import Conflict, InvalidInput, NotFound, PreconditionFailed, Violation
 
 SHOWN = 20
 """Maximum number of names in an error."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from tidemill_kit.core.aggregate import Aggregate, Event
+from tidemill_core.aggregate import Aggregate, Event
 from tidemill_trainer.domain.errors import ModelChanged, ModelNotFound
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.models.manifest import ArtifactFile, ArtifactRefused, refuse_unknown_json
 from tidemill_trainer.domain.errors import SourceRefused
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 
-from tidemill_kit.core.aggregate import Aggregate, Event, ObjectRef
+from tidemill_core.aggregate import Aggregate, Event, ObjectRef
 from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.domain.base_facts import BaseFacts, FileFacts
 from tidemill_trainer.domain.errors import FileNotExpected, FilesMissing, ImportLost, VersionNotUploading

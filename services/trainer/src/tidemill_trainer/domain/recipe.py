@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TypeAlias
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...]
 Check: TypeAlias = Callable[[object], Value | None]

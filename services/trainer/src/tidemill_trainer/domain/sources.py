@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.http.outgoing import Origin, never_reachable
 from tidemill_kit.models.manifest import Manifest
 from tidemill_trainer.domain.errors import SecretGiven

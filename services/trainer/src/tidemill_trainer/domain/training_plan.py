@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import cast
 
-from tidemill_kit.core.aggregate import Aggregate, ObjectRef
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.aggregate import Aggregate, ObjectRef
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_trainer.domain.base_facts import BaseFacts
 from tidemill_trainer.domain.errors import PlanChanged, TrainingPlanNotFound
 from tidemill_trainer.domain.model_rules import SLUG

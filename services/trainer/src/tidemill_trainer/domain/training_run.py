@@ -5,8 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 
-from tidemill_kit.core.aggregate import Aggregate, Event
-from tidemill_kit.core.application import derived_id
+from tidemill_core.aggregate import Aggregate, Event
+from tidemill_core.application import derived_id
 from tidemill_trainer.domain.base_facts import BaseFacts
 from tidemill_trainer.domain.errors import RunFinished, RunLost, RunNotRetriable
 from tidemill_trainer.domain.fit import Choice, ExampleCounts, Fit

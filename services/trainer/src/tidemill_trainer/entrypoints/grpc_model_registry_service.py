@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tidemill.trainer.v1 import model_registry_service_pb2 as pb
 from tidemill.trainer.v1.model_registry_service_pb2_grpc import ModelRegistryServiceServicer
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import current_caller, page_of, request_of
 from tidemill_kit.grpc.uploads import UploadPlaces
 from tidemill_trainer.application.browse_models import BrowseModels, ModelOverview

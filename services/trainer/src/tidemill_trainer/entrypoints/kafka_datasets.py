@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel
 
-from tidemill_kit.core.aggregate import ObjectRef
+from tidemill_core.aggregate import ObjectRef
 from tidemill_kit.events.subscriptions import Delivery, EventContext, Route, Subscription
 from tidemill_trainer.application.start_runs_for_dataset_version import StartRunsForDatasetVersion
 from tidemill_trainer.domain.training_plan import DatasetVersion

@@ -1,7 +1,7 @@
 """Mapping between messages and the domain."""
 
 from tidemill.trainer.v1 import model_pb2 as pb
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import etag_of, timestamp_of
 from tidemill_kit.models.manifest import ArtifactFile, Manifest
 from tidemill_trainer.application.browse_models import ModelOverview

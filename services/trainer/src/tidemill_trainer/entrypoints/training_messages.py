@@ -8,7 +8,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.struct_pb2 import Struct
 
 from tidemill.trainer.v1 import training_pb2 as pb
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.errors import InvalidInput, Violation
 from tidemill_kit.grpc.server import etag_of, timestamp_of
 from tidemill_trainer.domain.training_plan import DEFAULT_TIME, PlanSettings, RunLimits, TrainingPlan
 from tidemill_trainer.domain.training_run import Progress, RunState, TrainingRun

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import structlog
 
-from tidemill_kit.core.errors import TidemillError, isolated
+from tidemill_core.errors import TidemillError, isolated
 from tidemill_kit.workers.fair_share import Turns
 from tidemill_trainer.application.fetch_version import FetchVersion
 from tidemill_trainer.application.ports import PendingImports, VersionName

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tidemill_kit.core.errors import isolated
+from tidemill_core.errors import isolated
 from tidemill_trainer.training.failures import stopped_by
 from tidemill_trainer.training.job import Job
 from tidemill_trainer.training.lifeline import die_with_parent

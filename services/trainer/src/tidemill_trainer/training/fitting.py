@@ -10,7 +10,7 @@ import transformers
 from peft import LoraConfig
 from transformers import PretrainedConfig
 
-from tidemill_kit.core.errors import isolated
+from tidemill_core.errors import isolated
 from tidemill_kit.models.folders import stored_in
 from tidemill_trainer.domain.fit import Choice, Fit, choices
 from tidemill_trainer.training.examples import Row

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from tidemill_core.application import Aggregates
 from tidemill_inference.domain.deployment import Deployment
-from tidemill_kit.core.application import Aggregates
 
 Deployments = Aggregates[Deployment]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from tidemill_core.application import Aggregates
 from tidemill_inference.application.ports.deployments import DeploymentRef
 from tidemill_inference.domain.inference import Inference
-from tidemill_kit.core.application import Aggregates
 
 Inferences = Aggregates[Inference]
 

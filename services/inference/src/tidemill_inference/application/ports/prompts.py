@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tidemill_core.application import Aggregates
 from tidemill_inference.domain.content import Message, Passage
 from tidemill_inference.domain.prompt import Prompt, PromptContent
-from tidemill_kit.core.application import Aggregates
 
 Prompts = Aggregates[Prompt]
 

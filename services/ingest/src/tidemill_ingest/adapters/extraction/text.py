@@ -9,13 +9,13 @@ from itertools import pairwise
 from html_to_markdown import ConversionOptions, PreprocessingOptions, WarningKind, convert
 from markdown_it import MarkdownIt
 
+from tidemill_core.characters import clean, clean_line
 from tidemill_ingest.adapters.extraction import front_matter
 from tidemill_ingest.adapters.extraction.data_uris import without_data_uris
 from tidemill_ingest.adapters.extraction.superscripts import with_marks, written_flat
 from tidemill_ingest.adapters.extraction.tables import with_merged_cells, with_written_spans
 from tidemill_ingest.domain.errors import DocumentRefused
 from tidemill_ingest.domain.limits import MEBIBYTE
-from tidemill_kit.core.characters import clean, clean_line
 
 CLEANING_VERSION = 3
 """Counted up when the same bytes would become another text."""

@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from functools import lru_cache
 
+from tidemill_core.characters import IGNORABLE, MARKS, ignorable
 from tidemill_ingest.adapters.masking.spans import Span
-from tidemill_kit.core.characters import IGNORABLE, MARKS, ignorable
 
 _DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58"
 # A backslash before punctuation, and emphasis: a star between two words of a product, or an underscore within a name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
 
-from tidemill_kit.core.aggregate import Aggregate
+from tidemill_core.aggregate import Aggregate
 
 NAMESPACE = uuid.UUID("6f1c4a0e-3a5b-5d0f-9c55-7a3e0c1d2b60")
 """Root of every derived id of Tidemill; changing it would rename everything that exists."""

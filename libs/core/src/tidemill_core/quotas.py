@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidemill_kit.core.errors import PreconditionFailed
+from tidemill_core.errors import PreconditionFailed
 
 
 class QuotaReached(PreconditionFailed):

@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from tidemill_kit.core.characters import clean, printable, same_words, says_something
+from tidemill_core.characters import clean, printable, same_words, says_something
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from tidemill_kit.core.errors import InvalidInput
-from tidemill_kit.core.paging import Place, list_digest, place_of, token_after
+from tidemill_core.errors import InvalidInput
+from tidemill_core.paging import Place, list_digest, place_of, token_after
 from tidemill_testkit.clocks import NOON
 
 DIGEST = list_digest("acme", {"colour": "red"}, show_deleted=False)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tidemill_kit.core.application import PageRequest
-from tidemill_kit.core.errors import InvalidInput, Violation
+from tidemill_core.application import PageRequest
+from tidemill_core.errors import InvalidInput, Violation
 
 MAX_PAGE_SIZE = 1000
 
