@@ -1,21 +1,20 @@
 """Fakes that pass the same contract suites as their adapters, and monitor put together on them."""
 
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.monitor.tests.story import Story
 from tidemill_core.application import Caller
 from tidemill_core.errors import TidemillError
+from tidemill_kit.workers.leases import LeaseLost
 from tidemill_monitor.application.link_examples import LinkExamples
-from tidemill_monitor.application.ports import BatchName, HeldBatch
+from tidemill_monitor.application.ports import BatchName
 from tidemill_monitor.application.read_lineage import Lineage, LineageLimits, LineageQuery, ReadLineage
 from tidemill_monitor.application.read_timeline import ReadTimeline, Timeline
 from tidemill_monitor.application.record_event import RecordEvent
 from tidemill_monitor.application.sweep_inferences import SweepInferences
-from tidemill_monitor.domain.errors import BatchLost
 from tidemill_monitor.domain.graph import Batch, Edge, ExampleIds, Neighbours, Node, NodeUpdate, Part, Ref
 from tidemill_monitor.domain.kinds import EXAMPLE_OF, Direction, Kind, Relation
 from tidemill_testkit.clocks import FixedClock
@@ -123,37 +122,27 @@ class InMemoryBatches:
     """Implements `ports.Batches`."""
 
     def __init__(self) -> None:
-        self.query: dict[BatchName, Batch] = {}
+        self.recorded: dict[BatchName, Batch] = {}
         self.finished: dict[BatchName, str] = {}
-        self.taken_by_others: set[BatchName] = set()
-        self._epochs: Counter[BatchName] = Counter()
+        self.epochs: Counter[BatchName] = Counter()
+        """Of the leases as they are now; a later holder counts one up."""
 
     async def add_pending(self, batch: Batch) -> bool:
         name = BatchName(batch.project, batch.curation)
-        news = name not in self.query
-        self.query.setdefault(name, batch)
+        news = name not in self.recorded
+        self.recorded.setdefault(name, batch)
         return news
 
-    async def waiting(self, *, without: Collection[str] = ()) -> Sequence[BatchName]:
-        return [name for name in self.query if name not in self.finished and name.project not in without]
+    async def pending(self, name: BatchName) -> Batch | None:
+        return None if name in self.finished else self.recorded.get(name)
 
-    @asynccontextmanager
-    async def held(self, name: BatchName) -> AsyncIterator[HeldBatch | None]:
-        if name in self.taken_by_others or name in self.finished or name not in self.query:
-            yield None
-            return
-        self._epochs[name] += 1
-        yield HeldBatch(batch=self.query[name], epoch=self._epochs[name])
-
-    async def finish(self, held: HeldBatch, *, reason: str) -> None:
-        name = BatchName(held.batch.project, held.batch.curation)
-        if self._epochs[name] != held.epoch:
-            raise BatchLost(held.batch.curation)
+    async def finish(self, name: BatchName, *, epoch: int, reason: str) -> None:
+        if self.epochs[name] != epoch:
+            raise LeaseLost(name.key)
         self.finished[name] = reason
 
-    def steal(self, name: BatchName) -> None:
-        """Be a later holder."""
-        self._epochs[name] += 1
+    def unfinished(self) -> list[BatchName]:
+        return [name for name in self.recorded if name not in self.finished]
 
 
 @dataclass(slots=True)
@@ -189,8 +178,12 @@ class Monitor:
             for event in story.events:
                 await self.record(project, event.meta, event.body)
             self.examples.by_key |= story.batches
-        for name in await self.batches.waiting():
-            await self.link(name)
+        await self.link_all()
+
+    async def link_all(self) -> None:
+        """Read what waits, as the holder of each lease."""
+        for name in self.batches.unfinished():
+            await self.link(name, epoch=self.batches.epochs[name])
 
     async def lineage(self, kind: str, name: str, direction: str = "back", /, **asked: int) -> Lineage:
         return await self.read(ACME, LineageQuery(kind=kind, id=name, direction=Direction(direction), **asked))

@@ -6,9 +6,10 @@ from tidemill.monitor.v1.lineage_service_pb2_grpc import add_LineageServiceServi
 from tidemill_core.application import SystemClock
 from tidemill_kit.service.app import App, Worker
 from tidemill_kit.service.backend import Backend
+from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 from tidemill_monitor.adapters.exchange_examples import ExchangeExamples
-from tidemill_monitor.adapters.mongo_batches import MongoBatches
+from tidemill_monitor.adapters.mongo_batches import MongoBatches, pending_batches
 from tidemill_monitor.adapters.mongo_edges import MongoEdges
 from tidemill_monitor.adapters.mongo_graph import MongoGraph
 from tidemill_monitor.application.link_examples import LinkExamples
@@ -19,7 +20,7 @@ from tidemill_monitor.application.sweep_inferences import SweepInferences
 from tidemill_monitor.entrypoints.grpc_lineage_service import GrpcLineageService
 from tidemill_monitor.entrypoints.kafka_events import lineage
 from tidemill_monitor.entrypoints.metrics import LoopMetrics
-from tidemill_monitor.entrypoints.workers import ExamplesWorker, HouseKeeper
+from tidemill_monitor.entrypoints.workers import HouseKeeper
 from tidemill_monitor.settings import MonitorSettings
 
 
@@ -29,20 +30,23 @@ async def build_app(settings: MonitorSettings) -> App:
     database = backend.database
     edges = MongoEdges(database["edges"], database["edge_places"], list_length=settings.list_length)
     graph = backend.indexed(MongoGraph(database["nodes"], edges, database["counts"], count_s=settings.count_s))
-    batches = backend.indexed(MongoBatches(database["batches"], backend.leases("batches", removable=False)))
+    batches, pending = MongoBatches(database["batches"]), backend.indexed(pending_batches(database["batches"]))
     examples = ExchangeExamples(backend.bucket(settings.feedback_bucket), max_bytes=settings.max_batch_bytes)
-    worker = ExamplesWorker(
-        batches=batches,
-        link=LinkExamples(batches=batches, examples=examples, graph=graph),
-        max_concurrent=settings.max_concurrent_batches,
-        retry_after_s=settings.retry_s,
+    link = LinkExamples(batches=batches, examples=examples, graph=graph)
+    controller = Controller(
+        "batches",
+        reconcile=lambda name, epoch: link(name, epoch=epoch),
+        pending=pending,
+        leases=backend.leases("batches", removable=False),
+        max_concurrent=settings.batch_max_concurrent,
+        poll_interval=timedelta(seconds=settings.batch_poll_interval_s),
     )
     house_keeper = _house_keeper(settings, graph, backend.leases("leases", removable=False), metrics)
-    record = RecordEvent(graph=graph, batches=batches, enqueue=worker.enqueue)
+    record = RecordEvent(graph=graph, batches=batches, enqueue=controller.enqueue)
     return backend.app(
         servicers=[(add_LineageServiceServicer_to_server, _servicer(settings, graph))],
         consumers=[lineage(record, metrics)],
-        workers=[Worker("examples", worker.run), Worker("house_keeping", house_keeper.run)],
+        workers=[controller, Worker("house_keeping", house_keeper.run)],
     )
 
 

@@ -17,10 +17,10 @@ class MonitorSettings(ServiceSettings):
     """The bucket where feedback hands over examples."""
     max_batch_bytes: int = Field(default=256 * 1024**2, ge=1)
     """The largest batch of examples that is read; it is in memory meanwhile."""
-    max_concurrent_batches: int = Field(default=1, ge=1, le=16)
+    batch_max_concurrent: int = Field(default=1, ge=1, le=16)
     """How many batches are read at the same time."""
-    retry_s: float = Field(default=30.0, gt=0)
-    """The pause after which a batch that waits is tried again."""
+    batch_poll_interval_s: float = Field(default=30.0, gt=0)
+    """Resync interval of batches that wait to be read."""
     list_length: int = Field(default=50, ge=1, le=100_000)
     """How many neighbours stand in one document."""
     nodes_of_kind: int = Field(default=50, ge=1, le=1000)

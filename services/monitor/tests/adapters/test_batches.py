@@ -1,6 +1,5 @@
 """The work list of batches, and what is read of them."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -13,12 +12,12 @@ from tidemill_core.application import SystemClock
 from tidemill_core.errors import PermissionDenied
 from tidemill_kit.store.mongo import Database
 from tidemill_kit.store.objects import ExchangeBucket, ObjectMissing, ObjectStore
-from tidemill_kit.workers.leases import Leases
+from tidemill_kit.workers.leases import LeaseLost, Leases
 from tidemill_local import Addresses
 from tidemill_monitor.adapters.exchange_examples import ExchangeExamples
-from tidemill_monitor.adapters.mongo_batches import MongoBatches
+from tidemill_monitor.adapters.mongo_batches import MongoBatches, pending_batches
 from tidemill_monitor.application.ports import Batches, BatchName
-from tidemill_monitor.domain.errors import BatchLost, BatchUnusable
+from tidemill_monitor.domain.errors import BatchUnusable
 from tidemill_monitor.domain.graph import Batch, ExampleIds
 from tidemill_testkit.clocks import NOON
 from tidemill_testkit.objects import InMemoryObjects
@@ -29,60 +28,45 @@ BATCH = Batch(project="acme", curation="c@1", object=OBJECT, examples=2, time=NO
 NAME = BatchName("acme", "c@1")
 
 
-def mongo_batches(database: Database, owner: str = "one", *, ttl_s: float = 30) -> MongoBatches:
-    leases = Leases(database["batches"], owner=owner, ttl=timedelta(seconds=ttl_s), clock=SystemClock())
-    return MongoBatches(database["batches"], leases)
-
-
 @pytest.fixture(params=["memory", "mongo"])
 def batches(request: pytest.FixtureRequest) -> Batches:
     if request.param == "memory":
-        return InMemoryBatches()
-    return mongo_batches(request.getfixturevalue("database"))
+        memory = InMemoryBatches()
+        memory.epochs[NAME] = 1
+        return memory
+    return MongoBatches(request.getfixturevalue("database")["batches"])
 
 
-async def test_a_batch_is_requested_once_and_waits_until_it_is_finished(batches: Batches) -> None:
+async def test_a_batch_is_requested_once_and_pending_until_it_is_finished(batches: Batches, database: Database) -> None:
     news = [await batches.add_pending(BATCH), await batches.add_pending(BATCH)]
-    before = list(await batches.waiting())
-    async with batches.held(NAME) as held:
-        assert held is not None
-        assert held.batch == BATCH
-        await batches.finish(held, reason="")
+    before = await batches.pending(NAME)
+    await leases(database).acquire(NAME.key)
+    await batches.finish(NAME, epoch=1, reason="")
 
     assert news == [True, False]
-    assert before == [NAME]
-    assert list(await batches.waiting()) == []
-    async with batches.held(NAME) as again:
-        assert again is None
+    assert before == BATCH
+    assert await batches.pending(NAME) is None
 
 
-async def test_a_batch_is_held_by_one_worker_and_a_later_one_shuts_it_out(database: Database) -> None:
-    one, two = mongo_batches(database), mongo_batches(database, "two")
-    await one.add_pending(BATCH)
-    async with one.held(NAME) as first, two.held(NAME) as meanwhile:
-        assert meanwhile is None
-    async with two.held(NAME) as second:
-        assert first
-        assert second
-        assert second.epoch == first.epoch + 1
-        with pytest.raises(BatchLost):
-            await one.finish(first, reason="")
-    assert list(await one.waiting()) == [NAME]
-    assert list(await one.waiting(without={NAME.project})) == []
+def leases(database: Database, owner: str = "one") -> Leases:
+    return Leases(database["batches"], owner=owner, ttl=timedelta(seconds=30), clock=SystemClock())
 
 
-async def test_a_worker_whose_lease_was_lost_is_notified(database: Database) -> None:
-    batches = mongo_batches(database, ttl_s=0.6)
+async def test_a_later_holder_shuts_an_earlier_one_out_and_the_batch_stays_pending(database: Database) -> None:
+    batches, find = MongoBatches(database["batches"]), pending_batches(database["batches"])
+    await find.ensure_indexes()
     await batches.add_pending(BATCH)
-    stolen = {"$set": {"lease.owner": "thief"}, "$inc": {"lease.epoch": 1}}
-    with pytest.raises(BatchLost):
-        await _hold_while_stolen(batches, database, stolen)
+    async with leases(database).held(NAME.key) as first:
+        assert first
+    async with leases(database, "two").held(NAME.key) as second:
+        assert second
+        with pytest.raises(LeaseLost):
+            await batches.finish(NAME, epoch=first.epoch, reason="")
+        found = await find("", without=frozenset())
+        await batches.finish(NAME, epoch=second.epoch, reason="")
 
-
-async def _hold_while_stolen(batches: MongoBatches, database: Database, stolen: dict[str, object]) -> None:
-    async with asyncio.timeout(20), batches.held(NAME):
-        await database["batches"].update_one({"_id": "acme/c@1"}, stolen)
-        await asyncio.Event().wait()
+    assert list(found.items) == [NAME]
+    assert not (await find("", without=frozenset())).items
 
 
 @pytest.fixture(params=["memory", "s3"])

@@ -227,9 +227,7 @@ async def test_a_turn_that_is_recorded_backwards_is_the_same_turn(database: Data
     story = a_turn(reactions=12)
     for event in reversed(story.events):
         await mongo.record("acme", event.body.updates(event.meta))
-    forwards.batches.finished.clear()
-    for name in await forwards.batches.waiting():
-        batch = forwards.batches.query[name]
+    for batch in forwards.batches.recorded.values():
         examples = await forwards.examples.read(batch)
         await mongo.record_examples("acme", batch.curation, [each.feedback for each in examples])
         note = Part(key="examples", event="", seq=0, time=batch.time, facts={"linked": str(len(examples))})

@@ -81,7 +81,7 @@ async def test_a_batch_of_another_project_is_refused_before_anything_is_written(
         await monitor.record("acme", event.meta, event.body)
 
     assert await monitor.graph.nodes("acme", [Ref(Kind.CURATION, "helpdesk_sft@1")]) == {}
-    assert monitor.batches.query == {}
+    assert monitor.batches.recorded == {}
 
 
 async def test_an_answer_that_failed_first_and_completed_then_is_completed() -> None:

@@ -81,8 +81,7 @@ async def knows(monitor: Monitor, kind: Kind, number: int) -> bool:
 
 
 async def everything(monitor: Monitor) -> list[object]:
-    for name in await monitor.batches.waiting():
-        await monitor.link(name)
+    await monitor.link_all()
     asked = [("model_version", "helpdesk_lora@1"), ("model_version", "smollm2@1"), ("document", "d1")]
     queries = [LineageQuery(kind=kind, id=name, direction=way) for kind, name in asked for way in Direction]
     return [*[await monitor.read(ACME, query) for query in queries], await monitor.story_of("helpdesk")]

@@ -5,16 +5,13 @@ from datetime import timedelta
 from typing import Any
 
 from services.monitor.tests.fakes import Monitor
-from services.monitor.tests.story import Story, a_turn
-from tidemill_core.errors import DependencyUnavailable
+from services.monitor.tests.story import a_turn
 from tidemill_kit.store.mongo import Database
 from tidemill_kit.workers.leases import Leases
-from tidemill_monitor.application.ports import BatchName
-from tidemill_monitor.application.record_event import RecordEvent
 from tidemill_monitor.application.sweep_inferences import SweepInferences
 from tidemill_monitor.domain.kinds import Kind
 from tidemill_monitor.entrypoints.metrics import NODES, LoopMetrics
-from tidemill_monitor.entrypoints.workers import OLD, ExamplesWorker, HouseKeeper
+from tidemill_monitor.entrypoints.workers import OLD, HouseKeeper
 from tidemill_testkit.clocks import FixedClock
 
 
@@ -28,42 +25,6 @@ async def while_running(work: Callable[[], Coroutine[Any, Any, None]], check: Ca
             await asyncio.sleep(0.01)
     finally:
         task.cancel()
-
-
-async def test_a_completed_curation_enqueues_work_which_reads_it() -> None:
-    monitor, story = Monitor(), Story()
-    story.curate(seq=1, examples=[("fb-1", "inf-1")])
-    monitor.examples.by_key |= story.batches
-    worker = ExamplesWorker(batches=monitor.batches, link=monitor.link, max_concurrent=1, retry_after_s=600)
-    record = RecordEvent(graph=monitor.graph, batches=monitor.batches, enqueue=worker.enqueue)
-
-    async def updates() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(worker.run())
-            await asyncio.sleep(0)
-            for event in story.events:
-                await record("acme", event.meta, event.body)
-
-    await while_running(updates, lambda: bool(monitor.batches.finished))
-
-
-async def test_a_batch_is_tried_again_when_the_store_was_down() -> None:
-    monitor = Monitor()
-    monitor.examples.failure = DependencyUnavailable("down", dependency="s3")
-    story = Story()
-    story.curate(seq=1, examples=[("fb-1", "inf-1")])
-    (event,) = story.events
-    await monitor.record("acme", event.meta, event.body)
-    worker = ExamplesWorker(batches=monitor.batches, link=monitor.link, max_concurrent=1, retry_after_s=0.02)
-    heals = asyncio.get_running_loop().call_later(0.1, lambda: heal(monitor, story))
-
-    await while_running(worker.run, lambda: monitor.batches.finished == {BatchName("acme", "helpdesk_sft@1"): ""})
-    heals.cancel()
-
-
-def heal(monitor: Monitor, story: Story) -> None:
-    monitor.examples.by_key |= story.batches
-    monitor.examples.failure = None
 
 
 async def test_the_counts_are_read_for_the_metrics_and_one_process_forgets_what_is_old(database: Database) -> None:

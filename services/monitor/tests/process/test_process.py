@@ -33,7 +33,7 @@ class MonitorProcess(ServiceProcess):
     def _settings(self) -> dict[str, str]:
         return {
             "FEEDBACK_BUCKET": self.database,
-            "RETRY_S": "0.5",
+            "BATCH_POLL_INTERVAL_S": "0.5",
         }
 
 

@@ -20,20 +20,17 @@ class LinkExamples:
     examples: Examples
     graph: Graph
 
-    async def __call__(self, name: BatchName) -> bool:
-        """Return False if another worker reads the batch, or it is finished.
+    async def __call__(self, name: BatchName, *, epoch: int) -> None:
+        """Read the batch unless it is finished; `epoch` is that of its lease.
 
         Raises:
-            BatchLost: another worker took it over.
+            LeaseLost: another worker took it over.
             DependencyUnavailable: try again later.
 
         """
-        async with self.batches.held(name) as held:
-            if held is None:
-                return False
-            reason = await self._link(held.batch)
-            await self.batches.finish(held, reason=reason)
-        return True
+        batch = await self.batches.pending(name)
+        if batch is not None:
+            await self.batches.finish(name, epoch=epoch, reason=await self._link(batch))
 
     async def _link(self, batch: Batch) -> str:
         """Return why the batch cannot be read, or ""."""

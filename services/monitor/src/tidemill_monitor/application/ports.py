@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -62,40 +61,28 @@ class BatchName:
     project: str
     curation: str
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldBatch:
-    """A batch under a lease."""
-
-    batch: Batch
-    epoch: int
+    @property
+    def key(self) -> str:
+        """The id of its document, which its lease is part of."""
+        return f"{self.project}/{self.curation}"
 
 
 class Batches(Protocol):
-    """Batches of examples to read: the queue of a leased worker."""
+    """Batches of examples, each read once under a lease."""
 
     async def add_pending(self, batch: Batch) -> bool:
         """Enqueue a batch; return whether it is new."""
         ...
 
-    async def waiting(self, *, without: Collection[str] = ()) -> Sequence[BatchName]:
-        """Return some unfinished batches, except those of the projects in `without`."""
+    async def pending(self, name: BatchName) -> Batch | None:
+        """Return the batch unless it is finished."""
         ...
 
-    def held(self, name: BatchName) -> AbstractAsyncContextManager[HeldBatch | None]:
-        """Hold the lease of a batch while the body runs; yields None if another worker holds it, or it is finished.
-
-        Raises:
-            BatchLost: the lease was lost meanwhile.
-
-        """
-        ...
-
-    async def finish(self, held: HeldBatch, *, reason: str) -> None:
+    async def finish(self, name: BatchName, *, epoch: int, reason: str) -> None:
         """Record that the batch was read, or why it cannot be.
 
         Raises:
-            BatchLost: a later holder has it.
+            LeaseLost: a later holder has it.
 
         """
         ...

@@ -7,11 +7,9 @@ NotFound
 ├── NothingKnown
 ├── DeploymentUnknown
 └── RolloutUnknown
-Conflict
-└── BatchLost
 """
 
-from tidemill_core.errors import Conflict, InvalidInput, NotFound, Violation
+from tidemill_core.errors import InvalidInput, NotFound, Violation
 from tidemill_monitor.domain.kinds import Kind
 
 _SHOWN = 80
@@ -67,12 +65,3 @@ class RolloutUnknown(NotFound):
     def __init__(self, rollout: str, deployment: str) -> None:
         message = f"deployment {deployment} has no rollout {rollout}: leave it empty for all of them"
         super().__init__(message, rollout=rollout, deployment=deployment)
-
-
-class BatchLost(Conflict):
-    """Another worker reads the batch now; what this one still had to write is void."""
-
-    reason = "BATCH_LOST"
-
-    def __init__(self, curation: str) -> None:
-        super().__init__(f"the examples of {curation} are now read by another worker", curation=curation)
