@@ -1,7 +1,6 @@
 """Stores and an inference service in memory."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -11,7 +10,7 @@ from tidemill_core.aggregate import ObjectRef
 from tidemill_core.errors import TidemillError
 from tidemill_core.quotas import Quota
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
-from tidemill_feedback.application.ports import Waiting
+from tidemill_feedback.application.ports import PendingInference, Waiting
 from tidemill_feedback.domain.errors import (
     EpochOver,
     InferenceUnknown,
@@ -154,8 +153,10 @@ class InMemoryPending:
     async def of(self, project: str, inference: str) -> Sequence[Waiting]:
         return list(self.stored.get((project, inference), []))
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[tuple[str, str]]:
-        return [place for place, there in self.stored.items() if there and there[0].since <= until][:limit]
+    async def since(self, until: datetime, *, limit: int) -> Sequence[PendingInference]:
+        return [PendingInference(*place) for place, there in self.stored.items() if there and there[0].since <= until][
+            :limit
+        ]
 
     async def remove(self, waiting: Waiting) -> None:
         place = waiting.project, waiting.inference
@@ -263,22 +264,6 @@ class KeptDeadLetters:
 
     async def put(self, waiting: Waiting, error: TidemillError) -> None:
         self.letters.append((waiting, error.reason))
-
-
-class FakeLeases:
-    """Yields the next epoch, or None while another worker holds the curation."""
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.elsewhere = False
-
-    @asynccontextmanager
-    async def held(self, _ref: CurationRef) -> AsyncIterator[int | None]:
-        if self.elsewhere:
-            yield None
-            return
-        self.epoch += 1
-        yield self.epoch
 
 
 class BreakingBatches:

@@ -20,6 +20,7 @@ from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.erase_end_user import EraseEndUser
+from tidemill_feedback.application.expire_pending import ExpirePending
 from tidemill_feedback.application.handle_submission import HandleSubmission
 from tidemill_feedback.application.match_pending import MatchPending
 from tidemill_feedback.application.read_curations import ReadCurations
@@ -28,7 +29,6 @@ from tidemill_feedback.application.reconcile_curation import ReconcileCuration
 from tidemill_feedback.application.record_correction import RecordCorrection
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.application.submit_feedback import Submission, SubmitFeedback
-from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.application.update_curation import UpdateCuration
 from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.domain.curation import Curation, CurationWasCompleted
@@ -100,7 +100,7 @@ class FeedbackHarness:
             dead_letters=self.dead_letters,
         )
         self.take = HandleSubmission(submit=self.submit, match=self.match, pending=self.pending, clock=self.clock)
-        self.sweep = SweepPending(
+        self.expire = ExpirePending(
             pending=self.pending,
             match=self.match,
             dead_letters=self.dead_letters,
@@ -164,11 +164,18 @@ class FeedbackHarness:
         """Reconcile the curation sft until nothing is due."""
         for _ in range(20):
             self.epoch += 1
-            pause = await self.reconcile(ref, epoch=self.epoch)
-            if pause != timedelta(0):
-                return pause
+            requeue = await self.reconcile(ref, epoch=self.epoch)
+            if requeue is None or requeue.after != timedelta(0):
+                return requeue.after if requeue else None
         message = "it never comes to rest"
         raise AssertionError(message)
+
+    async def sweep(self) -> int:
+        """Expire what is due, and return how many reactions became dead letters."""
+        before = len(self.dead_letters.letters)
+        for ref in (await self.expire.expired()).items:
+            await self.expire(ref)
+        return len(self.dead_letters.letters) - before
 
     @property
     def completions(self) -> list[CurationWasCompleted]:

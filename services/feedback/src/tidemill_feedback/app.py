@@ -12,7 +12,7 @@ from tidemill_core.application import SystemClock
 from tidemill_feedback.adapters.dead_submissions import DeadSubmissions
 from tidemill_feedback.adapters.exchange_batches import ExchangeBatches
 from tidemill_feedback.adapters.inference_answers import InferenceAnswers
-from tidemill_feedback.adapters.mongo_curations import MongoCurationLeases, MongoCurations, mongo_curations
+from tidemill_feedback.adapters.mongo_curations import MongoCurations, mongo_curations
 from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.adapters.mongo_ledger import MongoLedger
 from tidemill_feedback.adapters.mongo_pending import MongoPending
@@ -21,33 +21,36 @@ from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.create_curation import CreateCuration
 from tidemill_feedback.application.delete_curation import DeleteCuration
 from tidemill_feedback.application.erase_end_user import EraseEndUser
+from tidemill_feedback.application.expire_pending import ExpirePending
 from tidemill_feedback.application.handle_submission import HandleSubmission
 from tidemill_feedback.application.match_pending import MatchPending
+from tidemill_feedback.application.ports import Enqueue, PendingInference
 from tidemill_feedback.application.read_curations import ReadCurations
 from tidemill_feedback.application.read_feedback import ReadFeedback
 from tidemill_feedback.application.reconcile_curation import ReconcileCuration
 from tidemill_feedback.application.record_correction import RecordCorrection
 from tidemill_feedback.application.resolve_examples import ResolveExamples
 from tidemill_feedback.application.submit_feedback import SubmitFeedback
-from tidemill_feedback.application.sweep_pending import SweepPending
 from tidemill_feedback.application.update_curation import UpdateCuration
 from tidemill_feedback.application.withdraw_feedback import WithdrawFeedback
 from tidemill_feedback.domain.curation import Curation
 from tidemill_feedback.domain.feedback import Feedback
+from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_feedback.entrypoints import kafka_submissions
 from tidemill_feedback.entrypoints.grpc_curation_service import GrpcCurationService, UseCases
 from tidemill_feedback.entrypoints.grpc_feedback_service import GrpcFeedbackService
 from tidemill_feedback.entrypoints.kafka_corrections import corrections
 from tidemill_feedback.entrypoints.kafka_inferences import inferences
-from tidemill_feedback.entrypoints.workers import CurationWorker, sweep_for_ever
+from tidemill_feedback.entrypoints.reconcile import PendingCurations
 from tidemill_feedback.settings import FeedbackSettings
 from tidemill_kit.events.kafka import Consumers, Publisher
 from tidemill_kit.events.relay import Relay
 from tidemill_kit.grpc.client import open_channel
-from tidemill_kit.service.app import App, Dependency, Worker
+from tidemill_kit.service.app import App, Dependency
 from tidemill_kit.store import mongo
 from tidemill_kit.store.aggregates import MongoAggregates
 from tidemill_kit.store.objects import ExchangeBucket, ObjectStore
+from tidemill_kit.workers.controller import Controller
 from tidemill_kit.workers.leases import Leases
 
 
@@ -84,17 +87,19 @@ class EntryPoints:
 async def build_app(settings: FeedbackSettings) -> App:
     """Put feedback together, on the event loop that it will live on. Nothing is connected yet."""
     adapters = _adapters(settings)
-    worker = CurationWorker(
-        curations=MongoCurations(adapters.database["curations"]),
-        ledger=adapters.ledger,
-        leases=MongoCurationLeases(adapters.leases),
-        clock=SystemClock(),
-        max_concurrent=settings.max_concurrent_curations,
-        debounce_s=settings.debounce_s,
-        poll_interval_s=settings.poll_interval_s,
+    reconcile = _reconcile(settings, adapters)
+    curations = Controller[CurationRef](
+        "curations",
+        reconcile=lambda ref, epoch: reconcile(ref, epoch=epoch),
+        pending=PendingCurations(
+            curations=MongoCurations(adapters.database["curations"]), ledger=adapters.ledger, clock=SystemClock()
+        ),
+        leases=adapters.leases,
+        max_concurrent=settings.curation_max_concurrent,
+        poll_interval=timedelta(seconds=settings.curation_poll_interval_s),
+        debounce=timedelta(seconds=settings.curation_debounce_s),
     )
-    reconcile, entry_points = _reconcile(settings, adapters), _entry_points(settings, adapters, worker)
-    sweep = _sweep(settings, adapters, entry_points.match)
+    entry_points = _entry_points(settings, adapters, curations.enqueue)
     submissions = kafka_submissions.Submissions(take=entry_points.take, record_bytes=settings.max_record_bytes)
     consumers = Consumers(
         settings.kafka,
@@ -120,12 +125,13 @@ async def build_app(settings: FeedbackSettings) -> App:
         erase=erase,
         clock=SystemClock(),
     )
+    curation_service = GrpcCurationService(_use_cases(settings, adapters, curations.enqueue))
     client = adapters.database.client
     return App(
         settings=settings,
         servicers=[
             (add_FeedbackServiceServicer_to_server, service),
-            (add_CurationServiceServicer_to_server, GrpcCurationService(_use_cases(settings, adapters, worker))),
+            (add_CurationServiceServicer_to_server, curation_service),
         ],
         dependencies=[
             Dependency(name="mongodb", probe=lambda: mongo.ping(client)),
@@ -136,8 +142,8 @@ async def build_app(settings: FeedbackSettings) -> App:
             Stores(adapters, bucket=settings.exchange_bucket),
             adapters.publisher,
             adapters.relay,
-            Worker("curations", lambda: worker.run(reconcile)),
-            Worker("pending", lambda: sweep_for_ever(sweep, adapters.leases, every_s=settings.pending_poll_interval_s)),
+            curations,
+            _expiry(settings, adapters, entry_points.match),
             consumers,
         ],
         consumers=consumers.status,
@@ -200,14 +206,14 @@ def _adapters(settings: FeedbackSettings) -> Adapters:
         leases=Leases(
             database["leases"],
             owner=str(uuid4()),
-            ttl=timedelta(seconds=settings.lease_s),
+            ttl=timedelta(seconds=settings.lease_ttl_s),
             clock=SystemClock(),
             removable=True,
         ),
     )
 
 
-def _entry_points(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> EntryPoints:
+def _entry_points(settings: FeedbackSettings, adapters: Adapters, enqueue: Enqueue) -> EntryPoints:
     submit = SubmitFeedback(
         feedback=adapters.feedback,
         inferences=adapters.answers,
@@ -221,18 +227,26 @@ def _entry_points(settings: FeedbackSettings, adapters: Adapters, worker: Curati
     )
     take = HandleSubmission(submit=submit, match=match, pending=adapters.pending, clock=SystemClock())
     record = RecordCorrection(
-        feedback=adapters.feedback, curations=adapters.curations, ledger=adapters.ledger, enqueue=worker.enqueue
+        feedback=adapters.feedback, curations=adapters.curations, ledger=adapters.ledger, enqueue=enqueue
     )
     return EntryPoints(submit=submit, match=match, take=take, record=record)
 
 
-def _sweep(settings: FeedbackSettings, adapters: Adapters, match: MatchPending) -> SweepPending:
-    return SweepPending(
+def _expiry(settings: FeedbackSettings, adapters: Adapters, match: MatchPending) -> Controller[PendingInference]:
+    expire = ExpirePending(
         pending=adapters.pending,
         match=match,
         dead_letters=adapters.dead_letters,
         clock=SystemClock(),
         wait=timedelta(seconds=settings.pending_wait_s),
+    )
+    return Controller(
+        "pending",
+        reconcile=lambda ref, _: expire(ref),
+        pending=expire.expired,
+        leases=adapters.leases,
+        max_concurrent=1,
+        poll_interval=timedelta(seconds=settings.pending_poll_interval_s),
     )
 
 
@@ -263,11 +277,11 @@ def _reconcile(settings: FeedbackSettings, adapters: Adapters) -> ReconcileCurat
     )
 
 
-def _use_cases(settings: FeedbackSettings, adapters: Adapters, worker: CurationWorker) -> UseCases:
+def _use_cases(settings: FeedbackSettings, adapters: Adapters, enqueue: Enqueue) -> UseCases:
     curations, at_most = adapters.curations, settings.max_batch_examples
     return UseCases(
-        create=CreateCuration(curations=curations, clock=SystemClock(), enqueue=worker.enqueue, at_most=at_most),
+        create=CreateCuration(curations=curations, clock=SystemClock(), enqueue=enqueue, at_most=at_most),
         read=ReadCurations(curations=curations, ledger=adapters.ledger),
-        update=UpdateCuration(curations=curations, enqueue=worker.enqueue, at_most=at_most),
-        delete=DeleteCuration(curations=curations, enqueue=worker.enqueue),
+        update=UpdateCuration(curations=curations, enqueue=enqueue, at_most=at_most),
+        delete=DeleteCuration(curations=curations, enqueue=enqueue),
     )

@@ -47,7 +47,7 @@ class FeedbackSettings(ServiceSettings):
     """How far an observe_time, or the event's time where there is none, may be in the future."""
     trusted_raters: list[Literal["reviewer", "judge"]] = Field(default_factory=list)
     """Raters that count for training and rollouts though they did not ask; none while callers are not authenticated."""
-    max_concurrent_curations: int = Field(default=4, ge=1, le=64)
+    curation_max_concurrent: int = Field(default=4, ge=1, le=64)
     """How many curations are reconciled concurrently."""
     max_concurrent_prompts: int = Field(default=8, ge=1, le=64)
     """How many prompts are fetched from inference concurrently, per curation."""
@@ -55,13 +55,13 @@ class FeedbackSettings(ServiceSettings):
     """How many examples a batch may have, the latest ones; no more than ingest takes (INGEST_MAX_BATCH_EXAMPLES)."""
     max_batch_bytes: int = Field(default=48 * 1024 * 1024, ge=1024 * 1024)
     """How large a batch may be; no more than ingest takes (INGEST_MAX_BATCH_BYTES)."""
-    debounce_s: float = Field(default=0.5, ge=0, le=5)
+    curation_debounce_s: float = Field(default=0.5, ge=0, le=5)
     """Debounce: corrections within this time are counted together."""
-    poll_interval_s: float = Field(default=5.0, gt=0)
+    curation_poll_interval_s: float = Field(default=5.0, gt=0)
     """The resync interval: how often curations with missed changes are searched."""
     exact_rows: int = Field(default=10_000, ge=0)
     """Corrections up to which counts are exact; above that, all are read only if a completion may be due."""
-    lease_s: float = Field(default=6.0, gt=1)
+    lease_ttl_s: float = Field(default=6.0, gt=1)
     """Lease duration: when another worker takes over a curation."""
 
     @property

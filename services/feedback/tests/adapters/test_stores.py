@@ -16,7 +16,7 @@ from tidemill_feedback.adapters.mongo_curations import MongoCurations, mongo_cur
 from tidemill_feedback.adapters.mongo_feedback import mongo_feedback
 from tidemill_feedback.adapters.mongo_pending import MongoPending
 from tidemill_feedback.adapters.mongo_prompts import MongoPrompts
-from tidemill_feedback.application.ports import Pending, Prompts
+from tidemill_feedback.application.ports import Pending, PendingInference, Prompts
 from tidemill_feedback.domain.curation import Batch, Curation
 from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.feedback import Answer, Feedback, Given
@@ -68,7 +68,7 @@ async def test_what_waits_comes_back_whole_and_in_order(pending: Pending) -> Non
 
     assert list(await pending.of("acme", "i1")) == [first, second]
     assert not await pending.of("other", "i1")
-    assert list(await pending.since(NOON, limit=10)) == [("acme", "i1")]
+    assert list(await pending.since(NOON, limit=10)) == [PendingInference("acme", "i1")]
     assert not await pending.since(NOON - timedelta(seconds=1), limit=10)
 
     for _ in range(2):
@@ -101,7 +101,7 @@ async def test_what_an_erased_person_sent_waits_no_longer(pending: Pending) -> N
     assert list(await pending.of("acme", "i1")) == [others]
     await pending.forget("acme", "u2")
 
-    assert list(await pending.since(NOON, limit=10)) == [("other", "i1")]
+    assert list(await pending.since(NOON, limit=10)) == [PendingInference("other", "i1")]
 
 
 async def test_no_more_than_the_limit_waits_for_one_inference(pending: Pending) -> None:

@@ -1,7 +1,6 @@
 """How a curation is written down, and where the worker finds curations."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -15,7 +14,6 @@ from tidemill_feedback.domain.errors import CurationNotFound
 from tidemill_feedback.domain.ledger import CurationRef
 from tidemill_kit.store.aggregates import Identity, MongoAggregates, NewEvents
 from tidemill_kit.store.mongo import Collection, Document, translated
-from tidemill_kit.workers.leases import Leases
 
 
 class CurationCodec:
@@ -86,16 +84,3 @@ class MongoCurations:
             shown = {"project": True, "id": True, "state.lives": True}
             found = await self._curations.find({"deleted": False}, shown).to_list(None)
         return [CurationRef(each["project"], each["id"], each["state"]["lives"]) for each in found]
-
-
-class MongoCurationLeases:
-    """Implements `ports.CurationLeases`."""
-
-    def __init__(self, leases: Leases) -> None:
-        self._leases = leases
-
-    @asynccontextmanager
-    async def held(self, ref: CurationRef) -> AsyncIterator[int | None]:
-        """See `CurationLeases.held`."""
-        async with self._leases.held(ref.key) as lease:
-            yield lease.epoch if lease else None

@@ -7,7 +7,7 @@ from datetime import datetime
 from tidemill_core.application import Request
 from tidemill_core.errors import Conflict
 from tidemill_core.quotas import Quota
-from tidemill_feedback.application.ports import SubmittedEvent, Waiting
+from tidemill_feedback.application.ports import PendingInference, SubmittedEvent, Waiting
 from tidemill_feedback.domain.errors import TooManyWait
 from tidemill_feedback.domain.reaction import Reaction
 from tidemill_kit.store.mongo import Collection, Document, DuplicateId, count_up_to, translated
@@ -43,12 +43,12 @@ class MongoPending:
             found: Document | None = await self._collection.find_one({"_id": _id(project, inference)})
         return [_waiting(project, inference, each) for each in found["waiting"]] if found else []
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[tuple[str, str]]:
+    async def since(self, until: datetime, *, limit: int) -> Sequence[PendingInference]:
         """See `Pending.since`."""
         with translated():
             cursor = self._collection.find({"since": {"$lte": until}}, {"project": True, "inference": True})
             found = await cursor.sort([("since", 1)]).limit(limit).to_list(None)
-        return [(document["project"], document["inference"]) for document in found]
+        return [PendingInference(document["project"], document["inference"]) for document in found]
 
     async def remove(self, waiting: Waiting) -> None:
         """See `Pending.remove`."""

@@ -1,7 +1,6 @@
 """Ports of feedback's use cases."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -81,6 +80,19 @@ class Waiting:
     since: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class PendingInference:
+    """Key of the reactions that are pending on one inference, for controllers."""
+
+    project: str
+    inference: str
+
+    @property
+    def key(self) -> str:
+        """Return the key, which differs from every curation's."""
+        return f"pending/{self.project}/{self.inference}"
+
+
 class Pending(Protocol):
     """Pending reactions by inference."""
 
@@ -98,8 +110,8 @@ class Pending(Protocol):
         """Return the reactions pending on an inference, in order of arrival."""
         ...
 
-    async def since(self, until: datetime, *, limit: int) -> Sequence[tuple[str, str]]:
-        """Return project and inference of reactions pending since `until` or earlier."""
+    async def since(self, until: datetime, *, limit: int) -> Sequence[PendingInference]:
+        """Return the inferences of reactions pending since `until` or earlier."""
         ...
 
     async def remove(self, waiting: Waiting) -> None:
@@ -237,12 +249,4 @@ class Curations(Protocol):
 
     async def all(self) -> Sequence[CurationRef]:
         """Return their names."""
-        ...
-
-
-class CurationLeases(Protocol):
-    """Leases of curations: one worker at a time."""
-
-    def held(self, ref: CurationRef) -> AbstractAsyncContextManager[int | None]:
-        """Hold the lease while the body runs; yields the epoch, or None if another worker holds it."""
         ...

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from tidemill_core.application import Clock, PageRequest
+from tidemill_core.application import Clock, PageRequest, Requeue
 from tidemill_feedback.application.complete_curation import CompleteCuration
 from tidemill_feedback.application.ports import CurationStore, FeedbackStore, Ledger
 from tidemill_feedback.application.record_correction import candidate_of, teaches
@@ -44,8 +44,8 @@ class ReconcileCuration:
     _listed: dict[CurationRef, int] = field(default_factory=dict)
     _rest_until: dict[CurationRef, float] = field(default_factory=dict)
 
-    async def __call__(self, ref: CurationRef, *, epoch: int) -> timedelta | None:
-        """Return after which time to reconcile again; None: after the next change, or when it is due."""
+    async def __call__(self, ref: CurationRef, *, epoch: int) -> Requeue | None:
+        """Return when to reconcile again; None: after the next change, or when it is due."""
         curation = (await self.curations.get_many(ref.project, [ref.curation])).get(ref.curation)
         if curation is None or curation.ref != ref:
             self._listed.pop(ref, None)
@@ -59,15 +59,15 @@ class ReconcileCuration:
         exact = tally.rows > self.exact_rows or tally.seen == tally.changes
         if counts is None or curation.holds(counts, now=self.clock.now()):
             if rest > _NOW:
-                return rest
+                return Requeue(after=rest)
             chosen = await self._counted(curation, tally, epoch)
             counts, exact = chosen.counts, True
             if curation.holds(counts, now=self.clock.now()):
-                return _NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON
+                return Requeue(after=_NOW if await self.complete(curation, chosen, epoch=epoch) else _SOON)
         await self._record_due(curation, counts, tally, epoch)
         if counts.pending:
-            return _SOON
-        return None if exact else rest
+            return Requeue(after=_SOON)
+        return None if exact else Requeue(after=rest)
 
     async def _record_due(self, curation: Curation, counts: Counts, tally: Tally, epoch: int) -> None:
         """Store when the rule is met without further changes, so that any replica completes it then."""

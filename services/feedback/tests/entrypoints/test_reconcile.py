@@ -1,18 +1,15 @@
-"""When curations are reconciled, and by which worker."""
+"""Which curations are reconciled, and when."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from services.feedback.tests.builders import ADA, SFT, request
-from services.feedback.tests.fakes import FakeLeases, InMemoryLedger
 from services.feedback.tests.harness import FeedbackHarness
 from tidemill_core.errors import DependencyUnavailable
-from tidemill_feedback.application.ports import Ledger
 from tidemill_feedback.domain.ledger import CurationRef
-from tidemill_feedback.entrypoints.workers import CurationWorker
-from tidemill_testkit.clocks import FixedClock
+from tidemill_feedback.entrypoints.reconcile import PendingCurations
+from tidemill_kit.workers.controller import Controller
 from tidemill_testkit.polling import eventually
 
 
@@ -27,30 +24,21 @@ class Names:
 
 
 @asynccontextmanager
-async def running(harness: FeedbackHarness, worker: CurationWorker) -> AsyncIterator[None]:
-    task = asyncio.create_task(worker.run(harness.reconcile))
-    yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
-def worker_of(
-    leases: FakeLeases,
-    *names: CurationRef,
-    ledger: Ledger | None = None,
-    clock: FixedClock | None = None,
-    poll_interval_s: float = 60,
-) -> CurationWorker:
-    return CurationWorker(
-        curations=Names(*names),
-        ledger=ledger or InMemoryLedger(),
-        leases=leases,
-        clock=clock or FixedClock(),
-        max_concurrent=2,
-        debounce_s=0.01,
-        poll_interval_s=poll_interval_s,
+async def running(
+    harness: FeedbackHarness, *names: CurationRef, poll_interval: timedelta = timedelta(minutes=1)
+) -> AsyncIterator[Controller[CurationRef]]:
+    epochs = iter(range(100, 1000))
+    controller = Controller[CurationRef](
+        "curations",
+        reconcile=lambda ref, _: harness.reconcile(ref, epoch=next(epochs)),
+        pending=PendingCurations(curations=Names(*names), ledger=harness.ledger, clock=harness.clock),
+        max_concurrent=1,
+        poll_interval=poll_interval,
+        debounce=timedelta(milliseconds=10),
     )
+    await controller.start()
+    yield controller
+    await controller.stop()
 
 
 async def three_corrections() -> FeedbackHarness:
@@ -64,41 +52,26 @@ async def three_corrections() -> FeedbackHarness:
 async def test_what_is_ready_at_the_start_is_completed() -> None:
     harness = await three_corrections()
 
-    async with running(harness, worker_of(FakeLeases(), SFT)):
+    async with running(harness, SFT):
         await eventually(lambda: len(harness.completions) == 1)
 
 
-async def test_a_correction_enqueues_work() -> None:
+async def test_a_correction_enqueues_its_curation() -> None:
     harness = FeedbackHarness()
-    worker = worker_of(FakeLeases())
     await harness.curate()
 
-    async with running(harness, worker):
+    async with running(harness) as controller:
         for number in range(3):
             await harness.correct(number)
-        worker.enqueue(SFT)
-        await eventually(lambda: len(harness.completions) == 1)
-
-
-async def test_one_that_another_worker_held_is_tried_again() -> None:
-    harness, leases = await three_corrections(), FakeLeases()
-    leases.elsewhere = True
-    worker = worker_of(leases)
-    worker.enqueue(SFT)
-
-    async with running(harness, worker):
-        await asyncio.sleep(0.1)
-        leases.elsewhere = False
+        controller.enqueue(harness.enqueued[-1])
         await eventually(lambda: len(harness.completions) == 1)
 
 
 async def test_a_failure_is_tried_again() -> None:
     harness = await three_corrections()
     harness.inferences.failure = DependencyUnavailable("down", dependency="inference")
-    worker = worker_of(FakeLeases())
-    worker.enqueue(SFT)
 
-    async with running(harness, worker):
+    async with running(harness, SFT):
         await eventually(lambda: len(harness.inferences.asked) >= 3)
         harness.inferences.failure = None
         await eventually(lambda: len(harness.completions) == 1)
@@ -115,8 +88,18 @@ async def test_what_a_crash_left_of_deleted_curations_is_dropped_at_the_start_an
             await harness.delete(ADA, "sft", version=0, request=request())
     assert len(await harness.ledger.kept()) == 3
 
-    async with running(harness, worker_of(FakeLeases(), again, ledger=harness.ledger)):
+    async with running(harness, again):
         await eventually(lambda: {ref for ref, _ in harness.ledger.stored} == harness.ledger.counted.keys() == {again})
+
+
+async def test_the_first_resync_is_made_again_for_projects_that_it_left_out() -> None:
+    harness = await three_corrections()
+    await harness.work()
+    pending = PendingCurations(curations=Names(SFT), ledger=harness.ledger, clock=harness.clock)
+
+    assert (await pending("", without=frozenset({"acme"}))).items == []
+    assert (await pending("", without=frozenset())).items == [SFT]
+    assert (await pending("", without=frozenset())).items == []
 
 
 async def test_time_alone_completes_a_curation() -> None:
@@ -124,8 +107,7 @@ async def test_time_alone_completes_a_curation() -> None:
     await harness.curate(new_examples=100, at_latest_every=timedelta(seconds=2))
     await harness.correct(1)
 
-    worker = worker_of(FakeLeases(), SFT, ledger=harness.ledger, clock=harness.clock, poll_interval_s=0.05)
-    async with running(harness, worker):
+    async with running(harness, SFT, poll_interval=timedelta(milliseconds=50)):
         await eventually(lambda: bool(harness.inferences.asked))
         harness.clock.advance(timedelta(seconds=10))
         await eventually(lambda: len(harness.completions) == 1)
